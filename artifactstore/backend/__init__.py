@@ -1,0 +1,1 @@
+"""Places for bytes. This room must never know what the bytes mean."""

@@ -1,0 +1,138 @@
+"""The contract of a backend: seven verbs over keys. Nothing else of a place is ever used.
+
+`artifactstore.testing.BackendContract` is this contract as a test suite; every backend and every wrapper passes it.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from artifactstore.errors import InvalidInputError
+
+__all__ = ["MAX_WRITE", "Backend", "Buffer", "Stored", "check_key"]
+
+Buffer = bytes | bytearray | memoryview
+_KEY: Final = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*", re.ASCII)
+MAX_WRITE: Final = 64 * 2**20  # bytes: the most that one bytes-like `write` may carry
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object as a listing shows it.
+
+    Attributes:
+        key: its key.
+        size: bytes.
+        modified: when it was last written, by the store's own clock, or None where that is unknown.
+    """
+
+    key: str
+    size: int
+    modified: datetime | None
+
+
+class Backend(ABC):
+    """A place for bytes under keys: `/`-separated segments of `[A-Za-z0-9._-]+`, none of them `.` or `..`.
+
+    Every verb is safe to call from many threads and from many processes. Data that a caller hands in is
+    not kept after the call returns; data that is handed out belongs to the caller. A missing key is a
+    `NotFoundError` everywhere; every other failure of the place is a `BackendError` whose `transient` says
+    whether trying again may help.
+
+    Attributes:
+        url: where the place is, without any credentials; fit for messages.
+        exclusive: whether `create` can keep its promise here. Where it is False, `create` raises `UnsupportedError`.
+        concurrency: how many requests at a time are worth making (round trips cost time; disks do not).
+    """
+
+    url: str
+    exclusive: bool = True
+    concurrency: int = 8
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """Return all bytes of an object, as they were written in whole: never a part of them.
+
+        Raises:
+            NotFoundError: there is definitely no such key (never a denied permission or a time-out).
+            BackendError: anything else.
+        """
+
+    @abstractmethod
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each (offset, length), in the order asked for; concurrently where that helps.
+
+        A length of 0 gives `b""`. Offsets and lengths are in bytes and not negative.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: a range ends behind the object's end (permanent), or anything else.
+        """
+
+    @abstractmethod
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Store an object, replacing what was there; all or nothing, durable when it returns.
+
+        Writing the same bytes again is harmless: callers use it for keys that are their own.
+
+        Args:
+            key: where.
+            data: bytes-like of at most 64 MiB, or an iterable of buffers, each released before the next is asked for.
+
+        Raises:
+            BackendError: no space, no permission, no connection: nothing of it is visible.
+        """
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> None:
+        """Write `data` under `key` only if nothing is there: exactly one of all racing callers succeeds.
+
+        Durable when it returns. A reply that was lost is not retried here: the caller reads the key back
+        and decides whether the write is its own.
+
+        Raises:
+            AlreadyExistsError: `key` exists, whoever wrote it.
+            UnsupportedError: this backend can't promise exclusiveness.
+            BackendError: the outcome is unknown; `transient` says whether to try again.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield every object whose key starts with `prefix`, in any order, complete, never from a cache.
+
+        `prefix` is empty or ends with `/`. No such prefix yields nothing.
+
+        Raises:
+            BackendError: the listing could not be completed.
+        """
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object. A key that is missing is no error.
+
+        Raises:
+            BackendError: it may still be there.
+        """
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Return an object's size in bytes.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: anything else.
+        """
+
+
+def check_key(key: str) -> str:
+    """Return `key` if it has the form that every backend can hold.
+
+    Raises:
+        InvalidInputError: empty, absolute, over 1,024 bytes, or with a segment that is empty, `.`, `..` or has other characters.
+    """
+    if len(key) > 1024 or not _KEY.fullmatch(key) or any(segment in {".", ".."} for segment in key.split("/")):
+        raise InvalidInputError(f"no key: {key!r}; expected /-separated segments of letters, digits, '.', '_' and '-'")
+    return key

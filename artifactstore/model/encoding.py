@@ -1,0 +1,93 @@
+"""Canonical JSON and the form of times and ids: the one encoder of all bytes that get hashed.
+
+Canonical here: keys (strings only) sorted by code point, `,` and `:` without spaces, UTF-8 without
+escapes beyond those JSON demands, Python's shortest floats, no NaN or infinity. It is not RFC 8785
+(which writes 1.0 as 1 and sorts by UTF-16).
+"""
+
+import json
+import math
+import secrets
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from artifactstore.errors import InvalidInputError
+
+__all__ = ["canonical_json", "check_json", "format_time", "new_id", "parse_json", "parse_time"]
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode a JSON value to its one canonical form.
+
+    Raises:
+        InvalidInputError: NaN or infinity, a lone surrogate, or a type that JSON does not have.
+    """
+    try:
+        return _ENCODER.encode(value).encode()
+    except (ValueError, TypeError, UnicodeEncodeError, RecursionError) as error:
+        raise InvalidInputError(f"not a JSON value: {error}") from error
+
+
+def check_json(value: Any, where: str = "value") -> None:
+    """Refuse what JSON can't say exactly: tuples, keys that are no strings, NaN, infinities, other types.
+
+    Raises:
+        InvalidInputError: names the place inside the value.
+    """
+    if value is None or isinstance(value, bool | str | int):
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidInputError(f"{where} is {value}: JSON has no NaN or infinity; use None or a string")
+        return
+    if isinstance(value, list):
+        for i, item in enumerate(value):
+            check_json(item, f"{where}[{i}]")
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidInputError(f"{where} has the key {key!r}: JSON's keys are strings only")
+            check_json(item, f"{where}[{key!r}]")
+        return
+    raise InvalidInputError(f"{where} is a {type(value).__name__}: not a JSON value")
+
+
+def parse_json(data: bytes | str, what: str) -> Any:
+    """Decode JSON that this library wrote; `what` names it in the error.
+
+    Raises:
+        InvalidInputError: not JSON, or with NaN or duplicate keys.
+    """
+
+    def no_constant(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        return json.loads(data, parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{what} is not JSON: {error}") from error
+
+
+def format_time(moment: datetime) -> str:
+    """Write an aware time as `2026-11-23T20:39:43.000000Z`: always UTC, always microseconds, sortable as text."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_time(text: str) -> datetime:
+    """Read what `format_time` wrote.
+
+    Raises:
+        InvalidInputError: another form.
+    """
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise InvalidInputError(f"no time: {text!r}; expected YYYY-MM-DDTHH:MM:SS.ffffffZ") from error
+
+
+def new_id() -> str:
+    """Make an id for a pack, a manifest, a transaction: 128 random bits as 32 hex digits, never used twice."""
+    return secrets.token_hex(16)

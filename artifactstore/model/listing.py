@@ -1,0 +1,151 @@
+r"""The listing: the canonical text whose digest is an artifact's identity.
+
+One line a regular file in the form of `b3sum` (`<hex>  <path>\n`, with its escaping), sorted by the
+path's UTF-8 bytes; then, only where present, extra lines sorted bytewise: `#` and a canonical JSON
+array. Anybody can check the plain lines without this library:
+
+    find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0r b3sum -- | b3sum
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.digest import Digest, new_hasher
+from artifactstore.model.encoding import canonical_json
+
+__all__ = ["Extra", "case_clashes", "check_link", "check_path", "identify", "plain_line"]
+
+MAX_SEGMENT: Final = 255  # bytes: what every file system in use can hold
+_DRIVE: Final = re.compile(r"[A-Za-z]:")
+_BANNED: Final = re.compile("[\x00\r\ufffd]")
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What the plain lines can't say, and what belongs to the identity nevertheless.
+
+    Attributes:
+        folders: paths of empty folders.
+        links: (path, target) of symbolic links.
+        executables: paths of executable files, only where the bit is part of the identity.
+        format: the name of the stored object's format, or None for plain files.
+    """
+
+    folders: Sequence[str] = ()
+    links: Sequence[tuple[str, str]] = ()
+    executables: Sequence[str] = ()
+    format: str | None = None
+
+    def lines(self) -> list[bytes]:
+        """Return the extra lines, sorted bytewise, each with its line end."""
+        rows: list[list[str]] = [["dir", path] for path in self.folders]
+        rows += [["link", path, target] for path, target in self.links]
+        rows += [["x", path] for path in self.executables]
+        if self.format is not None:
+            rows.append(["format", self.format])
+        return sorted(b"#" + canonical_json(row) + b"\n" for row in rows)
+
+
+def plain_line(hexdigest: str, path: str) -> str:
+    r"""Write one line as `b3sum` and `sha256sum` do: a name with a backslash or a line feed is escaped and the line begins with `\`."""
+    if "\\" in path or "\n" in path:
+        escaped = path.replace("\\", "\\\\").replace("\n", "\\n")
+        return f"\\{hexdigest}  {escaped}\n"
+    return f"{hexdigest}  {path}\n"
+
+
+def identify(files: Iterable[tuple[str, bytes]], extra: Extra, algorithm: str) -> tuple[Digest, Digest]:
+    """Compute an artifact's content digest and its digest.
+
+    Args:
+        files: (path, raw 32-byte digest), sorted by the path's UTF-8 bytes (Python's string order is the same).
+        extra: what follows the plain lines.
+        algorithm: the store's digest algorithm.
+
+    Returns:
+        (content, digest): equal where there are no extra lines.
+    """
+    hasher = new_hasher(algorithm)
+    batch: list[str] = []
+    for path, raw in files:
+        batch.append(plain_line(raw.hex(), path))
+        if len(batch) == 4096:
+            hasher.update("".join(batch).encode())
+            batch.clear()
+    hasher.update("".join(batch).encode())
+    content = Digest(algorithm, hasher.digest())
+    lines = extra.lines()
+    if not lines:
+        return content, content
+    hasher.update(b"".join(lines))
+    return content, Digest(algorithm, hasher.digest())
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that can't stand in a listing.
+
+    Raises:
+        InvalidInputError: absolute, with `.` or `..` or empty segments, a drive letter, NUL, CR, U+FFFD,
+            no valid UTF-8, a segment over 255 bytes, or `-` alone at the top (which `b3sum` reads as standard input).
+    """
+    reason = _fault(path)
+    if reason:
+        raise InvalidInputError(f"the path {path!r} can't be stored: {reason}; rename it")
+
+
+def _fault(path: str) -> str | None:
+    if not path:
+        return "it is empty"
+    if path == "-":
+        return "a top-level file named '-' means standard input to checksum tools"
+    if (bad := _BANNED.search(path)) is not None:
+        names = {"\x00": "NUL", "\r": "CR (carriage return)", "\ufffd": "U+FFFD (the replacement character)"}
+        return f"it contains {names[bad[0]]}"
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        return "its name is not valid UTF-8"
+    if path.startswith("/"):
+        return "it is absolute"
+    if _DRIVE.match(path):
+        return "it begins with a drive letter"
+    for segment in path.split("/"):
+        if segment in {"", ".", ".."}:
+            return f"it has the segment {segment!r}"
+    if len(encoded) > MAX_SEGMENT and any(len(segment) > MAX_SEGMENT for segment in encoded.split(b"/")):
+        return f"a name in it is longer than {MAX_SEGMENT} bytes"
+    return None
+
+
+def check_link(path: str, target: str) -> None:
+    """Refuse a link whose target lies outside of the artifact.
+
+    Raises:
+        InvalidInputError: the target is absolute, leaves the tree, or is no valid text.
+    """
+    depth = path.count("/")
+    fault = not target or target.startswith(("/", "\\")) or _BANNED.search(target) or _DRIVE.match(target)
+    for segment in target.split("/"):
+        if segment == "..":
+            depth -= 1
+        elif segment not in {"", "."}:
+            depth += 1
+        fault = fault or depth < 0
+    try:
+        target.encode()
+    except UnicodeEncodeError:
+        fault = True
+    if fault:
+        raise InvalidInputError(f"the link {path!r} points to {target!r}, outside of what is stored; links='follow' stores what it points to")
+
+
+def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of paths that differ only by case: such a tree can't be got back on Windows or macOS."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        first = seen.setdefault(path.casefold(), path)
+        if first != path:
+            yield first, path
