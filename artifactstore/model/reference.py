@@ -1,0 +1,106 @@
+"""References: how people name an artifact. `NAME[SELECTOR][/PATH]` or `DIGEST[/PATH]`."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Self
+
+from artifactstore.errors import InvalidInputError
+
+__all__ = ["Reference", "check_alias", "check_kind", "check_name"]
+
+_SEGMENT: Final = r"[A-Za-z0-9._-]+"
+_NAME: Final = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*", re.ASCII)
+_ALIAS: Final = re.compile(_SEGMENT, re.ASCII)
+_VERSION: Final = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
+_DIGEST: Final = re.compile(r"(blake3|sha256):([0-9a-f]{6,64})(?:/(.+))?", re.ASCII | re.DOTALL)
+_SELECTED: Final = re.compile(rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::({_SEGMENT})|@(blake3|sha256):([0-9a-f]{{6,64}}))(?:/(.+))?", re.ASCII | re.DOTALL)
+_RULE: Final = "/-separated parts of letters, digits, '.', '_' and '-', at most 200 bytes in all"
+_FORM: Final = "NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, each but the first with /PATH behind it if wanted"
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can name an artifact.
+
+    Raises:
+        InvalidInputError: other characters, over 200 bytes, a part that is `.` or `..`, or an algorithm's name.
+    """
+    if not isinstance(name, str):
+        raise InvalidInputError(f"a name is a str, not a {type(name).__name__}: {_RULE}")
+    if not _NAME.fullmatch(name) or len(name) > 200 or {".", ".."} & set(name.split("/")) or name in {"blake3", "sha256"}:
+        raise InvalidInputError(f"{name!r} can't be a name: a name is {_RULE}, and not 'blake3' or 'sha256'")
+    return name
+
+
+def check_alias(alias: str) -> str:
+    """Return `alias` if it can be one.
+
+    Raises:
+        InvalidInputError: other characters, `latest`, or the form of a version.
+    """
+    if not isinstance(alias, str) or not _ALIAS.fullmatch(alias) or len(alias) > 200 or alias == "latest" or _VERSION.fullmatch(alias):
+        raise InvalidInputError(f"{alias!r} can't be an alias: letters, digits, '.', '_' and '-'; never 'latest' or 'v<number>'")
+    return alias
+
+
+def check_kind(kind: str) -> str:
+    """Return `kind` (data, model, code, or the user's own word) if it can be one.
+
+    Raises:
+        InvalidInputError: empty, over 100 bytes, or with other characters than an alias may have.
+    """
+    if not isinstance(kind, str) or not _ALIAS.fullmatch(kind) or len(kind) > 100:
+        raise InvalidInputError(f"{kind!r} can't be a kind: one word like 'data', 'model' or 'code'")
+    return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A parsed reference.
+
+    Attributes:
+        name: the name, or None where a bare digest was given.
+        version: k of `:v<k>`.
+        alias: the word of `:<alias>`; `latest` is None in all selectors.
+        digest: (algorithm, hex prefix of at least 6 digits) of `@…` or of a bare digest.
+        path: what is behind the selector, or None.
+    """
+
+    name: str | None
+    version: int | None = None
+    alias: str | None = None
+    digest: tuple[str, str] | None = None
+    path: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a reference.
+
+        Raises:
+            InvalidInputError: no reference; the message shows the forms.
+        """
+        if not isinstance(text, str):
+            raise InvalidInputError(f"a reference is a str, not a {type(text).__name__}: {_FORM}")
+        if (match := _DIGEST.fullmatch(text)) is not None:
+            return cls(None, digest=(match[1], match[2]), path=match[3])
+        if (match := _SELECTED.fullmatch(text)) is not None:
+            name, word, path = check_name(match[1]), match[2], match[5]
+            if match[3] is not None:
+                return cls(name, digest=(match[3], match[4]), path=path)
+            if (number := _VERSION.fullmatch(word)) is not None:
+                return cls(name, version=int(number[1]), path=path)
+            return cls(name, alias=None if word == "latest" else check_alias(word), path=path)
+        if _NAME.fullmatch(text):
+            return cls(check_name(text))
+        raise InvalidInputError(f"{text!r} is no reference; the forms are {_FORM}")
+
+    def __str__(self) -> str:
+        selector = ""
+        if self.version is not None:
+            selector = f":v{self.version}"
+        elif self.alias is not None:
+            selector = f":{self.alias}"
+        elif self.digest is not None:
+            selector = ("@" if self.name is not None else "") + ":".join(self.digest)
+        elif self.path is not None:
+            selector = ":latest"
+        return (self.name or "") + selector + (f"/{self.path}" if self.path is not None else "")
