@@ -38,7 +38,9 @@ class Digest:
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS or len(self.raw) != SIZE:
-            raise InvalidInputError(f"no digest: {self.algorithm!r} with {len(self.raw)} bytes; known are {', '.join(ALGORITHMS)} with {SIZE}")
+            raise InvalidInputError(
+                f"no digest: {self.algorithm!r} with {len(self.raw)} bytes; known are {', '.join(ALGORITHMS)} with {SIZE}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Self:

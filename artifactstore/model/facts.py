@@ -1,287 +1,81 @@
-"""Facts, transactions and entries: the records of the journal, and the one place where bytes become facts.
+"""Facts, transactions and entries: the records of the journal, as plain dicts.
 
-Records are plain dicts (typed below): fields that this version doesn't know are kept and carried. An
-unknown kind of fact is kept too; only a newer `format` of the store may give it power over others
-(docs/format.md, "Facts").
+Fields that this version doesn't know are kept and carried, and so are unknown kinds of facts; only a
+newer `format` of the store may give those power over others (docs/format.md, "Facts").
 """
 
+import json
+import re
 from collections.abc import Mapping
-from functools import cache
-from typing import Annotated, Any, Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from annotated_types import Ge, MaxLen
-from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError, with_config
-from typing_extensions import NotRequired, TypedDict
-
-from artifactstore.errors import CorruptionError, FormatError
+from artifactstore.errors import FormatError
+from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import canonical_json
 
-__all__ = ["ADOPTABLE", "FORMAT", "KINDS", "WINDOW", "Config", "Entry", "Fact", "Txn", "parse_config", "parse_entry", "parse_facts"]
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Entry
+
+__all__ = [
+    "ADOPTABLE",
+    "FORMAT",
+    "WINDOW",
+    "Config",
+    "Fact",
+    "check_format",
+    "parse_config",
+    "parse_entry",
+    "parse_facts",
+]
 
 FORMAT: Final = 1  # the store format that this version writes, and the highest that it reads
 WINDOW: Final = 4096  # entries: how long after its birth a transaction may take effect
 
 Fact = dict[str, Any]
 
-_Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-_Digest = Annotated[str, StringConstraints(pattern=r"^(blake3|sha256):[0-9a-f]{64}$")]
-_Hooks = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})*$")]
-_Run = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-_Count = Annotated[int, Ge(0)]
-_Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
-_OPEN = ConfigDict(extra="allow", strict=True)
-
-
-@with_config(_OPEN)
-class _Stored(TypedDict):
-    fact: str
-    digest: _Digest
-    manifest: _Id
-    manifest_digest: _Digest
-    size: _Count
-    files: _Count
-    packs: list[_Id]
-    hooks: NotRequired[_Hooks]
-    content: NotRequired[_Digest]
-    format: NotRequired[str]
-
-
-# `from` is a keyword of Python, so this one can't be written as a class.
-_Relocated = with_config(_OPEN)(
-    TypedDict(
-        "_Relocated",
-        {"fact": str, "digest": _Digest, "from": _Id, "to": _Id, "manifest_digest": _Digest, "packs": list[_Id]},
-    )
-)
-
-
-@with_config(_OPEN)
-class _Condemned(TypedDict):
-    fact: str
-    manifests: list[_Id]
-    packs: list[_Id]
-
-
-@with_config(_OPEN)
-class _Versioned(TypedDict):
-    fact: str
-    name: str | None
-    digest: _Digest
-    kind: str
-    file: NotRequired[bool]
-    metadata: NotRequired[dict[str, Any]]
-
-
-@with_config(_OPEN)
-class _Described(TypedDict):
-    fact: str
-    name: str | None
-    version: NotRequired[int]
-    digest: NotRequired[_Digest]
-    metadata: dict[str, Any]
-
-
-@with_config(_OPEN)
-class _Aliased(TypedDict):
-    fact: str
-    name: str
-    alias: str
-    version: NotRequired[int | None]
-    digest: NotRequired[_Digest]
-    expect: NotRequired[int | None]
-
-
-@with_config(_OPEN)
-class _Removed(TypedDict):
-    fact: str
-    name: NotRequired[str]
-    version: NotRequired[int]
-    digest: NotRequired[_Digest]
-
-
-@with_config(_OPEN)
-class _Measured(TypedDict):
-    fact: str
-    digest: NotRequired[_Digest]
-    run: NotRequired[_Run]
-    metrics: dict[str, float]
-    on: NotRequired[_Digest]
-    by: NotRequired[_Run]
-
-
-@with_config(_OPEN)
-class _Held(TypedDict):
-    fact: str
-    hold: _Id
-    digest: _Digest
-    until: NotRequired[_Time]
-
-
-@with_config(_OPEN)
-class _Released(TypedDict):
-    fact: str
-    hold: _Id
-
-
-@with_config(_OPEN)
-class _OfDigest(TypedDict):
-    fact: str
-    digest: _Digest
-
-
-@with_config(_OPEN)
-class _Approved(TypedDict):
-    fact: str
-    digest: _Digest
-    verdict: Literal["approved", "rejected"]
-    name: NotRequired[str]
-    alias: NotRequired[str]
-    role: NotRequired[str]
-
-
-@with_config(_OPEN)
-class _Started(TypedDict):
-    fact: str
-    run: _Run
-    name: str
-    claimed: NotRequired[bool]
-    params: NotRequired[dict[str, Any]]
-    parent: NotRequired[_Run]
-
-
-@with_config(_OPEN)
-class _Finished(TypedDict):
-    fact: str
-    run: _Run
-    status: Literal["finished", "failed"]
-    error: NotRequired[str]
-    seconds: NotRequired[float]
-
-
-@with_config(_OPEN)
-class _Edge(TypedDict):
-    fact: str
-    run: _Run
-    digest: _Digest
-    name: NotRequired[str]
-    version: NotRequired[int]
-    role: NotRequired[str]
-
-
-@with_config(_OPEN)
-class _MovedTo(TypedDict):
-    fact: str
-    url: str
-
-
-@with_config(_OPEN)
-class _Received(TypedDict):
-    fact: str
-    store: _Id
-    seq: Annotated[int, Ge(1)]
-    entry: _Digest
-    actor: str
-    identity: str
-    time: _Time
-    facts: list[dict[str, Any]]
-
-
-KINDS: Final[Mapping[str, Any]] = {
-    "stored": _Stored,
-    "relocated": _Relocated,
-    "condemned": _Condemned,
-    "versioned": _Versioned,
-    "described": _Described,
-    "aliased": _Aliased,
-    "removed": _Removed,
-    "measured": _Measured,
-    "held": _Held,
-    "released": _Released,
-    "tainted": _OfDigest,
-    "cleared": _OfDigest,
-    "approved": _Approved,
-    "started": _Started,
-    "finished": _Finished,
-    "used": _Edge,
-    "produced": _Edge,
-    "moved_to": _MovedTo,
-    "received": _Received,
-}
-
 # What nothing but a `condemned` can invalidate (PROTOCOL 4); a `started` with a caller's id is excepted where it is judged.
 ADOPTABLE: Final = frozenset({"stored", "versioned", "described", "measured", "started", "finished", "used", "produced"})
+_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
-@with_config(_OPEN)
-class _Spilled(TypedDict):
-    id: _Id
-    digest: _Digest
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`store.json`: what is decided once for a store.
+
+    Attributes:
+        store: the store's id; copies of a store share it.
+        digest: the digest algorithm of all identities in it.
+        chunkers: how content is cut, by the name of the rule: (minimum, average, maximum) bytes.
+        created: when, as text.
+        format: the store format.
+        raw: the bytes of `store.json`; entry 1 carries their digest.
+    """
+
+    store: str
+    digest: str
+    chunkers: Mapping[str, tuple[int, int, int]]
+    created: str
+    format: int
+    raw: bytes
+
+    @classmethod
+    def new(cls, store: str, digest: str, chunkers: Mapping[str, tuple[int, int, int]], created: str) -> "Config":
+        """Make the record of a new store."""
+        cutters = {name: {"minimum": low, "average": mean, "maximum": high} for name, (low, mean, high) in chunkers.items()}
+        record = {"format": FORMAT, "store": store, "digest": digest, "chunkers": cutters, "created": created}
+        return cls(store, digest, dict(chunkers), created, FORMAT, canonical_json(record))
 
 
-@with_config(_OPEN)
-class Txn(TypedDict):
-    """A transaction: facts that take effect together or not at all."""
+def check_format(raw: bytes, what: str) -> None:
+    """Refuse bytes that say a newer version wrote them, whatever else is wrong with them.
 
-    txn: _Id
-    birth: _Count
-    base: _Count
-    adoptable: bool
-    actor: str
-    identity: str
-    host: str
-    tool: str
-    time: _Time
-    reason: NotRequired[str]
-    facts: list[dict[str, Any]]
-    spilled: NotRequired[_Spilled]
-
-
-@with_config(_OPEN)
-class Entry(TypedDict):
-    """An entry of the journal: transactions that were appended together."""
-
-    format: Annotated[int, Ge(1)]
-    seq: Annotated[int, Ge(1)]
-    previous: _Digest
-    writer: _Id
-    time: _Time
-    txns: list[Txn]
-
-
-@with_config(_OPEN)
-class _Chunker(TypedDict):
-    minimum: Annotated[int, Ge(64)]
-    average: Annotated[int, Ge(256)]
-    maximum: Annotated[int, Ge(1024)]
-
-
-@with_config(_OPEN)
-class Config(TypedDict):
-    """`store.json`: what is decided once for a store."""
-
-    format: Annotated[int, Ge(1)]
-    store: _Id
-    digest: Literal["blake3", "sha256"]
-    chunkers: Annotated[dict[str, _Chunker], MaxLen(16)]
-    created: _Time
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
-
-
-def _check_format(raw: bytes, what: str) -> None:
-    """Raise FormatError where the bytes say that a newer version wrote them, whatever else is wrong with them."""
-    # Canonical JSON puts "format" first but for "chunkers", "created" and "digest" in store.json.
+    Raises:
+        FormatError: their `format` is higher than this version knows.
+    """
     try:
-        found = _adapter(dict[str, Any]).validate_json(raw).get("format")
-    except ValidationError:
+        found = json.loads(raw).get("format")
+    except (ValueError, AttributeError):
         return
     if isinstance(found, int) and found > FORMAT:
         raise FormatError(f"{what} has store format {found}, this version reads up to {FORMAT}: upgrade artifactstore")
@@ -291,33 +85,31 @@ def parse_config(raw: bytes, where: str) -> Config:
     """Read `store.json`.
 
     Raises:
-        FormatError: a newer format, or not a store's file at all.
+        FormatError: a newer format, damaged, or not a store's file at all.
     """
-    _check_format(raw, where)
+    check_format(raw, where)
     try:
-        config: Config = _adapter(Config).validate_json(raw)
-    except ValidationError as error:
-        raise FormatError(f"{where} is not the store.json of an artifactstore ({_first_fault(error)}): damaged, or not a store") from error
+        record = json.loads(raw)
+        chunkers = {str(k): (int(c["minimum"]), int(c["average"]), int(c["maximum"])) for k, c in record["chunkers"].items()}
+        config = Config(record["store"], record["digest"], chunkers, record["created"], int(record["format"]), bytes(raw))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FormatError(f"{where} is not the store.json of an artifactstore ({error!r}): damaged, or not a store") from error
+    sane = all(64 <= low <= mean <= high <= 16 * 2**20 for low, mean, high in chunkers.values())
+    if not sane or config.digest not in ALGORITHMS or not _ID.fullmatch(config.store) or config.format < 1:
+        raise FormatError(f"{where} is not the store.json of an artifactstore (a field has no sense): damaged, or not a store")
     return config
 
 
-def parse_entry(raw: bytes, key: str) -> Entry:
-    """Read an entry's envelope and its facts.
+def parse_entry(raw: bytes, key: str) -> "Entry":
+    """Read an entry's envelope and its facts, checked against the schemas.
 
     Raises:
         FormatError: written by a newer format.
         CorruptionError: not an entry.
     """
-    try:
-        entry: Entry = _adapter(Entry).validate_json(raw)
-    except ValidationError as error:
-        _check_format(raw, key)
-        raise CorruptionError(f"{key} is not a journal entry ({_first_fault(error)}): restore it from a copy of the store", location=key) from error
-    if entry["format"] > FORMAT:
-        raise FormatError(f"{key} has store format {entry['format']}, this version reads up to {FORMAT}: upgrade artifactstore")
-    for txn in entry["txns"]:
-        _check_facts(txn["facts"], key)
-    return entry
+    from artifactstore.model import schema  # noqa: PLC0415 - pydantic costs 0.2 s: only when foreign bytes are read
+
+    return schema.parse_entry(raw, key)
 
 
 def parse_facts(raw: bytes, key: str) -> list[Fact]:
@@ -326,25 +118,6 @@ def parse_facts(raw: bytes, key: str) -> list[Fact]:
     Raises:
         CorruptionError: not a list of facts.
     """
-    try:
-        facts: list[Fact] = _adapter(list[dict[str, Any]]).validate_json(raw)
-    except ValidationError as error:
-        raise CorruptionError(f"{key} is not a list of facts ({_first_fault(error)}): restore it from a copy of the store", location=key) from error
-    _check_facts(facts, key)
-    return facts
+    from artifactstore.model import schema  # noqa: PLC0415 - as above
 
-
-def _check_facts(facts: list[Fact], key: str) -> None:
-    for fact in facts:
-        kind = fact.get("fact")
-        schema = KINDS.get(kind) if isinstance(kind, str) else None
-        if schema is None:
-            if not isinstance(kind, str):
-                raise CorruptionError(f"{key} holds a fact without a kind: {canonical_json(fact)[:200]!r}", location=key)
-            continue
-        try:
-            _adapter(schema).validate_python(fact)
-        except ValidationError as error:
-            raise CorruptionError(f"{key} holds a {kind!r} fact that is not one ({_first_fault(error)})", location=key) from error
-        if kind == "received":
-            _check_facts(fact["facts"], key)
+    return schema.parse_facts(raw, key)

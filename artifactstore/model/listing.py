@@ -127,7 +127,7 @@ def check_link(path: str, target: str) -> None:
         InvalidInputError: the target is absolute, leaves the tree, or is no valid text.
     """
     depth = path.count("/")
-    fault = not target or target.startswith(("/", "\\")) or _BANNED.search(target) or _DRIVE.match(target)
+    fault = not target or target.startswith(("/", "\\")) or bool(_BANNED.search(target) or _DRIVE.match(target))
     for segment in target.split("/"):
         if segment == "..":
             depth -= 1
@@ -139,7 +139,9 @@ def check_link(path: str, target: str) -> None:
     except UnicodeEncodeError:
         fault = True
     if fault:
-        raise InvalidInputError(f"the link {path!r} points to {target!r}, outside of what is stored; links='follow' stores what it points to")
+        raise InvalidInputError(
+            f"the link {path!r} points to {target!r}, outside of what is stored; links='follow' stores what it points to"
+        )
 
 
 def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:

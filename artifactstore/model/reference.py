@@ -13,9 +13,13 @@ _NAME: Final = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*", re.ASCII)
 _ALIAS: Final = re.compile(_SEGMENT, re.ASCII)
 _VERSION: Final = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
 _DIGEST: Final = re.compile(r"(blake3|sha256):([0-9a-f]{6,64})(?:/(.+))?", re.ASCII | re.DOTALL)
-_SELECTED: Final = re.compile(rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::({_SEGMENT})|@(blake3|sha256):([0-9a-f]{{6,64}}))(?:/(.+))?", re.ASCII | re.DOTALL)
+_SELECTED: Final = re.compile(
+    rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::({_SEGMENT})|@(blake3|sha256):([0-9a-f]{{6,64}}))(?:/(.+))?", re.ASCII | re.DOTALL
+)
 _RULE: Final = "/-separated parts of letters, digits, '.', '_' and '-', at most 200 bytes in all"
-_FORM: Final = "NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, each but the first with /PATH behind it if wanted"
+_FORM: Final = (
+    "NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, each but the first with /PATH behind it if wanted"
+)
 
 
 def check_name(name: str) -> str:
@@ -37,7 +41,13 @@ def check_alias(alias: str) -> str:
     Raises:
         InvalidInputError: other characters, `latest`, or the form of a version.
     """
-    if not isinstance(alias, str) or not _ALIAS.fullmatch(alias) or len(alias) > 200 or alias == "latest" or _VERSION.fullmatch(alias):
+    if (
+        not isinstance(alias, str)
+        or not _ALIAS.fullmatch(alias)
+        or len(alias) > 200
+        or alias == "latest"
+        or _VERSION.fullmatch(alias)
+    ):
         raise InvalidInputError(f"{alias!r} can't be an alias: letters, digits, '.', '_' and '-'; never 'latest' or 'v<number>'")
     return alias
 

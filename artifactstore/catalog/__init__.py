@@ -1,0 +1,1 @@
+"""Names and history: folds over facts. This room knows digests and must never open bytes."""

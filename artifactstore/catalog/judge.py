@@ -1,0 +1,193 @@
+"""Whether a transaction takes effect: the void rules of the protocol, as a function on values.
+
+Each rule was once missing from a model and lost data or told a lie (docs/format.md, "The fold").
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from artifactstore.model.facts import WINDOW, Fact
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Txn
+
+__all__ = ["Facts", "Void", "judge"]
+
+# What names a digest whose bytes must be there; facts that only speak of one (used, measured, tainted …) need none.
+_NEEDS_HOLDER: Final = frozenset({"versioned", "aliased", "held", "produced"})
+_ALONE: Final = frozenset({"condemned", "moved_to"})
+
+Why = Literal[
+    "twice", "window", "base", "alone", "moved", "condemned", "holder", "expect", "missing", "held", "current", "run", "format"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Why a transaction has no effect.
+
+    Attributes:
+        why: the rule, as a stable word.
+        text: the same for people.
+        fact: the fact that broke it, where one did.
+    """
+
+    why: Why
+    text: str
+    fact: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.why}: {self.text}"
+
+
+class Facts(Protocol):
+    """What of the state the rules look at."""
+
+    marks: dict[str, Any]
+    verdicts: dict[str, Any]
+    holders: dict[str, list[str]]
+    manifests: dict[str, list[Any]]
+    condemned_manifests: dict[str, int]
+    condemned_packs: dict[str, int]
+    names: dict[str, list[dict[str, Any]]]
+    aliases: dict[str, dict[str, list[dict[str, Any]]]]
+    holds: dict[str, str]
+    runs: dict[str, dict[str, Any]]
+    produced_by: dict[str, list[str]]
+    used_in: dict[str, list[str]]
+
+    def version_of(self, fact: Mapping[str, Any]) -> int | None:
+        """Return the number of the version that a fact names."""
+
+
+def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
+    """Return why `txn` in entry `seq` is void on this state, or None if it takes effect.
+
+    Args:
+        state: after all that came before it.
+        txn: the transaction, with its facts.
+        seq: the number of its entry.
+        alone: whether it shares its entry with no other.
+    """
+    found = state.verdicts.get(txn["txn"])
+    if found is not None and found[1] is None:
+        return Void("twice", f"it took effect in entry {found[0]}")
+    if not txn["birth"] < seq <= txn["birth"] + WINDOW:
+        return Void("window", f"born at {txn['birth']}, it could count in the {WINDOW} entries after that, not in {seq}")
+    if not txn["birth"] <= txn["base"] < seq:
+        return Void("base", f"its base {txn['base']} is not between its birth and its entry")
+    if txn["base"] < state.marks["condemned"]:
+        return Void(
+            "base", f"its references were last checked at {txn['base']}, before entry {state.marks['condemned']} condemned some"
+        )
+    if state.marks["moved_to"] is not None:
+        return Void("moved", f"the store has moved to {state.marks['moved_to']}")
+    facts = txn["facts"]
+    if any(fact["fact"] in _ALONE for fact in facts):
+        if not alone:
+            return Void("alone", "a clean-up or a move must be alone in its entry")
+        if txn["base"] != seq - 1:
+            return Void("alone", "a clean-up or a move must be judged on exactly the state before it")
+    own: dict[str, None] = {}  # digests that this txn's own `stored` holds
+    new: dict[str, list[str]] = {}  # digests of versions that it has made so far, by name
+    for fact in facts:
+        void = _judge_fact(state, fact, own, new)
+        if void is not None:
+            return void
+        if fact["fact"] == "stored":
+            own[fact["digest"]] = None
+        elif fact["fact"] == "versioned" and fact["name"] is not None:
+            new.setdefault(fact["name"], []).append(fact["digest"])
+    return None
+
+
+def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, None], new: Mapping[str, list[str]]) -> Void | None:
+    kind = fact["fact"]
+    if kind == "stored":
+        return _not_condemned(state, [fact["manifest"]], fact["packs"], fact)
+    if kind == "relocated":
+        holders = state.holders.get(fact["digest"])
+        if not holders or holders[-1] != fact["from"]:
+            return Void("current", f"{fact['from']} is not what currently holds {fact['digest']}", fact)
+        return _not_condemned(state, [fact["to"]], fact["packs"], fact)
+    if kind == "removed":
+        return _not_held(state, fact)
+    if kind == "started":
+        run = state.runs.get(fact["run"])
+        return Void("run", f"the run {fact['run']!r} has finished", fact) if run is not None and "status" in run else None
+    if kind == "received":
+        for inner in fact["facts"]:
+            if inner.get("fact") == "removed" and (void := _not_held(state, inner)) is not None:
+                return void
+        return None
+    if kind == "aliased" and (void := _alias_moves(state, fact, new)) is not None:
+        return void
+    if kind in _NEEDS_HOLDER:
+        digest = fact.get("digest")
+        if digest is None:
+            versions = state.names.get(fact.get("name", ""), ())
+            number = fact.get("version")
+            digest = versions[number - 1]["digest"] if number is not None and 1 <= number <= len(versions) else None
+        if digest is not None and digest not in own and not state.holders.get(digest):
+            return Void("holder", f"no manifest holds {digest}", fact)
+    return None
+
+
+def _not_condemned(state: Facts, manifests: Iterable[str], packs: Iterable[str], fact: Fact) -> Void | None:
+    for one in manifests:
+        if one in state.condemned_manifests:
+            return Void("condemned", f"the manifest {one} was condemned by entry {state.condemned_manifests[one]}", fact)
+    for one in packs:
+        if one in state.condemned_packs:
+            return Void("condemned", f"the pack {one} was condemned by entry {state.condemned_packs[one]}", fact)
+    return None
+
+
+def _alias_moves(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void | None:
+    name, alias = fact["name"], fact["alias"]
+    moves = state.aliases.get(name, {}).get(alias, ())
+    holder = moves[-1]["version"] if moves else None
+    if "expect" in fact and fact["expect"] != holder:
+        at = f"v{holder} since entry {moves[-1]['seq']} by {moves[-1]['actor']}" if holder is not None else "nothing"
+        expected = "to be new" if fact["expect"] is None else f"at v{fact['expect']}"
+        return Void("expect", f"{name}:{alias} was expected {expected}, and is at {at}", fact)
+    if fact.get("version") is None and "digest" not in fact:
+        return None
+    if "version" not in fact and fact.get("digest") in new.get(name, ()):
+        return None
+    number = state.version_of(fact)
+    if number is None:
+        return Void("missing", f"{name} has no version {fact.get('version', fact.get('digest'))}", fact)
+    if "removed" in state.names[name][number - 1]:
+        return Void("missing", f"{name}:v{number} was removed in entry {state.names[name][number - 1]['removed']['seq']}", fact)
+    return None
+
+
+def _not_held(state: Facts, fact: Fact) -> Void | None:
+    """A removal is void while what it names, or anything made from that, is held."""
+    if "name" in fact:
+        number = state.version_of(fact)
+        if number is None:
+            return Void("missing", f"{fact['name']} has no such version to remove", fact)
+        digest = state.names[fact["name"]][number - 1]["digest"]
+    else:
+        digest = fact["digest"]
+    if not state.holds:
+        return None
+    held: dict[str, str] = {held: hold for hold, held in state.holds.items()}
+    made: dict[str, list[str]] = {}
+    for output, runs in state.produced_by.items():
+        for run in runs:
+            made.setdefault(run, []).append(output)
+    seen, todo = {digest}, [digest]
+    while todo:
+        one = todo.pop()
+        if one in held:
+            return Void("held", f"{one} is held ({held[one]})" + ("" if one == digest else f" and was made from {digest}"), fact)
+        for run in state.used_in.get(one, ()):
+            for output in made.get(run, ()):
+                if output not in seen:
+                    seen.add(output)
+                    todo.append(output)
+    return None

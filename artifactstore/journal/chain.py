@@ -1,0 +1,84 @@
+"""Entries as bytes: their keys, their encoding, and the chain of digests that joins them. Pure values."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.errors import CorruptionError
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import canonical_json
+from artifactstore.model.facts import FORMAT, parse_entry
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Entry, Txn
+
+__all__ = ["FOLDER", "MAX_ENTRY", "encode_entry", "entry_key", "facts_key", "folder_of", "join", "key_number", "previous_of"]
+
+FOLDER: Final = 1000  # entries a folder, so that one listing request shows a whole folder
+MAX_ENTRY: Final = 4 * 2**20  # bytes of one entry
+
+
+def entry_key(seq: int) -> str:
+    """Return the key of entry `seq`: lexical order is numeric order."""
+    return f"journal/{seq // FOLDER:09d}/{seq:012d}.json"
+
+
+def folder_of(seq: int) -> str:
+    """Return the prefix under which entry `seq` and its neighbours lie."""
+    return f"journal/{seq // FOLDER:09d}/"
+
+
+def key_number(key: str) -> int | None:
+    """Return the number of the entry under `key`, or None if it is no entry's key."""
+    stem = key.rpartition("/")[2].removesuffix(".json")
+    return int(stem) if len(stem) == 12 and stem.isdecimal() and entry_key(int(stem)) == key else None
+
+
+def facts_key(facts: str) -> str:
+    """Return the key of the facts of a transaction that was too big for its entry."""
+    return f"facts/{facts[:2]}/{facts}.json"
+
+
+def encode_entry(
+    seq: int, previous: Digest, *, writer: str, time: str, txns: "Iterable[Txn] | Iterable[Mapping[str, Any]]"
+) -> bytes:
+    """Encode an entry: canonical JSON; its digest is over exactly these bytes."""
+    return canonical_json(
+        {"format": FORMAT, "previous": str(previous), "seq": seq, "time": time, "txns": list(txns), "writer": writer}
+    )
+
+
+def previous_of(raw: bytes) -> str | None:
+    """Return what an entry says of the entry before it, without decoding the rest where it is canonical."""
+    head = raw[:120]
+    mark = b'"previous":"'
+    at = head.find(mark)
+    if at >= 0 and head.startswith(b'{"format":') and (end := head.find(b'"', at + len(mark))) > 0:
+        return head[at + len(mark) : end].decode("ascii", "replace")
+    try:
+        found = json.loads(raw).get("previous")
+    except (ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def join(raw: bytes, seq: int, previous: Digest) -> "Entry":
+    """Decode entry `seq` and check that it follows the entry whose digest is `previous`.
+
+    Raises:
+        CorruptionError: it is no entry, has another number, or joins another chain.
+        FormatError: a newer version wrote it.
+    """
+    key = entry_key(seq)
+    entry = parse_entry(raw, key)
+    if entry["seq"] != seq:
+        raise CorruptionError(f"{key} says that it is entry {entry['seq']}: restore it from a copy of the store", location=key)
+    if entry["previous"] != str(previous):
+        before = entry_key(seq - 1) if seq > 1 else "store.json"
+        raise CorruptionError(
+            f"the journal is broken between {before} and {key}: the latter expects {entry['previous']} before it, "
+            f"found is {previous}; one of the two was changed. Compare both with a copy of the store",
+            digest=entry["previous"],
+            location=before,
+        )
+    return entry

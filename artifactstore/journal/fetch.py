@@ -1,0 +1,80 @@
+"""Reading entries: many at a time, in as few sequential round trips as it takes, and never past a hole."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from artifactstore.backend.base import Backend
+from artifactstore.errors import CorruptionError, NotFoundError
+from artifactstore.journal.chain import FOLDER, entry_key, folder_of, key_number
+
+__all__ = ["fetch_run", "last_listed", "read_many", "read_or_none"]
+
+
+def read_or_none(backend: Backend, key: str) -> bytes | None:
+    """Return an object's bytes, or None where it is definitely absent."""
+    try:
+        return backend.read(key)
+    except NotFoundError:
+        return None
+
+
+def read_many(backend: Backend, keys: Sequence[str]) -> list[bytes | None]:
+    """Read objects at the same time; None for each that is absent."""
+    if len(keys) < 2 or backend.concurrency < 2:
+        return [read_or_none(backend, key) for key in keys]
+    with ThreadPoolExecutor(min(len(keys), max(backend.concurrency, 16))) as pool:
+        return list(pool.map(lambda key: read_or_none(backend, key), keys))
+
+
+def last_listed(backend: Backend, start: int) -> int:
+    """Return the highest entry that listings show from `start` on (`start - 1` if none): only a hint of how far to fetch."""
+    last = start - 1
+    prefix = folder_of(start)
+    while True:
+        found = [n for item in backend.list(prefix) if (n := key_number(item.key)) is not None]
+        last = max([last, *found])
+        if not found or last % FOLDER != FOLDER - 1 or last < start:
+            return last
+        prefix = folder_of(last + 1)
+
+
+def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = None) -> Iterator[bytes]:
+    """Yield the bytes of entries `start`, `start + 1` … until one is definitely absent.
+
+    Args:
+        backend: where.
+        start: the first number.
+        known: entries up to here are known to exist; beyond, the number asked for at a time doubles.
+        end: stop behind this number.
+
+    Raises:
+        CorruptionError: an entry is missing below one that exists.
+    """
+    seq, step = start, 1
+    while end is None or seq <= end:
+        # The one behind the last known is asked for in the same round trip: it is the proof of absence.
+        upto = min(known + 1, seq + 255) if known >= seq else seq + step - 1
+        if end is not None:
+            upto = min(upto, end)
+        raws = read_many(backend, [entry_key(n) for n in range(seq, upto + 1)])
+        for offset, raw in enumerate(raws):
+            found = raw
+            if found is None and any(later is not None for later in raws[offset + 1 :]):
+                found = _read_again(backend, seq + offset)
+            if found is None:
+                return
+            yield found
+        seq = upto + 1
+        step = min(step * 2, 64)
+
+
+def _read_again(backend: Backend, seq: int) -> bytes:
+    """Read an entry that was absent while a later one was there: it may have been written between the two reads."""
+    raw = read_or_none(backend, entry_key(seq))
+    if raw is None:
+        raise CorruptionError(
+            f"{entry_key(seq)} is missing, but later entries exist: the journal is damaged or still being copied. "
+            "Nothing can be written here; restore the missing entry from a copy of the store, or let the copy finish",
+            location=entry_key(seq),
+        )
+    return raw

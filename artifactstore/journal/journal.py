@@ -1,0 +1,247 @@
+"""The journal as one process sees it: catch up, read, append; one loop a process, shared by its threads.
+
+PROTOCOL 2 (catch up), 3 (append) and 10 (segments). The fold is handed in: this room asks it to judge and
+never looks into facts, but for what moves bytes around them (spilled facts).
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+from artifactstore.backend.base import Backend
+from artifactstore.errors import CorruptionError
+from artifactstore.journal import segments as seg
+from artifactstore.journal.chain import entry_key, facts_key, join, previous_of
+from artifactstore.journal.fetch import fetch_run, last_listed, read_or_none
+from artifactstore.model.digest import Digest
+from artifactstore.model.facts import Config, parse_facts
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Entry, Txn
+
+__all__ = ["Fold", "Journal", "Snapshots"]
+
+
+@runtime_checkable
+class Fold(Protocol):
+    """What the journal needs of a fold."""
+
+    @property
+    def head(self) -> int:
+        """The number of the last entry folded."""
+
+    def apply(self, entry: "Entry") -> Sequence[Any]:
+        """Fold one entry; for each txn None, or why it is void."""
+
+    def verdict(self, txn: str) -> tuple[int, str | None] | None:
+        """Return (entry, why void or None) of a transaction seen in the window."""
+
+    def predict(self, txns: "Sequence[Txn]", time: str) -> Sequence[Any]:
+        """Judge transactions as the next entry would."""
+
+
+class Snapshots(Protocol):
+    """Where folds are kept between processes; any failure of it means that there is none."""
+
+    def load(self) -> tuple[Fold, str] | None:
+        """Return a fold and the digest of the entry that it ends with."""
+
+    def save(self, fold: Any, digest: str) -> None:
+        """Keep a fold."""
+
+
+class Journal:
+    """The chain of entries of one store and the fold over it.
+
+    Attributes:
+        backend: where the entries lie.
+        config: `store.json`.
+        fold: the state after the entries read so far; change it only through this class, read it under `lock`.
+        lock: guards `fold`.
+        digest: of the last entry's bytes.
+    """
+
+    SAVE_SHARE: Final = 64  # a fold is kept again when 1/64 of its entries are new: that cost stays small beside reading them
+
+    def __init__(
+        self, backend: Backend, config: Config, make_fold: Callable[[], Fold], snapshots: Snapshots | None = None
+    ) -> None:
+        self.backend = backend
+        self.config = config
+        self.lock = threading.RLock()
+        self.fold: Any = make_fold()
+        self.digest = Digest.of(config.raw, config.digest)
+        self._make_fold = make_fold
+        self._snapshots = snapshots
+        self._cold = True
+        self._saved = 0
+        self._sealed = 0
+        self._known = 0
+
+    @property
+    def head(self) -> int:
+        """The number of the last entry read."""
+        return int(self.fold.head)
+
+    def catch_up(self) -> int:
+        """Read every entry up to the head, checking the chain; returns the head.
+
+        One round trip when nothing is new; cold, at most three behind `store.json`.
+
+        Raises:
+            CorruptionError: the chain is broken or has a hole.
+            FormatError: a newer version wrote here.
+            BackendError: the head could not be found.
+        """
+        with self.lock:
+            if not self._cold:
+                return self._read_on(self.head)
+            try:
+                joint = self._open_cold()
+                head = self._read_on(self._known)
+                # Segments cover entries up to head - 1 only: where nothing follows them, they are not this journal's.
+                believed = joint is None or head > joint
+            except CorruptionError:
+                if self.head == 0:
+                    raise
+                believed = False
+            if not believed:
+                # The journal alone is the truth: begin again without anything derived from it.
+                self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
+                head = self._read_on(last_listed(self.backend, 1))
+            self._cold = False
+            return head
+
+    def _read_on(self, known: int) -> int:
+        for raw in fetch_run(self.backend, self.head + 1, known):
+            self._take(raw)
+        self._keep()
+        return self.head
+
+    def _keep(self) -> None:
+        if self._snapshots is not None and self.head - self._saved > self._saved // self.SAVE_SHARE:
+            self._snapshots.save(self.fold, str(self.digest))
+            self._saved = self.head
+
+    def _start(self, fold: Any, digest: Digest) -> None:
+        self.fold, self.digest, self._saved = fold, digest, fold.head
+
+    def accept(self, raw: bytes, entry: "Entry") -> None:
+        """Fold an entry that this process has just appended: its bytes need not be read again."""
+        with self.lock:
+            self.fold.apply(self._complete(entry))
+            self.digest = Digest.of(raw, self.config.digest)
+            self._keep()
+
+    def raw_entries(self, first: int = 1, last: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield (number, bytes as stored) of entries, from segments where they can be believed, else from the journal."""
+        last = self.head if last is None else min(last, self.head)
+        seq = first
+        for segment in seg.choose(seg.list_segments(self.backend), first - 1) if last - first >= seg.STRIDE else ():
+            data = read_or_none(self.backend, segment.key)
+            raws = None if data is None else seg.read_raw(data, segment, None)
+            # The chain inside holds; that it is *our* chain shows where the next entry joins.
+            if raws is None or segment.first > seq:
+                break
+            for n, raw in enumerate(raws, segment.first):
+                if n == seq and n <= last:
+                    yield n, raw
+                    seq += 1
+        if seq <= last:
+            yield from enumerate(fetch_run(self.backend, seq, last, end=last), seq)
+
+    def entries(self, first: int = 1, last: int | None = None) -> "Iterator[Entry]":
+        """Yield decoded entries with all their facts, each checked to follow the one before."""
+        previous = Digest.of(self.config.raw, self.config.digest) if first == 1 else None
+        for seq, raw in self.raw_entries(first, last):
+            # In the middle of the journal the first entry's own word is taken for what was before it.
+            entry = join(raw, seq, previous or Digest.parse(str(previous_of(raw))))
+            previous = Digest.of(raw, self.config.digest)
+            yield self._complete(entry)
+
+    def seal(self) -> None:
+        """Seal a segment when enough entries lie behind the last; covers entries up to head - 1 only."""
+        with self.lock:
+            head = self.head
+        if head - 1 - self._sealed < seg.STRIDE:
+            return
+        known = seg.list_segments(self.backend)
+        self._sealed = max([0, *(s.last for s in known)])
+        if head - 1 - self._sealed < seg.STRIDE:
+            return
+        first = _merge_from(known, head - 1)
+        raws = list(self.raw_entries(first, head - 1))
+        sealed = seg.seal(self.backend, iter(raws), Digest.of(raws[-1][1], self.config.digest))
+        if sealed is not None:
+            self._sealed = sealed.last
+
+    # -- inside
+
+    def _open_cold(self) -> int | None:
+        """Start from a kept fold and from segments; returns where segments ended, if any were used.
+
+        Sets `_known`, up to where listings show entries. Two round trips, one without segments.
+        """
+        kept = None if self._snapshots is None else self._snapshots.load()
+        start = 0 if kept is None else int(kept[0].head)
+        with ThreadPoolExecutor(3) as pool:
+            listed = pool.submit(seg.list_segments, self.backend)
+            tail = pool.submit(last_listed, self.backend, start + 1)
+            if kept is not None and start:
+                # A kept fold counts only after its last entry's bytes were read again and match.
+                raw = read_or_none(self.backend, entry_key(start))
+                if raw is not None and str(Digest.of(raw, self.config.digest)) == kept[1]:
+                    self._start(kept[0], Digest.parse(kept[1]))
+            found, self._known = listed.result(), tail.result()
+            if self.head != start:
+                self._known = last_listed(self.backend, self.head + 1)
+            self._sealed = max([0, *(s.last for s in found)])
+            chosen = seg.choose(found, self.head) if self._sealed - self.head >= seg.STRIDE else []
+            if not chosen:
+                return None
+            tail = pool.submit(last_listed, self.backend, chosen[-1].last + 1)
+            datas = list(pool.map(lambda segment: read_or_none(self.backend, segment.key), chosen))
+            self._known = max(self._known, tail.result())
+        for segment, data in zip(chosen, datas, strict=True):
+            raws = None if data is None else seg.read_raw(data, segment, self.digest if segment.first == self.head + 1 else None)
+            if raws is None:
+                break
+            for raw in raws[self.head + 1 - segment.first :]:
+                self._take(raw)
+        return self.head
+
+    def _take(self, raw: bytes) -> None:
+        entry = join(raw, self.head + 1, self.digest)
+        self.fold.apply(self._complete(entry))
+        self.digest = Digest.of(raw, self.config.digest)
+
+    def _complete(self, entry: "Entry") -> "Entry":
+        """Fetch the facts of transactions that were too big for the entry."""
+        for txn in entry["txns"]:
+            spilled = txn.get("spilled")
+            if spilled is not None and not txn["facts"]:
+                key = facts_key(spilled["id"])
+                raw = read_or_none(self.backend, key)
+                if raw is None or str(Digest.of(raw, self.config.digest)) != spilled["digest"]:
+                    state = "is missing" if raw is None else "does not match its digest"
+                    raise CorruptionError(
+                        f"{key}, named by {entry_key(entry['seq'])}, {state}: restore it from a copy of the store",
+                        digest=spilled["digest"],
+                        location=key,
+                    )
+                txn["facts"] = parse_facts(raw, key)
+        return entry
+
+
+def _merge_from(known: Sequence[seg.Segment], last: int) -> int:
+    """Return where a new segment should begin: it swallows the newest ones while they are not much longer than it (log-structured)."""
+    first = max([0, *(s.last for s in known)]) + 1
+    while True:
+        before = [s for s in known if s.last == first - 1]
+        if not before:
+            return first
+        longest = min(before, key=lambda s: s.first)
+        if longest.last - longest.first + 1 > 4 * (last - first + 1):
+            return first
+        first = longest.first

@@ -1,0 +1,156 @@
+"""Segments: the journal's facts in columns with the raw entries. Derived; may be deleted at any time.
+
+A segment is believed only after the chain over its raw bytes was recomputed, and what anybody relies on is
+parsed from those bytes: the columns serve DuckDB, Polars and people.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError
+from artifactstore.journal.chain import previous_of
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import canonical_json
+from artifactstore.model.facts import parse_entry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Segment", "choose", "list_segments", "read_raw", "seal"]
+
+SEGMENT_FORMAT: Final = 1
+STRIDE: Final = 256  # entries behind the last segment before a new one is sealed
+_KEY: Final = re.compile(r"segments/(\d+)-(\d{12})-(\d{12})-([0-9a-f]{64})\.parquet", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment by its key.
+
+    Attributes:
+        first: its first entry.
+        last: its last entry.
+        digest: hex of the digest of the last entry's bytes.
+        key: where it lies.
+    """
+
+    first: int
+    last: int
+    digest: str
+    key: str
+
+
+def list_segments(backend: Backend) -> list[Segment]:
+    """Return the segments whose format is known; others are skipped."""
+    found = []
+    for item in backend.list("segments/"):
+        match = _KEY.fullmatch(item.key)
+        if match is not None and int(match[1]) == SEGMENT_FORMAT:
+            found.append(Segment(int(match[2]), int(match[3]), match[4], item.key))
+    return found
+
+
+def choose(segments: Sequence[Segment], after: int) -> list[Segment]:
+    """Choose segments that cover the entries behind `after` without a hole, the longest first."""
+    chosen: list[Segment] = []
+    while True:
+        usable = [s for s in segments if s.first <= after + 1 and s.last > after]
+        if not usable:
+            return chosen
+        best = max(usable, key=lambda s: s.last)
+        chosen.append(best)
+        after = best.last
+
+
+def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[bytes] | None:
+    """Return a segment's raw entries if their chain holds, else None.
+
+    Args:
+        data: the segment's bytes.
+        segment: what its key says.
+        previous: digest of the entry before its first, where that is known.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s: only where segments are met
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        column = pq.read_table(pa.BufferReader(data), columns=["raw"]).column("raw").drop_null()
+    except (pa.ArrowException, OSError):
+        return None
+    raws: list[bytes] = column.to_pylist()
+    if len(raws) != segment.last - segment.first + 1:
+        return None
+    expected = None if previous is None else str(previous)
+    algorithm = "blake3" if previous is None else previous.algorithm
+    for raw in raws:
+        said = previous_of(raw)
+        if expected is None and said is not None:
+            algorithm = said.partition(":")[0]
+        elif said != expected:
+            return None
+        expected = str(Digest.of(raw, algorithm))
+    return raws if expected == f"{algorithm}:{segment.digest}" else None
+
+
+def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) -> Segment | None:
+    """Write a segment of consecutive entries, the last with this digest; None if it could not be written (it is only derived)."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    rows: dict[str, list[object]] = {name: [] for name in _schema(pa).names}
+    first = last = 0
+    for seq, raw in raws:
+        first, last = first or seq, seq
+        _add_rows(rows, seq, raw)
+    if not last:
+        return None
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(rows, schema=_schema(pa)), sink, compression="zstd", compression_level=1)
+    segment = Segment(first, last, digest.hex, f"segments/{SEGMENT_FORMAT}-{first:012d}-{last:012d}-{digest.hex}.parquet")
+    try:
+        backend.create(segment.key, sink.getvalue().to_pybytes())
+    except AlreadyExistsError:
+        return segment
+    except ArtifactStoreError:
+        return None
+    return segment
+
+
+def _schema(pa: Any) -> "pa.Schema":
+    text, number = pa.string(), pa.int64()
+    fields = {"seq": number, "raw": pa.binary(), "entry_time": text, "txn": text, "time": text, "actor": text, "reason": text}
+    fields |= {
+        "fact": text,
+        "name": text,
+        "version": number,
+        "alias": text,
+        "digest": text,
+        "manifest": text,
+        "run": text,
+        "json": text,
+    }
+    return pa.schema(list(fields.items()))
+
+
+def _add_rows(rows: dict[str, list[object]], seq: int, raw: bytes) -> None:
+    entry = parse_entry(raw, f"entry {seq}")
+    whole: bytes | None = raw
+    txns: list[Mapping[str, Any]] = [*entry["txns"]] or [{}]
+    for txn in txns:
+        for fact in txn.get("facts") or [{}]:
+            values = {
+                "seq": seq,
+                "raw": whole,
+                "entry_time": entry["time"],
+                "txn": txn.get("txn"),
+                "time": txn.get("time"),
+                "actor": txn.get("actor"),
+                "reason": fact.get("reason", txn.get("reason")),
+                "json": canonical_json(fact).decode() if fact else None,
+            }
+            for name, column in rows.items():
+                column.append(values[name] if name in values else fact.get(name))
+            whole = None
