@@ -1,0 +1,116 @@
+"""Cutting content into chunks: FastCDC (2020 variant, normalised) by a rule that looks at the content alone.
+
+Equal bytes are always cut alike, whatever their name, source or read sizes: the rule is a function of the
+first bytes, its parameters lie in `store.json`, and golden cut points pin the algorithm (pyfastcdc's tables).
+Chunking never changes a digest; it decides only what can be shared.
+"""
+
+import json
+import struct
+import warnings
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from artifactstore.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pyfastcdc import FastCDC
+
+__all__ = ["CHUNKERS", "HEAD", "Cutter", "Rule", "choose_rule"]
+
+# name → (minimum, average, maximum) bytes. Text is edited by rows: small chunks find what stayed (measured: docs/decisions/0003).
+CHUNKERS: Final[Mapping[str, tuple[int, int, int]]] = {
+    "rows": (8 * 1024, 32 * 1024, 128 * 1024),
+    "bytes": (16 * 1024, 64 * 1024, 256 * 1024),
+    "tensors": (64 * 1024, 256 * 1024, 1024 * 1024),
+}
+HEAD: Final = 4096  # bytes that the rule looks at
+_MAX_HEADER: Final = 16 * 2**20  # a safetensors header larger than this is cut as plain bytes
+
+Rule = tuple[str, tuple[int, ...]]  # the chunker's name, and offsets at which a chunk must begin
+
+
+def choose_rule(head: bytes | memoryview, size: int, read_at: Callable[[int, int], bytes]) -> Rule:
+    """Choose how content is cut.
+
+    Args:
+        head: its first `HEAD` bytes (all, if it is shorter).
+        size: its length in bytes.
+        read_at: reads (offset, length) of it; asked only for a safetensors header.
+
+    Returns:
+        `tensors` with the tensors' offsets for safetensors, `rows` for content without NUL in its head, else `bytes`.
+    """
+    start = bytes(head[:HEAD])
+    bounds = _tensor_bounds(start, size, read_at)
+    if bounds:
+        return "tensors", bounds
+    return ("bytes" if b"\0" in start else "rows"), ()
+
+
+def _tensor_bounds(start: bytes, size: int, read_at: Callable[[int, int], bytes]) -> tuple[int, ...]:
+    """Return where tensors begin in a safetensors file (8-byte little-endian header length, JSON header, data), or ()."""
+    if len(start) < 10 or start[8:9] != b"{":
+        return ()
+    (length,) = struct.unpack("<Q", start[:8])
+    if not 2 <= length <= _MAX_HEADER or 8 + length > size:
+        return ()
+    try:
+        header = json.loads(read_at(8, length))
+        base = 8 + length
+        bounds = {base + int(offset) for name, one in header.items() if name != "__metadata__" for offset in one["data_offsets"]}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ()
+    return tuple(sorted(bound for bound in bounds | {base} if 0 < bound < size))
+
+
+class Cutter:
+    """Cuts one stream of bytes, window by window."""
+
+    def __init__(self, chunker: tuple[int, int, int], bounds: tuple[int, ...] = ()) -> None:
+        self.maximum = chunker[2]
+        self._cdc = _fastcdc(chunker)
+        self._bounds = bounds
+
+    def cut(self, window: memoryview, offset: int, *, last: bool) -> list[int]:
+        """Return the ends of the chunks in a window, relative to it.
+
+        Args:
+            window: bytes that begin where a chunk begins.
+            offset: of the window in the content.
+            last: whether the content ends with it; if not, the bytes behind the last end come again with the next window.
+        """
+        ends: list[int] = []
+        start, size = 0, len(window)
+        at = bisect_right(self._bounds, offset)
+        while start < size:
+            bound = self._bounds[at] - offset if at < len(self._bounds) else None
+            stop = size if bound is None or bound > size else bound
+            final = last if bound is None or bound > size else True
+            end = start
+            for chunk in self._cdc.cut_buf(window[start:stop]):
+                end += chunk.length
+                ends.append(end)
+            if not final:
+                # Where the buffer ended is no cut point, unless it happens to be one: then it is found again.
+                ends.pop()
+                break
+            start = stop
+            at += 1
+        return ends
+
+
+@cache
+def _fastcdc(chunker: tuple[int, int, int]) -> "FastCDC":
+    import pyfastcdc  # noqa: PLC0415 - not needed for small content
+
+    if pyfastcdc.FastCDC.__module__.startswith("pyfastcdc.py"):
+        text = "pyfastcdc has no compiled part for this platform: cutting is some hundred times slower"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
+    low, mean, high = chunker
+    try:
+        return pyfastcdc.FastCDC(mean, min_size=low, max_size=high, normalized_chunking=1)
+    except ValueError as error:
+        raise InvalidInputError(f"the chunker {chunker} can't be used: {error}") from error

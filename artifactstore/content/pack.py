@@ -1,0 +1,127 @@
+"""Packs: objects that hold many frames, with a footer that makes each readable alone.
+
+    magic (8 bytes) | frame | frame | … | record | record | … | trailer (24 bytes)
+
+A record, little-endian: codec u8, stored length u32, chunk length u32, XXH3-64 of the stored bytes u64, the
+chunk's digest (32 bytes), and where the codec is a delta (bit 7 set) the digest of its base (32 bytes).
+The trailer: XXH3-64 of all records u64, their length in bytes u32, their number u32, magic.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import xxhash
+
+from artifactstore.errors import CorruptionError
+from artifactstore.model.encoding import new_id
+
+__all__ = ["TARGET", "TRAILER", "Frame", "OpenPack", "pack_key", "read_records"]
+
+MAGIC: Final = b"ASTPACK1"
+TARGET: Final = 32 * 2**20  # bytes of frames after which a pack is closed: one PUT, and few enough to keep several in flight
+_RECORD: Final = struct.Struct("<BIIQ32s")
+_TRAILER: Final = struct.Struct("<QII8s")
+TRAILER: Final = _TRAILER.size
+DELTA: Final = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as the footer lists it.
+
+    Attributes:
+        offset: in the pack, in bytes.
+        stored: its length in the pack.
+        size: the chunk's length.
+        codec: how it is encoded.
+        checksum: XXH3-64 of the stored bytes: against bit rot, never an identity.
+        digest: the chunk's raw digest.
+        base: digest of the chunk that a delta refers to, else None.
+    """
+
+    offset: int
+    stored: int
+    size: int
+    codec: int
+    checksum: int
+    digest: bytes
+    base: bytes | None = None
+
+
+def pack_key(pack: str) -> str:
+    """Return the key of a pack."""
+    return f"packs/{pack[:2]}/{pack}.pack"
+
+
+class OpenPack:
+    """A pack that is being filled; `seal` gives the buffers to write. Never re-used."""
+
+    def __init__(self) -> None:
+        self.id = new_id()
+        self.size = len(MAGIC)
+        self._frames: list[bytes | memoryview] = [MAGIC]
+        self._records: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, digest: bytes, size: int, codec: int, stored: bytes | memoryview) -> int:
+        """Append a frame; returns its offset."""
+        offset = self.size
+        self._frames.append(stored)
+        self._records.append(_RECORD.pack(codec, len(stored), size, xxhash.xxh3_64_intdigest(stored), digest))
+        self.size += len(stored)
+        return offset
+
+    def seal(self) -> list[bytes | memoryview]:
+        """Return the whole pack as buffers in order."""
+        records = b"".join(self._records)
+        return [*self._frames, records, _TRAILER.pack(xxhash.xxh3_64_intdigest(records), len(records), len(self._records), MAGIC)]
+
+    def frames(self) -> Iterator[bytes]:
+        """Yield the frames as bytes, in order."""
+        for frame in self._frames[1:]:
+            yield bytes(frame)
+
+
+def read_records(tail: bytes, size: int, key: str) -> list[Frame]:
+    """Decode a pack's footer.
+
+    Args:
+        tail: the pack's last bytes, at least the whole footer and trailer.
+        size: the pack's length in bytes.
+        key: for messages.
+
+    Raises:
+        CorruptionError: the footer is damaged, or does not describe a pack of this size.
+        LookupError: `tail` is too short; its argument is how many bytes it takes.
+    """
+
+    def bad(what: str) -> CorruptionError:
+        return CorruptionError(f"{key}: {what}: restore it from a copy of the store", location=f"{key} at {max(0, size - TRAILER)}")
+
+    if len(tail) < TRAILER or size < len(MAGIC) + TRAILER:
+        raise bad(f"{size} bytes are too few for a pack: it was truncated")
+    checksum, length, count, magic = _TRAILER.unpack(tail[-TRAILER:])
+    if magic != MAGIC or length > size - len(MAGIC) - TRAILER:
+        raise bad("its last bytes are no pack's: it was truncated or overwritten")
+    if length + TRAILER > len(tail):
+        raise LookupError(length + TRAILER)
+    records = tail[len(tail) - TRAILER - length : len(tail) - TRAILER]
+    if xxhash.xxh3_64_intdigest(records) != checksum:
+        raise bad("its footer does not match its checksum")
+    frames, at, offset = [], 0, len(MAGIC)
+    while at + _RECORD.size <= length:
+        codec, stored, chunk, mark, digest = _RECORD.unpack_from(records, at)
+        at += _RECORD.size
+        base = None
+        if codec & DELTA:
+            base = records[at : at + 32]
+            at += 32
+        frames.append(Frame(offset, stored, chunk, codec, mark, digest, base))
+        offset += stored
+    if at != length or len(frames) != count or offset != size - TRAILER - length:
+        raise bad("its footer does not add up to its length")
+    return frames

@@ -1,0 +1,203 @@
+"""What is to be stored: files on disk or bytes in memory, in the order of their paths.
+
+A file is looked at before and after it is read: one that changes meanwhile is an error, never a mixture.
+"""
+
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.model.listing import check_link, check_path
+
+__all__ = ["Folder", "Source", "batches", "from_bytes", "from_file", "open_unchanged", "scan", "signature"]
+
+_SIGNATURE: Final = struct.Struct("<QQqqq")
+_KINDS: Final = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a named pipe", stat.S_IFBLK: "a block device", stat.S_IFCHR: "a character device"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file to be stored.
+
+    Attributes:
+        path: in the artifact.
+        size: in bytes.
+        signature: of the file on disk (device, inode, size, mtime and ctime in ns), or b"" for bytes in memory.
+        executable: whether any executable bit is set.
+        disk: the file's own path, or None.
+        data: the bytes, where they are in memory.
+    """
+
+    path: str
+    size: int
+    signature: bytes
+    executable: bool
+    disk: str | None
+    data: bytes | memoryview | None = None
+
+
+@dataclass(slots=True)
+class Folder:
+    """A folder as found on disk.
+
+    Attributes:
+        files: sorted by path.
+        folders: empty folders.
+        links: (path, target) of links that stay inside.
+    """
+
+    files: list[Source] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+
+
+def signature(st: os.stat_result) -> bytes:
+    """Pack what must stay the same while a file is read, and what the stat cache compares."""
+    return _SIGNATURE.pack(st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns)
+
+
+def from_bytes(path: str, data: bytes | memoryview) -> Source:
+    """Make a source of bytes in memory."""
+    check_path(path)
+    return Source(path, len(data), b"", executable=False, disk=None, data=data)
+
+
+def from_file(disk: str) -> Source:
+    """Make a source of one file, under its base name; a link at the top is followed.
+
+    Raises:
+        InvalidInputError: missing, no regular file, or with a name that can't be stored.
+    """
+    name = os.path.basename(os.path.abspath(disk))  # noqa: PTH100, PTH119 - the hot path of a small put
+    check_path(name)
+    st = _stat(disk)
+    _check_regular(disk, st)
+    return Source(name, st.st_size, signature(st), bool(st.st_mode & 0o111), disk)
+
+
+def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep", refuse: bytes = b"") -> Folder:
+    """Walk a folder.
+
+    Args:
+        root: the folder.
+        keep: (path, is a folder) → whether it goes in.
+        links: `keep` stores links that stay inside, `follow` stores what they point to.
+        refuse: `st_dev, st_ino` of a folder that must not be inside (the store's own), packed; empty for none.
+
+    Raises:
+        InvalidInputError: an unreadable folder, a socket or a device, a name that can't be stored, a link that leaves.
+    """
+    found = Folder()
+    visiting: set[tuple[int, int]] = set()
+    _walk(found, root, "", keep, links, refuse, visiting)
+    found.files.sort(key=_path)
+    found.folders.sort()
+    found.links.sort()
+    return found
+
+
+def _path(source: Source) -> str:
+    return source.path
+
+
+def _walk(
+    found: Folder, root: str, prefix: str, keep: Callable[[str, bool], bool], links: str, refuse: bytes, visiting: set[tuple[int, int]]
+) -> None:
+    disk = os.path.join(root, prefix) if prefix else root  # noqa: PTH118
+    st = _stat(disk)
+    place = (st.st_dev, st.st_ino)
+    if refuse and struct.pack("<QQ", *place) == refuse:
+        raise InvalidInputError(f"{disk} is the store itself: it can't be put into itself; exclude it (exclude=[{prefix!r}]) or move it")
+    if place in visiting:
+        raise InvalidInputError(f"{disk} is a link to a folder that it lies in: links='follow' would never end")
+    visiting.add(place)
+    try:
+        with os.scandir(disk) as listing:
+            entries = list(listing)
+    except OSError as error:
+        raise InvalidInputError(f"the folder {disk} can't be read: {error.strerror or error}") from error
+    empty = True
+    for entry in entries:
+        path = f"{prefix}/{entry.name}" if prefix else entry.name
+        try:
+            follow = links == "follow"
+            is_folder = entry.is_dir(follow_symlinks=follow)
+            if not keep(path, is_folder):
+                continue
+            check_path(path)
+            empty = False
+            if is_folder:
+                _walk(found, root, path, keep, links, refuse, visiting)
+                continue
+            if not follow and entry.is_symlink():
+                target = os.readlink(entry.path)  # noqa: PTH115
+                check_link(path, target)
+                found.links.append((path, target))
+                continue
+            st = entry.stat(follow_symlinks=follow)
+        except OSError as error:
+            raise InvalidInputError(f"{entry.path} can't be read: {error.strerror or error}") from error
+        _check_regular(entry.path, st)
+        found.files.append(Source(path, st.st_size, signature(st), bool(st.st_mode & 0o111), entry.path))
+    visiting.discard(place)
+    if empty and prefix and not entries:
+        check_path(prefix)
+        found.folders.append(prefix)
+
+
+def _stat(disk: str) -> os.stat_result:
+    try:
+        return os.stat(disk)  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{disk!r} can't be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _check_regular(disk: str, st: os.stat_result) -> None:
+    if not stat.S_ISREG(st.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(st.st_mode), "no regular file")
+        raise InvalidInputError(f"{disk} is {kind}: only files, folders and links can be stored; exclude it")
+
+
+class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(source) as fd
+    """Open a source's file and refuse, before and after, one that is not what the scan saw."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._fd = -1
+
+    def __enter__(self) -> int:
+        disk = self._source.disk or ""
+        try:
+            self._fd = os.open(disk, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        except OSError as error:
+            raise InvalidInputError(f"{disk} can't be read: {error.strerror or error}; make it readable or exclude it") from error
+        self._check()
+        return self._fd
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self._check()
+        finally:
+            os.close(self._fd)
+
+    def _check(self) -> None:
+        if signature(os.fstat(self._fd)) != self._source.signature:
+            disk = self._source.disk
+            raise ConflictError(f"{disk} changed while it was being put; nothing was committed: put again when nothing writes to it")
+
+
+def batches(sources: Sequence[Source], *, files: int, size: int) -> Iterator[Sequence[Source]]:
+    """Group neighbours into batches of at most `files` files and about `size` bytes; a larger file is alone."""
+    start, total = 0, 0
+    for i, source in enumerate(sources):
+        if i > start and (i - start >= files or total + source.size > size):
+            yield sources[start:i]
+            start, total = i, 0
+        total += source.size
+    if start < len(sources):
+        yield sources[start:]

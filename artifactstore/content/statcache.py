@@ -1,0 +1,103 @@
+"""The stat cache: device, inode, size, mtime and ctime of a file → its digest, so that what did not change is not read.
+
+A local SQLite file in the cache folder. Any failure of it means that there is no cache. An entry is believed only
+if the file was already old when it was hashed (git's racily-clean rule): a change in the same tick of the file
+system's clock would not show.
+"""
+
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from artifactstore.content.source import Source
+
+__all__ = ["StatCache"]
+
+_TICK: Final = 50_000_000  # ns: more than a tick of Linux' coarse clock (10 ms at most)
+_COARSE: Final = 2_000_000_000  # ns: the tick of FAT, and of others that keep whole seconds
+_MTIME: Final = struct.Struct("<24xqq")
+_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, signature BLOB, digest BLOB) WITHOUT ROWID"
+_LIMIT: Final = 4_000_000  # rows: about 600 MB; beyond, the cache begins anew
+
+
+class StatCache:
+    """The stat cache of one digest algorithm; safe for many processes."""
+
+    def __init__(self, folder: Path | None, algorithm: str) -> None:
+        self._path = None if folder is None else folder / f"stat-{algorithm}.sqlite"
+
+    def lookup(self, root: str, sources: Sequence[Source]) -> list[bytes | None]:
+        """Return the digest of each source that is known and unchanged, else None.
+
+        Args:
+            root: absolute path that all sources lie under, or the one file's own path.
+            sources: sorted by path.
+        """
+        unknown: list[bytes | None] = [None] * len(sources)
+        if self._path is None or not sources or not self._path.exists():
+            return unknown
+        try:
+            with _connect(self._path) as db:
+                return _merge(_rows(db, root, sources), sources)
+        except (sqlite3.Error, OSError, struct.error):
+            return unknown
+
+    def store(self, found: Iterable[tuple[Source, bytes]], *, hashed_at: int) -> None:
+        """Remember digests of files that were hashed not before `hashed_at` (ns since the epoch)."""
+        if self._path is None:
+            return
+        rows = [(source.disk, source.signature, digest) for source, digest in found if source.disk is not None and _old(source.signature, hashed_at)]
+        if not rows:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with _connect(self._path) as db:
+                db.execute(_SCHEMA)
+                if db.execute("SELECT count(*) FROM (SELECT 1 FROM files LIMIT ?)", (_LIMIT,)).fetchone()[0] >= _LIMIT:
+                    db.execute("DELETE FROM files")
+                db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+                db.commit()
+        except (sqlite3.Error, OSError):
+            return
+
+
+def _old(signature: bytes, hashed_at: int) -> bool:
+    changed = max(_MTIME.unpack(signature))
+    tick = _COARSE if changed % 1_000_000 == 0 else _TICK
+    return changed + tick < hashed_at
+
+
+class _connect:  # noqa: N801 - used as a function
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, timeout=1.0, isolation_level="DEFERRED")
+
+    def __enter__(self) -> sqlite3.Connection:
+        # Losing the cache at a power cut is fine; a wrong answer is not, and SQLite's journal keeps it from one.
+        self._db.execute("PRAGMA synchronous = OFF")
+        return self._db
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+
+def _rows(db: sqlite3.Connection, root: str, sources: Sequence[Source]) -> Iterator[tuple[str, bytes, bytes]]:
+    if len(sources) == 1:
+        return db.execute("SELECT path, signature, digest FROM files WHERE path = ?", (sources[0].disk,))
+    query = "SELECT path, signature, digest FROM files WHERE path >= ? AND path < ? ORDER BY path"
+    return db.execute(query, (root.rstrip("/") + "/", root.rstrip("/") + "0"))
+
+
+def _merge(rows: Iterator[tuple[str, bytes, bytes]], sources: Sequence[Source]) -> list[bytes | None]:
+    """Walk both sorted sequences once: a dict of a million rows would not fit the memory bound."""
+    digests: list[bytes | None] = []
+    row = next(rows, None)
+    for source in sources:
+        disk = source.disk or ""
+        while row is not None and row[0] < disk:
+            row = next(rows, None)
+        digests.append(row[2] if row is not None and row[0] == disk and row[1] == source.signature else None)
+    return digests
+
+
