@@ -60,7 +60,7 @@ class OpenPack:
 
     def __init__(self) -> None:
         self.id = new_id()
-        self.size = len(MAGIC)
+        self.start = self.size = len(MAGIC)
         self._frames: list[bytes | memoryview] = [MAGIC]
         self._records: list[bytes] = []
 

@@ -1,0 +1,310 @@
+"""Ingest: files become chunks, chunks become packs, all at the same time and in bounded memory.
+
+One coordinator reads large files window by window, hashes them and finds the cut points; workers hash and compress
+chunks, and do small files alone; uploaders write full packs while the next are being cut. Results are taken
+in the order of the files, so packs hold neighbours next to each other and a get reads long ranges.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.content.chunker import HEAD, Cutter, choose_rule
+from artifactstore.content.codec import RAW, Encoder
+from artifactstore.content.known import Known
+from artifactstore.content.manifest import Manifest
+from artifactstore.content.packer import Packer, Piece
+from artifactstore.content.source import Folder, Source, batches, open_unchanged
+from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.model.digest import hash_bytes, new_hasher
+
+__all__ = ["Ingested", "ingest"]
+
+WINDOW: Final = 4 * 2**20  # bytes of a large file that go to a worker at a time
+BATCH_FILES: Final = 256
+WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
+_local = threading.local()
+
+
+@dataclass(slots=True)
+class _Done:
+    """What became of one file, or of a window of a large one.
+
+    Attributes:
+        pieces: its chunks.
+        source: the file that ends here, or None.
+        digest: of that file.
+        read: whether that file was read, or only its digest looked up.
+    """
+
+    pieces: list[Piece]
+    source: Source | None = None
+    digest: bytes = b""
+    read: bool = True
+
+
+@dataclass(slots=True)
+class Ingested:
+    """What an ingest made.
+
+    Attributes:
+        manifest: complete, with all packs durable.
+        hashed: sources that were read, with their digests, for the stat cache.
+        new: bytes of content that were not in the store before.
+        uploaded: bytes of packs written.
+    """
+
+    manifest: Manifest
+    hashed: list[tuple[Source, bytes]] = field(default_factory=list)
+    new: int = 0
+    uploaded: int = 0
+
+
+def ingest(
+    backend: Backend,
+    folder: Folder,
+    *,
+    algorithm: str,
+    chunkers: Mapping[str, tuple[int, int, int]],
+    known: Known,
+    digests: Sequence[bytes | None] = (),
+    progress: Callable[[int], None] = lambda _: None,
+) -> Ingested:
+    """Store what `known` doesn't hold; when it returns, every pack that its manifest refers to is durable.
+
+    Args:
+        backend: where packs go.
+        folder: what to store.
+        algorithm: the store's digest algorithm.
+        chunkers: the store's chunker parameters.
+        known: chunks that need not be stored.
+        digests: for each file its digest where the stat cache knows it, else None.
+        progress: told how many more bytes of content are done.
+
+    Raises:
+        ConflictError: a file changed while it was read.
+        InvalidInputError: a file can't be read.
+        BackendError: a pack could not be written.
+    """
+    run = _Ingest(backend, algorithm, chunkers, known, progress)
+    try:
+        with ThreadPoolExecutor(WORKERS, "artifactstore-ingest") as workers:
+            try:
+                run.collect(run.feed(workers, folder, digests or [None] * len(folder.files)))
+            except BaseException:
+                run.stop()
+                workers.shutdown(wait=False, cancel_futures=True)
+                raise
+        return run.finish(folder)
+    finally:
+        run.close()
+
+
+class _Ingest:
+    """The state of one ingest; only the coordinating thread changes it."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        algorithm: str,
+        chunkers: Mapping[str, tuple[int, int, int]],
+        known: Known,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._algorithm = algorithm
+        self._chunkers = chunkers
+        self._least = min(average for _, average, _ in chunkers.values())
+        self._known = known
+        self._progress = progress
+        self._packer = Packer(backend, Manifest(algorithm), known)
+        self._hashed: list[tuple[Source, bytes]] = []
+        self._stopped = False
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def close(self) -> None:
+        self._packer.close()
+
+    # -- feeding: the coordinating thread makes work, in the order of the files
+
+    def feed(
+        self, workers: ThreadPoolExecutor, folder: Folder, digests: Sequence[bytes | None]
+    ) -> Iterator[Future[list[_Done]] | list[_Done]]:
+        pending: list[Source] = []
+        for source, digest in zip(folder.files, digests, strict=True):
+            pieces = None if digest is None else self._reuse(digest)
+            if pieces is None and source.size <= WINDOW:
+                pending.append(source)
+                continue
+            yield from self._small(workers, pending)
+            pending = []
+            if pieces is not None and digest is not None:
+                yield [_Done(pieces, source, digest, read=False)]
+            else:
+                yield from self._large(workers, source)
+        yield from self._small(workers, pending)
+
+    def _reuse(self, digest: bytes) -> list[Piece] | None:
+        """The pieces of a file that the stat cache and a candidate manifest both know: it is not read at all."""
+        extents = self._known.file(digest)
+        return None if extents is None else [Piece(one.digest, one.size) for one in extents]
+
+    def _small(self, workers: ThreadPoolExecutor, sources: Sequence[Source]) -> Iterator[Future[list[_Done]]]:
+        for batch in batches(sources, files=BATCH_FILES, size=WINDOW):
+            yield workers.submit(self._do_batch, batch)
+
+    def _large(self, workers: ThreadPoolExecutor, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
+        hasher = new_hasher(self._algorithm)
+        for window, ends in self._windows(source):
+            future = workers.submit(self._do_window, window, ends)
+            hasher.update(memoryview(window)[: ends[-1]])  # while a worker is already at it
+            yield future
+        yield [_Done([], source, hasher.digest())]
+
+    def _windows(self, source: Source) -> Iterator[tuple[bytearray | memoryview, list[int]]]:
+        if source.data is not None:
+            yield from self._cut_memory(memoryview(source.data).cast("B"))
+            return
+        with open_unchanged(source) as fd:
+            rule, bounds = choose_rule(_read_at(fd, 0, HEAD), source.size, lambda at, size: _read_at(fd, at, size))
+            cutter = Cutter(self._chunkers[rule], bounds)
+            offset, carry = 0, memoryview(b"")
+            while offset < source.size:
+                window = bytearray(min(max(WINDOW, 2 * cutter.maximum) + len(carry), source.size - offset))
+                window[: len(carry)] = carry
+                _fill(fd, memoryview(window)[len(carry) :], source)
+                ends = cutter.cut(memoryview(window), offset, last=offset + len(window) == source.size)
+                yield window, ends
+                carry = memoryview(window)[ends[-1] :]
+                offset += ends[-1]
+
+    def _cut_memory(self, view: memoryview) -> Iterator[tuple[memoryview, list[int]]]:
+        rule, bounds = choose_rule(view[:HEAD], len(view), lambda at, size: bytes(view[at : at + size]))
+        cutter, offset = Cutter(self._chunkers[rule], bounds), 0
+        while offset < len(view):
+            window = view[offset : offset + max(WINDOW, 2 * cutter.maximum)]
+            ends = cutter.cut(window, offset, last=offset + len(window) == len(view))
+            yield window, ends
+            offset += ends[-1]
+
+    # -- working: these run in worker threads
+
+    def _do_batch(self, batch: Sequence[Source]) -> list[_Done]:
+        done = []
+        for source in batch:
+            if self._stopped:
+                break
+            data = memoryview(_read_whole(source) if source.data is None else source.data).cast("B")
+            digest = hash_bytes(data, self._algorithm)
+            done.append(_Done(self._cut(data, digest), source, digest))
+        return done
+
+    def _cut(self, data: memoryview, digest: bytes) -> list[Piece]:
+        """The pieces of a file that is whole in memory; one that is not longer than an average chunk is one piece."""
+        if not len(data):
+            return []
+        pieces = self._reuse(digest)
+        if pieces is not None:
+            return pieces
+        if len(data) > self._least:
+            rule, bounds = choose_rule(data[:HEAD], len(data), lambda at, size: bytes(data[at : at + size]))
+            if len(data) > self._chunkers[rule][1]:
+                ends = Cutter(self._chunkers[rule], bounds).cut(data, 0, last=True)
+                if len(ends) > 1:
+                    return self._pieces(data, ends)
+        self._known.follow([digest])
+        return [self._piece(digest, data)]
+
+    def _do_window(self, window: bytearray | memoryview, ends: Sequence[int]) -> list[_Done]:
+        return [_Done(self._pieces(memoryview(window), ends))]
+
+    def _pieces(self, view: memoryview, ends: Sequence[int]) -> list[Piece]:
+        chunks = [view[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        digests = [hash_bytes(chunk, self._algorithm) for chunk in chunks]
+        self._known.follow(digests)
+        pieces = [self._piece(digest, chunk) for digest, chunk in zip(digests, chunks, strict=True)]
+        if sum(len(piece.stored) for piece in pieces if piece.codec == RAW and piece.stored is not None) < len(view) // 2:
+            # A raw piece is a view into the window and would keep all of it alive until its pack is written.
+            return [p if p.stored is None or p.codec != RAW else Piece(p.digest, p.size, RAW, bytes(p.stored)) for p in pieces]
+        return pieces
+
+    def _piece(self, digest: bytes, data: bytes | memoryview) -> Piece:
+        if self._stopped or self._known.chunk(digest) is not None or self._packer.has(digest):
+            return Piece(digest, len(data))
+        if not hasattr(_local, "encoder"):
+            _local.encoder = Encoder()
+        codec, stored = _local.encoder.encode(data)
+        return Piece(digest, len(data), codec, stored)
+
+    # -- collecting: the coordinating thread again, in the order of the files
+
+    def collect(self, work: Iterator[Future[list[_Done]] | list[_Done]]) -> None:
+        waiting: deque[Future[list[_Done]] | list[_Done]] = deque()
+        running = 0
+        for item in work:
+            waiting.append(item)
+            running += isinstance(item, Future)
+            while waiting and (running > 2 * WORKERS or isinstance(waiting[0], list) or waiting[0].done()):
+                first = waiting.popleft()
+                running -= isinstance(first, Future)
+                self._take(first)
+        while waiting:
+            self._take(waiting.popleft())
+
+    def _take(self, item: Future[list[_Done]] | list[_Done]) -> None:
+        manifest = self._packer.manifest
+        for done in item if isinstance(item, list) else item.result():
+            size = 0
+            for piece in done.pieces:
+                self._packer.place(piece)
+                size += piece.size
+            if done.source is not None:
+                if done.read:
+                    self._hashed.append((done.source, done.digest))
+                manifest.close_file(done.source.path, done.source.size, done.digest, executable=done.source.executable)
+            self._progress(size)
+
+    def finish(self, folder: Folder) -> Ingested:
+        self._packer.finish()
+        manifest = self._packer.manifest
+        manifest.folders, manifest.links = list(folder.folders), list(folder.links)
+        return Ingested(manifest, self._hashed, self._packer.new, self._packer.uploaded)
+
+
+def _read_at(fd: int, offset: int, size: int) -> bytes:
+    os.lseek(fd, offset, os.SEEK_SET)
+    data = b""
+    while len(data) < size and (more := os.read(fd, size - len(data))):
+        data += more
+    os.lseek(fd, 0, os.SEEK_SET)
+    return data
+
+
+def _fill(fd: int, view: memoryview, source: Source) -> None:
+    while view:
+        try:
+            count = os.readv(fd, [view]) if hasattr(os, "readv") else _readinto(fd, view)
+        except OSError as error:
+            raise InvalidInputError(f"{source.disk} can't be read: {error.strerror or error}") from error
+        if not count:
+            raise ConflictError(f"{source.disk} became shorter while it was being put; nothing was committed: put again")
+        view = view[count:]
+
+
+def _readinto(fd: int, view: memoryview) -> int:
+    data = os.read(fd, len(view))
+    view[: len(data)] = data
+    return len(data)
+
+
+def _read_whole(source: Source) -> bytearray:
+    with open_unchanged(source) as fd:
+        data = bytearray(source.size)
+        _fill(fd, memoryview(data), source)
+        return data

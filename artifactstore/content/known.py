@@ -1,0 +1,76 @@
+"""Chunks that need not be stored again: those of manifests loaded because they are likely to share some.
+
+The fold says which manifests are uncondemned; a cache may supply their bytes, never their membership (PROTOCOL 5).
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from artifactstore.content.hooks import HookIndex, is_hook
+from artifactstore.content.manifest import Extent, Manifest
+
+__all__ = ["Known"]
+
+_SHIFT: Final = 40  # a place is (number of the manifest << 40) + number of the chunk: one int, not a tuple, for a million of them
+_MOST: Final = 24  # manifests loaded through hooks in one put
+
+
+class Known:
+    """An index over candidate manifests: chunk digest → where it lies. Grows while a put runs; safe for its threads."""
+
+    def __init__(self, hooks: HookIndex | None = None, load: Callable[[str], Manifest | None] | None = None) -> None:
+        self._manifests: list[Manifest] = []
+        self._chunks: dict[bytes, int] = {}
+        self._files: dict[bytes, int] = {}
+        self._hooks = hooks
+        self._load = load
+        self._asked: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def add(self, manifest: Manifest) -> int:
+        """Take in a manifest's chunks; returns how many were new."""
+        base = len(self._manifests) << _SHIFT
+        before = len(self._chunks)
+        self._manifests.append(manifest)
+        first = manifest.first
+        for row, digest in enumerate(manifest.digests):
+            if first[row + 1] - first[row] != 1:
+                self._files.setdefault(digest, base + row)
+        for i, digest in enumerate(manifest.chunks.digests):
+            self._chunks.setdefault(digest, base + i)
+        return len(self._chunks) - before
+
+    def chunk(self, digest: bytes) -> Extent | None:
+        """Return where a chunk lies, or None."""
+        place = self._chunks.get(digest)
+        return None if place is None else self._manifests[place >> _SHIFT].extent(place & ((1 << _SHIFT) - 1))
+
+    def file(self, digest: bytes) -> list[Extent] | None:
+        """Return the chunks of a whole file with this digest, or None."""
+        place = self._files.get(digest)
+        if place is None:
+            one = self.chunk(digest)
+            return None if one is None else [one]
+        return list(self._manifests[place >> _SHIFT].extents(place & ((1 << _SHIFT) - 1)))
+
+    def follow(self, digests: Iterable[bytes]) -> None:
+        """Load the manifests that list unknown hooks among these chunk digests."""
+        if self._hooks is None or self._load is None or len(self._asked) >= _MOST:
+            return
+        for digest in digests:
+            if not is_hook(digest) or digest in self._chunks:
+                continue
+            artifact = self._hooks.find(digest)
+            if artifact is None or artifact in self._asked:
+                continue
+            with self._lock:
+                if artifact in self._asked or len(self._asked) >= _MOST:
+                    continue
+                self._asked.add(artifact)
+                manifest = self._load(artifact)
+                if manifest is not None:
+                    self.add(manifest)

@@ -1,0 +1,134 @@
+"""Packing: chunks get their place in the manifest, new ones their bytes in a pack; full packs are written beside the work."""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.content.known import Known
+from artifactstore.content.manifest import INLINE, Manifest
+from artifactstore.content.pack import TARGET, OpenPack, pack_key
+
+__all__ = ["Packer", "Piece"]
+
+INLINE_LIMIT: Final = 32 * 1024  # bytes of stored content that ride in the manifest instead of a pack
+_OPEN: Final = -2  # the pack number of records whose pack is still being filled
+_UPLOADS: Final = 8  # packs in flight at most: 256 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One chunk as a worker leaves it.
+
+    Attributes:
+        digest: the chunk's raw digest.
+        size: its length in bytes.
+        codec: how `stored` is encoded.
+        stored: its bytes as they should lie in a pack, or None where the store is known to have them.
+    """
+
+    digest: bytes
+    size: int
+    codec: int = 0
+    stored: bytes | memoryview | None = None
+
+
+class Packer:
+    """Fills one manifest's chunk records and packs; one thread uses it, `has` may be asked by any."""
+
+    def __init__(self, backend: Backend, manifest: Manifest, known: Known) -> None:
+        self.manifest = manifest
+        self.new = 0  # bytes of content that were not in the store
+        self.uploaded = 0  # bytes of packs written
+        self._backend = backend
+        self._known = known
+        self._own: dict[bytes, int] = {}  # chunk digest → its first record
+        self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
+        self._open = OpenPack()
+        self._places: list[int] = []  # records whose bytes are in the open pack
+        self._uploaders: ThreadPoolExecutor | None = None
+        self._uploads: deque[Future[int]] = deque()
+
+    def has(self, digest: bytes) -> bool:
+        """Tell whether a chunk was placed already."""
+        return digest in self._own
+
+    def place(self, piece: Piece) -> None:
+        """Append a chunk record; its bytes go into the open pack unless they lie somewhere already."""
+        chunks = self.manifest.chunks
+        at = self._own.setdefault(piece.digest, len(chunks))
+        if at < len(chunks):
+            pack, offset, stored, codec = chunks.packs[at], chunks.offsets[at], chunks.stored[at], chunks.codecs[at]
+        else:
+            pack, offset, stored, codec = self._put(piece)
+        if pack == _OPEN:
+            self._places.append(len(chunks))
+        chunks.add(piece.digest, piece.size, pack=pack, offset=offset, stored=stored, codec=codec)
+
+    def _put(self, piece: Piece) -> tuple[int, int, int, int]:
+        codec, data = piece.codec, piece.stored
+        if data is None:
+            extent = self._known.chunk(piece.digest)
+            assert extent is not None  # a worker leaves the bytes out only where an index has the digest
+            if extent.pack is not None:
+                return self._number(extent.pack), extent.offset, extent.stored, extent.codec
+            codec, data = extent.codec, extent.data or b""
+        else:
+            self.new += piece.size
+        if len(self._open) and self._open.size + len(data) > TARGET:
+            self._flush()
+        return _OPEN, self._open.add(piece.digest, piece.size, codec, data), len(data), codec
+
+    def _number(self, pack: str) -> int:
+        number = self._numbers.setdefault(pack, len(self.manifest.packs))
+        if number == len(self.manifest.packs):
+            self.manifest.packs.append(pack)
+        return number
+
+    def _flush(self) -> None:
+        full, self._open = self._open, OpenPack()
+        number = self._number(full.id)
+        for i in self._places:
+            self.manifest.chunks.packs[i] = number
+        self._places = []
+        most = max(2, min(self._backend.concurrency, _UPLOADS))
+        if self._uploaders is None:
+            self._uploaders = ThreadPoolExecutor(most, "artifactstore-upload")
+        while len(self._uploads) >= most:
+            self.uploaded += self._uploads.popleft().result()
+        self._uploads.append(self._uploaders.submit(self._upload, full))
+
+    def _upload(self, pack: OpenPack) -> int:
+        buffers = pack.seal()
+        self._backend.write(pack_key(pack.id), buffers)
+        return sum(map(len, buffers))
+
+    def finish(self) -> None:
+        """Put what is left into the manifest, if it is little, or else into a last pack; wait for all packs.
+
+        Raises:
+            BackendError: a pack could not be written.
+        """
+        if self._uploaders is None and sum(self.manifest.chunks.stored[i] for i in self._places) <= INLINE_LIMIT:
+            self._put_inline()
+        elif len(self._open):
+            self._flush()
+        while self._uploads:
+            self.uploaded += self._uploads.popleft().result()
+
+    def _put_inline(self) -> None:
+        chunks = self.manifest.chunks
+        frames: dict[int, bytes] = {}
+        offset = self._open.start
+        for frame in self._open.frames():
+            frames[offset] = frame
+            offset += len(frame)
+        for i in self._places:
+            chunks.inline[i] = frames[chunks.offsets[i]]
+            chunks.packs[i], chunks.offsets[i] = INLINE, 0
+
+    def close(self) -> None:
+        """Wait for what is being written, begin no more."""
+        if self._uploaders is not None:
+            self._uploaders.shutdown(wait=True, cancel_futures=True)

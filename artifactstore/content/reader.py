@@ -1,0 +1,94 @@
+"""A seekable reader over one file of an artifact: fetches only the ranges it needs, each chunk verified."""
+
+import io
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from typing import Any, Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.content.fetch import fetch
+from artifactstore.content.manifest import Manifest
+
+__all__ = ["open_chunks"]
+
+_KEPT: Final = 8 * 2**20  # bytes of decoded chunks kept
+_AHEAD: Final = 4 * 2**20  # bytes fetched at most ahead of a reader that goes on where it stopped
+
+
+def open_chunks(backend: Backend, manifest: Manifest, row: int) -> io.BufferedReader:
+    """Open a file of a manifest for reading.
+
+    Errors come from the reads: `CorruptionError` where a chunk does not match its digest, `BackendError` where
+    the store can't be reached.
+    """
+    return io.BufferedReader(_Reader(backend, manifest, row), buffer_size=64 * 1024)
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, backend: Backend, manifest: Manifest, row: int) -> None:
+        super().__init__()
+        self._backend = backend
+        self._manifest = manifest
+        self._first = manifest.first[row]
+        self._size = manifest.sizes[row]
+        self._starts = array("q", [0])
+        for i in range(self._first, manifest.first[row + 1]):
+            self._starts.append(self._starts[-1] + manifest.chunks.sizes[i])
+        self._at = 0
+        self._expected = -1  # where the next read begins if this reader just goes on
+        self._ahead = 1
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self.name = manifest.paths[row]
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}.get(whence)
+        if base is None:
+            raise ValueError(f"whence is {whence}: 0, 1 and 2 are known")
+        if base + offset < 0:
+            raise ValueError(f"can't seek to {base + offset}, before the file's begin")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        wanted = min(len(view), self._size - self._at)
+        if wanted <= 0:
+            return 0
+        self._ahead = min(self._ahead * 2, 64) if self._at == self._expected else 1
+        low = bisect_right(self._starts, self._at) - 1
+        high = bisect_right(self._starts, self._at + wanted - 1)
+        done = 0
+        for i, chunk in zip(range(low, high), self._chunks(low, high), strict=True):
+            start = self._at + done - self._starts[i]
+            part = memoryview(chunk)[start : start + wanted - done]
+            view[done : done + len(part)] = part
+            done += len(part)
+        self._at += done
+        self._expected = self._at
+        return done
+
+    def _chunks(self, low: int, high: int) -> list[bytes]:
+        """Chunks low … high - 1 of the file, with some more behind them kept for a reader that goes on."""
+        found: dict[int, bytes] = {i: self._kept[i] for i in range(low, high) if i in self._kept}
+        if len(found) < high - low:
+            last = min(high + self._ahead - 1, len(self._starts) - 1)
+            while last > high and self._starts[last] - self._starts[high] > _AHEAD:
+                last -= 1
+            missing = [i for i in range(low, last) if i not in self._kept]
+            extents = [self._manifest.extent(self._first + i) for i in missing]
+            for i, chunk in zip(missing, fetch(self._backend, extents, algorithm=self._manifest.algorithm), strict=True):
+                found[i] = self._kept[i] = bytes(chunk)  # a view would keep the whole range alive
+            total = sum(len(chunk) for chunk in self._kept.values())
+            while total > _KEPT and len(self._kept) > 1:
+                total -= len(self._kept.popitem(last=False)[1])
+        return [found[i] for i in range(low, high)]

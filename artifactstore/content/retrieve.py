@@ -1,0 +1,224 @@
+"""Retrieve: an artifact's files come back, verified, in bounded memory.
+
+Ranges of packs are read and decoded ahead by workers, which also check and write small files; a large file is
+hashed in order by the one thread that collects. Every file is checked against its digest before anybody sees it
+under its name: the tree is staged by the caller and renamed when this returns.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.content.fetch import fetch, mismatch
+from artifactstore.content.manifest import Manifest
+from artifactstore.errors import BackendError, CorruptionError
+from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
+
+__all__ = ["read_file", "retrieve"]
+
+LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time where a read costs no round trip
+REMOTE_GROUP: Final = 32 * 2**20  # the same where it does: a pack in one request
+GROUP_FILES: Final = 2_048
+WORKERS: Final = 2
+_BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Work for one worker: whole small files, or a part of a large one.
+
+    Attributes:
+        rows: the files.
+        part: whether this is a part of one large file.
+        low: that part's first chunk.
+        high: behind its last chunk.
+        offset: of that part in its file, in bytes.
+        last: whether that part is the file's last.
+    """
+
+    rows: Sequence[int]
+    part: bool = False
+    low: int = 0
+    high: int = 0
+    offset: int = 0
+    last: bool = True
+
+
+def retrieve(
+    backend: Backend,
+    manifest: Manifest,
+    targets: Sequence[tuple[int, str]],
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write files of a manifest to disk; their folders exist already, the files do not.
+
+    Args:
+        backend: where the packs lie.
+        manifest: what they hold.
+        targets: (row in the manifest, path on disk), by ascending row.
+        progress: told how many more bytes are written.
+
+    Raises:
+        MissingPackError: a pack is not there.
+        CorruptionError: bytes do not match a digest.
+        BackendError: reading the store failed, or the disk is full.
+    """
+    paths = dict(targets)
+    size = LOCAL_GROUP if backend.concurrency <= 4 else REMOTE_GROUP
+    ahead = WORKERS + 1
+    waiting: deque[tuple[_Group, Future[list[bytes | memoryview]]]] = deque()
+    hashers: dict[int, Hasher] = {}
+    stopped: list[bool] = []
+
+    def work(group: _Group) -> list[bytes | memoryview]:
+        if stopped:
+            return []
+        if group.part:
+            chunks = fetch(backend, [manifest.extent(i) for i in range(group.low, group.high)])
+            _write_part(manifest, paths[group.rows[0]], group, chunks)
+            return chunks
+        chunks = fetch(backend, [extent for row in group.rows for extent in manifest.extents(row)])
+        _write_files(manifest, paths, group, chunks)
+        progress(sum(map(len, chunks)))
+        return []
+
+    def collect() -> None:
+        group, future = waiting.popleft()
+        chunks = future.result()
+        if group.part:
+            row = group.rows[0]
+            hasher = hashers.setdefault(row, new_hasher(manifest.algorithm))
+            for chunk in chunks:
+                hasher.update(chunk)
+            if group.last and hashers.pop(row).digest() != manifest.digests[row]:
+                raise _bad_file(backend, manifest, row)
+            progress(sum(map(len, chunks)))
+
+    with ThreadPoolExecutor(WORKERS, "artifactstore-get") as workers:
+        try:
+            for group in _groups(manifest, [row for row, _ in targets], size):
+                waiting.append((group, workers.submit(work, group)))
+                while len(waiting) > ahead:
+                    collect()
+            while waiting:
+                collect()
+        except BaseException:
+            stopped.append(True)
+            workers.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def read_file(backend: Backend, manifest: Manifest, row: int) -> bytes:
+    """Return one file's bytes, checked against its digest.
+
+    Raises:
+        MissingPackError: a pack is not there.
+        CorruptionError: the bytes do not match the digest.
+    """
+    data = b"".join(fetch(backend, list(manifest.extents(row))))
+    if hash_bytes(data, manifest.algorithm) != manifest.digests[row]:
+        raise _bad_file(backend, manifest, row)
+    return data
+
+
+def _groups(manifest: Manifest, rows: Sequence[int], size: int) -> Iterator[_Group]:
+    """Cut the work into groups of neighbours; a file larger than a group becomes parts."""
+    first, stored = manifest.first, manifest.chunks.stored
+    start, total = 0, 0
+    for n, row in enumerate(rows):
+        low, high = first[row], first[row + 1]
+        length = sum(stored[low:high]) if high - low > 1 else stored[low] if high > low else 0
+        large = length > size
+        if n > start and (large or total + length > size or n - start >= GROUP_FILES):
+            yield _Group(rows[start:n])
+            start, total = n, 0
+        if large:
+            yield from _parts(manifest, row, size)
+            start, total = n + 1, 0
+        else:
+            total += length
+    if start < len(rows):
+        yield _Group(rows[start:])
+
+
+def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
+    chunks, end = manifest.chunks, manifest.first[row + 1]
+    low, total, offset, length = manifest.first[row], 0, 0, 0
+    for i in range(low, end):
+        if i > low and total + chunks.stored[i] > size:
+            yield _Group([row], True, low, i, offset, last=False)
+            low, total, offset, length = i, 0, offset + length, 0
+        total += chunks.stored[i]
+        length += chunks.sizes[i]
+    yield _Group([row], True, low, end, offset)
+
+
+def _write_part(manifest: Manifest, path: str, group: _Group, chunks: Sequence[bytes | memoryview]) -> None:
+    mode = 0o777 if manifest.executable[group.rows[0]] else 0o666
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, mode)
+        try:
+            os.lseek(fd, group.offset, os.SEEK_SET)
+            _write_all(fd, chunks)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _cant_write(path, error) from error
+
+
+def _write_files(manifest: Manifest, paths: dict[int, str], group: _Group, chunks: Sequence[bytes | memoryview]) -> None:
+    algorithm, first, at = manifest.algorithm, manifest.first, 0
+    for row in group.rows:
+        mine = chunks[at : at + first[row + 1] - first[row]]
+        at += len(mine)
+        if len(mine) == 1:
+            digest = hash_bytes(mine[0], algorithm)
+        else:
+            hasher = new_hasher(algorithm)
+            for chunk in mine:
+                hasher.update(chunk)
+            digest = hasher.digest()
+        if digest != manifest.digests[row]:
+            raise _bad_file(None, manifest, row)
+        path = paths[row]
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o777 if manifest.executable[row] else 0o666)
+            try:
+                _write_all(fd, mine)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _cant_write(path, error) from error
+
+
+def _write_all(fd: int, chunks: Sequence[bytes | memoryview]) -> None:
+    for chunk in chunks:
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(fd, view) :]
+
+
+def _cant_write(path: str, error: OSError) -> BackendError:
+    return BackendError(f"{path} can't be written: {error.strerror or error}; nothing was put in place: free some space or choose another folder")
+
+
+def _bad_file(backend: Backend | None, manifest: Manifest, row: int) -> CorruptionError:
+    """Say which chunk of a file is damaged, where that can be found out."""
+    name = f"{manifest.algorithm}:{manifest.digests[row].hex()}"
+    extents = list(manifest.extents(row))
+    if len(extents) == 1:
+        error = mismatch(extents[0], manifest.algorithm)
+        return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
+    if backend is not None:
+        for extent in extents:
+            try:
+                fetch(backend, [extent], algorithm=manifest.algorithm)
+            except CorruptionError as error:
+                return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
+    text = f"{manifest.paths[row]} does not match its digest {name}: the store is damaged there; restore it from a copy of the store"
+    return CorruptionError(text, digest=name, location=manifest.paths[row])
