@@ -12,7 +12,7 @@ from typing import Final
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["MAX_WRITE", "Backend", "Buffer", "Stored", "check_key"]
+__all__ = ["MAX_WRITE", "Backend", "Buffer", "Stored", "check_key", "check_prefix"]
 
 Buffer = bytes | bytearray | memoryview
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*", re.ASCII)
@@ -136,3 +136,16 @@ def check_key(key: str) -> str:
     if len(key) > 1024 or not _KEY.fullmatch(key) or any(segment in {".", ".."} for segment in key.split("/")):
         raise InvalidInputError(f"no key: {key!r}; expected /-separated segments of letters, digits, '.', '_' and '-'")
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return `prefix` if a listing may start there: empty, or a key followed by `/`.
+
+    Raises:
+        InvalidInputError: anything else.
+    """
+    if prefix:
+        if not prefix.endswith("/"):
+            raise InvalidInputError(f"no prefix: {prefix!r}; expected a key followed by '/', or nothing for everything")
+        check_key(prefix[:-1])
+    return prefix

@@ -1,0 +1,79 @@
+"""What callers hand in to be written: one bytes-like, or an iterable of buffers; here both become flat memory."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, Final
+
+from artifactstore.backend.base import MAX_WRITE
+from artifactstore.errors import InvalidInputError
+
+__all__ = ["flat", "gather", "grouped", "is_buffer"]
+
+_GROUP: Final = 2**20  # bytes: small buffers are copied together up to here, larger ones pass uncopied
+
+
+def is_buffer(data: Any) -> bool:
+    """Whether `data` is one bytes-like and not an iterable of them."""
+    return isinstance(data, bytes | bytearray | memoryview)
+
+
+def flat(data: Any, *, limit: int = MAX_WRITE) -> memoryview:
+    """Return a bytes-like as bytes in a row, without a copy where it already is that.
+
+    Raises:
+        InvalidInputError: no bytes-like, or over `limit` bytes.
+    """
+    if not is_buffer(data):
+        raise InvalidInputError(f"expected bytes, bytearray or memoryview, not {type(data).__name__}")
+    view = memoryview(data)
+    if view.nbytes > limit:
+        raise InvalidInputError(f"{view.nbytes:,} bytes in one piece: the most is {limit:,}; hand in an iterator of buffers")
+    return view.cast("B") if view.c_contiguous and view.ndim > 0 and view.nbytes else memoryview(view.tobytes())
+
+
+def grouped(data: Any) -> Iterator[memoryview]:
+    """Yield the bytes in pieces fit for one system call each; a piece is valid until the next is asked for.
+
+    A buffer of an iterable is never looked at again after the next was asked for, so small ones
+    are copied together: that costs a tenth of what a system call each would.
+
+    Raises:
+        InvalidInputError: something in it is no bytes-like, or a bytes-like is too large.
+    """
+    if is_buffer(data):
+        yield flat(data)
+        return
+    if isinstance(data, str) or not isinstance(data, Iterable):
+        raise InvalidInputError(f"expected bytes or an iterable of buffers, not {type(data).__name__}")
+    small = bytearray()
+    for item in data:
+        view = flat(item)
+        if view.nbytes < _GROUP // 4:
+            small += view
+            if len(small) >= _GROUP:
+                yield memoryview(small)
+                small = bytearray()
+            continue
+        if small:
+            yield memoryview(small)
+            small = bytearray()
+        yield view
+    if small:
+        yield memoryview(small)
+
+
+def gather(data: Any, limit: int = MAX_WRITE) -> tuple[bytes, Iterator[memoryview] | None]:
+    """Return all bytes and None; or, where an iterable has more than `limit`, those taken so far and the rest.
+
+    Raises:
+        InvalidInputError: see `grouped`.
+    """
+    if isinstance(data, bytes) and len(data) <= limit:
+        return data, None
+    joined = bytearray()
+    pieces = grouped(data)
+    for piece in pieces:
+        if len(joined) + piece.nbytes > limit:
+            return bytes(joined), chain([memoryview(bytes(piece))], pieces)
+        joined += piece
+    return bytes(joined), None

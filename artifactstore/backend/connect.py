@@ -1,0 +1,158 @@
+"""From a URL to a backend: the one place that knows which schemes there are.
+
+A local folder or memory never imports more than this room; what speaks to a network is imported when it is asked for.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+from artifactstore.backend.base import Backend, check_key
+from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.memory import MemoryBackend
+from artifactstore.errors import InvalidInputError, UnsupportedError
+
+__all__ = ["connect"]
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.ASCII | re.DOTALL)  # two letters or more: `C:` is a drive
+_FILE: Final = frozenset({"file", "local"})
+_S3: Final = frozenset({"s3", "s3a"})
+_LATER: Final = {
+    "abfss": "azure",
+    "abfs": "azure",
+    "az": "azure",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "sftp": "sftp",
+    "ssh": "sftp",
+}
+_LATER_READING: Final = frozenset({"http", "https", "zip"})
+_OURS: Final = sorted({*_FILE, *_S3, *_LATER, *_LATER_READING, "memory"})
+
+
+def connect(
+    url: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None, single_writer: bool = False
+) -> Backend:
+    """Return the backend of a URL or a local path; touches neither network nor disk, and creates nothing.
+
+    Args:
+        url: a path (`~` and relative ones too), `file://`, `memory://name`, `s3://bucket/prefix`, or another fsspec URL.
+        storage_options: what fsspec's class for the scheme takes: endpoint, credentials. Never part of any message.
+        single_writer: the caller promises that nothing else writes, so `create` may work where exclusiveness is not to be had.
+
+    Raises:
+        InvalidInputError: no URL that could mean a store, or one with a password in it.
+        UnsupportedError: a scheme whose library is not installed, or that a later release brings.
+    """
+    text = _text(url)
+    options = _options(storage_options)
+    match = _SCHEME.fullmatch(text)
+    if match is None:
+        _refuse_options(options, "a folder")
+        return LocalBackend(text, single_writer=single_writer)
+    scheme, rest = match[1].lower(), match[2]
+    _refuse_secrets(scheme, rest)
+    if scheme in _FILE:
+        _refuse_options(options, "a folder")
+        return LocalBackend(_file_path(scheme, rest), single_writer=single_writer)
+    if scheme == "memory":
+        _refuse_options(options, "memory://")
+        return MemoryBackend(f"memory://{_segments(scheme, rest)}")
+    if scheme in _S3:
+        return _s3(_segments(scheme, rest), options, single_writer=single_writer)
+    if scheme in _LATER:
+        raise UnsupportedError(f"{scheme}:// comes in a later release, as the extra 'artifactstore[{_LATER[scheme]}]'; {_TODAY}")
+    if scheme in _LATER_READING:
+        raise UnsupportedError(f"{scheme}:// comes in a later release, for reading; {_TODAY}")
+    return _other(scheme, text, options, single_writer=single_writer)
+
+
+_TODAY: Final = "today a store can lie in a folder or at s3://bucket/prefix"
+
+
+def _text(url: Any) -> str:
+    if isinstance(url, os.PathLike):
+        url = os.fspath(url)
+    if not isinstance(url, str):
+        raise InvalidInputError(f"a store's URL is a str or a path, not {type(url).__name__}")
+    if not url.strip():
+        raise InvalidInputError("the store's URL is empty: pass a folder or a URL such as s3://bucket/prefix")
+    if "\0" in url:
+        raise InvalidInputError("the store's URL has a NUL character in it")
+    if "::" in url and "://" in url:
+        raise InvalidInputError("URLs chained with '::' can't hold a store: name the place itself")
+    return url
+
+
+def _options(storage_options: Any) -> dict[str, Any]:
+    if storage_options is None:
+        return {}
+    if not isinstance(storage_options, Mapping) or not all(isinstance(name, str) for name in storage_options):
+        raise InvalidInputError("storage_options is a dict whose keys are the names of options")
+    return dict(storage_options)
+
+
+def _refuse_options(options: Mapping[str, Any], place: str) -> None:
+    if options:
+        raise InvalidInputError(f"{place} takes no storage_options; leave out {', '.join(sorted(options))}")
+
+
+def _refuse_secrets(scheme: str, rest: str) -> None:
+    # The text after the scheme is in none of these messages: it holds what must not be shown.
+    authority = rest.split("/", 1)[0]
+    if scheme not in _FILE and ":" in authority.rpartition("@")[0]:
+        raise InvalidInputError(
+            f"this {scheme}:// URL has a password in it, which would end up in logs: leave user and password out and pass "
+            "them as storage_options={…}, or set them in the environment"
+        )
+    if scheme in _S3 and ("?" in rest or "@" in rest):
+        raise InvalidInputError(
+            f"a store's {scheme}:// URL is a bucket and a prefix, with no '?' and no '@': pass everything else as storage_options={{…}}"
+        )
+
+
+def _file_path(scheme: str, rest: str) -> str:
+    if scheme == "local":
+        return rest
+    host, slash, path = rest.partition("/")
+    if host not in {"", "localhost"} or not slash:
+        raise InvalidInputError(f"file://{rest} names a host or no absolute path; expected file:///folder")
+    path = unquote(path)
+    return path if re.match(r"[A-Za-z]:[\\/]", path) and os.name == "nt" else f"/{path}"
+
+
+def _segments(scheme: str, rest: str) -> str:
+    """Check what comes after `scheme://` and return it without slashes at its end."""
+    path = rest.rstrip("/")
+    if not path and scheme == "memory":
+        return ""
+    try:
+        return check_key(path)
+    except InvalidInputError as error:
+        wanted = "a name" if scheme == "memory" else "a bucket and a prefix"
+        raise InvalidInputError(
+            f"{scheme}://{path}: expected {wanted} of letters, digits, '.', '_' and '-' between slashes"
+        ) from error
+
+
+def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+    # Imported here because a local store must not load fsspec.
+    from artifactstore.backend.s3 import S3Backend  # noqa: PLC0415
+    from artifactstore.backend.wrappers import RetryingBackend  # noqa: PLC0415
+
+    return RetryingBackend(S3Backend(f"s3://{path}", options, single_writer=single_writer))
+
+
+def _other(scheme: str, url: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+    from artifactstore.backend.remote import RemoteBackend, known_schemes  # noqa: PLC0415
+    from artifactstore.backend.wrappers import RetryingBackend  # noqa: PLC0415
+
+    known = known_schemes()
+    if scheme not in known:
+        near = difflib.get_close_matches(scheme, sorted({*_OURS, *known}), n=3)
+        hint = f"did you mean {' or '.join(f'{one}://' for one in near)}?" if near else f"known are {', '.join(_OURS)}"
+        raise InvalidInputError(f"no scheme {scheme}:// is known; {hint}")
+    return RetryingBackend(RemoteBackend(url, options, single_writer=single_writer))

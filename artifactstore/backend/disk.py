@@ -1,0 +1,98 @@
+"""The system calls of a folder that must survive a crash: written in whole, synced, and their errors in words."""
+
+import errno
+import os
+import sys
+from typing import Final
+
+from artifactstore.backend.failures import of_system
+from artifactstore.errors import ArtifactStoreError
+
+if sys.platform == "darwin":
+    import fcntl
+
+__all__ = ["Step", "count_links", "forget", "make_folder", "pread", "sync", "sync_folder", "write_all"]
+
+# A filesystem that has no sync for folders (some FUSE and SMB mounts) has nothing to sync there.
+_NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
+
+
+class Step:
+    """System calls of one write: their errors become the backend's."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, ArtifactStoreError):
+            raise of_system(error, self._path, "written") from error
+
+
+def make_folder(folder: str) -> bool:
+    """Make one folder; False if it was there, whoever made it."""
+    try:
+        os.mkdir(folder)  # noqa: PTH102
+    except FileExistsError:
+        if not os.path.isdir(folder):  # noqa: PTH112
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
+        return False
+    return True
+
+
+def write_all(fd: int, piece: memoryview) -> None:
+    """Write until nothing is left: one call may take less than it was given."""
+    while piece:
+        piece = piece[os.write(fd, piece) :]
+
+
+def sync(fd: int) -> None:
+    """Bring a file's bytes to the disk itself."""
+    if sys.platform == "darwin":
+        try:
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync alone leaves the bytes in the drive's own memory there
+        except OSError:
+            os.fsync(fd)
+    else:
+        os.fsync(fd)
+
+
+def sync_folder(folder: str) -> None:
+    """Bring a folder's entries to the disk itself."""
+    if os.name == "nt":
+        return  # folders can't be opened; NTFS journals their entries itself
+    fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(fd)
+
+
+def forget(temporary: str) -> None:
+    """Remove a temporary file if it is still there."""
+    try:
+        os.unlink(temporary)  # noqa: PTH108
+    except OSError:
+        return  # published by a rename, or litter that clean-up removes
+
+
+def count_links(temporary: str) -> int:
+    """How many names a file has, asked anew (NFS may have cached what an open file says); 0 if that is unknown."""
+    try:
+        return os.stat(temporary).st_nlink  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+if hasattr(os, "pread"):
+    pread = os.pread
+else:
+
+    def pread(fd: int, length: int, offset: int) -> bytes:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, length)

@@ -1,0 +1,344 @@
+"""A folder as a backend: keys are paths below it, and what returned is on the disk.
+
+Whole files appear by `link` (create) or `replace` (write) of a temporary file beside them that was synced first;
+then the folder is synced. A crash leaves at most a `.tmp-<32 hex>` file, which no listing shows.
+"""
+
+import errno
+import os
+import re
+import secrets
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.buffers import flat, grouped
+from artifactstore.backend.disk import Step, count_links, forget, make_folder, pread, sync, sync_folder, write_all
+from artifactstore.backend.failures import check_ranges, no_such_key, of_system, past_the_end
+from artifactstore.errors import (
+    AlreadyExistsError,
+    ArtifactStoreError,
+    BackendError,
+    InvalidInputError,
+    NotFoundError,
+    UnsupportedError,
+)
+
+__all__ = ["LocalBackend"]
+
+_TEMPORARY: Final = re.compile(r"\.tmp-[0-9a-f]{32}")
+_READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+# How filesystems without hard links say so: exFAT and FAT EPERM, blobfuse and other FUSE ENOSYS or ENOTSUP, some EMLINK.
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+
+
+class _Turn:
+    """One lock per process for `create` without links; a forked child gets a free one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_TURN: Final = _Turn()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_TURN.renew)
+
+
+class LocalBackend(Backend):
+    """Files below a folder, which is made by the first write and not before.
+
+    Args:
+        root: the folder; `~` and relative paths are resolved now.
+        single_writer: the caller promises that no other process writes: `create` may then do without hard links.
+
+    Attributes:
+        url: the folder's absolute path.
+    """
+
+    concurrency = 4
+
+    def __init__(self, root: str | os.PathLike[str], *, single_writer: bool = False) -> None:
+        self.url = os.path.abspath(os.path.expanduser(os.fspath(root)))  # noqa: PTH100, PTH111 - pathlib drops what Windows needs
+        self._single_writer = single_writer
+        self._durable: set[str] = set()  # folders whose entries in their parents this process has synced
+
+    def __repr__(self) -> str:
+        return f"LocalBackend({self.url!r})"
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_durable": set()}
+
+    # -- reading
+
+    def read(self, key: str) -> bytes:
+        """Return all bytes of an object.
+
+        Raises:
+            NotFoundError: no such file.
+            BackendError: it can't be read.
+        """
+        path = self._path(key)
+        try:
+            fd = os.open(path, _READ)
+            try:
+                size = os.fstat(fd).st_size
+                data = os.read(fd, size + 1)
+                if len(data) == size:
+                    return data
+                parts = [data]
+                while data:  # one call returns at most 2 GiB
+                    data = os.read(fd, size + 1)
+                    parts.append(data)
+                return b"".join(parts)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._read_failed(error, key, path)
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each (offset, length), in the order asked for.
+
+        Raises:
+            NotFoundError: no such file.
+            BackendError: a range ends behind the file's end, or it can't be read.
+        """
+        check_ranges(ranges)
+        path = self._path(key)
+        try:
+            fd = os.open(path, _READ)
+            try:
+                st = os.fstat(fd)
+                if not stat.S_ISREG(st.st_mode):
+                    raise NotFoundError(no_such_key(key, self.url))
+                return [self._range(fd, key, offset, length, st.st_size) for offset, length in ranges]
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if isinstance(error, ArtifactStoreError):
+                raise
+            self._read_failed(error, key, path)
+
+    def _range(self, fd: int, key: str, offset: int, length: int, size: int) -> bytes:
+        if offset + length > size:
+            raise past_the_end(key, offset, length, size, self.url)
+        data = pread(fd, length, offset)
+        if len(data) == length:
+            return data
+        parts = [data]
+        done = len(data)
+        while done < length:
+            data = pread(fd, length - done, offset + done)
+            if not data:
+                raise past_the_end(key, offset, length, offset + done, self.url)
+            parts.append(data)
+            done += len(data)
+        return b"".join(parts)
+
+    def size(self, key: str) -> int:
+        """Return an object's size in bytes.
+
+        Raises:
+            NotFoundError: no such file.
+            BackendError: it can't be looked at.
+        """
+        path = self._path(key)
+        try:
+            st = os.stat(path)  # noqa: PTH116
+        except OSError as error:
+            self._read_failed(error, key, path)
+        if not stat.S_ISREG(st.st_mode):
+            raise NotFoundError(no_such_key(key, self.url))
+        return st.st_size
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield every object whose key starts with `prefix`; files that vanish meanwhile may or may not be among them.
+
+        Raises:
+            BackendError: a folder can't be read.
+        """
+        for item, temporary in self._walk(check_prefix(prefix)):
+            if not temporary:
+                yield item
+
+    def temporaries(self) -> Iterator[Stored]:
+        """Yield the temporary files that crashed writers left, and those of writers at work: `delete` removes one.
+
+        Raises:
+            BackendError: a folder can't be read.
+        """
+        return (item for item, temporary in self._walk("") if temporary)
+
+    def _walk(self, prefix: str) -> Iterator[tuple[Stored, bool]]:
+        folders = [prefix]
+        while folders:
+            folder = folders.pop()
+            path = self._path(folder[:-1]) if folder else self.url
+            try:
+                with os.scandir(path) as listing:
+                    entries = list(listing)
+            except OSError as error:
+                if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+                    continue
+                raise of_system(error, path, "listed") from error
+            for entry in entries:
+                key = folder + entry.name
+                try:
+                    check_key(key)
+                    if entry.is_dir():
+                        folders.append(f"{key}/")
+                        continue
+                    st = entry.stat()
+                except (InvalidInputError, FileNotFoundError):
+                    continue  # not ours, or gone since
+                except OSError as error:
+                    raise of_system(error, entry.path, "listed") from error
+                if stat.S_ISREG(st.st_mode):
+                    modified = datetime.fromtimestamp(st.st_mtime, UTC)
+                    yield Stored(key, st.st_size, modified), _TEMPORARY.fullmatch(entry.name) is not None
+
+    # -- writing
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Store an object, replacing what was there; on the disk when it returns.
+
+        Raises:
+            BackendError: no space, no permission: nothing of it is visible.
+        """
+        self._place(key, grouped(data), os.replace)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store an object only if nothing is there; on the disk when it returns.
+
+        Raises:
+            AlreadyExistsError: `key` exists.
+            UnsupportedError: the filesystem has no hard links and nobody promised to be the only writer.
+            BackendError: no space, no permission.
+        """
+        self._place(key, iter((flat(data),)), self._link)
+
+    def _place(self, key: str, pieces: Iterator[memoryview], publish: Callable[[str, str], None]) -> None:
+        """Write a temporary file, sync it, publish it under its name, sync the folder."""
+        path = self._path(key)
+        folder, name = os.path.split(path)
+        if _TEMPORARY.fullmatch(name):
+            raise InvalidInputError(f"no key: {key!r}; names like this are those of unfinished files")
+        temporary = os.path.join(folder, f".tmp-{secrets.token_hex(16)}")  # noqa: PTH118
+        step = Step(path)
+        with step:
+            fd = self._open_new(temporary, folder)
+        try:
+            try:
+                for piece in pieces:  # what goes wrong in the caller's iterator is the caller's to name
+                    with step:
+                        write_all(fd, piece)
+                with step:
+                    sync(fd)
+            finally:
+                os.close(fd)
+            with step:
+                publish(temporary, path)
+        finally:
+            forget(temporary)
+        with step:
+            sync_folder(folder)
+
+    def _link(self, temporary: str, path: str) -> None:
+        """Give the finished file its name unless that is taken: one step of the kernel, so exactly one of many wins."""
+        if os.name == "nt":
+            try:
+                os.rename(temporary, path)  # noqa: PTH104 - on Windows it refuses an existing target, which is the point
+            except FileExistsError as error:
+                raise self._exists(path) from error
+            return
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            # NFS: the reply to a link that was made may get lost; the repeated request then says EEXIST (open(2), O_EXCL).
+            if count_links(temporary) == 2:
+                return
+            if error.errno == errno.EEXIST:
+                raise self._exists(path) from error
+            if error.errno not in _NO_LINKS:
+                raise
+            if not self._single_writer:
+                raise UnsupportedError(
+                    f"the filesystem of {self.url} has no hard links ({error.strerror}), so of two writers neither would notice "
+                    "the other: keep the store elsewhere, or pass single_writer=True if nothing else ever writes to it"
+                ) from error
+            self._rename_as_only_writer(temporary, path)
+
+    def _rename_as_only_writer(self, temporary: str, path: str) -> None:
+        # Not O_EXCL on the name itself: a crash would leave half an object under it for ever.
+        with _TURN.lock:
+            if os.path.lexists(path):
+                raise self._exists(path)
+            os.rename(temporary, path)  # noqa: PTH104
+
+    def _exists(self, path: str) -> Exception:
+        if os.path.isdir(path):  # noqa: PTH112
+            return BackendError(f"{path} can't be written: a folder stands where the object should be")
+        return AlreadyExistsError(f"{path} exists")
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing key is no error.
+
+        Raises:
+            BackendError: it may still be there.
+        """
+        path = self._path(key)
+        try:
+            os.unlink(path)  # noqa: PTH108
+            sync_folder(os.path.dirname(path))  # noqa: PTH120
+        except OSError as error:
+            if error.errno in _ABSENT or os.path.isdir(path):  # noqa: PTH112 - macOS says EPERM to the unlinking of a folder
+                return
+            raise of_system(error, path, "deleted") from error
+
+    # -- inside
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self.url, *check_key(key).split("/")) if os.sep != "/" else f"{self.url}/{check_key(key)}"  # noqa: PTH118
+
+    def _read_failed(self, error: OSError, key: str, path: str) -> NoReturn:
+        # Windows says EACCES to the opening of a folder.
+        if error.errno in _ABSENT or (os.name == "nt" and os.path.isdir(path)):  # noqa: PTH112
+            raise NotFoundError(no_such_key(key, self.url)) from error
+        raise of_system(error, path, "read") from error
+
+    def _open_new(self, temporary: str, folder: str) -> int:
+        if folder in self._durable:
+            try:
+                return os.open(temporary, _NEW, 0o666)  # the umask decides, as for any file that a user makes
+            except FileNotFoundError:
+                self._durable.clear()  # someone removed the folder
+        self._make(folder)
+        return os.open(temporary, _NEW, 0o666)
+
+    def _make(self, folder: str) -> None:
+        """Make a folder and what is missing above it; each one's name is on the disk afterwards.
+
+        A folder that another process has just made may not be synced yet, so the parent of
+        each folder of the store is synced once by every process that relies on it.
+        """
+        parent = os.path.dirname(folder)  # noqa: PTH120
+        if folder in self._durable or parent == folder:
+            return
+        inside = folder.startswith(self.url)
+        if inside or not os.path.isdir(folder):  # noqa: PTH112
+            self._make(parent)
+            made = make_folder(folder)
+            try:
+                sync_folder(parent)
+            except OSError:
+                # A folder that was given to us may lie in one that we must not open.
+                if made or folder != self.url:
+                    raise
+        self._durable.add(folder)

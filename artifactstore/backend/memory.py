@@ -1,0 +1,119 @@
+"""A backend in this process's memory: for tests, examples and what may be forgotten.
+
+One place per URL: whoever connects to the same name in the same process sees the same objects. A forked child
+starts with a copy, a spawned one with nothing.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.buffers import flat, grouped
+from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
+from artifactstore.errors import AlreadyExistsError, NotFoundError
+
+__all__ = ["MemoryBackend"]
+
+
+class _Places:
+    """All places of this process, under one lock that a fork never leaves locked."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.places: dict[str, dict[str, tuple[bytes, datetime]]] = {}
+
+    def renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_PLACES: Final = _Places()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_PLACES.renew)
+
+
+class MemoryBackend(Backend):
+    """Objects in a dictionary that all backends of this process with the same URL share.
+
+    Attributes:
+        url: `memory://name`.
+    """
+
+    concurrency = 1
+
+    def __init__(self, url: str = "memory://") -> None:
+        self.url = url
+
+    def __repr__(self) -> str:
+        return f"MemoryBackend({self.url!r})"
+
+    @property
+    def _objects(self) -> dict[str, tuple[bytes, datetime]]:
+        return _PLACES.places.setdefault(self.url, {})
+
+    def read(self, key: str) -> bytes:
+        """Return all bytes of an object.
+
+        Raises:
+            NotFoundError: no such key.
+        """
+        found = self._objects.get(check_key(key))
+        if found is None:
+            raise NotFoundError(no_such_key(key, self.url))
+        return found[0]
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each (offset, length), in the order asked for.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: a range ends behind the object's end.
+        """
+        check_ranges(ranges)
+        data = self.read(key)
+        for offset, length in ranges:
+            if offset + length > len(data):
+                raise past_the_end(key, offset, length, len(data), self.url)
+        return [data[offset : offset + length] for offset, length in ranges]
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Store an object, replacing what was there."""
+        check_key(key)
+        raw = b"".join(bytes(piece) for piece in grouped(data))
+        with _PLACES.lock:
+            self._objects[key] = (raw, datetime.now(UTC))
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store an object only if nothing is there.
+
+        Raises:
+            AlreadyExistsError: `key` exists.
+        """
+        check_key(key)
+        raw = bytes(flat(data))
+        with _PLACES.lock:
+            if key in self._objects:
+                raise AlreadyExistsError(f"{key} exists in {self.url}")
+            self._objects[key] = (raw, datetime.now(UTC))
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield every object whose key starts with `prefix`, as of this call's first step."""
+        check_prefix(prefix)
+        with _PLACES.lock:
+            found = [Stored(key, len(raw), time) for key, (raw, time) in self._objects.items() if key.startswith(prefix)]
+        yield from found
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing key is no error."""
+        with _PLACES.lock:
+            self._objects.pop(check_key(key), None)
+
+    def size(self, key: str) -> int:
+        """Return an object's size in bytes.
+
+        Raises:
+            NotFoundError: no such key.
+        """
+        return len(self.read(key))
