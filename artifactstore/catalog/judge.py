@@ -102,7 +102,7 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
     return None
 
 
-def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, None], new: Mapping[str, list[str]]) -> Void | None:
+def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, None], new: dict[str, list[str]]) -> Void | None:
     kind = fact["fact"]
     if kind == "stored":
         return _not_condemned(state, [fact["manifest"]], fact["packs"], fact)
@@ -112,21 +112,25 @@ def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, None], new: Mapping[
             return Void("current", f"{fact['from']} is not what currently holds {fact['digest']}", fact)
         return _not_condemned(state, [fact["to"]], fact["packs"], fact)
     if kind == "removed":
-        return _not_held(state, fact)
+        return _not_held(state, fact, new)
     if kind == "started":
         run = state.runs.get(fact["run"])
         return Void("run", f"the run {fact['run']!r} has finished", fact) if run is not None and "status" in run else None
     if kind == "received":
+        # Of another store's removals only holds here are asked: that they name what is not here (yet) is no fault.
         for inner in fact["facts"]:
-            if inner.get("fact") == "removed" and (void := _not_held(state, inner)) is not None:
+            void = _not_held(state, inner, new) if inner.get("fact") == "removed" else None
+            if void is not None and void.why != "missing":
                 return void
+            if inner.get("fact") == "versioned" and inner["name"] is not None:
+                new.setdefault(inner["name"], []).append(inner["digest"])
         return None
     if kind == "aliased" and (void := _alias_moves(state, fact, new)) is not None:
         return void
     if kind in _NEEDS_HOLDER:
         digest = fact.get("digest")
         if digest is None:
-            versions = state.names.get(fact.get("name", ""), ())
+            versions = state.names.get(fact.get("name", ""), [])
             number = fact.get("version")
             digest = versions[number - 1]["digest"] if number is not None and 1 <= number <= len(versions) else None
         if digest is not None and digest not in own and not state.holders.get(digest):
@@ -146,7 +150,7 @@ def _not_condemned(state: Facts, manifests: Iterable[str], packs: Iterable[str],
 
 def _alias_moves(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void | None:
     name, alias = fact["name"], fact["alias"]
-    moves = state.aliases.get(name, {}).get(alias, ())
+    moves = state.aliases.get(name, {}).get(alias, [])
     holder = moves[-1]["version"] if moves else None
     if "expect" in fact and fact["expect"] != holder:
         at = f"v{holder} since entry {moves[-1]['seq']} by {moves[-1]['actor']}" if holder is not None else "nothing"
@@ -154,7 +158,7 @@ def _alias_moves(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void
         return Void("expect", f"{name}:{alias} was expected {expected}, and is at {at}", fact)
     if fact.get("version") is None and "digest" not in fact:
         return None
-    if "version" not in fact and fact.get("digest") in new.get(name, ()):
+    if fact.get("version") is None and fact["digest"] in new.get(name, ()):
         return None
     number = state.version_of(fact)
     if number is None:
@@ -164,18 +168,22 @@ def _alias_moves(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void
     return None
 
 
-def _not_held(state: Facts, fact: Fact) -> Void | None:
+def _not_held(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void | None:
     """A removal is void while what it names, or anything made from that, is held."""
     if "name" in fact:
         number = state.version_of(fact)
-        if number is None:
+        if number is not None:
+            digest = state.names[fact["name"]][number - 1]["digest"]
+        elif fact.get("version") is None and fact.get("digest") in new.get(fact["name"], ()):
+            digest = fact["digest"]
+        else:
             return Void("missing", f"{fact['name']} has no such version to remove", fact)
-        digest = state.names[fact["name"]][number - 1]["digest"]
     else:
         digest = fact["digest"]
     if not state.holds:
         return None
-    held: dict[str, str] = {held: hold for hold, held in state.holds.items()}
+    # In a fixed order: a state that was kept or tried out may have its tables in another one, and every fold says the same.
+    held = {digest: hold for hold, digest in sorted(state.holds.items())}
     made: dict[str, list[str]] = {}
     for output, runs in state.produced_by.items():
         for run in runs:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["State", "Void"]
 
 _ABSENT: Final = object()
+_TIDY: Final = 256  # entries between two clean-ups of the verdicts
 _TABLES: Final = (
     "marks",
     "verdicts",
@@ -192,7 +193,7 @@ class State:
 
     def _forget(self, seq: int) -> None:
         """Drop verdicts that the window has passed: such an id can't take effect again (its birth is too old)."""
-        if seq % 256 == 0:
+        if seq % _TIDY == 0:
             self.verdicts = {txn: found for txn, found in self.verdicts.items() if found[0] >= seq - WINDOW}
 
     def _take(self, txn: "Txn", seq: int, time: str) -> None:
@@ -230,7 +231,7 @@ class State:
                     self._drop(self.hooks, digest)
 
     def _take_versioned(self, fact: Fact, stamp: Fact) -> None:
-        row = {**stamp, **{key: fact[key] for key in ("digest", "kind", "file", "metadata") if key in fact}}
+        row: dict[str, Any] = {**stamp, **{key: fact[key] for key in ("digest", "kind", "file", "metadata") if key in fact}}
         if fact["name"] is None:
             self._set(self.unnamed, fact["digest"], row)
             return
@@ -258,7 +259,10 @@ class State:
 
     def _take_aliased(self, fact: Fact, stamp: Fact) -> None:
         ends = fact.get("version") is None and "digest" not in fact
-        move = {"version": None if ends else self.version_of(fact), **stamp}
+        number = None if ends else self.version_of(fact)
+        if number is None and not ends:
+            return  # received from another store, and that version is not here
+        move = {"version": number, **stamp}
         if fact["name"] not in self.aliases:
             self._set(self.aliases, fact["name"], {})
         self._push(self.aliases[fact["name"]], fact["alias"], move)
@@ -266,7 +270,7 @@ class State:
     def _take_removed(self, fact: Fact, stamp: Fact) -> None:
         if "name" in fact:
             number = self.version_of(fact)
-            if number is not None:
+            if number is not None and "removed" not in self.names[fact["name"]][number - 1]:
                 self._set(self.names[fact["name"]][number - 1], "removed", stamp)
             return
         self._drop(self.unnamed, fact["digest"])

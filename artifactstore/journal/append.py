@@ -8,16 +8,25 @@ import os
 import threading
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from artifactstore.errors import AlreadyExistsError, BackendError, ConflictError, InvalidInputError, OutcomeUnknownError
+from artifactstore.backend.base import MAX_WRITE
+from artifactstore.errors import (
+    AlreadyExistsError,
+    ArtifactStoreError,
+    BackendError,
+    ConflictError,
+    InvalidInputError,
+    OutcomeUnknownError,
+)
 from artifactstore.journal.chain import MAX_ENTRY, encode_entry, entry_key, facts_key
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
-from artifactstore.model.encoding import canonical_json, format_time, new_id
-from artifactstore.model.facts import ADOPTABLE, WINDOW, Fact
+from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_json
+from artifactstore.model.facts import ADOPTABLE, FORMAT, WINDOW, Fact, check_txn
 
 __all__ = ["Appender", "Author", "Committed", "retry_seconds"]
 
@@ -58,12 +67,20 @@ class Committed:
 
 @dataclass(slots=True)
 class _Ticket:
-    """One caller's transaction on its way into the journal."""
+    """One caller's transaction on its way into the journal.
+
+    Attributes:
+        record: the transaction without its facts.
+        facts: its facts, as readers will decode them.
+        size: bytes of its facts.
+        tried: the highest entry that it was sent as a part of; while the head is below, it may still land there.
+    """
 
     record: dict[str, Any]
-    facts: Sequence[Fact]
+    facts: list[Fact]
+    size: int
     refuse: Callable[[Any], Exception]
-    sent: bool = False
+    tried: int = 0
     committed: Committed | None = None
     error: BaseException | None = None
     spilled: dict[str, str] | None = field(default=None)
@@ -84,6 +101,28 @@ def retry_seconds() -> float:
         return max(0.0, float(text))
     except ValueError as error:
         raise InvalidInputError(f"ARTIFACTSTORE_RETRY_SECONDS is {text!r}: not a number of seconds") from error
+
+
+class _Patience:
+    """How long and how often a failing backend is tried again; counts from the first failure in a row."""
+
+    def __init__(self, sleep: Callable[[float], None]) -> None:
+        self._sleep = sleep
+        self._failures = 0
+        self._deadline = 0.0
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    def again(self, error: BackendError) -> bool:
+        """Wait and return True if another try makes sense."""
+        if not self._failures:
+            self._deadline = clock.monotonic() + retry_seconds()
+        if not error.transient or clock.monotonic() >= self._deadline:
+            return False
+        self._sleep(_PAUSES[min(self._failures, len(_PAUSES) - 1)])
+        self._failures += 1
+        return True
 
 
 class Appender:
@@ -112,7 +151,8 @@ class Appender:
 
         Raises:
             OutcomeUnknownError: sent, and no answer came; the journal will tell.
-            BackendError: nothing was sent.
+            BackendError: it is not in the journal and never will be: the backend refused or failed before it was sent.
+            InvalidInputError: the facts do not have the form that readers demand; nothing was sent.
             Exception: what `refuse` returned; nothing was committed.
         """
         adoptable = all(fact["fact"] in ADOPTABLE and not (fact["fact"] == "started" and fact.get("claimed")) for fact in facts)
@@ -129,54 +169,54 @@ class Appender:
         }
         if reason is not None:
             record["reason"] = reason
-        ticket = _Ticket(record, list(facts), refuse)
-        self._spill(ticket)
+        # Decoded again: the fold keeps what it is handed, and must not share a dict that the caller may change later.
+        raw = canonical_json(list(facts))
+        ticket = _Ticket(record, parse_json(raw, "the facts"), len(raw), refuse)
+        # One malformed fact in an entry would stop every reader for ever.
+        check_txn({**record, "facts": ticket.facts})
+        self._spill(ticket, raw)
+        self.journal.watch(record["txn"])
         with self._pending_lock:
             self._pending.append(ticket)
         try:
             # Whoever gets the lock carries everybody's transactions; the others find theirs settled.
             with self._leading:
                 if not ticket.settled:
-                    self._lead()
+                    self._lead(ticket)
         finally:
             with self._pending_lock:
-                if ticket in self._pending:
-                    self._pending.remove(ticket)
+                self._pending.remove(ticket)
+            self.journal.unwatch(ticket.record["txn"])
         if ticket.error is not None:
             raise ticket.error
-        if ticket.committed is None:
-            raise ConflictError(
-                "the transaction was given up by the thread that carried it; nothing is known to be committed: try again"
-            )
+        assert ticket.committed is not None
         return ticket.committed
 
     # -- inside: only the leader runs these
 
-    def _lead(self) -> None:
-        deadline = clock.monotonic() + retry_seconds()
-        failures = 0
-        while True:
+    def _lead(self, own: _Ticket) -> None:
+        """Append until the leader's own transaction is settled; the next one waiting leads then."""
+        patience = _Patience(self._sleep)
+        taken = 0
+        while not own.settled:
             batch = self._batch()
-            if not batch:
-                return
             try:
-                self._round(batch)
-                failures = 0
+                taken = self._round(batch, taken)
+                patience.succeeded()
             except BackendError as error:
-                if not error.transient or clock.monotonic() > deadline:
+                if not patience.again(error):
                     self._give_up(batch, error)
-                    return
-                self._sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
-                failures += 1
+            except ArtifactStoreError as error:
+                # The journal can't be read on (damaged, a newer format): the others will meet it themselves.
+                self._give_up([own], error)
 
     def _batch(self) -> list[_Ticket]:
         with self._pending_lock:
-            self._pending = [ticket for ticket in self._pending if not ticket.settled]
-            waiting = list(self._pending)
+            waiting = [ticket for ticket in self._pending if not ticket.settled]
         batch: list[_Ticket] = []
         size = 0
         for ticket in waiting:
-            size += 600 + (200 if ticket.spilled else len(canonical_json(list(ticket.facts))))
+            size += 600 + (200 if ticket.spilled else ticket.size)
             if batch and size > MAX_ENTRY // 2:
                 break
             batch.append(ticket)
@@ -184,48 +224,69 @@ class Appender:
                 return batch if len(batch) == 1 else batch[:-1]
         return batch
 
-    def _round(self, batch: Sequence[_Ticket]) -> None:
-        """One try: catch up, look for own transactions, judge, create the next entry."""
+    def _round(self, batch: Sequence[_Ticket], taken: int) -> int:
+        """One try: catch up, look for own transactions, judge, create the next entry.
+
+        Args:
+            batch: what to append.
+            taken: an entry that the last try found to be taken, or 0.
+
+        Returns:
+            The number of the entry if it was taken, else 0.
+        """
         journal = self.journal
-        head = journal.catch_up()
         with journal.lock:
+            head = journal.catch_up()
+            if head < taken:
+                raise BackendError(f"{entry_key(taken)} exists and can't be read", transient=True)
             for ticket in batch:
                 self._look_for(ticket, head)
             waiting = [ticket for ticket in batch if not ticket.settled]
-            judged = [self._judged(ticket, head) for ticket in waiting]
             now = max(format_time(datetime.now(UTC)), journal.fold.marks["time"])
-            voids = journal.fold.predict(judged, now)
+            voids = journal.fold.predict([self._judged(ticket, head) for ticket in waiting], now)
             previous = journal.digest
+        good = [ticket for ticket, void in zip(waiting, voids, strict=True) if void is None]
         for ticket, void in zip(waiting, voids, strict=True):
-            if void is not None:
+            # What is void now may be good in an entry head + 1 sent before, beside others, and that may still land: only
+            # when another one has taken this number is the answer final. An entry without transactions does.
+            if void is not None and ticket.tried <= head:
                 ticket.error = ticket.refuse(void)
-        good = [ticket for ticket in waiting if not ticket.settled]
-        if not good:
-            return
+        if all(ticket.settled for ticket in waiting):
+            return 0
         for ticket in good:
             ticket.record["base"] = head
         raw = encode_entry(head + 1, previous, writer=self._writer, time=now, txns=[self._written(t) for t in good])
+        before = [ticket.tried for ticket in good]
         for ticket in good:
-            ticket.sent = True
+            ticket.tried = head + 1
         try:
             journal.backend.create(entry_key(head + 1), raw)
         except AlreadyExistsError:
-            return  # someone was first, or it was ourselves and the reply got lost: the next round reads which
+            return head + 1  # someone was first, or it was ourselves and the reply got lost: the next round reads which
+        except BackendError as error:
+            if not error.transient:
+                for ticket, tried in zip(good, before, strict=True):
+                    ticket.tried = tried
+            raise
         journal.accept(raw, self._entry(head + 1, previous, now, good))
         for ticket in good:
             ticket.committed = Committed(ticket.record["txn"], head + 1)
+        return 0
 
     def _look_for(self, ticket: _Ticket, head: int) -> None:
-        found = self.journal.fold.verdict(ticket.record["txn"])
+        txn = ticket.record["txn"]
+        found = self.journal.verdict(txn)
         if found is not None:
             seq, void = found
             if void is None:
-                ticket.committed = Committed(ticket.record["txn"], seq)
+                ticket.committed = Committed(txn, seq)
             else:
                 ticket.error = ConflictError(f"the transaction reached entry {seq} and has no effect there ({void}): try again")
         elif head >= ticket.record["birth"] + WINDOW:
             # It provably never landed; under its old id it never can.
-            ticket.record["txn"], ticket.record["birth"], ticket.sent = new_id(), head, False
+            ticket.record["txn"], ticket.record["birth"] = new_id(), head
+            self.journal.unwatch(txn)
+            self.journal.watch(ticket.record["txn"])
 
     def _judged(self, ticket: _Ticket, head: int) -> dict[str, Any]:
         """The transaction as the fold should judge it.
@@ -234,36 +295,53 @@ class Appender:
         move was planned on exactly one state, so its base stays, and a lost race makes it void.
         """
         planned = any(fact["fact"] in _ALONE for fact in ticket.facts)
-        return {**ticket.record, "facts": list(ticket.facts), "base": ticket.record["base"] if planned else head}
+        return {**ticket.record, "facts": ticket.facts, "base": ticket.record["base"] if planned else head}
 
     def _written(self, ticket: _Ticket) -> Mapping[str, Any]:
         if ticket.spilled is not None:
             return {**ticket.record, "facts": [], "spilled": ticket.spilled}
-        return {**ticket.record, "facts": list(ticket.facts)}
+        return {**ticket.record, "facts": ticket.facts}
 
     def _entry(self, seq: int, previous: Digest, time: str, good: Sequence[_Ticket]) -> Any:
-        txns = [{**ticket.record, "facts": list(ticket.facts)} for ticket in good]
-        return {"format": 1, "seq": seq, "previous": str(previous), "writer": self._writer, "time": time, "txns": txns}
+        txns = [{**ticket.record, "facts": ticket.facts} for ticket in good]
+        return {"format": FORMAT, "seq": seq, "previous": str(previous), "writer": self._writer, "time": time, "txns": txns}
 
-    def _spill(self, ticket: _Ticket) -> None:
-        raw = canonical_json(list(ticket.facts))
-        if len(raw) > SPILL:
-            one = new_id()
-            self.journal.backend.write(facts_key(one), raw)
-            ticket.spilled = {"id": one, "digest": str(Digest.of(raw, self.journal.config.digest))}
+    def _spill(self, ticket: _Ticket, raw: bytes) -> None:
+        if len(raw) <= SPILL:
+            return
+        one = new_id()
+        pieces = raw if len(raw) <= MAX_WRITE else [raw[at : at + MAX_WRITE] for at in range(0, len(raw), MAX_WRITE)]
+        patience = _Patience(self._sleep)
+        while True:
+            try:
+                self.journal.backend.write(facts_key(one), pieces)
+                break
+            except BackendError as error:
+                if not patience.again(error):
+                    raise
+        ticket.spilled = {"id": one, "digest": str(Digest.of(raw, self.journal.config.digest))}
 
-    def _give_up(self, batch: Sequence[_Ticket], error: BackendError) -> None:
+    def _give_up(self, batch: Sequence[_Ticket], error: ArtifactStoreError) -> None:
+        """Settle what is left: what no entry can hold any more failed with this error, the rest is unknown."""
+        with self.journal.lock:
+            if isinstance(error, BackendError) and not error.transient:
+                # A definite no; but a place may fail for good after it wrote. The journal knows.
+                with suppress(ArtifactStoreError):
+                    self.journal.catch_up()
+            head = self.journal.head
+            for ticket in batch:
+                self._look_for(ticket, head)
         for ticket in batch:
             if ticket.settled:
                 continue
-            if ticket.sent and error.transient:
-                name = f"{ticket.record['txn']}-{ticket.record['birth']}"
-                unknown = OutcomeUnknownError(
-                    f"the commit was sent and no answer came ({error}); it may land, now or later: "
-                    f"`artifactstore log --txn {name}` tells its outcome. What was put is still in your hands",
-                    txn=name,
-                )
-                unknown.__cause__ = error
-                ticket.error = unknown
-            else:
+            if ticket.tried <= head:
                 ticket.error = error
+                continue
+            name = f"{ticket.record['txn']}-{ticket.record['birth']}"
+            unknown = OutcomeUnknownError(
+                f"the commit was sent and no answer came ({error}); it may land, now or later: "
+                f"`artifactstore log --txn {name}` tells its outcome. What was put is still in your hands",
+                txn=name,
+            )
+            unknown.__cause__ = error
+            ticket.error = unknown

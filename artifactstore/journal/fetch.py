@@ -7,7 +7,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.errors import CorruptionError, NotFoundError
 from artifactstore.journal.chain import FOLDER, entry_key, folder_of, key_number
 
-__all__ = ["fetch_run", "last_listed", "read_many", "read_or_none"]
+__all__ = ["fetch_run", "last_listed", "list_folders", "read_many", "read_or_none"]
 
 
 def read_or_none(backend: Backend, key: str) -> bytes | None:
@@ -26,16 +26,32 @@ def read_many(backend: Backend, keys: Sequence[str]) -> list[bytes | None]:
         return list(pool.map(lambda key: read_or_none(backend, key), keys))
 
 
+def list_folders(backend: Backend, start: int, count: int) -> tuple[int, bool]:
+    """List `count` folders from that of entry `start` on, at the same time.
+
+    Returns:
+        (the highest entry seen from `start` on, or `start - 1`; whether there may be more behind these folders).
+    """
+    folders = [folder_of(start + FOLDER * k) for k in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        found = list(
+            pool.map(lambda folder: [n for item in backend.list(folder) if (n := key_number(item.key)) is not None], folders)
+        )
+    return max([start - 1, *(n for numbers in found for n in numbers)]), bool(found[-1])
+
+
 def last_listed(backend: Backend, start: int) -> int:
-    """Return the highest entry that listings show from `start` on (`start - 1` if none): only a hint of how far to fetch."""
-    last = start - 1
-    prefix = folder_of(start)
-    while True:
-        found = [n for item in backend.list(prefix) if (n := key_number(item.key)) is not None]
-        last = max([last, *found])
-        if not found or last % FOLDER != FOLDER - 1 or last < start:
-            return last
-        prefix = folder_of(last + 1)
+    """Return the highest entry that listings show from `start` on (`start - 1` if none).
+
+    Asks for twice as many folders each time until one is empty, so that a hole at a folder's end hides nothing.
+    """
+    last, count, more = start - 1, 2, True
+    while more:
+        seen, more = list_folders(backend, start, count)
+        last = max(last, seen)
+        start = (start // FOLDER + count) * FOLDER
+        count = min(count * 2, 16)
+    return last
 
 
 def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = None) -> Iterator[bytes]:
@@ -44,7 +60,8 @@ def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = Non
     Args:
         backend: where.
         start: the first number.
-        known: entries up to here are known to exist; beyond, the number asked for at a time doubles.
+        known: entries up to here are known to exist (listed or read): one of them missing is damage; beyond, the
+            number asked for at a time doubles.
         end: stop behind this number.
 
     Raises:
@@ -59,7 +76,7 @@ def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = Non
         raws = read_many(backend, [entry_key(n) for n in range(seq, upto + 1)])
         for offset, raw in enumerate(raws):
             found = raw
-            if found is None and any(later is not None for later in raws[offset + 1 :]):
+            if found is None and (seq + offset <= known or any(later is not None for later in raws[offset + 1 :])):
                 found = _read_again(backend, seq + offset)
             if found is None:
                 return

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from artifactstore.backend.base import Backend
-from artifactstore.errors import CorruptionError
+from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.journal import segments as seg
-from artifactstore.journal.chain import entry_key, facts_key, join, previous_of
-from artifactstore.journal.fetch import fetch_run, last_listed, read_or_none
+from artifactstore.journal.chain import entry_key, facts_key, join
+from artifactstore.journal.fetch import fetch_run, last_listed, list_folders, read_many, read_or_none
 from artifactstore.model.digest import Digest
-from artifactstore.model.facts import Config, parse_facts
+from artifactstore.model.facts import Config, parse_entry, parse_facts
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
@@ -78,6 +78,7 @@ class Journal:
         self._saved = 0
         self._sealed = 0
         self._known = 0
+        self._watched: dict[str, tuple[int, str | None] | None] = {}
 
     @property
     def head(self) -> int:
@@ -102,10 +103,8 @@ class Journal:
                 head = self._read_on(self._known)
                 # Segments cover entries up to head - 1 only: where nothing follows them, they are not this journal's.
                 believed = joint is None or head > joint
-            except CorruptionError:
-                if self.head == 0:
-                    raise
-                believed = False
+            except (CorruptionError, FormatError):
+                believed = False  # perhaps only what was derived is wrong; if the journal itself is, it says so below
             if not believed:
                 # The journal alone is the truth: begin again without anything derived from it.
                 self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
@@ -130,19 +129,35 @@ class Journal:
     def accept(self, raw: bytes, entry: "Entry") -> None:
         """Fold an entry that this process has just appended: its bytes need not be read again."""
         with self.lock:
-            self.fold.apply(self._complete(entry))
-            self.digest = Digest.of(raw, self.config.digest)
-            self._keep()
+            # Another thread may have read it already, and what follows it.
+            if entry["seq"] == self.head + 1:
+                self._fold(raw, entry)
+                self._keep()
+
+    def watch(self, txn: str) -> None:
+        """Remember the verdict on a transaction for as long as somebody waits for it, however many entries that takes."""
+        with self.lock:
+            self._watched[txn] = None
+
+    def unwatch(self, txn: str) -> None:
+        """Forget a transaction that was watched."""
+        with self.lock:
+            self._watched.pop(txn, None)
+
+    def verdict(self, txn: str) -> tuple[int, str | None] | None:
+        """Return (entry, why void or None) of a transaction that is watched or was seen within the window, else None."""
+        with self.lock:
+            return self._watched.get(txn) or self.fold.verdict(txn)
 
     def raw_entries(self, first: int = 1, last: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Yield (number, bytes as stored) of entries, from segments where they can be believed, else from the journal."""
         last = self.head if last is None else min(last, self.head)
         seq = first
         for segment in seg.choose(seg.list_segments(self.backend), first - 1) if last - first >= seg.STRIDE else ():
-            data = read_or_none(self.backend, segment.key)
+            data, joint = read_many(self.backend, [segment.key, entry_key(segment.last)])
             raws = None if data is None else seg.read_raw(data, segment, None)
-            # The chain inside holds; that it is *our* chain shows where the next entry joins.
-            if raws is None or segment.first > seq:
+            # The chain inside holds, so all of it is as true as its last entry, and the journal has that one.
+            if raws is None or joint is None or raws[-1] != joint or segment.first > seq:
                 break
             for n, raw in enumerate(raws, segment.first):
                 if n == seq and n <= last:
@@ -155,8 +170,10 @@ class Journal:
         """Yield decoded entries with all their facts, each checked to follow the one before."""
         previous = Digest.of(self.config.raw, self.config.digest) if first == 1 else None
         for seq, raw in self.raw_entries(first, last):
-            # In the middle of the journal the first entry's own word is taken for what was before it.
-            entry = join(raw, seq, previous or Digest.parse(str(previous_of(raw))))
+            if previous is None:
+                # In the middle of the journal the first entry's own word is taken for what was before it.
+                previous = Digest.parse(parse_entry(raw, entry_key(seq))["previous"])
+            entry = join(raw, seq, previous)
             previous = Digest.of(raw, self.config.digest)
             yield self._complete(entry)
 
@@ -172,6 +189,8 @@ class Journal:
             return
         first = _merge_from(known, head - 1)
         raws = list(self.raw_entries(first, head - 1))
+        if not raws:
+            return
         sealed = seg.seal(self.backend, iter(raws), Digest.of(raws[-1][1], self.config.digest))
         if sealed is not None:
             self._sealed = sealed.last
@@ -185,36 +204,46 @@ class Journal:
         """
         kept = None if self._snapshots is None else self._snapshots.load()
         start = 0 if kept is None else int(kept[0].head)
+        self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
         with ThreadPoolExecutor(3) as pool:
             listed = pool.submit(seg.list_segments, self.backend)
-            tail = pool.submit(last_listed, self.backend, start + 1)
+            near = pool.submit(list_folders, self.backend, start + 1, 2)
             if kept is not None and start:
                 # A kept fold counts only after its last entry's bytes were read again and match.
                 raw = read_or_none(self.backend, entry_key(start))
                 if raw is not None and str(Digest.of(raw, self.config.digest)) == kept[1]:
                     self._start(kept[0], Digest.parse(kept[1]))
-            found, self._known = listed.result(), tail.result()
+            segments = listed.result()
+            self._known, more = near.result()
+            self._sealed = max([0, *(s.last for s in segments)])
+            chosen = seg.choose(segments, self.head) if self._sealed - self.head >= seg.STRIDE else []
             if self.head != start:
-                self._known = last_listed(self.backend, self.head + 1)
-            self._sealed = max([0, *(s.last for s in found)])
-            chosen = seg.choose(found, self.head) if self._sealed - self.head >= seg.STRIDE else []
-            if not chosen:
-                return None
-            tail = pool.submit(last_listed, self.backend, chosen[-1].last + 1)
-            datas = list(pool.map(lambda segment: read_or_none(self.backend, segment.key), chosen))
-            self._known = max(self._known, tail.result())
+                self._known, more = 0, True
+            behind = max(self._known, chosen[-1].last if chosen else 0)
+            rest = pool.submit(last_listed, self.backend, behind + 1) if more or behind > self._known else None
+            datas = read_many(self.backend, [segment.key for segment in chosen])
+            if rest is not None:
+                self._known = max(self._known, rest.result())
+        joint: int | None = None
         for segment, data in zip(chosen, datas, strict=True):
             raws = None if data is None else seg.read_raw(data, segment, self.digest if segment.first == self.head + 1 else None)
             if raws is None:
                 break
             for raw in raws[self.head + 1 - segment.first :]:
                 self._take(raw)
-        return self.head
+            joint = self.head
+        return joint
 
     def _take(self, raw: bytes) -> None:
-        entry = join(raw, self.head + 1, self.digest)
-        self.fold.apply(self._complete(entry))
+        self._fold(raw, join(raw, self.head + 1, self.digest))
+
+    def _fold(self, raw: bytes, entry: "Entry") -> None:
+        outcome = self.fold.apply(self._complete(entry))
         self.digest = Digest.of(raw, self.config.digest)
+        for txn, void in zip(entry["txns"], outcome, strict=True) if self._watched else ():
+            one = txn["txn"]
+            if one in self._watched and ((found := self._watched[one]) is None or found[1] is not None):
+                self._watched[one] = (entry["seq"], None if void is None else str(void))
 
     def _complete(self, entry: "Entry") -> "Entry":
         """Fetch the facts of transactions that were too big for the entry."""

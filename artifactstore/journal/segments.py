@@ -4,6 +4,7 @@ A segment is believed only after the chain over its raw bytes was recomputed, an
 parsed from those bytes: the columns serve DuckDB, Polars and people.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.backend.base import Backend
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError
 from artifactstore.journal.chain import previous_of
-from artifactstore.model.digest import Digest
-from artifactstore.model.encoding import canonical_json
+from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.facts import parse_entry
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def list_segments(backend: Backend) -> list[Segment]:
     found = []
     for item in backend.list("segments/"):
         match = _KEY.fullmatch(item.key)
-        if match is not None and int(match[1]) == SEGMENT_FORMAT:
+        if match is not None and int(match[1]) == SEGMENT_FORMAT and 1 <= int(match[2]) <= int(match[3]):
             found.append(Segment(int(match[2]), int(match[3]), match[4], item.key))
     return found
 
@@ -89,6 +89,8 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
         said = previous_of(raw)
         if expected is None and said is not None:
             algorithm = said.partition(":")[0]
+            if algorithm not in ALGORITHMS:
+                return None
         elif said != expected:
             return None
         expected = str(Digest.of(raw, algorithm))
@@ -149,8 +151,15 @@ def _add_rows(rows: dict[str, list[object]], seq: int, raw: bytes) -> None:
                 "time": txn.get("time"),
                 "actor": txn.get("actor"),
                 "reason": fact.get("reason", txn.get("reason")),
-                "json": canonical_json(fact).decode() if fact else None,
+                "json": json.dumps(fact, ensure_ascii=False, sort_keys=True) if fact else None,
             }
             for name, column in rows.items():
-                column.append(values[name] if name in values else fact.get(name))
+                column.append(values[name] if name in values else _fitting(name, fact.get(name)))
             whole = None
+
+
+def _fitting(column: str, value: object) -> object:
+    """Return a fact's value if its column can hold it: an unknown kind may mean something else by the word."""
+    if column == "version":
+        return value if isinstance(value, int) and 0 <= value < 2**63 else None
+    return value if isinstance(value, str) else None

@@ -24,6 +24,7 @@ __all__ = [
     "Config",
     "Fact",
     "check_format",
+    "check_txn",
     "parse_config",
     "parse_entry",
     "parse_facts",
@@ -75,7 +76,7 @@ def check_format(raw: bytes, what: str) -> None:
     """
     try:
         found = json.loads(raw).get("format")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return
     if isinstance(found, int) and found > FORMAT:
         raise FormatError(f"{what} has store format {found}, this version reads up to {FORMAT}: upgrade artifactstore")
@@ -92,10 +93,11 @@ def parse_config(raw: bytes, where: str) -> Config:
         record = json.loads(raw)
         chunkers = {str(k): (int(c["minimum"]), int(c["average"]), int(c["maximum"])) for k, c in record["chunkers"].items()}
         config = Config(record["store"], record["digest"], chunkers, record["created"], int(record["format"]), bytes(raw))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise FormatError(f"{where} is not the store.json of an artifactstore ({error!r}): damaged, or not a store") from error
     sane = all(64 <= low <= mean <= high <= 16 * 2**20 for low, mean, high in chunkers.values())
-    if not sane or config.digest not in ALGORITHMS or not _ID.fullmatch(config.store) or config.format < 1:
+    texts = all(isinstance(record[key], str) for key in ("store", "created"))
+    if not sane or not texts or config.digest not in ALGORITHMS or not _ID.fullmatch(config.store) or config.format < 1:
         raise FormatError(f"{where} is not the store.json of an artifactstore (a field has no sense): damaged, or not a store")
     return config
 
@@ -121,3 +123,14 @@ def parse_facts(raw: bytes, key: str) -> list[Fact]:
     from artifactstore.model import schema  # noqa: PLC0415 - as above
 
     return schema.parse_facts(raw, key)
+
+
+def check_txn(txn: Mapping[str, Any]) -> None:
+    """Refuse a transaction that readers would not take for one.
+
+    Raises:
+        InvalidInputError: names the field.
+    """
+    from artifactstore.model import schema  # noqa: PLC0415 - as above
+
+    schema.check_txn(txn)

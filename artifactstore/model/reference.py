@@ -12,6 +12,7 @@ _SEGMENT: Final = r"[A-Za-z0-9._-]+"
 _NAME: Final = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*", re.ASCII)
 _ALIAS: Final = re.compile(_SEGMENT, re.ASCII)
 _VERSION: Final = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
+_LIKE_VERSION: Final = re.compile(r"v[0-9]+", re.ASCII)  # v0 and v007 are no versions, but nobody should take them for one
 _DIGEST: Final = re.compile(r"(blake3|sha256):([0-9a-f]{6,64})(?:/(.+))?", re.ASCII | re.DOTALL)
 _SELECTED: Final = re.compile(
     rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::({_SEGMENT})|@(blake3|sha256):([0-9a-f]{{6,64}}))(?:/(.+))?", re.ASCII | re.DOTALL
@@ -41,13 +42,9 @@ def check_alias(alias: str) -> str:
     Raises:
         InvalidInputError: other characters, `latest`, or the form of a version.
     """
-    if (
-        not isinstance(alias, str)
-        or not _ALIAS.fullmatch(alias)
-        or len(alias) > 200
-        or alias == "latest"
-        or _VERSION.fullmatch(alias)
-    ):
+    if not isinstance(alias, str):
+        raise InvalidInputError(f"an alias is a str, not a {type(alias).__name__}")
+    if not _ALIAS.fullmatch(alias) or len(alias) > 200 or alias == "latest" or _LIKE_VERSION.fullmatch(alias):
         raise InvalidInputError(f"{alias!r} can't be an alias: letters, digits, '.', '_' and '-'; never 'latest' or 'v<number>'")
     return alias
 
@@ -58,7 +55,9 @@ def check_kind(kind: str) -> str:
     Raises:
         InvalidInputError: empty, over 100 bytes, or with other characters than an alias may have.
     """
-    if not isinstance(kind, str) or not _ALIAS.fullmatch(kind) or len(kind) > 100:
+    if not isinstance(kind, str):
+        raise InvalidInputError(f"a kind is a str, not a {type(kind).__name__}")
+    if not _ALIAS.fullmatch(kind) or len(kind) > 100:
         raise InvalidInputError(f"{kind!r} can't be a kind: one word like 'data', 'model' or 'code'")
     return kind
 
