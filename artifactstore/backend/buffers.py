@@ -63,7 +63,7 @@ def grouped(data: Any) -> Iterator[memoryview]:
 
 
 def gather(data: Any, limit: int = MAX_WRITE) -> tuple[bytes, Iterator[memoryview] | None]:
-    """Return all bytes and None; or, where an iterable has more than `limit`, those taken so far and the rest.
+    """Return all bytes and None; or, where an iterable has more than `limit`, exactly that many and the rest.
 
     Raises:
         InvalidInputError: see `grouped`.
@@ -73,7 +73,8 @@ def gather(data: Any, limit: int = MAX_WRITE) -> tuple[bytes, Iterator[memoryvie
     joined = bytearray()
     pieces = grouped(data)
     for piece in pieces:
-        if len(joined) + piece.nbytes > limit:
-            return bytes(joined), chain([memoryview(bytes(piece))], pieces)
-        joined += piece
+        room = limit - len(joined)
+        joined += piece[:room]
+        if piece.nbytes > room:
+            return bytes(joined), chain((memoryview(bytes(piece[room:])),), pieces)
     return bytes(joined), None

@@ -4,6 +4,7 @@ A local folder or memory never imports more than this room; what speaks to a net
 """
 
 import difflib
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -139,6 +140,8 @@ def _segments(scheme: str, rest: str) -> str:
 
 
 def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+    if importlib.util.find_spec("s3fs") is None:
+        raise UnsupportedError("s3:// needs s3fs: pip install 'artifactstore[s3]'")
     # Imported here because a local store must not load fsspec.
     from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
     from artifactstore.backend.s3 import S3Backend  # noqa: PLC0415

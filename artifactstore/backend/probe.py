@@ -1,0 +1,55 @@
+"""Whether a place keeps the promise of `create`, asked once a session by a write that can do no harm."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.memory import MemoryBackend
+from artifactstore.backend.wrappers import Wrapper
+from artifactstore.errors import AlreadyExistsError, BackendError, UnsupportedError
+
+__all__ = ["CONFIG_KEY", "probe"]
+
+CONFIG_KEY: Final = "store.json"
+_TRIES: Final = 6
+
+
+def probe(backend: Backend, config_raw: bytes, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Create `store.json` again, with its own bytes: a place that is fit to be written to refuses.
+
+    It needs no right to delete, leaves no litter, and where the condition is ignored it replaces the object by its
+    equal. One request; none for folders and memory, whose `create` is this library's own.
+
+    Args:
+        backend: of an existing store, as it will be written to.
+        config_raw: the bytes of its `store.json`, as read.
+        sleep: waits between tries.
+
+    Raises:
+        UnsupportedError: the server ignores the condition silently, or does not know it.
+        BackendError: the question could not be asked.
+    """
+    place = backend
+    while isinstance(place, Wrapper):
+        place = place.inner
+    if isinstance(place, LocalBackend | MemoryBackend):
+        return
+    for attempt in range(_TRIES):
+        try:
+            backend.create(CONFIG_KEY, config_raw)
+        except AlreadyExistsError:
+            return
+        except BackendError as error:
+            # Sending it again is harmless here, whatever became of the first.
+            if not error.transient or attempt == _TRIES - 1:
+                raise
+            sleep(0.1 * 2**attempt)
+        else:
+            break
+    raise UnsupportedError(
+        f"{backend.url}: the server wrote {CONFIG_KEY} although it exists and the request forbade that: it ignores "
+        "conditions silently, so of two writers one would overwrite the other. Pass single_writer=True if nothing else "
+        "ever writes to it, or use another server; nothing was damaged"
+    )
