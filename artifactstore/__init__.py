@@ -1,3 +1,77 @@
-"""artifactstore: code, data and models in one immutable, content-addressed store on any fsspec backend."""
+"""An immutable, content-addressed store for code, data sets and models, on any fsspec backend.
 
-__version__ = "0.1.0"
+    import artifactstore
+
+    store = artifactstore.open("s3://bucket/ml")        # or a folder
+    store.put("data/images/", "scans/raw")
+    store.get("scans/raw:v1", to="images/")
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.errors import (
+    AlreadyExistsError,
+    ArtifactStoreError,
+    BackendError,
+    CondemnedBeforeCommitError,
+    ConflictError,
+    CorruptionError,
+    FormatError,
+    InvalidInputError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RefusedError,
+    UnsupportedError,
+    UntrustedError,
+)
+
+if TYPE_CHECKING:
+    from artifactstore.store import ANY, Store, create, open  # noqa: A004 - artifactstore.open, as in gzip.open
+    from artifactstore.work.artifact import Artifact
+
+__version__: Final = "0.1.0"
+
+__all__ = [
+    "ANY",
+    "AlreadyExistsError",
+    "Artifact",
+    "ArtifactStoreError",
+    "BackendError",
+    "CondemnedBeforeCommitError",
+    "ConflictError",
+    "CorruptionError",
+    "FormatError",
+    "InvalidInputError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "RefusedError",
+    "Store",
+    "UnsupportedError",
+    "UntrustedError",
+    "__version__",
+    "create",
+    "open",
+]
+
+_LATE: Final = {
+    "ANY": "artifactstore.store",
+    "Artifact": "artifactstore.work.artifact",
+    "Store": "artifactstore.store",
+    "create": "artifactstore.store",
+    "open": "artifactstore.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the store when it is first asked for: `import artifactstore` alone costs next to nothing."""
+    if name not in _LATE:
+        raise AttributeError(f"module 'artifactstore' has no attribute {name!r}")
+    import importlib  # noqa: PLC0415
+
+    value = getattr(importlib.import_module(_LATE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -153,7 +153,8 @@ def _alias_moves(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void
     moves = state.aliases.get(name, {}).get(alias, [])
     holder = moves[-1]["version"] if moves else None
     if "expect" in fact and fact["expect"] != holder:
-        at = f"v{holder} since entry {moves[-1]['seq']} by {moves[-1]['actor']}" if holder is not None else "nothing"
+        last = moves[-1] if moves else None
+        at = "nothing" if last is None else f"v{holder}, moved there in entry {last['seq']} by {last['actor']} at {last['time']}"
         expected = "to be new" if fact["expect"] is None else f"at v{fact['expect']}"
         return Void("expect", f"{name}:{alias} was expected {expected}, and is at {at}", fact)
     if fact.get("version") is None and "digest" not in fact:

@@ -175,7 +175,7 @@ class Journal:
                 previous = Digest.parse(parse_entry(raw, entry_key(seq))["previous"])
             entry = join(raw, seq, previous)
             previous = Digest.of(raw, self.config.digest)
-            yield self._complete(entry)
+            yield self.complete(entry)
 
     def seal(self) -> None:
         """Seal a segment when enough entries lie behind the last; covers entries up to head - 1 only."""
@@ -238,14 +238,14 @@ class Journal:
         self._fold(raw, join(raw, self.head + 1, self.digest))
 
     def _fold(self, raw: bytes, entry: "Entry") -> None:
-        outcome = self.fold.apply(self._complete(entry))
+        outcome = self.fold.apply(self.complete(entry))
         self.digest = Digest.of(raw, self.config.digest)
         for txn, void in zip(entry["txns"], outcome, strict=True) if self._watched else ():
             one = txn["txn"]
             if one in self._watched and ((found := self._watched[one]) is None or found[1] is not None):
                 self._watched[one] = (entry["seq"], None if void is None else str(void))
 
-    def _complete(self, entry: "Entry") -> "Entry":
+    def complete(self, entry: "Entry") -> "Entry":
         """Fetch the facts of transactions that were too big for the entry."""
         for txn in entry["txns"]:
             spilled = txn.get("spilled")

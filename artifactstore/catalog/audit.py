@@ -1,0 +1,169 @@
+"""The audit trail: every fact that was ever appended, with its outcome, filtered as people ask."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.state import State
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.encoding import parse_time
+from artifactstore.model.facts import WINDOW
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Entry
+
+__all__ = ["Event", "Filter", "Log", "events", "outcome_of", "parse_txn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact of the journal.
+
+    Attributes:
+        seq: the entry.
+        time: the entry's time, UTC (a running maximum).
+        actor: who.
+        identity: how the actor is known: claimed, os, oidc, certificate.
+        fact: what kind of thing happened.
+        name: the name that it speaks of, if any.
+        version: the number of the version, if it has one.
+        alias: the alias, if any.
+        digest: the digest, if any.
+        reason: why, where that was said.
+        outcome: `committed`, or `void: <rule>: …` where it has no effect.
+        txn: the transaction's id.
+        host: the machine's name.
+        tool: program and version.
+        fields: the whole fact as recorded.
+    """
+
+    seq: int
+    time: datetime
+    actor: str
+    identity: str
+    fact: str
+    name: str | None
+    version: int | None
+    alias: str | None
+    digest: str | None
+    reason: str | None
+    outcome: str
+    txn: str
+    host: str
+    tool: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What to show; each condition may be None.
+
+    Attributes:
+        name: facts that speak of this name.
+        alias: facts that speak of this alias.
+        actor: what this actor did.
+        since: from this moment on (aware).
+        until: up to this moment (aware).
+        fact: one kind of fact.
+        txn: one transaction's id.
+    """
+
+    name: str | None = None
+    alias: str | None = None
+    actor: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    fact: str | None = None
+    txn: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, moment in (("since", self.since), ("until", self.until)):
+            if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
+                raise InvalidInputError(f"{name}={moment!r}: an aware datetime is needed, for example datetime.now(UTC)")
+
+    def wants(self, event: Event) -> bool:
+        """Tell whether an event meets all conditions."""
+        return (
+            (self.name is None or event.name == self.name)
+            and (self.alias is None or event.alias == self.alias)
+            and (self.actor is None or event.actor == self.actor)
+            and (self.since is None or event.time >= self.since)
+            and (self.until is None or event.time <= self.until)
+            and (self.fact is None or event.fact == self.fact)
+            and (self.txn is None or event.txn == self.txn)
+        )
+
+
+class Log(Rows[Event]):
+    """Events, newest last.
+
+    Attributes:
+        outcome: where one transaction was asked for: committed, void, never, unknown; else None.
+    """
+
+    def __init__(self, found: list[Event], outcome: str | None = None) -> None:
+        super().__init__(Event, found)
+        self.outcome = outcome
+
+
+def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
+    """Fold entries from the first one on and yield the facts that are wanted, each with its outcome."""
+    state = State()
+    for entry in entries:
+        outcomes = state.apply(entry)
+        time = parse_time(state.marks["time"])
+        for txn, void in zip(entry["txns"], outcomes, strict=True):
+            for fact in txn["facts"]:
+                event = Event(
+                    seq=entry["seq"],
+                    time=time,
+                    actor=txn["actor"],
+                    identity=txn["identity"],
+                    fact=fact["fact"],
+                    name=fact.get("name"),
+                    version=_number(state, fact, taken=void is None),
+                    alias=fact.get("alias"),
+                    digest=fact.get("digest"),
+                    reason=fact.get("reason", txn.get("reason")),
+                    outcome="committed" if void is None else f"void: {void}",
+                    txn=f"{txn['txn']}-{txn['birth']}",
+                    host=txn["host"],
+                    tool=txn["tool"],
+                    fields=fact,
+                )
+                if wanted.wants(event):
+                    yield event
+
+
+def _number(state: State, fact: Mapping[str, Any], *, taken: bool) -> int | None:
+    if isinstance(fact.get("version"), int):
+        return int(fact["version"])
+    if taken and isinstance(fact.get("name"), str) and "digest" in fact and fact["fact"] in {"versioned", "aliased", "described"}:
+        return state.version_of(fact)
+    return None
+
+
+def parse_txn(text: str) -> tuple[str, int]:
+    """Read a transaction as `OutcomeUnknownError.txn` gives it: `<32 hex>-<birth>`.
+
+    Raises:
+        InvalidInputError: another form.
+    """
+    one, _, birth = text.partition("-")
+    if len(one) != 32 or not birth.isdecimal() or set(one) - set("0123456789abcdef"):
+        raise InvalidInputError(
+            f"{text!r} is no transaction; expected <32 hex digits>-<number>, as OutcomeUnknownError.txn gives it"
+        )
+    return one, int(birth)
+
+
+def outcome_of(found: Iterable[Event], birth: int, head: int) -> str:
+    """Return what became of a transaction: committed, void, never (its window has passed), or unknown (it may still land)."""
+    outcomes = [event.outcome for event in found]
+    if "committed" in outcomes:
+        return "committed"
+    if outcomes:
+        return "void"
+    return "never" if head >= birth + WINDOW else "unknown"

@@ -1,0 +1,107 @@
+"""Lists of things as people ask for them: sequences that are also tables."""
+
+import html
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from artifactstore.model.encoding import canonical_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["Rows"]
+
+T = TypeVar("T")
+_SHOWN = 50  # rows of a table in a notebook
+
+
+class Rows(Sequence[T], Generic[T]):
+    """A read-only sequence of records; `.to_arrow()` and `.to_pandas()` make tables of it.
+
+    Records are made when they are asked for: a list of a million files costs no million objects.
+    """
+
+    def __init__(self, kind: type[T], make: Sequence[T] | Callable[[int], T], count: int | None = None) -> None:
+        self._kind = kind
+        if count is None:
+            assert not callable(make)
+            self._make: Callable[[int], T] = make.__getitem__
+            self._numbers: Sequence[int] = range(len(make))
+        else:
+            assert callable(make)
+            self._make, self._numbers = make, range(count)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Rows[T]": ...
+    def __getitem__(self, at: int | slice) -> "T | Rows[T]":
+        if isinstance(at, slice):
+            part = Rows(self._kind, self._make, 0)
+            part._numbers = self._numbers[at]
+            return part
+        return self._make(self._numbers[at])
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._make, self._numbers)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Rows | list | tuple):
+            return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # a sequence like a list
+
+    def to_arrow(self) -> "pa.Table":
+        """Return the rows as an Arrow table; fields that hold mappings become JSON text."""
+        import pyarrow as pa  # noqa: PLC0415 - 0.2 s, only where a table is wanted
+
+        names = self._names()
+        columns: dict[str, list[Any]] = {name: [] for name in names}
+        for row in self:
+            for name in names:
+                columns[name].append(_plain(getattr(row, name)))
+        return pa.table({name: pa.array(values) for name, values in columns.items()})
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the rows as a pandas data frame (pandas must be installed)."""
+        return self.to_arrow().to_pandas()
+
+    def _names(self) -> list[str]:
+        return [one.name for one in fields(self._kind) if one.repr]  # type: ignore[arg-type]  # every record is a dataclass
+
+    def __repr__(self) -> str:
+        head = "\n".join(f"  {row!r}" for row in self[:10])
+        more = f"\n  … {len(self) - 10} more" if len(self) > 10 else ""
+        return f"{len(self)} × {self._kind.__name__}" + (f"\n{head}{more}" if len(self) else "")
+
+    def _repr_html_(self) -> str:
+        names = self._names()
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_text(getattr(row, name)))}</td>" for name in names) + "</tr>"
+            for row in self[:_SHOWN]
+        )
+        more = f"<p>{len(self)} rows, {_SHOWN} shown</p>" if len(self) > _SHOWN else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def _plain(value: Any) -> Any:
+    """What a column can hold."""
+    if isinstance(value, dict):
+        return canonical_json(value).decode()
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str) or hasattr(value, "isoformat"):
+        return value
+    return str(value)
+
+
+def _text(value: Any) -> str:
+    plain = _plain(value)
+    return "" if plain is None else ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain)

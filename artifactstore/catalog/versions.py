@@ -1,0 +1,258 @@
+"""Names, versions and aliases as they stand in a state, and what a reference means there."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from artifactstore.catalog.state import State
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.encoding import parse_time
+from artifactstore.model.reference import Reference
+
+__all__ = ["Name", "Resolved", "Version", "alias_of", "names", "newest", "resolve", "unnamed", "version", "versions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a name.
+
+    Attributes:
+        name: the name, or None for an unnamed artifact.
+        version: k of `v<k>`, or None.
+        digest: the artifact's digest, as text.
+        kind: data, model, code, or the user's word.
+        size: bytes of all files.
+        files: how many there are.
+        time: when it was put, UTC.
+        actor: by whom.
+        reason: why, where that was said.
+        aliases: the aliases that point to it now.
+        metadata: what was said about it.
+        metrics: the newest measured value of each metric.
+        removed: whether it was removed.
+        tainted: whether its digest is tainted.
+        file: whether it was put from one file.
+    """
+
+    name: str | None
+    version: int | None
+    digest: str
+    kind: str
+    size: int
+    files: int
+    time: datetime
+    actor: str
+    reason: str | None = None
+    aliases: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    removed: bool = False
+    tainted: bool = False
+    file: bool = False
+
+    @property
+    def ref(self) -> str:
+        """A reference that will always mean this: `name:v3`, or the digest."""
+        return self.digest if self.name is None else f"{self.name}:v{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name with its newest version.
+
+    Attributes:
+        name: the name.
+        versions: how many it has had.
+        latest: number of the newest version that is neither removed nor tainted, or None.
+        kind: of that version.
+        size: of that version, in bytes.
+        time: when the name was last given a version.
+        aliases: alias → version.
+    """
+
+    name: str
+    versions: int
+    latest: int | None
+    kind: str
+    size: int
+    time: datetime
+    aliases: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a reference means.
+
+    Attributes:
+        digest: the artifact's digest, as text.
+        name: the name, or None where a bare digest was asked for.
+        version: its number, or None.
+        path: what of the artifact was asked for, or None.
+    """
+
+    digest: str
+    name: str | None = None
+    version: int | None = None
+    path: str | None = None
+
+
+def resolve(state: State, ref: Reference) -> Resolved:
+    """Find what a reference means in this state.
+
+    Raises:
+        NotFoundError: no such name, version, alias or digest; the message names the nearest that exist.
+        InvalidInputError: a digest prefix that several artifacts share.
+    """
+    if ref.name is None:
+        assert ref.digest is not None
+        return Resolved(_by_prefix(ref.digest, [*state.stored]), path=ref.path)
+    rows = state.names.get(ref.name)
+    if not rows:
+        raise NotFoundError(_no_name(state, ref.name))
+    if ref.version is not None:
+        number = ref.version
+        if number > len(rows):
+            raise NotFoundError(f"{ref.name} has no v{number}: its newest version is v{len(rows)}")
+    elif ref.alias is not None:
+        found = alias_of(state, ref.name, ref.alias)
+        if found is None:
+            known = sorted(a for a, moves in state.aliases.get(ref.name, {}).items() if moves[-1]["version"] is not None)
+            raise NotFoundError(
+                f"{ref.name} has no alias {ref.alias!r}" + (f"; it has {', '.join(known)}" if known else "; it has none yet")
+            )
+        number = found
+    elif ref.digest is not None:
+        digest = _by_prefix(ref.digest, [row["digest"] for row in rows])
+        number = max(k for k, row in enumerate(rows, 1) if row["digest"] == digest)
+    else:
+        latest = newest(state, ref.name)
+        if latest is None:
+            raise NotFoundError(
+                f"every version of {ref.name} was removed or is tainted; ask for one by number: {ref.name}:v{len(rows)}"
+            )
+        number = latest
+    row = rows[number - 1]
+    if "removed" in row:
+        gone = row["removed"]
+        raise NotFoundError(
+            f"{ref.name}:v{number} was removed in entry {gone['seq']} by {gone['actor']}"
+            + (f": {gone['reason']}" if "reason" in gone else "")
+        )
+    return Resolved(row["digest"], ref.name, number, ref.path)
+
+
+def newest(state: State, name: str) -> int | None:
+    """Return the number of the newest version that is neither removed nor tainted, or None."""
+    rows = state.names.get(name, ())
+    for k in range(len(rows), 0, -1):
+        if "removed" not in rows[k - 1] and rows[k - 1]["digest"] not in state.tainted:
+            return k
+    return None
+
+
+def alias_of(state: State, name: str, alias: str) -> int | None:
+    """Return the number of the version that an alias points to, or None."""
+    moves = state.aliases.get(name, {}).get(alias)
+    return moves[-1]["version"] if moves else None
+
+
+def version(state: State, name: str, number: int) -> Version:
+    """Return one version's record; the version exists."""
+    return _version(state, name, number, state.names[name][number - 1], _aliases(state, name))
+
+
+def unnamed(state: State, digest: str) -> Version:
+    """Return the record of an artifact that is asked for by its digest."""
+    row = state.unnamed.get(digest)
+    if row is not None:
+        return _version(state, None, None, row, {})
+    for name, rows in state.names.items():
+        for number, one in enumerate(rows, 1):
+            if one["digest"] == digest and "removed" not in one:
+                found = version(state, name, number)
+                # By its digest an artifact is a folder, whatever it was put from (docs/format.md, "versioned").
+                return Version(
+                    None, None, digest, found.kind, found.size, found.files, found.time, found.actor, metrics=found.metrics
+                )
+    raise NotFoundError(f"{digest} is in no version any more: it was removed")
+
+
+def versions(state: State, name: str) -> list[Version]:
+    """Return all versions of a name, oldest first, the removed ones too.
+
+    Raises:
+        NotFoundError: no such name.
+    """
+    rows = state.names.get(name)
+    if not rows:
+        raise NotFoundError(_no_name(state, name))
+    aliases = _aliases(state, name)
+    return [_version(state, name, k, row, aliases) for k, row in enumerate(rows, 1)]
+
+
+def names(state: State, prefix: str = "") -> list[Name]:
+    """Return all names that begin with `prefix`, sorted."""
+    found = []
+    for name in sorted(state.names):
+        if not name.startswith(prefix):
+            continue
+        rows = state.names[name]
+        latest = newest(state, name)
+        row = rows[(latest or len(rows)) - 1]
+        held = {alias: k for alias, moves in state.aliases.get(name, {}).items() if (k := moves[-1]["version"]) is not None}
+        size = state.stored.get(row["digest"], {}).get("size", 0)
+        found.append(Name(name, len(rows), latest, row["kind"], size, parse_time(rows[-1]["time"]), held))
+    return found
+
+
+def _aliases(state: State, name: str) -> dict[int, tuple[str, ...]]:
+    found: dict[int, tuple[str, ...]] = {}
+    for alias, moves in sorted(state.aliases.get(name, {}).items()):
+        if (k := moves[-1]["version"]) is not None:
+            found[k] = (*found.get(k, ()), alias)
+    return found
+
+
+def _version(
+    state: State, name: str | None, number: int | None, row: Mapping[str, Any], aliases: Mapping[int, tuple[str, ...]]
+) -> Version:
+    digest = row["digest"]
+    stored = state.stored.get(digest, {})
+    return Version(
+        name=name,
+        version=number,
+        digest=digest,
+        kind=row["kind"],
+        size=stored.get("size", 0),
+        files=stored.get("files", 0),
+        time=parse_time(row["time"]),
+        actor=row["actor"],
+        reason=row.get("reason"),
+        aliases=aliases.get(number, ()) if number is not None else (),
+        metadata=row.get("metadata", {}),
+        metrics=state.metrics.get(digest, {}),
+        removed="removed" in row,
+        tainted=digest in state.tainted,
+        file=bool(row.get("file")),
+    )
+
+
+def _by_prefix(wanted: tuple[str, str], digests: Iterable[str]) -> str:
+    text = f"{wanted[0]}:{wanted[1]}"
+    found = sorted({digest for digest in digests if digest.startswith(text)})
+    if not found:
+        raise NotFoundError(f"no artifact here has the digest {text}; a file's digest is looked up by find(file=…)")
+    if len(found) > 1:
+        raise InvalidInputError(f"{text} is short of several artifacts ({', '.join(found[:3])} …): write more digits")
+    return found[0]
+
+
+def _no_name(state: State, name: str) -> str:
+    near = difflib.get_close_matches(name, state.names, n=3, cutoff=0.6) if len(state.names) <= 20_000 else []
+    if near:
+        return f"no artifact is named {name!r}; near it: {', '.join(near)}"
+    return f"no artifact is named {name!r}; " + (
+        f"{len(state.names)} other names exist" if state.names else "the store has no names yet"
+    )

@@ -1,0 +1,327 @@
+"""Verify: is everything there that the journal names, and is it what the journal says?
+
+Looks at the bytes as they are stored, not at anything derived; never raises for damage, but lists it.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+import xxhash
+
+from artifactstore.backend.base import Backend
+from artifactstore.catalog.state import State
+from artifactstore.content.fetch import fetch
+from artifactstore.content.manifest import Manifest, decode, manifest_key
+from artifactstore.content.pack import TRAILER, Frame, pack_key, read_records
+from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatError, InvalidInputError, NotFoundError
+from artifactstore.journal.chain import entry_key, join
+from artifactstore.journal.fetch import fetch_run, last_listed
+from artifactstore.journal.journal import Journal
+from artifactstore.model.digest import Digest, hash_bytes, new_hasher
+from artifactstore.model.facts import parse_config
+
+__all__ = ["LEVELS", "Finding", "Report", "verify"]
+
+LEVELS: Final = ("quick", "frames", "full")
+_FOOTER: Final = 256 * 1024  # bytes read from a pack's end: the records of some 4,000 chunks
+_BLOCK: Final = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or that somebody should know.
+
+    Attributes:
+        severity: `damage` makes a report not ok; `note` does not.
+        what: in words: what, where and what next.
+        location: the object, and the offset in it where that is known.
+        artifacts: digests of the artifacts that it touches, as far as known.
+    """
+
+    severity: str
+    what: str
+    location: str
+    artifacts: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Report:
+    """What verify found.
+
+    Attributes:
+        level: quick, frames or full.
+        findings: in the order found.
+        checked: what was looked at → how many.
+        not_checked: what was left out, in words.
+    """
+
+    level: str
+    findings: list[Finding] = field(default_factory=list)
+    checked: dict[str, int] = field(default_factory=dict)
+    not_checked: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no damage was found."""
+        return not any(one.severity == "damage" for one in self.findings)
+
+    def damage(self, what: str, location: str, artifacts: Iterable[str] = ()) -> None:
+        """Add a finding of damage."""
+        self.findings.append(Finding("damage", what, location, tuple(artifacts)))
+
+    def count(self, what: str, many: int = 1) -> None:
+        """Count what was looked at."""
+        self.checked[what] = self.checked.get(what, 0) + many
+
+
+def verify(
+    journal: Journal,
+    *,
+    digest: str | None = None,
+    level: str = "quick",
+    fraction: float = 1.0,
+    anchor: str | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Report:
+    """Check a store, or one artifact of it.
+
+    Args:
+        journal: the store's.
+        digest: only this artifact and the journal; all that are held otherwise.
+        level: `quick` reads the journal, every manifest and the list of packs; `frames` also every pack, against its
+            checksums; `full` also decodes every chunk and checks every file against its digest.
+        fraction: share of the packs or artifacts that `frames` and `full` look into, chosen at random.
+        anchor: `<entry>:<digest>` noted earlier: that entry must still have that digest.
+        progress: told how many more bytes were read.
+
+    Raises:
+        InvalidInputError: no such level, fraction or anchor.
+    """
+    if level not in LEVELS:
+        raise InvalidInputError(f"level={level!r}: {', '.join(LEVELS)}")
+    if not 0 < fraction <= 1:
+        raise InvalidInputError(f"fraction={fraction!r}: above 0, at most 1")
+    report = Report(level)
+    state = _check_journal(journal, report, _parse_anchor(anchor))
+    manifests = _check_manifests(journal, state, report, digest)
+    _check_packs(journal.backend, manifests, report)
+    if level == "frames":
+        _check_frames(journal.backend, manifests, report, fraction, progress)
+    elif level == "full":
+        _check_files(journal, manifests, report, fraction, progress)
+    if level == "quick":
+        report.not_checked.append("the bytes in packs: level='frames' checks their checksums, level='full' every digest")
+    if fraction < 1:
+        report.not_checked.append(f"{1 - fraction:.0%} of the content, chosen at random")
+    if digest is not None:
+        report.not_checked.append("all other artifacts")
+    return report
+
+
+def _parse_anchor(anchor: str | None) -> tuple[int, str] | None:
+    if anchor is None:
+        return None
+    number, _, digest = anchor.partition(":")
+    if not number.isdecimal():
+        raise InvalidInputError(f"anchor={anchor!r}: expected <entry>:<algorithm>:<hex>, for example 12:blake3:ab…")
+    return int(number), str(Digest.parse(digest))
+
+
+def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | None) -> State:
+    """Read every entry as it is stored (never a segment), check the chain, judge every transaction."""
+    state = State()
+    config = journal.config
+    try:
+        raw = journal.backend.read("store.json")
+        if raw != config.raw:
+            report.damage("store.json is not what it was when this store was opened: it was changed", "store.json")
+        parse_config(raw, "store.json")
+    except ArtifactStoreError as error:
+        report.damage(str(error), "store.json")
+    previous = Digest.of(config.raw, config.digest)
+    seq = 0
+    try:
+        for seq, raw in enumerate(fetch_run(journal.backend, 1, last_listed(journal.backend, 1)), 1):  # noqa: B007 - used below
+            entry = journal.complete(join(raw, seq, previous))
+            previous = Digest.of(raw, config.digest)
+            outcomes = state.apply(entry)
+            report.count("entries")
+            for txn, void in zip(entry["txns"], outcomes, strict=True):
+                report.count("transactions")
+                if void is not None:
+                    what = f"transaction {txn['txn']} by {txn['actor']} has no effect ({void})"
+                    report.findings.append(Finding("note", what, entry_key(seq)))
+            if anchor is not None and seq == anchor[0] and str(previous) != anchor[1]:
+                report.damage(f"entry {seq} has the digest {previous}, the anchor says {anchor[1]}: history was changed", entry_key(seq))
+    except (CorruptionError, FormatError, NotFoundError) as error:
+        report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1))
+    if anchor is not None and anchor[0] > state.head:
+        report.damage(f"the anchor names entry {anchor[0]}, the journal ends at {state.head}: entries are missing", entry_key(state.head + 1))
+    return state
+
+
+def _check_manifests(journal: Journal, state: State, report: Report, digest: str | None) -> dict[str, Manifest]:
+    """Read every manifest that currently holds an artifact; returns digest → manifest."""
+    wanted = [(one, holders[-1]) for one, holders in state.holders.items() if holders and (digest is None or one == digest)]
+
+    def check(item: tuple[str, str]) -> tuple[str, Manifest | None, str]:
+        one, holder = item
+        key = manifest_key(holder)
+        try:
+            raw = journal.backend.read(key)
+            expected = state.manifests[holder][1]
+            if str(Digest.of(raw, journal.config.digest)) != expected:
+                return one, None, f"{key} does not match its digest in the journal: it was changed or truncated"
+            manifest = decode(raw, key, algorithm=journal.config.digest)
+            if str(manifest.identify()[1]) != one:
+                return one, None, f"{key} is not the manifest of {one}"
+        except NotFoundError:
+            return one, None, f"{key} is missing"
+        except ArtifactStoreError as error:
+            return one, None, str(error)
+        return one, manifest, ""
+
+    found: dict[str, Manifest] = {}
+    with ThreadPoolExecutor(max(1, min(8, journal.backend.concurrency))) as pool:
+        for one, manifest, fault in pool.map(check, wanted):
+            report.count("manifests")
+            if manifest is None:
+                report.damage(f"{fault}; restore it from a copy of the store", manifest_key(state.holders[one][-1]), [one])
+            else:
+                report.count("artifacts")
+                found[one] = manifest
+                missing = set(manifest.packs) - set(state.manifests[state.holders[one][-1]][2])
+                if missing:
+                    report.damage(f"the manifest of {one} uses packs that its fact does not name", manifest_key(state.holders[one][-1]), [one])
+    return found
+
+
+def _users(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
+    users: dict[str, list[str]] = {}
+    for digest, manifest in manifests.items():
+        for pack in manifest.packs:
+            users.setdefault(pack, []).append(digest)
+    return users
+
+
+def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Report) -> None:
+    """Every pack that a manifest refers to is there and long enough."""
+    users = _users(manifests)
+    if not users:
+        return
+    sizes = {item.key: item.size for item in backend.list("packs/")}
+    ends: dict[str, int] = {}
+    for manifest in manifests.values():
+        chunks = manifest.chunks
+        for pack, offset, stored in zip(chunks.packs, chunks.offsets, chunks.stored, strict=True):
+            if pack >= 0:
+                name = manifest.packs[pack]
+                ends[name] = max(ends.get(name, 0), offset + stored)
+    for pack, digests in users.items():
+        key = pack_key(pack)
+        report.count("packs")
+        if key not in sizes:
+            report.damage(f"{key} is missing; restore it from a copy of the store", key, digests)
+        elif sizes[key] < ends.get(pack, 0) + TRAILER:
+            text = f"{key} is truncated: {sizes[key]} bytes, at least {ends[pack] + TRAILER} expected; restore it from a copy of the store"
+            report.damage(text, f"{key} at {sizes[key]}", digests)
+
+
+def _sample(items: Sequence[str], fraction: float) -> list[str]:
+    if fraction >= 1:
+        return list(items)
+    return random.sample(list(items), max(1, round(len(items) * fraction))) if items else []
+
+
+def _check_frames(
+    backend: Backend, manifests: Mapping[str, Manifest], report: Report, fraction: float, progress: Callable[[int], None]
+) -> None:
+    """Read packs from end to end against their checksums, without decoding."""
+    users = _users(manifests)
+    for pack in _sample(sorted(users), fraction):
+        key = pack_key(pack)
+        try:
+            frames = _footer(backend, key)
+            for frame in _bad_frames(backend, key, frames, report, progress):
+                text = f"{key}: the frame at {frame.offset} ({frame.stored} bytes) does not match its checksum; restore the pack from a copy"
+                report.damage(text, f"{key} at {frame.offset}", users[pack])
+        except NotFoundError:
+            continue  # said already
+        except ArtifactStoreError as error:
+            report.damage(str(error), getattr(error, "location", "") or key, users[pack])
+
+
+def _footer(backend: Backend, key: str) -> list[Frame]:
+    size = backend.size(key)
+    want = min(size, _FOOTER)
+    while True:
+        (tail,) = backend.read_ranges(key, [(size - want, want)])
+        try:
+            return read_records(tail, size, key)
+        except LookupError as error:
+            if isinstance(error, ArtifactStoreError):
+                raise
+            want = int(error.args[0])
+
+
+def _bad_frames(
+    backend: Backend, key: str, frames: Sequence[Frame], report: Report, progress: Callable[[int], None]
+) -> Iterator[Frame]:
+    start = 0
+    while start < len(frames):
+        end = start + 1
+        while end < len(frames) and frames[end].offset + frames[end].stored - frames[start].offset <= _BLOCK:
+            end += 1
+        low, high = frames[start].offset, frames[end - 1].offset + frames[end - 1].stored
+        (block,) = backend.read_ranges(key, [(low, high - low)])
+        for frame in frames[start:end]:
+            report.count("frames")
+            if xxhash.xxh3_64_intdigest(memoryview(block)[frame.offset - low : frame.offset - low + frame.stored]) != frame.checksum:
+                yield frame
+        progress(high - low)
+        start = end
+
+
+def _check_files(
+    journal: Journal, manifests: Mapping[str, Manifest], report: Report, fraction: float, progress: Callable[[int], None]
+) -> None:
+    """Decode every chunk once and check every file; a file's digest is checked over its chunks in order."""
+    checked: set[bytes] = set()
+    for digest in _sample(sorted(manifests), fraction):
+        manifest = manifests[digest]
+        for row, path in enumerate(manifest.paths):
+            if manifest.digests[row] in checked:
+                continue
+            fault = _check_file(journal.backend, manifest, row, progress)
+            report.count("files")
+            if fault is None:
+                checked.add(manifest.digests[row])
+            else:
+                report.damage(f"{path} of {digest}: {fault}", fault.location or path, [digest])
+
+
+def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callable[[int], None]) -> CorruptionError | None:
+    hasher = new_hasher(manifest.algorithm)
+    extents = list(manifest.extents(row))
+    start = 0
+    try:
+        while start < len(extents):
+            end, total = start + 1, extents[start].size
+            while end < len(extents) and total + extents[end].size <= _BLOCK:
+                total += extents[end].size
+                end += 1
+            for chunk in fetch(backend, extents[start:end], algorithm=manifest.algorithm):
+                hasher.update(chunk)
+            progress(total)
+            start = end
+    except CorruptionError as error:
+        return error
+    except ArtifactStoreError as error:
+        return CorruptionError(str(error), location=manifest.paths[row])
+    empty = hash_bytes(b"", manifest.algorithm) if not extents else None
+    if (empty or hasher.digest()) != manifest.digests[row]:
+        return CorruptionError("its chunks do not add up to its digest; restore it from a copy of the store", location=manifest.paths[row])
+    return None

@@ -1,0 +1,30 @@
+"""Bytes, as they are."""
+
+from typing import Any
+
+from artifactstore.errors import InvalidInputError
+from artifactstore.objects.base import ReadFolder, WriteFolder
+
+__all__ = ["Data"]
+
+
+class Data:
+    """`bytes`, `bytearray` and `memoryview`, kept as one file `data`; read back as `bytes`."""
+
+    name = "data"
+    executes_code = False
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` is bytes."""
+        return isinstance(obj, bytes | bytearray | memoryview)
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Write the bytes."""
+        if not self.matches(obj):
+            raise InvalidInputError(f"format='data' keeps bytes, not a {type(obj).__name__}")
+        # Others may change a bytearray while it is stored: those are copied.
+        folder.add("data", obj if isinstance(obj, bytes) else bytes(obj))
+
+    def read(self, folder: ReadFolder) -> bytes:
+        """Return the bytes."""
+        return folder.read("data")

@@ -1,0 +1,303 @@
+"""The front door: `Store`, and `open` and `create` that give one. Every method calls one room."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import date, datetime
+from typing import Any, Self, Unpack
+
+from artifactstore.catalog.audit import Log
+from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.versions import Name, Version
+from artifactstore.maintenance.verify import Report
+from artifactstore.work import alias as _alias
+from artifactstore.work import artifact as _artifact
+from artifactstore.work import asking as _asking
+from artifactstore.work import batch as _batch
+from artifactstore.work import get as _get
+from artifactstore.work import put as _put
+from artifactstore.work.alias import ANY
+from artifactstore.work.artifact import Artifact
+from artifactstore.work.asking import Diff
+from artifactstore.work.batch import Batch
+from artifactstore.work.place import DEFAULT
+from artifactstore.work.put import PutOptions
+from artifactstore.work.session import Session
+
+__all__ = ["ANY", "Store", "create", "open"]
+
+
+class Store:
+    """A content-addressed store at one URL. Made by `artifactstore.open`; needs no close; safe for many threads.
+
+    Picklable as long as its storage options hold no secrets; whole again in a forked or spawned process.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without credentials."""
+        return self._session.url
+
+    def put(
+        self,
+        source: Any,
+        name: str | None = None,
+        *,
+        kind: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        reason: str | None = None,
+        **options: Unpack[PutOptions],
+    ) -> Artifact:
+        """Store a file, a folder or an object, and record it as the next version of `name`.
+
+        Content that the store has already is not stored again. Putting what the newest version of the name holds
+        makes no new version. When this returns, the artifact is durable and everybody sees it.
+
+        Args:
+            source: a path (`str` or `os.PathLike`, always local; `~` is expanded, a link at the top followed), or an
+                object: `bytes`, or a value of JSON. A `str` is always a path unless `format="text"` is said.
+            name: `/`-separated parts of letters, digits, `.`, `_`, `-`; without one the artifact has only its digest.
+            kind: data (the default), model, code, or a word of your own.
+            metadata: any JSON object; on an equal put it describes the version anew.
+            metrics: metric → finite number, measured of this artifact.
+            reason: why, for the audit trail.
+            **options: see `PutOptions`: exclude, links, modes, rehash, format, base.
+
+        Returns:
+            The artifact; `.new` tells whether anything was recorded, `.version` is None inside a batch.
+
+        Raises:
+            InvalidInputError: no such path, a name that can't be stored, an object of no known format, the store itself.
+            ConflictError: a file changed while it was read; nothing was committed.
+            RefusedError: a read-only store.
+            BackendError: the place failed for `$ARTIFACTSTORE_RETRY_SECONDS`; `OutcomeUnknownError` if it may have landed.
+        """
+        return _put.put(self._session, source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=options)
+
+    def get(
+        self, ref: str, to: str | os.PathLike[str] | None = None, *, paths: Sequence[str] | None = None, overwrite: bool = False
+    ) -> Any:
+        """Bring back what a reference means, every byte checked against its digest.
+
+        Args:
+            ref: `name`, `name:v3`, `name:latest`, `name:alias`, `name@blake3:ab12cd…`, `blake3:…`, each but the first with
+                `/path` behind it if wanted.
+            to: a folder that becomes the artifact's root (one file lands in it under its name). It may exist: missing
+                files are added, equal ones left alone, unrelated ones never touched.
+            paths: only these files, folders or patterns.
+            overwrite: replace files that differ.
+
+        Returns:
+            With `to`: its `Path`. Without: the object, where one was put; else the `Path` of a read-only copy in the
+            local cache (of the file itself, where one file was put).
+
+        Raises:
+            NotFoundError: nothing of that name, or removed.
+            AlreadyExistsError: `to` holds files that differ; nothing was written.
+            CorruptionError: stored bytes do not match their digest; nothing was put in place.
+            UnsupportedError: names that this platform can't hold, or an object's format that this version can't read.
+        """
+        return _get.get(self._session, ref, to, paths=paths, overwrite=overwrite)
+
+    def open_file(self, ref: str, path: str | None = None) -> io.BufferedReader:
+        """Open one file as a seekable binary reader that fetches only the ranges it needs, each chunk verified.
+
+        Raises:
+            NotFoundError: nothing of that name, or no such file in it.
+            InvalidInputError: several files, and no path was said.
+        """
+        return _get.open_file(self._session, ref, path)
+
+    def artifact(self, ref: str) -> Artifact:
+        """Return what is known about an artifact, without its content.
+
+        Raises:
+            NotFoundError: nothing of that name, or removed.
+        """
+        return _artifact.artifact(self._session, ref)
+
+    def diff(self, a: str, b: str) -> Diff:
+        """Compare the files of two artifacts (or of folders in them); empty where they are equal.
+
+        Raises:
+            NotFoundError: nothing of one of these names.
+        """
+        return _asking.diff(self._session, a, b)
+
+    def batch(self, *, reason: str | None = None) -> AbstractContextManager[Batch]:
+        """Collect puts and alias moves in a `with` block and commit them together: nothing is visible before its end.
+
+        Inside, own puts are found by their digest. An exception commits nothing. An inner batch joins the outer one.
+        """
+        return _batch.batch(self._session, reason)
+
+    def names(self, prefix: str = "") -> Rows[Name]:
+        """Return all names that begin with `prefix`, sorted."""
+        return _asking.names(self._session, prefix)
+
+    def versions(self, name: str) -> Rows[Version]:
+        """Return all versions of a name, oldest first.
+
+        Raises:
+            NotFoundError: no such name; the message has the nearest ones.
+        """
+        return _asking.versions(self._session, name)
+
+    def find(
+        self,
+        *,
+        name: str | None = None,
+        kind: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, str | float] | None = None,
+        file: str | os.PathLike[str] | None = None,
+    ) -> Rows[Version]:
+        """Return the versions that meet all conditions.
+
+        Args:
+            name: a name or a pattern (`churn/*`).
+            kind: data, model, code …
+            metadata: keys (dotted ones look inside) and the values they must have.
+            metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest value counts.
+            file: a local file, or a file's digest: versions that hold exactly these bytes.
+
+        Raises:
+            InvalidInputError: a condition that can't be read.
+        """
+        return _asking.find(self._session, name=name, kind=kind, metadata=metadata, metrics=metrics, file=file)
+
+    def alias(self, ref: str, alias: str, *, expect: Any = ANY, reason: str | None = None) -> Artifact | None:
+        """Point an alias at a version: `store.alias("churn/model:v7", "production")`.
+
+        Args:
+            ref: a version.
+            alias: the word; never `latest` or `v<number>`.
+            expect: the number of the version that must hold the alias now, None for an alias that must not exist yet.
+            reason: why, for the audit trail.
+
+        Returns:
+            The artifact that it points to; None inside a batch.
+
+        Raises:
+            ConflictError: another version holds the alias; the message says who moved it and when.
+            NotFoundError: no such version.
+        """
+        return _alias.move_alias(self._session, ref, alias, expect=expect, reason=reason)
+
+    def log(
+        self,
+        *,
+        name: str | None = None,
+        alias: str | None = None,
+        actor: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        fact: str | None = None,
+        txn: str | None = None,
+    ) -> Log:
+        """Return the audit trail, oldest first: who did what, when and why, with the outcome of each.
+
+        Args:
+            name: only facts that speak of this name.
+            alias: only facts that speak of this alias.
+            actor: only what this actor did.
+            since: from this moment on (aware).
+            until: up to this moment (aware).
+            fact: only one kind: stored, versioned, described, aliased, measured …
+            txn: one transaction, as `OutcomeUnknownError.txn` gives it; `.outcome` then is committed, void, never or unknown.
+
+        Raises:
+            InvalidInputError: a naive datetime, or no transaction.
+            CorruptionError: the journal is damaged.
+        """
+        return _asking.log(self._session, name=name, alias=alias, actor=actor, since=since, until=until, fact=fact, txn=txn)
+
+    def at(self, moment: int | datetime | date) -> Self:
+        """Return this store, read-only, as it was: an entry's number, an aware datetime, or a date (its end, UTC).
+
+        Names, versions and aliases resolve as they did then; where bytes lie is always taken from today.
+
+        Raises:
+            InvalidInputError: a naive datetime, or an entry that does not exist.
+        """
+        return type(self)(self._session.at(moment))
+
+    def verify(
+        self, ref: str | None = None, *, level: str = "quick", fraction: float = 1.0, anchor: str | None = None
+    ) -> Report:
+        """Check that everything is there and unchanged; damage is listed in the report, never raised.
+
+        Args:
+            ref: only this artifact (and the journal).
+            level: `quick` checks the journal's chain, every manifest, and that packs are there; `frames` every pack's
+                checksums; `full` every file's digest.
+            fraction: share of the content that `frames` and `full` look into, chosen at random.
+            anchor: `<entry>:<digest>` as noted earlier; the journal must still have it.
+
+        Raises:
+            NotFoundError: no store, or no such reference.
+            InvalidInputError: no such level, fraction or anchor.
+        """
+        return _asking.verify(self._session, ref, level=level, fraction=fraction, anchor=anchor)
+
+    def __repr__(self) -> str:
+        view = self._session.view
+        return f"Store({self.url!r})" + (f" as of entry {view.head}" if view is not None else "")
+
+
+def open(  # noqa: A001 - artifactstore.open, as in gzip.open
+    url: str | os.PathLike[str] | None = None,
+    mode: str = "a",
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | os.PathLike[str] | None = DEFAULT,
+    single_writer: bool = False,
+) -> Store:
+    """Open the store at a URL; reads `store.json` at most, and creates nothing: the first write does.
+
+    Args:
+        url: a folder, `s3://bucket/prefix`, `memory://name` …; None takes `$ARTIFACTSTORE_URL`, else `[tool.artifactstore]
+            url` of the nearest `pyproject.toml` upwards, else a store in the user's data folder.
+        mode: `a` reads and appends, `r` only reads.
+        storage_options: handed to the backend (endpoint, profile …); credentials are better left to the environment.
+        cache: a folder for local caches, None for none; by default `$ARTIFACTSTORE_CACHE`, else the user's cache folder.
+        single_writer: you promise that nobody else writes, so that places without exclusive creation can be used.
+
+    Raises:
+        InvalidInputError: no URL, or an unknown scheme.
+        UnsupportedError: the backend's extra is not installed.
+        FormatError: a newer format, or not a store.
+        BackendError: the place can't be reached.
+    """
+    return Store(Session(url, mode=mode, storage_options=storage_options, cache=cache, single_writer=single_writer))
+
+
+def create(
+    url: str | os.PathLike[str],
+    *,
+    digest: str = "blake3",
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | os.PathLike[str] | None = DEFAULT,
+    single_writer: bool = False,
+) -> Store:
+    """Create an empty store, or open the one that is there if it has the same parameters.
+
+    Args:
+        url: where.
+        digest: `blake3`, or `sha256` where rules demand it; it can never be changed.
+        storage_options: as for `open`.
+        cache: as for `open`.
+        single_writer: as for `open`.
+
+    Raises:
+        AlreadyExistsError: a store with other parameters is there.
+        InvalidInputError: other things are there, or no such digest algorithm.
+    """
+    session = Session(url, storage_options=storage_options, cache=cache, single_writer=single_writer)
+    session.create(digest)
+    return Store(session)

@@ -1,0 +1,141 @@
+"""An artifact as users hold it: what it is, what it is called, what is in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from artifactstore.catalog import versions as catalog
+from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.versions import Resolved, Version
+from artifactstore.content.manifest import Manifest
+from artifactstore.model.digest import Digest
+from artifactstore.model.listing import plain_line
+from artifactstore.work.session import Session
+
+__all__ = ["Artifact", "File", "artifact"]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One entry of an artifact.
+
+    Attributes:
+        path: in the artifact.
+        size: in bytes.
+        digest: of its bytes, as text; None for a link or an empty folder.
+        executable: whether it has an executable bit.
+        type: file, link or dir.
+        target: of a link, else None.
+    """
+
+    path: str
+    size: int
+    digest: str | None
+    executable: bool = False
+    type: str = "file"
+    target: str | None = None
+
+
+class Artifact:
+    """Immutable content with a digest, and what is said about it.
+
+    Attributes:
+        name: the name that it was asked for by or put under, or None.
+        version: k of `v<k>`; None for an unnamed artifact and inside a batch.
+        digest: its identity, as `<algorithm>:<hex>`.
+        ref: a reference that will always mean this very artifact.
+        size: bytes of all files.
+        kind: data, model, code, or the user's word.
+        metadata: what was said about it when it was put or described.
+        metrics: the newest measured value of each metric.
+        run: the run that produced it, or None.
+        new: whether the put that returned it recorded anything new.
+    """
+
+    def __init__(self, session: Session, record: Version, *, new: bool = False, run: str | None = None) -> None:
+        self._session = session
+        self._record = record
+        self.new = new
+        self.run = run
+        self.name = record.name
+        self.version = record.version
+        self.digest = record.digest
+        self.size = record.size
+        self.kind = record.kind
+        self.metadata: Mapping[str, Any] = record.metadata
+        self.metrics: Mapping[str, float] = record.metrics
+
+    @property
+    def ref(self) -> str:
+        """`name:v3`, or the digest where there is no version."""
+        return self.digest if self.version is None else f"{self.name}:v{self.version}"
+
+    @property
+    def content(self) -> str:
+        """The digest of the plain listing: what `b3sum` (or `sha256sum`) over the listing of the files gives."""
+        return str(self._with(lambda manifest: manifest.identify()[0]))
+
+    @property
+    def listing(self) -> str:
+        """The plain lines of the listing, as `b3sum --check` reads them."""
+        return self._with(
+            lambda m: "".join(plain_line(digest.hex(), path) for path, digest in zip(m.paths, m.digests, strict=True))
+        )
+
+    @property
+    def format(self) -> str | None:
+        """The name of the stored object's format; None for plain files."""
+        return self._with(lambda manifest: manifest.format)
+
+    @property
+    def files(self) -> Rows[File]:
+        """The files, then the links, then the empty folders; each sorted by path."""
+        return self._with(files_of)
+
+    def _with(self, use: Callable[[Manifest], Any]) -> Any:
+        return self._session.with_manifest(self.digest, use)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Artifact) and (self.digest, self.name, self.version) == (other.digest, other.name, other.version)
+
+    def __hash__(self) -> int:
+        return hash((self.digest, self.name, self.version))
+
+    def __repr__(self) -> str:
+        return f"Artifact({self.ref!r}, {self.digest[:15]}…, {self.kind}, {self.size:,} bytes)"
+
+
+def files_of(manifest: Manifest) -> Rows[File]:
+    """Return a manifest's entries as rows."""
+    files, links, folders = len(manifest.paths), manifest.links, manifest.folders
+
+    def make(i: int) -> File:
+        if i < files:
+            digest = str(Digest(manifest.algorithm, manifest.digests[i]))
+            return File(manifest.paths[i], manifest.sizes[i], digest, bool(manifest.executable[i]))
+        if i < files + len(links):
+            return File(links[i - files][0], 0, None, type="link", target=links[i - files][1])
+        return File(folders[i - files - len(links)], 0, None, type="dir")
+
+    return Rows(File, make, files + len(links) + len(folders))
+
+
+def artifact(session: Session, ref: str, *, new: bool = False) -> Artifact:
+    """Return what a reference means, with its record.
+
+    Raises:
+        NotFoundError: nothing of that name, or removed.
+        InvalidInputError: no reference.
+    """
+    return of_resolved(session, session.resolve(ref), new=new)
+
+
+def of_resolved(session: Session, found: Resolved, *, new: bool = False) -> Artifact:
+    """Return the artifact of a resolved reference."""
+    with session.reading(fresh=False) as state:
+        if found.name is not None and found.version is not None:
+            record = catalog.version(state, found.name, found.version)
+        else:
+            record = catalog.unnamed(state, found.digest)
+        runs = state.produced_by.get(found.digest)
+        return Artifact(session, record, new=new, run=runs[-1] if runs else None)

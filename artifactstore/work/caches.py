@@ -1,0 +1,77 @@
+"""What one process keeps of a store: folds between processes, manifests while it runs. All derived, all verified."""
+
+import json
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.catalog.state import State
+from artifactstore.content.manifest import Manifest
+from artifactstore.model.encoding import new_id
+
+__all__ = ["KeptFold", "Manifests"]
+
+_FORMAT: Final = 1  # of the kept fold; another version's is passed over
+_ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
+
+
+class KeptFold:
+    """The fold of one store in the cache folder; any failure of it means that there is none."""
+
+    def __init__(self, folder: Path, store: str) -> None:
+        self._path = folder / "stores" / store / "fold.json"
+
+    def load(self) -> tuple[State, str] | None:
+        """Return the kept fold and the digest of the entry that it ends with."""
+        try:
+            kept = json.loads(self._path.read_bytes())
+            if kept["format"] != _FORMAT:
+                return None
+            return State.load(kept["tables"]), str(kept["digest"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def save(self, fold: Any, digest: str) -> None:
+        """Keep a fold, whole or not at all."""
+        part = self._path.with_name(f".{new_id()}.partial")
+        try:
+            text = json.dumps({"format": _FORMAT, "digest": digest, "tables": fold.dump()}, separators=(",", ":"))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(text)
+            part.replace(self._path)
+        except (OSError, ValueError):
+            part.unlink(missing_ok=True)
+
+
+class Manifests:
+    """Decoded manifests by id: immutable, so never stale; the least used go first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Manifest] = OrderedDict()
+        self._rows = 0
+        self._lock = threading.Lock()
+
+    def get(self, manifest: str) -> Manifest | None:
+        """Return a manifest that is kept."""
+        with self._lock:
+            found = self._kept.get(manifest)
+            if found is not None:
+                self._kept.move_to_end(manifest)
+            return found
+
+    def put(self, manifest: str, decoded: Manifest) -> None:
+        """Keep a manifest."""
+        with self._lock:
+            if manifest in self._kept:
+                return
+            self._kept[manifest] = decoded
+            self._rows += _weight(decoded)
+            while self._rows > _ROWS and len(self._kept) > 1:
+                _, gone = self._kept.popitem(last=False)
+                self._rows -= _weight(gone)
+
+
+def _weight(manifest: Manifest) -> int:
+    return len(manifest.paths) + len(manifest.chunks)
+

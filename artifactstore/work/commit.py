@@ -1,0 +1,81 @@
+"""Committing: what was prepared becomes one transaction, and a refusal becomes the error that helps."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from artifactstore.catalog.state import Void
+from artifactstore.content.manifest import Manifest
+from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, NotFoundError, RefusedError
+from artifactstore.model.facts import Fact
+from artifactstore.work.session import Core, Session
+
+__all__ = ["Prepared", "Staged", "commit"]
+
+_TRIES = 3  # times that a put stores its content when clean-up takes it before the commit
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Content that is durable and that no entry names yet."""
+
+    manifest: Manifest
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What one call wants to append.
+
+    Attributes:
+        facts: in order; none if nothing has to be said.
+        alive_at: the head when its references were known to be alive.
+        digest: of the artifact that it speaks of.
+        staged: its content, where that was stored anew.
+    """
+
+    facts: list[Fact]
+    alive_at: int
+    digest: str
+    staged: Staged | None = None
+
+
+class _GoneError(Exception):
+    """References were condemned meanwhile: prepare again."""
+
+
+def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, reason: str | None = None) -> list[Prepared]:
+    """Prepare, append, and prepare anew while clean-up takes what was just stored.
+
+    Raises:
+        ConflictError: a precondition failed: someone was first.
+        CondemnedBeforeCommitError: clean-up took the content again and again.
+        RefusedError: a hold or a move says no.
+        OutcomeUnknownError: sent, and no answer came.
+    """
+    core = session.core_to_write()
+    for _ in range(_TRIES):
+        prepared = list(prepare(core))
+        facts = [fact for one in prepared for fact in one.facts]
+        if not facts:
+            return prepared
+        alive_at = min(one.alive_at for one in prepared)
+        try:
+            done = core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_refuse, reason=reason)
+        except _GoneError:
+            continue
+        if done.seq % 64 == 0:
+            core.journal.seal()
+        return prepared
+    raise CondemnedBeforeCommitError(
+        f"clean-up condemned what this put had stored, {_TRIES} times in a row; nothing was committed: put again when gc has finished"
+    )
+
+
+def _refuse(void: Void) -> Exception:
+    if void.why in {"condemned", "holder", "base"}:
+        return _GoneError(str(void))
+    if void.why == "missing":
+        return NotFoundError(f"{void.text}: nothing was changed")
+    if void.why in {"held", "moved", "format"}:
+        return RefusedError(f"{void.text}: nothing was changed", reasons=(void.text,))
+    return ConflictError(f"{void.text}: nothing was changed; read again and decide anew")
+

@@ -1,0 +1,161 @@
+"""Getting: a reference becomes files on disk, an object in memory, or a reader."""
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from artifactstore.content.manifest import Manifest
+from artifactstore.content.place import Selection, fill, place, select
+from artifactstore.content.reader import open_chunks
+from artifactstore.content.retrieve import read_file
+from artifactstore.content.trees import Trees
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.objects.choice import read_object
+from artifactstore.work.session import Resolved, Session
+
+__all__ = ["get", "open_file"]
+
+
+def get(
+    session: Session,
+    ref: str,
+    to: str | os.PathLike[str] | None = None,
+    *,
+    paths: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> Any:
+    """Bring back what `ref` means; see `Store.get`."""
+    if paths is not None and (isinstance(paths, str) or not all(isinstance(path, str) for path in paths)):
+        raise InvalidInputError(f"paths is a list of paths or patterns: paths=[{paths!r}]")
+    if to is not None and not isinstance(to, str | os.PathLike):
+        raise InvalidInputError(f"to= is a folder's path, not a {type(to).__name__}")
+    found = session.resolve(ref)
+
+    def use(manifest: Manifest) -> Any:
+        if to is not None:
+            return _to_folder(session, manifest, found, Path(to).expanduser(), paths, overwrite=overwrite)
+        if manifest.format is not None and found.path is None and paths is None:
+            files = {path: read_file(session.backend, manifest, row) for row, path in enumerate(manifest.paths)}
+            return read_object(manifest.format, files)
+        return _to_tree(session, manifest, found, paths)
+
+    return session.with_manifest(found.digest, use)
+
+
+def open_file(session: Session, ref: str, path: str | None = None) -> io.BufferedReader:
+    """Open one file of what `ref` means; see `Store.open_file`."""
+    found = session.resolve(ref)
+    if path is not None and found.path is not None:
+        raise InvalidInputError(f"the path is said twice: {ref!r} and {path!r}")
+
+    def use(manifest: Manifest) -> io.BufferedReader:
+        wanted = path if path is not None else found.path
+        if wanted is None:
+            if len(manifest.paths) != 1:
+                some = ", ".join(repr(one) for one in manifest.paths[:5])
+                raise InvalidInputError(f"{ref} has {len(manifest.paths)} files; say which: {some}" + (" …" if len(manifest.paths) > 5 else ""))
+            row: int | None = 0
+        else:
+            row = manifest.index(wanted)
+        if row is None:
+            raise NotFoundError(_no_path(manifest, ref, str(wanted)))
+        return open_chunks(session.backend, manifest, row)
+
+    return session.with_manifest(found.digest, use)
+
+
+def _no_path(manifest: Manifest, ref: str, path: str) -> str:
+    import difflib  # noqa: PLC0415 - only for a message
+
+    near = difflib.get_close_matches(path, manifest.paths[:20_000], n=3, cutoff=0.5)
+    return f"{ref} has no file {path!r}" + (f"; near it: {', '.join(near)}" if near else f"; it has {len(manifest.paths)} files")
+
+
+def _is_single(session: Session, found: Resolved, manifest: Manifest) -> bool:
+    """Tell whether the reference means an artifact that was put from one file."""
+    if found.name is None or found.version is None or len(manifest.paths) != 1:
+        return False
+    with session.reading(fresh=False) as state:
+        return bool(state.names[found.name][found.version - 1].get("file"))
+
+
+def _chooser(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None, *, rebase: bool) -> Callable[[str], str | None]:
+    """Return the function path → path under the target, None for what is not wanted.
+
+    A path in the reference chooses one file or one folder; where `rebase` is set it lands under its own name.
+    """
+    chosen = None if found.path is None else found.path.rstrip("/")
+    base = chosen.rpartition("/")[0] if chosen is not None and rebase else ""
+    cut = len(base) + 1 if base else 0
+    globs = None if patterns is None else [pattern.rstrip("/") for pattern in patterns]
+
+    def wanted(path: str) -> str | None:
+        if chosen is not None and path != chosen and not path.startswith(chosen + "/"):
+            return None
+        if globs is not None and not any(fnmatchcase(path, glob) or path.startswith(glob + "/") for glob in globs):
+            return None
+        return path[cut:]
+
+    return wanted
+
+
+def _select(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None, *, rebase: bool) -> Selection:
+    chosen = select(manifest, _chooser(found, manifest, patterns, rebase=rebase))
+    if (found.path is not None or patterns is not None) and not any(True for _ in chosen.paths()):
+        asked = found.path if found.path is not None else ", ".join(patterns or ())
+        raise NotFoundError(_no_path(manifest, found.name or found.digest, str(asked)))
+    return chosen
+
+
+def _to_folder(
+    session: Session, manifest: Manifest, found: Resolved, target: Path, paths: Sequence[str] | None, *, overwrite: bool
+) -> Path:
+    chosen = _select(found, manifest, paths, rebase=True)
+    total = sum(manifest.sizes[row] for row, _ in chosen.files)
+    place(session.backend, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
+    return target
+
+
+def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Sequence[str] | None) -> Path:
+    """Materialise in the cache; a part of an artifact gets a tree of its own unless the whole is there."""
+    chosen = _select(found, manifest, paths, rebase=False)
+    partial = found.path is not None or paths is not None
+    key = found.digest
+    if partial:
+        mark = sha256("\0".join([found.path or "", *(paths or ())]).encode()).hexdigest()[:16]
+        key = f"{key}-{mark}"
+    total = sum(manifest.sizes[row] for row, _ in chosen.files)
+
+    def materialise(folder: Path) -> None:
+        fill(session.backend, manifest, chosen, folder, progress=session.watch("get", total))
+
+    if session.cache is None:
+        root = Path(_temporary_folder()) / key.replace(":", "-")
+        if not root.exists():
+            place(session.backend, manifest, chosen, root)
+    else:
+        trees = Trees(session.cache)
+        root = (trees.find(found.digest) if partial else None) or trees.get(key, total, materialise)
+    if found.path is not None:
+        return root / found.path
+    return root / manifest.paths[0] if _is_single(session, found, manifest) else root
+
+
+_TEMPORARY: list[tuple[int, str]] = []
+
+
+def _temporary_folder() -> str:
+    """Return a folder that lives as long as this process: where there is no cache, trees have to lie somewhere."""
+    if not _TEMPORARY or _TEMPORARY[-1][0] != os.getpid():
+        import atexit  # noqa: PLC0415 - only without a cache
+        import shutil  # noqa: PLC0415
+
+        folder = mkdtemp(prefix="artifactstore-")
+        _TEMPORARY.append((os.getpid(), folder))
+        atexit.register(lambda pid=os.getpid(): shutil.rmtree(folder, ignore_errors=True) if pid == os.getpid() else None)
+    return _TEMPORARY[-1][1]

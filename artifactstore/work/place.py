@@ -1,0 +1,126 @@
+"""Where things are: which store is meant, where the caches lie, and who is acting. Settings come from here alone."""
+
+import getpass
+import os
+import re
+import socket
+import tomllib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.errors import InvalidInputError
+from artifactstore.journal.append import Author
+
+__all__ = ["DEFAULT", "author", "cache_folder", "find_url", "secret_options"]
+
+DEFAULT: Final = "default"  # of `cache=`: the user's cache folder
+_SECRET: Final = re.compile(r"secret|token|password|passwd|credential|connection_string|sas|(^|_)key(_id)?$|account_key|private", re.IGNORECASE)
+
+
+def find_url(url: str | os.PathLike[str] | None) -> tuple[str, bool]:
+    """Return (URL of the store that is meant, whether it is the embedded default).
+
+    In this order: what was given, `$ARTIFACTSTORE_URL`, `[tool.artifactstore] url` of the nearest `pyproject.toml`
+    upwards (a relative path in it is relative to that file), a local store in the user's data folder.
+
+    Raises:
+        InvalidInputError: an empty URL, or a `pyproject.toml` that can't be read.
+    """
+    if url is not None:
+        text = os.fspath(url)
+        if not isinstance(text, str) or not text:
+            raise InvalidInputError(f"{url!r} is no URL of a store: a folder, s3://bucket/prefix, memory://name")
+        return text, False
+    if text := os.environ.get("ARTIFACTSTORE_URL", ""):
+        return text, False
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if text := _from_pyproject(folder / "pyproject.toml"):
+            if "://" not in text and not Path(text).expanduser().is_absolute():
+                text = str(folder / text)
+            return text, False
+    import platformdirs  # noqa: PLC0415 - only where nothing else says which store
+
+    return str(Path(platformdirs.user_data_dir("artifactstore", appauthor=False)) / "store"), True
+
+
+def _from_pyproject(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return ""
+    try:
+        tools: Any = tomllib.loads(data.decode()).get("tool", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} can't be read ({error}): mend it, or say which store is meant by its URL") from error
+    section = tools.get("artifactstore", {})
+    text = section.get("url", "")
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{path}: [tool.artifactstore] url must be a string")
+    return text
+
+
+def cache_folder(cache: str | os.PathLike[str] | None) -> Path | None:
+    """Return the cache folder, or None for no cache; one that can't be written gives one warning and no cache.
+
+    `DEFAULT` means `$ARTIFACTSTORE_CACHE`, else the user's cache folder; an empty variable means no cache.
+    """
+    if cache is None:
+        return None
+    if cache == DEFAULT:
+        text = os.environ.get("ARTIFACTSTORE_CACHE")
+        if text == "":
+            return None
+        if text is None:
+            import platformdirs  # noqa: PLC0415
+
+            text = platformdirs.user_cache_dir("artifactstore", appauthor=False)
+        folder = Path(text).expanduser()
+    else:
+        folder = Path(cache).expanduser()
+    folder = folder.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        warnings.warn(f"the cache folder {folder} can't be written: working without a cache", UserWarning, stacklevel=4)
+        return None
+    return folder
+
+
+def author(tool: str) -> Author:
+    """Return who is acting: `$ARTIFACTSTORE_ACTOR` (claimed), else the operating system's user, else `uid:<number>`."""
+    claimed = os.environ.get("ARTIFACTSTORE_ACTOR", "").strip()
+    if claimed:
+        return Author(claimed, "claimed", socket.gethostname(), tool)
+    return Author(_os_user(), "os", socket.gethostname(), tool)
+
+
+def _os_user() -> str:
+    # getpass asks the environment first, which anybody can set: that would be a claim, not knowledge.
+    if hasattr(os, "getuid"):
+        import pwd  # noqa: PLC0415 - not on Windows
+
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return f"uid:{os.getuid()}"
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def secret_options(options: Mapping[str, Any] | None) -> list[str]:
+    """Return the keys of storage options that look like secrets, nested ones dotted."""
+    found = []
+    for key, value in (options or {}).items():
+        if _SECRET.search(key):
+            found.append(key)
+        elif isinstance(value, Mapping):
+            found += [f"{key}.{inner}" for inner in secret_options(value)]
+    return found

@@ -1,0 +1,415 @@
+"""Putting: something on disk or in memory becomes content, and the content gets a name."""
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final, TypedDict
+
+from artifactstore.catalog.state import State
+from artifactstore.catalog.versions import Version
+from artifactstore.content.hooks import select
+from artifactstore.content.ingest import ingest
+from artifactstore.content.known import Known
+from artifactstore.content.manifest import Manifest, encode, manifest_key
+from artifactstore.content.source import Folder, from_bytes, from_file, scan
+from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import canonical_json, check_json, new_id, parse_json
+from artifactstore.model.facts import Fact
+from artifactstore.model.listing import Extra, case_clashes, identify
+from artifactstore.model.reference import check_kind, check_name
+from artifactstore.objects.choice import write_object
+from artifactstore.work.artifact import Artifact, of_resolved
+from artifactstore.work.commit import Prepared, Staged, commit
+from artifactstore.work.session import Core, Resolved, Session
+
+__all__ = ["PutOptions", "put"]
+
+_HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
+_CANDIDATES: Final = 2  # newest versions of the same name whose chunks are looked at
+_CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files stay within the memory bound
+_OBSERVED: Final = 1000  # bytes of content below which nothing is looked up elsewhere
+
+
+class PutOptions(TypedDict, total=False):
+    """Options of `put`.
+
+    Attributes:
+        exclude: patterns of paths to leave out (`*.tmp`, `cache/`, `**/__pycache__`).
+        links: `keep` stores links that stay inside as links, `follow` what they point to.
+        modes: whether executable bits are part of the identity; default only for kind="code".
+        rehash: read every file again, whatever the stat cache says.
+        format: how an object is kept: `data`, `json`, `text`; found by its type otherwise.
+        base: a reference to an artifact that shares content with this one.
+    """
+
+    exclude: Sequence[str]
+    links: str
+    modes: bool
+    rehash: bool
+    format: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the caller said about the artifact."""
+
+    name: str | None
+    kind: str
+    metadata: dict[str, Any] | None
+    metrics: dict[str, float]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is to be stored."""
+
+    folder: Folder
+    single: bool = False
+    modes: bool = False
+    format: str | None = None
+    root: str = ""
+    rehash: bool = False
+    base: str | None = None
+    clashes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def put(
+    session: Session,
+    source: Any,
+    name: str | None = None,
+    *,
+    kind: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    reason: str | None = None,
+    options: PutOptions | None = None,
+) -> Artifact:
+    """Store `source` and record it; see `Store.put`."""
+    session.check_writable()
+    chosen = _check_options(options or {})
+    said = _check_said(source, name, kind, metadata, metrics, reason)
+    found = _find(session, source, chosen, said)
+    outcome: list[bool] = []
+
+    def make(core: Core) -> Prepared:
+        prepared = _prepare(session, core, found, said)
+        outcome.append(bool(prepared.facts))
+        return prepared
+
+    batch = session.batch()
+    if batch is not None:
+        return _uncommitted(session, batch.add(make), said, found)
+    prepared = commit(session, lambda core: [make(core)], reason=reason)[0]
+    return _committed(session, prepared, said, new=outcome[-1])
+
+
+# -- what was asked
+
+
+def _check_options(options: Mapping[str, Any]) -> PutOptions:
+    unknown = set(options) - set(PutOptions.__annotations__)
+    if unknown:
+        known = ", ".join(sorted(PutOptions.__annotations__))
+        raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; it knows {known}")
+    if options.get("links", "keep") not in {"keep", "follow"}:
+        raise InvalidInputError(f"links={options['links']!r}: 'keep' or 'follow'")
+    if isinstance(options.get("exclude"), str):
+        raise InvalidInputError(f"exclude is a list of patterns: exclude=[{options['exclude']!r}]")
+    return PutOptions(**options)  # type: ignore[typeddict-item]  # its keys were just checked
+
+
+def _check_said(
+    source: Any,
+    name: str | None,
+    kind: str | None,
+    metadata: Mapping[str, Any] | None,
+    metrics: Mapping[str, float] | None,
+    reason: str | None,
+) -> _Said:
+    if name is not None:
+        if not isinstance(name, str):
+            swapped = f"; the arguments look swapped: put(source, {source!r})" if isinstance(source, str) else ""
+            raise InvalidInputError(f"a name is a str, not a {type(name).__name__}{swapped}")
+        check_name(name)
+    if reason is not None and (not isinstance(reason, str) or len(reason) > 10_000):
+        raise InvalidInputError("a reason is a str of at most 10,000 characters")
+    checked = None
+    if metadata is not None:
+        checked = dict(metadata)
+        check_json(checked, "metadata")
+        checked = parse_json(canonical_json(checked), "metadata")  # a copy: the caller's may change
+    return _Said(name, check_kind(kind or "data"), checked, _check_metrics(metrics))
+
+
+def _check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
+    found = {}
+    for metric, value in (metrics or {}).items():
+        if not isinstance(metric, str) or not metric:
+            raise InvalidInputError(f"the name of a metric is a str: {metric!r}")
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"the metric {metric!r} is {value!r}: a number is needed") from error
+        if isinstance(value, str) or not math.isfinite(number):
+            raise InvalidInputError(f"the metric {metric!r} is {value!r}: a finite number is needed")
+        found[metric] = number
+    return found
+
+
+def _find(session: Session, source: Any, options: PutOptions, said: _Said) -> _Found:
+    modes = options.get("modes", said.kind == "code")
+    if "format" in options or not isinstance(source, str | os.PathLike):
+        for option in ("exclude", "links", "modes", "rehash"):
+            if option in options:
+                raise InvalidInputError(f"{option}= is for files and folders; this is an object")
+        name, files = write_object(source, options.get("format"))
+        sources = [from_bytes(path, data) for path, data in sorted(files.items())]
+        return _Found(Folder(files=sources), format=name, base=options.get("base"))
+    path = _path(source, said.name)
+    found = _Found(Folder(), modes=modes, root=str(path), rehash=options.get("rehash", False), base=options.get("base"))
+    own = Path(session.url)
+    if "://" not in session.url and (path == own.resolve() or own.resolve() in path.parents):
+        raise InvalidInputError(f"{path} is the store itself, or a part of it: it can't be put into itself")
+    if path.is_dir():
+        found.folder = _scan(session, path, options)
+        found.clashes = list(case_clashes(_all_paths(found.folder)))
+        if found.clashes:
+            first, second = found.clashes[0]
+            text = f"{len(found.clashes)} names differ only by case ({first!r} and {second!r}): this can't be got back on Windows or macOS"
+            warnings.warn(text, UserWarning, stacklevel=5)
+    else:
+        # The path as given, not what a link at the top leads to, names the file.
+        found.folder.files.append(replace(from_file(str(path)), path=_base_name(source)))
+        found.single = True
+    return found
+
+
+def _all_paths(folder: Folder) -> list[str]:
+    return [one.path for one in folder.files] + [path for path, _ in folder.links] + folder.folders
+
+
+def _base_name(source: str | os.PathLike[str]) -> str:
+    return from_file(str(Path(os.path.abspath(Path(source).expanduser())))).path  # noqa: PTH100 - links must stay
+
+
+def _path(source: str | os.PathLike[str], name: str | None) -> Path:
+    text = os.fspath(source)
+    if not isinstance(text, str):
+        raise InvalidInputError(f"paths are str, not {type(text).__name__}: {text!r}")
+    if "://" in text:
+        raise InvalidInputError(f"{text!r} is a URL: only local files and folders can be put so far; fetch it first")
+    path = Path(text).expanduser()
+    try:
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        hint = "to store the text itself, say format='text'"
+        if name is not None and os.path.exists(Path(name).expanduser()):  # noqa: PTH110 - any failure means no
+            hint = f"the arguments look swapped: put({name!r}, {text!r})"
+        raise InvalidInputError(f"no such path: {text!r}; {hint}") from error
+
+
+def _scan(session: Session, path: Path, options: PutOptions) -> Folder:
+    patterns = [pattern.rstrip("/") for pattern in options.get("exclude", ())]
+    hinted: list[str] = []
+
+    def keep(inner: str, is_folder: bool) -> bool:  # noqa: FBT001 - the scanner's interface
+        base = inner.rpartition("/")[2]
+        if any(fnmatchcase(inner, pattern) or fnmatchcase(base, pattern) for pattern in patterns):
+            return False
+        if base in _HINTED and is_folder and not hinted:
+            hinted.append(inner)
+        return True
+
+    refuse = b""
+    if "://" not in session.url and os.path.isdir(session.url):  # noqa: PTH112
+        st = os.stat(session.url)  # noqa: PTH116
+        refuse = st.st_dev.to_bytes(8, "little") + st.st_ino.to_bytes(8, "little")
+    folder = scan(str(path), keep=keep, links=options.get("links", "keep"), refuse=refuse)
+    if hinted:
+        text = f"{hinted[0]} goes in too; exclude=[{hinted[0].rpartition('/')[2]!r}] leaves it out"
+        warnings.warn(text, UserWarning, stacklevel=6)
+    return folder
+
+
+# -- storing
+
+
+def _prepare(session: Session, core: Core, found: _Found, said: _Said) -> Prepared:
+    """Store what is not there yet and say what has to be appended."""
+    with session.reading() as state:
+        alive_at = state.head
+        candidates = _candidates(state, said.name)
+    folder = found.folder
+    stats = core.stats if not found.rehash else None
+    known_digests = stats.lookup(found.root, folder.files) if stats is not None and found.root else [None] * len(folder.files)
+    if folder.files and all(digest is not None for digest in known_digests):
+        digest = _identity(found, [one for one in known_digests if one is not None], core.algorithm)
+        with session.reading(fresh=False) as state:
+            if state.alive(str(digest)):
+                return Prepared(_facts(state, said, str(digest), found, []), alive_at, str(digest))
+    known = _known(session, core, candidates, found)
+    started = time.time_ns()
+    total = sum(one.size for one in folder.files)
+    done = ingest(
+        session.backend,
+        folder,
+        algorithm=core.algorithm,
+        chunkers=core.config.chunkers,
+        known=known,
+        digests=known_digests,
+        progress=session.watch("put", total),
+    )
+    manifest = done.manifest
+    manifest.modes, manifest.format = found.modes, found.format
+    content, digest = manifest.identify()
+    facts: list[Fact] = []
+    staged = None
+    with session.reading(fresh=False) as state:
+        alive = state.alive(str(digest))
+    batch = session.batch()
+    if not alive and (batch is None or str(digest) not in batch.staged):
+        facts.append(_store_manifest(session, manifest, content, digest))
+        staged = Staged(manifest)
+    core.stats.store(done.hashed, hashed_at=started)
+    with session.reading(fresh=False) as state:
+        return Prepared(_facts(state, said, str(digest), found, facts), alive_at, str(digest), staged)
+
+
+def _identity(found: _Found, digests: Sequence[bytes], algorithm: str) -> Digest:
+    folder = found.folder
+    executables = [one.path for one in folder.files if one.executable] if found.modes else ()
+    extra = Extra(folder.folders, folder.links, executables, found.format)
+    return identify(zip((one.path for one in folder.files), digests, strict=True), extra, algorithm)[1]
+
+
+def _candidates(state: State, name: str | None) -> list[str]:
+    rows = state.names.get(name, ()) if name is not None else ()
+    found: list[str] = []
+    for row in reversed(rows):
+        if state.alive(row["digest"]) and row["digest"] not in found:
+            found.append(row["digest"])
+            if len(found) == _CANDIDATES:
+                break
+    return found
+
+
+def _known(session: Session, core: Core, candidates: Sequence[str], found: _Found) -> Known:
+    """Collect the chunks of the manifests that most likely share some with what is put."""
+
+    def load(digest: str) -> Manifest | None:
+        try:
+            return session.with_manifest(digest, lambda manifest: manifest)
+        except NotFoundError:
+            return None
+
+    total = sum(one.size for one in found.folder.files)
+    hooks = None
+    if total >= _OBSERVED:
+        hooks = core.hooks
+        with session.reading(fresh=False) as state:
+            hooks.update(state.hooks)
+    known = Known(hooks, load)
+    wanted = list(candidates)
+    if found.base is not None:
+        wanted.insert(0, session.resolve(found.base).digest)
+    rows = 0
+    for digest in wanted:
+        manifest = load(digest)
+        if manifest is not None and (not rows or rows + len(manifest.chunks) <= _CANDIDATE_ROWS):
+            rows += len(manifest.chunks)
+            known.add(manifest)
+    return known
+
+
+def _store_manifest(session: Session, manifest: Manifest, content: Digest, digest: Digest) -> Fact:
+    one = new_id()
+    raw = encode(manifest, content, digest)
+    session.backend.write(manifest_key(one), raw)
+    fact: Fact = {
+        "fact": "stored",
+        "digest": str(digest),
+        "manifest": one,
+        "manifest_digest": str(Digest.of(raw, manifest.algorithm)),
+        "size": manifest.size,
+        "files": len(manifest.paths),
+        "packs": list(manifest.packs),
+    }
+    if content != digest:
+        fact["content"] = str(content)
+    if manifest.format is not None:
+        fact["format"] = manifest.format
+    # Inline chunks can't be shared, so they are no hooks.
+    hooks = select(d for d, pack in zip(manifest.chunks.digests, manifest.chunks.packs, strict=True) if pack >= 0)
+    if hooks:
+        fact["hooks"] = hooks
+    session.core().manifests.put(one, manifest)
+    return fact
+
+
+def _facts(state: State, said: _Said, digest: str, found: _Found, stored: list[Fact]) -> list[Fact]:
+    """What has to be appended so that the store says what the caller said: nothing, if it says so already."""
+    facts = list(stored)
+    rows = state.names.get(said.name, ()) if said.name is not None else ()
+    if said.name is not None:
+        same = bool(rows) and rows[-1]["digest"] == digest and "removed" not in rows[-1]
+        metadata = rows[-1].get("metadata", {}) if same else None
+        subject: Fact = {"name": said.name, "version": len(rows)}
+    else:
+        same = digest in state.unnamed
+        metadata = state.unnamed[digest].get("metadata", {}) if same else None
+        subject = {"name": None, "digest": digest}
+    if not same:
+        fact: Fact = {"fact": "versioned", "name": said.name, "digest": digest, "kind": said.kind}
+        if found.single:
+            fact["file"] = True
+        if said.metadata:
+            fact["metadata"] = said.metadata
+        facts.append(fact)
+    elif said.metadata is not None and said.metadata != metadata:
+        facts.append({"fact": "described", **subject, "metadata": said.metadata})
+    measured = state.metrics.get(digest, {})
+    fresh = {metric: value for metric, value in said.metrics.items() if measured.get(metric) != value}
+    if fresh:
+        facts.append({"fact": "measured", "digest": digest, "metrics": fresh})
+    return facts
+
+
+# -- what comes back
+
+
+def _committed(session: Session, prepared: Prepared, said: _Said, *, new: bool) -> Artifact:
+    if said.name is None:
+        return of_resolved(session, Resolved(prepared.digest), new=new)
+    with session.reading(fresh=False) as state:
+        number = state.version_of({"name": said.name, "digest": prepared.digest})
+    if number is None:
+        raise ConflictError(f"{said.name} lost the version that this put made: someone removed it meanwhile; put again")
+    return of_resolved(session, Resolved(prepared.digest, said.name, number), new=new)
+
+
+def _uncommitted(session: Session, prepared: Prepared, said: _Said, found: _Found) -> Artifact:
+    size, files = sum(one.size for one in found.folder.files), len(found.folder.files)
+    record = Version(
+        name=said.name,
+        version=None,
+        digest=prepared.digest,
+        kind=said.kind,
+        size=size,
+        files=files,
+        time=datetime.now(UTC),
+        actor=session.core().appender.author.actor,
+        metadata=said.metadata or {},
+        metrics=said.metrics,
+        file=found.single,
+    )
+    return Artifact(session, record, new=bool(prepared.facts))
+
+

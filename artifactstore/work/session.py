@@ -1,0 +1,365 @@
+"""An open store: its place, its journal and fold, its caches; what every room of this storey works with.
+
+Connects late: opening reads `store.json` and nothing else, and the first write creates it.
+"""
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from artifactstore import __version__
+from artifactstore.backend.base import Backend
+from artifactstore.backend.connect import connect
+from artifactstore.catalog.state import State
+from artifactstore.catalog.versions import Resolved, resolve
+from artifactstore.content.chunker import CHUNKERS
+from artifactstore.content.fetch import MissingPackError
+from artifactstore.content.hooks import HookIndex
+from artifactstore.content.manifest import Manifest, decode, manifest_key
+from artifactstore.content.statcache import StatCache
+from artifactstore.errors import (
+    AlreadyExistsError,
+    CorruptionError,
+    InvalidInputError,
+    NotFoundError,
+    RefusedError,
+)
+from artifactstore.journal.append import Appender
+from artifactstore.journal.journal import Journal
+from artifactstore.model.digest import ALGORITHMS, Digest
+from artifactstore.model.encoding import format_time, new_id
+from artifactstore.model.facts import Config, parse_config
+from artifactstore.model.reference import Reference
+from artifactstore.work.caches import KeptFold, Manifests
+from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
+
+if TYPE_CHECKING:
+    from artifactstore.work.batch import Batch
+
+__all__ = ["Core", "Session", "current_batch"]
+
+T = TypeVar("T")
+Watch = Callable[[str, int], Callable[[int], None]]  # (what is done, bytes in all) → told how many more bytes are done
+CONFIG: Final = "store.json"
+current_batch: ContextVar["Batch | None"] = ContextVar("artifactstore_batch", default=None)
+
+
+@dataclass(slots=True)
+class Core:
+    """What belongs to a store that exists; one a process."""
+
+    backend: Backend
+    config: Config
+    journal: Journal
+    appender: Appender
+    stats: StatCache
+    manifests: Manifests = field(default_factory=Manifests)
+    hooks: HookIndex = field(default_factory=HookIndex)
+    probed: bool = False
+
+    @property
+    def algorithm(self) -> str:
+        """The store's digest algorithm."""
+        return self.config.digest
+
+
+class Session:
+    """One open store for the threads of a process; picklable, and whole again in a forked child."""
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        *,
+        mode: str = "a",
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | os.PathLike[str] | None = DEFAULT,
+        single_writer: bool = False,
+    ) -> None:
+        if mode not in {"a", "r"}:
+            raise InvalidInputError(f"mode={mode!r}: 'a' reads and appends, 'r' only reads")
+        self._asked = {"mode": mode, "storage_options": storage_options, "cache": cache, "single_writer": single_writer}
+        text, self._embedded = find_url(url)
+        self.backend = connect(text, storage_options=storage_options, single_writer=single_writer)
+        self.url = self.backend.url
+        self._given = text
+        self.cache = cache_folder(cache)
+        self.view: State | None = None
+        self.watch: Watch = lambda _what, _total: lambda _more: None
+        self._core: Core | None = None
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._connect()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = self._asked["storage_options"]
+        secrets = secret_options(options if isinstance(options, Mapping) else None)
+        if secrets:
+            raise InvalidInputError(
+                f"this store can't be pickled: its storage_options hold secrets ({', '.join(secrets)}), and those must not travel; "
+                "give them by the environment or by the cloud's own identity"
+            )
+        if self.view is not None:
+            return _reopen_at, (self._given, self._asked, self.view.head)
+        return _reopen, (self._given, self._asked)
+
+    # -- the store itself
+
+    def _connect(self) -> bool:
+        """Read `store.json`; False where there is none."""
+        try:
+            raw = self.backend.read(CONFIG)
+        except NotFoundError:
+            return False
+        self._core = self._assemble(parse_config(raw, f"{self.url}/{CONFIG}"))
+        return True
+
+    def _assemble(self, config: Config) -> Core:
+        kept = None if self.cache is None else KeptFold(self.cache, config.store)
+        journal = Journal(self.backend, config, State, kept)
+        appender = Appender(journal, author(f"artifactstore {__version__}"))
+        return Core(self.backend, config, journal, appender, StatCache(self.cache, config.digest))
+
+    def core(self) -> Core:
+        """Return the store, for reading.
+
+        Raises:
+            NotFoundError: there is no store at this URL.
+        """
+        if self._pid != os.getpid():
+            self._lock = threading.Lock()
+        with self._lock:
+            if self._core is not None and self._pid != os.getpid():
+                # In a forked child the parent's locks may be held for ever, by threads that do not exist here.
+                self._core, self._pid = self._assemble(self._core.config), os.getpid()
+            if self._core is None and not self._connect():
+                raise NotFoundError(
+                    f"no store at {self.url}: check the URL; the first put creates a store, `artifactstore init` an empty one"
+                )
+            assert self._core is not None
+            return self._core
+
+    def check_writable(self) -> None:
+        """Refuse, before any work, what a read-only store can't do.
+
+        Raises:
+            RefusedError: opened with mode="r", or as it was at some time.
+        """
+        if self.view is not None:
+            raise RefusedError(f"this is {self.url} as it was at entry {self.view.head}: the past can't be changed; open the store without at()")
+        if self._asked["mode"] == "r":
+            raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
+
+    def core_to_write(self, digest: str = ALGORITHMS[0]) -> Core:
+        """Return the store, for writing; makes it where there is none.
+
+        Raises:
+            RefusedError: a read-only store.
+            UnsupportedError: the place can't promise what safety needs.
+        """
+        self.check_writable()
+        try:
+            core = self.core()
+        except NotFoundError:
+            core = self.create(digest)
+        if not core.probed:
+            from artifactstore.backend.probe import probe  # noqa: PLC0415 - only writers need it
+
+            probe(self.backend, core.config.raw)
+            core.probed = True
+        return core
+
+    def create(self, digest: str) -> Core:
+        """Create the store; where another did it first, use that one.
+
+        Raises:
+            InvalidInputError: something else lies there, or no such digest algorithm.
+            AlreadyExistsError: a store with another algorithm is there.
+        """
+        if digest not in ALGORITHMS:
+            raise InvalidInputError(f"digest={digest!r}: known are {', '.join(ALGORITHMS)}")
+        if not self._connect():
+            self._check_empty()
+            config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
+            try:
+                self.backend.create(CONFIG, config.raw)
+                self._core = self._assemble(config)
+                if self._embedded:
+                    warnings.warn(f"no store was named: using {self.url}", UserWarning, stacklevel=4)
+            except AlreadyExistsError:
+                if not self._connect():
+                    raise
+        core = self.core()
+        if core.config.digest != digest:
+            raise AlreadyExistsError(f"the store at {self.url} has {core.config.digest} digests, not {digest}: choose another place")
+        return core
+
+    def _check_empty(self) -> None:
+        found = []
+        for item in self.backend.list(""):
+            found.append(item.key)
+            if len(found) == 3:
+                break
+        if not found:
+            return
+        if any(key.startswith("journal/") for key in found):
+            raise CorruptionError(
+                f"{self.url} has a journal but no {CONFIG}: restore that file from a copy of the store", location=CONFIG
+            )
+        raise InvalidInputError(
+            f"{self.url} is no store and holds other things ({', '.join(found)} …): choose an empty or a new place"
+        )
+
+    # -- history
+
+    @contextmanager
+    def reading(self, *, fresh: bool = True) -> Iterator[State]:
+        """Give the state: at the head, read in this call unless `fresh` is off, or as it was at the time asked for."""
+        core = self.core()
+        if fresh:
+            core.journal.catch_up()
+        with core.journal.lock:
+            yield self.view if self.view is not None else core.journal.fold
+
+    def at(self, moment: "int | datetime | date") -> "Session":
+        """Return this store as it was: an entry's number, an aware datetime, or a date (the end of that day, UTC).
+
+        Raises:
+            InvalidInputError: a naive datetime, another type, an entry that does not exist.
+        """
+        journal = self.core().journal
+        head = journal.catch_up()
+        limit = _limit_of(moment, head)
+        view = State()
+        for entry in journal.entries():
+            if isinstance(limit, int) and entry["seq"] > limit:
+                break
+            if isinstance(limit, str) and max(entry["time"], view.marks["time"]) > limit:
+                break
+            view.apply(entry)
+        past = Session.__new__(Session)
+        past.__dict__.update(self.__dict__)
+        past.view = view
+        past._lock = threading.Lock()  # noqa: SLF001 - of the same class
+        return past
+
+    def resolve(self, ref: str) -> Resolved:
+        """Find what a reference means: at the head, or at this session's time; own uncommitted puts go by digest.
+
+        Raises:
+            NotFoundError: nothing of that name.
+            InvalidInputError: no reference.
+        """
+        parsed = Reference.parse(ref)
+        batch = self.batch()
+        if batch is not None and parsed.name is None and (staged := batch.find(str(parsed))) is not None:
+            return Resolved(staged, path=parsed.path)
+        with self.reading() as state:
+            return resolve(state, parsed)
+
+    def batch(self) -> "Batch | None":
+        """Return the batch of this context for this store, or None."""
+        batch = current_batch.get()
+        while batch is not None and batch.session is not self:
+            batch = batch.outer
+        return batch
+
+    # -- manifests
+
+    def with_manifest(self, digest: str, use: Callable[[Manifest], T]) -> T:
+        """Call `use` with the manifest that holds an artifact, again where clean-up or repacking moved it meanwhile (PROTOCOL 8).
+
+        Raises:
+            NotFoundError: the artifact was removed.
+            CorruptionError: an object is missing or damaged.
+        """
+        batch = self.batch()
+        if batch is not None and (staged := batch.staged.get(digest)) is not None:
+            return use(staged.manifest)
+        core = self.core()
+        tried: str | None = None
+        missing = ""
+        while True:
+            with core.journal.lock:
+                state: State = core.journal.fold
+                holder = state.current_manifest(digest)
+                known = None if holder is None else state.manifests[holder]
+                gone = None if holder is not None else _condemned_in(state, digest)
+            if holder is None or known is None:
+                raise NotFoundError(f"{digest} was removed" + (f": clean-up took its content in entry {gone}" if gone else " or was never stored here"))
+            if holder == tried:
+                raise CorruptionError(
+                    f"{missing} is missing, and the journal says that it should be there: restore it from a copy of the store",
+                    digest=digest,
+                    location=missing,
+                )
+            tried = holder
+            try:
+                return use(self._load(core, holder, known[1]))
+            except MissingPackError as error:
+                missing = f"packs/{error.pack[:2]}/{error.pack}.pack"
+            except _MissingManifestError:
+                missing = manifest_key(holder)
+            core.journal.catch_up()
+
+    def _load(self, core: Core, holder: str, expected: str) -> Manifest:
+        found = core.manifests.get(holder)
+        if found is None:
+            key = manifest_key(holder)
+            try:
+                raw = self.backend.read(key)
+            except NotFoundError as error:
+                raise _MissingManifestError(key) from error
+            if str(Digest.of(raw, core.algorithm)) != expected:
+                raise CorruptionError(
+                    f"{key} does not match its digest in the journal: it was changed or truncated; restore it from a copy of the store",
+                    digest=expected,
+                    location=key,
+                )
+            found = decode(raw, key, algorithm=core.algorithm)
+            core.manifests.put(holder, found)
+        return found
+
+
+class _MissingManifestError(Exception):
+    """A manifest is not there: the journal decides whether that is damage."""
+
+
+def _condemned_in(state: State, digest: str) -> int | None:
+    entries = [seq for one, seq in state.condemned_manifests.items() if one in state.manifests and state.manifests[one][0] == digest]
+    return max(entries, default=None)
+
+
+def _limit_of(moment: object, head: int) -> int | str:
+    if isinstance(moment, bool) or not isinstance(moment, int | date):
+        raise InvalidInputError(f"at({moment!r}): an entry's number, an aware datetime or a date")
+    if isinstance(moment, int):
+        if not 0 <= moment <= head:
+            raise InvalidInputError(f"at({moment}): the journal has entries 1 to {head}")
+        return moment
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise InvalidInputError(f"at({moment!r}): a datetime without a time zone; use datetime.now(UTC) or .astimezone()")
+        return format_time(moment)
+    end = datetime.combine(moment, time.max, UTC)
+    return format_time(datetime.combine(moment, time.max, UTC))
+
+
+def _reopen(url: str, asked: Mapping[str, Any]) -> Session:
+    return Session(url, **asked)
+
+
+def _reopen_at(url: str, asked: Mapping[str, Any], moment: int) -> Session:
+    return Session(url, **asked).at(moment)
+
+
+def store_folder(session: Session) -> Path | None:
+    """Return the folder of a local store that exists, else None."""
+    folder = Path(session.url)
+    return folder if "://" not in session.url and folder.is_dir() else None
