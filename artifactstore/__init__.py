@@ -1,10 +1,10 @@
 """An immutable, content-addressed store for code, data sets and models, on any fsspec backend.
 
-    import artifactstore
+import artifactstore
 
-    store = artifactstore.open("s3://bucket/ml")        # or a folder
-    store.put("data/images/", "scans/raw")
-    store.get("scans/raw:v1", to="images/")
+store = artifactstore.open("s3://bucket/ml")        # or a folder
+store.put("data/images/", "scans/raw")
+store.get("scans/raw:v1", to="images/")
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -24,12 +24,13 @@ from artifactstore.errors import (
     UnsupportedError,
     UntrustedError,
 )
+from artifactstore.model.version import VERSION
 
 if TYPE_CHECKING:
     from artifactstore.store import ANY, Store, create, open  # noqa: A004 - artifactstore.open, as in gzip.open
     from artifactstore.work.artifact import Artifact
 
-__version__: Final = "0.1.0"
+__version__: Final = VERSION
 
 __all__ = [
     "ANY",

@@ -22,7 +22,7 @@ from artifactstore.work.artifact import Artifact
 from artifactstore.work.asking import Diff
 from artifactstore.work.batch import Batch
 from artifactstore.work.place import DEFAULT
-from artifactstore.work.put import PutOptions
+from artifactstore.work.said import PutOptions
 from artifactstore.work.session import Session
 
 __all__ = ["ANY", "Store", "create", "open"]
@@ -77,7 +77,9 @@ class Store:
             RefusedError: a read-only store.
             BackendError: the place failed for `$ARTIFACTSTORE_RETRY_SECONDS`; `OutcomeUnknownError` if it may have landed.
         """
-        return _put.put(self._session, source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=options)
+        return _put.put(
+            self._session, source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=options
+        )
 
     def get(
         self, ref: str, to: str | os.PathLike[str] | None = None, *, paths: Sequence[str] | None = None, overwrite: bool = False
@@ -227,9 +229,7 @@ class Store:
         """
         return type(self)(self._session.at(moment))
 
-    def verify(
-        self, ref: str | None = None, *, level: str = "quick", fraction: float = 1.0, anchor: str | None = None
-    ) -> Report:
+    def verify(self, ref: str | None = None, *, level: str = "quick", fraction: float = 1.0, anchor: str | None = None) -> Report:
         """Check that everything is there and unchanged; damage is listed in the report, never raised.
 
         Args:

@@ -73,8 +73,8 @@ class Filter:
     name: str | None = None
     alias: str | None = None
     actor: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Any = None
+    until: Any = None
     fact: str | None = None
     txn: str | None = None
 

@@ -78,7 +78,7 @@ class Rows(Sequence[T], Generic[T]):
     def __repr__(self) -> str:
         head = "\n".join(f"  {row!r}" for row in self[:10])
         more = f"\n  … {len(self) - 10} more" if len(self) > 10 else ""
-        return f"{len(self)} × {self._kind.__name__}" + (f"\n{head}{more}" if len(self) else "")
+        return f"{len(self)} of {self._kind.__name__}" + (f"\n{head}{more}" if len(self) else "")
 
     def _repr_html_(self) -> str:
         names = self._names()

@@ -57,5 +57,7 @@ def decode(codec: int, stored: bytes | memoryview, size: int, where: str) -> byt
             _local.zstd = zstandard.ZstdDecompressor()
         data: bytes = _local.zstd.decompress(stored, max_output_size=size)
     except zstandard.ZstdError as error:
-        raise CorruptionError(f"{where} holds a damaged frame ({error}): restore it from a copy of the store", location=where) from error
+        raise CorruptionError(
+            f"{where} holds a damaged frame ({error}): restore it from a copy of the store", location=where
+        ) from error
     return data

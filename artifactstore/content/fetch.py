@@ -107,5 +107,7 @@ def _truncated(backend: Backend, key: str, ranges: Sequence[tuple[int, int]]) ->
     end = max(offset + length for offset, length in ranges)
     if size >= end:
         return None
-    text = f"{key} is truncated: it has {size} bytes, and its manifest expects at least {end}; restore it from a copy of the store"
+    text = (
+        f"{key} is truncated: it has {size} bytes, and its manifest expects at least {end}; restore it from a copy of the store"
+    )
     return CorruptionError(text, location=f"{key} at {size}")

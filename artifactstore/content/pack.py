@@ -100,7 +100,9 @@ def read_records(tail: bytes, size: int, key: str) -> list[Frame]:
     """
 
     def bad(what: str) -> CorruptionError:
-        return CorruptionError(f"{key}: {what}: restore it from a copy of the store", location=f"{key} at {max(0, size - TRAILER)}")
+        return CorruptionError(
+            f"{key}: {what}: restore it from a copy of the store", location=f"{key} at {max(0, size - TRAILER)}"
+        )
 
     if len(tail) < TRAILER or size < len(MAGIC) + TRAILER:
         raise bad(f"{size} bytes are too few for a pack: it was truncated")

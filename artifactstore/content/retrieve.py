@@ -151,11 +151,11 @@ def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
     low, total, offset, length = manifest.first[row], 0, 0, 0
     for i in range(low, end):
         if i > low and total + chunks.stored[i] > size:
-            yield _Group([row], True, low, i, offset, last=False)
+            yield _Group([row], part=True, low=low, high=i, offset=offset, last=False)
             low, total, offset, length = i, 0, offset + length, 0
         total += chunks.stored[i]
         length += chunks.sizes[i]
-    yield _Group([row], True, low, end, offset)
+    yield _Group([row], part=True, low=low, high=end, offset=offset)
 
 
 def _write_part(manifest: Manifest, path: str, group: _Group, chunks: Sequence[bytes | memoryview]) -> None:
@@ -204,7 +204,9 @@ def _write_all(fd: int, chunks: Sequence[bytes | memoryview]) -> None:
 
 
 def _cant_write(path: str, error: OSError) -> BackendError:
-    return BackendError(f"{path} can't be written: {error.strerror or error}; nothing was put in place: free some space or choose another folder")
+    return BackendError(
+        f"{path} can't be written: {error.strerror or error}; nothing was put in place: free some space or choose another folder"
+    )
 
 
 def _bad_file(backend: Backend | None, manifest: Manifest, row: int) -> CorruptionError:
@@ -220,5 +222,7 @@ def _bad_file(backend: Backend | None, manifest: Manifest, row: int) -> Corrupti
                 fetch(backend, [extent], algorithm=manifest.algorithm)
             except CorruptionError as error:
                 return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
-    text = f"{manifest.paths[row]} does not match its digest {name}: the store is damaged there; restore it from a copy of the store"
+    text = (
+        f"{manifest.paths[row]} does not match its digest {name}: the store is damaged there; restore it from a copy of the store"
+    )
     return CorruptionError(text, digest=name, location=manifest.paths[row])

@@ -16,7 +16,12 @@ from artifactstore.model.listing import check_link, check_path
 __all__ = ["Folder", "Source", "batches", "from_bytes", "from_file", "open_unchanged", "scan", "signature"]
 
 _SIGNATURE: Final = struct.Struct("<QQqqq")
-_KINDS: Final = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a named pipe", stat.S_IFBLK: "a block device", stat.S_IFCHR: "a character device"}
+_KINDS: Final = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a character device",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +97,7 @@ def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep", r
         InvalidInputError: an unreadable folder, a socket or a device, a name that can't be stored, a link that leaves.
     """
     found = Folder()
-    visiting: set[tuple[int, int]] = set()
-    _walk(found, root, "", keep, links, refuse, visiting)
+    _walk(found, "", _Walk(root, keep, links == "follow", refuse, set()))
     found.files.sort(key=_path)
     found.folders.sort()
     found.links.sort()
@@ -104,17 +108,28 @@ def _path(source: Source) -> str:
     return source.path
 
 
-def _walk(
-    found: Folder, root: str, prefix: str, keep: Callable[[str, bool], bool], links: str, refuse: bytes, visiting: set[tuple[int, int]]
-) -> None:
-    disk = os.path.join(root, prefix) if prefix else root  # noqa: PTH118
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What stays the same on the way down."""
+
+    root: str
+    keep: Callable[[str, bool], bool]
+    follow: bool
+    refuse: bytes
+    visiting: set[tuple[int, int]]
+
+
+def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
+    disk = os.path.join(walk.root, prefix) if prefix else walk.root  # noqa: PTH118
     st = _stat(disk)
     place = (st.st_dev, st.st_ino)
-    if refuse and struct.pack("<QQ", *place) == refuse:
-        raise InvalidInputError(f"{disk} is the store itself: it can't be put into itself; exclude it (exclude=[{prefix!r}]) or move it")
-    if place in visiting:
+    if walk.refuse and struct.pack("<QQ", *place) == walk.refuse:
+        raise InvalidInputError(
+            f"{disk} is the store itself: it can't be put into itself; exclude it (exclude=[{prefix!r}]) or move it"
+        )
+    if place in walk.visiting:
         raise InvalidInputError(f"{disk} is a link to a folder that it lies in: links='follow' would never end")
-    visiting.add(place)
+    walk.visiting.add(place)
     try:
         with os.scandir(disk) as listing:
             entries = list(listing)
@@ -124,26 +139,25 @@ def _walk(
     for entry in entries:
         path = f"{prefix}/{entry.name}" if prefix else entry.name
         try:
-            follow = links == "follow"
-            is_folder = entry.is_dir(follow_symlinks=follow)
-            if not keep(path, is_folder):
+            is_folder = entry.is_dir(follow_symlinks=walk.follow)
+            if not walk.keep(path, is_folder):
                 continue
             check_path(path)
             empty = False
             if is_folder:
-                _walk(found, root, path, keep, links, refuse, visiting)
+                _walk(found, path, walk)
                 continue
-            if not follow and entry.is_symlink():
+            if not walk.follow and entry.is_symlink():
                 target = os.readlink(entry.path)  # noqa: PTH115
                 check_link(path, target)
                 found.links.append((path, target))
                 continue
-            st = entry.stat(follow_symlinks=follow)
+            st = entry.stat(follow_symlinks=walk.follow)
         except OSError as error:
             raise InvalidInputError(f"{entry.path} can't be read: {error.strerror or error}") from error
         _check_regular(entry.path, st)
         found.files.append(Source(path, st.st_size, signature(st), bool(st.st_mode & 0o111), entry.path))
-    visiting.discard(place)
+    walk.visiting.discard(place)
     if empty and prefix and not entries:
         check_path(prefix)
         found.folders.append(prefix)
@@ -188,7 +202,9 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
     def _check(self) -> None:
         if signature(os.fstat(self._fd)) != self._source.signature:
             disk = self._source.disk
-            raise ConflictError(f"{disk} changed while it was being put; nothing was committed: put again when nothing writes to it")
+            raise ConflictError(
+                f"{disk} changed while it was being put; nothing was committed: put again when nothing writes to it"
+            )
 
 
 def batches(sources: Sequence[Source], *, files: int, size: int) -> Iterator[Sequence[Source]]:

@@ -48,7 +48,11 @@ class StatCache:
         """Remember digests of files that were hashed not before `hashed_at` (ns since the epoch)."""
         if self._path is None:
             return
-        rows = [(source.disk, source.signature, digest) for source, digest in found if source.disk is not None and _old(source.signature, hashed_at)]
+        rows = [
+            (source.disk, source.signature, digest)
+            for source, digest in found
+            if source.disk is not None and _old(source.signature, hashed_at)
+        ]
         if not rows:
             return
         try:
@@ -64,7 +68,7 @@ class StatCache:
 
 
 def _old(signature: bytes, hashed_at: int) -> bool:
-    changed = max(_MTIME.unpack(signature))
+    changed: int = max(_MTIME.unpack(signature))
     tick = _COARSE if changed % 1_000_000 == 0 else _TICK
     return changed + tick < hashed_at
 
@@ -99,5 +103,3 @@ def _merge(rows: Iterator[tuple[str, bytes, bytes]], sources: Sequence[Source]) 
             row = next(rows, None)
         digests.append(row[2] if row is not None and row[0] == disk and row[1] == source.signature else None)
     return digests
-
-

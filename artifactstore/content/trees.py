@@ -27,21 +27,31 @@ class Trees:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "trees"
 
+    def find(self, digest: str) -> Path | None:
+        """Return the folder of a tree that is there, or None."""
+        target = self._folder / digest.replace(":", "-")
+        if not target.is_dir():
+            return None
+        self._touch(target)
+        return target
+
     def get(self, digest: str, size: int, fill: Callable[[Path], None]) -> Path:
         """Return a tree's folder, filled once by `fill` in a hidden sibling that is then renamed.
 
         Raises:
             BackendError: the cache folder can't be written.
         """
+        found = self.find(digest)
+        if found is not None:
+            return found
         target = self._folder / digest.replace(":", "-")
-        if target.is_dir():
-            self._touch(target)
-            return target
         staging = self._folder / f".{new_id()}.partial"
         try:
             staging.mkdir(parents=True)
         except OSError as error:
-            raise BackendError(f"the cache folder {self._folder} can't be written: {error.strerror}; give the get a target: to=") from error
+            raise BackendError(
+                f"the cache folder {self._folder} can't be written: {error.strerror}; give the get a target: to="
+            ) from error
         try:
             self._evict(size)
             fill(staging)

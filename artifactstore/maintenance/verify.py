@@ -14,7 +14,8 @@ import xxhash
 from artifactstore.backend.base import Backend
 from artifactstore.catalog.state import State
 from artifactstore.content.fetch import fetch
-from artifactstore.content.manifest import Manifest, decode, manifest_key
+from artifactstore.content.manifest import Manifest, manifest_key
+from artifactstore.content.manifest_file import decode
 from artifactstore.content.pack import TRAILER, Frame, pack_key, read_records
 from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatError, InvalidInputError, NotFoundError
 from artifactstore.journal.chain import entry_key, join
@@ -144,7 +145,7 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
     previous = Digest.of(config.raw, config.digest)
     seq = 0
     try:
-        for seq, raw in enumerate(fetch_run(journal.backend, 1, last_listed(journal.backend, 1)), 1):  # noqa: B007 - used below
+        for seq, raw in enumerate(fetch_run(journal.backend, 1, last_listed(journal.backend, 1)), 1):
             entry = journal.complete(join(raw, seq, previous))
             previous = Digest.of(raw, config.digest)
             outcomes = state.apply(entry)
@@ -155,11 +156,16 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
                     what = f"transaction {txn['txn']} by {txn['actor']} has no effect ({void})"
                     report.findings.append(Finding("note", what, entry_key(seq)))
             if anchor is not None and seq == anchor[0] and str(previous) != anchor[1]:
-                report.damage(f"entry {seq} has the digest {previous}, the anchor says {anchor[1]}: history was changed", entry_key(seq))
+                report.damage(
+                    f"entry {seq} has the digest {previous}, the anchor says {anchor[1]}: history was changed", entry_key(seq)
+                )
     except (CorruptionError, FormatError, NotFoundError) as error:
         report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1))
     if anchor is not None and anchor[0] > state.head:
-        report.damage(f"the anchor names entry {anchor[0]}, the journal ends at {state.head}: entries are missing", entry_key(state.head + 1))
+        report.damage(
+            f"the anchor names entry {anchor[0]}, the journal ends at {state.head}: entries are missing",
+            entry_key(state.head + 1),
+        )
     return state
 
 
@@ -195,7 +201,11 @@ def _check_manifests(journal: Journal, state: State, report: Report, digest: str
                 found[one] = manifest
                 missing = set(manifest.packs) - set(state.manifests[state.holders[one][-1]][2])
                 if missing:
-                    report.damage(f"the manifest of {one} uses packs that its fact does not name", manifest_key(state.holders[one][-1]), [one])
+                    report.damage(
+                        f"the manifest of {one} uses packs that its fact does not name",
+                        manifest_key(state.holders[one][-1]),
+                        [one],
+                    )
     return found
 
 
@@ -216,9 +226,9 @@ def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Re
     ends: dict[str, int] = {}
     for manifest in manifests.values():
         chunks = manifest.chunks
-        for pack, offset, stored in zip(chunks.packs, chunks.offsets, chunks.stored, strict=True):
-            if pack >= 0:
-                name = manifest.packs[pack]
+        for number, offset, stored in zip(chunks.packs, chunks.offsets, chunks.stored, strict=True):
+            if number >= 0:
+                name = manifest.packs[number]
                 ends[name] = max(ends.get(name, 0), offset + stored)
     for pack, digests in users.items():
         key = pack_key(pack)
@@ -279,7 +289,10 @@ def _bad_frames(
         (block,) = backend.read_ranges(key, [(low, high - low)])
         for frame in frames[start:end]:
             report.count("frames")
-            if xxhash.xxh3_64_intdigest(memoryview(block)[frame.offset - low : frame.offset - low + frame.stored]) != frame.checksum:
+            if (
+                xxhash.xxh3_64_intdigest(memoryview(block)[frame.offset - low : frame.offset - low + frame.stored])
+                != frame.checksum
+            ):
                 yield frame
         progress(high - low)
         start = end
@@ -323,5 +336,7 @@ def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callab
         return CorruptionError(str(error), location=manifest.paths[row])
     empty = hash_bytes(b"", manifest.algorithm) if not extents else None
     if (empty or hasher.digest()) != manifest.digests[row]:
-        return CorruptionError("its chunks do not add up to its digest; restore it from a copy of the store", location=manifest.paths[row])
+        return CorruptionError(
+            "its chunks do not add up to its digest; restore it from a copy of the store", location=manifest.paths[row]
+        )
     return None

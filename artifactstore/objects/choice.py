@@ -49,5 +49,7 @@ def read_object(format: str, files: dict[str, bytes]) -> Any:  # noqa: A002
     """
     chosen = next((one for one in FORMATS if one.name == format), None)
     if chosen is None:
-        raise UnsupportedError(f"this object was stored as {format!r}, which this version can't read: get its files with to=, or upgrade")
+        raise UnsupportedError(
+            f"this object was stored as {format!r}, which this version can't read: get its files with to=, or upgrade"
+        )
     return chosen.read(FolderOf(files))

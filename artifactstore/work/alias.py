@@ -2,12 +2,13 @@
 
 from typing import Any, Final
 
+from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
 from artifactstore.work.artifact import Artifact, of_resolved
 from artifactstore.work.commit import Prepared, commit
-from artifactstore.work.session import Core, Resolved, Session
+from artifactstore.work.session import Core, Session
 
 __all__ = ["ANY", "move_alias"]
 
@@ -30,7 +31,9 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
     session.check_writable()
     check_alias(alias)
     if expect is not ANY and expect is not None and (isinstance(expect, bool) or not isinstance(expect, int) or expect < 1):
-        raise InvalidInputError(f"expect={expect!r}: the number of the version that must hold the alias, or None for no alias yet")
+        raise InvalidInputError(
+            f"expect={expect!r}: the number of the version that must hold the alias, or None for no alias yet"
+        )
     session.core()
     found = session.resolve(ref)
     if found.path is not None:
@@ -38,7 +41,9 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
     batch = session.batch()
     name = found.name or (batch.name_of(found.digest) if batch is not None else None)
     if name is None:
-        raise InvalidInputError(f"{ref!r} is a bare digest: an alias belongs to a name, so say NAME:v3 or NAME@{found.digest[:15]}")
+        raise InvalidInputError(
+            f"{ref!r} is a bare digest: an alias belongs to a name, so say NAME:v3 or NAME@{found.digest[:15]}"
+        )
 
     def make(_core: Core) -> Prepared:
         with session.reading() as state:
@@ -49,7 +54,7 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
                 fact["digest"] = found.digest
             if expect is not ANY:
                 fact["expect"] = expect
-            moves = state.aliases.get(name, {}).get(alias)
+            moves = state.aliases.get(name, {}).get(alias, [])
             # Where it points there already, and nobody expects anything else, nothing has happened.
             same = bool(moves) and found.version is not None and moves[-1]["version"] == found.version
             same = same and (expect is ANY or expect == found.version)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from artifactstore.catalog import versions as catalog
 from artifactstore.catalog.rows import Rows
@@ -13,6 +13,8 @@ from artifactstore.model.listing import plain_line
 from artifactstore.work.session import Session
 
 __all__ = ["Artifact", "File", "artifact"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,16 @@ class Artifact:
         metrics: the newest measured value of each metric.
         run: the run that produced it, or None.
         new: whether the put that returned it recorded anything new.
+        uploaded: bytes of packs and manifests that this put wrote.
     """
 
-    def __init__(self, session: Session, record: Version, *, new: bool = False, run: str | None = None) -> None:
+    def __init__(
+        self, session: Session, record: Version, *, new: bool = False, uploaded: int = 0, run: str | None = None
+    ) -> None:
         self._session = session
         self._record = record
         self.new = new
+        self.uploaded = uploaded
         self.run = run
         self.name = record.name
         self.version = record.version
@@ -92,7 +98,7 @@ class Artifact:
         """The files, then the links, then the empty folders; each sorted by path."""
         return self._with(files_of)
 
-    def _with(self, use: Callable[[Manifest], Any]) -> Any:
+    def _with(self, use: Callable[[Manifest], T]) -> T:
         return self._session.with_manifest(self.digest, use)
 
     def __eq__(self, other: object) -> bool:
@@ -120,17 +126,17 @@ def files_of(manifest: Manifest) -> Rows[File]:
     return Rows(File, make, files + len(links) + len(folders))
 
 
-def artifact(session: Session, ref: str, *, new: bool = False) -> Artifact:
+def artifact(session: Session, ref: str) -> Artifact:
     """Return what a reference means, with its record.
 
     Raises:
         NotFoundError: nothing of that name, or removed.
         InvalidInputError: no reference.
     """
-    return of_resolved(session, session.resolve(ref), new=new)
+    return of_resolved(session, session.resolve(ref))
 
 
-def of_resolved(session: Session, found: Resolved, *, new: bool = False) -> Artifact:
+def of_resolved(session: Session, found: Resolved, *, new: bool = False, uploaded: int = 0) -> Artifact:
     """Return the artifact of a resolved reference."""
     with session.reading(fresh=False) as state:
         if found.name is not None and found.version is not None:
@@ -138,4 +144,4 @@ def of_resolved(session: Session, found: Resolved, *, new: bool = False) -> Arti
         else:
             record = catalog.unnamed(state, found.digest)
         runs = state.produced_by.get(found.digest)
-        return Artifact(session, record, new=new, run=runs[-1] if runs else None)
+        return Artifact(session, record, new=new, uploaded=uploaded, run=runs[-1] if runs else None)

@@ -74,4 +74,3 @@ class Manifests:
 
 def _weight(manifest: Manifest) -> int:
     return len(manifest.paths) + len(manifest.chunks)
-

@@ -30,12 +30,14 @@ class Prepared:
         alive_at: the head when its references were known to be alive.
         digest: of the artifact that it speaks of.
         staged: its content, where that was stored anew.
+        uploaded: bytes of packs and manifests that were written.
     """
 
     facts: list[Fact]
     alive_at: int
     digest: str
     staged: Staged | None = None
+    uploaded: int = 0
 
 
 class _GoneError(Exception):
@@ -78,4 +80,3 @@ def _refuse(void: Void) -> Exception:
     if void.why in {"held", "moved", "format"}:
         return RefusedError(f"{void.text}: nothing was changed", reasons=(void.text,))
     return ConflictError(f"{void.text}: nothing was changed; read again and decide anew")
-

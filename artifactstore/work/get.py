@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -9,6 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from artifactstore.catalog.versions import Resolved
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.place import Selection, fill, place, select
 from artifactstore.content.reader import open_chunks
@@ -16,7 +18,7 @@ from artifactstore.content.retrieve import read_file
 from artifactstore.content.trees import Trees
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.objects.choice import read_object
-from artifactstore.work.session import Resolved, Session
+from artifactstore.work.session import Session
 
 __all__ = ["get", "open_file"]
 
@@ -24,12 +26,13 @@ __all__ = ["get", "open_file"]
 def get(
     session: Session,
     ref: str,
-    to: str | os.PathLike[str] | None = None,
+    to: Any = None,
     *,
-    paths: Sequence[str] | None = None,
+    paths: Any = None,
     overwrite: bool = False,
+    decode: bool = True,
 ) -> Any:
-    """Bring back what `ref` means; see `Store.get`."""
+    """Bring back what `ref` means; see `Store.get`. With `decode` off, an object comes as its files."""
     if paths is not None and (isinstance(paths, str) or not all(isinstance(path, str) for path in paths)):
         raise InvalidInputError(f"paths is a list of paths or patterns: paths=[{paths!r}]")
     if to is not None and not isinstance(to, str | os.PathLike):
@@ -39,7 +42,7 @@ def get(
     def use(manifest: Manifest) -> Any:
         if to is not None:
             return _to_folder(session, manifest, found, Path(to).expanduser(), paths, overwrite=overwrite)
-        if manifest.format is not None and found.path is None and paths is None:
+        if decode and manifest.format is not None and found.path is None and paths is None:
             files = {path: read_file(session.backend, manifest, row) for row, path in enumerate(manifest.paths)}
             return read_object(manifest.format, files)
         return _to_tree(session, manifest, found, paths)
@@ -58,7 +61,9 @@ def open_file(session: Session, ref: str, path: str | None = None) -> io.Buffere
         if wanted is None:
             if len(manifest.paths) != 1:
                 some = ", ".join(repr(one) for one in manifest.paths[:5])
-                raise InvalidInputError(f"{ref} has {len(manifest.paths)} files; say which: {some}" + (" …" if len(manifest.paths) > 5 else ""))
+                raise InvalidInputError(
+                    f"{ref} has {len(manifest.paths)} files; say which: {some}" + (" …" if len(manifest.paths) > 5 else "")
+                )
             row: int | None = 0
         else:
             row = manifest.index(wanted)
@@ -84,7 +89,7 @@ def _is_single(session: Session, found: Resolved, manifest: Manifest) -> bool:
         return bool(state.names[found.name][found.version - 1].get("file"))
 
 
-def _chooser(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None, *, rebase: bool) -> Callable[[str], str | None]:
+def _chooser(found: Resolved, patterns: Sequence[str] | None, *, rebase: bool) -> Callable[[str], str | None]:
     """Return the function path → path under the target, None for what is not wanted.
 
     A path in the reference chooses one file or one folder; where `rebase` is set it lands under its own name.
@@ -105,7 +110,7 @@ def _chooser(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None
 
 
 def _select(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None, *, rebase: bool) -> Selection:
-    chosen = select(manifest, _chooser(found, manifest, patterns, rebase=rebase))
+    chosen = select(manifest, _chooser(found, patterns, rebase=rebase))
     if (found.path is not None or patterns is not None) and not any(True for _ in chosen.paths()):
         asked = found.path if found.path is not None else ", ".join(patterns or ())
         raise NotFoundError(_no_path(manifest, found.name or found.digest, str(asked)))
@@ -153,9 +158,13 @@ def _temporary_folder() -> str:
     """Return a folder that lives as long as this process: where there is no cache, trees have to lie somewhere."""
     if not _TEMPORARY or _TEMPORARY[-1][0] != os.getpid():
         import atexit  # noqa: PLC0415 - only without a cache
-        import shutil  # noqa: PLC0415
 
         folder = mkdtemp(prefix="artifactstore-")
         _TEMPORARY.append((os.getpid(), folder))
-        atexit.register(lambda pid=os.getpid(): shutil.rmtree(folder, ignore_errors=True) if pid == os.getpid() else None)
+        atexit.register(_remove_own, os.getpid(), folder)
     return _TEMPORARY[-1][1]
+
+
+def _remove_own(pid: int, folder: str) -> None:
+    if pid == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)

@@ -16,10 +16,12 @@ from artifactstore.journal.append import Author
 __all__ = ["DEFAULT", "author", "cache_folder", "find_url", "secret_options"]
 
 DEFAULT: Final = "default"  # of `cache=`: the user's cache folder
-_SECRET: Final = re.compile(r"secret|token|password|passwd|credential|connection_string|sas|(^|_)key(_id)?$|account_key|private", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"secret|token|password|passwd|credential|connection_string|sas|(^|_)key(_id)?$|account_key|private", re.IGNORECASE
+)
 
 
-def find_url(url: str | os.PathLike[str] | None) -> tuple[str, bool]:
+def find_url(url: Any) -> tuple[str, bool]:
     """Return (URL of the store that is meant, whether it is the embedded default).
 
     In this order: what was given, `$ARTIFACTSTORE_URL`, `[tool.artifactstore] url` of the nearest `pyproject.toml`
@@ -29,7 +31,7 @@ def find_url(url: str | os.PathLike[str] | None) -> tuple[str, bool]:
         InvalidInputError: an empty URL, or a `pyproject.toml` that can't be read.
     """
     if url is not None:
-        text = os.fspath(url)
+        text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
         if not isinstance(text, str) or not text:
             raise InvalidInputError(f"{url!r} is no URL of a store: a folder, s3://bucket/prefix, memory://name")
         return text, False

@@ -1,70 +1,40 @@
 """Putting: something on disk or in memory becomes content, and the content gets a name."""
 
-import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from artifactstore.catalog.state import State
-from artifactstore.catalog.versions import Version
+from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.hooks import select
 from artifactstore.content.ingest import ingest
 from artifactstore.content.known import Known
-from artifactstore.content.manifest import Manifest, encode, manifest_key
+from artifactstore.content.manifest import Manifest, manifest_key
+from artifactstore.content.manifest_file import encode
 from artifactstore.content.source import Folder, from_bytes, from_file, scan
 from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
 from artifactstore.model.digest import Digest
-from artifactstore.model.encoding import canonical_json, check_json, new_id, parse_json
+from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, case_clashes, identify
-from artifactstore.model.reference import check_kind, check_name
 from artifactstore.objects.choice import write_object
 from artifactstore.work.artifact import Artifact, of_resolved
 from artifactstore.work.commit import Prepared, Staged, commit
-from artifactstore.work.session import Core, Resolved, Session
+from artifactstore.work.said import PutOptions, Said, check_options, check_said
+from artifactstore.work.session import Core, Session
 
-__all__ = ["PutOptions", "put"]
+__all__ = ["put"]
 
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
 _CANDIDATES: Final = 2  # newest versions of the same name whose chunks are looked at
 _CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files stay within the memory bound
 _OBSERVED: Final = 1000  # bytes of content below which nothing is looked up elsewhere
-
-
-class PutOptions(TypedDict, total=False):
-    """Options of `put`.
-
-    Attributes:
-        exclude: patterns of paths to leave out (`*.tmp`, `cache/`, `**/__pycache__`).
-        links: `keep` stores links that stay inside as links, `follow` what they point to.
-        modes: whether executable bits are part of the identity; default only for kind="code".
-        rehash: read every file again, whatever the stat cache says.
-        format: how an object is kept: `data`, `json`, `text`; found by its type otherwise.
-        base: a reference to an artifact that shares content with this one.
-    """
-
-    exclude: Sequence[str]
-    links: str
-    modes: bool
-    rehash: bool
-    format: str
-    base: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What the caller said about the artifact."""
-
-    name: str | None
-    kind: str
-    metadata: dict[str, Any] | None
-    metrics: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -94,8 +64,8 @@ def put(
 ) -> Artifact:
     """Store `source` and record it; see `Store.put`."""
     session.check_writable()
-    chosen = _check_options(options or {})
-    said = _check_said(source, name, kind, metadata, metrics, reason)
+    chosen = check_options(options or {})
+    said = check_said(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason)
     found = _find(session, source, chosen, said)
     outcome: list[bool] = []
 
@@ -111,60 +81,7 @@ def put(
     return _committed(session, prepared, said, new=outcome[-1])
 
 
-# -- what was asked
-
-
-def _check_options(options: Mapping[str, Any]) -> PutOptions:
-    unknown = set(options) - set(PutOptions.__annotations__)
-    if unknown:
-        known = ", ".join(sorted(PutOptions.__annotations__))
-        raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; it knows {known}")
-    if options.get("links", "keep") not in {"keep", "follow"}:
-        raise InvalidInputError(f"links={options['links']!r}: 'keep' or 'follow'")
-    if isinstance(options.get("exclude"), str):
-        raise InvalidInputError(f"exclude is a list of patterns: exclude=[{options['exclude']!r}]")
-    return PutOptions(**options)  # type: ignore[typeddict-item]  # its keys were just checked
-
-
-def _check_said(
-    source: Any,
-    name: str | None,
-    kind: str | None,
-    metadata: Mapping[str, Any] | None,
-    metrics: Mapping[str, float] | None,
-    reason: str | None,
-) -> _Said:
-    if name is not None:
-        if not isinstance(name, str):
-            swapped = f"; the arguments look swapped: put(source, {source!r})" if isinstance(source, str) else ""
-            raise InvalidInputError(f"a name is a str, not a {type(name).__name__}{swapped}")
-        check_name(name)
-    if reason is not None and (not isinstance(reason, str) or len(reason) > 10_000):
-        raise InvalidInputError("a reason is a str of at most 10,000 characters")
-    checked = None
-    if metadata is not None:
-        checked = dict(metadata)
-        check_json(checked, "metadata")
-        checked = parse_json(canonical_json(checked), "metadata")  # a copy: the caller's may change
-    return _Said(name, check_kind(kind or "data"), checked, _check_metrics(metrics))
-
-
-def _check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
-    found = {}
-    for metric, value in (metrics or {}).items():
-        if not isinstance(metric, str) or not metric:
-            raise InvalidInputError(f"the name of a metric is a str: {metric!r}")
-        try:
-            number = float(value)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"the metric {metric!r} is {value!r}: a number is needed") from error
-        if isinstance(value, str) or not math.isfinite(number):
-            raise InvalidInputError(f"the metric {metric!r} is {value!r}: a finite number is needed")
-        found[metric] = number
-    return found
-
-
-def _find(session: Session, source: Any, options: PutOptions, said: _Said) -> _Found:
+def _find(session: Session, source: Any, options: PutOptions, said: Said) -> _Found:
     modes = options.get("modes", said.kind == "code")
     if "format" in options or not isinstance(source, str | os.PathLike):
         for option in ("exclude", "links", "modes", "rehash"):
@@ -200,7 +117,7 @@ def _base_name(source: str | os.PathLike[str]) -> str:
     return from_file(str(Path(os.path.abspath(Path(source).expanduser())))).path  # noqa: PTH100 - links must stay
 
 
-def _path(source: str | os.PathLike[str], name: str | None) -> Path:
+def _path(source: Any, name: str | None) -> Path:
     text = os.fspath(source)
     if not isinstance(text, str):
         raise InvalidInputError(f"paths are str, not {type(text).__name__}: {text!r}")
@@ -242,7 +159,7 @@ def _scan(session: Session, path: Path, options: PutOptions) -> Folder:
 # -- storing
 
 
-def _prepare(session: Session, core: Core, found: _Found, said: _Said) -> Prepared:
+def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepared:
     """Store what is not there yet and say what has to be appended."""
     with session.reading() as state:
         alive_at = state.head
@@ -271,16 +188,18 @@ def _prepare(session: Session, core: Core, found: _Found, said: _Said) -> Prepar
     manifest.modes, manifest.format = found.modes, found.format
     content, digest = manifest.identify()
     facts: list[Fact] = []
-    staged = None
+    staged, uploaded = None, done.uploaded
     with session.reading(fresh=False) as state:
         alive = state.alive(str(digest))
     batch = session.batch()
     if not alive and (batch is None or str(digest) not in batch.staged):
-        facts.append(_store_manifest(session, manifest, content, digest))
+        fact, size = _store_manifest(session, manifest, content, digest)
+        facts.append(fact)
         staged = Staged(manifest)
+        uploaded += size
     core.stats.store(done.hashed, hashed_at=started)
     with session.reading(fresh=False) as state:
-        return Prepared(_facts(state, said, str(digest), found, facts), alive_at, str(digest), staged)
+        return Prepared(_facts(state, said, str(digest), found, facts), alive_at, str(digest), staged, uploaded)
 
 
 def _identity(found: _Found, digests: Sequence[bytes], algorithm: str) -> Digest:
@@ -329,7 +248,7 @@ def _known(session: Session, core: Core, candidates: Sequence[str], found: _Foun
     return known
 
 
-def _store_manifest(session: Session, manifest: Manifest, content: Digest, digest: Digest) -> Fact:
+def _store_manifest(session: Session, manifest: Manifest, content: Digest, digest: Digest) -> tuple[Fact, int]:
     one = new_id()
     raw = encode(manifest, content, digest)
     session.backend.write(manifest_key(one), raw)
@@ -351,13 +270,13 @@ def _store_manifest(session: Session, manifest: Manifest, content: Digest, diges
     if hooks:
         fact["hooks"] = hooks
     session.core().manifests.put(one, manifest)
-    return fact
+    return fact, len(raw)
 
 
-def _facts(state: State, said: _Said, digest: str, found: _Found, stored: list[Fact]) -> list[Fact]:
+def _facts(state: State, said: Said, digest: str, found: _Found, stored: list[Fact]) -> list[Fact]:
     """What has to be appended so that the store says what the caller said: nothing, if it says so already."""
     facts = list(stored)
-    rows = state.names.get(said.name, ()) if said.name is not None else ()
+    rows = state.names.get(said.name, []) if said.name is not None else []
     if said.name is not None:
         same = bool(rows) and rows[-1]["digest"] == digest and "removed" not in rows[-1]
         metadata = rows[-1].get("metadata", {}) if same else None
@@ -385,17 +304,17 @@ def _facts(state: State, said: _Said, digest: str, found: _Found, stored: list[F
 # -- what comes back
 
 
-def _committed(session: Session, prepared: Prepared, said: _Said, *, new: bool) -> Artifact:
+def _committed(session: Session, prepared: Prepared, said: Said, *, new: bool) -> Artifact:
     if said.name is None:
-        return of_resolved(session, Resolved(prepared.digest), new=new)
+        return of_resolved(session, Resolved(prepared.digest), new=new, uploaded=prepared.uploaded)
     with session.reading(fresh=False) as state:
         number = state.version_of({"name": said.name, "digest": prepared.digest})
     if number is None:
         raise ConflictError(f"{said.name} lost the version that this put made: someone removed it meanwhile; put again")
-    return of_resolved(session, Resolved(prepared.digest, said.name, number), new=new)
+    return of_resolved(session, Resolved(prepared.digest, said.name, number), new=new, uploaded=prepared.uploaded)
 
 
-def _uncommitted(session: Session, prepared: Prepared, said: _Said, found: _Found) -> Artifact:
+def _uncommitted(session: Session, prepared: Prepared, said: Said, found: _Found) -> Artifact:
     size, files = sum(one.size for one in found.folder.files), len(found.folder.files)
     record = Version(
         name=said.name,
@@ -410,6 +329,4 @@ def _uncommitted(session: Session, prepared: Prepared, said: _Said, found: _Foun
         metrics=said.metrics,
         file=found.single,
     )
-    return Artifact(session, record, new=bool(prepared.facts))
-
-
+    return Artifact(session, record, new=bool(prepared.facts), uploaded=prepared.uploaded)

@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from artifactstore import __version__
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
 from artifactstore.catalog.state import State
@@ -22,7 +20,8 @@ from artifactstore.catalog.versions import Resolved, resolve
 from artifactstore.content.chunker import CHUNKERS
 from artifactstore.content.fetch import MissingPackError
 from artifactstore.content.hooks import HookIndex
-from artifactstore.content.manifest import Manifest, decode, manifest_key
+from artifactstore.content.manifest import Manifest, manifest_key
+from artifactstore.content.manifest_file import decode
 from artifactstore.content.statcache import StatCache
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -37,6 +36,7 @@ from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.encoding import format_time, new_id
 from artifactstore.model.facts import Config, parse_config
 from artifactstore.model.reference import Reference
+from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
 
@@ -123,7 +123,7 @@ class Session:
     def _assemble(self, config: Config) -> Core:
         kept = None if self.cache is None else KeptFold(self.cache, config.store)
         journal = Journal(self.backend, config, State, kept)
-        appender = Appender(journal, author(f"artifactstore {__version__}"))
+        appender = Appender(journal, author(f"artifactstore {VERSION}"))
         return Core(self.backend, config, journal, appender, StatCache(self.cache, config.digest))
 
     def core(self) -> Core:
@@ -152,7 +152,9 @@ class Session:
             RefusedError: opened with mode="r", or as it was at some time.
         """
         if self.view is not None:
-            raise RefusedError(f"this is {self.url} as it was at entry {self.view.head}: the past can't be changed; open the store without at()")
+            raise RefusedError(
+                f"this is {self.url} as it was at entry {self.view.head}: the past can't be changed; open the store without at()"
+            )
         if self._asked["mode"] == "r":
             raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
 
@@ -197,7 +199,9 @@ class Session:
                     raise
         core = self.core()
         if core.config.digest != digest:
-            raise AlreadyExistsError(f"the store at {self.url} has {core.config.digest} digests, not {digest}: choose another place")
+            raise AlreadyExistsError(
+                f"the store at {self.url} has {core.config.digest} digests, not {digest}: choose another place"
+            )
         return core
 
     def _check_empty(self) -> None:
@@ -292,7 +296,10 @@ class Session:
                 known = None if holder is None else state.manifests[holder]
                 gone = None if holder is not None else _condemned_in(state, digest)
             if holder is None or known is None:
-                raise NotFoundError(f"{digest} was removed" + (f": clean-up took its content in entry {gone}" if gone else " or was never stored here"))
+                raise NotFoundError(
+                    f"{digest} was removed"
+                    + (f": clean-up took its content in entry {gone}" if gone else " or was never stored here")
+                )
             if holder == tried:
                 raise CorruptionError(
                     f"{missing} is missing, and the journal says that it should be there: restore it from a copy of the store",
@@ -332,7 +339,9 @@ class _MissingManifestError(Exception):
 
 
 def _condemned_in(state: State, digest: str) -> int | None:
-    entries = [seq for one, seq in state.condemned_manifests.items() if one in state.manifests and state.manifests[one][0] == digest]
+    entries = [
+        seq for one, seq in state.condemned_manifests.items() if one in state.manifests and state.manifests[one][0] == digest
+    ]
     return max(entries, default=None)
 
 
@@ -347,7 +356,6 @@ def _limit_of(moment: object, head: int) -> int | str:
         if moment.tzinfo is None:
             raise InvalidInputError(f"at({moment!r}): a datetime without a time zone; use datetime.now(UTC) or .astimezone()")
         return format_time(moment)
-    end = datetime.combine(moment, time.max, UTC)
     return format_time(datetime.combine(moment, time.max, UTC))
 
 
@@ -357,9 +365,3 @@ def _reopen(url: str, asked: Mapping[str, Any]) -> Session:
 
 def _reopen_at(url: str, asked: Mapping[str, Any], moment: int) -> Session:
     return Session(url, **asked).at(moment)
-
-
-def store_folder(session: Session) -> Path | None:
-    """Return the folder of a local store that exists, else None."""
-    folder = Path(session.url)
-    return folder if "://" not in session.url and folder.is_dir() else None

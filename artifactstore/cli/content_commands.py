@@ -1,0 +1,159 @@
+"""Commands that put and get: init, put, get, cat, alias, demo, version."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from artifactstore.cli import printing
+from artifactstore.cli.app import AsJson, Reason, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.errors import InvalidInputError
+
+__all__: list[str] = []
+
+
+@app.command()
+def init(
+    url: Annotated[str | None, typer.Argument(help="Where; else as for --store.")] = None,
+    digest: Annotated[str, typer.Option(help="blake3, or sha256 where rules demand it.")] = "blake3",
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create an empty store."""
+    from artifactstore.store import create  # noqa: PLC0415
+    from artifactstore.work.place import find_url  # noqa: PLC0415
+
+    made = create(find_url(url or store)[0], digest=digest)
+    if as_json:
+        printing.as_json({"url": made.url, "digest": digest})
+    else:
+        print(made.url)
+
+
+@app.command()
+def put(
+    path: Annotated[str, typer.Argument(help="A file or a folder.")],
+    name: Annotated[str | None, typer.Argument(help="The name to put it under.")] = None,
+    kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
+    meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, the value as JSON or as text; may be repeated.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER; may be repeated.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Pattern to leave out; may be repeated.")] = None,
+    links: Annotated[str, typer.Option(help="keep or follow.")] = "keep",
+    modes: Annotated[bool | None, typer.Option(help="Whether executable bits are part of the identity.")] = None,
+    rehash: Annotated[bool, typer.Option(help="Read every file again.")] = False,
+    base: Annotated[str | None, typer.Option(help="A reference that shares content with this.")] = None,
+    text: Annotated[bool, typer.Option(help="PATH is the text itself, not a path.")] = False,
+    reason: Reason = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store a file or a folder as the next version of a name."""
+    options: dict[str, Any] = {"format": "text"} if text else {}
+    if not text:
+        options = {"links": links, "rehash": rehash, "exclude": exclude or []}
+        if modes is not None:
+            options["modes"] = modes
+    if base is not None:
+        options["base"] = base
+    with opened(store) as store_:
+        made = store_.put(
+            path,
+            name,
+            kind=kind,
+            metadata={key: value_of(value) for key, value in pairs("meta", meta)} if meta else None,
+            metrics={key: _number(key, value) for key, value in pairs("metric", metric)} if metric else None,
+            reason=reason,
+            **options,
+        )
+        if as_json:
+            printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded})
+        else:
+            print(printing.put_line(made))
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InvalidInputError(f"--metric {key}={text}: not a number") from error
+
+
+@app.command()
+def get(
+    ref: Ref,
+    to: Annotated[Path | None, typer.Argument(help="Folder to get into; without it, a read-only copy in the cache.")] = None,
+    path: Annotated[list[str] | None, typer.Option(help="Only this file, folder or pattern; may be repeated.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that differ.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Get an artifact's files, verified; prints where they are."""
+    from artifactstore.work.get import get as get_files  # noqa: PLC0415 - an object comes as its files here
+
+    with opened(store, "r") as store_:
+        session = store_._session  # noqa: SLF001
+        place = get_files(session, ref, to, paths=path or None, overwrite=overwrite, decode=False)
+        if as_json:
+            printing.as_json({"ref": ref, "path": str(place)})
+        else:
+            print(place)
+
+
+@app.command()
+def cat(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """Write one file's bytes to stdout, each chunk verified."""
+    del as_json  # bytes are bytes
+    with opened(store, "r") as store_, store_.open_file(ref) as file:
+        while block := file.read(2**20):
+            sys.stdout.buffer.write(block)
+
+
+@app.command()
+def alias(
+    ref: Ref,
+    word: Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")],
+    expect: Annotated[str | None, typer.Option(help="The version that must hold it now (v3 or 3), or `none`.")] = None,
+    reason: Reason = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Point an alias at a version."""
+    conditions: dict[str, Any] = {}
+    if expect is not None:
+        if expect != "none" and not expect.removeprefix("v").isdecimal():
+            raise InvalidInputError(f"--expect {expect}: a version like v3, or none")
+        conditions["expect"] = None if expect == "none" else int(expect.removeprefix("v"))
+    with opened(store) as store_:
+        found = store_.alias(ref, word, reason=reason, **conditions)
+        assert found is not None  # only a batch gives none
+        if as_json:
+            printing.as_json({"name": found.name, "alias": word, "version": found.version, "digest": found.digest})
+        else:
+            print(f"{found.name}:{word} -> v{found.version}  {found.digest[:15]}…")
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the demo keeps its things.")] = Path("artifactstore-demo"),
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the main job on real data: a data set, a model, an edit, an alias, and everything back again."""
+    from artifactstore.cli.demo import run_demo  # noqa: PLC0415
+
+    summary = run_demo(folder, store, quiet=as_json)
+    if as_json:
+        printing.as_json(summary)
+
+
+@app.command()
+def version(store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """Print this library's version."""
+    from artifactstore import __version__  # noqa: PLC0415
+
+    del store
+    if as_json:
+        printing.as_json({"version": __version__})
+    else:
+        print(__version__)

@@ -1,0 +1,129 @@
+"""The demo: the main job on real data, told step by step; run again, it finds everything unchanged."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.cli.printing import amount
+from artifactstore.cli.progress import shown
+from artifactstore.errors import UnsupportedError
+from artifactstore.store import Store
+from artifactstore.store import open as open_store
+
+__all__ = ["run_demo"]
+
+_EDITED: Final = "breast_cancer.csv"
+
+
+def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str, Any]:
+    """Run the demo in `folder`; returns what was done, for programs.
+
+    Raises:
+        UnsupportedError: scikit-learn, whose data it uses, is not installed.
+    """
+    say: Callable[[str], None] = (lambda _text: None) if quiet else print
+    data, model = folder / "data", folder / "model.joblib"
+    where = url or str(folder / "store")
+    if not data.exists():
+        _copy_data(data)
+    store = open_store(where)
+    with shown(store._session):  # noqa: SLF001 - the command line draws the progress of the store that it opened
+        say(f"The store is {store.url}; it is made by the first put.\n")
+        say(
+            f"1. A folder with {sum(one.is_file() for one in data.rglob('*'))} real files, scikit-learn's images and tables, gets a name."
+        )
+        data_v1 = _put(store, say, data, "demo/data")
+
+        say("\n2. A model is trained on one of the tables, saved with joblib, and put as a file with its metric.")
+        accuracy = _train(data / _EDITED, model) if not model.exists() else None
+        metrics = {"accuracy": accuracy} if accuracy is not None else None
+        trained = _put(store, say, model, "demo/model", kind="model", metrics=metrics)
+        say(f"   metrics: {dict(trained.metrics)}")
+
+        say(f"\n3. One row of {_EDITED} is corrected, and the folder is put again: only what changed is stored.")
+        _edit(data / _EDITED)
+        data_v2 = _put(store, say, data, "demo/data")
+        say(f"   of {amount(data_v2.size)}, {amount(data_v2.uploaded)} went into the store")
+
+        say("\n4. What is the difference?    store.diff('demo/data:v1', 'demo/data:v2')")
+        changes = store.diff("demo/data:v1", "demo/data:v2")
+        for line in repr(changes).splitlines():
+            say(f"   {line}")
+
+        say("\n5. A word that moves: production.    store.alias('demo/model:v1', 'production', reason=…)")
+        store.alias("demo/model:v1", "production", reason="the demo's first model")
+        for event in store.log(name="demo/model", fact="aliased"):
+            say(
+                f"   {event.time:%Y-%m-%d %H:%M:%S} {event.actor}: {event.name}:{event.alias} -> v{event.version} ({event.reason})"
+            )
+
+        say("\n6. The data as the model saw it comes back, every byte checked against its digest.")
+        back = store.get("demo/data:v1", folder / "data-v1", overwrite=True)
+        say(f"   store.get('demo/data:v1', to='{back}')")
+
+        say("\n7. Is everything there and unchanged?    store.verify(level='full')")
+        report = store.verify(level="full")
+        say(f"   {'ok' if report.ok else 'DAMAGED'}: " + ", ".join(f"{many} {what}" for what, many in report.checked.items()))
+    digest = store.artifact("demo/data:v1").content.partition(":")[2]
+    say(f"\nAnybody can check demo/data:v1 without this library: run this in {back}; its result begins with {digest[:12]}")
+    say("   find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0r b3sum -- | b3sum")
+    say(f"Next: artifactstore ls --store {where}; artifactstore log --store {where}")
+    return {
+        "store": store.url,
+        "puts": [
+            {"ref": one.ref, "digest": one.digest, "new": one.new, "uploaded": one.uploaded}
+            for one in (data_v1, trained, data_v2)
+        ],
+        "changes": len(changes),
+        "ok": report.ok,
+    }
+
+
+def _put(store: Store, say: Callable[[str], None], path: Path, name: str, **said: Any) -> Any:
+    made = store.put(path, name, **said)
+    word = f"{amount(made.uploaded)} uploaded" if made.new else "unchanged, 0 uploaded"
+    say(f"   store.put('{path}', '{name}')  ->  {made.ref}  {made.digest[:15]}…  {amount(made.size)}: {word}")
+    return made
+
+
+def _copy_data(data: Path) -> None:
+    """Copy the images and tables that come with scikit-learn."""
+    try:
+        import sklearn.datasets  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise UnsupportedError(
+            "the demo uses scikit-learn's data and a model of it: pip install 'artifactstore[demo]'"
+        ) from error
+    source = Path(sklearn.datasets.__file__).parent
+    part = data.with_name(f".{data.name}.partial")
+    shutil.rmtree(part, ignore_errors=True)
+    for inner, pattern in (("images", "*.jpg"), ("data", "*.csv*")):
+        for file in sorted((source / inner).glob(pattern)):
+            target = part / "images" / file.name if inner == "images" else part / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    part.rename(data)
+
+
+def _train(table: Path, model: Path) -> float:
+    import joblib  # noqa: PLC0415 - an extra, and slow to load
+    import numpy as np  # noqa: PLC0415
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415
+
+    values = np.loadtxt(table, delimiter=",", skiprows=1)
+    train, test, train_y, test_y = train_test_split(values[:, :-1], values[:, -1], random_state=0)
+    forest = RandomForestClassifier(n_estimators=50, random_state=0).fit(train, train_y)
+    joblib.dump(forest, model)
+    return float(forest.score(test, test_y))
+
+
+def _edit(table: Path) -> None:
+    """Correct one value in the middle of a table, once."""
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    middle = len(lines) // 2
+    first, comma, rest = lines[middle].partition(",")
+    if not first.endswith("5"):
+        lines[middle] = f"{first}5{comma}{rest}"
+        table.write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,66 @@
+"""How answers look: plain lines and small tables for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from typing import Any
+
+__all__ = ["amount", "as_json", "moment", "put_line", "record", "table"]
+
+
+def amount(size: int) -> str:
+    """Write bytes for people: `1.2 MB`."""
+    number = float(size)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            return f"{size} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError  # the loop always returns
+
+
+def moment(time: datetime) -> str:
+    """Write a time in UTC to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def record(value: Any) -> Any:
+    """Turn a record into JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: record(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple | list):
+        return [record(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): record(item) for key, item in value.items()}
+    return value
+
+
+def as_json(value: Any) -> None:
+    """Print one JSON document."""
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
+    sys.stdout.write("\n")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; its header goes to stderr, so that stdout holds rows alone."""
+    lines = [[str(cell) for cell in row] for row in rows]
+    widths = [max([len(title), *(len(line[i]) for line in lines)]) for i, title in enumerate(header)]
+    if sys.stderr.isatty() and sys.stdout.isatty() and lines:
+        print(_line(header, widths), file=sys.stderr)
+    for line in lines:
+        print(_line(line, widths))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def put_line(artifact: Any) -> str:
+    """Say what a put did, in one line."""
+    what = f"{artifact.ref}  {artifact.digest[:15]}…  {len(artifact.files)} files, {amount(artifact.size)}"
+    if not artifact.new:
+        return f"{what}: unchanged, 0 uploaded"
+    return f"{what}: {amount(artifact.uploaded)} uploaded"

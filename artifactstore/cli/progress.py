@@ -1,0 +1,41 @@
+"""Progress on a terminal: bytes, bytes per second, time left. Nothing where stderr is no terminal."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from artifactstore.work.session import Session
+
+__all__ = ["shown"]
+
+_LEAST: Final = 8 * 10**6  # bytes: less is done before anybody could read a bar
+
+
+@contextmanager
+def shown(session: Session) -> Iterator[None]:
+    """Show how far puts and gets of this session are, while the block runs."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    bars: list[Any] = []
+
+    def watch(what: str, total: int) -> Callable[[int], None]:
+        if total < _LEAST and what != "verify":
+            return lambda _more: None
+        from rich.console import Console  # noqa: PLC0415 - only where a bar is shown
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
+
+        columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
+        bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        bar.start()
+        bars.append(bar)
+        task = bar.add_task(what, total=total or None)
+        return lambda more: bar.advance(task, more)
+
+    session.watch = watch
+    try:
+        yield
+    finally:
+        for bar in bars:
+            bar.stop()

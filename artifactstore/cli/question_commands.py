@@ -1,0 +1,203 @@
+"""Commands that ask: ls, versions, find, show, diff, log, verify."""
+
+import json
+import sys
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from artifactstore.cli import EXIT_CODES, printing
+from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.errors import InvalidInputError
+
+__all__: list[str] = []
+
+
+@app.command("ls")
+def list_(
+    ref: Annotated[str | None, typer.Argument(help="A reference, to list its files; without it, all names.")] = None,
+    prefix: Annotated[str, typer.Option(help="Only names that begin with this.")] = "",
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List names, or the files of an artifact."""
+    with opened(store, "r") as store_:
+        rows: Any = store_.names(prefix) if ref is None else store_.artifact(ref).files
+        if as_json:
+            printing.as_json([printing.record(row) for row in rows])
+        elif ref is None:
+            lines = [
+                (
+                    row.name,
+                    f"v{row.versions}",
+                    row.kind,
+                    printing.amount(row.size),
+                    printing.moment(row.time),
+                    " ".join(f"{alias}=v{k}" for alias, k in row.aliases.items()),
+                )
+                for row in rows
+            ]
+            printing.table(("NAME", "NEWEST", "KIND", "SIZE", "TIME (UTC)", "ALIASES"), lines)
+        else:
+            files = [(printing.amount(row.size), row.path + (f" -> {row.target}" if row.target else "")) for row in rows]
+            printing.table(("SIZE", "PATH"), files)
+
+
+@app.command()
+def versions(name: Annotated[str, typer.Argument(help="A name.")], store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """List the versions of a name."""
+    with opened(store, "r") as store_:
+        rows = store_.versions(name)
+        if as_json:
+            printing.as_json([printing.record(row) for row in rows])
+            return
+        lines = [
+            (f"v{row.version}", row.digest[:15], printing.amount(row.size), printing.moment(row.time), row.actor, _remarks(row))
+            for row in rows
+        ]
+        printing.table(("VERSION", "DIGEST", "SIZE", "TIME (UTC)", "ACTOR", "ALIASES"), lines)
+
+
+def _remarks(row: Any) -> str:
+    words = [*row.aliases, *(["(removed)"] if row.removed else []), *(["(tainted)"] if row.tainted else [])]
+    return " ".join(words) + (f"  {row.reason}" if row.reason else "")
+
+
+@app.command()
+def find(
+    name: Annotated[str | None, typer.Option(help="A name or a pattern.")] = None,
+    kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
+    meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Condition, for example 'auc>=0.9'; may be repeated.")] = None,
+    file: Annotated[str | None, typer.Option(help="A file, or a file's digest, that must be in it.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find versions by name, kind, metadata, metrics or a file that they hold."""
+    conditions = {}
+    for text in metric or ():
+        at = min((text.find(sign) for sign in "<>=!" if sign in text), default=0)
+        if at < 1:
+            raise InvalidInputError(f"--metric {text!r}: expected for example 'auc>=0.9'")
+        conditions[text[:at].strip()] = text[at:]
+    with opened(store, "r") as store_:
+        wanted = {key: value_of(value) for key, value in pairs("meta", meta)}
+        rows = store_.find(name=name, kind=kind, metadata=wanted, metrics=conditions, file=file)
+        if as_json:
+            printing.as_json([printing.record(row) for row in rows])
+        else:
+            lines = [
+                (row.ref, row.kind, printing.amount(row.size), " ".join(f"{m}={v:g}" for m, v in row.metrics.items()))
+                for row in rows
+            ]
+            printing.table(("REF", "KIND", "SIZE", "METRICS"), lines)
+
+
+@app.command()
+def show(
+    ref: Ref,
+    listing: Annotated[bool, typer.Option("--listing", help="Print the plain lines, for `b3sum --check`.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is known about an artifact."""
+    with opened(store, "r") as store_:
+        found = store_.artifact(ref)
+        if listing:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(found.listing.encode())
+            return
+        facts = described(found)
+        if as_json:
+            printing.as_json(facts)
+            return
+        facts["size"] = printing.amount(found.size)
+        for key, value in facts.items():
+            if value not in (None, {}):
+                print(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value}")
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="A reference.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Compare the files of two artifacts; exit code 1 where they differ."""
+    with opened(store, "r") as store_:
+        found = store_.diff(a, b)
+        if as_json:
+            printing.as_json({"changes": [printing.record(one) for one in found], "unchanged": found.unchanged})
+        else:
+            print(found)
+        return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
+
+
+@app.command()
+def log(
+    name: Annotated[str | None, typer.Option(help="Only facts about this name.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Only facts about this alias.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only what this actor did.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this ISO time on.")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this ISO time.")] = None,
+    fact: Annotated[str | None, typer.Option(help="One kind of fact.")] = None,
+    txn: Annotated[str | None, typer.Option(help="One transaction, and its outcome.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the audit trail: who did what, when and why."""
+    with opened(store, "r") as store_:
+        moments = {"since": _time(since), "until": _time(until)}
+        found = store_.log(name=name, alias=alias, actor=actor, fact=fact, txn=txn, **moments)
+        if as_json:
+            events = [printing.record(one) for one in found]
+            printing.as_json(events if txn is None else {"outcome": found.outcome, "events": events})
+            return
+        lines = [(one.seq, printing.moment(one.time), one.actor, one.fact, _subject(one), one.reason or "") for one in found]
+        printing.table(("ENTRY", "TIME (UTC)", "ACTOR", "FACT", "WHAT", "REASON"), lines)
+        if txn is not None:
+            print(f"outcome: {found.outcome}")
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInputError(f"{text!r} is no time; expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _subject(event: Any) -> str:
+    what = event.name or (event.digest or "")[:15]
+    if event.alias:
+        what += f":{event.alias}" + (f" -> v{event.version}" if event.version else "")
+    elif event.version:
+        what += f":v{event.version}"
+    return what if event.outcome == "committed" else f"{what} ({event.outcome})"
+
+
+@app.command()
+def verify(
+    ref: Annotated[str | None, typer.Argument(help="Only this artifact; without it, the whole store.")] = None,
+    level: Annotated[str, typer.Option(help="quick, frames or full.")] = "quick",
+    fraction: Annotated[float, typer.Option(help="Share of the content to look into.")] = 1.0,
+    anchor: Annotated[str | None, typer.Option(help="ENTRY:DIGEST that the journal must still have.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check that everything is there and unchanged; exit code 5 where it is not."""
+    with opened(store, "r") as store_:
+        report = store_.verify(ref, level=level, fraction=fraction, anchor=anchor)
+        if as_json:
+            printing.as_json({"ok": report.ok, **printing.record(report)})
+        else:
+            for one in report.findings:
+                print(f"{one.severity}: {one.what}")
+            print(("ok: " if report.ok else "DAMAGED: ") + ", ".join(f"{many} {what}" for what, many in report.checked.items()))
+            for left_out in report.not_checked:
+                print(f"not checked: {left_out}", file=sys.stderr)
+        return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]

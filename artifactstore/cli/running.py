@@ -1,0 +1,63 @@
+"""Running a command: errors become one message and an exit code, warnings become notes."""
+
+import json
+import os
+import sys
+import traceback
+import warnings
+from typing import Any
+
+from artifactstore.cli import EXIT_CODES
+from artifactstore.errors import ArtifactStoreError, BackendError
+
+__all__ = ["run"]
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line `arguments`."""
+    import click  # noqa: PLC0415 - beside typer, which is built on it
+
+    from artifactstore.cli import content_commands, question_commands  # noqa: F401, PLC0415 - they add themselves to the app
+    from artifactstore.cli.app import app  # noqa: PLC0415
+
+    warnings.showwarning = _note
+    as_json = "--json" in arguments
+    try:
+        code = app(args=arguments, prog_name="artifactstore", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        return EXIT_CODES["invalid_input"]
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted: what was not reported as done is not in the store", as_json, "interrupted")
+        return EXIT_CODES["interrupted"]
+    except BrokenPipeError:
+        # The reader has left (`| head`): that is no failure, and nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_CODES["ok"]
+    except ArtifactStoreError as error:
+        extra = {"transient": error.transient} if isinstance(error, BackendError) else {}
+        if hasattr(error, "txn"):
+            extra["txn"] = error.txn
+        _say(str(error), as_json, error.kind, **extra)
+        return EXIT_CODES[error.kind]
+    except Exception:  # noqa: BLE001 - the last net: a crash is told as one, with all that is known
+        traceback.print_exc()
+        _say(
+            "this is a fault of artifactstore itself, not of your input: please report it with the lines above", as_json, "crash"
+        )
+        return EXIT_CODES["crash"]
+    return code if isinstance(code, int) else EXIT_CODES["ok"]
+
+
+def _say(text: str, as_json: bool, kind: str, **extra: Any) -> None:
+    if as_json:
+        print(json.dumps({"error": kind, "message": text, **extra}), file=sys.stderr)
+    else:
+        print(f"error: {text}", file=sys.stderr)
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"note: {message}", file=sys.stderr)

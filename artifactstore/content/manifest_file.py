@@ -1,0 +1,273 @@
+"""Manifests as Parquet: one row a file, folder or link, sorted by the path's UTF-8 bytes.
+
+DuckDB, Polars or pandas can read them without this library (docs/format.md, "Manifest").
+"""
+
+import json
+from array import array
+from collections.abc import Sequence
+from typing import Any, Final
+
+from artifactstore.content.manifest import INLINE, Manifest
+from artifactstore.errors import CorruptionError, FormatError
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import canonical_json
+from artifactstore.model.listing import check_link, check_path
+
+__all__ = ["decode", "encode"]
+
+MANIFEST_FORMAT: Final = 1
+ROW_GROUP: Final = 50_000
+
+
+def _schema(pa: Any) -> Any:
+    digest = pa.binary(32)
+    base = pa.struct(
+        [
+            ("digest", digest),
+            ("pack", pa.int32()),
+            ("offset", pa.int64()),
+            ("stored", pa.int32()),
+            ("codec", pa.uint8()),
+            ("size", pa.int32()),
+        ]
+    )
+    chunk = [
+        pa.field("digest", digest),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("pack", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("stored", pa.int64(), nullable=False),
+        pa.field("codec", pa.uint8(), nullable=False),
+        pa.field("data", pa.binary()),
+        pa.field("base", base),
+    ]
+    fields = [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("digest", digest),
+        pa.field("executable", pa.bool_(), nullable=False),
+        pa.field("target", pa.string()),
+        pa.field("chunks", pa.list_(pa.field("element", pa.struct(chunk), nullable=False)), nullable=False),
+    ]
+    return pa.schema(fields)
+
+
+def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
+    """Write a manifest as Parquet (zstd 1; offsets as deltas)."""
+    import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s at start-up
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    meta = {
+        "format": MANIFEST_FORMAT,
+        "digest": str(digest),
+        "content": str(content),
+        "packs": manifest.packs,
+        "files": len(manifest.paths),
+        "size": manifest.size,
+        "modes": manifest.modes,
+        "object": manifest.format,
+    }
+    schema = _schema(pa)
+    table = pa.Table.from_arrays(_columns(manifest, schema, pa), schema=schema)
+    sink = pa.BufferOutputStream()
+    # Digests and stored bytes do not compress and do not repeat: neither dictionary nor zstd is tried on what can't gain.
+    numbers = {f"chunks.list.element.{name}": "DELTA_BINARY_PACKED" for name in ("size", "pack", "offset", "stored")}
+    plain = {"digest": "PLAIN", "path": "DELTA_BYTE_ARRAY", "size": "DELTA_BINARY_PACKED"}
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        use_dictionary=["type"],
+        column_encoding={**numbers, **plain},
+        compression="zstd",
+        compression_level=1,
+        write_statistics=["path"],
+        store_schema=False,
+    ) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP)
+        writer.add_key_value_metadata({"artifactstore": canonical_json(meta).decode()})
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _columns(manifest: Manifest, schema: Any, pa: Any) -> list[Any]:
+    """Make the Arrow columns; folders and links are merged in among the files by path."""
+    m, c = manifest, manifest.chunks
+    rows: list[tuple[str, str, str | None]] = [(path, "dir", None) for path in m.folders] + [
+        (path, "link", target) for path, target in m.links
+    ]
+    rows.sort()
+    n, total = len(m.paths), len(c)
+    single = [m.first[i] for i in range(n) if m.first[i + 1] - m.first[i] == 1]
+    digests: list[bytes | None] = list(c.digests)
+    for i in single:
+        digests[i] = None  # it equals the file's
+    element = schema.field("chunks").type.value_type
+    data = pa.array([c.inline.get(i) for i in range(total)], pa.binary()) if c.inline else pa.nulls(total, pa.binary())
+    values = pa.StructArray.from_arrays(
+        [
+            pa.array(digests, pa.binary(32)),
+            _numbers(pa, c.sizes, pa.int64()),
+            _numbers(pa, array("i", c.packs), pa.int32()),
+            _numbers(pa, c.offsets, pa.int64()),
+            _numbers(pa, c.stored, pa.int64()),
+            _numbers(pa, c.codecs, pa.uint8()),
+            data,
+            pa.nulls(total, element.field("base").type),
+        ],
+        fields=[element.field(i) for i in range(element.num_fields)],
+    )
+    paths: list[str] = m.paths
+    types, sizes, file_digests, bits = ["file"] * n, m.sizes, list[bytes | None](m.digests), list(map(bool, m.executable))
+    targets: list[str | None] = [None] * n
+    first = m.first
+    if rows:
+        order = sorted([(path, i) for i, path in enumerate(m.paths)] + [(row[0], n + j) for j, row in enumerate(rows)])
+        paths, numbers = [path for path, _ in order], [i for _, i in order]
+        types = ["file" if i < n else rows[i - n][1] for i in numbers]
+        sizes = array("q", [m.sizes[i] if i < n else 0 for i in numbers])
+        file_digests = [m.digests[i] if i < n else None for i in numbers]
+        bits = [bool(m.executable[i]) if i < n else False for i in numbers]
+        targets = [None if i < n else rows[i - n][2] for i in numbers]
+        first = array("q", [0])
+        for i in numbers:
+            first.append(m.first[i + 1] if i < n else first[-1])
+    lists = pa.ListArray.from_arrays(_numbers(pa, array("i", first), pa.int32()), values, type=schema.field("chunks").type)
+    return [
+        pa.array(paths, pa.string()),
+        pa.array(types, pa.string()),
+        _numbers(pa, sizes, pa.int64()),
+        pa.array(file_digests, pa.binary(32)),
+        pa.array(bits, pa.bool_()),
+        pa.array(targets, pa.string()) if rows else pa.nulls(len(paths), pa.string()),
+        lists,
+    ]
+
+
+def _numbers(pa: Any, values: "array[int]", kind: Any) -> Any:
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
+    """Read a manifest; its caller has checked that `raw` matches the digest in the journal.
+
+    Raises:
+        FormatError: written by a newer version.
+        CorruptionError: no manifest, or one that does not add up, or with a path that must not be written.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    def bad(what: str) -> CorruptionError:
+        return CorruptionError(f"{key} is damaged: {what}; restore it from a copy of the store", location=key)
+
+    try:
+        parquet = pq.ParquetFile(pa.BufferReader(raw))
+        meta = json.loads((parquet.metadata.metadata or {})[b"artifactstore"])
+        if int(meta["format"]) > MANIFEST_FORMAT:
+            raise FormatError(
+                f"{key} has manifest format {meta['format']}, this version reads up to {MANIFEST_FORMAT}: upgrade artifactstore"
+            )
+        manifest = Manifest(algorithm, packs=list(meta["packs"]), modes=bool(meta["modes"]), format=meta["object"])
+        _fill(manifest, parquet.read(), pa)
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        if isinstance(error, CorruptionError | FormatError):
+            raise
+        raise bad(str(error) or repr(error)) from error
+    if str(manifest.identify()[1]) != meta["digest"]:
+        raise bad(f"its files do not add up to {meta['digest']}")
+    return manifest
+
+
+def _fill(manifest: Manifest, table: Any, pa: Any) -> None:
+    schema = _schema(pa)
+    table = table.select(schema.names)  # columns of later versions are passed over
+    if table.schema.types != schema.types:
+        table = table.cast(schema)
+    columns = {name: _one(table.column(name)) for name in table.column_names}
+    lists = columns["chunks"]
+    values = lists.flatten()
+    names = {values.type.field(i).name: i for i in range(values.type.num_fields)}
+    fields = {name: values.field(i) for name, i in names.items()}
+    c = manifest.chunks
+    c.digests = fields["digest"].to_pylist()
+    for name, target in (("size", c.sizes), ("offset", c.offsets), ("stored", c.stored)):
+        target.extend(_memory(fields[name], "q"))
+    c.packs.extend(_memory(fields["pack"], "i"))
+    c.codecs.extend(_memory(fields["codec"], "B"))
+    if fields["data"].null_count < len(c):
+        c.inline = {i: data for i, data in enumerate(fields["data"].to_pylist()) if data is not None}
+    _check_chunks(manifest)
+    offsets = _memory(lists.offsets, "i")
+    start = offsets[0] if len(offsets) else 0
+    paths, types, targets = columns["path"].to_pylist(), columns["type"].to_pylist(), columns["target"].to_pylist()
+    digests, sizes, bits = columns["digest"].to_pylist(), _memory(columns["size"], "q"), columns["executable"].to_pylist()
+    before = ""
+    for i, (path, kind) in enumerate(zip(paths, types, strict=True)):
+        check_path(path)
+        if path <= before and i:
+            raise ValueError(f"the path {path!r} is out of order or stands twice")
+        before = path
+        if kind == "dir":
+            manifest.folders.append(path)
+        elif kind == "link":
+            check_link(path, targets[i])
+            manifest.links.append((path, targets[i]))
+        elif kind == "file":
+            low, high = offsets[i] - start, offsets[i + 1] - start
+            if high - low == 1 and c.digests[low] is None:
+                c.digests[low] = digests[i]
+            if digests[i] is None or sum(c.sizes[low:high]) != sizes[i]:
+                raise ValueError(f"the chunks of {path!r} do not add up to its size")
+            manifest.paths.append(path)
+            manifest.sizes.append(sizes[i])
+            manifest.digests.append(digests[i])
+            manifest.executable.append(bool(bits[i]))
+            manifest.first.append(high)
+        else:
+            raise ValueError(f"{path!r} is of the unknown type {kind!r}")
+    if any(digest is None for digest in c.digests):
+        raise ValueError("a chunk has no digest")
+    _check_tree(manifest)
+
+
+def _check_chunks(manifest: Manifest) -> None:
+    c = manifest.chunks
+    for i, (pack, size, stored, offset) in enumerate(zip(c.packs, c.sizes, c.stored, c.offsets, strict=True)):
+        if not (INLINE <= pack < len(manifest.packs) and size >= 0 and stored >= 0 and offset >= 0) or (pack == INLINE) != (
+            i in c.inline
+        ):
+            raise ValueError(f"chunk {i} lies nowhere")
+
+
+def _check_tree(manifest: Manifest) -> None:
+    """Refuse a path that passes through a file or a link: it could be written outside of the target."""
+    leaves = (
+        {*manifest.paths, *(path for path, _ in manifest.links)}
+        if manifest.links or len(manifest.paths) < 100_000
+        else {*manifest.paths}
+    )
+    for path in (*manifest.paths, *manifest.folders, *(path for path, _ in manifest.links)):
+        parent = path.rpartition("/")[0]
+        while parent:
+            if parent in leaves:
+                raise ValueError(f"{path!r} lies inside of {parent!r}, which is no folder")
+            parent = parent.rpartition("/")[0]
+
+
+def _one(column: Any) -> Any:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _memory(values: Any, code: str) -> Sequence[int]:
+    """Read an Arrow array of numbers without nulls as numbers."""
+    width = array(code).itemsize
+    if values.null_count:
+        raise ValueError("a number is missing")
+    if not len(values):
+        return array(code)
+    memory = memoryview(values.buffers()[1]).cast("B")[values.offset * width : (values.offset + len(values)) * width]
+    numbers: Any = memory  # the format's letter is a value here, which the stubs of `cast` do not foresee
+    found: Sequence[int] = numbers.cast(code)
+    return found

@@ -1,0 +1,260 @@
+"""Placing: verified files get their names. A tree is staged in a hidden sibling and renamed into place.
+
+An existing folder is added to: equal files are left alone, unrelated ones never touched, and one that differs is
+an error before anything is written.
+"""
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.content.manifest import Manifest
+from artifactstore.content.retrieve import retrieve
+from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, UnsupportedError
+from artifactstore.model.digest import new_hasher
+from artifactstore.model.encoding import new_id
+from artifactstore.model.listing import case_clashes
+
+__all__ = ["Selection", "fill", "place", "select", "unholdable"]
+
+_WINDOWS_BAD: Final = re.compile(r'[<>:"\\|?*\x01-\x1f]|[ .]$')
+_WINDOWS_NAMES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Selection:
+    """What of an artifact goes where, by path under the target.
+
+    Attributes:
+        files: (row in the manifest, path).
+        folders: empty folders.
+        links: (path, target).
+    """
+
+    files: list[tuple[int, str]] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+
+    def paths(self) -> Iterable[str]:
+        """Yield every path."""
+        yield from (path for _, path in self.files)
+        yield from (path for path, _ in self.links)
+        yield from self.folders
+
+
+def select(manifest: Manifest, wanted: Callable[[str], str | None]) -> Selection:
+    """Choose what `wanted` gives a path for."""
+    chosen = Selection()
+    for row, path in enumerate(manifest.paths):
+        if (target := wanted(path)) is not None:
+            chosen.files.append((row, target))
+    chosen.folders = [target for path in manifest.folders if (target := wanted(path)) is not None]
+    chosen.links = [(target, to) for path, to in manifest.links if (target := wanted(path)) is not None]
+    return chosen
+
+
+def unholdable(paths: Iterable[str], *, windows: bool, ignores_case: bool) -> list[str]:
+    """Return the paths that a platform can't hold."""
+    paths = list(paths)
+    bad: list[str] = []
+    if windows:
+        bad += [p for p in paths if any(_WINDOWS_BAD.search(part) or _WINDOWS_NAMES.fullmatch(part) for part in p.split("/"))]
+    if ignores_case:
+        bad += [second for _, second in case_clashes(paths)]
+    return bad
+
+
+def place(
+    backend: Backend,
+    manifest: Manifest,
+    chosen: Selection,
+    target: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Bring what was chosen under `target`, all of it or nothing.
+
+    Raises:
+        AlreadyExistsError: something else is there; the first five are named.
+        InvalidInputError: `target` can't be a folder.
+        UnsupportedError: names that this platform can't hold.
+        CorruptionError: bytes do not match a digest.
+        BackendError: reading the store failed, or the disk is full.
+    """
+    target = target.absolute()
+    if target.exists() and not target.is_dir():
+        raise AlreadyExistsError(f"{target} is a file: a folder is needed to get into")
+    staging = target.parent / f".{target.name}.{new_id()[:8]}.partial"
+    _make_staging(staging)
+    try:
+        _check_names(chosen, staging)
+        missing = _missing(manifest, chosen, target, overwrite=overwrite)
+        _fill(backend, manifest, missing, staging, progress)
+        # Folders that hold nothing of this artifact but are the target itself come with it.
+        if not target.exists():
+            staging.rename(target)
+        else:
+            _merge(staging, target, overwrite=overwrite)
+    except OSError as error:
+        if isinstance(error, BackendError | AlreadyExistsError):
+            raise
+        raise BackendError(
+            f"{error.filename or target} can't be written: {error.strerror or error}; nothing was put in place"
+        ) from error
+    finally:
+        if staging.exists():
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def fill(
+    backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, *, progress: Callable[[int], None] = lambda _: None
+) -> None:
+    """Write what was chosen into a new, empty folder that nobody else sees yet."""
+    _check_names(chosen, folder)
+    _fill(backend, manifest, chosen, folder, progress)
+
+
+def _make_staging(staging: Path) -> None:
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise InvalidInputError(f"{staging.parent} can't be written: {error.strerror or error}; choose another target") from error
+
+
+def _check_names(chosen: Selection, staging: Path) -> None:
+    probe = staging / ".Case"
+    probe.touch()
+    ignores_case = (staging / ".cASE").exists()
+    probe.unlink()
+    bad = unholdable(chosen.paths(), windows=os.name == "nt", ignores_case=ignores_case)
+    if bad:
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise UnsupportedError(
+            f"this platform can't hold {', '.join(map(repr, bad[:5]))}{more}: nothing was written; get them elsewhere, or one by one with open_file"
+        )
+
+
+def _fill(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, progress: Callable[[int], None]) -> None:
+    base = str(folder)
+    needed = {path.rpartition("/")[0] for path in chosen.paths()} | set(chosen.folders)
+    for inner in sorted(needed - {""}):
+        os.makedirs(os.path.join(base, inner), exist_ok=True)  # noqa: PTH103, PTH118 - 100,000 folders
+    retrieve(backend, manifest, [(row, f"{base}/{path}") for row, path in chosen.files], progress=progress)
+    for path, to in chosen.links:
+        Path(base, path).symlink_to(to)
+
+
+def _missing(manifest: Manifest, chosen: Selection, target: Path, *, overwrite: bool) -> Selection:
+    """Leave out what is there already and equal.
+
+    Raises:
+        AlreadyExistsError: something there differs.
+    """
+    if not target.exists():
+        return chosen
+    rest, differ = Selection(), []
+    blocked = _Blocked(target)
+    for row, path in chosen.files:
+        state = blocked.above(path) or _compare(target / path, manifest, row)
+        if state == "differs":
+            differ.append(path)
+        if state != "equal":
+            rest.files.append((row, path))
+    for path, to in chosen.links:
+        there = target / path
+        if blocked.above(path) or (
+            (there.is_symlink() or there.exists()) and not (there.is_symlink() and str(there.readlink()) == to)
+        ):
+            differ.append(path)
+        if not there.is_symlink() or path in differ:
+            rest.links.append((path, to))
+    for path in chosen.folders:
+        if blocked.above(path) or ((target / path).exists() and not (target / path).is_dir()):
+            differ.append(path)
+        if not (target / path).is_dir():
+            rest.folders.append(path)
+    folders = [path for path in differ if (target / path).is_dir() and not (target / path).is_symlink()]
+    if differ and (not overwrite or folders):
+        named = ", ".join(sorted(folders if overwrite else differ)[:5])
+        more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
+        hint = "a folder is never overwritten: move it away" if overwrite else "overwrite=True replaces them"
+        raise AlreadyExistsError(
+            f"{target} holds other content under {named}{more}; nothing was written: choose another target, or {hint}"
+        )
+    return rest
+
+
+class _Blocked:
+    """Which paths pass through something that is no folder: a link there would lead out of the target."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = str(target)
+        self._known: dict[str, bool] = {"": False}
+
+    def above(self, path: str) -> str:
+        """Return "differs" if a parent of `path` is there and is no real folder, else ""."""
+        return "differs" if self._blocked(path.rpartition("/")[0]) else ""
+
+    def _blocked(self, folder: str) -> bool:
+        found = self._known.get(folder)
+        if found is None:
+            found = self._blocked(folder.rpartition("/")[0])
+            if not found:
+                try:
+                    found = not stat.S_ISDIR(os.lstat(f"{self._target}/{folder}").st_mode)
+                except FileNotFoundError:
+                    found = False
+            self._known[folder] = found
+        return found
+
+
+def _compare(path: Path, manifest: Manifest, row: int) -> str:
+    """Return absent, equal or differs."""
+    try:
+        st = path.lstat()
+    except FileNotFoundError:
+        return "absent"
+    if not stat.S_ISREG(st.st_mode) or st.st_size != manifest.sizes[row]:
+        return "differs"
+    hasher = new_hasher(manifest.algorithm)
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            hasher.update(block)
+    return "equal" if hasher.digest() == manifest.digests[row] else "differs"
+
+
+def _merge(staging: Path, target: Path, *, overwrite: bool) -> None:
+    """Move what was staged into a folder that exists; only files that are absent or may be replaced."""
+    for folder, folders, files in os.walk(staging):
+        inner = os.path.relpath(folder, staging)
+        there = target if inner == "." else target / inner
+        if (overwrite and there != target and there.is_symlink()) or (overwrite and there != target and there.is_file()):
+            there.unlink()
+        there.mkdir(exist_ok=True)
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]  # noqa: PTH114, PTH118
+        for name in (*files, *links):
+            source = Path(folder, name)
+            if overwrite:
+                source.replace(there / name)
+            else:
+                _move_new(source, there / name)
+
+
+def _move_new(source: Path, there: Path) -> None:
+    """Move without replacing what somebody else put there a moment ago, where the platform allows it."""
+    if source.is_symlink():
+        there.symlink_to(source.readlink())
+        return
+    try:
+        os.link(source, there)
+    except FileExistsError as error:
+        raise AlreadyExistsError(f"{there} was made by someone else meanwhile; get again") from error
+    except OSError:
+        source.rename(there)

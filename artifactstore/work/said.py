@@ -1,0 +1,112 @@
+"""What a caller says of an artifact, checked before any work: options, name, kind, metadata, metrics."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.encoding import canonical_json, check_json, parse_json
+from artifactstore.model.reference import check_kind, check_name
+
+__all__ = ["PutOptions", "Said", "check_options", "check_said"]
+
+
+class PutOptions(TypedDict, total=False):
+    """Options of `put`.
+
+    Attributes:
+        exclude: patterns of paths to leave out (`*.tmp`, `cache/`, `**/__pycache__`).
+        links: `keep` stores links that stay inside as links, `follow` what they point to.
+        modes: whether executable bits are part of the identity; default only for kind="code".
+        rehash: read every file again, whatever the stat cache says.
+        format: how an object is kept: `data`, `json`, `text`; found by its type otherwise.
+        base: a reference to an artifact that shares content with this one.
+    """
+
+    exclude: Sequence[str]
+    links: str
+    modes: bool
+    rehash: bool
+    format: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the caller said about the artifact.
+
+    Attributes:
+        name: the name, or None.
+        kind: data, model, code …
+        metadata: a JSON object, or None where nothing was said.
+        metrics: metric → finite number.
+    """
+
+    name: str | None
+    kind: str
+    metadata: dict[str, Any] | None
+    metrics: dict[str, float]
+
+
+def check_options(options: Mapping[str, Any]) -> PutOptions:
+    """Return the options of a put.
+
+    Raises:
+        InvalidInputError: an unknown one, or one without sense.
+    """
+    unknown = set(options) - set(PutOptions.__annotations__)
+    if unknown:
+        known = ", ".join(sorted(PutOptions.__annotations__))
+        raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; it knows {known}")
+    if options.get("links", "keep") not in {"keep", "follow"}:
+        raise InvalidInputError(f"links={options['links']!r}: 'keep' or 'follow'")
+    if isinstance(options.get("exclude"), str):
+        raise InvalidInputError(f"exclude is a list of patterns: exclude=[{options['exclude']!r}]")
+    checked: Any = dict(options)
+    chosen: PutOptions = checked
+    return chosen
+
+
+def check_said(
+    source: Any,
+    name: Any,
+    *,
+    kind: str | None,
+    metadata: Mapping[str, Any] | None,
+    metrics: Mapping[str, float] | None,
+    reason: Any,
+) -> Said:
+    """Return what was said, as values that nobody else can change.
+
+    Raises:
+        InvalidInputError: no name, no JSON, no finite number, swapped arguments.
+    """
+    if name is not None:
+        if not isinstance(name, str):
+            swapped = f"; the arguments look swapped: put(source, {source!r})" if isinstance(source, str) else ""
+            raise InvalidInputError(f"a name is a str, not a {type(name).__name__}{swapped}")
+        check_name(name)
+    if reason is not None and (not isinstance(reason, str) or len(reason) > 10_000):
+        raise InvalidInputError("a reason is a str of at most 10,000 characters")
+    checked = None
+    if metadata is not None:
+        checked = dict(metadata)
+        check_json(checked, "metadata")
+        checked = parse_json(canonical_json(checked), "metadata")  # a copy: the caller's may change
+    return Said(name, check_kind(kind or "data"), checked, _check_metrics(metrics))
+
+
+def _check_metrics(metrics: Any) -> dict[str, float]:
+    found = {}
+    for metric, value in (metrics or {}).items():
+        if not isinstance(metric, str) or not metric:
+            raise InvalidInputError(f"the name of a metric is a str: {metric!r}")
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"the metric {metric!r} is {value!r}: a number is needed") from error
+        if isinstance(value, str) or not math.isfinite(number):
+            raise InvalidInputError(f"the metric {metric!r} is {value!r}: a finite number is needed")
+        found[metric] = number
+    return found
