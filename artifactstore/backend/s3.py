@@ -10,6 +10,7 @@ import base64
 import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC
 from typing import Any, Final
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
@@ -29,6 +30,7 @@ from artifactstore.errors import (
 
 __all__ = ["S3Backend"]
 
+_HEAD: Final = "looked at"
 _CONFIG: Final[Mapping[str, Any]] = {
     # One try a request: RetryingBackend tries again, and knows which requests must not be sent twice.
     "retries": {"total_max_attempts": 1, "mode": "standard"},
@@ -67,7 +69,7 @@ class S3Backend(RemoteBackend):
         return make_filesystem("s3", options), f"{self._bucket}/{self._root}"
 
     def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
-        request = Request(self.url, self._bucket, action, key, lambda text: hide(text, self._options))
+        request = Request(self.url, self._bucket, action, key, action == _HEAD, lambda text: hide(text, self._options))
         failure = explain(error, request)
         return (failure, None) if failure is not None else super()._explain(error, action, key)
 
@@ -221,7 +223,7 @@ class S3Backend(RemoteBackend):
                     check_key(key)
                 except InvalidInputError:
                     continue  # not ours
-                yield Stored(key, item["Size"], item["LastModified"])
+                yield Stored(key, item["Size"], item["LastModified"].astimezone(UTC))
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -249,7 +251,7 @@ class S3Backend(RemoteBackend):
         """
         check_key(key)
         try:
-            reply = self._call(lambda: self._run(self._send, "head_object", self._where(key)), "looked at", key)
+            reply = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key)
         except NotFoundError:
             # A reply to HEAD has no body, so this may be a missing bucket: GET says which.
             return len(self.read(key))

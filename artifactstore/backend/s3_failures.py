@@ -50,6 +50,7 @@ class Request:
         bucket: its bucket.
         action: completes "… can't be".
         key: which object, empty for a listing.
+        bodiless: whether it was a HEAD, whose reply can't say what exactly is missing.
         hide: blots secrets out of a server's words.
     """
 
@@ -57,6 +58,7 @@ class Request:
     bucket: str
     action: str
     key: str
+    bodiless: bool
     hide: Callable[[str], str]
 
     def __str__(self) -> str:
@@ -79,8 +81,10 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
     said = f"{request}: {code}{f' ({message})' if message else ''}"
     if code == "NoSuchBucket":
         return BackendError(f"the bucket {request.bucket} does not exist: create it, or check the URL {url} and the endpoint")
-    if code in {"NoSuchKey", "404", "NotFound"}:
+    if code == "NoSuchKey" or (code == "404" and request.bodiless):
         return NotFoundError(no_such_key(key, url))
+    if status == 404:
+        return BackendError(f"{said}; not what S3 says of a missing key: is AWS_ENDPOINT_URL right?")
     if code == "PreconditionFailed" or status == 412:
         return AlreadyExistsError(f"{key} exists in {url}")
     if code in _CLASHES or status == 409:

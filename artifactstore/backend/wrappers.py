@@ -130,7 +130,9 @@ class CountingBackend(Wrapper):
         else:
             self.inner.write(key, self._counted(data))
 
-    def _counted(self, data: Iterable[Any]) -> Iterator[Any]:
+    def _counted(self, data: Any) -> Iterator[Any]:
+        if isinstance(data, str) or not isinstance(data, Iterable):
+            raise InvalidInputError(f"expected bytes or an iterable of buffers, not {type(data).__name__}")
         for item in data:
             self._written.append(memoryview(item).nbytes if is_buffer(item) else 0)
             yield item

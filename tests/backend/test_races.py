@@ -1,0 +1,116 @@
+"""Many processes create the same keys at the same time: exactly one wins each."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from artifactstore.backend.connect import connect
+from artifactstore.backend.memory import MemoryBackend
+from artifactstore.errors import AlreadyExistsError
+
+PROCESSES = 8
+KEYS = 300
+# Each racer goes through the keys in the same order. The start is a moment on the clock, and every
+# tenth key waits for the next one, so that the fast do not run ahead of the slow.
+RACER = """
+import json, sys, time
+from artifactstore.backend.connect import connect
+from artifactstore.errors import AlreadyExistsError
+
+url, number, keys, go = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+backend = connect(url)
+try:
+    backend.create("warm/" + number, b"")
+except AlreadyExistsError:
+    pass
+print("ready", flush=True)
+start = float(sys.stdin.readline())
+won = []
+for key in range(keys):
+    if key % 10 == 0:
+        time.sleep(max(0.0, start + key * float(go) - time.time()))
+    try:
+        backend.create(f"race/{key}", (number * 100).encode())
+    except AlreadyExistsError:
+        continue
+    won.append(key)
+print(json.dumps(won), flush=True)
+"""
+
+
+def race(url: str, keys: int, pace: float) -> list[list[int]]:
+    """Return which keys each of the processes won; `pace` is the seconds that each key gets."""
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, url, str(number), str(keys), str(pace)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for number in range(PROCESSES)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    start = time.time() + 0.2
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write(f"{start}\n")
+        racer.stdin.flush()
+    results = [json.loads(racer.communicate(timeout=120)[0]) for racer in racers]
+    assert all(racer.returncode == 0 for racer in racers)
+    return results
+
+
+def check(url: str, results: list[list[int]], keys: int) -> None:
+    assert sorted(key for won in results for key in won) == list(range(keys))
+    backend = connect(url)
+    for number, won in enumerate(results):
+        for key in won:
+            assert backend.read(f"race/{key}") == (str(number) * 100).encode()
+    assert sum(1 for won in results if won) > 1, "one process won all: there was no race"
+
+
+@pytest.mark.slow
+def test_of_many_processes_exactly_one_creates_a_file(tmp_path):
+    url = str(tmp_path / "store")
+    check(url, race(url, KEYS, 0.003), KEYS)
+    assert not [path for path in Path(url).rglob("*") if path.name.startswith(".tmp-")]
+
+
+@pytest.mark.slow
+def test_of_many_processes_exactly_one_creates_an_object_in_s3(s3_url):
+    check(s3_url, race(s3_url, KEYS, 0.0), KEYS)
+
+
+def test_of_many_threads_exactly_one_creates_in_memory():
+    """Memory is one process's own, so here threads race."""
+    url = f"memory://{uuid.uuid4().hex}"
+    results: list[list[int]] = [[] for _ in range(PROCESSES)]
+    start = threading.Barrier(PROCESSES)
+
+    def racer(number):
+        backend = MemoryBackend(url)
+        start.wait()
+        for key in range(KEYS):
+            if key % 10 == 0:
+                start.wait()
+            try:
+                backend.create(f"race/{key}", (str(number) * 100).encode())
+            except AlreadyExistsError:
+                continue
+            results[number].append(key)
+
+    threads = [threading.Thread(target=racer, args=(number,)) for number in range(PROCESSES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(key for won in results for key in won) == list(range(KEYS))
