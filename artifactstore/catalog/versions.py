@@ -251,6 +251,11 @@ def _by_prefix(wanted: tuple[str, str], digests: Iterable[str]) -> str:
 
 def _no_name(state: State, name: str) -> str:
     near = difflib.get_close_matches(name, state.names, n=3, cutoff=0.6) if len(state.names) <= 20_000 else []
+    parts = name.split("/")
+    for n in range(len(parts) - 1, 0, -1):
+        if (shorter := "/".join(parts[:n])) in state.names:
+            rest = "/".join(parts[n:])
+            return f"no artifact is named {name!r}; for {rest!r} in {shorter!r} say {shorter}:latest/{rest}"
     if near:
         return f"no artifact is named {name!r}; near it: {', '.join(near)}"
     return f"no artifact is named {name!r}; " + (

@@ -8,7 +8,6 @@ The trailer: XXH3-64 of all records u64, their length in bytes u32, their number
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +59,7 @@ class OpenPack:
 
     def __init__(self) -> None:
         self.id = new_id()
-        self.start = self.size = len(MAGIC)
+        self.size = len(MAGIC)
         self._frames: list[bytes | memoryview] = [MAGIC]
         self._records: list[bytes] = []
 
@@ -79,11 +78,6 @@ class OpenPack:
         """Return the whole pack as buffers in order."""
         records = b"".join(self._records)
         return [*self._frames, records, _TRAILER.pack(xxhash.xxh3_64_intdigest(records), len(records), len(self._records), MAGIC)]
-
-    def frames(self) -> Iterator[bytes]:
-        """Yield the frames as bytes, in order."""
-        for frame in self._frames[1:]:
-            yield bytes(frame)
 
 
 def read_records(tail: bytes, size: int, key: str) -> list[Frame]:

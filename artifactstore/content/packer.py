@@ -7,13 +7,13 @@ from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.known import Known
-from artifactstore.content.manifest import INLINE, Manifest
+from artifactstore.content.manifest import INLINE, Extent, Manifest
 from artifactstore.content.pack import TARGET, OpenPack, pack_key
 
 __all__ = ["Packer", "Piece"]
 
 INLINE_LIMIT: Final = 32 * 1024  # bytes of stored content that ride in the manifest instead of a pack
-_OPEN: Final = -2  # the pack number of records whose pack is still being filled
+_OPEN: Final = -2  # the pack number of records whose bytes are still pending
 _UPLOADS: Final = 8  # packs in flight at most: 256 MiB
 
 
@@ -45,8 +45,10 @@ class Packer:
         self._known = known
         self._own: dict[bytes, int] = {}  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
-        self._open = OpenPack()
-        self._places: list[int] = []  # records whose bytes are in the open pack
+        self._pending: list[Piece] = []  # what the next pack will hold
+        self._pending_size = 0
+        self._known_before = len(known)
+        self._places: list[int] = []  # records whose bytes are pending: their offset is the piece's number so far
         self._uploaders: ThreadPoolExecutor | None = None
         self._uploads: deque[Future[int]] = deque()
 
@@ -55,7 +57,7 @@ class Packer:
         return digest in self._own
 
     def place(self, piece: Piece) -> None:
-        """Append a chunk record; its bytes go into the open pack unless they lie somewhere already."""
+        """Append a chunk record; its bytes wait for the next pack unless they lie somewhere already."""
         chunks = self.manifest.chunks
         at = self._own.setdefault(piece.digest, len(chunks))
         if at < len(chunks):
@@ -67,18 +69,18 @@ class Packer:
         chunks.add(piece.digest, piece.size, pack=pack, offset=offset, stored=stored, codec=codec)
 
     def _put(self, piece: Piece) -> tuple[int, int, int, int]:
-        codec, data = piece.codec, piece.stored
-        if data is None:
+        if piece.stored is None:
             extent = self._known.chunk(piece.digest)
             assert extent is not None  # a worker leaves the bytes out only where an index has the digest
             if extent.pack is not None:
                 return self._number(extent.pack), extent.offset, extent.stored, extent.codec
-            codec, data = extent.codec, extent.data or b""
-        else:
-            self.new += piece.size
-        if len(self._open) and self._open.size + len(data) > TARGET:
+            piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"")
+        length = len(piece.stored or b"")
+        if self._pending and self._pending_size + length > TARGET:
             self._flush()
-        return _OPEN, self._open.add(piece.digest, piece.size, codec, data), len(data), codec
+        self._pending.append(piece)
+        self._pending_size += length
+        return _OPEN, len(self._pending) - 1, length, piece.codec
 
     def _number(self, pack: str) -> int:
         number = self._numbers.setdefault(pack, len(self.manifest.packs))
@@ -87,17 +89,41 @@ class Packer:
         return number
 
     def _flush(self) -> None:
-        full, self._open = self._open, OpenPack()
-        number = self._number(full.id)
+        """Close the pack that is being filled.
+
+        Hooks may have led to manifests meanwhile that hold some of its chunks: those are left out.
+        """
+        pack = OpenPack()
+        grown = len(self._known) > self._known_before
+        homes: list[Extent | int] = []
+        for piece in self._pending:
+            extent = self._known.chunk(piece.digest) if grown else None
+            if extent is not None and extent.pack is not None:
+                homes.append(extent)
+            else:
+                self.new += piece.size
+                homes.append(pack.add(piece.digest, piece.size, piece.codec, piece.stored or b""))
+        number = self._number(pack.id) if len(pack) else INLINE
+        chunks = self.manifest.chunks
         for i in self._places:
-            self.manifest.chunks.packs[i] = number
-        self._places = []
+            home = homes[chunks.offsets[i]]
+            if isinstance(home, int):
+                chunks.packs[i], chunks.offsets[i] = number, home
+            else:
+                assert home.pack is not None  # looked at above
+                chunks.packs[i], chunks.offsets[i] = self._number(home.pack), home.offset
+                chunks.stored[i], chunks.codecs[i] = home.stored, home.codec
+        self._pending, self._pending_size, self._places, self._known_before = [], 0, [], len(self._known)
+        if len(pack):
+            self._send(pack)
+
+    def _send(self, pack: OpenPack) -> None:
         most = max(2, min(self._backend.concurrency, _UPLOADS))
         if self._uploaders is None:
             self._uploaders = ThreadPoolExecutor(most, "artifactstore-upload")
         while len(self._uploads) >= most:
             self.uploaded += self._uploads.popleft().result()
-        self._uploads.append(self._uploaders.submit(self._upload, full))
+        self._uploads.append(self._uploaders.submit(self._upload, pack))
 
     def _upload(self, pack: OpenPack) -> int:
         buffers = pack.seal()
@@ -110,23 +136,16 @@ class Packer:
         Raises:
             BackendError: a pack could not be written.
         """
-        if self._uploaders is None and sum(self.manifest.chunks.stored[i] for i in self._places) <= INLINE_LIMIT:
-            self._put_inline()
-        elif len(self._open):
+        chunks = self.manifest.chunks
+        if self._uploaders is None and sum(chunks.stored[i] for i in self._places) <= INLINE_LIMIT:
+            for i in self._places:
+                chunks.inline[i] = bytes(self._pending[chunks.offsets[i]].stored or b"")
+                chunks.packs[i], chunks.offsets[i] = INLINE, 0
+            self.new += sum(piece.size for piece in self._pending)
+        elif self._pending:
             self._flush()
         while self._uploads:
             self.uploaded += self._uploads.popleft().result()
-
-    def _put_inline(self) -> None:
-        chunks = self.manifest.chunks
-        frames: dict[int, bytes] = {}
-        offset = self._open.start
-        for frame in self._open.frames():
-            frames[offset] = frame
-            offset += len(frame)
-        for i in self._places:
-            chunks.inline[i] = frames[chunks.offsets[i]]
-            chunks.packs[i], chunks.offsets[i] = INLINE, 0
 
     def close(self) -> None:
         """Wait for what is being written, begin no more."""

@@ -1,0 +1,40 @@
+"""Stores to work with: one in a folder, and one on each backend."""
+
+from pathlib import Path
+
+import artifactstore
+import pytest
+from artifactstore.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return artifactstore.open(tmp_path / "store")
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "s3":
+        return str(request.getfixturevalue("s3_url"))
+    return str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path.name}-{id(request)}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with everything that can be stored: deep, empty, executable, linked, with odd names."""
+    root = tmp_path / "source"
+    for path, data in {
+        "a.txt": b"first\n" * 10,
+        "empty": b"",
+        "deep/er/b.bin": bytes(range(256)) * 900,
+        "deep/ä ö ü.txt": "Grüße".encode(),
+        "line\nfeed": b"x",
+        "back\\slash": b"y",
+        "run.sh": b"#!/bin/sh\n",
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    (root / "run.sh").chmod(0o755)
+    (root / "nothing/inside").mkdir(parents=True)
+    (root / "deep/link").symlink_to("er/b.bin")
+    return root
