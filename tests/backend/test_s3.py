@@ -107,7 +107,8 @@ FAILURES = [
 
 
 def name_of(error):
-    return f"{type(error).__name__}-{getattr(error, 'response', {}).get('Error', {}).get('Code', '')}"
+    reply = getattr(error, "response", None) or {"Error": {"Code": type(error).__name__}}
+    return reply["Error"]["Code"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
