@@ -25,6 +25,8 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(args=arguments, prog_name="artifactstore", standalone_mode=False)
         sys.stdout.flush()
+        if code == EXIT_CODES["interrupted"]:  # typer swallows Ctrl-C where it runs the command
+            raise KeyboardInterrupt  # noqa: TRY301
     except typer.Exit as stop:
         return int(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):

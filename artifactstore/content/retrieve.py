@@ -83,7 +83,7 @@ def retrieve(
             _write_part(manifest, paths[group.rows[0]], group, chunks)
             return chunks
         chunks = fetch(backend, [extent for row in group.rows for extent in manifest.extents(row)])
-        _write_files(manifest, paths, group, chunks)
+        _write_files(backend, manifest, paths, group, chunks)
         progress(sum(map(len, chunks)))
         return []
 
@@ -171,7 +171,9 @@ def _write_part(manifest: Manifest, path: str, group: _Group, chunks: Sequence[b
         raise _cant_write(path, error) from error
 
 
-def _write_files(manifest: Manifest, paths: dict[int, str], group: _Group, chunks: Sequence[bytes | memoryview]) -> None:
+def _write_files(
+    backend: Backend, manifest: Manifest, paths: dict[int, str], group: _Group, chunks: Sequence[bytes | memoryview]
+) -> None:
     algorithm, first, at = manifest.algorithm, manifest.first, 0
     for row in group.rows:
         mine = chunks[at : at + first[row + 1] - first[row]]
@@ -184,7 +186,7 @@ def _write_files(manifest: Manifest, paths: dict[int, str], group: _Group, chunk
                 hasher.update(chunk)
             digest = hasher.digest()
         if digest != manifest.digests[row]:
-            raise _bad_file(None, manifest, row)
+            raise _bad_file(backend, manifest, row)
         path = paths[row]
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o777 if manifest.executable[row] else 0o666)
@@ -209,19 +211,18 @@ def _cant_write(path: str, error: OSError) -> BackendError:
     )
 
 
-def _bad_file(backend: Backend | None, manifest: Manifest, row: int) -> CorruptionError:
+def _bad_file(backend: Backend, manifest: Manifest, row: int) -> CorruptionError:
     """Say which chunk of a file is damaged, where that can be found out."""
     name = f"{manifest.algorithm}:{manifest.digests[row].hex()}"
     extents = list(manifest.extents(row))
     if len(extents) == 1:
         error = mismatch(extents[0], manifest.algorithm)
         return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
-    if backend is not None:
-        for extent in extents:
-            try:
-                fetch(backend, [extent], algorithm=manifest.algorithm)
-            except CorruptionError as error:
-                return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
+    for extent in extents:
+        try:
+            fetch(backend, [extent], algorithm=manifest.algorithm)
+        except CorruptionError as error:
+            return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
     text = (
         f"{manifest.paths[row]} does not match its digest {name}: the store is damaged there; restore it from a copy of the store"
     )
