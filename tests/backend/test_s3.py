@@ -113,8 +113,9 @@ def name_of(error):
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("failure", FAILURES, ids=[name_of(error) for error, _, _ in FAILURES])
-def test_every_failure_is_read_alike_by_every_verb(backend, monkeypatch, verb, failure):
+def test_every_failure_is_read_alike_by_every_verb(monkeypatch, verb, failure):
     error, kind, transient = failure
+    backend = S3Backend("s3://bucket/prefix")
     failing(monkeypatch, error)
     with pytest.raises(kind) as caught:
         VERBS[verb](backend)
