@@ -133,9 +133,9 @@ class Appender:
         self.author = author
         self._writer = new_id()
         self._sleep = sleep
-        self._leading = threading.Lock()
         self._pending: list[_Ticket] = []
-        self._pending_lock = threading.Lock()
+        self._led = False  # whether a thread is carrying what is pending; guarded, as that list is, by:
+        self._turn = threading.Condition()
 
     def commit(
         self, facts: Sequence[Fact], *, birth: int, alive_at: int, refuse: Callable[[Any], Exception], reason: str | None = None
@@ -176,21 +176,33 @@ class Appender:
         check_txn({**record, "facts": ticket.facts})
         self._spill(ticket, raw)
         self.journal.watch(record["txn"])
-        with self._pending_lock:
-            self._pending.append(ticket)
         try:
-            # Whoever gets the lock carries everybody's transactions; the others find theirs settled.
-            with self._leading:
-                if not ticket.settled:
-                    self._lead(ticket)
+            self._wait_or_lead(ticket)
         finally:
-            with self._pending_lock:
-                self._pending.remove(ticket)
+            with self._turn:
+                if ticket in self._pending:
+                    self._pending.remove(ticket)
             self.journal.unwatch(ticket.record["txn"])
         if ticket.error is not None:
             raise ticket.error
         assert ticket.committed is not None
         return ticket.committed
+
+    def _wait_or_lead(self, ticket: _Ticket) -> None:
+        """One thread carries everybody's transactions; the others wait until theirs are settled or nobody leads."""
+        with self._turn:
+            self._pending.append(ticket)
+            while self._led and not ticket.settled:
+                self._turn.wait()
+            if ticket.settled:
+                return
+            self._led = True
+        try:
+            self._lead(ticket)
+        finally:
+            with self._turn:
+                self._led = False
+                self._turn.notify_all()
 
     # -- inside: only the leader runs these
 
@@ -211,7 +223,7 @@ class Appender:
                 self._give_up([own], error)
 
     def _batch(self) -> list[_Ticket]:
-        with self._pending_lock:
+        with self._turn:
             waiting = [ticket for ticket in self._pending if not ticket.settled]
         batch: list[_Ticket] = []
         size = 0
@@ -263,8 +275,8 @@ class Appender:
             journal.backend.create(entry_key(head + 1), raw)
         except AlreadyExistsError:
             return head + 1  # someone was first, or it was ourselves and the reply got lost: the next round reads which
-        except BackendError as error:
-            if not error.transient:
+        except ArtifactStoreError as error:
+            if not (isinstance(error, BackendError) and error.transient):
                 for ticket, tried in zip(good, before, strict=True):
                     ticket.tried = tried
             raise

@@ -30,14 +30,14 @@ def list_folders(backend: Backend, start: int, count: int) -> tuple[int, bool]:
     """List `count` folders from that of entry `start` on, at the same time.
 
     Returns:
-        (the highest entry seen from `start` on, or `start - 1`; whether there may be more behind these folders).
+        (the highest entry seen, or 0; whether there may be more behind these folders).
     """
     folders = [folder_of(start + FOLDER * k) for k in range(count)]
     with ThreadPoolExecutor(count) as pool:
         found = list(
             pool.map(lambda folder: [n for item in backend.list(folder) if (n := key_number(item.key)) is not None], folders)
         )
-    return max([start - 1, *(n for numbers in found for n in numbers)]), bool(found[-1])
+    return max([0, *(n for numbers in found for n in numbers)]), bool(found[-1])
 
 
 def last_listed(backend: Backend, start: int) -> int:
@@ -45,7 +45,7 @@ def last_listed(backend: Backend, start: int) -> int:
 
     Asks for twice as many folders each time until one is empty, so that a hole at a folder's end hides nothing.
     """
-    last, count, more = start - 1, 2, True
+    last, count, more = start - 1, 3, True
     while more:
         seen, more = list_folders(backend, start, count)
         last = max(last, seen)

@@ -1,0 +1,1 @@
+"""The journal: keys, chain, catching up, appending, segments."""

@@ -1,0 +1,213 @@
+"""The protocol with one rule taken out, each as a small patch: the simulator must find what breaks.
+
+A rule that is guarded in two places (the fold and the appender) is taken out of both, or nothing breaks.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from artifactstore.catalog import judge as judge_module
+from artifactstore.catalog import state as state_module
+from artifactstore.catalog.state import State
+from artifactstore.errors import AlreadyExistsError, NotFoundError
+from artifactstore.journal import append as append_module
+from artifactstore.journal import journal as journal_module
+from artifactstore.journal.append import Appender
+from artifactstore.journal.chain import entry_key
+from artifactstore.journal.journal import Journal
+from artifactstore.model.digest import Digest
+
+from .tasks import Habits
+from .world import SimBackend
+
+REAL_JUDGE = state_module.judge
+REAL_JUDGE_FACT = judge_module._judge_fact
+REAL_JOIN = journal_module.join
+REAL_LOOK_FOR = Appender._look_for
+REAL_DELIVER = SimBackend._deliver
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A missing rule.
+
+    Attributes:
+        rule: what is missing.
+        patched: takes it out of the library.
+        habits: takes it out of the tasks.
+    """
+
+    rule: str
+    patched: Callable[[], AbstractContextManager[Any]] = nullcontext
+    habits: Habits = field(default_factory=Habits)
+
+
+def _patches(*targets: tuple[Any, str, Any]) -> Callable[[], AbstractContextManager[Any]]:
+    @contextmanager
+    def all_of_them() -> Iterator[None]:
+        with ExitStack() as stack:
+            for owner, name, value in targets:
+                stack.enter_context(patch.object(owner, name, value))
+            yield
+
+    return all_of_them
+
+
+def _without(why: str) -> Callable[..., Any]:
+    """The judge without one of its rules; those behind it are still asked."""
+
+    def judge(state: Any, txn: Any, seq: int, *, alone: bool) -> Any:
+        void = REAL_JUDGE(state, txn, seq, alone=alone)
+        if void is None or void.why != why or any(fact["fact"] == "condemned" for fact in txn["facts"]):
+            return void
+        changed = {"twice": {"txn": "0" * 32}, "window": {"birth": seq - 1, "base": seq - 1}, "base": {"base": seq - 1}}[why]
+        return REAL_JUDGE(state, {**txn, **changed}, seq, alone=alone)
+
+    return judge
+
+
+def _judge_fact_without_current(state: Any, fact: Any, own: Any, new: Any) -> Any:
+    void = REAL_JUDGE_FACT(state, fact, own, new)
+    if void is not None and void.why == "current":
+        return REAL_NOT_CONDEMNED(state, [fact["to"]], fact["packs"], fact)
+    return void
+
+
+def _judge_in_company(state: Any, txn: Any, seq: int, *, alone: bool) -> Any:
+    return REAL_JUDGE(state, txn, seq, alone=True)
+
+
+def _batch_all(self: Appender) -> list[Any]:
+    return [ticket for ticket in self._pending if not ticket.settled]
+
+
+def _not_condemned_but_packs(state: Any, manifests: Any, packs: Any, fact: Any) -> Any:
+    return REAL_NOT_CONDEMNED(state, manifests, [], fact)
+
+
+def _not_condemned_but_manifests(state: Any, manifests: Any, packs: Any, fact: Any) -> Any:
+    return REAL_NOT_CONDEMNED(state, [], packs, fact)
+
+
+REAL_NOT_CONDEMNED = judge_module._not_condemned
+
+
+def _send_with_new_id(self: Appender, ticket: Any, head: int) -> None:
+    if ticket.tried and ticket.tried > head:
+        ticket.record["txn"] = append_module.new_id()
+    REAL_LOOK_FOR(self, ticket, head)
+
+
+def _exists_is_success(self: SimBackend, verb: str, key: str, data: bytes, me: str) -> None:
+    """A client that takes `exists` for its own earlier success."""
+    try:
+        REAL_DELIVER(self, verb, key, data, me)
+    except AlreadyExistsError:
+        if not key.startswith("journal/"):
+            raise
+
+
+def _exists_then_write(self: SimBackend, key: str, data: bytes) -> None:
+    try:
+        self.read(key)
+    except NotFoundError:
+        self.write(key, data)
+        return
+    raise AlreadyExistsError(key)
+
+
+def _base_is_always_the_head(self: Appender, ticket: Any, head: int) -> dict[str, Any]:
+    return {**ticket.record, "facts": ticket.facts, "base": head}
+
+
+def _predict_each_on_the_same_state(self: State, txns: Sequence[Any], time: str) -> list[Any]:
+    return [REAL_PREDICT(self, [txn], time)[0] for txn in txns]
+
+
+REAL_PREDICT = State.predict
+
+
+def _accept_whatever_comes(self: Journal, raw: bytes, entry: Any) -> None:
+    with self.lock:
+        self.fold.apply(entry)
+        self.digest = Digest.of(raw, self.config.digest)
+
+
+def _watch_nothing(self: Journal, txn: str) -> None:
+    pass
+
+
+def _give_up_without_a_doubt(self: Appender, batch: Sequence[Any], error: Exception) -> None:
+    for ticket in batch:
+        if not ticket.settled:
+            ticket.error = error
+
+
+def _join_without_the_chain(raw: bytes, seq: int, _previous: Any) -> Any:
+    entry = journal_module.parse_entry(raw, entry_key(seq))
+    return REAL_JOIN(raw, seq, Digest.parse(entry["previous"]))
+
+
+def _success_is_a_reply(self: Appender, ticket: Any, head: int) -> None:
+    """Never look into the journal for an own transaction: only a reply says that it is there."""
+    if ticket.tried > head:
+        REAL_LOOK_FOR(self, ticket, head)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "condemned packs": Mutant(
+        "a txn that stores on a condemned pack is void", _patches((judge_module, "_not_condemned", _not_condemned_but_packs))
+    ),
+    "condemned manifests": Mutant(
+        "a txn that stores a condemned manifest is void", _patches((judge_module, "_not_condemned", _not_condemned_but_manifests))
+    ),
+    "holder": Mutant("what names a digest needs a holder", _patches((judge_module, "_NEEDS_HOLDER", frozenset()))),
+    "twice": Mutant("an id takes effect once", _patches((state_module, "judge", _without("twice")))),
+    "window": Mutant("an id takes effect within its window", _patches((state_module, "judge", _without("window")))),
+    "base of a clean-up": Mutant(
+        "a clean-up is judged on exactly the state it was planned on", _patches((Appender, "_judged", _base_is_always_the_head))
+    ),
+    "alone": Mutant(
+        "a clean-up is alone in its entry",
+        _patches((state_module, "judge", _judge_in_company), (Appender, "_batch", _batch_all)),
+    ),
+    "look for own": Mutant("own ids are looked for first", _patches((Appender, "_look_for", _success_is_a_reply))),
+    "new id after a doubt": Mutant(
+        "a txn keeps its id until its window has passed", _patches((Appender, "_look_for", _send_with_new_id))
+    ),
+    "trust exists": Mutant(
+        "the reply to a retried create is not believed", _patches((SimBackend, "_deliver", _exists_is_success))
+    ),
+    "exists then write": Mutant("create is one step", _patches((SimBackend, "create", _exists_then_write))),
+    "predict in order": Mutant(
+        "each is judged on the state after the ones before", _patches((State, "predict", _predict_each_on_the_same_state))
+    ),
+    "accept": Mutant("an entry is folded once and in its place", _patches((Journal, "accept", _accept_whatever_comes))),
+    "watch": Mutant("an own verdict is remembered while somebody waits", _patches((Journal, "watch", _watch_nothing))),
+    "unknown": Mutant("what was sent and not seen is unknown", _patches((Appender, "_give_up", _give_up_without_a_doubt))),
+    "durable first": Mutant("an entry only names what is durable", habits=Habits(waits_until_durable=False)),
+    "delete from memory": Mutant(
+        "only what stored entries condemn is deleted", habits=Habits(deletes_only_what_entries_condemn=False)
+    ),
+    "closed upwards": Mutant("who condemns a pack condemns what needs it", habits=Habits(closes_upwards=False)),
+    "holds": Mutant("clean-up keeps what is held", habits=Habits(keeps_what_is_held=False)),
+    "read on": Mutant("who misses an object catches up first", habits=Habits(reads_on_when_missing=False)),
+}
+
+# Taken out, these change nothing that a world can see, and why.
+EQUIVALENT: dict[str, Mutant] = {
+    # The appender judges each reference on the head, and the fold looks at each manifest, pack and holder by itself:
+    # the rule stands for facts that a later version may bring, whose references this fold can't see.
+    "base of an adopted txn": Mutant(
+        "a base before the last clean-up is void", _patches((state_module, "judge", _without("base")))
+    ),
+    # A relocation from a holder of yesterday makes a whole manifest the current one: wasteful, never wrong.
+    "current": Mutant(
+        "a relocation is judged on the current holder", _patches((judge_module, "_judge_fact", _judge_fact_without_current))
+    ),
+    # Nobody in a world forges bytes; tests/journal does.
+    "chain": Mutant("an entry carries the digest of the one before", _patches((journal_module, "join", _join_without_the_chain))),
+}

@@ -1,0 +1,338 @@
+"""What happens in a world: writers, movers of aliases, removers, clean-up, repacking, readers, adopters.
+
+Each follows docs/format.md with the library's real Journal, Appender and State; content is a word, each of its
+letters a chunk, and each pack holds one letter. `Habits` are the rules of the protocol that lie in a task and not
+in the library: mutants switch them off.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from artifactstore.errors import AlreadyExistsError, BackendError, NotFoundError, OutcomeUnknownError
+from artifactstore.journal.append import Appender
+from artifactstore.journal.chain import encode_entry, entry_key
+from artifactstore.journal.journal import Journal
+from artifactstore.model.digest import Digest
+
+from .checker import Checker, live_digests, manifest_key, pack_key
+from .world import SimBackend, Violation, World
+
+WORDS: Final = ("ab", "bc", "ca", "abc")
+NAMES: Final = ("x", "y")
+TRIES: Final = 4
+
+
+@dataclass(slots=True)
+class Habits:
+    """Rules that tasks keep; a mutant switches one off."""
+
+    waits_until_durable: bool = True
+    deletes_only_what_entries_condemn: bool = True
+    closes_upwards: bool = True
+    reads_on_when_missing: bool = True
+    keeps_what_is_held: bool = True
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a failure
+    """What the fold says against a transaction."""
+
+    def __init__(self, void: Any) -> None:
+        super().__init__(str(void))
+        self.why = void.why
+
+
+@dataclass(slots=True)
+class Process:
+    """What the threads of one process share.
+
+    Attributes:
+        told: marker of a transaction → what its caller was told: an entry's number, `failed` or `unknown`.
+    """
+
+    world: World
+    backend: SimBackend
+    journal: Journal
+    appender: Appender
+    checker: Checker
+    habits: Habits
+    told: dict[str, int | str]
+
+    def commit(self, facts: list[dict[str, Any]], base: int) -> int:
+        """Append; remembers what was told."""
+        marker = self.world.new_id()
+        marked = [{**fact, "marker": marker} for fact in facts]
+        try:
+            done = self.appender.commit(marked, birth=base, alive_at=base, refuse=Refused)
+        except OutcomeUnknownError:
+            self.told[marker] = "unknown"
+            raise
+        except (Refused, BackendError):
+            self.told[marker] = "failed"
+            raise
+        self.told[marker] = done.seq
+        return done.seq
+
+    def insist(self, call: Callable[[], Any]) -> Any:
+        """Try a request again while the store is only busy."""
+        for _ in range(6):
+            try:
+                return call()
+            except BackendError:
+                self.world.log("    again")
+        return call()
+
+    # -- content
+
+    def upload(self, word: str) -> dict[str, Any]:
+        """Store a word's letters and its manifest, sharing packs with manifests that nobody condemned; returns its `stored`."""
+        world, packs = self.world, {}
+        known = self._shared(word) if world.rng.random() < 0.6 else {}
+        for letter in word:
+            packs[letter] = known.get(letter) or world.new_id()
+            if letter not in known:
+                self._durable(pack_key(packs[letter]), letter.encode())
+        manifest = world.new_id()
+        raw = json.dumps({"word": word, "packs": packs}).encode()
+        self._durable(manifest_key(manifest), raw)
+        return {
+            "fact": "stored",
+            "digest": name_of(word),
+            "manifest": manifest,
+            "manifest_digest": str(Digest.of(raw)),
+            "size": len(word),
+            "files": 1,
+            "packs": sorted(packs.values()),
+        }
+
+    def _durable(self, key: str, data: bytes) -> None:
+        if self.habits.waits_until_durable:
+            self.insist(lambda: self.backend.write(key, data))
+            return
+        try:
+            self.backend.write(key, data)
+        except BackendError:
+            self.world.log("    does not wait for it")
+
+    def _shared(self, word: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        fold = self.journal.fold
+        usable = [m for m in sorted(fold.manifests) if m not in fold.condemned_manifests]
+        self.world.rng.shuffle(usable)
+        for manifest in usable[:2]:
+            try:
+                record = json.loads(self.insist(lambda key=manifest_key(manifest): self.backend.read(key)))
+            except NotFoundError:
+                continue
+            found |= {letter: pack for letter, pack in record["packs"].items() if letter in word}
+        return found
+
+    # -- tasks
+
+    def writer(self, puts: int) -> None:
+        for _ in range(puts):
+            self._quietly(lambda: self._put(self.world.rng.choice(WORDS[: self.world.words]), self.world.rng.choice(NAMES)))
+
+    def _quietly(self, act: Callable[[], None]) -> None:
+        """Do something whose failure its caller was told of."""
+        try:
+            act()
+        except (OutcomeUnknownError, BackendError, Refused) as error:
+            self.world.log(f"    told: {type(error).__name__} {error}"[:150])
+
+    def _put(self, word: str, name: str) -> None:
+        for _ in range(TRIES):
+            alive_at = self.journal.catch_up()
+            facts: list[dict[str, Any]] = [{"fact": "versioned", "name": name, "digest": name_of(word), "kind": "data"}]
+            if not self.journal.fold.alive(name_of(word)):
+                facts.insert(0, self.upload(word))
+            try:
+                self.commit(facts, alive_at)
+            except Refused as refused:
+                if refused.why not in {"condemned", "holder", "base"}:
+                    raise
+                continue
+            return
+
+    def mover(self, moves: int) -> None:
+        """Move aliases, hold and release."""
+        for _ in range(moves):
+            self._quietly(self._move)
+
+    def _move(self) -> None:
+        rng = self.world.rng
+        head = self.journal.catch_up()
+        fold = self.journal.fold
+        name = rng.choice(NAMES)
+        versions = [k for k, row in enumerate(fold.names.get(name, ()), 1) if "removed" not in row]
+        if not versions:
+            return
+        if rng.random() < 0.2:
+            digest = fold.names[name][rng.choice(versions) - 1]["digest"]
+            hold = self.world.new_id()
+            self.commit([{"fact": "held", "hold": hold, "digest": digest}], head)
+            if rng.random() < 0.7:
+                self.commit([{"fact": "released", "hold": hold}], self.journal.head)
+            return
+        moves = fold.aliases.get(name, {}).get("best", ())
+        expect = moves[-1]["version"] if moves else None
+        fact = {"fact": "aliased", "name": name, "alias": "best", "version": rng.choice(versions), "expect": expect}
+        self.commit([fact], head)
+
+    def remover(self, removals: int) -> None:
+        for _ in range(removals):
+            self._quietly(self._remove)
+
+    def _remove(self) -> None:
+        rng = self.world.rng
+        head = self.journal.catch_up()
+        fold = self.journal.fold
+        rows = [(name, k, row) for name in NAMES for k, row in enumerate(fold.names.get(name, ()), 1) if "removed" not in row]
+        if rows:
+            name, version, row = rng.choice(rows)
+            by_name = rng.random() < 0.3
+            fact = {"name": name, "version": version} if by_name else {"digest": row["digest"]}
+            self.commit([{"fact": "removed", **fact}], head)
+
+    def chatterer(self, facts: int) -> None:
+        """Append quickly, so that the window passes for the slow."""
+        for k in range(facts):
+            fact = {"fact": "measured", "digest": name_of("ab"), "metrics": {"k": k}}
+            self._quietly(lambda fact=fact: self.commit([fact], self.journal.catch_up()))  # type: ignore[misc]
+
+    def repacker(self, times: int) -> None:
+        for _ in range(times):
+            self._quietly(self._repack)
+
+    def _repack(self) -> None:
+        rng = self.world.rng
+        head = self.journal.catch_up()
+        fold = self.journal.fold
+        digest = rng.choice([*sorted(fold.holders), None])
+        if digest is None or (current := fold.current_manifest(digest)) is None:
+            return
+        stored = self.upload(next(word for word in WORDS if name_of(word) == digest))
+        fact = {key: stored[key] for key in ("digest", "manifest_digest", "packs")}
+        self.commit([{"fact": "relocated", "from": current, "to": stored["manifest"], **fact}], head)
+
+    def gc(self, rounds: int) -> None:
+        self.checker.deleters.add(self.world.current.name)  # type: ignore[union-attr]
+        for _ in range(rounds):
+            self._quietly(self._clean)
+
+    def _clean(self) -> None:
+        listed = {folder: self._ids(folder) for folder in ("manifests", "packs")}
+        planned: dict[str, list[str]] = {}
+        for _ in range(TRIES):
+            head = self.journal.catch_up()
+            planned = self._plan(listed)
+            if not any(planned.values()):
+                break
+            try:
+                self.commit([{"fact": "condemned", **planned}], head)
+            except Refused as refused:
+                if refused.why not in {"alone", "base"}:
+                    raise
+                if not self.habits.deletes_only_what_entries_condemn:
+                    break
+                continue
+            except BackendError:
+                if self.habits.deletes_only_what_entries_condemn:
+                    raise
+            break
+        self._delete(planned)
+
+    def _ids(self, folder: str) -> list[str]:
+        found = self.insist(lambda: list(self.backend.list(folder + "/")))
+        return [item.key.rpartition("/")[2].partition(".")[0] for item in found]
+
+    def _plan(self, listed: dict[str, list[str]]) -> dict[str, list[str]]:
+        fold, rng = self.journal.fold, self.world.rng
+        live = live_digests(fold) if self.habits.keeps_what_is_held else live_digests(fold) - set(fold.holds.values())
+        keep = {fold.current_manifest(digest) for digest in live}
+        kept_packs = {pack for manifest in keep if manifest is not None for pack in fold.manifests[manifest][2]}
+        standing = {m for m in fold.manifests if m not in fold.condemned_manifests}
+        dead = {m for m in {*listed["manifests"], *standing} - keep if m not in fold.condemned_manifests}
+        packs = {p for p in listed["packs"] if p not in kept_packs and p not in fold.condemned_packs}
+        # Some are spared, as the grace spares some: what is left must be closed all the same.
+        spares = rng.random()
+        dead = {m for m in sorted(dead) if rng.random() > spares * 0.7}
+        packs = {p for p in sorted(packs) if rng.random() > spares * 0.7}
+        if self.habits.closes_upwards:
+            dead |= {m for m in standing if not packs.isdisjoint(fold.manifests[m][2])}
+        return {"manifests": sorted(dead), "packs": sorted(packs)}
+
+    def _delete(self, planned: dict[str, list[str]]) -> None:
+        fold = self.journal.fold
+        for folder, key, condemned in (
+            ("manifests", manifest_key, fold.condemned_manifests),
+            ("packs", pack_key, fold.condemned_packs),
+        ):
+            gone = set(condemned) if self.habits.deletes_only_what_entries_condemn else {*condemned, *planned[folder]}
+            for one in self._ids(folder):
+                if one in gone:
+                    self.insist(lambda one=one, key=key: self.backend.delete(key(one)))
+
+    def reader(self, reads: int) -> None:
+        for _ in range(reads):
+            self._quietly(self._read)
+
+    def _read(self) -> None:
+        self.journal.catch_up()
+        fold = self.journal.fold
+        live = [row["digest"] for name in NAMES for row in fold.names.get(name, ()) if "removed" not in row]
+        if not live:
+            return
+        digest = self.world.rng.choice(live)
+        manifest = fold.current_manifest(digest)
+        while manifest is not None:
+            try:
+                record = json.loads(self.insist(lambda key=manifest_key(manifest): self.backend.read(key)))
+                for letter, pack in record["packs"].items():
+                    if self.insist(lambda key=pack_key(pack): self.backend.read(key)) != letter.encode():
+                        raise Violation(f"a reader gets wrong bytes of {pack}")
+            except NotFoundError as missing:
+                self.world.log("    is missing")
+                if self.habits.reads_on_when_missing:
+                    self.insist(self.journal.catch_up)
+                now = self.journal.fold.current_manifest(digest)
+                if now == manifest:
+                    raise Violation(f"a reader sees damage: {missing} of {digest}") from missing
+                manifest = now
+                continue
+            return
+        if digest in live_digests(self.journal.fold):
+            raise Violation(f"a reader finds no holder of {digest}, which is named")
+
+    def adopter(self, times: int, inbox: list[dict[str, Any]]) -> None:
+        """Append transactions that others posted, as a library with an inbox will."""
+        for _ in range(times):
+            self._quietly(lambda: self._adopt(inbox))
+
+    def _adopt(self, inbox: list[dict[str, Any]]) -> None:
+        head = self.journal.catch_up()
+        posted = self.world.rng.sample(inbox, min(len(inbox), 3))
+        now = max(self.journal.fold.marks["time"], "2026-01-01T00:00:00.000000Z")
+        good: list[dict[str, Any]] = []
+        for txn in posted:
+            if txn["base"] <= head and self.journal.fold.predict([*good, txn], now)[-1] is None:
+                good.append(txn)
+        if good:
+            raw = encode_entry(head + 1, self.journal.digest, writer="0" * 32, time=now, txns=good)
+            try:
+                self.backend.create(entry_key(head + 1), raw)
+            except AlreadyExistsError:
+                self.world.log("    lost the race")
+
+    def sealer(self, times: int) -> None:
+        for _ in range(times):
+            self._quietly(self._seal)
+
+    def _seal(self) -> None:
+        self.journal.catch_up()
+        self.journal.seal()
+
+
+def name_of(word: str) -> str:
+    return str(Digest.of(word.encode()))

@@ -1,0 +1,64 @@
+"""Seeds through the simulator, and mutants that it must find."""
+
+import pytest
+
+from .mutants import EQUIVALENT, MUTANTS, Mutant
+from .scenario import Outcome, simulate
+
+SEEDS = 400
+BATCH = 20
+MUTANT_SEEDS = 600
+
+
+def _explain(seed: int, outcome: Outcome) -> str:
+    return f"seed {seed}: {outcome.violation}\n" + "\n".join(outcome.trace)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+def test_no_interleaving_breaks_an_invariant(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        outcome = simulate(seed)
+        assert outcome.violation is None, _explain(seed, outcome)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 19])
+def test_a_seed_replays_the_same_trace(seed: int) -> None:
+    once, again = simulate(seed), simulate(seed)
+    assert once.trace == again.trace
+    assert once.world.objects == again.world.objects
+    assert once.told == again.told
+
+
+def test_the_worlds_are_not_idle() -> None:
+    outcomes = [simulate(seed) for seed in range(40)]
+    told = [answer for outcome in outcomes for answer in outcome.told.values()]
+    lines = "\n".join(line for outcome in outcomes for line in outcome.trace)
+    assert sum(isinstance(answer, int) for answer in told) > 200
+    assert told.count("failed") > 5
+    assert told.count("unknown") > 5
+    for happening in ("CRASH", "late create", "finds it taken", "409", "will arrive again", "reply lost", "delete packs/", "segments/"):
+        assert happening in lines, happening
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_simulator_misses_each_rule_that_is_taken_out(name: str) -> None:
+    seed = _finder(MUTANTS[name])
+    assert seed is not None, f"{MUTANTS[name].rule}: {MUTANT_SEEDS} seeds found nothing without it"
+    outcome = simulate(seed, with_reference=False)
+    assert outcome.violation is None, _explain(seed, outcome)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EQUIVALENT)
+def test_what_is_guarded_elsewhere_changes_nothing(name: str) -> None:
+    with EQUIVALENT[name].patched():
+        assert all(simulate(seed, with_reference=False).violation is None for seed in range(60))
+
+
+def _finder(mutant: Mutant) -> int | None:
+    with mutant.patched():
+        for seed in range(MUTANT_SEEDS):
+            if simulate(seed, mutant.habits, with_reference=False).violation is not None:
+                return seed
+    return None
