@@ -1,0 +1,54 @@
+"""What the scripts share: the machine in words, and `results.md`, of which each script owns one section."""
+
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+__all__ = ["RESULTS", "machine", "table", "write_section"]
+
+RESULTS = Path(__file__).with_name("results.md")
+_TITLE = "# Results\n\nAs measured, misses included. What the figures mean and how to repeat them: [README](README.md).\n"
+
+
+def machine() -> str:
+    """Say on what and when this was measured, in one line of Markdown."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    parts = [
+        _processor(),
+        f"{os.cpu_count()} cores",
+        f"{memory:.0f} GiB of memory",
+        f"{platform.system()} {platform.release().split('-')[0]}",
+        f"Python {platform.python_version()}",
+        datetime.now(UTC).strftime("%Y-%m-%d"),
+        f"load average {os.getloadavg()[0]:.1f}",
+    ]
+    return ", ".join(parts)
+
+
+def _processor() -> str:
+    if Path("/proc/cpuinfo").exists():
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if found:
+            return found[1]
+    if platform.system() == "Darwin":
+        said = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        return said.stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Lay out a Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def write_section(path: Path, title: str, text: str) -> None:
+    """Write or replace the section `## title` and leave the others alone."""
+    whole = path.read_text() if path.exists() else _TITLE
+    section = f"## {title}\n\n{text.strip()}\n"
+    pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    whole, replaced = pattern.subn(lambda _: section + "\n", whole)
+    path.write_text((whole if replaced else f"{whole.rstrip()}\n\n{section}").rstrip() + "\n")
