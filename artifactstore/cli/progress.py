@@ -27,11 +27,18 @@ def shown(session: Session) -> Iterator[None]:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
 
         columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
-        bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        # stdout is the answer's: rich must not catch it, and the bar is gone before anything is printed there.
+        bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
         bar.start()
         bars.append(bar)
         task = bar.add_task(what, total=total or None)
-        return lambda more: bar.advance(task, more)
+
+        def advance(more: int) -> None:
+            bar.advance(task, more)
+            if bar.finished:
+                bar.stop()
+
+        return advance
 
     session.watch = watch
     try:

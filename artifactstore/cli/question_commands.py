@@ -192,12 +192,12 @@ def verify(
     """Check that everything is there and unchanged; exit code 5 where it is not."""
     with opened(store, "r") as store_:
         report = store_.verify(ref, level=level, fraction=fraction, anchor=anchor)
-        if as_json:
-            printing.as_json({"ok": report.ok, **printing.record(report)})
-        else:
-            for one in report.findings:
-                print(f"{one.severity}: {one.what}")
-            print(("ok: " if report.ok else "DAMAGED: ") + ", ".join(f"{many} {what}" for what, many in report.checked.items()))
-            for left_out in report.not_checked:
-                print(f"not checked: {left_out}", file=sys.stderr)
-        return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]
+    if as_json:
+        printing.as_json({"ok": report.ok, **printing.record(report)})
+    else:
+        for one in report.findings:
+            print(f"{one.severity}: {one.what}")
+        print(("ok: " if report.ok else "DAMAGED: ") + ", ".join(f"{many} {what}" for what, many in report.checked.items()))
+        for left_out in report.not_checked:
+            print(f"not checked: {left_out}", file=sys.stderr)
+    return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]

@@ -8,37 +8,39 @@ import warnings
 from typing import Any
 
 from artifactstore.cli import EXIT_CODES
-from artifactstore.errors import ArtifactStoreError, BackendError
+from artifactstore.errors import ArtifactStoreError, BackendError, OutcomeUnknownError
 
 __all__ = ["run"]
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = _note
+        return _run(arguments, as_json="--json" in arguments)
+
+
+def _run(arguments: list[str], *, as_json: bool) -> int:
     import typer  # noqa: PLC0415 - 0.1 s, which whoever imports this room need not pay
 
     from artifactstore.cli import content_commands, question_commands  # noqa: F401, PLC0415 - they add themselves to the app
     from artifactstore.cli.app import app  # noqa: PLC0415
 
-    warnings.showwarning = _note
-    as_json = "--json" in arguments
     try:
         code = app(args=arguments, prog_name="artifactstore", standalone_mode=False)
         sys.stdout.flush()
-        if code == EXIT_CODES["interrupted"]:  # typer swallows Ctrl-C where it runs the command
-            raise KeyboardInterrupt  # noqa: TRY301
     except typer.Exit as stop:
-        return int(stop.exit_code)
+        code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted: what was not reported as done is not in the store", as_json, "interrupted")
-        return EXIT_CODES["interrupted"]
-    except BrokenPipeError:
-        # The reader has left (`| head`): that is no failure, and nothing more can be said to it.
+        code = EXIT_CODES["interrupted"]
+    except (BrokenPipeError, SystemExit):
+        # The reader has left (`| head`), which typer turns into an exit: no failure, and nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_CODES["ok"]
     except ArtifactStoreError as error:
-        extra = {"transient": error.transient} if isinstance(error, BackendError) else {}
-        if hasattr(error, "txn"):
+        extra: dict[str, Any] = {"transient": error.transient} if isinstance(error, BackendError) else {}
+        if isinstance(error, OutcomeUnknownError):
             extra["txn"] = error.txn
         _say(str(error), as_json, error.kind, **extra)
         return EXIT_CODES[error.kind]
@@ -51,6 +53,8 @@ def run(arguments: list[str]) -> int:
             "this is a fault of artifactstore itself, not of your input: please report it with the lines above", as_json, "crash"
         )
         return EXIT_CODES["crash"]
+    if code == EXIT_CODES["interrupted"]:  # typer swallows Ctrl-C where it runs a command
+        _say("interrupted: what was not reported as done is not in the store", as_json, "interrupted")
     return code if isinstance(code, int) else EXIT_CODES["ok"]
 
 

@@ -63,7 +63,7 @@ def _tensor_bounds(start: bytes, size: int, read_at: Callable[[int, int], bytes]
         bounds = {base + int(offset) for name, one in header.items() if name != "__metadata__" for offset in one["data_offsets"]}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ()
-    return tuple(sorted(bound for bound in bounds | {base} if 0 < bound < size))
+    return tuple(sorted(bound for bound in bounds | {base} if 0 < bound < size)) if bounds else ()
 
 
 class Cutter:

@@ -266,7 +266,7 @@ def _memory(values: Any, code: str) -> Sequence[int]:
     if values.null_count:
         raise ValueError("a number is missing")
     if not len(values):
-        return array(code)
+        return []
     memory = memoryview(values.buffers()[1]).cast("B")[values.offset * width : (values.offset + len(values)) * width]
     numbers: Any = memory  # the format's letter is a value here, which the stubs of `cast` do not foresee
     found: Sequence[int] = numbers.cast(code)

@@ -61,11 +61,10 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
             return prepared
         alive_at = min(one.alive_at for one in prepared)
         try:
-            done = core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_refuse, reason=reason)
+            core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_refuse, reason=reason)
         except _GoneError:
             continue
-        if done.seq % 64 == 0:
-            core.journal.seal()
+        core.journal.seal()
         return prepared
     raise CondemnedBeforeCommitError(
         f"clean-up condemned what this put had stored, {_TRIES} times in a row; nothing was committed: put again when gc has finished"

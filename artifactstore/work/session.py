@@ -7,6 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from artifactstore.content.manifest_file import decode
 from artifactstore.content.statcache import StatCache
 from artifactstore.errors import (
     AlreadyExistsError,
+    ArtifactStoreError,
     CorruptionError,
     InvalidInputError,
     NotFoundError,
@@ -48,6 +50,7 @@ __all__ = ["Core", "Session", "current_batch"]
 T = TypeVar("T")
 Watch = Callable[[str, int], Callable[[int], None]]  # (what is done, bytes in all) → told how many more bytes are done
 CONFIG: Final = "store.json"
+_LOCAL_CONCURRENCY: Final = 4  # backends with more are worth a thread to save a round trip
 current_batch: ContextVar["Batch | None"] = ContextVar("artifactstore_batch", default=None)
 
 
@@ -95,6 +98,7 @@ class Session:
         self._core: Core | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._ahead = threading.local()
         self._connect()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -212,7 +216,7 @@ class Session:
                 break
         if not found:
             return
-        if any(key.startswith("journal/") for key in found):
+        if any(True for _ in self.backend.list("journal/")):
             raise CorruptionError(
                 f"{self.url} has a journal but no {CONFIG}: restore that file from a copy of the store", location=CONFIG
             )
@@ -264,8 +268,27 @@ class Session:
         batch = self.batch()
         if batch is not None and parsed.name is None and (staged := batch.find(str(parsed))) is not None:
             return Resolved(staged, path=parsed.path)
+        self._read_ahead(parsed)
         with self.reading() as state:
             return resolve(state, parsed)
+
+    def _read_ahead(self, ref: Reference) -> None:
+        """Begin to read the manifest that a reference most likely means, while the journal is asked for news.
+
+        So a warm get takes two sequential round trips. What comes is used only if the journal agrees.
+        """
+        core = self._core
+        if core is None or core.journal.head == 0 or self.backend.concurrency <= _LOCAL_CONCURRENCY or self._pid != os.getpid():
+            return
+        with core.journal.lock:
+            try:
+                holder = core.journal.fold.current_manifest(resolve(self.view or core.journal.fold, ref).digest)
+            except ArtifactStoreError:
+                return
+        if holder is not None and core.manifests.get(holder) is None:
+            pool = ThreadPoolExecutor(1, "artifactstore-ahead")
+            self._ahead.manifest = (holder, pool.submit(self.backend.read, manifest_key(holder)))
+            pool.shutdown(wait=False)
 
     def batch(self) -> "Batch | None":
         """Return the batch of this context for this store, or None."""
@@ -319,8 +342,9 @@ class Session:
         found = core.manifests.get(holder)
         if found is None:
             key = manifest_key(holder)
+            begun, self._ahead.manifest = getattr(self._ahead, "manifest", None), None
             try:
-                raw = self.backend.read(key)
+                raw = begun[1].result() if begun is not None and begun[0] == holder else self.backend.read(key)
             except NotFoundError as error:
                 raise _MissingManifestError(key) from error
             if str(Digest.of(raw, core.algorithm)) != expected:

@@ -49,8 +49,7 @@ def test_a_warm_get_makes_two_round_trips_and_one_when_the_manifest_is_known(cou
     other.names()
     backend.reset()
     other.get("name")
-    verbs = [verb for verb, _ in backend.calls]
-    assert verbs == ["read", "read", "read_ranges"]  # the check for new entries may run beside the manifest
+    assert [verb for verb, _ in backend.calls] == ["read", "read", "read_ranges"]
     backend.reset()
     other.get("name")
     assert [verb for verb, _ in backend.calls] == ["read", "read_ranges"]
@@ -90,6 +89,29 @@ def test_the_head_is_found_in_few_round_trips(counting, monkeypatch: pytest.Monk
     backend.reset()
     store.names()
     assert len(backend.calls) == 1
+
+
+def test_the_manifest_is_read_while_the_journal_is_asked(counting, monkeypatch: pytest.MonkeyPatch):
+    store, backend = counting
+    store.put(os.urandom(100_000), "name")
+
+    class Meeting(CountingBackend):
+        """The read of the manifest and the look for new entries wait for each other: one after the other, they would hang."""
+
+        both = threading.Barrier(2, timeout=30)
+        armed = False
+
+        def read(self, key):
+            if self.armed and key.startswith(("manifests/", "journal/")):
+                self.both.wait()
+            return super().read(key)
+
+    meeting = Meeting(backend)
+    meeting.concurrency = 8
+    other = store_over(meeting, monkeypatch)
+    other.names()
+    meeting.armed = True
+    assert len(other.get("name")) == 100_000
 
 
 @pytest.mark.parametrize("script", ["lost-reply", "ok lost-reply", "ok ok lost-reply", "ok ok ok lost-reply", "fail fail fail", "409"])

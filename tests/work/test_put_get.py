@@ -20,7 +20,7 @@ def test_a_folder_comes_back_as_it_was(any_url: str, folder: Path, tmp_path: Pat
     made = store.put(folder, "scans/raw")
     assert made.ref == "scans/raw:v1"
     assert made.new
-    store.get("scans/raw:v1", tmp_path / "back")
+    artifactstore.open(any_url).get("scans/raw:v1", tmp_path / "back")  # nothing is known but what lies in the store
     assert tree(tmp_path / "back") == tree(folder)
     assert os.access(tmp_path / "back/run.sh", os.X_OK)
     assert not os.access(tmp_path / "back/a.txt", os.X_OK)
@@ -50,6 +50,7 @@ def test_a_b_a_makes_three_versions(store: Store):
 @pytest.mark.parametrize("value", [b"", b"bytes", {"b": 1, "a": [1.5, None, True, "ä"]}, [], 3, None, {}])
 def test_objects_come_back_equal(store: Store, value: object):
     made = store.put(value, "object")
+    store = artifactstore.open(store.url)
     assert store.get(made.ref) == value
     assert store.get(made.digest) == value
 
@@ -362,7 +363,7 @@ def test_zero_and_one_file(store: Store, tmp_path: Path):
     (tmp_path / "none").mkdir()
     made = store.put(tmp_path / "none", "none")
     assert (len(made.files), made.size) == (0, 0)
-    store.get("none", tmp_path / "back")
+    artifactstore.open(store.url).get("none", tmp_path / "back")
     assert tree(tmp_path / "back") == {}
     (tmp_path / "none/one").write_bytes(b"")
     assert len(store.put(tmp_path / "none", "none").files) == 1

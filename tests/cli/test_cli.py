@@ -1,0 +1,187 @@
+"""The command line: answers on stdout, talk on stderr, exit codes for ever."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from artifactstore.cli import EXIT_CODES, main
+from artifactstore.errors import ArtifactStoreError
+
+
+def subclasses(kind: type) -> set[type]:
+    return {kind} | {deeper for one in kind.__subclasses__() for deeper in subclasses(one)}
+
+
+def test_every_error_has_its_exit_code():
+    for error in subclasses(ArtifactStoreError) - {ArtifactStoreError}:
+        if error.__module__ == "artifactstore.errors":
+            assert EXIT_CODES[error.kind] in {2, 3, 4, 5, 6, 7}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("ARTIFACTSTORE_URL", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(list(arguments))
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def filled(run, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.txt").write_text("one\n")
+    assert run("put", "data", "d", "--metric", "auc=0.9", "--meta", "rows=3", "--meta", "team=risk", "-m", "first")[0] == 0
+    (tmp_path / "data/a.txt").write_text("two\n")
+    assert run("put", "data", "d")[0] == 0
+    return run
+
+
+def test_put_and_get(filled, tmp_path: Path):
+    code, out, err = filled("put", "data", "d")
+    assert (code, err) == (0, "")
+    assert out.startswith("d:v2  blake3:")
+    assert out.endswith("unchanged, 0 uploaded\n")
+    assert filled("get", "d:v1", "back") == (0, "back\n", "")
+    assert (tmp_path / "back/a.txt").read_text() == "one\n"
+    code, out, _ = filled("get", "d:v2/a.txt")
+    assert Path(out.strip()).read_text() == "two\n"
+    assert filled("cat", "d:v1/a.txt") == (0, "one\n", "")
+
+
+def test_json_answers_are_json(filled):
+    made = json.loads(filled("put", "data", "d", "--json")[1])
+    assert (made["ref"], made["new"], made["uploaded"]) == ("d:v2", False, 0)
+    assert json.loads(filled("show", "d:v1", "--json")[1])["metadata"] == {"rows": 3, "team": "risk"}
+    assert [row["version"] for row in json.loads(filled("versions", "d", "--json")[1])] == [1, 2]
+    assert json.loads(filled("ls", "--json")[1])[0]["name"] == "d"
+    assert json.loads(filled("ls", "d", "--json")[1])[0]["path"] == "a.txt"
+    assert json.loads(filled("find", "--metric", "auc >= 0.9", "--json")[1])[0]["version"] == 1
+    assert json.loads(filled("log", "--json")[1])[0]["reason"] == "first"
+    assert json.loads(filled("verify", "--json")[1])["ok"] is True
+    assert json.loads(filled("diff", "d:v1", "d:v2", "--json")[1])["changes"][0]["change"] == "changed"
+    assert json.loads(filled("alias", "d:v1", "good", "--json")[1])["version"] == 1
+    code, out, err = filled("get", "nothing", "--json")
+    assert (code, out, json.loads(err)["error"]) == (3, "", "not_found")
+
+
+def test_tables_for_people(filled):
+    assert filled("alias", "d:v1", "good")[1].startswith("d:good -> v1")
+    assert "good=v1" in filled("ls")[1]
+    assert "a.txt" in filled("ls", "d")[1]
+    assert "first" in filled("versions", "d")[1]
+    assert "d:good -> v1" in filled("log", "--alias", "good")[1]
+    assert "content   blake3:" in filled("show", "d")[1]
+    assert filled("show", "d:v1", "--listing")[1].endswith("  a.txt\n")
+    assert filled("find", "--meta", "rows=3")[1].startswith("d:v1")
+    assert filled("verify", "--level", "full")[1].startswith("ok: ")
+
+
+def test_exit_codes(filled, tmp_path: Path):
+    assert filled("diff", "d:v1", "d:v1")[0] == 0
+    assert filled("diff", "d:v1", "d:v2")[0] == 1
+    assert filled("put", "nowhere", "d")[0] == 2
+    assert filled("frobnicate")[0] == 2
+    assert filled("put")[0] == 2
+    assert filled("alias", "d:v1", "a", "--expect", "some")[0] == 2
+    assert filled("get", "d:v9")[0] == 3
+    assert filled("ls", "--store", "elsewhere")[0] == 3
+    assert filled("get", "d:v1", "there")[0] == 0
+    (tmp_path / "there/a.txt").write_text("mine")
+    assert filled("get", "d:v1", "there")[0] == 7
+    assert filled("get", "d:v1", "there", "--overwrite")[0] == 0
+    assert filled("alias", "d:v1", "a", "--expect", "v2")[0] == 7
+    assert filled("ls", "--store", "gs://bucket/x")[0] == 6
+    next((tmp_path / "store/manifests").rglob("*.parquet")).unlink()
+    assert filled("verify")[0] == 5
+    assert filled("--help")[0] == 0
+
+
+def test_errors_are_one_line_on_stderr(filled):
+    code, out, err = filled("get", "dd")
+    assert (code, out) == (3, "")
+    assert err.startswith("error: no artifact is named 'dd'; near it: d")
+    assert err.count("\n") == 1
+
+
+def test_hints_are_notes_on_stderr(filled, tmp_path: Path):
+    (tmp_path / "data/.git").mkdir()
+    code, _, err = filled("put", "data", "d")
+    assert code == 0
+    assert err.startswith("note: .git goes in too")
+
+
+def test_init_and_text(run, tmp_path: Path):
+    assert run("init", "--digest", "sha256", "other") == (0, f"{tmp_path / 'other'}\n", "")
+    assert run("init", "other")[0] == 7
+    assert "sha256:" in run("put", "hello", "greeting", "--text", "--store", "other")[1]
+    assert run("cat", "greeting:v1/data.txt", "--store", "other")[1] == "hello"
+    assert run("cat", "greeting", "--store", "other")[1] == "hello"
+
+
+def test_a_closed_pipe_is_no_failure(filled):
+    command = f"{sys.executable} -m artifactstore ls d | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_loads_no_store():
+    script = "import sys; from artifactstore.cli import main; main(['--help']); print(sorted(m for m in sys.modules if m in WATCHED))"
+    watched = {"artifactstore.store", "pyarrow", "pydantic", "fsspec", "s3fs", "rich", "numpy"}
+    done = subprocess.run([sys.executable, "-c", script.replace("WATCHED", repr(watched))], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_a_local_get_imports_no_fsspec(filled):
+    script = "import sys, artifactstore; artifactstore.open().get('d'); print([m for m in ('fsspec', 's3fs', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_progress_shows_on_a_terminal_only(filled, tmp_path: Path):
+    (tmp_path / "big").mkdir()
+    for n in range(4):
+        (tmp_path / f"big/{n}").write_bytes(os.urandom(30_000_000))
+    command = [sys.executable, "-m", "artifactstore", "put", "big", "big"]
+    main_end, terminal = pty.openpty()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"})
+    os.close(terminal)
+    seen = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            block = os.read(main_end, 4096)
+        except OSError:
+            break
+        if not block:
+            break
+        seen += block
+    assert process.stdout is not None
+    assert process.stdout.read().startswith(b"big:v1")
+    assert process.wait() == 0
+    process.stdout.close()
+    os.close(main_end)
+    assert b"MB/s" in seen
+    piped = subprocess.run(command, capture_output=True, check=True)
+    assert piped.stderr == b""
+
+
+def test_the_demo_runs_and_finds_everything_unchanged_the_second_time(run, tmp_path: Path):
+    pytest.importorskip("sklearn")
+    code, out, err = run("demo", "--store", str(tmp_path / "demo-store"))
+    assert (code, err) == (0, "")
+    assert "   ok: " in out
+    assert "~ breast_cancer.csv" in out
+    code, out, _ = run("demo", "--store", str(tmp_path / "demo-store"))
+    assert code == 0
+    assert out.count("unchanged, 0 uploaded") == 3
