@@ -99,7 +99,7 @@ class BackendContract:
         assert backend.read("a") == backend.read("b") == b"some bytes"
 
     def test_an_iterable_of_buffers_becomes_one_object(self, backend: Backend) -> None:
-        pieces = [secrets.token_bytes(size) for size in (1, 70_000, 3, 2**20 + 1, 5, 300_000)]
+        pieces = [secrets.token_bytes(size) for size in (1, 70_000, 3, 2**20 + 1, 5, 300_000, *[1000] * 3000)]
         backend.write("a", iter(pieces))
         assert backend.read("a") == b"".join(pieces)
 
