@@ -1,0 +1,75 @@
+"""Make the golden stores of this version: `python tests/golden/make.py`, once a release, then commit the folder.
+
+They are never made anew: a later version must read them, digest for digest, for ever.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import artifactstore
+
+
+def noise(size: int, seed: int) -> bytes:
+    """Bytes that are the same everywhere: SHAKE-128."""
+    return hashlib.shake_128(seed.to_bytes(4, "big")).digest(size)
+
+
+def source(root: Path) -> Path:
+    """Write the folder that every golden store holds."""
+    for path, data in {
+        "a.txt": b"golden\n" * 50,
+        "empty": b"",
+        "deep/er/noise.bin": noise(150_000, 1),
+        "deep/rows.csv": "".join(f"{i},{i * i % 997}\n" for i in range(9_000)).encode(),
+        "deep/\u00e4 \u00f6 \u00fc.txt": "Gr\u00fc\u00dfe".encode(),
+        "line\nfeed": b"x",
+        "back\\slash": b"y",
+        "run.sh": b"#!/bin/sh\n",
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    (root / "run.sh").chmod(0o755)
+    (root / "nothing/inside").mkdir(parents=True, exist_ok=True)
+    if not (root / "deep/link").is_symlink():
+        (root / "deep/link").symlink_to("er/noise.bin")
+    return root
+
+
+def fill(store: artifactstore.Store, work: Path) -> dict[str, str]:
+    """Put everything that a store can hold so far; returns reference → digest."""
+    folder = source(work)
+    refs = [store.put(folder, "folder", reason="first", metadata={"n": 1})]
+    (folder / "a.txt").write_bytes(b"edited\n")
+    refs.append(store.put(folder, "folder", metrics={"rows": 9000}))
+    refs.append(store.put(folder, "code", kind="code"))
+    refs.append(store.put(folder / "a.txt", "file"))
+    refs += [store.put(b"bytes", "data"), store.put({"b": [1, 2.5, None], "a": "\u00e4"}, "json")]
+    refs.append(store.put("text\n", "text", format="text"))
+    store.alias("folder:v1", "good", reason="checked")
+    store.alias("folder:v2", "good", expect=1)
+    with store.batch():
+        refs.append(store.put(b"unnamed"))
+    return {one.ref: one.digest for one in refs}
+
+
+def main() -> None:
+    """Make one golden store for each digest algorithm."""
+    os.environ["ARTIFACTSTORE_ACTOR"] = "golden"
+    here = Path(__file__).parent / f"v{artifactstore.__version__}"
+    if here.exists():
+        sys.exit(f"{here} exists: golden stores are never made anew")
+    digests = {}
+    for algorithm in ("blake3", "sha256"):
+        store = artifactstore.create(here / algorithm, digest=algorithm, cache=None)
+        work = here / "source"
+        digests[algorithm] = fill(store, work)
+        shutil.rmtree(work)
+    (here / "digests.json").write_text(json.dumps(digests, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Stores made by released versions: read, digest for digest, for ever."""
+
+import json
+import shutil
+from pathlib import Path
+
+import artifactstore
+import pytest
+from tests.golden.make import fill
+from tests.work.tree import tree
+
+HERE = Path(__file__).parent
+CASES = [(made, algorithm) for made in sorted(HERE.glob("v*")) for algorithm in ("blake3", "sha256")]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0].name}-{case[1]}")
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    made, algorithm = request.param
+    shutil.copytree(made / algorithm, tmp_path / "golden")
+    return tmp_path / "golden", json.loads((made / "digests.json").read_text())[algorithm]
+
+
+def test_there_is_a_golden_store():
+    assert CASES
+
+
+def test_every_reference_still_has_its_digest(golden):
+    root, digests = golden
+    store = artifactstore.open(root, "r")
+    for ref, digest in digests.items():
+        assert store.artifact(ref).digest == digest
+
+
+def test_this_version_gives_the_same_content_the_same_digests(golden, tmp_path: Path):
+    root, digests = golden
+    algorithm = next(iter(digests.values())).partition(":")[0]
+    assert {ref: digest for ref, digest in fill(artifactstore.create(tmp_path / "new", digest=algorithm), tmp_path / "work").items()} == digests
+
+
+def test_a_golden_store_verifies_and_comes_back(golden, tmp_path: Path):
+    root, _ = golden
+    store = artifactstore.open(root)
+    report = store.verify(level="full")
+    assert report.ok, report.findings
+    assert store.get("data") == b"bytes"
+    assert store.get("json") == {"b": [1, 2.5, None], "a": "ä"}
+    assert store.get("text") == "text\n"
+    back = store.get("folder:v1", tmp_path / "back")
+    assert (back / "a.txt").read_bytes() == b"golden\n" * 50
+    assert len(tree(back)) == 10
+    assert store.get("folder:good/a.txt").read_bytes() == b"edited\n"
+    assert [event.reason for event in store.log(alias="good")] == ["checked", None]
+    assert {event.actor for event in store.log()} == {"golden"}
+
+
+def test_a_golden_store_can_be_written_on(golden, tmp_path: Path):
+    root, _ = golden
+    store = artifactstore.open(root)
+    before = {path: data for path, data in tree(root).items()}
+    assert store.put(b"more", "data").version == 2
+    after = tree(root)
+    assert {path: after[path] for path in before} == before
+    assert store.verify(level="full").ok
