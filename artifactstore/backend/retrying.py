@@ -3,6 +3,7 @@
 import os
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, TypeVar
@@ -46,6 +47,7 @@ class RetryingBackend(Wrapper):
 
     FIRST: Final = 0.1  # seconds: the first pause; each is up to twice as long as the one before
     LONGEST: Final = 10.0
+    PATIENCE: Final = 5.0  # seconds of failures before a warning tells what is being waited for
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class RetryingBackend(Wrapper):
         self._seconds = seconds
         self._sleep = sleep
         self._clock = clock
+        self._told = False
 
     def _retried(self, call: Callable[[], _T], again: type[BackendError] = BackendError) -> _T:
         start, failures = self._clock(), 0
@@ -68,7 +71,15 @@ class RetryingBackend(Wrapper):
             except again as error:
                 if not error.transient or not self._wait(start, failures):
                     raise
+                self._tell(start, error)
             failures += 1
+
+    def _tell(self, start: float, error: BackendError) -> None:
+        """Say once, when somebody could begin to wonder, what is being waited for."""
+        if not self._told and self._clock() - start > self.PATIENCE:
+            self._told = True
+            text = f"{self.url} does not answer ({error}): trying again for up to {retry_seconds():.0f} s ($ARTIFACTSTORE_RETRY_SECONDS)"
+            warnings.warn(text, UserWarning, stacklevel=2)
 
     def _wait(self, start: float, failures: int) -> bool:
         """Wait before try `failures + 1`; False if that would take too long in all."""
@@ -119,6 +130,7 @@ class RetryingBackend(Wrapper):
                     start, failures = self._clock(), 0  # it gets on: the time counts from here
                 if not error.transient or not self._wait(start, failures):
                     raise
+                self._tell(start, error)
                 failures += 1
             else:
                 return

@@ -78,7 +78,9 @@ def test_counting_loses_nothing_among_threads(inner):
 def test_transient_failures_are_tried_again_with_growing_pauses(inner):
     inner.write("a", b"1")
     backend, faulty, clock = retrying(inner, "fail " * 10)
-    assert backend.read("a") == b"1"
+    with pytest.warns(UserWarning, match="memory://.* does not answer .*: trying again for up to 300 s") as told:
+        assert backend.read("a") == b"1"
+    assert len(told) == 1
     assert faulty.counts["read"] == 11
     for number, pause in enumerate(clock.pauses):
         longest = min(10.0, 0.1 * 2**number)
@@ -102,7 +104,7 @@ def test_a_missing_key_is_an_answer_and_not_a_failure(inner):
 
 def test_it_gives_up_when_the_time_is_up(inner):
     backend, _, clock = retrying(inner, "fail " * 1000, seconds=30)
-    with pytest.raises(BackendError) as caught:
+    with pytest.warns(UserWarning), pytest.raises(BackendError) as caught:
         backend.read("a")
     assert caught.value.transient
     assert 15 < clock.now <= 30
