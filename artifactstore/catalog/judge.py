@@ -19,7 +19,20 @@ _NEEDS_HOLDER: Final = frozenset({"versioned", "aliased", "held", "produced"})
 _ALONE: Final = frozenset({"condemned", "moved_to"})
 
 Why = Literal[
-    "twice", "window", "base", "alone", "moved", "condemned", "holder", "expect", "missing", "held", "current", "run", "format"
+    "twice",
+    "window",
+    "base",
+    "alone",
+    "moved",
+    "condemned",
+    "reused",
+    "holder",
+    "expect",
+    "missing",
+    "held",
+    "current",
+    "run",
+    "format",
 ]
 
 
@@ -89,28 +102,30 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
             return Void("alone", "a clean-up or a move must be alone in its entry")
         if txn["base"] != seq - 1:
             return Void("alone", "a clean-up or a move must be judged on exactly the state before it")
-    own: dict[str, None] = {}  # digests that this txn's own `stored` holds
+    own: dict[str, str] = {}  # what this txn itself stores: digest → manifest, and manifest → digest
     new: dict[str, list[str]] = {}  # digests of versions that it has made so far, by name
     for fact in facts:
         void = _judge_fact(state, fact, own, new)
         if void is not None:
             return void
         if fact["fact"] == "stored":
-            own[fact["digest"]] = None
+            own[fact["digest"]], own[fact["manifest"]] = fact["manifest"], fact["digest"]
         elif fact["fact"] == "versioned" and fact["name"] is not None:
             new.setdefault(fact["name"], []).append(fact["digest"])
     return None
 
 
-def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, None], new: dict[str, list[str]]) -> Void | None:
+def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str, list[str]]) -> Void | None:
     kind = fact["fact"]
     if kind == "stored":
-        return _not_condemned(state, [fact["manifest"]], fact["packs"], fact)
+        void = _not_reused(state, fact["manifest"], fact, own)
+        return void or _not_condemned(state, [fact["manifest"]], fact["packs"], fact)
     if kind == "relocated":
         holders = state.holders.get(fact["digest"])
         if not holders or holders[-1] != fact["from"]:
             return Void("current", f"{fact['from']} is not what currently holds {fact['digest']}", fact)
-        return _not_condemned(state, [fact["to"]], fact["packs"], fact)
+        void = _not_reused(state, fact["to"], fact, own)
+        return void or _not_condemned(state, [fact["to"]], fact["packs"], fact)
     if kind == "removed":
         return _not_held(state, fact, new)
     if kind == "started":
@@ -135,6 +150,15 @@ def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, None], new: dict[str
             digest = versions[number - 1]["digest"] if number is not None and 1 <= number <= len(versions) else None
         if digest is not None and digest not in own and not state.holders.get(digest):
             return Void("holder", f"no manifest holds {digest}", fact)
+    return None
+
+
+def _not_reused(state: Facts, manifest: str, fact: Fact, own: Mapping[str, str]) -> Void | None:
+    """A manifest holds one digest: under two, the one it was condemned for would leave the other with lost bytes."""
+    known = state.manifests.get(manifest)
+    holds = own.get(manifest) if known is None else known[0]
+    if holds is not None and holds != fact["digest"]:
+        return Void("reused", f"the manifest {manifest} already holds {holds}", fact)
     return None
 
 

@@ -58,7 +58,9 @@ def _stranger(backend: Memory, *txns: dict[str, Any]) -> None:
     """Another process appends."""
     journal = journal_of(backend)
     head = journal.catch_up()
-    backend.write(entry_key(head + 1), encode_entry(head + 1, journal.digest, writer="1" * 32, time=TIME, txns=txns or [txn(head + 1)]))
+    backend.write(
+        entry_key(head + 1), encode_entry(head + 1, journal.digest, writer="1" * 32, time=TIME, txns=txns or [txn(head + 1)])
+    )
 
 
 # -- the plain way
@@ -91,7 +93,7 @@ def journal_of_entries(backend: Memory) -> list[Any]:
         ({"fact": "of tomorrow"}, False),
     ],
 )
-def test_only_what_a_clean_up_alone_can_void_is_adoptable(backend: Memory, fact: dict[str, Any], adoptable: bool) -> None:
+def test_only_what_a_clean_up_alone_can_void_is_adoptable(backend: Memory, fact: dict[str, Any], *, adoptable: bool) -> None:
     _commit(appender_of(journal_of(backend)), fact)
     assert journal_of_entries(backend)[0]["txns"][0]["adoptable"] is adoptable
 
@@ -324,7 +326,7 @@ def test_what_never_landed_in_its_window_gets_a_new_id(backend: Memory) -> None:
 
 def test_patience_counts_from_the_first_failure_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = [0.0]
-    monkeypatch.setattr(append_module.clock, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(time, "monotonic", lambda: moment[0])
     monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "300")
     pauses: list[float] = []
 
@@ -377,7 +379,14 @@ def test_a_clean_up_planned_before_the_head_is_refused(backend: Memory) -> None:
 def test_a_condemned_pack_is_refused_whenever_it_was_condemned(backend: Memory) -> None:
     appender, pack = appender_of(journal_of(backend)), new_id()
     _commit(appender, {"fact": "condemned", "manifests": [], "packs": [pack]})
-    stored = {"fact": "stored", "digest": digest("a"), "manifest": new_id(), "manifest_digest": digest("m"), "size": 1, "files": 1}
+    stored = {
+        "fact": "stored",
+        "digest": digest("a"),
+        "manifest": new_id(),
+        "manifest_digest": digest("m"),
+        "size": 1,
+        "files": 1,
+    }
     with pytest.raises(Refused) as caught:
         _commit(appender, {**stored, "packs": [pack]})
     assert caught.value.void.why == "condemned"
@@ -490,7 +499,14 @@ def test_an_interrupted_leader_leaves_the_others_theirs(backend: Memory) -> None
 
 def test_a_no_is_only_told_when_no_entry_in_flight_can_say_yes(backend: Memory) -> None:
     """An entry with both moves is in flight when the first mover is interrupted: alone, the second looks void."""
-    stored = {"fact": "stored", "digest": digest("a"), "manifest": new_id(), "manifest_digest": digest("m"), "size": 1, "files": 1}
+    stored = {
+        "fact": "stored",
+        "digest": digest("a"),
+        "manifest": new_id(),
+        "manifest_digest": digest("m"),
+        "size": 1,
+        "files": 1,
+    }
     versioned = {"fact": "versioned", "name": "x", "digest": digest("a"), "kind": "data"}
     _commit(appender_of(journal_of(backend)), {**stored, "packs": []}, versioned)
     move = {"fact": "aliased", "name": "x", "alias": "best", "version": 1}

@@ -1,7 +1,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -18,7 +18,7 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, new_id
 from artifactstore.model.facts import Config
 
-from .making import CONFIG, TIME, Memory, digest, fill, journal_of, measured, txn
+from .making import TIME, Memory, digest, fill, journal_of, measured, txn
 
 
 class Kept:
@@ -44,7 +44,7 @@ class TripPool:
     def __init__(self, workers: int) -> None:
         pass
 
-    def __enter__(self) -> "TripPool":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -187,7 +187,7 @@ def test_a_changed_entry_breaks_the_chain_behind_it() -> None:
     backend = Memory()
     raws = fill(backend, 5)
     backend.write(entry_key(3), raws[2].replace(b'"ann"', b'"eve"'))
-    with pytest.raises(CorruptionError, match="broken between journal/000000000/000000000003.json and"):
+    with pytest.raises(CorruptionError, match=r"broken between journal/000000000/000000000003\.json and"):
         journal_of(backend).catch_up()
 
 
@@ -207,7 +207,7 @@ def test_a_fork_is_seen_by_who_has_read_the_other_branch() -> None:
 def test_another_store_json_does_not_fit() -> None:
     backend = Memory()
     fill(backend, 2)
-    with pytest.raises(CorruptionError, match="between store.json and"):
+    with pytest.raises(CorruptionError, match=r"between store\.json and"):
         journal_of(backend, config=Config.new("d" * 32, "blake3", {"small": (64, 128, 256)}, TIME)).catch_up()
 
 

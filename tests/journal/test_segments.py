@@ -147,7 +147,7 @@ def test_raw_bytes_come_back_as_they_were_stored() -> None:
 
 
 def test_columns_show_the_facts() -> None:
-    facts = [
+    facts: list[dict[str, Any]] = [
         {"fact": "versioned", "name": "x", "digest": digest("a"), "kind": "data"},
         {"fact": "of tomorrow", "name": 5, "version": "six", "manifest": {"deep": [1.5]}},
     ]

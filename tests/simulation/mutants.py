@@ -13,19 +13,19 @@ from artifactstore.catalog import judge as judge_module
 from artifactstore.catalog import state as state_module
 from artifactstore.catalog.state import State
 from artifactstore.errors import AlreadyExistsError, NotFoundError
-from artifactstore.journal import append as append_module
 from artifactstore.journal import journal as journal_module
 from artifactstore.journal.append import Appender
-from artifactstore.journal.chain import entry_key
+from artifactstore.journal.chain import entry_key, join
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
+from artifactstore.model.facts import parse_entry
 
 from .tasks import Habits
 from .world import SimBackend
 
-REAL_JUDGE = state_module.judge
+REAL_JUDGE = judge_module.judge
 REAL_JUDGE_FACT = judge_module._judge_fact
-REAL_JOIN = journal_module.join
+REAL_JOIN = join
 REAL_LOOK_FOR = Appender._look_for
 REAL_DELIVER = SimBackend._deliver
 
@@ -63,8 +63,12 @@ def _without(why: str) -> Callable[..., Any]:
         void = REAL_JUDGE(state, txn, seq, alone=alone)
         if void is None or void.why != why or any(fact["fact"] == "condemned" for fact in txn["facts"]):
             return void
-        changed = {"twice": {"txn": "0" * 32}, "window": {"birth": seq - 1, "base": seq - 1}, "base": {"base": seq - 1}}[why]
-        return REAL_JUDGE(state, {**txn, **changed}, seq, alone=alone)
+        changed: dict[str, dict[str, Any]] = {
+            "twice": {"txn": "0" * 32},
+            "window": {"birth": seq - 1, "base": seq - 1},
+            "base": {"base": seq - 1},
+        }
+        return REAL_JUDGE(state, {**txn, **changed[why]}, seq, alone=alone)  # type: ignore[typeddict-item]
 
     return judge
 
@@ -97,7 +101,7 @@ REAL_NOT_CONDEMNED = judge_module._not_condemned
 
 def _send_with_new_id(self: Appender, ticket: Any, head: int) -> None:
     if ticket.tried and ticket.tried > head:
-        ticket.record["txn"] = append_module.new_id()
+        ticket.record["txn"] = f"{(int(ticket.record['txn'], 16) + 1) % 2**128:032x}"
     REAL_LOOK_FOR(self, ticket, head)
 
 
@@ -147,7 +151,7 @@ def _give_up_without_a_doubt(self: Appender, batch: Sequence[Any], error: Except
 
 
 def _join_without_the_chain(raw: bytes, seq: int, _previous: Any) -> Any:
-    entry = journal_module.parse_entry(raw, entry_key(seq))
+    entry = parse_entry(raw, entry_key(seq))
     return REAL_JOIN(raw, seq, Digest.parse(entry["previous"]))
 
 

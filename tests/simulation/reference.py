@@ -36,7 +36,7 @@ class Reference:
         kinds = {fact["fact"] for fact in txn["facts"]}
         if "condemned" in kinds and (together > 1 or base != seq - 1):
             return False
-        brings = set()
+        brings: set[str] = set()
         for fact in txn["facts"]:
             if not self._fact_good(fact, brings):
                 return False
@@ -49,8 +49,8 @@ class Reference:
         if kind == "stored":
             return not self.condemned & {fact["manifest"], *fact["packs"]}
         if kind == "relocated":
-            current = (self.holders.get(fact["digest"]) or [None])[-1]
-            return current == fact["from"] and not self.condemned & {fact["to"], *fact["packs"]}
+            holders = self.holders.get(fact["digest"], [])
+            return holders[-1:] == [fact["from"]] and not self.condemned & {fact["to"], *fact["packs"]}
         if kind in {"versioned", "held"}:
             return fact["digest"] in brings or bool(self.holders.get(fact["digest"]))
         if kind == "removed":

@@ -62,8 +62,8 @@ class Scenario:
     def __init__(self, seed: int, habits: Habits, *, with_reference: bool) -> None:
         self.world = World(seed)
         rng = self.world.rng
-        self.window = rng.choice([4096, 4096, 6, 3])
-        self.tidy = rng.choice([1, 2, 256])
+        self.window = rng.choice([4096, 4096, 6, 3, 3])
+        self.tidy = rng.choice([1, 1, 256])
         self.spill = rng.choice([2**20, 2**20, 2**20, 900])
         self.patience = rng.choice([0.0, 1.0, 5.0, 60.0])
         self.adopting = rng.random() < 0.3
@@ -124,19 +124,25 @@ class Scenario:
             "writer": lambda p: lambda: p.writer(3),
             "mover": lambda p: lambda: p.mover(4),
             "remover": lambda p: lambda: p.remover(3),
-            "reader": lambda p: lambda: p.reader(8),
+            "reader": lambda _: self.process().reader_of(8),  # of its own: what others read would help it
             "chatterer": lambda p: lambda: p.chatterer(10),
             "repacker": lambda p: lambda: p.repacker(3),
             "gc": lambda p: lambda: p.gc(3),
         }
         # What meets rarely where everything happens meets often where little else does.
-        mixes = [list(acts), list(acts), ["mover", "mover", "mover", "writer"], ["reader", "reader", "repacker", "repacker", "gc"], ["writer", "remover", "gc"]]
+        mixes = [
+            list(acts),
+            list(acts),
+            ["mover", "mover", "mover", "writer"],
+            ["reader", "reader", "repacker", "repacker", "gc"],
+            ["writer", "remover", "gc"],
+        ]
         chosen = [acts[name] for name in ("writer", "gc", *rng.choices(rng.choice(mixes), k=rng.randint(2, 7)))]
         if self.adopting:
             chosen.append(lambda p: lambda: p.adopter(12, self.inbox))
         if self.sealing:
             chosen.append(lambda p: lambda: p.sealer(3))
-        processes = [self.process() for _ in range(rng.randint(2, len(chosen) - 1))]
+        processes = [self.process() for _ in range(rng.choice([1, 2, 3, len(chosen) - 1]))]
         for k, act in enumerate(chosen):
             process = processes[k % len(processes)]
             world.add(f"t{k}", act(process))

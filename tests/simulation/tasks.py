@@ -83,6 +83,9 @@ class Process:
                 self.world.log("    again")
         return call()
 
+    def _get(self, key: str) -> bytes:
+        return bytes(self.insist(lambda: self.backend.read(key)))
+
     # -- content
 
     def upload(self, word: str) -> dict[str, Any]:
@@ -122,7 +125,7 @@ class Process:
         self.world.rng.shuffle(usable)
         for manifest in usable[:2]:
             try:
-                record = json.loads(self.insist(lambda key=manifest_key(manifest): self.backend.read(key)))
+                record = json.loads(self._get(manifest_key(manifest)))
             except NotFoundError:
                 continue
             found |= {letter: pack for letter, pack in record["packs"].items() if letter in word}
@@ -198,8 +201,10 @@ class Process:
     def chatterer(self, facts: int) -> None:
         """Append quickly, so that the window passes for the slow."""
         for k in range(facts):
-            fact = {"fact": "measured", "digest": name_of("ab"), "metrics": {"k": k}}
-            self._quietly(lambda fact=fact: self.commit([fact], self.journal.catch_up()))  # type: ignore[misc]
+            self._quietly(lambda k=k: self._measure(k))  # type: ignore[misc]
+
+    def _measure(self, k: int) -> None:
+        self.commit([{"fact": "measured", "digest": name_of("ab"), "metrics": {"k": k}}], self.journal.catch_up())
 
     def repacker(self, times: int) -> None:
         for _ in range(times):
@@ -272,7 +277,13 @@ class Process:
             gone = set(condemned) if self.habits.deletes_only_what_entries_condemn else {*condemned, *planned[folder]}
             for one in self._ids(folder):
                 if one in gone:
-                    self.insist(lambda one=one, key=key: self.backend.delete(key(one)))
+                    self._erase(key(one))
+
+    def _erase(self, key: str) -> None:
+        self.insist(lambda: self.backend.delete(key))
+
+    def reader_of(self, reads: int) -> Callable[[], None]:
+        return lambda: self.reader(reads)
 
     def reader(self, reads: int) -> None:
         for _ in range(reads):
@@ -288,9 +299,9 @@ class Process:
         manifest = fold.current_manifest(digest)
         while manifest is not None:
             try:
-                record = json.loads(self.insist(lambda key=manifest_key(manifest): self.backend.read(key)))
+                record = json.loads(self._get(manifest_key(manifest)))
                 for letter, pack in record["packs"].items():
-                    if self.insist(lambda key=pack_key(pack): self.backend.read(key)) != letter.encode():
+                    if self._get(pack_key(pack)) != letter.encode():
                         raise Violation(f"a reader gets wrong bytes of {pack}")
             except NotFoundError as missing:
                 self.world.log("    is missing")

@@ -36,7 +36,16 @@ def test_the_worlds_are_not_idle() -> None:
     assert sum(isinstance(answer, int) for answer in told) > 200
     assert told.count("failed") > 5
     assert told.count("unknown") > 5
-    for happening in ("CRASH", "late create", "finds it taken", "409", "will arrive again", "reply lost", "delete packs/", "segments/"):
+    for happening in (
+        "CRASH",
+        "late create",
+        "finds it taken",
+        "409",
+        "will arrive again",
+        "reply lost",
+        "delete packs/",
+        "segments/",
+    ):
         assert happening in lines, happening
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NoReturn, Self
 
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.errors import AlreadyExistsError, BackendError, NotFoundError
@@ -23,7 +23,7 @@ class Crash(BaseException):
     """The end of a task at a request: `kill -9`, or Ctrl-C where another thread of its process goes on."""
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - what it is, whoever raises it
     """An invariant does not hold."""
 
 
@@ -243,7 +243,7 @@ class SimLock:
     def free_for(self, task: Task) -> bool:
         return self._owner is None or self._owner is task
 
-    def __enter__(self) -> "SimLock":
+    def __enter__(self) -> Self:
         task = self._world.current
         assert task is not None
         while not self.free_for(task):
@@ -360,22 +360,23 @@ class SimBackend(Backend):
             me = self._turn(verb, key, data)
             chance = world.eagerness
             if verb == "create" and world.draw("conflict", chance):
-                world.log(f"{me}: 409")
-                raise BackendError("409 conditional request conflict", transient=True)
+                self._fail(f"{me}: 409", "409 conditional request conflict")
             if world.draw("late", chance):
-                world.log(f"{me}: timed out, in flight")
                 world.send(verb, key, data, me)
-                raise BackendError("timed out", transient=True)
+                self._fail(f"{me}: timed out, in flight", "timed out")
             self._deliver(verb, key, data, me)
             if world.draw("duplicate", chance):
                 world.log(f"{me}: will arrive again")
                 world.send(verb, key, data, me)
             if world.draw("lost", chance):
-                world.log(f"{me}: reply lost")
-                raise BackendError("the reply got lost", transient=True)
+                self._fail(f"{me}: reply lost", "the reply got lost")
         except (BackendError, AlreadyExistsError):
             self.on_trouble(key, data)
             raise
+
+    def _fail(self, line: str, message: str) -> NoReturn:
+        self.world.log(line)
+        raise BackendError(message, transient=True)
 
     def _deliver(self, verb: str, key: str, data: bytes, me: str) -> None:
         if verb == "create" and key in self.world.objects:
@@ -390,7 +391,7 @@ class InlinePool:
     def __init__(self, _workers: int) -> None:
         pass
 
-    def __enter__(self) -> "InlinePool":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,1 @@
+"""Names and history: the fold and its judge."""

@@ -1,0 +1,145 @@
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.digest import Digest, hash_bytes
+from artifactstore.model.listing import Extra, case_clashes, check_link, check_path, identify, plain_line
+
+ODD_NAMES = [
+    "plain.txt",
+    "a b",
+    "new\nline",
+    "back\\slash",
+    "both\\\n",
+    "ends\\",
+    "#comment",
+    "ünï",
+    "'quoted'",
+    "\\n",
+    "a/b/c",
+    "-/x",
+    " lead",
+    "*star",
+]
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\r\ufffd/"), min_size=1, max_size=20).filter(
+    lambda name: name not in {".", "..", "-"}
+)
+
+
+def test_lines_are_those_of_b3sum() -> None:
+    assert plain_line("00", "a b") == "00  a b\n"
+    assert plain_line("00", "new\nline") == "\\00  new\\nline\n"
+    assert plain_line("00", "back\\slash") == "\\00  back\\\\slash\n"
+    assert plain_line("00", "\\n") == "\\00  \\\\n\n"
+
+
+@given(st.lists(NAMES, unique=True, max_size=8))
+def test_no_two_trees_share_a_text(names: list[str]) -> None:
+    text = "".join(plain_line("0" * 64, name) for name in names)
+    lines = text.splitlines(keepends=False) if not names else text[:-1].split("\n")
+    assert len(lines) == len(names)
+    for name, line in zip(names, lines, strict=True):
+        shown = line.removeprefix("\\").removeprefix("0" * 64 + "  ")
+        if line.startswith("\\"):
+            shown = shown.replace("\\\\", "\0").replace("\\n", "\n").replace("\0", "\\")
+        assert shown == name
+
+
+@pytest.mark.skipif(shutil.which("b3sum") is None, reason="b3sum is not installed")
+@pytest.mark.parametrize(("tool", "algorithm"), [("b3sum", "blake3"), ("sha256sum", "sha256")])
+def test_anybody_can_check_the_identity_without_this_library(tmp_path: Path, tool: str, algorithm: str) -> None:
+    for number, name in enumerate(ODD_NAMES):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"%d" % number)
+    files = sorted((name, hash_bytes(b"%d" % number, algorithm)) for number, name in enumerate(ODD_NAMES))
+    command = f"find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0r {tool} --"
+    shown = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert shown.decode() == "".join(plain_line(raw.hex(), name) for name, raw in files)
+    content, digest = identify(files, Extra(), algorithm)
+    assert content == digest == Digest.of(shown, algorithm)
+
+
+def test_an_empty_tree_is_the_digest_of_nothing() -> None:
+    assert identify([], Extra(), "blake3")[0].raw == blake3(b"").digest()
+
+
+@pytest.mark.parametrize("count", [4095, 4096, 4097])
+def test_long_listings_hash_like_their_text(count: int) -> None:
+    files = [(f"{number:06d}", bytes(32)) for number in range(count)]
+    text = "".join(plain_line("00" * 32, name) for name, _ in files)
+    assert identify(files, Extra(), "sha256")[0].raw == hashlib.sha256(text.encode()).digest()
+
+
+def test_extra_lines_follow_the_plain_ones() -> None:
+    extra = Extra(folders=["z", "e\nf"], links=[("l", "ä")], executables=["run"], format="table")
+    lines = [
+        b'#["dir","e\\nf"]\n',
+        b'#["dir","z"]\n',
+        b'#["format","table"]\n',
+        '#["link","l","ä"]\n'.encode(),
+        b'#["x","run"]\n',
+    ]
+    assert extra.lines() == lines
+    files = [("a", bytes(32))]
+    content, digest = identify(files, extra, "blake3")
+    assert content == identify(files, Extra(), "blake3")[1]
+    assert digest.raw == blake3(plain_line("00" * 32, "a").encode() + b"".join(lines)).digest()
+
+
+@given(st.lists(NAMES, min_size=1, max_size=5))
+def test_python_sorts_paths_as_their_bytes(names: list[str]) -> None:
+    assert [name.encode() for name in sorted(names)] == sorted(name.encode() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("", "empty"),
+        ("-", "standard input"),
+        ("a\x00b", "NUL"),
+        ("a\rb", "CR"),
+        ("a\ufffdb", "U\\+FFFD"),
+        ("a\udcff", "UTF-8"),
+        ("/a", "absolute"),
+        ("C:/a", "drive"),
+        ("C:a", "drive"),
+        ("a//b", "segment"),
+        ("a/", "segment"),
+        ("./a", "segment"),
+        ("a/../b", "segment"),
+        ("ü" * 128, "255"),
+        ("a/" + "b" * 256, "255"),
+    ],
+)
+def test_a_path_that_cannot_stand_in_a_listing_is_refused(path: str, reason: str) -> None:
+    with pytest.raises(InvalidInputError, match=reason):
+        check_path(path)
+
+
+@pytest.mark.parametrize("path", [*ODD_NAMES, "a/-", "..a", "a..", "b" * 255, "/".join(["b" * 255] * 4)])
+def test_odd_paths_are_fine(path: str) -> None:
+    check_path(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "target"), [("l", "x"), ("a/l", "../x"), ("a/b/l", "../../x"), ("l", "./x/../y"), ("l", "dangling")]
+)
+def test_links_inside_are_fine(path: str, target: str) -> None:
+    check_link(path, target)
+
+
+@pytest.mark.parametrize("target", ["", "/etc/passwd", "../x", "a/../../x", "C:x", "\\\\host", "x\x00", "x\udcff", "a/../../l/x"])
+def test_links_out_of_the_tree_are_refused(target: str) -> None:
+    with pytest.raises(InvalidInputError, match="outside"):
+        check_link("l", target)
+
+
+def test_case_clashes_are_found() -> None:
+    assert list(case_clashes(["a", "B", "A", "straße", "STRASSE", "b"])) == [("a", "A"), ("straße", "STRASSE"), ("B", "b")]
