@@ -27,6 +27,8 @@ __all__ = ["Ingested", "ingest"]
 
 WINDOW: Final = 4 * 2**20  # bytes of a large file that go to a worker at a time
 BATCH_FILES: Final = 256
+_FEW_FILES: Final = 16
+_FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
 _local = threading.local()
 
@@ -93,6 +95,9 @@ def ingest(
     """
     run = _Ingest(backend, algorithm, chunkers, known, progress)
     try:
+        if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
+            run.collect(run.feed(None, folder, digests or [None] * len(folder.files)))  # threads would cost more than they save
+            return run.finish(folder)
         with ThreadPoolExecutor(WORKERS, "artifactstore-ingest") as workers:
             try:
                 run.collect(run.feed(workers, folder, digests or [None] * len(folder.files)))
@@ -134,7 +139,7 @@ class _Ingest:
     # -- feeding: the coordinating thread makes work, in the order of the files
 
     def feed(
-        self, workers: ThreadPoolExecutor, folder: Folder, digests: Sequence[bytes | None]
+        self, workers: ThreadPoolExecutor | None, folder: Folder, digests: Sequence[bytes | None]
     ) -> Iterator[Future[list[_Done]] | list[_Done]]:
         pending: list[Source] = []
         for source, digest in zip(folder.files, digests, strict=True):
@@ -147,6 +152,7 @@ class _Ingest:
             if pieces is not None and digest is not None:
                 yield [_Done(pieces, source, digest, read=False)]
             else:
+                assert workers is not None  # what is large is never little
                 yield from self._large(workers, source)
         yield from self._small(workers, pending)
 
@@ -155,9 +161,11 @@ class _Ingest:
         extents = self._known.file(digest)
         return None if extents is None else [Piece(one.digest, one.size) for one in extents]
 
-    def _small(self, workers: ThreadPoolExecutor, sources: Sequence[Source]) -> Iterator[Future[list[_Done]]]:
+    def _small(
+        self, workers: ThreadPoolExecutor | None, sources: Sequence[Source]
+    ) -> Iterator[Future[list[_Done]] | list[_Done]]:
         for batch in batches(sources, files=BATCH_FILES, size=WINDOW):
-            yield workers.submit(self._do_batch, batch)
+            yield self._do_batch(batch) if workers is None else workers.submit(self._do_batch, batch)
 
     def _large(self, workers: ThreadPoolExecutor, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
         hasher = new_hasher(self._algorithm)
