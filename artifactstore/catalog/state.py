@@ -6,6 +6,7 @@ made of plain dicts and lists, so that a cache can keep it as JSON; every change
 `_push`, so that a trial can be undone.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["State", "Void"]
 
 _ABSENT: Final = object()
-_TIDY: Final = 256  # entries between two clean-ups of the verdicts
+_TIDY: Final = 1024  # entries between two clean-ups of the verdicts
 _TABLES: Final = (
     "marks",
     "verdicts",
@@ -80,6 +81,7 @@ class State:
         self.used_in: dict[str, list[str]] = {}
         self.hooks: dict[str, str] = {}
         self._undo: list[Callable[[], object]] | None = None
+        self._texts: dict[str, bytes] = {}
 
     # -- the interface that the journal sees
 
@@ -155,6 +157,42 @@ class State:
         for table in _TABLES:
             setattr(state, table, tables[table])
         return state
+
+    def texts(self) -> dict[str, bytes]:
+        """Return each table as JSON; what was never looked at since `load_texts` is handed on as it came."""
+        return {
+            table: self._texts[table]
+            if table in self._texts
+            else json.dumps(getattr(self, table), separators=(",", ":")).encode()
+            for table in _TABLES
+        }
+
+    @classmethod
+    def load_texts(cls, texts: Mapping[str, bytes]) -> "State":
+        """Make a state of what `texts` returned; a table is decoded when it is first looked at.
+
+        Listing the names of a hundred thousand entries needs a third of what they add up to.
+
+        Raises:
+            KeyError: a table is missing: another version wrote it.
+        """
+        state = cls()
+        state.marks = json.loads(texts["marks"])
+        for table in _TABLES[1:]:
+            state._texts[table] = texts[table]
+            delattr(state, table)
+        return state
+
+    if not TYPE_CHECKING:  # a type checker sees the attributes that __init__ makes
+
+        def __getattr__(self, table: str) -> Any:
+            texts = self.__dict__.get("_texts", {})
+            if table not in texts:
+                raise AttributeError(table)
+            value = json.loads(texts[table])
+            setattr(self, table, value)
+            del texts[table]
+            return value
 
     # -- changing
 

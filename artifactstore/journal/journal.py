@@ -271,6 +271,7 @@ def _merge_from(known: Sequence[seg.Segment], last: int) -> int:
         if not before:
             return first
         longest = min(before, key=lambda s: s.first)
-        if longest.last - longest.first + 1 > 4 * (last - first + 1):
+        length = longest.last - longest.first + 1
+        if length > 4 * (last - first + 1) or length + last - first + 1 > seg.LONGEST:
             return first
         first = longest.first

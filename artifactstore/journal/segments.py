@@ -23,6 +23,7 @@ __all__ = ["Segment", "choose", "list_segments", "read_raw", "seal"]
 
 SEGMENT_FORMAT: Final = 1
 STRIDE: Final = 256  # entries behind the last segment before a new one is sealed
+LONGEST: Final = 16_384  # entries of one segment: some 2 s to seal, and seven of them are a hundred thousand
 _KEY: Final = re.compile(r"segments/(\d+)-(\d{12})-(\d{12})-([0-9a-f]{64})\.parquet", re.ASCII)
 
 
