@@ -188,7 +188,7 @@ class Journal:
         if head - 1 - self._sealed < seg.STRIDE:
             return
         first = _merge_from(known, head - 1)
-        raws = list(self.raw_entries(first, head - 1))
+        raws = list(self.raw_entries(first, min(head - 1, first + seg.LONGEST - 1)))
         if not raws:
             return
         sealed = seg.seal(self.backend, iter(raws), Digest.of(raws[-1][1], self.config.digest))

@@ -90,7 +90,7 @@ def parse_time(text: str) -> datetime:
     """
     try:
         if len(text) != 27 or text[10] != "T" or text[19] != "." or text[26] != "Z":
-            raise ValueError(text)
+            raise ValueError(text)  # noqa: TRY301
         return datetime.fromisoformat(text)  # 20 times faster than strptime
     except ValueError as error:
         raise InvalidInputError(f"no time: {text!r}; expected YYYY-MM-DDTHH:MM:SS.ffffffZ") from error

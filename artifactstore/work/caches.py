@@ -8,16 +8,20 @@ from typing import Any, Final
 
 from artifactstore.catalog.state import State
 from artifactstore.content.manifest import Manifest
+from artifactstore.model.digest import hash_bytes
 from artifactstore.model.encoding import new_id
 
 __all__ = ["KeptFold", "Manifests"]
 
-_FORMAT: Final = 1  # of the kept fold; another version's is passed over
+_FORMAT: Final = 2  # of the kept fold; another version's is passed over
 _ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
 
 
 class KeptFold:
-    """The fold of one store in the cache folder; any failure of it means that there is none."""
+    """The fold of one store in the cache folder; any failure of it means that there is none.
+
+    One line of JSON (where the tables lie, and a checksum of them all), then the tables as JSON.
+    """
 
     def __init__(self, folder: Path, store: str) -> None:
         self._path = folder / "stores" / store / "fold.json"
@@ -25,22 +29,31 @@ class KeptFold:
     def load(self) -> tuple[State, str] | None:
         """Return the kept fold and the digest of the entry that it ends with."""
         try:
-            kept = json.loads(self._path.read_bytes())
-            if kept["format"] != _FORMAT:
+            line, _, body = self._path.read_bytes().partition(b"\n")
+            kept = json.loads(line)
+            if kept["format"] != _FORMAT or kept["checksum"] != hash_bytes(body, "blake3").hex():
                 return None
-            return State.load(kept["tables"]), str(kept["digest"])
+            view = memoryview(body)
+            texts = {table: bytes(view[start:end]) for table, (start, end) in kept["tables"].items()}
+            return State.load_texts(texts), str(kept["digest"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def save(self, fold: Any, digest: str) -> None:
         """Keep a fold, whole or not at all."""
         part = self._path.with_name(f".{new_id()}.partial")
+        places, body, at = {}, [], 0
+        for table, text in fold.texts().items():
+            places[table] = (at, at + len(text))
+            body.append(text)
+            at += len(text)
+        whole = b"".join(body)
+        kept = {"format": _FORMAT, "digest": digest, "checksum": hash_bytes(whole, "blake3").hex(), "tables": places}
         try:
-            text = json.dumps({"format": _FORMAT, "digest": digest, "tables": fold.dump()}, separators=(",", ":"))
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(text)
+            part.write_bytes(json.dumps(kept).encode() + b"\n" + whole)
             part.replace(self._path)
-        except (OSError, ValueError):
+        except OSError:
             part.unlink(missing_ok=True)
 
 
