@@ -16,6 +16,7 @@ __all__ = ["Facts", "Void", "judge"]
 
 # What names a digest whose bytes must be there; facts that only speak of one (used, measured, tainted …) need none.
 _NEEDS_HOLDER: Final = frozenset({"versioned", "aliased", "held", "produced"})
+_REFERS: Final = _NEEDS_HOLDER | {"stored", "relocated"}
 _ALONE: Final = frozenset({"condemned", "moved_to"})
 
 Why = Literal[
@@ -102,6 +103,9 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
             return Void("alone", "a clean-up or a move must be alone in its entry")
         if txn["base"] != seq - 1:
             return Void("alone", "a clean-up or a move must be judged on exactly the state before it")
+        # Each fact is judged on the state before the transaction: one that refers to something would not see it condemned.
+        if any(fact["fact"] in _REFERS for fact in facts):
+            return Void("alone", "a clean-up or a move refers to nothing that it could take away")
     own: dict[str, str] = {}  # what this txn itself stores: digest → manifest, and manifest → digest
     new: dict[str, list[str]] = {}  # digests of versions that it has made so far, by name
     for fact in facts:

@@ -54,7 +54,7 @@ def described(artifact: Any) -> dict[str, Any]:
         "content": artifact.content,
         "kind": artifact.kind,
         "size": artifact.size,
-        "files": len(artifact.files),
+        "files": artifact.count,
         "metadata": dict(artifact.metadata),
         "metrics": dict(artifact.metrics),
     }

@@ -60,7 +60,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def put_line(artifact: Any) -> str:
     """Say what a put did, in one line."""
-    what = f"{artifact.ref}  {artifact.digest[:15]}…  {len(artifact.files)} files, {amount(artifact.size)}"
+    what = f"{artifact.ref}  {artifact.digest[:15]}…  {artifact.count} files, {amount(artifact.size)}"
     if not artifact.new:
         return f"{what}: unchanged, 0 uploaded"
     return f"{what}: {amount(artifact.uploaded)} uploaded"

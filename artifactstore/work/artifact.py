@@ -47,6 +47,7 @@ class Artifact:
         digest: its identity, as `<algorithm>:<hex>`.
         ref: a reference that will always mean this very artifact.
         size: bytes of all files.
+        count: how many files there are; unlike `files` it needs no manifest.
         kind: data, model, code, or the user's word.
         metadata: what was said about it when it was put or described.
         metrics: the newest measured value of each metric.
@@ -67,6 +68,7 @@ class Artifact:
         self.version = record.version
         self.digest = record.digest
         self.size = record.size
+        self.count = record.files
         self.kind = record.kind
         self.metadata: Mapping[str, Any] = record.metadata
         self.metrics: Mapping[str, float] = record.metrics
