@@ -76,6 +76,8 @@ def test_a_clean_up_is_alone_and_judged_on_the_state_before(story: Story) -> Non
     assert story.tell(fact, birth=0, base=1) == "alone"
     assert story.tell(fact) is None
     assert story.state.marks["condemned"] == story.state.head
+    for refers in (stored("b"), versioned("a"), relocated("a", "m-a", "n"), held("a")):
+        assert story.tell(condemned("m-a"), refers) == "alone"
 
 
 def test_what_was_checked_before_a_clean_up_is_void(story: Story) -> None:
