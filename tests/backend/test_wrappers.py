@@ -104,7 +104,7 @@ def test_a_missing_key_is_an_answer_and_not_a_failure(inner):
 
 def test_it_gives_up_when_the_time_is_up(inner):
     backend, _, clock = retrying(inner, "fail " * 1000, seconds=30)
-    with pytest.warns(UserWarning), pytest.raises(BackendError) as caught:
+    with pytest.warns(UserWarning, match="does not answer"), pytest.raises(BackendError) as caught:
         backend.read("a")
     assert caught.value.transient
     assert 15 < clock.now <= 30

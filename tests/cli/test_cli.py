@@ -9,12 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+
 from artifactstore.cli import EXIT_CODES, main
 from artifactstore.errors import ArtifactStoreError
 
 
-def subclasses(kind: type) -> set[type]:
-    return {kind} | {deeper for one in kind.__subclasses__() for deeper in subclasses(one)}
+def subclasses(kind: type[ArtifactStoreError]) -> set[type[ArtifactStoreError]]:
+    found = {kind}
+    for one in kind.__subclasses__():
+        found |= subclasses(one)
+    return found
 
 
 def test_every_error_has_its_exit_code():
@@ -136,9 +140,13 @@ def test_a_closed_pipe_is_no_failure(filled):
 
 
 def test_help_loads_no_store():
-    script = "import sys; from artifactstore.cli import main; main(['--help']); print(sorted(m for m in sys.modules if m in WATCHED))"
+    script = (
+        "import sys; from artifactstore.cli import main; main(['--help']); print(sorted(m for m in sys.modules if m in WATCHED))"
+    )
     watched = {"artifactstore.store", "pyarrow", "pydantic", "fsspec", "s3fs", "rich", "numpy"}
-    done = subprocess.run([sys.executable, "-c", script.replace("WATCHED", repr(watched))], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script.replace("WATCHED", repr(watched))], capture_output=True, text=True, check=True
+    )
     assert done.stdout.endswith("[]\n")
 
 
@@ -154,7 +162,9 @@ def test_progress_shows_on_a_terminal_only(filled, tmp_path: Path):
         (tmp_path / f"big/{n}").write_bytes(os.urandom(30_000_000))
     command = [sys.executable, "-m", "artifactstore", "put", "big", "big"]
     main_end, terminal = pty.openpty()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"})
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    )
     os.close(terminal)
     seen = b""
     deadline = time.monotonic() + 60

@@ -22,12 +22,14 @@ def test_the_snippets_of_a_document_run(document: Path, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for text in blocks(document, "python"):
-        exec(compile(text, str(document), "exec"), names)  # noqa: S102 - the project's own documents
+        exec(compile(text, str(document), "exec"), names)
     commands = [line[2:] for text in blocks(document, "console") for line in text.splitlines() if line.startswith("$ ")]
     if commands:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         script = "set -e\n" + "\n".join(commands)
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+        )
         assert done.returncode == 0, done.stderr
 
 

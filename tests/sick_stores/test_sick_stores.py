@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import artifactstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+import artifactstore
 from artifactstore import ArtifactStoreError, CorruptionError, FormatError, InvalidInputError, NotFoundError
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.manifest_file import decode, encode
@@ -33,20 +34,22 @@ def reopened(root: Path) -> Store:
 
 
 def one(root: Path, pattern: str) -> Path:
-    return sorted(root.glob(pattern))[0]
+    return min(root.glob(pattern))
 
 
-def flip(path: Path, at: float = 0.5) -> None:
+def flip(path: Path, at: float = 0.5) -> Path:
     data = bytearray(path.read_bytes())
     data[int(len(data) * at)] ^= 0x10
     path.write_bytes(data)
+    return path
 
 
-def truncate(path: Path, share: float = 0.5) -> None:
+def truncate(path: Path, share: float = 0.5) -> Path:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
 
 
-def rewrite(path: Path, change: Callable[[dict], object]) -> None:
+def rewrite(path: Path, change: Callable[[dict[str, object]], object]) -> None:
     record = json.loads(path.read_bytes())
     change(record)
     path.write_bytes(canonical_json(record))
@@ -56,21 +59,69 @@ def entry(root: Path, seq: int) -> Path:
     return root / f"journal/000000000/{seq:012d}.json"
 
 
-def newer(record: dict) -> None:
+def newer(record: dict[str, object]) -> None:
     record["format"] = 99
 
 
 SICK: list[tuple[str, Callable[[Path], object], Callable[[Store], object], type[ArtifactStoreError], str]] = [
-    ("a flipped pack", lambda r: [flip(p) for p in r.glob("packs/*/*")], lambda s: s.get("name"), CorruptionError, r"packs/.* at \d+"),
-    ("a truncated pack", lambda r: [truncate(p) for p in r.glob("packs/*/*")], lambda s: s.get("name"), CorruptionError, "truncated"),
-    ("a missing pack", lambda r: shutil.rmtree(r / "packs"), lambda s: s.get("name"), CorruptionError, r"packs/.*pack is missing"),
-    ("a flipped manifest", lambda r: [flip(p) for p in r.glob("manifests/*/*")], lambda s: s.get("name"), CorruptionError, "manifests/.*digest"),
-    ("a missing manifest", lambda r: shutil.rmtree(r / "manifests"), lambda s: s.get("name"), CorruptionError, "manifests/.*is missing"),
+    (
+        "a flipped pack",
+        lambda r: [flip(p) for p in r.glob("packs/*/*")],
+        lambda s: s.get("name"),
+        CorruptionError,
+        r"packs/.* at \d+",
+    ),
+    (
+        "a truncated pack",
+        lambda r: [truncate(p) for p in r.glob("packs/*/*")],
+        lambda s: s.get("name"),
+        CorruptionError,
+        "truncated",
+    ),
+    (
+        "a missing pack",
+        lambda r: shutil.rmtree(r / "packs"),
+        lambda s: s.get("name"),
+        CorruptionError,
+        r"packs/.*pack is missing",
+    ),
+    (
+        "a flipped manifest",
+        lambda r: [flip(p) for p in r.glob("manifests/*/*")],
+        lambda s: s.get("name"),
+        CorruptionError,
+        "manifests/.*digest",
+    ),
+    (
+        "a missing manifest",
+        lambda r: shutil.rmtree(r / "manifests"),
+        lambda s: s.get("name"),
+        CorruptionError,
+        "manifests/.*is missing",
+    ),
     ("a flipped entry", lambda r: flip(entry(r, 2), 0.3), lambda s: s.names(), CorruptionError, "000000000002"),
-    ("a truncated entry", lambda r: truncate(entry(r, 3)), lambda s: s.names(), CorruptionError, "000000000003.json is not a journal entry"),
+    (
+        "a truncated entry",
+        lambda r: truncate(entry(r, 3)),
+        lambda s: s.names(),
+        CorruptionError,
+        "000000000003.json is not a journal entry",
+    ),
     ("an empty entry", lambda r: entry(r, 1).write_bytes(b""), lambda s: s.names(), CorruptionError, "000000000001"),
-    ("a gap in the journal", lambda r: entry(r, 2).unlink(), lambda s: s.names(), CorruptionError, "000000000002.json is missing"),
-    ("a gap, and a writer", lambda r: entry(r, 2).unlink(), lambda s: s.put(b"x", "y"), CorruptionError, "Nothing can be written"),
+    (
+        "a gap in the journal",
+        lambda r: entry(r, 2).unlink(),
+        lambda s: s.names(),
+        CorruptionError,
+        "000000000002.json is missing",
+    ),
+    (
+        "a gap, and a writer",
+        lambda r: entry(r, 2).unlink(),
+        lambda s: s.put(b"x", "y"),
+        CorruptionError,
+        "Nothing can be written",
+    ),
     (
         "a forked journal",
         lambda r: rewrite(entry(r, 2), lambda e: e.update(time="2020-01-01T00:00:00.000000Z")),
@@ -82,8 +133,20 @@ SICK: list[tuple[str, Callable[[Path], object], Callable[[Store], object], type[
     ("a newer entry, and a writer", lambda r: rewrite(entry(r, 3), newer), lambda s: s.put(b"1", "x"), FormatError, "upgrade"),
     ("a newer store", lambda r: rewrite(r / "store.json", newer), lambda s: s.names(), FormatError, "format 99.*upgrade"),
     ("a flipped store.json", lambda r: flip(r / "store.json", 0.01), lambda s: s.names(), FormatError, "store.json"),
-    ("an empty store.json", lambda r: (r / "store.json").write_bytes(b""), lambda s: s.names(), FormatError, "not the store.json"),
-    ("a store.json of something else", lambda r: (r / "store.json").write_text("{}"), lambda s: s.names(), FormatError, "not the store.json"),
+    (
+        "an empty store.json",
+        lambda r: (r / "store.json").write_bytes(b""),
+        lambda s: s.names(),
+        FormatError,
+        "not the store.json",
+    ),
+    (
+        "a store.json of something else",
+        lambda r: (r / "store.json").write_text("{}"),
+        lambda s: s.names(),
+        FormatError,
+        "not the store.json",
+    ),
     (
         "a changed store.json",
         lambda r: rewrite(r / "store.json", lambda c: c.update(created="2020-01-01T00:00:00.000000Z")),
@@ -91,7 +154,13 @@ SICK: list[tuple[str, Callable[[Path], object], Callable[[Store], object], type[
         CorruptionError,
         "between store.json and",
     ),
-    ("no store.json", lambda r: (r / "store.json").unlink(), lambda s: s.put(b"x", "y"), CorruptionError, "a journal but no store.json"),
+    (
+        "no store.json",
+        lambda r: (r / "store.json").unlink(),
+        lambda s: s.put(b"x", "y"),
+        CorruptionError,
+        "a journal but no store.json",
+    ),
     ("no store.json, read", lambda r: (r / "store.json").unlink(), lambda s: s.names(), NotFoundError, "no store at"),
 ]
 
@@ -164,7 +233,22 @@ def hostile(paths: list[str], links: list[tuple[str, str]] | None = None, size: 
 
 
 @pytest.mark.parametrize(
-    "path", ["../up", "/etc/passwd", "a/../../up", "C:/windows", "a\0b", "a//b", "./a", "x" * 256, "a/" + "y" * 300, "", "-", "a\rb", "."]
+    "path",
+    [
+        "../up",
+        "/etc/passwd",
+        "a/../../up",
+        "C:/windows",
+        "a\0b",
+        "a//b",
+        "./a",
+        "x" * 256,
+        "a/" + "y" * 300,
+        "",
+        "-",
+        "a\rb",
+        ".",
+    ],
 )
 def test_a_hostile_path_in_a_manifest_is_refused(path: str):
     with pytest.raises(CorruptionError, match="m is damaged"):
@@ -192,7 +276,11 @@ def test_a_hostile_tree_in_a_manifest_is_refused(paths: list[str], links: list[t
 @pytest.mark.parametrize("column", ["size", "digest", "path", "chunks"])
 def test_a_manifest_that_does_not_add_up_is_refused(column: str):
     table = pq.read_table(pa.BufferReader(hostile(["a", "b"])))
-    values = {"size": pa.array([5, 1], pa.int64()), "path": pa.array(["a", "c"]), "digest": pa.array([b"\0" * 32, b"\1" * 32], pa.binary(32))}
+    values = {
+        "size": pa.array([5, 1], pa.int64()),
+        "path": pa.array(["a", "c"]),
+        "digest": pa.array([b"\0" * 32, b"\1" * 32], pa.binary(32)),
+    }
     if column == "chunks":
         table = table.drop(["chunks"])
     else:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import artifactstore
 import pytest
+
+import artifactstore
 from artifactstore.store import Store
 
 

@@ -5,8 +5,9 @@ import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import artifactstore
 import pytest
+
+import artifactstore
 from artifactstore import ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.store import Store
 

@@ -3,17 +3,24 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
-import artifactstore
 import pytest
-from artifactstore import ConflictError, NotFoundError
-from artifactstore.store import Store
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import artifactstore
+from artifactstore import ConflictError, NotFoundError
+from artifactstore.store import Store
+
 NAMES = st.sampled_from(["a", "b/c", "d"])
-VALUES = st.one_of(st.integers(0, 3), st.binary(max_size=3), st.just({"k": [1]}), st.sampled_from(["long", "longer"]).map(lambda word: word.encode() * 40_000))
+VALUES = st.one_of(
+    st.integers(0, 3),
+    st.binary(max_size=3),
+    st.just({"k": [1]}),
+    st.sampled_from(["long", "longer"]).map(lambda word: word.encode() * 40_000),
+)
 ALIASES = st.sampled_from(["good", "production"])
 
 
@@ -67,7 +74,7 @@ class Model(RuleBasedStateMachine):
     @rule(name=NAMES, alias=ALIASES, number=st.integers(1, 4), expect=st.sampled_from([None, 1, 2, ...]))
     def move(self, name: str, alias: str, number: int, expect: object) -> None:
         holder = self.aliases.get((name, alias))
-        conditions = {} if expect is ... else {"expect": expect}
+        conditions: dict[str, Any] = {} if expect is ... else {"expect": expect}
         if number > len(self.versions.get(name, [])):
             with pytest.raises(NotFoundError):
                 self.store.alias(f"{name}:v{number}", alias, **conditions)

@@ -6,12 +6,13 @@ import subprocess
 import warnings
 from pathlib import Path
 
-import artifactstore
 import pytest
-from artifactstore import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError, RefusedError
-from artifactstore.store import Store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import artifactstore
+from artifactstore import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError, RefusedError
+from artifactstore.store import Store
 from tests.work.tree import tree
 
 
@@ -163,7 +164,9 @@ def test_open_file_reads_seeks_and_fetches_only_what_it_needs(store: Store, tmp_
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sizes=st.lists(st.tuples(st.integers(0, 200_000), st.integers(1, 200_000)), min_size=1, max_size=10), seed=st.integers(0, 9))
+@given(
+    sizes=st.lists(st.tuples(st.integers(0, 200_000), st.integers(1, 200_000)), min_size=1, max_size=10), seed=st.integers(0, 9)
+)
 def test_a_reader_gives_the_same_bytes_as_a_file(store: Store, sizes: list[tuple[int, int]], seed: int):
     data = bytes((i * (seed + 3)) % 251 for i in range(200_000))
     store.put(data, f"data{seed}")
@@ -298,8 +301,8 @@ def test_an_unknown_option_names_those_that_are_known(store: Store, folder: Path
 
 def test_the_store_is_never_put_into_itself(folder: Path):
     store = artifactstore.open(folder / "store")
+    (folder / "store").mkdir()
     with pytest.raises(InvalidInputError, match="itself"):
-        (folder / "store").mkdir()
         store.put(folder / "store", "name")
     with pytest.raises(InvalidInputError, match="itself"):
         store.put(folder, "name")
@@ -350,7 +353,11 @@ def test_the_checksum_tools_agree_with_the_digest(tmp_path: Path, folder: Path, 
     (folder / "deep/link").unlink()
     made = artifactstore.create(tmp_path / "store", digest=algorithm).put(folder, "name")
     listing = subprocess.run(
-        f"find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0r {tool} --", shell=True, cwd=folder, capture_output=True, check=True
+        f"find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0r {tool} --",
+        shell=True,
+        cwd=folder,
+        capture_output=True,
+        check=True,
     ).stdout
     assert listing == made.listing.encode()
     total = subprocess.run([tool], input=listing, capture_output=True, check=True).stdout
