@@ -5,7 +5,6 @@ settings that its users have by default but for what is said at each. What a put
 the empty repository, starting MLflow's run) is not timed.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -13,12 +12,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
+from data import files_of
+
 __all__ = ["TOOLS", "Took", "Tool", "ToolError", "run", "size_of"]
+
+
+# A child's peak counts what its parent had when it was forked, so a parent of a few megabytes starts and times it.
+_HELPER: Final = """
+import os, sys, time
+start = time.perf_counter()
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
+_, status, usage = os.wait4(child, 0)
+seconds = time.perf_counter() - start
+print([os.waitstatus_to_exitcode(status), seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss])
+"""
 
 
 class ToolError(RuntimeError):
@@ -31,56 +42,34 @@ class Took:
 
     Attributes:
         seconds: from before its start to its end.
+        work: seconds of processors, in all its threads and in the kernel.
         peak: its highest resident set (that of the largest process, where it has several), in bytes.
     """
 
     seconds: float
+    work: float
     peak: int
 
 
 def run(command: list[str], *, cwd: Path, env: dict[str, str] | None = None) -> Took:
     """Run a command, with its start and end in the time.
 
-    `wait4` gives the peak of this child alone. The kernel counts what the child had before its exec too, which is
-    this process: so nothing here imports numpy.
-
     Raises:
         ToolError: it returned something else than 0.
     """
+    helper = [sys.executable, "-I", "-S", "-c", _HELPER, *command]
     with tempfile.TemporaryFile() as out:
-        start = time.perf_counter()
-        with contextlib.closing(_Child(command, cwd, env, out.fileno())) as child:
-            status, peak = child.wait()
-        seconds = time.perf_counter() - start
+        done = subprocess.run(helper, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, check=True)
+        status, seconds, work, peak = json.loads(done.stdout)
         if status:
             out.seek(0)
             raise ToolError(f"{' '.join(command)} returned {status}: {out.read().decode(errors='replace')[-2000:]}")
-    return Took(seconds, peak)
+    return Took(seconds, work, peak * (1 if sys.platform == "darwin" else 1024))
 
 
-class _Child:
-    def __init__(self, command: list[str], cwd: Path, env: dict[str, str] | None, out: int) -> None:
-        self._process = subprocess.Popen(
-            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, close_fds=True
-        )
-
-    def wait(self) -> tuple[int, int]:
-        _, status, usage = os.wait4(self._process.pid, 0)
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        return self._process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-    def close(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-            self._process.wait()
-
-
-def size_of(*folders: Path) -> int:
-    """Return the bytes of all files below folders: `du --apparent-size` without the folders themselves."""
-    total = 0
-    for folder in folders:
-        total += sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-    return total
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files below a folder: `du --apparent-size` without the folders themselves."""
+    return sum(files_of(folder).values())
 
 
 class Tool:

@@ -73,10 +73,10 @@ def measure(tool: Tool, data: datasets.DataSet, target: Path) -> dict[str, Any]:
         before = tool.stored()
         settle(work)
         took = tool.put(work, label)
-        found[step] = {"seconds": took.seconds, "peak": took.peak, "stored": tool.stored() - before}
+        found[step] = {"seconds": took.seconds, "work": took.work, "peak": took.peak, "stored": tool.stored() - before}
     settle(tool.root)
     took = tool.get("v2", target)
-    found["get v2"] = {"seconds": took.seconds, "peak": took.peak}
+    found["get v2"] = {"seconds": took.seconds, "work": took.work, "peak": took.peak}
     compare(data.v2, tool.arrived(target))
     return found
 
@@ -84,9 +84,9 @@ def measure(tool: Tool, data: datasets.DataSet, target: Path) -> dict[str, Any]:
 def settle(folder: Path) -> None:
     """Write back what earlier steps left, and read what the next one will read: the page cache is warm for everybody."""
     os.sync()
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            with path.open("rb", buffering=0) as file:
+    for path in datasets.files_of(folder):
+        if not (folder / path).is_symlink():
+            with (folder / path).open("rb", buffering=0) as file:
                 while file.read(2**22):
                     pass
 
@@ -111,7 +111,7 @@ def run_all(args: argparse.Namespace, tools: Sequence[str], sets: Sequence[str])
         state["runs"] = {k: v for k, v in state["runs"].items() if k.split("/")[0] not in sets or k.split("/")[1] not in tools}
     state["machine"] = machine()
     for name in sets:
-        # In another process: numpy would make this one, and by that each child's peak, larger.
+        # In another process: this one needs no numpy.
         script = str(Path(__file__).with_name("data.py"))
         command = [sys.executable, script, "--folder", str(args.folder), "--sets", name, "--scale", str(args.scale)]
         subprocess.run(command, check=True)
@@ -156,6 +156,7 @@ def best(runs: dict[str, dict[str, Any]], sets: Sequence[str], scale: float) -> 
             continue
         flat = {step: found[step]["seconds"] for step in STEPS}
         flat |= {"stored v1": found["put v1"]["stored"], "stored +v2": found["put v2"]["stored"]}
+        flat |= {f"work {step}": found[step]["work"] for step in STEPS}
         flat |= {"peak put": found["put v1"]["peak"], "peak get": found["get v2"]["peak"]}
         before = results[name].setdefault(tool, {"version": found["version"], "repeats": 0, **flat})
         before["repeats"] += 1
@@ -172,14 +173,26 @@ def tell(results: Results, sets: dict[str, datasets.DataSet]) -> str:
     for name, by_tool in results.items():
         data = sets[name]
         text = f"### {name}: {data.files} files, {data.raw / 1e6:.1f} MB; v2 changes {data.changed / 1e6:.3f} MB\n\n"
-        text += "Seconds, and in brackets how many times as long as this library takes; megabytes (10⁶).\n\n"
-        head = ["tool", *STEPS, "stored v1", "stored +v2", "peak of put v1", "peak of get v2", "best of"]
+        text += (
+            "Seconds, and in brackets how many times as long as this library takes; seconds of processors; megabytes (10⁶).\n\n"
+        )
+        head = [
+            "tool",
+            *STEPS,
+            "processors, same steps",
+            "stored v1",
+            "stored +v2",
+            "peak of put v1",
+            "peak of get v2",
+            "best of",
+        ]
         own = by_tool.get(OWN)
         rows = []
         for tool in [t for t in TOOLS if t in by_tool]:
             found = by_tool[tool]
             ratios = [f" ({found[s] / own[s]:.1f} x)" if own and tool != OWN else "" for s in STEPS]
             row = [found["version"], *(f"{found[s]:.2f}{r}" for s, r in zip(STEPS, ratios, strict=True))]
+            row.append(" / ".join(f"{found[f'work {step}']:.2f}" for step in STEPS))
             row += [f"{found['stored v1'] / 1e6:.1f}", f"{found['stored +v2'] / 1e6:.3f}"]
             row += [f"{found['peak put'] / 1e6:.0f}", f"{found['peak get'] / 1e6:.0f}", str(found["repeats"])]
             rows.append(row)
