@@ -1,6 +1,5 @@
 """Lists of things as people ask for them: sequences that are also tables."""
 
-import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -81,6 +80,8 @@ class Rows(Sequence[T], Generic[T]):
         return f"{len(self)} of {self._kind.__name__}" + (f"\n{head}{more}" if len(self) else "")
 
     def _repr_html_(self) -> str:
+        import html  # noqa: PLC0415 - its table of entities is for notebooks alone
+
         names = self._names()
         head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
         body = "".join(

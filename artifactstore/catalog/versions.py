@@ -1,6 +1,5 @@
 """Names, versions and aliases as they stand in a state, and what a reference means there."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -250,6 +249,8 @@ def _by_prefix(wanted: tuple[str, str], digests: Iterable[str]) -> str:
 
 
 def _no_name(state: State, name: str) -> str:
+    import difflib  # noqa: PLC0415 - only for a message
+
     near = difflib.get_close_matches(name, state.names, n=3, cutoff=0.6) if len(state.names) <= 20_000 else []
     parts = name.split("/")
     for n in range(len(parts) - 1, 0, -1):

@@ -7,7 +7,7 @@ escapes beyond those JSON demands, Python's shortest floats, no NaN or infinity.
 
 import json
 import math
-import secrets
+import os
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -98,4 +98,4 @@ def parse_time(text: str) -> datetime:
 
 def new_id() -> str:
     """Make an id for a pack, a manifest, a transaction: 128 random bits as 32 hex digits, never used twice."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()

@@ -1,10 +1,7 @@
 """Where things are: which store is meant, where the caches lie, and who is acting. Settings come from here alone."""
 
-import getpass
 import os
 import re
-import socket
-import tomllib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,6 +50,8 @@ def _from_pyproject(path: Path) -> str:
         data = path.read_bytes()
     except OSError:
         return ""
+    import tomllib  # noqa: PLC0415 - only where there is something to read
+
     try:
         tools: Any = tomllib.loads(data.decode()).get("tool", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -98,8 +97,16 @@ def author(tool: str) -> Author:
     """Return who is acting: `$ARTIFACTSTORE_ACTOR` (claimed), else the operating system's user, else `uid:<number>`."""
     claimed = os.environ.get("ARTIFACTSTORE_ACTOR", "").strip()
     if claimed:
-        return Author(claimed, "claimed", socket.gethostname(), tool)
-    return Author(_os_user(), "os", socket.gethostname(), tool)
+        return Author(claimed, "claimed", _host(), tool)
+    return Author(_os_user(), "os", _host(), tool)
+
+
+def _host() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket  # noqa: PLC0415 - Windows
+
+    return socket.gethostname()
 
 
 def _os_user() -> str:
@@ -111,6 +118,8 @@ def _os_user() -> str:
             return pwd.getpwuid(os.getuid()).pw_name
         except KeyError:
             return f"uid:{os.getuid()}"
+    import getpass  # noqa: PLC0415 - only where the system's own word is not to be had
+
     try:
         return getpass.getuser()
     except (OSError, KeyError):
