@@ -4,7 +4,6 @@ Success is found in the journal, never in a reply: after every doubt the journal
 transaction ids are looked for there first.
 """
 
-import os
 import threading
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +13,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from artifactstore.backend.base import MAX_WRITE
+from artifactstore.backend.retrying import retry_seconds
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
     BackendError,
     ConflictError,
-    InvalidInputError,
     OutcomeUnknownError,
 )
 from artifactstore.journal.chain import MAX_ENTRY, encode_entry, entry_key, facts_key
@@ -28,7 +27,7 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_json
 from artifactstore.model.facts import ADOPTABLE, FORMAT, WINDOW, Fact, check_txn
 
-__all__ = ["Appender", "Author", "Committed", "retry_seconds"]
+__all__ = ["Appender", "Author", "Committed"]
 
 SPILL: Final = 2**20  # bytes of facts above which they get an object of their own
 _ALONE: Final = frozenset({"condemned", "moved_to"})
@@ -90,35 +89,24 @@ class _Ticket:
         return self.committed is not None or self.error is not None
 
 
-def retry_seconds() -> float:
-    """How long a failing backend is tried again: `$ARTIFACTSTORE_RETRY_SECONDS`, 300 without it.
-
-    Raises:
-        InvalidInputError: the variable is not a number.
-    """
-    text = os.environ.get("ARTIFACTSTORE_RETRY_SECONDS", "300")
-    try:
-        return max(0.0, float(text))
-    except ValueError as error:
-        raise InvalidInputError(f"ARTIFACTSTORE_RETRY_SECONDS is {text!r}: not a number of seconds") from error
-
-
 class _Patience:
-    """How long and how often a failing backend is tried again; counts from the first failure in a row."""
+    """How long and how often a failing backend is tried again; counts from the last success.
+
+    So what a wrapper below has already waited counts too.
+    """
 
     def __init__(self, sleep: Callable[[float], None]) -> None:
         self._sleep = sleep
         self._failures = 0
-        self._deadline = 0.0
+        self._since = clock.monotonic()
 
     def succeeded(self) -> None:
         self._failures = 0
+        self._since = clock.monotonic()
 
     def again(self, error: BackendError) -> bool:
         """Wait and return True if another try makes sense."""
-        if not self._failures:
-            self._deadline = clock.monotonic() + retry_seconds()
-        if not error.transient or clock.monotonic() >= self._deadline:
+        if not error.transient or clock.monotonic() >= self._since + retry_seconds():
             return False
         self._sleep(_PAUSES[min(self._failures, len(_PAUSES) - 1)])
         self._failures += 1

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.retrying import retry_seconds
 from artifactstore.catalog.state import State
 from artifactstore.errors import (
     BackendError,
@@ -18,7 +19,7 @@ from artifactstore.errors import (
     UnsupportedError,
 )
 from artifactstore.journal import append as append_module
-from artifactstore.journal.append import Appender, retry_seconds
+from artifactstore.journal.append import Appender
 from artifactstore.journal.chain import encode_entry, entry_key, facts_key
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
