@@ -19,18 +19,20 @@ from artifactstore.content.codec import RAW, Encoder
 from artifactstore.content.known import Known
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.packer import Packer, Piece
-from artifactstore.content.source import Folder, Source, batches, open_unchanged
+from artifactstore.content.source import Folder, Source, open_unchanged, read_unchanged
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import hash_bytes, new_hasher
 
 __all__ = ["Ingested", "ingest"]
 
 WINDOW: Final = 4 * 2**20  # bytes of a large file that go to a worker at a time
-BATCH_FILES: Final = 256
+BATCH_FILES: Final = 256  # files to read in one batch
+_BATCH_KNOWN: Final = 4096  # files in one batch, those that need no reading counted
 _FEW_FILES: Final = 16
 _FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
 _local = threading.local()
+_Todo = tuple[Source, bytes | None]  # a file, and its digest where it need not be read
 
 
 @dataclass(slots=True)
@@ -38,13 +40,13 @@ class _Done:
     """What became of one file, or of a window of a large one.
 
     Attributes:
-        pieces: its chunks.
+        pieces: its chunks; None where the whole file is known: its records are copied.
         source: the file that ends here, or None.
         digest: of that file.
         read: whether that file was read, or only its digest looked up.
     """
 
-    pieces: list[Piece]
+    pieces: list[Piece] | None
     source: Source | None = None
     digest: bytes = b""
     read: bool = True
@@ -141,31 +143,27 @@ class _Ingest:
     def feed(
         self, workers: ThreadPoolExecutor | None, folder: Folder, digests: Sequence[bytes | None]
     ) -> Iterator[Future[list[_Done]] | list[_Done]]:
-        pending: list[Source] = []
+        batch: list[_Todo] = []
+        unread, size = 0, 0
         for source, digest in zip(folder.files, digests, strict=True):
-            pieces = None if digest is None else self._reuse(digest)
-            if pieces is None and source.size <= WINDOW:
-                pending.append(source)
-                continue
-            yield from self._small(workers, pending)
-            pending = []
-            if pieces is not None and digest is not None:
-                yield [_Done(pieces, source, digest, read=False)]
-            else:
+            known = digest if digest is not None and self._known.find(digest) is not None else None
+            large = known is None and source.size > WINDOW
+            if batch and (large or unread >= BATCH_FILES or size + source.size > WINDOW or len(batch) >= _BATCH_KNOWN):
+                yield self._send(workers, batch, unread)
+                batch, unread, size = [], 0, 0
+            if large:
                 assert workers is not None  # what is large is never little
                 yield from self._large(workers, source)
-        yield from self._small(workers, pending)
+                continue
+            batch.append((source, known))
+            if known is None:
+                unread, size = unread + 1, size + source.size
+        if batch:
+            yield self._send(workers, batch, unread)
 
-    def _reuse(self, digest: bytes) -> list[Piece] | None:
-        """The pieces of a file that the stat cache and a candidate manifest both know: it is not read at all."""
-        extents = self._known.file(digest)
-        return None if extents is None else [Piece(one.digest, one.size) for one in extents]
-
-    def _small(
-        self, workers: ThreadPoolExecutor | None, sources: Sequence[Source]
-    ) -> Iterator[Future[list[_Done]] | list[_Done]]:
-        for batch in batches(sources, files=BATCH_FILES, size=WINDOW):
-            yield self._do_batch(batch) if workers is None else workers.submit(self._do_batch, batch)
+    def _send(self, workers: ThreadPoolExecutor | None, batch: list[_Todo], unread: int) -> Future[list[_Done]] | list[_Done]:
+        """Hand a batch to a worker, unless there is nothing in it to read."""
+        return self._do_batch(batch) if workers is None or not unread else workers.submit(self._do_batch, batch)
 
     def _large(self, workers: ThreadPoolExecutor, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
         hasher = new_hasher(self._algorithm)
@@ -203,30 +201,33 @@ class _Ingest:
 
     # -- working: these run in worker threads
 
-    def _do_batch(self, batch: Sequence[Source]) -> list[_Done]:
+    def _do_batch(self, batch: Sequence[_Todo]) -> list[_Done]:
         done = []
-        for source in batch:
+        for source, known in batch:
             if self._stopped:
                 break
-            data = memoryview(_read_whole(source) if source.data is None else source.data).cast("B")
+            if known is not None:
+                done.append(_Done(None, source, known, read=False))
+                continue
+            data = source.data if source.data is not None else read_unchanged(source)
             digest = hash_bytes(data, self._algorithm)
             done.append(_Done(self._cut(data, digest), source, digest))
         return done
 
-    def _cut(self, data: memoryview, digest: bytes) -> list[Piece]:
+    def _cut(self, data: bytes | memoryview, digest: bytes) -> list[Piece] | None:
         """The pieces of a file that is whole in memory; one that is not longer than an average chunk is one piece."""
         if not len(data):
             return []
-        pieces = self._reuse(digest)
-        if pieces is not None:
-            return pieces
+        if self._known.find(digest) is not None:
+            return None
         if len(data) > self._least:
-            rule, bounds = choose_rule(data[:HEAD], len(data), lambda at, size: bytes(data[at : at + size]))
-            if len(data) > self._chunkers[rule][1]:
-                ends = Cutter(self._chunkers[rule], bounds).cut(data, 0, last=True)
+            view = memoryview(data).cast("B")
+            rule, bounds = choose_rule(view[:HEAD], len(view), lambda at, size: bytes(view[at : at + size]))
+            if len(view) > self._chunkers[rule][1]:
+                ends = Cutter(self._chunkers[rule], bounds).cut(view, 0, last=True)
                 if len(ends) > 1:
-                    return self._pieces(data, ends)
-        self._known.follow([digest])
+                    return self._pieces(view, ends)
+        self._known.follow((digest,))
         return [self._piece(digest, data)]
 
     def _do_window(self, window: bytearray | memoryview, ends: Sequence[int]) -> list[_Done]:
@@ -266,17 +267,23 @@ class _Ingest:
             self._take(waiting.popleft())
 
     def _take(self, item: Future[list[_Done]] | list[_Done]) -> None:
-        manifest = self._packer.manifest
+        manifest, packer, size = self._packer.manifest, self._packer, 0
         for done in item if isinstance(item, list) else item.result():
-            size = 0
-            for piece in done.pieces:
-                self._packer.place(piece)
-                size += piece.size
-            if done.source is not None:
+            if done.pieces is None:
+                found = self._known.find(done.digest)
+                assert found is not None  # it was there when the pieces were left out, and nothing is ever taken away
+                packer.copy(*found)
+                size += done.source.size if done.source is not None else 0
+            else:
+                for piece in done.pieces:
+                    packer.place(piece)
+                    size += piece.size
+            source = done.source
+            if source is not None:
                 if done.read:
-                    self._hashed.append((done.source, done.digest))
-                manifest.close_file(done.source.path, done.source.size, done.digest, executable=done.source.executable)
-            self._progress(size)
+                    self._hashed.append((source, done.digest))
+                manifest.close_file(source.path, source.size, done.digest, executable=source.executable)
+        self._progress(size)
 
     def finish(self, folder: Folder) -> Ingested:
         self._packer.finish()
@@ -309,10 +316,3 @@ def _readinto(fd: int, view: memoryview) -> int:
     data = os.read(fd, len(view))
     view[: len(data)] = data
     return len(data)
-
-
-def _read_whole(source: Source) -> bytearray:
-    with open_unchanged(source) as fd:
-        data = bytearray(source.size)
-        _fill(fd, memoryview(data), source)
-        return data

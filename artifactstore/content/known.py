@@ -13,6 +13,7 @@ from artifactstore.content.manifest import Extent, Manifest
 __all__ = ["Known"]
 
 _SHIFT: Final = 40  # a place is (number of the manifest << 40) + number of the chunk: one int, not a tuple, for a million of them
+_LOW: Final = (1 << _SHIFT) - 1
 _MOST: Final = 24  # manifests loaded through hooks in one put
 
 
@@ -47,15 +48,19 @@ class Known:
     def chunk(self, digest: bytes) -> Extent | None:
         """Return where a chunk lies, or None."""
         place = self._chunks.get(digest)
-        return None if place is None else self._manifests[place >> _SHIFT].extent(place & ((1 << _SHIFT) - 1))
+        return None if place is None else self._manifests[place >> _SHIFT].extent(place & _LOW)
 
-    def file(self, digest: bytes) -> list[Extent] | None:
-        """Return the chunks of a whole file with this digest, or None."""
+    def find(self, digest: bytes) -> tuple[Manifest, int, int] | None:
+        """Return where a whole file with this digest lies: (manifest, its first chunk, behind its last), or None."""
+        place = self._chunks.get(digest)
+        if place is not None:
+            chunk = place & _LOW
+            return self._manifests[place >> _SHIFT], chunk, chunk + 1
         place = self._files.get(digest)
         if place is None:
-            one = self.chunk(digest)
-            return None if one is None else [one]
-        return list(self._manifests[place >> _SHIFT].extents(place & ((1 << _SHIFT) - 1)))
+            return None
+        manifest, row = self._manifests[place >> _SHIFT], place & _LOW
+        return manifest, manifest.first[row], manifest.first[row + 1]
 
     def follow(self, digests: Iterable[bytes]) -> None:
         """Load the manifests that list unknown hooks among these chunk digests."""

@@ -45,6 +45,7 @@ class Packer:
         self._known = known
         self._own: dict[bytes, int] = {}  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
+        self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' numbers here
         self._pending: list[Piece] = []  # what the next pack will hold
         self._pending_size = 0
         self._known_before = len(known)
@@ -67,6 +68,29 @@ class Packer:
         if pack == _OPEN:
             self._places.append(len(chunks))
         chunks.add(piece.digest, piece.size, pack=pack, offset=offset, stored=stored, codec=codec)
+
+    def copy(self, manifest: Manifest, low: int, high: int) -> None:
+        """Append the records of chunks `low` … `high - 1` of a manifest whose packs are durable."""
+        theirs, ours = manifest.chunks, self.manifest.chunks
+        numbers = self._mapped.get(id(manifest))
+        if numbers is None:
+            numbers = self._mapped[id(manifest)] = [None] * len(manifest.packs)
+        for i in range(low, high):
+            pack = theirs.packs[i]
+            if pack < 0:
+                self.place(Piece(theirs.digests[i], theirs.sizes[i], theirs.codecs[i], theirs.inline[i]))
+                continue
+            number = numbers[pack]
+            if number is None:
+                number = numbers[pack] = self._number(manifest.packs[pack])
+            ours.add(
+                theirs.digests[i],
+                theirs.sizes[i],
+                pack=number,
+                offset=theirs.offsets[i],
+                stored=theirs.stored[i],
+                codec=theirs.codecs[i],
+            )
 
     def _put(self, piece: Piece) -> tuple[int, int, int, int]:
         if piece.stored is None:

@@ -6,16 +6,17 @@ A file is looked at before and after it is read: one that changes meanwhile is a
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.listing import check_link, check_path
 
-__all__ = ["Folder", "Source", "batches", "from_bytes", "from_file", "open_unchanged", "scan", "signature"]
+__all__ = ["Folder", "Source", "from_bytes", "from_file", "open_unchanged", "read_unchanged", "scan", "signature"]
 
 _SIGNATURE: Final = struct.Struct("<QQqqq")
+_READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KINDS: Final = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a named pipe",
@@ -186,9 +187,9 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
     def __enter__(self) -> int:
         disk = self._source.disk or ""
         try:
-            self._fd = os.open(disk, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+            self._fd = os.open(disk, _READ)
         except OSError as error:
-            raise InvalidInputError(f"{disk} can't be read: {error.strerror or error}; make it readable or exclude it") from error
+            raise _unreadable(disk, error) from error
         self._check()
         return self._fd
 
@@ -201,19 +202,38 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
 
     def _check(self) -> None:
         if signature(os.fstat(self._fd)) != self._source.signature:
-            disk = self._source.disk
-            raise ConflictError(
-                f"{disk} changed while it was being put; nothing was committed: put again when nothing writes to it"
-            )
+            raise _changed(self._source.disk)
 
 
-def batches(sources: Sequence[Source], *, files: int, size: int) -> Iterator[Sequence[Source]]:
-    """Group neighbours into batches of at most `files` files and about `size` bytes; a larger file is alone."""
-    start, total = 0, 0
-    for i, source in enumerate(sources):
-        if i > start and (i - start >= files or total + source.size > size):
-            yield sources[start:i]
-            start, total = i, 0
-        total += source.size
-    if start < len(sources):
-        yield sources[start:]
+def read_unchanged(source: Source) -> bytes:
+    """Return the whole of a small file, if it is what the scan saw.
+
+    One look at the end is enough: it tells a file that changed or was replaced before or while it was read.
+
+    Raises:
+        InvalidInputError: it can't be read.
+        ConflictError: it changed.
+    """
+    disk = source.disk or ""
+    try:
+        fd = os.open(disk, _READ)
+        try:
+            data = os.read(fd, source.size) if source.size else b""
+            while len(data) < source.size and (more := os.read(fd, source.size - len(data))):
+                data += more
+            same = signature(os.fstat(fd)) == source.signature and len(data) == source.size
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _unreadable(disk, error) from error
+    if not same:
+        raise _changed(disk)
+    return data
+
+
+def _unreadable(disk: str, error: OSError) -> InvalidInputError:
+    return InvalidInputError(f"{disk} can't be read: {error.strerror or error}; make it readable or exclude it")
+
+
+def _changed(disk: str | None) -> ConflictError:
+    return ConflictError(f"{disk} changed while it was being put; nothing was committed: put again when nothing writes to it")

@@ -267,22 +267,47 @@ def test_an_unreadable_file_is_named(store: Store, folder: Path, monkeypatch: py
         store.versions("name")
 
 
-def test_a_file_that_changes_while_it_is_read_commits_nothing(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    real = os.readv
+@pytest.mark.parametrize("size", [50_000, 9_000_000])
+@pytest.mark.parametrize("change", ["append", "truncate", "replace", "edit"])
+def test_a_file_that_changes_while_it_is_read_commits_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, change: str
+):
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size))
 
-    def touching(fd, buffers):
-        count = real(fd, buffers)
-        with (folder / "deep/er/b.bin").open("ab") as file:
-            file.write(b"more")
-        return count
+    def touch() -> None:
+        if change == "append":
+            with path.open("ab") as file:
+                file.write(b"more")
+        elif change == "truncate":
+            os.truncate(path, size // 2)
+        elif change == "replace":
+            (tmp_path / "other").write_bytes(os.urandom(size))
+            (tmp_path / "other").replace(path)
+        else:
+            with path.open("r+b") as file:
+                file.write(b"edit")
 
-    monkeypatch.setattr("artifactstore.content.ingest.os.readv", touching)
-    with pytest.raises(ConflictError, match="changed while it was being put"):
-        store.put(folder / "deep/er/b.bin", "name")
+    def touching(real):
+        def call(*arguments):
+            touch()
+            return real(*arguments)
+
+        return call
+
+    monkeypatch.setattr("artifactstore.content.source.os.open", touching(os.open))
+    with pytest.raises(ConflictError, match=r"changed while it was being put|became shorter"):
+        store.put(path, "name")
+    monkeypatch.undo()
+    monkeypatch.setattr("artifactstore.content.ingest.os.readv", touching(os.readv))
+    monkeypatch.setattr("artifactstore.content.source.os.read", touching(os.read))
+    path.write_bytes(os.urandom(size))
+    with pytest.raises(ConflictError, match=r"changed while it was being put|became shorter"):
+        store.put(path, "name")
     monkeypatch.undo()
     with pytest.raises(NotFoundError):
         store.versions("name")
-    assert store.put(folder / "deep/er/b.bin", "name").version == 1
+    assert store.put(path, "name").version == 1
 
 
 def test_swapped_arguments_are_told(store: Store, folder: Path):
