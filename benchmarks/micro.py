@@ -94,7 +94,7 @@ def _once(work: Callable[[], object]) -> float:
 
 
 def times_as_long(row: Sequence[float], other: Sequence[float], name: str) -> str:
-    return f"{min(row) / min(other):.2f} of {name}"
+    return f"{min(row) / min(other):.2g} of {name}"
 
 
 def copy_of(data: bytes) -> list[float]:
