@@ -27,6 +27,7 @@ EXIT_CODES: Final = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    from artifactstore.cli.running import run  # noqa: PLC0415 - so that importing this room costs nothing
+    from artifactstore.cli import running  # noqa: PLC0415 - so that importing this room costs nothing
 
-    return run(sys.argv[1:] if arguments is None else arguments)
+    running.alone = arguments is None
+    return running.run(sys.argv[1:] if arguments is None else arguments)

@@ -173,21 +173,21 @@ class _Ingest:
             yield future
         yield [_Done([], source, hasher.digest())]
 
-    def _windows(self, source: Source) -> Iterator[tuple[bytearray | memoryview, list[int]]]:
+    def _windows(self, source: Source) -> Iterator[tuple[bytes | memoryview, list[int]]]:
         if source.data is not None:
             yield from self._cut_memory(memoryview(source.data).cast("B"))
             return
         with open_unchanged(source) as fd:
             rule, bounds = choose_rule(_read_at(fd, 0, HEAD), source.size, lambda at, size: _read_at(fd, at, size))
-            cutter = Cutter(self._chunkers[rule], bounds)
-            offset, carry = 0, memoryview(b"")
+            cutter, offset = Cutter(self._chunkers[rule], bounds), 0
             while offset < source.size:
-                window = bytearray(min(max(WINDOW, 2 * cutter.maximum) + len(carry), source.size - offset))
-                window[: len(carry)] = carry
-                _fill(fd, memoryview(window)[len(carry) :], source)
-                ends = cutter.cut(memoryview(window), offset, last=offset + len(window) == source.size)
+                # The bytes behind the last cut are read again: that is cheaper than to keep and move them.
+                size = min(max(WINDOW, 2 * cutter.maximum), source.size - offset)
+                window = _read_at(fd, offset, size)
+                if len(window) < size:
+                    raise ConflictError(f"{source.disk} became shorter while it was being put; nothing was committed: put again")
+                ends = cutter.cut(memoryview(window), offset, last=offset + size == source.size)
                 yield window, ends
-                carry = memoryview(window)[ends[-1] :]
                 offset += ends[-1]
 
     def _cut_memory(self, view: memoryview) -> Iterator[tuple[memoryview, list[int]]]:
@@ -230,7 +230,7 @@ class _Ingest:
         self._known.follow((digest,))
         return [self._piece(digest, data)]
 
-    def _do_window(self, window: bytearray | memoryview, ends: Sequence[int]) -> list[_Done]:
+    def _do_window(self, window: bytes | memoryview, ends: Sequence[int]) -> list[_Done]:
         return [_Done(self._pieces(memoryview(window), ends))]
 
     def _pieces(self, view: memoryview, ends: Sequence[int]) -> list[Piece]:
@@ -293,26 +293,12 @@ class _Ingest:
 
 
 def _read_at(fd: int, offset: int, size: int) -> bytes:
-    os.lseek(fd, offset, os.SEEK_SET)
-    data = b""
-    while len(data) < size and (more := os.read(fd, size - len(data))):
-        data += more
-    os.lseek(fd, 0, os.SEEK_SET)
+    """Read up to `size` bytes; fewer only where the file ends."""
+    try:
+        os.lseek(fd, offset, os.SEEK_SET)
+        data = os.read(fd, size)
+        while len(data) < size and (more := os.read(fd, size - len(data))):
+            data += more
+    except OSError as error:
+        raise InvalidInputError(f"a file can't be read on: {error.strerror or error}") from error
     return data
-
-
-def _fill(fd: int, view: memoryview, source: Source) -> None:
-    while view:
-        try:
-            count = os.readv(fd, [view]) if hasattr(os, "readv") else _readinto(fd, view)
-        except OSError as error:
-            raise InvalidInputError(f"{source.disk} can't be read: {error.strerror or error}") from error
-        if not count:
-            raise ConflictError(f"{source.disk} became shorter while it was being put; nothing was committed: put again")
-        view = view[count:]
-
-
-def _readinto(fd: int, view: memoryview) -> int:
-    data = os.read(fd, len(view))
-    view[: len(data)] = data
-    return len(data)
