@@ -58,15 +58,22 @@ class Ingested:
 
     Attributes:
         manifest: complete, with all packs durable.
-        hashed: sources that were read, with their digests, for the stat cache.
+        files: the sources, in the manifest's order.
+        read: 1 for each that was read, 0 where only its digest was looked up.
         new: bytes of content that were not in the store before.
         uploaded: bytes of packs written.
     """
 
     manifest: Manifest
-    hashed: list[tuple[Source, bytes]] = field(default_factory=list)
+    files: Sequence[Source] = ()
+    read: bytearray = field(default_factory=bytearray)
     new: int = 0
     uploaded: int = 0
+
+    @property
+    def hashed(self) -> Iterator[tuple[Source, bytes]]:
+        """The sources that were read, with their digests, for the stat cache."""
+        return ((source, digest) for source, digest, bit in zip(self.files, self.manifest.digests, self.read, strict=True) if bit)
 
 
 def ingest(
@@ -129,7 +136,7 @@ class _Ingest:
         self._known = known
         self._progress = progress
         self._packer = Packer(backend, Manifest(algorithm), known)
-        self._hashed: list[tuple[Source, bytes]] = []
+        self._read = bytearray()
         self._stopped = False
 
     def stop(self) -> None:
@@ -280,8 +287,7 @@ class _Ingest:
                     size += piece.size
             source = done.source
             if source is not None:
-                if done.read:
-                    self._hashed.append((source, done.digest))
+                self._read.append(done.read)
                 manifest.close_file(source.path, source.size, done.digest, executable=source.executable)
         self._progress(size)
 
@@ -289,7 +295,7 @@ class _Ingest:
         self._packer.finish()
         manifest = self._packer.manifest
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
-        return Ingested(manifest, self._hashed, self._packer.new, self._packer.uploaded)
+        return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded)
 
 
 def _read_at(fd: int, offset: int, size: int) -> bytes:

@@ -60,12 +60,8 @@ class Chunks:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def add(
-        self, digest: bytes, size: int, *, pack: int, offset: int, stored: int, codec: int, data: bytes | None = None
-    ) -> None:
-        """Append one record; `pack` is a number in the manifest's list of packs, or `INLINE`."""
-        if data is not None:
-            self.inline[len(self)] = data
+    def add(self, digest: bytes, size: int, pack: int, offset: int, stored: int, codec: int) -> None:
+        """Append one record; `pack` is a number in the manifest's list of packs, or `INLINE`, and then its bytes go to `inline`."""
         self.digests.append(digest)
         self.sizes.append(size)
         self.packs.append(pack)

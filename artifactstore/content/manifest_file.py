@@ -187,7 +187,11 @@ def _fill(manifest: Manifest, table: Any, pa: Any) -> None:
         table = table.cast(schema)
     columns = {name: _one(table.column(name)) for name in table.column_names}
     lists = columns["chunks"]
-    values = lists.flatten()
+    if lists.null_count:
+        raise ValueError("a file has no list of chunks")
+    ends = _memory(lists.offsets, "i")
+    # Not `flatten`: that loads pyarrow.compute, 0.04 s.
+    values = lists.values.slice(ends[0], ends[-1] - ends[0]) if len(ends) else lists.values
     names = {values.type.field(i).name: i for i in range(values.type.num_fields)}
     fields = {name: values.field(i) for name, i in names.items()}
     c = manifest.chunks

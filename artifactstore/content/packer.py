@@ -59,15 +59,16 @@ class Packer:
 
     def place(self, piece: Piece) -> None:
         """Append a chunk record; its bytes wait for the next pack unless they lie somewhere already."""
-        chunks = self.manifest.chunks
-        at = self._own.setdefault(piece.digest, len(chunks))
-        if at < len(chunks):
+        chunks, digest = self.manifest.chunks, piece.digest
+        number = len(chunks.digests)
+        at = self._own.setdefault(digest, number)
+        if at < number:
             pack, offset, stored, codec = chunks.packs[at], chunks.offsets[at], chunks.stored[at], chunks.codecs[at]
         else:
             pack, offset, stored, codec = self._put(piece)
         if pack == _OPEN:
-            self._places.append(len(chunks))
-        chunks.add(piece.digest, piece.size, pack=pack, offset=offset, stored=stored, codec=codec)
+            self._places.append(number)
+        chunks.add(digest, piece.size, pack, offset, stored, codec)
 
     def copy(self, manifest: Manifest, low: int, high: int) -> None:
         """Append the records of chunks `low` … `high - 1` of a manifest whose packs are durable."""
@@ -83,14 +84,7 @@ class Packer:
             number = numbers[pack]
             if number is None:
                 number = numbers[pack] = self._number(manifest.packs[pack])
-            ours.add(
-                theirs.digests[i],
-                theirs.sizes[i],
-                pack=number,
-                offset=theirs.offsets[i],
-                stored=theirs.stored[i],
-                codec=theirs.codecs[i],
-            )
+            ours.add(theirs.digests[i], theirs.sizes[i], number, theirs.offsets[i], theirs.stored[i], theirs.codecs[i])
 
     def _put(self, piece: Piece) -> tuple[int, int, int, int]:
         if piece.stored is None:

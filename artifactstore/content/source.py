@@ -34,7 +34,7 @@ class Source:
         size: in bytes.
         signature: of the file on disk (device, inode, size, mtime and ctime in ns), or b"" for bytes in memory.
         executable: whether any executable bit is set.
-        disk: the file's own path, or None.
+        base: the folder that it lies in, ending with `/`, or the file's own path; None for bytes in memory.
         data: the bytes, where they are in memory.
     """
 
@@ -42,8 +42,13 @@ class Source:
     size: int
     signature: bytes
     executable: bool
-    disk: str | None
+    base: str | None
     data: bytes | memoryview | None = None
+
+    @property
+    def disk(self) -> str | None:
+        """The file's path on disk, or None. Made when asked for: a million of them would be 100 MB."""
+        return self.base + self.path if self.base is not None and self.base.endswith("/") else self.base
 
 
 @dataclass(slots=True)
@@ -69,7 +74,7 @@ def signature(st: os.stat_result) -> bytes:
 def from_bytes(path: str, data: bytes | memoryview) -> Source:
     """Make a source of bytes in memory."""
     check_path(path)
-    return Source(path, len(data), b"", executable=False, disk=None, data=data)
+    return Source(path, len(data), b"", executable=False, base=None, data=data)
 
 
 def from_file(disk: str) -> Source:
@@ -98,7 +103,7 @@ def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep", r
         InvalidInputError: an unreadable folder, a socket or a device, a name that can't be stored, a link that leaves.
     """
     found = Folder()
-    _walk(found, "", _Walk(root, keep, links == "follow", refuse, set()))
+    _walk(found, "", _Walk(root, root.rstrip("/") + "/", keep, links == "follow", refuse, set()))
     found.files.sort(key=_path)
     found.folders.sort()
     found.links.sort()
@@ -114,6 +119,7 @@ class _Walk:
     """What stays the same on the way down."""
 
     root: str
+    base: str
     keep: Callable[[str, bool], bool]
     follow: bool
     refuse: bytes
@@ -157,7 +163,7 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
         except OSError as error:
             raise InvalidInputError(f"{entry.path} can't be read: {error.strerror or error}") from error
         _check_regular(entry.path, st)
-        found.files.append(Source(path, st.st_size, signature(st), bool(st.st_mode & 0o111), entry.path))
+        found.files.append(Source(path, st.st_size, signature(st), bool(st.st_mode & 0o111), walk.base))
     walk.visiting.discard(place)
     if empty and prefix and not entries:
         check_path(prefix)

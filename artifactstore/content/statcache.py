@@ -8,6 +8,7 @@ system's clock would not show.
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -48,12 +49,14 @@ class StatCache:
         """Remember digests of files that were hashed not before `hashed_at` (ns since the epoch)."""
         if self._path is None:
             return
-        rows = [
+        # Row by row: a list of a million would not fit the memory bound.
+        rows = (
             (source.disk, source.signature, digest)
             for source, digest in found
-            if source.disk is not None and _old(source.signature, hashed_at)
-        ]
-        if not rows:
+            if source.base and _old(source.signature, hashed_at)
+        )
+        first = next(rows, None)
+        if first is None:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +64,7 @@ class StatCache:
                 db.execute(_SCHEMA)
                 if db.execute("SELECT count(*) FROM (SELECT 1 FROM files LIMIT ?)", (_LIMIT,)).fetchone()[0] >= _LIMIT:
                     db.execute("DELETE FROM files")
-                db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+                db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", chain((first,), rows))
                 db.commit()
         except (sqlite3.Error, OSError):
             return

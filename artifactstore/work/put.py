@@ -1,6 +1,7 @@
 """Putting: something on disk or in memory becomes content, and the content gets a name."""
 
 import os
+import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -187,6 +188,8 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
     manifest = done.manifest
     manifest.modes, manifest.format = found.modes, found.format
     content, digest = manifest.identify()
+    noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
+    noting.start()  # beside the writing of the manifest
     facts: list[Fact] = []
     staged, uploaded = None, done.uploaded
     with session.reading(fresh=False) as state:
@@ -197,7 +200,7 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         facts.append(fact)
         staged = Staged(manifest)
         uploaded += size
-    core.stats.store(done.hashed, hashed_at=started)
+    noting.join()
     with session.reading(fresh=False) as state:
         return Prepared(_facts(state, said, str(digest), found, facts), alive_at, str(digest), staged, uploaded)
 

@@ -225,7 +225,8 @@ def hostile(paths: list[str], links: list[tuple[str, str]] | None = None, size: 
     data = b"x" * size
     digest = Digest.of(data).raw
     for path in paths:
-        manifest.chunks.add(digest, size, pack=-1, offset=0, stored=size, codec=0, data=data)
+        manifest.chunks.inline[len(manifest.chunks)] = data
+        manifest.chunks.add(digest, size, pack=-1, offset=0, stored=size, codec=0)
         manifest.close_file(path, size, digest, executable=False)
     manifest.links = links or []
     content, whole = manifest.identify()
