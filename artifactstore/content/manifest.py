@@ -60,7 +60,7 @@ class Chunks:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def add(self, digest: bytes, size: int, pack: int, offset: int, stored: int, codec: int) -> None:
+    def add(self, digest: bytes, size: int, pack: int, offset: int, stored: int, codec: int) -> None:  # noqa: PLR0917 - the hot loop
         """Append one record; `pack` is a number in the manifest's list of packs, or `INLINE`, and then its bytes go to `inline`."""
         self.digests.append(digest)
         self.sizes.append(size)
