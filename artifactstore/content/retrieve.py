@@ -126,22 +126,29 @@ def read_file(backend: Backend, manifest: Manifest, row: int) -> bytes:
     return data
 
 
+def _weight(manifest: Manifest, low: int, high: int) -> int:
+    """What chunks cost in memory: as stored, or half of what they become, so that a few bytes can't become gigabytes at once."""
+    chunks = manifest.chunks
+    if high - low == 1:
+        return max(chunks.stored[low], chunks.sizes[low] // 2)
+    return max(sum(chunks.stored[low:high]), sum(chunks.sizes[low:high]) // 2)
+
+
 def _groups(manifest: Manifest, rows: Sequence[int], size: int) -> Iterator[_Group]:
     """Cut the work into groups of neighbours; a file larger than a group becomes parts."""
-    first, stored = manifest.first, manifest.chunks.stored
+    first = manifest.first
     start, total = 0, 0
     for n, row in enumerate(rows):
-        low, high = first[row], first[row + 1]
-        length = sum(stored[low:high]) if high - low > 1 else stored[low] if high > low else 0
-        large = length > size
-        if n > start and (large or total + length > size or n - start >= GROUP_FILES):
+        weight = _weight(manifest, first[row], first[row + 1])
+        large = weight > size
+        if n > start and (large or total + weight > size or n - start >= GROUP_FILES):
             yield _Group(rows[start:n])
             start, total = n, 0
         if large:
             yield from _parts(manifest, row, size)
             start, total = n + 1, 0
         else:
-            total += length
+            total += weight
     if start < len(rows):
         yield _Group(rows[start:])
 
@@ -150,10 +157,11 @@ def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
     chunks, end = manifest.chunks, manifest.first[row + 1]
     low, total, offset, length = manifest.first[row], 0, 0, 0
     for i in range(low, end):
-        if i > low and total + chunks.stored[i] > size:
+        weight = _weight(manifest, i, i + 1)
+        if i > low and total + weight > size:
             yield _Group([row], part=True, low=low, high=i, offset=offset, last=False)
             low, total, offset, length = i, 0, offset + length, 0
-        total += chunks.stored[i]
+        total += weight
         length += chunks.sizes[i]
     yield _Group([row], part=True, low=low, high=end, offset=offset)
 

@@ -91,7 +91,7 @@ class Session:
         text, self._embedded = find_url(url)
         self.backend = connect(text, storage_options=storage_options, single_writer=single_writer)
         self.url = self.backend.url
-        self._given = text
+        self._given = text if "://" in text else self.url  # absolute: a pickle may be opened in another folder
         self.cache = cache_folder(cache)
         self.view: State | None = None
         self.watch: Watch = lambda _what, _total: lambda _more: None

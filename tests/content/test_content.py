@@ -290,6 +290,25 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     assert (tmp_path / "back/big").stat().st_size == 2**30
 
 
+def test_what_shrinks_to_nothing_comes_back_in_bounded_memory(tmp_path: Path):
+    """Two gigabytes of zeros are some kilobytes in the store; a get must not hold them at once."""
+    import subprocess
+    import sys
+
+    script = """
+import resource, sys, artifactstore
+store = artifactstore.open(sys.argv[1] + "/store", cache=None)
+store.put(sys.argv[1] + "/zeros", "zeros")
+store.get("zeros", sys.argv[1] + "/back")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+    with (tmp_path / "zeros").open("wb") as file:
+        file.truncate(2 * 2**30)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 500
+    assert (tmp_path / "back/zeros").stat().st_size == 2 * 2**30
+
+
 def test_chunks_that_repeat_are_stored_once(tmp_path: Path):
     backend = CountingBackend(LocalBackend(str(tmp_path / "s")))
     data = noise(3_000_000)

@@ -193,6 +193,16 @@ def test_a_store_pickles_without_secrets(filled: Store):
     assert [one.name for one in pickle.loads(pickle.dumps(filled.at(1))).names()] == ["churn/model"]
 
 
+def test_a_relative_store_is_found_again_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    store = artifactstore.open("relative")
+    store.put(b"x", "a")
+    (tmp_path / "other").mkdir()
+    pickled = pickle.dumps(store)
+    monkeypatch.chdir(tmp_path / "other")
+    assert pickle.loads(pickled).get("a") == b"x"
+
+
 def test_secrets_do_not_travel_in_pickles(s3_url: str):
     store = artifactstore.open(s3_url, storage_options={"key": "AKIA", "secret": "hidden"})
     with pytest.raises(InvalidInputError, match="secrets") as caught:
