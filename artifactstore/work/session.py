@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactstore.backend.base import Backend
@@ -192,6 +193,7 @@ class Session:
             raise InvalidInputError(f"digest={digest!r}: known are {', '.join(ALGORITHMS)}")
         if not self._connect():
             self._check_empty()
+        if self._core is None:
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
             try:
                 self.backend.create(CONFIG, config.raw)
@@ -209,12 +211,9 @@ class Session:
         return core
 
     def _check_empty(self) -> None:
-        found = []
-        for item in self.backend.list(""):
-            found.append(item.key)
-            if len(found) == 3:
-                break
-        if not found:
+        found = [item.key for item in islice(self.backend.list(""), 3)]
+        # What is there may be a store that another process has made since the last look.
+        if not found or self._connect():
             return
         if any(True for _ in self.backend.list("journal/")):
             raise CorruptionError(

@@ -319,3 +319,21 @@ def test_damage_while_getting_puts_nothing_in_place(store: Store, folder: Path, 
     assert not (tmp_path / "to").exists()
     with pytest.raises(CorruptionError):
         store.open_file("name", "big").read()
+
+
+def test_a_store_that_another_makes_meanwhile_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inner = MemoryBackend(f"memory://{tmp_path.name}")
+
+    class Late(CountingBackend):
+        """Another process makes the store between the look for it and the listing."""
+
+        def list(self, prefix):
+            if prefix == "" and not self.made:
+                self.made = True
+                store_over(inner, monkeypatch).put(b"first", "name")
+            yield from super().list(prefix)
+
+        made = False
+
+    store = store_over(Late(inner), monkeypatch)
+    assert store.put(b"second", "name").version == 2
