@@ -40,7 +40,12 @@ def known_schemes() -> frozenset[str]:
 
 def make_filesystem(scheme: str, options: Mapping[str, Any]) -> Any:
     """Make fsspec's filesystem for a scheme: one of its own, shared with nobody, without listings kept."""
-    return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
+    try:
+        return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
+    except TypeError as error:
+        raise InvalidInputError(
+            f"storage_options for {scheme}:// has a key that it doesn't know; given are {', '.join(options) or 'none'}"
+        ) from error
 
 
 class RemoteBackend(Backend):

@@ -79,6 +79,10 @@ class Filter:
     txn: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("name", "alias", "actor", "fact", "txn"):
+            value: Any = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InvalidInputError(f"{name}={value!r}: a str is needed")
         for name, moment in (("since", self.since), ("until", self.until)):
             if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
                 raise InvalidInputError(f"{name}={moment!r}: an aware datetime is needed, for example datetime.now(UTC)")
@@ -122,10 +126,10 @@ def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
                     actor=txn["actor"],
                     identity=txn["identity"],
                     fact=fact["fact"],
-                    name=fact.get("name"),
+                    name=_text(fact, "name"),
                     version=_number(state, fact, taken=void is None),
-                    alias=fact.get("alias"),
-                    digest=fact.get("digest"),
+                    alias=_text(fact, "alias"),
+                    digest=_text(fact, "digest"),
                     reason=fact.get("reason", txn.get("reason")),
                     outcome="committed" if void is None else f"void: {void}",
                     txn=f"{txn['txn']}-{txn['birth']}",
@@ -137,22 +141,27 @@ def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
                     yield event
 
 
+def _text(fact: Mapping[str, Any], field: str) -> str | None:
+    value = fact.get(field)
+    return value if isinstance(value, str) else None  # a kind of fact that this version doesn't know may hold anything
+
+
 def _number(state: State, fact: Mapping[str, Any], *, taken: bool) -> int | None:
-    if isinstance(fact.get("version"), int):
+    if isinstance(fact.get("version"), int) and 0 < fact["version"] < 2**31:
         return int(fact["version"])
     if taken and isinstance(fact.get("name"), str) and "digest" in fact and fact["fact"] in {"versioned", "aliased", "described"}:
         return state.version_of(fact)
     return None
 
 
-def parse_txn(text: str) -> tuple[str, int]:
+def parse_txn(text: Any) -> tuple[str, int]:
     """Read a transaction as `OutcomeUnknownError.txn` gives it: `<32 hex>-<birth>`.
 
     Raises:
         InvalidInputError: another form.
     """
-    one, _, birth = text.partition("-")
-    if len(one) != 32 or not birth.isdecimal() or set(one) - set("0123456789abcdef"):
+    one, _, birth = text.partition("-") if isinstance(text, str) else ("", "", "")
+    if len(birth) > 12 or len(one) != 32 or not birth.isdecimal() or set(one) - set("0123456789abcdef"):
         raise InvalidInputError(
             f"{text!r} is no transaction; expected <32 hex digits>-<number>, as OutcomeUnknownError.txn gives it"
         )

@@ -41,10 +41,10 @@ def condition(text: str | float) -> Callable[[float], bool]:
 def find(
     state: State,
     *,
-    name: str | None = None,
-    kind: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, str | float] | None = None,
+    name: Any = None,
+    kind: Any = None,
+    metadata: Any = None,
+    metrics: Any = None,
 ) -> Iterator[Version]:
     """Yield the versions that meet all conditions, by name and number; removed ones are left out.
 
@@ -58,6 +58,12 @@ def find(
     Raises:
         InvalidInputError: a condition that can't be read.
     """
+    for what, text in (("name", name), ("kind", kind)):
+        if text is not None and not isinstance(text, str):
+            raise InvalidInputError(f"{what}={text!r}: a str is needed")
+    for what, table in (("metadata", metadata), ("metrics", metrics)):
+        if table is not None and not (isinstance(table, Mapping) and all(isinstance(key, str) for key in table)):
+            raise InvalidInputError(f"{what} is a dict with str keys, not {table!r}")
     tests = {metric: condition(text) for metric, text in (metrics or {}).items()}
     for one in sorted(state.names):
         if name is not None and not fnmatchcase(one, name):
@@ -66,10 +72,14 @@ def find(
             if (
                 not version.removed
                 and (kind is None or version.kind == kind)
-                and all(_inside(version.metadata, key) == value for key, value in (metadata or {}).items())
+                and all(_same(_inside(version.metadata, key), value) for key, value in (metadata or {}).items())
                 and all(metric in version.metrics and test(version.metrics[metric]) for metric, test in tests.items())
             ):
                 yield version
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)
 
 
 def _inside(metadata: Mapping[str, Any], key: str) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from artifactstore.errors import UnsupportedError
 from artifactstore.model.encoding import canonical_json
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class Rows(Sequence[T], Generic[T]):
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the rows as a pandas data frame (pandas must be installed)."""
+        try:
+            import pandas  # noqa: F401, ICN001, PLC0415 - only where a frame is wanted
+        except ImportError as error:
+            raise UnsupportedError("to_pandas needs pandas: pip install pandas; to_arrow works without it") from error
         return self.to_arrow().to_pandas()
 
     def _names(self) -> list[str]:

@@ -4,6 +4,7 @@ DuckDB, Polars or pandas can read them without this library (docs/format.md, "Ma
 """
 
 import json
+import re
 from array import array
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,12 +13,14 @@ from artifactstore.content.manifest import INLINE, Manifest
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.listing import check_link, check_path
+from artifactstore.model.listing import check_link, check_links, check_path
 
 __all__ = ["decode", "encode"]
 
 MANIFEST_FORMAT: Final = 1
 ROW_GROUP: Final = 50_000
+MAX_CHUNK: Final = 64 * 2**20  # bytes; no chunker makes larger ones, and nobody should be made to hold one
+_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def _schema(pa: Any) -> Any:
@@ -169,9 +172,11 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
             raise FormatError(
                 f"{key} has manifest format {meta['format']}, this version reads up to {MANIFEST_FORMAT}: upgrade artifactstore"
             )
+        if not all(isinstance(pack, str) and _ID.fullmatch(pack) for pack in meta["packs"]):
+            raise bad("a pack in its list is no id")
         manifest = Manifest(algorithm, packs=list(meta["packs"]), modes=bool(meta["modes"]), format=meta["object"])
         _fill(manifest, parquet.read(), pa)
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, CorruptionError | FormatError):
             raise
         raise bad(str(error) or repr(error)) from error
@@ -180,7 +185,7 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
     return manifest
 
 
-def _fill(manifest: Manifest, table: Any, pa: Any) -> None:
+def _fill(manifest: Manifest, table: Any, pa: Any) -> None:  # noqa: PLR0915 - one pass over the columns, for speed
     schema = _schema(pa)
     table = table.select(schema.names)  # columns of later versions are passed over
     if table.schema.types != schema.types:
@@ -233,16 +238,17 @@ def _fill(manifest: Manifest, table: Any, pa: Any) -> None:
             raise ValueError(f"{path!r} is of the unknown type {kind!r}")
     if any(digest is None for digest in c.digests):
         raise ValueError("a chunk has no digest")
+    check_links(manifest.links)
     _check_tree(manifest)
 
 
 def _check_chunks(manifest: Manifest) -> None:
-    c = manifest.chunks
+    c, packs = manifest.chunks, len(manifest.packs)
     for i, (pack, size, stored, offset) in enumerate(zip(c.packs, c.sizes, c.stored, c.offsets, strict=True)):
-        if not (INLINE <= pack < len(manifest.packs) and size >= 0 and stored >= 0 and offset >= 0) or (pack == INLINE) != (
-            i in c.inline
-        ):
+        if not (INLINE <= pack < packs and 0 <= size <= MAX_CHUNK and 0 <= stored <= MAX_CHUNK and offset >= 0):
             raise ValueError(f"chunk {i} lies nowhere")
+        if (pack == INLINE) != (i in c.inline):
+            raise ValueError(f"chunk {i} has bytes here and a place elsewhere, or neither")
 
 
 def _check_tree(manifest: Manifest) -> None:

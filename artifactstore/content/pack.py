@@ -16,7 +16,7 @@ import xxhash
 from artifactstore.errors import CorruptionError
 from artifactstore.model.encoding import new_id
 
-__all__ = ["TARGET", "TRAILER", "Frame", "OpenPack", "pack_key", "read_records"]
+__all__ = ["MOST", "TARGET", "TRAILER", "Frame", "OpenPack", "pack_key", "read_records"]
 
 MAGIC: Final = b"ASTPACK1"
 TARGET: Final = 32 * 2**20  # bytes of frames after which a pack is closed: one PUT, and few enough to keep several in flight
@@ -24,6 +24,8 @@ _RECORD: Final = struct.Struct("<BIIQ32s")
 _TRAILER: Final = struct.Struct("<QII8s")
 TRAILER: Final = _TRAILER.size
 DELTA: Final = 0x80
+MOST: Final = 200_000  # frames of one pack: its footer has to be read at once
+_MAX_FOOTER: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def read_records(tail: bytes, size: int, key: str) -> list[Frame]:
     checksum, length, count, magic = _TRAILER.unpack(tail[-TRAILER:])
     if magic != MAGIC or length > size - len(MAGIC) - TRAILER:
         raise bad("its last bytes are no pack's: it was truncated or overwritten")
+    if length > _MAX_FOOTER:
+        raise bad(f"its footer would have {length} bytes")
     if length + TRAILER > len(tail):
         raise LookupError(length + TRAILER)
     records = tail[len(tail) - TRAILER - length : len(tail) - TRAILER]

@@ -8,7 +8,7 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.content.known import Known
 from artifactstore.content.manifest import INLINE, Extent, Manifest
-from artifactstore.content.pack import TARGET, OpenPack, pack_key
+from artifactstore.content.pack import MOST, TARGET, OpenPack, pack_key
 
 __all__ = ["Packer", "Piece"]
 
@@ -94,7 +94,7 @@ class Packer:
                 return self._number(extent.pack), extent.offset, extent.stored, extent.codec
             piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"")
         length = len(piece.stored or b"")
-        if self._pending and self._pending_size + length > TARGET:
+        if self._pending and (self._pending_size + length > TARGET or len(self._pending) >= MOST):
             self._flush()
         self._pending.append(piece)
         self._pending_size += length

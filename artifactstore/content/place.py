@@ -89,9 +89,14 @@ def place(
         BackendError: reading the store failed, or the disk is full.
     """
     target = target.absolute()
-    if target.exists() and not target.is_dir():
-        raise AlreadyExistsError(f"{target} is a file: a folder is needed to get into")
-    staging = target.parent / f".{target.name}.{new_id()[:8]}.partial"
+    try:
+        if os.path.lexists(target) and not target.is_dir():
+            raise AlreadyExistsError(f"{target} is no folder: one is needed to get into")
+    except (OSError, ValueError) as error:
+        if isinstance(error, AlreadyExistsError):
+            raise
+        raise InvalidInputError(f"{str(target)!r} can't be a folder: {error}") from error
+    staging = target.parent / f".{new_id()[:16]}.partial"
     _make_staging(staging)
     try:
         _check_names(chosen, staging)
@@ -148,7 +153,7 @@ def _fill(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path,
         os.makedirs(os.path.join(base, inner), exist_ok=True)  # noqa: PTH103, PTH118 - 100,000 folders
     retrieve(backend, manifest, [(row, f"{base}/{path}") for row, path in chosen.files], progress=progress)
     for path, to in chosen.links:
-        Path(base, path).symlink_to(to)
+        os.symlink(to, f"{base}/{path}")  # noqa: PTH211 - pathlib would tidy the target, which is part of the identity
 
 
 def _missing(manifest: Manifest, chosen: Selection, target: Path, *, overwrite: bool) -> Selection:
@@ -169,9 +174,7 @@ def _missing(manifest: Manifest, chosen: Selection, target: Path, *, overwrite: 
             rest.files.append((row, path))
     for path, to in chosen.links:
         there = target / path
-        if blocked.above(path) or (
-            (there.is_symlink() or there.exists()) and not (there.is_symlink() and str(there.readlink()) == to)
-        ):
+        if blocked.above(path) or (os.path.lexists(there) and not (there.is_symlink() and _target(there) == to)):
             differ.append(path)
         if not there.is_symlink() or path in differ:
             rest.links.append((path, to))
@@ -189,6 +192,11 @@ def _missing(manifest: Manifest, chosen: Selection, target: Path, *, overwrite: 
             f"{target} holds other content under {named}{more}; nothing was written: choose another target, or {hint}"
         )
     return rest
+
+
+def _target(link: Path) -> str:
+    """Return where a link leads, as it is written: pathlib would tidy it, and it is part of the identity."""
+    return os.readlink(link)  # noqa: PTH115
 
 
 class _Blocked:
@@ -250,7 +258,7 @@ def _merge(staging: Path, target: Path, *, overwrite: bool) -> None:
 def _move_new(source: Path, there: Path) -> None:
     """Move without replacing what somebody else put there a moment ago, where the platform allows it."""
     if source.is_symlink():
-        there.symlink_to(source.readlink())
+        os.symlink(_target(source), there)  # noqa: PTH211 - see _target
         return
     try:
         os.link(source, there)

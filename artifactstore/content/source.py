@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from artifactstore.errors import ConflictError, InvalidInputError
-from artifactstore.model.listing import check_link, check_path
+from artifactstore.model.listing import check_link, check_links, check_path
 
 __all__ = ["Folder", "Source", "from_bytes", "from_file", "open_unchanged", "read_unchanged", "scan", "signature"]
 
 _SIGNATURE: Final = struct.Struct("<QQqqq")
-_READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# Not blocking: a file may have become a pipe since the scan, and opening that would wait for ever.
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KINDS: Final = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a named pipe",
@@ -103,10 +104,14 @@ def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep", r
         InvalidInputError: an unreadable folder, a socket or a device, a name that can't be stored, a link that leaves.
     """
     found = Folder()
-    _walk(found, "", _Walk(root, root.rstrip("/") + "/", keep, links == "follow", refuse, set()))
+    try:
+        _walk(found, "", _Walk(root, root.rstrip("/") + "/", keep, links == "follow", refuse, set()))
+    except RecursionError as error:
+        raise InvalidInputError(f"{root} is nested too deep: some 900 folders in each other are the most") from error
     found.files.sort(key=_path)
     found.folders.sort()
     found.links.sort()
+    check_links(found.links)
     return found
 
 
@@ -224,20 +229,27 @@ def read_unchanged(source: Source) -> bytes:
     try:
         fd = os.open(disk, _READ)
         try:
-            data = os.read(fd, source.size) if source.size else b""
-            while len(data) < source.size and (more := os.read(fd, source.size - len(data))):
+            # One byte more than there should be: files of /proc say that they are empty, and are not.
+            data = os.read(fd, source.size + 1)
+            while len(data) < source.size and (more := os.read(fd, source.size + 1 - len(data))):
                 data += more
-            same = signature(os.fstat(fd)) == source.signature and len(data) == source.size
+            same = signature(os.fstat(fd)) == source.signature
         finally:
             os.close(fd)
     except OSError as error:
         raise _unreadable(disk, error) from error
     if not same:
         raise _changed(disk)
+    if len(data) != source.size:
+        raise InvalidInputError(
+            f"{disk} holds more than its size of {source.size} bytes tells: the system makes it up as it is read; copy it first"
+        )
     return data
 
 
-def _unreadable(disk: str, error: OSError) -> InvalidInputError:
+def _unreadable(disk: str, error: OSError) -> InvalidInputError | ConflictError:
+    if isinstance(error, FileNotFoundError):
+        return ConflictError(f"{disk} vanished while it was being put; nothing was committed: put again")
     return InvalidInputError(f"{disk} can't be read: {error.strerror or error}; make it readable or exclude it")
 
 

@@ -42,7 +42,7 @@ class StatCache:
         try:
             with _connect(self._path) as db:
                 return _merge(_rows(db, root, sources), sources)
-        except (sqlite3.Error, OSError, struct.error):
+        except (sqlite3.Error, OSError, struct.error, UnicodeEncodeError):
             return unknown
 
     def store(self, found: Iterable[tuple[Source, bytes]], *, hashed_at: int) -> None:
@@ -66,7 +66,7 @@ class StatCache:
                     db.execute("DELETE FROM files")
                 db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", chain((first,), rows))
                 db.commit()
-        except (sqlite3.Error, OSError):
+        except (sqlite3.Error, OSError, UnicodeEncodeError):
             return
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from artifactstore.errors import BackendError, InvalidInputError
+from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
 
 __all__ = ["Trees"]
 
 _SPARED: Final = 3600.0  # seconds
+_LITTER: Final = 86_400.0  # seconds after which an unfinished tree is nobody's any more
 _DEFAULT: Final = 20 * 10**9  # bytes, unless $ARTIFACTSTORE_CACHE_BYTES says otherwise
 
 
@@ -28,12 +30,19 @@ class Trees:
         self._folder = folder / "trees"
 
     def find(self, digest: str) -> Path | None:
-        """Return the folder of a tree that is there, or None."""
+        """Return the folder of a tree that is there and untouched, or None; one that was touched is taken away."""
         target = self._folder / digest.replace(":", "-")
         if not target.is_dir():
             return None
-        self._touch(target)
-        return target
+        mark = self._mark(target)
+        try:
+            if mark.read_text() == _signature(target):
+                mark.touch()
+                return target
+        except OSError:
+            pass
+        self._take_away(target, mark)
+        return None
 
     def get(self, digest: str, size: int, fill: Callable[[Path], None]) -> Path:
         """Return a tree's folder, filled once by `fill` in a hidden sibling that is then renamed.
@@ -56,6 +65,8 @@ class Trees:
             self._evict(size)
             fill(staging)
             _set_modes(staging, writable=False)
+            # The mark carries the folder's inode, which a rename leaves: each process marks its own tree.
+            self._folder.joinpath(self._mark(staging).name.replace(staging.name, target.name)).write_text(_signature(staging))
             try:
                 staging.rename(target)
             except OSError:
@@ -64,41 +75,60 @@ class Trees:
         finally:
             if staging.exists():
                 _remove(staging)
-        self._touch(target)
         return target
 
-    def _touch(self, target: Path) -> None:
-        """Note the use; the mark lies beside the tree, which is read-only."""
-        mark = target.with_name(target.name + ".used")
+    def _mark(self, tree: Path) -> Path:
+        """Where the signature of a tree is kept: beside it, since it is read-only itself; its time is that of the last use."""
+        return self._folder / f"{tree.name}.{tree.stat().st_ino}.used"
+
+    def _take_away(self, tree: Path, mark: Path) -> None:
+        gone = self._folder / f".{new_id()}.partial"
         try:
-            mark.touch()
+            tree.rename(gone)
+            mark.unlink(missing_ok=True)
+            _remove(gone)
         except OSError:
             return
 
     def _evict(self, size: int) -> None:
-        """Make room for `size` bytes."""
-        limit = _limit()
-        now = time.time()
+        """Make room for `size` bytes, and clear away what processes that were killed left."""
+        limit, now = _limit(), time.time()
+        for litter in self._folder.glob(".*.partial"):
+            if now - litter.stat().st_mtime > _LITTER:
+                _remove(litter)
         trees = []
         for mark in self._folder.glob("*.used"):
-            tree = mark.with_suffix("")
+            tree = self._folder / mark.name.rsplit(".", 2)[0]
             try:
-                trees.append((mark.stat().st_mtime, tree, mark))
+                if self._mark(tree) == mark:
+                    trees.append((mark.stat().st_mtime, tree, mark))
+                    continue
             except OSError:
-                continue
+                pass
+            mark.unlink(missing_ok=True)
         sizes = {tree: _size(tree) for _, tree, _ in trees}
         total = size + sum(sizes.values())
         for used, tree, mark in sorted(trees):
             if total <= limit or now - used < _SPARED:
                 return
-            gone = self._folder / f".{new_id()}.evicted"
-            try:
-                tree.rename(gone)
-                mark.unlink(missing_ok=True)
-                _remove(gone)
-            except OSError:
-                continue
+            self._take_away(tree, mark)
             total -= sizes[tree]
+
+
+def _signature(tree: Path) -> str:
+    """Sum up names, sizes and times of everything in a tree: whoever touches a file changes it."""
+    hasher = new_hasher("blake3")
+    for folder, folders, files in os.walk(tree):
+        folders.sort()
+        for name in sorted(files):
+            path = os.path.join(folder, name)  # noqa: PTH118 - a hot loop
+            st = os.lstat(path)
+            hasher.update(
+                f"{path[len(str(tree)) :]}\0{st.st_size} {st.st_mtime_ns} {st.st_ctime_ns} {st.st_ino}\n".encode(
+                    "utf-8", "surrogateescape"
+                )
+            )
+    return hasher.digest().hex()
 
 
 def _limit() -> int:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from artifactstore.backend.base import Backend
-from artifactstore.errors import CorruptionError, FormatError
+from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed, list_folders, read_many, read_or_none
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
 
 __all__ = ["Fold", "Journal", "Snapshots"]
+
+CONFIG_KEY: Final = "store.json"
 
 
 @runtime_checkable
@@ -85,18 +87,23 @@ class Journal:
         """The number of the last entry read."""
         return int(self.fold.head)
 
-    def catch_up(self) -> int:
+    def catch_up(self, *, confirm: bool = False) -> int:
         """Read every entry up to the head, checking the chain; returns the head.
 
         One round trip when nothing is new; cold, at most three behind `store.json`.
 
+        Args:
+            confirm: also look whether the last entry read is still there: whoever appends behind one that was taken back
+                (a folder restored from a copy, a store made anew) would leave a hole or a fork for ever.
+
         Raises:
+            ConflictError: another store lies at this place now.
             CorruptionError: the chain is broken or has a hole.
             FormatError: a newer version wrote here.
             BackendError: the head could not be found.
         """
         with self.lock:
-            if not self._cold:
+            if not self._cold and not (confirm and self._was_taken_back()):
                 return self._read_on(self.head)
             try:
                 joint = self._open_cold()
@@ -111,6 +118,17 @@ class Journal:
                 head = self._read_on(last_listed(self.backend, 1))
             self._cold = False
             return head
+
+    def _was_taken_back(self) -> bool:
+        """Tell whether the last entry read is gone; if so, everything is read anew."""
+        raw = read_or_none(self.backend, entry_key(self.head) if self.head else CONFIG_KEY)
+        if raw is not None and Digest.of(raw, self.config.digest) == self.digest:
+            return False
+        if read_or_none(self.backend, CONFIG_KEY) != self.config.raw:
+            raise ConflictError(f"another store lies at {self.backend.url} now than when it was opened: open it again")
+        self._cold = True
+        self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
+        return True
 
     def _read_on(self, known: int) -> int:
         for raw in fetch_run(self.backend, self.head + 1, known):

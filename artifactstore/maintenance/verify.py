@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import xxhash
 
@@ -83,8 +83,8 @@ def verify(
     *,
     digest: str | None = None,
     level: str = "quick",
-    fraction: float = 1.0,
-    anchor: str | None = None,
+    fraction: Any = 1.0,
+    anchor: Any = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Report:
     """Check a store, or one artifact of it.
@@ -103,7 +103,7 @@ def verify(
     """
     if level not in LEVELS:
         raise InvalidInputError(f"level={level!r}: {', '.join(LEVELS)}")
-    if not 0 < fraction <= 1:
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
         raise InvalidInputError(f"fraction={fraction!r}: above 0, at most 1")
     report = Report(level)
     state = _check_journal(journal, report, _parse_anchor(anchor))
@@ -122,12 +122,12 @@ def verify(
     return report
 
 
-def _parse_anchor(anchor: str | None) -> tuple[int, str] | None:
+def _parse_anchor(anchor: Any) -> tuple[int, str] | None:
     if anchor is None:
         return None
-    number, _, digest = anchor.partition(":")
-    if not number.isdecimal():
-        raise InvalidInputError(f"anchor={anchor!r}: expected <entry>:<algorithm>:<hex>, for example 12:blake3:ab…")
+    number, _, digest = anchor.partition(":") if isinstance(anchor, str) else ("", "", "")
+    if not number.isdecimal() or len(number) > 12:
+        raise InvalidInputError(f"anchor={str(anchor)[:100]!r}: expected <entry>:<algorithm>:<hex>, for example 12:blake3:ab…")
     return int(number), str(Digest.parse(digest))
 
 
@@ -236,7 +236,7 @@ def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Re
         if key not in sizes:
             report.damage(f"{key} is missing; restore it from a copy of the store", key, digests)
         elif sizes[key] < ends.get(pack, 0) + TRAILER:
-            text = f"{key} is truncated: {sizes[key]} bytes, at least {ends[pack] + TRAILER} expected; restore it from a copy of the store"
+            text = f"{key} is truncated: {sizes[key]} bytes, at least {ends.get(pack, 0) + TRAILER} expected; restore it from a copy of the store"
             report.damage(text, f"{key} at {sizes[key]}", digests)
 
 
@@ -255,6 +255,7 @@ def _check_frames(
         key = pack_key(pack)
         try:
             frames = _footer(backend, key)
+            _compare(pack, frames, [manifests[digest] for digest in users[pack]], report)
             for frame in _bad_frames(backend, key, frames, report, progress):
                 text = f"{key}: the frame at {frame.offset} ({frame.stored} bytes) does not match its checksum; restore the pack from a copy"
                 report.damage(text, f"{key} at {frame.offset}", users[pack])
@@ -262,6 +263,24 @@ def _check_frames(
             continue  # said already
         except ArtifactStoreError as error:
             report.damage(str(error), getattr(error, "location", "") or key, users[pack])
+
+
+def _compare(pack: str, frames: Sequence[Frame], manifests: Iterable[Manifest], report: Report) -> None:
+    """What manifests say of a pack must be what its own footer says: else it is another pack under this name."""
+    known = {frame.offset: (frame.stored, frame.size, frame.codec, frame.digest) for frame in frames}
+    for manifest in manifests:
+        number, chunks = manifest.packs.index(pack), manifest.chunks
+        for i, one in enumerate(chunks.packs):
+            if one == number and known.get(chunks.offsets[i]) != (
+                chunks.stored[i],
+                chunks.sizes[i],
+                chunks.codecs[i],
+                chunks.digests[i],
+            ):
+                where = f"{pack_key(pack)} at {chunks.offsets[i]}"
+                text = f"{where}: the pack's own footer knows no such chunk: another pack lies under this name; restore it from a copy"
+                report.damage(text, where, [str(manifest.identify()[1])])
+                break
 
 
 def _footer(backend: Backend, key: str) -> list[Frame]:
@@ -302,18 +321,24 @@ def _check_files(
     journal: Journal, manifests: Mapping[str, Manifest], report: Report, fraction: float, progress: Callable[[int], None]
 ) -> None:
     """Decode every chunk once and check every file; a file's digest is checked over its chunks in order."""
-    checked: set[bytes] = set()
+    checked: set[bytes] = set()  # files by their digest and by where their chunks lie: the same bytes may lie in two places
     for digest in _sample(sorted(manifests), fraction):
         manifest = manifests[digest]
         for row, path in enumerate(manifest.paths):
-            if manifest.digests[row] in checked:
+            mark = _mark(manifest, row)
+            if mark in checked:
                 continue
             fault = _check_file(journal.backend, manifest, row, progress)
             report.count("files")
             if fault is None:
-                checked.add(manifest.digests[row])
+                checked.add(mark)
             else:
                 report.damage(f"{path} of {digest}: {fault}", fault.location or path, [digest])
+
+
+def _mark(manifest: Manifest, row: int) -> bytes:
+    places = "".join(f"{one.pack}:{one.offset}:{one.stored}:{one.codec};" for one in manifest.extents(row))
+    return hash_bytes(manifest.digests[row] + places.encode(), "blake3")
 
 
 def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callable[[int], None]) -> CorruptionError | None:

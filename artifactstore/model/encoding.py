@@ -15,6 +15,7 @@ from artifactstore.errors import InvalidInputError
 
 __all__ = ["canonical_json", "check_json", "format_time", "new_id", "parse_json", "parse_time"]
 
+MAX_DEPTH: Final = 64  # levels of a JSON value: readers of other libraries give up at some hundred
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -30,12 +31,14 @@ def canonical_json(value: Any) -> bytes:
         raise InvalidInputError(f"not a JSON value: {error}") from error
 
 
-def check_json(value: Any, where: str = "value") -> None:
-    """Refuse what JSON can't say exactly: tuples, keys that are no strings, NaN, infinities, other types.
+def check_json(value: Any, where: str = "value", *, deep: int = MAX_DEPTH) -> None:
+    """Refuse what JSON can't say exactly: tuples, keys that are no strings, NaN, infinities, other types, endless nesting.
 
     Raises:
         InvalidInputError: names the place inside the value.
     """
+    if not deep:
+        raise InvalidInputError(f"{where[:200]} … is nested deeper than {MAX_DEPTH} levels, or holds itself")
     if value is None or isinstance(value, bool | str | int):
         return
     if isinstance(value, float):
@@ -44,13 +47,13 @@ def check_json(value: Any, where: str = "value") -> None:
         return
     if isinstance(value, list):
         for i, item in enumerate(value):
-            check_json(item, f"{where}[{i}]")
+            check_json(item, f"{where}[{i}]", deep=deep - 1)
         return
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidInputError(f"{where} has the key {key!r}: JSON's keys are strings only")
-            check_json(item, f"{where}[{key!r}]")
+            check_json(item, f"{where}[{key!r}]", deep=deep - 1)
         return
     raise InvalidInputError(f"{where} is a {type(value).__name__}: not a JSON value")
 

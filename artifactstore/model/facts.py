@@ -95,7 +95,8 @@ def parse_config(raw: bytes, where: str) -> Config:
         config = Config(record["store"], record["digest"], chunkers, record["created"], int(record["format"]), bytes(raw))
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise FormatError(f"{where} is not the store.json of an artifactstore ({error!r}): damaged, or not a store") from error
-    sane = all(64 <= low <= mean <= high <= 16 * 2**20 for low, mean, high in chunkers.values())
+    sane = {"rows", "bytes", "tensors"} <= set(chunkers)
+    sane = sane and all(64 <= low < mean < high <= 16 * 2**20 for low, mean, high in chunkers.values())
     texts = all(isinstance(record[key], str) for key in ("store", "created"))
     if not sane or not texts or config.digest not in ALGORITHMS or not _ID.fullmatch(config.store) or config.format < 1:
         raise FormatError(f"{where} is not the store.json of an artifactstore (a field has no sense): damaged, or not a store")

@@ -16,9 +16,10 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
 
-__all__ = ["Extra", "case_clashes", "check_link", "check_path", "identify", "plain_line"]
+__all__ = ["Extra", "case_clashes", "check_link", "check_links", "check_path", "identify", "plain_line"]
 
 MAX_SEGMENT: Final = 255  # bytes: what every file system in use can hold
+_LINK_STEPS: Final = 40  # links that a file system follows for one path
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 # What most paths are: nothing below has to be looked at then (1 us instead of 3, for each of a million files).
 _PLAIN: Final = re.compile(r"\w[\w.=+@~ -]{0,250}(/\w[\w.=+@~ -]{0,250})*", re.ASCII)
@@ -146,6 +147,34 @@ def check_link(path: str, target: str) -> None:
         raise InvalidInputError(
             f"the link {path!r} points to {target!r}, outside of what is stored; links='follow' stores what it points to"
         )
+
+
+def check_links(links: Sequence[tuple[str, str]]) -> None:
+    """Refuse links that lead outside through other links: each step is followed as a file system would.
+
+    Raises:
+        InvalidInputError: names the link.
+    """
+    table = dict(links)
+    for path, target in links:
+        here, todo, steps = path.split("/")[:-1], target.split("/")[::-1], 0
+        while todo and steps < _LINK_STEPS:
+            part = todo.pop()
+            if part in {"", "."}:
+                continue
+            if part == "..":
+                if not here:
+                    raise InvalidInputError(
+                        f"the link {path!r} points to {target!r} and so, through other links, outside of what is stored; "
+                        "links='follow' stores what it points to"
+                    )
+                here.pop()
+                continue
+            here.append(part)
+            if (further := table.get("/".join(here))) is not None:
+                steps += 1  # a loop leads nowhere: a file system gives up as well
+                here.pop()
+                todo += further.split("/")[::-1]
 
 
 def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:

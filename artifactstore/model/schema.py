@@ -8,21 +8,29 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NotRequired
 
-from annotated_types import Ge
-from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError, with_config
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, ConfigDict, FiniteFloat, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from artifactstore.errors import CorruptionError, FormatError, InvalidInputError
+from artifactstore.model.encoding import canonical_json, parse_json, parse_time
 from artifactstore.model.facts import FORMAT, check_format
 
 __all__ = ["KINDS", "Entry", "Txn", "check_txn", "parse_entry", "parse_facts"]
+
+
+def _is_time(text: str) -> str:
+    parse_time(text)
+    return text
+
 
 _Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 _Digest = Annotated[str, StringConstraints(pattern=r"^(blake3|sha256):[0-9a-f]{64}$")]
 _Hooks = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})*$")]
 _Run = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-_Count = Annotated[int, Ge(0)]
-_Time = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$")]
+_Count = Annotated[int, Ge(0), Le(2**63 - 1)]
+_Version = Annotated[int, Ge(0), Le(2**31)]
+_Time = Annotated[str, AfterValidator(_is_time)]
 _OPEN = ConfigDict(extra="allow", strict=True)
 
 
@@ -69,7 +77,7 @@ class _Versioned(TypedDict):
 class _Described(TypedDict):
     fact: str
     name: str | None
-    version: NotRequired[int]
+    version: NotRequired[_Version]
     digest: NotRequired[_Digest]
     metadata: dict[str, Any]
 
@@ -79,7 +87,7 @@ class _Aliased(TypedDict):
     fact: str
     name: str
     alias: str
-    version: NotRequired[int | None]
+    version: NotRequired[_Version | None]
     digest: NotRequired[_Digest]
     expect: NotRequired[int | None]
 
@@ -88,7 +96,7 @@ class _Aliased(TypedDict):
 class _Removed(TypedDict):
     fact: str
     name: NotRequired[str]
-    version: NotRequired[int]
+    version: NotRequired[_Version]
     digest: NotRequired[_Digest]
 
 
@@ -97,7 +105,7 @@ class _Measured(TypedDict):
     fact: str
     digest: NotRequired[_Digest]
     run: NotRequired[_Run]
-    metrics: dict[str, float]
+    metrics: dict[str, FiniteFloat]
     on: NotRequired[_Digest]
     by: NotRequired[_Run]
 
@@ -157,7 +165,7 @@ class _Edge(TypedDict):
     run: _Run
     digest: _Digest
     name: NotRequired[str]
-    version: NotRequired[int]
+    version: NotRequired[_Version]
     role: NotRequired[str]
 
 
@@ -263,6 +271,11 @@ def parse_entry(raw: bytes, key: str) -> Entry:
         raise CorruptionError(
             f"{key} is not a journal entry ({_first_fault(error)}): restore it from a copy of the store", location=key
         ) from error
+    if b"NaN" in raw or b"Infinity" in raw:
+        try:
+            parse_json(raw, key)
+        except InvalidInputError as error:
+            raise CorruptionError(f"{error}: restore it from a copy of the store", location=key) from error
     if entry["format"] > FORMAT:
         raise FormatError(f"{key} has store format {entry['format']}, this version reads up to {FORMAT}: upgrade artifactstore")
     for txn in entry["txns"]:
@@ -293,7 +306,7 @@ def check_txn(txn: Mapping[str, Any]) -> None:
         InvalidInputError: names the field.
     """
     try:
-        _validator(Txn).validate_python(dict(txn))
+        _validator(Txn).validate_json(canonical_json(txn))  # as a reader does it, limits of the parser included
         _check_facts(txn["facts"], "the transaction")
     except ValidationError as error:
         raise InvalidInputError(f"no transaction: {_first_fault(error)}") from error

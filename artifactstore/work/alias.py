@@ -7,7 +7,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
 from artifactstore.work.artifact import Artifact, of_resolved
-from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.commit import Prepared, commit, with_reason
 from artifactstore.work.session import Core, Session
 
 __all__ = ["ANY", "move_alias"]
@@ -61,7 +61,7 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
             return Prepared([] if same else [fact], state.head, found.digest)
 
     if batch is not None:
-        batch.add(make)
+        batch.add(make if reason is None else lambda core: with_reason(make(core), reason))
         return None
     commit(session, lambda core: [make(core)], reason=reason)
     return of_resolved(session, Resolved(found.digest, name, found.version))

@@ -8,6 +8,7 @@ from artifactstore.catalog import versions as catalog
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.manifest import Manifest
+from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.listing import plain_line
 from artifactstore.work.session import Session
@@ -135,7 +136,10 @@ def artifact(session: Session, ref: str) -> Artifact:
         NotFoundError: nothing of that name, or removed.
         InvalidInputError: no reference.
     """
-    return of_resolved(session, session.resolve(ref))
+    found = session.resolve(ref)
+    if found.path is not None:
+        raise InvalidInputError(f"{ref!r} names a path in an artifact: ask for the artifact, and look at its files")
+    return of_resolved(session, found)
 
 
 def of_resolved(session: Session, found: Resolved, *, new: bool = False, uploaded: int = 0) -> Artifact:

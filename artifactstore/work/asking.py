@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from artifactstore.catalog import audit
@@ -20,13 +19,17 @@ from artifactstore.maintenance import verify as maintenance
 from artifactstore.maintenance.verify import Report
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.reference import check_name
+from artifactstore.work.artifact import artifact
+from artifactstore.work.place import local_path
 from artifactstore.work.session import Session
 
 __all__ = ["Change", "Diff", "diff", "find", "log", "names", "verify", "versions"]
 
 
-def names(session: Session, prefix: str = "") -> Rows[Name]:
+def names(session: Session, prefix: Any = "") -> Rows[Name]:
     """Return all names that begin with `prefix`."""
+    if not isinstance(prefix, str):
+        raise InvalidInputError(f"a prefix is a str, not a {type(prefix).__name__}")
     with session.reading() as state:
         return Rows(Name, catalog.names(state, prefix))
 
@@ -65,15 +68,15 @@ def _holds(session: Session, digest: str, wanted: bytes) -> bool:
         return False  # removed meanwhile
 
 
-def _file_digest(file: str | os.PathLike[str], algorithm: str) -> bytes:
+def _file_digest(file: Any, algorithm: str) -> bytes:
     """Return the raw digest of a file on disk, or the one that is written out."""
-    text = os.fspath(file)
+    text = str(local_path(file, "file"))
     if isinstance(file, str) and text.startswith(("blake3:", "sha256:")):
         digest = Digest.parse(text)
         if digest.algorithm != algorithm:
             raise InvalidInputError(f"this store has {algorithm} digests: {text} can't be looked up in it")
         return digest.raw
-    source = from_file(str(Path(text).expanduser()))
+    source = from_file(text)
     hasher = new_hasher(algorithm)
     with open_unchanged(source) as fd:
         while block := os.read(fd, 2**20):
@@ -200,7 +203,7 @@ def _changes(before: Mapping[str, _Entry], after: Mapping[str, _Entry]) -> Itera
 
 def verify(session: Session, ref: str | None, *, level: str, fraction: float, anchor: str | None) -> Report:
     """Check the store, or one artifact; see `Store.verify`."""
-    digest = None if ref is None else session.resolve(ref).digest
+    digest = None if ref is None else artifact(session, ref).digest
     journal = session.core().journal
     watch = session.watch("verify", 0)
     return maintenance.verify(journal, digest=digest, level=level, fraction=fraction, anchor=anchor, progress=watch)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+from artifactstore.errors import InvalidInputError
 from artifactstore.model.reference import Reference
 from artifactstore.work.commit import Prepared, Staged, commit
 from artifactstore.work.session import Core, Session, current_batch
@@ -60,12 +62,14 @@ class Batch:
 
 
 @contextmanager
-def batch(session: Session, reason: str | None = None) -> Iterator[Batch]:
+def batch(session: Session, reason: Any = None) -> Iterator[Batch]:
     """Collect what is put inside the block; commit all of it at the end, nothing of it on an exception.
 
     A batch inside another of the same store joins it.
     """
     session.check_writable()
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidInputError(f"a reason is a str, not a {type(reason).__name__}")
     around = session.batch()
     if around is not None:
         yield around

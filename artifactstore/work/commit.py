@@ -1,7 +1,7 @@
 """Committing: what was prepared becomes one transaction, and a refusal becomes the error that helps."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from artifactstore.catalog.state import Void
 from artifactstore.content.manifest import Manifest
@@ -9,7 +9,7 @@ from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, NotF
 from artifactstore.model.facts import Fact
 from artifactstore.work.session import Core, Session
 
-__all__ = ["Prepared", "Staged", "commit"]
+__all__ = ["Prepared", "Staged", "commit", "with_reason"]
 
 _TRIES = 3  # times that a put stores its content when clean-up takes it before the commit
 
@@ -38,6 +38,11 @@ class Prepared:
     digest: str
     staged: Staged | None = None
     uploaded: int = 0
+
+
+def with_reason(prepared: Prepared, reason: str) -> Prepared:
+    """Return the same with a reason at each fact: inside a batch the transaction's own reason is the batch's."""
+    return replace(prepared, facts=[{**fact, "reason": reason} for fact in prepared.facts])
 
 
 class _GoneError(Exception):
@@ -72,7 +77,7 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
 
 
 def _refuse(void: Void) -> Exception:
-    if void.why in {"condemned", "holder", "base"}:
+    if void.why in {"condemned", "holder", "base", "window"}:
         return _GoneError(str(void))
     if void.why == "missing":
         return NotFoundError(f"{void.text}: nothing was changed")

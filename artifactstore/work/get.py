@@ -4,7 +4,6 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,6 +17,7 @@ from artifactstore.content.retrieve import read_file
 from artifactstore.content.trees import Trees
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.objects.choice import read_object
+from artifactstore.work.place import local_path, matches, strings
 from artifactstore.work.session import Session
 
 __all__ = ["get", "open_file"]
@@ -33,25 +33,27 @@ def get(
     decode: bool = True,
 ) -> Any:
     """Bring back what `ref` means; see `Store.get`. With `decode` off, an object comes as its files."""
-    if paths is not None and (isinstance(paths, str) or not all(isinstance(path, str) for path in paths)):
-        raise InvalidInputError(f"paths is a list of paths or patterns: paths=[{paths!r}]")
-    if to is not None and not isinstance(to, str | os.PathLike):
-        raise InvalidInputError(f"to= is a folder's path, not a {type(to).__name__}")
+    wanted = None if paths is None else strings(paths, "paths")
+    target = None if to is None else local_path(to, "to")
+    if target is not None and "://" not in session.url and Path(session.url) in (target.absolute(), *target.absolute().parents):
+        raise InvalidInputError(f"{target} lies in the store itself: choose another target")
     found = session.resolve(ref)
 
     def use(manifest: Manifest) -> Any:
-        if to is not None:
-            return _to_folder(session, manifest, found, Path(to).expanduser(), paths, overwrite=overwrite)
-        if decode and manifest.format is not None and found.path is None and paths is None:
+        if target is not None:
+            return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite)
+        if decode and manifest.format is not None and found.path is None and wanted is None:
             files = {path: read_file(session.backend, manifest, row) for row, path in enumerate(manifest.paths)}
             return read_object(manifest.format, files)
-        return _to_tree(session, manifest, found, paths)
+        return _to_tree(session, manifest, found, wanted)
 
     return session.with_manifest(found.digest, use)
 
 
-def open_file(session: Session, ref: str, path: str | None = None) -> io.BufferedReader:
+def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader:
     """Open one file of what `ref` means; see `Store.open_file`."""
+    if path is not None and not isinstance(path, str):
+        raise InvalidInputError(f"path= is a str, not a {type(path).__name__}")
     found = session.resolve(ref)
     if path is not None and found.path is not None:
         raise InvalidInputError(f"the path is said twice: {ref!r} and {path!r}")
@@ -89,7 +91,7 @@ def _is_single(session: Session, found: Resolved, manifest: Manifest) -> bool:
         return bool(state.names[found.name][found.version - 1].get("file"))
 
 
-def _chooser(found: Resolved, patterns: Sequence[str] | None, *, rebase: bool) -> Callable[[str], str | None]:
+def _chooser(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None, *, rebase: bool) -> Callable[[str], str | None]:
     """Return the function path → path under the target, None for what is not wanted.
 
     A path in the reference chooses one file or one folder; where `rebase` is set it lands under its own name.
@@ -98,11 +100,13 @@ def _chooser(found: Resolved, patterns: Sequence[str] | None, *, rebase: bool) -
     base = chosen.rpartition("/")[0] if chosen is not None and rebase else ""
     cut = len(base) + 1 if base else 0
     globs = None if patterns is None else [pattern.rstrip("/") for pattern in patterns]
+    # A name that is there means itself, even if it reads like a pattern: `a[1].txt`.
+    literal = {glob for glob in globs or () if manifest.index(glob) is not None}
 
     def wanted(path: str) -> str | None:
         if chosen is not None and path != chosen and not path.startswith(chosen + "/"):
             return None
-        if globs is not None and not any(fnmatchcase(path, glob) or path.startswith(glob + "/") for glob in globs):
+        if globs is not None and path not in literal and not any(g not in literal and matches(path, g) for g in globs):
             return None
         return path[cut:]
 
@@ -110,7 +114,7 @@ def _chooser(found: Resolved, patterns: Sequence[str] | None, *, rebase: bool) -
 
 
 def _select(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None, *, rebase: bool) -> Selection:
-    chosen = select(manifest, _chooser(found, patterns, rebase=rebase))
+    chosen = select(manifest, _chooser(found, manifest, patterns, rebase=rebase))
     if (found.path is not None or patterns is not None) and not any(True for _ in chosen.paths()):
         asked = found.path if found.path is not None else ", ".join(patterns or ())
         raise NotFoundError(_no_path(manifest, found.name or found.digest, str(asked)))
@@ -139,13 +143,8 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     def materialise(folder: Path) -> None:
         fill(session.backend, manifest, chosen, folder, progress=session.watch("get", total))
 
-    if session.cache is None:
-        root = Path(_temporary_folder()) / key.replace(":", "-")
-        if not root.exists():
-            place(session.backend, manifest, chosen, root)
-    else:
-        trees = Trees(session.cache)
-        root = (trees.find(found.digest) if partial else None) or trees.get(key, total, materialise)
+    trees = Trees(session.cache if session.cache is not None else Path(_temporary_folder()))
+    root = (trees.find(found.digest) if partial else None) or trees.get(key, total, materialise)
     if found.path is not None:
         return root / found.path
     return root / manifest.paths[0] if _is_single(session, found, manifest) else root

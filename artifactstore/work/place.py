@@ -4,13 +4,14 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.append import Author
 
-__all__ = ["DEFAULT", "author", "cache_folder", "find_url", "secret_options"]
+__all__ = ["DEFAULT", "author", "cache_folder", "find_url", "local_path", "matches", "secret_options", "strings"]
 
 DEFAULT: Final = "default"  # of `cache=`: the user's cache folder
 _SECRET: Final = re.compile(
@@ -29,12 +30,17 @@ def find_url(url: Any) -> tuple[str, bool]:
     """
     if url is not None:
         text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
-        if not isinstance(text, str) or not text:
-            raise InvalidInputError(f"{url!r} is no URL of a store: a folder, s3://bucket/prefix, memory://name")
-        return text, False
+        if not isinstance(text, str) or not text or "\0" in text or (not text.isascii() and not _encodable(text)):
+            raise InvalidInputError(f"{str(url)[:200]!r} is no URL of a store: a folder, s3://bucket/prefix, memory://name")
+        return (text if "://" in text else str(local_path(text, "url"))), False
     if text := os.environ.get("ARTIFACTSTORE_URL", ""):
         return text, False
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise InvalidInputError(
+            "the current folder is gone: change to another, or say which store is meant by its URL"
+        ) from error
     for folder in (here, *here.parents):
         if text := _from_pyproject(folder / "pyproject.toml"):
             if "://" not in text and not Path(text).expanduser().is_absolute():
@@ -45,6 +51,14 @@ def find_url(url: Any) -> tuple[str, bool]:
     return str(Path(platformdirs.user_data_dir("artifactstore", appauthor=False)) / "store"), True
 
 
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _from_pyproject(path: Path) -> str:
     try:
         data = path.read_bytes()
@@ -53,17 +67,17 @@ def _from_pyproject(path: Path) -> str:
     import tomllib  # noqa: PLC0415 - only where there is something to read
 
     try:
-        tools: Any = tomllib.loads(data.decode()).get("tool", {})
+        tools: Any = tomllib.loads(data.decode()).get("tool")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} can't be read ({error}): mend it, or say which store is meant by its URL") from error
-    section = tools.get("artifactstore", {})
-    text = section.get("url", "")
+    section = tools.get("artifactstore") if isinstance(tools, dict) else None
+    text = section.get("url", "") if isinstance(section, dict) else ""
     if not isinstance(text, str):
         raise InvalidInputError(f"{path}: [tool.artifactstore] url must be a string")
     return text
 
 
-def cache_folder(cache: str | os.PathLike[str] | None) -> Path | None:
+def cache_folder(cache: Any) -> Path | None:
     """Return the cache folder, or None for no cache; one that can't be written gives one warning and no cache.
 
     `DEFAULT` means `$ARTIFACTSTORE_CACHE`, else the user's cache folder; an empty variable means no cache.
@@ -80,7 +94,7 @@ def cache_folder(cache: str | os.PathLike[str] | None) -> Path | None:
             text = platformdirs.user_cache_dir("artifactstore", appauthor=False)
         folder = Path(text).expanduser()
     else:
-        folder = Path(cache).expanduser()
+        folder = local_path(cache, "cache")
     folder = folder.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +105,52 @@ def cache_folder(cache: str | os.PathLike[str] | None) -> Path | None:
         warnings.warn(f"the cache folder {folder} can't be written: working without a cache", UserWarning, stacklevel=4)
         return None
     return folder
+
+
+def local_path(value: Any, what: str) -> Path:
+    """Return a path on this machine, `~` expanded.
+
+    Raises:
+        InvalidInputError: no `str` or `os.PathLike`, or one that no file system could have.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidInputError(f"{what} is a path, not a {type(value).__name__}")
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{what} is a path as str, not as {type(text).__name__}")
+    try:
+        os.fsencode(text)
+        path = Path(text).expanduser()
+    except (UnicodeEncodeError, RuntimeError) as error:
+        raise InvalidInputError(f"{what}={text[:200]!r} can't be a path: {error}") from error
+    if "\0" in text or not text:
+        raise InvalidInputError(f"{what}={text[:200]!r} can't be a path")
+    return path
+
+
+def strings(value: Any, what: str) -> list[str]:
+    """Return a list of strings.
+
+    Raises:
+        InvalidInputError: one string alone, no list, or something else in it.
+    """
+    if isinstance(value, str):
+        raise InvalidInputError(f"{what} is a list: {what}=[{value[:200]!r}]")
+    try:
+        found = list(value)
+    except TypeError as error:
+        raise InvalidInputError(f"{what} is a list of str, not a {type(value).__name__}") from error
+    for one in found:
+        if not isinstance(one, str):
+            raise InvalidInputError(f"{what} is a list of str; a {type(one).__name__} is in it")
+    return found
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Tell whether a path is what a pattern means: the path itself, a folder above it, or what `*`, `?`, `[…]`, `**/` fit."""
+    if path == pattern or path.startswith(pattern + "/") or fnmatchcase(path, pattern):
+        return True
+    return pattern.startswith("**/") and matches(path, pattern[3:])
 
 
 def author(tool: str) -> Author:

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +20,13 @@ from artifactstore.content.manifest_file import encode
 from artifactstore.content.source import Folder, from_bytes, from_file, scan
 from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
 from artifactstore.model.digest import Digest
-from artifactstore.model.encoding import new_id
+from artifactstore.model.encoding import canonical_json, new_id
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, case_clashes, identify
 from artifactstore.objects.choice import write_object
 from artifactstore.work.artifact import Artifact, of_resolved
-from artifactstore.work.commit import Prepared, Staged, commit
+from artifactstore.work.commit import Prepared, Staged, commit, with_reason
+from artifactstore.work.place import local_path, matches
 from artifactstore.work.said import PutOptions, Said, check_options, check_said
 from artifactstore.work.session import Core, Session
 
@@ -77,7 +77,9 @@ def put(
 
     batch = session.batch()
     if batch is not None:
-        return _uncommitted(session, batch.add(make), said, found)
+        return _uncommitted(
+            session, batch.add(make if reason is None else lambda core: with_reason(make(core), reason)), said, found
+        )
     prepared = commit(session, lambda core: [make(core)], reason=reason)[0]
     return _committed(session, prepared, said, new=outcome[-1])
 
@@ -115,23 +117,21 @@ def _all_paths(folder: Folder) -> list[str]:
 
 
 def _base_name(source: str | os.PathLike[str]) -> str:
-    return from_file(str(Path(os.path.abspath(Path(source).expanduser())))).path  # noqa: PTH100 - links must stay
+    return from_file(os.path.abspath(local_path(source, "source"))).path  # noqa: PTH100 - links must stay
 
 
 def _path(source: Any, name: str | None) -> Path:
+    path = local_path(source, "source")
     text = os.fspath(source)
-    if not isinstance(text, str):
-        raise InvalidInputError(f"paths are str, not {type(text).__name__}: {text!r}")
     if "://" in text:
-        raise InvalidInputError(f"{text!r} is a URL: only local files and folders can be put so far; fetch it first")
-    path = Path(text).expanduser()
+        raise InvalidInputError(f"{text[:200]!r} is a URL: only local files and folders can be put so far; fetch it first")
     try:
         return path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:
         hint = "to store the text itself, say format='text'"
-        if name is not None and os.path.exists(Path(name).expanduser()):  # noqa: PTH110 - any failure means no
-            hint = f"the arguments look swapped: put({name!r}, {text!r})"
-        raise InvalidInputError(f"no such path: {text!r}; {hint}") from error
+        if name is not None and os.path.exists(name):  # noqa: PTH110 - any failure means no
+            hint = f"the arguments look swapped: put({name!r}, {text[:200]!r})"
+        raise InvalidInputError(f"no such path: {text[:200]!r}; {hint}") from error
 
 
 def _scan(session: Session, path: Path, options: PutOptions) -> Folder:
@@ -140,9 +140,9 @@ def _scan(session: Session, path: Path, options: PutOptions) -> Folder:
 
     def keep(inner: str, is_folder: bool) -> bool:  # noqa: FBT001 - the scanner's interface
         base = inner.rpartition("/")[2]
-        if any(fnmatchcase(inner, pattern) or fnmatchcase(base, pattern) for pattern in patterns):
+        if patterns and any(matches(inner, pattern) or matches(base, pattern) for pattern in patterns):
             return False
-        if base in _HINTED and is_folder and not hinted:
+        if is_folder and base in _HINTED and not hinted:
             hinted.append(inner)
         return True
 
@@ -295,7 +295,7 @@ def _facts(state: State, said: Said, digest: str, found: _Found, stored: list[Fa
         if said.metadata:
             fact["metadata"] = said.metadata
         facts.append(fact)
-    elif said.metadata is not None and said.metadata != metadata:
+    elif said.metadata is not None and canonical_json(said.metadata) != canonical_json(metadata):  # True is not 1 here
         facts.append({"fact": "described", **subject, "metadata": said.metadata})
     measured = state.metrics.get(digest, {})
     fresh = {metric: value for metric, value in said.metrics.items() if measured.get(metric) != value}

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json, check_json, parse_json
 from artifactstore.model.reference import check_kind, check_name
+from artifactstore.work.place import strings
 
 __all__ = ["PutOptions", "Said", "check_options", "check_said"]
 
@@ -16,10 +17,11 @@ class PutOptions(TypedDict, total=False):
     """Options of `put`.
 
     Attributes:
-        exclude: patterns of paths to leave out (`*.tmp`, `cache/`, `**/__pycache__`).
+        exclude: paths, names or patterns to leave out (`*.tmp`, `cache/`, `**/__pycache__`).
         links: `keep` stores links that stay inside as links, `follow` what they point to.
         modes: whether executable bits are part of the identity; default only for kind="code".
-        rehash: read every file again, whatever the stat cache says.
+        rehash: read every file again, whatever the stat cache says: after changes through a memory map, whose times
+            a file system notes only when it writes them back.
         format: how an object is kept: `data`, `json`, `text`; found by its type otherwise.
         base: a reference to an artifact that shares content with this one.
     """
@@ -59,10 +61,15 @@ def check_options(options: Mapping[str, Any]) -> PutOptions:
     if unknown:
         known = ", ".join(sorted(PutOptions.__annotations__))
         raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; it knows {known}")
-    if options.get("links", "keep") not in {"keep", "follow"}:
+    if options.get("links", "keep") not in ("keep", "follow"):
         raise InvalidInputError(f"links={options['links']!r}: 'keep' or 'follow'")
-    if isinstance(options.get("exclude"), str):
-        raise InvalidInputError(f"exclude is a list of patterns: exclude=[{options['exclude']!r}]")
+    for option in ("modes", "rehash"):
+        if not isinstance(options.get(option, False), bool):
+            raise InvalidInputError(f"{option}={options[option]!r}: True or False")
+    for option in ("format", "base"):
+        if not isinstance(options.get(option, ""), str):
+            raise InvalidInputError(f"{option}={options[option]!r}: a str is needed")
+    strings(options.get("exclude", ()), "exclude")
     checked: Any = dict(options)
     chosen: PutOptions = checked
     return chosen
@@ -91,20 +98,24 @@ def check_said(
         raise InvalidInputError("a reason is a str of at most 10,000 characters")
     checked = None
     if metadata is not None:
+        if not isinstance(metadata, Mapping):
+            raise InvalidInputError(f"metadata is a dict, not a {type(metadata).__name__}")
         checked = dict(metadata)
         check_json(checked, "metadata")
         checked = parse_json(canonical_json(checked), "metadata")  # a copy: the caller's may change
-    return Said(name, check_kind(kind or "data"), checked, _check_metrics(metrics))
+    return Said(name, check_kind("data" if kind is None else kind), checked, _check_metrics(metrics))
 
 
 def _check_metrics(metrics: Any) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise InvalidInputError(f"metrics is a dict of numbers, not a {type(metrics).__name__}")
     for metric, value in (metrics or {}).items():
         if not isinstance(metric, str) or not metric:
             raise InvalidInputError(f"the name of a metric is a str: {metric!r}")
         try:
             number = float(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InvalidInputError(f"the metric {metric!r} is {value!r}: a number is needed") from error
         if isinstance(value, str) or not math.isfinite(number):
             raise InvalidInputError(f"the metric {metric!r} is {value!r}: a finite number is needed")

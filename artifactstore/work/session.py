@@ -86,7 +86,7 @@ class Session:
         cache: str | os.PathLike[str] | None = DEFAULT,
         single_writer: bool = False,
     ) -> None:
-        if mode not in {"a", "r"}:
+        if not isinstance(mode, str) or mode not in {"a", "r"}:
             raise InvalidInputError(f"mode={mode!r}: 'a' reads and appends, 'r' only reads")
         self._asked = {"mode": mode, "storage_options": storage_options, "cache": cache, "single_writer": single_writer}
         text, self._embedded = find_url(url)
@@ -143,7 +143,10 @@ class Session:
             if self._core is not None and self._pid != os.getpid():
                 # In a forked child the parent's locks may be held for ever, by threads that do not exist here.
                 self._core, self._pid = self._assemble(self._core.config), os.getpid()
-            if self._core is None and not self._connect():
+            missing = self._core is None and not self._connect()
+            if missing and any(True for _ in self.backend.list("journal/")) and not self._connect():
+                raise self._lost_config()
+            if self._core is None:
                 raise NotFoundError(
                     f"no store at {self.url}: check the URL; the first put creates a store, `artifactstore init` an empty one"
                 )
@@ -162,6 +165,8 @@ class Session:
             )
         if self._asked["mode"] == "r":
             raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
+        if "://" not in self.url and os.path.isdir(self.url) and not os.access(self.url, os.W_OK | os.X_OK):  # noqa: PTH112
+            raise RefusedError(f"{self.url} can't be written by this user: ask whoever owns it, or put into a store of your own")
 
     def core_to_write(self, digest: str = ALGORITHMS[0]) -> Core:
         """Return the store, for writing; makes it where there is none.
@@ -210,15 +215,17 @@ class Session:
             )
         return core
 
+    def _lost_config(self) -> CorruptionError:
+        text = f"{self.url} has a journal but no {CONFIG}: restore that file from a copy of the store"
+        return CorruptionError(text, location=CONFIG)
+
     def _check_empty(self) -> None:
         found = [item.key for item in islice(self.backend.list(""), 3)]
         # What is there may be a store that another process has made since the last look.
         if not found or self._connect():
             return
         if any(True for _ in self.backend.list("journal/")):
-            raise CorruptionError(
-                f"{self.url} has a journal but no {CONFIG}: restore that file from a copy of the store", location=CONFIG
-            )
+            raise self._lost_config()
         raise InvalidInputError(
             f"{self.url} is no store and holds other things ({', '.join(found)} …): choose an empty or a new place"
         )
@@ -378,7 +385,10 @@ def _limit_of(moment: object, head: int) -> int | str:
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise InvalidInputError(f"at({moment!r}): a datetime without a time zone; use datetime.now(UTC) or .astimezone()")
-        return format_time(moment)
+        try:
+            return format_time(moment)
+        except OverflowError as error:
+            raise InvalidInputError(f"at({moment!r}): not a time of this calendar in UTC") from error
     return format_time(datetime.combine(moment, time.max, UTC))
 
 

@@ -2,8 +2,10 @@
 
 import itertools
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
+from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.catalog.state import State
 from artifactstore.errors import BackendError
@@ -100,7 +102,15 @@ def fill(
 
 
 def journal_of(backend: MemoryBackend, snapshots: Any = None, config: Config = CONFIG) -> Journal:
+    with_config(backend, config)
     return Journal(backend, config, State, snapshots)
+
+
+def with_config(backend: Backend, config: Config = CONFIG) -> Backend:
+    """Put `store.json` where a store has it; a scripted place does not note it."""
+    write = partial(MemoryBackend.write, backend) if isinstance(backend, MemoryBackend) else backend.write
+    write("store.json", config.raw)
+    return backend
 
 
 def appender_of(journal: Journal) -> Appender:

@@ -26,7 +26,7 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, new_id
 from artifactstore.model.facts import WINDOW
 
-from .making import AUTHOR, CONFIG, TIME, Memory, Refused, appender_of, digest, fill, journal_of, measured, txn
+from .making import AUTHOR, CONFIG, TIME, Memory, Refused, appender_of, digest, fill, journal_of, measured, txn, with_config
 
 
 @pytest.fixture
@@ -73,7 +73,8 @@ def test_a_commit_tells_its_entry_and_costs_one_create(backend: Memory) -> None:
     backend.log.clear()
     done = appender.commit([measured()], birth=head, alive_at=head, refuse=Refused, reason="why not")
     assert done.seq == 1
-    assert backend.log == [("read", entry_key(1)), ("create", entry_key(1))]
+    # Is the last entry (here: store.json) still there? Is there a next one? Then the entry itself.
+    assert backend.log == [("read", "store.json"), ("read", entry_key(1)), ("create", entry_key(1))]
     (entry,) = journal_of_entries(backend)
     (one,) = entry["txns"]
     assert (one["txn"], one["actor"], one["reason"], one["adoptable"]) == (done.txn, "ann", "why not", True)
@@ -576,7 +577,7 @@ def _together(works: list[Any]) -> None:
 
 
 def _append_many(folder: str, count: int) -> None:
-    appender = Appender(Journal(LocalBackend(folder), CONFIG, State), AUTHOR)
+    appender = Appender(Journal(with_config(LocalBackend(folder)), CONFIG, State), AUTHOR)
     for _ in range(count):
         head = appender.journal.catch_up()
         appender.commit([measured()], birth=head, alive_at=head, refuse=Refused)
@@ -591,7 +592,7 @@ def test_processes_append_to_one_folder_without_loss(tmp_path: Path) -> None:
     for worker in workers:
         worker.join(120)
         assert worker.exitcode == 0
-    journal = Journal(LocalBackend(tmp_path), CONFIG, State)
+    journal = Journal(with_config(LocalBackend(tmp_path)), CONFIG, State)
     journal.catch_up()
     txns = [one["txn"] for entry in journal.entries() for one in entry["txns"]]
     assert len(txns) == len(set(txns)) == 180

@@ -190,7 +190,7 @@ def test_a_newer_format_wins_over_any_other_fault() -> None:
 
 # -- store.json
 
-CONFIG = Config.new(ID, "sha256", {"small": (64, 128, 256)}, TIME)
+CONFIG = Config.new(ID, "sha256", {"rows": (64, 128, 256), "bytes": (64, 128, 256), "tensors": (64, 128, 256)}, TIME)
 
 
 def test_a_config_round_trips() -> None:

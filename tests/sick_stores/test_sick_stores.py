@@ -161,7 +161,14 @@ SICK: list[tuple[str, Callable[[Path], object], Callable[[Store], object], type[
         CorruptionError,
         "a journal but no store.json",
     ),
-    ("no store.json, read", lambda r: (r / "store.json").unlink(), lambda s: s.names(), NotFoundError, "no store at"),
+    (
+        "no store.json, read",
+        lambda r: (r / "store.json").unlink(),
+        lambda s: s.names(),
+        CorruptionError,
+        "a journal but no store.json",
+    ),
+    ("nothing at all", shutil.rmtree, lambda s: s.names(), NotFoundError, "no store at"),
 ]
 
 

@@ -73,6 +73,7 @@ class Scenario:
         self.habits = habits
         config = Config.new(f"{seed:032x}", "blake3", {"only": (64, 64, 64)}, format_time(EPOCH))
         self.config = config
+        self.world.objects["store.json"] = config.raw
         self.checker = Checker(self.world, config, window=self.window, tidy=self.tidy, with_reference=with_reference)
         self.told: dict[str, int | str] = {}
         self.inbox: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ from .scenario import Outcome, simulate
 
 SEEDS = 400
 BATCH = 20
-MUTANT_SEEDS = 600
+MUTANT_SEEDS = 3000
 
 
 def _explain(seed: int, outcome: Outcome) -> str:
