@@ -10,6 +10,7 @@ import typer
 
 from artifactstore.cli import running
 from artifactstore.errors import InvalidInputError
+from artifactstore.model.version import VERSION
 
 if TYPE_CHECKING:
     from artifactstore.store import Store
@@ -33,6 +34,19 @@ Ref = Annotated[
     str, typer.Argument(help="NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, with /PATH if wanted.")
 ]
 Reason = Annotated[str | None, typer.Option("--reason", "-m", help="Why, for the audit trail.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def _all(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")] = False,
+) -> None:
+    """An immutable, content-addressed store for code, data sets and models."""
 
 
 def _load_arrow_alone() -> None:

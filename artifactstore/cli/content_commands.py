@@ -93,6 +93,8 @@ def get(
 
     with opened(store, "r") as store_:
         session = store_._session  # noqa: SLF001
+        if to is None and session.cache is None:
+            raise InvalidInputError("there is no cache that could keep the files: say which folder to get into")
         place = get_files(session, ref, to, paths=path or None, overwrite=overwrite, decode=False)
         if as_json:
             printing.as_json({"ref": ref, "path": str(place)})
@@ -145,15 +147,3 @@ def demo(
     summary = run_demo(folder, store, quiet=as_json)
     if as_json:
         printing.as_json(summary)
-
-
-@app.command()
-def version(store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """Print this library's version."""
-    from artifactstore import __version__  # noqa: PLC0415
-
-    del store
-    if as_json:
-        printing.as_json({"version": __version__})
-    else:
-        print(__version__)

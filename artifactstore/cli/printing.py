@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["amount", "as_json", "moment", "put_line", "record", "table"]
+__all__ = ["amount", "as_json", "moment", "put_line", "record", "table", "visible"]
 
 
 def amount(size: int) -> str:
@@ -18,6 +18,12 @@ def amount(size: int) -> str:
             return f"{size} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1000
     raise AssertionError  # the loop always returns
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """Escape what a terminal would obey: names may hold control characters."""
+    parts = text.split("\n") if lines else [text]
+    return "\n".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in parts)
 
 
 def moment(time: datetime) -> str:

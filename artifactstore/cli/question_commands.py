@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -9,7 +10,8 @@ import typer
 
 from artifactstore.cli import EXIT_CODES, printing
 from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
-from artifactstore.errors import InvalidInputError
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.reference import Reference
 
 __all__: list[str] = []
 
@@ -23,7 +25,7 @@ def list_(
 ) -> None:
     """List names, or the files of an artifact."""
     with opened(store, "r") as store_:
-        rows: Any = store_.names(prefix) if ref is None else store_.artifact(ref).files
+        rows: Any = store_.names(prefix) if ref is None else _files(store_, ref)
         if as_json:
             printing.as_json([printing.record(row) for row in rows])
         elif ref is None:
@@ -40,8 +42,24 @@ def list_(
             ]
             printing.table(("NAME", "NEWEST", "KIND", "SIZE", "TIME (UTC)", "ALIASES"), lines)
         else:
-            files = [(printing.amount(row.size), row.path + (f" -> {row.target}" if row.target else "")) for row in rows]
+            files = [
+                (printing.amount(row.size), printing.visible(row.path + (f" -> {row.target}" if row.target else "")))
+                for row in rows
+            ]
             printing.table(("SIZE", "PATH"), files)
+
+
+def _files(store: Any, ref: str) -> list[Any]:
+    """The files of an artifact, or those under a path in it."""
+    parsed = Reference.parse(ref)
+    files = store.artifact(str(replace(parsed, path=None))).files
+    if parsed.path is None:
+        return list(files)
+    chosen = parsed.path.rstrip("/")
+    found = [one for one in files if one.path == chosen or one.path.startswith(chosen + "/")]
+    if not found:
+        raise NotFoundError(f"{replace(parsed, path=None)} has no file or folder {chosen!r}")
+    return found
 
 
 @app.command()
@@ -131,7 +149,7 @@ def diff(
         if as_json:
             printing.as_json({"changes": [printing.record(one) for one in found], "unchanged": found.unchanged})
         else:
-            print(found)
+            print(printing.visible(str(found), lines=True))
         return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
 
 

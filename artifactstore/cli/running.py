@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 from artifactstore.cli import EXIT_CODES
@@ -19,10 +20,21 @@ def run(arguments: list[str]) -> int:
     """Run the command line `arguments`."""
     if alone:
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them in all packages takes 15 ms
+    _ready_streams()
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = _note
         return _run(arguments, as_json="--json" in arguments)
+
+
+def _ready_streams() -> None:
+    """Let any name be printed anywhere: what the terminal's encoding lacks is escaped, a closed stream swallows."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for the life of the process
+        elif hasattr(stream, "reconfigure") and (stream.encoding or "").lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str], *, as_json: bool) -> int:
@@ -49,16 +61,27 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         _say(str(error), as_json, error.kind, **extra)
         return EXIT_CODES[error.kind]
     except Exception as error:  # noqa: BLE001 - the last net: a crash is told as one, with all that is known
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error, whichever click typer brings along
-            error.show(file=sys.stderr)
+        if hasattr(error, "show") and hasattr(error, "format_message"):  # a usage error, whichever click typer brings along
+            if as_json:
+                _say(error.format_message(), as_json, "invalid_input")
+            else:
+                error.show(file=sys.stderr)
             return EXIT_CODES["invalid_input"]
+        if isinstance(error, OSError):
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - what is left in the old one can't be written
+            _say(f"the answer can't be written: {error.strerror or error}", as_json, "backend")
+            return EXIT_CODES["backend"]
         traceback.print_exc()
         _say(
             "this is a fault of artifactstore itself, not of your input: please report it with the lines above", as_json, "crash"
         )
         return EXIT_CODES["crash"]
     if code == EXIT_CODES["interrupted"]:  # typer swallows Ctrl-C where it runs a command
-        _say("interrupted: what was not reported as done is not in the store", as_json, "interrupted")
+        _say(
+            "interrupted: nothing half-written is visible; `artifactstore log` shows what was committed before",
+            as_json,
+            "interrupted",
+        )
     return code if isinstance(code, int) else EXIT_CODES["ok"]
 
 

@@ -4,6 +4,7 @@ An existing folder is added to: equal files are left alone, unrelated ones never
 an error before anything is written.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -110,6 +111,10 @@ def place(
     except OSError as error:
         if isinstance(error, BackendError | AlreadyExistsError):
             raise
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidInputError(
+                f"{str(error.filename or target)[:200]!r} … is too long a name for this file system"
+            ) from error
         raise BackendError(
             f"{error.filename or target} can't be written: {error.strerror or error}; nothing was put in place"
         ) from error
