@@ -290,7 +290,6 @@ class ArtifactStore(Tool):
     """This library, by its command."""
 
     name = "artifactstore"
-    ask_version = "version"
     install = "pip install artifactstore (or pip install -e . here)"
     settings = "defaults; its cache folder begins empty"
 

@@ -33,9 +33,14 @@ class HookIndex:
     def __init__(self) -> None:
         self._known: dict[bytes, str] = {}
         self._seen: set[str] = set()
+        self._mark: tuple[int, str | None] | None = None
 
     def update(self, hooks: Mapping[str, str]) -> None:
-        """Take in what the fold lists: artifact digest → its hooks as hex."""
+        """Take in what the fold lists: artifact digest → its hooks as hex; at once where nothing is new."""
+        mark = (len(hooks), next(reversed(hooks), None)) if isinstance(hooks, dict) else None
+        if mark is not None and mark == self._mark:
+            return
+        self._mark = mark
         for digest, text in hooks.items():
             if digest not in self._seen:
                 self._seen.add(digest)

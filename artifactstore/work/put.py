@@ -81,7 +81,10 @@ def put(
             session, batch.add(make if reason is None else lambda core: with_reason(make(core), reason)), said, found
         )
     prepared = commit(session, lambda core: [make(core)], reason=reason)[0]
-    return _committed(session, prepared, said, new=outcome[-1])
+    made = _committed(session, prepared, said, new=outcome[-1])
+    if kind is not None and made.kind != kind:
+        warnings.warn(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already", UserWarning, stacklevel=3)
+    return made
 
 
 def _find(session: Session, source: Any, options: PutOptions, said: Said) -> _Found:

@@ -191,6 +191,12 @@ def test_metrics_must_be_finite_numbers(store: Store, metrics: dict[str, float])
         store.put(b"1", "m", metrics=metrics)
 
 
+def test_another_kind_for_the_same_version_is_told(store: Store):
+    store.put(b"1", "m")
+    with pytest.warns(UserWarning, match="stays of the kind 'data'"):
+        store.put(b"1", "m", kind="model")
+
+
 def test_excluded_files_stay_out(store: Store, folder: Path):
     made = store.put(folder, "name", exclude=["deep/", "*.txt", "nothing"])
     assert [one.path for one in made.files] == ["back\\slash", "empty", "line\nfeed", "run.sh"]
