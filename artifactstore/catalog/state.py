@@ -381,25 +381,5 @@ class State:
 
 
 _HANDLERS: Final[dict[str, Callable[[State, Fact, Fact], None]]] = {
-    kind: getattr(State, f"_take_{kind}")
-    for kind in [
-        "stored",
-        "relocated",
-        "condemned",
-        "versioned",
-        "described",
-        "aliased",
-        "removed",
-        "measured",
-        "held",
-        "released",
-        "tainted",
-        "cleared",
-        "started",
-        "finished",
-        "used",
-        "produced",
-        "moved_to",
-        "received",
-    ]
+    name.removeprefix("_take_"): getattr(State, name) for name in sorted(vars(State)) if name.startswith("_take_")
 }

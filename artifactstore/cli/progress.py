@@ -14,7 +14,7 @@ _LEAST: Final = 8 * 10**6  # bytes: less is done before anybody could read a bar
 
 @contextmanager
 def shown(session: Session) -> Iterator[None]:
-    """Show how far puts and gets of this session are, while the block runs."""
+    """Show how far puts and gets of an open store are, while the block runs."""
     if not sys.stderr.isatty():
         yield
         return
