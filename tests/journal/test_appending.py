@@ -302,7 +302,7 @@ def test_a_newer_format_stops_appending(backend: Memory) -> None:
 
 
 @pytest.mark.parametrize("later", [WINDOW - 1, WINDOW, 2 * WINDOW + 700])
-def test_a_commit_is_found_however_late_its_caller_looks(backend: Memory, later: int) -> None:
+def test_a_commit_is_found_however_late_its_caller_looks(backend: Memory, later: int, monkeypatch: pytest.MonkeyPatch) -> None:
     class Sleepy(Memory):
         def create(self, key: str, data: bytes) -> None:
             super().create(key, data)
@@ -313,6 +313,8 @@ def test_a_commit_is_found_however_late_its_caller_looks(backend: Memory, later:
                 previous = Digest.of(raw)
             raise BackendError("the reply got lost", transient=True)
 
+    # Writing and reading thousands of entries may take a loaded machine long: patience is not what is looked at here.
+    monkeypatch.setattr(append_module, "retry_seconds", lambda: float("inf"))
     sleepy = Sleepy()
     done = _commit(appender_of(journal_of(sleepy)))
     assert done.seq == 1
