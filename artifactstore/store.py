@@ -21,6 +21,7 @@ from artifactstore.work.alias import ANY
 from artifactstore.work.artifact import Artifact
 from artifactstore.work.asking import Diff
 from artifactstore.work.batch import Batch
+from artifactstore.work.maintenance import Maintenance
 from artifactstore.work.place import DEFAULT
 from artifactstore.work.said import PutOptions
 from artifactstore.work.session import Session
@@ -36,6 +37,7 @@ class Store:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._maintenance: Maintenance | None = None
 
     @property
     def url(self) -> str:
@@ -244,6 +246,13 @@ class Store:
             InvalidInputError: no such level, fraction or anchor.
         """
         return _asking.verify(self._session, ref, level=level, fraction=fraction, anchor=anchor)
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """What keeps a store in order: copies, moves and checks of the place it lies in."""
+        if self._maintenance is None:
+            self._maintenance = Maintenance(self._session)
+        return self._maintenance
 
     def __repr__(self) -> str:
         view = self._session.view
