@@ -70,6 +70,11 @@ def gather(data: Any, limit: int = MAX_WRITE) -> tuple[bytes, Iterator[memoryvie
     """
     if isinstance(data, bytes) and len(data) <= limit:
         return data, None
+    if isinstance(data, list | tuple):
+        # All of it is there already: one copy, where the pieces of an iterator have to be copied as they come.
+        views = [flat(item) for item in data]
+        if sum(view.nbytes for view in views) <= limit:
+            return b"".join(views), None
     joined = bytearray()
     pieces = grouped(data)
     for piece in pieces:

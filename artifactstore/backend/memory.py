@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
-from artifactstore.backend.buffers import flat, grouped
+from artifactstore.backend.buffers import flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
 from artifactstore.errors import AlreadyExistsError, NotFoundError
 
@@ -81,7 +81,8 @@ class MemoryBackend(Backend):
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Store an object, replacing what was there."""
         check_key(key)
-        raw = b"".join(bytes(piece) for piece in grouped(data))
+        whole, rest = gather(data)
+        raw = whole if rest is None else b"".join([whole, *(bytes(piece) for piece in rest)])
         with _PLACES.lock:
             self._objects[key] = (raw, datetime.now(UTC))
 

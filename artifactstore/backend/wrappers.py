@@ -4,11 +4,11 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Backend, Buffer, Stored
-from artifactstore.backend.buffers import flat, gather, is_buffer
+from artifactstore.backend.buffers import flat, is_buffer
 from artifactstore.backend.failures import NotLandedError
 from artifactstore.errors import BackendError, InvalidInputError, RefusedError
 
@@ -17,7 +17,6 @@ __all__ = [
     "CountingBackend",
     "FaultyBackend",
     "ReadOnlyBackend",
-    "SlowBackend",
     "Wrapper",
     "draw_script",
 ]
@@ -80,6 +79,7 @@ class CountingBackend(Wrapper):
     def __init__(self, inner: Backend) -> None:
         super().__init__(inner)
         self._events: list[tuple[str, str]] = []
+        self._ranges: list[int] = []
         self._read: list[int] = []
         self._written: list[int] = []
 
@@ -94,6 +94,11 @@ class CountingBackend(Wrapper):
         return Counter(verb for verb, _ in self.calls)
 
     @property
+    def requests(self) -> int:
+        """Requests that a network place would see: each range is one of its own; a listing counts once, whatever its pages."""
+        return len(self._events) + sum(count - 1 for count in self._ranges)
+
+    @property
     def bytes_read(self) -> int:
         """Bytes that `read` and `read_ranges` returned."""
         return sum(self._read)
@@ -105,7 +110,7 @@ class CountingBackend(Wrapper):
 
     def reset(self) -> None:
         """Start counting anew."""
-        self._events, self._read, self._written = [], [], []
+        self._events, self._ranges, self._read, self._written = [], [], [], []
 
     def read(self, key: str) -> bytes:
         """Read, counted."""
@@ -117,6 +122,7 @@ class CountingBackend(Wrapper):
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
         """Read ranges, counted as one call."""
         self._events.append(("read_ranges", key))
+        self._ranges.append(len(ranges))
         found = self.inner.read_ranges(key, ranges)
         self._read.append(sum(map(len, found)))
         return found
@@ -126,6 +132,9 @@ class CountingBackend(Wrapper):
         self._events.append(("write", key))
         if is_buffer(data):
             self._written.append(flat(data).nbytes)
+            self.inner.write(key, data)
+        elif isinstance(data, list | tuple):
+            self._written.append(sum(flat(item).nbytes for item in data))
             self.inner.write(key, data)
         else:
             self.inner.write(key, self._counted(data))
@@ -312,78 +321,3 @@ def draw_script(seed: int, calls: int = 100, *, rate: float = 0.2, faults: Seque
     """
     dice = random.Random(seed)  # noqa: S311 - replayable is the point
     return " ".join(faults[int(dice.random() * len(faults))] if dice.random() < rate else "ok" for _ in range(calls))
-
-
-class SlowBackend(Wrapper):
-    """Takes the time that a network would: a round trip a request, and the bytes at the line's speed.
-
-    Args:
-        inner: the backend inside.
-        latency: seconds a round trip; a listing takes one for each 1,000 keys, ranges one for each `concurrency` of them.
-        bandwidth: bytes a second, None = endless.
-        sleep: waits; a test hands in its own.
-    """
-
-    def __init__(
-        self,
-        inner: Backend,
-        latency: float = 0.03,
-        bandwidth: float | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        super().__init__(inner)
-        self.concurrency = max(inner.concurrency, 8)
-        self._latency = latency
-        self._bandwidth = bandwidth
-        self._sleep = sleep
-
-    def _wait(self, size: int = 0, trips: int = 1) -> None:
-        self._sleep(self._latency * trips + (size / self._bandwidth if self._bandwidth else 0.0))
-
-    def read(self, key: str) -> bytes:
-        """Read, after a while."""
-        try:
-            data = self.inner.read(key)
-        except BaseException:
-            self._wait()
-            raise
-        self._wait(len(data))
-        return data
-
-    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
-        """Read ranges, after a while."""
-        self._wait(sum(length for _, length in ranges), -(-len(ranges) // self.concurrency))
-        return self.inner.read_ranges(key, ranges)
-
-    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
-        """Write, after a while."""
-        if is_buffer(data):
-            self._wait(flat(data).nbytes)
-            self.inner.write(key, data)
-            return
-        whole, rest = gather(data)
-        self._wait(len(whole))
-        self.inner.write(key, whole if rest is None else chain((whole,), rest))
-
-    def create(self, key: str, data: bytes) -> None:
-        """Create, after a while."""
-        self._wait(len(data))
-        self.inner.create(key, data)
-
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """List, after a while for each 1,000 keys."""
-        self._wait()
-        for number, item in enumerate(self.inner.list(prefix), 1):
-            yield item
-            if number % 1000 == 0:
-                self._wait()
-
-    def delete(self, key: str) -> None:
-        """Delete, after a while."""
-        self._wait()
-        self.inner.delete(key)
-
-    def size(self, key: str) -> int:
-        """Ask for a size, after a while."""
-        self._wait()
-        return self.inner.size(key)

@@ -1,10 +1,11 @@
 """Ingest: files become chunks, chunks become packs, all at the same time and in bounded memory.
 
-One coordinator reads large files window by window, hashes them and finds the cut points; workers hash and compress
-chunks, and do small files alone; uploaders write full packs while the next are being cut. Results are taken
-in the order of the files, so packs hold neighbours next to each other and a get reads long ranges.
+One coordinator reads large files window by window and finds the cut points; one thread hashes them as a whole;
+workers hash and compress chunks, and do small files alone; uploaders write full packs while the next are being cut.
+Results are taken in the order of the files, so packs hold neighbours next to each other and a get reads long ranges.
 """
 
+import io
 import os
 import threading
 from collections import deque
@@ -31,6 +32,7 @@ _BATCH_KNOWN: Final = 4096  # files in one batch, those that need no reading cou
 _FEW_FILES: Final = 16
 _FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
+_BEHIND: Final = 8  # windows that the hashing of a whole file may lag behind
 _local = threading.local()
 _Todo = tuple[Source, bytes | None]  # a file, and its digest where it need not be read
 
@@ -173,29 +175,35 @@ class _Ingest:
         return self._do_batch(batch) if workers is None or not unread else workers.submit(self._do_batch, batch)
 
     def _large(self, workers: ThreadPoolExecutor, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
-        hasher = new_hasher(self._algorithm)
-        for window, ends in self._windows(source):
-            future = workers.submit(self._do_window, window, ends)
-            hasher.update(memoryview(window)[: ends[-1]])  # while a worker is already at it
-            yield future
+        hasher, behind = new_hasher(self._algorithm), deque[Future[object]]()
+        # Alone in its thread: updates keep their order, and the coordinator goes on reading and cutting.
+        with ThreadPoolExecutor(1, "artifactstore-hash") as hashing:
+            for window, ends in self._windows(source):
+                future = workers.submit(self._do_window, window, ends)
+                behind.append(hashing.submit(hasher.update, memoryview(window)[: ends[-1]]))
+                if len(behind) > _BEHIND:
+                    behind.popleft().result()
+                yield future
+            for update in behind:
+                update.result()
         yield [_Done([], source, hasher.digest())]
 
-    def _windows(self, source: Source) -> Iterator[tuple[bytes | memoryview, list[int]]]:
+    def _windows(self, source: Source) -> Iterator[tuple[memoryview, list[int]]]:
         if source.data is not None:
             yield from self._cut_memory(memoryview(source.data).cast("B"))
             return
         with open_unchanged(source) as fd:
             rule, bounds = choose_rule(_read_at(fd, 0, HEAD), source.size, lambda at, size: _read_at(fd, at, size))
-            cutter, offset = Cutter(self._chunkers[rule], bounds), 0
-            while offset < source.size:
-                # The bytes behind the last cut are read again: that is cheaper than to keep and move them.
-                size = min(max(WINDOW, 2 * cutter.maximum), source.size - offset)
-                window = _read_at(fd, offset, size)
-                if len(window) < size:
-                    raise ConflictError(f"{source.disk} became shorter while it was being put; nothing was committed: put again")
-                ends = cutter.cut(memoryview(window), offset, last=offset + size == source.size)
+            cutter, start = Cutter(self._chunkers[rule], bounds), 0
+            rest = memoryview(b"")  # behind the last cut: it comes again, before the next block
+            for block, room in _blocks(fd, source, max(WINDOW, 2 * cutter.maximum), cutter.maximum):
+                begin = room - len(rest)
+                block[begin:room] = rest
+                window = block[begin:]
+                ends = cutter.cut(window, start, last=start + len(window) == source.size)
                 yield window, ends
-                offset += ends[-1]
+                start += ends[-1]
+                rest = window[ends[-1] :]
 
     def _cut_memory(self, view: memoryview) -> Iterator[tuple[memoryview, list[int]]]:
         rule, bounds = choose_rule(view[:HEAD], len(view), lambda at, size: bytes(view[at : at + size]))
@@ -296,6 +304,40 @@ class _Ingest:
         manifest = self._packer.manifest
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
         return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded)
+
+
+def _blocks(fd: int, source: Source, size: int, room: int) -> Iterator[tuple[memoryview, int]]:
+    """Yield a file block by block, each read while the one before is worked on; `room` bytes before its data are free.
+
+    Raises:
+        ConflictError: the file is shorter than it was.
+        InvalidInputError: it can't be read.
+    """
+    file = io.FileIO(fd, closefd=False)
+    os.lseek(fd, 0, os.SEEK_SET)
+
+    def read(length: int) -> memoryview:
+        block = memoryview(bytearray(room + length))
+        at = room
+        try:
+            while at < len(block) and (more := file.readinto(block[at:])):
+                at += more
+        except OSError as error:
+            raise InvalidInputError(f"{source.disk} can't be read on: {error.strerror or error}") from error
+        if at < len(block):
+            raise ConflictError(f"{source.disk} became shorter while it was being put; nothing was committed: put again")
+        return block
+
+    with ThreadPoolExecutor(1, "artifactstore-read") as reading:
+        ahead, left = reading.submit(read, min(size, source.size)), source.size - min(size, source.size)
+        while True:
+            block = ahead.result()
+            if not left:
+                yield block, room
+                return
+            ahead = reading.submit(read, min(size, left))
+            left -= min(size, left)
+            yield block, room
 
 
 def _read_at(fd: int, offset: int, size: int) -> bytes:

@@ -77,9 +77,10 @@ class OpenPack:
         return offset
 
     def seal(self) -> list[bytes | memoryview]:
-        """Return the whole pack as buffers in order."""
+        """Return the whole pack as buffers in order, and keep none of them."""
         records = b"".join(self._records)
-        return [*self._frames, records, _TRAILER.pack(xxhash.xxh3_64_intdigest(records), len(records), len(self._records), MAGIC)]
+        frames, self._frames = self._frames, []
+        return [*frames, records, _TRAILER.pack(xxhash.xxh3_64_intdigest(records), len(records), len(self._records), MAGIC)]
 
 
 def read_records(tail: bytes, size: int, key: str) -> list[Frame]:

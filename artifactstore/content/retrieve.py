@@ -1,8 +1,8 @@
 """Retrieve: an artifact's files come back, verified, in bounded memory.
 
-Ranges of packs are read and decoded ahead by workers, which also check and write small files; a large file is
-hashed in order by the one thread that collects. Every file is checked against its digest before anybody sees it
-under its name: the tree is staged by the caller and renamed when this returns.
+Ranges of packs are read ahead, from a network by many threads that do nothing else; workers decode them, check and
+write small files; a large file is hashed in order by the one thread that collects. Every file is checked against its
+digest before anybody sees it under its name: the tree is staged by the caller and renamed when this returns.
 """
 
 import os
@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.content.fetch import fetch, mismatch
-from artifactstore.content.manifest import Manifest
+from artifactstore.content.fetch import LOCAL_CONCURRENCY, PackRead, decode_extents, fetch, mismatch, plan_reads, read_pack
+from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.errors import BackendError, CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
 
 __all__ = ["read_file", "retrieve"]
 
 LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time where a read costs no round trip
-REMOTE_GROUP: Final = 32 * 2**20  # the same where it does: a pack in one request
+REMOTE_GROUP: Final = 17 * 2**20  # the same where it does: one long request, two for a full pack
+REMOTE_AHEAD: Final = 12  # groups read ahead there, so that some eight connections are always busy: 200 MB
+FETCHERS: Final = 16  # requests at a time at most
 GROUP_FILES: Final = 2_048
 WORKERS: Final = 2
 _BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -68,49 +70,88 @@ def retrieve(
         CorruptionError: bytes do not match a digest.
         BackendError: reading the store failed, or the disk is full.
     """
-    paths = dict(targets)
-    size = LOCAL_GROUP if backend.concurrency <= 4 else REMOTE_GROUP
-    ahead = WORKERS + 1
-    waiting: deque[tuple[_Group, Future[list[bytes | memoryview]]]] = deque()
-    hashers: dict[int, Hasher] = {}
-    stopped: list[bool] = []
-
-    def work(group: _Group) -> list[bytes | memoryview]:
-        if stopped:
-            return []
-        if group.part:
-            chunks = fetch(backend, [manifest.extent(i) for i in range(group.low, group.high)])
-            _write_part(manifest, paths[group.rows[0]], group, chunks)
-            return chunks
-        chunks = fetch(backend, [extent for row in group.rows for extent in manifest.extents(row)])
-        _write_files(backend, manifest, paths, group, chunks)
-        progress(sum(map(len, chunks)))
-        return []
-
-    def collect() -> None:
-        group, future = waiting.popleft()
-        chunks = future.result()
-        if group.part:
-            row = group.rows[0]
-            hasher = hashers.setdefault(row, new_hasher(manifest.algorithm))
-            for chunk in chunks:
-                hasher.update(chunk)
-            if group.last and hashers.pop(row).digest() != manifest.digests[row]:
-                raise _bad_file(backend, manifest, row)
-            progress(sum(map(len, chunks)))
-
-    with ThreadPoolExecutor(WORKERS, "artifactstore-get") as workers:
+    run = _Retrieval(backend, manifest, dict(targets), progress)
+    remote = backend.concurrency > LOCAL_CONCURRENCY
+    waiting: deque[tuple[_Group, Future[Sequence[bytes | memoryview]]]] = deque()
+    with ThreadPoolExecutor(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
-            for group in _groups(manifest, [row for row, _ in targets], size):
-                waiting.append((group, workers.submit(work, group)))
-                while len(waiting) > ahead:
-                    collect()
+            for group in _groups(manifest, [row for row, _ in targets], REMOTE_GROUP if remote else LOCAL_GROUP):
+                waiting.append((group, workers.submit(run.work, group, run.load(group, fetchers))))
+                while len(waiting) > (REMOTE_AHEAD if remote else WORKERS + 1):
+                    run.collect(*waiting.popleft())
             while waiting:
-                collect()
+                run.collect(*waiting.popleft())
         except BaseException:
-            stopped.append(True)
-            workers.shutdown(wait=False, cancel_futures=True)
+            run.stopped = True
+            for pool in (fetchers, workers):
+                pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _fetchers(backend: Backend) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, min(backend.concurrency, FETCHERS)), "artifactstore-fetch")
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """A group's extents, and the reads that are under way for them; None where the worker reads itself."""
+
+    extents: Sequence[Extent]
+    reads: Sequence[PackRead]
+    parts: Sequence[Future[list[bytes]]] | None
+
+
+class _Retrieval:
+    """One retrieve: what its threads share."""
+
+    def __init__(self, backend: Backend, manifest: Manifest, paths: dict[int, str], progress: Callable[[int], None]) -> None:
+        self.stopped = False
+        self._backend = backend
+        self._manifest = manifest
+        self._paths = paths
+        self._progress = progress
+        self._hashers: dict[int, Hasher] = {}
+
+    def load(self, group: _Group, fetchers: ThreadPoolExecutor) -> _Load:
+        """Begin to read what a group needs."""
+        manifest = self._manifest
+        first = manifest.first
+        if group.part:
+            extents = [manifest.extent(i) for i in range(group.low, group.high)]
+        else:
+            extents = [manifest.extent(i) for row in group.rows for i in range(first[row], first[row + 1])]
+        reads = plan_reads(extents)
+        if self._backend.concurrency <= LOCAL_CONCURRENCY:
+            return _Load(extents, reads, None)
+        return _Load(extents, reads, [fetchers.submit(read_pack, self._backend, read) for read in reads])
+
+    def work(self, group: _Group, load: _Load) -> Sequence[bytes | memoryview]:
+        """Decode a group and write it; returns the chunks of a part of a large file. Runs in a worker."""
+        if self.stopped:
+            return ()
+        parts = (
+            [read_pack(self._backend, read) for read in load.reads] if load.parts is None else [p.result() for p in load.parts]
+        )
+        chunks = decode_extents(load.extents, load.reads, parts)
+        if group.part:
+            _write_part(self._manifest, self._paths[group.rows[0]], group, chunks)
+            return chunks
+        _write_files(self._backend, self._manifest, self._paths, group, chunks)
+        self._progress(sum(map(len, chunks)))
+        return ()
+
+    def collect(self, group: _Group, future: Future[Sequence[bytes | memoryview]]) -> None:
+        """Wait for a group; hash a large file on. Runs in the calling thread, in the order of the groups."""
+        chunks = future.result()
+        if not group.part:
+            return
+        row = group.rows[0]
+        hasher = self._hashers.setdefault(row, new_hasher(self._manifest.algorithm))
+        for chunk in chunks:
+            hasher.update(chunk)
+        if group.last and self._hashers.pop(row).digest() != self._manifest.digests[row]:
+            raise _bad_file(self._backend, self._manifest, row)
+        self._progress(sum(map(len, chunks)))
 
 
 def read_file(backend: Backend, manifest: Manifest, row: int) -> bytes:
@@ -158,7 +199,10 @@ def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
     low, total, offset, length = manifest.first[row], 0, 0, 0
     for i in range(low, end):
         weight = _weight(manifest, i, i + 1)
-        if i > low and total + weight > size:
+        turns = (
+            i > low and chunks.packs[i] != chunks.packs[i - 1] and total >= size // 2
+        )  # no request for a pack's last bytes alone
+        if i > low and (total + weight > size or turns):
             yield _Group([row], part=True, low=low, high=i, offset=offset, last=False)
             low, total, offset, length = i, 0, offset + length, 0
         total += weight

@@ -10,7 +10,8 @@ from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.remote import RemoteBackend
 from artifactstore.backend.retrying import RetryingBackend
-from artifactstore.backend.wrappers import CountingBackend, FaultyBackend, ReadOnlyBackend, SlowBackend
+from artifactstore.backend.slow import SlowBackend
+from artifactstore.backend.wrappers import CountingBackend, FaultyBackend, ReadOnlyBackend
 from artifactstore.errors import RefusedError, UnsupportedError
 from artifactstore.testing import BackendContract
 

@@ -1,6 +1,8 @@
 """What each wrapper adds to the contract."""
 
 import pickle
+import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +11,8 @@ import pytest
 from artifactstore.backend.failures import NotLandedError
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.retrying import RetryingBackend, retry_seconds
-from artifactstore.backend.wrappers import FAULTS, CountingBackend, FaultyBackend, SlowBackend, Wrapper, draw_script
+from artifactstore.backend.slow import SlowBackend
+from artifactstore.backend.wrappers import FAULTS, CountingBackend, FaultyBackend, Wrapper, draw_script
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
 
 READS = ("read", "read_ranges", "list", "size")
@@ -246,7 +249,24 @@ def test_slow_takes_a_trip_a_request_and_the_time_of_the_bytes(inner):
     backend.read("a")
     backend.read_ranges("a", [(0, 1)] * 9)
     list(backend.list(""))
-    assert clock.pauses == [2, 2, 2, 2.9, 1]
+    assert clock.pauses == [2, 2, 2, *[1.1] * 9, 1]  # each range has a connection of its own
+
+
+def test_slow_lets_no_more_requests_run_than_it_has_connections(inner):
+    inner.write("a", bytes(100))
+    running, most, lock = 0, 0, threading.Lock()
+
+    def sleep(_seconds):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.005)
+        with lock:
+            running -= 1
+
+    SlowBackend(inner, connections=3, sleep=sleep).read_ranges("a", [(n, 1) for n in range(20)])
+    assert most == 3
 
 
 def test_wrappers_show_what_is_inside_and_can_be_pickled(inner):

@@ -1,0 +1,104 @@
+"""A link in front of a place: round trips that take time, and connections that carry so many bytes a second each."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import chain
+from typing import Final
+
+from artifactstore.backend.base import Backend, Buffer, Stored
+from artifactstore.backend.buffers import flat, gather, is_buffer
+from artifactstore.backend.wrappers import Wrapper
+
+__all__ = ["SlowBackend"]
+
+_PAGE: Final = 1000  # keys that one request of a listing shows
+
+
+class SlowBackend(Wrapper):
+    """Takes the time that a network would: a round trip a request, and the bytes at its connection's speed.
+
+    Each request has a connection of its own while it runs, as a client's pool gives it; ranges travel at the same
+    time, up to `concurrency` of them.
+
+    Args:
+        inner: the backend inside.
+        latency: seconds a round trip; a listing takes one for each 1,000 keys.
+        bandwidth: bytes a second of one connection, None = endless.
+        connections: how many requests may be under way at once, None = any number.
+        sleep: waits; a test hands in its own.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        latency: float = 0.03,
+        bandwidth: float | None = None,
+        *,
+        connections: int | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(inner)
+        self.concurrency = max(inner.concurrency, connections or 16)
+        self._latency = latency
+        self._bandwidth = bandwidth
+        self._connections = None if connections is None else threading.BoundedSemaphore(connections)
+        self._sleep = sleep
+
+    def _wait(self, size: int = 0) -> None:
+        with self._connections or nullcontext():
+            self._sleep(self._latency + (size / self._bandwidth if self._bandwidth else 0.0))
+
+    def read(self, key: str) -> bytes:
+        """Read, after a while."""
+        try:
+            data = self.inner.read(key)
+        except BaseException:
+            self._wait()
+            raise
+        self._wait(len(data))
+        return data
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
+        """Read ranges, each after a while of its own."""
+        if len(ranges) < 2:
+            self._wait(sum(length for _, length in ranges))
+        else:
+            with ThreadPoolExecutor(min(len(ranges), self.concurrency), "artifactstore-slow") as pool:
+                list(pool.map(lambda one: self._wait(one[1]), ranges))
+        return self.inner.read_ranges(key, ranges)
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Write, after a while."""
+        if is_buffer(data) or isinstance(data, list | tuple):
+            self._wait(sum(flat(piece).nbytes for piece in ([data] if is_buffer(data) else data)))
+            self.inner.write(key, data)
+            return
+        whole, rest = gather(data)
+        self._wait(len(whole))
+        self.inner.write(key, whole if rest is None else chain((whole,), rest))
+
+    def create(self, key: str, data: bytes) -> None:
+        """Create, after a while."""
+        self._wait(len(data))
+        self.inner.create(key, data)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """List, after a while for each 1,000 keys."""
+        self._wait()
+        for number, item in enumerate(self.inner.list(prefix), 1):
+            yield item
+            if number % _PAGE == 0:
+                self._wait()
+
+    def delete(self, key: str) -> None:
+        """Delete, after a while."""
+        self._wait()
+        self.inner.delete(key)
+
+    def size(self, key: str) -> int:
+        """Ask for a size, after a while."""
+        self._wait()
+        return self.inner.size(key)
