@@ -2,12 +2,12 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from artifactstore.errors import BackendError, InvalidInputError
 
-__all__ = ["NotLandedError", "check_ranges", "no_such_key", "of_system", "past_the_end"]
+__all__ = ["NotLandedError", "RangesFailedError", "ThrottledError", "check_ranges", "no_such_key", "of_system", "past_the_end"]
 
 # What may be gone a moment later: a server that restarts, a busy file, too many open files.
 _TRANSIENT: Final = frozenset(
@@ -37,6 +37,32 @@ class NotLandedError(BackendError):
 
     def __init__(self, message: str, *, transient: bool = True) -> None:
         super().__init__(message, transient=transient)
+
+
+class ThrottledError(BackendError):
+    """The place asks for fewer requests: a transient failure that all threads of a backend heed together.
+
+    Attributes:
+        retry_after: for how many seconds it wants to be left alone, None where it didn't say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message, transient=True)
+        self.retry_after = retry_after
+
+
+class RangesFailedError(BackendError):
+    """Some of many ranges failed, all transiently: only those need to be asked for again.
+
+    Attributes:
+        found: what came: position in the question → bytes.
+        first: the failure of the first that did not come.
+    """
+
+    def __init__(self, found: Mapping[int, bytes], first: BackendError) -> None:
+        super().__init__(str(first), transient=True)
+        self.found = found
+        self.first = first
 
 
 def no_such_key(key: str, url: str) -> str:

@@ -10,7 +10,9 @@ from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.backend.buffers import gather, is_buffer
-from artifactstore.backend.failures import NotLandedError
+from artifactstore.backend.failures import NotLandedError, RangesFailedError
+from artifactstore.backend.pacing import Pace
+from artifactstore.backend.parts import InParts, send_in_parts
 from artifactstore.backend.wrappers import Wrapper
 from artifactstore.errors import BackendError, InvalidInputError
 
@@ -35,6 +37,7 @@ def retry_seconds() -> float:
 class RetryingBackend(Wrapper):
     """Tries again after transient failures, with growing random pauses, until the time is up.
 
+    A place that asks for fewer requests is asked by one thread at a time until it is well again (`Pace`).
     `create` is tried again only where it is certain that nothing landed (S3's 409, a connection that never stood):
     after any other failure it is the caller who must read the key before anything is sent again.
 
@@ -62,12 +65,17 @@ class RetryingBackend(Wrapper):
         self._sleep = sleep
         self._clock = clock
         self._told = False
+        self._pace = Pace(sleep, clock)
+
+    def _limit(self) -> float:
+        return retry_seconds() if self._seconds is None else self._seconds
 
     def _retried(self, call: Callable[[], _T], again: type[BackendError] = BackendError) -> _T:
         start, failures = self._clock(), 0
         while True:
             try:
-                return call()
+                with self._pace.turn(lambda: start + self._limit()):
+                    return call()
             except again as error:
                 if not error.transient or not self._wait(start, failures):
                     raise
@@ -85,8 +93,7 @@ class RetryingBackend(Wrapper):
         """Wait before try `failures + 1`; False if that would take too long in all."""
         longest = min(self.LONGEST, self.FIRST * 2 ** min(failures, 30))
         pause = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients that failed together
-        limit = retry_seconds() if self._seconds is None else self._seconds
-        if self._clock() + pause - start > limit:
+        if self._clock() + pause - start > self._limit():
             return False
         self._sleep(pause)
         return True
@@ -96,17 +103,41 @@ class RetryingBackend(Wrapper):
         return self._retried(lambda: self.inner.read(key))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
-        """Read ranges, tried again."""
-        return self._retried(lambda: self.inner.read_ranges(key, ranges))
+        """Read ranges; those that failed are asked for again, the others are kept."""
+        found: dict[int, bytes] = {}
+        start, failures = self._clock(), 0
+        while True:
+            missing = [index for index in range(len(ranges)) if index not in found]
+            asked = missing[: self._pace.limit]  # a place that is being spared gets no more at once than its pace allows
+            try:
+                with self._pace.turn(lambda: start + self._limit()):  # noqa: B023 - called before the next turn
+                    data = self.inner.read_ranges(key, [ranges[index] for index in asked])
+                found.update(zip(asked, data, strict=True))
+            except BackendError as error:
+                if isinstance(error, RangesFailedError):
+                    found.update((asked[position], data) for position, data in error.found.items())
+                    if error.found:
+                        start, failures = self._clock(), 0  # it gets on: the time counts from here
+                if not error.transient or not self._wait(start, failures):
+                    raise (error.first if isinstance(error, RangesFailedError) else error) from error.__cause__
+                self._tell(start, error)
+                failures += 1
+            if len(found) == len(ranges):
+                return [found[index] for index in range(len(ranges))]
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
-        """Write, tried again: up to 64 MiB of an iterable are held for that; what has more goes through once."""
+        """Write, tried again: up to 64 MiB of an iterable at once, and more in parts where the place takes parts.
+
+        Where it does not, what has more goes through once.
+        """
         if is_buffer(data):
             self._retried(lambda: self.inner.write(key, data))
             return
         whole, rest = gather(data)
         if rest is None:
             self._retried(lambda: self.inner.write(key, whole))
+        elif isinstance(self.inner, InParts):
+            send_in_parts(self.inner, key, whole, rest, self._retried)
         else:
             self.inner.write(key, chain((whole,), rest))
 
@@ -121,10 +152,11 @@ class RetryingBackend(Wrapper):
         while True:
             before = len(seen)
             try:
-                for item in self.inner.list(prefix):
-                    if item.key not in seen:
-                        seen.add(item.key)
-                        yield item
+                with self._pace.turn(lambda: start + self._limit(), counted=False):  # noqa: B023 - called before the next turn
+                    for item in self.inner.list(prefix):
+                        if item.key not in seen:
+                            seen.add(item.key)
+                            yield item
             except BackendError as error:
                 if len(seen) > before:
                     start, failures = self._clock(), 0  # it gets on: the time counts from here

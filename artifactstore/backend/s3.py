@@ -9,16 +9,18 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
-from artifactstore.backend.failures import check_ranges, past_the_end
-from artifactstore.backend.options import hide
+from artifactstore.backend.failures import RangesFailedError, check_ranges, no_such_key
+from artifactstore.backend.options import hide, secret_names
+from artifactstore.backend.parts import send_in_parts
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
-from artifactstore.backend.s3_failures import Request, explain
+from artifactstore.backend.s3_failures import ExpiredError, Request, UnclearError, explain
+from artifactstore.backend.s3_replies import next_page, of_listing, part_of, whole_of
+from artifactstore.backend.s3_wire import Body, client_options, make_plain, unless_stalled
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
@@ -30,18 +32,9 @@ from artifactstore.errors import (
 
 __all__ = ["S3Backend"]
 
+_T = TypeVar("_T")
 _HEAD: Final = "looked at"
-_CONFIG: Final[Mapping[str, Any]] = {
-    # One try a request: RetryingBackend tries again, and knows which requests must not be sent twice.
-    "retries": {"total_max_attempts": 1, "mode": "standard"},
-    "max_pool_connections": 64,
-    "read_timeout": 60,
-    "connect_timeout": 10,
-    # Newer botocores send a checksum as a trailer, which some servers refuse or store as if it were data (boto/boto3#4392).
-    # Content-MD5, which `_put` sends, every server knows.
-    "request_checksum_calculation": "when_required",
-    "response_checksum_validation": "when_required",
-}
+_WATCHED: Final = 2**18  # bytes of a body from which on it is watched on its way; less fits into the sockets' buffers
 
 
 class S3Backend(RemoteBackend):
@@ -63,15 +56,45 @@ class S3Backend(RemoteBackend):
         self.exclusive = True
         self._bucket, _, root = self.url.removeprefix("s3://").partition("/")
         self._root = f"{root}/" if root else ""
+        self._wire = client_options(self._options)
 
     def _connect(self) -> tuple[Any, str]:
-        options = {**self._options, "config_kwargs": {**_CONFIG, **self._options.get("config_kwargs", {})}}
-        return make_filesystem("s3", options), f"{self._bucket}/{self._root}"
+        return make_filesystem("s3", self._wire), f"{self._bucket}/{self._root}"
 
     def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
         request = Request(self.url, self._bucket, action, key, action == _HEAD, lambda text: hide(text, self._options))
         failure = explain(error, request)
         return (failure, None) if failure is not None else super()._explain(error, action, key)
+
+    def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
+        used = self._connected
+        try:
+            return super()._call(call, action, key)
+        except ExpiredError:
+            # Nothing was done. Credentials that a file, a process or a service holds may have been made anew by now.
+            if not self._renewed(used):
+                raise
+        return super()._call(call, action, key)
+
+    def _renewed(self, used: Any) -> bool:
+        """Connect with credentials made anew; False if they are those that have expired."""
+        if secret_names(self._options):
+            return False  # they came as options, and stay as they are
+        if self._connected is not used:
+            return True  # another thread was faster
+
+        async def held(filesystem: Any) -> tuple[Any, Any]:
+            await filesystem.set_session()
+            found = await filesystem.session.get_credentials()
+            frozen = await found.get_frozen_credentials() if found else None
+            return (frozen.access_key, frozen.token) if frozen else (None, None)
+
+        def ask() -> bool:
+            old = self._run(held, self._filesystem()[0])
+            self._connected = None
+            return bool(self._run(held, self._filesystem()[0]) != old)
+
+        return super()._call(ask, "connected to anew", "the place")
 
     def _where(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._root + key}
@@ -80,21 +103,25 @@ class S3Backend(RemoteBackend):
         """Send one request, once; `set_session` makes the client if there is none or if it was closed."""
         filesystem = self._filesystem()[0]
         await filesystem.set_session()
-        method = getattr(await filesystem.get_s3(self._bucket), verb)
+        method = getattr(make_plain(await filesystem.get_s3(self._bucket)), verb)
         # Adds what the options ask of every request (encryption, who pays), and drops what this botocore does not know.
         complete = filesystem._get_s3_method_kwargs(method, **arguments)  # noqa: SLF001
         if missing := arguments.keys() - complete.keys():
             raise UnsupportedError(
                 f"the installed botocore does not know {', '.join(sorted(missing))}: install s3fs and botocore anew"
             )
-        return await method(**complete)
+        if len(arguments.get("Body", b"")) < _WATCHED:
+            return await method(**complete)
+        body = Body(arguments["Body"])
+        patience = 1.5 * float(self._wire["config_kwargs"]["read_timeout"])  # the reply has a time-out of its own
+        return await unless_stalled(method(**{**complete, "Body": body}), body, patience)
 
-    async def _get(self, key: str, extra: Mapping[str, str]) -> tuple[bytes, int]:
-        """Return an object's bytes, or a range of them, and how many the server announced."""
+    async def _get(self, key: str, extra: Mapping[str, str]) -> tuple[bytes, Mapping[str, Any]]:
+        """Return the bytes that came, and the rest of the reply."""
         reply = await self._send("get_object", {**self._where(key), **extra})
         body = reply["Body"]
         try:
-            return await body.read(), reply["ContentLength"]
+            return await body.read(), reply
         finally:
             body.close()
 
@@ -106,43 +133,75 @@ class S3Backend(RemoteBackend):
             BackendError: anything else.
         """
         check_key(key)
-        data, announced = self._call(lambda: self._run(self._get, key, {}), "read", key)
-        if len(data) != announced:
-            raise self._broken(key, len(data), announced)
-        return data  # type: ignore[no-any-return]
+        try:
+            data, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
+        except UnclearError as error:
+            raise self._missing(key, error) from None
+        return whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
+
+    def _announced(self, key: str) -> int | None:
+        """An object's size as HEAD tells it; some servers don't."""
+        size = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key).get("ContentLength")
+        return None if size is None else int(size)
+
+    def _missing(self, key: str, said: UnclearError) -> ArtifactStoreError:
+        """What a 404 that is not S3's means: a listing by the same server knows whether there is the key."""
+        try:
+            page = self._page(key, {"MaxKeys": 1})
+        except ArtifactStoreError:
+            return said
+        if any(item.get("Key") == self._root + key for item in page.get("Contents", ())):
+            return BackendError(f"{said}; yet it is listed", transient=True)
+        return NotFoundError(no_such_key(key, self.url))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each (offset, length), in the order asked for; by one request each, many at a time.
 
         Raises:
             NotFoundError: no such key.
-            BackendError: a range ends behind the object's end, or anything else.
+            BackendError: a range ends behind the object's end, or anything else; a `RangesFailedError` says what came.
         """
         check_key(key)
         check_ranges(ranges)
 
-        async def all_of_them() -> list[bytes]:
+        async def all_of_them() -> list[Any]:
             turn = asyncio.Semaphore(self.concurrency)
 
             async def one(offset: int, length: int) -> bytes:
                 if length == 0:
                     return b""
                 async with turn:
-                    data, announced = await self._get(key, {"Range": f"bytes={offset}-{offset + length - 1}"})
-                if len(data) < announced:
-                    raise self._broken(key, len(data), announced)
-                if len(data) != length:  # the server gives what there is
-                    raise past_the_end(key, offset, length, None, self.url)
-                return data
+                    data, reply = await self._get(key, {"Range": f"bytes={offset}-{offset + length - 1}"})
+                return part_of(data, reply, (offset, length), key, self.url)
 
             tasks = [asyncio.ensure_future(one(offset, length)) for offset, length in ranges]
             try:
-                return await asyncio.gather(*tasks)
+                return await asyncio.gather(*tasks, return_exceptions=True)
             finally:
                 for task in tasks:
                     task.cancel()
 
-        return self._call(lambda: self._run(all_of_them), "read", key)
+        def call() -> list[bytes]:
+            came = self._run(all_of_them)
+            failed = [self._read_failure(one, key) for one in came if isinstance(one, BaseException)]
+            if not failed:
+                return came  # type: ignore[no-any-return]
+            for failure in failed:
+                if not (isinstance(failure, BackendError) and failure.transient):
+                    raise failure  # it will fail again: there is nothing to keep the others for
+            if len(failed) == len(came):
+                raise failed[0]
+            raise RangesFailedError({at: one for at, one in enumerate(came) if isinstance(one, bytes)}, failed[0])
+
+        try:
+            return self._call(call, "read", key)
+        except UnclearError as error:
+            raise self._missing(key, error) from None
+
+    def _read_failure(self, error: BaseException, key: str) -> Any:
+        if isinstance(error, ArtifactStoreError) or not isinstance(error, Exception):
+            return error
+        return self._explain(error, "read", key)[0]
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Store an object, replacing what was there: one request up to 64 MiB, a multipart upload beyond.
@@ -153,36 +212,51 @@ class S3Backend(RemoteBackend):
         check_key(key)
         whole, rest = gather(data)
         if rest is None:
-            self._call(lambda: self._put(key, whole), "written", key)
+            self._put(key, whole, "written")
         else:
-            self._upload(key, whole, rest)
+            send_in_parts(self, key, whole, rest, lambda call: call())
 
-    def _put(self, key: str, raw: bytes, **condition: str) -> None:
-        self._run(self._send, "put_object", {**self._where(key), "Body": raw, "ContentMD5": _md5(raw), **condition})
+    def _put(self, key: str, raw: bytes, action: str, **condition: str) -> None:
+        arguments = {**self._where(key), "Body": raw, "ContentMD5": _md5(raw), **condition}
+        reply = self._call(lambda: self._run(self._send, "put_object", arguments), action, key)
+        if not reply.get("ETag"):
+            self._confirm(key, raw)
 
-    def _upload(self, key: str, whole: bytes, rest: Iterator[memoryview] | None) -> None:
-        """Upload in parts of 64 MiB; a failure, also one of the caller's iterator, leaves nothing behind."""
-        where = self._where(key)
-
-        def call(verb: str, **arguments: Any) -> Any:
-            return self._call(lambda: self._run(self._send, verb, {**where, **arguments}), "written", key)
-
-        upload = call("create_multipart_upload")["UploadId"]
+    def _confirm(self, key: str, raw: bytes) -> None:
+        """Look whether a PUT was done whose yes is none of S3's: a proxy's page of its own comes with a 200, too."""
         try:
-            parts: list[dict[str, Any]] = []
-            while True:
-                number = len(parts) + 1
-                reply = call("upload_part", UploadId=upload, PartNumber=number, Body=whole, ContentMD5=_md5(whole))
-                parts.append({"PartNumber": number, "ETag": reply["ETag"]})
-                if rest is None:
-                    break
-                whole, rest = gather(rest)
-            call("complete_multipart_upload", UploadId=upload, MultipartUpload={"Parts": parts})
-        except BaseException:
-            # If this fails too, the bucket's rule for unfinished uploads removes the parts; the first failure is the news.
-            with contextlib.suppress(ArtifactStoreError):
-                call("abort_multipart_upload", UploadId=upload)
-            raise
+            done = self.read(key) == raw
+        except NotFoundError:
+            done = False
+        if not done:
+            raise BackendError(
+                f"{key} in {self.url}: the answer was a yes without an ETag, and the object is not there; is something between "
+                "here and the server that answers in its stead? Check AWS_ENDPOINT_URL",
+                transient=True,
+            )
+
+    # -- an upload in parts (`InParts`)
+
+    def _ask(self, verb: str, key: str, **arguments: Any) -> Any:
+        return self._call(lambda: self._run(self._send, verb, {**self._where(key), **arguments}), "written", key)
+
+    def start_upload(self, key: str) -> str:
+        """Return the id of a new multipart upload."""
+        return str(self._ask("create_multipart_upload", key)["UploadId"])
+
+    def send_part(self, key: str, upload: str, number: int, data: bytes) -> str:
+        """Send a part, with its MD5; returns its ETag."""
+        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_md5(data))
+        return str(reply["ETag"])
+
+    def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
+        """Make the object of its parts, replacing what was there."""
+        listed = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(parts, 1)]
+        self._ask("complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": listed})
+
+    def drop_upload(self, key: str, upload: str) -> None:
+        """Forget an upload and its parts."""
+        self._ask("abort_multipart_upload", key, UploadId=upload)
 
     def create(self, key: str, data: bytes) -> None:
         """Store an object only if nothing is there: one conditional request, sent once.
@@ -195,40 +269,35 @@ class S3Backend(RemoteBackend):
         check_key(key)
         raw = bytes(flat(data))
         if not self._single_writer:
-            self._call(lambda: self._put(key, raw, IfNoneMatch="*"), "created", key)
+            self._put(key, raw, "created", IfNoneMatch="*")
             return
         try:
             self.size(key)
         except NotFoundError:
             try:
-                self._call(lambda: self._put(key, raw, IfNoneMatch="*"), "created", key)
+                self._put(key, raw, "created", IfNoneMatch="*")
             except UnsupportedError:
-                self._call(lambda: self._put(key, raw), "created", key)
+                self._put(key, raw, "created")
         else:
             raise AlreadyExistsError(f"{key} exists in {self.url}")
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """Yield every object whose key starts with `prefix`: one request for each 1,000.
+        """Yield every object whose key starts with `prefix`: one request for each 1,000, or for what the server calls a page.
 
         Raises:
             BackendError: the listing could not be completed.
         """
         check_prefix(prefix)
-        more: dict[str, str] = {}
-        while True:
+        more: Mapping[str, Any] | None = {}
+        while more is not None:
             page = self._page(prefix, more)
-            for item in page.get("Contents", ()):
-                key = item["Key"][len(self._root) :]
-                try:
-                    check_key(key)
-                except InvalidInputError:
-                    continue  # not ours
-                yield Stored(key, item["Size"], item["LastModified"].astimezone(UTC))
-            if not page.get("IsTruncated"):
-                return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            for found in of_listing(page, self._root):
+                with contextlib.suppress(InvalidInputError):  # not ours
+                    check_key(found.key)
+                    yield found
+            more = next_page(page, more, f"{prefix or 'the listing'} in {self.url}")
 
-    def _page(self, prefix: str, more: Mapping[str, str]) -> Any:
+    def _page(self, prefix: str, more: Mapping[str, Any]) -> Any:
         arguments = {"Bucket": self._bucket, "Prefix": self._root + prefix, **more}
         return self._call(lambda: self._run(self._send, "list_objects_v2", arguments), "listed", prefix)
 
@@ -239,7 +308,7 @@ class S3Backend(RemoteBackend):
             BackendError: it may still be there.
         """
         check_key(key)
-        with contextlib.suppress(NotFoundError):  # some servers say so, S3 itself does not
+        with contextlib.suppress(NotFoundError, UnclearError):  # some servers say so, S3 itself does not
             self._call(lambda: self._run(self._send, "delete_object", self._where(key)), "deleted", key)
 
     def size(self, key: str) -> int:
@@ -250,17 +319,11 @@ class S3Backend(RemoteBackend):
             BackendError: anything else.
         """
         check_key(key)
-        try:
-            reply = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key)
-        except NotFoundError:
-            # A reply to HEAD has no body, so this may be a missing bucket: GET says which.
-            return len(self.read(key))
-        return int(reply["ContentLength"])
-
-    def _broken(self, key: str, got: int, announced: int) -> BackendError:
-        return BackendError(
-            f"{key} in {self.url}: {got:,} of {announced:,} bytes came, then the connection ended", transient=True
-        )
+        size = None
+        with contextlib.suppress(NotFoundError):
+            size = self._announced(key)
+        # A 404 to HEAD has no body, so this may be a missing bucket: GET says which. It also finds a size that HEAD left out.
+        return len(self.read(key)) if size is None else size
 
 
 def _md5(raw: bytes) -> str:

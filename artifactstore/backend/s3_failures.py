@@ -2,33 +2,62 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from artifactstore.backend.failures import NotLandedError, no_such_key
+from artifactstore.backend.failures import NotLandedError, ThrottledError, no_such_key
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
 
-__all__ = ["Request", "explain"]
+__all__ = ["ExpiredError", "Request", "UnclearError", "explain"]
 
+_NEEDED: Final[Mapping[str, str]] = {
+    "read": "s3:GetObject",
+    "looked at": "s3:GetObject",
+    "written": "s3:PutObject",
+    "created": "s3:PutObject",
+    "deleted": "s3:DeleteObject",
+    "listed": "s3:ListBucket",
+}
+_EXPIRED: Final = "log in again, or set new credentials; those of a profile, a process or a service are taken anew by themselves"
 _ADVICE: Final[Mapping[str, str]] = {
-    "403": "check the credentials and what they allow (without s3:ListBucket a missing key looks like this, too)",
-    "AccessDenied": "check the credentials and what they allow (without s3:ListBucket a missing key looks like this, too)",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile",
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, or the profile",
-    "ExpiredToken": "the session's token has expired: log in again",
-    "InvalidToken": "the session's token is not valid here: log in again",
+    "ExpiredToken": f"the session's token has expired: {_EXPIRED}",
+    "ExpiredTokenException": f"the session's token has expired: {_EXPIRED}",
+    "TokenRefreshRequired": f"the session's token has expired: {_EXPIRED}",
+    "InvalidToken": f"the session's token is not valid here: {_EXPIRED}",
     "RequestTimeTooSkewed": "set this machine's clock",
-    "PermanentRedirect": "the bucket is in another region: set AWS_REGION",
-    "301": "the bucket is in another region: set AWS_REGION",
-    "AuthorizationHeaderMalformed": "the bucket is in another region: set AWS_REGION",
+    "RequestExpired": "set this machine's clock",
     "EntityTooLarge": "the server takes no object of this size",
     "QuotaExceeded": "free some space or ask for more",
     "XMinioStorageFull": "free some space",
     "InsufficientStorage": "free some space",
 }
+_STALE: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"})
+_ELSEWHERE: Final = frozenset({
+    "PermanentRedirect", "TemporaryRedirect", "Redirect", "301", "302", "303", "307", "308",
+    "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
+})  # fmt: skip
 _CLASHES: Final = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
 _BUSY: Final = frozenset(
     {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "RequestLimitExceeded", "BadDigest"}
 )
+_THROTTLED: Final = frozenset(
+    {
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "TooManyRequests",
+        "ServiceUnavailable",
+        "429",
+        "503",
+    }
+)
+# How servers say that they don't know the header with the condition, other than by 501.
+_ODD_HEADER: Final = frozenset({"InvalidArgument", "InvalidRequest", "NotSupported", "MethodNotAllowed", "BadRequest", "400"})
 _FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"})
 _CREDENTIALS: Final = frozenset({
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound", "NoAuthTokenError",
@@ -39,6 +68,14 @@ _BROKE: Final = frozenset({
     "EndpointConnectionError", "ConnectionClosedError", "ReadTimeoutError", "HTTPClientError", "ResponseStreamingError",
     "IncompleteReadError", "ResponseParserError", "ClientError", "ClientPayloadError", "ServerDisconnectedError",
 })  # fmt: skip
+
+
+class ExpiredError(BackendError):
+    """The credentials were good once: nothing was done, and new ones may help."""
+
+
+class UnclearError(BackendError):
+    """A 404 that doesn't say what is missing: the key, the bucket, or S3 itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +114,80 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
     url, key = request.url, request.key
     code = str(reply["Error"].get("Code", ""))
     message = request.hide(str(reply["Error"].get("Message", "")))
-    status = int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or (int(code) if code.isdigit() else 0)
+    about = reply.get("ResponseMetadata", {})
+    headers = about.get("HTTPHeaders") or {}
+    status = int(about.get("HTTPStatusCode", 0)) or (int(code) if code.isdigit() else 0)
+    code = code or str(status)  # a page of HTML has none
     said = f"{request}: {code}{f' ({message})' if message else ''}"
     if code == "NoSuchBucket":
         return BackendError(f"the bucket {request.bucket} does not exist: create it, or check the URL {url} and the endpoint")
     if code == "NoSuchKey" or (code == "404" and request.bodiless):
         return NotFoundError(no_such_key(key, url))
     if status == 404:
-        return BackendError(f"{said}; not what S3 says of a missing key: is AWS_ENDPOINT_URL right?")
+        kind = BackendError if code.startswith("NoSuch") else UnclearError
+        return kind(f"{said}; not what S3 says of a missing key: is AWS_ENDPOINT_URL right?")
     if code == "PreconditionFailed" or status == 412:
         return AlreadyExistsError(f"{key} exists in {url}")
     if code in _CLASHES or status == 409:
         return NotLandedError(f"{request}: another writer is at the same key ({code}); the same bytes may be sent again")
     if code in {"InvalidRange", "416"}:
         return BackendError(f"{request}: a range lies behind its end")
-    if code == "NotImplemented" or status == 501:
+    if code == "NotImplemented" or status == 501 or (request.action == "created" and code in _ODD_HEADER):
         return UnsupportedError(
-            f"{request}: the server does not know this kind of request ({code}); of two writers neither would notice the other "
+            f"{said}: the server does not know this kind of request; of two writers neither would notice the other "
             "there: pass single_writer=True if nothing else ever writes to it, or use another server"
         )
+    if code in _STALE:
+        return ExpiredError(f"{said}; {_ADVICE[code]}")
     if code in _FULL:
         return BackendError(f"{said}; {_ADVICE[code]}")
-    if code in _BUSY or status >= 500 or status == 429:
+    if code in _THROTTLED or status in {429, 503}:
+        return ThrottledError(said, retry_after=_retry_after(headers))
+    if code in _BUSY or status >= 500:
         return BackendError(said, transient=True)
-    advice = _ADVICE.get(code) or _ADVICE.get(str(status))
+    if code in _ELSEWHERE or 300 <= status < 400:
+        return BackendError(f"{said}; {_elsewhere(reply, headers)}")
+    if code in {"RequestTimeTooSkewed", "RequestExpired"}:
+        return BackendError(f"{said}; {_skew(headers)}{_ADVICE[code]}")
+    advice = _ADVICE.get(code)
+    if advice is None and status in {401, 403}:
+        advice = (
+            f"check the credentials and whether they allow {_NEEDED.get(request.action, 'this')} on {url} "
+            "(without s3:ListBucket a missing key looks like this, too)"
+        )
     return BackendError(f"{said}; {advice}" if advice else said)
+
+
+def _retry_after(headers: Mapping[str, Any]) -> float | None:
+    """How long the server wants to be left alone, in seconds; it may say a number or a date."""
+    text = str(headers.get("retry-after", "")).strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()) if text else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _elsewhere(reply: Mapping[str, Any], headers: Mapping[str, Any]) -> str:
+    """Where the bucket is, as far as the server says it."""
+    error = reply["Error"]
+    region = headers.get("x-amz-bucket-region") or error.get("Region")
+    # Only a host: what follows it may be signed.
+    host = error.get("Endpoint") or urlsplit(str(headers.get("location", ""))).netloc.rpartition("@")[2]
+    if region:
+        return f"the bucket is in the region {region}: set AWS_REGION={region}, and the endpoint of that region if one is set"
+    if host:
+        return f"the server says that it is found at {host}: set AWS_ENDPOINT_URL to that"
+    return "the bucket is in another region, or elsewhere: set AWS_REGION or AWS_ENDPOINT_URL"
+
+
+def _skew(headers: Mapping[str, Any]) -> str:
+    try:
+        behind = (parsedate_to_datetime(str(headers["date"])) - datetime.now(UTC)).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return f"the server's clock is {abs(behind):,.0f} s {'ahead of' if behind > 0 else 'behind'} this machine's: "
 
 
 def _of_connection(error: Exception, request: Request) -> ArtifactStoreError | None:

@@ -81,7 +81,10 @@ class TestRetryingOverFaults(BackendContract):
     def backend(self):
         verbs = ("read", "read_ranges", "write", "list", "delete", "size")
         faulty = FaultyBackend(memory(), "ok fail lost-reply torn-write 409 ok " * 3000, verbs=verbs)
-        return RetryingBackend(faulty, seconds=1e9, sleep=_no_pause)
+        time = Time()
+        backend = RetryingBackend(faulty, seconds=1e9, sleep=time.sleep, clock=time.now)
+        backend._told = True  # that it takes long is meant
+        return backend
 
     def test_more_than_a_bytes_like_may_carry_goes_by_an_iterable(self, backend):
         pytest.skip("an iterable of more than 64 MiB can't be asked for twice: its failures are the caller's")
@@ -99,8 +102,18 @@ class TestSlow(BackendContract):
         return SlowBackend(memory(), latency=0)
 
 
-def _no_pause(seconds: float) -> None:
-    assert seconds > 0
+class Time:
+    """Passes by being slept."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def now(self) -> float:
+        return self.passed
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.passed += seconds
 
 
 def test_a_read_only_backend_reads_and_refuses_every_change():

@@ -18,7 +18,7 @@ from botocore.exceptions import (
 )
 
 from artifactstore.backend.connect import connect
-from artifactstore.backend.failures import NotLandedError
+from artifactstore.backend.failures import NotLandedError, ThrottledError
 from artifactstore.backend.s3 import S3Backend
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -89,10 +89,10 @@ FAILURES = [
     (refusal("PermanentRedirect", 301), BackendError, False),
     (refusal("NoSuchBucket", 404), BackendError, False),
     (refusal("QuotaExceeded", 507), BackendError, False),
-    (refusal("SlowDown", 503), BackendError, True),
+    (refusal("SlowDown", 503), ThrottledError, True),
     (refusal("InternalError", 500), BackendError, True),
-    (refusal("503", 503, ""), BackendError, True),
-    (refusal("TooManyRequests", 429), BackendError, True),
+    (refusal("503", 503, ""), ThrottledError, True),
+    (refusal("TooManyRequests", 429), ThrottledError, True),
     (refusal("RequestTimeout", 400), BackendError, True),
     (refusal("NotImplemented", 501), UnsupportedError, None),
     (ReadTimeoutError(endpoint_url=f"http://u:{SECRET}@h"), BackendError, True),
@@ -155,10 +155,22 @@ def test_a_409_says_that_nothing_landed_and_is_sent_again_by_the_wrapper(s3_url,
 
 
 def test_only_a_definite_answer_means_that_a_key_is_missing(backend, monkeypatch):
-    for error in (refusal("404", 404, "Not Found"), refusal("NoSuchUpload", 404)):
-        failing(monkeypatch, error)
+    failing(monkeypatch, refusal("NoSuchUpload", 404))
+    with pytest.raises(BackendError, match="AWS_ENDPOINT_URL"):
+        backend.read("a")
+    # A 404 of no code may mean the key, the bucket, or that S3 is elsewhere: a listing by the same server knows.
+    for read in (lambda: backend.read("a"), lambda: backend.read_ranges("a", [(0, 1)])):
+        failing(monkeypatch, refusal("404", 404, "Not Found"), refusal("404", 404, "Not Found"))
         with pytest.raises(BackendError, match="AWS_ENDPOINT_URL"):
-            backend.read("a")
+            read()
+        failing(monkeypatch, refusal("404", 404, "Not Found"))
+        with pytest.raises(NotFoundError):
+            read()
+    backend.write("there", b"1")
+    failing(monkeypatch, refusal("404", 404, "Not Found"))
+    with pytest.raises(BackendError, match="yet it is listed") as caught:
+        backend.read("there")
+    assert caught.value.transient
     failing(monkeypatch, refusal("NoSuchKey", 404))
     with pytest.raises(NotFoundError):
         backend.read("a")

@@ -1,0 +1,79 @@
+"""What goes over the wire to an S3 server: no more than every server knows, and nothing that may wait for ever.
+
+Not every server that speaks S3 knows all that botocore sends these days. What no server needs is left out: the wait for
+`100 Continue` (a round trip a PUT, and a hang where the server doesn't know it), counters of tries, checksums as trailers.
+"""
+
+import asyncio
+import io
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, TypeVar
+
+__all__ = ["Body", "client_options", "make_plain", "unless_stalled"]
+
+_T = TypeVar("_T")
+_CONFIG: Final[Mapping[str, Any]] = {
+    # One try a request: RetryingBackend tries again, and knows which requests must not be sent twice.
+    "retries": {"total_max_attempts": 1, "mode": "standard"},
+    "max_pool_connections": 64,
+    "read_timeout": 60,  # seconds without a byte
+    "connect_timeout": 10,
+    # Newer botocores send a checksum as a trailer, which some servers refuse or store as if it were data (boto/boto3#4392).
+    # Content-MD5, which every PUT carries, every server knows; so is the digest that signs it, where it is signed.
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+    "user_agent": "artifactstore",
+}
+_NEEDLESS: Final = ("Expect", "amz-sdk-invocation-id", "amz-sdk-request")
+
+
+def client_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options for s3fs's class; what the caller set in `config_kwargs` stands."""
+    return {**options, "config_kwargs": {**_CONFIG, **options.get("config_kwargs", {})}}
+
+
+def _leave_out(request: Any, **_: Any) -> None:
+    for name in _NEEDLESS:
+        if name in request.headers:
+            del request.headers[name]  # none of them is signed
+
+
+def make_plain(client: Any) -> Any:
+    """Let a client of botocore leave out the headers that no server needs; returns it."""
+    if not getattr(client, "_artifactstore_plain", False):
+        client.meta.events.register("before-send.s3", _leave_out)
+        client._artifactstore_plain = True  # noqa: SLF001 - a mark of ours
+    return client
+
+
+class Body(io.BytesIO):
+    """A request's body that knows when the last of it was taken."""
+
+    moved = 0.0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read on."""
+        self.moved = time.monotonic()
+        return super().read(size)
+
+
+async def unless_stalled(request: Awaitable[_T], body: Body, seconds: float) -> _T:
+    """Await a request; a body of which nothing is taken for `seconds` is a server that hangs.
+
+    aiohttp's time-outs begin when a body has been sent, so a server that stops reading halfway would be waited for without end.
+
+    Raises:
+        TimeoutError: it hung.
+    """
+    task = asyncio.ensure_future(request)
+    body.moved = time.monotonic()
+    try:
+        while not task.done():
+            left = body.moved + seconds - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            await asyncio.wait({task}, timeout=left)
+        return task.result()
+    finally:
+        task.cancel()
