@@ -19,7 +19,7 @@ from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.manifest_file import encode
 from artifactstore.content.source import Folder, from_bytes, from_file, scan
 from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
-from artifactstore.model.digest import Digest
+from artifactstore.model.digest import Digest, hash_bytes
 from artifactstore.model.encoding import canonical_json, new_id
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, case_clashes, identify
@@ -170,7 +170,11 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         candidates = _candidates(state, said.name)
     folder = found.folder
     stats = core.stats if not found.rehash else None
-    known_digests = stats.lookup(found.root, folder.files) if stats is not None and found.root else [None] * len(folder.files)
+    if stats is not None and found.root:
+        known_digests = stats.lookup(found.root, folder.files)
+    else:
+        # What is in memory is hashed at once: content that some other name holds already must not be uploaded again.
+        known_digests = [None if one.data is None else hash_bytes(one.data, core.algorithm) for one in folder.files]
     if folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, [one for one in known_digests if one is not None], core.algorithm)
         with session.reading(fresh=False) as state:

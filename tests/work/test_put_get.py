@@ -462,3 +462,12 @@ def test_a_cache_that_can_not_be_written_gives_one_warning(tmp_path: Path, folde
         warnings.simplefilter("error")
         store.put(folder, "name")
         assert tree(store.get("name")) == tree(folder)
+
+
+def test_bytes_that_another_name_holds_are_not_uploaded_again(tmp_path: Path):
+    data = bytes(range(256)) * 600
+    store = artifactstore.open(tmp_path / "no-cache", cache=None)
+    store.put(data, "one")
+    packs = sorted((tmp_path / "no-cache" / "packs").rglob("*.pack"))
+    assert store.put(data, "two").uploaded == 0
+    assert sorted((tmp_path / "no-cache" / "packs").rglob("*.pack")) == packs
