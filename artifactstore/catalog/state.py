@@ -59,7 +59,8 @@ class State:
     """What is true after the entries folded so far.
 
     Attributes:
-        marks: single values: `head`, `format`, `condemned` (entry of the last effective one), `moved_to`, `time`.
+        marks: single values: `head`, `format`, `condemned` (entry of the last effective one), `moved_to` and
+            `moved_at` (its entry), `time`.
         verdicts: txn id → [seq, None or why it is void], within the window.
         holders: digest → ids of its uncondemned manifests, the last is current.
         manifests: manifest id → [digest, manifest digest, packs].
@@ -76,7 +77,7 @@ class State:
     """
 
     def __init__(self) -> None:
-        self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "time": ""}
+        self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
         self.verdicts: dict[str, Any] = {}
         self.holders: dict[str, list[str]] = {}
         self.manifests: dict[str, list[Any]] = {}
@@ -143,6 +144,11 @@ class State:
         return outcome
 
     # -- reading
+
+    @property
+    def end(self) -> int:
+        """The number of the last entry that copies of the store share: what a move appended as the old place's last is not among them."""
+        return int(self.marks["moved_at"]) - 1 if self.marks["moved_to"] is not None else self.head
 
     def alive(self, digest: str) -> bool:
         """Tell whether bytes of this digest are held by an uncondemned manifest."""
@@ -365,8 +371,9 @@ class State:
         if fact["run"] not in self.produced_by.get(fact["digest"], ()):
             self._push(self.produced_by, fact["digest"], fact["run"])
 
-    def _take_moved_to(self, fact: Fact, _stamp: Fact) -> None:
+    def _take_moved_to(self, fact: Fact, stamp: Fact) -> None:
         self._set(self.marks, "moved_to", fact["url"])
+        self._set(self.marks, "moved_at", stamp["seq"])
 
     def _take_received(self, fact: Fact, stamp: Fact) -> None:
         """Take another store's facts as if they had been said here, by their own actor at their own time.

@@ -27,7 +27,7 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_json
 from artifactstore.model.facts import ADOPTABLE, FORMAT, WINDOW, Fact, check_txn
 
-__all__ = ["Appender", "Author", "Committed"]
+__all__ = ["Appender", "Author", "Committed", "Patience"]
 
 SPILL: Final = 2**20  # bytes of facts above which they get an object of their own
 _ALONE: Final = frozenset({"condemned", "moved_to"})
@@ -89,7 +89,7 @@ class _Ticket:
         return self.committed is not None or self.error is not None
 
 
-class _Patience:
+class Patience:
     """How long and how often a failing backend is tried again; counts from the last success.
 
     So what a wrapper below has already waited counts too.
@@ -101,6 +101,7 @@ class _Patience:
         self._since = clock.monotonic()
 
     def succeeded(self) -> None:
+        """Begin to count anew."""
         self._failures = 0
         self._since = clock.monotonic()
 
@@ -196,7 +197,7 @@ class Appender:
 
     def _lead(self, own: _Ticket) -> None:
         """Append until the leader's own transaction is settled; the next one waiting leads then."""
-        patience = _Patience(self._sleep)
+        patience = Patience(self._sleep)
         taken = 0
         while not own.settled:
             batch = self._batch()
@@ -311,7 +312,7 @@ class Appender:
             return
         one = new_id()
         pieces = raw if len(raw) <= MAX_WRITE else [raw[at : at + MAX_WRITE] for at in range(0, len(raw), MAX_WRITE)]
-        patience = _Patience(self._sleep)
+        patience = Patience(self._sleep)
         while True:
             try:
                 self.journal.backend.write(facts_key(one), pieces)

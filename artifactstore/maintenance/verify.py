@@ -21,6 +21,7 @@ from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatErro
 from artifactstore.journal.chain import entry_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed
 from artifactstore.journal.journal import Journal
+from artifactstore.journal.replica import read_standing
 from artifactstore.model.digest import Digest, hash_bytes, new_hasher
 from artifactstore.model.facts import parse_config
 
@@ -57,12 +58,14 @@ class Report:
         findings: in the order found.
         checked: what was looked at → how many.
         not_checked: what was left out, in words.
+        unfinished: whether the place is a copy that has not reached the head that it named: what it lacks is no damage.
     """
 
     level: str
     findings: list[Finding] = field(default_factory=list)
     checked: dict[str, int] = field(default_factory=dict)
     not_checked: list[str] = field(default_factory=list)
+    unfinished: bool = False
 
     @property
     def ok(self) -> bool:
@@ -72,6 +75,13 @@ class Report:
     def damage(self, what: str, location: str, artifacts: Iterable[str] = ()) -> None:
         """Add a finding of damage."""
         self.findings.append(Finding("damage", what, location, tuple(artifacts)))
+
+    def missing(self, key: str, artifacts: Iterable[str]) -> None:
+        """Add an object that is not there: damage, but in an unfinished copy."""
+        if self.unfinished:
+            self.findings.append(Finding("note", f"{key} is not here yet: run sync again", key, tuple(artifacts)))
+        else:
+            self.damage(f"{key} is missing; restore it from a copy of the store", key, artifacts)
 
     def count(self, what: str, many: int = 1) -> None:
         """Count what was looked at."""
@@ -107,8 +117,11 @@ def verify(
         raise InvalidInputError(f"fraction={fraction!r}: above 0, at most 1")
     report = Report(level)
     state = _check_journal(journal, report, _parse_anchor(anchor))
+    _check_standing(journal, state, report)
     manifests = _check_manifests(journal, state, report, digest)
-    _check_packs(journal.backend, manifests, report)
+    for one in _check_packs(journal.backend, manifests, report):
+        if report.unfinished:
+            del manifests[one]
     if level == "frames":
         _check_frames(journal.backend, manifests, report, fraction, progress)
     elif level == "full":
@@ -169,6 +182,17 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
     return state
 
 
+def _check_standing(journal: Journal, state: State, report: Report) -> None:
+    try:
+        standing = read_standing(journal.backend, journal.config.store)
+    except ArtifactStoreError as error:
+        report.damage(str(error), getattr(error, "location", "") or "replica/")
+        return
+    if standing.target is not None and not standing.reached(state.head):
+        report.unfinished = True
+        report.not_checked.append(f"what comes behind entry {state.head}: this is an unfinished copy up to {standing.target[0]}")
+
+
 def _check_manifests(journal: Journal, state: State, report: Report, digest: str | None) -> dict[str, Manifest]:
     """Read every manifest that currently holds an artifact; returns digest → manifest."""
     wanted = [(one, holders[-1]) for one, holders in state.holders.items() if holders and (digest is None or one == digest)]
@@ -185,7 +209,7 @@ def _check_manifests(journal: Journal, state: State, report: Report, digest: str
             if str(manifest.identify()[1]) != one:
                 return one, None, f"{key} is not the manifest of {one}"
         except NotFoundError:
-            return one, None, f"{key} is missing"
+            return one, None, ""
         except ArtifactStoreError as error:
             return one, None, str(error)
         return one, manifest, ""
@@ -194,7 +218,9 @@ def _check_manifests(journal: Journal, state: State, report: Report, digest: str
     with ThreadPoolExecutor(max(1, min(8, journal.backend.concurrency))) as pool:
         for one, manifest, fault in pool.map(check, wanted):
             report.count("manifests")
-            if manifest is None:
+            if manifest is None and not fault:
+                report.missing(manifest_key(state.holders[one][-1]), [one])
+            elif manifest is None:
                 report.damage(f"{fault}; restore it from a copy of the store", manifest_key(state.holders[one][-1]), [one])
             else:
                 report.count("artifacts")
@@ -217,11 +243,11 @@ def _users(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
     return users
 
 
-def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Report) -> None:
-    """Every pack that a manifest refers to is there and long enough."""
-    users = _users(manifests)
+def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Report) -> set[str]:
+    """Every pack that a manifest refers to is there and long enough; returns the artifacts that lack one."""
+    users, lacking = _users(manifests), set[str]()
     if not users:
-        return
+        return lacking
     sizes = {item.key: item.size for item in backend.list("packs/")}
     ends: dict[str, int] = {}
     for manifest in manifests.values():
@@ -234,10 +260,12 @@ def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Re
         key = pack_key(pack)
         report.count("packs")
         if key not in sizes:
-            report.damage(f"{key} is missing; restore it from a copy of the store", key, digests)
+            report.missing(key, digests)
+            lacking.update(digests)
         elif sizes[key] < ends.get(pack, 0) + TRAILER:
             text = f"{key} is truncated: {sizes[key]} bytes, at least {ends.get(pack, 0) + TRAILER} expected; restore it from a copy of the store"
             report.damage(text, f"{key} at {sizes[key]}", digests)
+    return lacking
 
 
 def _sample(items: Sequence[str], fraction: float) -> list[str]:

@@ -13,7 +13,7 @@ from artifactstore.model.encoding import new_id
 
 __all__ = ["KeptFold", "Manifests"]
 
-_FORMAT: Final = 2  # of the kept fold; another version's is passed over
+_FORMAT: Final = 3  # of the kept fold; another version's is passed over
 _ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
 
 

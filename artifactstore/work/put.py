@@ -29,6 +29,7 @@ from artifactstore.work.commit import Prepared, Staged, commit, with_reason
 from artifactstore.work.place import local_path, matches
 from artifactstore.work.said import PutOptions, Said, check_options, check_said
 from artifactstore.work.session import Core, Session
+from artifactstore.work.standing import check_moved
 
 __all__ = ["put"]
 
@@ -166,6 +167,7 @@ def _scan(session: Session, path: Path, options: PutOptions) -> Folder:
 def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepared:
     """Store what is not there yet and say what has to be appended."""
     with session.reading() as state:
+        check_moved(session.url, state)
         alive_at = state.head
         candidates = _candidates(state, said.name)
     folder = found.folder

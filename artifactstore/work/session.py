@@ -42,6 +42,7 @@ from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
+from artifactstore.work.standing import check_standing, gap, refuse_begun_copy
 
 if TYPE_CHECKING:
     from artifactstore.work.batch import Batch
@@ -180,11 +181,7 @@ class Session:
             core = self.core()
         except NotFoundError:
             core = self.create(digest)
-        if not core.probed:
-            from artifactstore.backend.probe import probe  # noqa: PLC0415 - only writers need it
-
-            probe(self.backend, core.config.raw)
-            core.probed = True
+        check_standing(core)
         return core
 
     def create(self, digest: str) -> Core:
@@ -226,6 +223,7 @@ class Session:
             return
         if any(True for _ in self.backend.list("journal/")):
             raise self._lost_config()
+        refuse_begun_copy(self.url, found)
         raise InvalidInputError(
             f"{self.url} is no store and holds other things ({', '.join(found)} …): choose an empty or a new place"
         )
@@ -329,6 +327,8 @@ class Session:
                     f"{digest} was removed"
                     + (f": clean-up took its content in entry {gone}" if gone else " or was never stored here")
                 )
+            if holder == tried and (unfinished := gap(core, missing)) is not None:
+                raise unfinished
             if holder == tried:
                 raise CorruptionError(
                     f"{missing} is missing, and the journal says that it should be there: restore it from a copy of the store",

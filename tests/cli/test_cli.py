@@ -195,3 +195,20 @@ def test_the_demo_runs_and_finds_everything_unchanged_the_second_time(run, tmp_p
     code, out, _ = run("demo", "--store", str(tmp_path / "demo-store"))
     assert code == 0
     assert out.count("unchanged, 0 uploaded") == 3
+
+
+def test_sync_copies_moves_and_says_so(run, tmp_path: Path):
+    (tmp_path / "a.txt").write_text("text")
+    assert run("put", "a.txt", "n")[0] == 0
+    source = str(tmp_path / "store")
+    code, out, _ = run("sync", source, "copy", "--dry-run")
+    assert (code, out.startswith("would copy 1 entries")) == (0, True)
+    assert not (tmp_path / "copy").exists()
+    code, out, _ = run("sync", source, "copy", "--json")
+    assert (code, json.loads(out)["entries"], json.loads(out)["moved"]) == (0, 1, False)
+    assert run("put", "a.txt", "m", "--store", "copy")[0] == EXIT_CODES["refused"]
+    assert run("sync", source, "copy", "--move")[0] == 0
+    code, _, err = run("put", "a.txt", "m")
+    assert (code, "has moved to" in err) == (EXIT_CODES["refused"], True)
+    assert run("put", "a.txt", "m", "--store", "copy")[0] == 0
+    assert run("sync", "nowhere", "copy")[0] == EXIT_CODES["not_found"]

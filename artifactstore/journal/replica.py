@@ -1,0 +1,92 @@
+"""What a place says of itself: whether it is a copy of a store that is still being made, or waits for its release.
+
+A copy (replica) names its target head before anything else is there, under `replica/<12 digits>-<hex>.json`; the highest
+number counts. Until that entry is reached, objects that are missing there are "incomplete", not damage. Nobody
+writes to it before its owner creates `replica/<12 digits>-end.json` at a reached head; a release is for ever. A place
+that began as a store of its own never becomes a replica, so one look a session tells a writer enough (PROTOCOL 13).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.errors import CorruptionError, NotFoundError
+from artifactstore.journal.fetch import read_or_none
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import canonical_json, parse_json
+
+__all__ = ["PREFIX", "Standing", "end_key", "mark_body", "read_standing", "target_key"]
+
+PREFIX: Final = "replica/"
+_TARGET: Final = re.compile(r"replica/(\d{12})-([0-9a-f]{64})\.json", re.ASCII)
+_END: Final = re.compile(r"replica/(\d{12})-end\.json", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a place stands.
+
+    Attributes:
+        target: (number, hex of the digest) of the head that it copies up to, or None for a store of its own.
+        released: the entry at which it was released, or None.
+    """
+
+    target: tuple[int, str] | None = None
+    released: int | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether the place may be written to."""
+        return self.target is None or self.released is not None
+
+    def reached(self, head: int) -> bool:
+        """Tell whether the place has all that it named, or is no copy at all."""
+        return self.writable or (self.target is not None and head >= self.target[0])
+
+
+def target_key(seq: int, digest: Digest) -> str:
+    """Return the key by which a place names entry `seq` as its target head; entry 0 is `store.json`."""
+    return f"{PREFIX}{seq:012d}-{digest.hex}.json"
+
+
+def end_key(seq: int) -> str:
+    """Return the key by which a place is released at entry `seq`."""
+    return f"{PREFIX}{seq:012d}-end.json"
+
+
+def mark_body(store: str, seq: int, digest: Digest) -> bytes:
+    """Return what lies under both keys: whose mark it is, and of what."""
+    return canonical_json({"format": 1, "store": store, "seq": seq, "entry": str(digest)})
+
+
+def read_standing(backend: Backend, store: str) -> Standing:
+    """Look at a place's marks: one listing where there are none.
+
+    Marks of another store's id are left behind by a copy that lost the race for an empty place: they say nothing.
+
+    Raises:
+        CorruptionError: a mark can't be read.
+        BackendError: the place did not answer.
+    """
+    targets: list[tuple[int, str, str]] = []
+    ends: list[tuple[int, str]] = []
+    for item in backend.list(PREFIX):
+        if (match := _TARGET.fullmatch(item.key)) is not None:
+            targets.append((int(match[1]), match[2], item.key))
+        elif (match := _END.fullmatch(item.key)) is not None:
+            ends.append((int(match[1]), item.key))
+    target = next(((seq, digest) for seq, digest, key in sorted(targets, reverse=True) if _store_of(backend, key) == store), None)
+    end = next((seq for seq, key in sorted(ends, reverse=True) if _store_of(backend, key) == store), None)
+    return Standing(target, end)
+
+
+def _store_of(backend: Backend, key: str) -> str | None:
+    try:
+        raw = read_or_none(backend, key)
+        found = parse_json(raw, key) if raw is not None else None
+        return str(found["store"])  # type: ignore[index]
+    except NotFoundError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptionError(f"{key} is no mark of a copy: restore it from a copy of the store", location=key) from error

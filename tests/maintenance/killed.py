@@ -1,0 +1,69 @@
+"""A sync in a process of its own that is killed (SIGKILL) at the n-th change it makes, before or after it landed.
+
+Run as `python -m tests.maintenance.killed SOURCE TARGET OPTIONS N WHEN`; exits with 0 where the sync came to its end first.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from artifactstore.backend.base import Backend
+from artifactstore.backend.connect import connect
+from artifactstore.backend.wrappers import Wrapper
+from artifactstore.work import session as session_module
+
+
+class Deadly:
+    """Counts the changes of all places of this process and ends it at the n-th."""
+
+    def __init__(self, at: int, *, after: bool) -> None:
+        self.left, self.after, self.lock = at, after, threading.Lock()
+
+    def before_and_after(self, call: Any) -> Any:
+        with self.lock:
+            self.left -= 1
+            mine = self.left == 0
+        if mine and not self.after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        found = call()
+        if mine:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+
+class KillingBackend(Wrapper):
+    def __init__(self, inner: Backend, deadly: Deadly) -> None:
+        super().__init__(inner)
+        self.deadly = deadly
+
+    def create(self, key: str, data: bytes) -> None:
+        self.deadly.before_and_after(lambda: self.inner.create(key, data))
+
+    def write(self, key: str, data: Any) -> None:
+        self.deadly.before_and_after(lambda: self.inner.write(key, data))
+
+
+def sync_killed(source: str, target: str, at: int, *, after: bool, **options: Any) -> bool:
+    """Run a sync that is killed at its `at`-th change; True if it was killed."""
+    command = [sys.executable, "-m", "tests.maintenance.killed", source, target, json.dumps(options), str(at), str(int(after))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode in {0, -signal.SIGKILL}, done.stderr
+    return done.returncode != 0
+
+
+def main() -> None:
+    source, target, options, at, after = sys.argv[1:]
+    deadly = Deadly(int(at), after=after == "1")
+    real = connect
+    vars(session_module)["connect"] = lambda *args, **kwargs: KillingBackend(real(*args, **kwargs), deadly)
+    import artifactstore
+
+    artifactstore.open(source, cache=None).maintenance.sync(target, **json.loads(options))
+
+
+if __name__ == "__main__":
+    main()
