@@ -133,16 +133,14 @@ class AzureBackend(RemoteBackend):
                 for task in tasks:
                     task.cancel()
 
-        return self._call(lambda: self._run(all_of_them), "read", key)  # type: ignore[no-any-return]
+        return self._call(lambda: self._run(all_of_them), "read", key)
 
     # -- writing
 
     def _put(self, key: str, raw: bytes, action: str, *, overwrite: bool) -> None:
         async def put() -> None:
             # Up to 64 MiB are one request. The service refuses what does not match its MD5, and keeps that.
-            await self._blob(key).upload_blob(
-                raw, length=len(raw), overwrite=overwrite, validate_content=True, **_ONCE
-            )
+            await self._blob(key).upload_blob(raw, length=len(raw), overwrite=overwrite, validate_content=True, **_ONCE)
 
         self._call(lambda: self._run(put), action, key)
 

@@ -89,7 +89,9 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
             return _of_reply(status, code_of(error), request)
         return BackendError(f"{request}: the connection broke in mid-answer ({name})", transient=True)
     if "ServiceRequestError" in names:
-        return NotLandedError(f"{request}: no connection to {request.host or 'the service'}; check the network and the account's name")
+        return NotLandedError(
+            f"{request}: no connection to {request.host or 'the service'}; check the network and the account's name"
+        )
     if "ClientAuthenticationError" in names or "Credential" in name:
         return _no_credentials(request, name)
     return BackendError(f"{request} ({name})", transient=bool(names & {"ServiceResponseTimeoutError", "StreamClosedError"}))
@@ -107,11 +109,15 @@ def _of_reply(status: int, code: str, request: Request) -> ArtifactStoreError:
     said = f"{request}: {code or f'status {status}'}"
     creating = request.action == "created"
     if code in _NO_CONTAINER:
-        return BackendError(f"the container {request.container} does not exist: create it, or check the URL {url} and the account")
+        return BackendError(
+            f"the container {request.container} does not exist: create it, or check the URL {url} and the account"
+        )
     if status == 404:
         if code in _MISSING and key:
             return NotFoundError(no_such_key(key, url))
-        return BackendError(f"{said}; not what the service says of a missing blob: check the URL, the account and the credentials")
+        return BackendError(
+            f"{said}; not what the service says of a missing blob: check the URL, the account and the credentials"
+        )
     if code in _EXISTS or (creating and (code in _STANDS or code in _MET or (status == 412 and not code))):
         return AlreadyExistsError(f"{key} exists in {url}")
     if code == "InvalidRange" or status == 416:

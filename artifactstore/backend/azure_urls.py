@@ -23,7 +23,9 @@ _ACCOUNT: Final = re.compile(
     r"(?P<cloud>core\.windows\.net|storage\.azure\.net|core\.chinacloudapi\.cn|core\.usgovcloudapi\.net|core\.cloudapi\.de)"
 )
 # `onelake`, `westus-onelake`, `api-onelake`; or one workspace's private link: its id without dashes, then z and two of its digits.
-_ONELAKE: Final = re.compile(r"(?P<name>(?:[a-z0-9-]+-)?onelake|[0-9a-f]{32}\.z[0-9a-f]{2})\.(?P<api>dfs|blob)\.fabric\.microsoft\.com")
+_ONELAKE: Final = re.compile(
+    r"(?P<name>(?:[a-z0-9-]+-)?onelake|[0-9a-f]{32}\.z[0-9a-f]{2})\.(?P<api>dfs|blob)\.fabric\.microsoft\.com"
+)
 _CONTAINER: Final = re.compile(r"\$root|\$web|[a-z0-9](?:-?[a-z0-9]){2,62}")
 _GUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ITEM: Final = re.compile(r"[^/.][^/]*\.[A-Za-z]+")

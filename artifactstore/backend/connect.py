@@ -22,11 +22,9 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.ASCII | re.D
 _FILE: Final = frozenset({"file", "local"})
 _S3: Final = frozenset({"s3", "s3a"})
 _AZURE: Final = frozenset({"abfss", "abfs", "az"})
-_GCS: Final = frozenset({"gs", "gcs"})
-_SFTP: Final = frozenset({"sftp", "ssh"})
-_HTTP: Final = frozenset({"http", "https"})
-_LATER_READING: Final = frozenset({"zip"})
-_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_GCS, *_SFTP, *_HTTP, *_LATER_READING, "memory"})
+_LATER: Final = {"gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp"}
+_LATER_READING: Final = frozenset({"http", "https", "zip"})
+_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_LATER, *_LATER_READING, "memory"})
 
 
 def connect(
@@ -61,18 +59,16 @@ def connect(
         return _s3(_segments(scheme, rest), options, single_writer=single_writer)
     if scheme in _AZURE:
         return _azure(scheme, rest, options, single_writer=single_writer)
-    if scheme in _GCS:
-        return _gcs(_segments(scheme, rest), options, single_writer=single_writer)
-    if scheme in _SFTP:
-        return _sftp(scheme, rest, options, single_writer=single_writer)
-    if scheme in _HTTP:
-        return _http(scheme, rest, options)
+    if scheme in _LATER:
+        raise UnsupportedError(f"{scheme}:// comes in a later release, as the extra 'artifactstore[{_LATER[scheme]}]'; {_TODAY}")
     if scheme in _LATER_READING:
         raise UnsupportedError(f"{scheme}:// comes in a later release, for reading; {_TODAY}")
     return _other(scheme, text, options, single_writer=single_writer)
 
 
-_TODAY: Final = "today a store can lie in a folder or at s3://, abfss://, gs:// or sftp://…"
+_TODAY: Final = (
+    "today a store can lie in a folder, at s3://bucket/prefix or at abfss://container@account.dfs.core.windows.net/prefix"
+)
 
 
 def _text(url: Any) -> str:
@@ -163,33 +159,6 @@ def _azure(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bo
     from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
 
     return RetryingBackend(AzureBackend(place, options, single_writer=single_writer))
-
-
-def _gcs(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    _need("gs", "gcsfs", "gcs")
-    from artifactstore.backend.gcs import GcsBackend  # noqa: PLC0415
-    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
-
-    return RetryingBackend(GcsBackend(f"gs://{path}", options, single_writer=single_writer))
-
-
-def _sftp(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    from artifactstore.backend.sftp_urls import sftp_place  # noqa: PLC0415
-
-    place = sftp_place(rest, options)
-    _need(scheme, "paramiko", "sftp")
-    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
-    from artifactstore.backend.sftp import SftpBackend  # noqa: PLC0415
-
-    return RetryingBackend(SftpBackend(place, options, single_writer=single_writer))
-
-
-def _http(scheme: str, rest: str, options: dict[str, Any]) -> Backend:
-    _need(scheme, "aiohttp", "http")
-    from artifactstore.backend.http import HttpBackend, check_url  # noqa: PLC0415
-    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
-
-    return RetryingBackend(HttpBackend(check_url(f"{scheme}://{rest}"), options))
 
 
 def _other(scheme: str, url: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
