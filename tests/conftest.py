@@ -5,14 +5,18 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.servers.moto"]
+pytest_plugins = ["tests.servers.moto", "tests.servers.azurite"]
 
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees the user's files, settings, credentials or caches, and none sees another's."""
     home = tmp_path_factory.mktemp("home")
-    for name in [name for name in os.environ if name.startswith(("ARTIFACTSTORE_", "AWS_", "FSSPEC_"))]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith(("ARTIFACTSTORE_", "AWS_", "AZURE_", "GOOGLE_", "GCSFS_", "STORAGE_EMULATOR_HOST", "FSSPEC_"))
+    ]:
         monkeypatch.delenv(name)
     for name, folder in {
         "HOME": "",

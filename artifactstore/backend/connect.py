@@ -21,17 +21,10 @@ __all__ = ["connect"]
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.ASCII | re.DOTALL)  # two letters or more: `C:` is a drive
 _FILE: Final = frozenset({"file", "local"})
 _S3: Final = frozenset({"s3", "s3a"})
-_LATER: Final = {
-    "abfss": "azure",
-    "abfs": "azure",
-    "az": "azure",
-    "gs": "gcs",
-    "gcs": "gcs",
-    "sftp": "sftp",
-    "ssh": "sftp",
-}
+_AZURE: Final = frozenset({"abfss", "abfs", "az"})
+_LATER: Final = {"gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp"}
 _LATER_READING: Final = frozenset({"http", "https", "zip"})
-_OURS: Final = sorted({*_FILE, *_S3, *_LATER, *_LATER_READING, "memory"})
+_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_LATER, *_LATER_READING, "memory"})
 
 
 def connect(
@@ -64,6 +57,8 @@ def connect(
         return MemoryBackend(f"memory://{_segments(scheme, rest)}")
     if scheme in _S3:
         return _s3(_segments(scheme, rest), options, single_writer=single_writer)
+    if scheme in _AZURE:
+        return _azure(scheme, rest, options, single_writer=single_writer)
     if scheme in _LATER:
         raise UnsupportedError(f"{scheme}:// comes in a later release, as the extra 'artifactstore[{_LATER[scheme]}]'; {_TODAY}")
     if scheme in _LATER_READING:
@@ -71,7 +66,9 @@ def connect(
     return _other(scheme, text, options, single_writer=single_writer)
 
 
-_TODAY: Final = "today a store can lie in a folder or at s3://bucket/prefix"
+_TODAY: Final = (
+    "today a store can lie in a folder, at s3://bucket/prefix or at abfss://container@account.dfs.core.windows.net/prefix"
+)
 
 
 def _text(url: Any) -> str:
@@ -139,14 +136,29 @@ def _segments(scheme: str, rest: str) -> str:
         ) from error
 
 
+def _need(scheme: str, module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise UnsupportedError(f"{scheme}:// needs {module}: pip install 'artifactstore[{extra}]'")
+
+
 def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    if importlib.util.find_spec("s3fs") is None:
-        raise UnsupportedError("s3:// needs s3fs: pip install 'artifactstore[s3]'")
+    _need("s3", "s3fs", "s3")
     # Imported here because a local store must not load fsspec.
     from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
     from artifactstore.backend.s3 import S3Backend  # noqa: PLC0415
 
     return RetryingBackend(S3Backend(f"s3://{path}", options, single_writer=single_writer))
+
+
+def _azure(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+    from artifactstore.backend.azure_urls import azure_place  # noqa: PLC0415 - nobody else needs it
+
+    place = azure_place(scheme, rest, options, os.environ)
+    _need(scheme, "adlfs", "azure")
+    from artifactstore.backend.azure import AzureBackend  # noqa: PLC0415
+    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+
+    return RetryingBackend(AzureBackend(place, options, single_writer=single_writer))
 
 
 def _other(scheme: str, url: str, options: dict[str, Any], *, single_writer: bool) -> Backend:

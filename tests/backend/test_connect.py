@@ -74,9 +74,9 @@ def test_another_scheme_of_fsspec_reads_and_writes_with_one_writer():
         assert backend.exclusive is promised
 
 
-@pytest.mark.parametrize("scheme", ["abfss", "abfs", "az", "gs", "gcs", "sftp", "ssh"])
+@pytest.mark.parametrize("scheme", ["gs", "gcs", "sftp", "ssh"])
 def test_a_scheme_of_a_later_release_names_its_extra(scheme):
-    with pytest.raises(UnsupportedError, match=r"later release, as the extra 'artifactstore\[(azure|gcs|sftp)\]'"):
+    with pytest.raises(UnsupportedError, match=r"later release, as the extra 'artifactstore\[(gcs|sftp)\]'"):
         connect(f"{scheme}://place/x")
 
 

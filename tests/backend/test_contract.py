@@ -14,6 +14,7 @@ from artifactstore.backend.slow import SlowBackend
 from artifactstore.backend.wrappers import CountingBackend, FaultyBackend, ReadOnlyBackend
 from artifactstore.errors import RefusedError, UnsupportedError
 from artifactstore.testing import BackendContract
+from tests.servers.azurite import ACCOUNT_KEY
 
 
 def memory() -> MemoryBackend:
@@ -46,6 +47,15 @@ class TestS3(BackendContract):
         bucket, _, prefix = backend.url.removeprefix("s3://").partition("/")
         for key in keys:
             s3_backends["123456789012"]["aws"].put_object(bucket, f"{prefix}/{key}", b"x")
+
+
+class TestAzure(BackendContract):
+    races = 15
+    secrets = (ACCOUNT_KEY, "AccountKey")
+
+    @pytest.fixture
+    def backend(self, azure_url):
+        return connect(azure_url)
 
 
 class TestAnotherPlaceOfFsspecWithOneWriter(BackendContract):

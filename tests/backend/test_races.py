@@ -87,6 +87,11 @@ def test_of_many_processes_exactly_one_creates_an_object_in_s3(s3_url):
     check(s3_url, race(s3_url, S3_KEYS, 0.02), S3_KEYS)
 
 
+@pytest.mark.slow
+def test_of_many_processes_exactly_one_creates_a_blob_in_azure(azure_url):
+    check(azure_url, race(azure_url, 100, 0.03), 100)
+
+
 def test_of_many_threads_exactly_one_creates_in_memory():
     """Memory is one process's own, so here threads race."""
     url = f"memory://{uuid.uuid4().hex}"

@@ -1,0 +1,268 @@
+"""Azure Blob Storage, ADLS Gen2 and OneLake, by single requests of adlfs's own client.
+
+Not by adlfs's verbs: they ask for properties first, keep listings, try to make containers and see a directory where
+there is a prefix. Nor by the client's convenient ones where those send more than one request or try again by
+themselves: `RetryingBackend` does that, and knows which requests must not be sent twice.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC
+from typing import Any, Final
+
+from artifactstore.backend.azure_failures import Request, explain, host_of
+from artifactstore.backend.azure_urls import AzurePlace
+from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.buffers import flat, gather
+from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
+from artifactstore.backend.remote import RemoteBackend, make_filesystem
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
+
+__all__ = ["AzureBackend"]
+
+# For each request: one try, and an end to waiting (seconds).
+_ONCE: Final[Mapping[str, Any]] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
+_FOLDER: Final = "hdi_isfolder"  # the mark of a directory of a hierarchical namespace, which is a blob without content
+
+
+class AzureBackend(RemoteBackend):
+    """Blobs in a container under a prefix; `create` is a Put Blob with `If-None-Match: *`, decided by the service.
+
+    Args:
+        place: where, as `azure_place` reads it from a URL.
+        options: for `adlfs.AzureBlobFileSystem`.
+        single_writer: the caller promises that nothing else writes: a service that ignores conditions will do.
+
+    Attributes:
+        url: the place's.
+    """
+
+    concurrency = 32
+
+    def __init__(self, place: AzurePlace, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
+        super().__init__(place.url, options, single_writer=single_writer)
+        self.exclusive = True
+        self._place = place
+
+    def _connect(self) -> tuple[Any, str]:
+        # What the URL says of the account stands first, but for `anon`, which a caller may want otherwise.
+        options = {"anon": False, **self._place.options, **self._options}
+        return make_filesystem("abfs", options), f"{self._place.container}/{self._place.root}"
+
+    def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
+        host = host_of(self._connected[1]) if self._connected is not None else ""
+        failure = explain(error, Request(self.url, self._place.container, action, key, host))
+        if failure is not None:
+            return failure, None
+        if isinstance(error, ValueError) and self._connected is None:
+            # adlfs repeats what it was given in its message, so this is told in other words.
+            return BackendError(
+                f"{self.url}: no connection can be made with these options; check account_name, account_key, sas_token and "
+                "connection_string, in storage_options and as AZURE_STORAGE_…"
+            ), None
+        return super()._explain(error, action, key)
+
+    def _blob(self, key: str) -> Any:
+        return self._filesystem()[0].service_client.get_blob_client(self._place.container, self._place.root + key)
+
+    # -- reading
+
+    async def _get(self, key: str, span: tuple[int, int] | None = None) -> bytes:
+        """Return an object's bytes, or a range of them (offset, length), by one request.
+
+        The generated client is asked, since `download_blob` sends a second request for empty and for large blobs.
+        """
+        wanted = {} if span is None else {"range": f"bytes={span[0]}-{span[0] + span[1] - 1}"}
+        response, stream = await self._blob(key)._client.blob.download(  # noqa: SLF001
+            cls=lambda reply, stream, _: (reply.http_response, stream), **wanted, **_ONCE
+        )
+        headers = response.headers
+        if str(headers.get(f"x-ms-meta-{_FOLDER}", "")).lower() == "true":
+            raise NotFoundError(no_such_key(key, self.url))
+        data = b"".join([chunk async for chunk in stream])
+        announced = int(headers["Content-Length"])
+        if len(data) != announced:
+            raise BackendError(
+                f"{key} in {self.url}: {len(data):,} of {announced:,} bytes came, then the connection ended", transient=True
+            )
+        checksum = headers.get("Content-MD5") if span is None else None
+        if checksum and checksum != base64.b64encode(_md5(data)).decode():
+            raise BackendError(f"{key} in {self.url} was damaged on its way: it does not match its MD5", transient=True)
+        return data
+
+    def read(self, key: str) -> bytes:
+        """Return all bytes of an object, by one request.
+
+        Raises:
+            NotFoundError: there is definitely no such key.
+            BackendError: anything else.
+        """
+        check_key(key)
+        return self._call(lambda: self._run(self._get, key), "read", key)  # type: ignore[no-any-return]
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each (offset, length), in the order asked for; by one request each, many at a time.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: a range ends behind the object's end, or anything else.
+        """
+        check_key(key)
+        check_ranges(ranges)
+
+        async def all_of_them() -> list[bytes]:
+            turn = asyncio.Semaphore(self.concurrency)
+
+            async def one(offset: int, length: int) -> bytes:
+                if length == 0:
+                    return b""
+                async with turn:
+                    data = await self._get(key, (offset, length))
+                if len(data) != length:  # the service gives what there is
+                    raise past_the_end(key, offset, length, None, self.url)
+                return data
+
+            tasks = [asyncio.ensure_future(one(offset, length)) for offset, length in ranges]
+            try:
+                return await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+        return self._call(lambda: self._run(all_of_them), "read", key)
+
+    # -- writing
+
+    def _put(self, key: str, raw: bytes, action: str, *, overwrite: bool) -> None:
+        async def put() -> None:
+            # Up to 64 MiB are one request. The service refuses what does not match its MD5, and keeps that.
+            await self._blob(key).upload_blob(raw, length=len(raw), overwrite=overwrite, validate_content=True, **_ONCE)
+
+        self._call(lambda: self._run(put), action, key)
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Store an object, replacing what was there: one request up to 64 MiB, blocks and their commit beyond.
+
+        Raises:
+            BackendError: nothing of it is visible.
+        """
+        check_key(key)
+        whole, rest = gather(data)
+        if rest is None:
+            self._put(key, whole, "written", overwrite=True)
+        else:
+            self._upload(key, whole, rest)
+
+    def _upload(self, key: str, whole: bytes, rest: Iterator[memoryview] | None) -> None:
+        """Stage blocks of 64 MiB and commit them; without the commit the service shows nothing and drops them in a week."""
+        from azure.storage.blob import BlobBlock  # noqa: PLC0415 - loaded by the connection
+
+        # Every block id of a blob has one length; random ones can't be mixed with those of an attempt that died.
+        attempt = secrets.token_hex(16)
+        blocks: list[str] = []
+
+        def run(coroutine: Any, *arguments: Any) -> None:
+            self._call(lambda: self._run(coroutine, *arguments), "written", key)
+
+        async def stage(name: str, raw: bytes) -> None:
+            await self._blob(key).stage_block(name, raw, length=len(raw), validate_content=True, **_ONCE)
+
+        async def commit() -> None:
+            await self._blob(key).commit_block_list([BlobBlock(block_id=name) for name in blocks], **_ONCE)
+
+        while True:
+            name = f"{attempt}-{len(blocks):05}"
+            run(stage, name, whole)
+            blocks.append(name)
+            if rest is None:
+                break
+            whole, rest = gather(rest)
+        run(commit)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store an object only if nothing is there: one conditional request, sent once.
+
+        Raises:
+            AlreadyExistsError: `key` exists, whoever wrote it.
+            BackendError: the outcome is unknown, except for a `NotLandedError`.
+        """
+        check_key(key)
+        raw = bytes(flat(data))
+        if self._single_writer:
+            with contextlib.suppress(NotFoundError):
+                self.size(key)
+                raise AlreadyExistsError(f"{key} exists in {self.url}")
+        self._put(key, raw, "created", overwrite=False)
+
+    # -- listing, deleting, looking
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield every object whose key starts with `prefix`: one request for each 5,000; directories are no objects.
+
+        Raises:
+            BackendError: the listing could not be completed.
+        """
+        check_prefix(prefix)
+        token = None
+        while True:
+            items, token = self._page(prefix, token)
+            for item in items:
+                if str((item.metadata or {}).get(_FOLDER, "")).lower() == "true":
+                    continue
+                key = item.name[len(self._place.root) :]
+                try:
+                    check_key(key)
+                except InvalidInputError:
+                    continue  # not ours
+                yield Stored(key, item.size, item.last_modified.astimezone(UTC))
+            if not token:
+                return
+
+    def _page(self, prefix: str, token: str | None) -> tuple[Sequence[Any], str | None]:
+        async def page() -> tuple[Sequence[Any], str | None]:
+            container = self._filesystem()[0].service_client.get_container_client(self._place.container)
+            pages = container.list_blobs(self._place.root + prefix, include=["metadata"], **_ONCE).by_page(token)
+            items = [item async for item in await anext(pages)]
+            return items, pages.continuation_token
+
+        return self._call(lambda: self._run(page), "listed", prefix)  # type: ignore[no-any-return]
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing key is no error.
+
+        Raises:
+            BackendError: it may still be there.
+        """
+        check_key(key)
+
+        async def drop() -> None:
+            await self._blob(key).delete_blob(**_ONCE)
+
+        with contextlib.suppress(NotFoundError):
+            self._call(lambda: self._run(drop), "deleted", key)
+
+    def size(self, key: str) -> int:
+        """Return an object's size in bytes.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: anything else.
+        """
+        check_key(key)
+
+        async def look() -> Any:
+            return await self._blob(key).get_blob_properties(**_ONCE)
+
+        found = self._call(lambda: self._run(look), "looked at", key)
+        if str((found.metadata or {}).get(_FOLDER, "")).lower() == "true":
+            raise NotFoundError(no_such_key(key, self.url))
+        return int(found.size)
+
+
+def _md5(raw: bytes) -> bytes:
+    """What finds damage on the way; nothing rests on MD5 being hard to forge."""
+    return hashlib.md5(raw, usedforsecurity=False).digest()

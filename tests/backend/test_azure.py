@@ -1,0 +1,139 @@
+"""What Azure must do beyond the contract: how its URLs are read, how its refusals are told, and a whole store in it."""
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+import artifactstore
+from artifactstore.backend.azure_urls import azure_place
+from artifactstore.backend.connect import connect
+from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
+from tests.servers.azurite import ACCOUNT, ACCOUNT_KEY
+
+HOST = "account.dfs.core.windows.net"
+LAKE = "onelake.dfs.fabric.microsoft.com"
+GUID = "0a1b2c3d-0000-1111-2222-333344445555"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "rest", "container", "root", "options"),
+    [
+        ("abfss", f"data@{HOST}/ml/store/", "data", "ml/store/", {"account_name": "account"}),
+        ("abfs", f"data@{HOST}", "data", "", {"account_name": "account"}),
+        ("az", "data@account.blob.core.windows.net/x", "data", "x/", {"account_name": "account"}),
+        (
+            "abfss",
+            "data@account.dfs.core.chinacloudapi.cn/x",
+            "data",
+            "x/",
+            {"account_name": "account", "account_host": "account.blob.core.chinacloudapi.cn"},
+        ),
+    ],
+)
+def test_every_form_of_a_url_names_account_container_and_prefix(scheme, rest, container, root, options):
+    place = azure_place(scheme, rest, {}, {})
+    assert (place.container, place.root, dict(place.options), place.onelake) == (container, root, options, False)
+    assert place.url == f"{scheme}://{rest}".rstrip("/")
+
+
+@pytest.mark.parametrize("environ", [{"AZURE_STORAGE_ACCOUNT_NAME": "a"}, {"AZURE_STORAGE_CONNECTION_STRING": "x"}])
+def test_the_account_may_come_from_the_environment_or_the_options(environ):
+    assert azure_place("az", "data/x", {}, environ).container == "data"
+    assert azure_place("az", "data/x", {"account_name": "a"}, {}).root == "x/"
+    with pytest.raises(InvalidInputError, match="AZURE_STORAGE_ACCOUNT_NAME"):
+        azure_place("az", "data/x", {}, {})
+
+
+@pytest.mark.parametrize(("workspace", "item"), [("space", "lake.Lakehouse"), ("My%20Space", "lake.Lakehouse"), (GUID, GUID)])
+def test_a_store_in_onelake_lies_below_files(workspace, item):
+    place = azure_place("abfss", f"{workspace}@{LAKE}/{item}/Files/ml/store", {}, {})
+    assert place.onelake
+    assert place.container == workspace.replace("%20", " ")
+    assert place.root == f"{item}/Files/ml/store/"
+    assert place.options["account_name"] == "onelake"
+    assert place.options["account_host"] == "onelake.blob.fabric.microsoft.com"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        f"space@{LAKE}",
+        f"space@{LAKE}/lake.Lakehouse",
+        f"space@{LAKE}/lake.Lakehouse/Files",
+        f"space@{LAKE}/lake.Lakehouse/Tables/x",
+        f"space@{LAKE}/{GUID}/Files/x",
+        f"space@{LAKE}/folder/Files/x",
+        "space@elsewhere.fabric.microsoft.com/lake.Lakehouse/Files/x",
+    ],
+)
+def test_the_levels_that_fabric_manages_can_hold_no_store(rest):
+    with pytest.raises(InvalidInputError):
+        azure_place("abfss", rest, {}, {})
+
+
+@pytest.mark.parametrize(
+    "rest", ["", f"@{HOST}/x", f"{HOST}/data/x", "data@host/x", "Data_@" + HOST, f"data@{HOST}/a b", f"data@{HOST}/x?sig=SECRET"]
+)
+def test_what_is_no_place_in_azure_is_refused_without_repeating_a_signature(rest):
+    with pytest.raises(InvalidInputError) as caught:
+        azure_place("abfss", rest, {"account_name": "account"}, {})
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_missing_container_is_no_missing_key(azure_url):
+    backend = connect("abfs://no-such-container/x")
+    for call in (
+        lambda: backend.read("a"),
+        lambda: backend.size("a"),
+        lambda: list(backend.list("")),
+        lambda: backend.write("a", b""),
+    ):
+        with pytest.raises(BackendError, match="no-such-container") as caught:
+            call()
+        assert not isinstance(caught.value, NotFoundError)
+        assert not caught.value.transient
+
+
+def test_a_wrong_key_is_told_with_advice_and_never_shown(azurite_server, azure_url, monkeypatch):
+    wrong = "d3Jvbmcga2V5IHRoYXQgbm9ib2R5IG1heSBzZWU="
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    text = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={wrong};BlobEndpoint={azurite_server};"
+    backend = connect(azure_url, storage_options={"connection_string": text})
+    with pytest.raises(BackendError, match=r"AuthorizationFailure|AuthenticationFailed") as caught:
+        backend.read("a")
+    told = "".join(traceback.format_exception(caught.value)) + repr(backend)
+    assert wrong not in told
+    assert ACCOUNT_KEY not in told
+
+
+def test_a_directory_of_a_hierarchical_namespace_is_no_object(azure_url, azure_service):
+    container, _, root = azure_url.removeprefix("abfs://").partition("/")
+    azure_service.get_blob_client(container, f"{root}/folder").upload_blob(b"", metadata={"hdi_isfolder": "true"})
+    backend = connect(azure_url)
+    backend.write("folder/a", b"1")
+    assert [item.key for item in backend.list("")] == ["folder/a"]
+    for call in (lambda: backend.read("folder"), lambda: backend.size("folder")):
+        with pytest.raises(NotFoundError):
+            call()
+
+
+def test_a_store_in_azure_holds_what_a_folder_holds(azure_url, tmp_path: Path):
+    source = tmp_path / "source"
+    (source / "in").mkdir(parents=True)
+    (source / "in" / "a.txt").write_text("text\n" * 50_000)
+    (source / "b.bin").write_bytes(bytes(range(256)) * 20_000)
+    stores = [artifactstore.open(azure_url), artifactstore.open(tmp_path / "store")]
+    digests = []
+    for store in stores:
+        digests.append(store.put(source, "scans/raw").digest)
+        assert not store.put(source, "scans/raw").new
+        store.put({"depth": 8}, "params")
+        store.alias("scans/raw:v1", "good", expect=None)
+        assert store.get("params") == {"depth": 8}
+        back = store.get("scans/raw:good", to=tmp_path / f"back{len(digests)}")
+        assert (back / "in" / "a.txt").read_bytes() == (source / "in" / "a.txt").read_bytes()
+        report = store.verify(level="full")
+        assert report.ok, report.findings
+    assert digests[0] == digests[1]
+    assert artifactstore.open(azure_url, "r").names()[0].name == "params"
