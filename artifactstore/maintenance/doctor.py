@@ -267,7 +267,9 @@ class _Examination:
             outcome = _patient(lambda: self.backend.create(key, second))
             refused = isinstance(outcome.error, AlreadyExistsError) or (None if outcome.error is not None else False)
         unchanged = made.error is None and self.backend.read(key) == first
-        check = judge.judge_create_existing(refused, unchanged, outcome, self.url, single_writer=self.place.single_writer)
+        check = judge.judge_create_existing(
+            outcome, self.url, refused=refused, unchanged=unchanged, single_writer=self.place.single_writer
+        )
         self._note(check)
 
     def _racing(self) -> None:

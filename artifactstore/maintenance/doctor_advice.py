@@ -63,14 +63,14 @@ _RULES: Final = (
     (
         r"checksum|x-amz-trailer|aws-chunked|trailing|x-amz-sdk|XAmzContentSHA256|content-sha256",
         "the server refuses the checksums that newer clients append to an upload",
-        "storage_options={'config_kwargs': {'request_checksum_calculation': 'when_required', 'response_checksum_validation': "
-        "'when_required'}}, or AWS_REQUEST_CHECKSUM_CALCULATION=when_required (the default here: look for an option that overrides it)",
+        ("storage_options={'config_kwargs': {'request_checksum_calculation': 'when_required', 'response_checksum_validation': "
+        "'when_required'}}, or AWS_REQUEST_CHECKSUM_CALCULATION=when_required (the default here: look for an option that overrides it)"),
     ),
     (
         r"another region|PermanentRedirect|AuthorizationHeaderMalformed|\b301\b|IllegalLocationConstraint",
         "the bucket is not in the region that the request was signed for",
-        "set AWS_REGION to the bucket's region (aws s3api get-bucket-location --bucket BUCKET), or "
-        "storage_options={'client_kwargs': {'region_name': 'eu-west-1'}}",
+        ("set AWS_REGION to the bucket's region (aws s3api get-bucket-location --bucket BUCKET), or "
+        "storage_options={'client_kwargs': {'region_name': 'eu-west-1'}}"),
     ),
     (
         r"RequestTimeTooSkewed|time is too skewed",
@@ -90,15 +90,15 @@ _RULES: Final = (
     (
         r"no connection|no answer|connection broke|Could not connect|Name or service",
         "nothing answers at this address",
-        "check the network, AWS_ENDPOINT_URL or the account's name, and a proxy (HTTPS_PROXY, NO_PROXY); a server without host "
+        ("check the network, AWS_ENDPOINT_URL or the account's name, and a proxy (HTTPS_PROXY, NO_PROXY); a server without host "
         "names for buckets needs storage_options={'config_kwargs': {'s3': {'addressing_style': 'path'}}}, one that wants them "
-        "needs 'virtual' there",
+        "needs 'virtual' there"),
     ),
     (
         r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed",
         "the server does not know these credentials, or the secret does not belong to the key",
-        "check which credentials are used (see the check `credentials`): AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-        "or the account key; an endpoint of another server than the key's gives the same answer",
+        ("check which credentials are used (see the check `credentials`): AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        "or the account key; an endpoint of another server than the key's gives the same answer"),
     ),
     (
         r"ExpiredToken|InvalidToken|log in again",
@@ -108,8 +108,8 @@ _RULES: Final = (
     (
         r"no usable credentials|NoCredentials|DefaultAzureCredential|credentials",
         "no credentials were found",
-        "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; give the machine a role; or, for a public bucket, "
-        "storage_options={'anon': True}",
+        ("set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; give the machine a role; or, for a public bucket, "
+        "storage_options={'anon': True}"),
     ),
     (
         r"certificate",

@@ -184,14 +184,14 @@ def judge_size(wanted: int, got: Outcome, url: str) -> Check:
     return Check("size", "ok", tried, f"{wanted:,} bytes, as written")
 
 
-def judge_create_existing(refused: bool | None, unchanged: bool, outcome: Outcome, url: str, *, single_writer: bool) -> Check:
+def judge_create_existing(outcome: Outcome, url: str, *, refused: bool | None, unchanged: bool, single_writer: bool) -> Check:
     """Creating a key that exists must be refused, and must leave what is there.
 
     Args:
-        refused: whether `AlreadyExistsError` came; None where another error did.
-        unchanged: whether the first bytes were still there afterwards.
         outcome: of the second create.
         url: the place.
+        refused: whether `AlreadyExistsError` came; None where another error did.
+        unchanged: whether the first bytes were still there afterwards.
         single_writer: whether the caller promised that nobody else writes.
     """
     tried = "create an object under a key that exists"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.failures import NotLandedError
@@ -66,7 +66,7 @@ class Rival:
         self._process: subprocess.Popen[str] | None = None
         self.why_not = ""
 
-    def __enter__(self) -> "Rival":
+    def __enter__(self) -> Self:
         try:
             spec = json.dumps(self._spec)
         except TypeError:
@@ -167,7 +167,7 @@ def race(
                 break
             key, at = key_of(number), time.time() + _LEAD
             rival.start(key, at)
-            ends = list(pool.map(lambda i, key=key, at=at: _create(connections[i % len(connections)], key, at), range(threads)))  # type: ignore[misc]
+            ends = list(pool.map(lambda i, key=key, at=at: _create(connections[i % len(connections)], key, at), range(threads)))
             found.append(Round((*ends, *rival.ends()), _seen(connections[0], key)))
     return found
 
@@ -211,7 +211,7 @@ def serve() -> None:
     with ThreadPoolExecutor(spec["threads"]) as pool:
         for line in sys.stdin:
             word = json.loads(line)
-            ends = list(pool.map(lambda _, word=word: _create(backend, word["key"], word["at"]), range(spec["threads"])))  # type: ignore[misc]
+            ends = list(pool.map(lambda _, word=word: _create(backend, word["key"], word["at"]), range(spec["threads"])))
             sys.stdout.write(json.dumps([(one.token, one.end) for one in ends]) + "\n")
             sys.stdout.flush()
 

@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
-from artifactstore.maintenance.doctor import Place, examine
-from artifactstore.maintenance.doctor_findings import Diagnosis
 from artifactstore.work.place import DEFAULT, cache_folder, find_url
 from artifactstore.work.session import Session
+
+if TYPE_CHECKING:
+    from artifactstore.maintenance.doctor import Place
+    from artifactstore.maintenance.doctor_findings import Diagnosis
 
 __all__ = ["Maintenance", "examine_url"]
 
@@ -20,7 +22,7 @@ class Maintenance:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> Diagnosis:
+    def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> "Diagnosis":
         """Try each verb and guarantee that a store needs at the place where it lies, in a folder of its own, and clean up.
 
         Args:
@@ -35,13 +37,17 @@ class Maintenance:
         Raises:
             InvalidInputError: no such role.
         """
+        from artifactstore.maintenance.doctor import examine  # noqa: PLC0415 - a store that is only used need not load it
+
         session = self._session
         if role is None and not session.may_write:
             role = "reader"
         return examine(_place_of(session), role=role, quick=quick, large=large)
 
 
-def _place_of(session: Session) -> Place:
+def _place_of(session: Session) -> "Place":
+    from artifactstore.maintenance.doctor import Place  # noqa: PLC0415
+
     url, options, single_writer = session.given
 
     def again() -> Backend:
@@ -58,13 +64,15 @@ def examine_url(
     role: str | None = None,
     quick: bool = False,
     large: bool = False,
-) -> Diagnosis:
+) -> "Diagnosis":
     """Examine a place where no store needs to be, or where one can't be opened.
 
     Raises:
         InvalidInputError: no URL that could mean a store, or no such role.
         UnsupportedError: a scheme whose library is not installed.
     """
+    from artifactstore.maintenance.doctor import Place, examine  # noqa: PLC0415
+
     text, _ = find_url(url)
 
     def again() -> Backend:
