@@ -40,7 +40,8 @@ def _ready_streams() -> None:
 def _run(arguments: list[str], *, as_json: bool) -> int:
     import typer  # noqa: PLC0415 - 0.1 s, which whoever imports this room need not pay
 
-    from artifactstore.cli import content_commands, question_commands, upkeep_commands  # noqa: F401, PLC0415 - they add themselves to the app
+    # They add themselves to the app.
+    from artifactstore.cli import content_commands, doctor_command, question_commands, upkeep_commands  # noqa: F401, PLC0415
     from artifactstore.cli.app import app  # noqa: PLC0415
 
     try:

@@ -217,7 +217,9 @@ class Session:
         return CorruptionError(text, location=CONFIG)
 
     def _check_empty(self) -> None:
-        found = [item.key for item in islice(self.backend.list(""), 3)]
+        # What an examination could not remove again, without the right to delete, must not keep a store from being made.
+        others = (item.key for item in self.backend.list("") if not item.key.startswith(".doctor-"))
+        found = [*islice(others, 3)]
         # What is there may be a store that another process has made since the last look.
         if not found or self._connect():
             return
@@ -227,6 +229,16 @@ class Session:
         raise InvalidInputError(
             f"{self.url} is no store and holds other things ({', '.join(found)} …): choose an empty or a new place"
         )
+
+    @property
+    def given(self) -> "tuple[str, Mapping[str, Any] | None, bool]":
+        """How another connection is made: URL, storage options, whether nobody else writes."""
+        return self._given, self._asked["storage_options"], self._asked["single_writer"]  # type: ignore[return-value]
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it was opened for writing, and is not the store as it was."""
+        return self._asked["mode"] != "r" and self.view is None
 
     # -- history
 

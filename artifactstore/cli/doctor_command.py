@@ -1,0 +1,93 @@
+"""The command `doctor`: examines a place, or prints the policy that a role needs there."""
+
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+
+from artifactstore.cli import EXIT_CODES, printing
+from artifactstore.cli.app import AsJson, StoreUrl, app
+from artifactstore.errors import InvalidInputError
+
+__all__: list[str] = []
+
+_COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "bright_black"}
+
+
+@app.command()
+def doctor(
+    url: Annotated[str | None, typer.Argument(help="Where; else as for --store. There need be no store yet.")] = None,
+    role: Annotated[str | None, typer.Option(help="Judge it for a reader (writes nothing), a writer or a janitor.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer races, small listings, 10 MB at most.")] = False,
+    large: Annotated[bool, typer.Option("--large", help="Also write one object of more than 64 MiB.")] = False,
+    single_writer: Annotated[
+        bool, typer.Option("--single-writer", help="Nothing else writes there: judge a place that can't keep writers apart.")
+    ] = False,
+    policy: Annotated[
+        str | None, typer.Option(help="Only print what a reader, writer or janitor must be allowed there; asks nothing.")
+    ] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try each verb and guarantee that a store needs at a place; exit code 1 where one fails, 4 where nothing answers."""
+    from artifactstore.work.place import find_url  # noqa: PLC0415 - `--help` must not load the store
+
+    if url is not None and store is not None and url != store:
+        raise InvalidInputError(f"two places: {url} and --store {store}; say one")
+    if policy is not None:
+        _print_policy(find_url(url or store)[0], policy, as_json=as_json)
+        return
+    from artifactstore.work.maintenance import examine_url  # noqa: PLC0415
+
+    found = examine_url(url or store, single_writer=single_writer, role=role, quick=quick, large=large)
+    if as_json:
+        printing.as_json({"ok": found.ok, **printing.record(found)})
+    else:
+        _print_table(found)
+        _print_advice(found)
+    raise typer.Exit(EXIT_CODES["backend"] if not found.reached else EXIT_CODES["ok" if found.ok else "no"])
+
+
+def _print_policy(url: str, role: str, *, as_json: bool) -> None:
+    from artifactstore.maintenance.policies import policy_for  # noqa: PLC0415
+
+    found = policy_for(url, role)
+    if as_json:
+        printing.as_json({"url": url, "role": role, "policy": found.document or found.text, "notes": list(found.notes)})
+        return
+    print(found.text)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _print_table(found: Any) -> None:
+    if not sys.stdout.isatty():
+        printing.table(
+            ("STATUS", "CHECK", "WHAT HAPPENED"), [(one.status, one.name, _line(one.happened)) for one in found.checks]
+        )
+        return
+    from rich.console import Console  # noqa: PLC0415 - for a terminal only
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("", "CHECK", "WHAT HAPPENED", box=None, pad_edge=False)
+    for one in found.checks:
+        table.add_row(Text(one.status, _COLOURS[one.status]), Text(one.name), Text(_line(one.happened)))
+    Console(highlight=False).print(table)
+
+
+def _print_advice(found: Any) -> None:
+    for one in found.checks:
+        if one.status in {"warn", "fail"}:
+            print(f"\n{one.status}: {one.name}")
+            for word, text in (("tried", one.tried), ("happened", one.happened), ("means", one.means), ("fix", one.fix)):
+                if text:
+                    print(f"  {word + ':':<10}{_line(text)}")
+    verdict = "every guarantee that a store needs holds" if found.ok else "not fit as it is: see the fixes above"
+    if not found.reached:
+        verdict = "nothing could be reached: see the fix above"
+    print(f"\n{found.url} for a {found.role}: {verdict}")
+
+
+def _line(text: str) -> str:
+    return printing.visible(" ".join(text.split()))

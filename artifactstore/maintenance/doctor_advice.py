@@ -1,0 +1,175 @@
+"""What a failure means and what to do about it: from an error's words to a permission, an option or a variable.
+
+Pure: takes errors and names, returns text. The errors of backends carry their advice in words already; this room adds
+the name of the missing permission, which only the verb tells.
+"""
+
+import re
+from typing import Final
+
+from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError, RefusedError, UnsupportedError
+
+__all__ = ["explain", "family", "is_denied", "is_unreachable", "permission"]
+
+_FAMILIES: Final = {
+    "s3": "s3", "s3a": "s3", "az": "azure", "abfs": "azure", "abfss": "azure", "gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp",
+    "file": "folder", "local": "folder", "memory": "memory",
+}  # fmt: skip
+_BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+_PERMISSIONS: Final = {
+    "s3": {
+        "read": "s3:GetObject on the prefix's objects",
+        "list": "s3:ListBucket on the bucket",
+        "write": "s3:PutObject on the prefix's objects (and kms:GenerateDataKey where the bucket is encrypted with a KMS key)",
+        "delete": "s3:DeleteObject on the prefix's objects",
+    },
+    "azure": {
+        "read": f"the data action {_BLOBS}/read",
+        "list": f"the data action {_BLOBS}/read on the container",
+        "write": f"the data actions {_BLOBS}/write and {_BLOBS}/add/action",
+        "delete": f"the data action {_BLOBS}/delete",
+    },
+    "gcs": {
+        "read": "storage.objects.get",
+        "list": "storage.objects.list",
+        "write": "storage.objects.create",
+        "delete": "storage.objects.delete",
+    },
+    "sftp": {
+        "read": "read permission on the files, and read and execute permission on the folders",
+        "list": "read and execute permission on the folders",
+        "write": "write and execute permission on the folder",
+        "delete": "write and execute permission on the folder",
+    },
+}
+_DENIED: Final = re.compile(
+    r"AccessDenied|\b403\b|Forbidden|denied|not permitted|not authori[sz]ed|AuthorizationPermissionMismatch|AuthorizationFailure"
+    r"|InsufficientAccountPermissions|AllAccessDisabled",
+    re.IGNORECASE,
+)
+# What the credentials themselves are refused for: no verb would fare better.
+_UNKNOWN: Final = re.compile(
+    r"InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|AuthenticationFailed|no usable credentials|NoCredentials|PartialCredentials|Unauthori[sz]ed|\b401\b"
+    r"|log in again|RequestTimeTooSkewed|certificate|host key",
+    re.IGNORECASE,
+)
+_NOWHERE: Final = re.compile(
+    r"no connection|connection broke|no answer|bucket \S+ does not exist|container \S+ does not exist|another region|PermanentRedirect"
+    r"|AuthorizationHeaderMalformed|not what S3 says|is AWS_ENDPOINT_URL right|no bucket or key",
+    re.IGNORECASE,
+)
+# (what the error says, what it means, the fix), most telling first.
+_RULES: Final = (
+    (
+        r"checksum|x-amz-trailer|aws-chunked|trailing|x-amz-sdk|XAmzContentSHA256|content-sha256",
+        "the server refuses the checksums that newer clients append to an upload",
+        ("storage_options={'config_kwargs': {'request_checksum_calculation': 'when_required', 'response_checksum_validation': "
+        "'when_required'}}, or AWS_REQUEST_CHECKSUM_CALCULATION=when_required (the default here: look for an option that overrides it)"),
+    ),
+    (
+        r"another region|PermanentRedirect|AuthorizationHeaderMalformed|\b301\b|IllegalLocationConstraint",
+        "the bucket is not in the region that the request was signed for",
+        ("set AWS_REGION to the bucket's region (aws s3api get-bucket-location --bucket BUCKET), or "
+        "storage_options={'client_kwargs': {'region_name': 'eu-west-1'}}"),
+    ),
+    (
+        r"RequestTimeTooSkewed|time is too skewed",
+        "this machine's clock and the server's differ by more than the server allows (15 minutes on S3)",
+        "set this machine's clock: let it follow a time server (timedatectl set-ntp true)",
+    ),
+    (
+        r"bucket \S+ does not exist|container \S+ does not exist|NoSuchBucket",
+        "there is no such bucket or container, or the endpoint is another server's",
+        "create it, or check the URL's first part and the endpoint (AWS_ENDPOINT_URL)",
+    ),
+    (
+        r"not what S3 says|AWS_ENDPOINT_URL right|ResponseParserError|not well-formed|UnsupportedOperation|\b405\b",
+        "what answers there does not speak S3: a web page, a proxy, or another service's port",
+        "check AWS_ENDPOINT_URL (scheme, host and port of the S3 API, not of the console)",
+    ),
+    (
+        r"no connection|no answer|connection broke|Could not connect|Name or service",
+        "nothing answers at this address",
+        ("check the network, AWS_ENDPOINT_URL or the account's name, and a proxy (HTTPS_PROXY, NO_PROXY); a server without host "
+        "names for buckets needs storage_options={'config_kwargs': {'s3': {'addressing_style': 'path'}}}, one that wants them "
+        "needs 'virtual' there"),
+    ),
+    (
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed",
+        "the server does not know these credentials, or the secret does not belong to the key",
+        ("check which credentials are used (see the check `credentials`): AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        "or the account key; an endpoint of another server than the key's gives the same answer"),
+    ),
+    (
+        r"ExpiredToken|InvalidToken|log in again",
+        "the session's token is over",
+        "log in again (aws sso login, az login), or use a role that renews itself",
+    ),
+    (
+        r"no usable credentials|NoCredentials|PartialCredentials|DefaultAzureCredential",
+        "no credentials were found",
+        ("set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; give the machine a role; or, for a public bucket, "
+        "storage_options={'anon': True}"),
+    ),
+    (
+        r"certificate",
+        "the server's certificate is not signed by an authority that this machine trusts",
+        "set AWS_CA_BUNDLE to the file of your authority's certificate",
+    ),
+)  # fmt: skip
+
+
+def family(url: str) -> str:
+    """Return which kind of place a URL means: s3, azure, gcs, sftp, folder, memory or other."""
+    scheme, separator, _ = url.partition("://")
+    return _FAMILIES.get(scheme.lower(), "other") if separator else "folder"
+
+
+def permission(url: str, verb: str) -> str:
+    """Return the name of the permission that a verb needs at this kind of place."""
+    kind = family(url)
+    return _PERMISSIONS.get("sftp" if kind == "folder" else kind, {}).get(verb, f"the permission to {verb} objects")
+
+
+def is_denied(error: ArtifactStoreError | None) -> bool:
+    """Whether a permission is missing: the credentials are known, what they allow does not suffice."""
+    if not isinstance(error, BackendError | RefusedError) or error is None:
+        return False
+    return bool(_DENIED.search(str(error))) and not _NOWHERE.search(str(error)) and not _refused_credentials(str(error))
+
+
+def _refused_credentials(text: str) -> bool:
+    # "check the credentials" is advice that a plain denial gives, too.
+    return bool(_UNKNOWN.search(text.replace("check the credentials and what they allow", "")))
+
+
+def is_unreachable(error: ArtifactStoreError | None) -> bool:
+    """Whether no other request would fare better: no server, no bucket, no valid credentials."""
+    return isinstance(error, BackendError) and not is_denied(error)
+
+
+def explain(error: ArtifactStoreError, url: str, verb: str) -> tuple[str, str]:
+    """Return (what a failed verb means, the fix)."""
+    text = str(error)
+    if isinstance(error, UnsupportedError):
+        return "the place, or what is installed here, can't do this", text.rpartition("; ")[2] or text
+    if isinstance(error, NotFoundError):
+        return "what was just written can't be found", "use another server: this one loses what it has acknowledged"
+    if is_denied(error):
+        if isinstance(error, RefusedError) or family(url) in {"folder", "memory"}:
+            return f"this identity may not {verb} here", f"grant {permission(url, verb)}"
+        return (
+            f"the credentials are known, and they do not allow to {verb}",
+            f"grant {permission(url, verb)}; `artifactstore doctor {url} --policy {_role(verb)}` prints a policy that does",
+        )
+    for pattern, means, fix in _RULES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return means, fix
+    return (
+        f"the place failed when it was asked to {verb}",
+        "the message above is all that it said; try again, then ask its operator",
+    )
+
+
+def _role(verb: str) -> str:
+    return {"write": "writer", "delete": "janitor"}.get(verb, "reader")

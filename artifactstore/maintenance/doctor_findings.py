@@ -1,0 +1,88 @@
+"""What an examination finds: values only. No place is touched here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from artifactstore.errors import ArtifactStoreError, NotFoundError
+
+__all__ = ["CHECKS", "ROLES", "Check", "Diagnosis", "Outcome", "Status", "attempt"]
+
+Status = Literal["ok", "warn", "fail", "skipped"]
+ROLES: Final = ("reader", "writer", "janitor")
+# The names of all checks, in the order in which they are told. Programs rely on them: none is ever renamed.
+CHECKS: Final = (
+    "reach", "credentials", "store", "missing-key", "list", "write", "read-after-write", "overwrite", "list-after-write", "ranges",
+    "size", "create-existing", "create-race", "large-object", "delete", "clock", "latency", "throughput-up", "throughput-down",
+    "retention", "cache", "store-unchanged", "cleanup",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question to a place, and what became of it.
+
+    Attributes:
+        name: one of `CHECKS`.
+        status: `ok`; `warn`: the store works, but look at it; `fail`: a guarantee that the store needs does not hold;
+            `skipped`: not asked, `happened` says why.
+        tried: what was done.
+        happened: what came of it.
+        means: what that means for the store; empty where all is well.
+        fix: what to do about it; empty where there is nothing to do.
+        figures: what was measured; the keys end with the unit.
+    """
+
+    name: str
+    status: Status
+    tried: str
+    happened: str
+    means: str = ""
+    fix: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What an examination of a place found.
+
+    Attributes:
+        url: the place, without credentials.
+        role: for which role it was judged: reader, writer or janitor.
+        reached: whether the place answered at all, and let this identity do anything.
+        checks: in the order of `CHECKS`.
+        left: keys that could not be removed again; nothing reads them.
+    """
+
+    url: str
+    role: str
+    reached: bool
+    checks: tuple[Check, ...]
+    left: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every guarantee that the store needs was seen to hold."""
+        return self.reached and all(one.status != "fail" for one in self.checks)
+
+    def __getitem__(self, name: str) -> Check:
+        for one in self.checks:
+            if one.name == name:
+                return one
+        raise NotFoundError(f"no check {name!r}; the checks are {', '.join(CHECKS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one call: its value, or the error that it raised."""
+
+    value: Any = None
+    error: ArtifactStoreError | None = None
+
+
+def attempt(call: Callable[[], Any]) -> Outcome:
+    """Call, and return what became of it."""
+    try:
+        return Outcome(call())
+    except ArtifactStoreError as error:
+        return Outcome(error=error)

@@ -1,0 +1,91 @@
+"""How fast a place is, and how far its clock is from ours: measured within a budget of bytes and of time."""
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from artifactstore.backend.base import Backend
+
+__all__ = ["Budget", "Clock", "Speed", "latencies", "read_speed", "tell_clock", "write_speed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much may be spent.
+
+    Attributes:
+        piece: bytes that one connection moves at a time.
+        connections: how many at once.
+        small: how many small requests are timed.
+        seconds: a measurement begins nothing after this time.
+    """
+
+    piece: int
+    connections: int
+    small: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Bytes a second over one connection, and over several together (None where there was no time or no use for that)."""
+
+    one: float
+    many: float | None
+    connections: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The store's clock against ours: seconds that it is ahead, give or take `within`."""
+
+    ahead: float
+    within: float
+
+
+def latencies(call: Callable[[int], object], budget: Budget) -> list[float]:
+    """Return the seconds that each of some calls took, one after the other."""
+    start, found = time.monotonic(), []
+    for number in range(budget.small):
+        before = time.perf_counter()
+        call(number)
+        found.append(time.perf_counter() - before)
+        if time.monotonic() - start > budget.seconds:
+            break
+    return found
+
+
+def write_speed(backend: Backend, key_of: Callable[[int], str], budget: Budget) -> Speed:
+    """Upload bytes that nothing can compress: one piece alone, then one a connection."""
+    data = os.urandom(budget.piece)
+    return _measured(lambda number: backend.write(key_of(number), data), budget)
+
+
+def read_speed(backend: Backend, key_of: Callable[[int], str], budget: Budget, written: int) -> Speed:
+    """Download what `write_speed` left under its keys, of which there are `written`."""
+    return _measured(lambda number: backend.read(key_of(number % written)), budget)
+
+
+def _measured(move: Callable[[int], object], budget: Budget) -> Speed:
+    start = time.perf_counter()
+    move(0)
+    alone = time.perf_counter() - start
+    one = budget.piece / alone
+    # All connections together may be no faster than one.
+    if budget.connections < 2 or alone * budget.connections > budget.seconds:
+        return Speed(one, None, 1, budget.piece)
+    with ThreadPoolExecutor(budget.connections) as pool:
+        start = time.perf_counter()
+        list(pool.map(move, range(1, budget.connections + 1)))
+        together = time.perf_counter() - start
+    moved = budget.piece * budget.connections
+    return Speed(one, moved / together, budget.connections, budget.piece + moved)
+
+
+def tell_clock(before: float, after: float, modified: float) -> Clock:
+    """Compare the time of an object just written with ours; places that keep whole seconds cut the rest off."""
+    coarse = 1.0 if modified == int(modified) else 0.0
+    return Clock(modified + coarse / 2 - (before + after) / 2, (after - before) / 2 + coarse / 2)
