@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.servers.moto"]
+pytest_plugins = ["tests.servers.moto", "tests.servers.iam"]
 
 
 @pytest.fixture(autouse=True)
