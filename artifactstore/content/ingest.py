@@ -18,6 +18,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.content.chunker import HEAD, Cutter, choose_rule
 from artifactstore.content.codec import RAW, Encoder
 from artifactstore.content.known import Known
+from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.packer import Packer, Piece
 from artifactstore.content.source import Folder, Source, open_unchanged, read_unchanged
@@ -86,6 +87,7 @@ def ingest(
     chunkers: Mapping[str, tuple[int, int, int]],
     known: Known,
     digests: Sequence[bytes | None] = (),
+    ledger: Ledger | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Ingested:
     """Store what `known` doesn't hold; when it returns, every pack that its manifest refers to is durable.
@@ -97,6 +99,7 @@ def ingest(
         chunkers: the store's chunker parameters.
         known: chunks that need not be stored.
         digests: for each file its digest where the stat cache knows it, else None.
+        ledger: notes each pack that is durable.
         progress: told how many more bytes of content are done.
 
     Raises:
@@ -104,7 +107,7 @@ def ingest(
         InvalidInputError: a file can't be read.
         BackendError: a pack could not be written.
     """
-    run = _Ingest(backend, algorithm, chunkers, known, progress)
+    run = _Ingest(Packer(backend, Manifest(algorithm), known, ledger), algorithm, chunkers, known, progress)
     try:
         if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
             run.collect(run.feed(None, folder, digests or [None] * len(folder.files)))  # threads would cost more than they save
@@ -126,7 +129,7 @@ class _Ingest:
 
     def __init__(
         self,
-        backend: Backend,
+        packer: Packer,
         algorithm: str,
         chunkers: Mapping[str, tuple[int, int, int]],
         known: Known,
@@ -137,7 +140,7 @@ class _Ingest:
         self._least = min(average for _, average, _ in chunkers.values())
         self._known = known
         self._progress = progress
-        self._packer = Packer(backend, Manifest(algorithm), known)
+        self._packer = packer
         self._read = bytearray()
         self._stopped = False
 

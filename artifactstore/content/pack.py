@@ -76,6 +76,15 @@ class OpenPack:
         self.size += len(stored)
         return offset
 
+    def frames(self) -> list[tuple[bytes, int, int, int, int]]:
+        """Return what lies in it so far: (digest, size, offset, stored, codec) of each chunk."""
+        found, offset = [], len(MAGIC)
+        for record in self._records:
+            codec, stored, size, _, digest = _RECORD.unpack(record)
+            found.append((digest, size, offset, stored, codec))
+            offset += stored
+        return found
+
     def seal(self) -> list[bytes | memoryview]:
         """Return the whole pack as buffers in order, and keep none of them."""
         records = b"".join(self._records)

@@ -8,6 +8,7 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.content.fetch import LOCAL_CONCURRENCY
 from artifactstore.content.known import Known
+from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import INLINE, Extent, Manifest
 from artifactstore.content.pack import MOST, TARGET, OpenPack, pack_key
 
@@ -38,12 +39,13 @@ class Piece:
 class Packer:
     """Fills one manifest's chunk records and packs; one thread uses it, `has` may be asked by any."""
 
-    def __init__(self, backend: Backend, manifest: Manifest, known: Known) -> None:
+    def __init__(self, backend: Backend, manifest: Manifest, known: Known, ledger: Ledger | None = None) -> None:
         self.manifest = manifest
         self.new = 0  # bytes of content that were not in the store
         self.uploaded = 0  # bytes of packs written
         self._backend = backend
         self._known = known
+        self._ledger = ledger
         self._own: dict[bytes, int] = {}  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
         self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' numbers here
@@ -154,6 +156,8 @@ class Packer:
             self._backend.write(pack_key(pack.id), raw)
         else:
             self._backend.write(pack_key(pack.id), buffers)
+        if self._ledger is not None:
+            self._ledger.record(pack.id, pack.frames())
         return size
 
     def finish(self) -> None:

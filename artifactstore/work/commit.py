@@ -31,6 +31,7 @@ class Prepared:
         digest: of the artifact that it speaks of.
         staged: its content, where that was stored anew.
         uploaded: bytes of packs and manifests that were written.
+        ended: told whether it was committed, when that is known.
     """
 
     facts: list[Fact]
@@ -38,6 +39,7 @@ class Prepared:
     digest: str
     staged: Staged | None = None
     uploaded: int = 0
+    ended: Callable[[bool], None] = lambda _committed: None
 
 
 def with_reason(prepared: Prepared, reason: str) -> Prepared:
@@ -63,12 +65,19 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
         prepared = list(prepare(core))
         facts = [fact for one in prepared for fact in one.facts]
         if not facts:
+            for one in prepared:
+                one.ended(not facts)  # all of it is there already
             return prepared
         alive_at = min(one.alive_at for one in prepared)
+        committed = False
         try:
             core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_refuse, reason=reason)
+            committed = True
         except _GoneError:
             continue
+        finally:
+            for one in prepared:
+                one.ended(committed)
         core.journal.seal()
         return prepared
     raise CondemnedBeforeCommitError(

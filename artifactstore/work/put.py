@@ -30,6 +30,7 @@ from artifactstore.work.place import local_path, matches
 from artifactstore.work.said import PutOptions, Said, check_options, check_said
 from artifactstore.work.session import Core, Session
 from artifactstore.work.standing import check_moved
+from artifactstore.work.uploads import Uploads
 
 __all__ = ["put"]
 
@@ -183,17 +184,24 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
             if state.alive(str(digest)):
                 return Prepared(_facts(state, said, str(digest), found, []), alive_at, str(digest))
     known = _known(session, core, candidates, found)
+    uploads = Uploads(session)
+    known.add(uploads.known)
     started = time.time_ns()
     total = sum(one.size for one in folder.files)
-    done = ingest(
-        session.backend,
-        folder,
-        algorithm=core.algorithm,
-        chunkers=core.config.chunkers,
-        known=known,
-        digests=known_digests,
-        progress=session.watch("put", total),
-    )
+    try:
+        done = ingest(
+            session.backend,
+            folder,
+            algorithm=core.algorithm,
+            chunkers=core.config.chunkers,
+            known=known,
+            digests=known_digests,
+            ledger=uploads.ledger,
+            progress=session.watch("put", total),
+        )
+    except BaseException:
+        uploads.ended(committed=False)
+        raise
     manifest = done.manifest
     manifest.modes, manifest.format = found.modes, found.format
     content, digest = manifest.identify()
@@ -211,7 +219,8 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         uploaded += size
     noting.join()
     with session.reading(fresh=False) as state:
-        return Prepared(_facts(state, said, str(digest), found, facts), alive_at, str(digest), staged, uploaded)
+        facts = _facts(state, said, str(digest), found, facts)
+        return Prepared(facts, alive_at, str(digest), staged, uploaded, lambda committed: uploads.ended(committed=committed))
 
 
 def _identity(found: _Found, digests: Sequence[bytes], algorithm: str) -> Digest:

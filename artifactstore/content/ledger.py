@@ -1,0 +1,101 @@
+"""The ledger of uploads: which packs an attempt has written, so that the next one need not write them again.
+
+A local file for each attempt in the cache folder, locked while its process lives, gone when its put is committed. What
+it lists is durable and named by no entry; whether clean-up condemned it is for the journal to say. Any failure of it
+means that there is none.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.content.manifest import Manifest
+from artifactstore.model.encoding import new_id
+
+try:
+    import fcntl
+except ImportError:  # Windows: without a lock nobody could tell a dead attempt from a living one
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Ledger", "unfinished"]
+
+_MOST: Final = 256 * 2**20  # bytes of ledgers that are read: some four million chunks
+
+
+class Ledger:
+    """What one attempt has uploaded; threads may record at the same time.
+
+    Args:
+        folder: where ledgers of this store lie; None for no ledger.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = None if fcntl is None else folder
+        self._path: Path | None = None
+        self._fd = -1
+
+    def record(self, pack: str, frames: list[tuple[bytes, int, int, int, int]]) -> None:
+        """Note a pack that is durable, and its chunks as (digest, size, offset, stored, codec)."""
+        if self._folder is None:
+            return
+        line = json.dumps({"pack": pack, "chunks": [[digest.hex(), *rest] for digest, *rest in frames]}).encode() + b"\n"
+        try:
+            if self._fd < 0:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._path = self._folder / f"{new_id()}.jsonl"
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+            os.write(self._fd, line)  # one write under O_APPEND: lines of several threads do not mix
+        except OSError:
+            self._folder = None
+
+    def close(self, *, committed: bool) -> None:
+        """End the attempt; a committed one leaves nothing behind."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if committed and self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def unfinished(folder: Path | None, algorithm: str, alive: Callable[[list[str]], set[str]]) -> tuple[Manifest, list[Path]]:
+    """Return the chunks that dead attempts have uploaded, as a manifest without files, and their ledgers.
+
+    Args:
+        folder: where ledgers of this store lie.
+        algorithm: of the store.
+        alive: tells which of some packs are there and condemned by no entry.
+    """
+    manifest, used, records = Manifest(algorithm), list[Path](), list[dict[str, Any]]()
+    left = _MOST
+    for path in sorted(folder.glob("*.jsonl")) if folder is not None and fcntl is not None else ():
+        found = list(_read(path, left))
+        if found:
+            used.append(path)
+            left -= path.stat().st_size
+            records += found
+    there = alive([record["pack"] for record in records]) if records else set()
+    for record in records:
+        if record["pack"] in there:
+            manifest.packs.append(record["pack"])
+            for digest, size, offset, stored, codec in record["chunks"]:
+                manifest.chunks.add(bytes.fromhex(digest), size, len(manifest.packs) - 1, offset, stored, codec)
+    return manifest, used
+
+
+def _read(path: Path, most: int) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a living attempt's: it is busy with it itself
+            if os.fstat(file.fileno()).st_size > most:
+                return
+            lines = file.read().split(b"\n")
+    except OSError:
+        return
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue  # the last line of a process that was killed

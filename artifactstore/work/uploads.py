@@ -1,0 +1,55 @@
+"""Interrupted uploads: what a dead attempt has written to a network place is used by the next put of the same content."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from artifactstore.content.fetch import LOCAL_CONCURRENCY
+from artifactstore.content.ledger import Ledger, unfinished
+from artifactstore.content.pack import pack_key
+from artifactstore.errors import NotFoundError
+from artifactstore.work.session import Session
+
+__all__ = ["Uploads"]
+
+_AT_ONCE: Final = 8  # packs that are looked for at a time
+
+
+class Uploads:
+    """The ledger of one put, and the chunks that dead attempts before it have uploaded.
+
+    Attributes:
+        ledger: of this put.
+        known: what lies there already, named by no entry.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        # For a folder it would save nothing: reading a pack costs as much as writing it.
+        folder = self._folder() if session.backend.concurrency > LOCAL_CONCURRENCY else None
+        self.ledger = Ledger(folder)
+        self.known, self._used = unfinished(folder, session.core().algorithm, self._alive)
+
+    def _folder(self) -> Path | None:
+        cache = self._session.cache
+        return None if cache is None else cache / "stores" / self._session.core().config.store / "uploads"
+
+    def _alive(self, packs: list[str]) -> set[str]:
+        """Tell which packs are there and condemned by no entry; one that is condemned later makes the commit void."""
+        with self._session.reading(fresh=False) as state:
+            packs = [pack for pack in packs if pack not in state.condemned_packs]
+
+        def is_there(pack: str) -> bool:
+            try:
+                return self._session.backend.size(pack_key(pack)) > 0
+            except NotFoundError:
+                return False  # the place was put back from a copy, or is another copy of the store
+
+        with ThreadPoolExecutor(_AT_ONCE, "artifactstore-look") as pool:
+            return {pack for pack, there in zip(packs, pool.map(is_there, packs), strict=True) if there}
+
+    def ended(self, *, committed: bool) -> None:
+        """End this attempt; once its packs are named by an entry, no ledger is needed any more."""
+        self.ledger.close(committed=committed)
+        for path in self._used if committed else ():
+            path.unlink(missing_ok=True)

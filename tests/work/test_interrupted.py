@@ -1,0 +1,66 @@
+"""A put that was killed on its way to a network place: the next one does not upload again what is there."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import artifactstore
+from artifactstore.backend.connect import connect
+
+ATTEMPT = """
+import os, signal, sys
+import artifactstore
+from artifactstore.content.packer import Packer
+
+real, done = Packer._upload, []
+
+def upload(self, pack):
+    found = real(self, pack)
+    done.append(pack)
+    if len(done) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+Packer._upload = upload
+artifactstore.open(sys.argv[1]).put(sys.argv[2], "data")
+"""
+
+
+def attempt(url: str, source: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", ATTEMPT, url, str(source)], check=False, timeout=120, env={**os.environ})
+    assert done.returncode == -signal.SIGKILL
+
+
+def make(path: Path, megabytes: int) -> Path:
+    path.write_bytes(random.Random(5).randbytes(megabytes * 2**20))
+    return path
+
+
+def packs(url: str) -> int:
+    return sum(item.size for item in connect(url).list("packs/"))
+
+
+def test_packs_of_a_dead_attempt_are_used(s3_url, tmp_path: Path):
+    source = make(tmp_path / "large.bin", 200)
+    attempt(s3_url, source)
+    assert packs(s3_url) >= 4 * 2**25
+    store = artifactstore.open(s3_url)
+    made = store.put(source, "data")
+    assert made.uploaded < made.size - 4 * 2**25
+    assert store.verify(level="full").ok
+    assert not store.put(source, "data").new
+    assert not list(Path(os.environ["ARTIFACTSTORE_CACHE"]).rglob("*.jsonl")), "what is committed needs no ledger"
+
+
+def test_packs_that_are_gone_are_written_again(s3_url, tmp_path: Path):
+    source = make(tmp_path / "large.bin", 170)
+    attempt(s3_url, source)
+    place = connect(s3_url)
+    for item in list(place.list("packs/")):
+        place.delete(item.key)
+    store = artifactstore.open(s3_url)
+    assert store.put(source, "data").uploaded > 170 * 2**20
+    assert store.verify(level="full").ok
