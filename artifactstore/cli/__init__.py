@@ -30,4 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     from artifactstore.cli import running  # noqa: PLC0415 - so that importing this room costs nothing
 
     running.alone = arguments is None
-    return running.run(sys.argv[1:] if arguments is None else arguments)
+    code = running.run(sys.argv[1:] if arguments is None else arguments)
+    if running.alone:
+        running.leave(code)
+    return code

@@ -139,6 +139,16 @@ def test_a_closed_pipe_is_no_failure(filled):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_command_ends_with_what_python_does_at_its_end():
+    script = (
+        "import atexit, sys, threading, time; atexit.register(print, 'end'); sys.argv = ['artifactstore', '--help'];"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start();"
+        "from artifactstore.cli import main; main(); print('not reached')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("thread\nend\n")
+
+
 def test_help_loads_no_store():
     script = (
         "import sys; from artifactstore.cli import main; main(['--help']); print(sorted(m for m in sys.modules if m in WATCHED))"
