@@ -107,7 +107,8 @@ def ingest(
         InvalidInputError: a file can't be read.
         BackendError: a pack could not be written.
     """
-    run = _Ingest(Packer(backend, Manifest(algorithm), known, ledger), algorithm, chunkers, known, progress)
+    packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=sum(one.size for one in folder.files))
+    run = _Ingest(packer, algorithm, chunkers, known, progress)
     try:
         if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
             run.collect(run.feed(None, folder, digests or [None] * len(folder.files)))  # threads would cost more than they save
@@ -316,11 +317,14 @@ def _blocks(fd: int, source: Source, size: int, room: int) -> Iterator[tuple[mem
         ConflictError: the file is shorter than it was.
         InvalidInputError: it can't be read.
     """
+    import pyarrow as pa  # noqa: PLC0415 - the manifest needs it anyway
+
     file = io.FileIO(fd, closefd=False)
     os.lseek(fd, 0, os.SEEK_SET)
 
     def read(length: int) -> memoryview:
-        block = memoryview(bytearray(room + length))
+        # Arrow's pool hands out used memory as it is: a bytearray is cleared first, page by page, while all threads wait.
+        block = memoryview(pa.allocate_buffer(room + length)).cast("B")
         at = room
         try:
             while at < len(block) and (more := file.readinto(block[at:])):

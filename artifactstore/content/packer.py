@@ -16,6 +16,8 @@ __all__ = ["Packer", "Piece"]
 
 INLINE_LIMIT: Final = 32 * 1024  # bytes of stored content that ride in the manifest instead of a pack
 _OPEN: Final = -2  # the pack number of records whose bytes are still pending
+_SHARES: Final = 8  # over a network packs get smaller towards the end, so that as many connections share what is left
+_LEAST: Final = 16 * 2**20  # bytes, but never smaller than this
 _UPLOADS: Final = 12  # packs in flight at most, so that some eight connections are always busy: 384 MiB
 
 
@@ -39,13 +41,26 @@ class Piece:
 class Packer:
     """Fills one manifest's chunk records and packs; one thread uses it, `has` may be asked by any."""
 
-    def __init__(self, backend: Backend, manifest: Manifest, known: Known, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self, backend: Backend, manifest: Manifest, known: Known, *, ledger: Ledger | None = None, left: int = 0
+    ) -> None:
+        """Begin a manifest.
+
+        Args:
+            backend: where packs go.
+            manifest: to fill.
+            known: chunks that need not be stored.
+            ledger: notes each pack that is durable.
+            left: bytes of content that will come, as far as is known.
+        """
         self.manifest = manifest
         self.new = 0  # bytes of content that were not in the store
         self.uploaded = 0  # bytes of packs written
         self._backend = backend
         self._known = known
         self._ledger = ledger
+        self._left = left
+        self._far = backend.concurrency > LOCAL_CONCURRENCY
         self._own: dict[bytes, int] = {}  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
         self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' numbers here
@@ -64,6 +79,7 @@ class Packer:
         """Append a chunk record; its bytes wait for the next pack unless they lie somewhere already."""
         chunks, digest = self.manifest.chunks, piece.digest
         number = len(chunks.digests)
+        self._left -= piece.size
         at = self._own.setdefault(digest, number)
         if at < number:
             pack, offset, stored, codec = chunks.packs[at], chunks.offsets[at], chunks.stored[at], chunks.codecs[at]
@@ -84,6 +100,7 @@ class Packer:
             if pack < 0:
                 self.place(Piece(theirs.digests[i], theirs.sizes[i], theirs.codecs[i], theirs.inline[i]))
                 continue
+            self._left -= theirs.sizes[i]
             number = numbers[pack]
             if number is None:
                 number = numbers[pack] = self._number(manifest.packs[pack])
@@ -97,7 +114,8 @@ class Packer:
                 return self._number(extent.pack), extent.offset, extent.stored, extent.codec
             piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"")
         length = len(piece.stored or b"")
-        if self._pending and (self._pending_size + length > TARGET or len(self._pending) >= MOST):
+        target = min(TARGET, max(_LEAST, self._left // _SHARES)) if self._far else TARGET
+        if self._pending and (self._pending_size + length > target or len(self._pending) >= MOST):
             self._flush()
         self._pending.append(piece)
         self._pending_size += length
@@ -149,7 +167,7 @@ class Packer:
     def _upload(self, pack: OpenPack) -> int:
         buffers = pack.seal()
         size = sum(map(len, buffers))
-        if self._backend.concurrency > LOCAL_CONCURRENCY:
+        if self._far:
             # A network's client wants one piece; joined here, the frames are gone while it is under way.
             raw = b"".join(buffers)
             del buffers
