@@ -46,10 +46,11 @@ def packs(url: str) -> int:
 def test_packs_of_a_dead_attempt_are_used(s3_url, tmp_path: Path):
     source = make(tmp_path / "large.bin", 200)
     attempt(s3_url, source)
-    assert packs(s3_url) >= 4 * 2**25
+    least = 4 * 15 * 2**20  # four packs of the smallest size: the fifth may not be in the ledger yet
+    assert packs(s3_url) >= least
     store = artifactstore.open(s3_url)
     made = store.put(source, "data")
-    assert made.uploaded < made.size - 4 * 2**25
+    assert made.uploaded < made.size - least
     assert store.verify(level="full").ok
     assert not store.put(source, "data").new
     assert not list(Path(os.environ["ARTIFACTSTORE_CACHE"]).rglob("*.jsonl")), "what is committed needs no ledger"
