@@ -93,7 +93,11 @@ class Pieces:
         except OSError:
             return [None] * len(ranges)
         try:
-            known = {offset: (offset, length, mark) for offset, length, mark in _records(raw)}
+            if len(raw) % _RECORD.size:
+                # Whoever wrote the last record was stopped in the midst of it: what follows would be read askew.
+                self._drop(index, data)
+                return [None] * len(ranges)
+            known = {piece[0]: piece for piece in _RECORD.iter_unpack(raw) if piece[1] <= _PIECE}
             offsets = sorted(known)
             found: list[bytes | None] = []
             for offset, length in ranges:
@@ -161,10 +165,6 @@ class Pieces:
                 path.unlink(missing_ok=True)
             except OSError:
                 self._broken = True
-
-
-def _records(raw: bytes) -> Iterable[_Piece]:
-    return _RECORD.iter_unpack(raw[: len(raw) - len(raw) % _RECORD.size])
 
 
 def _cover(known: dict[int, _Piece], offsets: Sequence[int], offset: int, length: int) -> list[_Piece]:
