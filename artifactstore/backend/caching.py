@@ -30,7 +30,7 @@ class CachingBackend(Wrapper):
     """
 
     def __init__(
-        self, inner: Backend, pieces: Pieces, prefixes: Sequence[str], *, reachable: Callable[[], bool] = lambda: True
+        self, inner: Backend, pieces: Pieces, prefixes: Sequence[str], *, reachable: Callable[[], bool] | None = None
     ) -> None:
         super().__init__(inner)
         self._pieces = pieces
@@ -39,7 +39,7 @@ class CachingBackend(Wrapper):
         self._locks = pieces.cache / "locks"
 
     def _check_reachable(self, key: str) -> None:
-        if not self._reachable():
+        if self._reachable is not None and not self._reachable():
             raise BackendError(
                 f"{key} of {self.url} is not in the cache {self._pieces.cache}, and the place can't be reached: try again when it can",
                 transient=True,
