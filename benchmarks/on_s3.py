@@ -256,7 +256,9 @@ def rows(found: dict[str, tuple[Took, Took]]) -> Iterator[Sequence[str]]:
     """Yield a line of the table for each tool: seconds, ratios to this library's."""
     own = found.get("artifactstore")
     for name, (put, get) in found.items():
-        ratios = [f"{took.seconds / mine.seconds:.1f}" if own else "" for took, mine in zip((put, get), own or (put, get), strict=True)]
+        ratios = [
+            f"{took.seconds / mine.seconds:.1f}" if own else "" for took, mine in zip((put, get), own or (put, get), strict=True)
+        ]
         times = [f"{put.seconds:.1f}", f"{get.seconds:.1f}", *ratios, f"{put.work:.1f}", f"{get.work:.1f}"]
         yield [name, *times, f"{max(put.peak, get.peak) / 1e6:.0f}"]
 

@@ -84,6 +84,15 @@ class Trees:
                 _remove(staging)
         return target
 
+    def size(self) -> int:
+        """Return how many bytes all trees hold."""
+        return _size(self._folder)
+
+    def clear(self) -> None:
+        """Remove all trees, in use or not."""
+        if self._folder.is_dir():
+            _remove(self._folder)
+
     def _mark(self, tree: Path) -> Path:
         """Where the signature of a tree is kept: beside it, since it is read-only itself; its time is that of the last use."""
         return self._folder / f"{tree.name}.{tree.stat().st_ino}.used"
