@@ -22,7 +22,7 @@ from typing import ClassVar, Final
 
 import data as datasets
 from link import make_random
-from peer_tools import ToolError, Took, run
+from peer_tools import Took, ToolError, run
 from report import machine, table, write_section
 
 import artifactstore

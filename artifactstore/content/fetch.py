@@ -1,11 +1,11 @@
 """Fetching: chunk records become bytes, in few long reads, decoded and never longer than they say."""
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.content.codec import decode
 from artifactstore.content.manifest import Extent
 from artifactstore.content.pack import pack_key
@@ -146,7 +146,7 @@ def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None 
     if len(reads) < 2 or not backend.concurrency > LOCAL_CONCURRENCY:
         parts = [read_pack(backend, read) for read in reads]
     else:
-        with ThreadPoolExecutor(min(len(reads), backend.concurrency), "artifactstore-fetch") as pool:
+        with Pool(min(len(reads), backend.concurrency), "artifactstore-fetch") as pool:
             parts = list(pool.map(lambda read: read_pack(backend, read), reads))
     return decode_extents(extents, reads, parts, algorithm=algorithm)
 

@@ -8,11 +8,12 @@ digest before anybody sees it under its name: the tree is staged by the caller a
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.content.fetch import LOCAL_CONCURRENCY, PackRead, decode_extents, fetch, mismatch, plan_reads, read_pack
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.errors import BackendError, CorruptionError
@@ -73,7 +74,7 @@ def retrieve(
     run = _Retrieval(backend, manifest, dict(targets), progress)
     remote = backend.concurrency > LOCAL_CONCURRENCY
     waiting: deque[tuple[_Group, Future[Sequence[bytes | memoryview]]]] = deque()
-    with ThreadPoolExecutor(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
+    with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
             for group in _groups(manifest, [row for row, _ in targets], REMOTE_GROUP if remote else LOCAL_GROUP):
                 waiting.append((group, workers.submit(run.work, group, run.load(group, fetchers))))
@@ -88,8 +89,8 @@ def retrieve(
             raise
 
 
-def _fetchers(backend: Backend) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, min(backend.concurrency, FETCHERS)), "artifactstore-fetch")
+def _fetchers(backend: Backend) -> Pool:
+    return Pool(max(1, min(backend.concurrency, FETCHERS)), "artifactstore-fetch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class _Retrieval:
         self._progress = progress
         self._hashers: dict[int, Hasher] = {}
 
-    def load(self, group: _Group, fetchers: ThreadPoolExecutor) -> _Load:
+    def load(self, group: _Group, fetchers: Pool) -> _Load:
         """Begin to read what a group needs."""
         manifest = self._manifest
         first = manifest.first

@@ -6,10 +6,10 @@ never looks into facts, but for what moves bytes around them (spilled facts).
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
@@ -243,7 +243,7 @@ class Journal:
         kept = None if self._snapshots is None else self._snapshots.load()
         start = 0 if kept is None else int(kept[0].head)
         self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
-        with ThreadPoolExecutor(3) as pool:
+        with Pool(3) as pool:
             listed = pool.submit(seg.list_segments, self.backend)
             near = pool.submit(list_folders, self.backend, start + 1, 2)
             if kept is not None and start:

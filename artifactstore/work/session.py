@@ -7,7 +7,6 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
+from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, resolve
 from artifactstore.content.chunker import CHUNKERS
@@ -339,7 +339,7 @@ class Session:
             except ArtifactStoreError:
                 return
         if holder is not None and core.manifests.get(holder) is None:
-            pool = ThreadPoolExecutor(1, "artifactstore-ahead")
+            pool = Pool(1, "artifactstore-ahead")
             self._ahead.manifest = (holder, pool.submit(core.near.read, manifest_key(holder)))
             pool.shutdown(wait=False)
 
