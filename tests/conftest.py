@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.servers.moto", "tests.servers.iam", "tests.servers.azurite"]
+pytest_plugins = ["tests.servers.moto", "tests.servers.iam", "tests.servers.azurite", "tests.servers.s3_others"]
 
 
 @pytest.fixture(autouse=True)
