@@ -132,6 +132,8 @@ def decode_extents(
 def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None = None) -> list[bytes | memoryview]:
     """Read and decode the chunks of extents, in order; several packs at the same time where that saves round trips.
 
+    What does not decode or match is read a second time before it is called damaged.
+
     Args:
         backend: where the packs lie.
         extents: what to fetch; the same bytes may be asked for twice.
@@ -143,12 +145,20 @@ def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None 
         BackendError: reading failed.
     """
     reads = plan_reads(extents)
+    try:
+        return decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm)
+    except CorruptionError:
+        if not reads:
+            raise
+        # Perhaps it was damaged on its way: what lies there damaged is so the second time, too.
+        return decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm)
+
+
+def _read_packs(backend: Backend, reads: Sequence[PackRead]) -> list[list[bytes]]:
     if len(reads) < 2 or not backend.concurrency > LOCAL_CONCURRENCY:
-        parts = [read_pack(backend, read) for read in reads]
-    else:
-        with ThreadPoolExecutor(min(len(reads), backend.concurrency), "artifactstore-fetch") as pool:
-            parts = list(pool.map(lambda read: read_pack(backend, read), reads))
-    return decode_extents(extents, reads, parts, algorithm=algorithm)
+        return [read_pack(backend, read) for read in reads]
+    with ThreadPoolExecutor(min(len(reads), backend.concurrency), "artifactstore-fetch") as pool:
+        return list(pool.map(lambda read: read_pack(backend, read), reads))
 
 
 def mismatch(extent: Extent, algorithm: str) -> CorruptionError:

@@ -244,9 +244,10 @@ class FaultProxy:
             reply = await _read_message(reader, reply_to=verb)
             while reply is not None and reply.first.split(b" ")[1] == b"100":
                 reply = await _read_message(reader, reply_to=verb)
-            return reply
         except ConnectionError:
             return None
+        else:
+            return reply
         finally:
             writer.transport.abort() if end else writer.close()
 
