@@ -77,10 +77,21 @@ class RetryingBackend(Wrapper):
                 with self._pace.turn(lambda: start + self._limit()):
                     return call()
             except again as error:
-                if not error.transient or not self._wait(start, failures):
+                if not error.transient:
                     raise
+                if not self._wait(start, failures):
+                    raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
                 self._tell(start, error)
             failures += 1
+
+    def _given_up(self, error: BackendError, start: float, failures: int) -> BackendError:
+        """Add to the last failure how often and for how long it was tried."""
+        if failures:
+            passed = self._clock() - start
+            error.args = (
+                f"{error} (tried {failures + 1} times in {passed:.0f} s; $ARTIFACTSTORE_RETRY_SECONDS says for how long)",
+            )
+        return error
 
     def _tell(self, start: float, error: BackendError) -> None:
         """Say once, when somebody could begin to wonder, what is being waited for."""
@@ -118,8 +129,11 @@ class RetryingBackend(Wrapper):
                     found.update((asked[position], data) for position, data in error.found.items())
                     if error.found:
                         start, failures = self._clock(), 0  # it gets on: the time counts from here
-                if not error.transient or not self._wait(start, failures):
-                    raise (error.first if isinstance(error, RangesFailedError) else error) from error.__cause__
+                failure = error.first if isinstance(error, RangesFailedError) else error
+                if not error.transient:
+                    raise failure from error.__cause__
+                if not self._wait(start, failures):
+                    raise self._given_up(failure, start, failures) from error.__cause__
                 self._tell(start, error)
                 failures += 1
             if len(found) == len(ranges):
@@ -160,8 +174,10 @@ class RetryingBackend(Wrapper):
             except BackendError as error:
                 if len(seen) > before:
                     start, failures = self._clock(), 0  # it gets on: the time counts from here
-                if not error.transient or not self._wait(start, failures):
+                if not error.transient:
                     raise
+                if not self._wait(start, failures):
+                    raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
                 self._tell(start, error)
                 failures += 1
             else:

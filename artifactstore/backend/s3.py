@@ -19,7 +19,7 @@ from artifactstore.backend.parts import send_in_parts
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.s3_failures import ExpiredError, Request, UnclearError, explain
 from artifactstore.backend.s3_replies import next_page, of_listing, part_of, whole_of
-from artifactstore.backend.s3_tags import Replies, is_page, md5_of
+from artifactstore.backend.s3_tags import Replies, md5_of
 from artifactstore.backend.s3_wire import Body, client_options, make_plain, unless_stalled
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -128,14 +128,14 @@ class S3Backend(RemoteBackend):
             data = await body.read()
         finally:
             body.close()
-        self._refuse_page(reply, key)
+        self._refuse_foreign(reply, key)
         return data, reply
 
-    def _refuse_page(self, reply: Mapping[str, Any], key: str) -> None:
-        if is_page(reply):
+    def _refuse_foreign(self, reply: Mapping[str, Any], key: str) -> None:
+        if self._replies.is_foreign(reply):
             raise BackendError(
-                f"{key} in {self.url}: a page of HTML came instead, from something between here and the server that answers "
-                "in its stead: log in to the network, or check AWS_ENDPOINT_URL",
+                f"{key} in {self.url}: an answer came that is not the server's (it has no ETag); something between here and "
+                "there answers in its stead: log in to the network, or check AWS_ENDPOINT_URL",
                 transient=True,
             )
 
@@ -152,17 +152,17 @@ class S3Backend(RemoteBackend):
         except UnclearError as error:
             raise self._missing(key, error) from None
         whole = whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
-        return whole if self._replies.fits(reply, md5_of(whole)) is not False else self._read_again(key, whole)
+        return self._read_again(key, whole) if self._replies.doubtful(reply, md5_of(whole)) else whole
 
     def _read_again(self, key: str, first: bytes) -> bytes:
         """Read once more what did not fit to its ETag: what was damaged on its way comes differently now."""
         data: bytes
         data, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
-        if self._replies.fits(reply, md5_of(data)) is not False:
+        if not self._replies.doubtful(reply, md5_of(data)):
             return whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
         if data != first:
             raise BackendError(
-                f"{key} in {self.url}: read twice, other bytes came each time, none of them those of the ETag", transient=True
+                f"{key} in {self.url}: read twice, and other bytes came each time, neither with an ETag that fits", transient=True
             )
         self._replies.is_other()
         return data  # what lies there is what it is: digests judge it
@@ -170,7 +170,7 @@ class S3Backend(RemoteBackend):
     def _announced(self, key: str) -> int | None:
         """An object's size as HEAD tells it; some servers don't."""
         reply = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key)
-        self._refuse_page(reply, key)
+        self._refuse_foreign(reply, key)
         size = reply.get("ContentLength")
         return None if size is None else int(size)
 
@@ -298,7 +298,9 @@ class S3Backend(RemoteBackend):
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
         """Make the object of its parts, replacing what was there."""
         listed = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(parts, 1)]
-        self._ask("complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": listed})
+        reply = self._ask("complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": listed})
+        if not reply.get("ETag"):
+            raise BackendError(f"{key} in {self.url} can't be written: the answer is not the server's (no ETag)", transient=True)
 
     def drop_upload(self, key: str, upload: str) -> None:
         """Forget an upload and its parts."""

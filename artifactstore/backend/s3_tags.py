@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["Replies", "is_page", "md5_of"]
+__all__ = ["Replies", "md5_of"]
 
 _MD5: Final = re.compile(r'"?([0-9a-fA-F]{32})"?')
 _MARKS: Final = frozenset({"x-amz-request-id", "x-amz-id-2", "server"})
@@ -25,11 +25,6 @@ def _headers(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     return reply.get("ResponseMetadata", {}).get("HTTPHeaders") or {}
 
 
-def is_page(reply: Mapping[str, Any]) -> bool:
-    """Whether this is a page of HTML from something that answers in the server's stead: S3 tells the ETag of what it gives."""
-    return not reply.get("ETag") and "html" in str(_headers(reply).get("content-type", "")).lower()
-
-
 class Replies:
     """What the replies of one server have in common, as far as they were seen.
 
@@ -40,11 +35,17 @@ class Replies:
     def __init__(self) -> None:
         self.exact: bool | None = None
         self._marks: frozenset[str] = frozenset()
+        self._tagged = False
 
     def seen(self, reply: Any) -> None:
         """Note which headers this server sends with its replies."""
         if isinstance(reply, Mapping):
             self._marks |= _MARKS & _headers(reply).keys()
+            self._tagged = self._tagged or bool(reply.get("ETag"))
+
+    def is_foreign(self, reply: Mapping[str, Any]) -> bool:
+        """Tell whether a reply to GET or HEAD is none of this server's, which tells an ETag with each object."""
+        return not reply.get("ETag") and (self._tagged or "html" in str(_headers(reply).get("content-type", "")).lower())
 
     def fits(self, reply: Mapping[str, Any], md5: str) -> bool | None:
         """Tell whether a reply's ETag is that MD5; None where the tag is none."""
@@ -59,7 +60,7 @@ class Replies:
         return False
 
     def doubtful(self, reply: Mapping[str, Any], md5: str) -> bool:
-        """Tell whether the yes to a PUT is worth a look at what it did: another tag than the bytes', or no reply as this server's."""
+        """Tell whether a reply is worth a second look: another tag than the bytes', or not as this server replies."""
         fits = self.fits(reply, md5)
         odd = bool(self._marks - _headers(reply).keys())
         return not reply.get("ETag") or fits is False or odd

@@ -98,7 +98,10 @@ def test_a_single_writer_may_and_everybody_may_read(other_url, folder: Path, tmp
 @pytest.mark.parametrize("other_url", CARELESS, indirect=True)
 def test_the_doctor_finds_that_the_condition_is_ignored(other_url):
     said = subprocess.run(
-        [sys.executable, "-m", "artifactstore", "doctor", other_url, "--quick", "--json"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "artifactstore", "doctor", other_url, "--quick", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert said.returncode == 1, said.stderr
     checks = {one["name"]: one for one in json.loads(said.stdout)["checks"]}

@@ -21,29 +21,36 @@ requests, and a seed draws a script that is the same every time. Each request is
 | swallowed-tagged | the same, with the ETag of the body |
 | page | a 200 with a page of HTML, as a captive portal gives it |
 | failed-200 | the server is not asked; 200 whose body is an error (what CompleteMultipartUpload may answer) |
+| away | a 307 to where the server really is |
 | 500 503 slowdown 429 409 403 expired skewed redirect moved | the answer of that kind; the server does not hear of it |
 """
 
 import asyncio
 import contextlib
 import hashlib
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-__all__ = ["BENIGN", "Exchange", "FaultProxy", "scripted", "seeded"]
+import pytest
+
+__all__ = ["BENIGN", "DAMAGE", "LIES", "Exchange", "FaultProxy", "scripted", "seeded", "seeds"]
 
 # What a client that tries again must survive without anybody noticing. The others are refusals or lies that it must report.
 BENIGN: Final = (
     "reset", "cut-request", "cut-reply", "lost-reply", "late", "sent-twice", "duplicate", "slow",
-    "500", "503", "slowdown", "429", "409", "flipped-request",
+    "500", "503", "slowdown", "429", "409",
 )  # fmt: skip
+DAMAGE: Final = ("truncated", "flipped", "flipped-request")
+LIES: Final = ("swallowed", "swallowed-tagged", "page", "failed-200")
 _ERRORS: Final[Mapping[str, tuple[int, str, str]]] = {
     "500": (500, "InternalError", "We encountered an internal error. Please try again."),
     "503": (503, "ServiceUnavailable", "Please reduce your request rate."),
@@ -53,6 +60,7 @@ _ERRORS: Final[Mapping[str, tuple[int, str, str]]] = {
     "403": (403, "AccessDenied", "Access Denied"),
     "expired": (400, "ExpiredToken", "The provided token has expired."),
     "skewed": (403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
+    "away": (307, "TemporaryRedirect", "Please re-send this request to the specified temporary endpoint."),
     "redirect": (307, "TemporaryRedirect", "Please re-send this request to the specified temporary endpoint."),
     "moved": (301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using another endpoint."),
 }
@@ -103,6 +111,12 @@ def seeded(seed: int, share: float = 0.2, faults: tuple[str, ...] = BENIGN) -> P
     """Draw for each request whether something happens to it, and what; `share` of them suffer."""
     draw = random.Random(seed)
     return lambda _: draw.choice(faults) if draw.random() < share else "ok"
+
+
+def seeds(count: int) -> list[int]:
+    """The seeds that a test runs with: the first few, or as many as `$ARTIFACTSTORE_TEST_SEEDS` says (`100`, or `300-400`)."""
+    first, _, last = os.environ.get("ARTIFACTSTORE_TEST_SEEDS", str(count)).rpartition("-")
+    return list(range(int(first or 0), int(last)))
 
 
 @dataclass(slots=True)
@@ -271,7 +285,7 @@ class FaultProxy:
             self._tasks.add(task := asyncio.ensure_future(self._land_late(request, one)))
             task.add_done_callback(self._tasks.discard)
             return False
-        body = _flip(request.body) if fault == "flipped-request" else None
+        body = _flip(request.body, one.number) if fault == "flipped-request" else None
         reply = await self._ask(request.wire(body=body if request.body else None, close=True), verb)
         one.done = int(reply.first.split(b" ")[1]) if reply else 0
         if reply is None or fault == "lost-reply":
@@ -291,9 +305,9 @@ class FaultProxy:
             await writer.drain()
             return False
         if one.fault == "truncated" and one.verb != "HEAD":
-            wire = reply.wire(body=reply.body[: len(reply.body) // 2])
+            wire = reply.wire(body=reply.body[: len(reply.body) // (2 + one.number % 3)])
         elif one.fault == "flipped" and reply.body:
-            wire = reply.wire(body=_flip(reply.body))
+            wire = reply.wire(body=_flip(reply.body, one.number))
         writer.write(wire)
         await writer.drain()
         return True
@@ -316,6 +330,8 @@ class FaultProxy:
         headers = {"x-amz-bucket-region": "eu-west-7"} if fault == "moved" else {}
         if fault == "redirect":
             headers = {"Location": f"http://other.example:9000{one.path}"}
+        if fault == "away":
+            headers = {"Location": f"http://{self._host}:{self._port}{one.path}"}
         if fault == "skewed":
             headers = {"Date": formatdate(time.time() + 3600, usegmt=True)}
         return _reply(status, b"" if one.verb == "HEAD" else body, {"Content-Type": "application/xml", **headers})
@@ -330,11 +346,21 @@ class FaultProxy:
         return _reply(200, b"", tag)
 
 
-def _flip(body: bytes) -> bytes:
-    at = len(body) // 2
+def _flip(body: bytes, number: int) -> bytes:
+    """Change one bit, each time another."""
+    at = number * 7919 % max(1, len(body))
     return body[:at] + bytes([body[at] ^ 0x04]) + body[at + 1 :] if body else body
 
 
 def _reply(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
     lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.fixture
+def faulty_s3(s3_server: str, s3_url: str, monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Iterator[tuple[FaultProxy, str]]:
+    """A proxy before the S3 server in this process, and an empty place behind it; the environment leads to the proxy."""
+    with FaultProxy(s3_server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "30")
+        yield proxy, s3_url

@@ -98,7 +98,17 @@ def _localbucket(folder: Path) -> Iterator[Server]:
 def _nanio(folder: Path) -> Iterator[Server]:
     program, port = _from_pip("nanio", "nanio"), free_port()
     server = Server(f"http://127.0.0.1:{port}", ACCESS_KEY, SECRET_KEY)
-    command = [program, "serve", "--data-dir", str(folder / "data"), "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+    command = [
+        program,
+        "serve",
+        "--data-dir",
+        str(folder / "data"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-access-log",
+    ]
     env = {"NANIO_ACCESS_KEY": server.key, "NANIO_SECRET_KEY": server.secret}
     with running(command, port, folder / "log", ready=server.make_bucket, env=env):
         yield server
