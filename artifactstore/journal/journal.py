@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Fold", "Journal", "Snapshots"]
 
 CONFIG_KEY: Final = "store.json"
+_DISKS: Final = 4  # concurrency of places where a request costs no round trip
 
 
 @runtime_checkable
@@ -103,8 +104,12 @@ class Journal:
             BackendError: the head could not be found.
         """
         with self.lock:
-            if not self._cold and not (confirm and self._was_taken_back()):
-                return self._read_on(self.head)
+            if not self._cold:
+                # Over a network both questions are asked at once; on a disk a thread costs more than a read.
+                both = confirm and self.backend.concurrency > _DISKS
+                last, following = read_many(self.backend, [self._last_key(), entry_key(self.head + 1)]) if both else (None, None)
+                if not confirm or not self._was_taken_back(last):
+                    return self.head if both and following is None else self._read_on(self.head)
             try:
                 joint = self._open_cold()
                 head = self._read_on(self._known)
@@ -119,9 +124,13 @@ class Journal:
             self._cold = False
             return head
 
-    def _was_taken_back(self) -> bool:
-        """Tell whether the last entry read is gone; if so, everything is read anew."""
-        raw = read_or_none(self.backend, entry_key(self.head) if self.head else CONFIG_KEY)
+    def _last_key(self) -> str:
+        return entry_key(self.head) if self.head else CONFIG_KEY
+
+    def _was_taken_back(self, raw: bytes | None) -> bool:
+        """Tell whether the last entry read, of which `raw` may have been read again already, is gone; then all is read anew."""
+        if raw is None:
+            raw = read_or_none(self.backend, self._last_key())
         if raw is not None and Digest.of(raw, self.config.digest) == self.digest:
             return False
         if read_or_none(self.backend, CONFIG_KEY) != self.config.raw:

@@ -42,7 +42,7 @@ from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
-from artifactstore.work.standing import check_standing, gap, refuse_begun_copy
+from artifactstore.work.standing import check_standing, create_config, gap, refuse_begun_copy
 
 if TYPE_CHECKING:
     from artifactstore.work.batch import Batch
@@ -197,14 +197,10 @@ class Session:
             self._check_empty()
         if self._core is None:
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
-            try:
-                self.backend.create(CONFIG, config.raw)
+            if create_config(self.backend, config, self._connect):
                 self._core = self._assemble(config)
                 if self._embedded:
                     warnings.warn(f"no store was named: using {self.url}", UserWarning, stacklevel=4)
-            except AlreadyExistsError:
-                if not self._connect():
-                    raise
         core = self.core()
         if core.config.digest != digest:
             raise AlreadyExistsError(

@@ -184,6 +184,17 @@ def test_eight_processes_commit_at_once_over_a_bad_network(s3_server, s3_url, mo
     assert report.ok, report.findings
 
 
+@pytest.mark.parametrize("script", ["lost-reply lost-reply", "503", "500 500", "late", "cut-reply cut-reply", "sent-twice"])
+def test_the_first_put_of_all_survives_a_fault_while_the_store_is_made(s3_server, s3_url, monkeypatch, script):
+    with FaultProxy(s3_server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        proxy.plan = scripted(script, lambda one: one.verb == "PUT" and one.path.endswith("/store.json"))
+        store = artifactstore.open(s3_url, cache=None)
+        assert store.put(b"first", "name").version == 1
+        proxy.settle()
+        check(direct(s3_server, s3_url), {"name": [b"first"]})
+
+
 def test_expired_credentials_in_the_middle_of_a_put_are_told_and_nothing_is_half_there(s3_server, s3_url, monkeypatch):
     with FaultProxy(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
