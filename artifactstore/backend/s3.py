@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
-from artifactstore.backend.failures import RangesFailedError, check_ranges, no_such_key
+from artifactstore.backend.failures import DoubtfulError, RangesFailedError, check_ranges, no_such_key
 from artifactstore.backend.options import hide, secret_names
 from artifactstore.backend.parts import send_in_parts
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
@@ -178,8 +178,9 @@ class S3Backend(RemoteBackend):
         """What a 404 that is not S3's means: a listing by the same server knows whether there is the key."""
         try:
             page = self._page(key, {"MaxKeys": 1})
-        except ArtifactStoreError:
-            return said
+        except ArtifactStoreError as error:
+            # Only a question that was answered proves anything.
+            return BackendError(str(said), transient=isinstance(error, BackendError) and error.transient)
         if any(item.get("Key") == self._root + key for item in page.get("Contents", ())):
             return BackendError(f"{said}; yet it is listed", transient=True)
         return NotFoundError(no_such_key(key, self.url))
@@ -250,15 +251,19 @@ class S3Backend(RemoteBackend):
         md5 = md5_of(raw)
         arguments = {**self._where(key), "Body": raw, "ContentMD5": _base64(md5), **condition}
         reply = self._call(lambda: self._run(self._send, "put_object", arguments), action, key)
-        if self._replies.doubtful(reply, md5):
-            self._confirm(key, raw, reply, mend=bool(condition))
+        if not self._replies.doubtful(reply, md5):
+            return
+        try:
+            self._confirm(key, raw, reply)
+        except BackendError as error:
+            if not condition or not error.transient:
+                raise
+            raise DoubtfulError(str(error), md5=self._replies.told(reply)) from None
 
-    def _confirm(self, key: str, raw: bytes, reply: Mapping[str, Any], *, mend: bool) -> None:
+    def _confirm(self, key: str, raw: bytes, reply: Mapping[str, Any]) -> None:
         """Look whether a PUT was done whose yes is odd: a proxy's page of its own comes with a 200, too.
 
-        Not every server checks the MD5 that it is sent, so bytes may have been damaged on their way. What may be written again
-        is (the error is transient). What was created may not, so it is mended at once: the yes, with the MD5 of what lies
-        there, says that the damaged object is this call's own.
+        Not every server checks the MD5 that it is sent, so bytes may also have been damaged on their way.
         """
         try:
             found: bytes | None = self.read(key)
@@ -267,9 +272,6 @@ class S3Backend(RemoteBackend):
         if found == raw:
             if self._replies.fits(reply, md5_of(raw)) is False:
                 self._replies.is_other()
-            return
-        if mend and found is not None and self._replies.fits(reply, md5_of(found)):
-            self._put(key, raw, "written")
             return
         what = "the object is not there" if found is None else "other bytes are there"
         raise BackendError(

@@ -51,13 +51,18 @@ class Replies:
         """Tell whether a reply's ETag is that MD5; None where the tag is none."""
         if self.exact is False or reply.get("SSECustomerAlgorithm") or "kms" in str(reply.get("ServerSideEncryption", "")):
             return None
-        tag = _MD5.fullmatch(str(reply.get("ETag", "")))
-        if tag is None:
+        told = self.told(reply)
+        if told is None:
             return None
-        if tag[1].lower() == md5:
+        if told == md5:
             self.exact = True
             return True
         return False
+
+    def told(self, reply: Mapping[str, Any]) -> str | None:
+        """The MD5 that a reply's ETag says, if it can be one."""
+        tag = _MD5.fullmatch(str(reply.get("ETag", "")))
+        return tag[1].lower() if tag else None
 
     def doubtful(self, reply: Mapping[str, Any], md5: str) -> bool:
         """Tell whether a reply is worth a second look: another tag than the bytes', or not as this server replies."""

@@ -176,9 +176,8 @@ def test_what_the_server_did_not_check_is_mended_by_the_writer(place):
     """moto takes whatever comes for the bytes that were sent, whatever their MD5 says."""
     proxy, backend = place
     for number, call in enumerate((backend.write, backend.create)):
-        proxy.plan = scripted("flipped-request")
+        proxy.plan = scripted("flipped-request ok 503 reset 500")  # also where the look and the mending don't go smoothly
         call(f"hurt/{number}", DATA)
-        assert proxy.log[-1].verb == "PUT"
         proxy.plan = scripted("")
         assert backend.read(f"hurt/{number}") == DATA
 
@@ -196,6 +195,25 @@ def test_a_server_whose_etags_are_no_md5_is_not_asked_twice_for_ever(place, monk
     other.write("new", DATA)
     assert other.read("new") == DATA
     assert len(proxy.log) - before == 3
+
+
+def test_a_no_that_is_damaged_is_asked_for_again(place):
+    """A 404 without the words that a missing key has, and a listing that doesn't come: nothing is known yet."""
+    proxy, backend = place
+    proxy.plan = scripted("truncated 500 truncated reset")
+    with pytest.raises(NotFoundError):
+        backend.read("missing")
+
+
+def test_what_another_has_written_is_never_mended(place):
+    """A yes that is none, with a tag of its own, to a create that another was faster with."""
+    proxy, backend = place
+    backend.write("theirs", b"theirs")
+    proxy.plan = scripted("swallowed-tagged")
+    with pytest.raises(BackendError):
+        backend.create("theirs", b"mine")
+    proxy.plan = scripted("")
+    assert backend.read("theirs") == b"theirs"
 
 
 @pytest.mark.slow
