@@ -18,6 +18,7 @@ __all__ = [
     "PackRead",
     "decode_extents",
     "fetch",
+    "forget_packs",
     "plan_ranges",
     "plan_reads",
     "read_pack",
@@ -151,7 +152,16 @@ def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None 
         if not reads:
             raise
         # Perhaps it was damaged on its way: what lies there damaged is so the second time, too.
+        forget_packs(backend, extents)
         return decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm)
+
+
+def forget_packs(backend: Backend, extents: Sequence[Extent]) -> None:
+    """Let what is wrong come from the place itself when it is read again, not from a cache."""
+    from artifactstore.backend.caching import forget  # noqa: PLC0415 - only where something is wrong
+
+    for pack in {extent.pack for extent in extents if extent.pack is not None}:
+        forget(backend, pack_key(pack))
 
 
 def _read_packs(backend: Backend, reads: Sequence[PackRead]) -> list[list[bytes]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.content.fetch import LOCAL_CONCURRENCY, PackRead, decode_extents, fetch, plan_reads, read_pack
+from artifactstore.content.fetch import LOCAL_CONCURRENCY, PackRead, decode_extents, fetch, forget_packs, plan_reads, read_pack
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.errors import BackendError, CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
@@ -135,7 +135,8 @@ class _Retrieval:
         try:
             chunks = decode_extents(load.extents, load.reads, parts)
         except CorruptionError:
-            chunks = fetch(self._backend, load.extents)  # perhaps it was damaged on its way
+            forget_packs(self._backend, load.extents)  # perhaps it was damaged on its way
+            chunks = fetch(self._backend, load.extents)
         if group.part:
             _write_part(self._manifest, self._paths[group.rows[0]], group, chunks)
             return chunks
@@ -275,6 +276,7 @@ def _chunks_again(backend: Backend, manifest: Manifest, row: int) -> Sequence[by
         CorruptionError: it lies there damaged.
     """
     extents = list(manifest.extents(row))
+    forget_packs(backend, extents)
     try:
         chunks = fetch(backend, extents, algorithm=manifest.algorithm)
     except CorruptionError as error:
@@ -291,6 +293,7 @@ def _mend_file(backend: Backend, manifest: Manifest, row: int, path: str) -> Non
         CorruptionError: it lies there damaged.
     """
     hasher = new_hasher(manifest.algorithm)
+    forget_packs(backend, list(manifest.extents(row)))
     for group in _parts(manifest, row, LOCAL_GROUP):
         extents = [manifest.extent(i) for i in range(group.low, group.high)]
         try:

@@ -122,6 +122,27 @@ def test_no_yes_of_something_else_is_believed(s3_server, s3_url, monkeypatch, li
         check(artifactstore.open(s3_url, cache=None), {"name": data})
 
 
+@pytest.mark.parametrize("size", [100_000, 40_000_000])
+@pytest.mark.parametrize("cache", [None, "cache"])
+def test_what_was_damaged_on_its_way_here_is_no_damage_and_is_not_kept(*, faulty_s3, s3_server, tmp_path, size, cache):
+    proxy, s3_url = faulty_s3
+    data = random.Random(size).randbytes(size)
+    (tmp_path / "file").write_bytes(data)
+    direct(s3_server, s3_url).put(tmp_path / "file", "name")
+    kept = None if cache is None else tmp_path / cache
+    store = artifactstore.open(s3_url, cache=kept)
+    proxy.plan = scripted("flipped", lambda one: "/packs/" in one.path)
+    assert (Path(store.get("name", to=tmp_path / "first")) / "file").read_bytes() == data
+    assert sum(one.fault == "flipped" for one in proxy.log) == 1
+    proxy.plan = scripted("truncated flipped", lambda one: "/manifests/" in one.path or "/packs/" in one.path)
+    other = artifactstore.open(s3_url, cache=None if kept is None else tmp_path / "other-cache")
+    with other.open_file("name", "file") as file:
+        assert file.read() == data
+    proxy.plan = scripted("")
+    again = artifactstore.open(s3_url, cache=kept)
+    assert (Path(again.get("name", to=tmp_path / "second")) / "file").read_bytes() == data
+
+
 PUTTER = """
 import json, sys, warnings, artifactstore
 warnings.simplefilter("ignore")
