@@ -30,6 +30,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -188,6 +189,7 @@ class FaultProxy:
         self.log: list[Exchange] = []
         self._host, self._port = urlsplit(target).hostname, urlsplit(target).port
         self._late = late
+        self._taken = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -217,12 +219,11 @@ class FaultProxy:
         while any(one.fault == "late" and not one.done for one in self.log) and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    @contextlib.contextmanager
-    def counted(self) -> Iterator[list[str]]:
-        """Give the requests of a block as `VERB kind`, such as `PUT journal`, filled when the block ends."""
-        before, seen = len(self.log), list[str]()
-        yield seen
-        seen += [f"{one.verb} {one.path}" for one in self.log[before:]]
+    def take(self) -> list[str]:
+        """Return what went through since the last time, as `PUT journal`, `GET ?segments` for a listing …"""
+        told = [f"{one.verb} {_kind(one.path)}" for one in self.log[self._taken :]]
+        self._taken = len(self.log)
+        return told
 
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
@@ -344,6 +345,14 @@ class FaultProxy:
             return _reply(200, body, {"Content-Type": "application/xml"})
         tag = {"ETag": f'"{hashlib.md5(request.body).hexdigest()}"'} if fault == "swallowed-tagged" else {}
         return _reply(200, b"", tag)
+
+
+def _kind(path: str) -> str:
+    """The folder of a store in which a key or a listed prefix lies; tests put their stores below `/prefix/`."""
+    listed = re.search(r"[?&]prefix=[^&]*?prefix%2F([a-z]*)", path)
+    if listed is not None:
+        return f"?{listed[1]}"
+    return path.rpartition("/prefix/")[2].partition("/")[0].partition("?")[0]
 
 
 def _flip(body: bytes, number: int) -> bytes:
