@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.servers.moto", "tests.servers.iam", "tests.servers.azurite"]
+pytest_plugins = [
+    "tests.servers.moto",
+    "tests.servers.iam",
+    "tests.servers.azurite",
+    "tests.servers.s3_others",
+    "tests.servers.proxy",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.caching import forget
 from artifactstore.backend.connect import connect
 from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State
@@ -44,7 +45,7 @@ from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
 from artifactstore.work.near import Near
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
-from artifactstore.work.standing import check_standing, gap, refuse_begun_copy
+from artifactstore.work.standing import check_standing, create_config, gap, refuse_begun_copy
 
 if TYPE_CHECKING:
     from artifactstore.work.batch import Batch
@@ -107,7 +108,7 @@ class Session:
         self.watch: Watch = lambda _what, _total: lambda _more: None
         self._core: Core | None = None
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ahead = threading.local()
         self._connect()
 
@@ -156,7 +157,7 @@ class Session:
             NotFoundError: there is no store at this URL.
         """
         if self._pid != os.getpid():
-            self._lock = threading.Lock()
+            self._lock = threading.RLock()
         with self._lock:
             if self._core is not None and self._pid != os.getpid():
                 # In a forked child the parent's locks may be held for ever, by threads that do not exist here.
@@ -216,14 +217,10 @@ class Session:
             self._check_empty()
         if self._core is None:
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
-            try:
-                self.backend.create(CONFIG, config.raw)
+            if create_config(self.backend, config, self._connect):
                 self._core = self._assemble(config)
                 if self._embedded:
                     warnings.warn(f"no store was named: using {self.url}", UserWarning, stacklevel=4)
-            except AlreadyExistsError:
-                if not self._connect():
-                    raise
         core = self.core()
         if core.config.digest != digest:
             raise AlreadyExistsError(
@@ -307,7 +304,7 @@ class Session:
         past = Session.__new__(Session)
         past.__dict__.update(self.__dict__)
         past.view = view
-        past._lock = threading.Lock()  # noqa: SLF001 - of the same class
+        past._lock = threading.RLock()  # noqa: SLF001 - of the same class
         return past
 
     def resolve(self, ref: str) -> Resolved:
@@ -402,6 +399,9 @@ class Session:
                 raw = begun[1].result() if begun is not None and begun[0] == holder else core.near.read(key)
             except NotFoundError as error:
                 raise _MissingManifestError(key) from error
+            if str(Digest.of(raw, core.algorithm)) != expected:
+                forget(core.near, key)  # it may have been damaged on its way
+                raw = core.near.read(key)
             if str(Digest.of(raw, core.algorithm)) != expected:
                 raise CorruptionError(
                     f"{key} does not match its digest in the journal: it was changed or truncated; restore it from a copy of the store",
