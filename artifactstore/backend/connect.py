@@ -23,8 +23,8 @@ _FILE: Final = frozenset({"file", "local"})
 _S3: Final = frozenset({"s3", "s3a"})
 _AZURE: Final = frozenset({"abfss", "abfs", "az"})
 _LATER: Final = {"gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp"}
-_LATER_READING: Final = frozenset({"http", "https", "zip"})
-_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_LATER, *_LATER_READING, "memory"})
+_LATER_READING: Final = frozenset({"http", "https"})
+_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_LATER, *_LATER_READING, "memory", "zip"})
 
 
 def connect(
@@ -55,6 +55,9 @@ def connect(
     if scheme == "memory":
         _refuse_options(options, "memory://")
         return MemoryBackend(f"memory://{_segments(scheme, rest)}")
+    if scheme == "zip":
+        _refuse_options(options, "a zip file")
+        return _zip(rest)
     if scheme in _S3:
         return _s3(_segments(scheme, rest), options, single_writer=single_writer)
     if scheme in _AZURE:
@@ -139,6 +142,16 @@ def _segments(scheme: str, rest: str) -> str:
 def _need(scheme: str, module: str, extra: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise UnsupportedError(f"{scheme}:// needs {module}: pip install 'artifactstore[{extra}]'")
+
+
+def _zip(rest: str) -> Backend:
+    if not rest.strip("/"):
+        raise InvalidInputError(
+            "zip:// takes the path of a zip file: zip:///folder/store.zip, or zip://store.zip for one in this folder"
+        )
+    from artifactstore.backend.zipped import ZipBackend  # noqa: PLC0415 - nobody else needs it
+
+    return ZipBackend(rest)
 
 
 def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:

@@ -93,7 +93,7 @@ class Session:
         text, self._embedded = find_url(url)
         self.backend = connect(text, storage_options=storage_options, single_writer=single_writer)
         self.url = self.backend.url
-        self._given = text if "://" in text else self.url  # absolute: a pickle may be opened in another folder
+        self._given = self.url  # absolute: a pickle may be opened in another folder
         self.cache = cache_folder(cache)
         self.view: State | None = None
         self.watch: Watch = lambda _what, _total: lambda _more: None
@@ -147,6 +147,8 @@ class Session:
             missing = self._core is None and not self._connect()
             if missing and any(True for _ in self.backend.list("journal/")) and not self._connect():
                 raise self._lost_config()
+            if self._core is None and self.backend.read_only:
+                raise NotFoundError(f"no store at {self.url}: check the URL; expected there is {CONFIG}")
             if self._core is None:
                 raise NotFoundError(
                     f"no store at {self.url}: check the URL; the first put creates a store, `artifactstore init` an empty one"
@@ -164,6 +166,8 @@ class Session:
             raise RefusedError(
                 f"this is {self.url} as it was at entry {self.view.head}: the past can't be changed; open the store without at()"
             )
+        if self.backend.read_only:
+            raise RefusedError(f"{self.url} can only be read: copy it to another place with `artifactstore sync` to write there")
         if self._asked["mode"] == "r":
             raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
         if "://" not in self.url and os.path.isdir(self.url) and not os.access(self.url, os.W_OK | os.X_OK):  # noqa: PTH112
@@ -238,7 +242,7 @@ class Session:
     @property
     def may_write(self) -> bool:
         """Whether it was opened for writing, and is not the store as it was."""
-        return self._asked["mode"] != "r" and self.view is None
+        return self._asked["mode"] != "r" and self.view is None and not self.backend.read_only
 
     # -- history
 

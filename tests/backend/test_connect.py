@@ -80,7 +80,7 @@ def test_a_scheme_of_a_later_release_names_its_extra(scheme):
         connect(f"{scheme}://place/x")
 
 
-@pytest.mark.parametrize("scheme", ["http", "https", "zip"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_scheme_for_reading_comes_later(scheme):
     with pytest.raises(UnsupportedError, match="for reading"):
         connect(f"{scheme}://place/x")
