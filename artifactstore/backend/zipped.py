@@ -35,6 +35,7 @@ _ENCRYPTED: Final = 0x1 | 0x40  # flags: by password, by certificate
 _PIECE: Final = 2**18  # bytes read or inflated at a time
 MOST_INFLATED: Final = 256 * 2**20  # bytes: what one deflated member may become in memory; a kilobyte can become a megabyte
 _TRICK: Final = re.compile(r"^/|^[A-Za-z]:|[\\\0]|(^|/)\.\.(/|$)")
+_CONFIG: Final = "store.json"  # tells which folder is a store's
 _READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -59,7 +60,7 @@ class _Directory:
 
 
 class ZipBackend(ReadingBackend):
-    """The members of a zip file; where all of them lie in one folder, keys are what stands behind it.
+    """The members of a zip file; where a store's folder was packed by its name, keys are what stands behind that.
 
     Args:
         path: the zip file; `~` and relative paths are resolved now. It is looked at by the first request.
@@ -121,6 +122,18 @@ class ZipBackend(ReadingBackend):
                 start = self._start(fd, key, member)
                 return [self._exactly(fd, key, start + offset, length) for offset, length in ranges]
             return self._inflated_ranges(fd, key, member, ranges)
+
+    def _inflated_ranges(self, fd: int, key: str, member: _Member, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        found = [bytearray() for _ in ranges]
+        last = max((offset + length for offset, length in ranges), default=0)
+        at = 0
+        for piece in self._pieces(fd, key, member):
+            for (offset, length), part in zip(ranges, found, strict=True):
+                part.extend(piece[max(0, offset - at) : max(0, offset + length - at)])
+            at += len(piece)
+            if at >= last:
+                break
+        return [bytes(data) for data in found]
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Yield every object whose key starts with `prefix`; the times in a zip file have no zone, so none is told.
@@ -191,9 +204,11 @@ class ZipBackend(ReadingBackend):
 
     @staticmethod
     def _inside(names: Sequence[str]) -> str:
-        """The folder that holds everything, as when a folder was packed by its name; empty where there is none."""
-        first = names[0].partition("/")[0] + "/" if names else ""
-        return first if all(name.startswith(first) for name in names) else ""
+        """The one folder with a `store.json`, as when a store's folder was packed by its name; empty where there is none."""
+        if _CONFIG in names:
+            return ""
+        folders = {name.removesuffix(_CONFIG) for name in names if name.count("/") == 1 and name.endswith(f"/{_CONFIG}")}
+        return folders.pop() if len(folders) == 1 else ""
 
     def _member(self, key: str, directory: _Directory) -> _Member:
         member = directory.members.get(key)
@@ -249,18 +264,6 @@ class ZipBackend(ReadingBackend):
             packed = inflate.unconsumed_tail
             left -= len(data)
             yield data
-
-    def _inflated_ranges(self, fd: int, key: str, member: _Member, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
-        found = [bytearray() for _ in ranges]
-        last = max((offset + length for offset, length in ranges), default=0)
-        at = 0
-        for piece in self._pieces(fd, key, member):
-            for (offset, length), part in zip(ranges, found, strict=True):
-                part.extend(piece[max(0, offset - at) : max(0, offset + length - at)])
-            at += len(piece)
-            if at >= last:
-                break
-        return [bytes(data) for data in found]
 
     # -- failures
 
