@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.servers.moto", "tests.servers.iam", "tests.servers.azurite"]
+pytest_plugins = ["tests.servers.moto", "tests.servers.iam", "tests.servers.azurite", "tests.servers.gcs"]
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,19 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name in [
         name
         for name in os.environ
-        if name.startswith(("ARTIFACTSTORE_", "AWS_", "AZURE_", "GOOGLE_", "GCSFS_", "STORAGE_EMULATOR_HOST", "FSSPEC_"))
+        if name.startswith(
+            (
+                "ARTIFACTSTORE_",
+                "AWS_",
+                "AZURE_",
+                "GOOGLE_",
+                "GCSFS_",
+                "STORAGE_EMULATOR_HOST",
+                "NO_GCE_CHECK",
+                "CLOUDSDK_",
+                "FSSPEC_",
+            )
+        )
     ]:
         monkeypatch.delenv(name)
     for name, folder in {

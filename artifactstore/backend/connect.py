@@ -22,9 +22,10 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.ASCII | re.D
 _FILE: Final = frozenset({"file", "local"})
 _S3: Final = frozenset({"s3", "s3a"})
 _AZURE: Final = frozenset({"abfss", "abfs", "az"})
-_LATER: Final = {"gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp"}
+_GCS: Final = frozenset({"gs", "gcs"})
+_LATER: Final = {"sftp": "sftp", "ssh": "sftp"}
 _LATER_READING: Final = frozenset({"http", "https"})
-_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_LATER, *_LATER_READING, "memory", "zip"})
+_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_GCS, *_LATER, *_LATER_READING, "memory", "zip"})
 
 
 def connect(
@@ -62,6 +63,8 @@ def connect(
         return _s3(_segments(scheme, rest), options, single_writer=single_writer)
     if scheme in _AZURE:
         return _azure(scheme, rest, options, single_writer=single_writer)
+    if scheme in _GCS:
+        return _gcs(_segments(scheme, rest), options, single_writer=single_writer)
     if scheme in _LATER:
         raise UnsupportedError(f"{scheme}:// comes in a later release, as the extra 'artifactstore[{_LATER[scheme]}]'; {_TODAY}")
     if scheme in _LATER_READING:
@@ -109,7 +112,7 @@ def _refuse_secrets(scheme: str, rest: str) -> None:
             f"this {scheme}:// URL has a password in it, which would end up in logs: leave user and password out and pass "
             "them as storage_options={…}, or set them in the environment"
         )
-    if scheme in _S3 and ("?" in rest or "@" in rest):
+    if scheme in _S3 | _GCS and ("?" in rest or "@" in rest):
         raise InvalidInputError(
             f"a store's {scheme}:// URL is a bucket and a prefix, with no '?' and no '@': pass everything else as storage_options={{…}}"
         )
@@ -161,6 +164,14 @@ def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     from artifactstore.backend.s3 import S3Backend  # noqa: PLC0415
 
     return RetryingBackend(S3Backend(f"s3://{path}", options, single_writer=single_writer))
+
+
+def _gcs(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+    _need("gs", "gcsfs", "gcs")
+    from artifactstore.backend.gcs import GcsBackend  # noqa: PLC0415 - as for S3
+    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+
+    return RetryingBackend(GcsBackend(f"gs://{path}", options, single_writer=single_writer))
 
 
 def _azure(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:

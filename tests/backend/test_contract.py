@@ -58,6 +58,14 @@ class TestAzure(BackendContract):
         return connect(azure_url)
 
 
+class TestGcs(BackendContract):
+    races = 15
+
+    @pytest.fixture
+    def backend(self, gcs_url):
+        return connect(gcs_url)
+
+
 class TestAnotherPlaceOfFsspecWithOneWriter(BackendContract):
     """fsspec's own class for folders, as any class without a native condition: threads do race there."""
 
