@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.servers.moto", "tests.servers.iam", "tests.servers.azurite", "tests.servers.gcs"]
+pytest_plugins = ["tests.servers.moto", "tests.servers.iam", "tests.servers.azurite", "tests.servers.gcs", "tests.servers.sshd"]
 
 
 @pytest.fixture(autouse=True)

@@ -23,9 +23,9 @@ _FILE: Final = frozenset({"file", "local"})
 _S3: Final = frozenset({"s3", "s3a"})
 _AZURE: Final = frozenset({"abfss", "abfs", "az"})
 _GCS: Final = frozenset({"gs", "gcs"})
-_LATER: Final = {"sftp": "sftp", "ssh": "sftp"}
+_SFTP: Final = frozenset({"sftp", "ssh"})
 _LATER_READING: Final = frozenset({"http", "https"})
-_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_GCS, *_LATER, *_LATER_READING, "memory", "zip"})
+_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_GCS, *_SFTP, *_LATER_READING, "memory", "zip"})
 
 
 def connect(
@@ -65,8 +65,8 @@ def connect(
         return _azure(scheme, rest, options, single_writer=single_writer)
     if scheme in _GCS:
         return _gcs(_segments(scheme, rest), options, single_writer=single_writer)
-    if scheme in _LATER:
-        raise UnsupportedError(f"{scheme}:// comes in a later release, as the extra 'artifactstore[{_LATER[scheme]}]'; {_TODAY}")
+    if scheme in _SFTP:
+        return _sftp(scheme, rest, options, single_writer=single_writer)
     if scheme in _LATER_READING:
         raise UnsupportedError(f"{scheme}:// comes in a later release, for reading; {_TODAY}")
     return _other(scheme, text, options, single_writer=single_writer)
@@ -172,6 +172,17 @@ def _gcs(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
 
     return RetryingBackend(GcsBackend(f"gs://{path}", options, single_writer=single_writer))
+
+
+def _sftp(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+    from artifactstore.backend.sftp_login import sftp_place  # noqa: PLC0415 - nobody else needs it
+
+    place = sftp_place(scheme, rest, options)
+    _need(scheme, "paramiko", "sftp")
+    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+    from artifactstore.backend.sftp import SftpBackend  # noqa: PLC0415
+
+    return RetryingBackend(SftpBackend(place, options, single_writer=single_writer))
 
 
 def _azure(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
