@@ -24,8 +24,8 @@ _S3: Final = frozenset({"s3", "s3a"})
 _AZURE: Final = frozenset({"abfss", "abfs", "az"})
 _GCS: Final = frozenset({"gs", "gcs"})
 _SFTP: Final = frozenset({"sftp", "ssh"})
-_LATER_READING: Final = frozenset({"http", "https"})
-_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_GCS, *_SFTP, *_LATER_READING, "memory", "zip"})
+_WEB: Final = frozenset({"http", "https"})
+_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_GCS, *_SFTP, *_WEB, "memory", "zip"})
 
 
 def connect(
@@ -67,14 +67,9 @@ def connect(
         return _gcs(_segments(scheme, rest), options, single_writer=single_writer)
     if scheme in _SFTP:
         return _sftp(scheme, rest, options, single_writer=single_writer)
-    if scheme in _LATER_READING:
-        raise UnsupportedError(f"{scheme}:// comes in a later release, for reading; {_TODAY}")
+    if scheme in _WEB:
+        return _web(scheme, rest, options)
     return _other(scheme, text, options, single_writer=single_writer)
-
-
-_TODAY: Final = (
-    "today a store can lie in a folder, at s3://bucket/prefix or at abfss://container@account.dfs.core.windows.net/prefix"
-)
 
 
 def _text(url: Any) -> str:
@@ -183,6 +178,25 @@ def _sftp(scheme: str, rest: str, options: dict[str, Any], *, single_writer: boo
     from artifactstore.backend.sftp import SftpBackend  # noqa: PLC0415
 
     return RetryingBackend(SftpBackend(place, options, single_writer=single_writer))
+
+
+def _web(scheme: str, rest: str, options: dict[str, Any]) -> Backend:
+    host, _, path = rest.partition("/")
+    if not re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", host, re.ASCII):
+        raise InvalidInputError(
+            f"this {scheme}:// URL names no host; expected {scheme}://host/folder, and credentials as storage_options"
+        )
+    if re.search(r"[?#\s\\]", path):
+        # What stands behind a '?' may be a signature, so nothing of it is repeated.
+        raise InvalidInputError(
+            f"a store's {scheme}:// URL is a folder, with no '?' and no '#': what the server asks for goes into "
+            "storage_options={'headers': {…}}"
+        )
+    _need(scheme, "aiohttp", "http")
+    from artifactstore.backend.http import HttpBackend  # noqa: PLC0415 - as for S3
+    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+
+    return RetryingBackend(HttpBackend(f"{scheme}://{rest.rstrip('/')}", options))
 
 
 def _azure(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:

@@ -145,7 +145,7 @@ class Session:
                 # In a forked child the parent's locks may be held for ever, by threads that do not exist here.
                 self._core, self._pid = self._assemble(self._core.config), os.getpid()
             missing = self._core is None and not self._connect()
-            if missing and any(True for _ in self.backend.list("journal/")) and not self._connect():
+            if missing and self.backend.listable and any(True for _ in self.backend.list("journal/")) and not self._connect():
                 raise self._lost_config()
             if self._core is None and self.backend.read_only:
                 raise NotFoundError(f"no store at {self.url}: check the URL; expected there is {CONFIG}")
