@@ -64,7 +64,7 @@ class GcsBackend(RemoteBackend):
         failure = explain(error, Request(self.url, self._bucket, action, key, lambda text: hide(text, self._options)))
         if failure is not None:
             return failure, None
-        if isinstance(error, ValueError | OSError) and self._connected is None:
+        if self._connected is None and not isinstance(error, ImportError):
             # The libraries repeat what they were given in their messages, so this is told in other words.
             return BackendError(
                 f"{self.url}: no connection can be made with these options ({type(error).__name__}); check token, project and "

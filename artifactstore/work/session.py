@@ -198,6 +198,10 @@ class Session:
         if digest not in ALGORITHMS:
             raise InvalidInputError(f"digest={digest!r}: known are {', '.join(ALGORITHMS)}")
         if not self._connect():
+            if self.backend.read_only:
+                raise RefusedError(
+                    f"no store can be made at {self.url}, which can only be read: make it elsewhere and copy it there"
+                )
             self._check_empty()
         if self._core is None:
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
