@@ -278,7 +278,8 @@ class SftpBackend(Backend):
                 begun.append(True)
                 publish(wire, temporary, path, key)
             except Status:
-                wire.discard(temporary)  # one that stays is passed over by listings and removed by clean-up
+                with contextlib.suppress(Status):  # one that stays is passed over by listings and removed by clean-up
+                    wire.remove(temporary)
                 raise
             self._sync_folder(wire, parent)
 

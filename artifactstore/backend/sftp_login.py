@@ -132,8 +132,11 @@ def connect(place: SftpPlace, options: Mapping[str, Any]) -> Any:
             compress=bool(options.get("compress")),
         )
     except Exception as error:  # noqa: BLE001 - it raises whatever sockets, keys and agents do
+        transport = client.get_transport()
+        # Then the server is up and the one that it says it is: what is wrong is who we are.
+        met = transport is not None and transport.is_active() and transport.initial_kex_done
         client.close()
-        failure = _failure(error, place, target, paramiko)
+        failure = _failure(error, place, target, paramiko, met=met)
     else:
         client.get_transport().set_keepalive(30)
         return client
@@ -187,7 +190,7 @@ def _fingerprint(raw: bytes) -> str:
     return f"SHA256:{base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip('=')}"
 
 
-def _failure(error: Exception, place: SftpPlace, target: _Target, paramiko: Any) -> BackendError:
+def _failure(error: Exception, place: SftpPlace, target: _Target, paramiko: Any, *, met: bool) -> BackendError:
     where = f"{target.host}:{target.port}"
     port = "" if target.port == 22 else f"-p {target.port} "
     if isinstance(error, _UnknownHost):
@@ -206,7 +209,7 @@ def _failure(error: Exception, place: SftpPlace, target: _Target, paramiko: Any)
         return BackendError(
             f"{place.url}: the key is locked: add it to the agent (ssh-add), or pass storage_options={{'passphrase': …}}"
         )
-    if isinstance(error, paramiko.AuthenticationException):
+    if isinstance(error, paramiko.AuthenticationException) or (met and isinstance(error, paramiko.SSHException)):
         return BackendError(
             f"{place.url}: {where} does not let {target.user} in; try `ssh {port}{target.user}@{target.host}`, and pass key_filename or "
             "password in storage_options, or put the key into the agent or into ~/.ssh"

@@ -141,7 +141,7 @@ def test_a_reading_store_is_patient_with_a_busy_service(place):
 def test_a_body_that_was_damaged_on_its_way_is_noticed(place):
     backend, server = place
     backend.write("a", b"first bytes")
-    server.change = lambda answer: (answer[0], answer[1], answer[2].replace(b"first", b"worst"))
+    server.change = lambda answer, _headers: (answer[0], answer[1], answer[2].replace(b"first", b"worst"))
     with pytest.raises(BackendError, match="MD5") as caught:
         backend.read("a")
     assert caught.value.transient
@@ -152,7 +152,7 @@ def test_a_body_that_was_damaged_on_its_way_is_noticed(place):
 
 def test_a_server_that_keeps_other_bytes_is_noticed(place):
     backend, server = place
-    server.change = lambda answer: (answer[0], answer[1], b'{"md5Hash": "AAAAAAAAAAAAAAAAAAAAAA=="}')
+    server.change = lambda answer, _headers: (answer[0], answer[1], b'{"md5Hash": "AAAAAAAAAAAAAAAAAAAAAA=="}')
     with pytest.raises(BackendError, match="other bytes than were sent"):
         backend.write("a", b"1")
 
@@ -175,17 +175,17 @@ def test_of_many_ranges_those_that_came_are_kept(place):
         backend.read_ranges("a", [(0, 2), (3, 2), (8, 2)])
     assert caught.value.found == {0: b"01", 2: b"89"}
     server.rule = lambda *_: None
-    server.change = lambda answer: (answer[0], {**answer[1], "Content-Range": "bytes 1-2/10"}, answer[2])
+    server.change = lambda answer, _headers: (answer[0], {**answer[1], "Content-Range": "bytes 1-2/10"}, answer[2])
     with pytest.raises(BackendError, match="others came"):
         backend.read_ranges("a", [(0, 2)])
 
 
 def test_an_endless_listing_ends(place):
     backend, server = place
-    server.change = lambda answer: (answer[0], answer[1], b'{"items": [], "nextPageToken": "same"}')
+    server.change = lambda answer, _headers: (answer[0], answer[1], b'{"items": [], "nextPageToken": "same"}')
     with pytest.raises(BackendError, match="same page again"):
         list(backend.list(""))
-    server.change = lambda answer: (answer[0], answer[1], b"<html>a portal</html>")
+    server.change = lambda answer, _headers: (answer[0], answer[1], b"<html>a portal</html>")
     with pytest.raises(BackendError, match="none of Google Cloud Storage's"):
         list(backend.list(""))
 

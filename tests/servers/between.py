@@ -20,7 +20,7 @@ class Between:
         behind: the server that requests are handed on to.
         url: where this one listens.
         rule: looks at (method, path, headers) and gives an answer, or None to hand the request on.
-        change: looks at the answer of the server behind, and gives the one that is sent.
+        change: looks at the answer of the server behind and the request's headers, and gives the answer that is sent.
         seen: (method, path, headers) of each request.
         cut: after how many bytes of a body the connection is cut; None = never.
     """
@@ -28,7 +28,7 @@ class Between:
     behind: str
     url: str = ""
     rule: Callable[[str, str, dict[str, str]], Answer | None] = lambda _method, _path, _headers: None
-    change: Callable[[Answer], Answer] = lambda answer: answer
+    change: Callable[[Answer, dict[str, str]], Answer] = lambda answer, _headers: answer
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     cut: int | None = None
 
@@ -41,7 +41,8 @@ class Between:
         request = urllib.request.Request(self.behind + path, data=body or None, method=method, headers=passed)
         try:
             with urllib.request.build_opener(Straight).open(request) as reply:
-                return self.change((reply.status, dict(reply.headers), reply.read()))
+                here = {name: value.replace(self.behind, self.url) for name, value in reply.headers.items()}
+                return self.change((reply.status, here, reply.read()), headers)
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, dict(error.headers), error.read()
@@ -67,7 +68,6 @@ def between(behind: str) -> Iterator[Between]:
             status, headers, data = state.answer(self.command, self.path, dict(self.headers), body)
             self.send_response_only(status)
             for name, value in headers.items():
-                value = value.replace(state.behind, state.url)  # noqa: PLW2901 - where to go on is here, too
                 if name.lower() not in {"content-length", "transfer-encoding", "connection"} or self.command == "HEAD":
                     self.send_header(name, value)
             if self.command != "HEAD":
