@@ -27,6 +27,7 @@ from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.slow import SlowBackend
 from artifactstore.backend.wrappers import CountingBackend
 from artifactstore.store import Store
+from artifactstore.work.near import Near
 from artifactstore.work.session import Session
 
 LATENCY: Final = 0.03  # seconds
@@ -83,6 +84,7 @@ def measure(name: str, source: Path, target: Path, *, cached: bool, limit: int |
     session = Session(url, cache=cache)
     counted = CountingBackend(MemoryBackend(url))
     link = SlowBackend(counted, LATENCY, BANDWIDTH, connections=limit)
+    session._near = Near(link, session.cache)  # noqa: SLF001 - memory itself gets no cache
     session.backend = link
     session.create("blake3")
     store = Store(session)

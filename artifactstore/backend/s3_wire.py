@@ -5,10 +5,13 @@ Not every server that speaks S3 knows all that botocore sends these days. What n
 """
 
 import asyncio
-import io
+import os
 import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, TypeVar
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
 
 __all__ = ["Body", "client_options", "make_plain", "unless_stalled"]
 
@@ -25,6 +28,7 @@ _CONFIG: Final[Mapping[str, Any]] = {
     "response_checksum_validation": "when_required",
     "user_agent": "artifactstore",
 }
+_PIECE: Final = 2**18  # bytes of a body that are handed on at a time
 _NEEDLESS: Final = ("Expect", "amz-sdk-invocation-id", "amz-sdk-request")
 
 
@@ -47,15 +51,55 @@ def make_plain(client: Any) -> Any:
     return client
 
 
-class Body(io.BytesIO):
-    """A request's body that knows when the last of it was taken."""
+class Body(Payload):
+    """A request's body that is copied nowhere, and knows when the last of it was taken.
 
-    moved = 0.0
+    botocore reads it as a file where it signs it; aiohttp sends it as it is. A `BytesIO` instead is copied by aiohttp as a
+    whole, on the one thread that serves all connections.
+    """
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read on."""
+    _autoclose = True
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data, content_type="application/octet-stream")
+        self._view = memoryview(data)
+        self._size = len(self._view)
+        self._at = 0
+        self.moved = 0.0
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def read(self, size: int = -1) -> memoryview:
+        """Read on, as a file is read."""
         self.moved = time.monotonic()
-        return super().read(size)
+        start = self._at
+        self._at = len(self._view) if size < 0 else min(len(self._view), start + size)
+        return self._view[start : self._at]
+
+    def tell(self) -> int:
+        """Return where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Say where the next read begins."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._view)}[whence]
+        return self._at
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the body as text; of use to nobody, and demanded by the class."""
+        return str(self._view, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send it, piece by piece."""
+        for start in range(0, len(self._view), _PIECE):
+            self.moved = time.monotonic()
+            await writer.write(self._view[start : start + _PIECE])
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Send it; its length is the one that was announced."""
+        del content_length
+        await self.write(writer)
 
 
 async def unless_stalled(request: Awaitable[_T], body: Body, seconds: float) -> _T:

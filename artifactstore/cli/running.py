@@ -60,7 +60,13 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     import typer  # noqa: PLC0415 - 0.1 s, which whoever imports this room need not pay
 
     # They add themselves to the app.
-    from artifactstore.cli import content_commands, doctor_command, question_commands, upkeep_commands  # noqa: F401, PLC0415
+    from artifactstore.cli import (  # noqa: PLC0415
+        cache_command,  # noqa: F401
+        content_commands,  # noqa: F401
+        doctor_command,  # noqa: F401
+        question_commands,  # noqa: F401
+        upkeep_commands,  # noqa: F401
+    )
     from artifactstore.cli.app import app  # noqa: PLC0415
 
     try:

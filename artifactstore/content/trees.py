@@ -1,7 +1,8 @@
 """The cache of trees: what a get without a target materialises, read-only, under `<cache>/trees/<digest>`.
 
-Bounded by size: the trees used longest ago go first, and none that was used within the last hour. Whoever needs a
-tree for longer gives the get a target of its own.
+Bounded by size, together with the pieces of packs that lie in the same cache: the trees used longest ago go first, and
+none that was used within the last hour. Whoever needs a tree for longer gives the get a target of its own. Of many
+processes that want the same tree one fills it.
 """
 
 import os
@@ -12,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from artifactstore.errors import BackendError, InvalidInputError
+from artifactstore.backend.pieces import cache_limit, kept_bytes
+from artifactstore.backend.turns import turn
+from artifactstore.errors import BackendError
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
 
@@ -20,7 +23,7 @@ __all__ = ["Trees"]
 
 _SPARED: Final = 3600.0  # seconds
 _LITTER: Final = 86_400.0  # seconds after which an unfinished tree is nobody's any more
-_DEFAULT: Final = 20 * 10**9  # bytes, unless $ARTIFACTSTORE_CACHE_BYTES says otherwise
+_PATIENCE: Final = 3600.0  # seconds that one waits for another process that fills the same tree
 
 
 class Trees:
@@ -53,6 +56,10 @@ class Trees:
         found = self.find(digest)
         if found is not None:
             return found
+        with turn(self._folder.parent / "locks", [f"trees/{digest}"], patience=_PATIENCE):
+            return self.find(digest) or self._make(digest, size, fill)
+
+    def _make(self, digest: str, size: int, fill: Callable[[Path], None]) -> Path:
         target = self._folder / digest.replace(":", "-")
         staging = self._folder / f".{new_id()}.partial"
         try:
@@ -77,6 +84,15 @@ class Trees:
                 _remove(staging)
         return target
 
+    def size(self) -> int:
+        """Return how many bytes all trees hold."""
+        return _size(self._folder)
+
+    def clear(self) -> None:
+        """Remove all trees, in use or not."""
+        if self._folder.is_dir():
+            _remove(self._folder)
+
     def _mark(self, tree: Path) -> Path:
         """Where the signature of a tree is kept: beside it, since it is read-only itself; its time is that of the last use."""
         return self._folder / f"{tree.name}.{tree.stat().st_ino}.used"
@@ -92,7 +108,7 @@ class Trees:
 
     def _evict(self, size: int) -> None:
         """Make room for `size` bytes, and clear away what processes that were killed left."""
-        limit, now = _limit(), time.time()
+        limit, now = cache_limit() - kept_bytes(self._folder.parent), time.time()
         for litter in self._folder.glob(".*.partial"):
             if now - litter.stat().st_mtime > _LITTER:
                 _remove(litter)
@@ -129,14 +145,6 @@ def _signature(tree: Path) -> str:
                 )
             )
     return hasher.digest().hex()
-
-
-def _limit() -> int:
-    text = os.environ.get("ARTIFACTSTORE_CACHE_BYTES", str(_DEFAULT))
-    try:
-        return int(float(text))
-    except ValueError as error:
-        raise InvalidInputError(f"ARTIFACTSTORE_CACHE_BYTES is {text!r}: not a number of bytes") from error
 
 
 def _size(tree: Path) -> int:

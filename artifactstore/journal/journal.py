@@ -58,6 +58,7 @@ class Journal:
 
     Attributes:
         backend: where the entries lie.
+        near: where segments and spilled facts are read, which never change: the same place, perhaps through a cache.
         config: `store.json`.
         fold: the state after the entries read so far; change it only through this class, read it under `lock`.
         lock: guards `fold`.
@@ -67,9 +68,15 @@ class Journal:
     SAVE_SHARE: Final = 64  # a fold is kept again when 1/64 of its entries are new: that cost stays small beside reading them
 
     def __init__(
-        self, backend: Backend, config: Config, make_fold: Callable[[], Fold], snapshots: Snapshots | None = None
+        self,
+        backend: Backend,
+        config: Config,
+        make_fold: Callable[[], Fold],
+        snapshots: Snapshots | None = None,
+        near: Backend | None = None,
     ) -> None:
         self.backend = backend
+        self.near = near or backend
         self.config = config
         self.lock = threading.RLock()
         self.fold: Any = make_fold()
@@ -118,6 +125,19 @@ class Journal:
                 head = self._read_on(last_listed(self.backend, 1))
             self._cold = False
             return head
+
+    def recall(self) -> bool:
+        """Take the kept fold as it is, where the place can't be reached; False where there is none.
+
+        For reading alone: whoever catches up next begins anew.
+        """
+        with self.lock:
+            if self._cold and self.head == 0:
+                kept = None if self._snapshots is None else self._snapshots.load()
+                if kept is None:
+                    return False
+                self._start(kept[0], Digest.parse(kept[1]))
+            return True
 
     def _was_taken_back(self) -> bool:
         """Tell whether the last entry read is gone; if so, everything is read anew."""
@@ -172,7 +192,7 @@ class Journal:
         last = self.head if last is None else min(last, self.head)
         seq = first
         for segment in seg.choose(seg.list_segments(self.backend), first - 1) if last - first >= seg.STRIDE else ():
-            data, joint = read_many(self.backend, [segment.key, entry_key(segment.last)])
+            data, joint = read_many(self.near, [segment.key, entry_key(segment.last)])
             raws = None if data is None else seg.read_raw(data, segment, None)
             # The chain inside holds, so all of it is as true as its last entry, and the journal has that one.
             if raws is None or joint is None or raws[-1] != joint or segment.first > seq:
@@ -239,7 +259,7 @@ class Journal:
                 self._known, more = 0, True
             behind = max(self._known, chosen[-1].last if chosen else 0)
             rest = pool.submit(last_listed, self.backend, behind + 1) if more or behind > self._known else None
-            datas = read_many(self.backend, [segment.key for segment in chosen])
+            datas = read_many(self.near, [segment.key for segment in chosen])
             if rest is not None:
                 self._known = max(self._known, rest.result())
         joint: int | None = None
@@ -269,7 +289,7 @@ class Journal:
             spilled = txn.get("spilled")
             if spilled is not None and not txn["facts"]:
                 key = facts_key(spilled["id"])
-                raw = read_or_none(self.backend, key)
+                raw = read_or_none(self.near, key)
                 if raw is None or str(Digest.of(raw, self.config.digest)) != spilled["digest"]:
                     state = "is missing" if raw is None else "does not match its digest"
                     raise CorruptionError(

@@ -30,14 +30,14 @@ def names(session: Session, prefix: Any = "") -> Rows[Name]:
     """Return all names that begin with `prefix`."""
     if not isinstance(prefix, str):
         raise InvalidInputError(f"a prefix is a str, not a {type(prefix).__name__}")
-    with session.reading() as state:
+    with session.asking() as state:
         return Rows(Name, catalog.names(state, prefix))
 
 
 def versions(session: Session, name: str) -> Rows[Version]:
     """Return all versions of a name."""
     check_name(name)
-    with session.reading() as state:
+    with session.asking() as state:
         return Rows(Version, catalog.versions(state, name))
 
 
@@ -52,7 +52,7 @@ def find(
 ) -> Rows[Version]:
     """Return the versions that meet all conditions; see `Store.find`."""
     core = session.core()
-    with session.reading() as state:
+    with session.asking() as state:
         found = list(finding.find(state, name=name, kind=kind, metadata=metadata, metrics=metrics))
     if file is not None:
         wanted = _file_digest(file, core.algorithm)

@@ -1,17 +1,21 @@
-"""What one process keeps of a store: folds between processes, manifests while it runs. All derived, all verified."""
+"""What is kept of stores on this machine: folds between processes, manifests while one runs. All derived, all verified."""
 
 import json
+import shutil
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from artifactstore.backend.pieces import cache_limit, kept_bytes
 from artifactstore.catalog.state import State
 from artifactstore.content.manifest import Manifest
+from artifactstore.content.trees import Trees
 from artifactstore.model.digest import hash_bytes
 from artifactstore.model.encoding import new_id
 
-__all__ = ["KeptFold", "Manifests"]
+__all__ = ["CacheUse", "KeptFold", "Manifests", "clear_cache", "use_of"]
 
 _FORMAT: Final = 3  # of the kept fold; another version's is passed over
 _ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
@@ -87,3 +91,34 @@ class Manifests:
 
 def _weight(manifest: Manifest) -> int:
     return len(manifest.paths) + len(manifest.chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """What a cache folder holds, in bytes.
+
+    Attributes:
+        folder: where it lies.
+        trees: what gets without a target have materialised.
+        pieces: of packs, manifests and segments of remote stores.
+        limit: how much both may be.
+    """
+
+    folder: str
+    trees: int
+    pieces: int
+    limit: int
+
+
+def use_of(folder: Path) -> CacheUse:
+    """Look what a cache folder holds."""
+    return CacheUse(str(folder), Trees(folder).size(), kept_bytes(folder), cache_limit())
+
+
+def clear_cache(folder: Path) -> None:
+    """Remove what lies in a cache folder, and nothing that is not ours."""
+    Trees(folder).clear()
+    for name in ("stores", "places"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in folder.glob("stat-*.sqlite*"):
+        path.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ def get(
         if target is not None:
             return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite)
         if decode and manifest.format is not None and found.path is None and wanted is None:
-            files = {path: read_file(session.backend, manifest, row) for row, path in enumerate(manifest.paths)}
+            files = {path: read_file(session.core().near, manifest, row) for row, path in enumerate(manifest.paths)}
             return read_object(manifest.format, files)
         return _to_tree(session, manifest, found, wanted)
 
@@ -71,7 +71,7 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
             row = manifest.index(wanted)
         if row is None:
             raise NotFoundError(_no_path(manifest, ref, str(wanted)))
-        return open_chunks(session.backend, manifest, row)
+        return open_chunks(session.core().near, manifest, row)
 
     return session.with_manifest(found.digest, use)
 
@@ -126,7 +126,7 @@ def _to_folder(
 ) -> Path:
     chosen = _select(found, manifest, paths, rebase=True)
     total = sum(manifest.sizes[row] for row, _ in chosen.files)
-    place(session.backend, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
+    place(session.core().near, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
     return target
 
 
@@ -141,7 +141,7 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     total = sum(manifest.sizes[row] for row, _ in chosen.files)
 
     def materialise(folder: Path) -> None:
-        fill(session.backend, manifest, chosen, folder, progress=session.watch("get", total))
+        fill(session.core().near, manifest, chosen, folder, progress=session.watch("get", total))
 
     trees = Trees(session.cache if session.cache is not None else Path(_temporary_folder()))
     root = (trees.find(found.digest) if partial else None) or trees.get(key, total, materialise)

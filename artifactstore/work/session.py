@@ -28,6 +28,7 @@ from artifactstore.content.statcache import StatCache
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
+    BackendError,
     CorruptionError,
     InvalidInputError,
     NotFoundError,
@@ -41,6 +42,7 @@ from artifactstore.model.facts import Config, parse_config
 from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
+from artifactstore.work.near import Near
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
 from artifactstore.work.standing import check_standing, gap, refuse_begun_copy
 
@@ -58,13 +60,17 @@ current_batch: ContextVar["Batch | None"] = ContextVar("artifactstore_batch", de
 
 @dataclass(slots=True)
 class Core:
-    """What belongs to a store that exists; one a process."""
+    """What belongs to a store that exists; one a process.
+
+    `near` is its place behind the local cache: for reading what never changes.
+    """
 
     backend: Backend
     config: Config
     journal: Journal
     appender: Appender
     stats: StatCache
+    near: Backend
     manifests: Manifests = field(default_factory=Manifests)
     hooks: HookIndex = field(default_factory=HookIndex)
     probed: bool = False
@@ -91,10 +97,12 @@ class Session:
             raise InvalidInputError(f"mode={mode!r}: 'a' reads and appends, 'r' only reads")
         self._asked = {"mode": mode, "storage_options": storage_options, "cache": cache, "single_writer": single_writer}
         text, self._embedded = find_url(url)
-        self.backend = connect(text, storage_options=storage_options, single_writer=single_writer)
-        self.url = self.backend.url
+        place = connect(text, storage_options=storage_options, single_writer=single_writer)
+        self.url = place.url
         self._given = self.url  # absolute: a pickle may be opened in another folder
         self.cache = cache_folder(cache)
+        self._near = Near(place, self.cache)
+        self.backend = self._near.backend
         self.view: State | None = None
         self.watch: Watch = lambda _what, _total: lambda _more: None
         self._core: Core | None = None
@@ -123,14 +131,23 @@ class Session:
             raw = self.backend.read(CONFIG)
         except NotFoundError:
             return False
+        except BackendError as error:
+            kept = self._near.recall()
+            if kept is None:
+                raise
+            self._near.lose(error, "which knows this store")
+            raw = kept
+        else:
+            self._near.remember(raw)
         self._core = self._assemble(parse_config(raw, f"{self.url}/{CONFIG}"))
         return True
 
     def _assemble(self, config: Config) -> Core:
         kept = None if self.cache is None else KeptFold(self.cache, config.store)
-        journal = Journal(self.backend, config, State, kept)
+        near = self._near.over(self.backend, config.store)
+        journal = Journal(self.backend, config, State, kept, near)
         appender = Appender(journal, author(f"artifactstore {VERSION}"))
-        return Core(self.backend, config, journal, appender, StatCache(self.cache, config.digest))
+        return Core(self.backend, config, journal, appender, StatCache(self.cache, config.digest), near)
 
     def core(self) -> Core:
         """Return the store, for reading.
@@ -170,6 +187,8 @@ class Session:
             raise RefusedError(f"{self.url} can only be read: copy it to another place with `artifactstore sync` to write there")
         if self._asked["mode"] == "r":
             raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
+        if self._near.offline:
+            raise RefusedError(f"{self.url} can't be written while ARTIFACTSTORE_OFFLINE is set: unset it")
         if "://" not in self.url and os.path.isdir(self.url) and not os.access(self.url, os.W_OK | os.X_OK):  # noqa: PTH112
             raise RefusedError(f"{self.url} can't be written by this user: ask whoever owns it, or put into a store of your own")
 
@@ -259,6 +278,24 @@ class Session:
         with core.journal.lock:
             yield self.view if self.view is not None else core.journal.fold
 
+    @contextmanager
+    def asking(self) -> Iterator[State]:
+        """Give the state for an answer: at the head, or where the place can't be reached, at the last entry known here.
+
+        Raises:
+            BackendError: it can't be reached, and nothing of it is known here.
+        """
+        journal = self.core().journal
+        if self._near.reachable or not journal.recall():
+            try:
+                journal.catch_up()
+            except BackendError as error:
+                if not journal.recall():
+                    raise
+                self._near.lose(error, f"as of entry {journal.head} of {journal.fold.marks['time']}")
+        with self.reading(fresh=False) as state:
+            yield state
+
     def at(self, moment: "int | datetime | date") -> "Session":
         """Return this store as it was: an entry's number, an aware datetime, or a date (the end of that day, UTC).
 
@@ -293,7 +330,7 @@ class Session:
         if batch is not None and parsed.name is None and (staged := batch.find(str(parsed))) is not None:
             return Resolved(staged, path=parsed.path)
         self._read_ahead(parsed)
-        with self.reading() as state:
+        with self.asking() as state:
             return resolve(state, parsed)
 
     def _read_ahead(self, ref: Reference) -> None:
@@ -311,7 +348,7 @@ class Session:
                 return
         if holder is not None and core.manifests.get(holder) is None:
             pool = ThreadPoolExecutor(1, "artifactstore-ahead")
-            self._ahead.manifest = (holder, pool.submit(self.backend.read, manifest_key(holder)))
+            self._ahead.manifest = (holder, pool.submit(core.near.read, manifest_key(holder)))
             pool.shutdown(wait=False)
 
     def batch(self) -> "Batch | None":
@@ -370,7 +407,7 @@ class Session:
             key = manifest_key(holder)
             begun, self._ahead.manifest = getattr(self._ahead, "manifest", None), None
             try:
-                raw = begun[1].result() if begun is not None and begun[0] == holder else self.backend.read(key)
+                raw = begun[1].result() if begun is not None and begun[0] == holder else core.near.read(key)
             except NotFoundError as error:
                 raise _MissingManifestError(key) from error
             if str(Digest.of(raw, core.algorithm)) != expected:

@@ -5,9 +5,11 @@ import uuid
 import pytest
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.caching import CachingBackend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
+from artifactstore.backend.pieces import Pieces
 from artifactstore.backend.remote import RemoteBackend
 from artifactstore.backend.retrying import RetryingBackend
 from artifactstore.backend.slow import SlowBackend
@@ -91,6 +93,14 @@ class TestAnotherPlaceOfFsspecWithOneWriter(BackendContract):
 
     def test_an_error_of_the_callers_iterable_comes_back_as_it_is_and_nothing_is_visible(self, backend):
         pytest.skip("up to fsspec's class")
+
+
+class TestCaching(BackendContract):
+    """What the contract writes again is none of the keys that never change: those are tested in tests/work/test_cache.py."""
+
+    @pytest.fixture
+    def backend(self, tmp_path):
+        return CachingBackend(memory(), Pieces(tmp_path, "store"), ["packs/"])
 
 
 class TestCounting(BackendContract):

@@ -222,3 +222,16 @@ def test_sync_copies_moves_and_says_so(run, tmp_path: Path):
     assert (code, "has moved to" in err) == (EXIT_CODES["refused"], True)
     assert run("put", "a.txt", "m", "--store", "copy")[0] == 0
     assert run("sync", "nowhere", "copy")[0] == EXIT_CODES["not_found"]
+
+
+def test_the_cache_is_shown_and_cleared(filled):
+    code, out, _ = filled("get", "d")
+    assert code == 0
+    tree = Path(out.strip())
+    assert tree.exists()
+    use = json.loads(filled("cache", "--json")[1])
+    assert use["trees"] > 0
+    assert filled("cache")[1].splitlines()[0] == use["folder"]
+    assert json.loads(filled("cache", "--clear", "--json")[1])["trees"] == 0
+    assert not tree.exists()
+    assert filled("ls", "d")[0] == 0

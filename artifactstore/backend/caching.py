@@ -1,0 +1,161 @@
+"""A place behind a local cache: what never changes is read once a machine.
+
+Only `read` and `read_ranges` of objects that are written once under a name of their own are answered from the cache;
+all else passes. What is kept tells what such an object holds, never whether it is still there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from artifactstore.backend.base import Backend, Buffer, Stored
+from artifactstore.backend.failures import check_ranges
+from artifactstore.backend.pieces import Pieces
+from artifactstore.backend.turns import turn
+from artifactstore.backend.wrappers import Wrapper
+from artifactstore.errors import BackendError
+
+__all__ = ["CachingBackend", "UnreachableBackend"]
+
+_PATIENCE: Final = 120.0  # seconds that one waits for what another fetches
+
+
+class CachingBackend(Wrapper):
+    """Reads through a local cache.
+
+    Args:
+        inner: the place.
+        pieces: what is kept.
+        prefixes: of keys whose objects never change.
+        reachable: whether it makes sense to ask the place; where it doesn't, what is not kept is a `BackendError`.
+    """
+
+    def __init__(
+        self, inner: Backend, pieces: Pieces, prefixes: Sequence[str], *, reachable: Callable[[], bool] | None = None
+    ) -> None:
+        super().__init__(inner)
+        self._pieces = pieces
+        self._prefixes = tuple(prefixes)
+        self._reachable = reachable
+        self._locks = pieces.cache / "locks"
+
+    def _check_reachable(self, key: str) -> None:
+        if self._reachable is not None and not self._reachable():
+            raise BackendError(
+                f"{key} of {self.url} is not in the cache {self._pieces.cache}, and the place can't be reached: try again when it can",
+                transient=True,
+            )
+
+    def read(self, key: str) -> bytes:
+        """Return all bytes of an object, those that are kept if it is one that never changes."""
+        if not key.startswith(self._prefixes):
+            return self.inner.read(key)
+        kept = self._pieces.whole(key)
+        if kept is not None:
+            return kept
+        self._check_reachable(key)
+        with turn(self._locks, [key], patience=_PATIENCE):
+            kept = self._pieces.whole(key)
+            if kept is None:
+                kept = self.inner.read(key)
+                self._pieces.keep_whole(key, kept)
+        return kept
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
+        """Return the bytes of each range; those that are not kept are asked for in one call.
+
+        While one process fetches a range, others that want the same one wait for it.
+        """
+        if not key.startswith(self._prefixes):
+            return self.inner.read_ranges(key, ranges)
+        check_ranges(ranges)
+        found = self._kept(key, ranges)
+        missing = [i for i, part in enumerate(found) if part is None]
+        if missing:
+            self._check_reachable(key)
+            with turn(self._locks, [f"{key} {ranges[i][0]}" for i in missing], patience=_PATIENCE):
+                again = self._kept(key, [ranges[i] for i in missing])
+                fetch = [i for i, part in zip(missing, again, strict=True) if part is None]
+                for i, part in zip(missing, again, strict=True):
+                    found[i] = part
+                came = self.inner.read_ranges(key, [ranges[i] for i in fetch]) if fetch else []
+                self._pieces.keep_parts(key, [(ranges[i][0], part) for i, part in zip(fetch, came, strict=True)])
+            for i, part in zip(fetch, came, strict=True):
+                found[i] = part
+        return [part for part in found if part is not None]
+
+    def _kept(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes | None]":
+        parts = self._pieces.parts(key, [one for one in ranges if one[1]])
+        rest = iter(parts)
+        return [next(rest) if length else b"" for _, length in ranges]
+
+
+class UnreachableBackend(Wrapper):
+    """Answers nothing, at once.
+
+    Args:
+        inner: the place that is not asked.
+        why: completes "… is not asked: ".
+    """
+
+    def __init__(self, inner: Backend, why: str) -> None:
+        super().__init__(inner)
+        self._why = why
+
+    def _refuse(self, verb: str, key: str) -> BackendError:
+        return BackendError(f"{key or 'the place'} can't be {verb}: {self.url} is not asked: {self._why}", transient=True)
+
+    def read(self, key: str) -> bytes:
+        """Refuse.
+
+        Raises:
+            BackendError: always.
+        """
+        raise self._refuse("read", key)
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            BackendError: always.
+        """
+        raise self._refuse("read", key)
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            BackendError: always.
+        """
+        raise self._refuse("written", key)
+
+    def create(self, key: str, data: bytes) -> None:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            BackendError: always.
+        """
+        raise self._refuse("created", key)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Refuse.
+
+        Raises:
+            BackendError: always.
+        """
+        raise self._refuse("listed", prefix)
+
+    def delete(self, key: str) -> None:
+        """Refuse.
+
+        Raises:
+            BackendError: always.
+        """
+        raise self._refuse("deleted", key)
+
+    def size(self, key: str) -> int:
+        """Refuse.
+
+        Raises:
+            BackendError: always.
+        """
+        raise self._refuse("looked at", key)

@@ -1,0 +1,36 @@
+"""The command `cache`: where the local cache lies, what it holds, and away with it."""
+
+from typing import Annotated
+
+import typer
+
+from artifactstore.cli import printing
+from artifactstore.cli.app import AsJson, StoreUrl, app
+from artifactstore.errors import InvalidInputError
+
+__all__: list[str] = []
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it; the stores keep what they hold.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say where the local cache lies and what it holds."""
+    from artifactstore.work.caches import clear_cache, use_of  # noqa: PLC0415 - `--help` must not load the store
+    from artifactstore.work.place import DEFAULT, cache_folder  # noqa: PLC0415
+
+    del store  # one cache serves all stores
+    folder = cache_folder(DEFAULT)
+    if folder is None:
+        raise InvalidInputError("there is no cache: set ARTIFACTSTORE_CACHE to a folder that can be written, or unset it")
+    if clear:
+        clear_cache(folder)
+    use = use_of(folder)
+    if as_json:
+        printing.as_json(printing.record(use))
+        return
+    print(use.folder)
+    rows = (("trees", use.trees), ("pieces of packs, manifests", use.pieces), ("at most", use.limit))
+    printing.table(["what", "bytes"], [(what, printing.amount(size)) for what, size in rows])

@@ -1,0 +1,306 @@
+"""On one S3 server: this library beside boto3's TransferManager, s3fs, obstore, DVC and restic, in one run.
+
+    python benchmarks/on_s3.py --folder DIR --tools-venv TOOLS [--sets random,small] [--tools boto3,s3fs,…] [--repeat 1]
+                               [--scale 1.0] [--write benchmarks/results.md]
+
+The server is LocalBucket, a program of the tools' venv (README.md says how to make it), on a loopback port of this
+machine: it shares the cores with what is measured, and there is no latency. Each tool puts v1 into an empty prefix, and
+gets it into a fresh folder; what came back is compared. All run as programs, their start included.
+"""
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Final
+
+import data as datasets
+from link import make_random
+from peer_tools import Took, ToolError, run
+from report import machine, table, write_section
+
+import artifactstore
+
+BUCKET: Final = "bench"
+KEYS: Final = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@contextmanager
+def server(program: Path, folder: Path) -> Iterator[str]:
+    """Run LocalBucket over an empty folder; gives its URL."""
+    (folder / BUCKET).mkdir(parents=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (folder.parent / "server.log").open("wb") as log:
+        process = subprocess.Popen([program, folder, "--port", str(port)], stdout=log, stderr=log)
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Client:
+    """One tool: its commands; `python` is that of the tools' venv."""
+
+    name: ClassVar[str]
+    settings: ClassVar[str]
+
+    def __init__(self, python: Path, home: Path, url: str) -> None:
+        self.python = python
+        self.home = home
+        self.url = url
+        home.mkdir(parents=True)
+        self.env = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "TMPDIR") if key in os.environ}
+        self.env |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "AWS_ENDPOINT_URL": url, **KEYS}
+
+    def start(self) -> None:
+        """Prepare what is not timed."""
+
+    def put(self, folder: Path) -> Took:
+        """Store a folder."""
+        raise NotImplementedError
+
+    def get(self, target: Path) -> Took:
+        """Bring it back into a folder that isn't there."""
+        raise NotImplementedError
+
+    def _python(self, code: str, *arguments: object) -> Took:
+        return run([str(self.python), "-c", code, *map(str, arguments)], cwd=self.home, env=self.env)
+
+
+class Boto3(Client):
+    """boto3's TransferManager, 10 threads (its default), one object a file."""
+
+    name = "boto3"
+    settings = "`TransferManager` with its defaults (10 threads, parts of 8 MB), one object a file; checks nothing at a get"
+    _BEGIN: ClassVar[str] = (
+        "import boto3, os, sys; from pathlib import Path; from boto3.s3.transfer import create_transfer_manager, TransferConfig;"
+        "from botocore.config import Config; c = boto3.client('s3', config=Config(max_pool_connections=10));"
+        "top = Path(sys.argv[1]); m = create_transfer_manager(c, TransferConfig())\n"
+    )
+
+    def put(self, folder: Path) -> Took:
+        code = "with m: [m.upload(str(p), 'bench', 'boto3/' + str(p.relative_to(top))) for p in top.rglob('*') if p.is_file()]"
+        return self._python(self._BEGIN + code, folder)
+
+    def get(self, target: Path) -> Took:
+        code = (
+            "pages = c.get_paginator('list_objects_v2').paginate(Bucket='bench', Prefix='boto3/')\n"
+            "with m:\n"
+            "  for page in pages:\n"
+            "    for one in page['Contents']:\n"
+            "      to = top / one['Key'][6:]; to.parent.mkdir(parents=True, exist_ok=True); m.download('bench', one['Key'], str(to))\n"
+        )
+        return self._python(self._BEGIN + code, target)
+
+
+class S3fs(Client):
+    """s3fs, recursive put and get."""
+
+    name = "s3fs"
+    settings = "`put` and `get`, recursive, with the defaults; one object a file; checks nothing at a get"
+
+    def put(self, folder: Path) -> Took:
+        code = "import s3fs, sys; s3fs.S3FileSystem().put(sys.argv[1] + '/', 'bench/s3fs/', recursive=True)"
+        return self._python(code, folder)
+
+    def get(self, target: Path) -> Took:
+        code = "import s3fs, sys; s3fs.S3FileSystem().get('bench/s3fs/', sys.argv[1] + '/', recursive=True)"
+        return self._python(code, target)
+
+
+class Obstore(Client):
+    """obstore: object_store of Rust; a thread pool over its own calls, as it has no recursive ones."""
+
+    name = "obstore"
+    settings = "`put` and `get` of each file from 10 threads; one object a file; checks nothing at a get"
+    _BEGIN: ClassVar[str] = (
+        "import os, sys, obstore; from pathlib import Path; from concurrent.futures import ThreadPoolExecutor; from obstore.store import S3Store;"
+        "top = Path(sys.argv[1]); s = S3Store('bench', prefix='obstore', endpoint=os.environ['AWS_ENDPOINT_URL'], client_options={'allow_http': True});"
+        "pool = ThreadPoolExecutor(10)\n"
+    )
+
+    def put(self, folder: Path) -> Took:
+        code = "list(pool.map(lambda p: obstore.put(s, str(p.relative_to(top)), p), [p for p in top.rglob('*') if p.is_file()]))"
+        return self._python(self._BEGIN + code, folder)
+
+    def get(self, target: Path) -> Took:
+        code = (
+            "def load(key):\n"
+            "  to = top / key; to.parent.mkdir(parents=True, exist_ok=True)\n"
+            "  with to.open('wb') as f: [f.write(part) for part in obstore.get(s, key).stream(2**23)]\n"
+            "list(pool.map(load, [one['path'] for page in obstore.list(s) for one in page]))\n"
+        )
+        return self._python(self._BEGIN + code, target)
+
+
+class Dvc(Client):
+    """DVC: `add` and `push`, then `pull` into an empty cache."""
+
+    name = "dvc"
+    settings = "`dvc add` and `dvc push`; `dvc pull` with an empty cache; no git, links are copies, telemetry off"
+
+    def _dvc(self, *arguments: str, cwd: Path) -> Took:
+        return run([str(self.python.with_name("dvc")), *arguments], cwd=cwd, env=self.env)
+
+    def _init(self, folder: Path) -> None:
+        self.env |= {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(self.home / "site")}
+        folder.mkdir(parents=True, exist_ok=True)
+        for command in (
+            ("init", "--no-scm", "--quiet"),
+            ("config", "cache.type", "copy"),
+            ("remote", "add", "--default", "there", f"s3://{BUCKET}/dvc"),
+            ("remote", "modify", "there", "endpointurl", self.url),
+        ):
+            self._dvc(*command, cwd=folder)
+
+    def start(self) -> None:
+        self._init(self.home)
+
+    def put(self, folder: Path) -> Took:
+        shutil.copytree(folder, self.home / "data")
+        added = self._dvc("add", "--quiet", "data", cwd=self.home)
+        pushed = self._dvc("push", "--quiet", cwd=self.home)
+        return Took(added.seconds + pushed.seconds, added.work + pushed.work, max(added.peak, pushed.peak))
+
+    def get(self, target: Path) -> Took:
+        fresh = self.home / "fresh"
+        self._init(fresh)
+        shutil.copyfile(self.home / "data.dvc", fresh / "data.dvc")
+        took = self._dvc("pull", "--quiet", cwd=fresh)
+        (fresh / "data").rename(target)
+        return took
+
+
+class Restic(Client):
+    """restic: encrypts always, compresses, packs of 16 MiB."""
+
+    name = "restic"
+    settings = "defaults: encryption (always), zstd, 5 connections"
+
+    def _restic(self, *arguments: str, cwd: Path) -> Took:
+        return run(["restic", *arguments], cwd=cwd, env=self.env)
+
+    def start(self) -> None:
+        self.env |= {"RESTIC_PASSWORD": "benchmark", "RESTIC_REPOSITORY": f"s3:{self.url}/{BUCKET}/restic"}
+        self._restic("init", "--quiet", "--repository-version", "2", cwd=self.home)
+
+    def put(self, folder: Path) -> Took:
+        return self._restic("backup", "--quiet", ".", cwd=folder)
+
+    def get(self, target: Path) -> Took:
+        return self._restic("restore", "--quiet", "--target", str(target), "latest", cwd=self.home)
+
+
+class ArtifactStore(Client):
+    """This library, by its command."""
+
+    name = "artifactstore"
+    settings = "defaults; its cache folder begins empty and is emptied before the get; checks all that it gets"
+
+    def _own(self, *arguments: str) -> Took:
+        self.env["ARTIFACTSTORE_CACHE"] = str(self.home / "artifactstore")
+        self.env["ARTIFACTSTORE_URL"] = f"s3://{BUCKET}/artifactstore"
+        return run([sys.executable, "-m", "artifactstore", *arguments], cwd=self.home, env=self.env)
+
+    def start(self) -> None:
+        self._own("init", f"s3://{BUCKET}/artifactstore")
+
+    def put(self, folder: Path) -> Took:
+        return self._own("put", str(folder), "data", "--json")
+
+    def get(self, target: Path) -> Took:
+        shutil.rmtree(self.home / "artifactstore", ignore_errors=True)
+        return self._own("get", "data", str(target), "--json")
+
+
+CLIENTS: Final[dict[str, type[Client]]] = {one.name: one for one in (Boto3, S3fs, Obstore, Dvc, Restic, ArtifactStore)}
+
+
+def measure(name: str, python: Path, scratch: Path, source: Path) -> tuple[Took, Took]:
+    """Put and get with one tool on a server of its own.
+
+    Raises:
+        ToolError: it failed, or what came back differs.
+    """
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        with server(python.with_name("localbucket"), scratch / "server") as url:
+            client = CLIENTS[name](python, scratch / "home", url)
+            client.start()
+            os.sync()
+            put = client.put(source)
+            os.sync()
+            get = client.get(scratch / "got")
+        if subprocess.run(["diff", "-rq", source, scratch / "got"], check=False, stdout=subprocess.DEVNULL).returncode:
+            raise ToolError(f"{name}: what came back differs")
+        return put, get
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def rows(found: dict[str, tuple[Took, Took]]) -> Iterator[Sequence[str]]:
+    """Yield a line of the table for each tool: seconds, ratios to this library's."""
+    own = found.get("artifactstore")
+    for name, (put, get) in found.items():
+        ratios = [
+            f"{took.seconds / mine.seconds:.1f}" if own else "" for took, mine in zip((put, get), own or (put, get), strict=True)
+        ]
+        times = [f"{put.seconds:.1f}", f"{get.seconds:.1f}", *ratios, f"{put.work:.1f}", f"{get.work:.1f}"]
+        yield [name, *times, f"{max(put.peak, get.peak) / 1e6:.0f}"]
+
+
+def main() -> int:
+    """Measure and tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--tools-venv", type=Path, required=True)
+    parser.add_argument("--sets", default="random,small")
+    parser.add_argument("--tools", default=",".join(CLIENTS))
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--write", type=Path)
+    args = parser.parse_args()
+    python = args.tools_venv.absolute() / "bin" / "python"
+    texts = []
+    for name in args.sets.split(","):
+        if name == "random":
+            source = make_random(args.folder, args.scale)
+        else:
+            datasets.make(name, args.folder, scale=args.scale)
+            source = datasets.load(name, args.folder).v1
+        found: dict[str, tuple[Took, Took]] = {}
+        for _ in range(args.repeat):
+            for tool in args.tools.split(","):
+                try:
+                    runs = [measure(tool, python, args.folder / "on-s3", source), *([found[tool]] if tool in found else [])]
+                except ToolError as error:
+                    print(f"{tool} is left out: {error}", file=sys.stderr)
+                    continue
+                best = [min(took, key=lambda one: one.seconds) for took in zip(*runs, strict=True)]
+                found[tool] = (best[0], best[1])
+        head = ["tool", "put s", "get s", "put ÷ own", "get ÷ own", "put CPU s", "get CPU s", "peak MB"]
+        texts.append(f"`{name}`:\n\n{table(head, list(rows(found)))}")
+    notes = "\n".join(f"- {name}: {one.settings}" for name, one in CLIENTS.items() if name in args.tools.split(","))
+    text = f"Measured on {machine()}; artifactstore {artifactstore.__version__}.\n\n{notes}\n\n" + "\n\n".join(texts)
+    print(text)
+    if args.write:
+        write_section(args.write, "On one S3 server", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
