@@ -18,7 +18,7 @@ from urllib.parse import quote
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key
-from artifactstore.backend.gcs_failures import ExpiredError, Refusal, Request, UnclearError, explain
+from artifactstore.backend.gcs_failures import DeniedError, ExpiredError, Refusal, Request, UnclearError, explain
 from artifactstore.backend.gcs_upload import Upload
 from artifactstore.backend.options import hide
 from artifactstore.backend.parts import send_in_parts
@@ -216,9 +216,25 @@ class GcsBackend(RemoteBackend):
         check_key(key)
         whole, rest = gather(data)
         if rest is None:
-            self._put(key, whole, "written")
+            try:
+                self._put(key, whole, "written")
+            except DeniedError:
+                # Who may create but not delete may not replace either, and need not if the first answer was lost.
+                if self._kept(key) != _md5(whole):
+                    raise
         else:
             send_in_parts(self, key, whole, rest, lambda call: call())
+
+    def _kept(self, key: str) -> str | None:
+        """The MD5 of what the service has under a key; None where that can't be told."""
+
+        async def look() -> Any:
+            return _parsed(await self._ask("GET", self._object(key), params={"fields": "md5Hash"})).get("md5Hash")
+
+        try:
+            return self._of_object(lambda: self._run(look), "looked at", key)  # type: ignore[no-any-return]
+        except ArtifactStoreError:
+            return None
 
     def create(self, key: str, data: bytes) -> None:
         """Store an object only if nothing is there: one conditional request, sent once.

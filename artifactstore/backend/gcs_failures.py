@@ -9,7 +9,7 @@ from artifactstore.backend.failures import NotLandedError, ThrottledError, no_su
 from artifactstore.backend.web import Reply, retry_after
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
-__all__ = ["ExpiredError", "Refusal", "Request", "UnclearError", "explain"]
+__all__ = ["DeniedError", "ExpiredError", "Refusal", "Request", "UnclearError", "explain"]
 
 _NEEDED: Final[Mapping[str, str]] = {
     "read": "storage.objects.get",
@@ -63,6 +63,10 @@ def _said(body: bytes) -> tuple[str, str]:
 
 class ExpiredError(BackendError):
     """The credentials were not accepted: nothing was done, and new ones may help."""
+
+
+class DeniedError(BackendError):
+    """The credentials are good, and do not allow this."""
 
 
 class UnclearError(BackendError):
@@ -138,7 +142,8 @@ def _of_reply(refusal: Refusal, request: Request) -> ArtifactStoreError:
             f"check the credentials and whether they allow {_NEEDED.get(request.action, 'this')} on {url} "
             "(without storage.objects.list a missing object looks like this, too)"
         )
-    return BackendError(f"{said}; {advice}" if advice else said)
+    kind = DeniedError if status == 403 else BackendError
+    return kind(f"{said}; {advice}" if advice else said)
 
 
 def _missing(message: str, said: str, request: Request) -> ArtifactStoreError:

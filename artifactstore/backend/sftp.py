@@ -18,25 +18,21 @@ from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check
 from artifactstore.backend.buffers import flat, grouped
 from artifactstore.backend.failures import NotLandedError, check_ranges, no_such_key, past_the_end
 from artifactstore.backend.options import secret_names
+from artifactstore.backend.sftp_files import SYNC, Answer, Files
 from artifactstore.backend.sftp_login import SftpPlace, connect
 from artifactstore.backend.sftp_pool import Pool
-from artifactstore.backend.sftp_wire import FAILURE, NO_SUCH_FILE, PERMISSION_DENIED, UNSUPPORTED, Attributes, Status, Wire
+from artifactstore.backend.sftp_wire import FAILURE, NO_SUCH_FILE, PERMISSION_DENIED, Attributes, Status, Wire
 from artifactstore.errors import (
-    AlreadyExistsError,
     ArtifactStoreError,
     BackendError,
     InvalidInputError,
     NotFoundError,
-    UnsupportedError,
 )
 
 __all__ = ["SftpBackend"]
 
 _T = TypeVar("_T")
 _TEMPORARY: Final = re.compile(r"\.tmp-[0-9a-f]{32}")
-_LINK: Final = "hardlink@openssh.com"
-_REPLACE: Final = "posix-rename@openssh.com"
-_SYNC: Final = "fsync@openssh.com"
 _FIRST: Final = 2**18  # bytes asked for before the size is known: most objects that are read in whole are smaller
 
 
@@ -58,8 +54,7 @@ class SftpBackend(Backend):
         self.url = place.url
         self._place = place
         self._options = dict(options or {})
-        self._single_writer = single_writer
-        self._durable: set[str] = set()  # folders whose entries in their parents this process has synced
+        self._files = Files(place.url, place.folder, single_writer=single_writer)
         self._pool = self._new_pool()
 
     def _new_pool(self) -> Pool:
@@ -75,7 +70,7 @@ class SftpBackend(Backend):
                 f"{self.url} can't be pickled: storage_options hold what may be a secret ({', '.join(names)}); "
                 "use ~/.ssh/config and the agent, or open the store in each process"
             )
-        return {**self.__dict__, "_durable": set(), "_pool": None}
+        return {**self.__dict__, "_pool": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
@@ -91,7 +86,7 @@ class SftpBackend(Backend):
                 return call(wire)
         except ArtifactStoreError:
             raise
-        except _Answer as answer:
+        except Answer as answer:
             failure = answer.failure
         except _Callers as callers:
             failure = callers.error
@@ -151,7 +146,7 @@ class SftpBackend(Backend):
                 size = self._size(attributes, key)
                 for offset, length in ranges or ():
                     if offset + length > size:
-                        raise _Answer(past_the_end(key, offset, length, size, self.url))
+                        raise Answer(past_the_end(key, offset, length, size, self.url))
                 if isinstance(found, Status):
                     raise found
                 if ranges is None and size > _FIRST:
@@ -160,16 +155,16 @@ class SftpBackend(Backend):
                 wire.close(handle)
             for (offset, length), part in zip([(0, size)] if ranges is None else ranges, found, strict=True):
                 if len(part) != length:
-                    raise _Answer(past_the_end(key, offset, length, None, self.url))
+                    raise Answer(past_the_end(key, offset, length, None, self.url))
             return found
 
         return self._call(call, "read", key)
 
     def _size(self, found: Attributes, key: str) -> int:
         if found.mode is not None and not stat.S_ISREG(found.mode):
-            raise _Answer(NotFoundError(no_such_key(key, self.url)))
+            raise Answer(NotFoundError(no_such_key(key, self.url)))
         if found.size is None:
-            raise _Answer(BackendError(f"{key} in {self.url}: the server does not say how many bytes it has"))
+            raise Answer(BackendError(f"{key} in {self.url}: the server does not say how many bytes it has"))
         return found.size
 
     def size(self, key: str) -> int:
@@ -249,7 +244,7 @@ class SftpBackend(Backend):
         Raises:
             BackendError: no space, no permission: nothing of it is visible.
         """
-        self._write(key, grouped(data), self._replace)
+        self._write(key, grouped(data), self._files.replace)
 
     def create(self, key: str, data: bytes) -> None:
         """Store an object only if nothing is there; on the server's disk when it returns.
@@ -259,7 +254,7 @@ class SftpBackend(Backend):
             UnsupportedError: the server can't do it in one step, and nobody promised to be the only writer.
             BackendError: the outcome is unknown, except for a `NotLandedError`.
         """
-        self._write(key, iter((flat(data),)), self._publish)
+        self._write(key, iter((flat(data),)), self._files.publish)
 
     def _write(self, key: str, pieces: Iterator[memoryview], publish: Callable[[Wire, bytes, bytes, str], None]) -> None:
         """Write a temporary file, sync it, publish it under its name, sync the folder."""
@@ -272,16 +267,16 @@ class SftpBackend(Backend):
         begun: list[bool] = []
 
         def call(wire: Wire) -> None:
-            handle = self._open_new(wire, temporary, folder)
+            handle = self._files.open_new(wire, temporary, folder)
             try:
-                wire.write(handle, _callers(pieces), sync=_SYNC if _SYNC in wire.extensions else None)
+                wire.write(handle, _callers(pieces), sync=SYNC if SYNC in wire.extensions else None)
                 begun.append(True)
                 publish(wire, temporary, path, key)
             except Status:
                 with contextlib.suppress(Status):  # one that stays is passed over by listings and removed by clean-up
                     wire.remove(temporary)
                 raise
-            self._sync_folder(wire, parent)
+            self._files.sync_folder(wire, parent)
 
         try:
             self._call(call, "written", key)
@@ -289,105 +284,6 @@ class SftpBackend(Backend):
             if begun or not error.transient or isinstance(error, NotLandedError):
                 raise
             raise NotLandedError(str(error)) from None  # nothing has its name yet
-
-    def _replace(self, wire: Wire, temporary: bytes, path: bytes, key: str) -> None:
-        if _REPLACE in wire.extensions:
-            wire.extended(_REPLACE, temporary, path)
-            return
-        try:
-            wire.rename(temporary, path)
-        except Status:
-            # Only to replace an own object by its equal: for a moment there is none of that name.
-            if not self._there(wire, path, key):
-                raise
-            wire.remove(path)
-            wire.rename(temporary, path)
-
-    def _publish(self, wire: Wire, temporary: bytes, path: bytes, key: str) -> None:
-        """Give the finished file its name unless that is taken: one step of the server's file system."""
-        linked = _LINK in wire.extensions
-        try:
-            # OpenSSH's rename refuses an existing target, too, but looks before it leaps where there are no hard links.
-            if linked:
-                wire.extended(_LINK, temporary, path)
-            else:
-                wire.rename(temporary, path)
-        except Status as status:
-            if self._there(wire, path, key):
-                raise _Answer(AlreadyExistsError(f"{key} exists in {self.url}")) from None
-            if not linked or status.code not in {FAILURE, UNSUPPORTED}:
-                raise
-            if not self._single_writer:
-                raise _Answer(
-                    UnsupportedError(
-                        f"the file system of {self.url} makes no hard links, so of two writers neither would notice the other: keep "
-                        "the store elsewhere, or pass single_writer=True if nothing else ever writes to it"
-                    )
-                ) from None
-            wire.rename(temporary, path)
-            return
-        if linked:
-            wire.discard(temporary)
-
-    def _there(self, wire: Wire, path: bytes, key: str) -> bool:
-        try:
-            found = wire.lstat(path)
-        except Status as status:
-            if status.code == NO_SUCH_FILE:
-                return False
-            raise
-        if stat.S_ISDIR(found.mode or 0):
-            raise _Answer(BackendError(f"{key} in {self.url} can't be written: a folder stands where the object should be"))
-        return True
-
-    def _open_new(self, wire: Wire, temporary: bytes, folder: str) -> bytes:
-        if folder in self._durable:
-            try:
-                return wire.open_new(temporary)
-            except Status as status:
-                if status.code != NO_SUCH_FILE:
-                    raise
-                self._durable.clear()  # someone removed the folder
-        self._make(wire, folder)
-        return wire.open_new(temporary)
-
-    def _make(self, wire: Wire, folder: str) -> None:
-        """Make a folder of the store and what is missing above it; each one's name is on the disk afterwards."""
-        root = self._place.folder
-        steps = [root[:at] for at in range(1, len(root)) if root[at] == "/"]
-        steps += [root, *(f"{root}/{folder[:at]}" for at in range(1, len(folder)) if folder[at] == "/")]
-        if folder:
-            steps.append(f"{root}/{folder}")
-        missing = len(steps)
-        while missing and not self._is_folder(wire, steps[missing - 1]):
-            missing -= 1
-        for at, step in enumerate(steps):
-            made = at >= missing and self._make_one(wire, step)
-            if made or step.startswith(root):
-                self._sync_folder(wire, step.rpartition("/")[0].encode() or (b"/" if root.startswith("/") else b"."))
-        self._durable.add(folder)
-
-    def _is_folder(self, wire: Wire, path: str) -> bool:
-        try:
-            return stat.S_ISDIR(wire.stat(path.encode()).mode or 0)
-        except Status:
-            return False
-
-    def _make_one(self, wire: Wire, path: str) -> bool:
-        try:
-            wire.mkdir(path.encode())
-        except Status:
-            if self._is_folder(wire, path):
-                return False  # somebody else was faster
-            raise
-        return True
-
-    def _sync_folder(self, wire: Wire, path: bytes) -> None:
-        """Sync a folder where the server can: OpenSSH opens one like a file. Elsewhere it is the file system's to keep."""
-        if _SYNC not in wire.extensions:
-            return
-        with contextlib.suppress(Status):
-            wire.sync(path, _SYNC)
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing key is no error.
@@ -401,20 +297,12 @@ class SftpBackend(Backend):
             try:
                 wire.remove(path)
             except Status as status:
-                if status.code == NO_SUCH_FILE or self._is_folder(wire, path.decode()):
+                if status.code == NO_SUCH_FILE or self._files.is_folder(wire, path):
                     return
                 raise
-            self._sync_folder(wire, path.rpartition(b"/")[0])
+            self._files.sync_folder(wire, path.rpartition(b"/")[0])
 
         self._call(call, "deleted", key)
-
-
-class _Answer(Status):
-    """A judgement of ours on what the server said: the wire is fine."""
-
-    def __init__(self, failure: Exception) -> None:
-        super().__init__(0, "")
-        self.failure = failure
 
 
 class _Callers(Status):

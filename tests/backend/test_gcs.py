@@ -110,6 +110,17 @@ def test_a_create_is_sent_once_whatever_comes_back(place):
     assert len([path for method, path, _ in server.seen if method == "POST"]) == 1
 
 
+def test_an_upload_whose_answer_was_lost_counts_for_who_may_not_replace_it(place):
+    backend, server = place
+    backend.write("a", b"mine")
+    server.rule = refusing(403, "forbidden", "no storage.objects.delete", when=lambda method, _path: method == "POST")
+    backend.write("a", b"mine")
+    for key, data in (("a", b"other"), ("b", b"mine")):
+        with pytest.raises(BackendError, match=r"storage\.objects\.delete"):
+            backend.write(key, data)
+    assert backend.read("a") == b"mine"
+
+
 def test_a_create_asks_for_generation_0_and_a_write_for_none_and_both_send_their_md5(place):
     backend, server = place
     backend.create("a", b"1")

@@ -16,6 +16,7 @@ from artifactstore.backend.connect import connect
 from artifactstore.backend.failures import NotLandedError
 from artifactstore.backend.retrying import RetryingBackend
 from artifactstore.backend.sftp import SftpBackend
+from artifactstore.backend.sftp_files import Files
 from artifactstore.backend.sftp_login import sftp_place
 from artifactstore.backend.sftp_wire import Status, Wire
 from artifactstore.errors import (
@@ -323,16 +324,16 @@ def test_a_connection_that_breaks_in_mid_write_leaves_nothing_under_the_name(sft
 
 
 def test_a_create_whose_reply_is_lost_is_not_sent_again(sftp_url, monkeypatch):
-    backend = connect(sftp_url)
-    backend.write("warm", b"1")
-    publish, published = SftpBackend._publish, []
+    connect(sftp_url).write("warm", b"1")
+    publish, published = Files.publish, []
 
     def lost(self, wire, *rest):
         publish(self, wire, *rest)
         published.append(rest)
         raise EOFError("the connection ended")
 
-    monkeypatch.setattr(SftpBackend, "_publish", lost)
+    monkeypatch.setattr(Files, "publish", lost)
+    backend = connect(sftp_url)
     with pytest.raises(BackendError) as caught:
         backend.create("a", b"1")
     assert caught.value.transient
