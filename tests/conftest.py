@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.servers.moto", "tests.servers.iam", "tests.servers.azurite", "tests.servers.gcs", "tests.servers.sshd"]
+pytest_plugins = [
+    "tests.servers.moto",
+    "tests.servers.iam",
+    "tests.servers.azurite",
+    "tests.servers.gcs",
+    "tests.servers.sshd",
+    "tests.servers.ftp",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -34,13 +34,14 @@ def connect(
     """Return the backend of a URL or a local path; touches neither network nor disk, and creates nothing.
 
     Args:
-        url: a path (`~` and relative ones too), `file://`, `memory://name`, `s3://bucket/prefix`, or another fsspec URL.
+        url: a path (`~` and relative ones too), `file://`, `memory://name`, `s3://bucket/prefix`, `zip://file.zip`, or another URL
+            that `docs/backends.md` lists.
         storage_options: what fsspec's class for the scheme takes: endpoint, credentials. Never part of any message.
         single_writer: the caller promises that nothing else writes, so `create` may work where exclusiveness is not to be had.
 
     Raises:
         InvalidInputError: no URL that could mean a store, or one with a password in it.
-        UnsupportedError: a scheme whose library is not installed, or that a later release brings.
+        UnsupportedError: a scheme whose library is not installed.
     """
     text = _text(url)
     options = _options(storage_options)
@@ -81,7 +82,7 @@ def _text(url: Any) -> str:
         raise InvalidInputError("the store's URL is empty: pass a folder or a URL such as s3://bucket/prefix")
     if "\0" in url:
         raise InvalidInputError("the store's URL has a NUL character in it")
-    if "::" in url and "://" in url:
+    if "::" in re.sub(r"\[[0-9A-Fa-f:.%]*\]", "", url) and "://" in url:  # an IPv6 address has them, too
         raise InvalidInputError("URLs chained with '::' can't hold a store: name the place itself")
     return url
 
