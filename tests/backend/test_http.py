@@ -1,5 +1,6 @@
 """A store on the web: read by anybody from any server of static files, listed by nobody, changed by nobody."""
 
+import json
 import os
 import pickle
 import re
@@ -303,3 +304,26 @@ def test_what_is_no_place_on_the_web_is_refused_without_repeating_a_signature(ur
     with pytest.raises(InvalidInputError) as caught:
         connect(url)
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_bucket_that_everybody_may_read_is_a_store_on_the_web(s3_url, s3_server, tmp_path):
+    """A real server of ranges: what was written by S3 is read without it."""
+    from moto.s3.models import s3_backends
+
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.bin").write_bytes(os.urandom(3_000_000))
+    put = artifactstore.open(s3_url, cache=None).put(source, "some/name")
+    bucket = s3_url.removeprefix("s3://").partition("/")[0]
+    allowed = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    s3_backends["123456789012"]["aws"].put_bucket_policy(bucket, json.dumps({"Statement": [allowed]}).encode())
+    store = artifactstore.open(f"{s3_server}/{s3_url.removeprefix('s3://')}", cache=None)
+    assert store.artifact("some/name").digest == put.digest
+    assert (store.get("some/name", tmp_path / "out") / "a.bin").read_bytes() == (source / "a.bin").read_bytes()
+    with store.open_file("some/name", "a.bin") as file:
+        file.seek(2_000_000)
+        assert file.read(1000) == (source / "a.bin").read_bytes()[2_000_000:2_001_000]
+    assert store.verify(level="full").ok
+    backend = HttpBackend(store.url)
+    assert backend.read_ranges("store.json", [(2, 5)]) == [backend.read("store.json")[2:7]]
+    assert backend._ranges_known

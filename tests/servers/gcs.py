@@ -59,3 +59,14 @@ def gcs_url(gcs_server: str, isolated: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # else Google's library looks for a machine of Google's, for seconds
     return f"gs://{make_bucket(gcs_server)}/some/prefix"
+
+
+@pytest.fixture
+def careless_gcs_url(tmp_path: Path, isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty place on gcp-storage-emulator, which ignores conditions without a word."""
+    port = free_port()
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port), "--in-memory"]
+    with running(command, port, tmp_path / "log"):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("NO_GCE_CHECK", "true")
+        yield f"gs://{make_bucket(f'http://127.0.0.1:{port}')}/some/prefix"
