@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 import artifactstore
+from artifactstore.backend import sftp_wire
 from artifactstore.backend.connect import connect
 from artifactstore.backend.failures import NotLandedError
 from artifactstore.backend.retrying import RetryingBackend
@@ -283,6 +284,16 @@ def test_a_large_object_comes_back_as_it_is_by_many_requests_at_once(sftp_url):
     assert backend.read("a") == data
     ranges = [(offset, 100_000) for offset in range(0, len(data) - 100_000, 333_333)]
     assert backend.read_ranges("a", ranges) == [data[offset : offset + length] for offset, length in ranges]
+
+
+def test_a_server_with_a_smaller_measure_is_asked_for_what_it_left_out(sftp_url, monkeypatch):
+    # OpenSSH gives at most some 255 KiB for one request, whatever was asked for.
+    data = os.urandom(3 * 2**20 + 5)
+    backend = bare(sftp_url)
+    backend.write("a", data)
+    monkeypatch.setattr(sftp_wire, "_PIECE", 2**20)
+    assert backend.read("a") == data
+    assert backend.read_ranges("a", [(7, 2 * 2**20), (0, 900_000)]) == [data[7 : 7 + 2 * 2**20], data[:900_000]]
 
 
 # -- connections
