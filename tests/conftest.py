@@ -11,6 +11,9 @@ pytest_plugins = [
     "tests.servers.azurite",
     "tests.servers.s3_others",
     "tests.servers.proxy",
+    "tests.servers.gcs",
+    "tests.servers.sshd",
+    "tests.servers.ftp",
 ]
 
 
@@ -21,7 +24,19 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name in [
         name
         for name in os.environ
-        if name.startswith(("ARTIFACTSTORE_", "AWS_", "AZURE_", "GOOGLE_", "GCSFS_", "STORAGE_EMULATOR_HOST", "FSSPEC_"))
+        if name.startswith(
+            (
+                "ARTIFACTSTORE_",
+                "AWS_",
+                "AZURE_",
+                "GOOGLE_",
+                "GCSFS_",
+                "STORAGE_EMULATOR_HOST",
+                "NO_GCE_CHECK",
+                "CLOUDSDK_",
+                "FSSPEC_",
+            )
+        )
     ]:
         monkeypatch.delenv(name)
     for name, folder in {

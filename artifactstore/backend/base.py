@@ -46,11 +46,16 @@ class Backend(ABC):
         url: where the place is, without any credentials; fit for messages.
         exclusive: whether `create` can keep its promise here. Where it is False, `create` raises `UnsupportedError`.
         concurrency: how many requests at a time are worth making (round trips cost time; disks do not).
+        read_only: whether nothing can ever be written here, by anybody: a zip file, a web server.
+        listable: whether `list` can keep its promise here. Where it is False, `list` raises `UnsupportedError`, and what
+            a listing would only have made quicker is found without one.
     """
 
     url: str
     exclusive: bool = True
     concurrency: int = 8
+    read_only: bool = False
+    listable: bool = True
 
     @abstractmethod
     def read(self, key: str) -> bytes:
@@ -106,6 +111,7 @@ class Backend(ABC):
         `prefix` is empty or ends with `/`. No such prefix yields nothing.
 
         Raises:
+            UnsupportedError: this backend can't list.
             BackendError: the listing could not be completed.
         """
 

@@ -23,9 +23,10 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.ASCII | re.D
 _FILE: Final = frozenset({"file", "local"})
 _S3: Final = frozenset({"s3", "s3a"})
 _AZURE: Final = frozenset({"abfss", "abfs", "az"})
-_LATER: Final = {"gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp"}
-_LATER_READING: Final = frozenset({"http", "https", "zip"})
-_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_LATER, *_LATER_READING, "memory"})
+_GCS: Final = frozenset({"gs", "gcs"})
+_SFTP: Final = frozenset({"sftp", "ssh"})
+_WEB: Final = frozenset({"http", "https"})
+_OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_GCS, *_SFTP, *_WEB, "memory", "zip"})
 
 
 def connect(
@@ -34,13 +35,14 @@ def connect(
     """Return the backend of a URL or a local path; touches neither network nor disk, and creates nothing.
 
     Args:
-        url: a path (`~` and relative ones too), `file://`, `memory://name`, `s3://bucket/prefix`, or another fsspec URL.
+        url: a path (`~` and relative ones too), `file://`, `memory://name`, `s3://bucket/prefix`, `zip://file.zip`, or another URL
+            that `docs/backends.md` lists.
         storage_options: what fsspec's class for the scheme takes: endpoint, credentials. Never part of any message.
         single_writer: the caller promises that nothing else writes, so `create` may work where exclusiveness is not to be had.
 
     Raises:
         InvalidInputError: no URL that could mean a store, or one with a password in it.
-        UnsupportedError: a scheme whose library is not installed, or that a later release brings.
+        UnsupportedError: a scheme whose library is not installed.
     """
     text = _text(url)
     options = _options(storage_options)
@@ -56,6 +58,9 @@ def connect(
     if scheme == "memory":
         _refuse_options(options, "memory://")
         return MemoryBackend(f"memory://{_segments(scheme, rest)}")
+    if scheme == "zip":
+        _refuse_options(options, "a zip file")
+        return _zip(rest)
     with LOADING:
         return _far(scheme, rest, text, options, single_writer=single_writer)
 
@@ -66,16 +71,13 @@ def _far(scheme: str, rest: str, text: str, options: dict[str, Any], *, single_w
         return _s3(_segments(scheme, rest), options, single_writer=single_writer)
     if scheme in _AZURE:
         return _azure(scheme, rest, options, single_writer=single_writer)
-    if scheme in _LATER:
-        raise UnsupportedError(f"{scheme}:// comes in a later release, as the extra 'artifactstore[{_LATER[scheme]}]'; {_TODAY}")
-    if scheme in _LATER_READING:
-        raise UnsupportedError(f"{scheme}:// comes in a later release, for reading; {_TODAY}")
+    if scheme in _GCS:
+        return _gcs(_segments(scheme, rest), options, single_writer=single_writer)
+    if scheme in _SFTP:
+        return _sftp(scheme, rest, options, single_writer=single_writer)
+    if scheme in _WEB:
+        return _web(scheme, rest, options)
     return _other(scheme, text, options, single_writer=single_writer)
-
-
-_TODAY: Final = (
-    "today a store can lie in a folder, at s3://bucket/prefix or at abfss://container@account.dfs.core.windows.net/prefix"
-)
 
 
 def _text(url: Any) -> str:
@@ -87,7 +89,7 @@ def _text(url: Any) -> str:
         raise InvalidInputError("the store's URL is empty: pass a folder or a URL such as s3://bucket/prefix")
     if "\0" in url:
         raise InvalidInputError("the store's URL has a NUL character in it")
-    if "::" in url and "://" in url:
+    if "::" in re.sub(r"\[[0-9A-Fa-f:.%]*\]", "", url) and "://" in url:  # an IPv6 address has them, too
         raise InvalidInputError("URLs chained with '::' can't hold a store: name the place itself")
     return url
 
@@ -113,7 +115,7 @@ def _refuse_secrets(scheme: str, rest: str) -> None:
             f"this {scheme}:// URL has a password in it, which would end up in logs: leave user and password out and pass "
             "them as storage_options={…}, or set them in the environment"
         )
-    if scheme in _S3 and ("?" in rest or "@" in rest):
+    if scheme in _S3 | _GCS and ("?" in rest or "@" in rest):
         raise InvalidInputError(
             f"a store's {scheme}:// URL is a bucket and a prefix, with no '?' and no '@': pass everything else as storage_options={{…}}"
         )
@@ -148,6 +150,16 @@ def _need(scheme: str, module: str, extra: str) -> None:
         raise UnsupportedError(f"{scheme}:// needs {module}: pip install 'artifactstore[{extra}]'")
 
 
+def _zip(rest: str) -> Backend:
+    if not rest.strip("/"):
+        raise InvalidInputError(
+            "zip:// takes the path of a zip file: zip:///folder/store.zip, or zip://store.zip for one in this folder"
+        )
+    from artifactstore.backend.zipped import ZipBackend  # noqa: PLC0415 - nobody else needs it
+
+    return ZipBackend(rest)
+
+
 def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     _need("s3", "s3fs", "s3")
     # Imported here because a local store must not load fsspec.
@@ -155,6 +167,44 @@ def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     from artifactstore.backend.s3 import S3Backend  # noqa: PLC0415
 
     return RetryingBackend(S3Backend(f"s3://{path}", options, single_writer=single_writer))
+
+
+def _gcs(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+    _need("gs", "gcsfs", "gcs")
+    from artifactstore.backend.gcs import GcsBackend  # noqa: PLC0415 - as for S3
+    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+
+    return RetryingBackend(GcsBackend(f"gs://{path}", options, single_writer=single_writer))
+
+
+def _sftp(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+    from artifactstore.backend.sftp_login import sftp_place  # noqa: PLC0415 - nobody else needs it
+
+    place = sftp_place(scheme, rest, options)
+    _need(scheme, "paramiko", "sftp")
+    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+    from artifactstore.backend.sftp import SftpBackend  # noqa: PLC0415
+
+    return RetryingBackend(SftpBackend(place, options, single_writer=single_writer))
+
+
+def _web(scheme: str, rest: str, options: dict[str, Any]) -> Backend:
+    host, _, path = rest.partition("/")
+    if not re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", host, re.ASCII):
+        raise InvalidInputError(
+            f"this {scheme}:// URL names no host; expected {scheme}://host/folder, and credentials as storage_options"
+        )
+    if re.search(r"[?#\s\\]", path):
+        # What stands behind a '?' may be a signature, so nothing of it is repeated.
+        raise InvalidInputError(
+            f"a store's {scheme}:// URL is a folder, with no '?' and no '#': what the server asks for goes into "
+            "storage_options={'headers': {…}}"
+        )
+    _need(scheme, "aiohttp", "http")
+    from artifactstore.backend.http import HttpBackend  # noqa: PLC0415 - as for S3
+    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+
+    return RetryingBackend(HttpBackend(f"{scheme}://{rest.rstrip('/')}", options))
 
 
 def _azure(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:

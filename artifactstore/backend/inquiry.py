@@ -28,7 +28,7 @@ def credentials_in_use(backend: Backend) -> str | None:
     """Return which kind of credentials a request would carry, never a part of them; None where that can't be told."""
     place = _s3(backend)
     if place is None:
-        return None
+        return _google(_place(backend))
     options = place._options  # noqa: SLF001 - the same storey
     if options.get("anon"):
         return "none (anonymous requests)"
@@ -48,6 +48,25 @@ def credentials_in_use(backend: Backend) -> str | None:
     return "none were found" if how is None else _METHODS.get(how, how)
 
 
+def _google(place: Any) -> str | None:
+    """The kind of Google's credentials, by the class that its library has for it."""
+    if type(place).__name__ != "GcsBackend":
+        return None
+    try:
+        found = place._filesystem()[0].credentials.credentials  # noqa: SLF001
+    except Exception as error:  # noqa: BLE001 - Google's library raises whatever it meets; the request itself tells more
+        return f"unknown: looking for them failed ({type(error).__name__})"
+    kind = type(found).__module__
+    return "none were found (anonymous requests)" if found is None else _GOOGLE.get(kind, kind.rpartition(".")[2])
+
+
+_GOOGLE = {
+    "google.oauth2.service_account": "a service account's key",
+    "google.oauth2.credentials": "a user's login (gcloud), or a token",
+    "google.auth.compute_engine.credentials": "the machine's identity",
+    "google.auth.identity_pool": "workload identity federation",
+    "google.auth.impersonated_credentials": "an impersonated service account",
+}
 _METHODS = {
     "env": "keys in the environment (AWS_ACCESS_KEY_ID)",
     "shared-credentials-file": "a profile of the credentials file",

@@ -5,7 +5,9 @@ other now and then, so a class without a native condition (`s3.py` has one) is n
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final, TypeVar
@@ -72,6 +74,7 @@ class RemoteBackend(Backend):
         self._options = dict(options or {})
         self._single_writer = single_writer
         self._connected: tuple[int, Any, str] | None = None
+        self._lock = os.getpid(), threading.RLock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -82,7 +85,11 @@ class RemoteBackend(Backend):
                 f"{self.url} can't be pickled: storage_options hold what may be a secret ({', '.join(names)}); "
                 "set it in the environment of each process, or open the store there"
             )
-        return {**self.__dict__, "_connected": None}
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"} | {"_connected": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = os.getpid(), threading.RLock()
 
     # -- the connection
 
@@ -133,6 +140,49 @@ class RemoteBackend(Backend):
 
     # -- the verbs
 
+    def _alone(self, call: Callable[[], _T], action: str, key: str) -> _T:
+        """As `_call`, for this class's own verbs: one thread at a time, and what is missing is told from what fails.
+
+        Of fsspec's classes only those with a loop of their own are fit for threads: others share one connection.
+        """
+        with self._turn():
+            try:
+                return self._call(call, action, key)
+            except BackendError as error:
+                if error.transient or not key or self._is_there(key):
+                    raise
+        raise NotFoundError(no_such_key(key, self.url))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        filesystem = self._filesystem_or_none()
+        if filesystem is None or getattr(filesystem, "async_impl", False):
+            yield
+            return
+        if self._lock[0] != os.getpid():
+            self._lock = os.getpid(), threading.RLock()  # a fork may have copied it while it was held
+        with self._lock[1]:
+            yield
+
+    def _filesystem_or_none(self) -> Any:
+        """The filesystem, or None where it can't be made: the request itself says why."""
+        try:
+            return self._filesystem()[0]
+        except Exception:  # noqa: BLE001 - fsspec's classes raise whatever their libraries do
+            return None
+
+    def _is_there(self, key: str) -> bool:
+        """Whether a key exists, or may: some classes have words of their own for what is missing, a listing has not."""
+        if self._filesystem_or_none() is None:
+            return True
+        filesystem, path = self._path(key)
+        try:
+            return bool(filesystem.info(path)["type"] == "file")
+        except FileNotFoundError:
+            return False
+        except Exception:  # noqa: BLE001 - as above
+            return True
+
     def _path(self, key: str) -> tuple[Any, str]:
         filesystem, root = self._filesystem()
         return filesystem, f"{root.rstrip('/')}/{key}"
@@ -150,7 +200,7 @@ class RemoteBackend(Backend):
             filesystem, path = self._path(key)
             return bytes(filesystem.cat_file(path))
 
-        return self._call(call, "read", key)
+        return self._alone(call, "read", key)
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each (offset, length), in the order asked for.
@@ -168,9 +218,10 @@ class RemoteBackend(Backend):
             ends = [offset + length for offset, length in ranges]
             return filesystem.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")  # type: ignore[no-any-return]
 
-        found = [bytes(data) for data in self._call(call, "read", key)]
+        found = [bytes(data) for data in self._alone(call, "read", key)]
         for (offset, length), data in zip(ranges, found, strict=True):
             if len(data) != length:  # fsspec clips without a word
+                self.size(key)  # of what is no object it may give nothing
                 raise past_the_end(key, offset, length, None, self.url)
         return found
 
@@ -194,7 +245,8 @@ class RemoteBackend(Backend):
                 for piece in chain((whole,), rest):
                     file.write(piece)
 
-        self._call(call, "written", key)
+        with self._turn():
+            self._call(call, "written", key)
 
     def create(self, key: str, data: bytes) -> None:
         """Store an object if nothing is there, which only a single writer can know.
@@ -224,10 +276,13 @@ class RemoteBackend(Backend):
         def call() -> Mapping[str, Mapping[str, Any]]:
             filesystem, path = self._path(prefix)
             filesystem.invalidate_cache()
+            if prefix and filesystem.info(path.rstrip("/"))["type"] != "directory":
+                return {}  # some classes list a file as if it lay in itself
             return filesystem.find(path.rstrip("/"), detail=True)  # type: ignore[no-any-return]
 
         try:
-            found = self._call(call, "listed", prefix)
+            with self._turn():
+                found = self._call(call, "listed", prefix)
         except NotFoundError:
             return
         before = len(self._path("")[1].lstrip("/"))
@@ -254,7 +309,7 @@ class RemoteBackend(Backend):
             filesystem.rm_file(path)
 
         try:
-            self._call(call, "deleted", key)
+            self._alone(call, "deleted", key)
         except NotFoundError:
             return
 
@@ -272,7 +327,7 @@ class RemoteBackend(Backend):
             filesystem.invalidate_cache()
             return filesystem.info(path)  # type: ignore[no-any-return]
 
-        info = self._call(call, "looked at", key)
+        info = self._alone(call, "looked at", key)
         if info["type"] != "file":
             raise NotFoundError(no_such_key(key, self.url))
         return int(info["size"])

@@ -36,6 +36,8 @@ class Wrapper(Backend):
         self.url = inner.url
         self.exclusive = inner.exclusive
         self.concurrency = inner.concurrency
+        self.read_only = inner.read_only
+        self.listable = inner.listable
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"

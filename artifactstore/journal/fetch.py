@@ -30,8 +30,11 @@ def list_folders(backend: Backend, start: int, count: int) -> tuple[int, bool]:
     """List `count` folders from that of entry `start` on, at the same time.
 
     Returns:
-        (the highest entry seen, or 0; whether there may be more behind these folders).
+        (the highest entry seen, or 0; whether there may be more behind these folders). A place that can't be listed shows
+        nothing.
     """
+    if not backend.listable:
+        return 0, False  # a listing would only have told how far ahead to fetch
     folders = [folder_of(start + FOLDER * k) for k in range(count)]
     with Pool(count) as pool:
         found = list(

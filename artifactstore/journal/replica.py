@@ -63,7 +63,7 @@ def mark_body(store: str, seq: int, digest: Digest) -> bytes:
 def read_standing(backend: Backend, store: str) -> Standing:
     """Look at a place's marks: one listing where there are none.
 
-    Marks of another store's id are left behind by a copy that lost the race for an empty place: they say nothing.
+    A place that can't be listed shows no marks; nobody writes to such a place anyway. Marks of another store's id are left behind by a copy that lost the race for an empty place: they say nothing.
 
     Raises:
         CorruptionError: a mark can't be read.
@@ -71,7 +71,7 @@ def read_standing(backend: Backend, store: str) -> Standing:
     """
     targets: list[tuple[int, str, str]] = []
     ends: list[tuple[int, str]] = []
-    for item in backend.list(PREFIX):
+    for item in backend.list(PREFIX) if backend.listable else ():
         if (match := _TARGET.fullmatch(item.key)) is not None:
             targets.append((int(match[1]), match[2], item.key))
         elif (match := _END.fullmatch(item.key)) is not None:

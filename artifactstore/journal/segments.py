@@ -46,8 +46,10 @@ class Segment:
 
 
 def list_segments(backend: Backend) -> list[Segment]:
-    """Return the segments whose format is known; others are skipped."""
-    found = []
+    """Return the segments whose format is known; others are skipped. A place that can't be listed has none to find."""
+    found: list[Segment] = []
+    if not backend.listable:
+        return found
     for item in backend.list("segments/"):
         match = _KEY.fullmatch(item.key)
         if match is not None and int(match[1]) == SEGMENT_FORMAT and 1 <= int(match[2]) <= int(match[3]):

@@ -126,6 +126,8 @@ class _Examination:
     def _why_skipped(self, *, reached: bool) -> str:
         if not reached:
             return "the place can't be reached"
+        if self.backend.read_only:
+            return "this kind of place can only be read"
         return "nothing is written for a reader" if self.role == "reader" else "nothing can be written"
 
     def _found_role(self) -> str:
@@ -137,7 +139,7 @@ class _Examination:
 
     def _reach(self) -> tuple[bytes | None, bool]:
         read = _patient(lambda: self.backend.read(_CONFIG))
-        listed = _patient(lambda: [item.key for item in islice(self.backend.list(""), 1)])
+        listed = read if not self.backend.listable else _patient(lambda: [item.key for item in islice(self.backend.list(""), 1)])
         check, reached = judge.judge_reach(read, listed, self.url)
         self._note(check)
         how = credentials_in_use(self.place.backend)
@@ -153,13 +155,19 @@ class _Examination:
         missing = self._key(_MISSING)
         self._note(judge.judge_missing_key(_patient(lambda: self.backend.read(missing)), self.url))
         tried = "list the place"
-        listed = _patient(lambda: [item.key for item in islice(self.backend.list(""), 1000)])
-        self._note(judge.judge_listing("list", (), listed, self.url, tried=tried))
+        if not self.backend.listable:
+            self._note(judge.skipped("list", tried, "a web server tells nobody what it has; entries are found by their numbers"))
+        else:
+            self._list(tried)
         if config is not None:
             budget = self._budget
             times = attempt(lambda: latencies(lambda _: self.backend.read(_CONFIG), budget))
             if times.error is None:
                 self._note(judge.judge_latency(times.value, ()))
+
+    def _list(self, tried: str) -> None:
+        listed = _patient(lambda: [item.key for item in islice(self.backend.list(""), 1000)])
+        self._note(judge.judge_listing("list", (), listed, self.url, tried=tried))
 
     def _store(self, config: bytes | None) -> Check:
         tried = "read the store that lies there: store.json and the whole journal"
@@ -187,8 +195,8 @@ class _Examination:
     # -- writing
 
     def _write(self) -> bool:
-        if self.role == "reader":
-            self._note(judge.skipped("write", "write a small object", "nothing is written for a reader"))
+        if self.role == "reader" or self.backend.read_only:
+            self._note(judge.skipped("write", "write a small object", self._why_skipped(reached=True)))
             return False
         data = secrets.token_bytes(1000)
         key = self._key("small", len(data))

@@ -239,8 +239,8 @@ def _gcs(url: str, role: str) -> Policy:
         notes.append("conditions need uniform bucket-level access")
     if role == "writer":
         notes.append(
-            "without storage.objects.delete nothing can be overwritten, which is what a store wants. One thing to know: an upload "
-            "whose answer got lost is sent again, and is refused then (403) although it is there; that put fails, and putting again succeeds"
+            "without storage.objects.delete nothing can be overwritten, which is what a store wants; an upload whose answer got lost "
+            "and that is refused when it is sent again (403) is looked for, and counts if it is there"
         )
     return _json(document, *notes)
 

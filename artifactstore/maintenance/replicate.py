@@ -406,6 +406,8 @@ class _Copy:
 
 
 def _sizes(backend: Backend) -> Mapping[str, int]:
+    if not backend.listable:
+        return {}  # only an estimate is lost: a target can always be listed
     return {item.key: item.size for prefix in ("packs/", "manifests/", "facts/") for item in backend.list(prefix)}
 
 

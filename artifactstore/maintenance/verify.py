@@ -248,7 +248,7 @@ def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Re
     users, lacking = _users(manifests), set[str]()
     if not users:
         return lacking
-    sizes = {item.key: item.size for item in backend.list("packs/")}
+    sizes = _sizes(backend, [pack_key(pack) for pack in users])
     ends: dict[str, int] = {}
     for manifest in manifests.values():
         chunks = manifest.chunks
@@ -266,6 +266,22 @@ def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Re
             text = f"{key} is truncated: {sizes[key]} bytes, at least {ends.get(pack, 0) + TRAILER} expected; restore it from a copy of the store"
             report.damage(text, f"{key} at {sizes[key]}", digests)
     return lacking
+
+
+def _sizes(backend: Backend, keys: Sequence[str]) -> dict[str, int]:
+    """The sizes of those objects that are there: by a listing, or one by one where there is none."""
+    if backend.listable:
+        return {item.key: item.size for item in backend.list("packs/")}
+
+    def size(key: str) -> int | None:
+        try:
+            return backend.size(key)
+        except NotFoundError:
+            return None
+
+    with ThreadPoolExecutor(backend.concurrency) as pool:
+        found = dict(zip(keys, pool.map(size, keys), strict=True))
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _sample(items: Sequence[str], fraction: float) -> list[str]:

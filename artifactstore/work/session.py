@@ -100,7 +100,7 @@ class Session:
         text, self._embedded = find_url(url)
         place = connect(text, storage_options=storage_options, single_writer=single_writer)
         self.url = place.url
-        self._given = text if "://" in text else self.url  # absolute: a pickle may be opened in another folder
+        self._given = self.url  # absolute: a pickle may be opened in another folder
         self.cache = cache_folder(cache)
         self._near = Near(place, self.cache)
         self.backend = self._near.backend
@@ -127,11 +127,21 @@ class Session:
     # -- the store itself
 
     def _connect(self) -> bool:
-        """Read `store.json`; False where there is none."""
+        """Read `store.json`, unless a thread has; False where there is none."""
+        with self._lock:
+            if self._core is not None:
+                return True  # one for all threads: what another has committed must be seen in it
+            config = self._config()
+            if config is None:
+                return False
+            self._core = self._assemble(config)
+            return True
+
+    def _config(self) -> Config | None:
         try:
             raw = self.backend.read(CONFIG)
         except NotFoundError:
-            return False
+            return None
         except BackendError as error:
             kept = self._near.recall()
             if kept is None:
@@ -140,8 +150,7 @@ class Session:
             raw = kept
         else:
             self._near.remember(raw)
-        self._core = self._assemble(parse_config(raw, f"{self.url}/{CONFIG}"))
-        return True
+        return parse_config(raw, f"{self.url}/{CONFIG}")
 
     def _assemble(self, config: Config) -> Core:
         kept = None if self.cache is None else KeptFold(self.cache, config.store)
@@ -163,8 +172,10 @@ class Session:
                 # In a forked child the parent's locks may be held for ever, by threads that do not exist here.
                 self._core, self._pid = self._assemble(self._core.config), os.getpid()
             missing = self._core is None and not self._connect()
-            if missing and any(True for _ in self.backend.list("journal/")) and not self._connect():
+            if missing and self.backend.listable and any(True for _ in self.backend.list("journal/")) and not self._connect():
                 raise self._lost_config()
+            if self._core is None and self.backend.read_only:
+                raise NotFoundError(f"no store at {self.url}: check the URL; expected there is {CONFIG}")
             if self._core is None:
                 raise NotFoundError(
                     f"no store at {self.url}: check the URL; the first put creates a store, `artifactstore init` an empty one"
@@ -182,6 +193,8 @@ class Session:
             raise RefusedError(
                 f"this is {self.url} as it was at entry {self.view.head}: the past can't be changed; open the store without at()"
             )
+        if self.backend.read_only:
+            raise RefusedError(f"{self.url} can only be read: copy it to another place with `artifactstore sync` to write there")
         if self._asked["mode"] == "r":
             raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
         if self._near.offline:
@@ -214,11 +227,16 @@ class Session:
         if digest not in ALGORITHMS:
             raise InvalidInputError(f"digest={digest!r}: known are {', '.join(ALGORITHMS)}")
         if not self._connect():
+            if self.backend.read_only:
+                raise RefusedError(
+                    f"no store can be made at {self.url}, which can only be read: make it elsewhere and copy it there"
+                )
             self._check_empty()
         if self._core is None:
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
             if create_config(self.backend, config, self._connect):
-                self._core = self._assemble(config)
+                with self._lock:
+                    self._core = self._core or self._assemble(config)
                 if self._embedded:
                     warnings.warn(f"no store was named: using {self.url}", UserWarning, stacklevel=4)
         core = self.core()
@@ -254,7 +272,7 @@ class Session:
     @property
     def may_write(self) -> bool:
         """Whether it was opened for writing, and is not the store as it was."""
-        return self._asked["mode"] != "r" and self.view is None
+        return self._asked["mode"] != "r" and self.view is None and not self.backend.read_only
 
     # -- history
 

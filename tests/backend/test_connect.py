@@ -1,6 +1,5 @@
 """From URLs to backends, and what is said of those that lead nowhere."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.remote import RemoteBackend
 from artifactstore.backend.retrying import RetryingBackend
 from artifactstore.backend.s3 import S3Backend
+from artifactstore.backend.zipped import ZipBackend
 from artifactstore.errors import InvalidInputError, UnsupportedError
 
 
@@ -74,16 +74,33 @@ def test_another_scheme_of_fsspec_reads_and_writes_with_one_writer():
         assert backend.exclusive is promised
 
 
-@pytest.mark.parametrize("scheme", ["gs", "gcs", "sftp", "ssh"])
-def test_a_scheme_of_a_later_release_names_its_extra(scheme):
-    with pytest.raises(UnsupportedError, match=r"later release, as the extra 'artifactstore\[(gcs|sftp)\]'"):
-        connect(f"{scheme}://place/x")
+@pytest.mark.parametrize(
+    ("url", "kind", "wanted"),
+    [
+        ("gs://bucket", "GcsBackend", "gs://bucket"),
+        ("gcs://bucket/a/b/", "GcsBackend", "gs://bucket/a/b"),
+        ("sftp://host/a/b/", "SftpBackend", "sftp://host/a/b"),
+        ("ssh://user@host:22/~/a", "SftpBackend", "sftp://user@host:22/~/a"),
+        ("https://host/a/", "HttpBackend", "https://host/a"),
+        ("http://[::1]:8000/", "HttpBackend", "http://[::1]:8000"),
+    ],
+)
+def test_what_lies_behind_a_network_is_tried_again_by_a_wrapper_and_connects_nowhere_yet(url, kind, wanted):
+    backend = connect(url)
+    assert isinstance(backend, RetryingBackend)
+    assert type(backend.inner).__name__ == kind
+    assert backend.url == wanted
+    assert backend.read_only is backend.inner.read_only is (kind == "HttpBackend")
+    assert backend.listable is backend.inner.listable is (kind != "HttpBackend")
 
 
-@pytest.mark.parametrize("scheme", ["http", "https", "zip"])
-def test_a_scheme_for_reading_comes_later(scheme):
-    with pytest.raises(UnsupportedError, match="for reading"):
-        connect(f"{scheme}://place/x")
+def test_a_zip_file_is_opened_where_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in ("zip://a.zip", "zip://./a.zip/", f"zip://{tmp_path}/a.zip", f"ZIP://{tmp_path}/a.zip"):
+        assert isinstance(connect(url), ZipBackend)
+        assert connect(url).url == f"zip://{tmp_path}/a.zip"
+        assert connect(url).read_only
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_misspelt_scheme_names_its_neighbours():
@@ -115,7 +132,7 @@ def test_other_secrets_in_an_s3_url_are_not_repeated(url):
     assert "KEY" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["/tmp/x", "memory://x", "file:///tmp/x"])
+@pytest.mark.parametrize("url", ["/tmp/x", "memory://x", "file:///tmp/x", "zip:///tmp/x.zip"])
 def test_options_that_would_be_ignored_are_refused(url):
     assert connect(url, storage_options={}).url
     with pytest.raises(InvalidInputError, match="takes no storage_options; leave out key") as caught:
@@ -129,11 +146,20 @@ def test_options_are_a_dict_of_names(options):
         connect("s3://bucket/x", storage_options=options)
 
 
-def test_without_s3fs_the_extra_is_named(monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "extra", "url"),
+    [
+        ("s3fs", "s3", "s3://bucket/x"),
+        ("adlfs", "azure", "az://container@account.blob.core.windows.net/x"),
+        ("gcsfs", "gcs", "gs://bucket/x"),
+        ("paramiko", "sftp", "sftp://host/x"),
+        ("aiohttp", "http", "https://host/x"),
+    ],
+)
+def test_without_its_library_a_schemes_extra_is_named(monkeypatch, module, extra, url):
     import importlib.util
 
     find = importlib.util.find_spec
-    monkeypatch.delitem(sys.modules, "s3fs", raising=False)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "s3fs" else find(name, *rest))
-    with pytest.raises(UnsupportedError, match=r"pip install 'artifactstore\[s3\]'"):
-        connect("s3://bucket/x")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == module else find(name, *rest))
+    with pytest.raises(UnsupportedError, match=rf"pip install 'artifactstore\[{extra}\]'"):
+        connect(url)

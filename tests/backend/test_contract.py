@@ -60,6 +60,27 @@ class TestAzure(BackendContract):
         return connect(azure_url)
 
 
+class TestGcs(BackendContract):
+    races = 15
+
+    @pytest.fixture
+    def backend(self, gcs_url):
+        return connect(gcs_url)
+
+
+class TestSftp(BackendContract):
+    races = 15
+
+    @pytest.fixture
+    def backend(self, sftp_url):
+        return connect(sftp_url)
+
+    def fill(self, backend, keys):
+        folder = LocalBackend("/" + backend.url.removeprefix("sftp://").partition("/")[2])
+        for key in keys:
+            folder.write(key, b"x")
+
+
 class TestAnotherPlaceOfFsspecWithOneWriter(BackendContract):
     """fsspec's own class for folders, as any class without a native condition: threads do race there."""
 

@@ -92,6 +92,16 @@ def test_of_many_processes_exactly_one_creates_a_blob_in_azure(azure_url):
     check(azure_url, race(azure_url, 100, 0.03), 100)
 
 
+@pytest.mark.slow
+def test_of_many_processes_exactly_one_creates_an_object_in_google_cloud_storage(gcs_url):
+    check(gcs_url, race(gcs_url, 200, 0.02), 200)
+
+
+@pytest.mark.slow
+def test_of_many_processes_exactly_one_creates_a_file_by_sftp(sftp_url):
+    check(sftp_url, race(sftp_url, 100, 0.04), 100)
+
+
 def test_of_many_threads_exactly_one_creates_in_memory():
     """Memory is one process's own, so here threads race."""
     url = f"memory://{uuid.uuid4().hex}"

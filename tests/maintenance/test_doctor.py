@@ -1,6 +1,8 @@
 """The doctor: real places, sick ones, and what it says of each."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import artifactstore
 from artifactstore.backend.connect import connect
 from artifactstore.cli import main
 from artifactstore.work.maintenance import examine_url
+from tests.servers.place import free_port, running
 
 
 def test_a_healthy_folder_is_fit_and_left_as_it_was(tmp_path: Path):
@@ -44,6 +47,34 @@ def test_s3_is_fit(s3_url):
 def test_azure_is_fit(azure_url):
     found = examine_url(azure_url, quick=True)
     assert found.ok, [one for one in found.checks if one.status == "fail"]
+
+
+@pytest.mark.parametrize("place", ["gcs", "sftp"])
+def test_other_places_are_fit(place, request):
+    url = request.getfixturevalue(f"{place}_url")
+    found = examine_url(url, quick=True)
+    assert found.ok, [one for one in found.checks if one.status == "fail"]
+    assert found["create-race"].status == "ok"
+    assert not list(connect(url).list(""))
+
+
+def test_what_can_only_be_read_is_examined_as_for_a_reader(tmp_path: Path):
+    artifactstore.open(tmp_path / "store").put(b"x", "n")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "store")
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(tmp_path)]
+    with running(command, port, tmp_path / "log"):
+        for url in (f"zip://{tmp_path}/packed.zip", f"http://127.0.0.1:{port}/store"):
+            found = examine_url(url, quick=True)
+            assert (found.role, found.ok) == ("reader", True), found.checks
+            assert found["store"].status == "ok"
+            assert found["write"].status == "skipped"
+            assert found["list"].status == ("ok" if url.startswith("zip:") else "skipped")
+
+
+def test_a_web_server_that_is_not_there_does_not_pass_for_one_that_answers(monkeypatch):
+    monkeypatch.setattr("artifactstore.maintenance.doctor.time.sleep", lambda _: None)
+    assert examine_url("http://127.0.0.1:9/x", quick=True)["reach"].status == "fail"
 
 
 def test_a_missing_bucket_is_told_with_the_fix_and_exit_code_4(s3_url, capsys):

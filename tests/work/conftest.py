@@ -13,10 +13,10 @@ def store(tmp_path: Path) -> Store:
     return artifactstore.open(tmp_path / "store")
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "memory", "s3", "gcs", "sftp"])
 def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "s3":
-        return str(request.getfixturevalue("s3_url"))
+    if request.param in {"s3", "gcs", "sftp"}:
+        return str(request.getfixturevalue(f"{request.param}_url"))
     return str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path.name}-{id(request)}"
 
 

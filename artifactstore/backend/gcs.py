@@ -1,0 +1,351 @@
+"""Google Cloud Storage by single requests of its JSON API, through gcsfs's session and with gcsfs's credentials.
+
+Not by gcsfs's verbs: they try again by themselves, also what must not be sent twice, ask what kind of bucket it is,
+keep listings, and turn a missing bucket into a missing file.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.buffers import flat, gather
+from artifactstore.backend.failures import check_ranges, no_such_key
+from artifactstore.backend.gcs_failures import DeniedError, ExpiredError, Refusal, Request, UnclearError, explain
+from artifactstore.backend.gcs_upload import Upload
+from artifactstore.backend.options import hide
+from artifactstore.backend.parts import send_in_parts
+from artifactstore.backend.remote import RemoteBackend, make_filesystem
+from artifactstore.backend.web import Reply, exchange, keep_or_raise, of_range, together
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
+
+__all__ = ["GcsBackend"]
+
+_T = TypeVar("_T")
+_FIELDS: Final = "items(name,size,updated),nextPageToken"
+
+
+class GcsBackend(RemoteBackend):
+    """Objects in a bucket under a prefix; `create` is an upload with `ifGenerationMatch=0`, decided by the service.
+
+    Args:
+        url: `gs://bucket/prefix`.
+        options: for `gcsfs.GCSFileSystem`.
+        single_writer: the caller promises that nothing else writes: a service that ignores conditions will do.
+
+    Attributes:
+        url: as given.
+    """
+
+    concurrency = 32
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
+        super().__init__(url, options, single_writer=single_writer)
+        self.exclusive = True
+        self._bucket, _, root = self.url.removeprefix("gs://").partition("/")
+        self._root = f"{root}/" if root else ""
+        self._bucket_seen = False
+        self._uploads: dict[str, Upload] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_uploads": {}}
+
+    def _connect(self) -> tuple[Any, str]:
+        return make_filesystem("gs", self._options), f"{self._bucket}/{self._root}"
+
+    def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
+        failure = explain(error, Request(self.url, self._bucket, action, key, lambda text: hide(text, self._options)))
+        if failure is not None:
+            return failure, None
+        if self._connected is None and not isinstance(error, ImportError):
+            # The libraries repeat what they were given in their messages, so this is told in other words.
+            return BackendError(
+                f"{self.url}: no connection can be made with these options ({type(error).__name__}); check token, project and "
+                "endpoint_url in storage_options, and GOOGLE_APPLICATION_CREDENTIALS"
+            ), None
+        return super()._explain(error, action, key)
+
+    def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
+        used = self._connected
+        try:
+            return super()._call(call, action, key)
+        except ExpiredError:
+            # Nothing was done. An identity's token may be had anew; a token that came as an option stays as it is.
+            if "token" in self._options:
+                raise
+            if self._connected is used:
+                self._connected = None
+        return super()._call(call, action, key)
+
+    # -- requests
+
+    async def _send(self, method: str, url: str, *, headers: Mapping[str, str], **more: Any) -> Reply:
+        """Send one request, once; the answer may be any."""
+        filesystem = self._filesystem()[0]
+        session = await filesystem._set_session()  # noqa: SLF001 - makes it, or returns the one there is
+        complete = {"User-Agent": "artifactstore", "Accept-Encoding": "identity", **headers}
+        # A thread of its own: asking for a new token waits for an answer.
+        await asyncio.to_thread(filesystem.credentials.apply, complete)
+        params = filesystem._get_params(more.pop("params", {}))  # noqa: SLF001 - adds who pays, where that was said
+        return await exchange(session, method, url, headers=complete, params=params, allow_redirects=False, **more)
+
+    async def _ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
+        """Send one request, once, and return its answer if it is a yes."""
+        location = self._filesystem()[0]._location  # noqa: SLF001 - of the service, the emulator or the endpoint that was said
+        reply = await self._send(method, f"{location}{path}", headers=headers or {}, **more)
+        if not 200 <= reply.status < 300:
+            raise Refusal(reply)
+        self._bucket_seen = True
+        return reply
+
+    def _object(self, key: str) -> str:
+        return f"/storage/v1/b/{quote(self._bucket, safe='')}/o/{quote(self._root + key, safe='')}"
+
+    def _of_object(self, call: Callable[[], _T], action: str, key: str) -> _T:
+        """Ask for what concerns one object; a 404 that does not say what is missing is made clear."""
+        try:
+            return self._call(call, action, key)
+        except UnclearError:
+            if not self._bucket_seen:
+                self._page("", {"maxResults": 1})  # its failure is the news: no bucket, or no right to look
+        raise NotFoundError(no_such_key(key, self.url))
+
+    async def _get(self, key: str, wanted: tuple[int, int] | None = None) -> Reply:
+        headers = {} if wanted is None else {"Range": f"bytes={wanted[0]}-{wanted[0] + wanted[1] - 1}"}
+        return await self._ask("GET", self._object(key), params={"alt": "media"}, headers=headers)
+
+    # -- reading
+
+    def read(self, key: str) -> bytes:
+        """Return all bytes of an object, by one request.
+
+        Raises:
+            NotFoundError: there is definitely no such key.
+            BackendError: anything else.
+        """
+        check_key(key)
+        reply = self._of_object(lambda: self._run(self._get, key), "read", key)
+        sums = dict(one.strip().partition("=")[::2] for one in reply.headers.get("X-Goog-Hash", "").split(","))
+        if "md5" in sums and sums["md5"] != _md5(reply.body):
+            raise BackendError(f"{key} in {self.url} was damaged on its way: it does not match its MD5", transient=True)
+        return reply.body  # type: ignore[no-any-return]
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each (offset, length), in the order asked for; by one request each, many at a time.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: a range ends behind the object's end, or anything else; a `RangesFailedError` says what came.
+        """
+        check_key(key)
+        check_ranges(ranges)
+
+        async def one(wanted: tuple[int, int]) -> bytes:
+            return of_range(await self._get(key, wanted), wanted, key, self.url)
+
+        def failure(error: Exception) -> BaseException:
+            return error if isinstance(error, ArtifactStoreError) else self._explain(error, "read", key)[0]
+
+        def call() -> list[bytes]:
+            return keep_or_raise(self._run(together, one, ranges, self.concurrency), failure)
+
+        return self._of_object(call, "read", key)
+
+    def size(self, key: str) -> int:
+        """Return an object's size in bytes.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: anything else.
+        """
+        check_key(key)
+
+        async def look() -> int:
+            reply = await self._ask("GET", self._object(key), params={"fields": "size"})
+            return int(json.loads(reply.body)["size"])
+
+        return self._of_object(lambda: self._run(look), "looked at", key)  # type: ignore[no-any-return]
+
+    # -- writing
+
+    def _put(self, key: str, raw: bytes, action: str, **condition: str) -> None:
+        digest = _md5(raw)
+        edge = secrets.token_hex(16)
+        about = json.dumps({"name": self._root + key, "md5Hash": digest, "contentType": "application/octet-stream"})
+        head = f"--{edge}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{about}\r\n--{edge}\r\n"
+        body = b"".join((f"{head}Content-Type: application/octet-stream\r\n\r\n".encode(), raw, f"\r\n--{edge}--".encode()))
+
+        async def put() -> Any:
+            reply = await self._ask(
+                "POST",
+                self._inbox,
+                params={"uploadType": "multipart", "fields": "md5Hash", **condition},
+                headers={"Content-Type": f"multipart/related; boundary={edge}"},
+                data=body,
+            )
+            return _parsed(reply)
+
+        kept = self._written(lambda: self._run(put), action, key).get("md5Hash", digest)
+        if kept != digest:
+            # The service itself refuses such a body; a server that does not has kept something else.
+            raise BackendError(f"{key} in {self.url}: the server has kept other bytes than were sent")
+
+    @property
+    def _inbox(self) -> str:
+        return f"/upload/storage/v1/b/{quote(self._bucket, safe='')}/o"
+
+    def _written(self, call: Callable[[], _T], action: str, key: str) -> _T:
+        try:
+            return self._call(call, action, key)
+        except UnclearError:  # of what is being written only the bucket can be missing
+            raise BackendError(f"the bucket {self._bucket} does not exist: create it, or check the URL {self.url}") from None
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Store an object, replacing what was there: one request up to 64 MiB, a resumable upload beyond.
+
+        Raises:
+            BackendError: nothing of it is visible.
+        """
+        check_key(key)
+        whole, rest = gather(data)
+        if rest is None:
+            try:
+                self._put(key, whole, "written")
+            except DeniedError:
+                # Who may create but not delete may not replace either, and need not if the first answer was lost.
+                if self._kept(key) != _md5(whole):
+                    raise
+        else:
+            send_in_parts(self, key, whole, rest, lambda call: call())
+
+    def _kept(self, key: str) -> str | None:
+        """The MD5 of what the service has under a key; None where that can't be told."""
+
+        async def look() -> Any:
+            return _parsed(await self._ask("GET", self._object(key), params={"fields": "md5Hash"})).get("md5Hash")
+
+        try:
+            return self._of_object(lambda: self._run(look), "looked at", key)  # type: ignore[no-any-return]
+        except ArtifactStoreError:
+            return None
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store an object only if nothing is there: one conditional request, sent once.
+
+        Raises:
+            AlreadyExistsError: `key` exists, whoever wrote it.
+            BackendError: the outcome is unknown, except for a `NotLandedError`.
+        """
+        check_key(key)
+        raw = bytes(flat(data))
+        if self._single_writer:
+            with contextlib.suppress(NotFoundError):
+                self.size(key)
+                raise AlreadyExistsError(f"{key} exists in {self.url}")
+        self._put(key, raw, "created", ifGenerationMatch="0")
+
+    # -- an upload in parts (`InParts`): Google's resumable upload
+
+    def start_upload(self, key: str) -> str:
+        """Return the id of a new resumable upload."""
+
+        async def start() -> Upload:
+            about = {"name": self._root + key, "contentType": "application/octet-stream"}
+            reply = await self._ask(
+                "POST",
+                self._inbox,
+                params={"uploadType": "resumable"},
+                headers={"Content-Type": "application/json; charset=UTF-8"},
+                data=json.dumps(about).encode(),
+            )
+            return Upload(reply.headers.get("Location", ""))
+
+        upload = self._written(lambda: self._run(start), "written", key)
+        name = secrets.token_hex(8)  # not the address itself, which is all that it takes to write
+        self._uploads[name] = upload
+        return name
+
+    def send_part(self, key: str, upload: str, number: int, data: bytes) -> str:
+        """Send a part; the last, if it is short, goes with `finish_upload`, which knows that it is the last."""
+        self._written(lambda: self._run(self._uploads[upload].send, self._send, number, data), "written", key)
+        return str(number)
+
+    def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's name
+        """Make the object of its parts, replacing what was there."""
+        state = self._uploads[upload]
+        self._written(lambda: self._run(state.finish, self._send, f"{key} in {self.url}"), "written", key)
+        del self._uploads[upload]
+
+    def drop_upload(self, key: str, upload: str) -> None:
+        """Forget an upload and its parts."""
+        state = self._uploads.pop(upload)
+        self._call(lambda: self._run(state.drop, self._send), "written", key)
+
+    # -- listing, deleting
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield every object whose key starts with `prefix`: one request for each 1,000.
+
+        Raises:
+            BackendError: the listing could not be completed.
+        """
+        check_prefix(prefix)
+        more: Mapping[str, Any] | None = {}
+        while more is not None:
+            page = self._page(prefix, more)
+            for item in page.get("items", ()):
+                key = item["name"][len(self._root) :]
+                try:
+                    check_key(key)
+                except InvalidInputError:
+                    continue  # not ours
+                yield Stored(key, int(item["size"]), datetime.fromisoformat(item["updated"]).astimezone(UTC))
+            token = page.get("nextPageToken")
+            if token and more.get("pageToken") == token:
+                raise BackendError(f"{prefix or 'the listing'} in {self.url}: the server gives the same page again and again")
+            more = {"pageToken": token} if token else None
+
+    def _page(self, prefix: str, more: Mapping[str, Any]) -> Any:
+        async def page() -> Any:
+            path = f"/storage/v1/b/{quote(self._bucket, safe='')}/o"
+            return _parsed(await self._ask("GET", path, params={"prefix": self._root + prefix, "fields": _FIELDS, **more}))
+
+        return self._call(lambda: self._run(page), "listed", prefix)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing key is no error.
+
+        Raises:
+            BackendError: it may still be there.
+        """
+        check_key(key)
+
+        async def drop() -> None:
+            await self._ask("DELETE", self._object(key))
+
+        with contextlib.suppress(NotFoundError):
+            self._of_object(lambda: self._run(drop), "deleted", key)
+
+
+def _parsed(reply: Reply) -> Any:
+    try:
+        found = json.loads(reply.body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise BackendError(
+            "the answer is none of Google Cloud Storage's; is something between here and the service?", transient=True
+        )
+    return found
+
+
+def _md5(raw: bytes) -> str:
+    """The checksum with which the service refuses what was damaged on its way; nothing rests on MD5 being hard to forge."""
+    return base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode()

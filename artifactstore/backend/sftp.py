@@ -1,0 +1,324 @@
+"""A folder behind an SSH server, by SFTP: keys are paths below it, and what returned is on the server's disk.
+
+Files are written under a temporary name beside their own, synced, and then get their name in one step of the
+server's file system: by a hard link for `create`, which no server makes over an existing file, by a rename for `write`.
+A crash leaves at most a `.tmp-<32 hex>` file, which no listing shows.
+"""
+
+import contextlib
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.buffers import flat, grouped
+from artifactstore.backend.failures import NotLandedError, check_ranges, no_such_key, past_the_end
+from artifactstore.backend.options import secret_names
+from artifactstore.backend.sftp_files import SYNC, Answer, Files
+from artifactstore.backend.sftp_login import SftpPlace, connect
+from artifactstore.backend.sftp_pool import Pool
+from artifactstore.backend.sftp_wire import FAILURE, NO_SUCH_FILE, PERMISSION_DENIED, Attributes, Status, Wire
+from artifactstore.errors import (
+    ArtifactStoreError,
+    BackendError,
+    InvalidInputError,
+    NotFoundError,
+)
+
+__all__ = ["SftpBackend"]
+
+_T = TypeVar("_T")
+_TEMPORARY: Final = re.compile(r"\.tmp-[0-9a-f]{32}")
+_FIRST: Final = 2**18  # bytes asked for before the size is known: most objects that are read in whole are smaller
+
+
+class SftpBackend(Backend):
+    """Files below a folder of a server, which is made by the first write and not before.
+
+    Args:
+        place: where, as `sftp_place` reads it from a URL.
+        options: see `sftp_login.OPTIONS`.
+        single_writer: the caller promises that nothing else writes: a file system without hard links will do.
+
+    Attributes:
+        url: the place's.
+    """
+
+    concurrency = 8
+
+    def __init__(self, place: SftpPlace, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
+        self.url = place.url
+        self._place = place
+        self._options = dict(options or {})
+        self._files = Files(place.url, place.folder, single_writer=single_writer)
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> Pool:
+        place, options = self._place, self._options
+        return Pool(lambda: connect(place, options), self.concurrency)
+
+    def __repr__(self) -> str:
+        return f"SftpBackend({self.url!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        if names := secret_names(self._options):
+            raise InvalidInputError(
+                f"{self.url} can't be pickled: storage_options hold what may be a secret ({', '.join(names)}); "
+                "use ~/.ssh/config and the agent, or open the store in each process"
+            )
+        return {**self.__dict__, "_pool": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._pool = self._new_pool()
+
+    # -- talking
+
+    def _call(self, call: Callable[[Wire], _T], action: str, key: str) -> _T:
+        """Run what talks to the server; its failures become ours."""
+        failure: BaseException
+        try:
+            with self._pool.wire() as wire:
+                return call(wire)
+        except ArtifactStoreError:
+            raise
+        except Answer as answer:
+            failure = answer.failure
+        except _Callers as callers:
+            failure = callers.error
+        except Status as status:
+            failure = self._refused(status, action, key)
+        except Exception as error:  # noqa: BLE001 - paramiko raises whatever sockets, ciphers and threads do
+            failure = BackendError(
+                f"{key or 'the listing'} in {self.url} can't be {action}: the connection broke, or no answer came in time "
+                f"({type(error).__name__})",
+                transient=True,
+            )
+        raise failure
+
+    def _refused(self, status: Status, action: str, key: str) -> ArtifactStoreError:
+        what = f"{key or 'the listing'} in {self.url} can't be {action}"
+        if status.code == NO_SUCH_FILE and action != "written":
+            return NotFoundError(no_such_key(key, self.url))
+        if status.code == PERMISSION_DENIED:
+            return BackendError(f"{what}: permission denied; check the permissions of this file and of its folders on the server")
+        if status.code == FAILURE:
+            return BackendError(
+                f"{what}: the server says only that it failed; is there space left, a quota, a folder in its place?"
+            )
+        return BackendError(f"{what}: the server says no (status {status.code})")
+
+    def _path(self, key: str) -> bytes:
+        return f"{self._place.folder}/{check_key(key)}".encode()
+
+    # -- reading
+
+    def read(self, key: str) -> bytes:
+        """Return all bytes of an object.
+
+        Raises:
+            NotFoundError: no such file.
+            BackendError: it can't be read.
+        """
+        return self._read(key, None)[0]
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each (offset, length), in the order asked for; all are asked for at once.
+
+        Raises:
+            NotFoundError: no such file.
+            BackendError: a range ends behind the file's end, or it can't be read.
+        """
+        check_ranges(ranges)
+        return self._read(key, ranges)
+
+    def _read(self, key: str, ranges: Sequence[tuple[int, int]] | None) -> list[bytes]:
+        path = self._path(key)
+
+        def call(wire: Wire) -> list[bytes]:
+            handle = wire.open(path)
+            try:
+                attributes, found = wire.look_and_read(handle, [(0, _FIRST)] if ranges is None else ranges)
+                size = self._size(attributes, key)
+                for offset, length in ranges or ():
+                    if offset + length > size:
+                        raise Answer(past_the_end(key, offset, length, size, self.url))
+                if isinstance(found, Status):
+                    raise found
+                if ranges is None and size > _FIRST:
+                    found = [b"".join((found[0], *wire.read(handle, [(_FIRST, size - _FIRST)])))]
+            finally:
+                wire.close(handle)
+            for (offset, length), part in zip([(0, size)] if ranges is None else ranges, found, strict=True):
+                if len(part) != length:
+                    raise Answer(past_the_end(key, offset, length, None, self.url))
+            return found
+
+        return self._call(call, "read", key)
+
+    def _size(self, found: Attributes, key: str) -> int:
+        if found.mode is not None and not stat.S_ISREG(found.mode):
+            raise Answer(NotFoundError(no_such_key(key, self.url)))
+        if found.size is None:
+            raise Answer(BackendError(f"{key} in {self.url}: the server does not say how many bytes it has"))
+        return found.size
+
+    def size(self, key: str) -> int:
+        """Return an object's size in bytes.
+
+        Raises:
+            NotFoundError: no such file.
+            BackendError: it can't be looked at.
+        """
+        path = self._path(key)
+        return self._call(lambda wire: self._size(wire.stat(path), key), "looked at", key)
+
+    # -- listing
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield every object whose key starts with `prefix`; files that vanish meanwhile may or may not be among them.
+
+        Raises:
+            BackendError: a folder can't be read.
+        """
+        return (item for item in self._walk(check_prefix(prefix)) if not _TEMPORARY.fullmatch(item.key.rpartition("/")[2]))
+
+    def temporaries(self) -> Iterator[Stored]:
+        """Yield the temporary files that crashed writers left, and those of writers at work: `delete` removes one.
+
+        Raises:
+            BackendError: a folder can't be read.
+        """
+        return (item for item in self._walk("") if _TEMPORARY.fullmatch(item.key.rpartition("/")[2]))
+
+    def _walk(self, prefix: str) -> Iterator[Stored]:
+        folders = [prefix]
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            while folders:
+                found = [*pool.map(self._folder, folders)]
+                folders = [folder for inner, _ in found for folder in inner]
+                for _, items in found:
+                    yield from items
+
+    def _folder(self, folder: str) -> tuple[Sequence[str], Sequence[Stored]]:
+        """Return the folders in a folder, and its files."""
+        path = f"{self._place.folder}/{folder}".rstrip("/").encode()
+
+        def call(wire: Wire) -> tuple[Sequence[str], Sequence[Stored]]:
+            inner, items = [], []
+            for name, attributes in [*wire.listdir(path)]:
+                key = folder + name.decode("utf-8", "replace")
+                try:
+                    check_key(key)
+                except InvalidInputError:
+                    continue  # not ours
+                found = attributes
+                if found.mode is None or stat.S_ISLNK(found.mode):
+                    try:
+                        found = wire.stat(path + b"/" + name)
+                    except Status as status:
+                        if status.code == NO_SUCH_FILE:
+                            continue  # gone since, or a link to nothing
+                        raise
+                if stat.S_ISDIR(found.mode or 0):
+                    inner.append(f"{key}/")
+                elif stat.S_ISREG(found.mode or 0):
+                    modified = None if found.modified is None else datetime.fromtimestamp(found.modified, UTC)
+                    items.append(Stored(key, found.size or 0, modified))
+            return inner, items
+
+        try:
+            return self._call(call, "listed", folder)
+        except NotFoundError:
+            return [], []
+
+    # -- writing
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Store an object, replacing what was there; on the server's disk when it returns.
+
+        Raises:
+            BackendError: no space, no permission: nothing of it is visible.
+        """
+        self._write(key, grouped(data), self._files.replace)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store an object only if nothing is there; on the server's disk when it returns.
+
+        Raises:
+            AlreadyExistsError: `key` exists.
+            UnsupportedError: the server can't do it in one step, and nobody promised to be the only writer.
+            BackendError: the outcome is unknown, except for a `NotLandedError`.
+        """
+        self._write(key, iter((flat(data),)), self._files.publish)
+
+    def _write(self, key: str, pieces: Iterator[memoryview], publish: Callable[[Wire, bytes, bytes, str], None]) -> None:
+        """Write a temporary file, sync it, publish it under its name, sync the folder."""
+        path = self._path(key)
+        folder, _, name = key.rpartition("/")
+        if _TEMPORARY.fullmatch(name):
+            raise InvalidInputError(f"no key: {key!r}; names like this are those of unfinished files")
+        parent, _, _ = path.rpartition(b"/")
+        temporary = parent + b"/.tmp-" + secrets.token_hex(16).encode()
+        begun: list[bool] = []
+
+        def call(wire: Wire) -> None:
+            handle = self._files.open_new(wire, temporary, folder)
+            try:
+                wire.write(handle, _callers(pieces), sync=SYNC if SYNC in wire.extensions else None)
+                begun.append(True)
+                publish(wire, temporary, path, key)
+            except Status:
+                with contextlib.suppress(Status):  # one that stays is passed over by listings and removed by clean-up
+                    wire.remove(temporary)
+                raise
+            self._files.sync_folder(wire, parent)
+
+        try:
+            self._call(call, "written", key)
+        except BackendError as error:
+            if begun or not error.transient or isinstance(error, NotLandedError):
+                raise
+            raise NotLandedError(str(error)) from None  # nothing has its name yet
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing key is no error.
+
+        Raises:
+            BackendError: it may still be there.
+        """
+        path = self._path(key)
+
+        def call(wire: Wire) -> None:
+            try:
+                wire.remove(path)
+            except Status as status:
+                if status.code == NO_SUCH_FILE or self._files.is_folder(wire, path):
+                    return
+                raise
+            self._files.sync_folder(wire, path.rpartition(b"/")[0])
+
+        self._call(call, "deleted", key)
+
+
+class _Callers(Status):
+    """Something went wrong in the iterator that the caller handed in: the caller's to name, and the wire is fine."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(0, "")
+        self.error = error
+
+
+def _callers(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+    while True:
+        try:
+            piece = next(pieces, None)
+        except BaseException as error:  # noqa: BLE001 - raised again as it is, where nothing takes it for the server's
+            raise _Callers(error) from None
+        if piece is None:
+            return
+        yield piece
