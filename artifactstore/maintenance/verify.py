@@ -279,7 +279,7 @@ def _sizes(backend: Backend, keys: Sequence[str]) -> dict[str, int]:
         except NotFoundError:
             return None
 
-    with ThreadPoolExecutor(backend.concurrency) as pool:
+    with Pool(backend.concurrency) as pool:
         found = dict(zip(keys, pool.map(size, keys), strict=True))
     return {key: value for key, value in found.items() if value is not None}
 

