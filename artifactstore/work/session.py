@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -43,6 +43,7 @@ from artifactstore.model.facts import Config, parse_config
 from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
+from artifactstore.work.moment import limit_of
 from artifactstore.work.near import Near
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
 from artifactstore.work.standing import check_standing, create_config, gap, refuse_begun_copy
@@ -311,7 +312,7 @@ class Session:
         """
         journal = self.core().journal
         head = journal.catch_up()
-        limit = _limit_of(moment, head)
+        limit = limit_of(moment, head)
         view = State()
         for entry in journal.entries():
             if isinstance(limit, int) and entry["seq"] > limit:
@@ -440,23 +441,6 @@ def _condemned_in(state: State, digest: str) -> int | None:
         seq for one, seq in state.condemned_manifests.items() if one in state.manifests and state.manifests[one][0] == digest
     ]
     return max(entries, default=None)
-
-
-def _limit_of(moment: object, head: int) -> int | str:
-    if isinstance(moment, bool) or not isinstance(moment, int | date):
-        raise InvalidInputError(f"at({moment!r}): an entry's number, an aware datetime or a date")
-    if isinstance(moment, int):
-        if not 0 <= moment <= head:
-            raise InvalidInputError(f"at({moment}): the journal has entries 1 to {head}")
-        return moment
-    if isinstance(moment, datetime):
-        if moment.tzinfo is None:
-            raise InvalidInputError(f"at({moment!r}): a datetime without a time zone; use datetime.now(UTC) or .astimezone()")
-        try:
-            return format_time(moment)
-        except OverflowError as error:
-            raise InvalidInputError(f"at({moment!r}): not a time of this calendar in UTC") from error
-    return format_time(datetime.combine(moment, time.max, UTC))
 
 
 def _reopen(url: str, asked: Mapping[str, Any]) -> Session:
