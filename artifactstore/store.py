@@ -244,6 +244,7 @@ class Store:
         Raises:
             NotFoundError: no store, or no such reference.
             InvalidInputError: no such level, fraction or anchor.
+            BackendError: the place could not be reached.
         """
         return _asking.verify(self._session, ref, level=level, fraction=fraction, anchor=anchor)
 
