@@ -195,6 +195,9 @@ def _subject(event: Any) -> str:
         what += f":{event.alias}" + (f" -> v{event.version}" if event.version else "")
     elif event.version:
         what += f":v{event.version}"
+    if event.origin is not None:
+        store, _, entry = event.origin.partition(":")
+        what += f" (from store {store[:8]}, entry {entry})"
     return what if event.outcome == "committed" else f"{what} ({event.outcome})"
 
 
