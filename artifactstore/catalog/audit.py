@@ -136,7 +136,7 @@ def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
                     version=_number(state, fact, taken=void is None),
                     alias=_text(fact, "alias"),
                     digest=_text(fact, "digest"),
-                    reason=fact.get("reason", said.get("reason")),
+                    reason=said.get("reason") if fact["fact"] == "received" else fact.get("reason", said.get("reason")),
                     outcome="committed" if void is None else f"void: {void}",
                     txn=f"{txn['txn']}-{txn['birth']}",
                     host=said.get("host", ""),

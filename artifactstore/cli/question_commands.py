@@ -191,6 +191,8 @@ def _time(text: str | None) -> datetime | None:
 
 def _subject(event: Any) -> str:
     what = event.name or (event.digest or "")[:15]
+    if event.fact == "received":
+        what = f"store {event.fields['store'][:8]}, entry {event.fields['seq']}"
     if event.alias:
         what += f":{event.alias}" + (f" -> v{event.version}" if event.version else "")
     elif event.version:

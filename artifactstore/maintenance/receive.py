@@ -1,76 +1,29 @@
-"""Receiving: what of another store's history is taken in, in which order, under which names. Pure: states in, steps out.
+"""Receiving: what of another store's history is taken in, and in which order. Pure: states and entries in, steps out.
 
 A step is what one entry of the source says, as `received` facts for the target, with the digests whose content must be
-there first. What stands in the target already is left out, so the same source gives nothing the second time. What a
-store has said itself stands above what it is told (catalog.received): where both can't stand, the source's is left out.
+there first. What stands in the target already is left out, so the same source gives nothing the second time.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.catalog.judge import held_by
-from artifactstore.catalog.received import LAYOUT, is_own, subject
+from artifactstore.catalog.received import LAYOUT, subject
 from artifactstore.catalog.state import State
-from artifactstore.errors import InvalidInputError, NotFoundError
-from artifactstore.maintenance.histories import Histories, Row, common_prefix
-from artifactstore.maintenance.sync import LeftOut
+from artifactstore.maintenance.choosing import Choice, Wish
+from artifactstore.maintenance.histories import Histories, Row
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import Fact
-from artifactstore.model.reference import check_alias, check_name
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
 
-__all__ = ["Receiver", "Step", "Wish"]
+__all__ = ["Receiver", "Step"]
 
 _MARKS: Final = frozenset({"measured", "tainted", "cleared", "approved"})
 _RUNS: Final = frozenset({"started", "finished", "used", "produced"})  # but for `measured` of a run
 _HISTORY: Final = frozenset({"versioned", "aliased", "removed"})  # counted: what is here of a name is known without its origin
 _LONGEST_RUN: Final = 100  # characters of a run's id
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the caller wants to be taken in.
-
-    Attributes:
-        names: patterns of names; None for everything.
-        rename: whether what can't stand under its name comes as `<name>.from-<label>`.
-        label: the word that tells where it came from.
-    """
-
-    names: tuple[str, ...] | None = None
-    rename: bool = False
-    label: str = ""
-
-    @classmethod
-    def checked(cls, names: Any, on_conflict: Any, label: Any, store: str) -> "Wish":
-        """Read what a caller said.
-
-        Raises:
-            InvalidInputError: no patterns, an unknown way with conflicts, a label that can't be part of a name.
-        """
-        if names is not None and (
-            isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(one, str) and one for one in names)
-        ):
-            raise InvalidInputError(f"names={names!r}: a list of names or patterns, for example ['churn/*']")
-        if on_conflict not in {"leave", "rename"}:
-            raise InvalidInputError(f"on_conflict={on_conflict!r}: 'leave' or 'rename'")
-        if label is not None:
-            try:
-                check_alias(label)
-            except InvalidInputError as error:
-                raise InvalidInputError(f"label={label!r}: letters, digits, '.', '_' and '-'") from error
-        chosen = None if names is None else tuple(names)
-        if chosen == ():
-            raise InvalidInputError("names=[] would take nothing in: leave it out for everything")
-        return cls(chosen, on_conflict == "rename", label or store[:8])
-
-    def wants(self, name: str) -> bool:
-        """Tell whether a name is wanted."""
-        return self.names is None or any(fnmatchcase(name, pattern) for pattern in self.names)
 
 
 @dataclass(slots=True)
@@ -115,119 +68,18 @@ class _Voice:
         return int(self.said["seq"])
 
 
-class Receiver:
-    """Decides what one store takes from another, as both are now; `steps` then goes through the source's entries.
+class Receiver(Choice):
+    """Goes through the source's entries and tells what the target is to be told.
 
-    Attributes:
-        left_out: what is not received, and why.
-        names: name there → name here, of all that is received.
-        wanted: digests whose content comes if it isn't here.
+    Args: see `Choice`.
     """
 
     def __init__(self, there: State, here: State, *, source: str, target: str, wish: Wish) -> None:
-        """Decide.
-
-        Args:
-            there: the source's state; only looked at in this call.
-            here: the target's state; only looked at in this call.
-            source: the source's store id.
-            target: the target's.
-            wish: what is wanted.
-
-        Raises:
-            NotFoundError: a pattern that no name of the source matches.
-        """
-        self._source, self._target, self._wish = source, target, wish
-        self.left_out: list[LeftOut] = []
-        self.names: dict[str, str] = {}
-        self._plan = Histories.of(here)
-        self._stopped: set[str] = set()
-        self._aliases_left: set[tuple[str, str]] = set()
-        self._renamed = {store: dict(names) for store, names in here.renamed.items()}
-        self._progress = {store: dict(done) for store, done in here.received.items()}
-        self._own_runs = {run for run, row in here.runs.items() if is_own(row)}
-        self._runs: dict[str, str | None] = {}
-        self._unnamed_here = {digest for digest, row in here.unnamed.items() if not is_own(row)}
-        self._holds_here = {hold for hold in here.holds if hold.startswith("received/")}
+        super().__init__(there, here, source=source, target=target, wish=wish)
         self._there = Histories()  # the source, as far as its entries were gone through
         self._step = Step(0)  # the one that is being made
-        self._choose(there)
-        removed = {row["digest"] for name in self.names for row in there.names[name] if "removed" in row}
-        self._held = {digest: found for digest in sorted(removed) if (found := held_by(here, digest)) is not None}
-        self._choose_content(there)
-
-    # -- deciding
-
-    def _choose(self, there: State) -> None:
-        for pattern in self._wish.names or ():
-            if not any(fnmatchcase(name, pattern) for name in there.names):
-                raise NotFoundError(f"no name of the source matches {pattern!r}; it has {len(there.names)} names")
-        source = Histories.of(there)
-        for name in sorted(there.names):
-            if not self._wish.wants(name):
-                continue
-            mine, why = self._name_here(name, there, source)
-            if mine is None:
-                self.left_out.append(LeftOut(name, why))
-                continue
-            self.names[name] = mine
-            for alias, moves in sorted(source.moves.get(name, {}).items()):
-                if not common_prefix(moves, self._plan.moves.get(mine, {}).get(alias, [])):
-                    self._aliases_left.add((name, alias))
-                    self.left_out.append(LeftOut(f"{mine}:{alias}", "the alias was moved here, and otherwise there"))
-
-    def _name_here(self, name: str, there: State, source: Histories) -> tuple[str | None, str]:
-        """Find the name under which a name's history can go on here: the one of last time, its own, or a new one."""
-        theirs = [row.digest for row in source.rows[name]]
-        first = there.names[name][0]
-        known = self._renamed.get(first.get("from", self._source), {}).get(name)
-        known = self._renamed.get(self._source, {}).get(name, known)
-        fresh = f"{name}.from-{self._wish.label}"
-        why = ""
-        for one in dict.fromkeys([known or name, *([fresh] if self._wish.rename else [])]):
-            try:
-                check_name(one)
-            except InvalidInputError as error:
-                return None, str(error)
-            ours = [row.digest for row in self._plan.rows.get(one, [])]
-            taken = one in self.names.values()
-            if common_prefix(theirs, ours) and not taken:
-                return one, ""
-            if not why:
-                k = next((k for k, (a, b) in enumerate(zip(theirs, ours, strict=False), 1) if a != b), 1)
-                why = f"{one}:v{k} is another artifact here than there: on_conflict='rename' brings it as {fresh}"
-                if self._wish.rename:
-                    why = f"{one}:v{k} is another artifact here than there, and {fresh} is taken too: choose another label"
-        return None, why
-
-    def _choose_content(self, there: State) -> None:
-        rows = [row for name in self.names for row in there.names[name]]
-        live = {row["digest"] for row in rows if "removed" not in row}
-        self._digests = None if self._wish.names is None else {row["digest"] for row in rows}
-        self._unnamed = set(there.unnamed) if self._wish.names is None else set()
-        held = {digest for digest in there.holds.values() if self._about(digest) and there.alive(digest)}
-        self._active = {hold.rpartition("/")[2] for hold, digest in there.holds.items() if digest in held}
-        self.wanted = live | self._unnamed | held
-        self._wanted_runs = (
-            None
-            if self._digests is None
-            else {run for digest, runs in there.produced_by.items() if digest in self._digests for run in runs}
-        )
-
-    def _about(self, digest: str) -> bool:
-        return self._digests is None or digest in self._digests
-
-    def _leave(self, what: str, why: str) -> None:
-        found = LeftOut(what, why)
-        if found not in self.left_out:
-            self.left_out.append(found)
-
-    def _stop(self, name: str, why: str) -> None:
-        """Take nothing more of a name: what follows would not stand on what is here."""
-        self._stopped.add(name)
-        self._leave(name, why)
-
-    # -- going through the source's entries
+        self._runs: dict[str, str | None] = {}  # run there → run here, None for one that is left out
+        self._freed: set[str] = set()  # holds whose end is received
 
     def steps(self, entries: "Iterable[tuple[Entry, Digest]]") -> Iterator[Step]:
         """Yield what each entry gives, from entry 1 on; entries that give nothing give no step. To be called once.
@@ -284,8 +136,8 @@ class Receiver:
 
     def _convert(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
         """Yield what the target is to be told of one fact."""
-        kind, name = fact["fact"], fact.get("name")
-        if voice.store == self._target and kind not in _HISTORY and (name is None or self.names.get(name, name) == name):
+        kind = fact["fact"]
+        if voice.store == self._target and kind not in _HISTORY and not (kind == "described" and self._is_renamed(fact["name"])):
             return  # this store has said it itself
         if kind == "versioned":
             yield from self._versioned(fact, voice)
@@ -305,10 +157,15 @@ class Receiver:
         elif self._digests is None and not self._known(voice, fact):
             yield fact
 
+    def _is_renamed(self, name: str | None) -> bool:
+        return name is not None and self.names.get(name, name) != name
+
     def _with_names(self, fact: Fact) -> Fact:
         """Write the names and runs that a fact mentions beside its subject as they are called here."""
         found = dict(fact)
-        if "name" in fact and (mine := self.names.get(fact["name"])) is not None:
+        if fact["fact"] in {"started", "finished", "measured"}:
+            pass  # a run's name is no artifact's
+        elif "name" in fact and (mine := self.names.get(fact["name"])) is not None:
             found["name"] = mine
         elif "name" in fact:
             del found["name"]  # here it may mean something else, or nothing
@@ -321,7 +178,7 @@ class Receiver:
     def _versioned(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
         name, digest = fact["name"], fact["digest"]
         if name is None:
-            if digest in self._unnamed and not self._known(voice, fact):
+            if digest in self._unnamed and voice.store != self._target and not self._known(voice, fact):
                 self._unnamed_here.add(digest)
                 self._need(digest, None)
                 yield fact
@@ -393,9 +250,12 @@ class Receiver:
         yield converted
 
     def _removed(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
-        if "name" not in fact and fact["digest"] in self._unnamed_here and fact["digest"] not in self._unnamed:
-            self._unnamed_here.discard(fact["digest"])
-            if self._digests is None and not self._known(voice, fact):
+        unnamed = "name" not in fact and fact["digest"] in self._unnamed_here and fact["digest"] not in self._unnamed
+        if unnamed and self._digests is None and not self._known(voice, fact):
+            if holds := self._holds_on(fact["digest"]):
+                self._leave(fact["digest"], f"it was removed there, and it or what was made from it is held here ({holds[0]})")
+            else:
+                self._unnamed_here.discard(fact["digest"])
                 yield fact
         for name, number in self._there.remove(fact, own=voice.own):
             mine = self._going_on(name)
@@ -407,8 +267,8 @@ class Receiver:
             if row.own:
                 self._leave(f"{mine}:v{number}", "it was removed there, and was put here by this store itself: it stays")
                 continue
-            if row.digest in self._held:
-                self._stop(mine, f"v{number} was removed there and is held here ({self._held[row.digest]})")
+            if holds := self._holds_on(row.digest):
+                self._stop(mine, f"v{number} was removed there, and it or what was made from it is held here ({holds[0]})")
                 continue
             converted = {**fact, "name": mine, "version": number, "digest": row.digest}
             if self._again(mine, voice, converted):
@@ -416,6 +276,9 @@ class Receiver:
             self._step.expect.setdefault(mine, self._plan.counts(mine))
             self._plan.remove(converted, own=False)
             yield converted
+
+    def _holds_on(self, digest: str) -> list[str]:
+        return [hold for hold in self._held.get(digest, ()) if hold not in self._freed]
 
     def _of_a_run(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
         if self._wanted_runs is not None and fact.get("run") not in self._wanted_runs:
@@ -453,11 +316,12 @@ class Receiver:
                 yield fact
         elif key in self._holds_here:
             self._holds_here.discard(key)
+            self._freed.add(key)
             yield fact
 
 
 def _note_renaming(fact: Fact, one: Fact, renamed: dict[str, str]) -> None:
-    if fact.get("name") is not None and one.get("name", fact["name"]) != fact["name"]:
+    if fact["fact"] != "started" and fact.get("name") is not None and one.get("name", fact["name"]) != fact["name"]:
         renamed[fact["name"]] = one["name"]
     if "run" in fact and one["run"] != fact["run"]:
         renamed[f"run:{fact['run']}"] = one["run"]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from artifactstore.maintenance.doctor import Place
     from artifactstore.maintenance.doctor_findings import Diagnosis
     from artifactstore.maintenance.sync import SyncReport
+    from artifactstore.work.receiving import ImportOptions
 
 __all__ = ["Maintenance", "examine_url"]
 
@@ -31,11 +32,14 @@ class Maintenance:
         release: bool = False,
         dry_run: bool = False,
         storage_options: Mapping[str, Any] | None = None,
+        **importing: "Unpack[ImportOptions]",
     ) -> "SyncReport":
         """Bring this store to another place. Run again, it copies what is new, and goes on where it was killed.
 
         An empty target, or a copy of this store, becomes a *replica*: the same store, byte for byte, readable, and written
-        to by sync alone.
+        to by sync alone. Another store *imports*: content that it lacks moves, and names come with their versions, aliases
+        and marks, by their own actors at their own times. What a store has said itself stands above what it is told: a name
+        whose versions differ in both is left out, or comes as `<name>.from-<label>`.
 
         Args:
             target: a URL, a path, or an open store.
@@ -44,15 +48,18 @@ class Maintenance:
                 A copy whose source is lost is released by naming it as its own target.
             dry_run: write nothing; the report says what would be copied.
             storage_options: of the target, where it is a URL.
+            **importing: for a target that is another store, see `ImportOptions`: names, on_conflict, label, reason. With
+                names=, an empty place becomes a new store that holds these.
 
         Returns:
-            What was copied, whether the target was released and the store moved.
+            What was copied, whether the target was released and the store moved; what an import left out, and why.
 
         Raises:
             ConflictError: two places of this store have different histories; names the first entry that differs.
             RefusedError: the source is unfinished or has moved; the target has moved or can't be written to.
-            InvalidInputError: the target holds other things, or is the source itself.
-            UnsupportedError: the target is another store.
+            InvalidInputError: the target holds other things, is the source itself or lies inside of it.
+            NotFoundError: no store here, or no name that one of `names` means.
+            UnsupportedError: the target is another store with another digest algorithm.
             CorruptionError: the source is damaged; what is whole was copied.
             BackendError: a place failed; run it again.
         """
@@ -65,6 +72,7 @@ class Maintenance:
             release=release,
             dry_run=dry_run,
             storage_options=storage_options,
+            importing=importing,
         )
 
     def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> "Diagnosis":

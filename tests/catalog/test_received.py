@@ -104,6 +104,15 @@ def test_a_received_removal_is_stopped_by_a_hold_here(story: Story) -> None:
     assert story.tell(received(removed(name="unheard", version=3))) is None
 
 
+def test_a_hold_whose_end_is_received_stops_no_removal_behind_it(story: Story) -> None:
+    end = {"fact": "released", "hold": named("hold")}
+    story.tell(received(versioned("far", "y"), held("far")))
+    assert story.tell(received(removed(name="y", version=1)), received(end)) == "held"
+    assert story.tell(received(end), received(removed(name="y", version=1))) is None
+    story.tell(held("far"), received(versioned("far", "z")))
+    assert story.tell(received(end), received(removed(name="z", version=1))) == "held"
+
+
 def test_a_received_removal_leaves_alone_what_was_put_here(story: Story) -> None:
     story.tell(versioned("raw", None), received(versioned("raw", "y")))
     assert story.tell(received(removed("raw"))) is None

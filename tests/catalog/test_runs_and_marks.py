@@ -1,6 +1,6 @@
 import pytest
 
-from .telling import Fact, Story, condemned, digest, edge, held, removed, stored, versioned
+from .telling import Fact, Story, digest, edge, held, removed, stored, versioned
 
 
 @pytest.fixture
