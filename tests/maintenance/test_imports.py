@@ -766,7 +766,7 @@ def test_an_import_killed_at_any_change_is_finished_by_the_next_run(tmp_path, mo
 def test_stores_with_different_digests_do_not_meet(source, tmp_path):
     source.put(b"x", "n")
     other = artifactstore.create(tmp_path / "other", digest="sha256", cache=None)
-    with pytest.raises(UnsupportedError, match="blake3 digests and .* sha256"):
+    with pytest.raises(UnsupportedError, match=r"blake3 digests and .* sha256"):
         source.maintenance.sync(other.url)
 
 
@@ -788,7 +788,7 @@ def test_what_makes_no_sense_is_said_before_any_work(source, target, tmp_path):
     for options, error, words in wrong:
         with pytest.raises(error, match=words):
             source.maintenance.sync(target.url, **options)
-    with pytest.raises(InvalidInputError, match="same place|both the source"):
+    with pytest.raises(InvalidInputError, match=r"same place|both the source"):
         source.maintenance.sync(source.url)
     (tmp_path / "link").symlink_to(source.url)
     with pytest.raises(InvalidInputError, match="same place"):
@@ -797,7 +797,7 @@ def test_what_makes_no_sense_is_said_before_any_work(source, target, tmp_path):
         source.maintenance.sync(Path(source.url) / "inner")
     with pytest.raises(InvalidInputError, match="source lies inside of the target"):
         source.maintenance.sync(tmp_path)
-    with pytest.raises(InvalidInputError, match="copies? .*whole|becomes a copy"):
+    with pytest.raises(InvalidInputError, match=r"copies? .*whole|becomes a copy"):
         source.maintenance.sync(tmp_path / "fresh", label="x")
     assert not (tmp_path / "fresh").exists()
     with pytest.raises(RefusedError, match="mode='r'"):
