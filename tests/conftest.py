@@ -9,6 +9,8 @@ pytest_plugins = [
     "tests.servers.moto",
     "tests.servers.iam",
     "tests.servers.azurite",
+    "tests.servers.s3_others",
+    "tests.servers.proxy",
     "tests.servers.gcs",
     "tests.servers.sshd",
     "tests.servers.ftp",

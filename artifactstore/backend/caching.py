@@ -14,7 +14,7 @@ from artifactstore.backend.turns import turn
 from artifactstore.backend.wrappers import Wrapper
 from artifactstore.errors import BackendError
 
-__all__ = ["CachingBackend", "UnreachableBackend"]
+__all__ = ["CachingBackend", "UnreachableBackend", "forget"]
 
 _PATIENCE: Final = 120.0  # seconds that one waits for what another fetches
 
@@ -37,6 +37,11 @@ class CachingBackend(Wrapper):
         self._prefixes = tuple(prefixes)
         self._reachable = reachable
         self._locks = pieces.cache / "locks"
+
+    def forget(self, key: str) -> None:
+        """Drop what is kept of an object; where the place can't be asked, it stays."""
+        if self._reachable is None or self._reachable():
+            self._pieces.forget(key)
 
     def _check_reachable(self, key: str) -> None:
         if self._reachable is not None and not self._reachable():
@@ -87,6 +92,15 @@ class CachingBackend(Wrapper):
         parts = self._pieces.parts(key, [one for one in ranges if one[1]])
         rest = iter(parts)
         return [next(rest) if length else b"" for _, length in ranges]
+
+
+def forget(backend: Backend, key: str) -> None:
+    """Drop what a cache before this place holds of an object: it may have been damaged on its way there."""
+    place = backend
+    while isinstance(place, Wrapper):
+        if isinstance(place, CachingBackend):
+            place.forget(key)
+        place = place.inner
 
 
 class UnreachableBackend(Wrapper):

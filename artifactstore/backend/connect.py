@@ -15,6 +15,7 @@ from artifactstore.backend.base import Backend, check_key
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.errors import InvalidInputError, UnsupportedError
+from artifactstore.model.loading import LOADING
 
 __all__ = ["connect"]
 
@@ -60,6 +61,12 @@ def connect(
     if scheme == "zip":
         _refuse_options(options, "a zip file")
         return _zip(rest)
+    with LOADING:
+        return _far(scheme, rest, text, options, single_writer=single_writer)
+
+
+def _far(scheme: str, rest: str, text: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+    """Load what speaks to a network."""
     if scheme in _S3:
         return _s3(_segments(scheme, rest), options, single_writer=single_writer)
     if scheme in _AZURE:

@@ -7,7 +7,16 @@ from typing import Final
 
 from artifactstore.errors import BackendError, InvalidInputError
 
-__all__ = ["NotLandedError", "RangesFailedError", "ThrottledError", "check_ranges", "no_such_key", "of_system", "past_the_end"]
+__all__ = [
+    "DoubtfulError",
+    "NotLandedError",
+    "RangesFailedError",
+    "ThrottledError",
+    "check_ranges",
+    "no_such_key",
+    "of_system",
+    "past_the_end",
+]
 
 # What may be gone a moment later: a server that restarts, a busy file, too many open files.
 _TRANSIENT: Final = frozenset(
@@ -37,6 +46,18 @@ class NotLandedError(BackendError):
 
     def __init__(self, message: str, *, transient: bool = True) -> None:
         super().__init__(message, transient=transient)
+
+
+class DoubtfulError(BackendError):
+    """The yes to a `create` did not fit to what was sent: the object has to be looked at.
+
+    Attributes:
+        md5: of what the place says that it wrote; if that lies there, it is this call's, damaged on its way.
+    """
+
+    def __init__(self, message: str, *, md5: str | None = None) -> None:
+        super().__init__(message, transient=True)
+        self.md5 = md5
 
 
 class ThrottledError(BackendError):

@@ -44,6 +44,7 @@ class Pace:
         self._not_before = 0.0
         self._slowed = float("-inf")  # when it was last made slower
         self._complaints = 0
+        self._said = ""
         self._budget = self.BUDGET
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -74,8 +75,10 @@ class Pace:
         except BackendError as error:
             failure = error.first if isinstance(error, RangesFailedError) else error
             if isinstance(failure, ThrottledError):
+                self._said = str(failure)
                 self._slow_down(sent, failure.retry_after)
             elif failure.transient and not isinstance(failure, NotLandedError):
+                self._said = str(failure)
                 self._spend(sent)
             raise
         else:
@@ -97,7 +100,7 @@ class Pace:
             # Those that wait for a place look again soon; the jitter keeps them apart.
             pause = max(pause, 0.0 if free else 0.05) * random.uniform(1.0, 1.2)  # noqa: S311 - spreads threads
             if now + pause > deadline():
-                raise NotLandedError("the place asked for fewer requests, and no turn came in time")
+                raise NotLandedError(f"{self._said}; fewer requests were asked for, and no turn came in time")
             self._sleep(pause)
 
     def _slow_down(self, sent: float, retry_after: float | None) -> None:

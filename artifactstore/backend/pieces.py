@@ -136,6 +136,10 @@ class Pieces:
 
         self._keep(write, sum(len(part) for _, part in parts))
 
+    def forget(self, key: str) -> None:
+        """Drop what is kept of an object."""
+        self._drop(self._folder / key, *self._paths(key))
+
     # -- inside
 
     def _paths(self, key: str) -> tuple[Path, Path]:

@@ -1,5 +1,6 @@
 """The backend that tries again: what networks need and disks do not."""
 
+import hashlib
 import os
 import random
 import time
@@ -10,11 +11,11 @@ from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.backend.buffers import gather, is_buffer
-from artifactstore.backend.failures import NotLandedError, RangesFailedError
+from artifactstore.backend.failures import DoubtfulError, NotLandedError, RangesFailedError
 from artifactstore.backend.pacing import Pace
 from artifactstore.backend.parts import InParts, send_in_parts
 from artifactstore.backend.wrappers import Wrapper
-from artifactstore.errors import BackendError, InvalidInputError
+from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
 
 __all__ = ["RetryingBackend", "retry_seconds"]
 
@@ -77,10 +78,21 @@ class RetryingBackend(Wrapper):
                 with self._pace.turn(lambda: start + self._limit()):
                     return call()
             except again as error:
-                if not error.transient or not self._wait(start, failures):
+                if not error.transient:
                     raise
+                if not self._wait(start, failures):
+                    raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
                 self._tell(start, error)
             failures += 1
+
+    def _given_up(self, error: BackendError, start: float, failures: int) -> BackendError:
+        """Add to the last failure how often and for how long it was tried."""
+        if failures:
+            passed = self._clock() - start
+            error.args = (
+                f"{error} (tried {failures + 1} times in {passed:.0f} s; $ARTIFACTSTORE_RETRY_SECONDS says for how long)",
+            )
+        return error
 
     def _tell(self, start: float, error: BackendError) -> None:
         """Say once, when somebody could begin to wonder, what is being waited for."""
@@ -118,8 +130,11 @@ class RetryingBackend(Wrapper):
                     found.update((asked[position], data) for position, data in error.found.items())
                     if error.found:
                         start, failures = self._clock(), 0  # it gets on: the time counts from here
-                if not error.transient or not self._wait(start, failures):
-                    raise (error.first if isinstance(error, RangesFailedError) else error) from error.__cause__
+                failure = error.first if isinstance(error, RangesFailedError) else error
+                if not error.transient:
+                    raise failure from error.__cause__
+                if not self._wait(start, failures):
+                    raise self._given_up(failure, start, failures) from error.__cause__
                 self._tell(start, error)
                 failures += 1
             if len(found) == len(ranges):
@@ -142,8 +157,22 @@ class RetryingBackend(Wrapper):
             self.inner.write(key, chain((whole,), rest))
 
     def create(self, key: str, data: bytes) -> None:
-        """Create; tried again only if nothing can have landed."""
-        self._retried(lambda: self.inner.create(key, data), NotLandedError)
+        """Create; tried again only if nothing can have landed.
+
+        What landed damaged is mended: the yes, with the MD5 of what lies there, says that it is this call's own.
+        """
+        try:
+            self._retried(lambda: self.inner.create(key, data), NotLandedError)
+        except DoubtfulError as error:
+            try:
+                found = self.read(key)
+            except NotFoundError:
+                raise error from None
+            if found == data:
+                return
+            if error.md5 is None or hashlib.md5(found, usedforsecurity=False).hexdigest() != error.md5:
+                raise
+            self.write(key, data)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """List; after a failure anew, without what was already yielded."""
@@ -160,8 +189,10 @@ class RetryingBackend(Wrapper):
             except BackendError as error:
                 if len(seen) > before:
                     start, failures = self._clock(), 0  # it gets on: the time counts from here
-                if not error.transient or not self._wait(start, failures):
+                if not error.transient:
                     raise
+                if not self._wait(start, failures):
+                    raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
                 self._tell(start, error)
                 failures += 1
             else:

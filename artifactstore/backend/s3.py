@@ -8,18 +8,18 @@ together; its listings are cached; a parameter that an old botocore does not kno
 import asyncio
 import base64
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
-from artifactstore.backend.failures import RangesFailedError, check_ranges, no_such_key
+from artifactstore.backend.failures import DoubtfulError, RangesFailedError, check_ranges, no_such_key
 from artifactstore.backend.options import hide, secret_names
 from artifactstore.backend.parts import send_in_parts
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.s3_failures import ExpiredError, Request, UnclearError, explain
 from artifactstore.backend.s3_replies import next_page, of_listing, part_of, whole_of
+from artifactstore.backend.s3_tags import Replies, md5_of
 from artifactstore.backend.s3_wire import Body, client_options, make_plain, unless_stalled
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -57,6 +57,7 @@ class S3Backend(RemoteBackend):
         self._bucket, _, root = self.url.removeprefix("s3://").partition("/")
         self._root = f"{root}/" if root else ""
         self._wire = client_options(self._options)
+        self._replies = Replies()
 
     def _connect(self) -> tuple[Any, str]:
         return make_filesystem("s3", self._wire), f"{self._bucket}/{self._root}"
@@ -111,19 +112,32 @@ class S3Backend(RemoteBackend):
                 f"the installed botocore does not know {', '.join(sorted(missing))}: install s3fs and botocore anew"
             )
         if len(arguments.get("Body", b"")) < _WATCHED:
-            return await method(**complete)
-        body = Body(arguments["Body"])
-        patience = 1.5 * float(self._wire["config_kwargs"]["read_timeout"])  # the reply has a time-out of its own
-        return await unless_stalled(method(**{**complete, "Body": body}), body, patience)
+            reply = await method(**complete)
+        else:
+            body = Body(arguments["Body"])
+            patience = 1.5 * float(self._wire["config_kwargs"]["read_timeout"])  # the reply has a time-out of its own
+            reply = await unless_stalled(method(**{**complete, "Body": body}), body, patience)
+        self._replies.seen(reply)
+        return reply
 
     async def _get(self, key: str, extra: Mapping[str, str]) -> tuple[bytes, Mapping[str, Any]]:
         """Return the bytes that came, and the rest of the reply."""
         reply = await self._send("get_object", {**self._where(key), **extra})
         body = reply["Body"]
         try:
-            return await body.read(), reply
+            data = await body.read()
         finally:
             body.close()
+        self._refuse_foreign(reply, key)
+        return data, reply
+
+    def _refuse_foreign(self, reply: Mapping[str, Any], key: str) -> None:
+        if self._replies.is_foreign(reply):
+            raise BackendError(
+                f"{key} in {self.url}: an answer came that is not the server's (it has no ETag); something between here and "
+                "there answers in its stead: log in to the network, or check AWS_ENDPOINT_URL",
+                transient=True,
+            )
 
     def read(self, key: str) -> bytes:
         """Return all bytes of an object, by one request.
@@ -137,19 +151,36 @@ class S3Backend(RemoteBackend):
             data, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
         except UnclearError as error:
             raise self._missing(key, error) from None
-        return whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
+        whole = whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
+        return self._read_again(key, whole) if self._replies.doubtful(reply, md5_of(whole)) else whole
+
+    def _read_again(self, key: str, first: bytes) -> bytes:
+        """Read once more what did not fit to its ETag: what was damaged on its way comes differently now."""
+        data: bytes
+        data, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
+        if not self._replies.doubtful(reply, md5_of(data)):
+            return whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
+        if data != first:
+            raise BackendError(
+                f"{key} in {self.url}: read twice, and other bytes came each time, neither with an ETag that fits", transient=True
+            )
+        self._replies.is_other()
+        return data  # what lies there is what it is: digests judge it
 
     def _announced(self, key: str) -> int | None:
         """An object's size as HEAD tells it; some servers don't."""
-        size = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key).get("ContentLength")
+        reply = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key)
+        self._refuse_foreign(reply, key)
+        size = reply.get("ContentLength")
         return None if size is None else int(size)
 
     def _missing(self, key: str, said: UnclearError) -> ArtifactStoreError:
         """What a 404 that is not S3's means: a listing by the same server knows whether there is the key."""
         try:
             page = self._page(key, {"MaxKeys": 1})
-        except ArtifactStoreError:
-            return said
+        except ArtifactStoreError as error:
+            # Only a question that was answered proves anything.
+            return BackendError(str(said), transient=isinstance(error, BackendError) and error.transient)
         if any(item.get("Key") == self._root + key for item in page.get("Contents", ())):
             return BackendError(f"{said}; yet it is listed", transient=True)
         return NotFoundError(no_such_key(key, self.url))
@@ -217,23 +248,37 @@ class S3Backend(RemoteBackend):
             send_in_parts(self, key, whole, rest, lambda call: call())
 
     def _put(self, key: str, raw: bytes, action: str, **condition: str) -> None:
-        arguments = {**self._where(key), "Body": raw, "ContentMD5": _md5(raw), **condition}
+        md5 = md5_of(raw)
+        arguments = {**self._where(key), "Body": raw, "ContentMD5": _base64(md5), **condition}
         reply = self._call(lambda: self._run(self._send, "put_object", arguments), action, key)
-        if not reply.get("ETag"):
-            self._confirm(key, raw)
-
-    def _confirm(self, key: str, raw: bytes) -> None:
-        """Look whether a PUT was done whose yes is none of S3's: a proxy's page of its own comes with a 200, too."""
+        if not self._replies.doubtful(reply, md5):
+            return
         try:
-            done = self.read(key) == raw
+            self._confirm(key, raw, reply)
+        except BackendError as error:
+            if not condition or not error.transient:
+                raise
+            raise DoubtfulError(str(error), md5=self._replies.told(reply)) from None
+
+    def _confirm(self, key: str, raw: bytes, reply: Mapping[str, Any]) -> None:
+        """Look whether a PUT was done whose yes is odd: a proxy's page of its own comes with a 200, too.
+
+        Not every server checks the MD5 that it is sent, so bytes may also have been damaged on their way.
+        """
+        try:
+            found: bytes | None = self.read(key)
         except NotFoundError:
-            done = False
-        if not done:
-            raise BackendError(
-                f"{key} in {self.url}: the answer was a yes without an ETag, and the object is not there; is something between "
-                "here and the server that answers in its stead? Check AWS_ENDPOINT_URL",
-                transient=True,
-            )
+            found = None
+        if found == raw:
+            if self._replies.fits(reply, md5_of(raw)) is False:
+                self._replies.is_other()
+            return
+        what = "the object is not there" if found is None else "other bytes are there"
+        raise BackendError(
+            f"{key} in {self.url}: the answer was a yes, and {what}; is something between here and the server that damages "
+            "what passes, or answers in its stead? Check the network and AWS_ENDPOINT_URL",
+            transient=True,
+        )
 
     # -- an upload in parts (`InParts`)
 
@@ -246,13 +291,18 @@ class S3Backend(RemoteBackend):
 
     def send_part(self, key: str, upload: str, number: int, data: bytes) -> str:
         """Send a part, with its MD5; returns its ETag."""
-        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_md5(data))
+        md5 = md5_of(data)
+        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_base64(md5))
+        if not reply.get("ETag") or (self._replies.exact and self._replies.fits(reply, md5) is False):
+            raise BackendError(f"part {number} of {key} in {self.url} did not arrive as it was sent", transient=True)
         return str(reply["ETag"])
 
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
         """Make the object of its parts, replacing what was there."""
         listed = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(parts, 1)]
-        self._ask("complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": listed})
+        reply = self._ask("complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": listed})
+        if not reply.get("ETag"):
+            raise BackendError(f"{key} in {self.url} can't be written: the answer is not the server's (no ETag)", transient=True)
 
     def drop_upload(self, key: str, upload: str) -> None:
         """Forget an upload and its parts."""
@@ -326,6 +376,6 @@ class S3Backend(RemoteBackend):
         return len(self.read(key)) if size is None else size
 
 
-def _md5(raw: bytes) -> str:
-    """The checksum with which the server refuses what was damaged on its way; nothing rests on MD5 being hard to forge."""
-    return base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode()
+def _base64(md5: str) -> str:
+    """The checksum with which most servers refuse what was damaged on its way."""
+    return base64.b64encode(bytes.fromhex(md5)).decode()

@@ -119,6 +119,10 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
     status = int(about.get("HTTPStatusCode", 0)) or (int(code) if code.isdigit() else 0)
     code = code or str(status)  # a page of HTML has none
     said = f"{request}: {code}{f' ({message})' if message else ''}"
+    if (host := about.get("RedirectedTo")) and status < 500:
+        return BackendError(
+            f"{said}; so says {host}, where the server sent this request on: set AWS_ENDPOINT_URL to that, or AWS_REGION to the bucket's"
+        )
     if code == "NoSuchBucket":
         return BackendError(f"the bucket {request.bucket} does not exist: create it, or check the URL {url} and the endpoint")
     if code == "NoSuchKey" or (code == "404" and request.bodiless):
@@ -202,6 +206,11 @@ def _of_connection(error: Exception, request: Request) -> ArtifactStoreError | N
         return BackendError(f"{request}: the server's certificate is not trusted here; set AWS_CA_BUNDLE to your authority's")
     inner = {kind.__name__ for kind in type(getattr(error, "kwargs", {}).get("error")).__mro__}
     # botocore's EndpointConnectionError may also be a connection that broke; aiohttp's class inside tells.
+    if host := _sent_to(error):
+        return BackendError(
+            f"{request}: the server says that it is found at {host}, and nothing answers there: set AWS_ENDPOINT_URL to where "
+            "it is, or AWS_REGION to the bucket's"
+        )
     if names & _NEVER_STOOD or "ClientConnectorError" in inner:
         return NotLandedError(f"{request}: no connection to the server of {request.url}; check the network and AWS_ENDPOINT_URL")
     if names & _BROKE or isinstance(error, TimeoutError | ConnectionError):
@@ -211,3 +220,11 @@ def _of_connection(error: Exception, request: Request) -> ArtifactStoreError | N
     if "BotoCoreError" in names:
         return BackendError(f"{request}: {name}; check the options and the environment (AWS_*)")
     return None
+
+
+def _sent_to(error: Exception) -> str | None:
+    """The host to which a redirect led that was followed in vain: aiohttp names another one than was asked."""
+    known = getattr(error, "kwargs", {})
+    host = getattr(known.get("error"), "host", None)
+    asked = urlsplit(str(known.get("endpoint_url", ""))).hostname
+    return str(host) if host and asked and host.lower() != asked.lower() else None

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
@@ -43,10 +44,23 @@ def _leave_out(request: Any, **_: Any) -> None:
             del request.headers[name]  # none of them is signed
 
 
+def _note_host(params: Any, context: Any, **_: Any) -> None:
+    context["artifactstore_host"] = urlsplit(params["url"]).netloc
+
+
+def _note_redirect(http_response: Any, parsed: Any, context: Any, **_: Any) -> None:
+    """Say in a reply that it is another host's: aiohttp follows redirects, without the signature that is not for others."""
+    host = urlsplit(str(http_response.url)).netloc
+    if host != context.get("artifactstore_host", host):
+        parsed.setdefault("ResponseMetadata", {})["RedirectedTo"] = host
+
+
 def make_plain(client: Any) -> Any:
     """Let a client of botocore leave out the headers that no server needs; returns it."""
     if not getattr(client, "_artifactstore_plain", False):
         client.meta.events.register("before-send.s3", _leave_out)
+        client.meta.events.register("before-call.s3", _note_host)
+        client.meta.events.register("after-call.s3", _note_redirect)
         client._artifactstore_plain = True  # noqa: SLF001 - a mark of ours
     return client
 

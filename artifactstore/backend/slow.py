@@ -3,13 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import chain
 from typing import Final
 
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.backend.buffers import flat, gather, is_buffer
+from artifactstore.backend.pool import Pool
 from artifactstore.backend.wrappers import Wrapper
 
 __all__ = ["SlowBackend"]
@@ -66,7 +66,7 @@ class SlowBackend(Wrapper):
         if len(ranges) < 2:
             self._wait(sum(length for _, length in ranges))
         else:
-            with ThreadPoolExecutor(min(len(ranges), self.concurrency), "artifactstore-slow") as pool:
+            with Pool(min(len(ranges), self.concurrency), "artifactstore-slow") as pool:
                 list(pool.map(lambda one: self._wait(one[1]), ranges))
         return self.inner.read_ranges(key, ranges)
 

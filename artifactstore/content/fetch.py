@@ -1,11 +1,11 @@
 """Fetching: chunk records become bytes, in few long reads, decoded and never longer than they say."""
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.content.codec import decode
 from artifactstore.content.manifest import Extent
 from artifactstore.content.pack import pack_key
@@ -18,6 +18,7 @@ __all__ = [
     "PackRead",
     "decode_extents",
     "fetch",
+    "forget_packs",
     "plan_ranges",
     "plan_reads",
     "read_pack",
@@ -133,6 +134,8 @@ def decode_extents(
 def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None = None) -> list[bytes | memoryview]:
     """Read and decode the chunks of extents, in order; several packs at the same time where that saves round trips.
 
+    What does not decode or match is read a second time before it is called damaged.
+
     Args:
         backend: where the packs lie.
         extents: what to fetch; the same bytes may be asked for twice.
@@ -144,12 +147,29 @@ def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None 
         BackendError: reading failed.
     """
     reads = plan_reads(extents)
+    try:
+        return decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm)
+    except CorruptionError:
+        if not reads:
+            raise
+        # Perhaps it was damaged on its way: what lies there damaged is so the second time, too.
+        forget_packs(backend, extents)
+        return decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm)
+
+
+def forget_packs(backend: Backend, extents: Sequence[Extent]) -> None:
+    """Let what is wrong come from the place itself when it is read again, not from a cache."""
+    from artifactstore.backend.caching import forget  # noqa: PLC0415 - only where something is wrong
+
+    for pack in {extent.pack for extent in extents if extent.pack is not None}:
+        forget(backend, pack_key(pack))
+
+
+def _read_packs(backend: Backend, reads: Sequence[PackRead]) -> list[list[bytes]]:
     if len(reads) < 2 or not backend.concurrency > LOCAL_CONCURRENCY:
-        parts = [read_pack(backend, read) for read in reads]
-    else:
-        with ThreadPoolExecutor(min(len(reads), backend.concurrency), "artifactstore-fetch") as pool:
-            parts = list(pool.map(lambda read: read_pack(backend, read), reads))
-    return decode_extents(extents, reads, parts, algorithm=algorithm)
+        return [read_pack(backend, read) for read in reads]
+    with Pool(min(len(reads), backend.concurrency), "artifactstore-fetch") as pool:
+        return list(pool.map(lambda read: read_pack(backend, read), reads))
 
 
 def mismatch(extent: Extent, algorithm: str) -> CorruptionError:

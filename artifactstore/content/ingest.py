@@ -10,11 +10,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.content.chunker import HEAD, Cutter, choose_rule
 from artifactstore.content.codec import RAW, Encoder
 from artifactstore.content.known import Known
@@ -24,6 +25,7 @@ from artifactstore.content.packer import Packer, Piece
 from artifactstore.content.source import Folder, Source, open_unchanged, read_unchanged
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import hash_bytes, new_hasher
+from artifactstore.model.loading import LOADING
 
 __all__ = ["Ingested", "ingest"]
 
@@ -113,7 +115,7 @@ def ingest(
         if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
             run.collect(run.feed(None, folder, digests or [None] * len(folder.files)))  # threads would cost more than they save
             return run.finish(folder)
-        with ThreadPoolExecutor(WORKERS, "artifactstore-ingest") as workers:
+        with Pool(WORKERS, "artifactstore-ingest") as workers:
             try:
                 run.collect(run.feed(workers, folder, digests or [None] * len(folder.files)))
             except BaseException:
@@ -154,7 +156,7 @@ class _Ingest:
     # -- feeding: the coordinating thread makes work, in the order of the files
 
     def feed(
-        self, workers: ThreadPoolExecutor | None, folder: Folder, digests: Sequence[bytes | None]
+        self, workers: Pool | None, folder: Folder, digests: Sequence[bytes | None]
     ) -> Iterator[Future[list[_Done]] | list[_Done]]:
         batch: list[_Todo] = []
         unread, size = 0, 0
@@ -174,14 +176,14 @@ class _Ingest:
         if batch:
             yield self._send(workers, batch, unread)
 
-    def _send(self, workers: ThreadPoolExecutor | None, batch: list[_Todo], unread: int) -> Future[list[_Done]] | list[_Done]:
+    def _send(self, workers: Pool | None, batch: list[_Todo], unread: int) -> Future[list[_Done]] | list[_Done]:
         """Hand a batch to a worker, unless there is nothing in it to read."""
         return self._do_batch(batch) if workers is None or not unread else workers.submit(self._do_batch, batch)
 
-    def _large(self, workers: ThreadPoolExecutor, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
+    def _large(self, workers: Pool, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
         hasher, behind = new_hasher(self._algorithm), deque[Future[object]]()
         # Alone in its thread: updates keep their order, and the coordinator goes on reading and cutting.
-        with ThreadPoolExecutor(1, "artifactstore-hash") as hashing:
+        with Pool(1, "artifactstore-hash") as hashing:
             for window, ends in self._windows(source):
                 future = workers.submit(self._do_window, window, ends)
                 behind.append(hashing.submit(hasher.update, memoryview(window)[: ends[-1]]))
@@ -317,7 +319,8 @@ def _blocks(fd: int, source: Source, size: int, room: int) -> Iterator[tuple[mem
         ConflictError: the file is shorter than it was.
         InvalidInputError: it can't be read.
     """
-    import pyarrow as pa  # noqa: PLC0415 - the manifest needs it anyway
+    with LOADING:
+        import pyarrow as pa  # noqa: PLC0415 - the manifest needs it anyway
 
     file = io.FileIO(fd, closefd=False)
     os.lseek(fd, 0, os.SEEK_SET)
@@ -335,7 +338,7 @@ def _blocks(fd: int, source: Source, size: int, room: int) -> Iterator[tuple[mem
             raise ConflictError(f"{source.disk} became shorter while it was being put; nothing was committed: put again")
         return block
 
-    with ThreadPoolExecutor(1, "artifactstore-read") as reading:
+    with Pool(1, "artifactstore-read") as reading:
         ahead, left = reading.submit(read, min(size, source.size)), source.size - min(size, source.size)
         while True:
             block = ahead.result()

@@ -14,6 +14,7 @@ from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_link, check_links, check_path
+from artifactstore.model.loading import LOADING
 
 __all__ = ["decode", "encode"]
 
@@ -59,8 +60,9 @@ def _schema(pa: Any) -> Any:
 
 def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
     """Write a manifest as Parquet (zstd 1; offsets as deltas)."""
-    import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s at start-up
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    with LOADING:
+        import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s at start-up
+        import pyarrow.parquet as pq  # noqa: PLC0415
 
     meta = {
         "format": MANIFEST_FORMAT,
@@ -159,8 +161,9 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
         FormatError: written by a newer version.
         CorruptionError: no manifest, or one that does not add up, or with a path that must not be written.
     """
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    with LOADING:
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
 
     def bad(what: str) -> CorruptionError:
         return CorruptionError(f"{key} is damaged: {what}; restore it from a copy of the store", location=key)

@@ -1,11 +1,12 @@
 """Packing: chunks get their place in the manifest, new ones their bytes in a pack; full packs are written beside the work."""
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.content.fetch import LOCAL_CONCURRENCY
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
@@ -69,7 +70,7 @@ class Packer:
         self._pending_size = 0
         self._known_before = len(known)
         self._places: list[int] = []  # records whose bytes are pending: their offset is the piece's number so far
-        self._uploaders: ThreadPoolExecutor | None = None
+        self._uploaders: Pool | None = None
         self._uploads: deque[Future[int]] = deque()
 
     def has(self, digest: bytes) -> bool:
@@ -161,7 +162,7 @@ class Packer:
         self.packs += 1
         most = max(2, min(self._backend.concurrency, _UPLOADS))
         if self._uploaders is None:
-            self._uploaders = ThreadPoolExecutor(most, "artifactstore-upload")
+            self._uploaders = Pool(most, "artifactstore-upload")
         while len(self._uploads) >= most:
             self.uploaded += self._uploads.popleft().result()
         self._uploads.append(self._uploaders.submit(self._upload, pack))

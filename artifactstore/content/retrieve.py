@@ -8,12 +8,21 @@ digest before anybody sees it under its name: the tree is staged by the caller a
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.content.fetch import LOCAL_CONCURRENCY, PackRead, decode_extents, fetch, mismatch, plan_reads, read_pack
+from artifactstore.backend.pool import Pool
+from artifactstore.content.fetch import (
+    LOCAL_CONCURRENCY,
+    PackRead,
+    decode_extents,
+    fetch,
+    forget_packs,
+    plan_reads,
+    read_pack,
+)
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.errors import BackendError, CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
@@ -73,7 +82,7 @@ def retrieve(
     run = _Retrieval(backend, manifest, dict(targets), progress)
     remote = backend.concurrency > LOCAL_CONCURRENCY
     waiting: deque[tuple[_Group, Future[Sequence[bytes | memoryview]]]] = deque()
-    with ThreadPoolExecutor(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
+    with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
             for group in _groups(manifest, [row for row, _ in targets], REMOTE_GROUP if remote else LOCAL_GROUP):
                 waiting.append((group, workers.submit(run.work, group, run.load(group, fetchers))))
@@ -88,8 +97,8 @@ def retrieve(
             raise
 
 
-def _fetchers(backend: Backend) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, min(backend.concurrency, FETCHERS)), "artifactstore-fetch")
+def _fetchers(backend: Backend) -> Pool:
+    return Pool(max(1, min(backend.concurrency, FETCHERS)), "artifactstore-fetch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,7 @@ class _Retrieval:
         self._progress = progress
         self._hashers: dict[int, Hasher] = {}
 
-    def load(self, group: _Group, fetchers: ThreadPoolExecutor) -> _Load:
+    def load(self, group: _Group, fetchers: Pool) -> _Load:
         """Begin to read what a group needs."""
         manifest = self._manifest
         first = manifest.first
@@ -132,7 +141,11 @@ class _Retrieval:
         parts = (
             [read_pack(self._backend, read) for read in load.reads] if load.parts is None else [p.result() for p in load.parts]
         )
-        chunks = decode_extents(load.extents, load.reads, parts)
+        try:
+            chunks = decode_extents(load.extents, load.reads, parts)
+        except CorruptionError:
+            forget_packs(self._backend, load.extents)  # perhaps it was damaged on its way
+            chunks = fetch(self._backend, load.extents)
         if group.part:
             _write_part(self._manifest, self._paths[group.rows[0]], group, chunks)
             return chunks
@@ -150,7 +163,7 @@ class _Retrieval:
         for chunk in chunks:
             hasher.update(chunk)
         if group.last and self._hashers.pop(row).digest() != self._manifest.digests[row]:
-            raise _bad_file(self._backend, self._manifest, row)
+            _mend_file(self._backend, self._manifest, row, self._paths[row])
         self._progress(sum(map(len, chunks)))
 
 
@@ -163,7 +176,7 @@ def read_file(backend: Backend, manifest: Manifest, row: int) -> bytes:
     """
     data = b"".join(fetch(backend, list(manifest.extents(row))))
     if hash_bytes(data, manifest.algorithm) != manifest.digests[row]:
-        raise _bad_file(backend, manifest, row)
+        return b"".join(_chunks_again(backend, manifest, row))
     return data
 
 
@@ -230,15 +243,8 @@ def _write_files(
     for row in group.rows:
         mine = chunks[at : at + first[row + 1] - first[row]]
         at += len(mine)
-        if len(mine) == 1:
-            digest = hash_bytes(mine[0], algorithm)
-        else:
-            hasher = new_hasher(algorithm)
-            for chunk in mine:
-                hasher.update(chunk)
-            digest = hasher.digest()
-        if digest != manifest.digests[row]:
-            raise _bad_file(backend, manifest, row)
+        if _digest(mine, algorithm) != manifest.digests[row]:
+            mine = _chunks_again(backend, manifest, row)
         path = paths[row]
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o777 if manifest.executable[row] else 0o666)
@@ -263,18 +269,61 @@ def _cant_write(path: str, error: OSError) -> BackendError:
     )
 
 
-def _bad_file(backend: Backend, manifest: Manifest, row: int) -> CorruptionError:
-    """Say which chunk of a file is damaged, where that can be found out."""
-    name = f"{manifest.algorithm}:{manifest.digests[row].hex()}"
+def _digest(chunks: Sequence[bytes | memoryview], algorithm: str) -> bytes:
+    if len(chunks) == 1:
+        return hash_bytes(chunks[0], algorithm)
+    hasher = new_hasher(algorithm)
+    for chunk in chunks:
+        hasher.update(chunk)
+    return hasher.digest()
+
+
+def _chunks_again(backend: Backend, manifest: Manifest, row: int) -> Sequence[bytes | memoryview]:
+    """Read a small file's chunks once more, each checked: what was damaged on its way comes well now.
+
+    Raises:
+        CorruptionError: it lies there damaged.
+    """
     extents = list(manifest.extents(row))
-    if len(extents) == 1:
-        error = mismatch(extents[0], manifest.algorithm)
-        return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
-    for extent in extents:
+    forget_packs(backend, extents)
+    try:
+        chunks = fetch(backend, extents, algorithm=manifest.algorithm)
+    except CorruptionError as error:
+        raise _named(manifest, row, error) from error
+    if _digest(chunks, manifest.algorithm) != manifest.digests[row]:
+        raise _bad_file(manifest, row)
+    return chunks
+
+
+def _mend_file(backend: Backend, manifest: Manifest, row: int, path: str) -> None:
+    """Write a large file once more, each chunk checked.
+
+    Raises:
+        CorruptionError: it lies there damaged.
+    """
+    hasher = new_hasher(manifest.algorithm)
+    forget_packs(backend, list(manifest.extents(row)))
+    for group in _parts(manifest, row, LOCAL_GROUP):
+        extents = [manifest.extent(i) for i in range(group.low, group.high)]
         try:
-            fetch(backend, [extent], algorithm=manifest.algorithm)
+            chunks = fetch(backend, extents, algorithm=manifest.algorithm)
         except CorruptionError as error:
-            return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
+            raise _named(manifest, row, error) from error
+        _write_part(manifest, path, group, chunks)
+        for chunk in chunks:
+            hasher.update(chunk)
+    if hasher.digest() != manifest.digests[row]:
+        raise _bad_file(manifest, row)
+
+
+def _named(manifest: Manifest, row: int, error: CorruptionError) -> CorruptionError:
+    name = f"{manifest.algorithm}:{manifest.digests[row].hex()}"
+    return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
+
+
+def _bad_file(manifest: Manifest, row: int) -> CorruptionError:
+    """All chunks are what they should be, and the file is not."""
+    name = f"{manifest.algorithm}:{manifest.digests[row].hex()}"
     text = (
         f"{manifest.paths[row]} does not match its digest {name}: the store is damaged there; restore it from a copy of the store"
     )

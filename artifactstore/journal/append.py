@@ -325,8 +325,9 @@ class Appender:
     def _give_up(self, batch: Sequence[_Ticket], error: ArtifactStoreError) -> None:
         """Settle what is left: what no entry can hold any more failed with this error, the rest is unknown."""
         with self.journal.lock:
-            if isinstance(error, BackendError) and not error.transient:
-                # A definite no; but a place may fail for good after it wrote. The journal knows.
+            if isinstance(error, BackendError):
+                # The last try may have landed and lost its reply, and a place may fail for good after it wrote: the journal
+                # knows, if it can still be read.
                 with suppress(ArtifactStoreError):
                     self.journal.catch_up()
             head = self.journal.head

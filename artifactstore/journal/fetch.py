@@ -1,9 +1,9 @@
 """Reading entries: many at a time, in as few sequential round trips as it takes, and never past a hole."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.errors import CorruptionError, NotFoundError
 from artifactstore.journal.chain import FOLDER, entry_key, folder_of, key_number
 
@@ -22,7 +22,7 @@ def read_many(backend: Backend, keys: Sequence[str]) -> list[bytes | None]:
     """Read objects at the same time; None for each that is absent."""
     if len(keys) < 2 or backend.concurrency < 2:
         return [read_or_none(backend, key) for key in keys]
-    with ThreadPoolExecutor(min(len(keys), max(backend.concurrency, 16))) as pool:
+    with Pool(min(len(keys), max(backend.concurrency, 16))) as pool:
         return list(pool.map(lambda key: read_or_none(backend, key), keys))
 
 
@@ -36,7 +36,7 @@ def list_folders(backend: Backend, start: int, count: int) -> tuple[int, bool]:
     if not backend.listable:
         return 0, False  # a listing would only have told how far ahead to fetch
     folders = [folder_of(start + FOLDER * k) for k in range(count)]
-    with ThreadPoolExecutor(count) as pool:
+    with Pool(count) as pool:
         found = list(
             pool.map(lambda folder: [n for item in backend.list(folder) if (n := key_number(item.key)) is not None], folders)
         )

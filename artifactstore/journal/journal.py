@@ -6,10 +6,11 @@ never looks into facts, but for what moves bytes around them (spilled facts).
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.caching import forget
+from artifactstore.backend.pool import Pool
 from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Fold", "Journal", "Snapshots"]
 
 CONFIG_KEY: Final = "store.json"
+_DISKS: Final = 4  # concurrency of places where a request costs no round trip
 
 
 @runtime_checkable
@@ -110,8 +112,12 @@ class Journal:
             BackendError: the head could not be found.
         """
         with self.lock:
-            if not self._cold and not (confirm and self._was_taken_back()):
-                return self._read_on(self.head)
+            if not self._cold:
+                # Over a network both questions are asked at once; on a disk a thread costs more than a read.
+                both = confirm and self.backend.concurrency > _DISKS
+                last, following = read_many(self.backend, [self._last_key(), entry_key(self.head + 1)]) if both else (None, None)
+                if not confirm or not self._was_taken_back(last):
+                    return self.head if both and following is None else self._read_on(self.head)
             try:
                 joint = self._open_cold()
                 head = self._read_on(self._known)
@@ -139,9 +145,13 @@ class Journal:
                 self._start(kept[0], Digest.parse(kept[1]))
             return True
 
-    def _was_taken_back(self) -> bool:
-        """Tell whether the last entry read is gone; if so, everything is read anew."""
-        raw = read_or_none(self.backend, entry_key(self.head) if self.head else CONFIG_KEY)
+    def _last_key(self) -> str:
+        return entry_key(self.head) if self.head else CONFIG_KEY
+
+    def _was_taken_back(self, raw: bytes | None) -> bool:
+        """Tell whether the last entry read, of which `raw` may have been read again already, is gone; then all is read anew."""
+        if raw is None:
+            raw = read_or_none(self.backend, self._last_key())
         if raw is not None and Digest.of(raw, self.config.digest) == self.digest:
             return False
         if read_or_none(self.backend, CONFIG_KEY) != self.config.raw:
@@ -243,7 +253,7 @@ class Journal:
         kept = None if self._snapshots is None else self._snapshots.load()
         start = 0 if kept is None else int(kept[0].head)
         self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
-        with ThreadPoolExecutor(3) as pool:
+        with Pool(3) as pool:
             listed = pool.submit(seg.list_segments, self.backend)
             near = pool.submit(list_folders, self.backend, start + 1, 2)
             if kept is not None and start:
@@ -266,6 +276,7 @@ class Journal:
         for segment, data in zip(chosen, datas, strict=True):
             raws = None if data is None else seg.read_raw(data, segment, self.digest if segment.first == self.head + 1 else None)
             if raws is None:
+                forget(self.near, segment.key)
                 break
             for raw in raws[self.head + 1 - segment.first :]:
                 self._take(raw)

@@ -15,6 +15,7 @@ from artifactstore.errors import AlreadyExistsError, ArtifactStoreError
 from artifactstore.journal.chain import previous_of
 from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.facts import parse_entry
+from artifactstore.model.loading import LOADING
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,8 +77,9 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
         segment: what its key says.
         previous: digest of the entry before its first, where that is known.
     """
-    import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s: only where segments are met
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    with LOADING:
+        import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s: only where segments are met
+        import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
         column = pq.read_table(pa.BufferReader(data), columns=["raw"]).column("raw").drop_null()
@@ -102,8 +104,9 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
 
 def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) -> Segment | None:
     """Write a segment of consecutive entries, the last with this digest; None if it could not be written (it is only derived)."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    with LOADING:
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
 
     rows: dict[str, list[object]] = {name: [] for name in _schema(pa).names}
     first = last = 0

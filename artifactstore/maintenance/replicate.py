@@ -7,13 +7,13 @@ must never know how a place is opened.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
 from artifactstore.backend.base import MAX_WRITE, Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State, Void
 from artifactstore.content.manifest import manifest_key
 from artifactstore.content.pack import pack_key, read_records
@@ -382,7 +382,7 @@ class _Copy:
             return None
 
         workers = min(_WORKERS, max(self._source.backend.concurrency, self._target.concurrency))
-        with ThreadPoolExecutor(max(1, workers)) as pool:
+        with Pool(max(1, workers)) as pool:
             return [key for key in pool.map(one, keys) if key is not None]
 
     # -- entries

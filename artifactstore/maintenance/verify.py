@@ -5,13 +5,13 @@ Looks at the bytes as they are stored, not at anything derived; never raises for
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import xxhash
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State
 from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Manifest, manifest_key
@@ -215,7 +215,7 @@ def _check_manifests(journal: Journal, state: State, report: Report, digest: str
         return one, manifest, ""
 
     found: dict[str, Manifest] = {}
-    with ThreadPoolExecutor(max(1, min(8, journal.backend.concurrency))) as pool:
+    with Pool(max(1, min(8, journal.backend.concurrency))) as pool:
         for one, manifest, fault in pool.map(check, wanted):
             report.count("manifests")
             if manifest is None and not fault:
@@ -279,7 +279,7 @@ def _sizes(backend: Backend, keys: Sequence[str]) -> dict[str, int]:
         except NotFoundError:
             return None
 
-    with ThreadPoolExecutor(backend.concurrency) as pool:
+    with Pool(backend.concurrency) as pool:
         found = dict(zip(keys, pool.map(size, keys), strict=True))
     return {key: value for key, value in found.items() if value is not None}
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import FormatError
 from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import canonical_json
+from artifactstore.model.loading import LOADING
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry
@@ -110,7 +111,8 @@ def parse_entry(raw: bytes, key: str) -> "Entry":
         FormatError: written by a newer format.
         CorruptionError: not an entry.
     """
-    from artifactstore.model import schema  # noqa: PLC0415 - pydantic costs 0.2 s: only when foreign bytes are read
+    with LOADING:
+        from artifactstore.model import schema  # noqa: PLC0415 - pydantic costs 0.2 s: only when foreign bytes are read
 
     return schema.parse_entry(raw, key)
 
@@ -121,7 +123,8 @@ def parse_facts(raw: bytes, key: str) -> list[Fact]:
     Raises:
         CorruptionError: not a list of facts.
     """
-    from artifactstore.model import schema  # noqa: PLC0415 - as above
+    with LOADING:
+        from artifactstore.model import schema  # noqa: PLC0415 - as above
 
     return schema.parse_facts(raw, key)
 
@@ -132,6 +135,7 @@ def check_txn(txn: Mapping[str, Any]) -> None:
     Raises:
         InvalidInputError: names the field.
     """
-    from artifactstore.model import schema  # noqa: PLC0415 - as above
+    with LOADING:
+        from artifactstore.model import schema  # noqa: PLC0415 - as above
 
     schema.check_txn(txn)

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from artifactstore.errors import CorruptionError, FormatError, InvalidInputError
 from artifactstore.model.encoding import canonical_json, parse_json, parse_time
 from artifactstore.model.facts import FORMAT, check_format
+from artifactstore.model.loading import LOADING
 
 __all__ = ["KINDS", "Entry", "Txn", "check_txn", "parse_entry", "parse_facts"]
 
@@ -272,8 +273,9 @@ class Entry(TypedDict):
 
 @cache
 def _validator(kind: Any) -> Any:
-    # Not the adapter itself: its methods cost as much again as the check.
-    return TypeAdapter(kind).validator
+    with LOADING:
+        # Not the adapter itself: its methods cost as much again as the check.
+        return TypeAdapter(kind).validator
 
 
 def _first_fault(error: ValidationError) -> str:

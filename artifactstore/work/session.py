@@ -7,16 +7,17 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.caching import forget
 from artifactstore.backend.connect import connect
+from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, resolve
 from artifactstore.content.chunker import CHUNKERS
@@ -42,9 +43,10 @@ from artifactstore.model.facts import Config, parse_config
 from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
+from artifactstore.work.moment import limit_of
 from artifactstore.work.near import Near
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
-from artifactstore.work.standing import check_standing, gap, refuse_begun_copy
+from artifactstore.work.standing import check_standing, create_config, gap, refuse_begun_copy
 
 if TYPE_CHECKING:
     from artifactstore.work.batch import Batch
@@ -107,7 +109,7 @@ class Session:
         self.watch: Watch = lambda _what, _total: lambda _more: None
         self._core: Core | None = None
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ahead = threading.local()
         self._connect()
 
@@ -126,11 +128,21 @@ class Session:
     # -- the store itself
 
     def _connect(self) -> bool:
-        """Read `store.json`; False where there is none."""
+        """Read `store.json`, unless a thread has; False where there is none."""
+        with self._lock:
+            if self._core is not None:
+                return True  # one for all threads: what another has committed must be seen in it
+            config = self._config()
+            if config is None:
+                return False
+            self._core = self._assemble(config)
+            return True
+
+    def _config(self) -> Config | None:
         try:
             raw = self.backend.read(CONFIG)
         except NotFoundError:
-            return False
+            return None
         except BackendError as error:
             kept = self._near.recall()
             if kept is None:
@@ -139,8 +151,7 @@ class Session:
             raw = kept
         else:
             self._near.remember(raw)
-        self._core = self._assemble(parse_config(raw, f"{self.url}/{CONFIG}"))
-        return True
+        return parse_config(raw, f"{self.url}/{CONFIG}")
 
     def _assemble(self, config: Config) -> Core:
         kept = None if self.cache is None else KeptFold(self.cache, config.store)
@@ -156,7 +167,7 @@ class Session:
             NotFoundError: there is no store at this URL.
         """
         if self._pid != os.getpid():
-            self._lock = threading.Lock()
+            self._lock = threading.RLock()
         with self._lock:
             if self._core is not None and self._pid != os.getpid():
                 # In a forked child the parent's locks may be held for ever, by threads that do not exist here.
@@ -224,14 +235,11 @@ class Session:
             self._check_empty()
         if self._core is None:
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
-            try:
-                self.backend.create(CONFIG, config.raw)
-                self._core = self._assemble(config)
+            if create_config(self.backend, config, self._connect):
+                with self._lock:
+                    self._core = self._core or self._assemble(config)
                 if self._embedded:
                     warnings.warn(f"no store was named: using {self.url}", UserWarning, stacklevel=4)
-            except AlreadyExistsError:
-                if not self._connect():
-                    raise
         core = self.core()
         if core.config.digest != digest:
             raise AlreadyExistsError(
@@ -304,7 +312,7 @@ class Session:
         """
         journal = self.core().journal
         head = journal.catch_up()
-        limit = _limit_of(moment, head)
+        limit = limit_of(moment, head)
         view = State()
         for entry in journal.entries():
             if isinstance(limit, int) and entry["seq"] > limit:
@@ -315,7 +323,7 @@ class Session:
         past = Session.__new__(Session)
         past.__dict__.update(self.__dict__)
         past.view = view
-        past._lock = threading.Lock()  # noqa: SLF001 - of the same class
+        past._lock = threading.RLock()  # noqa: SLF001 - of the same class
         return past
 
     def resolve(self, ref: str) -> Resolved:
@@ -347,7 +355,7 @@ class Session:
             except ArtifactStoreError:
                 return
         if holder is not None and core.manifests.get(holder) is None:
-            pool = ThreadPoolExecutor(1, "artifactstore-ahead")
+            pool = Pool(1, "artifactstore-ahead")
             self._ahead.manifest = (holder, pool.submit(core.near.read, manifest_key(holder)))
             pool.shutdown(wait=False)
 
@@ -411,6 +419,9 @@ class Session:
             except NotFoundError as error:
                 raise _MissingManifestError(key) from error
             if str(Digest.of(raw, core.algorithm)) != expected:
+                forget(core.near, key)  # it may have been damaged on its way
+                raw = core.near.read(key)
+            if str(Digest.of(raw, core.algorithm)) != expected:
                 raise CorruptionError(
                     f"{key} does not match its digest in the journal: it was changed or truncated; restore it from a copy of the store",
                     digest=expected,
@@ -430,23 +441,6 @@ def _condemned_in(state: State, digest: str) -> int | None:
         seq for one, seq in state.condemned_manifests.items() if one in state.manifests and state.manifests[one][0] == digest
     ]
     return max(entries, default=None)
-
-
-def _limit_of(moment: object, head: int) -> int | str:
-    if isinstance(moment, bool) or not isinstance(moment, int | date):
-        raise InvalidInputError(f"at({moment!r}): an entry's number, an aware datetime or a date")
-    if isinstance(moment, int):
-        if not 0 <= moment <= head:
-            raise InvalidInputError(f"at({moment}): the journal has entries 1 to {head}")
-        return moment
-    if isinstance(moment, datetime):
-        if moment.tzinfo is None:
-            raise InvalidInputError(f"at({moment!r}): a datetime without a time zone; use datetime.now(UTC) or .astimezone()")
-        try:
-            return format_time(moment)
-        except OverflowError as error:
-            raise InvalidInputError(f"at({moment!r}): not a time of this calendar in UTC") from error
-    return format_time(datetime.combine(moment, time.max, UTC))
 
 
 def _reopen(url: str, asked: Mapping[str, Any]) -> Session:

@@ -1,16 +1,20 @@
 """How a place stands: whether it may be written to, or is a copy, or has moved; asked before any work."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from artifactstore.backend.base import Backend
 from artifactstore.catalog.state import State
-from artifactstore.errors import ArtifactStoreError, BackendError, RefusedError
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, RefusedError
+from artifactstore.journal.append import Patience
 from artifactstore.journal.replica import PREFIX, read_standing
+from artifactstore.model.facts import Config
 
 if TYPE_CHECKING:
     from artifactstore.work.session import Core
 
-__all__ = ["check_moved", "check_standing", "gap", "refuse_begun_copy"]
+__all__ = ["check_moved", "check_standing", "create_config", "gap", "refuse_begun_copy"]
 
 
 def check_standing(core: "Core") -> None:
@@ -47,6 +51,34 @@ def check_moved(url: str, state: State) -> None:
     """
     if state.marks["moved_to"] is not None:
         raise RefusedError(f"the store at {url} has moved to {state.marks['moved_to']}: write there; reading here goes on")
+
+
+def create_config(backend: Backend, config: Config, connect: Callable[[], bool]) -> bool:
+    """Create `store.json`; False where another's is used instead, or an own one whose reply was lost.
+
+    Args:
+        backend: the place.
+        config: what to create.
+        connect: reads what is there, and uses it; False where nothing is.
+
+    Raises:
+        BackendError: it can't be created.
+    """
+    patience = Patience(time.sleep)
+    while True:
+        try:
+            backend.create("store.json", config.raw)
+        except AlreadyExistsError:
+            if not connect():
+                raise
+            return False
+        except BackendError as error:
+            if connect():
+                return False
+            if not patience.again(error):
+                raise
+        else:
+            return True
 
 
 def gap(core: "Core", missing: str) -> ArtifactStoreError | None:

@@ -1,9 +1,9 @@
 """Interrupted uploads: what a dead attempt has written to a network place is used by the next put of the same content."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from artifactstore.backend.pool import Pool
 from artifactstore.content.fetch import LOCAL_CONCURRENCY
 from artifactstore.content.ledger import Ledger, unfinished
 from artifactstore.content.pack import pack_key
@@ -45,7 +45,7 @@ class Uploads:
             except NotFoundError:
                 return False  # the place was put back from a copy, or is another copy of the store
 
-        with ThreadPoolExecutor(_AT_ONCE, "artifactstore-look") as pool:
+        with Pool(_AT_ONCE, "artifactstore-look") as pool:
             return {pack for pack, there in zip(packs, pool.map(is_there, packs), strict=True) if there}
 
     def ended(self, *, committed: bool) -> None:

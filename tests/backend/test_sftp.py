@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 import artifactstore
+from artifactstore.backend import sftp_wire
 from artifactstore.backend.connect import connect
 from artifactstore.backend.failures import NotLandedError
 from artifactstore.backend.retrying import RetryingBackend
@@ -285,6 +286,16 @@ def test_a_large_object_comes_back_as_it_is_by_many_requests_at_once(sftp_url):
     assert backend.read_ranges("a", ranges) == [data[offset : offset + length] for offset, length in ranges]
 
 
+def test_a_server_with_a_smaller_measure_is_asked_for_what_it_left_out(sftp_url, monkeypatch):
+    # OpenSSH gives at most some 255 KiB for one request, whatever was asked for.
+    data = os.urandom(3 * 2**20 + 5)
+    backend = bare(sftp_url)
+    backend.write("a", data)
+    monkeypatch.setattr(sftp_wire, "_PIECE", 2**20)
+    assert backend.read("a") == data
+    assert backend.read_ranges("a", [(7, 2 * 2**20), (0, 900_000)]) == [data[7 : 7 + 2 * 2**20], data[:900_000]]
+
+
 # -- connections
 
 
@@ -345,23 +356,40 @@ def test_a_create_whose_reply_is_lost_is_not_sent_again(sftp_url, monkeypatch):
 def test_a_forked_child_takes_nothing_of_its_parents_with_it(sftp_url):
     """The child ends as any program does, collecting what it has; the parent's connections must not notice."""
     program = f"""
-import os, sys, threading
+import gc, os, sys, threading
 from artifactstore.backend.connect import connect
 backend = connect({sftp_url!r})
-backend.write("a", b"1")
-busy = threading.Thread(target=lambda: [backend.read("a") for _ in range(300)])
-busy.start()
-for uses in (False, True, True):
+threads = [threading.Thread(target=backend.write, args=(f"a/{{n}}", b"1")) for n in range(12)]
+[one.start() for one in threads], [one.join() for one in threads]
+pool = backend.inner._pool
+before = [client.get_transport() for client in pool._clients]
+wires = {{id(wire) for wire in pool._wires}}
+assert len(wires) > 1
+
+def fork(uses):
     child = os.fork()
     if child == 0:
         if uses:
-            assert backend.read("a") == b"1"
+            assert backend.read("a/1") == b"1"
+        gc.collect()
         sys.exit(0)
     assert os.waitpid(child, 0)[1] == 0
+
+def check():
+    assert backend.read("a/1") == b"1"
+    assert all(transport.is_active() for transport in before), "a connection was lost"
+    assert wires <= {{id(wire) for wire in pool._wires}}, "a session was lost"
+    assert not [wire for wire in pool._idle if wire.channel.closed], "a session was ended"
+
+for uses in (False, True):
+    fork(uses)
+    check()
+busy = threading.Thread(target=lambda: [backend.read("a/1") for _ in range(300)])
+busy.start()
+for uses in (False, True, True):
+    fork(uses)
 busy.join()
-before = [client.get_transport() for client in backend.inner._pool._clients]
-assert backend.read("a") == b"1"
-assert all(transport.is_active() for transport in before) and before
+check()
 """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120, check=False

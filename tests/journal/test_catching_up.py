@@ -85,8 +85,8 @@ class Remote(Memory):
 
 @pytest.fixture
 def trips(monkeypatch: pytest.MonkeyPatch) -> type[Trips]:
-    monkeypatch.setattr(fetch_module, "ThreadPoolExecutor", TripPool)
-    monkeypatch.setattr(journal_module, "ThreadPoolExecutor", TripPool)
+    monkeypatch.setattr(fetch_module, "Pool", TripPool)
+    monkeypatch.setattr(journal_module, "Pool", TripPool)
     Trips.now = 0
     return Trips
 

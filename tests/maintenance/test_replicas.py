@@ -72,7 +72,7 @@ def test_a_dry_run_says_what_would_be_copied_and_writes_nothing(source: str, tmp
 def test_a_copy_killed_at_any_change_is_finished_by_the_next_run(source: str, tmp_path: Path, after):
     store = artifactstore.open(source, cache=None)
     changes = len(objects(source)) + 1  # everything, and the mark
-    for at in random.sample(range(1, changes + 1), 9):
+    for at in random.sample(range(1 if after else 2, changes + 1), 9):  # before the first nothing has begun
         target = str(tmp_path / f"target-{at}")
         assert sync_killed(source, target, at, after=after)
         assert not is_writable(target)

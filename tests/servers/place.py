@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,14 +21,25 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], port: int, log: Path, *, seconds: float = 60) -> Iterator[None]:
-    """Run a server until the block ends; it answers on `port` when the block begins."""
+def running(
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    *,
+    seconds: float = 60,
+    ready: Callable[[], object] = lambda: True,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """Run a server until the block ends; it answers on `port`, and `ready` raises no more, when the block begins."""
     with log.open("wb") as output:
-        process = subprocess.Popen(list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}
+        )
         try:
             deadline = time.monotonic() + seconds
             while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                with contextlib.suppress(Exception), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    ready()
                     break
                 if process.poll() is not None or time.monotonic() > deadline:
                     pytest.fail(f"{command[0]} does not answer: {log.read_text(errors='replace')[-2000:]}")

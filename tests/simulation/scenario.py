@@ -95,8 +95,8 @@ class Scenario:
                 (judge_module, "WINDOW", self.window),
                 (state_module, "WINDOW", self.window),
                 (state_module, "_TIDY", self.tidy),
-                (journal_module, "ThreadPoolExecutor", InlinePool),
-                (fetch_module, "ThreadPoolExecutor", InlinePool),
+                (journal_module, "Pool", InlinePool),
+                (fetch_module, "Pool", InlinePool),
                 (segments_module, "STRIDE", 6),
             ]:
                 stack.enter_context(patch.object(module, name, value))

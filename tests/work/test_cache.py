@@ -64,7 +64,7 @@ def opened(place: Backend, cache: Path | None) -> Store:
     """Open a store over a place that counts, with a cache of its own."""
     session = Session(place.url, cache=cache)
     session._near = Near(place, cache)
-    session.backend = place
+    session.backend, session._core = place, None
     session._connect()
     return Store(session)
 

@@ -157,6 +157,24 @@ def test_a_commit_without_an_answer_says_so(tmp_path: Path, monkeypatch: pytest.
     assert clean.log(txn=caught.value.txn).outcome == "committed"
 
 
+def test_before_it_is_called_unknown_the_journal_is_looked_at_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inner = MemoryBackend(f"memory://{tmp_path.name}")
+    store_over(inner, monkeypatch).put(b"0", "name")
+
+    class LosesReplies(CountingBackend):
+        """Entries arrive, their replies don't; everything else works."""
+
+        def create(self, key, data):
+            super().create(key, data)
+            if key.startswith("journal/"):
+                raise BackendError("the reply is lost", transient=True)
+
+    monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "0")
+    store = store_over(LosesReplies(inner), monkeypatch)
+    assert store.put(b"1", "name").version == 2
+    assert store.get("name:v2") == b"1"
+
+
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path):
     inner = MemoryBackend(f"memory://{tmp_path.name}")
     store = store_over(inner, monkeypatch)
