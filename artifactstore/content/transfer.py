@@ -6,11 +6,12 @@ thread that collects, in the order of the files. What the target holds already i
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
 from artifactstore.content.codec import decode
 from artifactstore.content.fetch import LOCAL_CONCURRENCY, mismatch, plan_reads, read_pack, stored_frames
 from artifactstore.content.known import Known
@@ -109,7 +110,7 @@ def transfer(
             for group in run.groups():
                 run.collect(group, run.fetch(group))  # threads would cost more than they save
         else:
-            with ThreadPoolExecutor(_AHEAD if far else 2, "artifactstore-transfer") as pool:
+            with Pool(_AHEAD if far else 2, "artifactstore-transfer") as pool:
                 try:
                     for group in run.groups():
                         waiting.append((group, pool.submit(run.fetch, group)))

@@ -4,11 +4,11 @@ Killed anywhere, the next run goes on behind the last transaction: what is here 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final, TypedDict
 
+from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import Void
 from artifactstore.content.fetch import LOCAL_CONCURRENCY
 from artifactstore.content.known import Known
@@ -223,7 +223,7 @@ class _Run:
                 facts[digest] = self._bring_one(digest, known, uploads)
 
         if far and len(small) > 1:
-            with ThreadPoolExecutor(_AT_ONCE, "artifactstore-import") as pool:
+            with Pool(_AT_ONCE, "artifactstore-import") as pool:
                 list(pool.map(lane, small.values()))
         else:
             lane([digest for digests in small.values() for digest in digests])

@@ -8,9 +8,12 @@ from typing import Any
 from artifactstore.backend.probe import probe
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.journal.journal import Journal
-from artifactstore.maintenance import replicate as replicas
 from artifactstore.maintenance.choosing import Wish
+from artifactstore.maintenance.move import move as move_store
+from artifactstore.maintenance.move import release as release_copy
+from artifactstore.maintenance.replicate import replicate
 from artifactstore.maintenance.sync import SyncReport
+from artifactstore.maintenance.whole import is_empty
 from artifactstore.model.encoding import new_id
 from artifactstore.work.receiving import ImportOptions, receive
 from artifactstore.work.session import Session
@@ -39,7 +42,7 @@ def sync(
     core = session.core()
     other.check_writable()
     there = _journal(other)
-    if there is None and not replicas.is_empty(other.backend):
+    if there is None and not is_empty(other.backend):
         raise InvalidInputError(f"{other.url} is no store and holds other things: choose an empty or a new place")
     if there is not None and not dry_run:
         probe(other.backend, there.config.raw)
@@ -125,13 +128,13 @@ def _replica(session: Session, other: Session, *, moving: bool, releasing: bool,
     report = SyncReport("move" if moving else "replica", session.url, other.url, dry_run=dry_run)
     source = (session.core_to_write() if moving and not dry_run and not _has_moved(session) else session.core()).journal
     if moving and not dry_run:
-        replicas.move(source, session.core().appender, other.backend, lambda: _journal(other), watch=session.watch, done=report)
+        move_store(source, session.core().appender, other.backend, lambda: _journal(other), watch=session.watch, done=report)
         return report
-    replicas.replicate(source, other.backend, _journal(other), watch=session.watch, done=report, dry_run=dry_run)
+    replicate(source, other.backend, _journal(other), watch=session.watch, done=report, dry_run=dry_run)
     if releasing and not dry_run:
         copy = _journal(other)
         assert copy is not None  # it was copied a moment ago
-        report.released = replicas.release(copy)
+        report.released = release_copy(copy)
     return report
 
 
@@ -151,5 +154,5 @@ def _release_here(other: Session, *, release: bool, move: bool, dry_run: bool) -
     journal = other.core().journal
     report.head = journal.catch_up()
     if not dry_run:
-        report.released = replicas.release(journal)
+        report.released = release_copy(journal)
     return report
