@@ -49,6 +49,23 @@ def sync(
         raise typer.Exit(EXIT_CODES["conflict"])
 
 
+@app.command()
+def bundle(
+    path: Annotated[str, typer.Argument(help="The zip file to write; it must not exist.")],
+    names: Annotated[list[str] | None, typer.Argument(help="Only these names or patterns; everything by default.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a store, or some of its names, as one zip file: read it as zip://PATH, import it with sync."""
+    with opened(store, "r") as store_:
+        done = store_.maintenance.bundle(path, names=names or None)
+    if as_json:
+        printing.as_json(printing.record(done))
+        return
+    what = f"{done.versions} versions" if names else f"{done.entries} entries and {done.objects} objects"
+    print(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of entry {done.head} of {done.source}")
+
+
 def _print_copy(done: Any) -> None:
     verb = "would copy" if done.dry_run else "copied"
     print(f"{verb} {done.entries} entries and {done.objects} objects, {printing.amount(done.bytes)}, up to entry {done.head}")

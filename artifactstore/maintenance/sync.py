@@ -26,7 +26,7 @@ class SyncReport:
     """What a sync did, or with `dry_run` what it would do.
 
     Attributes:
-        kind: `replica`, `move` or `import`.
+        kind: `replica`, `move`, `import` or `bundle`.
         source: where from.
         target: where to.
         objects: packs, manifests and facts written at the target.

@@ -1,7 +1,7 @@
 """`Store.maintenance`: what keeps a store in order. Each method calls one room of `artifactstore.maintenance`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from artifactstore.backend.base import Backend
@@ -74,6 +74,32 @@ class Maintenance:
             storage_options=storage_options,
             importing=importing,
         )
+
+    def bundle(self, path: str | os.PathLike[str], *, names: Sequence[str] | None = None) -> "SyncReport":
+        """Write this store, or a selection of it, as one zip file: to be carried where no network goes.
+
+        `artifactstore.open("zip://PATH")` reads it where it lies, and `sync` copies or imports it from there. A whole store
+        is a copy: the same entries, byte for byte, and the same store at the same entry gives the same file. A selection is a
+        small store of its own whose history was received from this one.
+
+        Args:
+            path: the file; it must not exist. It appears when it is whole: an interrupted bundle leaves nothing behind.
+            names: names or patterns (`churn/*`); everything by default.
+
+        Returns:
+            How much is in it.
+
+        Raises:
+            AlreadyExistsError: there is such a file.
+            InvalidInputError: a path that can't be written, or inside of the store.
+            NotFoundError: no store here, or no name that one of `names` means.
+            CorruptionError: the store is damaged.
+            RefusedError: this is an unfinished copy.
+            BackendError: reading or writing failed.
+        """
+        from artifactstore.work.bundling import bundle  # noqa: PLC0415 - as in sync
+
+        return bundle(self._session, path, names=names)
 
     def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> "Diagnosis":
         """Try each verb and guarantee that a store needs at the place where it lies, in a folder of its own, and clean up.
