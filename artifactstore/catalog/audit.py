@@ -12,7 +12,7 @@ from artifactstore.model.encoding import parse_time
 from artifactstore.model.facts import WINDOW
 
 if TYPE_CHECKING:
-    from artifactstore.model.schema import Entry
+    from artifactstore.model.schema import Entry, Txn
 
 __all__ = ["Event", "Filter", "Log", "events", "outcome_of", "parse_txn"]
 
@@ -37,6 +37,8 @@ class Event:
         host: the machine's name.
         tool: program and version.
         fields: the whole fact as recorded.
+        origin: of a fact that was received from another store, `<store>:<entry>`: actor, identity, time, reason, host and
+            tool are then what that store says. Else None.
     """
 
     seq: int
@@ -54,6 +56,7 @@ class Event:
     host: str
     tool: str
     fields: Mapping[str, Any]
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,32 +116,44 @@ class Log(Rows[Event]):
 
 
 def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
-    """Fold entries from the first one on and yield the facts that are wanted, each with its outcome."""
+    """Fold entries from the first one on and yield the facts that are wanted, each with its outcome.
+
+    A `received` fact is followed by the facts that came with it.
+    """
     state = State()
     for entry in entries:
         outcomes = state.apply(entry)
-        time = parse_time(state.marks["time"])
         for txn, void in zip(entry["txns"], outcomes, strict=True):
-            for fact in txn["facts"]:
+            for fact, told in _told(txn):
+                said: Mapping[str, Any] = txn if told is None else told
                 event = Event(
                     seq=entry["seq"],
-                    time=time,
-                    actor=txn["actor"],
-                    identity=txn["identity"],
+                    time=parse_time(state.marks["time"] if told is None else told["time"]),
+                    actor=said["actor"],
+                    identity=said["identity"],
                     fact=fact["fact"],
                     name=_text(fact, "name"),
                     version=_number(state, fact, taken=void is None),
                     alias=_text(fact, "alias"),
                     digest=_text(fact, "digest"),
-                    reason=fact.get("reason", txn.get("reason")),
+                    reason=said.get("reason") if fact["fact"] == "received" else fact.get("reason", said.get("reason")),
                     outcome="committed" if void is None else f"void: {void}",
                     txn=f"{txn['txn']}-{txn['birth']}",
-                    host=txn["host"],
-                    tool=txn["tool"],
+                    host=said.get("host", ""),
+                    tool=said.get("tool", ""),
                     fields=fact,
+                    origin=None if told is None else f"{told['store']}:{told['seq']}",
                 )
                 if wanted.wants(event):
                     yield event
+
+
+def _told(txn: "Txn") -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any] | None]]:
+    """Yield each fact of a transaction, and behind a `received` one what it holds, together with it."""
+    for fact in txn["facts"]:
+        yield fact, None
+        if fact["fact"] == "received":
+            yield from ((inner, fact) for inner in fact["facts"])
 
 
 def _text(fact: Mapping[str, Any], field: str) -> str | None:

@@ -3,10 +3,11 @@
 Each rule was once missing from a model and lost data or told a lie (docs/format.md, "The fold").
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from artifactstore.catalog.received import LAYOUT, subject
 from artifactstore.model.facts import WINDOW, Fact
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ Why = Literal[
     "current",
     "run",
     "format",
+    "received",
 ]
 
 
@@ -70,6 +72,7 @@ class Facts(Protocol):
     runs: dict[str, dict[str, Any]]
     produced_by: dict[str, list[str]]
     used_in: dict[str, list[str]]
+    received: dict[str, dict[str, int]]
 
     def version_of(self, fact: Mapping[str, Any]) -> int | None:
         """Return the number of the version that a fact names."""
@@ -108,8 +111,10 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
             return Void("alone", "a clean-up or a move refers to nothing that it could take away")
     own: dict[str, str] = {}  # what this txn itself stores: digest → manifest, and manifest → digest
     new: dict[str, list[str]] = {}  # digests of versions that it has made so far, by name
+    freed: set[str] = set()  # holds whose end it has received so far
     for fact in facts:
-        void = _judge_fact(state, fact, own, new)
+        received = fact["fact"] == "received"
+        void = _judge_received(state, fact, own, new, freed) if received else _judge_fact(state, fact, own, new)
         if void is not None:
             return void
         if fact["fact"] == "stored":
@@ -135,15 +140,6 @@ def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str,
     if kind == "started":
         run = state.runs.get(fact["run"])
         return Void("run", f"the run {fact['run']!r} has finished", fact) if run is not None and "status" in run else None
-    if kind == "received":
-        # Of another store's removals only holds here are asked: that they name what is not here (yet) is no fault.
-        for inner in fact["facts"]:
-            void = _not_held(state, inner, new) if inner.get("fact") == "removed" else None
-            if void is not None and void.why != "missing":
-                return void
-            if inner.get("fact") == "versioned" and inner["name"] is not None:
-                new.setdefault(inner["name"], []).append(inner["digest"])
-        return None
     if kind == "aliased" and (void := _alias_moves(state, fact, new)) is not None:
         return void
     if kind in _NEEDS_HOLDER:
@@ -154,6 +150,39 @@ def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str,
             digest = versions[number - 1]["digest"] if number is not None and 1 <= number <= len(versions) else None
         if digest is not None and digest not in own and not state.holders.get(digest):
             return Void("holder", f"no manifest holds {digest}", fact)
+    return None
+
+
+def _judge_received(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str, list[str]], freed: set[str]) -> Void | None:
+    """Another store's facts count once, behind exactly the history that they were planned for, and only with their content."""
+    known = state.received.get(fact["store"], {})
+    for name, expected in fact.get("expect", {}).items():
+        found = len(state.names.get(name, ())), sum(map(len, state.aliases.get(name, {}).values()))
+        if found != (expected["versions"], expected["moves"]):
+            text = f"{name} was expected to have {expected['versions']} versions and {expected['moves']} moves of aliases"
+            return Void("expect", f"{text}, and has {found[0]} and {found[1]}", fact)
+    for inner in fact["facts"]:
+        kind = inner.get("fact")
+        if kind in LAYOUT or kind == "received":
+            continue
+        if known.get(subject(inner), 0) >= fact["seq"]:
+            return Void("received", f"what entry {fact['seq']} of the store {fact['store']} says was received before", inner)
+        if kind in {"versioned", "held"}:
+            digest = inner["digest"]
+            missing = digest not in own and not state.holders.get(digest)
+            if missing and not (kind == "versioned" and digest in fact.get("gone", ())):
+                return Void("holder", f"no manifest holds {digest}", inner)
+        if kind == "versioned" and inner["name"] is not None:
+            new.setdefault(inner["name"], []).append(inner["digest"])
+        elif kind == "released":
+            freed.add(f"received/{inner['hold']}")
+        elif kind == "removed":
+            # Only holds here are asked: that a removal names what is not here (yet) is no fault.
+            void = _not_held(state, inner, new, freed)
+            if void is not None and void.why == "missing" and inner.get("digest") in new.get(inner.get("name", ""), ()):
+                void = _not_held(state, {"digest": inner["digest"]}, new, freed)
+            if void is not None and void.why != "missing":
+                return Void(void.why, void.text, inner)
     return None
 
 
@@ -197,7 +226,7 @@ def _alias_moves(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void
     return None
 
 
-def _not_held(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void | None:
+def _not_held(state: Facts, fact: Fact, new: Mapping[str, list[str]], freed: Container[str] = frozenset()) -> Void | None:
     """A removal is void while what it names, or anything made from that, is held."""
     if "name" in fact:
         number = state.version_of(fact)
@@ -209,22 +238,32 @@ def _not_held(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void | 
             return Void("missing", f"{fact['name']} has no such version to remove", fact)
     else:
         digest = fact["digest"]
+    for hold, one in _holds_on(state, digest).items():
+        if hold not in freed:
+            return Void("held", f"{one} is held ({hold})" + ("" if one == digest else f" and was made from {digest}"), fact)
+    return None
+
+
+def _holds_on(state: Facts, digest: str) -> dict[str, str]:
+    """Return what keeps a digest from being removed: holds on it or on anything made from it, each with its digest, sorted."""
     if not state.holds:
-        return None
-    # In a fixed order: a state that was kept or tried out may have its tables in another one, and every fold says the same.
-    held = {digest: hold for hold, digest in sorted(state.holds.items())}
+        return {}
+    held: dict[str, list[str]] = {}
+    for hold, one in state.holds.items():
+        held.setdefault(one, []).append(hold)
     made: dict[str, list[str]] = {}
     for output, runs in state.produced_by.items():
         for run in runs:
             made.setdefault(run, []).append(output)
+    found: dict[str, str] = {}
     seen, todo = {digest}, [digest]
     while todo:
         one = todo.pop()
-        if one in held:
-            return Void("held", f"{one} is held ({held[one]})" + ("" if one == digest else f" and was made from {digest}"), fact)
+        found |= dict.fromkeys(held.get(one, ()), one)
         for run in state.used_in.get(one, ()):
             for output in made.get(run, ()):
                 if output not in seen:
                     seen.add(output)
                     todo.append(output)
-    return None
+    # In a fixed order: a state that was kept or tried out may have its tables in another one, and every fold says the same.
+    return dict(sorted(found.items()))

@@ -2,17 +2,16 @@
 
 Deterministic and pure: entries go in by number, transactions in their order, each judged on the state that
 the one before left (PROTOCOL 1). It never depends on content, clocks or a reader's configuration. The state is
-made of plain dicts and lists, so that a cache can keep it as JSON; every change goes through `_set` and
-`_push`, so that a trial can be undone.
+made of plain tables (`catalog.tables`); every change goes through `_set`, `_push` and `_drop`, so that a trial can be
+undone.
 """
 
-import gc
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.judge import Void, judge
+from artifactstore.catalog.received import LAYOUT, hold_key, is_own, subject
+from artifactstore.catalog.tables import Tables
 from artifactstore.model.facts import WINDOW, Fact
 
 if TYPE_CHECKING:
@@ -20,82 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "Void"]
 
-_ABSENT: Final = object()
 _TIDY: Final = 1024  # entries between two clean-ups of the verdicts
-_TABLES: Final = (
-    "marks",
-    "verdicts",
-    "holders",
-    "manifests",
-    "condemned_manifests",
-    "condemned_packs",
-    "stored",
-    "names",
-    "aliases",
-    "unnamed",
-    "metrics",
-    "holds",
-    "tainted",
-    "runs",
-    "produced_by",
-    "used_in",
-    "hooks",
-)
 
 
-@contextmanager
-def _no_collecting() -> Iterator[None]:
-    """Pause the garbage collector while a large table is decoded: walking the new objects again and again doubles the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
-class State:
-    """What is true after the entries folded so far.
-
-    Attributes:
-        marks: single values: `head`, `format`, `condemned` (entry of the last effective one), `moved_to` and
-            `moved_at` (its entry), `time`.
-        verdicts: txn id → [seq, None or why it is void], within the window.
-        holders: digest → ids of its uncondemned manifests, the last is current.
-        manifests: manifest id → [digest, manifest digest, packs].
-        condemned_manifests: manifest id → entry that condemned it; `condemned_packs` likewise.
-        stored: digest → {size, files, content?, format?}.
-        names: name → versions, each {digest, seq, time, actor, kind, txn, file?, metadata?, reason?, removed?}.
-        aliases: name → alias → moves, each {version or None, seq, time, actor, txn, reason?}.
-        unnamed: digest → what its unnamed `versioned` said.
-        metrics: digest or `run:<id>` → metric → value, the newest.
-        holds: hold id → digest.   tainted: digest → seq.
-        runs: run → {name, seq, started, finished?, status?, …}.
-        produced_by: digest → runs.   used_in: digest → runs.
-        hooks: digest → its hooks as hex.
-    """
-
-    def __init__(self) -> None:
-        self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
-        self.verdicts: dict[str, Any] = {}
-        self.holders: dict[str, list[str]] = {}
-        self.manifests: dict[str, list[Any]] = {}
-        self.condemned_manifests: dict[str, int] = {}
-        self.condemned_packs: dict[str, int] = {}
-        self.stored: dict[str, dict[str, Any]] = {}
-        self.names: dict[str, list[dict[str, Any]]] = {}
-        self.aliases: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        self.unnamed: dict[str, dict[str, Any]] = {}
-        self.metrics: dict[str, dict[str, float]] = {}
-        self.holds: dict[str, str] = {}
-        self.tainted: dict[str, int] = {}
-        self.runs: dict[str, dict[str, Any]] = {}
-        self.produced_by: dict[str, list[str]] = {}
-        self.used_in: dict[str, list[str]] = {}
-        self.hooks: dict[str, str] = {}
-        self._undo: list[Callable[[], object]] | None = None
-        self._texts: dict[str, bytes] = {}
+class State(Tables):
+    """What is true after the entries folded so far; see `Tables` for what it holds."""
 
     # -- the interface that the journal sees
 
@@ -159,95 +87,7 @@ class State:
         holders = self.holders.get(digest)
         return holders[-1] if holders else None
 
-    # -- keeping
-
-    def dump(self) -> dict[str, Any]:
-        """Return the whole state as JSON values (not a copy)."""
-        return {table: getattr(self, table) for table in _TABLES}
-
-    @classmethod
-    def load(cls, tables: Mapping[str, Any]) -> "State":
-        """Make a state of what `dump` returned.
-
-        Raises:
-            KeyError: a table is missing: another version wrote it.
-        """
-        state = cls()
-        for table in _TABLES:
-            setattr(state, table, tables[table])
-        return state
-
-    def texts(self) -> dict[str, bytes]:
-        """Return each table as JSON; what was never looked at since `load_texts` is handed on as it came."""
-        return {
-            table: self._texts[table]
-            if table in self._texts
-            else json.dumps(getattr(self, table), separators=(",", ":")).encode()
-            for table in _TABLES
-        }
-
-    @classmethod
-    def load_texts(cls, texts: Mapping[str, bytes]) -> "State":
-        """Make a state of what `texts` returned; a table is decoded when it is first looked at.
-
-        Listing the names of a hundred thousand entries needs a third of what they add up to.
-
-        Raises:
-            KeyError: a table is missing: another version wrote it.
-        """
-        state = cls()
-        state.marks = json.loads(texts["marks"])
-        for table in _TABLES[1:]:
-            state._texts[table] = texts[table]
-            delattr(state, table)
-        return state
-
-    if not TYPE_CHECKING:  # a type checker sees the attributes that __init__ makes
-
-        def __getattr__(self, table: str) -> Any:
-            texts = self.__dict__.get("_texts", {})
-            if table not in texts:
-                raise AttributeError(table)
-            with _no_collecting():
-                value = json.loads(texts[table])
-            setattr(self, table, value)
-            del texts[table]
-            return value
-
     # -- changing
-
-    @contextmanager
-    def _trial(self) -> Iterator[None]:
-        undo: list[Callable[[], object]] = []
-        self._undo = undo
-        try:
-            yield
-        finally:
-            self._undo = None
-            for step in reversed(undo):
-                step()
-
-    def _set(self, table: dict[str, Any], key: str, value: Any) -> None:
-        if self._undo is not None:
-            old = table.get(key, _ABSENT)
-            self._undo.append((lambda: table.pop(key)) if old is _ABSENT else (lambda: table.__setitem__(key, old)))
-        table[key] = value
-
-    def _push(self, table: dict[str, list[Any]], key: str, value: Any) -> None:
-        row = table.get(key)
-        if row is None:
-            row = []
-            self._set(table, key, row)
-        if self._undo is not None:
-            self._undo.append(row.pop)
-        row.append(value)
-
-    def _drop(self, table: dict[str, Any], key: str) -> None:
-        if key in table:
-            if self._undo is not None:
-                old = table[key]
-                self._undo.append(lambda: table.__setitem__(key, old))
-            del table[key]
 
     def _forget(self, seq: int) -> None:
         """Drop verdicts that the window has passed: such an id can't take effect again (its birth is too old)."""
@@ -291,19 +131,25 @@ class State:
     def _take_versioned(self, fact: Fact, stamp: Fact) -> None:
         row: dict[str, Any] = {**stamp, **{key: fact[key] for key in ("digest", "kind", "file", "metadata") if key in fact}}
         if fact["name"] is None:
-            self._set(self.unnamed, fact["digest"], row)
+            known = self.unnamed.get(fact["digest"])
+            if known is None or is_own(row) or not is_own(known):
+                self._set(self.unnamed, fact["digest"], row)
             return
         versions = self.names.get(fact["name"])
         if not versions or versions[-1]["digest"] != fact["digest"] or "removed" in versions[-1]:
             self._push(self.names, fact["name"], row)
 
-    def _take_described(self, fact: Fact, _stamp: Fact) -> None:
+    def _take_described(self, fact: Fact, stamp: Fact) -> None:
+        row = None
         if fact["name"] is None:
             row = self.unnamed.get(fact.get("digest", ""))
-            if row is not None:
-                self._set(row, "metadata", fact["metadata"])
         elif (number := self.version_of(fact)) is not None:
-            self._set(self.names[fact["name"]][number - 1], "metadata", fact["metadata"])
+            row = self.names[fact["name"]][number - 1]
+        if row is None or (not is_own(stamp) and (is_own(row) or "described" in row)):
+            return
+        self._set(row, "metadata", fact["metadata"])
+        if is_own(stamp) and not is_own(row):
+            self._set(row, "described", stamp["seq"])
 
     def version_of(self, fact: Mapping[str, Any]) -> int | None:
         """Return k of the version that a fact names by `{name, version}` or `{name, digest}`, or None if there is none."""
@@ -326,32 +172,56 @@ class State:
         self._push(self.aliases[fact["name"]], fact["alias"], move)
 
     def _take_removed(self, fact: Fact, stamp: Fact) -> None:
+        def remove(row: dict[str, Any]) -> None:
+            # A version that came without its content is taken for removed before its removal is told.
+            if row.get("removed", {"gone": True}).get("gone") and (is_own(stamp) or not is_own(row)):
+                self._set(row, "removed", stamp)
+
         if "name" in fact:
             number = self.version_of(fact)
-            if number is not None and "removed" not in self.names[fact["name"]][number - 1]:
-                self._set(self.names[fact["name"]][number - 1], "removed", stamp)
+            if number is not None:
+                remove(self.names[fact["name"]][number - 1])
             return
-        self._drop(self.unnamed, fact["digest"])
+        if fact["digest"] in self.unnamed and (is_own(stamp) or not is_own(self.unnamed[fact["digest"]])):
+            self._drop(self.unnamed, fact["digest"])
+        if not is_own(stamp):
+            return  # each version that another store's removal means is named by it
         for versions in self.names.values():
             for row in versions:
-                if row["digest"] == fact["digest"] and "removed" not in row:
-                    self._set(row, "removed", stamp)
+                if row["digest"] == fact["digest"]:
+                    remove(row)
 
-    def _take_measured(self, fact: Fact, _stamp: Fact) -> None:
-        subject = fact["digest"] if "digest" in fact else f"run:{fact.get('run', '')}"
-        self._set(self.metrics, subject, {**self.metrics.get(subject, {}), **fact["metrics"]})
+    def _take_measured(self, fact: Fact, stamp: Fact) -> None:
+        key = fact["digest"] if "digest" in fact else f"run:{fact.get('run', '')}"
+        known, hearsay = self.metrics.get(key, {}), self.hearsay.get(key, [])
+        metrics = fact["metrics"]
+        if is_own(stamp):
+            told = [metric for metric in hearsay if metric not in metrics]
+        else:
+            metrics = {metric: value for metric, value in metrics.items() if metric not in known or metric in hearsay}
+            told = sorted({*hearsay, *metrics})
+        self._set(self.metrics, key, {**known, **metrics})
+        if told != hearsay:
+            self._set(self.hearsay, key, told)
 
-    def _take_held(self, fact: Fact, _stamp: Fact) -> None:
-        self._set(self.holds, fact["hold"], fact["digest"])
+    def _take_held(self, fact: Fact, stamp: Fact) -> None:
+        self._set(self.holds, hold_key(stamp, fact["hold"]), fact["digest"])
 
-    def _take_released(self, fact: Fact, _stamp: Fact) -> None:
-        self._drop(self.holds, fact["hold"])
+    def _take_released(self, fact: Fact, stamp: Fact) -> None:
+        self._drop(self.holds, hold_key(stamp, fact["hold"]))
+        if is_own(stamp):
+            self._drop(self.holds, f"received/{fact['hold']}")
 
     def _take_tainted(self, fact: Fact, stamp: Fact) -> None:
-        self._set(self.tainted, fact["digest"], stamp["seq"])
+        own, told = self.tainted.get(fact["digest"], [None, None])
+        self._set(self.tainted, fact["digest"], [stamp["seq"], told] if is_own(stamp) else [own, stamp["seq"]])
 
-    def _take_cleared(self, fact: Fact, _stamp: Fact) -> None:
-        self._drop(self.tainted, fact["digest"])
+    def _take_cleared(self, fact: Fact, stamp: Fact) -> None:
+        own = self.tainted.get(fact["digest"], [None])[0]
+        if is_own(stamp) or own is None:
+            self._drop(self.tainted, fact["digest"])
+        else:
+            self._set(self.tainted, fact["digest"], [own, None])
 
     def _take_started(self, fact: Fact, stamp: Fact) -> None:
         if fact["run"] not in self.runs:
@@ -359,32 +229,53 @@ class State:
 
     def _take_finished(self, fact: Fact, stamp: Fact) -> None:
         run = self.runs.get(fact["run"])
-        if run is not None and "status" not in run:
+        if run is not None and "status" not in run and (is_own(stamp) or not is_own(run)):
             self._set(run, "status", fact["status"])
             self._set(run, "finished", stamp["time"])
 
-    def _take_used(self, fact: Fact, _stamp: Fact) -> None:
-        if fact["run"] not in self.used_in.get(fact["digest"], ()):
-            self._push(self.used_in, fact["digest"], fact["run"])
+    def _take_used(self, fact: Fact, stamp: Fact) -> None:
+        self._take_edge(self.used_in, fact, stamp)
 
-    def _take_produced(self, fact: Fact, _stamp: Fact) -> None:
-        if fact["run"] not in self.produced_by.get(fact["digest"], ()):
-            self._push(self.produced_by, fact["digest"], fact["run"])
+    def _take_produced(self, fact: Fact, stamp: Fact) -> None:
+        self._take_edge(self.produced_by, fact, stamp)
+
+    def _take_edge(self, table: dict[str, list[Any]], fact: Fact, stamp: Fact) -> None:
+        foreign = not is_own(stamp) and is_own(self.runs.get(fact["run"], stamp))
+        if not foreign and fact["run"] not in table.get(fact["digest"], ()):
+            self._push(table, fact["digest"], fact["run"])
 
     def _take_moved_to(self, fact: Fact, stamp: Fact) -> None:
         self._set(self.marks, "moved_to", fact["url"])
         self._set(self.marks, "moved_at", stamp["seq"])
 
     def _take_received(self, fact: Fact, stamp: Fact) -> None:
-        """Take another store's facts as if they had been said here, by their own actor at their own time.
-
-        What speaks of the other store's layout (where bytes lie there) has no effect here.
-        """
-        origin = {**stamp, "actor": fact["actor"], "time": fact["time"], "from": fact["store"]}
+        """Take another store's facts, by their own actor at their own time; what was said here stands above them."""
+        store, seq, gone = fact["store"], fact["seq"], fact.get("gone", ())
+        origin = {
+            "seq": stamp["seq"],
+            "txn": stamp["txn"],
+            "actor": fact["actor"],
+            "time": fact["time"],
+            "from": store,
+            "entry": seq,
+        }
+        for table, news in ((self.received, ()), (self.renamed, fact.get("renamed", {}).items())):
+            if store not in table:
+                self._set(table, store, {})
+            for there, here in news:
+                self._set(table[store], there, here)
         for inner in fact["facts"]:
-            kind = inner.get("fact")
-            if kind not in {"stored", "relocated", "condemned", "moved_to", "received"} and kind in _HANDLERS:
-                _HANDLERS[kind](self, inner, {**origin, "reason": inner["reason"]} if "reason" in inner else origin)
+            kind, reason = inner.get("fact"), inner.get("reason", fact.get("reason"))
+            if kind in LAYOUT or kind == "received":
+                continue
+            key = subject(inner)
+            self._set(self.received[store], key, max(seq, self.received[store].get(key, 0)))
+            if kind not in _HANDLERS:
+                continue
+            mine = origin if reason is None else {**origin, "reason": reason}
+            if kind == "versioned" and inner["digest"] in gone:
+                mine = {**mine, "removed": {**origin, "gone": True}}
+            _HANDLERS[kind](self, inner, mine)
 
 
 _HANDLERS: Final[dict[str, Callable[[State, Fact, Fact], None]]] = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from artifactstore.catalog.received import origin_of
 from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
@@ -33,6 +34,8 @@ class Version:
         removed: whether it was removed.
         tainted: whether its digest is tainted.
         file: whether it was put from one file.
+        origin: `<store>:<entry>` where it was said, if it was received from another store; `actor`, `time` and `reason` are
+            then that store's word. Else None.
     """
 
     name: str | None
@@ -50,6 +53,7 @@ class Version:
     removed: bool = False
     tainted: bool = False
     file: bool = False
+    origin: str | None = None
 
     @property
     def ref(self) -> str:
@@ -235,6 +239,7 @@ def _version(
         removed="removed" in row,
         tainted=digest in state.tainted,
         file=bool(row.get("file")),
+        origin=origin_of(row),
     )
 
 

@@ -191,10 +191,15 @@ def _time(text: str | None) -> datetime | None:
 
 def _subject(event: Any) -> str:
     what = event.name or (event.digest or "")[:15]
+    if event.fact == "received":
+        what = f"store {event.fields['store'][:8]}, entry {event.fields['seq']}"
     if event.alias:
         what += f":{event.alias}" + (f" -> v{event.version}" if event.version else "")
     elif event.version:
         what += f":v{event.version}"
+    if event.origin is not None:
+        store, _, entry = event.origin.partition(":")
+        what += f" (from store {store[:8]}, entry {entry})"
     return what if event.outcome == "committed" else f"{what} ({event.outcome})"
 
 

@@ -1,10 +1,10 @@
-"""Commands that keep a store in order: sync."""
+"""Commands that keep a store in order: sync, bundle."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from artifactstore.cli import printing
+from artifactstore.cli import EXIT_CODES, printing
 from artifactstore.cli.app import AsJson, StoreUrl, app, opened
 from artifactstore.errors import InvalidInputError
 
@@ -13,25 +13,73 @@ __all__: list[str] = []
 
 @app.command()
 def sync(
-    source: Annotated[str, typer.Argument(help="URL of the store that is copied.")],
-    target: Annotated[str, typer.Argument(help="An empty place, or a copy made by sync.")],
+    source: Annotated[str, typer.Argument(help="URL of the store that is copied or imported.")],
+    target: Annotated[str, typer.Argument(help="An empty place, a copy made by sync, or another store.")],
+    names: Annotated[list[str] | None, typer.Option("--names", help="Into another store: only these, e.g. 'churn/*'.")] = None,
+    on_conflict: Annotated[str, typer.Option(help="Into another store: leave, or rename to NAME.from-LABEL.")] = "leave",
+    label: Annotated[str | None, typer.Option(help="The label in such names.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Into another store: why, for its audit trail.")] = None,
     move: Annotated[bool, typer.Option("--move", help="Then close the source for writing and open the target.")] = False,
     release: Annotated[bool, typer.Option("--release", help="Then make the copy writable on its own.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be copied.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a store to another place, or move it there; run again, it copies what is new."""
+    """Copy a store, move it, or import it into another; run again, it brings what is new."""
     if store is not None and store != source:
         raise InvalidInputError(f"two sources: {source} and --store {store}; say one")
     with opened(source, "a" if move or release else "r") as store_:
-        done = store_.maintenance.sync(target, move=move, release=release, dry_run=dry_run)
+        done = store_.maintenance.sync(
+            target,
+            move=move,
+            release=release,
+            dry_run=dry_run,
+            names=names or None,
+            on_conflict=on_conflict,
+            label=label,
+            reason=reason,
+        )
+    if as_json:
+        printing.as_json(printing.record(done))
+    elif done.kind == "import":
+        _print_import(done)
+    else:
+        _print_copy(done)
+    if done.left_out:
+        raise typer.Exit(EXIT_CODES["conflict"])
+
+
+@app.command()
+def bundle(
+    path: Annotated[str, typer.Argument(help="The zip file to write; it must not exist.")],
+    names: Annotated[list[str] | None, typer.Argument(help="Only these names or patterns; everything by default.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a store, or some of its names, as one zip file: read it as zip://PATH, import it with sync."""
+    with opened(store, "r") as store_:
+        done = store_.maintenance.bundle(path, names=names or None)
     if as_json:
         printing.as_json(printing.record(done))
         return
+    what = f"{done.versions} versions" if names else f"{done.entries} entries and {done.objects} objects"
+    print(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of entry {done.head} of {done.source}")
+
+
+def _print_copy(done: Any) -> None:
     verb = "would copy" if done.dry_run else "copied"
     print(f"{verb} {done.entries} entries and {done.objects} objects, {printing.amount(done.bytes)}, up to entry {done.head}")
     if done.moved:
         print(f"the store is now {done.target}; {done.source} takes no more writes")
     elif done.released:
         print(f"{done.target} can be written to")
+
+
+def _print_import(done: Any) -> None:
+    verb = "would import" if done.dry_run else "imported"
+    moved = f"{done.artifacts} artifacts moved, {printing.amount(done.bytes)}"
+    print(f"{verb} {done.versions} versions, {moved}, as of entry {done.head} of {done.source}")
+    for there, here in sorted(done.renamed.items()):
+        print(f"{there} is {here} here")
+    for one in done.left_out:
+        print(f"left out: {printing.visible(one.what)}: {printing.visible(one.why)}")

@@ -22,6 +22,7 @@ __all__ = [
     "plan_ranges",
     "plan_reads",
     "read_pack",
+    "stored_frames",
 ]
 
 GAP: Final = 128 * 1024  # bytes worth reading to save a request
@@ -192,6 +193,23 @@ def _frames(read: PackRead, parts: Sequence[bytes], extents: Sequence[Extent]) -
         start = offset - read.ranges[at][0]
         found[offset] = memoryview(parts[at])[start : start + length]
     return [found[one.offset][: one.stored] for one in extents]
+
+
+def stored_frames(
+    extents: Sequence[Extent], reads: Sequence[PackRead], parts: Iterable[Sequence[bytes]]
+) -> list[bytes | memoryview]:
+    """Return the stored bytes of extents, in order, as they lie in their packs; nothing is decoded or verified.
+
+    Args:
+        extents: as planned.
+        reads: their plan.
+        parts: what `read_pack` gave for each read.
+    """
+    found: list[bytes | memoryview] = [extent.data or b"" for extent in extents]
+    for read, part in zip(reads, parts, strict=True):
+        for i, stored in zip(read.numbers, _frames(read, part, [extents[i] for i in read.numbers]), strict=True):
+            found[i] = stored
+    return found
 
 
 def _truncated(backend: Backend, key: str, ranges: Sequence[tuple[int, int]]) -> CorruptionError | None:

@@ -27,23 +27,24 @@ class Known:
         self._hooks = hooks
         self._load = load
         self._asked: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._chunks)
 
     def add(self, manifest: Manifest) -> int:
         """Take in a manifest's chunks; returns how many were new."""
-        base = len(self._manifests) << _SHIFT
-        before = len(self._chunks)
-        self._manifests.append(manifest)
-        first = manifest.first
-        for row, digest in enumerate(manifest.digests):
-            if first[row + 1] - first[row] != 1:
-                self._files.setdefault(digest, base + row)
-        for i, digest in enumerate(manifest.chunks.digests):
-            self._chunks.setdefault(digest, base + i)
-        return len(self._chunks) - before
+        with self._lock:
+            base = len(self._manifests) << _SHIFT
+            before = len(self._chunks)
+            self._manifests.append(manifest)
+            first = manifest.first
+            for row, digest in enumerate(manifest.digests):
+                if first[row + 1] - first[row] != 1:
+                    self._files.setdefault(digest, base + row)
+            for i, digest in enumerate(manifest.chunks.digests):
+                self._chunks.setdefault(digest, base + i)
+            return len(self._chunks) - before
 
     def chunk(self, digest: bytes) -> Extent | None:
         """Return where a chunk lies, or None."""

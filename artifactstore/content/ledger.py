@@ -7,6 +7,7 @@ means that there is none.
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ class Ledger:
         self._folder = None if fcntl is None else folder
         self._path: Path | None = None
         self._fd = -1
+        self._lock = threading.Lock()
 
     def record(self, pack: str, frames: list[tuple[bytes, int, int, int, int]]) -> None:
         """Note a pack that is durable, and its chunks as (digest, size, offset, stored, codec)."""
@@ -42,11 +44,12 @@ class Ledger:
             return
         line = json.dumps({"pack": pack, "chunks": [[digest.hex(), *rest] for digest, *rest in frames]}).encode() + b"\n"
         try:
-            if self._fd < 0:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._path = self._folder / f"{new_id()}.jsonl"
-                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
+            with self._lock:
+                if self._fd < 0:
+                    self._folder.mkdir(parents=True, exist_ok=True)
+                    self._path = self._folder / f"{new_id()}.jsonl"
+                    self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                    fcntl.flock(self._fd, fcntl.LOCK_EX)
             os.write(self._fd, line)  # one write under O_APPEND: lines of several threads do not mix
         except OSError:
             self._folder = None

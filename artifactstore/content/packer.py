@@ -57,6 +57,7 @@ class Packer:
         self.manifest = manifest
         self.new = 0  # bytes of content that were not in the store
         self.uploaded = 0  # bytes of packs written
+        self.packs = 0  # how many of them
         self._backend = backend
         self._known = known
         self._ledger = ledger
@@ -158,6 +159,7 @@ class Packer:
             self._send(pack)
 
     def _send(self, pack: OpenPack) -> None:
+        self.packs += 1
         most = max(2, min(self._backend.concurrency, _UPLOADS))
         if self._uploaders is None:
             self._uploaders = Pool(most, "artifactstore-upload")

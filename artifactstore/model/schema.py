@@ -176,15 +176,39 @@ class _MovedTo(TypedDict):
     url: str
 
 
+_Seq = Annotated[int, Ge(1), Le(2**63 - 1)]
+
+
+@with_config(_OPEN)
+class _Expected(TypedDict):
+    versions: _Count
+    moves: _Count
+
+
+@with_config(_OPEN)
+class _Via(TypedDict):
+    store: _Id
+    seq: _Seq
+    entry: _Digest
+
+
 @with_config(_OPEN)
 class _Received(TypedDict):
     fact: str
     store: _Id
-    seq: Annotated[int, Ge(1)]
+    seq: _Seq
     entry: _Digest
+    txn: NotRequired[_Id]
     actor: str
     identity: str
+    host: NotRequired[str]
+    tool: NotRequired[str]
     time: _Time
+    reason: NotRequired[str]
+    gone: NotRequired[list[_Digest]]
+    renamed: NotRequired[dict[str, str]]
+    expect: NotRequired[dict[str, _Expected]]
+    via: NotRequired[list[_Via]]
     facts: list[dict[str, Any]]
 
 

@@ -1,8 +1,8 @@
 """`Store.maintenance`: what keeps a store in order. Each method calls one room of `artifactstore.maintenance`."""
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from artifactstore.maintenance.doctor import Place
     from artifactstore.maintenance.doctor_findings import Diagnosis
     from artifactstore.maintenance.sync import SyncReport
+    from artifactstore.work.receiving import ImportOptions
 
 __all__ = ["Maintenance", "examine_url"]
 
@@ -31,11 +32,14 @@ class Maintenance:
         release: bool = False,
         dry_run: bool = False,
         storage_options: Mapping[str, Any] | None = None,
+        **importing: "Unpack[ImportOptions]",
     ) -> "SyncReport":
         """Bring this store to another place. Run again, it copies what is new, and goes on where it was killed.
 
         An empty target, or a copy of this store, becomes a *replica*: the same store, byte for byte, readable, and written
-        to by sync alone.
+        to by sync alone. Another store *imports*: content that it lacks moves, and names come with their versions, aliases
+        and marks, by their own actors at their own times. What a store has said itself stands above what it is told: a name
+        whose versions differ in both is left out, or comes as `<name>.from-<label>`.
 
         Args:
             target: a URL, a path, or an open store.
@@ -44,15 +48,18 @@ class Maintenance:
                 A copy whose source is lost is released by naming it as its own target.
             dry_run: write nothing; the report says what would be copied.
             storage_options: of the target, where it is a URL.
+            **importing: for a target that is another store, see `ImportOptions`: names, on_conflict, label, reason. With
+                names=, an empty place becomes a new store that holds these.
 
         Returns:
-            What was copied, whether the target was released and the store moved.
+            What was copied, whether the target was released and the store moved; what an import left out, and why.
 
         Raises:
             ConflictError: two places of this store have different histories; names the first entry that differs.
             RefusedError: the source is unfinished or has moved; the target has moved or can't be written to.
-            InvalidInputError: the target holds other things, or is the source itself.
-            UnsupportedError: the target is another store.
+            InvalidInputError: the target holds other things, is the source itself or lies inside of it.
+            NotFoundError: no store here, or no name that one of `names` means.
+            UnsupportedError: the target is another store with another digest algorithm.
             CorruptionError: the source is damaged; what is whole was copied.
             BackendError: a place failed; run it again.
         """
@@ -65,7 +72,34 @@ class Maintenance:
             release=release,
             dry_run=dry_run,
             storage_options=storage_options,
+            importing=importing,
         )
+
+    def bundle(self, path: str | os.PathLike[str], *, names: Sequence[str] | None = None) -> "SyncReport":
+        """Write this store, or a selection of it, as one zip file: to be carried where no network goes.
+
+        `artifactstore.open("zip://PATH")` reads it where it lies, and `sync` copies or imports it from there. A whole store
+        is a copy: the same entries, byte for byte, and the same store at the same entry gives the same file. A selection is a
+        small store of its own whose history was received from this one.
+
+        Args:
+            path: the file; it must not exist. It appears when it is whole: an interrupted bundle leaves nothing behind.
+            names: names or patterns (`churn/*`); everything by default.
+
+        Returns:
+            How much is in it.
+
+        Raises:
+            AlreadyExistsError: there is such a file.
+            InvalidInputError: a path that can't be written, or inside of the store.
+            NotFoundError: no store here, or no name that one of `names` means.
+            CorruptionError: the store is damaged.
+            RefusedError: this is an unfinished copy.
+            BackendError: reading or writing failed.
+        """
+        from artifactstore.work.bundling import bundle  # noqa: PLC0415 - as in sync
+
+        return bundle(self._session, path, names=names)
 
     def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> "Diagnosis":
         """Try each verb and guarantee that a store needs at the place where it lies, in a folder of its own, and clean up.

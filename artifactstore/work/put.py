@@ -12,15 +12,11 @@ from typing import Any, Final
 
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
-from artifactstore.content.hooks import select
 from artifactstore.content.ingest import ingest
-from artifactstore.content.known import Known
-from artifactstore.content.manifest import Manifest, manifest_key
-from artifactstore.content.manifest_file import encode
 from artifactstore.content.source import Folder, from_bytes, from_far, from_file, scan
-from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
+from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest, hash_bytes
-from artifactstore.model.encoding import canonical_json, new_id
+from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, case_clashes, identify
 from artifactstore.model.loading import LOADING
@@ -31,14 +27,12 @@ from artifactstore.work.place import local_path, matches
 from artifactstore.work.said import PutOptions, Said, check_options, check_said
 from artifactstore.work.session import Core, Session
 from artifactstore.work.standing import check_moved
+from artifactstore.work.storing import candidates, known_chunks, store_manifest
 from artifactstore.work.uploads import Uploads
 
 __all__ = ["put"]
 
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
-_CANDIDATES: Final = 2  # newest versions of the same name whose chunks are looked at
-_CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files stay within the memory bound
-_OBSERVED: Final = 1000  # bytes of content below which nothing is looked up elsewhere
 
 
 @dataclass(slots=True)
@@ -192,7 +186,7 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
     with session.reading() as state:
         check_moved(session.url, state)
         alive_at = state.head
-        candidates = _candidates(state, said.name)
+        wanted = candidates(state, said.name)
     folder = found.folder
     stats = core.stats if not found.rehash else None
     if stats is not None and found.root:
@@ -205,7 +199,9 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         with session.reading(fresh=False) as state:
             if state.alive(str(digest)):
                 return Prepared(_facts(state, said, str(digest), found, []), alive_at, str(digest))
-    known = _known(session, core, candidates, found)
+    if found.base is not None:
+        wanted.insert(0, session.resolve(found.base).digest)
+    known = known_chunks(session, wanted, sum(one.size for one in folder.files))
     uploads = Uploads(session)
     known.add(uploads.known)
     started = time.time_ns()
@@ -235,7 +231,7 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         alive = state.alive(str(digest))
     batch = session.batch()
     if not alive and (batch is None or str(digest) not in batch.staged):
-        fact, size = _store_manifest(session, manifest, content, digest)
+        fact, size = store_manifest(session, manifest, content, digest)
         facts.append(fact)
         staged = Staged(manifest)
         uploaded += size
@@ -250,70 +246,6 @@ def _identity(found: _Found, digests: Sequence[bytes], algorithm: str) -> Digest
     executables = [one.path for one in folder.files if one.executable] if found.modes else ()
     extra = Extra(folder.folders, folder.links, executables, found.format)
     return identify(zip((one.path for one in folder.files), digests, strict=True), extra, algorithm)[1]
-
-
-def _candidates(state: State, name: str | None) -> list[str]:
-    rows = state.names.get(name, ()) if name is not None else ()
-    found: list[str] = []
-    for row in reversed(rows):
-        if state.alive(row["digest"]) and row["digest"] not in found:
-            found.append(row["digest"])
-            if len(found) == _CANDIDATES:
-                break
-    return found
-
-
-def _known(session: Session, core: Core, candidates: Sequence[str], found: _Found) -> Known:
-    """Collect the chunks of the manifests that most likely share some with what is put."""
-
-    def load(digest: str) -> Manifest | None:
-        try:
-            return session.with_manifest(digest, lambda manifest: manifest)
-        except NotFoundError:
-            return None
-
-    total = sum(one.size for one in found.folder.files)
-    hooks = None
-    if total >= _OBSERVED:
-        hooks = core.hooks
-        with session.reading(fresh=False) as state:
-            hooks.update(state.hooks)
-    known = Known(hooks, load)
-    wanted = list(candidates)
-    if found.base is not None:
-        wanted.insert(0, session.resolve(found.base).digest)
-    rows = 0
-    for digest in wanted:
-        manifest = load(digest)
-        if manifest is not None and (not rows or rows + len(manifest.chunks) <= _CANDIDATE_ROWS):
-            rows += len(manifest.chunks)
-            known.add(manifest)
-    return known
-
-
-def _store_manifest(session: Session, manifest: Manifest, content: Digest, digest: Digest) -> tuple[Fact, int]:
-    one = new_id()
-    raw = encode(manifest, content, digest)
-    session.backend.write(manifest_key(one), raw)
-    fact: Fact = {
-        "fact": "stored",
-        "digest": str(digest),
-        "manifest": one,
-        "manifest_digest": str(Digest.of(raw, manifest.algorithm)),
-        "size": manifest.size,
-        "files": len(manifest.paths),
-        "packs": list(manifest.packs),
-    }
-    if content != digest:
-        fact["content"] = str(content)
-    if manifest.format is not None:
-        fact["format"] = manifest.format
-    # Inline chunks can't be shared, so they are no hooks.
-    hooks = select(d for d, pack in zip(manifest.chunks.digests, manifest.chunks.packs, strict=True) if pack >= 0)
-    if hooks:
-        fact["hooks"] = hooks
-    session.core().manifests.put(one, manifest)
-    return fact, len(raw)
 
 
 def _facts(state: State, said: Said, digest: str, found: _Found, stored: list[Fact]) -> list[Fact]:

@@ -1,6 +1,7 @@
 """A state, told facts one entry at a time."""
 
 import copy
+from itertools import count
 from typing import Any
 
 from artifactstore.catalog.state import State
@@ -67,16 +68,21 @@ def edge(kind: str, run: str, word: str) -> Fact:
     return {"fact": kind, "run": run, "digest": digest(word)}
 
 
-def received(*facts: Fact) -> Fact:
+_ENTRIES = count(1)
+
+
+def received(*facts: Fact, **more: Any) -> Fact:
+    """What another store said, each time in a later entry of its own."""
     return {
         "fact": "received",
         "store": "d" * 32,
-        "seq": 7,
+        "seq": next(_ENTRIES),
         "entry": digest("entry"),
         "actor": "eve",
         "identity": "os",
         "time": "2020-01-01T00:00:00.000000Z",
         "facts": list(facts),
+        **more,
     }
 
 

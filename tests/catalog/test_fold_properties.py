@@ -60,7 +60,12 @@ FACTS = st.one_of(
     SIMPLE,
     SIMPLE,
     st.builds(condemned, MANIFESTS, packs=st.tuples(PACKS)),
-    st.builds(lambda facts: received(*facts), st.lists(SIMPLE, max_size=3)),
+    st.builds(
+        lambda facts, seq, gone: received(*facts, seq=seq, **({"gone": [digest(gone)]} if gone else {})),
+        st.lists(SIMPLE, max_size=3),
+        st.integers(1, 9),
+        st.one_of(st.none(), WORDS),
+    ),
 )
 TXNS = st.lists(st.one_of(SIMPLE, FACTS), min_size=1, max_size=3)
 JOURNALS = st.lists(st.lists(TXNS, min_size=1, max_size=2), max_size=12)
@@ -109,6 +114,37 @@ def test_holders_are_uncondemned_and_nothing_condemned_is_taken_again(journal: A
     for name, aliases in state.aliases.items():
         for moves in aliases.values():
             assert all(move["version"] is None or 1 <= move["version"] <= len(state.names[name]) for move in moves)
+
+
+@settings(max_examples=200, deadline=None)
+@given(JOURNALS, st.lists(SIMPLE, min_size=1, max_size=4))
+def test_what_is_received_changes_nothing_that_was_said_here(journal: Any, facts: Any) -> None:
+    story = _told(journal)
+    before = _own_words(story.state)
+    story.tell(received(*facts, seq=100))
+    after = _own_words(story.state)
+    for name, rows in before["names"].items():
+        assert after["names"][name][: len(rows)] == rows
+    assert {key: after[key] for key in before if key != "names"} == {key: before[key] for key in before if key != "names"}
+
+
+def _own_words(state: State) -> dict[str, Any]:
+    """What a state holds that no other store has told it."""
+    tables = copy.deepcopy(state.dump())
+    own = {key: tables[key] for key in ("marks", "holders", "manifests", "condemned_manifests", "condemned_packs", "stored")}
+    del own["marks"]["head"], own["marks"]["time"]
+    own["names"] = {name: [row if "from" not in row else None for row in rows] for name, rows in tables["names"].items()}
+    own["unnamed"] = {key: row for key, row in tables["unnamed"].items() if "from" not in row}
+    own["runs"] = {key: row for key, row in tables["runs"].items() if "from" not in row}
+    own["holds"] = {key: one for key, one in tables["holds"].items() if not key.startswith("received/")}
+    own["tainted"] = {key: seqs[0] for key, seqs in tables["tainted"].items() if seqs[0] is not None}
+    hearsay = tables["hearsay"]
+    own["metrics"] = {
+        key: {metric: value for metric, value in metrics.items() if metric not in hearsay.get(key, ())}
+        for key, metrics in tables["metrics"].items()
+        if set(metrics) - set(hearsay.get(key, ()))
+    }
+    return own
 
 
 @given(TXNS)

@@ -1,6 +1,6 @@
 import pytest
 
-from .telling import Fact, Story, aliased, condemned, digest, edge, held, received, relocated, removed, stored, versioned
+from .telling import Fact, Story, digest, edge, held, removed, stored, versioned
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_the_newest_measure_counts(story: Story) -> None:
 
 def test_a_taint_lasts_until_it_is_cleared(story: Story) -> None:
     story.tell({"fact": "tainted", "digest": digest("raw")})
-    assert story.state.tainted == {digest("raw"): 2}
+    assert story.state.tainted == {digest("raw"): [2, None]}
     story.tell({"fact": "cleared", "digest": digest("raw")})
     assert story.state.tainted == {}
 
@@ -66,51 +66,3 @@ def test_an_unknown_kind_changes_nothing(story: Story) -> None:
     after = {**story.state.dump()}
     after.pop("marks"), after.pop("verdicts")
     assert after == before
-
-
-# -- received
-
-
-def test_received_facts_speak_with_their_own_voice(story: Story) -> None:
-    fact = received(versioned("far", "y", reason="theirs"), edge("used", "r", "far"))
-    assert story.tell(fact, reason="ours") is None
-    (row,) = story.state.names["y"]
-    assert (row["actor"], row["time"], row["from"], row["reason"]) == ("eve", "2020-01-01T00:00:00.000000Z", "d" * 32, "theirs")
-    assert story.state.used_in[digest("far")] == ["r"]
-
-
-def test_another_stores_layout_means_nothing_here(story: Story) -> None:
-    inner = [
-        stored("far"),
-        condemned("m-raw"),
-        relocated("raw", "m-raw", "new"),
-        {"fact": "moved_to", "url": "x"},
-        received(versioned("far", "z")),
-    ]
-    before = {key: dict(getattr(story.state, key)) for key in ("holders", "manifests", "condemned_manifests", "names")}
-    assert story.tell(received(*inner)) is None
-    assert {key: dict(getattr(story.state, key)) for key in before} == before
-    assert story.state.marks["moved_to"] is None
-
-
-def test_a_received_removal_is_stopped_by_a_hold_here(story: Story) -> None:
-    story.tell(held("raw"))
-    assert story.tell(received(removed("raw"))) == "held"
-    assert story.tell(received(removed(name="x", version=1))) == "held"
-    assert story.tell(received(versioned("far", "y")), received(removed("far"))) is None
-    assert story.tell(received(removed(name="unheard", version=3))) is None
-
-
-def test_a_received_removal_finds_what_came_with_it(story: Story) -> None:
-    story.tell(held("raw"))
-    assert story.tell(received(versioned("raw", "y"), removed(name="y", digest=digest("raw")))) == "held"
-    assert story.tell(received(versioned("far", "y"), removed(name="y", version=1))) is None
-    assert "removed" in story.state.names["y"][0]
-
-
-def test_a_received_alias_of_what_is_not_here_moves_nothing(story: Story) -> None:
-    story.tell(aliased(version=1))
-    assert story.tell(received(aliased(version=8))) is None
-    assert story.state.aliases["x"]["best"][-1]["version"] == 1
-    story.tell(received(aliased()))
-    assert story.state.aliases["x"]["best"][-1]["version"] is None

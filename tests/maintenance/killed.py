@@ -29,10 +29,11 @@ class Deadly:
             mine = self.left == 0
         if mine and not self.after:
             os.kill(os.getpid(), signal.SIGKILL)
-        found = call()
-        if mine:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
+        try:
+            return call()
+        finally:
+            if mine:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class KillingBackend(Wrapper):

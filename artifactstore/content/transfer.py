@@ -1,0 +1,259 @@
+"""Transfer: an artifact's chunks go from one store's packs into another's as they are stored, decoded only to be checked.
+
+Nothing is cut or compressed again. Ranges of packs are read ahead, frames verified by workers, and packed by the one
+thread that collects, in the order of the files. What the target holds already is neither read nor written.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
+from artifactstore.content.codec import decode
+from artifactstore.content.fetch import LOCAL_CONCURRENCY, mismatch, plan_reads, read_pack, stored_frames
+from artifactstore.content.known import Known
+from artifactstore.content.ledger import Ledger
+from artifactstore.content.manifest import Extent, Manifest
+from artifactstore.content.pack import pack_key
+from artifactstore.content.packer import Packer, Piece
+from artifactstore.errors import CorruptionError
+from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
+
+__all__ = ["Transferred", "amount_to_move", "transfer"]
+
+_GROUP: Final = 17 * 2**20  # stored bytes read at a time: half a full pack
+_AHEAD: Final = 8  # groups read ahead over a network: some 140 MB
+_MOST: Final = 4_096  # chunks of one group
+
+
+@dataclass(slots=True)
+class Transferred:
+    """What a transfer made.
+
+    Attributes:
+        manifest: complete, with all packs durable.
+        new: bytes of content that the target did not hold.
+        uploaded: bytes of packs written.
+        packs: how many of them.
+    """
+
+    manifest: Manifest
+    new: int = 0
+    uploaded: int = 0
+    packs: int = 0
+
+
+@dataclass(slots=True)
+class _Group:
+    """Neighbouring chunks, and which files end among them.
+
+    Attributes:
+        chunks: numbers of chunks in the source's manifest, or (manifest, low, high) where the target has a whole file.
+        fetched: those of the chunks whose bytes are read.
+        size: their stored bytes.
+    """
+
+    chunks: "list[int | tuple[Manifest, int, int] | _FileEnd]" = field(default_factory=list)
+    fetched: list[int] = field(default_factory=list)
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _FileEnd:
+    """The end of a file.
+
+    Attributes:
+        row: its row in the source's manifest.
+    """
+
+    row: int
+
+
+_Frames = dict[int, tuple[bytes | memoryview, bytes | memoryview]]  # chunk's number → (as stored, decoded)
+
+
+def transfer(
+    source: Backend,
+    manifest: Manifest,
+    target: Backend,
+    known: Known,
+    *,
+    ledger: Ledger | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Transferred:
+    """Bring an artifact's content to another place; when it returns, every pack that its manifest there refers to is durable.
+
+    Args:
+        source: where its packs lie.
+        manifest: its manifest there.
+        target: where to.
+        known: chunks that the target holds.
+        ledger: notes each pack that is durable.
+        progress: told how many more bytes of content are done.
+
+    Raises:
+        MissingPackError: a pack is not there.
+        CorruptionError: a frame does not give its chunk, or the chunks not their file.
+        FormatError: a codec that this version doesn't know.
+        BackendError: a place failed.
+    """
+    left = sum(manifest.sizes)
+    packer = Packer(target, Manifest(manifest.algorithm), known, ledger=ledger, left=left)
+    run = _Transfer(source, manifest, packer, known, progress)
+    far = source.concurrency > LOCAL_CONCURRENCY
+    waiting: deque[tuple[_Group, Future[_Frames]]] = deque()
+    try:
+        if left <= _GROUP and not far:
+            for group in run.groups():
+                run.collect(group, run.fetch(group))  # threads would cost more than they save
+        else:
+            with Pool(_AHEAD if far else 2, "artifactstore-transfer") as pool:
+                try:
+                    for group in run.groups():
+                        waiting.append((group, pool.submit(run.fetch, group)))
+                        while len(waiting) > (_AHEAD if far else 2):
+                            first, future = waiting.popleft()
+                            run.collect(first, future.result())
+                    while waiting:
+                        first, future = waiting.popleft()
+                        run.collect(first, future.result())
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        packer.finish()
+    finally:
+        packer.close()
+    made = packer.manifest
+    made.folders, made.links = list(manifest.folders), list(manifest.links)
+    made.modes, made.format = manifest.modes, manifest.format
+    return Transferred(made, packer.new, packer.uploaded, packer.packs)
+
+
+def amount_to_move(manifest: Manifest, known: Known) -> int:
+    """Return how many stored bytes a transfer would read."""
+    chunks, seen, total = manifest.chunks, set[bytes](), 0
+    for digest, stored in zip(chunks.digests, chunks.stored, strict=True):
+        if digest not in seen and known.chunk(digest) is None:
+            seen.add(digest)
+            total += stored
+    return total
+
+
+class _Transfer:
+    """One transfer: what its threads share."""
+
+    def __init__(
+        self, source: Backend, manifest: Manifest, packer: Packer, known: Known, progress: Callable[[int], None]
+    ) -> None:
+        self._source = source
+        self._manifest = manifest
+        self._packer = packer
+        self._known = known
+        self._progress = progress
+        self._asked: set[bytes] = set()
+        self._hasher: Hasher | None = None  # over the file that is being collected, as long as all of it was read
+
+    def groups(self) -> Iterator[_Group]:
+        """Cut the work into groups, in the order of the files."""
+        manifest, group = self._manifest, _Group()
+        chunks = manifest.chunks
+        for row, digest in enumerate(manifest.digests):
+            low, high = manifest.first[row], manifest.first[row + 1]
+            found = self._known.find(digest) if high > low else None
+            if found is not None:
+                group.chunks.append(found)
+            else:
+                for start in range(low, high, _MOST):
+                    self._known.follow(chunks.digests[start : min(high, start + _MOST)])
+                    for i in range(start, min(high, start + _MOST)):
+                        if group.size > _GROUP or len(group.chunks) > _MOST:
+                            yield group
+                            group = _Group()
+                        self._add(group, i)
+            group.chunks.append(_FileEnd(row))
+            if len(group.chunks) > _MOST:
+                yield group
+                group = _Group()
+        if group.chunks:
+            yield group
+
+    def _add(self, group: _Group, i: int) -> None:
+        chunks = self._manifest.chunks
+        digest = chunks.digests[i]
+        group.chunks.append(i)
+        if digest not in self._asked and self._known.chunk(digest) is None:
+            self._asked.add(digest)
+            group.fetched.append(i)
+            group.size += chunks.stored[i]
+
+    def fetch(self, group: _Group) -> _Frames:
+        """Read and check what a group needs. Runs in a worker."""
+        extents = [self._manifest.extent(i) for i in group.fetched]
+        try:
+            return self._read(group, extents)
+        except CorruptionError:
+            # Perhaps it was damaged on its way: what lies there damaged is so the second time, too.
+            return self._read(group, extents)
+
+    def _read(self, group: _Group, extents: Sequence[Extent]) -> _Frames:
+        reads = plan_reads(extents)
+        frames = stored_frames(extents, reads, [read_pack(self._source, read) for read in reads])
+        return {
+            i: (stored, _checked(extent, stored, self._manifest.algorithm))
+            for i, extent, stored in zip(group.fetched, extents, frames, strict=True)
+        }
+
+    def collect(self, group: _Group, frames: _Frames) -> None:
+        """Give a group's chunks their place. Runs in the calling thread, in order."""
+        manifest, packer = self._manifest, self._packer
+        chunks, size = manifest.chunks, 0
+        for item in group.chunks:
+            if isinstance(item, _FileEnd):
+                self._end(item.row)
+                size += manifest.sizes[item.row]
+            elif isinstance(item, tuple):
+                packer.copy(*item)
+                self._hasher = None
+            else:
+                self._place(item, chunks.digests[item], frames.get(item))
+        self._progress(size)
+
+    def _place(self, i: int, digest: bytes, frame: tuple[bytes | memoryview, bytes | memoryview] | None) -> None:
+        chunks, row = self._manifest.chunks, len(self._packer.manifest.paths)
+        if i == self._manifest.first[row]:
+            self._hasher = new_hasher(self._manifest.algorithm)
+        if frame is None:
+            self._hasher = None  # what is here was checked when it came
+            self._packer.place(Piece(digest, chunks.sizes[i]))
+            return
+        if self._hasher is not None:
+            self._hasher.update(frame[1])
+        # A view would keep a whole range alive until its pack is written.
+        self._packer.place(Piece(digest, chunks.sizes[i], chunks.codecs[i], bytes(frame[0])))
+
+    def _end(self, row: int) -> None:
+        manifest = self._manifest
+        empty = manifest.first[row] == manifest.first[row + 1]
+        found = hash_bytes(b"", manifest.algorithm) if empty else None if self._hasher is None else self._hasher.digest()
+        if found is not None and found != manifest.digests[row]:
+            raise CorruptionError(
+                f"the chunks of {manifest.paths[row]!r} do not give its digest {manifest.algorithm}:{manifest.digests[row].hex()}: "
+                "the source is damaged there; restore it from a copy",
+                digest=f"{manifest.algorithm}:{manifest.digests[row].hex()}",
+                location=manifest.paths[row],
+            )
+        self._hasher = None
+        self._packer.manifest.close_file(
+            manifest.paths[row], manifest.sizes[row], manifest.digests[row], executable=bool(manifest.executable[row])
+        )
+
+
+def _checked(extent: Extent, stored: bytes | memoryview, algorithm: str) -> bytes | memoryview:
+    where = f"{pack_key(extent.pack)} at {extent.offset}" if extent.pack else "the manifest"
+    chunk = decode(extent.codec, stored, extent.size, where)
+    if hash_bytes(chunk, algorithm) != extent.digest:
+        raise mismatch(extent, algorithm)
+    return chunk

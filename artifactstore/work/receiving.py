@@ -1,0 +1,300 @@
+"""Receiving: another store's content and history come into this one, batch by batch, each batch a transaction.
+
+Killed anywhere, the next run goes on behind the last transaction: what is here is known from the journal alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Final, TypedDict
+
+from artifactstore.backend.pool import Pool
+from artifactstore.catalog.state import Void
+from artifactstore.content.fetch import LOCAL_CONCURRENCY
+from artifactstore.content.known import Known
+from artifactstore.content.manifest import Manifest
+from artifactstore.content.transfer import amount_to_move, transfer
+from artifactstore.errors import (
+    CondemnedBeforeCommitError,
+    ConflictError,
+    CorruptionError,
+    NotFoundError,
+    RefusedError,
+    UnsupportedError,
+)
+from artifactstore.journal.chain import join
+from artifactstore.journal.journal import Journal
+from artifactstore.maintenance.choosing import Wish
+from artifactstore.maintenance.receive import Receiver, Step
+from artifactstore.maintenance.sync import SyncReport
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import canonical_json
+from artifactstore.model.facts import Fact
+from artifactstore.work.session import Session
+from artifactstore.work.storing import candidates, known_chunks, store_manifest
+from artifactstore.work.uploads import Uploads
+
+__all__ = ["ImportOptions", "receive"]
+
+_FACTS: Final = 512 * 1024  # bytes of facts of one transaction, where single steps are not larger
+_CONTENT: Final = 2**30  # bytes of content of one transaction: what a kill costs at most in what is visible
+_ARTIFACTS: Final = 256  # of one transaction
+_SMALL: Final = 4 * 2**20  # bytes: such artifacts travel side by side, larger ones alone and in parts
+_AT_ONCE: Final = 8
+_TRIES: Final = 8  # times that a plan is made anew because somebody wrote meanwhile
+
+
+class ImportOptions(TypedDict, total=False):
+    """Options of a sync into another store.
+
+    Attributes:
+        names: names or patterns (`churn/*`) that are brought; everything by default.
+        on_conflict: `leave` leaves out what can't stand under its name, `rename` brings it as `<name>.from-<label>`.
+        label: the word in such names; by default the first 8 digits of the source's store id.
+        reason: why, for the audit trail of the target.
+    """
+
+    names: Sequence[str] | None
+    on_conflict: str
+    label: str | None
+    reason: str | None
+
+
+class _StaleError(Exception):
+    """Somebody wrote at one of the two places: decide anew."""
+
+
+class _GoneError(Exception):
+    """What was brought was condemned before the commit: bring it again."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Steps that are committed together."""
+
+    steps: list[Step] = field(default_factory=list)
+    content: dict[str, str | None] = field(default_factory=dict)
+    size: int = 0  # of the facts, in bytes
+    bytes: int = 0  # of the content
+
+
+def receive(source: Session, target: Session, options: ImportOptions, *, dry_run: bool) -> SyncReport:
+    """Bring the content and history of one store into another; see `Maintenance.sync`.
+
+    Raises:
+        UnsupportedError: the two have different digest algorithms.
+        NotFoundError: nothing of the source is called so.
+        ConflictError: others wrote all the time.
+        CorruptionError: the source is damaged; what came before the damage is committed.
+    """
+    core = source.core()
+    there = core.config
+    wish = Wish.checked(options.get("names"), options.get("on_conflict", "leave"), options.get("label"), there.store)
+    here = (target.core() if dry_run else target.core_to_write()).config
+    if there.digest != here.digest:
+        raise UnsupportedError(
+            f"{source.url} has {there.digest} digests and {target.url} {here.digest}: an artifact has one identity in each of them, "
+            f"so history can't be carried over; get from the one and put into the other, or make the target with digest={there.digest!r}"
+        )
+    report = SyncReport("import", source.url, target.url, dry_run=dry_run)
+    for _ in range(_TRIES):
+        try:
+            _Run(source, target, wish, report, options.get("reason")).run()
+        except _StaleError:
+            continue
+        target.core().journal.seal()
+        return report
+    raise ConflictError(f"{_TRIES} times somebody wrote at {source.url} or {target.url} what changed the plan: run it again")
+
+
+class _Run:
+    """One plan and its execution, batch by batch."""
+
+    def __init__(self, source: Session, target: Session, wish: Wish, report: SyncReport, reason: str | None) -> None:
+        self._source, self._target = source, target
+        self._report = report
+        self._reason = reason
+        self._journal = source.core().journal
+        with source.reading() as there, target.reading() as here:
+            self._head = there.end
+            self._receiver = Receiver(there, here, source=self._id(source), target=self._id(target), wish=wish)
+            self._sizes = {one: int(there.stored.get(one, {}).get("size", 0)) for one in self._receiver.wanted}
+            total = sum(size for one, size in self._sizes.items() if not here.alive(one))
+        self._total, self._progress = total, source.watch("import", total)
+        self._lock = Lock()
+
+    @staticmethod
+    def _id(session: Session) -> str:
+        return session.core().config.store
+
+    def run(self) -> None:
+        report = self._report
+        for batch in self._batches():
+            if report.dry_run:
+                self._count(batch)
+            else:
+                self._commit(batch)
+        report.head = self._head
+        report.renamed |= {there: here for there, here in self._receiver.names.items() if there != here}
+        report.left_out = [*self._receiver.left_out]
+
+    def _batches(self) -> Iterator[_Batch]:
+        batch = _Batch()
+        for step in self._receiver.steps(_entries(self._journal, self._head)):
+            size = len(canonical_json(step.facts))
+            if batch.steps and (
+                batch.size + size > _FACTS or batch.bytes > _CONTENT or len(batch.content) + len(step.content) > _ARTIFACTS
+            ):
+                yield batch
+                batch = _Batch()
+            batch.steps.append(step)
+            batch.size += size
+            batch.bytes += sum(self._sizes.get(digest, 0) for digest in step.content if digest not in batch.content)
+            for digest, name in step.content.items():
+                batch.content.setdefault(digest, name)
+        if batch.steps:
+            yield batch
+
+    # -- counting
+
+    def _count(self, batch: _Batch) -> None:
+        with self._target.reading(fresh=False) as state:
+            todo = {digest: name for digest, name in batch.content.items() if not state.alive(digest)}
+        known = self._known(todo)
+        for digest in todo:
+            manifest = self._source.with_manifest(digest, lambda manifest: manifest)
+            self._report.artifacts += 1
+            self._report.objects += 1
+            self._report.bytes += amount_to_move(manifest, known)
+            known.add(manifest)
+        self._report.entries += 1
+        self._report.versions += _versions(batch.steps)
+
+    # -- bringing
+
+    def _commit(self, batch: _Batch) -> None:
+        for _ in range(3):
+            with self._target.reading() as state:
+                alive_at = state.head
+                todo = {digest: name for digest, name in batch.content.items() if not state.alive(digest)}
+            uploads = Uploads(self._target)
+            committed = False
+            try:
+                stored = self._bring(todo, uploads)
+                facts = [*stored, *_with_expectations(batch.steps)]
+                appender = self._target.core().appender
+                appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_refuse, reason=self._reason)
+                committed = True
+            except _GoneError:
+                continue
+            finally:
+                uploads.ended(committed=committed)
+            self._report.entries += 1
+            self._report.artifacts += len(stored)
+            self._report.versions += _versions(batch.steps)
+            return
+        raise CondemnedBeforeCommitError(
+            "clean-up took what this import had brought, 3 times in a row: run it again when gc has finished"
+        )
+
+    def _known(self, todo: Mapping[str, str | None]) -> Known:
+        with self._target.reading(fresh=False) as state:
+            wanted = dict.fromkeys(one for name in dict.fromkeys(todo.values()) for one in candidates(state, name))
+        return known_chunks(self._target, wanted, sum(self._sizes.get(digest, 0) for digest in todo))
+
+    def _bring(self, todo: Mapping[str, str | None], uploads: Uploads) -> list[Fact]:
+        """Bring content; returns the `stored` facts. Small artifacts of different names travel side by side."""
+        if not todo:
+            return []
+        known = self._known(todo)
+        known.add(uploads.known)
+        small: dict[str | None, list[str]] = {}
+        large: list[str] = []
+        for digest, name in todo.items():
+            if self._sizes.get(digest, 0) <= _SMALL:
+                small.setdefault(name if name is not None else digest, []).append(digest)
+            else:
+                large.append(digest)
+        far = max(self._source.backend.concurrency, self._target.backend.concurrency) > LOCAL_CONCURRENCY
+        facts: dict[str, Fact] = {}
+
+        def lane(digests: Sequence[str]) -> None:
+            for digest in digests:
+                facts[digest] = self._bring_one(digest, known, uploads)
+
+        if far and len(small) > 1:
+            with Pool(_AT_ONCE, "artifactstore-import") as pool:
+                list(pool.map(lane, small.values()))
+        else:
+            lane([digest for digests in small.values() for digest in digests])
+        lane(large)
+        return [facts[digest] for digest in todo]
+
+    def _bring_one(self, digest: str, known: Known, uploads: Uploads) -> Fact:
+        def move(manifest: Manifest) -> Any:
+            return transfer(
+                self._source.backend,
+                manifest,
+                self._target.backend,
+                known,
+                ledger=uploads.ledger,
+                progress=self._progress,
+            )
+
+        try:
+            done = self._source.with_manifest(digest, move)
+        except NotFoundError as error:
+            raise self._lost(digest, error) from error
+        content, found = done.manifest.identify()
+        if str(found) != digest:
+            raise CorruptionError(
+                f"what {self._source.url} holds as {digest} is {found}: it is damaged there; restore it from a copy",
+                digest=digest,
+            )
+        fact, size = store_manifest(self._target, done.manifest, content, found)
+        with self._lock:
+            known.add(done.manifest)
+            self._report.bytes += done.uploaded + size
+            self._report.objects += 1 + done.packs
+        return fact
+
+    def _lost(self, digest: str, error: Exception) -> Exception:
+        """Tell clean-up at the source, which its journal knows of, from damage."""
+        with self._source.reading() as there:
+            if there.end > self._head:
+                return _StaleError(str(error))
+        return CorruptionError(
+            f"{self._source.url} names {digest} and nothing there holds it: restore it from a copy of the store", digest=digest
+        )
+
+
+def _entries(journal: Journal, last: int) -> Iterator[tuple[Any, Digest]]:
+    """Yield the entries of a journal, decoded and complete, each with the digest of its bytes."""
+    previous = Digest.of(journal.config.raw, journal.config.digest)
+    for seq, raw in journal.raw_entries(1, last):
+        entry = join(raw, seq, previous)
+        previous = Digest.of(raw, journal.config.digest)
+        yield journal.complete(entry), previous
+
+
+def _with_expectations(steps: Sequence[Step]) -> list[Fact]:
+    """Join the facts of steps; the first says what their names must be like before the transaction."""
+    expect: dict[str, dict[str, int]] = {}
+    for step in steps:
+        for name, counts in step.expect.items():
+            expect.setdefault(name, counts)
+    facts = [fact for step in steps for fact in step.facts]
+    return [{**facts[0], **({"expect": expect} if expect else {})}, *facts[1:]]
+
+
+def _versions(steps: Sequence[Step]) -> int:
+    told = (inner for step in steps for fact in step.facts for inner in fact["facts"])
+    return sum(inner["fact"] == "versioned" and inner["name"] is not None for inner in told)
+
+
+def _refuse(void: Void) -> Exception:
+    if void.why in {"condemned", "holder", "base", "window"}:
+        return _GoneError(str(void))
+    if void.why in {"moved", "format"}:
+        return RefusedError(f"{void.text}: nothing more was brought", reasons=(void.text,))
+    return _StaleError(str(void))

@@ -1,0 +1,93 @@
+"""Storing: what puts and imports share: which chunks need not be stored again, and how a manifest is written."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from artifactstore.catalog.state import State
+from artifactstore.content.hooks import select
+from artifactstore.content.known import Known
+from artifactstore.content.manifest import Manifest, manifest_key
+from artifactstore.content.manifest_file import encode
+from artifactstore.errors import NotFoundError
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import new_id
+from artifactstore.model.facts import Fact
+from artifactstore.work.session import Session
+
+__all__ = ["candidates", "known_chunks", "store_manifest"]
+
+_CANDIDATES: Final = 2  # newest versions of the same name whose chunks are looked at
+_CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files stay within the memory bound
+_OBSERVED: Final = 1000  # bytes of content below which nothing is looked up elsewhere
+
+
+def candidates(state: State, name: str | None) -> list[str]:
+    """Return the digests most likely to share chunks with the next version of a name."""
+    rows = state.names.get(name, ()) if name is not None else ()
+    found: list[str] = []
+    for row in reversed(rows):
+        if state.alive(row["digest"]) and row["digest"] not in found:
+            found.append(row["digest"])
+            if len(found) == _CANDIDATES:
+                break
+    return found
+
+
+def known_chunks(session: Session, wanted: Iterable[str], total: int) -> Known:
+    """Collect the chunks of the manifests that most likely share some with what is stored.
+
+    Args:
+        session: where it is stored.
+        wanted: digests of candidates, the likeliest first.
+        total: bytes of content to be stored.
+    """
+
+    def load(digest: str) -> Manifest | None:
+        try:
+            return session.with_manifest(digest, lambda manifest: manifest)
+        except NotFoundError:
+            return None
+
+    hooks = None
+    if total >= _OBSERVED:
+        hooks = session.core().hooks
+        with session.reading(fresh=False) as state:
+            hooks.update(state.hooks)
+    known = Known(hooks, load)
+    rows = 0
+    for digest in wanted:
+        manifest = load(digest)
+        if manifest is not None and (not rows or rows + len(manifest.chunks) <= _CANDIDATE_ROWS):
+            rows += len(manifest.chunks)
+            known.add(manifest)
+    return known
+
+
+def store_manifest(session: Session, manifest: Manifest, content: Digest, digest: Digest) -> tuple[Fact, int]:
+    """Write a manifest under a new id; returns its `stored` fact and its size in bytes.
+
+    Raises:
+        BackendError: it could not be written.
+    """
+    one = new_id()
+    raw = encode(manifest, content, digest)
+    session.backend.write(manifest_key(one), raw)
+    fact: Fact = {
+        "fact": "stored",
+        "digest": str(digest),
+        "manifest": one,
+        "manifest_digest": str(Digest.of(raw, manifest.algorithm)),
+        "size": manifest.size,
+        "files": len(manifest.paths),
+        "packs": list(manifest.packs),
+    }
+    if content != digest:
+        fact["content"] = str(content)
+    if manifest.format is not None:
+        fact["format"] = manifest.format
+    # Inline chunks can't be shared, so they are no hooks.
+    hooks = select(d for d, pack in zip(manifest.chunks.digests, manifest.chunks.packs, strict=True) if pack >= 0)
+    if hooks:
+        fact["hooks"] = hooks
+    session.core().manifests.put(one, manifest)
+    return fact, len(raw)
