@@ -22,6 +22,7 @@ from .mutants import Mutant, _patches
 from .tasks import Habits
 
 _COPY, _IMPORT = Habits(mode="copy"), Habits(mode="import")
+_COPY_EAGER, _IMPORT_EAGER = Habits(mode="copy", eager=True), Habits(mode="import", eager=True)
 _Copy = replicate_module._Copy
 REAL_COPY_ENTRIES = _Copy._copy_entries
 REAL_COPY_OBJECTS = _Copy._copy_objects
@@ -140,10 +141,10 @@ BETWEEN: dict[str, Mutant] = {
         "the old place is closed before the new one opens", _patches((move_module, "move", _release_first)), _COPY
     ),
     "released when reached": Mutant(
-        "only a finished copy is released", _patches((move_module, "release", _release_anyhow)), _COPY
+        "only a finished copy is released", _patches((move_module, "release", _release_anyhow)), _COPY_EAGER
     ),
     "entries are created": Mutant(
-        "an entry of a copy is created exclusively", _patches((replicate_module, "ensure", _write_over)), _COPY
+        "an entry of a copy is created exclusively", _patches((replicate_module, "ensure", _write_over)), _COPY_EAGER
     ),
     "the closing entry stays": Mutant(
         "what closes the old place is not copied", _patches((State, "end", property(_copy_closing_too))), _COPY
@@ -157,7 +158,7 @@ BETWEEN: dict[str, Mutant] = {
     "received holders are judged": Mutant(
         "a holder that is gone at the commit makes a reception void",
         _patches((judge_module, "_judge_received", _judge_received_without("holder"))),
-        _IMPORT,
+        _IMPORT_EAGER,
     ),
     "received once": Mutant("what was received counts once", _patches(_WITHOUT_COUNTING_ONCE), _IMPORT),
     "behind its history": Mutant(

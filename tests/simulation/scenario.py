@@ -192,6 +192,8 @@ class Scenario:
             "repacker": lambda p: lambda: p.repacker(3),
             "gc": lambda p: lambda: p.gc(3),
         }
+        if self.habits.eager:
+            acts = {name: acts[name] for name in ("writer", "remover", "gc")}
         # What meets rarely where everything happens meets often where little else does.
         mixes = [
             list(acts),
@@ -200,7 +202,8 @@ class Scenario:
             ["reader", "reader", "repacker", "repacker", "gc"],
             ["writer", "remover", "gc"],
         ]
-        chosen = [acts[name] for name in ("writer", "gc", *rng.choices(rng.choice(mixes), k=rng.randint(2, 7)))]
+        mix = [*acts] if self.habits.eager else rng.choice(mixes)
+        chosen = [acts[name] for name in ("writer", "gc", *rng.choices(mix, k=rng.randint(2, 7)))]
         if self.adopting:
             chosen.append(lambda p: lambda: p.adopter(12, self.inbox))
         if self.sealing:
@@ -223,6 +226,12 @@ class Scenario:
 
         acts: list[Act] = [lambda _: lambda: copier().copy(3)] * rng.choice([1, 1, 2])
         moving, releasing = rng.random() < 0.7, rng.random() < 0.3
+        if self.habits.eager:
+            return [
+                *[lambda _: lambda: copier().copy(4)] * 2,
+                *[lambda _: lambda: copier().release(6)] * 2,
+                *[lambda _: lambda: Visitor(self.process("@b/")).visit(8)] * 2,
+            ]
         if moving:
             acts += [lambda _: lambda: copier().move(3)] * rng.choice([1, 2])
         if releasing:
@@ -241,7 +250,7 @@ class Scenario:
                 "remover": lambda p: p.remover(2),
                 "gc": lambda p: p.gc(2),
             }
-            busy = ["writer", "remover", "gc"] if rng.random() < 0.5 else []
+            busy = ["writer", "remover", "gc"] if self.habits.eager or rng.random() < 0.5 else []
             acts += [self._working(name, at[work]) for work in [*busy, *rng.choices([*at], k=rng.randint(1, 3))]]
             pairs = [("", name), ("", name), (name, ""), *((one, name) for one in others if one != name)]
             acts += [self._taking_in(*pair) for pair in rng.choices(pairs, k=rng.randint(1, 3))]

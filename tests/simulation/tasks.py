@@ -36,6 +36,7 @@ class Habits:
     reads_on_when_missing: bool = True
     keeps_what_is_held: bool = True
     mode: str | None = None  # what sort of world it is; drawn otherwise
+    eager: bool = False  # whether what rarely meets there is all that happens
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a failure

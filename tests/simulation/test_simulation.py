@@ -66,7 +66,7 @@ def test_what_happens_between_places_is_not_idle(mode: str, happenings: tuple[st
 def test_the_simulator_misses_each_rule_that_is_taken_out(name: str) -> None:
     seed = _finder(ALL[name])
     assert seed is not None, f"{ALL[name].rule}: {MUTANT_SEEDS} seeds found nothing without it"
-    outcome = simulate(seed, Habits(mode=ALL[name].habits.mode), with_reference=False)
+    outcome = simulate(seed, Habits(mode=ALL[name].habits.mode, eager=ALL[name].habits.eager), with_reference=False)
     assert outcome.violation is None, _explain(seed, outcome)
 
 
