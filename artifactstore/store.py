@@ -61,14 +61,15 @@ class Store:
         makes no new version. When this returns, the artifact is durable and everybody sees it.
 
         Args:
-            source: a path (`str` or `os.PathLike`, always local; `~` is expanded, a link at the top followed), or an
-                object: `bytes`, or a value of JSON. A `str` is always a path unless `format="text"` is said.
+            source: a path (`str` or `os.PathLike`; `~` is expanded, a link at the top followed), a URL that fsspec knows (a
+                folder or one file, read from there as it is stored), or an object: `bytes`, or a value of JSON. A `str`
+                is always a path or a URL unless `format="text"` is said.
             name: `/`-separated parts of letters, digits, `.`, `_`, `-`; without one the artifact has only its digest.
             kind: data (the default), model, code, or a word of your own.
             metadata: any JSON object; on an equal put it describes the version anew.
             metrics: metric → finite number, measured of this artifact.
             reason: why, for the audit trail.
-            **options: see `PutOptions`: exclude, links, modes, rehash, format, base.
+            **options: see `PutOptions`: exclude, links, modes, rehash, format, base, source_options.
 
         Returns:
             The artifact; `.new` tells whether anything was recorded, `.version` is None inside a batch.
@@ -244,6 +245,7 @@ class Store:
         Raises:
             NotFoundError: no store, or no such reference.
             InvalidInputError: no such level, fraction or anchor.
+            BackendError: the place could not be reached.
         """
         return _asking.verify(self._session, ref, level=level, fraction=fraction, anchor=anchor)
 

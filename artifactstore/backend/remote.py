@@ -28,7 +28,7 @@ from artifactstore.errors import (
     UnsupportedError,
 )
 
-__all__ = ["RemoteBackend", "known_schemes", "make_filesystem"]
+__all__ = ["RemoteBackend", "known_schemes", "make_filesystem", "open_url"]
 
 _T = TypeVar("_T")
 # Filesystems of the process that forked this one: their loops have no thread here, and closing one would wait for it.
@@ -48,6 +48,11 @@ def make_filesystem(scheme: str, options: Mapping[str, Any]) -> Any:
         raise InvalidInputError(
             f"storage_options for {scheme}:// has a key that it doesn't know; given are {', '.join(options) or 'none'}"
         ) from error
+
+
+def open_url(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return fsspec's filesystem for a URL, of one's own, and the URL's path there."""
+    return fsspec.core.url_to_fs(url, **{"skip_instance_cache": True, "use_listings_cache": False, **options})  # type: ignore[no-any-return]
 
 
 class RemoteBackend(Backend):

@@ -85,6 +85,10 @@ class RetryingBackend(Wrapper):
                 self._tell(start, error)
             failures += 1
 
+    def call(self, function: Callable[[], _T]) -> _T:
+        """Run what raises `BackendError`s, tried again as the verbs are."""
+        return self._retried(function)
+
     def _given_up(self, error: BackendError, start: float, failures: int) -> BackendError:
         """Add to the last failure how often and for how long it was tried."""
         if failures:

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,6 +33,7 @@ __all__ = ["Ingested", "ingest"]
 WINDOW: Final = 4 * 2**20  # bytes of a large file that go to a worker at a time
 BATCH_FILES: Final = 256  # files to read in one batch
 _BATCH_KNOWN: Final = 4096  # files in one batch, those that need no reading counted
+_FAR: Final = 16 * 2**20  # the same of a file elsewhere: several requests at a time
 _FEW_FILES: Final = 16
 _FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
@@ -198,11 +200,11 @@ class _Ingest:
         if source.data is not None:
             yield from self._cut_memory(memoryview(source.data).cast("B"))
             return
-        with open_unchanged(source) as fd:
-            rule, bounds = choose_rule(_read_at(fd, 0, HEAD), source.size, lambda at, size: _read_at(fd, at, size))
+        with _opened(source) as (read_at, fill):
+            rule, bounds = choose_rule(read_at(0, min(HEAD, source.size)), source.size, read_at)
             cutter, start = Cutter(self._chunkers[rule], bounds), 0
             rest = memoryview(b"")  # behind the last cut: it comes again, before the next block
-            for block, room in _blocks(fd, source, max(WINDOW, 2 * cutter.maximum), cutter.maximum):
+            for block, room in _blocks(fill, source, max(_FAR if source.far else WINDOW, 2 * cutter.maximum), cutter.maximum):
                 begin = room - len(rest)
                 block[begin:room] = rest
                 window = block[begin:]
@@ -312,7 +314,34 @@ class _Ingest:
         return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded)
 
 
-def _blocks(fd: int, source: Source, size: int, room: int) -> Iterator[tuple[memoryview, int]]:
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[Callable[[int, int], bytes], Callable[[memoryview], int]]]:
+    """Give two ways of reading a file: (offset, size) → bytes, and on and on into memory; refuse one that changes."""
+    far = source.far
+    if far is not None:
+        at = 0
+
+        def load(view: memoryview) -> int:
+            nonlocal at
+            view[:] = far.read(at, len(view))
+            at += len(view)
+            return len(view)
+
+        yield far.read, load
+        far.check()
+        return
+    with open_unchanged(source) as fd:
+        file = io.FileIO(fd, closefd=False)
+
+        def read_at(offset: int, size: int) -> bytes:
+            data = _read_at(fd, offset, size)
+            os.lseek(fd, 0, os.SEEK_SET)
+            return data
+
+        yield read_at, file.readinto
+
+
+def _blocks(fill: Callable[[memoryview], int], source: Source, size: int, room: int) -> Iterator[tuple[memoryview, int]]:
     """Yield a file block by block, each read while the one before is worked on; `room` bytes before its data are free.
 
     Raises:
@@ -322,15 +351,12 @@ def _blocks(fd: int, source: Source, size: int, room: int) -> Iterator[tuple[mem
     with LOADING:
         import pyarrow as pa  # noqa: PLC0415 - the manifest needs it anyway
 
-    file = io.FileIO(fd, closefd=False)
-    os.lseek(fd, 0, os.SEEK_SET)
-
     def read(length: int) -> memoryview:
         # Arrow's pool hands out used memory as it is: a bytearray is cleared first, page by page, while all threads wait.
         block = memoryview(pa.allocate_buffer(room + length)).cast("B")
         at = room
         try:
-            while at < len(block) and (more := file.readinto(block[at:])):
+            while at < len(block) and (more := fill(block[at:])):
                 at += more
         except OSError as error:
             raise InvalidInputError(f"{source.disk} can't be read on: {error.strerror or error}") from error

@@ -8,12 +8,23 @@ import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.listing import check_link, check_links, check_path
 
-__all__ = ["Folder", "Source", "from_bytes", "from_file", "open_unchanged", "read_unchanged", "scan", "signature"]
+__all__ = [
+    "Far",
+    "Folder",
+    "Source",
+    "from_bytes",
+    "from_far",
+    "from_file",
+    "open_unchanged",
+    "read_unchanged",
+    "scan",
+    "signature",
+]
 
 _SIGNATURE: Final = struct.Struct("<QQqqq")
 # Not blocking: a file may have become a pipe since the scan, and opening that would wait for ever.
@@ -24,6 +35,16 @@ _KINDS: Final = {
     stat.S_IFBLK: "a block device",
     stat.S_IFCHR: "a character device",
 }
+
+
+class Far(Protocol):
+    """A file that is no file of this machine."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly these bytes."""
+
+    def check(self) -> None:
+        """Raise a `ConflictError` if it is not what it was when it was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,7 @@ class Source:
         executable: whether any executable bit is set.
         base: the folder that it lies in, ending with `/`, or the file's own path; None for bytes in memory.
         data: the bytes, where they are in memory.
+        far: by which they are read, where they lie elsewhere.
     """
 
     path: str
@@ -45,6 +67,7 @@ class Source:
     executable: bool
     base: str | None
     data: bytes | memoryview | None = None
+    far: Far | None = None
 
     @property
     def disk(self) -> str | None:
@@ -89,6 +112,16 @@ def from_file(disk: str) -> Source:
     st = _stat(disk)
     _check_regular(disk, st)
     return Source(name, st.st_size, signature(st), bool(st.st_mode & 0o111), disk)
+
+
+def from_far(path: str, url: str, size: int, far: Far) -> Source:
+    """Make a source of a file elsewhere.
+
+    Raises:
+        InvalidInputError: a name that can't be stored.
+    """
+    check_path(path)
+    return Source(path, size, b"", executable=False, base=url, far=far)
 
 
 def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep", refuse: bytes = b"") -> Folder:
@@ -225,6 +258,10 @@ def read_unchanged(source: Source) -> bytes:
         InvalidInputError: it can't be read.
         ConflictError: it changed.
     """
+    if source.far is not None:
+        whole = source.far.read(0, source.size)
+        source.far.check()
+        return whole
     disk = source.disk or ""
     try:
         fd = os.open(disk, _READ)

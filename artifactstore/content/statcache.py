@@ -53,7 +53,7 @@ class StatCache:
         rows = (
             (source.disk, source.signature, digest)
             for source, digest in found
-            if source.base and _old(source.signature, hashed_at)
+            if source.base and source.signature and _old(source.signature, hashed_at)
         )
         first = next(rows, None)
         if first is None:

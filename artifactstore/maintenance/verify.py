@@ -17,7 +17,7 @@ from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.manifest_file import decode
 from artifactstore.content.pack import TRAILER, Frame, pack_key, read_records
-from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatError, InvalidInputError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionError, FormatError, InvalidInputError, NotFoundError
 from artifactstore.journal.chain import entry_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed
 from artifactstore.journal.journal import Journal
@@ -110,6 +110,7 @@ def verify(
 
     Raises:
         InvalidInputError: no such level, fraction or anchor.
+        BackendError: the place could not be reached.
     """
     if level not in LEVELS:
         raise InvalidInputError(f"level={level!r}: {', '.join(LEVELS)}")
@@ -154,6 +155,7 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
             report.damage("store.json is not what it was when this store was opened: it was changed", "store.json")
         parse_config(raw, "store.json")
     except ArtifactStoreError as error:
+        _unless_away(error)
         report.damage(str(error), "store.json")
     previous = Digest.of(config.raw, config.digest)
     seq = 0
@@ -186,6 +188,7 @@ def _check_standing(journal: Journal, state: State, report: Report) -> None:
     try:
         standing = read_standing(journal.backend, journal.config.store)
     except ArtifactStoreError as error:
+        _unless_away(error)
         report.damage(str(error), getattr(error, "location", "") or "replica/")
         return
     if standing.target is not None and not standing.reached(state.head):
@@ -211,6 +214,7 @@ def _check_manifests(journal: Journal, state: State, report: Report, digest: str
         except NotFoundError:
             return one, None, ""
         except ArtifactStoreError as error:
+            _unless_away(error)
             return one, None, str(error)
         return one, manifest, ""
 
@@ -284,6 +288,12 @@ def _sizes(backend: Backend, keys: Sequence[str]) -> dict[str, int]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def _unless_away(error: ArtifactStoreError) -> None:
+    """Let an error pass that says nothing of what is stored: the place could not be reached."""
+    if isinstance(error, BackendError) and error.transient:
+        raise error
+
+
 def _sample(items: Sequence[str], fraction: float) -> list[str]:
     if fraction >= 1:
         return list(items)
@@ -306,6 +316,7 @@ def _check_frames(
         except NotFoundError:
             continue  # said already
         except ArtifactStoreError as error:
+            _unless_away(error)
             report.damage(str(error), getattr(error, "location", "") or key, users[pack])
 
 
@@ -402,6 +413,7 @@ def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callab
     except CorruptionError as error:
         return error
     except ArtifactStoreError as error:
+        _unless_away(error)
         return CorruptionError(str(error), location=manifest.paths[row])
     empty = hash_bytes(b"", manifest.algorithm) if not extents else None
     if (empty or hasher.digest()) != manifest.digests[row]:

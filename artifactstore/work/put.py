@@ -13,12 +13,13 @@ from typing import Any, Final
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.ingest import ingest
-from artifactstore.content.source import Folder, from_bytes, from_file, scan
+from artifactstore.content.source import Folder, from_bytes, from_far, from_file, scan
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest, hash_bytes
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, case_clashes, identify
+from artifactstore.model.loading import LOADING
 from artifactstore.objects.choice import write_object
 from artifactstore.work.artifact import Artifact, of_resolved
 from artifactstore.work.commit import Prepared, Staged, commit, with_reason
@@ -84,6 +85,10 @@ def put(
 
 
 def _find(session: Session, source: Any, options: PutOptions, said: Said) -> _Found:
+    if isinstance(source, str) and "://" in source and "format" not in options:
+        return _far(source, options)
+    if "source_options" in options:
+        raise InvalidInputError("source_options= is for URLs; this is none")
     modes = options.get("modes", said.kind == "code")
     if "format" in options or not isinstance(source, str | os.PathLike):
         for option in ("exclude", "links", "modes", "rehash"):
@@ -111,6 +116,25 @@ def _find(session: Session, source: Any, options: PutOptions, said: Said) -> _Fo
     return found
 
 
+def _far(url: str, options: PutOptions) -> _Found:
+    """Find what lies behind a URL: a folder or one file, which are read from there as they are stored."""
+    from artifactstore.backend.origin import Origin  # noqa: PLC0415 - fsspec, which local files don't need
+
+    for option in ("links", "modes", "rehash"):
+        if option in options:
+            raise InvalidInputError(f"{option}= is for files and folders of this machine; this is a URL")
+    with LOADING:
+        origin = Origin(url, options.get("source_options"))
+    files, single = origin.files()
+    patterns = [pattern.rstrip("/") for pattern in options.get("exclude", ())]
+    wanted = [
+        from_far(one.path, one.url, one.size, one)
+        for one in files
+        if not any(matches(one.path, pattern) or matches(one.path.rpartition("/")[2], pattern) for pattern in patterns)
+    ]
+    return _Found(Folder(files=wanted), base=options.get("base"), single=single)
+
+
 def _all_paths(folder: Folder) -> list[str]:
     return [one.path for one in folder.files] + [path for path, _ in folder.links] + folder.folders
 
@@ -122,8 +146,6 @@ def _base_name(source: str | os.PathLike[str]) -> str:
 def _path(source: Any, name: str | None) -> Path:
     path = local_path(source, "source")
     text = os.fspath(source)
-    if "://" in text:
-        raise InvalidInputError(f"{text[:200]!r} is a URL: only local files and folders can be put so far; fetch it first")
     try:
         return path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:

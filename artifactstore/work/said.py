@@ -24,6 +24,7 @@ class PutOptions(TypedDict, total=False):
             a file system notes only when it writes them back.
         format: how an object is kept: `data`, `json`, `text`; found by its type otherwise.
         base: a reference to an artifact that shares content with this one.
+        source_options: where the source is a URL: what fsspec's class takes, such as endpoint and credentials.
     """
 
     exclude: Sequence[str]
@@ -32,6 +33,7 @@ class PutOptions(TypedDict, total=False):
     rehash: bool
     format: str
     base: str
+    source_options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ def check_options(options: Mapping[str, Any]) -> PutOptions:
     for option in ("format", "base"):
         if not isinstance(options.get(option, ""), str):
             raise InvalidInputError(f"{option}={options[option]!r}: a str is needed")
+    if not isinstance(options.get("source_options", {}), Mapping):
+        raise InvalidInputError("source_options is a dict whose keys are the names of options")
     strings(options.get("exclude", ()), "exclude")
     checked: Any = dict(options)
     chosen: PutOptions = checked

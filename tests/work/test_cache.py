@@ -20,7 +20,7 @@ from artifactstore.backend.caching import UnreachableBackend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.slow import SlowBackend
-from artifactstore.backend.wrappers import CountingBackend
+from artifactstore.backend.wrappers import CountingBackend, Wrapper
 from artifactstore.errors import BackendError, RefusedError
 from artifactstore.store import Store
 from artifactstore.work.near import Near
@@ -296,3 +296,31 @@ def test_a_process_that_is_killed_while_it_fills_the_cache_harms_nobody(s3_url, 
     artifactstore.open(s3_url).get("large", to=tmp_path / "got")
     assert (tmp_path / "got/large.bin").read_bytes() == raw
     assert connect(s3_url).read("store.json")
+
+
+@pytest.mark.parametrize("level", ["quick", "frames", "full"])
+def test_a_place_that_goes_away_is_no_damage(place, tmp_path: Path, level):
+    store = opened(place, tmp_path / "cache")
+    assert store.verify(level=level).ok
+    journal = store._session.core().journal
+    for prefix in ("manifests/", "packs/"):
+
+        class Away(Wrapper):
+            """Answers for all keys but those below one prefix."""
+
+            def read(self, key, lost=prefix):
+                if key.startswith(lost):
+                    raise BackendError(f"{key}: no answer", transient=True)
+                return self.inner.read(key)
+
+            def read_ranges(self, key, ranges, lost=prefix):
+                if key.startswith(lost):
+                    raise BackendError(f"{key}: no answer", transient=True)
+                return self.inner.read_ranges(key, ranges)
+
+        journal.backend = Away(place)
+        if (level, prefix) == ("quick", "packs/"):
+            assert store.verify(level=level).ok, "it reads none"
+            continue
+        with pytest.raises(BackendError, match="no answer"):
+            store.verify(level=level)

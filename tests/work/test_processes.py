@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -277,3 +279,16 @@ def test_stopped_amid_a_transfer_it_ends_and_nothing_is_half_there(url, tmp_path
     assert artifactstore.open(url).get("large", to=tmp_path / "after")
     assert (tmp_path / "after/large.bin").read_bytes() == source.read_bytes()
     assert os.getpid()
+
+
+def test_threads_whose_first_put_makes_the_store_see_one_store(tmp_path: Path):
+    for n in range(5):
+        store = artifactstore.open(tmp_path / f"store{n}")
+        start_together = threading.Barrier(16)
+
+        def work(k: int, store=store, together=start_together):
+            together.wait()
+            return store.put({"k": k}, f"name/{k}").version
+
+        with ThreadPoolExecutor(16) as threads:
+            assert list(threads.map(work, range(16))) == [1] * 16

@@ -1,0 +1,193 @@
+"""An origin: files behind any URL that fsspec knows, to be read once, from beginning to end; nothing is ever written there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote
+
+from artifactstore.backend.remote import RemoteBackend, known_schemes, open_url
+from artifactstore.backend.retrying import RetryingBackend
+from artifactstore.errors import BackendError, ConflictError, InvalidInputError, NotFoundError, UnsupportedError
+
+__all__ = ["Origin", "OriginFile"]
+
+_PART: Final = 4 * 2**20  # bytes of one request; a longer read is several at a time
+_UNRANGED: Final = 64 * 2**20  # bytes: the largest file that is taken from a server that sends it whole each time
+_MARKS: Final = (
+    "ETag",
+    "etag",
+    "md5",
+    "content_md5",
+    "md5Hash",
+    "generation",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "modified",
+)
+
+
+class _Place(RemoteBackend):
+    """fsspec's filesystem of a URL; its failures become ours, and no message shows the URL's query."""
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        super().__init__(url.partition("?")[0], options)
+        self._full = url
+
+    def _connect(self) -> tuple[Any, str]:
+        return open_url(self._full, self._options)
+
+    def ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
+        """Call a verb of the filesystem; one at a time unless it is made for many."""
+
+        def call() -> Any:
+            filesystem = self._filesystem()[0]
+            if getattr(filesystem, "async_impl", False):
+                return getattr(filesystem, verb)(*arguments, **named)
+            with self._turn():
+                return getattr(filesystem, verb)(*arguments, **named)
+
+        return self._call(call, "read", "what lies there")
+
+    @property
+    def root(self) -> str:
+        """The URL's path, as the filesystem names it."""
+        return str(self._call(lambda: self._filesystem()[1], "read", "what lies there"))
+
+
+@dataclass(frozen=True, slots=True)
+class OriginFile:
+    """One file of an origin.
+
+    Attributes:
+        origin: where it lies.
+        place: its path there.
+        path: relative to the URL; its name, where the URL is a file.
+        size: in bytes.
+        mark: what tells that it changed: ETag, checksum or times, as far as the place tells any.
+    """
+
+    origin: "Origin"
+    place: str
+    path: str
+    size: int
+    mark: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        """For messages."""
+        return f"{self.origin.url} ({self.path})"
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly these bytes.
+
+        Raises:
+            BackendError: they can't be had.
+        """
+        return self.origin.read(self, offset, size)
+
+    def check(self) -> None:
+        """See whether it is what the listing saw.
+
+        Raises:
+            ConflictError: it changed, or is gone.
+        """
+        self.origin.check(self)
+
+
+class Origin:
+    """The files behind a URL: a folder, or one file.
+
+    Args:
+        url: any that fsspec knows.
+        options: for fsspec's class: endpoint, credentials. Never part of any message.
+
+    Raises:
+        InvalidInputError: no scheme that fsspec knows, or a password in the URL.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        scheme, _, rest = url.partition("://")
+        if ":" in rest.split("/", 1)[0].rpartition("@")[0]:
+            raise InvalidInputError(
+                f"this {scheme}:// URL has a password in it, which would end up in logs: pass it as source_options={{…}}, or set it "
+                "in the environment"
+            )
+        if scheme.lower() not in known_schemes():
+            raise InvalidInputError(f"no scheme {scheme}:// is known; to store the text itself, say format='text'")
+        self._place = _Place(url, options or {})
+        self._retrying = RetryingBackend(self._place)
+        self._file = unquote(url.partition("?")[0].rpartition("/")[2]) if scheme.lower() in {"http", "https"} else None
+        self.url = self._place.url
+
+    def files(self) -> tuple[list[OriginFile], bool]:
+        """Return the files, and whether the URL is one file and no folder.
+
+        Raises:
+            InvalidInputError: nothing is there, or the server does not say how long it is.
+            UnsupportedError: a library is missing.
+            BackendError: it can't be listed.
+        """
+        root = self._place.root
+        info: Mapping[str, Any] = {"type": "directory"}
+        try:
+            info = self._ask("info", root)
+        except NotFoundError as error:
+            raise InvalidInputError(f"nothing lies at {self.url}: check the URL, and that it may be read") from error
+        if info["type"] == "file" and not self.url.endswith("/"):
+            return [self._made(root, self._file or root.rstrip("/").rpartition("/")[2], info)], True
+        if self._file is not None:
+            raise InvalidInputError(f"{self.url} is no file: the web knows no folders; name each file")
+        top = root.rstrip("/")
+        found = [
+            self._made(place, place[len(top) :].lstrip("/"), one)
+            for place, one in self._ask("find", root, detail=True).items()
+            if one["type"] == "file" and not place.endswith("/")
+        ]
+        if not found:
+            raise InvalidInputError(f"no files lie at {self.url}: check the URL, and that it may be listed")
+        return sorted(found, key=lambda one: one.path), False
+
+    def _made(self, place: str, path: str, info: Mapping[str, Any]) -> OriginFile:
+        size = info.get("size")
+        if size is None:
+            raise InvalidInputError(f"{self.url} ({path}): the server does not say how long it is; fetch it first")
+        return OriginFile(self, place, path, int(size), tuple(str(info.get(mark)) for mark in _MARKS))
+
+    def read(self, file: OriginFile, offset: int, size: int) -> bytes:
+        """Return exactly these bytes of a file, in several requests at a time where they are many."""
+        starts = [*range(offset, offset + size, _PART)]
+        ends = [min(start + _PART, offset + size) for start in starts]
+
+        def call() -> bytes:
+            if len(starts) == 1:
+                came = [self._place.ask("cat_file", file.place, start=starts[0], end=ends[0])]
+            else:
+                came = self._place.ask("cat_ranges", [file.place] * len(starts), starts, ends, on_error="raise")
+            parts = [self._cut(file, data, start, end) for data, start, end in zip(came, starts, ends, strict=True)]
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+        return self._retrying.call(call) if size else b""
+
+    def _cut(self, file: OriginFile, data: bytes, start: int, end: int) -> bytes:
+        if len(data) == end - start:
+            return data
+        if len(data) == file.size:
+            if file.size > _UNRANGED:
+                raise UnsupportedError(f"{file.url}: the server sends the whole file each time: fetch it first")
+            return data[start:end]
+        raise BackendError(f"{file.url}: {len(data)} bytes came instead of {end - start}", transient=True)
+
+    def check(self, file: OriginFile) -> None:
+        """See whether a file is what the listing saw."""
+        try:
+            now = self._made(file.place, file.path, self._ask("info", file.place))
+        except NotFoundError:
+            now = None
+        # A listing may tell less than a look at the file itself, or more.
+        told = [(a, b) for a, b in zip(file.mark, now.mark, strict=True) if "None" not in (a, b)] if now else []
+        if now is None or now.size != file.size or any(a != b for a, b in told):
+            raise ConflictError(f"{file.url} changed while it was being put; nothing was committed: put again")
+
+    def _ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
+        return self._retrying.call(lambda: self._place.ask(verb, *arguments, **named))

@@ -1,0 +1,148 @@
+"""A URL as source: read from where it lies as it is stored, with the digest that the same files have on disk."""
+
+import functools
+import http.server
+import os
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import artifactstore
+from artifactstore.backend import origin as origin_module
+from artifactstore.backend.origin import Origin
+from artifactstore.errors import BackendError, ConflictError, InvalidInputError
+
+NAMES = ("a.txt", "deep/b c.bin", "deep/größe.csv", "empty")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with small, large, empty and oddly named files."""
+    top = tmp_path / "files"
+    (top / "deep").mkdir(parents=True)
+    for name, size in zip(NAMES, (10, 9_000_000, 100_000, 0), strict=True):
+        (top / name).write_bytes(random.Random(name).randbytes(size))
+    return top
+
+
+@pytest.fixture
+def bucket(s3_url: str, files: Path) -> str:
+    """The same in a bucket."""
+    from moto.s3.models import s3_backends
+
+    name = s3_url.removeprefix("s3://").partition("/")[0]
+    for path in NAMES:
+        s3_backends["123456789012"]["aws"].put_object(name, f"raw/{path}", (files / path).read_bytes())
+    return f"s3://{name}/raw"
+
+
+@pytest.fixture
+def web(files: Path) -> Iterator[str]:
+    """The same on a web server that knows no ranges."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(files)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> artifactstore.Store:
+    return artifactstore.create(str(tmp_path / "store"))
+
+
+def test_a_folder_in_a_bucket_has_the_digest_of_the_same_folder_on_disk(store, bucket, files, tmp_path: Path):
+    made = store.put(bucket + "/", "raw")
+    assert made.digest == store.put(files, "disk").digest
+    store.get("raw", to=tmp_path / "got")
+    assert {name: (tmp_path / "got" / name).read_bytes() for name in NAMES} == {n: (files / n).read_bytes() for n in NAMES}
+    assert store.put(bucket, "raw").new is False
+    assert store.put(bucket, "less", exclude=["deep"]).count == 2
+    assert store.verify(level="full").ok
+
+
+def test_one_object_is_one_file(store, bucket, files):
+    made = store.put(f"{bucket}/deep/b c.bin", "one")
+    assert made.digest == store.put(files / "deep/b c.bin", "disk").digest
+    assert Path(store.get("one")).name == "b c.bin"
+
+
+def test_a_file_of_the_web_is_one_file(store, web, files):
+    made = store.put(f"{web}/a.txt?token=secret", "page")
+    assert made.digest == store.put(files / "a.txt", "disk").digest
+    assert store.put(f"{web}/deep/b%20c.bin", "large").size == 9_000_000
+    assert Path(store.get("large")).name == "b c.bin"
+    with pytest.raises(InvalidInputError, match="nothing lies at") as caught:
+        store.put(f"{web}/none.txt?token=secret", "none")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("s3://no-such-bucket-at-all/x", "nothing lies at"),
+        ("nosuch://x/y", "no scheme nosuch://"),
+        ("sftp://me:secret@host/x", "has a password in it"),
+    ],
+)
+def test_a_url_that_leads_nowhere_says_so(store, s3_url, url, what):
+    with pytest.raises(InvalidInputError, match=what) as caught:
+        store.put(url, "x")
+    assert "secret" not in str(caught.value)
+    assert not store.names()
+
+
+def test_options_are_for_their_own_sources(store, bucket, files):
+    with pytest.raises(InvalidInputError, match="links= is for files and folders of this machine"):
+        store.put(bucket, "x", links="follow")
+    with pytest.raises(InvalidInputError, match="source_options= is for URLs"):
+        store.put(files, "x", source_options={"anon": True})
+    assert store.put("s3://is/only/text", "text", format="text").size == 17
+
+
+def test_a_source_that_changes_meanwhile_is_an_error_and_nothing_is_committed(store, bucket, monkeypatch):
+    from moto.s3.models import s3_backends
+
+    read, name = Origin.read, bucket.removeprefix("s3://").partition("/")[0]
+
+    def change(self, file, offset, size):
+        data = read(self, file, offset, size)
+        s3_backends["123456789012"]["aws"].put_object(name, f"raw/{file.path}", os.urandom(file.size))
+        return data
+
+    monkeypatch.setattr(Origin, "read", change)
+    with pytest.raises(ConflictError, match="changed while it was being put"):
+        store.put(bucket, "raw")
+    assert not store.names()
+
+
+def test_a_source_that_can_not_be_reached_is_tried_again_and_then_an_error(store, bucket, monkeypatch):
+    monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "0.3")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(BackendError):
+        store.put(bucket, "raw")
+
+
+def test_a_read_that_comes_short_is_tried_again(store, bucket, files, monkeypatch):
+    ask = origin_module._Place.ask
+    cut: list[bytes] = []
+
+    def short(self, verb, *arguments, **named):
+        came = ask(self, verb, *arguments, **named)
+        if verb == "cat_file" and not cut:
+            cut.append(came)
+            return came[:-1]
+        return came
+
+    monkeypatch.setattr(origin_module._Place, "ask", short)
+    made = store.put(f"{bucket}/deep/größe.csv", "one")
+    assert cut
+    assert made.digest == store.put(files / "deep/größe.csv", "disk").digest
