@@ -56,6 +56,18 @@ def fill(store: artifactstore.Store, work: Path) -> dict[str, str]:
     return {one.ref: one.digest for one in refs}
 
 
+def make_imported(here: Path) -> None:
+    """Make a store that has taken another one in: once, when imports came."""
+    there, store = (artifactstore.create(here / name, cache=None) for name in ("there", "here"))
+    there.put(b"one", "n", metrics={"m": 1.5}, reason="first")
+    there.put(noise(50_000, 2), "n")
+    there.alias("n:v2", "best", reason="checked")
+    there.put({"a": 1}, "taken")
+    store.put(b"own", "taken")
+    there.maintenance.sync(store.url, on_conflict="rename", label="there", reason="delivery")
+    shutil.rmtree(here / "there")
+
+
 def main() -> None:
     """Make one golden store for each digest algorithm."""
     os.environ["ARTIFACTSTORE_ACTOR"] = "golden"

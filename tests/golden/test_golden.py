@@ -55,6 +55,23 @@ def test_a_golden_store_verifies_and_comes_back(golden, tmp_path: Path):
     assert {event.actor for event in store.log()} == {"golden"}
 
 
+def test_a_golden_store_that_took_another_in_reads_as_it_did(tmp_path: Path):
+    shutil.copytree(HERE / "imported-v0.1.0" / "here", tmp_path / "golden")
+    store = artifactstore.open(tmp_path / "golden", cache=None)
+    assert store.verify(level="full").findings == []
+    assert [(one.name, one.versions, dict(one.aliases)) for one in store.names()] == [
+        ("n", 2, {"best": 2}),
+        ("taken", 1, {}),
+        ("taken.from-there", 1, {}),
+    ]
+    one, two = store.versions("n")
+    assert (one.reason, dict(one.metrics), store.get("n:v1")) == ("first", {"m": 1.5}, b"one")
+    assert [(found.origin or "").partition(":")[2] for found in (one, two)] == ["1", "2"]
+    assert [event.reason for event in store.log(alias="best")] == ["checked"]
+    assert {event.reason for event in store.log(fact="received")} == {"delivery"}
+    assert store.put(b"more", "n").version == 3
+
+
 def test_a_golden_store_can_be_written_on(golden, tmp_path: Path):
     root, _ = golden
     store = artifactstore.open(root)

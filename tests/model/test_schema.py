@@ -47,6 +47,14 @@ FACTS: dict[str, dict[str, Any]] = {
         "actor": "a",
         "identity": "os",
         "time": TIME,
+        "txn": ID,
+        "host": "h",
+        "tool": "t",
+        "reason": "why",
+        "gone": [DIGEST],
+        "renamed": {"x": "x.from-there"},
+        "expect": {"x": {"versions": 1, "moves": 0}},
+        "via": [{"store": ID, "seq": 2, "entry": DIGEST}],
         "facts": [{"fact": "released", "hold": ID}],
     },
 }
@@ -118,6 +126,13 @@ def test_each_required_field_is_required_and_typed(kind: str) -> None:
         ("approved", {"verdict": "perhaps"}),
         ("received", {"facts": [{"fact": "released", "hold": "short"}]}),
         ("received", {"seq": 0}),
+        ("received", {"seq": 2**63}),
+        ("received", {"txn": "short"}),
+        ("received", {"gone": ["blake3:short"]}),
+        ("received", {"renamed": {"x": 1}}),
+        ("received", {"expect": {"x": {"versions": -1, "moves": 0}}}),
+        ("received", {"expect": {"x": {"versions": 1}}}),
+        ("received", {"via": [{"store": ID}]}),
     ],
 )
 def test_wrong_values_are_refused(kind: str, change: dict[str, Any]) -> None:

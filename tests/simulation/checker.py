@@ -1,9 +1,12 @@
 """What must hold after every step, looked at from outside: the objects, and a fold of the raw entries alone."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from artifactstore.catalog.state import State
+from artifactstore.content.manifest import manifest_key
+from artifactstore.content.pack import pack_key
 from artifactstore.journal.chain import entry_key, facts_key
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
@@ -14,33 +17,49 @@ from .world import Violation, World
 
 
 class Checker:
-    """The invariants of the design, each checked where it can break.
+    """The invariants of the design at one place, each checked where it can break.
 
     Attributes:
         truth: the library's fold over the raw entries, fed one by one as they land.
         effects: marker of a transaction → entries in which it took effect.
+        source: of a place that is a copy: the checker of the place it is copied from.
+        forked: whether an owner made both writable on purpose.
+        stores: the checkers of all stores of the world, by their ids.
     """
 
-    def __init__(self, world: World, config: Config, *, window: int, tidy: int, with_reference: bool) -> None:
+    def __init__(self, world: World, config: Config, reference: Reference | None, place: str = "") -> None:
         self.world = world
+        self.place = place
+        self.config = config
         self.truth = State()
         self.digest = Digest.of(config.raw)
         self.dumps: dict[int, bytes] = {0: canonical_json(self.truth.dump())}
         self.effects: dict[str, list[int]] = {}
         self.effective: dict[str, int] = {}
         self.deleters: set[str] = set()
-        self.reference = Reference(window) if with_reference else None
+        self.reference = reference
         self.journals: list[Any] = []
+        self.source: Checker | None = None
+        self.forked = False
+        self.stores: dict[str, Checker] = {}
         self._seen: dict[int, int] = {}
         self._changed = True
-        world.before = self.before
-        world.after = self.after
+        self._own: dict[str, list[Any]] = {}
+
+    def object(self, key: str) -> bytes | None:
+        return self.world.objects.get(self.place + key)
+
+    def is_mine(self, key: str) -> bool:
+        return key.startswith(self.place) if self.place else not key.startswith("@")
 
     # -- before a change: invariant 2
 
     def before(self, verb: str, key: str, owner: str, data: bytes | None) -> None:
+        if not self.is_mine(key):
+            return
         self._changed = True
         there = self.world.objects.get(key)
+        key = key.removeprefix(self.place)
         if verb == "delete":
             one = key.rpartition("/")[2].partition(".")[0]
             if owner not in self.deleters:
@@ -55,9 +74,12 @@ class Checker:
     def after(self) -> None:
         if self._changed:
             self._changed = False
-            while (raw := self.world.objects.get(entry_key(self.truth.head + 1))) is not None:
+            while (raw := self.object(entry_key(self.truth.head + 1))) is not None:
                 self._entry(raw, self.truth.head + 1)
-            self._live()
+            if self.source is not None:
+                self._one_store()
+            if self.is_reached():
+                self._live()
         for journal in self.journals:
             self._same(journal)
 
@@ -69,7 +91,7 @@ class Checker:
         self.digest = Digest.of(raw)
         for txn in entry["txns"]:
             if "spilled" in txn:
-                stored = self.world.objects.get(facts_key(txn["spilled"]["id"]))
+                stored = self.object(facts_key(txn["spilled"]["id"]))
                 if stored is None or str(Digest.of(stored)) != txn["spilled"]["digest"]:
                     raise Violation(f"1: entry {seq} names facts that are not durable")
                 txn["facts"] = json.loads(stored)
@@ -89,6 +111,7 @@ class Checker:
                 for pack in packs:
                     if pack in self.truth.condemned_packs:
                         raise Violation(f"3: the uncondemned manifest {manifest} needs the condemned pack {pack}")
+        self._own_words(seq)
         self.dumps[seq] = canonical_json(self.truth.dump())
 
     def _effect(self, txn: dict[str, Any], seq: int, condemned: dict[str, int]) -> None:
@@ -105,7 +128,7 @@ class Checker:
             for one, key in keys.items():
                 if one in condemned:
                     raise Violation(f"3: entry {seq} refers to {one}, condemned by {condemned[one]}")
-                if key not in self.world.objects:
+                if self.object(key) is None and self.is_reached():
                     raise Violation(f"1: entry {seq} refers to {key}, which is not durable")
 
     def _live(self) -> None:
@@ -116,8 +139,58 @@ class Checker:
                 raise Violation(f"data loss: {digest} is named and nothing holds it")
             keys = [manifest_key(manifest), *(pack_key(pack) for pack in self.truth.manifests[manifest][2])]
             for key in keys:
-                if key not in self.world.objects:
+                if self.object(key) is None:
                     raise Violation(f"data loss: {digest} needs {key}")
+
+    def marks(self) -> tuple[int | None, bool]:
+        """The head that the place names as its target, if it is a copy, and whether it was released."""
+        begin = f"{self.place}replica/"
+        keys = [key.removeprefix(begin) for key in self.world.objects if key.startswith(begin)]
+        targets = [int(key.partition("-")[0]) for key in keys if not key.endswith("-end.json")]
+        return max(targets, default=None), any(key.endswith("-end.json") for key in keys)
+
+    def is_writable(self) -> bool:
+        target, released = self.marks()
+        there = self.object("store.json") is not None and self.truth.marks["moved_to"] is None
+        return there and (target is None or released)
+
+    def is_reached(self) -> bool:
+        if self.source is None:
+            return True
+        target, released = self.marks()
+        return target is None or released or self.truth.head >= target
+
+    def _one_store(self) -> None:
+        """A copy has the entries of its source and no others; never do both take writes."""
+        assert self.source is not None
+        if self.forked:
+            return
+        if self.is_writable() and self.source.is_writable():
+            raise Violation(f"13: {self.place} and {self.source.place or 'its source'} take writes")
+        end = self.source.truth.end
+        for seq in range(1, self.truth.head + 1):
+            theirs = self.source.object(entry_key(seq))
+            if theirs != self.object(entry_key(seq)) and (seq <= end or not self.is_writable()):
+                raise Violation(f"13: entry {seq} of {self.place} is not its source's")
+
+    def _own_words(self, seq: int) -> None:
+        """What was said here is not changed by what was said elsewhere; and nothing that was received counts twice."""
+        for name, rows in self.truth.names.items():
+            before, now = self._own.get(name, []), [(row["digest"], row.get("from"), row.get("entry")) for row in rows]
+            if now[: len(before)] != before:
+                raise Violation(f"entry {seq}: the history of {name} was {before} and is {now}")
+            for (store, entry), count in Counter((row[1], row[2]) for row in now if row[1] is not None).items():
+                there = self.stores[store].truth.names.get(name.partition(".from-")[0], ())
+                if count > sum("from" not in row and row["seq"] == entry for row in there):
+                    raise Violation(f"entry {seq}: {name} received something twice: {now}")
+            for k, (digest, store, _) in enumerate(now):
+                theirs = self.stores[store].truth.names[name.partition(".from-")[0]] if store is not None else rows
+                if k >= len(theirs) or theirs[k]["digest"] != digest:
+                    raise Violation(f"entry {seq}: {name}:v{k + 1} is another version in the store that it came from")
+            self._own[name] = now
+            for row in rows:
+                if "from" not in row and "from" in row.get("removed", {}):
+                    raise Violation(f"entry {seq}: what was put under {name} here was removed from elsewhere")
 
     def _same(self, journal: Any) -> None:
         """Invariant 7: every process's fold is the fold of the raw entries up to where it has read."""
@@ -127,14 +200,6 @@ class Checker:
         self._seen[id(journal)] = head
         if head > self.truth.head or canonical_json(journal.fold.dump()) != self.dumps[head]:
             raise Violation(f"7: a process's fold at {head} is not that of the entries")
-
-
-def manifest_key(one: str) -> str:
-    return f"manifests/{one[:2]}/{one}.json"
-
-
-def pack_key(one: str) -> str:
-    return f"packs/{one[:2]}/{one}.pack"
 
 
 def live_digests(state: State) -> set[str]:

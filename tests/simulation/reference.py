@@ -1,5 +1,6 @@
 """The rules of the fold once more, written for being read: slow, without any of the library's code."""
 
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -11,10 +12,13 @@ class Reference:
         self.effective: set[str] = set()
         self.condemned: set[str] = set()
         self.last_condemned = 0
+        self.moved = False
         self.holders: dict[str, list[str]] = {}
-        self.versions: dict[str, list[tuple[str, bool]]] = {}
+        self.versions: dict[str, list[list[Any]]] = {}  # digest, whether removed, whether said here
         self.aliases: dict[tuple[str, str], int | None] = {}
-        self.held: dict[str, str] = {}
+        self.moves: dict[str, int] = {}
+        self.held: dict[tuple[bool, str], str] = {}  # whether said here, hold
+        self.received: dict[tuple[str, str], int] = {}
 
     def apply(self, entry: dict[str, Any]) -> list[bool]:
         outcome = []
@@ -29,16 +33,18 @@ class Reference:
 
     def _good(self, txn: dict[str, Any], seq: int, together: int) -> bool:
         base, birth = txn["base"], txn["birth"]
-        if txn["txn"] in self.effective or not birth < seq <= birth + self.window:
+        if self.moved or txn["txn"] in self.effective or not birth < seq <= birth + self.window:
             return False
         if not birth <= base < seq or base < self.last_condemned:
             return False
         kinds = {fact["fact"] for fact in txn["facts"]}
-        if "condemned" in kinds and (together > 1 or base != seq - 1):
+        if kinds & {"condemned", "moved_to"} and (together > 1 or base != seq - 1):
             return False
         brings: set[str] = set()
+        ended: set[str] = set()
         for fact in txn["facts"]:
-            if not self._fact_good(fact, brings):
+            good = self._received_good(fact, brings, ended) if fact["fact"] == "received" else self._fact_good(fact, brings)
+            if not good:
                 return False
             if fact["fact"] == "stored":
                 brings.add(fact["digest"])
@@ -52,7 +58,7 @@ class Reference:
             holders = self.holders.get(fact["digest"], [])
             return holders[-1:] == [fact["from"]] and not self.condemned & {fact["to"], *fact["packs"]}
         if kind in {"versioned", "held"}:
-            return fact["digest"] in brings or bool(self.holders.get(fact["digest"]))
+            return self._there(fact["digest"], brings)
         if kind == "removed":
             if "version" not in fact:
                 return fact["digest"] not in self.held.values()
@@ -64,11 +70,38 @@ class Reference:
             return version is not None and not version[1] and bool(self.holders.get(version[0]))
         return True
 
-    def _version(self, fact: dict[str, Any]) -> tuple[str, bool] | None:
+    def _there(self, digest: str, brings: set[str]) -> bool:
+        return digest in brings or bool(self.holders.get(digest))
+
+    def _received_good(self, fact: dict[str, Any], brings: set[str], ended: set[str]) -> bool:
+        for name, counts in fact.get("expect", {}).items():
+            if (len(self.versions.get(name, [])), self.moves.get(name, 0)) != (counts["versions"], counts["moves"]):
+                return False
+        for inner in self._told(fact):
+            if self.received.get((fact["store"], _subject(inner)), 0) >= fact["seq"]:
+                return False
+            if inner["fact"] == "versioned" and not (
+                self._there(inner["digest"], brings) or inner["digest"] in fact.get("gone", [])
+            ):
+                return False
+            if inner["fact"] == "held" and not self._there(inner["digest"], brings):
+                return False
+            if inner["fact"] == "released":
+                ended.add(inner["hold"])
+            standing = [digest for (own, hold), digest in self.held.items() if own or hold not in ended]
+            if inner["fact"] == "removed" and inner["digest"] in standing:
+                return False
+        return True
+
+    def _told(self, fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        layout = {"stored", "relocated", "condemned", "moved_to", "received"}
+        return (inner for inner in fact["facts"] if inner["fact"] not in layout)
+
+    def _version(self, fact: dict[str, Any]) -> list[Any] | None:
         rows = self.versions.get(fact["name"], [])
         return rows[fact["version"] - 1] if fact["version"] <= len(rows) else None
 
-    def _take(self, fact: dict[str, Any], seq: int) -> None:
+    def _take(self, fact: dict[str, Any], seq: int, *, own: bool = True, gone: Any = ()) -> None:
         kind = fact["fact"]
         if kind == "stored":
             self.holders.setdefault(fact["digest"], []).append(fact["manifest"])
@@ -79,19 +112,38 @@ class Reference:
             self.condemned |= {*fact["manifests"], *fact["packs"]}
             for digest, holders in self.holders.items():
                 self.holders[digest] = [one for one in holders if one not in self.condemned]
+        elif kind == "moved_to":
+            self.moved = True
+        elif kind == "received":
+            for inner in self._told(fact):
+                self.received[fact["store"], _subject(inner)] = fact["seq"]
+                self._take(inner, seq, own=False, gone=fact.get("gone", []))
         elif kind == "versioned":
             rows = self.versions.setdefault(fact["name"], [])
-            if not rows or rows[-1] != (fact["digest"], False):
-                rows.append((fact["digest"], False))
+            if not rows or rows[-1][0] != fact["digest"] or rows[-1][1]:
+                rows.append([fact["digest"], fact["digest"] in gone, own])
         elif kind == "aliased":
             self.aliases[fact["name"], fact["alias"]] = fact["version"]
+            self.moves[fact["name"]] = self.moves.get(fact["name"], 0) + 1
         elif kind == "held":
-            self.held[fact["hold"]] = fact["digest"]
+            self.held[own, fact["hold"]] = fact["digest"]
         elif kind == "released":
-            self.held.pop(fact["hold"], None)
+            self.held.pop((False, fact["hold"]), None)
+            if own:
+                self.held.pop((True, fact["hold"]), None)
         elif kind == "removed":
             for name, rows in self.versions.items():
-                for k, (digest, _) in enumerate(rows):
-                    this = digest == fact["digest"] if "version" not in fact else (name, k + 1) == (fact["name"], fact["version"])
-                    if this:
-                        rows[k] = (digest, True)
+                for k, row in enumerate(rows):
+                    named = "version" in fact and (name, k + 1) == (fact["name"], fact["version"])
+                    if named or ("version" not in fact and own and row[0] == fact["digest"]):
+                        row[1] = row[1] or own or not row[2]
+
+
+def _subject(fact: dict[str, Any]) -> str:
+    if fact["fact"] == "aliased":
+        return f"alias {fact['name']} {fact['alias']}"
+    if fact["fact"] in {"held", "released"}:
+        return f"hold {fact['hold']}"
+    if fact["fact"] in {"versioned", "removed"}:
+        return f"name {fact['name']}"
+    return f"digest {fact['digest']}"

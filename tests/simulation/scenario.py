@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -18,12 +18,19 @@ from artifactstore.journal import journal as journal_module
 from artifactstore.journal import segments as segments_module
 from artifactstore.journal.append import Appender, Author
 from artifactstore.journal.journal import Journal
+from artifactstore.maintenance import replicate as replicate_module
+from artifactstore.maintenance import whole as whole_module
+from artifactstore.maintenance.choosing import Wish
 from artifactstore.model.encoding import format_time
 from artifactstore.model.facts import Config
 
 from .checker import Checker
+from .neighbours import Copier, Importer, Visitor
+from .reference import Reference
 from .tasks import Habits, Process
 from .world import EPOCH, InlinePool, SimBackend, SimLock, Violation, World
+
+Act = Callable[[Process], Callable[[], None]]
 
 
 @dataclass(slots=True)
@@ -56,8 +63,25 @@ class Kept:
         self._kept = (json.dumps(fold.dump()), digest)
 
 
+@dataclass(slots=True)
+class Place:
+    """A place of a world.
+
+    Attributes:
+        config: of its store.
+        checker: of its invariants.
+        told: what its callers were told, by the markers of their transactions.
+        kept: its fold between processes.
+    """
+
+    config: Config
+    checker: Checker
+    told: dict[str, int | str] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
+
+
 class Scenario:
-    """One world: how many processes, which tasks, which limits."""
+    """One world: how many places and processes, which tasks, which limits."""
 
     def __init__(self, seed: int, habits: Habits, *, with_reference: bool) -> None:
         self.world = World(seed)
@@ -70,14 +94,47 @@ class Scenario:
         self.sealing = rng.random() < 0.15
         self.furnished = rng.random() < 0.6  # something is there when all begins
         self.keeping = rng.random() < 0.4
+        self.mode = habits.mode or rng.choice(["alone", "alone", "copy", "import"])
         self.habits = habits
-        config = Config.new(f"{seed:032x}", "blake3", {"only": (64, 64, 64)}, format_time(EPOCH))
-        self.config = config
-        self.world.objects["store.json"] = config.raw
-        self.checker = Checker(self.world, config, window=self.window, tidy=self.tidy, with_reference=with_reference)
-        self.told: dict[str, int | str] = {}
+        self.with_reference = with_reference
         self.inbox: list[dict[str, Any]] = []
-        self.kept = Kept()
+        self.places: dict[str, Place] = {}
+        self.stores: dict[str, Checker] = {}
+        self.main = self._add("", seed)
+        self.copies: list[Checker] = []
+        if self.mode == "copy":
+            copy_ = self._add("@b/", seed, copied=True)
+            copy_.checker.source = self.main.checker
+            self.copies.append(copy_.checker)
+        elif self.mode == "import":
+            self._add("@c/", seed + 2**64)
+            if rng.random() < 0.4:
+                self._add("@d/", seed + 2**65)
+        self.world.before = self._before
+        self.world.after = self._after
+        self.told = self.main.told
+
+    def _add(self, name: str, store: int, *, copied: bool = False) -> Place:
+        config = Config.new(
+            f"{store:032x}", "blake3", dict.fromkeys(("rows", "bytes", "tensors"), (64, 65, 66)), format_time(EPOCH)
+        )
+        reference = Reference(self.window) if self.with_reference else None
+        place = Place(config, Checker(self.world, config, reference, name))
+        self.places[name] = place
+        if not copied:
+            self.stores[config.store] = place.checker
+        place.checker.stores = self.stores
+        if not copied:
+            self.world.objects[f"{name}store.json"] = config.raw
+        return place
+
+    def _before(self, verb: str, key: str, owner: str, data: bytes | None) -> None:
+        for place in self.places.values():
+            place.checker.before(verb, key, owner, data)
+
+    def _after(self) -> None:
+        for place in self.places.values():
+            place.checker.after()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -98,20 +155,25 @@ class Scenario:
                 (journal_module, "Pool", InlinePool),
                 (fetch_module, "Pool", InlinePool),
                 (segments_module, "STRIDE", 6),
+                (replicate_module, "Pool", InlinePool),
+                (whole_module, "_sleep", world.sleep),
+                (whole_module, "check_pack", lambda _raw, _key: None),  # a pack is a letter here
             ]:
                 stack.enter_context(patch.object(module, name, value))
             yield
 
-    def process(self) -> Process:
-        backend = SimBackend(self.world)
-        if self.adopting:
+    def process(self, name: str = "") -> Process:
+        place = self.places[name]
+        backend = SimBackend(self.world, name)
+        if self.adopting and not name:
             backend.on_trouble = self._post
-        journal = Journal(backend, self.config, State, self.kept if self.keeping else None)
+        journal = Journal(backend, place.config, State, place.kept if self.keeping else None)
         journal.lock = SimLock(self.world, "journal")  # type: ignore[assignment]
         appender = Appender(journal, Author("somebody", "os", "here", "simulator"), sleep=self.world.sleep)
         appender._turn = SimLock(self.world, "turn")  # type: ignore[assignment]
-        self.checker.journals.append(journal)
-        return Process(self.world, backend, journal, appender, self.checker, self.habits, self.told)
+        place.checker.journals.append(journal)
+        copies = [] if name else self.copies
+        return Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies)
 
     def _post(self, key: str, data: bytes) -> None:
         """Whoever could not append posts what others may append for it."""
@@ -121,7 +183,7 @@ class Scenario:
     def populate(self) -> None:
         """Draw the tasks: at least one writer and one clean-up, some of them in one process."""
         world, rng = self.world, self.world.rng
-        acts: dict[str, Callable[[Process], Callable[[], None]]] = {
+        acts: dict[str, Act] = {
             "writer": lambda p: lambda: p.writer(3),
             "mover": lambda p: lambda: p.mover(4),
             "remover": lambda p: lambda: p.remover(3),
@@ -130,6 +192,8 @@ class Scenario:
             "repacker": lambda p: lambda: p.repacker(3),
             "gc": lambda p: lambda: p.gc(3),
         }
+        if self.habits.eager:
+            acts = {name: acts[name] for name in ("writer", "remover", "gc")}
         # What meets rarely where everything happens meets often where little else does.
         mixes = [
             list(acts),
@@ -138,30 +202,119 @@ class Scenario:
             ["reader", "reader", "repacker", "repacker", "gc"],
             ["writer", "remover", "gc"],
         ]
-        chosen = [acts[name] for name in ("writer", "gc", *rng.choices(rng.choice(mixes), k=rng.randint(2, 7)))]
+        mix = [*acts] if self.habits.eager else rng.choice(mixes)
+        chosen = [acts[name] for name in ("writer", "gc", *rng.choices(mix, k=rng.randint(2, 7)))]
         if self.adopting:
             chosen.append(lambda p: lambda: p.adopter(12, self.inbox))
         if self.sealing:
             chosen.append(lambda p: lambda: p.sealer(3))
+        if self.mode == "copy":
+            chosen += self._copying()
+        elif self.mode == "import":
+            chosen += self._importing()
         processes = [self.process() for _ in range(rng.choice([1, 2, 3, len(chosen) - 1]))]
         for k, act in enumerate(chosen):
             process = processes[k % len(processes)]
             world.add(f"t{k}", act(process))
 
+    def _copying(self) -> list[Act]:
+        """Copiers and movers of the first place, and who comes to the other."""
+        rng, target = self.world.rng, SimBackend(self.world, "@b/")
+
+        def copier() -> Copier:
+            return Copier(self.process(), target)
+
+        acts: list[Act] = [lambda _: lambda: copier().copy(3)] * rng.choice([1, 1, 2])
+        moving, releasing = rng.random() < 0.7, rng.random() < 0.3
+        if self.habits.eager:
+            return [
+                *[lambda _: lambda: copier().copy(4)] * 2,
+                *[lambda _: lambda: copier().release(6)] * 2,
+                *[lambda _: lambda: Visitor(self.process("@b/")).visit(8)] * 2,
+            ]
+        if moving:
+            acts += [lambda _: lambda: copier().move(3)] * rng.choice([1, 2])
+        if releasing:
+            acts.append(lambda _: lambda: copier().release(2))
+        acts += [lambda _: lambda: Visitor(self.process("@b/")).visit(3)] * rng.choice([1, 2])
+        return acts
+
+    def _importing(self) -> list[Act]:
+        """Who works at the other stores, and importers in all directions."""
+        rng, others = self.world.rng, [name for name in self.places if name]
+        acts: list[Act] = []
+        for name in others:
+            at: dict[str, Callable[[Process], None]] = {
+                "writer": lambda p: p.writer(2),
+                "mover": lambda p: p.mover(2),
+                "remover": lambda p: p.remover(2),
+                "gc": lambda p: p.gc(2),
+            }
+            busy = ["writer", "remover", "gc"] if self.habits.eager or rng.random() < 0.5 else []
+            acts += [self._working(name, at[work]) for work in [*busy, *rng.choices([*at], k=rng.randint(1, 3))]]
+            pairs = [("", name), ("", name), (name, ""), *((one, name) for one in others if one != name)]
+            acts += [self._taking_in(*pair) for pair in rng.choices(pairs, k=rng.randint(1, 3))]
+        return acts
+
+    def _working(self, name: str, work: Callable[[Process], None]) -> Act:
+        return lambda _: lambda: work(self.process(name))
+
+    def _taking_in(self, source: str, target: str) -> Act:
+        return lambda _: lambda: Importer(self.process(source), self.process(target), "l").run(2)
+
     def finish(self) -> None:
         """What must hold when all is over."""
         posted = {fact.get("marker") for txn in self.inbox for fact in txn["facts"]}
-        for marker, told in self.told.items():
-            effects = self.checker.effects.get(marker, [])
-            if isinstance(told, int) and effects != [told]:
-                raise Violation(f"told that {marker[:6]} is committed in {told}, it takes effect in {effects}")
-            if told == "failed" and effects and marker not in posted:
-                raise Violation(f"told that {marker[:6]} failed, it takes effect in {effects}")
-            if told == "unknown" and not self.world.faulty:
-                raise Violation(f"told that the outcome of {marker[:6]} is unknown, and nothing went wrong")
-        for marker, effects in self.checker.effects.items():
-            if len(effects) > 1:
-                raise Violation(f"{marker[:6]} takes effect in {effects}")
+        for place in self.places.values():
+            effects_of, forked = place.checker.effects, place.checker.forked
+            for marker, told in place.told.items():
+                effects = effects_of.get(marker, [])
+                if isinstance(told, int) and effects != [told]:
+                    raise Violation(f"told that {marker[:6]} is committed in {told}, it takes effect in {effects}")
+                if told == "failed" and effects and marker not in posted:
+                    raise Violation(f"told that {marker[:6]} failed, it takes effect in {effects}")
+                if told == "unknown" and not self.world.faulty:
+                    raise Violation(f"told that the outcome of {marker[:6]} is unknown, and nothing went wrong")
+            for marker, effects in effects_of.items():
+                if len(effects) > 1 and not forked:
+                    raise Violation(f"{marker[:6]} takes effect in {effects}")
+        if self.mode == "copy":
+            self._copy_is_whole()
+        elif self.mode == "import":
+            for name in self.places:
+                if name:
+                    self._import_ends(name)
+
+    def _copy_is_whole(self) -> None:
+        """Run again with nothing going wrong, the copy gets all that its source has."""
+        copy_, main = self.places["@b/"].checker, self.main.checker
+        if copy_.forked:
+            return
+        copier = Copier(self.process(), SimBackend(self.world, "@b/"))
+        moved = main.truth.marks["moved_to"] is not None
+        self.world.prepare("last copy", lambda: copier.move(1) if moved else copier.copy(1))
+        if moved and not copy_.is_writable():
+            raise Violation("13: the old place is closed, and the new one never opens")
+        if copy_.truth.head < main.truth.end or not copy_.is_reached():
+            raise Violation(f"13: the copy ends at {copy_.truth.head}, its source at {main.truth.end}")
+
+    def _import_ends(self, name: str) -> None:
+        """Run again with nothing going wrong, an import brings all that it can, and then nothing more."""
+        importer = Importer(self.process(""), self.process(name), "l")
+        counts: list[int] = []
+        for _ in range(3):
+            self.world.prepare("last import", lambda: counts.append(importer.receive(Wish())))
+        if counts[-1] != 0:
+            raise Violation(f"an import comes to no end: {counts} transactions")
+        self._all_came(importer, name)
+
+    def _all_came(self, importer: Importer, name: str) -> None:
+        there, here = self.main.checker.truth, self.places[name].checker.truth
+        left = {one.what.partition(":")[0] for one in importer.receiver.left_out}
+        for theirs, ours in importer.receiver.names.items():
+            rows = [row["digest"] for row in there.names[theirs]]
+            if ours not in left and [row["digest"] for row in here.names.get(ours, ())][: len(rows)] != rows:
+                raise Violation(f"{theirs} did not come to {name} as {ours}")
 
 
 def simulate(seed: int, habits: Habits | None = None, *, with_reference: bool = True) -> Outcome:

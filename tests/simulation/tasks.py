@@ -7,16 +7,18 @@ in the library: mutants switch them off.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from artifactstore.content.manifest import manifest_key
+from artifactstore.content.pack import pack_key
 from artifactstore.errors import AlreadyExistsError, BackendError, NotFoundError, OutcomeUnknownError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
 
-from .checker import Checker, live_digests, manifest_key, pack_key
+from .checker import Checker, live_digests
 from .world import SimBackend, Violation, World
 
 WORDS: Final = ("ab", "bc", "ca", "abc")
@@ -33,6 +35,8 @@ class Habits:
     closes_upwards: bool = True
     reads_on_when_missing: bool = True
     keeps_what_is_held: bool = True
+    mode: str | None = None  # what sort of world it is; drawn otherwise
+    eager: bool = False  # whether what rarely meets there is all that happens
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a failure
@@ -49,6 +53,7 @@ class Process:
 
     Attributes:
         told: marker of a transaction → what its caller was told: an entry's number, `failed` or `unknown`.
+        copies: checkers of the places that this one is copied to.
     """
 
     world: World
@@ -58,6 +63,15 @@ class Process:
     checker: Checker
     habits: Habits
     told: dict[str, int | str]
+    copies: list[Checker] = field(default_factory=list)
+
+    def fork_neighbours(self) -> None:
+        """Note that an owner makes copies writable beside their source."""
+        for checker in self.copies:
+            checker.forked = True
+
+    def neighbours_forked(self) -> bool:
+        return any(checker.forked for checker in self.copies)
 
     def commit(self, facts: list[dict[str, Any]], base: int) -> int:
         """Append; remembers what was told."""
@@ -109,6 +123,11 @@ class Process:
             "packs": sorted(packs.values()),
         }
 
+    def letter(self, letter: str, pack: str) -> None:
+        """Read a pack and check that it holds what it should."""
+        if self._get(pack_key(pack)) != letter.encode():
+            raise Violation(f"a reader gets wrong bytes of {pack}")
+
     def _durable(self, key: str, data: bytes) -> None:
         if self.habits.waits_until_durable:
             self.insist(lambda: self.backend.write(key, data))
@@ -135,9 +154,9 @@ class Process:
 
     def writer(self, puts: int) -> None:
         for _ in range(puts):
-            self._quietly(lambda: self._put(self.world.rng.choice(WORDS[: self.world.words]), self.world.rng.choice(NAMES)))
+            self.quietly(lambda: self._put(self.world.rng.choice(WORDS[: self.world.words]), self.world.rng.choice(NAMES)))
 
-    def _quietly(self, act: Callable[[], None]) -> None:
+    def quietly(self, act: Callable[[], None]) -> None:
         """Do something whose failure its caller was told of."""
         try:
             act()
@@ -161,7 +180,7 @@ class Process:
     def mover(self, moves: int) -> None:
         """Move aliases, hold and release."""
         for _ in range(moves):
-            self._quietly(self._move)
+            self.quietly(self._move)
 
     def _move(self) -> None:
         rng = self.world.rng
@@ -185,7 +204,7 @@ class Process:
 
     def remover(self, removals: int) -> None:
         for _ in range(removals):
-            self._quietly(self._remove)
+            self.quietly(self._remove)
 
     def _remove(self) -> None:
         rng = self.world.rng
@@ -201,14 +220,14 @@ class Process:
     def chatterer(self, facts: int) -> None:
         """Append quickly, so that the window passes for the slow."""
         for k in range(facts):
-            self._quietly(lambda k=k: self._measure(k))  # type: ignore[misc]
+            self.quietly(lambda k=k: self._measure(k))  # type: ignore[misc]
 
     def _measure(self, k: int) -> None:
         self.commit([{"fact": "measured", "digest": name_of("ab"), "metrics": {"k": k}}], self.journal.catch_up())
 
     def repacker(self, times: int) -> None:
         for _ in range(times):
-            self._quietly(self._repack)
+            self.quietly(self._repack)
 
     def _repack(self) -> None:
         rng = self.world.rng
@@ -224,7 +243,7 @@ class Process:
     def gc(self, rounds: int) -> None:
         self.checker.deleters.add(self.world.current.name)  # type: ignore[union-attr]
         for _ in range(rounds):
-            self._quietly(self._clean)
+            self.quietly(self._clean)
 
     def _clean(self) -> None:
         listed = {folder: self._ids(folder) for folder in ("manifests", "packs")}
@@ -287,7 +306,7 @@ class Process:
 
     def reader(self, reads: int) -> None:
         for _ in range(reads):
-            self._quietly(self._read)
+            self.quietly(self._read)
 
     def _read(self) -> None:
         self.journal.catch_up()
@@ -301,8 +320,7 @@ class Process:
             try:
                 record = json.loads(self._get(manifest_key(manifest)))
                 for letter, pack in record["packs"].items():
-                    if self._get(pack_key(pack)) != letter.encode():
-                        raise Violation(f"a reader gets wrong bytes of {pack}")
+                    self.letter(letter, pack)
             except NotFoundError as missing:
                 self.world.log("    is missing")
                 if self.habits.reads_on_when_missing:
@@ -319,7 +337,7 @@ class Process:
     def adopter(self, times: int, inbox: list[dict[str, Any]]) -> None:
         """Append transactions that others posted, as a library with an inbox will."""
         for _ in range(times):
-            self._quietly(lambda: self._adopt(inbox))
+            self.quietly(lambda: self._adopt(inbox))
 
     def _adopt(self, inbox: list[dict[str, Any]]) -> None:
         head = self.journal.catch_up()
@@ -338,7 +356,7 @@ class Process:
 
     def sealer(self, times: int) -> None:
         for _ in range(times):
-            self._quietly(self._seal)
+            self.quietly(self._seal)
 
     def _seal(self) -> None:
         self.journal.catch_up()

@@ -3,11 +3,14 @@
 import pytest
 
 from .mutants import EQUIVALENT, MUTANTS, Mutant
+from .mutants_between import BETWEEN
 from .scenario import Outcome, simulate
+from .tasks import Habits
 
 SEEDS = 400
 BATCH = 20
 MUTANT_SEEDS = 3000
+ALL = {**MUTANTS, **BETWEEN}
 
 
 def _explain(seed: int, outcome: Outcome) -> str:
@@ -49,12 +52,21 @@ def test_the_worlds_are_not_idle() -> None:
         assert happening in lines, happening
 
 
+@pytest.mark.parametrize(
+    ("mode", "happenings"), [("copy", ("moved_to", "-end.json", "only a copy", "crash")), ("import", ("received",))]
+)
+def test_what_happens_between_places_is_not_idle(mode: str, happenings: tuple[str, ...]) -> None:
+    lines = "\n".join(line for seed in range(60) for line in simulate(seed, Habits(mode=mode)).trace).lower()
+    for happening in happenings:
+        assert lines.count(happening) > 10, happening
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_simulator_misses_each_rule_that_is_taken_out(name: str) -> None:
-    seed = _finder(MUTANTS[name])
-    assert seed is not None, f"{MUTANTS[name].rule}: {MUTANT_SEEDS} seeds found nothing without it"
-    outcome = simulate(seed, with_reference=False)
+    seed = _finder(ALL[name])
+    assert seed is not None, f"{ALL[name].rule}: {MUTANT_SEEDS} seeds found nothing without it"
+    outcome = simulate(seed, Habits(mode=ALL[name].habits.mode, eager=ALL[name].habits.eager), with_reference=False)
     assert outcome.violation is None, _explain(seed, outcome)
 
 

@@ -297,23 +297,24 @@ class Waiting:
 
 
 class SimBackend(Backend):
-    """The store as the world's tasks see it."""
+    """A store as the world's tasks see it; a world may have several places, told apart by how their keys begin."""
 
     concurrency = 1
-    url = "sim://"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, place: str = "") -> None:
         self.world = world
+        self.place = place
+        self.url = f"sim://{place}"
         self.on_trouble: Callable[[str, bytes], None] = lambda _key, _data: None
 
     def _turn(self, verb: str, key: str, data: bytes | None = None) -> str:
         """Wait for the turn; a request that was sent just before its sender's end may still arrive."""
         world = self.world
         try:
-            world.turn(f"{verb} {key}")
+            world.turn(f"{verb} {self.place}{key}")
         except Crash:
             if data is not None and world.rng.random() < 0.5:
-                world.send(verb, key, data, self._me())
+                world.send(verb, self.place + key, data, self._me())
             raise
         if world.draw("refused", world.eagerness / 4):
             world.log(f"{self._me()}: refused")
@@ -326,9 +327,9 @@ class SimBackend(Backend):
 
     def read(self, key: str) -> bytes:
         self._turn("read", key)
-        if key not in self.world.objects:
+        if self.place + key not in self.world.objects:
             raise NotFoundError(key)
-        return self.world.objects[key]
+        return self.world.objects[self.place + key]
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         data = self.read(key)
@@ -339,11 +340,14 @@ class SimBackend(Backend):
 
     def list(self, prefix: str) -> Iterator[Stored]:
         self._turn("list", prefix)
-        return iter([Stored(key, len(data), None) for key, data in sorted(self.world.objects.items()) if key.startswith(prefix)])
+        begin = self.place + prefix
+        found = [(key, data) for key, data in sorted(self.world.objects.items()) if key.startswith(begin)]
+        cut = len(self.place)
+        return iter([Stored(key[cut:], len(data), None) for key, data in found if self.place or not key.startswith("@")])
 
     def delete(self, key: str) -> None:
         me = self._turn("delete", key)
-        self.world.remove(key, me)
+        self.world.remove(self.place + key, me)
         if self.world.draw("lost", self.world.eagerness):
             raise BackendError("the reply got lost", transient=True)
 
@@ -362,12 +366,12 @@ class SimBackend(Backend):
             if verb == "create" and world.draw("conflict", chance):
                 self._fail(f"{me}: 409", "409 conditional request conflict")
             if world.draw("late", chance):
-                world.send(verb, key, data, me)
+                world.send(verb, self.place + key, data, me)
                 self._fail(f"{me}: timed out, in flight", "timed out")
             self._deliver(verb, key, data, me)
             if world.draw("duplicate", chance):
                 world.log(f"{me}: will arrive again")
-                world.send(verb, key, data, me)
+                world.send(verb, self.place + key, data, me)
             if world.draw("lost", chance):
                 self._fail(f"{me}: reply lost", "the reply got lost")
         except (BackendError, AlreadyExistsError):
@@ -379,10 +383,10 @@ class SimBackend(Backend):
         raise BackendError(message, transient=True)
 
     def _deliver(self, verb: str, key: str, data: bytes, me: str) -> None:
-        if verb == "create" and key in self.world.objects:
-            self.world.log(f"{me}: {key} exists")
+        if verb == "create" and self.place + key in self.world.objects:
+            self.world.log(f"{me}: {self.place}{key} exists")
             raise AlreadyExistsError(key)
-        self.world.put(verb, key, data, me)
+        self.world.put(verb, self.place + key, data, me)
 
 
 class InlinePool:
