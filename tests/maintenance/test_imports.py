@@ -1,5 +1,6 @@
 """Imports: one store takes another's content and history in, and its own word stands above what it is told."""
 
+import copy
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from artifactstore.content.transfer import transfer as real_transfer
 from artifactstore.maintenance.choosing import Wish
 from artifactstore.store import Store
 from artifactstore.work import receiving
+from artifactstore.work.storing import store_manifest
 
 from .facts import clean_up, live, removed, run, state_of, tell
 from .killed import sync_killed
@@ -165,6 +167,7 @@ def test_the_second_import_moves_and_appends_nothing(source, target):
     before = objects(target.url)
     done = source.maintenance.sync(target.url)
     assert (done.objects, done.bytes, done.entries, done.artifacts, done.versions) == (0, 0, 0, 0, 0)
+    assert (done.left_out, done.renamed) == ([], {})
     assert objects(target.url) == before
     assert_same(source, reopened(target))
 
@@ -727,6 +730,21 @@ def test_a_damaged_source_stops_the_import_and_what_came_before_stays(source, ta
     connect(source.url).write(victim, bytes(raw))
     source.maintenance.sync(target.url)
     assert_same(source, reopened(target))
+
+
+def test_chunks_that_do_not_give_their_file_are_not_taken_in(source, target):
+    good = source.put(LARGE, "good")
+    forged = copy.deepcopy(source._session.with_manifest(good.digest, lambda manifest: manifest))
+    assert len(forged.chunks) > 3
+    forged.digests[0] = bytes(32)
+    content, digest = forged.identify()
+    stored, _ = store_manifest(source._session, forged, content, digest)
+    tell(source, stored, {"fact": "versioned", "name": "forged", "digest": str(digest), "kind": "data"})
+    with pytest.raises(CorruptionError, match="do not give its digest"):
+        source.maintenance.sync(target.url, names=["forged"])
+    assert reopened(target).names() == []
+    source.maintenance.sync(target.url, names=["good"])
+    assert_whole(reopened(target))
 
 
 def test_a_pack_that_is_missing_there_is_damage(source, target):
