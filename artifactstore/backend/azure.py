@@ -5,10 +5,7 @@ there is a prefix. Nor by the client's convenient ones where those send more tha
 themselves: `RetryingBackend` does that, and knows which requests must not be sent twice.
 """
 
-import asyncio
-import base64
 import contextlib
-import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
@@ -17,10 +14,11 @@ from typing import Any, Final
 from artifactstore.backend.azure_failures import Request, explain, host_of
 from artifactstore.backend.azure_urls import AzurePlace
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
-from artifactstore.backend.buffers import flat, gather
+from artifactstore.backend.buffers import content_md5, flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
+from artifactstore.backend.ranges import keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
-from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 
 __all__ = ["AzureBackend"]
 
@@ -90,7 +88,7 @@ class AzureBackend(RemoteBackend):
                 f"{key} in {self.url}: {len(data):,} of {announced:,} bytes came, then the connection ended", transient=True
             )
         checksum = headers.get("Content-MD5") if span is None else None
-        if checksum and checksum != base64.b64encode(_md5(data)).decode():
+        if checksum and checksum != content_md5(data):
             raise BackendError(f"{key} in {self.url} was damaged on its way: it does not match its MD5", transient=True)
         return data
 
@@ -109,31 +107,21 @@ class AzureBackend(RemoteBackend):
 
         Raises:
             NotFoundError: no such key.
-            BackendError: a range ends behind the object's end, or anything else.
+            BackendError: a range ends behind the object's end, or anything else; a `RangesFailedError` says what came.
         """
         check_key(key)
         check_ranges(ranges)
 
-        async def all_of_them() -> list[bytes]:
-            turn = asyncio.Semaphore(self.concurrency)
+        async def one(wanted: tuple[int, int]) -> bytes:
+            data = await self._get(key, wanted)
+            if len(data) != wanted[1]:  # the service gives what there is
+                raise past_the_end(key, *wanted, None, self.url)
+            return data
 
-            async def one(offset: int, length: int) -> bytes:
-                if length == 0:
-                    return b""
-                async with turn:
-                    data = await self._get(key, (offset, length))
-                if len(data) != length:  # the service gives what there is
-                    raise past_the_end(key, offset, length, None, self.url)
-                return data
+        def call() -> list[bytes]:
+            return keep_or_raise(self._run(together, one, ranges, self.concurrency), self._failure(key))
 
-            tasks = [asyncio.ensure_future(one(offset, length)) for offset, length in ranges]
-            try:
-                return await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-
-        return self._call(lambda: self._run(all_of_them), "read", key)
+        return self._call(call, "read", key)
 
     # -- writing
 
@@ -193,9 +181,7 @@ class AzureBackend(RemoteBackend):
         check_key(key)
         raw = bytes(flat(data))
         if self._single_writer:
-            with contextlib.suppress(NotFoundError):
-                self.size(key)
-                raise AlreadyExistsError(f"{key} exists in {self.url}")
+            self._refuse_existing(key)
         self._put(key, raw, "created", overwrite=False)
 
     # -- listing, deleting, looking
@@ -261,8 +247,3 @@ class AzureBackend(RemoteBackend):
         if str((found.metadata or {}).get(_FOLDER, "")).lower() == "true":
             raise NotFoundError(no_such_key(key, self.url))
         return int(found.size)
-
-
-def _md5(raw: bytes) -> bytes:
-    """What finds damage on the way; nothing rests on MD5 being hard to forge."""
-    return hashlib.md5(raw, usedforsecurity=False).digest()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from artifactstore.backend import failures
 from artifactstore.backend.failures import NotLandedError, no_such_key
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
@@ -46,25 +47,14 @@ _FULL: Final = frozenset({"AccountLimitExceeded", "InsufficientStorage"})
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Request(failures.Request):
     """What was tried.
 
     Attributes:
-        url: the backend's.
-        container: its container.
-        action: completes "… can't be".
-        key: which object, empty for a listing.
         host: which server was asked, where that is known.
     """
 
-    url: str
-    container: str
-    action: str
-    key: str
     host: str
-
-    def __str__(self) -> str:
-        return f"{self.key or 'the listing'} in {self.url} can't be {self.action}"
 
 
 def code_of(error: Exception) -> str:
@@ -109,9 +99,7 @@ def _of_reply(status: int, code: str, request: Request) -> ArtifactStoreError:
     said = f"{request}: {code or f'status {status}'}"
     creating = request.action == "created"
     if code in _NO_CONTAINER:
-        return BackendError(
-            f"the container {request.container} does not exist: create it, or check the URL {url} and the account"
-        )
+        return BackendError(f"the container {request.bucket} does not exist: create it, or check the URL {url} and the account")
     if status == 404:
         if code in _MISSING and key:
             return NotFoundError(no_such_key(key, url))

@@ -1,5 +1,7 @@
 """What callers hand in to be written: one bytes-like, or an iterable of buffers; here both become flat memory."""
 
+import base64
+import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
@@ -7,9 +9,14 @@ from typing import Any, Final
 from artifactstore.backend.base import MAX_WRITE
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["flat", "gather", "grouped", "is_buffer"]
+__all__ = ["content_md5", "flat", "gather", "grouped", "is_buffer"]
 
 _GROUP: Final = 2**20  # bytes: small buffers are copied together up to here, larger ones pass uncopied
+
+
+def content_md5(raw: bytes) -> str:
+    """The checksum as HTTP's Content-MD5 writes it: against damage on the way; nothing rests on MD5 being hard to forge."""
+    return base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode()
 
 
 def is_buffer(data: Any) -> bool:

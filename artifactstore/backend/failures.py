@@ -3,6 +3,9 @@
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from artifactstore.errors import BackendError, InvalidInputError
@@ -11,11 +14,13 @@ __all__ = [
     "DoubtfulError",
     "NotLandedError",
     "RangesFailedError",
+    "Request",
     "ThrottledError",
     "check_ranges",
     "no_such_key",
     "of_system",
     "past_the_end",
+    "seconds_of",
 ]
 
 # What may be gone a moment later: a server that restarts, a busy file, too many open files.
@@ -36,6 +41,26 @@ _ADVICE: Final = {
     errno.ENOTDIR: "a file stands where a folder should be",
     errno.EMFILE: "this process has too many files open",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was tried; each service adds what its refusals are explained by.
+
+    Attributes:
+        url: the backend's.
+        bucket: its bucket or container.
+        action: completes "… can't be".
+        key: which object, empty for a listing.
+    """
+
+    url: str
+    bucket: str
+    action: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.key or 'the listing'} in {self.url} can't be {self.action}"
 
 
 class NotLandedError(BackendError):
@@ -99,6 +124,17 @@ def of_system(error: OSError, path: str, action: str) -> BackendError:
     code = error.errno or 0
     advice = f"; {_ADVICE[code]}" if code in _ADVICE else ""
     return BackendError(f"{path} can't be {action}: {os.strerror(code) if code else error}{advice}", transient=code in _TRANSIENT)
+
+
+def seconds_of(retry_after: object) -> float | None:
+    """How long a server wants to be left alone, by its header Retry-After: a number of seconds or a date; None if it doesn't say."""
+    text = str(retry_after or "").strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()) if text else None
+    except (TypeError, ValueError):
+        return None
 
 
 def check_ranges(ranges: Sequence[tuple[int, int]]) -> None:

@@ -5,9 +5,7 @@ keep listings, and turn a missing bucket into a missing file.
 """
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,15 +14,16 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
-from artifactstore.backend.buffers import flat, gather
+from artifactstore.backend.buffers import content_md5, flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key
 from artifactstore.backend.gcs_failures import DeniedError, ExpiredError, Refusal, Request, UnclearError, explain
 from artifactstore.backend.gcs_upload import Upload
 from artifactstore.backend.options import hide
 from artifactstore.backend.parts import send_in_parts
+from artifactstore.backend.ranges import keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
-from artifactstore.backend.web import Reply, exchange, keep_or_raise, of_range, together
-from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
+from artifactstore.backend.web import Reply, exchange, of_range
+from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 
 __all__ = ["GcsBackend"]
 
@@ -133,7 +132,7 @@ class GcsBackend(RemoteBackend):
         check_key(key)
         reply = self._of_object(lambda: self._run(self._get, key), "read", key)
         sums = dict(one.strip().partition("=")[::2] for one in reply.headers.get("X-Goog-Hash", "").split(","))
-        if "md5" in sums and sums["md5"] != _md5(reply.body):
+        if "md5" in sums and sums["md5"] != content_md5(reply.body):
             raise BackendError(f"{key} in {self.url} was damaged on its way: it does not match its MD5", transient=True)
         return reply.body  # type: ignore[no-any-return]
 
@@ -150,11 +149,8 @@ class GcsBackend(RemoteBackend):
         async def one(wanted: tuple[int, int]) -> bytes:
             return of_range(await self._get(key, wanted), wanted, key, self.url)
 
-        def failure(error: Exception) -> BaseException:
-            return error if isinstance(error, ArtifactStoreError) else self._explain(error, "read", key)[0]
-
         def call() -> list[bytes]:
-            return keep_or_raise(self._run(together, one, ranges, self.concurrency), failure)
+            return keep_or_raise(self._run(together, one, ranges, self.concurrency), self._failure(key))
 
         return self._of_object(call, "read", key)
 
@@ -176,7 +172,7 @@ class GcsBackend(RemoteBackend):
     # -- writing
 
     def _put(self, key: str, raw: bytes, action: str, **condition: str) -> None:
-        digest = _md5(raw)
+        digest = content_md5(raw)
         edge = secrets.token_hex(16)
         about = json.dumps({"name": self._root + key, "md5Hash": digest, "contentType": "application/octet-stream"})
         head = f"--{edge}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{about}\r\n--{edge}\r\n"
@@ -220,7 +216,7 @@ class GcsBackend(RemoteBackend):
                 self._put(key, whole, "written")
             except DeniedError:
                 # Who may create but not delete may not replace either, and need not if the first answer was lost.
-                if self._kept(key) != _md5(whole):
+                if self._kept(key) != content_md5(whole):
                     raise
         else:
             send_in_parts(self, key, whole, rest, lambda call: call())
@@ -246,9 +242,7 @@ class GcsBackend(RemoteBackend):
         check_key(key)
         raw = bytes(flat(data))
         if self._single_writer:
-            with contextlib.suppress(NotFoundError):
-                self.size(key)
-                raise AlreadyExistsError(f"{key} exists in {self.url}")
+            self._refuse_existing(key)
         self._put(key, raw, "created", ifGenerationMatch="0")
 
     # -- an upload in parts (`InParts`): Google's resumable upload
@@ -344,8 +338,3 @@ def _parsed(reply: Reply) -> Any:
             "the answer is none of Google Cloud Storage's; is something between here and the service?", transient=True
         )
     return found
-
-
-def _md5(raw: bytes) -> str:
-    """The checksum with which the service refuses what was damaged on its way; nothing rests on MD5 being hard to forge."""
-    return base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode()

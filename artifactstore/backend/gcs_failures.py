@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from artifactstore.backend.failures import NotLandedError, ThrottledError, no_such_key
-from artifactstore.backend.web import Reply, retry_after
+from artifactstore.backend import failures
+from artifactstore.backend.failures import NotLandedError, ThrottledError, no_such_key, seconds_of
+from artifactstore.backend.web import Reply
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
 __all__ = ["DeniedError", "ExpiredError", "Refusal", "Request", "UnclearError", "explain"]
@@ -74,25 +75,14 @@ class UnclearError(BackendError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Request(failures.Request):
     """What was tried.
 
     Attributes:
-        url: the backend's.
-        bucket: its bucket.
-        action: completes "… can't be".
-        key: which object, empty for a listing.
         hide: blots secrets out of a server's words.
     """
 
-    url: str
-    bucket: str
-    action: str
-    key: str
     hide: Callable[[str], str]
-
-    def __str__(self) -> str:
-        return f"{self.key or 'the listing'} in {self.url} can't be {self.action}"
 
 
 def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
@@ -127,7 +117,7 @@ def _of_reply(refusal: Refusal, request: Request) -> ArtifactStoreError:
     if status == 401:
         return ExpiredError(f"{said}; the credentials are missing, not valid or have expired: {_LOGIN}")
     if status in {429, 503} or reason in _THROTTLED:
-        return ThrottledError(said, retry_after=retry_after(refusal.reply.headers))
+        return ThrottledError(said, retry_after=seconds_of(refusal.reply.headers.get("Retry-After")))
     if status >= 500 or status == 408:
         return BackendError(said, transient=True)
     if status == 400 and any(words in message for words in _DAMAGED):

@@ -5,15 +5,16 @@ A web server lists nothing, so nobody is asked what there is: entries are found 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
-from artifactstore.backend.failures import NotLandedError, ThrottledError, check_ranges, no_such_key
+from artifactstore.backend.failures import NotLandedError, ThrottledError, check_ranges, no_such_key, seconds_of
+from artifactstore.backend.ranges import keep_or_raise, together
 from artifactstore.backend.reading import ReadingBackend
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
-from artifactstore.backend.web import Reply, exchange, keep_or_raise, of_range, retry_after, together
+from artifactstore.backend.web import Reply, exchange, of_range
 from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
 
 __all__ = ["HttpBackend"]
@@ -80,7 +81,7 @@ class HttpBackend(ReadingBackend, RemoteBackend):
         if reply.status == 416:
             return BackendError(f"{what}: a range lies behind its end")
         if reply.status in {429, 503}:
-            return ThrottledError(what, retry_after=retry_after(reply.headers))
+            return ThrottledError(what, retry_after=seconds_of(reply.headers.get("Retry-After")))
         if reply.status >= 500 or reply.status == 408:
             return BackendError(what, transient=True)
         if reply.status in {401, 403}:
@@ -124,9 +125,6 @@ class HttpBackend(ReadingBackend, RemoteBackend):
         check_key(key)
         check_ranges(ranges)
         return self._call(lambda: keep_or_raise(self._run(self._get_ranges, key, ranges), self._failure(key)), "read", key)
-
-    def _failure(self, key: str) -> Callable[[Exception], BaseException]:
-        return lambda error: error if isinstance(error, ArtifactStoreError) else self._explain(error, "read", key)[0]
 
     async def _get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes | BaseException]:
         whole: list[Reply] = []

@@ -7,7 +7,7 @@ other now and then, so a class without a native condition (`s3.py` has one) is n
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final, TypeVar
@@ -125,6 +125,20 @@ class RemoteBackend(Backend):
         except Exception as error:  # noqa: BLE001 - fsspec's classes raise whatever their libraries do
             failure, cause = self._explain(error, action, key)
         raise failure from cause  # outside of the handler: a cause that may show credentials is not even the context
+
+    def _failure(self, key: str) -> Callable[[Exception], BaseException]:
+        """What makes an error of ours of a failure to read a part of an object."""
+        return lambda error: error if isinstance(error, ArtifactStoreError) else self._explain(error, "read", key)[0]
+
+    def _refuse_existing(self, key: str) -> None:
+        """Look before a write, which is enough for a single writer.
+
+        Raises:
+            AlreadyExistsError: something is there.
+        """
+        with suppress(NotFoundError):
+            self.size(key)
+            raise AlreadyExistsError(f"{key} exists in {self.url}")
 
     def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
         """Return the error to raise, and its cause if that is fit to be seen."""
@@ -263,12 +277,8 @@ class RemoteBackend(Backend):
         """
         self._check_writable(key)
         raw = bytes(flat(data))
-        try:
-            self.size(key)
-        except NotFoundError:
-            self.write(key, raw)
-        else:
-            raise AlreadyExistsError(f"{key} exists in {self.url}")
+        self._refuse_existing(key)
+        self.write(key, raw)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Yield every object whose key starts with `prefix`.

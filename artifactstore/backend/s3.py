@@ -5,24 +5,24 @@ together; its listings are cached; a parameter that an old botocore does not kno
 `create`, is dropped without a word; and failures are translated until a missing bucket is a missing file.
 """
 
-import asyncio
 import base64
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.bodies import send_watched
 from artifactstore.backend.buffers import flat, gather
-from artifactstore.backend.failures import DoubtfulError, RangesFailedError, check_ranges, no_such_key
+from artifactstore.backend.failures import DoubtfulError, check_ranges, no_such_key
 from artifactstore.backend.options import hide, secret_names
 from artifactstore.backend.parts import send_in_parts
+from artifactstore.backend.ranges import keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.s3_failures import ExpiredError, Request, UnclearError, explain
 from artifactstore.backend.s3_replies import next_page, of_listing, part_of, whole_of
 from artifactstore.backend.s3_tags import Replies, md5_of
-from artifactstore.backend.s3_wire import Body, client_options, make_plain, unless_stalled
+from artifactstore.backend.s3_wire import client_options, make_plain
 from artifactstore.errors import (
-    AlreadyExistsError,
     ArtifactStoreError,
     BackendError,
     InvalidInputError,
@@ -34,7 +34,6 @@ __all__ = ["S3Backend"]
 
 _T = TypeVar("_T")
 _HEAD: Final = "looked at"
-_WATCHED: Final = 2**18  # bytes of a body from which on it is watched on its way; less fits into the sockets' buffers
 
 
 class S3Backend(RemoteBackend):
@@ -111,12 +110,10 @@ class S3Backend(RemoteBackend):
             raise UnsupportedError(
                 f"the installed botocore does not know {', '.join(sorted(missing))}: install s3fs and botocore anew"
             )
-        if len(arguments.get("Body", b"")) < _WATCHED:
-            reply = await method(**complete)
-        else:
-            body = Body(arguments["Body"])
-            patience = 1.5 * float(self._wire["config_kwargs"]["read_timeout"])  # the reply has a time-out of its own
-            reply = await unless_stalled(method(**{**complete, "Body": body}), body, patience)
+        timeout = float(self._wire["config_kwargs"]["read_timeout"])
+        reply = await send_watched(
+            lambda body: method(**(complete if body is None else {**complete, "Body": body})), arguments.get("Body"), timeout
+        )
         self._replies.seen(reply)
         return reply
 
@@ -195,44 +192,18 @@ class S3Backend(RemoteBackend):
         check_key(key)
         check_ranges(ranges)
 
-        async def all_of_them() -> list[Any]:
-            turn = asyncio.Semaphore(self.concurrency)
-
-            async def one(offset: int, length: int) -> bytes:
-                if length == 0:
-                    return b""
-                async with turn:
-                    data, reply = await self._get(key, {"Range": f"bytes={offset}-{offset + length - 1}"})
-                return part_of(data, reply, (offset, length), key, self.url)
-
-            tasks = [asyncio.ensure_future(one(offset, length)) for offset, length in ranges]
-            try:
-                return await asyncio.gather(*tasks, return_exceptions=True)
-            finally:
-                for task in tasks:
-                    task.cancel()
+        async def one(wanted: tuple[int, int]) -> bytes:
+            offset, length = wanted
+            data, reply = await self._get(key, {"Range": f"bytes={offset}-{offset + length - 1}"})
+            return part_of(data, reply, wanted, key, self.url)
 
         def call() -> list[bytes]:
-            came = self._run(all_of_them)
-            failed = [self._read_failure(one, key) for one in came if isinstance(one, BaseException)]
-            if not failed:
-                return came  # type: ignore[no-any-return]
-            for failure in failed:
-                if not (isinstance(failure, BackendError) and failure.transient):
-                    raise failure  # it will fail again: there is nothing to keep the others for
-            if len(failed) == len(came):
-                raise failed[0]
-            raise RangesFailedError({at: one for at, one in enumerate(came) if isinstance(one, bytes)}, failed[0])
+            return keep_or_raise(self._run(together, one, ranges, self.concurrency), self._failure(key))
 
         try:
             return self._call(call, "read", key)
         except UnclearError as error:
             raise self._missing(key, error) from None
-
-    def _read_failure(self, error: BaseException, key: str) -> Any:
-        if isinstance(error, ArtifactStoreError) or not isinstance(error, Exception):
-            return error
-        return self._explain(error, "read", key)[0]
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Store an object, replacing what was there: one request up to 64 MiB, a multipart upload beyond.
@@ -321,15 +292,11 @@ class S3Backend(RemoteBackend):
         if not self._single_writer:
             self._put(key, raw, "created", IfNoneMatch="*")
             return
+        self._refuse_existing(key)
         try:
-            self.size(key)
-        except NotFoundError:
-            try:
-                self._put(key, raw, "created", IfNoneMatch="*")
-            except UnsupportedError:
-                self._put(key, raw, "created")
-        else:
-            raise AlreadyExistsError(f"{key} exists in {self.url}")
+            self._put(key, raw, "created", IfNoneMatch="*")
+        except UnsupportedError:
+            self._put(key, raw, "created")
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Yield every object whose key starts with `prefix`: one request for each 1,000, or for what the server calls a page.

@@ -7,7 +7,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from artifactstore.backend.failures import NotLandedError, ThrottledError, no_such_key
+from artifactstore.backend import failures
+from artifactstore.backend.failures import NotLandedError, ThrottledError, no_such_key, seconds_of
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
 
 __all__ = ["ExpiredError", "Request", "UnclearError", "explain"]
@@ -79,27 +80,16 @@ class UnclearError(BackendError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Request(failures.Request):
     """What was tried.
 
     Attributes:
-        url: the backend's.
-        bucket: its bucket.
-        action: completes "… can't be".
-        key: which object, empty for a listing.
         bodiless: whether it was a HEAD, whose reply can't say what exactly is missing.
         hide: blots secrets out of a server's words.
     """
 
-    url: str
-    bucket: str
-    action: str
-    key: str
     bodiless: bool
     hide: Callable[[str], str]
-
-    def __str__(self) -> str:
-        return f"{self.key or 'the listing'} in {self.url} can't be {self.action}"
 
 
 def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
@@ -146,7 +136,7 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
     if code in _FULL:
         return BackendError(f"{said}; {_ADVICE[code]}")
     if code in _THROTTLED or status in {429, 503}:
-        return ThrottledError(said, retry_after=_retry_after(headers))
+        return ThrottledError(said, retry_after=seconds_of(headers.get("retry-after")))
     if code in _BUSY or status >= 500:
         return BackendError(said, transient=True)
     if code in _ELSEWHERE or 300 <= status < 400:
@@ -160,17 +150,6 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
             "(without s3:ListBucket a missing key looks like this, too)"
         )
     return BackendError(f"{said}; {advice}" if advice else said)
-
-
-def _retry_after(headers: Mapping[str, Any]) -> float | None:
-    """How long the server wants to be left alone, in seconds; it may say a number or a date."""
-    text = str(headers.get("retry-after", "")).strip()
-    if text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()) if text else None
-    except (TypeError, ValueError):
-        return None
 
 
 def _elsewhere(reply: Mapping[str, Any], headers: Mapping[str, Any]) -> str:
