@@ -123,6 +123,14 @@ def make_random(folder: Path, scale: float) -> Path:
     return made
 
 
+def source_of(name: str, folder: Path, scale: float) -> Path:
+    """Make the data of a set; returns its folder."""
+    if name == "random":
+        return make_random(folder, scale)
+    datasets.make(name, folder, scale=scale)
+    return datasets.load(name, folder).v1
+
+
 def main() -> int:
     """Measure and tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -137,11 +145,7 @@ def main() -> int:
     args = parser.parse_args()
     steps: list[Step] = []
     for name in args.sets.split(","):
-        if name == "random":
-            source = make_random(args.folder, args.scale)
-        else:
-            datasets.make(name, args.folder, scale=args.scale)
-            source = datasets.load(name, args.folder).v1
+        source = source_of(name, args.folder, args.scale)
         runs = [
             measure(name, source, args.folder / "got", cached=not args.no_cache, limit=args.connections)
             for _ in range(args.repeat)

@@ -20,8 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Final
 
-import data as datasets
-from link import make_random
+from link import source_of
 from peer_tools import Took, ToolError, run
 from report import machine, table, write_section
 
@@ -277,11 +276,7 @@ def main() -> int:
     python = args.tools_venv.absolute() / "bin" / "python"
     texts = []
     for name in args.sets.split(","):
-        if name == "random":
-            source = make_random(args.folder, args.scale)
-        else:
-            datasets.make(name, args.folder, scale=args.scale)
-            source = datasets.load(name, args.folder).v1
+        source = source_of(name, args.folder, args.scale)
         found: dict[str, tuple[Took, Took]] = {}
         for _ in range(args.repeat):
             for tool in args.tools.split(","):

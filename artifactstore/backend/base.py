@@ -16,6 +16,7 @@ __all__ = ["MAX_WRITE", "Backend", "Buffer", "Stored", "check_key", "check_prefi
 
 Buffer = bytes | bytearray | memoryview
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*", re.ASCII)
+_NEAR: Final = 4  # requests at a time of a place whose requests cost no round trip
 MAX_WRITE: Final = 64 * 2**20  # bytes: the most that one bytes-like `write` may carry
 
 
@@ -56,6 +57,11 @@ class Backend(ABC):
     concurrency: int = 8
     read_only: bool = False
     listable: bool = True
+
+    @property
+    def far(self) -> bool:
+        """Whether a request costs a round trip, so that a thread to save one is worth it."""
+        return self.concurrency > _NEAR
 
     @abstractmethod
     def read(self, key: str) -> bytes:

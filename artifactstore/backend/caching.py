@@ -4,12 +4,13 @@ Only `read` and `read_ranges` of objects that are written once under a name of t
 all else passes. What is kept tells what such an object holds, never whether it is still there.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from artifactstore.backend.base import Backend, Buffer, Stored
+from artifactstore.backend.base import Backend, Stored
 from artifactstore.backend.failures import check_ranges
 from artifactstore.backend.pieces import Pieces
+from artifactstore.backend.reading import Unchanging
 from artifactstore.backend.turns import turn
 from artifactstore.backend.wrappers import Wrapper
 from artifactstore.errors import BackendError
@@ -103,7 +104,7 @@ def forget(backend: Backend, key: str) -> None:
         place = place.inner
 
 
-class UnreachableBackend(Wrapper):
+class UnreachableBackend(Unchanging, Wrapper):
     """Answers nothing, at once.
 
     Args:
@@ -115,8 +116,8 @@ class UnreachableBackend(Wrapper):
         super().__init__(inner)
         self._why = why
 
-    def _refuse(self, verb: str, key: str) -> BackendError:
-        return BackendError(f"{key or 'the place'} can't be {verb}: {self.url} is not asked: {self._why}", transient=True)
+    def _refusal(self, key: str, action: str) -> BackendError:
+        return BackendError(f"{key or 'the place'} can't be {action}: {self.url} is not asked: {self._why}", transient=True)
 
     def read(self, key: str) -> bytes:
         """Refuse.
@@ -124,7 +125,7 @@ class UnreachableBackend(Wrapper):
         Raises:
             BackendError: always.
         """
-        raise self._refuse("read", key)
+        raise self._refusal(key, "read")
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":  # noqa: ARG002
         """Refuse.
@@ -132,23 +133,7 @@ class UnreachableBackend(Wrapper):
         Raises:
             BackendError: always.
         """
-        raise self._refuse("read", key)
-
-    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:  # noqa: ARG002
-        """Refuse.
-
-        Raises:
-            BackendError: always.
-        """
-        raise self._refuse("written", key)
-
-    def create(self, key: str, data: bytes) -> None:  # noqa: ARG002
-        """Refuse.
-
-        Raises:
-            BackendError: always.
-        """
-        raise self._refuse("created", key)
+        raise self._refusal(key, "read")
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Refuse.
@@ -156,15 +141,7 @@ class UnreachableBackend(Wrapper):
         Raises:
             BackendError: always.
         """
-        raise self._refuse("listed", prefix)
-
-    def delete(self, key: str) -> None:
-        """Refuse.
-
-        Raises:
-            BackendError: always.
-        """
-        raise self._refuse("deleted", key)
+        raise self._refusal(prefix, "listed")
 
     def size(self, key: str) -> int:
         """Refuse.
@@ -172,4 +149,4 @@ class UnreachableBackend(Wrapper):
         Raises:
             BackendError: always.
         """
-        raise self._refuse("looked at", key)
+        raise self._refusal(key, "looked at")

@@ -3,15 +3,17 @@
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.failures import of_system
 from artifactstore.errors import ArtifactStoreError
+from artifactstore.model.encoding import new_id
 
 if sys.platform == "darwin":
     import fcntl
 
-__all__ = ["Step", "count_links", "forget", "make_folder", "pread", "sync", "sync_folder", "write_all"]
+__all__ = ["Step", "count_links", "forget", "make_folder", "pread", "replace_whole", "sync", "sync_folder", "write_all"]
 
 # A filesystem that has no sync for folders (some FUSE and SMB mounts) has nothing to sync there.
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
@@ -79,6 +81,21 @@ def forget(temporary: str) -> None:
         os.unlink(temporary)  # noqa: PTH108
     except OSError:
         return  # published by a rename, or litter that clean-up removes
+
+
+def replace_whole(path: Path, *parts: bytes) -> None:
+    """Replace a file that needs not survive a crash: others see the old one or the new one, never a part.
+
+    Raises:
+        OSError: the old one stands.
+    """
+    part = path.with_name(f".{new_id()}.partial")
+    try:
+        with part.open("wb") as file:
+            file.writelines(parts)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def count_links(temporary: str) -> int:

@@ -41,11 +41,8 @@ class _Place(RemoteBackend):
         """Call a verb of the filesystem; one at a time unless it is made for many."""
 
         def call() -> Any:
-            filesystem = self._filesystem()[0]
-            if getattr(filesystem, "async_impl", False):
-                return getattr(filesystem, verb)(*arguments, **named)
             with self._turn():
-                return getattr(filesystem, verb)(*arguments, **named)
+                return getattr(self._filesystem()[0], verb)(*arguments, **named)
 
         return self._call(call, "read", "what lies there")
 
@@ -167,7 +164,7 @@ class Origin:
             parts = [self._cut(file, data, start, end) for data, start, end in zip(came, starts, ends, strict=True)]
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
-        return self._retrying.call(call) if size else b""
+        return self._retrying.retried(call) if size else b""
 
     def _cut(self, file: OriginFile, data: bytes, start: int, end: int) -> bytes:
         if len(data) == end - start:
@@ -190,4 +187,4 @@ class Origin:
             raise ConflictError(f"{file.url} changed while it was being put; nothing was committed: put again")
 
     def _ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
-        return self._retrying.call(lambda: self._place.ask(verb, *arguments, **named))
+        return self._retrying.retried(lambda: self._place.ask(verb, *arguments, **named))

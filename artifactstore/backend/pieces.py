@@ -20,8 +20,8 @@ from typing import Final
 
 import xxhash
 
+from artifactstore.backend.disk import replace_whole
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.encoding import new_id
 
 __all__ = ["FOLDER", "Pieces", "cache_limit", "kept_bytes", "remove_all"]
 
@@ -70,15 +70,10 @@ class Pieces:
     def keep_whole(self, key: str, data: bytes) -> None:
         """Keep an object."""
         path = self._folder / key
-        part = path.with_name(f".{new_id()}.partial")
 
         def write() -> None:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                part.write_bytes(_SUM.pack(xxhash.xxh3_64_intdigest(data)) + data)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+            replace_whole(path, _SUM.pack(xxhash.xxh3_64_intdigest(data)), data)
 
         self._keep(write, len(data))
 

@@ -9,10 +9,10 @@ from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers import Wrapper
 from artifactstore.errors import AlreadyExistsError, BackendError, UnsupportedError
+from artifactstore.model.facts import CONFIG_KEY
 
-__all__ = ["CONFIG_KEY", "probe"]
+__all__ = ["probe"]
 
-CONFIG_KEY: Final = "store.json"
 _TRIES: Final = 6
 
 

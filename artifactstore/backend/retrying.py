@@ -71,7 +71,13 @@ class RetryingBackend(Wrapper):
     def _limit(self) -> float:
         return retry_seconds() if self._seconds is None else self._seconds
 
-    def _retried(self, call: Callable[[], _T], again: type[BackendError] = BackendError) -> _T:
+    def retried(self, call: Callable[[], _T], again: type[BackendError] = BackendError) -> _T:
+        """Run what raises `BackendError`s, tried again as the verbs are.
+
+        Args:
+            call: what to run.
+            again: the class after which to try again.
+        """
         start, failures = self._clock(), 0
         while True:
             try:
@@ -84,10 +90,6 @@ class RetryingBackend(Wrapper):
                     raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
                 self._tell(start, error)
             failures += 1
-
-    def call(self, function: Callable[[], _T]) -> _T:
-        """Run what raises `BackendError`s, tried again as the verbs are."""
-        return self._retried(function)
 
     def _given_up(self, error: BackendError, start: float, failures: int) -> BackendError:
         """Add to the last failure how often and for how long it was tried."""
@@ -116,7 +118,7 @@ class RetryingBackend(Wrapper):
 
     def read(self, key: str) -> bytes:
         """Read, tried again."""
-        return self._retried(lambda: self.inner.read(key))
+        return self.retried(lambda: self.inner.read(key))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
         """Read ranges; those that failed are asked for again, the others are kept."""
@@ -150,13 +152,13 @@ class RetryingBackend(Wrapper):
         Where it does not, what has more goes through once.
         """
         if is_buffer(data):
-            self._retried(lambda: self.inner.write(key, data))
+            self.retried(lambda: self.inner.write(key, data))
             return
         whole, rest = gather(data)
         if rest is None:
-            self._retried(lambda: self.inner.write(key, whole))
+            self.retried(lambda: self.inner.write(key, whole))
         elif isinstance(self.inner, InParts):
-            send_in_parts(self.inner, key, whole, rest, self._retried)
+            send_in_parts(self.inner, key, whole, rest, self.retried)
         else:
             self.inner.write(key, chain((whole,), rest))
 
@@ -166,7 +168,7 @@ class RetryingBackend(Wrapper):
         What landed damaged is mended: the yes, with the MD5 of what lies there, says that it is this call's own.
         """
         try:
-            self._retried(lambda: self.inner.create(key, data), NotLandedError)
+            self.retried(lambda: self.inner.create(key, data), NotLandedError)
         except DoubtfulError as error:
             try:
                 found = self.read(key)
@@ -204,8 +206,8 @@ class RetryingBackend(Wrapper):
 
     def delete(self, key: str) -> None:
         """Delete, tried again."""
-        self._retried(lambda: self.inner.delete(key))
+        self.retried(lambda: self.inner.delete(key))
 
     def size(self, key: str) -> int:
         """Ask for a size, tried again."""
-        return self._retried(lambda: self.inner.size(key))
+        return self.retried(lambda: self.inner.size(key))

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.backend.buffers import flat, is_buffer
 from artifactstore.backend.failures import NotLandedError
+from artifactstore.backend.reading import Unchanging
 from artifactstore.errors import BackendError, InvalidInputError, RefusedError
 
 __all__ = [
@@ -170,7 +171,7 @@ class CountingBackend(Wrapper):
         return self.inner.size(key)
 
 
-class ReadOnlyBackend(Wrapper):
+class ReadOnlyBackend(Unchanging, Wrapper):
     """Refuses every verb that changes something, before any work.
 
     Args:
@@ -182,32 +183,8 @@ class ReadOnlyBackend(Wrapper):
         super().__init__(inner)
         self._why = why or "it was opened with mode='r'"
 
-    def _refuse(self, verb: str, key: str) -> RefusedError:
-        return RefusedError(f"{self.url} is read-only, {key} can't be {verb}: {self._why}", reasons=(self._why,))
-
-    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:  # noqa: ARG002
-        """Refuse.
-
-        Raises:
-            RefusedError: always.
-        """
-        raise self._refuse("written", key)
-
-    def create(self, key: str, data: bytes) -> None:  # noqa: ARG002
-        """Refuse.
-
-        Raises:
-            RefusedError: always.
-        """
-        raise self._refuse("created", key)
-
-    def delete(self, key: str) -> None:
-        """Refuse.
-
-        Raises:
-            RefusedError: always.
-        """
-        raise self._refuse("deleted", key)
+    def _refusal(self, key: str, action: str) -> RefusedError:
+        return RefusedError(f"{self.url} is read-only, {key} can't be {action}: {self._why}", reasons=(self._why,))
 
 
 FAULTS: Final = ("ok", "fail", "lost-reply", "torn-write", "409", "denied", "full", "delay")

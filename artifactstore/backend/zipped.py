@@ -26,6 +26,7 @@ from artifactstore.errors import (
     NotFoundError,
     UnsupportedError,
 )
+from artifactstore.model.facts import CONFIG_KEY
 
 __all__ = ["ZipBackend"]
 
@@ -35,7 +36,6 @@ _ENCRYPTED: Final = 0x1 | 0x40  # flags: by password, by certificate
 _PIECE: Final = 2**18  # bytes read or inflated at a time
 MOST_INFLATED: Final = 256 * 2**20  # bytes: what one deflated member may become in memory; a kilobyte can become a megabyte
 _TRICK: Final = re.compile(r"^/|^[A-Za-z]:|[\\\0]|(^|/)\.\.(/|$)")
-_CONFIG: Final = "store.json"  # tells which folder is a store's
 _READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -205,9 +205,9 @@ class ZipBackend(ReadingBackend):
     @staticmethod
     def _inside(names: Sequence[str]) -> str:
         """The one folder with a `store.json`, as when a store's folder was packed by its name; empty where there is none."""
-        if _CONFIG in names:
+        if CONFIG_KEY in names:
             return ""
-        folders = {name.removesuffix(_CONFIG) for name in names if name.count("/") == 1 and name.endswith(f"/{_CONFIG}")}
+        folders = {name.removesuffix(CONFIG_KEY) for name in names if name.count("/") == 1 and name.endswith(f"/{CONFIG_KEY}")}
         return folders.pop() if len(folders) == 1 else ""
 
     def _member(self, key: str, directory: _Directory) -> _Member:

@@ -1,8 +1,8 @@
 """Fetching: chunk records become bytes, in few long reads, decoded and never longer than they say."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
@@ -13,7 +13,6 @@ from artifactstore.errors import BackendError, CorruptionError, NotFoundError
 from artifactstore.model.digest import hash_bytes
 
 __all__ = [
-    "LOCAL_CONCURRENCY",
     "MissingPackError",
     "PackRead",
     "decode_extents",
@@ -23,11 +22,12 @@ __all__ = [
     "plan_reads",
     "read_pack",
     "stored_frames",
+    "twice",
 ]
 
+T = TypeVar("T")
 GAP: Final = 128 * 1024  # bytes worth reading to save a request
 LONGEST: Final = 17 * 2**20  # bytes of one range: half a full pack; several are read at a time
-LOCAL_CONCURRENCY: Final = 4  # of a place whose requests cost no round trip; with more, a thread to save one is worth it
 
 
 class MissingPackError(NotFoundError):
@@ -147,14 +147,21 @@ def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None 
         BackendError: reading failed.
     """
     reads = plan_reads(extents)
+    return twice(backend, extents, lambda: decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm))
+
+
+def twice(backend: Backend, extents: Sequence[Extent], read: Callable[[], T]) -> T:
+    """Read and check extents of packs, a second time where they seem damaged.
+
+    Perhaps it was damaged on its way: what lies there damaged is so the second time, too.
+    """
     try:
-        return decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm)
+        return read()
     except CorruptionError:
-        if not reads:
+        if all(extent.pack is None for extent in extents):
             raise
-        # Perhaps it was damaged on its way: what lies there damaged is so the second time, too.
-        forget_packs(backend, extents)
-        return decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm)
+    forget_packs(backend, extents)
+    return read()
 
 
 def forget_packs(backend: Backend, extents: Sequence[Extent]) -> None:
@@ -166,7 +173,7 @@ def forget_packs(backend: Backend, extents: Sequence[Extent]) -> None:
 
 
 def _read_packs(backend: Backend, reads: Sequence[PackRead]) -> list[list[bytes]]:
-    if len(reads) < 2 or not backend.concurrency > LOCAL_CONCURRENCY:
+    if len(reads) < 2 or not backend.far:
         return [read_pack(backend, read) for read in reads]
     with Pool(min(len(reads), backend.concurrency), "artifactstore-fetch") as pool:
         return list(pool.map(lambda read: read_pack(backend, read), reads))

@@ -31,9 +31,9 @@ from artifactstore.model.loading import LOADING
 __all__ = ["Ingested", "ingest"]
 
 WINDOW: Final = 4 * 2**20  # bytes of a large file that go to a worker at a time
+_FAR: Final = 16 * 2**20  # the same of a file elsewhere: several requests at a time
 BATCH_FILES: Final = 256  # files to read in one batch
 _BATCH_KNOWN: Final = 4096  # files in one batch, those that need no reading counted
-_FAR: Final = 16 * 2**20  # the same of a file elsewhere: several requests at a time
 _FEW_FILES: Final = 16
 _FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))

@@ -7,7 +7,6 @@ from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
-from artifactstore.content.fetch import LOCAL_CONCURRENCY
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import INLINE, Extent, Manifest
@@ -62,7 +61,6 @@ class Packer:
         self._known = known
         self._ledger = ledger
         self._left = left
-        self._far = backend.concurrency > LOCAL_CONCURRENCY
         self._own: dict[bytes, int] = {}  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
         self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' numbers here
@@ -116,7 +114,7 @@ class Packer:
                 return self._number(extent.pack), extent.offset, extent.stored, extent.codec
             piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"")
         length = len(piece.stored or b"")
-        target = min(TARGET, max(_LEAST, self._left // _SHARES)) if self._far else TARGET
+        target = min(TARGET, max(_LEAST, self._left // _SHARES)) if self._backend.far else TARGET
         if self._pending and (self._pending_size + length > target or len(self._pending) >= MOST):
             self._flush()
         self._pending.append(piece)
@@ -170,7 +168,7 @@ class Packer:
     def _upload(self, pack: OpenPack) -> int:
         buffers = pack.seal()
         size = sum(map(len, buffers))
-        if self._far:
+        if self._backend.far:
             # A network's client wants one piece; joined here, the frames are gone while it is under way.
             raw = b"".join(buffers)
             del buffers

@@ -15,7 +15,6 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
 from artifactstore.content.fetch import (
-    LOCAL_CONCURRENCY,
     PackRead,
     decode_extents,
     fetch,
@@ -80,7 +79,7 @@ def retrieve(
         BackendError: reading the store failed, or the disk is full.
     """
     run = _Retrieval(backend, manifest, dict(targets), progress)
-    remote = backend.concurrency > LOCAL_CONCURRENCY
+    remote = backend.far
     waiting: deque[tuple[_Group, Future[Sequence[bytes | memoryview]]]] = deque()
     with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
@@ -130,7 +129,7 @@ class _Retrieval:
         else:
             extents = [manifest.extent(i) for row in group.rows for i in range(first[row], first[row + 1])]
         reads = plan_reads(extents)
-        if self._backend.concurrency <= LOCAL_CONCURRENCY:
+        if not self._backend.far:
             return _Load(extents, reads, None)
         return _Load(extents, reads, [fetchers.submit(read_pack, self._backend, read) for read in reads])
 

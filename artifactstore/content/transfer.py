@@ -13,7 +13,7 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
 from artifactstore.content.codec import decode
-from artifactstore.content.fetch import LOCAL_CONCURRENCY, mismatch, plan_reads, read_pack, stored_frames
+from artifactstore.content.fetch import mismatch, plan_reads, read_pack, stored_frames, twice
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Extent, Manifest
@@ -103,7 +103,7 @@ def transfer(
     left = sum(manifest.sizes)
     packer = Packer(target, Manifest(manifest.algorithm), known, ledger=ledger, left=left)
     run = _Transfer(source, manifest, packer, known, progress)
-    far = source.concurrency > LOCAL_CONCURRENCY
+    far = source.far
     waiting: deque[tuple[_Group, Future[_Frames]]] = deque()
     try:
         if left <= _GROUP and not far:
@@ -192,11 +192,7 @@ class _Transfer:
     def fetch(self, group: _Group) -> _Frames:
         """Read and check what a group needs. Runs in a worker."""
         extents = [self._manifest.extent(i) for i in group.fetched]
-        try:
-            return self._read(group, extents)
-        except CorruptionError:
-            # Perhaps it was damaged on its way: what lies there damaged is so the second time, too.
-            return self._read(group, extents)
+        return twice(self._source, extents, lambda: self._read(group, extents))
 
     def _read(self, group: _Group, extents: Sequence[Extent]) -> _Frames:
         reads = plan_reads(extents)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.facts import FORMAT, parse_entry
+from artifactstore.model.facts import CONFIG_KEY, FORMAT, parse_entry
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
@@ -74,7 +74,7 @@ def join(raw: bytes, seq: int, previous: Digest) -> "Entry":
     if entry["seq"] != seq:
         raise CorruptionError(f"{key} says that it is entry {entry['seq']}: restore it from a copy of the store", location=key)
     if entry["previous"] != str(previous):
-        before = entry_key(seq - 1) if seq > 1 else "store.json"
+        before = entry_key(seq - 1) if seq > 1 else CONFIG_KEY
         raise CorruptionError(
             f"the journal is broken between {before} and {key}: the latter expects {entry['previous']} before it, "
             f"found is {previous}; one of the two was changed. Compare both with a copy of the store",

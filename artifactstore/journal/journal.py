@@ -16,15 +16,12 @@ from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed, list_folders, read_many, read_or_none
 from artifactstore.model.digest import Digest
-from artifactstore.model.facts import Config, parse_entry, parse_facts
+from artifactstore.model.facts import CONFIG_KEY, Config, parse_entry, parse_facts
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
 
 __all__ = ["Fold", "Journal", "Snapshots"]
-
-CONFIG_KEY: Final = "store.json"
-_DISKS: Final = 4  # concurrency of places where a request costs no round trip
 
 
 @runtime_checkable
@@ -114,7 +111,7 @@ class Journal:
         with self.lock:
             if not self._cold:
                 # Over a network both questions are asked at once; on a disk a thread costs more than a read.
-                both = confirm and self.backend.concurrency > _DISKS
+                both = confirm and self.backend.far
                 last, following = read_many(self.backend, [self._last_key(), entry_key(self.head + 1)]) if both else (None, None)
                 if not confirm or not self._was_taken_back(last):
                     return self.head if both and following is None else self._read_on(self.head)

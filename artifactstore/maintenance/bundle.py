@@ -17,8 +17,9 @@ from artifactstore.journal.chain import entry_key, previous_of
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import mark_body, target_key
 from artifactstore.maintenance.sync import SyncReport, Watch
-from artifactstore.maintenance.whole import CONFIG, check_finished, digest_at, read_checked, sizes, snapshot
+from artifactstore.maintenance.whole import check_finished, digest_at, read_checked, sizes, snapshot
 from artifactstore.model.digest import Digest
+from artifactstore.model.facts import CONFIG_KEY
 
 __all__ = ["GoneError", "bundle_folder", "bundle_whole"]
 
@@ -75,7 +76,7 @@ def bundle_whole(source: Journal, file: IO[bytes], *, watch: Watch, done: SyncRe
     previous = digest_at(source, 0)
     with _Archive(file, done) as archive:
         archive.add(target_key(last, digest), mark_body(source.config.store, last, digest))
-        archive.add(CONFIG, source.config.raw)
+        archive.add(CONFIG_KEY, source.config.raw)
         for key, raw in _read_ahead(source.backend, keys, objects.digests.get, source.config.digest):
             archive.add(key, raw)
             done.objects += 1
@@ -101,10 +102,10 @@ def bundle_folder(folder: Backend, file: IO[bytes], *, done: SyncReport) -> None
     """
     keys = sorted((item.key for prefix in _PREFIXES for item in folder.list(prefix)), key=_order)
     with _Archive(file, done) as archive:
-        for key in [CONFIG, *keys]:
+        for key in [CONFIG_KEY, *keys]:
             archive.add(key, folder.read(key))
             folder.delete(key)
-            done.objects += not key.startswith((CONFIG, "journal/"))
+            done.objects += not key.startswith((CONFIG_KEY, "journal/"))
             done.entries += key.startswith("journal/")
 
 

@@ -25,11 +25,10 @@ from artifactstore.maintenance.doctor_advice import is_denied
 from artifactstore.maintenance.doctor_findings import CHECKS, ROLES, Check, Diagnosis, Outcome, attempt
 from artifactstore.maintenance.doctor_race import Rival, race
 from artifactstore.maintenance.doctor_speed import Budget, latencies, read_speed, tell_clock, write_speed
-from artifactstore.model.facts import parse_config
+from artifactstore.model.facts import CONFIG_KEY, parse_config
 
 __all__ = ["Place", "examine"]
 
-_CONFIG: Final = "store.json"
 _MISSING: Final = "never-written"
 _PAGES: Final = 1050  # objects: more than a page of S3's listings
 _NETWORK: Final = 4  # backends with more connections are behind a network
@@ -104,7 +103,7 @@ class _Examination:
                     self._writing()
             finally:
                 left = self._clean()
-            self._note(judge.judge_unchanged(config, attempt(lambda: self.backend.read(_CONFIG)), self.url))
+            self._note(judge.judge_unchanged(config, attempt(lambda: self.backend.read(CONFIG_KEY)), self.url))
         else:
             left = ()
         self._cache()
@@ -138,7 +137,7 @@ class _Examination:
     # -- reading
 
     def _reach(self) -> tuple[bytes | None, bool]:
-        read = _patient(lambda: self.backend.read(_CONFIG))
+        read = _patient(lambda: self.backend.read(CONFIG_KEY))
         listed = read if not self.backend.listable else _patient(lambda: [item.key for item in islice(self.backend.list(""), 1)])
         check, reached = judge.judge_reach(read, listed, self.url)
         self._note(check)
@@ -161,7 +160,7 @@ class _Examination:
             self._list(tried)
         if config is not None:
             budget = self._budget
-            times = attempt(lambda: latencies(lambda _: self.backend.read(_CONFIG), budget))
+            times = attempt(lambda: latencies(lambda _: self.backend.read(CONFIG_KEY), budget))
             if times.error is None:
                 self._note(judge.judge_latency(times.value, ()))
 
@@ -172,12 +171,12 @@ class _Examination:
     def _store(self, config: bytes | None) -> Check:
         tried = "read the store that lies there: store.json and the whole journal"
         if config is None:
-            read = attempt(lambda: self.backend.read(_CONFIG))
+            read = attempt(lambda: self.backend.read(CONFIG_KEY))
             if isinstance(read.error, NotFoundError):
                 return judge.skipped("store", tried, "there is no store yet: the first put creates one")
             return judge.failed("store", tried, read, self.url, "read")
         try:
-            known = parse_config(config, f"{self.url}/{_CONFIG}")
+            known = parse_config(config, f"{self.url}/{CONFIG_KEY}")
             journal = Journal(self.place.backend, known, State, None)
             head = journal.catch_up()
         except BackendError as error:

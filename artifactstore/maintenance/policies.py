@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from artifactstore.errors import InvalidInputError
 from artifactstore.maintenance.doctor_advice import family
 from artifactstore.maintenance.doctor_findings import ROLES
+from artifactstore.model.facts import CONFIG_KEY
 
 __all__ = ["Policy", "policy_for"]
 
@@ -106,7 +107,7 @@ def _aws_notes(bucket: str, prefix: str, role: str) -> list[str]:
             "Effect": "Deny",
             "Principal": "*",
             "Action": "s3:PutObject",
-            "Resource": [f"arn:aws:s3:::{bucket}/{root}{key}" for key in ("store.json", "journal/*", "segments/*")],
+            "Resource": [f"arn:aws:s3:::{bucket}/{root}{key}" for key in (CONFIG_KEY, "journal/*", "segments/*")],
             "Condition": {"Null": {"s3:if-none-match": "true"}},
         }
         notes.append(

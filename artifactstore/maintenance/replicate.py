@@ -15,7 +15,6 @@ from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import Standing, mark_body, read_standing, target_key
 from artifactstore.maintenance.sync import SyncReport, Watch
 from artifactstore.maintenance.whole import (
-    CONFIG,
     Objects,
     check_finished,
     digest_at,
@@ -26,6 +25,7 @@ from artifactstore.maintenance.whole import (
     snapshot,
 )
 from artifactstore.model.digest import Digest
+from artifactstore.model.facts import CONFIG_KEY
 
 __all__ = ["check_prefix", "replicate"]
 
@@ -88,7 +88,7 @@ def check_prefix(source: Journal, copy: Journal, common: int) -> None:
         else:
             high = middle
     ours, theirs = digest_at(source, low), digest_at(copy, low)
-    what = f"entry {low}" if low else CONFIG
+    what = f"entry {low}" if low else CONFIG_KEY
     raise ConflictError(
         f"{source.backend.url} and {copy.backend.url} are the same store with two histories: {what} is the first that differs "
         f"({ours} and {theirs}). Nothing was copied: keep one of them, and bring over what the other has under other "
@@ -171,7 +171,7 @@ class _Copy:
 
     def _create_config(self) -> None:
         raw = self._source.config.raw
-        if not ensure(self._target, CONFIG, raw) and self._target.read(CONFIG) != raw:
+        if not ensure(self._target, CONFIG_KEY, raw) and self._target.read(CONFIG_KEY) != raw:
             raise ConflictError(f"another store appeared at {self._target.url} meanwhile: copy into an empty place")
         self._fresh = False
 

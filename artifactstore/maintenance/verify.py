@@ -23,7 +23,7 @@ from artifactstore.journal.fetch import fetch_run, last_listed
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import read_standing
 from artifactstore.model.digest import Digest, hash_bytes, new_hasher
-from artifactstore.model.facts import parse_config
+from artifactstore.model.facts import CONFIG_KEY, parse_config
 
 __all__ = ["LEVELS", "Finding", "Report", "verify"]
 
@@ -150,13 +150,13 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
     state = State()
     config = journal.config
     try:
-        raw = journal.backend.read("store.json")
+        raw = journal.backend.read(CONFIG_KEY)
         if raw != config.raw:
-            report.damage("store.json is not what it was when this store was opened: it was changed", "store.json")
-        parse_config(raw, "store.json")
+            report.damage(f"{CONFIG_KEY} is not what it was when this store was opened: it was changed", CONFIG_KEY)
+        parse_config(raw, CONFIG_KEY)
     except ArtifactStoreError as error:
         _unless_away(error)
-        report.damage(str(error), "store.json")
+        report.damage(str(error), CONFIG_KEY)
     previous = Digest.of(config.raw, config.digest)
     seq = 0
     try:

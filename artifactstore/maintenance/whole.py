@@ -6,7 +6,7 @@ What replicas and bundles share. This room knows places and one chain; it must n
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import xxhash
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from artifactstore.model.schema import Entry
 
 __all__ = [
-    "CONFIG",
     "Objects",
     "check_finished",
     "check_pack",
@@ -46,7 +45,6 @@ __all__ = [
     "snapshot",
 ]
 
-CONFIG: Final = "store.json"
 _sleep = time.sleep
 
 

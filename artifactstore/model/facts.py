@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADOPTABLE",
+    "CONFIG_KEY",
     "FORMAT",
     "WINDOW",
     "Config",
@@ -30,6 +31,8 @@ __all__ = [
     "parse_entry",
     "parse_facts",
 ]
+
+CONFIG_KEY: Final = "store.json"  # what a store is: created once, never changed
 
 FORMAT: Final = 1  # the store format that this version writes, and the highest that it reads
 WINDOW: Final = 4096  # entries: how long after its birth a transaction may take effect

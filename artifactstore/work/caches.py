@@ -4,16 +4,17 @@ import json
 import shutil
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from artifactstore.backend.disk import replace_whole
 from artifactstore.backend.pieces import cache_limit, kept_bytes
 from artifactstore.catalog.state import State
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.trees import Trees
 from artifactstore.model.digest import hash_bytes
-from artifactstore.model.encoding import new_id
 
 __all__ = ["CacheUse", "KeptFold", "Manifests", "clear_cache", "use_of"]
 
@@ -45,7 +46,6 @@ class KeptFold:
 
     def save(self, fold: Any, digest: str) -> None:
         """Keep a fold, whole or not at all."""
-        part = self._path.with_name(f".{new_id()}.partial")
         places, body, at = {}, [], 0
         for table, text in fold.texts().items():
             places[table] = (at, at + len(text))
@@ -53,12 +53,9 @@ class KeptFold:
             at += len(text)
         whole = b"".join(body)
         kept = {"format": _FORMAT, "digest": digest, "checksum": hash_bytes(whole, "blake3").hex(), "tables": places}
-        try:
+        with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(json.dumps(kept).encode() + b"\n" + whole)
-            part.replace(self._path)
-        except OSError:
-            part.unlink(missing_ok=True)
+            replace_whole(self._path, json.dumps(kept).encode(), b"\n", whole)
 
 
 class Manifests:

@@ -7,16 +7,16 @@ import json
 import os
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.caching import CachingBackend, UnreachableBackend
+from artifactstore.backend.disk import replace_whole
 from artifactstore.backend.pieces import Pieces
-from artifactstore.content.fetch import LOCAL_CONCURRENCY
 from artifactstore.errors import BackendError
 from artifactstore.model.digest import hash_bytes
-from artifactstore.model.encoding import new_id
 
 __all__ = ["Near"]
 
@@ -36,7 +36,7 @@ class Near:
     """
 
     def __init__(self, backend: Backend, cache: Path | None) -> None:
-        far = backend.concurrency > LOCAL_CONCURRENCY
+        far = backend.far
         self.offline = far and os.environ.get("ARTIFACTSTORE_OFFLINE", "") not in {"", "0"}
         self.backend = UnreachableBackend(backend, "ARTIFACTSTORE_OFFLINE is set") if self.offline else backend
         self._cache = cache if far and hasattr(os, "pread") else None
@@ -73,13 +73,9 @@ class Near:
         path = self._path()
         if path is None or (self.recall() == config):
             return
-        part = path.with_name(f".{new_id()}.partial")
-        try:
+        with suppress(OSError, ValueError):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            part.write_text(json.dumps({"url": self.backend.url, "config": config.decode()}))
-            part.replace(path)
-        except (OSError, ValueError):
-            part.unlink(missing_ok=True)
+            replace_whole(path, json.dumps({"url": self.backend.url, "config": config.decode()}).encode())
 
     def recall(self) -> bytes | None:
         """Return `store.json` as it was when the place was last reached."""

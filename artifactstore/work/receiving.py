@@ -10,7 +10,6 @@ from typing import Any, Final, TypedDict
 
 from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import Void
-from artifactstore.content.fetch import LOCAL_CONCURRENCY
 from artifactstore.content.known import Known
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.transfer import amount_to_move, transfer
@@ -215,7 +214,7 @@ class _Run:
                 small.setdefault(name if name is not None else digest, []).append(digest)
             else:
                 large.append(digest)
-        far = max(self._source.backend.concurrency, self._target.backend.concurrency) > LOCAL_CONCURRENCY
+        far = self._source.backend.far or self._target.backend.far
         facts: dict[str, Fact] = {}
 
         def lane(digests: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.caching import forget
@@ -39,7 +39,7 @@ from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.encoding import format_time, new_id
-from artifactstore.model.facts import Config, parse_config
+from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
 from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
@@ -55,8 +55,6 @@ __all__ = ["Core", "Session", "current_batch"]
 
 T = TypeVar("T")
 Watch = Callable[[str, int], Callable[[int], None]]  # (what is done, bytes in all) → told how many more bytes are done
-CONFIG: Final = "store.json"
-_LOCAL_CONCURRENCY: Final = 4  # backends with more are worth a thread to save a round trip
 current_batch: ContextVar["Batch | None"] = ContextVar("artifactstore_batch", default=None)
 
 
@@ -140,7 +138,7 @@ class Session:
 
     def _config(self) -> Config | None:
         try:
-            raw = self.backend.read(CONFIG)
+            raw = self.backend.read(CONFIG_KEY)
         except NotFoundError:
             return None
         except BackendError as error:
@@ -151,7 +149,7 @@ class Session:
             raw = kept
         else:
             self._near.remember(raw)
-        return parse_config(raw, f"{self.url}/{CONFIG}")
+        return parse_config(raw, f"{self.url}/{CONFIG_KEY}")
 
     def _assemble(self, config: Config) -> Core:
         kept = None if self.cache is None else KeptFold(self.cache, config.store)
@@ -176,7 +174,7 @@ class Session:
             if missing and self.backend.listable and any(True for _ in self.backend.list("journal/")) and not self._connect():
                 raise self._lost_config()
             if self._core is None and self.backend.read_only:
-                raise NotFoundError(f"no store at {self.url}: check the URL; expected there is {CONFIG}")
+                raise NotFoundError(f"no store at {self.url}: check the URL; expected there is {CONFIG_KEY}")
             if self._core is None:
                 raise NotFoundError(
                     f"no store at {self.url}: check the URL; the first put creates a store, `artifactstore init` an empty one"
@@ -248,8 +246,8 @@ class Session:
         return core
 
     def _lost_config(self) -> CorruptionError:
-        text = f"{self.url} has a journal but no {CONFIG}: restore that file from a copy of the store"
-        return CorruptionError(text, location=CONFIG)
+        text = f"{self.url} has a journal but no {CONFIG_KEY}: restore that file from a copy of the store"
+        return CorruptionError(text, location=CONFIG_KEY)
 
     def _check_empty(self) -> None:
         # What an examination could not remove again, without the right to delete, must not keep a store from being made.
@@ -347,7 +345,7 @@ class Session:
         So a warm get takes two sequential round trips. What comes is used only if the journal agrees.
         """
         core = self._core
-        if core is None or core.journal.head == 0 or self.backend.concurrency <= _LOCAL_CONCURRENCY or self._pid != os.getpid():
+        if core is None or core.journal.head == 0 or not self.backend.far or self._pid != os.getpid():
             return
         with core.journal.lock:
             try:

@@ -9,7 +9,7 @@ from artifactstore.catalog.state import State
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, RefusedError
 from artifactstore.journal.append import Patience
 from artifactstore.journal.replica import PREFIX, read_standing
-from artifactstore.model.facts import Config
+from artifactstore.model.facts import CONFIG_KEY, Config
 
 if TYPE_CHECKING:
     from artifactstore.work.session import Core
@@ -67,7 +67,7 @@ def create_config(backend: Backend, config: Config, connect: Callable[[], bool])
     patience = Patience(time.sleep)
     while True:
         try:
-            backend.create("store.json", config.raw)
+            backend.create(CONFIG_KEY, config.raw)
         except AlreadyExistsError:
             if not connect():
                 raise

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.pool import Pool
-from artifactstore.content.fetch import LOCAL_CONCURRENCY
 from artifactstore.content.ledger import Ledger, unfinished
 from artifactstore.content.pack import pack_key
 from artifactstore.errors import NotFoundError
@@ -26,7 +25,7 @@ class Uploads:
     def __init__(self, session: Session) -> None:
         self._session = session
         # For a folder it would save nothing: reading a pack costs as much as writing it.
-        folder = self._folder() if session.backend.concurrency > LOCAL_CONCURRENCY else None
+        folder = self._folder() if session.backend.far else None
         self.ledger = Ledger(folder)
         self.known, self._used = unfinished(folder, session.core().algorithm, self._alive)
 

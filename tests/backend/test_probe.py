@@ -8,11 +8,12 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.probe import CONFIG_KEY, probe
+from artifactstore.backend.probe import probe
 from artifactstore.backend.remote import RemoteBackend
 from artifactstore.backend.s3 import S3Backend
 from artifactstore.backend.wrappers import CountingBackend, FaultyBackend, Wrapper
 from artifactstore.errors import BackendError, UnsupportedError
+from artifactstore.model.facts import CONFIG_KEY
 
 CONFIG = b'{"format":1}'
 
