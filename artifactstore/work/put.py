@@ -4,9 +4,10 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,11 +127,12 @@ def _far(url: str, options: PutOptions) -> _Found:
     with LOADING:
         origin = Origin(url, options.get("source_options"))
     files, single = origin.files()
-    patterns = [pattern.rstrip("/") for pattern in options.get("exclude", ())]
+    excluded = _excluder(options)
     wanted = [
         from_far(one.path, one.url, one.size, one)
         for one in files
-        if not any(matches(one.path, pattern) or matches(one.path.rpartition("/")[2], pattern) for pattern in patterns)
+        # A listing of objects never stops at a folder: each one above decides, too.
+        if not any(excluded(top) for top in accumulate(one.path.split("/"), "{}/{}".format))
     ]
     return _Found(Folder(files=wanted), base=options.get("base"), single=single)
 
@@ -155,15 +157,22 @@ def _path(source: Any, name: str | None) -> Path:
         raise InvalidInputError(f"no such path: {text[:200]!r}; {hint}") from error
 
 
-def _scan(session: Session, path: Path, options: PutOptions) -> Folder:
+def _excluder(options: PutOptions) -> Callable[[str], bool]:
+    """Return what tells whether a file or folder is left out, by its path or by its name alone."""
     patterns = [pattern.rstrip("/") for pattern in options.get("exclude", ())]
+    if not patterns:
+        return lambda _: False
+    return lambda path: any(matches(path, pattern) or matches(path.rpartition("/")[2], pattern) for pattern in patterns)
+
+
+def _scan(session: Session, path: Path, options: PutOptions) -> Folder:
+    excluded = _excluder(options)
     hinted: list[str] = []
 
     def keep(inner: str, is_folder: bool) -> bool:  # noqa: FBT001 - the scanner's interface
-        base = inner.rpartition("/")[2]
-        if patterns and any(matches(inner, pattern) or matches(base, pattern) for pattern in patterns):
+        if excluded(inner):
             return False
-        if is_folder and base in _HINTED and not hinted:
+        if is_folder and not hinted and inner.rpartition("/")[2] in _HINTED:
             hinted.append(inner)
         return True
 

@@ -69,6 +69,17 @@ def test_a_folder_in_a_bucket_has_the_digest_of_the_same_folder_on_disk(store, b
     assert store.verify(level="full").ok
 
 
+def test_a_folder_is_left_out_wherever_it_lies_as_on_disk(store, bucket, files):
+    from moto.s3.models import s3_backends
+
+    (files / "deep/cache/x").mkdir(parents=True)
+    (files / "deep/cache/x/y.bin").write_bytes(b"y")
+    name = bucket.removeprefix("s3://").partition("/")[0]
+    s3_backends["123456789012"]["aws"].put_object(name, "raw/deep/cache/x/y.bin", b"y")
+    for pattern in ("cache", "deep/cache", "c*e", "**/x"):
+        assert store.put(bucket, "far", exclude=[pattern]).digest == store.put(files, "near", exclude=[pattern]).digest, pattern
+
+
 def test_one_object_is_one_file(store, bucket, files):
     made = store.put(f"{bucket}/deep/b c.bin", "one")
     assert made.digest == store.put(files / "deep/b c.bin", "disk").digest
