@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 from artifactstore.catalog.audit import Log
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Name, Version
-from artifactstore.maintenance.verify import Report
+from artifactstore.maintenance.report import Report
 from artifactstore.work import alias as _alias
 from artifactstore.work import artifact as _artifact
 from artifactstore.work import asking as _asking

@@ -16,7 +16,7 @@ from artifactstore.content.manifest import Manifest
 from artifactstore.content.source import from_file, open_unchanged
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.maintenance import verify as maintenance
-from artifactstore.maintenance.verify import Report
+from artifactstore.maintenance.report import Report
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.reference import check_name
 from artifactstore.work.artifact import artifact

@@ -15,20 +15,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.caching import forget
 from artifactstore.backend.connect import connect
-from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, resolve
 from artifactstore.content.chunker import CHUNKERS
-from artifactstore.content.fetch import MissingPackError
 from artifactstore.content.hooks import HookIndex
-from artifactstore.content.manifest import Manifest, manifest_key
-from artifactstore.content.manifest_file import decode
+from artifactstore.content.manifest import Manifest
 from artifactstore.content.statcache import StatCache
 from artifactstore.errors import (
     AlreadyExistsError,
-    ArtifactStoreError,
     BackendError,
     CorruptionError,
     InvalidInputError,
@@ -37,16 +32,17 @@ from artifactstore.errors import (
 )
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
-from artifactstore.model.digest import ALGORITHMS, Digest
+from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import format_time, new_id
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
 from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
+from artifactstore.work.holding import Holding
 from artifactstore.work.moment import limit_of
 from artifactstore.work.near import Near
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
-from artifactstore.work.standing import check_standing, create_config, gap, refuse_begun_copy
+from artifactstore.work.standing import check_standing, create_config, refuse_begun_copy
 
 if TYPE_CHECKING:
     from artifactstore.work.batch import Batch
@@ -108,7 +104,7 @@ class Session:
         self._core: Core | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._ahead = threading.local()
+        self._holding = Holding()
         self._connect()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -335,27 +331,11 @@ class Session:
         batch = self.batch()
         if batch is not None and parsed.name is None and (staged := batch.find(str(parsed))) is not None:
             return Resolved(staged, path=parsed.path)
-        self._read_ahead(parsed)
+        core = self._core
+        if core is not None and self.backend.far and self._pid == os.getpid():
+            self._holding.read_ahead(core, self.view, parsed)
         with self.asking() as state:
             return resolve(state, parsed)
-
-    def _read_ahead(self, ref: Reference) -> None:
-        """Begin to read the manifest that a reference most likely means, while the journal is asked for news.
-
-        So a warm get takes two sequential round trips. What comes is used only if the journal agrees.
-        """
-        core = self._core
-        if core is None or core.journal.head == 0 or not self.backend.far or self._pid != os.getpid():
-            return
-        with core.journal.lock:
-            try:
-                holder = core.journal.fold.current_manifest(resolve(self.view or core.journal.fold, ref).digest)
-            except ArtifactStoreError:
-                return
-        if holder is not None and core.manifests.get(holder) is None:
-            pool = Pool(1, "artifactstore-ahead")
-            self._ahead.manifest = (holder, pool.submit(core.near.read, manifest_key(holder)))
-            pool.shutdown(wait=False)
 
     def batch(self) -> "Batch | None":
         """Return the batch of this context for this store, or None."""
@@ -376,69 +356,7 @@ class Session:
         batch = self.batch()
         if batch is not None and (staged := batch.staged.get(digest)) is not None:
             return use(staged.manifest)
-        core = self.core()
-        tried: str | None = None
-        missing = ""
-        while True:
-            with core.journal.lock:
-                state: State = core.journal.fold
-                holder = state.current_manifest(digest)
-                known = None if holder is None else state.manifests[holder]
-                gone = None if holder is not None else _condemned_in(state, digest)
-            if holder is None or known is None:
-                raise NotFoundError(
-                    f"{digest} was removed"
-                    + (f": clean-up took its content in entry {gone}" if gone else " or was never stored here")
-                )
-            if holder == tried and (unfinished := gap(core, missing)) is not None:
-                raise unfinished
-            if holder == tried:
-                raise CorruptionError(
-                    f"{missing} is missing, and the journal says that it should be there: restore it from a copy of the store",
-                    digest=digest,
-                    location=missing,
-                )
-            tried = holder
-            try:
-                return use(self._load(core, holder, known[1]))
-            except MissingPackError as error:
-                missing = f"packs/{error.pack[:2]}/{error.pack}.pack"
-            except _MissingManifestError:
-                missing = manifest_key(holder)
-            core.journal.catch_up()
-
-    def _load(self, core: Core, holder: str, expected: str) -> Manifest:
-        found = core.manifests.get(holder)
-        if found is None:
-            key = manifest_key(holder)
-            begun, self._ahead.manifest = getattr(self._ahead, "manifest", None), None
-            try:
-                raw = begun[1].result() if begun is not None and begun[0] == holder else core.near.read(key)
-            except NotFoundError as error:
-                raise _MissingManifestError(key) from error
-            if str(Digest.of(raw, core.algorithm)) != expected:
-                forget(core.near, key)  # it may have been damaged on its way
-                raw = core.near.read(key)
-            if str(Digest.of(raw, core.algorithm)) != expected:
-                raise CorruptionError(
-                    f"{key} does not match its digest in the journal: it was changed or truncated; restore it from a copy of the store",
-                    digest=expected,
-                    location=key,
-                )
-            found = decode(raw, key, algorithm=core.algorithm)
-            core.manifests.put(holder, found)
-        return found
-
-
-class _MissingManifestError(Exception):
-    """A manifest is not there: the journal decides whether that is damage."""
-
-
-def _condemned_in(state: State, digest: str) -> int | None:
-    entries = [
-        seq for one, seq in state.condemned_manifests.items() if one in state.manifests and state.manifests[one][0] == digest
-    ]
-    return max(entries, default=None)
+        return self._holding.use(self.core(), digest, use)
 
 
 def _reopen(url: str, asked: Mapping[str, Any]) -> Session:

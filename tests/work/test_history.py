@@ -1,5 +1,6 @@
 """Names, versions, aliases, batches, the log and the past."""
 
+import json
 import pickle
 import threading
 from datetime import UTC, date, datetime, timedelta
@@ -9,6 +10,9 @@ import pytest
 
 import artifactstore
 from artifactstore import ConflictError, InvalidInputError, NotFoundError, RefusedError
+from artifactstore.journal.chain import entry_key
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import canonical_json
 from artifactstore.store import Store
 
 
@@ -245,3 +249,18 @@ def test_threads_share_entries(store: Store):
     assert [len(store.versions(f"t/{n}")) for n in range(8)] == [5] * 8
     assert store.log()[-1].seq < 41
     assert store.verify(level="full").ok
+
+
+def test_verify_tells_a_transaction_without_effect_and_calls_it_no_damage(tmp_path):
+    store = artifactstore.open(tmp_path / "noted")
+    store.put({"a": 1}, "value")
+    journal = store._session.core().journal
+    first = journal.backend.read(entry_key(1))
+    again = {**json.loads(first), "seq": 2, "previous": str(Digest.of(first))}
+    journal.backend.create(entry_key(2), canonical_json(again))
+    report = store.verify()
+    assert report.ok
+    (note,) = report.findings
+    assert (note.severity, note.location) == ("note", entry_key(2))
+    assert "has no effect" in note.what
+    assert [one.versions for one in store.names()] == [1]

@@ -1,0 +1,62 @@
+"""What verify found, as values."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+__all__ = ["Finding", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or that somebody should know.
+
+    Attributes:
+        severity: `damage` makes a report not ok; `note` does not.
+        what: in words: what, where and what next.
+        location: the object, and the offset in it where that is known.
+        artifacts: digests of the artifacts that it touches, as far as known.
+    """
+
+    severity: str
+    what: str
+    location: str
+    artifacts: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Report:
+    """What verify found.
+
+    Attributes:
+        level: quick, frames or full.
+        findings: in the order found.
+        checked: what was looked at → how many.
+        not_checked: what was left out, in words.
+        unfinished: whether the place is a copy that has not reached the head that it named: what it lacks is no damage.
+    """
+
+    level: str
+    findings: list[Finding] = field(default_factory=list)
+    checked: dict[str, int] = field(default_factory=dict)
+    not_checked: list[str] = field(default_factory=list)
+    unfinished: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether no damage was found."""
+        return not any(one.severity == "damage" for one in self.findings)
+
+    def damage(self, what: str, location: str, artifacts: Iterable[str] = ()) -> None:
+        """Add a finding of damage."""
+        self.findings.append(Finding("damage", what, location, tuple(artifacts)))
+
+    def missing(self, key: str, artifacts: Iterable[str]) -> None:
+        """Add an object that is not there: damage, but in an unfinished copy."""
+        if self.unfinished:
+            self.findings.append(Finding("note", f"{key} is not here yet: run sync again", key, tuple(artifacts)))
+        else:
+            self.damage(f"{key} is missing; restore it from a copy of the store", key, artifacts)
+
+    def count(self, what: str, many: int = 1) -> None:
+        """Count what was looked at."""
+        self.checked[what] = self.checked.get(what, 0) + many
