@@ -141,11 +141,11 @@ class AzureBackend(RemoteBackend):
         check_key(key)
         whole, rest = gather(data)
         if rest is None:
-            self._put(key, whole, "written", overwrite=True)
+            self._put(key, bytes(whole), "written", overwrite=True)
         else:
             self._upload(key, whole, rest)
 
-    def _upload(self, key: str, whole: bytes, rest: Iterator[memoryview] | None) -> None:
+    def _upload(self, key: str, whole: bytes | memoryview, rest: Iterator[memoryview] | None) -> None:
         """Stage blocks of 64 MiB and commit them; without the commit the service shows nothing and drops them in a week."""
         from azure.storage.blob import BlobBlock  # noqa: PLC0415 - loaded by the connection
 
@@ -164,7 +164,7 @@ class AzureBackend(RemoteBackend):
 
         while True:
             name = f"{attempt}-{len(blocks):05}"
-            run(stage, name, whole)
+            run(stage, name, bytes(whole))
             blocks.append(name)
             if rest is None:
                 break

@@ -26,7 +26,7 @@ class Body(Payload):
 
     _autoclose = True
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         super().__init__(data, content_type="application/octet-stream")
         self._view = memoryview(data)
         self._size = len(self._view)
@@ -89,7 +89,7 @@ async def unless_stalled(request: Awaitable[_T], body: Body, seconds: float) -> 
         task.cancel()
 
 
-async def send_watched(send: Callable[[Any], Awaitable[_T]], data: bytes | None, read_timeout: float) -> _T:
+async def send_watched(send: Callable[[Any], Awaitable[_T]], data: bytes | memoryview | None, read_timeout: float) -> _T:
     """Send a request with a body; a large one is watched on its way.
 
     Args:
@@ -101,6 +101,6 @@ async def send_watched(send: Callable[[Any], Awaitable[_T]], data: bytes | None,
         TimeoutError: the server takes no more of the body.
     """
     if data is None or len(data) < _WATCHED:
-        return await send(data)
+        return await send(None if data is None else bytes(data))
     body = Body(data)
     return await unless_stalled(send(body), body, _PATIENCE * read_timeout)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
-from artifactstore.backend.buffers import content_md5, flat, gather
+from artifactstore.backend.buffers import content_md5, flat, gather, joined
 from artifactstore.backend.failures import check_ranges, no_such_key
 from artifactstore.backend.gcs_failures import DeniedError, ExpiredError, Refusal, Request, UnclearError, explain
 from artifactstore.backend.gcs_upload import Upload
@@ -171,12 +171,12 @@ class GcsBackend(RemoteBackend):
 
     # -- writing
 
-    def _put(self, key: str, raw: bytes, action: str, **condition: str) -> None:
+    def _put(self, key: str, raw: bytes | memoryview, action: str, **condition: str) -> None:
         digest = content_md5(raw)
         edge = secrets.token_hex(16)
         about = json.dumps({"name": self._root + key, "md5Hash": digest, "contentType": "application/octet-stream"})
         head = f"--{edge}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{about}\r\n--{edge}\r\n"
-        body = b"".join((f"{head}Content-Type: application/octet-stream\r\n\r\n".encode(), raw, f"\r\n--{edge}--".encode()))
+        body = joined((f"{head}Content-Type: application/octet-stream\r\n\r\n".encode(), raw, f"\r\n--{edge}--".encode()))
 
         async def put() -> Any:
             reply = await self._ask(
@@ -266,7 +266,7 @@ class GcsBackend(RemoteBackend):
         self._uploads[name] = upload
         return name
 
-    def send_part(self, key: str, upload: str, number: int, data: bytes) -> str:
+    def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
         """Send a part; the last, if it is short, goes with `finish_upload`, which knows that it is the last."""
         self._written(lambda: self._run(self._uploads[upload].send, self._send, number, data), "written", key)
         return str(number)

@@ -30,9 +30,9 @@ class Upload:
         self._address = address
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._parts = 0
-        self._tail = b""
+        self._tail: bytes | memoryview = b""
 
-    async def send(self, send: Send, number: int, data: bytes) -> None:
+    async def send(self, send: Send, number: int, data: bytes | memoryview) -> None:
         """Send a part; a short one waits for `finish`, since only the last bytes of all may be an odd number.
 
         Raises:
@@ -86,7 +86,7 @@ class Upload:
         if reply.status not in {200, 204, 404, 410, _GONE}:
             raise Refusal(reply)
 
-    async def _put(self, send: Send, data: bytes, span: str) -> Reply:
+    async def _put(self, send: Send, data: bytes | memoryview, span: str) -> Reply:
         return await send("PUT", self._address, headers={"Content-Range": span}, data=data)
 
 

@@ -82,7 +82,7 @@ class MemoryBackend(Backend):
         """Store an object, replacing what was there."""
         check_key(key)
         whole, rest = gather(data)
-        raw = whole if rest is None else b"".join([whole, *(bytes(piece) for piece in rest)])
+        raw = bytes(whole) if rest is None else b"".join([whole, *(bytes(piece) for piece in rest)])
         with _PLACES.lock:
             self._objects[key] = (raw, datetime.now(UTC))
 

@@ -20,7 +20,7 @@ class InParts(Protocol):
     def start_upload(self, key: str) -> str:
         """Return the id of a new upload."""
 
-    def send_part(self, key: str, upload: str, number: int, data: bytes) -> str:
+    def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
         """Send part `number`, from 1; the same part may be sent again. Returns what `finish_upload` wants to know of it."""
 
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
@@ -34,7 +34,11 @@ class InParts(Protocol):
 
 
 def send_in_parts(
-    place: InParts, key: str, whole: bytes, rest: Iterator[memoryview] | None, carry: Callable[[Callable[[], _T]], _T]
+    place: InParts,
+    key: str,
+    whole: bytes | memoryview,
+    rest: Iterator[memoryview] | None,
+    carry: Callable[[Callable[[], _T]], _T],
 ) -> None:
     """Upload; a failure, also one of the caller's iterator, leaves nothing behind.
 

@@ -218,7 +218,7 @@ class S3Backend(RemoteBackend):
         else:
             send_in_parts(self, key, whole, rest, lambda call: call())
 
-    def _put(self, key: str, raw: bytes, action: str, **condition: str) -> None:
+    def _put(self, key: str, raw: bytes | memoryview, action: str, **condition: str) -> None:
         md5 = md5_of(raw)
         arguments = {**self._where(key), "Body": raw, "ContentMD5": _base64(md5), **condition}
         reply = self._call(lambda: self._run(self._send, "put_object", arguments), action, key)
@@ -231,7 +231,7 @@ class S3Backend(RemoteBackend):
                 raise
             raise DoubtfulError(str(error), md5=self._replies.told(reply)) from None
 
-    def _confirm(self, key: str, raw: bytes, reply: Mapping[str, Any]) -> None:
+    def _confirm(self, key: str, raw: bytes | memoryview, reply: Mapping[str, Any]) -> None:
         """Look whether a PUT was done whose yes is odd: a proxy's page of its own comes with a 200, too.
 
         Not every server checks the MD5 that it is sent, so bytes may also have been damaged on their way.
@@ -260,7 +260,7 @@ class S3Backend(RemoteBackend):
         """Return the id of a new multipart upload."""
         return str(self._ask("create_multipart_upload", key)["UploadId"])
 
-    def send_part(self, key: str, upload: str, number: int, data: bytes) -> str:
+    def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
         """Send a part, with its MD5; returns its ETag."""
         md5 = md5_of(data)
         reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_base64(md5))

@@ -16,7 +16,7 @@ _MD5: Final = re.compile(r'"?([0-9a-fA-F]{32})"?')
 _MARKS: Final = frozenset({"x-amz-request-id", "x-amz-id-2", "server"})
 
 
-def md5_of(data: bytes) -> str:
+def md5_of(data: bytes | memoryview) -> str:
     """Return the MD5 in hexadecimal digits; nothing rests on its being hard to forge."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 

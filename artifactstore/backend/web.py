@@ -34,7 +34,7 @@ class Reply:
     url: str
 
 
-async def exchange(session: Any, method: str, url: str, *, data: bytes | None = None, **more: Any) -> Reply:
+async def exchange(session: Any, method: str, url: str, *, data: bytes | memoryview | None = None, **more: Any) -> Reply:
     """Send one request through a session of aiohttp and read the answer, whatever it says.
 
     Args:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.buffers import joined
 from artifactstore.backend.pool import Pool
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
@@ -17,7 +18,7 @@ __all__ = ["Packer", "Piece"]
 INLINE_LIMIT: Final = 32 * 1024  # bytes of stored content that ride in the manifest instead of a pack
 _OPEN: Final = -2  # the pack number of records whose bytes are still pending
 _SHARES: Final = 8  # over a network packs get smaller towards the end, so that as many connections share what is left
-_LEAST: Final = 16 * 2**20  # bytes, but never smaller than this
+_LEAST: Final = 8 * 2**20  # bytes, but never smaller than this
 _UPLOADS: Final = 12  # packs in flight at most, so that some eight connections are always busy: 384 MiB
 
 
@@ -170,7 +171,7 @@ class Packer:
         size = sum(map(len, buffers))
         if self._backend.far:
             # A network's client wants one piece; joined here, the frames are gone while it is under way.
-            raw = b"".join(buffers)
+            raw = joined(buffers)
             del buffers
             self._backend.write(pack_key(pack.id), raw)
         else:
