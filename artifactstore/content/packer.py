@@ -18,7 +18,7 @@ __all__ = ["Packer", "Piece"]
 INLINE_LIMIT: Final = 32 * 1024  # bytes of stored content that ride in the manifest instead of a pack
 _OPEN: Final = -2  # the pack number of records whose bytes are still pending
 _SHARES: Final = 8  # over a network packs get smaller towards the end, so that as many connections share what is left
-_LEAST: Final = 8 * 2**20  # bytes, but never smaller than this
+_LEAST: Final = 12 * 2**20  # bytes, but never smaller than this
 _UPLOADS: Final = 12  # packs in flight at most, so that some eight connections are always busy: 384 MiB
 
 
