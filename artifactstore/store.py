@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Any, Self, Unpack
@@ -85,7 +85,14 @@ class Store:
         )
 
     def get(
-        self, ref: str, to: str | os.PathLike[str] | None = None, *, paths: Sequence[str] | None = None, overwrite: bool = False
+        self,
+        ref: str,
+        to: str | os.PathLike[str] | None = None,
+        *,
+        paths: Sequence[str] | None = None,
+        overwrite: bool = False,
+        trust: bool | str | Iterable[str] = False,
+        **options: Any,
     ) -> Any:
         """Bring back what a reference means, every byte checked against its digest.
 
@@ -96,6 +103,9 @@ class Store:
                 files are added, equal ones left alone, unrelated ones never touched.
             paths: only these files, folders or patterns.
             overwrite: replace files that differ.
+            trust: what of the artifact may run or be imported, where its format can't be read otherwise (`pickle`): True,
+                its digest, or names of globals. What this process has put itself needs none.
+            **options: of the object's format (docs/objects.md), such as `mmap`, `keys`, `tensors`, `type`.
 
         Returns:
             With `to`: its `Path`. Without: the object, where one was put; else the `Path` of a read-only copy in the
@@ -105,9 +115,10 @@ class Store:
             NotFoundError: nothing of that name, or removed.
             AlreadyExistsError: `to` holds files that differ; nothing was written.
             CorruptionError: stored bytes do not match their digest; nothing was put in place.
-            UnsupportedError: names that this platform can't hold, or an object's format that this version can't read.
+            UnsupportedError: names that this platform can't hold, or an object's format that can't be read here.
+            UntrustedError: reading the object would run code that the store holds, and `trust` does not allow it.
         """
-        return _get.get(self._session, ref, to, paths=paths, overwrite=overwrite)
+        return _get.get(self._session, ref, to, paths=paths, overwrite=overwrite, trust=trust, options=options)
 
     def open_file(self, ref: str, path: str | None = None) -> io.BufferedReader:
         """Open one file as a seekable binary reader that fetches only the ranges it needs, each chunk verified.

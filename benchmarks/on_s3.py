@@ -3,12 +3,13 @@
     python benchmarks/on_s3.py --folder DIR --tools-venv TOOLS [--sets random,small] [--tools boto3,s3fs,…] [--repeat 1]
                                [--scale 1.0] [--write benchmarks/results.md]
 
-The server is LocalBucket, a program of the tools' venv (README.md says how to make it), on a loopback port of this
+The server is SeaweedFS, a program of the tools' venv (README.md says how to make it), on loopback ports of this
 machine: it shares the cores with what is measured, and there is no latency. Each tool puts v1 into an empty prefix, and
 gets it into a fresh folder; what came back is compared. All run as programs, their start included.
 """
 
 import argparse
+import json
 import os
 import shutil
 import socket
@@ -30,22 +31,38 @@ BUCKET: Final = "bench"
 KEYS: Final = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
-@contextmanager
-def server(program: Path, folder: Path) -> Iterator[str]:
-    """Run LocalBucket over an empty folder; gives its URL."""
-    (folder / BUCKET).mkdir(parents=True)
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (folder.parent / "server.log").open("wb") as log:
-        process = subprocess.Popen([program, folder, "--port", str(port)], stdout=log, stderr=log)
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server(python: Path, folder: Path) -> Iterator[str]:
+    """Run SeaweedFS over an empty folder, with a bucket; gives its URL."""
+    (folder / "data").mkdir(parents=True)
+    identity = {"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}
+    config = {"identities": [{"name": "b", "credentials": [identity], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
+    (folder / "s3.json").write_text(json.dumps(config))
+    port = _free_port()
+    listening = [f"-s3.port={port}", f"-s3.port.grpc={_free_port()}"]
+    for part in ("master", "volume", "filer"):
+        listening += [f"-{part}.port={_free_port()}", f"-{part}.port.grpc={_free_port()}"]
+    command = [python.with_name("weed"), f"-logdir={folder}", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command += [f"-dir={folder / 'data'}", *listening, "-filer", "-s3", f"-s3.config={folder / 's3.json'}"]
+    command += ["-s3.port.lance=0", "-s3.port.iceberg=0", "-master.telemetry=false", "-volume.max=20"]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    make = f"import boto3; boto3.client('s3', endpoint_url={url!r}).create_bucket(Bucket={BUCKET!r})"
     try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        for _ in range(60):
+            if not subprocess.run(
+                [python, "-c", make], check=False, stderr=subprocess.DEVNULL, env={**os.environ, **KEYS}
+            ).returncode:
+                break
+            time.sleep(0.5)
+        yield url
     finally:
         process.terminate()
         process.wait()
@@ -237,7 +254,7 @@ def measure(name: str, python: Path, scratch: Path, source: Path) -> tuple[Took,
     """
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with server(python.with_name("localbucket"), scratch / "server") as url:
+        with server(python, scratch / "server") as url:
             client = CLIENTS[name](python, scratch / "home", url)
             client.start()
             os.sync()

@@ -22,6 +22,7 @@ from artifactstore.content.codec import RAW, Encoder
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Manifest
+from artifactstore.content.memory import Parts
 from artifactstore.content.packer import Packer, Piece
 from artifactstore.content.source import Folder, Source, open_unchanged, read_unchanged
 from artifactstore.errors import ConflictError, InvalidInputError
@@ -204,7 +205,9 @@ class _Ingest:
             rule, bounds = choose_rule(read_at(0, min(HEAD, source.size)), source.size, read_at)
             cutter, start = Cutter(self._chunkers[rule], bounds), 0
             rest = memoryview(b"")  # behind the last cut: it comes again, before the next block
-            for block, room in _blocks(fill, source, max(_FAR if source.far else WINDOW, 2 * cutter.maximum), cutter.maximum):
+            for block, room in _blocks(
+                fill, source, max(WINDOW if source.base is None or not source.far else _FAR, 2 * cutter.maximum), cutter.maximum
+            ):
                 begin = room - len(rest)
                 block[begin:room] = rest
                 window = block[begin:]
@@ -323,7 +326,10 @@ def _opened(source: Source) -> Iterator[tuple[Callable[[int, int], bytes], Calla
 
         def load(view: memoryview) -> int:
             nonlocal at
-            view[:] = far.read(at, len(view))
+            if isinstance(far, Parts):
+                far.fill(view, at)
+            else:
+                view[:] = far.read(at, len(view))
             at += len(view)
             return len(view)
 

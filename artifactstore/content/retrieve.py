@@ -26,7 +26,7 @@ from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.errors import BackendError, CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
 
-__all__ = ["read_file", "retrieve"]
+__all__ = ["cut_parts", "read_file", "retrieve"]
 
 LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time where a read costs no round trip
 REMOTE_GROUP: Final = 17 * 2**20  # the same where it does: one long request, two for a full pack
@@ -177,6 +177,11 @@ def read_file(backend: Backend, manifest: Manifest, row: int) -> bytes:
     if hash_bytes(data, manifest.algorithm) != manifest.digests[row]:
         return b"".join(_chunks_again(backend, manifest, row))
     return data
+
+
+def cut_parts(manifest: Manifest, row: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """Cut a file into parts of some `size` stored bytes: (first chunk, behind the last, offset in the file)."""
+    return ((part.low, part.high, part.offset) for part in _parts(manifest, row, size))
 
 
 def _weight(manifest: Manifest, low: int, high: int) -> int:

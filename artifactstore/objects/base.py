@@ -1,39 +1,93 @@
-"""What a format is, and the folder that it writes to and reads from."""
+"""What a format is, and the folders that it writes to and reads from."""
 
 import io
-from collections.abc import Iterator, Mapping
+import shutil
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Protocol
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from tempfile import SpooledTemporaryFile, mkdtemp
+from typing import IO, Any, Final, Protocol
 
-from artifactstore.errors import NotFoundError
+from artifactstore.content.memory import from_parts
+from artifactstore.content.source import Source, from_file
+from artifactstore.objects.trust import Trust
 
-__all__ = ["Format", "ReadFolder", "WriteFolder"]
+__all__ = ["Format", "ReadFolder", "WriteFolder", "split"]
+
+_SPOOL: Final = 64 * 2**20  # bytes of a file that is being written that stay in memory
+
+
+class _Spool:
+    """A folder on this machine's disk for as long as it is referred to; made when it is asked for.
+
+    A put that lost a race reads its files again, so they live as long as what is to be stored.
+    """
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    def folder(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(mkdtemp(prefix="artifactstore-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
 
 
 class WriteFolder:
     """Where a format puts an object's files: `with folder.open(name) as file`, or `folder.add` for bytes at hand.
 
     Attributes:
-        files: name → bytes, in the order written.
+        sources: what was written, in the order written.
     """
 
     def __init__(self) -> None:
-        self.files: dict[str, bytes | memoryview] = {}
+        self.sources: list[Source] = []
+        self._prefix = ""
+        self._spool = _Spool()
 
-    def add(self, name: str, data: bytes | memoryview) -> None:
-        """Store bytes under a name, without a copy."""
-        self.files[name] = data
+    def add(self, name: str, *parts: bytes | memoryview) -> None:
+        """Store bytes under a name, without a copy: several parts become one file in a row."""
+        self.sources.append(from_parts(self._prefix + name, parts))
 
     @contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
-        """Open a file to write; it counts when the block ends without an exception."""
-        file = io.BytesIO()
-        yield file
-        self.files[name] = file.getbuffer()
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file to write; it counts when the block ends without an exception.
+
+        What is larger than 64 MiB waits on this machine's disk, so that no object needs the memory twice.
+        """
+        with SpooledTemporaryFile(_SPOOL) as file:
+            yield file
+            file.seek(0)
+            if isinstance(getattr(file, "_file", None), io.BytesIO):
+                self.add(name, file.read())
+                return
+            target = self._spool.folder() / str(len(self.sources))
+            with target.open("xb") as kept:
+                shutil.copyfileobj(file, kept, 2**20)
+        self.sources.append(replace(from_file(str(target)), path=self._prefix + name))
+
+    def inner(self, name: str) -> "WriteFolder":
+        """Return a folder in this one."""
+        folder = copy(self)
+        folder._prefix = f"{self._prefix}{name}/"  # noqa: SLF001 - its own
+        return folder
 
 
 class ReadFolder(Protocol):
-    """What a format reads from: verified bytes only."""
+    """What a format reads from: verified bytes only.
+
+    Attributes:
+        trust: what the caller trusts.
+    """
+
+    trust: Trust
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Paths of all files, sorted."""
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes.
@@ -42,45 +96,76 @@ class ReadFolder(Protocol):
             NotFoundError: no such file.
         """
 
+    def buffer(self, name: str) -> memoryview:
+        """Return a file's bytes in memory that is the caller's own and may be written to.
+
+        Raises:
+            NotFoundError: no such file.
+        """
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes.
+
+        Raises:
+            NotFoundError: no such file.
+        """
+
+    def open(self, name: str) -> io.BufferedReader:
+        """Open a file as a seekable reader that fetches only the ranges that it needs.
+
+        Raises:
+            NotFoundError: no such file.
+        """
+
+    def path(self, name: str) -> Path:
+        """Return a read-only file on this machine with a file's bytes; `""` for the folder of all.
+
+        Raises:
+            NotFoundError: no such file.
+        """
+
+    def inner(self, name: str) -> "ReadFolder":
+        """Return a folder in this one."""
+
 
 class Format(Protocol):
     """One way of keeping objects of some type as files.
 
     Attributes:
         name: recorded in the artifact's identity.
-        executes_code: whether reading may run code that the store holds.
+        executes_code: whether reading may run code that the store holds; such a format asks `folder.trust` itself.
+        write_options: names of the options that `write` knows.
+        read_options: names of the options that `read` knows.
     """
 
     name: str
     executes_code: bool
+    write_options: Sequence[str]
+    read_options: Sequence[str]
 
     def matches(self, obj: Any) -> bool:
         """Tell whether this format is the natural one for an object, looking at its type alone where possible."""
 
-    def write(self, obj: Any, folder: WriteFolder) -> None:
+    def write(self, obj: Any, folder: WriteFolder, **options: Any) -> None:
         """Write an object; the same value gives the same bytes.
 
         Raises:
             InvalidInputError: the object is not of this format.
         """
 
-    def read(self, folder: ReadFolder) -> Any:
+    def read(self, folder: ReadFolder, **options: Any) -> Any:
         """Read an object back.
 
         Raises:
             CorruptionError: the files are not of this format.
+            UntrustedError: reading would run code, and the caller does not trust it.
         """
 
 
-class FolderOf:
-    """A `ReadFolder` over files in memory."""
-
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._files = files
-
-    def read(self, name: str) -> bytes:
-        """Return a file's bytes."""
-        try:
-            return self._files[name]
-        except KeyError:
-            raise NotFoundError(f"the stored object has no file {name!r}; it has {', '.join(self._files) or 'none'}") from None
+def split(names: Sequence[str]) -> dict[str, list[str]]:
+    """Group paths by their first folder: `a/b` → `{"a": ["b"]}`."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        top, _, rest = name.partition("/")
+        found.setdefault(top, []).append(rest)
+    return found

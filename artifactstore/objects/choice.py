@@ -1,55 +1,178 @@
-"""Which format an object gets: an ordered list, the first match wins (docs/format.md, "Objects")."""
+"""Which format an object gets: an ordered list, the first match wins (docs/format.md, "Objects").
 
+A format is loaded only for objects of the libraries that it is for, so nothing is imported in vain: an object names its
+type's modules itself.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any, Final
 
-from artifactstore.errors import InvalidInputError, UnsupportedError
-from artifactstore.objects.base import FolderOf, Format, WriteFolder
-from artifactstore.objects.formats.data import Data
-from artifactstore.objects.formats.json import Json
-from artifactstore.objects.formats.text import Text
+from artifactstore.errors import ArtifactStoreError, InvalidInputError, UnsupportedError
+from artifactstore.objects.base import Format, ReadFolder, WriteFolder
 
-__all__ = ["FORMATS", "read_object", "write_object"]
+__all__ = ["GROUP", "choose", "format_named", "read_object", "write_object"]
 
-FORMATS: Final[tuple[Format, ...]] = (Data(), Json(), Text())
+GROUP: Final = "artifactstore.formats"  # entry points: the name is the top-level module of the types, the value a format's class
 
 
-def write_object(obj: Any, format: str | None = None) -> tuple[str, dict[str, bytes | memoryview]]:  # noqa: A002 - the public option's name
-    """Write an object; returns (format's name, file name → bytes).
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A format that comes with this library.
+
+    Attributes:
+        name: the format's.
+        where: module (in `formats`) and class.
+        tops: top-level modules of the types that it takes; empty: any.
+        extra: what to install for it.
+    """
+
+    name: str
+    where: str
+    tops: frozenset[str] = frozenset()
+    extra: str = ""
+
+
+def _entry(name: str, where: str, tops: str = "") -> _Entry:
+    return _Entry(name, where, frozenset(tops.split()))
+
+
+_ENTRIES: Final = (
+    _entry("data", "data:Data", "builtins"),
+    _entry("array", "arrays:Array", "numpy"),
+    _entry("sparse", "arrays:Sparse", "scipy"),
+    _entry("tensors", "tensors:Tensors", "torch"),
+    _entry("estimator", "estimators:Estimator", "sklearn"),
+    _entry("arrays", "arrays:Arrays", "numpy"),
+    _entry("json", "json:Json"),
+    _entry("members", "members:Members", "builtins"),
+    _entry("text", "text:Text", "builtins"),
+    _entry("pickle", "pickled:Pickled", "builtins"),
+)
+
+
+@cache
+def _load(where: str) -> Format:
+    module, _, name = where.partition(":")
+    found: Format = getattr(import_module(f"artifactstore.objects.formats.{module}"), name)()
+    return found
+
+
+def _plugins(tops: Collection[str] | None = None) -> Iterator[Format]:
+    for point in entry_points(group=GROUP):
+        if tops is None or point.name in tops:
+            try:
+                yield point.load()()
+            except Exception as error:
+                raise UnsupportedError(
+                    f"the format {point.value} can't be loaded: {error}; mend or remove its package"
+                ) from error
+
+
+def _tops(obj: Any) -> set[str]:
+    """Top-level modules of an object's type, and of what lies in it directly."""
+    found = {kind.__module__.partition(".")[0] for kind in type(obj).__mro__}
+    if isinstance(obj, Mapping | list | tuple):
+        for member in obj.values() if isinstance(obj, Mapping) else obj:
+            found.update(kind.__module__.partition(".")[0] for kind in type(member).__mro__)
+    return found
+
+
+def choose(obj: Any) -> Format | None:
+    """Return the natural format for an object, or None."""
+    tops = _tops(obj)
+    for plugin in _plugins(tops):
+        if plugin.matches(obj):
+            return plugin
+    for entry in _ENTRIES:
+        if not entry.tops or entry.tops & tops:
+            found = _load(entry.where)
+            if found.matches(obj):
+                return found
+    return None
+
+
+def format_named(name: str) -> Format | None:
+    """Return the format of that name, or None."""
+    entry = next((one for one in _ENTRIES if one.name == name), None)
+    if entry is not None:
+        return _load(entry.where)
+    return next((plugin for plugin in _plugins() if plugin.name == name), None)
+
+
+def _known() -> str:
+    return ", ".join(repr(one.name) for one in _ENTRIES)
+
+
+def write_object(
+    obj: Any,
+    folder: WriteFolder,
+    format: str | None = None,  # noqa: A002 - the public option's name
+    options: Mapping[str, Any] | None = None,
+) -> str:
+    """Write an object; returns its format's name.
 
     Args:
         obj: the object.
+        folder: where to.
         format: one format's name, or None to find it by the object's type.
+        options: of the format.
 
     Raises:
-        InvalidInputError: no format for this object, or it is not what its format keeps.
+        InvalidInputError: no format for this object, it is not what its format keeps, or an option that it does not know.
+        UnsupportedError: a library that the format needs is not installed.
     """
-    known = ", ".join(repr(one.name) for one in FORMATS)
     if format is not None:
-        chosen = next((one for one in FORMATS if one.name == format), None)
+        chosen = format_named(format)
         if chosen is None:
-            raise InvalidInputError(f"no format is called {format!r}; known are {known}")
+            raise InvalidInputError(f"no format is called {format!r}; known are {_known()}")
     else:
-        chosen = next((one for one in FORMATS if one.matches(obj)), None)
+        chosen = choose(obj)
         if chosen is None:
             raise InvalidInputError(
-                f"a {type(obj).__module__}.{type(obj).__qualname__} can't be stored as an object yet; known formats are {known}: "
-                "save it to a file with its own library and put that file"
+                f"a {type(obj).__module__}.{type(obj).__qualname__} can't be stored as an object: no format is for it; save it "
+                "to a file with its own library and put that file, or say format='pickle', which can be read only with trust="
             )
-    folder = WriteFolder()
-    chosen.write(obj, folder)
-    return chosen.name, folder.files
+    given = dict(options or {})
+    _check_options(chosen, given, chosen.write_options, "put")
+    try:
+        chosen.write(obj, folder, **given)
+    except ImportError as error:
+        raise UnsupportedError(f"format={chosen.name!r} needs {error.name or error}: install it") from error
+    return chosen.name
 
 
-def read_object(format: str, files: dict[str, bytes]) -> Any:  # noqa: A002
+def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | None = None) -> Any:  # noqa: A002
     """Read an object back from its files.
 
     Raises:
-        UnsupportedError: written in a format that this version does not know.
+        UnsupportedError: written in a format that this version does not know, or whose library is not installed.
         CorruptionError: the files are not of that format.
+        UntrustedError: reading would run code, and the caller does not trust it.
+        InvalidInputError: an option that the format does not know.
     """
-    chosen = next((one for one in FORMATS if one.name == format), None)
+    chosen = format_named(format)
     if chosen is None:
         raise UnsupportedError(
             f"this object was stored as {format!r}, which this version can't read: get its files with to=, or upgrade"
         )
-    return chosen.read(FolderOf(files))
+    given = dict(options or {})
+    _check_options(chosen, given, chosen.read_options, "get")
+    try:
+        return chosen.read(folder, **given)
+    except ImportError as error:
+        if isinstance(error, ArtifactStoreError):
+            raise
+        needs = error.name or str(error)
+        raise UnsupportedError(
+            f"this object was stored as {format!r}, and reading it needs {needs}: install it, or get its files with to="
+        ) from error
+
+
+def _check_options(chosen: Format, given: Mapping[str, Any], known: Collection[str], verb: str) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        knows = ", ".join(known) or "none"
+        raise InvalidInputError(f"{verb} has no option {', '.join(unknown)} for format {chosen.name!r}; it knows {knows}")

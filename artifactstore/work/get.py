@@ -3,7 +3,7 @@
 import io
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,10 +13,11 @@ from artifactstore.catalog.versions import Resolved
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.place import Selection, fill, place, select
 from artifactstore.content.reader import open_chunks
-from artifactstore.content.retrieve import read_file
 from artifactstore.content.trees import Trees
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.objects.choice import read_object
+from artifactstore.objects.reading import StoredFolder
+from artifactstore.objects.trust import trust_of
 from artifactstore.work.place import local_path, matches, strings
 from artifactstore.work.session import Session
 
@@ -30,7 +31,9 @@ def get(
     *,
     paths: Any = None,
     overwrite: bool = False,
+    trust: Any = False,
     decode: bool = True,
+    options: Mapping[str, Any] | None = None,
 ) -> Any:
     """Bring back what `ref` means; see `Store.get`. With `decode` off, an object comes as its files."""
     wanted = None if paths is None else strings(paths, "paths")
@@ -41,10 +44,19 @@ def get(
 
     def use(manifest: Manifest) -> Any:
         if target is not None:
+            if options:
+                raise InvalidInputError(f"with to= files come as they are: {', '.join(sorted(options))} is for objects")
             return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite)
         if decode and manifest.format is not None and found.path is None and wanted is None:
-            files = {path: read_file(session.core().near, manifest, row) for row, path in enumerate(manifest.paths)}
-            return read_object(manifest.format, files)
+            folder = StoredFolder(
+                session.core().near,
+                manifest,
+                lambda: _to_tree(session, manifest, found, None, whole=True),
+                trust_of(trust, found.digest),
+            )
+            return read_object(manifest.format, folder, options)
+        if options:
+            raise InvalidInputError(f"{ref} comes as files, for which there is no option {', '.join(sorted(options))}")
         return _to_tree(session, manifest, found, wanted)
 
     return session.with_manifest(found.digest, use)
@@ -130,7 +142,7 @@ def _to_folder(
     return target
 
 
-def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Sequence[str] | None) -> Path:
+def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Sequence[str] | None, *, whole: bool = False) -> Path:
     """Materialise in the cache; a part of an artifact gets a tree of its own unless the whole is there."""
     chosen = _select(found, manifest, paths, rebase=False)
     partial = found.path is not None or paths is not None
@@ -145,6 +157,8 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
 
     trees = Trees(session.cache if session.cache is not None else Path(_temporary_folder()))
     root = (trees.find(found.digest) if partial else None) or trees.get(key, total, materialise)
+    if whole:
+        return root
     if found.path is not None:
         return root / found.path
     return root / manifest.paths[0] if _is_single(session, found, manifest) else root

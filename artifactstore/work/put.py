@@ -14,14 +14,17 @@ from typing import Any, Final
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.ingest import ingest
-from artifactstore.content.source import Folder, from_bytes, from_far, from_file, scan
+from artifactstore.content.memory import memory_digest
+from artifactstore.content.source import Folder, from_far, from_file, scan
 from artifactstore.errors import ConflictError, InvalidInputError
-from artifactstore.model.digest import Digest, hash_bytes
+from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, case_clashes, identify
 from artifactstore.model.loading import LOADING
+from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.choice import write_object
+from artifactstore.objects.trust import note_own
 from artifactstore.work.artifact import Artifact, of_resolved
 from artifactstore.work.commit import Prepared, Staged, commit, with_reason
 from artifactstore.work.place import local_path, matches
@@ -48,6 +51,7 @@ class _Found:
     rehash: bool = False
     base: str | None = None
     clashes: list[tuple[str, str]] = field(default_factory=list)
+    kept: WriteFolder | None = None
 
 
 def put(
@@ -63,7 +67,7 @@ def put(
 ) -> Artifact:
     """Store `source` and record it; see `Store.put`."""
     session.check_writable()
-    chosen = check_options(options or {})
+    chosen = check_options(options or {}, is_object=_is_object(source, options or {}))
     said = check_said(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason)
     found = _find(session, source, chosen, said)
     outcome: list[bool] = []
@@ -85,19 +89,21 @@ def put(
     return made
 
 
+def _is_object(source: Any, options: Mapping[str, Any]) -> bool:
+    return "format" in options or not isinstance(source, str | os.PathLike)
+
+
 def _find(session: Session, source: Any, options: PutOptions, said: Said) -> _Found:
     if isinstance(source, str) and "://" in source and "format" not in options:
         return _far(source, options)
     if "source_options" in options:
         raise InvalidInputError("source_options= is for URLs; this is none")
     modes = options.get("modes", said.kind == "code")
-    if "format" in options or not isinstance(source, str | os.PathLike):
+    if _is_object(source, options):
         for option in ("exclude", "links", "modes", "rehash"):
             if option in options:
                 raise InvalidInputError(f"{option}= is for files and folders; this is an object")
-        name, files = write_object(source, options.get("format"))
-        sources = [from_bytes(path, data) for path, data in sorted(files.items())]
-        return _Found(Folder(files=sources), format=name, base=options.get("base"))
+        return _object(source, options)
     path = _path(source, said.name)
     found = _Found(Folder(), modes=modes, root=str(path), rehash=options.get("rehash", False), base=options.get("base"))
     own = Path(session.url)
@@ -115,6 +121,15 @@ def _find(session: Session, source: Any, options: PutOptions, said: Said) -> _Fo
         found.folder.files.append(replace(from_file(str(path)), path=_base_name(source)))
         found.single = True
     return found
+
+
+def _object(source: Any, options: PutOptions) -> _Found:
+    """Write an object as files; large ones among them wait on disk for as long as the folder lives."""
+    written = WriteFolder()
+    own = {option: value for option, value in options.items() if option not in ("format", "base")}
+    name = write_object(source, written, options.get("format"), own)
+    files = sorted(written.sources, key=lambda one: one.path.encode())
+    return _Found(Folder(files=files), format=name, base=options.get("base"), kept=written)
 
 
 def _far(url: str, options: PutOptions) -> _Found:
@@ -202,11 +217,13 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         known_digests = stats.lookup(found.root, folder.files)
     else:
         # What is in memory is hashed at once: content that some other name holds already must not be uploaded again.
-        known_digests = [None if one.data is None else hash_bytes(one.data, core.algorithm) for one in folder.files]
+        known_digests = [memory_digest(one, core.algorithm) for one in folder.files]
     if folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, [one for one in known_digests if one is not None], core.algorithm)
         with session.reading(fresh=False) as state:
             if state.alive(str(digest)):
+                if found.format is not None:
+                    note_own(str(digest))
                 return Prepared(_facts(state, said, str(digest), found, []), alive_at, str(digest))
     if found.base is not None:
         wanted.insert(0, session.resolve(found.base).digest)
@@ -232,6 +249,8 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
     manifest = done.manifest
     manifest.modes, manifest.format = found.modes, found.format
     content, digest = manifest.identify()
+    if found.format is not None:
+        note_own(str(digest))
     noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
     noting.start()  # beside the writing of the manifest
     facts: list[Fact] = []

@@ -22,7 +22,7 @@ class PutOptions(TypedDict, total=False):
         modes: whether executable bits are part of the identity; default only for kind="code".
         rehash: read every file again, whatever the stat cache says: after changes through a memory map, whose times
             a file system notes only when it writes them back.
-        format: how an object is kept: `data`, `json`, `text`; found by its type otherwise.
+        format: how an object is kept, such as `text` or `pickle`; found by its type otherwise (docs/objects.md).
         base: a reference to an artifact that shares content with this one.
         source_options: where the source is a URL: what fsspec's class takes, such as endpoint and credentials.
     """
@@ -53,14 +53,14 @@ class Said:
     metrics: dict[str, float]
 
 
-def check_options(options: Mapping[str, Any]) -> PutOptions:
-    """Return the options of a put.
+def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
+    """Return the options of a put; those of an object that are not known here are for its format to judge.
 
     Raises:
         InvalidInputError: an unknown one, or one without sense.
     """
     unknown = set(options) - set(PutOptions.__annotations__)
-    if unknown:
+    if unknown and not is_object:
         known = ", ".join(sorted(PutOptions.__annotations__))
         raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; it knows {known}")
     if options.get("links", "keep") not in ("keep", "follow"):

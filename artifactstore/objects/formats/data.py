@@ -13,6 +13,8 @@ class Data:
 
     name = "data"
     executes_code = False
+    write_options = ()
+    read_options = ()
 
     def matches(self, obj: Any) -> bool:
         """Tell whether `obj` is bytes."""

@@ -13,6 +13,8 @@ class Text:
 
     name = "text"
     executes_code = False
+    write_options = ()
+    read_options = ()
 
     def matches(self, obj: Any) -> bool:  # noqa: ARG002 - the protocol's parameter
         """Never: a `str` is a path unless the caller says otherwise."""

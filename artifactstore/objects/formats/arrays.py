@@ -1,0 +1,205 @@
+"""NumPy arrays as `.npy`, one a file; scipy's sparse matrices as the arrays that they are made of.
+
+The format is NumPy's own (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html). Nothing in here is
+ever unpickled: an array of Python objects is refused both ways.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.model.encoding import canonical_json, parse_json
+from artifactstore.model.listing import check_path
+from artifactstore.objects.base import ReadFolder, WriteFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Array", "Arrays", "Sparse"]
+
+_HEADER: Final = 64 * 1024  # bytes of a header at most
+
+
+class Array:
+    """One `numpy.ndarray` (or `memmap`), kept as `data.npy`: dtype, order and shape come back as they were."""
+
+    name = "array"
+    executes_code = False
+    write_options = ()
+    read_options = ("mmap",)
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` is an array, and not one of a class with more to it (masked, matrix, record arrays)."""
+        import numpy as np  # noqa: PLC0415 - loaded already, where there is an array
+
+        return type(obj) in (np.ndarray, np.memmap)
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Write one array."""
+        _write(folder, "data.npy", obj)
+
+    def read(self, folder: ReadFolder, *, mmap: bool = False) -> "np.ndarray[Any, Any]":
+        """Read it; with `mmap` it is read-only and its pages are read when they are looked at."""
+        return _read(folder, "data.npy", mmap=mmap)
+
+
+class Arrays:
+    """A dict, list or tuple of arrays and nothing else, each kept as `<key>.npy`; a list's keys are numbers."""
+
+    name = "arrays"
+    executes_code = False
+    write_options = ()
+    read_options = ("mmap", "keys")
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` holds arrays only, at least one, under keys that can be file names."""
+        one = Array()
+        if isinstance(obj, Mapping):
+            plain = type(obj) is dict and all(isinstance(key, str) and "/" not in key for key in obj)
+            return plain and bool(obj) and all(one.matches(member) for member in obj.values())
+        return type(obj) in (list, tuple) and bool(obj) and all(one.matches(member) for member in obj)
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Write each array; what the container was and the order of its keys goes into `arrays.json`."""
+        if not self.matches(obj):
+            raise InvalidInputError("format='arrays' keeps a dict (of str without '/'), list or tuple of NumPy arrays, not empty")
+        keys = list(obj) if isinstance(obj, dict) else [str(number) for number in range(len(obj))]
+        for key, member in zip(keys, obj.values() if isinstance(obj, dict) else obj, strict=True):
+            check_path(f"{key}.npy")
+            _write(folder, f"{key}.npy", member)
+        folder.add("arrays.json", canonical_json({"type": type(obj).__name__, "keys": keys}))
+
+    def read(self, folder: ReadFolder, *, mmap: bool = False, keys: Any = None) -> Any:
+        """Read all of them, or those of `keys`."""
+        said = _parsed(folder, "arrays.json")
+        kind, names = said.get("type"), said.get("keys")
+        if kind not in {"dict", "list", "tuple"} or not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+            raise CorruptionError("arrays.json does not say what the arrays are", location="arrays.json")
+        if keys is not None:
+            wanted = [keys] if isinstance(keys, str) else [str(key) for key in keys]
+            if missing := [key for key in wanted if key not in names]:
+                raise InvalidInputError(f"no array {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}")
+            names = wanted
+        found = {name: _read(folder, f"{name}.npy", mmap=mmap) for name in names}
+        if kind == "dict":
+            return found
+        return list(found.values()) if kind == "list" else tuple(found.values())
+
+
+class Sparse:
+    """scipy's sparse matrices and arrays (csr, csc, coo, bsr, dia): their arrays one a file, and `sparse.json`."""
+
+    name = "sparse"
+    executes_code = False
+    write_options = ()
+    read_options = ("mmap",)
+    _PARTS: Final = {
+        "csr": ("data", "indices", "indptr"),
+        "csc": ("data", "indices", "indptr"),
+        "bsr": ("data", "indices", "indptr"),
+        "coo": ("data", "row", "col"),
+        "dia": ("data", "offsets"),
+    }
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` is one of them."""
+        import scipy.sparse  # noqa: PLC0415 - loaded already, where there is a matrix
+
+        return bool(scipy.sparse.issparse(obj)) and obj.format in self._PARTS and getattr(obj, "ndim", 2) == 2
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Write its arrays as they are; duplicates and explicit zeros stay."""
+        import scipy.sparse  # noqa: PLC0415
+
+        if not self.matches(obj):
+            raise InvalidInputError(
+                f"format='sparse' keeps scipy's {', '.join(self._PARTS)}, not a {type(obj).__name__}; use .tocsr()"
+            )
+        for part in self._PARTS[obj.format]:
+            _write(folder, f"{part}.npy", getattr(obj, part))
+        kind = "array" if isinstance(obj, scipy.sparse.sparray) else "matrix"
+        folder.add("sparse.json", canonical_json({"format": obj.format, "shape": [int(n) for n in obj.shape], "type": kind}))
+
+    def read(self, folder: ReadFolder, *, mmap: bool = False) -> Any:
+        """Put it together again; scipy checks that the arrays fit each other."""
+        import scipy.sparse  # noqa: PLC0415
+
+        said = _parsed(folder, "sparse.json")
+        parts = self._PARTS.get(str(said.get("format")))
+        shape = said.get("shape")
+        if parts is None or said.get("type") not in {"array", "matrix"} or not isinstance(shape, list):
+            raise CorruptionError("sparse.json does not say what the matrix is", location="sparse.json")
+        make = getattr(scipy.sparse, f"{said['format']}_{said['type']}")
+        arrays = [_read(folder, f"{part}.npy", mmap=mmap) for part in parts]
+        content = (arrays[0], (arrays[1], arrays[2])) if said["format"] == "coo" else tuple(arrays)
+        try:
+            made = make(content, shape=tuple(shape))
+            if hasattr(made, "check_format"):
+                made.check_format(full_check=True)
+        except (ValueError, TypeError, IndexError) as error:
+            raise CorruptionError(f"the parts of the sparse matrix do not fit: {error}", location="sparse.json") from error
+        return made
+
+
+def _parsed(folder: ReadFolder, name: str) -> dict[str, Any]:
+    try:
+        found = parse_json(folder.read(name), name)
+    except InvalidInputError as error:
+        raise CorruptionError(f"{name} can't be read: {error}", location=name) from error
+    if not isinstance(found, dict):
+        raise CorruptionError(f"{name} is no JSON object", location=name)
+    return found
+
+
+def _write(folder: WriteFolder, name: str, array: Any) -> None:
+    import numpy as np  # noqa: PLC0415
+
+    array = np.asarray(array)
+    if array.dtype.hasobject:
+        raise InvalidInputError(
+            f"{name}: an array of Python objects (dtype {array.dtype}) would have to be pickled: give it a dtype of numbers or "
+            "fixed-length text, store it as a table, or say format='pickle'"
+        )
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):
+        array = np.ascontiguousarray(array)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)
+    folder.add(name, header.getvalue(), memoryview(flat.view(np.uint8)) if flat.size and flat.itemsize else b"")
+
+
+def _read(folder: ReadFolder, name: str, *, mmap: bool) -> "np.ndarray[Any, Any]":
+    import numpy as np  # noqa: PLC0415
+
+    with folder.open(name) as file:
+        shape, fortran, dtype, start = _header(file, name)
+    count = 1
+    for length in shape:
+        count *= length
+    if start + count * dtype.itemsize != folder.size(name):
+        text = f"{name} has {folder.size(name)} bytes, and its header speaks of {count:,} elements of {dtype.itemsize} bytes"
+        raise CorruptionError(text, location=name)
+    order = "F" if fortran else "C"
+    if mmap and count and dtype.itemsize:
+        return np.memmap(folder.path(name), dtype=dtype, mode="r", offset=start, shape=shape, order=order)  # type: ignore[call-overload,no-any-return]
+    if not count or not dtype.itemsize:
+        return np.empty(shape, dtype, order)  # type: ignore[call-overload,no-any-return]
+    return np.frombuffer(folder.buffer(name), dtype, count, start).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
+
+
+def _header(file: Any, name: str) -> "tuple[tuple[int, ...], bool, np.dtype[Any], int]":
+    """Read a header: shape, whether in Fortran's order, dtype, and where the data begin."""
+    import numpy as np  # noqa: PLC0415
+
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if reader is None:
+            raise ValueError(f"version {version} is not known")  # noqa: TRY301
+        shape, fortran, dtype = reader(file, max_header_size=_HEADER)
+    except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError, OverflowError) as error:
+        raise CorruptionError(f"{name} is no .npy file: {str(error)[:200]}", location=name) from error
+    if dtype.hasobject or any(length < 0 for length in shape):
+        raise CorruptionError(f"{name} would have to be unpickled (dtype {dtype}): that is never done", location=name)
+    return shape, fortran, dtype, file.tell()

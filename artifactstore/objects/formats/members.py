@@ -1,0 +1,65 @@
+"""A dict, list or tuple of things of several kinds, stored member by member: each is reachable as a path."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.model.encoding import canonical_json, parse_json
+from artifactstore.model.listing import check_path
+from artifactstore.objects import choice
+from artifactstore.objects.base import ReadFolder, WriteFolder
+
+__all__ = ["Members"]
+
+
+class Members:
+    """A container whose members have formats of their own: `<key>/…`, and `members.json` says which is what."""
+
+    name = "members"
+    executes_code = False
+    write_options = ()
+    read_options = ("keys",)
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` is a dict with keys that can be folders, a list or a tuple, and not empty, of known things."""
+        if not obj or type(obj) not in (dict, list, tuple):
+            return False
+        if isinstance(obj, dict) and not all(isinstance(key, str) and key and "/" not in key for key in obj):
+            return False
+        members = obj.values() if isinstance(obj, dict) else obj
+        return all(isinstance(one, str) or choice.choose(one) is not None for one in members)
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Write each member into a folder of its own."""
+        if type(obj) not in (dict, list, tuple):
+            raise InvalidInputError(f"format='members' keeps a dict, list or tuple, not a {type(obj).__name__}")
+        items = list(obj.items()) if isinstance(obj, dict) else [(str(number), one) for number, one in enumerate(obj)]
+        said = []
+        for key, member in items:
+            if not isinstance(key, str) or not key or "/" in key:
+                raise InvalidInputError(f"the key {key!r} can't name a folder: a str without '/' is needed")
+            check_path(f"{key}/x")
+            said.append([key, choice.write_object(member, folder.inner(key), "text" if isinstance(member, str) else None)])
+        folder.add("members.json", canonical_json({"type": type(obj).__name__, "members": said}))
+
+    def read(self, folder: ReadFolder, *, keys: Any = None) -> Any:
+        """Read all members, or those of `keys` alone."""
+        try:
+            said = parse_json(folder.read("members.json"), "members.json")
+        except InvalidInputError as error:
+            raise CorruptionError(f"members.json can't be read: {error}", location="members.json") from error
+        listed = said.get("members") if isinstance(said, Mapping) else None
+        if not isinstance(listed, list) or said["type"] not in {"dict", "list", "tuple"}:
+            raise CorruptionError("members.json does not say what the members are", location="members.json")
+        found = {}
+        wanted = None if keys is None else {keys} if isinstance(keys, str) else set(map(str, keys))
+        if wanted is not None and (missing := wanted - {one[0] for one in listed if isinstance(one, list) and one}):
+            raise InvalidInputError(f"no member {', '.join(map(repr, sorted(missing)))}")
+        for one in listed:
+            if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one):
+                raise CorruptionError("members.json does not say what the members are", location="members.json")
+            if wanted is None or one[0] in wanted:
+                found[one[0]] = choice.read_object(one[1], folder.inner(one[0]))
+        if said["type"] == "dict":
+            return found
+        return list(found.values()) if said["type"] == "list" else tuple(found.values())

@@ -1,0 +1,72 @@
+"""The files of a stored object, as a format reads them: verified bytes, ranges, or files on this machine."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from artifactstore.backend.base import Backend
+from artifactstore.content.manifest import Manifest
+from artifactstore.content.reader import open_chunks
+from artifactstore.content.retrieve import read_file
+from artifactstore.content.whole import read_buffer
+from artifactstore.errors import NotFoundError
+from artifactstore.objects.trust import Trust
+
+__all__ = ["StoredFolder"]
+
+
+class StoredFolder:
+    """The `ReadFolder` over an artifact.
+
+    Args:
+        backend: where its packs lie.
+        manifest: its.
+        tree: materialises all of it on this machine and returns where.
+        trust: what the caller trusts.
+        prefix: of the folder in it that is looked at.
+    """
+
+    def __init__(self, backend: Backend, manifest: Manifest, tree: Callable[[], Path], trust: Trust, prefix: str = "") -> None:
+        self.trust = trust
+        self._backend = backend
+        self._manifest = manifest
+        self._tree = tree
+        self._prefix = prefix
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Paths of all files, sorted."""
+        cut = len(self._prefix)
+        return [path[cut:] for path in self._manifest.paths if path.startswith(self._prefix)]
+
+    def _row(self, name: str) -> int:
+        row = self._manifest.index(self._prefix + name)
+        if row is None:
+            raise NotFoundError(f"the stored object has no file {name!r}; it has {', '.join(self.names[:20]) or 'none'}")
+        return row
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes."""
+        return read_file(self._backend, self._manifest, self._row(name))
+
+    def buffer(self, name: str) -> memoryview:
+        """Return a file's bytes in memory that is the caller's own."""
+        return read_buffer(self._backend, self._manifest, self._row(name))
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes."""
+        return self._manifest.sizes[self._row(name)]
+
+    def open(self, name: str) -> io.BufferedReader:
+        """Open a file as a seekable reader that fetches only the ranges that it needs."""
+        return open_chunks(self._backend, self._manifest, self._row(name))
+
+    def path(self, name: str) -> Path:
+        """Return a read-only file on this machine with a file's bytes; `""` for the folder of all."""
+        if name:
+            self._row(name)
+        return self._tree() / (self._prefix + name)
+
+    def inner(self, name: str) -> "StoredFolder":
+        """Return a folder in this one."""
+        return StoredFolder(self._backend, self._manifest, self._tree, self.trust, f"{self._prefix}{name}/")

@@ -1,0 +1,126 @@
+"""Trust: what reading may import and run. It comes from the caller of `get` alone, never from the store."""
+
+import pickletools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from artifactstore.errors import InvalidInputError, UntrustedError
+
+__all__ = ["NOTHING", "UNKNOWN", "Trust", "note_own", "pickled_globals", "trust_of"]
+
+_DEEPEST: Final = 10_000_000  # opcodes that are looked at
+UNKNOWN: Final = "(a name that is made up while it is read)"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a caller trusts.
+
+    Attributes:
+        everything: anything may run.
+        names: globals that may be imported, such as `sklearn.linear_model._base.LinearRegression`.
+    """
+
+    everything: bool = False
+    names: frozenset[str] = frozenset()
+
+    def check(self, wanted: Iterable[str], what: str, why: str) -> None:
+        """Refuse what needs more than is trusted.
+
+        Args:
+            wanted: globals that would be imported.
+            what: the object, for the message.
+            why: how it would run code.
+
+        Raises:
+            UntrustedError: names all that is not trusted, and the ways on.
+        """
+        if self.everything:
+            return
+        missing = sorted(set(wanted) - self.names)
+        if not missing and self.names:
+            return
+        listed = ", ".join(missing[:30]) + (f" and {len(missing) - 30} more" if len(missing) > 30 else "")
+        raise UntrustedError(
+            f"{what} is not read: {why}" + (f", and would import {listed}" if missing else "") + "; if you know who made it, say "
+            "trust=True, or trust=[…] with the names that you accept; its files alone come with to=, and run nothing"
+        )
+
+
+NOTHING: Final = Trust()
+_OWN: Final[set[str]] = set()
+
+
+def note_own(digest: str) -> None:
+    """Note that this very process has put an object: it runs nothing that was not here before."""
+    _OWN.add(digest)
+
+
+def trust_of(trust: Any, digest: str) -> Trust:
+    """Return what a caller's `trust=` means for an artifact.
+
+    Args:
+        trust: True, False, a digest, or names of globals (several digests will do, too).
+        digest: of the artifact; what this very process has put needs no trust.
+
+    Raises:
+        InvalidInputError: anything else.
+    """
+    if trust is True or digest in _OWN:
+        return Trust(everything=True)
+    if trust is False or trust is None:
+        return NOTHING
+    if isinstance(trust, str):
+        trust = [trust]
+    if not isinstance(trust, Iterable) or isinstance(trust, bytes | dict):
+        raise InvalidInputError(f"trust={trust!r}: True, False, a digest, or a list of the names of globals")
+    names = list(trust)
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidInputError("trust= holds the names of globals, or digests, each a str")
+    if digest in names:
+        return Trust(everything=True)
+    if len(names) == 1 and ":" in names[0]:
+        raise UntrustedError(f"trust= names {names[0]}, and this is {digest}: it is not read")
+    return Trust(names=frozenset(name for name in names if ":" not in name))
+
+
+def pickled_globals(raw: bytes) -> list[str]:
+    """Return which globals a pickle would import, sorted, found without running any of it.
+
+    Strings on the stack are followed as far as opcodes put them there plainly; where a pickle makes up the name of a
+    global in another way, `UNKNOWN` stands for it. The opcodes are those of `pickletools` (protocols 0 to 5).
+
+    Raises:
+        ValueError: these bytes are no pickle.
+    """
+    found: set[str] = set()
+    stack: list[str | None] = []  # strings that were pushed last, None for anything else
+    memo: dict[int, str | None] = {}
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(raw)):
+        if number > _DEEPEST:
+            found.add(UNKNOWN)
+            break
+        name = opcode.name
+        if name in {"GLOBAL", "INST"}:
+            found.add(str(argument).replace(" ", ".", 1))
+            stack.append(None)
+        elif name == "STACK_GLOBAL":
+            module, attribute = stack[-2:] if len(stack) > 1 else [None, None]
+            found.add(f"{module}.{attribute}" if module is not None and attribute is not None else UNKNOWN)
+            del stack[-2:]
+            stack.append(None)
+        elif name in {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"}:
+            found.add(UNKNOWN)
+            stack.append(None)
+        elif name in {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"}:
+            memo[len(memo) if name == "MEMOIZE" else int(str(argument))] = stack[-1] if stack else None
+        elif name in {"GET", "BINGET", "LONG_BINGET"}:
+            stack.append(memo.get(int(str(argument))))
+        elif name in {"SHORT_BINUNICODE", "BINUNICODE", "UNICODE", "BINUNICODE8", "SHORT_BINSTRING", "BINSTRING", "STRING"}:
+            stack.append(str(argument))
+        elif name not in {"PROTO", "FRAME", "STOP"}:
+            stack.append(None)
+        if len(stack) > 1000:
+            del stack[:500]
+    return sorted(found)
