@@ -66,7 +66,7 @@ def test_equal_json_has_equal_digests_whatever_the_order_of_keys(store: Store):
     assert store.put({"a": 1}).digest != store.put({"a": 1.0}).digest
 
 
-@pytest.mark.parametrize("bad", [float("nan"), {"a": float("inf")}, (1, 2), {1: 2}, {"a": {1, 2}}, object()])
+@pytest.mark.parametrize("bad", [float("nan"), {"a": float("inf")}, {1: 2}, {"a": {1, 2}}, object()])
 def test_what_is_not_json_is_refused_with_its_place(store: Store, bad: object):
     with pytest.raises(InvalidInputError):
         store.put(bad, "x")

@@ -1,0 +1,164 @@
+"""scikit-learn's estimators and pipelines, by skops: types and numbers that are looked at before anything is made of them.
+
+skops (https://skops.readthedocs.io) writes a zip of a schema and arrays, in which objects are called by the addresses that
+they had. Here they are numbered in the order in which they appear, arrays are files of their own, and what lies between
+the fields of a record is zero: the same model, and one that was fitted again alike, have the same digest.
+
+Reading makes objects of the types that the schema names. Those of `_EVERYDAY` are trusted by this library, besides skops's
+own: each of them only holds numbers, and its constructor and state run no code of the file.
+"""
+
+import io
+import json
+import warnings
+import zipfile
+from typing import Any, Final
+
+from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.model.encoding import parse_json
+from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.formats.pickled import Pickled
+
+__all__ = ["Estimator"]
+
+_SCHEMA: Final = "schema.json"
+_MOST: Final = 256 * 2**20  # bytes of a schema
+# Parts of scikit-learn that models of every day hold and skops does not trust by itself: exact names, each looked at
+# (docs/decisions/0020): they hold numbers and arrays.
+_EVERYDAY: Final = frozenset(
+    {
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.compose._column_transformer._RemainderColsList",
+        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._dist_metrics.ManhattanDistance64",
+        "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+        "sklearn.metrics._scorer._PassthroughScorer",
+        "sklearn.model_selection._split.GroupKFold",
+        "sklearn.model_selection._split.GroupShuffleSplit",
+        "sklearn.model_selection._split.KFold",
+        "sklearn.model_selection._split.LeaveOneGroupOut",
+        "sklearn.model_selection._split.LeaveOneOut",
+        "sklearn.model_selection._split.LeavePGroupsOut",
+        "sklearn.model_selection._split.LeavePOut",
+        "sklearn.model_selection._split.RepeatedKFold",
+        "sklearn.model_selection._split.RepeatedStratifiedKFold",
+        "sklearn.model_selection._split.ShuffleSplit",
+        "sklearn.model_selection._split.StratifiedGroupKFold",
+        "sklearn.model_selection._split.StratifiedKFold",
+        "sklearn.model_selection._split.StratifiedShuffleSplit",
+        "sklearn.model_selection._split.TimeSeriesSplit",
+        "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
+    }
+)
+
+
+class Estimator:
+    """A scikit-learn estimator, kept as `schema.json` and arrays; one that skops can't keep, as a pickle, with a warning."""
+
+    name = "estimator"
+    executes_code = False
+    write_options = ()
+    read_options = ()
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` is an estimator."""
+        import sklearn.base  # noqa: PLC0415 - loaded already, where there is one
+
+        return isinstance(obj, sklearn.base.BaseEstimator)
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Write it, numbered anew."""
+        import skops.io  # noqa: PLC0415
+
+        try:
+            raw = skops.io.dumps(obj, compression=zipfile.ZIP_STORED)
+        except Exception as error:  # noqa: BLE001 - skops says by any exception that it can't
+            text = f"{type(obj).__name__} is kept as a pickle, to be read with trust= only: skops can't keep it ({error})"
+            warnings.warn(text, UserWarning, stacklevel=8)
+            Pickled().write(obj, folder)
+            return
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            numbers: dict[Any, int] = {}
+            files: dict[str, str] = {}
+            schema = _renumber(json.loads(archive.read(_SCHEMA)), numbers, files)
+            folder.add(_SCHEMA, json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode())
+            for before, after in files.items():
+                folder.add(after, _without_padding(archive.read(before)) if after.endswith(".npy") else archive.read(before))
+
+    def read(self, folder: ReadFolder) -> Any:
+        """Make the estimator again.
+
+        Raises:
+            UntrustedError: the schema names types that neither skops nor this library trusts.
+        """
+        if "data.pickle" in folder.names:
+            return Pickled().read(folder)
+        import skops.io  # noqa: PLC0415
+
+        if folder.size(_SCHEMA) > _MOST:
+            raise CorruptionError(f"{_SCHEMA} has {folder.size(_SCHEMA):,} bytes: that is no model's", location=_SCHEMA)
+        try:
+            parse_json(folder.read(_SCHEMA), _SCHEMA)
+        except InvalidInputError as error:
+            raise CorruptionError(f"{_SCHEMA} can't be read: {error}", location=_SCHEMA) from error
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            for name in folder.names:
+                archive.writestr(name, folder.read(name))
+        raw = packed.getvalue()
+        try:
+            strange = set(skops.io.get_untrusted_types(data=raw)) - _EVERYDAY
+        except Exception as error:
+            raise CorruptionError(f"{_SCHEMA} is none of skops's: {str(error)[:300]}", location=_SCHEMA) from error
+        if strange:
+            folder.trust.check(strange, "this estimator", "it is made of types that are not known to be harmless")
+        try:
+            return skops.io.loads(raw, trusted=sorted(strange | _EVERYDAY))
+        except Exception as error:
+            raise CorruptionError(
+                f"the estimator can't be made again: {type(error).__name__}: {str(error)[:300]}; was it stored with another "
+                "version of scikit-learn or skops? Its files come with to=",
+                location=_SCHEMA,
+            ) from error
+
+
+def _renumber(node: Any, numbers: dict[Any, int], files: dict[str, str]) -> Any:
+    """Number objects and files in order of appearance; what has no identity (text, numbers, types) gets a number of its own."""
+    if isinstance(node, list):
+        return [_renumber(item, numbers, files) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made: dict[str, Any] = {}
+    for key, value in node.items():
+        if key == "__id__":
+            plain = node.get("__loader__") in {"JsonNode", "TypeNode"}
+            mark = (len(numbers), "plain") if plain else value
+            made[key] = numbers.setdefault(mark, len(numbers))
+        elif key == "file" and isinstance(value, str):
+            made[key] = files.setdefault(value, f"{len(files):06}.{value.rpartition('.')[2]}")
+        else:
+            made[key] = _renumber(value, numbers, files)
+    return made
+
+
+def _without_padding(raw: bytes) -> bytes:
+    """Return a `.npy` file whose records have zeros between their fields: there was whatever lay in memory."""
+    import numpy as np  # noqa: PLC0415
+
+    array = np.load(io.BytesIO(raw), allow_pickle=False)
+    if not array.dtype.names:
+        return raw
+    clean = np.zeros(array.shape, array.dtype)
+    for field in array.dtype.names:
+        clean[field] = array[field]
+    target = io.BytesIO()
+    np.lib.format.write_array(target, clean, allow_pickle=False)
+    return target.getvalue()

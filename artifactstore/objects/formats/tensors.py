@@ -1,0 +1,255 @@
+"""PyTorch tensors, state dicts and modules as safetensors: nothing is ever unpickled.
+
+The file is that of https://github.com/huggingface/safetensors (format of version 0.4 and later): the length of a JSON
+header (8 bytes, little-endian), the header padded with spaces to a multiple of 8, the tensors' bytes without a gap. It is
+written as the reference library writes it, tensors by dtype and then by name, so other programs read it
+and equal tensors give equal bytes.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.model.encoding import parse_json
+from artifactstore.objects.base import ReadFolder, WriteFolder
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Tensors"]
+
+_FILE: Final = "model.safetensors"
+_TIED: Final = "artifactstore.tied"  # metadata: JSON object, name → name of the tensor whose memory it shares
+_TYPE: Final = "artifactstore.type"  # metadata: tensor | module; absent for a dict
+_ONE: Final = "tensor"  # the name of a tensor that was put alone
+_MOST: Final = 100 * 2**20  # bytes of a header, as the reference has it
+_DTYPES: Final = {  # safetensors → (torch's name, bits of an element), in the order in which the reference library lays them out
+    "U64": ("uint64", 64),
+    "I64": ("int64", 64),
+    "F64": ("float64", 64),
+    "C64": ("complex64", 64),
+    "F32": ("float32", 32),
+    "U32": ("uint32", 32),
+    "I32": ("int32", 32),
+    "BF16": ("bfloat16", 16),
+    "F16": ("float16", 16),
+    "U16": ("uint16", 16),
+    "I16": ("int16", 16),
+    "F8_E4M3": ("float8_e4m3fn", 8),
+    "F8_E5M2": ("float8_e5m2", 8),
+    "I8": ("int8", 8),
+    "U8": ("uint8", 8),
+    "BOOL": ("bool", 8),
+}
+_CODES: Final = {name: code for code, (name, _) in _DTYPES.items()}
+_RANKS: Final = {name: rank for rank, (name, _) in enumerate(_DTYPES.values())}
+
+
+class Tensors:
+    """A tensor, a dict of tensors (a state dict), or a module, which is kept as its state dict."""
+
+    name = "tensors"
+    executes_code = False
+    write_options = ()
+    read_options = ("tensors", "device", "into")
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` is a tensor, a module, or a dict of str to tensors, not empty."""
+        import torch  # noqa: PLC0415 - loaded already, where there is a tensor
+
+        if isinstance(obj, torch.Tensor | torch.nn.Module):
+            return True
+        return (
+            isinstance(obj, Mapping)
+            and bool(obj)
+            and all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in obj.items())
+        )
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Write `model.safetensors`; tensors that share their memory are stored once."""
+        import torch  # noqa: PLC0415
+
+        if not self.matches(obj):
+            raise InvalidInputError("format='tensors' keeps a tensor, a dict of str to tensors, or a module")
+        metadata: dict[str, str] = {}
+        if isinstance(obj, torch.nn.Module):
+            metadata[_TYPE] = "module"
+            obj = obj.state_dict()
+            if strange := [key for key, value in obj.items() if not isinstance(value, torch.Tensor)]:
+                raise InvalidInputError(
+                    f"the module's state {strange[0]!r} is no tensor: put its parts one by one, or say format='pickle'"
+                )
+        elif isinstance(obj, torch.Tensor):
+            metadata[_TYPE] = "tensor"
+            obj = {_ONE: obj}
+        tied: dict[str, str] = {}
+        seen: dict[Any, str] = {}
+        kept: dict[str, torch.Tensor] = {}
+        for name in sorted(obj):
+            tensor = obj[name].detach()
+            _check(name, tensor)
+            mark = (str(tensor.device), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+            if tensor.numel() and mark in seen:
+                tied[name] = seen[mark]
+            else:
+                seen[mark] = name
+                kept[name] = tensor
+        if tied:
+            metadata[_TIED] = json.dumps(tied, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        names = sorted(kept, key=lambda one: (_RANKS[str(kept[one].dtype).removeprefix("torch.")], one))
+        folder.add(_FILE, _header(kept, names, metadata), *(_bytes_of(kept[name]) for name in names))
+
+    def read(self, folder: ReadFolder, *, tensors: Any = None, device: Any = None, into: Any = None) -> Any:
+        """Read the tensors.
+
+        Args:
+            folder: of the object.
+            tensors: names or patterns (`layer.0.*`): only these are fetched.
+            device: where they are moved to.
+            into: a module that takes them over (`load_state_dict`, strictly unless `tensors` chooses some); it is returned.
+        """
+        import torch  # noqa: PLC0415
+
+        with folder.open(_FILE) as file:
+            found, metadata, start = _parse(file, folder.size(_FILE))
+            tied = _tied(metadata, found)
+            names = _chosen(list(found) + list(tied), tensors)
+            sources = {tied.get(name, name) for name in names}
+            if tensors is None:
+                whole = folder.buffer(_FILE)[start:]
+                loaded = {name: _tensor(whole[found[name][2] : found[name][3]], *found[name][:2]) for name in sources}
+            else:
+                loaded = {}
+                for name in sorted(sources, key=lambda one: found[one][2]):
+                    file.seek(start + found[name][2])
+                    raw = bytearray(found[name][3] - found[name][2])
+                    file.readinto(raw)
+                    loaded[name] = _tensor(memoryview(raw), *found[name][:2])
+        if device is not None:
+            loaded = {name: tensor.to(device) for name, tensor in loaded.items()}
+        state = {name: loaded[tied.get(name, name)] for name in sorted(names)}
+        if into is not None:
+            if not isinstance(into, torch.nn.Module):
+                raise InvalidInputError(f"into= is a torch.nn.Module, not a {type(into).__name__}")
+            try:
+                into.load_state_dict(state, strict=tensors is None)
+            except RuntimeError as error:
+                raise InvalidInputError(f"the stored tensors do not fit into={type(into).__name__}: {error}") from error
+            return into
+        return state[_ONE] if metadata.get(_TYPE) == "tensor" and list(state) == [_ONE] else state
+
+
+def _check(name: str, tensor: "torch.Tensor") -> None:
+    import torch  # noqa: PLC0415
+
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise InvalidInputError(
+            f"the tensor {name!r} is sparse, quantized or without data: make it dense, or say format='pickle'"
+        )
+    if str(tensor.dtype).removeprefix("torch.") not in _CODES:
+        raise InvalidInputError(f"the tensor {name!r} has the dtype {tensor.dtype}, which safetensors does not know")
+    if name == "__metadata__":
+        raise InvalidInputError("a tensor can't be called '__metadata__': safetensors has its own use for it")
+
+
+def _bytes_of(tensor: "torch.Tensor") -> memoryview:
+    import torch  # noqa: PLC0415
+
+    flat = tensor.cpu().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+
+
+def _header(kept: "Mapping[str, torch.Tensor]", names: list[str], metadata: dict[str, str]) -> bytes:
+    said: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    at = 0
+    for name in names:
+        tensor = kept[name]
+        end = at + tensor.numel() * tensor.element_size()
+        code = _CODES[str(tensor.dtype).removeprefix("torch.")]
+        said[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    raw = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _parse(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], int, int]], dict[str, str], int]:
+    """Read and check a header: name → (dtype, shape, begin, end), metadata, where the data begin."""
+
+    def bad(what: str) -> CorruptionError:
+        return CorruptionError(f"{_FILE} {what}", location=_FILE)
+
+    raw = file.read(8)
+    length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else 0
+    if not 2 <= length <= min(_MOST, size - 8):
+        raise bad(f"has no header that fits into its {size} bytes")
+    try:
+        said = parse_json(file.read(length), "its header")
+    except InvalidInputError as error:
+        raise bad(f"can't be read: {error}") from error
+    metadata = said.pop("__metadata__", {}) if isinstance(said, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise bad("has a header that is none of safetensors'")
+    found: dict[str, tuple[str, list[int], int, int]] = {}
+    for name, one in said.items():
+        entry = one if isinstance(one, dict) else {}
+        code, shape, offsets = entry.get("dtype"), _numbers(entry.get("shape")), _numbers(entry.get("data_offsets"))
+        if code not in _DTYPES or shape is None or offsets is None or len(offsets) != 2:
+            raise bad(f"does not say what {name[:100]!r} is")
+        count = 1
+        for length_of in shape:
+            count *= length_of
+        if offsets[1] - offsets[0] != count * _DTYPES[code][1] // 8:
+            raise bad(f"gives {name[:100]!r} other bytes than its shape needs")
+        found[name] = (code, shape, offsets[0], offsets[1])
+    at = 0
+    for name, (_, _, begin, end) in sorted(found.items(), key=lambda item: item[1][2:]):
+        if begin != at:
+            raise bad(f"has tensors that overlap or leave a gap, at {name[:100]!r}")
+        at = end
+    if at != size - 8 - length:
+        raise bad(f"has {size - 8 - length:,} bytes of data, and its header speaks of {at:,}")
+    return found, metadata, 8 + length
+
+
+def _numbers(value: Any) -> list[int] | None:
+    fine = isinstance(value, list) and all(type(one) is int and 0 <= one < 2**60 for one in value)
+    return value if fine else None
+
+
+def _tied(metadata: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, str]:
+    if _TIED not in metadata:
+        return {}
+    try:
+        tied = parse_json(metadata[_TIED], _TIED)
+    except InvalidInputError as error:
+        raise CorruptionError(f"{_FILE}: {error}", location=_FILE) from error
+    if not isinstance(tied, dict) or any(name in found or other not in found for name, other in tied.items()):
+        raise CorruptionError(f"{_FILE} ties tensors that are not there", location=_FILE)
+    return tied
+
+
+def _chosen(names: list[str], wanted: Any) -> list[str]:
+    if wanted is None:
+        return names
+    patterns = [wanted] if isinstance(wanted, str) else list(wanted)
+    chosen = [name for name in names if any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)]
+    if not chosen:
+        raise InvalidInputError(
+            f"tensors={patterns!r} fits none of the {len(names)} tensors, such as {', '.join(sorted(names)[:5])}"
+        )
+    return chosen
+
+
+def _tensor(raw: memoryview, code: str, shape: list[int]) -> "torch.Tensor":
+    import torch  # noqa: PLC0415
+
+    dtype = getattr(torch, _DTYPES[code][0])
+    if not raw.nbytes:
+        return torch.empty(shape, dtype=dtype)
+    if raw.readonly:
+        raw = memoryview(bytearray(raw))
+    return torch.frombuffer(raw, dtype=torch.uint8).view(dtype).reshape(shape)
