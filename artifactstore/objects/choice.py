@@ -36,16 +36,16 @@ class _Entry:
     extra: str = ""
 
 
-def _entry(name: str, where: str, tops: str = "") -> _Entry:
-    return _Entry(name, where, frozenset(tops.split()))
+def _entry(name: str, where: str, tops: str = "", extra: str = "") -> _Entry:
+    return _Entry(name, where, frozenset(tops.split()), extra)
 
 
 _ENTRIES: Final = (
     _entry("data", "data:Data", "builtins"),
     _entry("array", "arrays:Array", "numpy"),
     _entry("sparse", "arrays:Sparse", "scipy"),
-    _entry("tensors", "tensors:Tensors", "torch"),
-    _entry("estimator", "estimators:Estimator", "sklearn"),
+    _entry("tensors", "tensors:Tensors", "torch", "torch"),
+    _entry("estimator", "estimators:Estimator", "sklearn", "sklearn"),
     _entry("arrays", "arrays:Arrays", "numpy"),
     _entry("json", "json:Json"),
     _entry("members", "members:Members", "builtins"),
@@ -141,7 +141,7 @@ def write_object(
     try:
         chosen.write(obj, folder, **given)
     except ImportError as error:
-        raise UnsupportedError(f"format={chosen.name!r} needs {error.name or error}: install it") from error
+        raise UnsupportedError(f"format={chosen.name!r} needs {error.name or error}: {_how(chosen.name)}") from error
     return chosen.name
 
 
@@ -168,8 +168,13 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
             raise
         needs = error.name or str(error)
         raise UnsupportedError(
-            f"this object was stored as {format!r}, and reading it needs {needs}: install it, or get its files with to="
+            f"this object was stored as {format!r}, and reading it needs {needs}: {_how(format)}, or get its files with to="
         ) from error
+
+
+def _how(name: str) -> str:
+    extra = next((one.extra for one in _ENTRIES if one.name == name), "")
+    return f"pip install 'artifactstore[{extra}]'" if extra else "install it"
 
 
 def _check_options(chosen: Format, given: Mapping[str, Any], known: Collection[str], verb: str) -> None:

@@ -4,6 +4,7 @@ The format is NumPy's own (https://numpy.org/doc/stable/reference/generated/nump
 ever unpickled: an array of Python objects is refused both ways.
 """
 
+import ast
 import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -163,10 +164,8 @@ def _write(folder: WriteFolder, name: str, array: Any) -> None:
         )
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         array = np.ascontiguousarray(array)
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     flat = array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)
-    folder.add(name, header.getvalue(), memoryview(flat.view(np.uint8)) if flat.size and flat.itemsize else b"")
+    folder.add(name, _head(array), memoryview(flat.view(np.uint8)) if flat.size and flat.itemsize else b"")
 
 
 def _read(folder: ReadFolder, name: str, *, mmap: bool) -> "np.ndarray[Any, Any]":
@@ -188,18 +187,45 @@ def _read(folder: ReadFolder, name: str, *, mmap: bool) -> "np.ndarray[Any, Any]
     return np.frombuffer(folder.buffer(name), dtype, count, start).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
 
 
-def _header(file: Any, name: str) -> "tuple[tuple[int, ...], bool, np.dtype[Any], int]":
-    """Read a header: shape, whether in Fortran's order, dtype, and where the data begin."""
+def _head(array: "np.ndarray[Any, Any]") -> bytes:
+    """Return the header of an array, byte for byte as `numpy.save` writes it."""
     import numpy as np  # noqa: PLC0415
 
+    header = io.BytesIO()
+    said = np.lib.format.header_data_from_array_1_0(array)
     try:
-        version = np.lib.format.read_magic(file)
-        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if reader is None:
-            raise ValueError(f"version {version} is not known")  # noqa: TRY301
-        shape, fortran, dtype = reader(file, max_header_size=_HEADER)
+        np.lib.format.write_array_header_1_0(header, said)
+    except (UnicodeEncodeError, ValueError) as error:
+        text = f"an array whose fields have names beyond Latin-1, or very many, can't be stored as .npy ({error}): rename them, or store a table"
+        raise InvalidInputError(text) from error
+    return header.getvalue()
+
+
+def _header(file: Any, name: str) -> "tuple[tuple[int, ...], bool, np.dtype[Any], int]":
+    """Read a header: shape, whether in Fortran's order, dtype, and where the data begin.
+
+    Not by NumPy, which tries to mend what it can't parse, at any cost in memory.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    def bad(what: object) -> CorruptionError:
+        return CorruptionError(f"{name} is no .npy file: {str(what)[:200]}", location=name)
+
+    start = file.read(8)
+    wide = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(start[6:])
+    if start[:6] != b"\x93NUMPY" or wide is None:
+        raise bad("it begins otherwise")
+    length = int.from_bytes(file.read(wide), "little")
+    if length > _HEADER:
+        raise bad(f"its header would have {length:,} bytes")
+    try:
+        said = ast.literal_eval(file.read(length).decode("utf-8" if start[6] == 3 else "latin-1"))
+        shape, fortran = said["shape"], said["fortran_order"]
+        dtype = np.lib.format.descr_to_dtype(said["descr"])
     except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError, OverflowError) as error:
-        raise CorruptionError(f"{name} is no .npy file: {str(error)[:200]}", location=name) from error
-    if dtype.hasobject or any(length < 0 for length in shape):
+        raise bad(error) from error
+    if not isinstance(shape, tuple) or not all(type(one) is int and 0 <= one < 2**60 for one in shape):
+        raise bad(f"its shape is {shape}")
+    if dtype.hasobject:
         raise CorruptionError(f"{name} would have to be unpickled (dtype {dtype}): that is never done", location=name)
-    return shape, fortran, dtype, file.tell()
+    return shape, bool(fortran), dtype, 8 + wide + length

@@ -80,6 +80,10 @@ class Estimator:
 
         try:
             raw = skops.io.dumps(obj, compression=zipfile.ZIP_STORED)
+            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+                schema = json.loads(archive.read(_SCHEMA))
+            if (nowhere := _nowhere(schema)) is not None:
+                raise TypeError(f"{nowhere} can be found under no name")  # noqa: TRY301 - as skops says such things
         except Exception as error:  # noqa: BLE001 - skops says by any exception that it can't
             text = f"{type(obj).__name__} is kept as a pickle, to be read with trust= only: skops can't keep it ({error})"
             warnings.warn(text, UserWarning, stacklevel=8)
@@ -88,8 +92,7 @@ class Estimator:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             numbers: dict[Any, int] = {}
             files: dict[str, str] = {}
-            schema = _renumber(json.loads(archive.read(_SCHEMA)), numbers, files)
-            folder.add(_SCHEMA, json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode())
+            folder.add(_SCHEMA, json.dumps(_renumber(schema, numbers, files), ensure_ascii=False, separators=(",", ":")).encode())
             for before, after in files.items():
                 folder.add(after, _without_padding(archive.read(before)) if after.endswith(".npy") else archive.read(before))
 
@@ -128,6 +131,19 @@ class Estimator:
                 "version of scikit-learn or skops? Its files come with to=",
                 location=_SCHEMA,
             ) from error
+
+
+def _nowhere(node: Any) -> str | None:
+    """Return the name of a function or class that can't be imported: skops writes `<lambda>` and can't read it."""
+    if isinstance(node, dict):
+        for key in ("__class__", "function"):
+            name = node.get(key)
+            if isinstance(name, str) and ("<lambda>" in name or "<locals>" in name):
+                return name
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        if (found := _nowhere(value)) is not None:
+            return found
+    return None
 
 
 def _renumber(node: Any, numbers: dict[Any, int], files: dict[str, str]) -> Any:

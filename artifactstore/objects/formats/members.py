@@ -22,7 +22,7 @@ class Members:
 
     def matches(self, obj: Any) -> bool:
         """Tell whether `obj` is a dict with keys that can be folders, a list or a tuple, and not empty, of known things."""
-        if not obj or type(obj) not in (dict, list, tuple):
+        if type(obj) not in (dict, list, tuple) or not obj:
             return False
         if isinstance(obj, dict) and not all(isinstance(key, str) and key and "/" not in key for key in obj):
             return False

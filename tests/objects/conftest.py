@@ -1,0 +1,37 @@
+"""A store, and another process that reads from it: what this process has put it trusts."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import artifactstore
+from artifactstore.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("ARTIFACTSTORE_CACHE", str(tmp_path / "cache"))
+    return artifactstore.open(tmp_path / "store")
+
+
+@pytest.fixture
+def elsewhere(store: Store, tmp_path: Path) -> Callable[[str], str]:
+    """Run code in a process of its own, with `store`, `np` and `out` at hand; returns what it put into `out`, or its error."""
+
+    def run(code: str) -> str:
+        target = tmp_path / "out.json"
+        begin = f"import json, sys, warnings, artifactstore, numpy as np\nstore = artifactstore.open({store.url!r})\nout = None\n"
+        tries = "try:\n" + "".join(f"    {line}\n" for line in code.splitlines())
+        end = (
+            "except artifactstore.ArtifactStoreError as error:\n    out = type(error).__name__ + ': ' + str(error)\n"
+            f"json.dump(out, open({str(target)!r}, 'w'))\n"
+        )
+        done = subprocess.run([sys.executable, "-c", begin + tries + end], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(target.read_text()))
+
+    return run

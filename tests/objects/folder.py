@@ -1,0 +1,53 @@
+"""The files of an object in memory, as a format reads them; and what a format wrote, as bytes."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from artifactstore import NotFoundError
+from artifactstore.content.source import Source
+from artifactstore.objects.base import WriteFolder
+from artifactstore.objects.trust import NOTHING, Trust
+
+
+class MemoryFolder:
+    """A `ReadFolder` over bytes that no store has seen: damaged and hostile ones."""
+
+    def __init__(self, files: Mapping[str, bytes], trust: Trust = NOTHING, prefix: str = "") -> None:
+        self.trust = trust
+        self._files = files
+        self._prefix = prefix
+
+    @property
+    def names(self) -> Sequence[str]:
+        return sorted(name[len(self._prefix) :] for name in self._files if name.startswith(self._prefix))
+
+    def read(self, name: str) -> bytes:
+        if self._prefix + name not in self._files:
+            raise NotFoundError(f"no file {name!r}")
+        return self._files[self._prefix + name]
+
+    def buffer(self, name: str) -> memoryview:
+        return memoryview(bytearray(self.read(name)))
+
+    def size(self, name: str) -> int:
+        return len(self.read(name))
+
+    def open(self, name: str) -> io.BufferedReader:
+        return io.BufferedReader(io.BytesIO(self.read(name)))
+
+    def path(self, name: str) -> Path:
+        raise NotImplementedError
+
+    def inner(self, name: str) -> "MemoryFolder":
+        return MemoryFolder(self._files, self.trust, f"{self._prefix}{name}/")
+
+
+def bytes_of(source: Source) -> bytes:
+    if source.data is not None:
+        return bytes(source.data)
+    return source.far.read(0, source.size) if source.far is not None else Path(source.base or "").read_bytes()
+
+
+def as_files(folder: WriteFolder) -> dict[str, bytes]:
+    return {source.path: bytes_of(source) for source in folder.sources}

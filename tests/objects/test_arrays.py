@@ -1,0 +1,202 @@
+"""NumPy arrays, containers of them, sparse matrices: what comes back is what went in, and nothing is ever unpickled."""
+
+import io
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis.extra import numpy as st_numpy
+
+from artifactstore import CorruptionError, InvalidInputError
+from artifactstore.objects.base import WriteFolder
+from artifactstore.objects.choice import write_object
+from artifactstore.objects.formats.arrays import Array
+from artifactstore.store import Store
+from tests.objects.folder import MemoryFolder, as_files
+
+
+def same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes("A") == other.tobytes("A")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(3.5),
+        np.zeros((0, 3)),
+        np.zeros((3, 0), np.int8),
+        np.arange(24).reshape(2, 3, 4),
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        np.arange(10)[::3],
+        np.arange(12).reshape(3, 4)[:, ::-1],
+        np.array(["a", "bcd", ""]),
+        np.array(["2020-01-01", "NaT"], "M8[D]"),
+        np.array([1, -2], ">i4"),
+        np.array([(1, 2.0), (3, 4.0)], dtype=[("a", "i4"), ("b", "f8")]),
+        np.array([True, False]),
+        np.array([1 + 2j], np.complex64),
+        np.array([1.5, np.nan], np.float16),
+    ],
+    ids=lambda array: f"{array.dtype}-{array.shape}",
+)
+def test_an_array_comes_back_with_dtype_order_and_shape(store: Store, array: np.ndarray):
+    made = store.put(array, "a")
+    back = store.get("a")
+    assert same(back, array)
+    assert back.flags.writeable
+    assert back.flags.f_contiguous == array.flags.f_contiguous or not array.flags.contiguous
+    assert [one.path for one in made.files] == ["data.npy"]
+    if array.size:
+        mapped = store.get("a", mmap=True)
+        assert isinstance(mapped, np.memmap)
+        assert same(np.asarray(mapped), array)
+        assert not mapped.flags.writeable
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st_numpy.arrays(
+        st_numpy.scalar_dtypes() | st_numpy.array_dtypes(st_numpy.scalar_dtypes()), st_numpy.array_shapes(min_dims=0, min_side=0)
+    )
+)
+def test_any_array_comes_back(array: np.ndarray):
+    assume(all(ord(letter) < 256 for field in array.dtype.names or () for letter in field))
+    folder = WriteFolder()
+    Array().write(array, folder)
+    assert same(Array().read(MemoryFolder(as_files(folder))), array)
+
+
+def test_numpy_itself_reads_the_file(store: Store, tmp_path: Path):
+    array = np.arange(1000.0).reshape(10, 100)
+    store.put(array, "a")
+    store.get("a", tmp_path / "to")
+    assert same(np.load(tmp_path / "to/data.npy"), array)
+    np.save(tmp_path / "own.npy", array)
+    assert (tmp_path / "own.npy").read_bytes() == (tmp_path / "to/data.npy").read_bytes()
+
+
+def test_a_large_array_comes_back_without_a_copy_of_itself_in_memory_at_the_put(store: Store):
+    array = np.random.default_rng(1).integers(0, 2**60, 20_000_000)
+    tracemalloc.start()
+    store.put(array, "a")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < array.nbytes
+    assert same(store.get("a"), array)
+
+
+def test_equal_arrays_have_equal_digests_and_other_dtypes_other_ones(store: Store):
+    array = np.arange(6).reshape(2, 3)
+    digest = store.put(array).digest
+    assert store.put(array.copy()).digest == digest
+    assert store.put(array.astype("i4")).digest != digest
+    assert store.put(np.asfortranarray(array)).digest != digest
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": np.arange(3), "b": np.eye(2)},
+        [np.arange(3), np.eye(2)],
+        (np.zeros(1), np.array("x")),
+        {"z": np.ones(1), "a": np.ones(2)},
+    ],
+    ids=["dict", "list", "tuple", "order"],
+)
+def test_containers_of_arrays_come_back_as_they_were(store: Store, value):
+    store.put(value, "a")
+    back = store.get("a")
+    assert type(back) is type(value)
+    if isinstance(value, dict):
+        assert list(back) == list(value)
+    pairs = zip(back.values(), value.values(), strict=True) if isinstance(value, dict) else zip(back, value, strict=True)
+    assert all(same(one, other) for one, other in pairs)
+
+
+def test_one_array_of_many_is_read_alone(store: Store):
+    store.put({"a": np.arange(3), "b": np.eye(2)}, "a")
+    assert list(store.get("a", keys=["b"])) == ["b"]
+    with pytest.raises(InvalidInputError, match="no array 'c'"):
+        store.get("a", keys="c")
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dia"])
+@pytest.mark.parametrize("make", ["array", "matrix"])
+def test_sparse_matrices_come_back_as_they_were(store: Store, kind: str, make: str):
+    found = getattr(scipy.sparse, f"{kind}_{make}")(scipy.sparse.random(50, 40, 0.1, random_state=0))
+    store.put(found, "a")
+    back = store.get("a")
+    assert type(back) is type(found)
+    assert back.dtype == found.dtype
+    assert abs(back - found).sum() == 0
+
+
+def test_a_sparse_matrix_whose_parts_contradict_each_other_is_damaged():
+    folder = WriteFolder()
+    write_object(scipy.sparse.csr_array(np.eye(3)), folder)
+    files = as_files(folder)
+    wrong = io.BytesIO()
+    np.save(wrong, np.array([0, 1, 99], np.int32))
+    from artifactstore.objects.formats.arrays import Sparse
+
+    with pytest.raises(CorruptionError, match="do not fit"):
+        Sparse().read(MemoryFolder(files | {"indices.npy": wrong.getvalue()}))
+
+
+@pytest.mark.parametrize("bad", [np.array([object()]), np.array([(1, "x")], dtype=[("a", "i4"), ("b", "O")])])
+def test_arrays_of_python_objects_are_refused_with_the_ways_on(store: Store, bad: np.ndarray):
+    with pytest.raises(InvalidInputError, match="format='pickle'"):
+        store.put(bad, "a")
+
+
+def test_names_of_fields_that_npy_can_not_hold_are_refused(store: Store):
+    with pytest.raises(InvalidInputError, match="rename them"):
+        store.put(np.zeros(1, [("Ā", "i4")]), "a")
+
+
+def test_a_masked_array_is_not_silently_stripped_of_its_mask(store: Store):
+    with pytest.raises(InvalidInputError, match="no format is for it"):
+        store.put(np.ma.masked_array([1, 2], [True, False]), "a")
+
+
+def test_options_that_the_format_does_not_know_are_named(store: Store):
+    with pytest.raises(InvalidInputError, match="no option compress"):
+        store.put(np.arange(3), "a", compress=True)  # type: ignore[call-arg]
+    store.put(np.arange(3), "a")
+    with pytest.raises(InvalidInputError, match="it knows mmap"):
+        store.get("a", lazy=True)
+
+
+def npy(header: bytes, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
+    return b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header + data
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\x93NUMPY",
+        b"no array at all",
+        npy(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n", b"cos\nsystem\n(S'echo'\ntR."),
+        npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n", b"x" * 8),
+        npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1,), }\n", b"x" * 8),
+        npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }\n", b"x" * 16),
+        npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (2**30, 2**30, 2**30), }\n"),
+        npy(b"{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (1,), }\n", b"x" * 8),
+        npy(b"__import__('os').system('true')\n"),
+        npy(b"(" * 60000 + b"\n"),
+        npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }\n", b"x" * 8, b"\x09\x00"),
+    ],
+    ids=range(12),
+)
+def test_a_hostile_npy_file_is_damaged_and_runs_nothing(raw: bytes):
+    with pytest.raises(CorruptionError):
+        Array().read(MemoryFolder({"data.npy": b"loads what has to be loaded"}))
+    tracemalloc.start()
+    with pytest.raises(CorruptionError):
+        Array().read(MemoryFolder({"data.npy": raw}))
+    assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    tracemalloc.stop()

@@ -1,0 +1,114 @@
+"""Dicts and tuples of several kinds, records, plugins: stored member by member, each reachable as a path."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydantic
+import pytest
+
+from artifactstore import InvalidInputError, NotFoundError
+from artifactstore.store import Store
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: float
+
+
+class Model(pydantic.BaseModel):
+    a: int
+    b: list[str] = []
+
+
+def test_a_dict_of_several_kinds_comes_back_and_each_member_is_a_path(store: Store, tmp_path: Path):
+    value = {"weights": np.arange(4.0), "about": {"depth": 8}, "note": "a text", "raw": b"\0\1", "pair": (np.eye(2), [1])}
+    made = store.put(value, "m")
+    back = store.get("m")
+    assert list(back) == list(value)
+    assert (back["weights"] == value["weights"]).all()
+    assert (back["about"], back["note"], back["raw"], back["pair"][1]) == ({"depth": 8}, "a text", b"\0\1", [1])
+    assert type(back["pair"]) is tuple
+    assert "weights/data.npy" in [one.path for one in made.files]
+    store.get("m:latest/note", tmp_path / "to")
+    assert (tmp_path / "to/note/data.txt").read_text() == "a text"
+    assert list(store.get("m", keys=["note"])) == ["note"]
+    with pytest.raises(InvalidInputError, match="no member 'x'"):
+        store.get("m", keys="x")
+
+
+def test_equal_members_have_equal_digests(store: Store):
+    assert store.put({"a": np.arange(3), "b": {"x": 1}}).digest == store.put({"a": np.arange(3), "b": {"x": 1}}).digest
+
+
+@pytest.mark.parametrize("key", ["a/b", "", 1, "..", "x" * 300])
+def test_a_key_that_can_be_no_folder_is_refused(store: Store, key: object):
+    with pytest.raises(InvalidInputError):
+        store.put({key: np.arange(3), "b": {"x": 1}}, "m")
+    with pytest.raises(NotFoundError):
+        store.artifact("m")
+
+
+def test_a_member_without_a_format_refuses_the_whole(store: Store):
+    with pytest.raises(InvalidInputError, match="no format is for it"):
+        store.put({"a": np.arange(3), "b": object()}, "m")
+
+
+def test_dataclasses_and_pydantic_models_are_data_and_come_back_typed_when_asked(store: Store):
+    store.put(Point(1, 2.5), "p")
+    store.put(Model(a=1, b=["x"]), "q")
+    assert store.get("p") == {"x": 1, "y": 2.5}
+    assert store.get("p", type=Point) == Point(1, 2.5)
+    assert store.get("q", type=Model) == Model(a=1, b=["x"])
+    assert store.put(Point(1, 2.5)).digest == store.put({"y": 2.5, "x": 1}).digest
+    with pytest.raises(InvalidInputError, match="do not make a Model"):
+        store.get("p", type=Model)
+    with pytest.raises(InvalidInputError, match="dataclass or a pydantic model"):
+        store.get("p", type=int)
+
+
+def test_a_format_of_another_package_is_found_by_its_types_module(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "thermo.py").write_text(
+        "class Reading:\n    def __init__(self, value): self.value = value\n"
+        "class Format:\n    name = 'thermo'\n    executes_code = False\n    write_options = ()\n    read_options = ('unit',)\n"
+        "    def matches(self, obj): return isinstance(obj, Reading)\n"
+        "    def write(self, obj, folder):\n        with folder.open('reading') as file: file.write(str(obj.value).encode())\n"
+        "    def read(self, folder, unit='C'): return unit, Reading(float(folder.read('reading')))\n"
+    )
+    about = tmp_path / "thermo-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: thermo\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[artifactstore.formats]\nthermo = thermo:Format\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    store.put({"a": [1]}, "other")
+    assert "thermo" not in sys.modules
+    import thermo  # type: ignore[import-not-found]
+
+    store.put(thermo.Reading(21.5), "t")
+    unit, back = store.get("t", unit="K")
+    assert (unit, back.value) == ("K", 21.5)
+
+
+def test_an_object_over_64_mib_waits_on_disk_and_leaves_nothing_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import gc
+    import tempfile
+
+    from artifactstore.objects.base import WriteFolder
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    folder = WriteFolder()
+    with folder.open("large") as file:
+        for number in range(70):
+            file.write(bytes([number]) * 2**20)
+    with folder.inner("deep").open("small") as file:
+        file.write(b"x")
+    assert [(one.path, one.size) for one in folder.sources] == [("large", 70 * 2**20), ("deep/small", 1)]
+    assert len(list((tmp_path / "tmp").rglob("*"))) == 2
+    del folder
+    gc.collect()
+    assert list((tmp_path / "tmp").iterdir()) == []
