@@ -69,6 +69,16 @@ class WriteFolder:
                 shutil.copyfileobj(file, kept, 2**20)
         self.sources.append(replace(from_file(str(target)), path=self._prefix + name))
 
+    @contextmanager
+    def directory(self) -> Iterator[Path]:
+        """Give a folder on this machine's disk to write to; its files count when the block ends without an exception."""
+        top = self._spool.folder() / f"{len(self.sources)}.d"
+        top.mkdir()
+        yield top
+        for path in sorted(top.rglob("*")):
+            if path.is_file():
+                self.sources.append(replace(from_file(str(path)), path=self._prefix + path.relative_to(top).as_posix()))
+
     def inner(self, name: str) -> "WriteFolder":
         """Return a folder in this one."""
         folder = copy(self)
