@@ -1,18 +1,26 @@
-"""How a chunk lies in a pack: as it is, or compressed. Named per chunk in the manifest; never part of an identity."""
+"""How a chunk lies in a pack: as it is, compressed, or grouped by the bytes of its numbers. Named per chunk in the manifest; never part of an identity."""
 
 import threading
 from typing import Final
 
 import zstandard
 
+from artifactstore.content.grouping import Grouper, choose_width, join
 from artifactstore.errors import CorruptionError, FormatError
 
-__all__ = ["RAW", "ZSTD", "Encoder", "decode"]
+__all__ = ["GROUPED_2", "GROUPED_4", "RAW", "ZSTD", "Encoder", "decode"]
 
 RAW: Final = 0
 ZSTD: Final = 1
-# Reserved: 2 and 3 byte-grouped zstd for 2- and 4-byte floats, 4 delta to a base chunk (docs/format.md, "Codecs").
+GROUPED_2: Final = 2
+GROUPED_4: Final = 3
+# Reserved: 4 delta to a base chunk (docs/format.md, "Codecs").
+_WIDTHS: Final = {GROUPED_2: 2, GROUPED_4: 4}
+_CODECS: Final = {width: codec for codec, width in _WIDTHS.items()}
+_LEAST: Final = 16 * 1024  # bytes of a chunk that is worth looking at for numbers
 _PATIENCE: Final = 16  # chunks in a row that did not shrink before only every 8th is tried
+_TRUSTED: Final = 8  # chunks that one look at a sample decides for
+_CLOSE: Final = 0.03  # of a chunk: how near the outcome must be to what the sample told
 _local = threading.local()
 
 
@@ -22,18 +30,50 @@ class Encoder:
     def __init__(self) -> None:
         self._zstd = zstandard.ZstdCompressor(level=1, write_content_size=True, write_checksum=False)
         self._misses = 0
+        self._grouper = Grouper()
+        self._choice: tuple[int, list[bool], float] = (0, [], 0.0)
+        self._left: float | None = None  # what zstd alone left of the chunk for which grouping was ruled out
+        self._trusted = 0  # chunks for which the choice is taken as it is, if it keeps its word
 
     def encode(self, data: bytes | memoryview) -> tuple[int, bytes | memoryview]:
         """Return (codec, stored bytes); what does not shrink by 1/64 is stored as it is."""
         if self._misses >= _PATIENCE and self._misses % 8:
             self._misses += 1
             return RAW, data
+        if len(data) >= _LEAST and (grouped := self._group(memoryview(data))) is not None:
+            self._misses = 0
+            return grouped
         packed = self._zstd.compress(data)
+        if len(data) >= _LEAST:
+            left = len(packed) / len(data)
+            if self._left is None:
+                self._left = left
+            elif abs(left - self._left) >= _CLOSE:
+                # Another kind of content than that for which grouping was ruled out.
+                self._trusted = 0
+                if (grouped := self._group(memoryview(data))) is not None:
+                    self._misses = 0
+                    return grouped
+                self._left = left
         if len(packed) + (len(data) >> 6) < len(data):
             self._misses = 0
             return ZSTD, packed
         self._misses += 1
         return RAW, data
+
+    def _group(self, data: memoryview) -> tuple[int, bytes] | None:
+        """Group a chunk if that is best. Neighbours are mostly alike, so a choice holds for some chunks, as long as it fits."""
+        for fresh in (False, True):
+            if fresh or not self._trusted:
+                self._choice, self._trusted, self._left = choose_width(data, self._zstd), _TRUSTED, None
+            self._trusted -= 1
+            width, planes, share = self._choice
+            if not width:
+                return None
+            grouped = self._grouper.group(data, width, planes)
+            if abs(len(grouped) / len(data) - share) < _CLOSE:
+                break
+        return (_CODECS[width], grouped) if len(grouped) + (len(data) >> 6) < len(data) else None
 
 
 def decode(codec: int, stored: bytes | memoryview, size: int, where: str) -> bytes | memoryview:
@@ -47,14 +87,16 @@ def decode(codec: int, stored: bytes | memoryview, size: int, where: str) -> byt
         if len(stored) != size:
             raise CorruptionError(f"{where} holds {len(stored)} bytes for a chunk of {size}", location=where)
         return stored
-    if codec != ZSTD:
+    if codec not in (ZSTD, GROUPED_2, GROUPED_4):
         raise FormatError(f"{where} uses codec {codec}, which this version does not know: upgrade artifactstore")
     try:
+        if not hasattr(_local, "zstd"):
+            _local.zstd = zstandard.ZstdDecompressor()
+        if codec != ZSTD:
+            return join(stored, _WIDTHS[codec], size, where, _local.zstd)
         # The frame's own word on its size would decide the allocation: it is checked first.
         if zstandard.get_frame_parameters(stored).content_size != size:
             raise CorruptionError(f"{where} holds a frame of another size than {size} bytes", location=where)
-        if not hasattr(_local, "zstd"):
-            _local.zstd = zstandard.ZstdDecompressor()
         data: bytes = _local.zstd.decompress(stored, max_output_size=size)
     except zstandard.ZstdError as error:
         raise CorruptionError(
