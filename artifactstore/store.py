@@ -129,6 +129,19 @@ class Store:
         """
         return _get.open_file(self._session, ref, path)
 
+    def open_table(self, ref: str) -> Any:
+        """Open a table as a `pyarrow.dataset.Dataset` that fetches only the ranges it needs, each chunk verified.
+
+        Args:
+            ref: an artifact that was put as a table, or that holds files of one kind (Parquet, CSV, Arrow, JSON, ORC; folders
+                called `key=value` become columns); with `/path`, one file or folder of it.
+
+        Raises:
+            NotFoundError: nothing of that name, or no such path in it.
+            InvalidInputError: no files of tables, or several kinds.
+        """
+        return _get.open_table(self._session, ref)
+
     def artifact(self, ref: str) -> Artifact:
         """Return what is known about an artifact, without its content.
 

@@ -42,6 +42,7 @@ def _entry(name: str, where: str, tops: str = "", extra: str = "") -> _Entry:
 
 _ENTRIES: Final = (
     _entry("data", "data:Data", "builtins"),
+    _entry("table", "tables:Table", "pandas polars pyarrow"),
     _entry("array", "arrays:Array", "numpy"),
     _entry("sparse", "arrays:Sparse", "scipy"),
     _entry("image", "images:Image", "PIL", "images"),

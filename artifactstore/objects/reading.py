@@ -24,19 +24,32 @@ class StoredFolder:
         tree: materialises all of it on this machine and returns where.
         trust: what the caller trusts.
         prefix: of the folder in it that is looked at.
+        name: of the one file that is looked at; None: all.
     """
 
-    def __init__(self, backend: Backend, manifest: Manifest, tree: Callable[[], Path], trust: Trust, prefix: str = "") -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        manifest: Manifest,
+        tree: Callable[[], Path],
+        trust: Trust,
+        *,
+        prefix: str = "",
+        name: str | None = None,
+    ) -> None:
         self.trust = trust
         self._backend = backend
         self._manifest = manifest
         self._tree = tree
         self._prefix = prefix
+        self._name = name
 
     @property
     def names(self) -> Sequence[str]:
         """Paths of all files, sorted."""
         cut = len(self._prefix)
+        if self._name is not None:
+            return [self._name]
         return [path[cut:] for path in self._manifest.paths if path.startswith(self._prefix)]
 
     def _row(self, name: str) -> int:
@@ -69,4 +82,9 @@ class StoredFolder:
 
     def inner(self, name: str) -> "StoredFolder":
         """Return a folder in this one."""
-        return StoredFolder(self._backend, self._manifest, self._tree, self.trust, f"{self._prefix}{name}/")
+        return StoredFolder(self._backend, self._manifest, self._tree, self.trust, prefix=f"{self._prefix}{name}/")
+
+    def only(self, name: str, folder: str = "") -> "StoredFolder":
+        """Return a folder that shows one file alone."""
+        prefix = f"{self._prefix}{folder}/" if folder else self._prefix
+        return StoredFolder(self._backend, self._manifest, self._tree, self.trust, prefix=prefix, name=name)

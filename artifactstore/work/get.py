@@ -17,11 +17,11 @@ from artifactstore.content.trees import Trees
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.objects.choice import read_object
 from artifactstore.objects.reading import StoredFolder
-from artifactstore.objects.trust import trust_of
+from artifactstore.objects.trust import NOTHING, trust_of
 from artifactstore.work.place import local_path, matches, strings
 from artifactstore.work.session import Session
 
-__all__ = ["get", "open_file"]
+__all__ = ["get", "open_file", "open_table"]
 
 
 def get(
@@ -84,6 +84,29 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
         if row is None:
             raise NotFoundError(_no_path(manifest, ref, str(wanted)))
         return open_chunks(session.core().near, manifest, row)
+
+    return session.with_manifest(found.digest, use)
+
+
+def open_table(session: Session, ref: str) -> Any:
+    """Open what `ref` means as a table; see `Store.open_table`."""
+    from artifactstore.objects.arrow import open_dataset  # noqa: PLC0415 - loads Arrow's datasets
+
+    found = session.resolve(ref)
+
+    def use(manifest: Manifest) -> Any:
+        chosen = found.path or ""
+        folder = StoredFolder(
+            session.core().near, manifest, lambda: _to_tree(session, manifest, found, None, whole=True), NOTHING
+        )
+        if not chosen:
+            return open_dataset(folder, ref)
+        if manifest.index(chosen) is None and not any(path.startswith(f"{chosen}/") for path in manifest.paths):
+            raise NotFoundError(_no_path(manifest, ref, chosen))
+        if manifest.index(chosen) is not None:
+            parent, _, name = chosen.rpartition("/")
+            return open_dataset(folder.only(name, parent), ref)
+        return open_dataset(folder.inner(chosen.rstrip("/")), ref)
 
     return session.with_manifest(found.digest, use)
 

@@ -1,0 +1,255 @@
+"""Tables as Parquet: pandas, polars and pyarrow, in files that stay alike where their rows do.
+
+Pages are cut where the content says so (content-defined chunking, https://arrow.apache.org/docs/python/parquet.html), so
+rows that are added or changed leave most pages as they were, byte for byte. What a library notes of itself is left out:
+the same frame gives the same file with the same pyarrow, whose version Parquet's `created_by` shows.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.errors import CorruptionError, InvalidInputError, UnsupportedError
+from artifactstore.objects.base import ReadFolder, WriteFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["FILE", "Table"]
+
+FILE: Final = "data.parquet"
+_TYPE: Final = b"artifactstore.type"  # in the schema's metadata: what came in
+_EMPTY: Final = b"artifactstore.empty"  # the same: Arrow's IPC stream of a table without rows, in base64, for its categories
+_VALUE: Final = "value"  # the column of a series that has no name
+_PAGES: Final = {"min_chunk_size": 32 * 1024, "max_chunk_size": 128 * 1024}  # bytes: some two of this store's chunks
+_GROUP_ROWS: Final = 2**23  # rows of a row group at most
+_GROUP_BYTES: Final = 2**28  # bytes of one at most, as the schema lets expect: what a writer holds in memory
+_WIDE: Final = 32  # bytes that a value of no fixed width is reckoned at
+_KINDS: Final = {"pandas": "pandas.DataFrame", "polars": "polars.DataFrame", "arrow": "pyarrow.Table"}
+
+
+class Table:
+    """A table, kept as `data.parquet`: index, categories, nullable types and time zones come back as they were."""
+
+    name = "table"
+    executes_code = False
+    write_options = ()
+    read_options = ("type", "columns")
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` is a table or a column of pandas, polars or pyarrow."""
+        return _kind(obj) is not None
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Write it, row group by row group: a reader of more than fits into memory streams through."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        kind = _kind(obj)
+        if kind is None:
+            raise InvalidInputError(f"format='table' keeps tables of pandas, polars or pyarrow, not a {type(obj).__name__}")
+        try:
+            schema, batches = _batches(obj, kind)
+            first = next(batches, None)
+            about = {**_steady(schema.metadata or {}), _TYPE: kind.encode()}
+            if (first is None or not first.num_rows) and any(pa.types.is_dictionary(field.type) for field in schema):
+                first = pa.RecordBatch.from_pylist([], schema) if first is None else first
+                about[_EMPTY] = base64.b64encode(_packed(first.slice(0, 0)))
+            schema = schema.with_metadata(about)
+            batches = batches if first is None else chain((first,), batches)
+            _write(folder, schema, batches)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, InvalidInputError):
+                raise
+            text = f"the table can't be stored: {str(error)[:500]}: give the column one type, store the table in parts, or say format='pickle'"
+            raise InvalidInputError(text) from error
+
+    def read(self, folder: ReadFolder, *, type: str | None = None, columns: Any = None) -> Any:  # noqa: A002 - the option's name
+        """Read it.
+
+        Args:
+            folder: of the object.
+            type: `pandas`, `polars` or `arrow`, if it is to come as something else than it was put as.
+            columns: only these are read.
+        """
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        if type is not None and type not in _KINDS:
+            raise InvalidInputError(f"type={type!r}: one of {', '.join(map(repr, _KINDS))}")
+        wanted = None if columns is None else [columns] if isinstance(columns, str) else list(columns)
+        try:
+            source = pa.py_buffer(folder.buffer(FILE)) if wanted is None else folder.open(FILE)
+            with pq.ParquetFile(pa.BufferReader(source) if wanted is None else source) as file:
+                names = file.schema_arrow.names
+                if missing := [name for name in wanted or () if name not in names]:
+                    raise InvalidInputError(
+                        f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
+                    )
+                table = file.read(columns=wanted)
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+            if isinstance(error, InvalidInputError):
+                raise
+            raise CorruptionError(f"{FILE} is no Parquet file that can be read: {str(error)[:200]}", location=FILE) from error
+        return _made(table, type)
+
+
+def _kind(obj: Any) -> str | None:
+    """Return what an object is, by the names of its classes: no library is imported for it."""
+    for one in type(obj).__mro__:
+        top = one.__module__.partition(".")[0]
+        if top == "pandas" and one.__name__ in {"DataFrame", "Series"}:
+            return f"pandas.{one.__name__}"
+        if top == "polars" and one.__name__ in {"DataFrame", "Series", "LazyFrame"}:
+            return f"polars.{one.__name__}"
+        if top == "pyarrow" and one.__name__ in {"Table", "RecordBatch", "RecordBatchReader", "Dataset"}:
+            return "pyarrow.Table"
+    return None
+
+
+def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
+    import pyarrow as pa  # noqa: PLC0415
+
+    if kind == "polars.LazyFrame":
+        raise InvalidInputError("a LazyFrame is a plan, not a table: put what .collect() gives")
+    if kind.startswith("pandas"):
+        obj = _of_pandas(obj, kind)
+    elif kind.startswith("polars"):
+        frame = obj.to_frame(obj.name or _VALUE) if kind.endswith("Series") else obj
+        obj = frame.to_arrow()
+    if isinstance(obj, pa.RecordBatch):
+        obj = pa.Table.from_batches([obj])
+    if not isinstance(obj, pa.Table | pa.RecordBatchReader):
+        obj = obj.scanner().to_reader()
+    names = obj.schema.names
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InvalidInputError(f"several columns are called {', '.join(map(repr, twice[:5]))}: rename all but one")
+    if isinstance(obj, pa.Table) and not obj.num_rows:
+        columns = [one.chunk(0) if one.num_chunks else pa.array([], one.type) for one in obj.columns]
+        return obj.schema, iter([pa.RecordBatch.from_arrays(columns, schema=obj.schema)])
+    return obj.schema, iter(obj.to_batches() if isinstance(obj, pa.Table) else obj)
+
+
+def _of_pandas(obj: Any, kind: str) -> "pa.Table":
+    import pyarrow as pa  # noqa: PLC0415
+
+    if kind.endswith("Series"):
+        if obj.name is not None and not isinstance(obj.name, str):
+            raise InvalidInputError(f"the series is called {obj.name!r}: a name is a str, or None")
+        obj = obj.to_frame(_VALUE if obj.name is None else obj.name)
+    if not obj.columns.is_unique:
+        twice = obj.columns[obj.columns.duplicated()].unique().tolist()
+        raise InvalidInputError(f"several columns are called {', '.join(map(repr, twice[:5]))}: rename all but one")
+    # Without any column there would be no rows: then the index is one, even if it only counts.
+    table = pa.Table.from_pandas(obj, preserve_index=None if len(obj.columns) else True)
+    if not table.slice(0, 0).to_pandas().columns.equals(obj.columns):
+        raise InvalidInputError(f"columns called {obj.columns.tolist()[:5]!r} do not come back as they are: use strings")
+    return table
+
+
+def _steady(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Take out which versions of which libraries made a table: they are no part of it."""
+    if b"pandas" not in metadata:
+        return metadata
+    said = json.loads(metadata[b"pandas"])
+    said["pandas_version"] = "0"
+    said["creator"] = {"library": "pyarrow", "version": "0"}
+    return {**metadata, b"pandas": json.dumps(said, sort_keys=True).encode()}
+
+
+def _rows_of_group(schema: "pa.Schema") -> int:
+    """Return how many rows a row group has: a function of the schema, so that nobody's batches decide."""
+    width = 0
+    for field in schema:
+        try:
+            width += max(1, field.type.bit_width // 8)
+        except ValueError:
+            width += _WIDE
+    rows = _GROUP_ROWS
+    while rows > 1024 and rows * width > _GROUP_BYTES:
+        rows //= 2
+    return rows
+
+
+def _write(folder: WriteFolder, schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> None:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    rows = _rows_of_group(schema)
+    options = {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_content_defined_chunking": _PAGES,
+        "version": "2.6",
+        # A dictionary is in the order in which its values came: one row more at the front, and no page is as it was.
+        "use_dictionary": [field.name for field in schema if pa.types.is_dictionary(field.type)] or False,
+    }
+    with folder.open(FILE) as file, pq.ParquetWriter(file, schema, **options) as writer:
+        held: list[Any] = []
+        count = 0
+
+        def flush(upto: int) -> None:
+            nonlocal held, count
+            table = pa.Table.from_batches(held, schema=held[0].schema).replace_schema_metadata(schema.metadata)
+            writer.write_table(table.slice(0, upto), row_group_size=rows)
+            rest = table.slice(upto)
+            held, count = rest.to_batches(), rest.num_rows
+
+        for batch in batches:
+            if batch.num_rows:
+                held.append(batch)
+                count += batch.num_rows
+            while count >= rows:
+                flush(rows)
+        if count:
+            flush(count)
+
+
+def _packed(batch: "pa.RecordBatch") -> bytes:
+    import pyarrow as pa  # noqa: PLC0415
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema.remove_metadata()) as writer:
+        writer.write_batch(batch.replace_schema_metadata(None))
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _categories(table: "pa.Table", raw: bytes) -> "pa.Table":
+    """Return a table without rows with the categories that Parquet has no place for."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    try:
+        found = pa.Table.from_batches([pa.ipc.open_stream(base64.b64decode(raw)).read_next_batch()])
+    except (pa.ArrowException, ValueError, StopIteration) as error:
+        raise CorruptionError(f"{FILE} has categories that can't be read: {error}", location=FILE) from error
+    return found.select(table.schema.names).replace_schema_metadata(table.schema.metadata)
+
+
+def _made(table: "pa.Table", wanted: str | None) -> Any:
+    metadata = dict(table.schema.metadata or {})
+    kind = metadata.pop(_TYPE, b"pyarrow.Table").decode(errors="replace")
+    empty = metadata.pop(_EMPTY, None)
+    table = table.replace_schema_metadata(metadata or None)
+    if empty is not None and not table.num_rows:
+        table = _categories(table, empty)
+    kind = _KINDS[wanted] if wanted is not None and not kind.startswith(wanted) else kind
+    if kind.startswith("pandas"):
+        frame = table.to_pandas()
+        if not kind.endswith("Series"):
+            return frame
+        column = frame.iloc[:, 0]
+        column.name = None if column.name == _VALUE else column.name
+        return column
+    if kind.startswith("polars"):
+        import polars as pl  # noqa: PLC0415 - where it is not installed, the caller says type=
+
+        frame = pl.from_arrow(table)
+        if not kind.endswith("Series"):
+            return frame
+        column = frame.to_series(0)
+        return column.rename("") if column.name == _VALUE else column
+    if kind != "pyarrow.Table":
+        raise UnsupportedError(f"this table was put as a {kind[:100]}, which this version does not know: say type='arrow'")
+    return table

@@ -1,0 +1,230 @@
+"""Tables of pandas, polars and pyarrow: equal after a round trip, alike in digest, little stored for little changed."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+import artifactstore
+from artifactstore import CorruptionError, InvalidInputError, NotFoundError
+from artifactstore.objects.formats.tables import Table
+from artifactstore.store import Store
+from tests.objects.folder import MemoryFolder
+
+N = 600
+
+
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "i": np.arange(N),
+            "f": np.random.default_rng(0).random(N),
+            "s": [f"s{i % 7}" for i in range(N)],
+            "c": pd.Categorical(
+                [f"k{i % 5}" for i in range(N)], categories=[*(f"k{i}" for i in range(5)), "never"], ordered=True
+            ),
+            "n": pd.array([None if i % 3 else i for i in range(N)], "Int64"),
+            "t": pd.date_range("2020-03-28", periods=N, freq="h", tz="Europe/Berlin"),
+            "b": pd.array([True, None] * (N // 2), "boolean"),
+            "d": pd.array(["a", None] * (N // 2), "string"),
+            "x": [b"\0\1"] * N,
+        }
+    )
+
+
+FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
+    "plain": frame,
+    "index": lambda: frame().set_index("s"),
+    "two-indices": lambda: frame().set_index(["i", "s"]),
+    "steps": lambda: frame().iloc[::2],
+    "no-rows": lambda: frame().head(0),
+    "no-columns": lambda: pd.DataFrame(index=range(3)),
+    "nothing": pd.DataFrame,
+    "odd-index": lambda: pd.DataFrame({"a": [1]}, index=[5]),
+    "numbered-columns": lambda: pd.DataFrame(np.eye(2)),
+    "nested": lambda: pd.DataFrame({"a": [[1, 2], [], None], "b": [{"x": 1}, {"x": 2}, {"x": None}]}),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_of_pandas_comes_back_equal(store: Store, name: str):
+    put = FRAMES[name]()
+    digest = store.put(put, "t").digest
+    back = store.get("t")
+    if name == "nested":
+        assert [list(one) if one is not None else None for one in back["a"]] == put["a"].tolist()
+        return
+    pd.testing.assert_frame_equal(back, put)
+    assert store.put(back).digest == digest
+
+
+@pytest.mark.parametrize("column", ["i", "f", "s", "c", "n", "t"])
+def test_a_series_comes_back_equal_named_or_not(store: Store, column: str):
+    for series in (frame()[column], frame()[column].rename(None), frame().set_index("i").iloc[:, 1]):
+        store.put(series, "t")
+        pd.testing.assert_series_equal(store.get("t"), series)
+
+
+def test_polars_comes_back_equal(store: Store):
+    put = pl.from_pandas(frame()).with_columns(pl.col("s").cast(pl.Categorical), l=pl.lit([1, 2]))
+    store.put(put, "t")
+    back = store.get("t")
+    assert back.schema == put.schema
+    assert back.equals(put)
+    store.put(put["f"], "s")
+    assert store.get("s").equals(put["f"])
+    with pytest.raises(InvalidInputError, match="collect"):
+        store.put(put.lazy(), "t")
+
+
+def test_arrow_comes_back_equal_and_a_table_as_what_is_asked_for(store: Store):
+    table = pa.table({"a": pa.array([1, None], pa.int32()), "b": ["x", None]}, metadata={"source": "here"})
+    store.put(table, "t")
+    assert store.get("t").equals(table, check_metadata=True)
+    assert isinstance(store.get("t", type="pandas"), pd.DataFrame)
+    assert isinstance(store.get("t", type="polars"), pl.DataFrame)
+    assert store.get("t", columns="b").column_names == ["b"]
+    with pytest.raises(InvalidInputError, match="no column 'z'"):
+        store.get("t", columns=["z"])
+    with pytest.raises(InvalidInputError, match="type='spark'"):
+        store.get("t", type="spark")
+
+
+def test_the_digest_does_not_depend_on_batches_nor_on_the_kind_of_source(store: Store, tmp_path: Path):
+    table = pa.Table.from_pandas(frame(), preserve_index=False)
+
+    def reader(rows: int) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=rows))
+
+    ds.write_dataset(table, tmp_path / "set", format="arrow")
+    sources: list[Any] = [
+        table,
+        reader(7),
+        reader(100),
+        reader(N),
+        table.to_batches()[0],
+        ds.dataset(tmp_path / "set", format="arrow"),
+    ]
+    assert len({store.put(one).digest for one in sources}) == 1
+
+
+def test_other_versions_of_pandas_write_the_same(store: Store, monkeypatch: pytest.MonkeyPatch):
+    digest = store.put(frame()).digest
+    monkeypatch.setattr(pd, "__version__", "9.9.9")
+    assert store.put(frame()).digest == digest
+
+
+def test_a_changed_percent_of_rows_stores_little(store: Store):
+    rng, rows = np.random.default_rng(0), 1_000_000
+    table = pd.DataFrame(
+        {
+            "id": np.arange(rows),
+            "x": rng.random(rows),
+            "k": rng.integers(0, 1000, rows),
+            "s": rng.integers(0, 10**9, rows).astype(str),
+        }
+    )
+    first = store.put(table, "t").uploaded
+    edited = table.copy()
+    edited.loc[500_000:509_999, "x"] = 0.5
+    assert store.put(edited, "t").uploaded < 0.05 * first
+    assert store.put(table.drop(index=range(1000, 11_000)).reset_index(drop=True), "t").uploaded < 0.08 * first
+
+
+def batches(count: int) -> Iterator[pa.RecordBatch]:
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        yield pa.record_batch({"x": rng.random(100_000), "y": rng.integers(0, 2**62, 100_000)})
+
+
+def test_a_reader_of_more_than_memory_streams_through(store: Store, tmp_path: Path):
+    code = f"""
+import artifactstore, pyarrow as pa
+from tests.objects.test_tables import batches
+store = artifactstore.open({store.url!r})
+first = next(batches(1))
+store.put(pa.RecordBatchReader.from_batches(first.schema, batches(10)), "warm")
+def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
+before = peak()
+store.put(pa.RecordBatchReader.from_batches(first.schema, batches(800)), "large")
+print(peak() - before)
+"""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("peak memory is read from /proc")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 900  # MiB, for a table of 1,220 MiB
+    assert store.open_table("large").count_rows() == 80_000_000
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "several columns are called 'a'"),
+        (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "several columns are called 'a'"),
+        (pd.DataFrame({"a": [1, "x", None]}), "column a with type object"),
+        (pd.DataFrame({"a": [object()]}), "format='pickle'"),
+        (pd.Series([1], name=3), "a name is a str"),
+    ],
+)
+def test_tables_that_can_not_be_kept_are_refused_by_column(store: Store, bad: Any, said: str):
+    with pytest.raises(InvalidInputError, match=said):
+        store.put(bad, "t")
+
+
+def test_a_damaged_file_is_damaged(store: Store, tmp_path: Path):
+    store.put(frame(), "t")
+    store.get("t", tmp_path / "to")
+    raw = (tmp_path / "to/data.parquet").read_bytes()
+    for bad in (
+        b"",
+        b"PAR1",
+        raw[:-1],
+        raw[:100],
+        raw[:-20] + b"\xff" * 12 + raw[-8:],
+        b"PAR1" + b"\0" * 100 + b"\xff\xff\xff\x7fPAR1",
+    ):
+        with pytest.raises(CorruptionError):
+            Table().read(MemoryFolder({"data.parquet": bad}))
+
+
+def test_one_column_of_an_opened_table_fetches_little(tmp_path: Path):
+    from artifactstore.backend.wrappers import CountingBackend
+
+    rng = np.random.default_rng(0)
+    store = artifactstore.open(tmp_path / "store", cache=None)
+    made = store.put(pd.DataFrame({name: rng.random(200_000) for name in "abcdefgh"}), "t")
+    session = store._session
+    counted = session.core().near = CountingBackend(session.core().near)
+    opened = store.open_table("t")
+    assert opened.schema.names == list("abcdefgh")
+    assert opened.to_table(columns=["c"]).num_rows == 200_000
+    assert counted.bytes_read < 0.35 * made.size
+    assert opened.count_rows() == 200_000
+
+
+def test_folders_of_files_are_tables_too_with_their_partitions(store: Store, tmp_path: Path):
+    for year in (2023, 2024):
+        (tmp_path / f"set/year={year}").mkdir(parents=True)
+        pd.DataFrame({"a": [1, 2]}).to_parquet(tmp_path / f"set/year={year}/part.parquet")
+    (tmp_path / "set/README.txt").write_text("x")
+    (tmp_path / "rows.csv").write_text("a,b\n1,x\n2,y\n")
+    store.put(tmp_path / "set", "p")
+    store.put(tmp_path / "rows.csv", "c")
+    assert sorted(store.open_table("p").to_table()["year"].to_pylist()) == [2023, 2023, 2024, 2024]
+    assert store.open_table("p:latest/year=2024").count_rows() == 2
+    assert store.open_table("p:latest/year=2024/part.parquet").count_rows() == 2
+    assert store.open_table("c").to_table().to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
+    with pytest.raises(NotFoundError, match="no file 'year=1999'"):
+        store.open_table("p:latest/year=1999")
+    store.put(b"x", "b")
+    with pytest.raises(InvalidInputError, match="is no table"):
+        store.open_table("b")
