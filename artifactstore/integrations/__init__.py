@@ -1,0 +1,1 @@
+"""Leaves: one file an outsider; each needs its library, and nothing here needs them."""

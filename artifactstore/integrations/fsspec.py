@@ -1,0 +1,183 @@
+"""`artifactstore://REF/path` for everything that opens files by fsspec: pandas, pyarrow, polars, DuckDB, Dask.
+
+    pandas.read_parquet("artifactstore://churn/features:v3", storage_options={"store": "s3://bucket/ml"})
+
+A reference with exactly one file is that file; any other is a folder. Reading is by range, each chunk checked.
+"""
+
+import io
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import fsspec
+
+import artifactstore
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.reference import Reference
+
+__all__ = ["ArtifactFileSystem"]
+
+_KEPT: Final = 16  # artifacts whose files are remembered: they never change
+_Files = dict[str, tuple[int, str]]  # path → size, digest
+
+
+class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """Read-only files of a store.
+
+    Args:
+        store: the store's URL; by default what `artifactstore.open()` opens.
+        store_options: `storage_options` of that URL.
+        cache: the local cache folder, None for none; by default the usual one.
+        **more: fsspec's own.
+    """
+
+    protocol = "artifactstore"
+    root_marker = ""
+
+    def __init__(self, store: str | None = None, *, store_options: Mapping[str, Any] | None = None, **more: Any) -> None:
+        cache = {"cache": more.pop("cache")} if "cache" in more else {}
+        super().__init__(**more)
+        self._store = artifactstore.open(store, mode="r", storage_options=dict(store_options) if store_options else None, **cache)
+        self._known: OrderedDict[str, _Files] = OrderedDict()
+
+    @property
+    def fsid(self) -> str:
+        """What tells this file system from others: the store's place."""
+        return f"artifactstore-{self._store.url}"
+
+    def _files(self, base: str) -> _Files:
+        made = self._store.artifact(base)
+        if made.digest not in self._known:
+            self._known[made.digest] = {one.path: (one.size, str(one.digest)) for one in made.files if one.type == "file"}
+            while len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        return self._known[made.digest]
+
+    def _look(self, path: str) -> tuple[str, str | None, _Files]:
+        """Return the reference, what of it is meant, and its files.
+
+        Raises:
+            FileNotFoundError: nothing of that name.
+        """
+        try:
+            parsed = Reference.parse(path)
+            inner = parsed.path
+            base = path[: -len(inner) - 1] if inner is not None else path
+            return base, inner.strip("/") if inner is not None else None, self._files(base)
+        except (NotFoundError, InvalidInputError) as error:
+            raise FileNotFoundError(f"{path}: {error}") from error
+
+    def _names(self, prefix: str) -> list[dict[str, Any]]:
+        """List names as folders: `churn/features` lies in `churn`."""
+        start = f"{prefix}/" if prefix else ""
+        tops = {start + one.name[len(start) :].partition("/")[0] for one in self._store.names(start)}
+        return [{"name": top, "size": 0, "type": "directory"} for top in sorted(tops)]
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Return name, size, type and digest of a file, or of a folder.
+
+        Raises:
+            FileNotFoundError: neither.
+        """
+        path = self._strip_protocol(path)
+        if not path:
+            return {"name": "", "size": 0, "type": "directory"}
+        try:
+            base, inner, files = self._look(path)
+        except FileNotFoundError:
+            if self._names(path):
+                return {"name": path, "size": 0, "type": "directory"}
+            raise
+        if inner is None and len(files) == 1:
+            size, digest = next(iter(files.values()))
+            return {"name": path, "size": size, "type": "file", "digest": digest}
+        if inner in files:
+            size, digest = files[str(inner)]
+            return {"name": path, "size": size, "type": "file", "digest": digest}
+        if inner is None or any(one.startswith(f"{inner}/") for one in files):
+            return {"name": path, "size": 0, "type": "directory"}
+        raise FileNotFoundError(f"{base} has no file {inner!r}")
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: FBT001, FBT002 - fsspec's interface
+        """List a folder, or the one file.
+
+        Raises:
+            FileNotFoundError: neither.
+        """
+        path = self._strip_protocol(path).rstrip("/")
+        found = self.info(path)
+        if found["type"] == "file":
+            listed = [found]
+        else:
+            try:
+                base, inner, files = self._look(path) if path else ("", None, {})
+            except FileNotFoundError:
+                base, inner, files = "", None, {}
+            listed = self._inside(base, inner, files) if base else self._names(path)
+        return listed if detail else [one["name"] for one in listed]
+
+    def _inside(self, base: str, inner: str | None, files: _Files) -> list[dict[str, Any]]:
+        start = f"{inner}/" if inner else ""
+        found: dict[str, dict[str, Any]] = {}
+        for one, (size, digest) in files.items():
+            if not one.startswith(start):
+                continue
+            top, _, rest = one[len(start) :].partition("/")
+            name = f"{base}/{start}{top}"
+            found[name] = (
+                {"name": name, "size": 0, "type": "directory"}
+                if rest
+                else {"name": name, "size": size, "type": "file", "digest": digest}
+            )
+        return list(found.values())
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedReader:
+        if mode != "rb":
+            raise PermissionError(f"{path} can't be opened with mode {mode!r}: artifacts are never changed; put the new content")
+        base, inner, files = self._look(self._strip_protocol(path))
+        if inner is None and len(files) == 1:
+            inner = next(iter(files))
+        if inner not in files:
+            kind = IsADirectoryError if inner is None or any(one.startswith(f"{inner}/") for one in files) else FileNotFoundError
+            raise kind(f"{path} is no file of {base}")
+        return self._store.open_file(base, inner)
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        """Return a file's bytes from `start` to `end`, which count from its end where they are negative."""
+        size = self.info(path)["size"] if (start or 0) < 0 or (end or 0) < 0 else 0
+        low = start + size if start is not None and start < 0 else start or 0
+        high = end + size if end is not None and end < 0 else end
+        with self._open(path) as file:
+            file.seek(max(0, low))
+            return file.read(-1 if high is None else max(0, high - max(0, low)))
+
+    def checksum(self, path: str) -> str:
+        """Return a file's digest."""
+        return str(self.info(path)["digest"])
+
+    def modified(self, path: str) -> datetime:
+        """Return when the version that a path lies in was put; of a bare digest nobody knows a time, so it is 1970."""
+        made = self._store.artifact(self._look(self._strip_protocol(path))[0])
+        if made.name is None or made.version is None:
+            return datetime(1970, 1, 1, tzinfo=UTC)
+        return self._store.versions(made.name)[made.version - 1].time
+
+    created = modified
+
+    def sign(self, path: str, *_: Any, **__: Any) -> str:
+        """Refuse: a file in a pack has no address of its own.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(f"{path} lies in a pack and has no address of its own")
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Nothing to forget: what is remembered never changes."""
+
+    def _refuse(self, path: str, *_: Any, **__: Any) -> Any:
+        raise PermissionError(f"{path} can't be changed: artifacts never are; put the new content with store.put")
+
+    rm_file = rm = mkdir = makedirs = rmdir = touch = cp_file = pipe_file = put_file = mv = _refuse
