@@ -1,58 +1,32 @@
 """The examination of a place: each verb and guarantee that a store needs, tried for real in a folder of its own.
 
-Thin: probes here, judgement in `doctor_judge`. Writes only below `.doctor-<random>/` and removes it again; reads
+Thin: what writes is in `doctor_probes`, judgement in `doctor_judge`. Writes only below `.doctor-<random>/` and removes it again; reads
 `store.json` and the journal, and never changes anything of a store.
 """
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from artifactstore.backend.base import MAX_WRITE, Backend
 from artifactstore.backend.inquiry import credentials_in_use, retention
-from artifactstore.backend.retrying import RetryingBackend
 from artifactstore.catalog.state import State
-from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance import doctor_judge as judge
 from artifactstore.maintenance.doctor_advice import is_denied
 from artifactstore.maintenance.doctor_findings import CHECKS, ROLES, Check, Diagnosis, Outcome, attempt
-from artifactstore.maintenance.doctor_race import Rival, race
-from artifactstore.maintenance.doctor_speed import Budget, latencies, read_speed, tell_clock, write_speed
+from artifactstore.maintenance.doctor_probes import Place, Probes, patient
+from artifactstore.maintenance.doctor_speed import latencies, tell_clock
 from artifactstore.model.facts import CONFIG_KEY, parse_config
 
 __all__ = ["Place", "examine"]
 
 _MISSING: Final = "never-written"
-_PAGES: Final = 1050  # objects: more than a page of S3's listings
-_NETWORK: Final = 4  # backends with more connections are behind a network
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What is examined.
-
-    Attributes:
-        backend: as the store uses it.
-        again: makes another connection to the same place.
-        url: as a second process is to open it.
-        options: storage options, for that process; they reach it through a pipe and appear nowhere.
-        single_writer: whether the caller promised that nobody else writes.
-        cache: the folder of the local caches; None for none.
-    """
-
-    backend: Backend
-    again: Callable[[], Backend]
-    url: str
-    options: Mapping[str, Any] | None = None
-    single_writer: bool = False
-    cache: Path | None = None
 
 
 def examine(place: Place, *, role: str | None = None, quick: bool = False, large: bool = False) -> Diagnosis:
@@ -73,24 +47,8 @@ def examine(place: Place, *, role: str | None = None, quick: bool = False, large
 
 
 @dataclass(slots=True)
-class _Examination:
-    place: Place
-    role: str | None
-    quick: bool
-    large: bool
-    folder: str = field(default_factory=lambda: f".doctor-{secrets.token_hex(8)}")
-    checks: dict[str, Check] = field(default_factory=dict)
-    written: dict[str, int] = field(default_factory=dict)  # keys that are ours, and their sizes
+class _Examination(Probes):
     new: bool = False  # whether the place is a folder that did not exist before
-    may_delete: bool = False
-
-    @property
-    def backend(self) -> Backend:
-        return _bare(self.place.backend)
-
-    @property
-    def url(self) -> str:
-        return self.place.backend.url
 
     def run(self) -> Diagnosis:
         self.new = not self._is_remote() and not Path(self.url).exists()
@@ -100,27 +58,18 @@ class _Examination:
             try:
                 writable = self._write()
                 if writable:
-                    self._writing()
+                    self.try_writing()
             finally:
                 left = self._clean()
-            self._note(judge.judge_unchanged(config, attempt(lambda: self.backend.read(CONFIG_KEY)), self.url))
+            self.note(judge.judge_unchanged(config, attempt(lambda: self.backend.read(CONFIG_KEY)), self.url))
         else:
             left = ()
         self._cache()
         for name in CHECKS:
             if name not in self.checks and name != "cleanup":
-                self._note(judge.skipped(name, "", self._why_skipped(reached=reached)))
+                self.note(judge.skipped(name, "", self._why_skipped(reached=reached)))
         checks = tuple(self.checks[name] for name in CHECKS if name in self.checks)
         return Diagnosis(self.url, self.role or self._found_role(), reached, checks, left)
-
-    def _note(self, check: Check) -> None:
-        self.checks[check.name] = check
-
-    def _key(self, name: str, size: int = 0) -> str:
-        key = f"{self.folder}/{name}"
-        if size:
-            self.written[key] = size
-        return key
 
     def _why_skipped(self, *, reached: bool) -> str:
         if not reached:
@@ -137,36 +86,36 @@ class _Examination:
     # -- reading
 
     def _reach(self) -> tuple[bytes | None, bool]:
-        read = _patient(lambda: self.backend.read(CONFIG_KEY))
-        listed = read if not self.backend.listable else _patient(lambda: [item.key for item in islice(self.backend.list(""), 1)])
+        read = patient(lambda: self.backend.read(CONFIG_KEY))
+        listed = read if not self.backend.listable else patient(lambda: [item.key for item in islice(self.backend.list(""), 1)])
         check, reached = judge.judge_reach(read, listed, self.url)
-        self._note(check)
+        self.note(check)
         how = credentials_in_use(self.place.backend)
         tried = "see which credentials a request carries"
-        self._note(
+        self.note(
             Check("credentials", "ok", tried, how) if how else judge.skipped("credentials", tried, "none are known of here")
         )
-        self._note(judge.judge_retention(retention(self.place.backend) if reached else None))
+        self.note(judge.judge_retention(retention(self.place.backend) if reached else None))
         return (bytes(read.value) if read.error is None else None), reached
 
     def _reading(self, config: bytes | None) -> None:
-        self._note(self._store(config))
-        missing = self._key(_MISSING)
-        self._note(judge.judge_missing_key(_patient(lambda: self.backend.read(missing)), self.url))
+        self.note(self._store(config))
+        missing = self.key(_MISSING)
+        self.note(judge.judge_missing_key(patient(lambda: self.backend.read(missing)), self.url))
         tried = "list the place"
         if not self.backend.listable:
-            self._note(judge.skipped("list", tried, "a web server tells nobody what it has; entries are found by their numbers"))
+            self.note(judge.skipped("list", tried, "a web server tells nobody what it has; entries are found by their numbers"))
         else:
             self._list(tried)
         if config is not None:
-            budget = self._budget
+            budget = self.budget
             times = attempt(lambda: latencies(lambda _: self.backend.read(CONFIG_KEY), budget))
             if times.error is None:
-                self._note(judge.judge_latency(times.value, ()))
+                self.note(judge.judge_latency(times.value, ()))
 
     def _list(self, tried: str) -> None:
-        listed = _patient(lambda: [item.key for item in islice(self.backend.list(""), 1000)])
-        self._note(judge.judge_listing("list", (), listed, self.url, tried=tried))
+        listed = patient(lambda: [item.key for item in islice(self.backend.list(""), 1000)])
+        self.note(judge.judge_listing("list", (), listed, self.url, tried=tried))
 
     def _store(self, config: bytes | None) -> Check:
         tried = "read the store that lies there: store.json and the whole journal"
@@ -195,163 +144,24 @@ class _Examination:
 
     def _write(self) -> bool:
         if self.role == "reader" or self.backend.read_only:
-            self._note(judge.skipped("write", "write a small object", self._why_skipped(reached=True)))
+            self.note(judge.skipped("write", "write a small object", self._why_skipped(reached=True)))
             return False
         data = secrets.token_bytes(1000)
-        key = self._key("small", len(data))
+        key = self.key("small", len(data))
         before = time.time()
-        outcome = _patient(lambda: self.backend.write(key, data))
+        outcome = patient(lambda: self.backend.write(key, data))
         after = time.time()
-        self._note(judge.judge_write(outcome, self.url, self.role))
+        self.note(judge.judge_write(outcome, self.url, self.role))
         if outcome.error is not None:
             if not _may_have_landed(outcome.error):
                 del self.written[key]
             return False
         tried = "read an object right after writing it, over another connection"
-        self._note(judge.judge_same("read-after-write", tried, data, attempt(lambda: self._other().read(key)), self.url))
+        self.note(judge.judge_same("read-after-write", tried, data, attempt(lambda: self.other().read(key)), self.url))
         modified = attempt(lambda: [item.modified for item in self.backend.list(f"{self.folder}/") if item.key == key])
         moment = modified.value[0] if modified.error is None and modified.value else None
-        self._note(judge.judge_clock(None if moment is None else tell_clock(before, after, moment.timestamp())))
+        self.note(judge.judge_clock(None if moment is None else tell_clock(before, after, moment.timestamp())))
         return True
-
-    def _other(self) -> Backend:
-        return _bare(self.place.again())
-
-    def _writing(self) -> None:
-        self._deleting()
-        for part in (self._overwriting, self._ranging, self._creating, self._racing, self._listing, self._measuring, self._big):
-            try:
-                part()
-            except ArtifactStoreError as error:  # a request that no check is about: the place failed in between
-                name = _PARTS[part.__name__]
-                self._note(judge.failed(name, "ask the place", Outcome(error=error), self.url, "write"))
-
-    def _deleting(self) -> None:
-        key = self._key("deleted", 1)
-        made = attempt(lambda: self.backend.write(key, b"x"))
-        if made.error is not None:
-            self._note(judge.failed("delete", "write what is to be deleted", made, self.url, "write"))
-            return
-        deleted = _patient(lambda: self.backend.delete(key))
-        after = attempt(lambda: self.backend.read(key))
-        again = attempt(lambda: self.backend.delete(key))
-        self._note(judge.judge_delete(deleted, after, again, self.url, self.role))
-        self.may_delete = deleted.error is None
-        if self.may_delete:
-            del self.written[key]
-
-    def _overwriting(self) -> None:
-        key, tried = self._key("overwritten", 2000), "overwrite an object and read it at once, over another connection"
-        other = self._other()
-        for number in range(3):
-            data = f"{number}".encode() * 2000
-            self.backend.write(key, data)
-            check = judge.judge_same("overwrite", tried, data, attempt(lambda: other.read(key)), self.url)
-            self._note(check)
-            if check.status != "ok":
-                return
-
-    def _ranging(self) -> None:
-        data = secrets.token_bytes(100_000)
-        key = self._key("ranges", len(data))
-        self.backend.write(key, data)
-        ranges = [(0, 10), (50_000, 1), (99_990, 10), (7, 0), (1000, 90_000)]
-        inside = attempt(lambda: self.backend.read_ranges(key, ranges))
-        behind = attempt(lambda: self.backend.read_ranges(key, [(99_990, 11)]))
-        wanted = [data[offset : offset + length] for offset, length in ranges]
-        self._note(judge.judge_ranges(wanted, inside, behind, self.url))
-        self._note(judge.judge_size(len(data), attempt(lambda: self.backend.size(key)), self.url))
-
-    def _creating(self) -> None:
-        key = self._key("created", 100)
-        first, second = b"1" * 100, b"2" * 100
-        made = _patient(lambda: self.backend.create(key, first))
-        if isinstance(made.error, AlreadyExistsError):  # the key is ours alone: an own create whose reply was lost
-            made = Outcome()
-        if made.error is not None:
-            refused, outcome = None, made
-        else:
-            outcome = _patient(lambda: self.backend.create(key, second))
-            refused = isinstance(outcome.error, AlreadyExistsError) or (None if outcome.error is not None else False)
-        unchanged = made.error is None and self.backend.read(key) == first
-        check = judge.judge_create_existing(
-            outcome, self.url, refused=refused, unchanged=unchanged, single_writer=self.place.single_writer
-        )
-        self._note(check)
-
-    def _racing(self) -> None:
-        rounds = 4 if self.quick else 20
-        connections = [self.backend, self._other(), self._other()]
-        rival = Rival(self.place.url, self.place.options, single_writer=self.place.single_writer, threads=4)
-        if self.place.backend.url.startswith("memory:"):
-            rival.why_not = "memory belongs to this process"
-            found = race(connections, self._race_key, rounds=rounds, threads=8, rival=rival, until=time.monotonic() + 10)
-            processes = 1
-        else:
-            with rival:
-                processes = 1 + rival.running
-                found = race(connections, self._race_key, rounds=rounds, threads=8, rival=rival, until=time.monotonic() + 10)
-        self._note(judge.judge_race(found, processes, single_writer=self.place.single_writer))
-
-    def _race_key(self, number: int) -> str:
-        return self._key(f"race-{number}", 32)
-
-    def _listing(self) -> None:
-        many = _PAGES if self.may_delete and not self.quick and self.backend.concurrency > _NETWORK else 30
-        keys = [f"{self.folder}/pages/{number:04d}" for number in range(many)]
-        until = time.monotonic() + 8
-
-        def write(key: str) -> str | None:
-            if time.monotonic() > until:
-                return None
-            self.backend.write(key, b"x")
-            return key
-
-        self.written |= dict.fromkeys(keys, 1)
-        with ThreadPoolExecutor(self.backend.concurrency) as pool:
-            made = [key for key in pool.map(write, keys) if key is not None]
-        for key in {*keys} - {*made}:
-            del self.written[key]
-        found = attempt(lambda: [item.key for item in self._other().list(f"{self.folder}/pages/")])
-        gone = [f"{self.folder}/deleted"] if self.may_delete else []
-        self._note(judge.judge_listing("list-after-write", made, found, self.url, gone=gone))
-
-    @property
-    def _budget(self) -> Budget:
-        connections = min(8, self.backend.concurrency)
-        if self.quick or not self.may_delete:
-            return Budget(1_000_000, min(4, connections), 8, 2)
-        return Budget(min(3_500_000, 28_000_000 // connections), connections, 20, 4)
-
-    def _measuring(self) -> None:
-        budget = self._budget
-        small = secrets.token_bytes(1000)
-        writes = latencies(lambda number: self.backend.write(self._key(f"small-{number}", 1000), small), budget)
-        reads = latencies(lambda number: self.backend.read(f"{self.folder}/small-{number % len(writes)}"), budget)
-        self._note(judge.judge_latency(reads, writes))
-        up = write_speed(self.backend, lambda number: self._key(f"speed-{number}", budget.piece), budget)
-        self._note(judge.judge_speed("throughput-up", up))
-        down = read_speed(self.backend, lambda number: f"{self.folder}/speed-{number}", budget, up.bytes // budget.piece)
-        self._note(judge.judge_speed("throughput-down", down))
-
-    def _big(self) -> None:
-        tried = "write an object of more than 64 MiB, in parts where the place knows parts, and read its end"
-        if not self.large:
-            self._note(judge.skipped("large-object", tried, "only asked for with --large: it moves 66 MiB"))
-            return
-        piece = secrets.token_bytes(2**20)
-        key = self._key("large", MAX_WRITE + 2 * len(piece))
-
-        def pieces() -> Iterator[bytes]:
-            for _ in range(self.written[key] // len(piece)):
-                yield piece
-
-        written = attempt(lambda: self.place.backend.write(key, pieces()))
-        if written.error is not None:
-            self._note(judge.failed("large-object", tried, written, self.url, "write"))
-            return
-        end = attempt(lambda: self.backend.read_ranges(key, [(self.written[key] - len(piece), len(piece))])[0])
-        self._note(judge.judge_same("large-object", tried, piece, end, self.url))
 
     # -- the end
 
@@ -364,11 +174,11 @@ class _Examination:
         outcomes: dict[str, Outcome] = {}
         if self.may_delete or "delete" not in self.checks:
             with ThreadPoolExecutor(self.backend.concurrency) as pool:
-                outcomes = dict(zip(keys, pool.map(lambda key: _patient(lambda: self.backend.delete(key)), keys), strict=True))
+                outcomes = dict(zip(keys, pool.map(lambda key: patient(lambda: self.backend.delete(key)), keys), strict=True))
         left = tuple(key for key in keys if key not in outcomes or outcomes[key].error is not None)
         self._tidy()
         denied = not self.may_delete and all(is_denied(one.error) for one in outcomes.values())
-        self._note(judge.judge_left(left, sum(self.written.get(key, 0) for key in left), self.folder, denied=denied))
+        self.note(judge.judge_left(left, sum(self.written.get(key, 0) for key in left), self.folder, denied=denied))
         return left
 
     def _is_remote(self) -> bool:
@@ -386,7 +196,7 @@ class _Examination:
     def _cache(self) -> None:
         tried, folder = "write to the folder of the local caches and read it back", self.place.cache
         if folder is None:
-            self._note(judge.skipped("cache", tried, "there is no cache: none was asked for, or its folder can't be written"))
+            self.note(judge.skipped("cache", tried, "there is no cache: none was asked for, or its folder can't be written"))
             return
         path = folder / f"{self.folder}.tmp"
         try:
@@ -395,35 +205,9 @@ class _Examination:
             path.unlink()
         except OSError as error:
             means, fix = "everything works, but nothing is kept between processes", "set ARTIFACTSTORE_CACHE to a folder of yours"
-            self._note(Check("cache", "warn", tried, f"{folder}: {error.strerror}", means, fix))
+            self.note(Check("cache", "warn", tried, f"{folder}: {error.strerror}", means, fix))
         else:
-            self._note(Check("cache", "ok", tried, f"{folder} can be used"))
-
-
-_PARTS: Final = {
-    "_overwriting": "overwrite",
-    "_ranging": "ranges",
-    "_creating": "create-existing",
-    "_racing": "create-race",
-    "_listing": "list-after-write",
-    "_measuring": "latency",
-    "_big": "large-object",
-}
-
-
-def _bare(backend: Backend) -> Backend:
-    """Take off the wrapper that tries again for minutes: an examination wants to see each failure."""
-    return backend.inner if isinstance(backend, RetryingBackend) else backend
-
-
-def _patient(call: Callable[[], Any]) -> Outcome:
-    """Call, three times where the failure may pass: all callers may send the same again."""
-    for pause in (0.1, 0.5):
-        outcome = attempt(call)
-        if not isinstance(outcome.error, BackendError) or not outcome.error.transient:
-            return outcome
-        time.sleep(pause)
-    return attempt(call)
+            self.note(Check("cache", "ok", tried, f"{folder} can be used"))
 
 
 def _may_have_landed(error: ArtifactStoreError) -> bool:
