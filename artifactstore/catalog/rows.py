@@ -94,7 +94,7 @@ class Rows(Sequence[T], Generic[T]):
             for row in self[:_SHOWN]
         )
         more = f"<p>{len(self)} rows, {_SHOWN} shown</p>" if len(self) > _SHOWN else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+        return f'<table style="color:inherit"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
 
 
 def _plain(value: Any) -> Any:

@@ -52,7 +52,7 @@ def _all(
 def _load_arrow_alone() -> None:
     """Keep pyarrow from loading numpy, where nothing has yet: that would be half of a small command's time (0.09 s).
 
-    pyarrow works without it since version 18, and no command asks for an array. Only where this process is the command:
+    pyarrow works without it since version 18, and only chunks of numbers need it (`content/grouping.py` lets it in). Only where this process is the command:
     who calls `main` may want numpy later.
     """
     if running.alone:

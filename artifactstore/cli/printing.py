@@ -7,17 +7,9 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
+from artifactstore.work.card import amount
+
 __all__ = ["amount", "as_json", "moment", "put_line", "record", "table", "visible"]
-
-
-def amount(size: int) -> str:
-    """Write bytes for people: `1.2 MB`."""
-    number = float(size)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            return f"{size} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError  # the loop always returns
 
 
 def visible(text: str, *, lines: bool = False) -> str:

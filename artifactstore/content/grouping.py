@@ -8,6 +8,7 @@ than they save.
 
 import math
 import struct
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,8 @@ _PACKED: Final = 1 << 31  # in a plane's length: it is a zstd frame
 
 def _numpy() -> Any:
     with LOADING:
+        if sys.modules.get("numpy", sys) is None:  # a command keeps it out until somebody needs it
+            del sys.modules["numpy"]
         import numpy as np  # noqa: PLC0415 - text needs none of this
     return np
 

@@ -9,9 +9,9 @@ import io
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -120,7 +120,9 @@ def ingest(
             return run.finish(folder)
         with Pool(WORKERS, "artifactstore-ingest") as workers:
             try:
-                run.collect(run.feed(workers, folder, digests or [None] * len(folder.files)))
+                # Closed on its way out: what it reads ahead and hashes with are threads, and a program's end waits for them.
+                with closing(run.feed(workers, folder, digests or [None] * len(folder.files))) as work:
+                    run.collect(work)
             except BaseException:
                 run.stop()
                 workers.shutdown(wait=False, cancel_futures=True)
@@ -160,7 +162,7 @@ class _Ingest:
 
     def feed(
         self, workers: Pool | None, folder: Folder, digests: Sequence[bytes | None]
-    ) -> Iterator[Future[list[_Done]] | list[_Done]]:
+    ) -> Generator[Future[list[_Done]] | list[_Done], None, None]:
         batch: list[_Todo] = []
         unread, size = 0, 0
         for source, digest in zip(folder.files, digests, strict=True):

@@ -8,9 +8,10 @@ from artifactstore.catalog import versions as catalog
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.manifest import Manifest
-from artifactstore.errors import InvalidInputError
+from artifactstore.errors import ArtifactStoreError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.listing import plain_line
+from artifactstore.work.card import SHOWN, card, line
 from artifactstore.work.session import Session
 
 __all__ = ["Artifact", "File", "artifact"]
@@ -58,11 +59,12 @@ class Artifact:
     """
 
     def __init__(
-        self, session: Session, record: Version, *, new: bool = False, uploaded: int = 0, run: str | None = None
+        self, session: Session, record: Version, *, new: bool | None = None, uploaded: int = 0, run: str | None = None
     ) -> None:
         self._session = session
         self._record = record
-        self.new = new
+        self.new = bool(new)
+        self._put = new is not None
         self.uploaded = uploaded
         self.run = run
         self.name = record.name
@@ -111,7 +113,25 @@ class Artifact:
         return hash((self.digest, self.name, self.version))
 
     def __repr__(self) -> str:
-        return f"Artifact({self.ref!r}, {self.digest[:15]}…, {self.kind}, {self.size:,} bytes)"
+        return line(self.ref, self.digest, self.count, self.size, new=self.new if self._put else None)
+
+    def _repr_html_(self) -> str:
+        record = self._record
+        try:
+            files = [(one.path, one.size) for one in self.files[:SHOWN]]
+        except ArtifactStoreError:  # it is removed, or the place can't be reached: what is known is shown
+            files = []
+        return card(
+            self.ref,
+            self.digest,
+            kind=self.kind,
+            count=self.count,
+            size=self.size,
+            time=record.time,
+            actor=record.actor,
+            said={"metric": self.metrics, "metadata": self.metadata},
+            files=files,
+        )
 
 
 def files_of(manifest: Manifest) -> Rows[File]:
@@ -142,7 +162,7 @@ def artifact(session: Session, ref: str) -> Artifact:
     return of_resolved(session, found)
 
 
-def of_resolved(session: Session, found: Resolved, *, new: bool = False, uploaded: int = 0) -> Artifact:
+def of_resolved(session: Session, found: Resolved, *, new: bool | None = None, uploaded: int = 0) -> Artifact:
     """Return the artifact of a resolved reference."""
     with session.reading(fresh=False) as state:
         if found.name is not None and found.version is not None:

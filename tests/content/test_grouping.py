@@ -1,8 +1,11 @@
 """Byte-grouped chunks: any bytes come back, weights shrink, what gains nothing is left alone, damage is told."""
 
 import contextlib
+import os
 import secrets
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -118,3 +121,12 @@ def test_a_store_of_weights_is_smaller_and_whole(tmp_path):
     store.get("w", tmp_path / "to")
     assert (tmp_path / "to/w.bin").read_bytes() == (tmp_path / "w.bin").read_bytes()
     assert store.verify(level="full").ok
+
+
+def test_the_command_that_keeps_numpy_out_lets_it_in_for_weights(tmp_path):
+    (tmp_path / "w.bin").write_bytes(b"\0" + weights("bf16", 3_000_000))
+    env = {**os.environ, "ARTIFACTSTORE_URL": str(tmp_path / "store"), "ARTIFACTSTORE_CACHE": str(tmp_path / "cache")}
+    for arguments in (["put", "w.bin", "w"], ["get", "w", "to"], ["verify", "--level", "full"]):
+        command = [sys.executable, "-m", "artifactstore", *arguments]
+        subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=60)
+    assert (tmp_path / "to/w.bin").read_bytes() == (tmp_path / "w.bin").read_bytes()

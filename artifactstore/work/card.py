@@ -1,0 +1,123 @@
+"""An artifact for people: one line in a terminal, a small card in a notebook. No script, nothing unescaped."""
+
+import html
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+__all__ = ["SHOWN", "amount", "card", "line", "tree"]
+
+SHOWN: Final = 200  # files of a tree
+_SHORT: Final = 12  # hexadecimal digits of a digest that are shown
+# Colours are those of the page: the same card is read on white and on black.
+_BOX: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:46em;line-height:1.45"
+_DIM: Final = "opacity:.7"
+_TAG: Final = "border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:0 .4em;margin-left:.5em;font-size:85%"
+
+
+def amount(size: int) -> str:
+    """Write bytes for people: `1.2 MB`."""
+    number = float(size)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            return f"{size} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError  # the loop always returns
+
+
+def _short(digest: str) -> str:
+    algorithm, _, number = digest.partition(":")
+    return f"{algorithm}:{number[:_SHORT]}…"
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file" + ("" if count == 1 else "s")
+
+
+def line(ref: str, digest: str, count: int, size: int, *, new: bool | None) -> str:
+    """Return `churn/features:v3  blake3:ab12…  3 files  12.0 MB  (unchanged)`.
+
+    Args:
+        ref: of the artifact; where it is the digest itself, that is not said twice.
+        digest: its.
+        count: of its files.
+        size: of them all, in bytes.
+        new: whether a put recorded anything new; None where it is not known of a put.
+    """
+    first = _short(digest) if ref == digest else f"{ref}  {_short(digest)}"
+    return f"{first}  {_files(count)}  {amount(size)}" + ("  (unchanged)" if new is False else "")
+
+
+def card(
+    ref: str,
+    digest: str,
+    *,
+    kind: str,
+    count: int,
+    size: int,
+    time: datetime | None,
+    actor: str | None,
+    said: Mapping[str, Mapping[str, Any]],
+    files: Iterable[tuple[str, int]],
+) -> str:
+    """Return the card of an artifact as HTML.
+
+    Args:
+        ref: how it is called.
+        digest: its.
+        kind: data, model, code …
+        count: of its files.
+        size: of them all, in bytes.
+        time: when it was put.
+        actor: who put it.
+        said: heading → name → value, such as metrics and metadata.
+        files: (path, size) of each, by path.
+    """
+    name = "" if ref == digest else f"<b>{_escaped(ref)}</b>"
+    when = f"{time:%Y-%m-%d %H:%M} UTC" if time is not None else ""
+    by = " · ".join(_escaped(part) for part in (_files(count), amount(size), when, actor or "") if part)
+    rows = "".join(
+        f'<tr><td style="{_DIM};text-align:left">{_escaped(heading)}: {_escaped(key)}</td>'
+        f'<td style="text-align:left">{_escaped(str(value)[:500])}</td></tr>'
+        for heading, values in said.items()
+        for key, value in values.items()
+    )
+    table = f'<table style="margin:.4em 0 0;color:inherit">{rows}</table>' if rows else ""
+    return (
+        f'<div style="{_BOX}">{name}<span style="{_TAG}">{_escaped(kind)}</span> '
+        f'<code title="{_escaped(digest)}" style="{_DIM};background:none;color:inherit">{_escaped(_short(digest))}</code>'
+        f'<div style="{_DIM}">{by}</div>{table}{tree(files, count)}</div>'
+    )
+
+
+def tree(files: Iterable[tuple[str, int]], count: int) -> str:
+    """Return files as a tree of HTML that can be opened, folders with what they hold, the first 200 files."""
+    lines: list[str] = []
+    above: list[str] = []
+    for number, (path, size) in enumerate(files):
+        if number == SHOWN:
+            break
+        *folders, name = path.split("/")
+        same = 0
+        while same < min(len(folders), len(above)) and folders[same] == above[same]:
+            same += 1
+        lines += ["  " * depth + _escaped(_visible(folders[depth])) + "/" for depth in range(same, len(folders))]
+        above = folders
+        lines.append("  " * len(folders) + f'{_escaped(_visible(name))}  <span style="{_DIM}">{amount(size)}</span>')
+    if not lines:
+        return ""
+    if count > SHOWN:
+        lines.append(f"… {count - SHOWN:,} more")
+    inside = "\n".join(lines)
+    return (
+        f'<details style="margin-top:.4em"><summary>{_files(count)}</summary>'
+        f'<pre style="margin:.3em 0 0;background:none;color:inherit;overflow-x:auto">{inside}</pre></details>'
+    )
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text)
