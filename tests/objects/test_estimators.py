@@ -145,3 +145,22 @@ def test_the_files_are_skops_own_again_when_zipped(tmp_path: Path):
         for name, data in files_of(model).items():
             archive.writestr(name, data)
     assert (skops.io.load(tmp_path / "model.skops").predict(X) == model.predict(X)).all()
+
+
+def test_what_lies_between_the_fields_of_a_record_is_no_part_of_it():
+    import io
+
+    from artifactstore.objects.formats.estimators import _without_padding
+
+    kind = np.dtype([("a", "i1"), ("b", "f8")], align=True)
+    written = []
+    for fill in (0, 255):
+        raw = bytearray([fill]) * kind.itemsize * 3
+        records = np.frombuffer(raw, kind)
+        records["a"], records["b"] = [1, 2, 3], [0.5, 1.5, 2.5]
+        file = io.BytesIO()
+        np.save(file, records)
+        written.append(file.getvalue())
+    assert written[0] != written[1]
+    assert len({_without_padding(one) for one in written}) == 1
+    assert (np.load(io.BytesIO(_without_padding(written[1])))["b"] == [0.5, 1.5, 2.5]).all()
