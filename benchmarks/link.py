@@ -16,7 +16,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,6 +80,10 @@ class Step:
 class Far(MemoryBackend):
     """Keeps a pack as it comes: to copy it would be another machine's work."""
 
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._packs: dict[str, memoryview] = {}
+
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Store an object."""
         if not isinstance(data, memoryview):
@@ -88,10 +91,6 @@ class Far(MemoryBackend):
             return
         super().write(key, b"")
         self._packs[key] = data
-
-    @cached_property
-    def _packs(self) -> dict[str, memoryview]:
-        return {}
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return ranges; they are copied, as any client does."""

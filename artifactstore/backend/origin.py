@@ -83,6 +83,14 @@ class OriginFile:
         """
         return self.origin.read(self, offset, size)
 
+    def fill(self, view: memoryview, offset: int) -> None:
+        """Copy as many bytes from `offset` on as the view has room for.
+
+        Raises:
+            BackendError: they can't be had.
+        """
+        view[:] = self.read(offset, len(view))
+
     def check(self) -> None:
         """See whether it is what the listing saw.
 

@@ -7,15 +7,9 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from artifactstore.work.card import amount
+from artifactstore.work.card import amount, visible
 
 __all__ = ["amount", "as_json", "moment", "put_line", "record", "table", "visible"]
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    """Escape what a terminal would obey: names may hold control characters."""
-    parts = text.split("\n") if lines else [text]
-    return "\n".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in parts)
 
 
 def moment(time: datetime) -> str:

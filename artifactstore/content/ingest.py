@@ -22,7 +22,6 @@ from artifactstore.content.codec import RAW, Encoder
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Manifest
-from artifactstore.content.memory import Parts
 from artifactstore.content.packer import Packer, Piece
 from artifactstore.content.source import Folder, Source, open_unchanged, read_unchanged
 from artifactstore.errors import ConflictError, InvalidInputError
@@ -328,10 +327,7 @@ def _opened(source: Source) -> Iterator[tuple[Callable[[int, int], bytes], Calla
 
         def load(view: memoryview) -> int:
             nonlocal at
-            if isinstance(far, Parts):
-                far.fill(view, at)
-            else:
-                view[:] = far.read(at, len(view))
+            far.fill(view, at)
             at += len(view)
             return len(view)
 

@@ -27,8 +27,8 @@ class Parts:
         """In bytes."""
         return self._starts[-1]
 
-    def fill(self, view: memoryview, offset: int) -> int:
-        """Copy the bytes from `offset` on; returns how many."""
+    def fill(self, view: memoryview, offset: int) -> None:
+        """Copy as many bytes from `offset` on as the view has room for."""
         done = 0
         for i in range(bisect_right(self._starts, offset) - 1, len(self._parts)):
             if done == len(view):
@@ -37,7 +37,6 @@ class Parts:
             piece = self._parts[i][start : start + len(view) - done]
             view[done : done + len(piece)] = piece
             done += len(piece)
-        return done
 
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly these bytes."""

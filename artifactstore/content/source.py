@@ -43,6 +43,9 @@ class Far(Protocol):
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly these bytes."""
 
+    def fill(self, view: memoryview, offset: int) -> None:
+        """Copy as many bytes from `offset` on as the view has room for."""
+
     def check(self) -> None:
         """Raise a `ConflictError` if it is not what it was when it was found."""
 

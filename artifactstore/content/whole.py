@@ -31,26 +31,24 @@ def read_buffer(backend: Backend, manifest: Manifest, row: int) -> memoryview:
         import pyarrow as pa  # noqa: PLC0415 - the manifest needed it anyway
     view, hasher = memoryview(pa.allocate_buffer(size)).cast("B"), new_hasher(manifest.algorithm)
 
-    def load(low: int, high: int, offset: int) -> tuple[int, int]:
+    def load(low: int, high: int, offset: int) -> memoryview:
         # Arrow copies without the interpreter's lock; assigning to a slice of a memoryview holds it.
-        length = sum(manifest.chunks.sizes[low:high])
-        sink = pa.FixedSizeBufferWriter(pa.py_buffer(view[offset : offset + length]))
+        part = view[offset : offset + sum(manifest.chunks.sizes[low:high])]
+        sink = pa.FixedSizeBufferWriter(pa.py_buffer(part))
         for chunk in fetch(backend, [manifest.extent(i) for i in range(low, high)]):
             sink.write(chunk)
-        return offset, length
+        return part
 
-    waiting: deque[Future[tuple[int, int]]] = deque()
+    waiting: deque[Future[memoryview]] = deque()
     threads = FETCHERS if backend.far else WORKERS
     with Pool(threads, "artifactstore-read") as pool:
         try:
             for low, high, offset in cut_parts(manifest, row, REMOTE_GROUP if backend.far else LOCAL_GROUP):
                 waiting.append(pool.submit(load, low, high, offset))
                 while len(waiting) > threads + 1:
-                    start, length = waiting.popleft().result()
-                    hasher.update(view[start : start + length])
+                    hasher.update(waiting.popleft().result())
             while waiting:
-                start, length = waiting.popleft().result()
-                hasher.update(view[start : start + length])
+                hasher.update(waiting.popleft().result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

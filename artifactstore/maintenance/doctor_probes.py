@@ -19,7 +19,6 @@ from artifactstore.maintenance.doctor_speed import Budget, latencies, read_speed
 __all__ = ["Place", "Probes", "patient"]
 
 _PAGES: Final = 1050  # objects: more than a page of S3's listings
-_NETWORK: Final = 4  # backends with more connections are behind a network
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +161,7 @@ class Probes:
         return self.key(f"race-{number}", 32)
 
     def _listing(self) -> None:
-        many = _PAGES if self.may_delete and not self.quick and self.backend.concurrency > _NETWORK else 30
+        many = _PAGES if self.may_delete and not self.quick and self.backend.far else 30
         keys = [f"{self.folder}/pages/{number:04d}" for number in range(many)]
         until = time.monotonic() + 8
 

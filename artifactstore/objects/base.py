@@ -13,9 +13,11 @@ from typing import IO, Any, Final, Protocol
 
 from artifactstore.content.memory import from_parts
 from artifactstore.content.source import Source, from_file
+from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.model.encoding import parse_json
 from artifactstore.objects.trust import Trust
 
-__all__ = ["Format", "ReadFolder", "WriteFolder", "split"]
+__all__ = ["Format", "ReadFolder", "WriteFolder", "stored_json"]
 
 _SPOOL: Final = 64 * 2**20  # bytes of a file that is being written that stay in memory
 
@@ -172,10 +174,14 @@ class Format(Protocol):
         """
 
 
-def split(names: Sequence[str]) -> dict[str, list[str]]:
-    """Group paths by their first folder: `a/b` → `{"a": ["b"]}`."""
-    found: dict[str, list[str]] = {}
-    for name in names:
-        top, _, rest = name.partition("/")
-        found.setdefault(top, []).append(rest)
-    return found
+def stored_json(folder: ReadFolder, name: str) -> Any:
+    """Return what a JSON file of a stored object holds.
+
+    Raises:
+        NotFoundError: no such file.
+        CorruptionError: it is no JSON.
+    """
+    try:
+        return parse_json(folder.read(name), name)
+    except InvalidInputError as error:
+        raise CorruptionError(f"{name} can't be read: {error}", location=name) from error

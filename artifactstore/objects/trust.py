@@ -1,6 +1,5 @@
 """Trust: what reading may import and run. It comes from the caller of `get` alone, never from the store."""
 
-import pickletools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -94,6 +93,8 @@ def pickled_globals(raw: bytes) -> list[str]:
     Raises:
         ValueError: these bytes are no pickle.
     """
+    import pickletools  # noqa: PLC0415 - 5 ms, only where there is a pickle
+
     found: set[str] = set()
     stack: list[str | None] = []  # strings that were pushed last, None for anything else
     memo: dict[int, str | None] = {}

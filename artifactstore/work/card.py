@@ -1,11 +1,10 @@
 """An artifact for people: one line in a terminal, a small card in a notebook. No script, nothing unescaped."""
 
-import html
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-__all__ = ["SHOWN", "amount", "card", "line", "tree"]
+__all__ = ["SHOWN", "amount", "card", "line", "tree", "visible"]
 
 SHOWN: Final = 200  # files of a tree
 _SHORT: Final = 12  # hexadecimal digits of a digest that are shown
@@ -23,6 +22,12 @@ def amount(size: int) -> str:
             return f"{size} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1000
     raise AssertionError  # the loop always returns
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """Escape what a terminal would obey: names may hold control characters."""
+    parts = text.split("\n") if lines else [text]
+    return "\n".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in parts)
 
 
 def _short(digest: str) -> str:
@@ -73,25 +78,29 @@ def card(
         said: heading → name → value, such as metrics and metadata.
         files: (path, size) of each, by path.
     """
-    name = "" if ref == digest else f"<b>{_escaped(ref)}</b>"
+    from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
+
+    name = "" if ref == digest else f"<b>{escape(ref)}</b>"
     when = f"{time:%Y-%m-%d %H:%M} UTC" if time is not None else ""
-    by = " · ".join(_escaped(part) for part in (_files(count), amount(size), when, actor or "") if part)
+    by = " · ".join(escape(part) for part in (_files(count), amount(size), when, actor or "") if part)
     rows = "".join(
-        f'<tr><td style="{_DIM};text-align:left">{_escaped(heading)}: {_escaped(key)}</td>'
-        f'<td style="text-align:left">{_escaped(str(value)[:500])}</td></tr>'
+        f'<tr><td style="{_DIM};text-align:left">{escape(heading)}: {escape(key)}</td>'
+        f'<td style="text-align:left">{escape(str(value)[:500])}</td></tr>'
         for heading, values in said.items()
         for key, value in values.items()
     )
     table = f'<table style="margin:.4em 0 0;color:inherit">{rows}</table>' if rows else ""
     return (
-        f'<div style="{_BOX}">{name}<span style="{_TAG}">{_escaped(kind)}</span> '
-        f'<code title="{_escaped(digest)}" style="{_DIM};background:none;color:inherit">{_escaped(_short(digest))}</code>'
+        f'<div style="{_BOX}">{name}<span style="{_TAG}">{escape(kind)}</span> '
+        f'<code title="{escape(digest)}" style="{_DIM};background:none;color:inherit">{escape(_short(digest))}</code>'
         f'<div style="{_DIM}">{by}</div>{table}{tree(files, count)}</div>'
     )
 
 
 def tree(files: Iterable[tuple[str, int]], count: int) -> str:
     """Return files as a tree of HTML that can be opened, folders with what they hold, the first 200 files."""
+    from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
+
     lines: list[str] = []
     above: list[str] = []
     for number, (path, size) in enumerate(files):
@@ -101,9 +110,9 @@ def tree(files: Iterable[tuple[str, int]], count: int) -> str:
         same = 0
         while same < min(len(folders), len(above)) and folders[same] == above[same]:
             same += 1
-        lines += ["  " * depth + _escaped(_visible(folders[depth])) + "/" for depth in range(same, len(folders))]
+        lines += ["  " * depth + escape(visible(folders[depth])) + "/" for depth in range(same, len(folders))]
         above = folders
-        lines.append("  " * len(folders) + f'{_escaped(_visible(name))}  <span style="{_DIM}">{amount(size)}</span>')
+        lines.append("  " * len(folders) + f'{escape(visible(name))}  <span style="{_DIM}">{amount(size)}</span>')
     if not lines:
         return ""
     if count > SHOWN:
@@ -113,11 +122,3 @@ def tree(files: Iterable[tuple[str, int]], count: int) -> str:
         f'<details style="margin-top:.4em"><summary>{_files(count)}</summary>'
         f'<pre style="margin:.3em 0 0;background:none;color:inherit;overflow-x:auto">{inside}</pre></details>'
     )
-
-
-def _visible(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
-
-
-def _escaped(text: str) -> str:
-    return html.escape(text)

@@ -17,7 +17,7 @@ from artifactstore.content.trees import Trees
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.objects.choice import read_object
 from artifactstore.objects.reading import StoredFolder
-from artifactstore.objects.trust import NOTHING, trust_of
+from artifactstore.objects.trust import NOTHING, Trust, trust_of
 from artifactstore.work.place import local_path, matches, strings
 from artifactstore.work.session import Session
 
@@ -48,13 +48,7 @@ def get(
                 raise InvalidInputError(f"with to= files come as they are: {', '.join(sorted(options))} is for objects")
             return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite)
         if decode and manifest.format is not None and found.path is None and wanted is None:
-            folder = StoredFolder(
-                session.core().near,
-                manifest,
-                lambda: _to_tree(session, manifest, found, None, whole=True),
-                trust_of(trust, found.digest),
-            )
-            return read_object(manifest.format, folder, options)
+            return read_object(manifest.format, _folder(session, manifest, found, trust_of(trust, found.digest)), options)
         if options:
             raise InvalidInputError(f"{ref} comes as files, for which there is no option {', '.join(sorted(options))}")
         return _to_tree(session, manifest, found, wanted)
@@ -95,20 +89,22 @@ def open_table(session: Session, ref: str) -> Any:
     found = session.resolve(ref)
 
     def use(manifest: Manifest) -> Any:
-        chosen = found.path or ""
-        folder = StoredFolder(
-            session.core().near, manifest, lambda: _to_tree(session, manifest, found, None, whole=True), NOTHING
-        )
+        folder, chosen = _folder(session, manifest, found, NOTHING), (found.path or "").rstrip("/")
         if not chosen:
             return open_dataset(folder, ref)
-        if manifest.index(chosen) is None and not any(path.startswith(f"{chosen}/") for path in manifest.paths):
-            raise NotFoundError(_no_path(manifest, ref, chosen))
         if manifest.index(chosen) is not None:
             parent, _, name = chosen.rpartition("/")
             return open_dataset(folder.only(name, parent), ref)
-        return open_dataset(folder.inner(chosen.rstrip("/")), ref)
+        inside = folder.inner(chosen)
+        if not inside.names:
+            raise NotFoundError(_no_path(manifest, ref, chosen))
+        return open_dataset(inside, ref)
 
     return session.with_manifest(found.digest, use)
+
+
+def _folder(session: Session, manifest: Manifest, found: Resolved, trust: Trust) -> StoredFolder:
+    return StoredFolder(session.core().near, manifest, lambda: _to_tree(session, manifest, found, None), trust)
 
 
 def _no_path(manifest: Manifest, ref: str, path: str) -> str:
@@ -165,7 +161,7 @@ def _to_folder(
     return target
 
 
-def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Sequence[str] | None, *, whole: bool = False) -> Path:
+def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Sequence[str] | None) -> Path:
     """Materialise in the cache; a part of an artifact gets a tree of its own unless the whole is there."""
     chosen = _select(found, manifest, paths, rebase=False)
     partial = found.path is not None or paths is not None
@@ -180,8 +176,6 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
 
     trees = Trees(session.cache if session.cache is not None else Path(_temporary_folder()))
     root = (trees.find(found.digest) if partial else None) or trees.get(key, total, materialise)
-    if whole:
-        return root
     if found.path is not None:
         return root / found.path
     return root / manifest.paths[0] if _is_single(session, found, manifest) else root

@@ -74,6 +74,8 @@ def put(
 
     def make(core: Core) -> Prepared:
         prepared = _prepare(session, core, found, said)
+        if found.format is not None:
+            note_own(prepared.digest)
         outcome.append(bool(prepared.facts))
         return prepared
 
@@ -222,8 +224,6 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         digest = _identity(found, [one for one in known_digests if one is not None], core.algorithm)
         with session.reading(fresh=False) as state:
             if state.alive(str(digest)):
-                if found.format is not None:
-                    note_own(str(digest))
                 return Prepared(_facts(state, said, str(digest), found, []), alive_at, str(digest))
     if found.base is not None:
         wanted.insert(0, session.resolve(found.base).digest)
@@ -249,8 +249,6 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
     manifest = done.manifest
     manifest.modes, manifest.format = found.modes, found.format
     content, digest = manifest.identify()
-    if found.format is not None:
-        note_own(str(digest))
     noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
     noting.start()  # beside the writing of the manifest
     facts: list[Fact] = []

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError
-from artifactstore.model.encoding import canonical_json, parse_json
+from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_path
-from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,10 +144,7 @@ class Sparse:
 
 
 def _parsed(folder: ReadFolder, name: str) -> dict[str, Any]:
-    try:
-        found = parse_json(folder.read(name), name)
-    except InvalidInputError as error:
-        raise CorruptionError(f"{name} can't be read: {error}", location=name) from error
+    found = stored_json(folder, name)
     if not isinstance(found, dict):
         raise CorruptionError(f"{name} is no JSON object", location=name)
     return found

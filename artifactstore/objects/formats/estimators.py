@@ -14,9 +14,8 @@ import warnings
 import zipfile
 from typing import Any, Final
 
-from artifactstore.errors import CorruptionError, InvalidInputError
-from artifactstore.model.encoding import parse_json
-from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.errors import CorruptionError
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
 from artifactstore.objects.formats.pickled import Pickled
 
 __all__ = ["Estimator"]
@@ -120,10 +119,7 @@ class Estimator:
 
         if folder.size(_SCHEMA) > _MOST:
             raise CorruptionError(f"{_SCHEMA} has {folder.size(_SCHEMA):,} bytes: that is no model's", location=_SCHEMA)
-        try:
-            parse_json(folder.read(_SCHEMA), _SCHEMA)
-        except InvalidInputError as error:
-            raise CorruptionError(f"{_SCHEMA} can't be read: {error}", location=_SCHEMA) from error
+        stored_json(folder, _SCHEMA)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
             for name in folder.names:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from artifactstore.errors import CorruptionError, InvalidInputError
-from artifactstore.model.encoding import canonical_json, parse_json
+from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_path
 from artifactstore.objects import choice
-from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
 
 __all__ = ["Members"]
 
@@ -44,10 +44,7 @@ class Members:
 
     def read(self, folder: ReadFolder, *, keys: Any = None) -> Any:
         """Read all members, or those of `keys` alone."""
-        try:
-            said = parse_json(folder.read("members.json"), "members.json")
-        except InvalidInputError as error:
-            raise CorruptionError(f"members.json can't be read: {error}", location="members.json") from error
+        said = stored_json(folder, "members.json")
         listed = said.get("members") if isinstance(said, Mapping) else None
         if not isinstance(listed, list) or said["type"] not in {"dict", "list", "tuple"}:
             raise CorruptionError("members.json does not say what the members are", location="members.json")

@@ -7,7 +7,8 @@ the same frame gives the same file with the same pyarrow, whose version Parquet'
 
 import base64
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +18,9 @@ from artifactstore.objects.base import ReadFolder, WriteFolder
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FILE", "Table"]
+__all__ = ["Table"]
 
-FILE: Final = "data.parquet"
+_FILE: Final = "data.parquet"
 _TYPE: Final = b"artifactstore.type"  # in the schema's metadata: what came in
 _EMPTY: Final = b"artifactstore.empty"  # the same: Arrow's IPC stream of a table without rows, in base64, for its categories
 _VALUE: Final = "value"  # the column of a series that has no name
@@ -80,7 +81,7 @@ class Table:
             raise InvalidInputError(f"type={type!r}: one of {', '.join(map(repr, _KINDS))}")
         wanted = None if columns is None else [columns] if isinstance(columns, str) else list(columns)
         try:
-            source = pa.py_buffer(folder.buffer(FILE)) if wanted is None else folder.open(FILE)
+            source = pa.py_buffer(folder.buffer(_FILE)) if wanted is None else folder.open(_FILE)
             with pq.ParquetFile(pa.BufferReader(source) if wanted is None else source) as file:
                 names = file.schema_arrow.names
                 if missing := [name for name in wanted or () if name not in names]:
@@ -91,7 +92,7 @@ class Table:
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             if isinstance(error, InvalidInputError):
                 raise
-            raise CorruptionError(f"{FILE} is no Parquet file that can be read: {str(error)[:200]}", location=FILE) from error
+            raise CorruptionError(f"{_FILE} is no Parquet file that can be read: {str(error)[:200]}", location=_FILE) from error
         return _made(table, type)
 
 
@@ -122,14 +123,17 @@ def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]
         obj = pa.Table.from_batches([obj])
     if not isinstance(obj, pa.Table | pa.RecordBatchReader):
         obj = obj.scanner().to_reader()
-    names = obj.schema.names
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise InvalidInputError(f"several columns are called {', '.join(map(repr, twice[:5]))}: rename all but one")
+    _refuse_twins(obj.schema.names)
     if isinstance(obj, pa.Table) and not obj.num_rows:
         columns = [one.chunk(0) if one.num_chunks else pa.array([], one.type) for one in obj.columns]
         return obj.schema, iter([pa.RecordBatch.from_arrays(columns, schema=obj.schema)])
     return obj.schema, iter(obj.to_batches() if isinstance(obj, pa.Table) else obj)
+
+
+def _refuse_twins(names: Iterable[Any]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise InvalidInputError(f"several columns are called {', '.join(map(repr, twice[:5]))}: rename all but one")
 
 
 def _of_pandas(obj: Any, kind: str) -> "pa.Table":
@@ -139,9 +143,7 @@ def _of_pandas(obj: Any, kind: str) -> "pa.Table":
         if obj.name is not None and not isinstance(obj.name, str):
             raise InvalidInputError(f"the series is called {obj.name!r}: a name is a str, or None")
         obj = obj.to_frame(_VALUE if obj.name is None else obj.name)
-    if not obj.columns.is_unique:
-        twice = obj.columns[obj.columns.duplicated()].unique().tolist()
-        raise InvalidInputError(f"several columns are called {', '.join(map(repr, twice[:5]))}: rename all but one")
+    _refuse_twins(obj.columns)
     # Without any column there would be no rows: then the index is one, even if it only counts.
     table = pa.Table.from_pandas(obj, preserve_index=None if len(obj.columns) else True)
     if not table.slice(0, 0).to_pandas().columns.equals(obj.columns):
@@ -186,25 +188,27 @@ def _write(folder: WriteFolder, schema: "pa.Schema", batches: "Iterator[pa.Recor
         # A dictionary is in the order in which its values came: one row more at the front, and no page is as it was.
         "use_dictionary": [field.name for field in schema if pa.types.is_dictionary(field.type)] or False,
     }
-    with folder.open(FILE) as file, pq.ParquetWriter(file, schema, **options) as writer:
-        held: list[Any] = []
-        count = 0
+    with folder.open(_FILE) as file, pq.ParquetWriter(file, schema, **options) as writer:
+        for group in _groups(batches, rows):
+            writer.write_table(group.replace_schema_metadata(schema.metadata), row_group_size=rows)
 
-        def flush(upto: int) -> None:
-            nonlocal held, count
-            table = pa.Table.from_batches(held, schema=held[0].schema).replace_schema_metadata(schema.metadata)
-            writer.write_table(table.slice(0, upto), row_group_size=rows)
-            rest = table.slice(upto)
-            held, count = rest.to_batches(), rest.num_rows
 
-        for batch in batches:
-            if batch.num_rows:
-                held.append(batch)
-                count += batch.num_rows
-            while count >= rows:
-                flush(rows)
-        if count:
-            flush(count)
+def _groups(batches: "Iterator[pa.RecordBatch]", rows: int) -> "Iterator[pa.Table]":
+    """Yield tables of so many rows each but for the last, however many the batches have."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    held: list[Any] = []
+    count = 0
+    for batch in batches:
+        if batch.num_rows:
+            held.append(batch)
+            count += batch.num_rows
+        while count >= rows:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, rows)
+            held, count = table.slice(rows).to_batches(), count - rows
+    if count:
+        yield pa.Table.from_batches(held)
 
 
 def _packed(batch: "pa.RecordBatch") -> bytes:
@@ -223,7 +227,7 @@ def _categories(table: "pa.Table", raw: bytes) -> "pa.Table":
     try:
         found = pa.Table.from_batches([pa.ipc.open_stream(base64.b64decode(raw)).read_next_batch()])
     except (pa.ArrowException, ValueError, StopIteration) as error:
-        raise CorruptionError(f"{FILE} has categories that can't be read: {error}", location=FILE) from error
+        raise CorruptionError(f"{_FILE} has categories that can't be read: {error}", location=_FILE) from error
     return found.select(table.schema.names).replace_schema_metadata(table.schema.metadata)
 
 

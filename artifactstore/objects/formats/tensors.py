@@ -99,7 +99,7 @@ class Tensors:
                 kept[name] = tensor
         if tied:
             metadata[_TIED] = json.dumps(tied, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        names = sorted(kept, key=lambda one: (_RANKS[str(kept[one].dtype).removeprefix("torch.")], one))
+        names = sorted(kept, key=lambda one: (_RANKS[_dtype(kept[one])], one))
         folder.add(_FILE, _header(kept, names, metadata), *(_bytes_of(kept[name]) for name in names))
 
     def read(self, folder: ReadFolder, *, tensors: Any = None, device: Any = None, into: Any = None) -> Any:
@@ -149,10 +149,14 @@ def _check(name: str, tensor: "torch.Tensor") -> None:
         raise InvalidInputError(
             f"the tensor {name!r} is sparse, quantized or without data: make it dense, or say format='pickle'"
         )
-    if str(tensor.dtype).removeprefix("torch.") not in _CODES:
+    if _dtype(tensor) not in _CODES:
         raise InvalidInputError(f"the tensor {name!r} has the dtype {tensor.dtype}, which safetensors does not know")
     if name == "__metadata__":
         raise InvalidInputError("a tensor can't be called '__metadata__': safetensors has its own use for it")
+
+
+def _dtype(tensor: "torch.Tensor") -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _bytes_of(tensor: "torch.Tensor") -> memoryview:
@@ -168,7 +172,7 @@ def _header(kept: "Mapping[str, torch.Tensor]", names: list[str], metadata: dict
     for name in names:
         tensor = kept[name]
         end = at + tensor.numel() * tensor.element_size()
-        code = _CODES[str(tensor.dtype).removeprefix("torch.")]
+        code = _CODES[_dtype(tensor)]
         said[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [at, end]}
         at = end
     raw = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
