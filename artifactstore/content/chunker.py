@@ -9,16 +9,17 @@ import json
 import struct
 import warnings
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
 
-__all__ = ["CHUNKERS", "HEAD", "Cutter", "Rule", "choose_rule"]
+__all__ = ["CHUNKERS", "HEAD", "Cutter", "Rule", "choose_rule", "read_header"]
 
 # name → (minimum, average, maximum) bytes. Text is edited by rows: small chunks find what stayed (measured: docs/decisions/0003).
 CHUNKERS: Final[Mapping[str, tuple[int, int, int]]] = {
@@ -50,18 +51,35 @@ def choose_rule(head: bytes | memoryview, size: int, read_at: Callable[[int, int
     return ("bytes" if b"\0" in start else "rows"), ()
 
 
-def _tensor_bounds(start: bytes, size: int, read_at: Callable[[int, int], bytes]) -> tuple[int, ...]:
-    """Return where tensors begin in a safetensors file (8-byte little-endian header length, JSON header, data), or ()."""
+def read_header(start: bytes, size: int, read_at: Callable[[int, int], bytes]) -> tuple[dict[str, Any], int]:
+    """Return what a safetensors file (8-byte little-endian header length, JSON header, data) says, and where its data begin.
+
+    Args:
+        start: its first bytes, 10 at least.
+        size: its length in bytes.
+        read_at: reads (offset, length) of it.
+
+    Returns:
+        Nothing and 0 for any other file.
+    """
     if len(start) < 10 or start[8:9] != b"{":
-        return ()
+        return {}, 0
     (length,) = struct.unpack("<Q", start[:8])
     if not 2 <= length <= _MAX_HEADER or 8 + length > size:
-        return ()
+        return {}, 0
     try:
         header = json.loads(read_at(8, length))
-        base = 8 + length
+    except (ValueError, RecursionError):
+        return {}, 0
+    return (header, 8 + length) if isinstance(header, dict) else ({}, 0)
+
+
+def _tensor_bounds(start: bytes, size: int, read_at: Callable[[int, int], bytes]) -> tuple[int, ...]:
+    """Return where tensors begin in a safetensors file, or ()."""
+    header, base = read_header(start, size, read_at)
+    try:
         bounds = {base + int(offset) for name, one in header.items() if name != "__metadata__" for offset in one["data_offsets"]}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return ()
     return tuple(sorted(bound for bound in bounds | {base} if 0 < bound < size)) if bounds else ()
 
@@ -69,10 +87,27 @@ def _tensor_bounds(start: bytes, size: int, read_at: Callable[[int, int], bytes]
 class Cutter:
     """Cuts one stream of bytes, window by window."""
 
-    def __init__(self, chunker: tuple[int, int, int], bounds: tuple[int, ...] = ()) -> None:
-        self.maximum = chunker[2]
+    def __init__(
+        self,
+        chunker: tuple[int, int, int],
+        bounds: tuple[int, ...] = (),
+        cuts: Mapping[int, Sequence[int]] | None = None,
+    ) -> None:
+        """Begin a stream.
+
+        Args:
+            chunker: minimum, average and maximum size of a chunk in bytes.
+            bounds: offsets at which a chunk must begin, ascending.
+            cuts: where a stretch between two of them begins → where its chunks end, if that is decided already.
+        """
+        self.average, self.maximum = chunker[1:]
+        self._cuts = {begin: ends for begin, ends in (cuts or {}).items() if self._short(begin, ends)}
         self._cdc = _fastcdc(chunker)
         self._bounds = bounds
+
+    def _short(self, begin: int, ends: Sequence[int]) -> bool:
+        """Tell whether no chunk is longer than a window has room for: they may come from a store that cuts otherwise."""
+        return all(end - start <= self.maximum for start, end in pairwise([begin, *ends]))
 
     def cut(self, window: memoryview, offset: int, *, last: bool) -> list[int]:
         """Return the ends of the chunks in a window, relative to it.
@@ -90,6 +125,13 @@ class Cutter:
             stop = size if bound is None or bound > size else bound
             final = last if bound is None or bound > size else True
             end = start
+            if (decided := self._cuts.get(self._bounds[at - 1] if at else 0)) is not None:
+                low, high = bisect_right(decided, offset + start), bisect_right(decided, offset + stop)
+                ends += [one - offset for one in decided[low:high]]
+                if not final:
+                    break
+                start, at = stop, at + 1
+                continue
             for chunk in self._cdc.cut_buf(window[start:stop]):
                 end += chunk.length
                 ends.append(end)

@@ -1,21 +1,26 @@
-"""How a chunk lies in a pack: as it is, compressed, or grouped by the bytes of its numbers. Named per chunk in the manifest; never part of an identity."""
+"""How a chunk lies in a pack: as it is, compressed, grouped by the bytes of its numbers, or as a delta to an earlier one.
+
+Named per chunk in the manifest; never part of an identity.
+"""
 
 import threading
 from typing import Final
 
 import zstandard
 
+from artifactstore.content.delta import apply_delta, make_delta
 from artifactstore.content.grouping import Grouper, choose_width, join
 from artifactstore.errors import CorruptionError, FormatError
 
-__all__ = ["GROUPED_2", "GROUPED_4", "RAW", "ZSTD", "Encoder", "decode"]
+__all__ = ["DELTAS", "GROUPED_2", "GROUPED_4", "RAW", "ZSTD", "Encoder", "decode", "is_delta"]
 
 RAW: Final = 0
 ZSTD: Final = 1
 GROUPED_2: Final = 2
 GROUPED_4: Final = 3
-# Reserved: 4 delta to a base chunk (docs/format.md, "Codecs").
+DELTAS: Final = {2: 4, 4: 5, 8: 6}  # bytes of a number → codec of deltas to a base chunk
 _WIDTHS: Final = {GROUPED_2: 2, GROUPED_4: 4}
+_DELTA_WIDTHS: Final = {codec: width for width, codec in DELTAS.items()}
 _CODECS: Final = {width: codec for codec, width in _WIDTHS.items()}
 _LEAST: Final = 16 * 1024  # bytes of a chunk that is worth looking at for numbers
 _PATIENCE: Final = 16  # chunks in a row that did not shrink before only every 8th is tried
@@ -61,6 +66,10 @@ class Encoder:
         self._misses += 1
         return RAW, data
 
+    def delta(self, data: memoryview, base: memoryview, width: int, lead: int) -> bytes:
+        """Return a chunk as a delta to another of its size; see `make_delta`."""
+        return make_delta(data, base, width, lead, self._grouper)
+
     def _group(self, data: memoryview) -> tuple[int, bytes] | None:
         """Group a chunk if that is best. Neighbours are mostly alike, so a choice holds for some chunks, as long as it fits."""
         for fresh in (False, True):
@@ -76,8 +85,22 @@ class Encoder:
         return (_CODECS[width], grouped) if len(grouped) + (len(data) >> 6) < len(data) else None
 
 
-def decode(codec: int, stored: bytes | memoryview, size: int, where: str) -> bytes | memoryview:
-    """Return the chunk that lies behind stored bytes; never more than `size` bytes are made.
+def is_delta(codec: int) -> bool:
+    """Tell whether a codec needs a base chunk."""
+    return codec in _DELTA_WIDTHS
+
+
+def decode(
+    codec: int, stored: bytes | memoryview, size: int, where: str, base: bytes | memoryview | None = None
+) -> bytes | memoryview:
+    """Return the chunk that lies behind stored bytes; never more than some times `size` bytes are made.
+
+    Args:
+        codec: how it is encoded.
+        stored: its stored bytes.
+        size: the chunk's length.
+        where: for messages.
+        base: the chunk that a delta refers to.
 
     Raises:
         CorruptionError: the bytes are no frame, or not of a chunk of this size.
@@ -87,11 +110,15 @@ def decode(codec: int, stored: bytes | memoryview, size: int, where: str) -> byt
         if len(stored) != size:
             raise CorruptionError(f"{where} holds {len(stored)} bytes for a chunk of {size}", location=where)
         return stored
-    if codec not in (ZSTD, GROUPED_2, GROUPED_4):
+    if codec != ZSTD and codec not in _WIDTHS and codec not in _DELTA_WIDTHS:
         raise FormatError(f"{where} uses codec {codec}, which this version does not know: upgrade artifactstore")
     try:
         if not hasattr(_local, "zstd"):
             _local.zstd = zstandard.ZstdDecompressor()
+        if codec in _DELTA_WIDTHS:
+            if base is None or len(base) != size:
+                raise CorruptionError(f"{where} holds a delta to no chunk of its size", location=where)
+            return apply_delta(stored, base, _DELTA_WIDTHS[codec], where, _local.zstd)
         if codec != ZSTD:
             return join(stored, _WIDTHS[codec], size, where, _local.zstd)
         # The frame's own word on its size would decide the allocation: it is checked first.

@@ -67,8 +67,17 @@ class PackRead:
     ranges: Sequence[tuple[int, int]]
 
 
+def _with_bases(extents: Sequence[Extent]) -> Sequence[Extent]:
+    """Return extents followed by what deltas among them refer to."""
+    return [*extents, *(extent.base for extent in extents if extent.base is not None)]
+
+
 def plan_reads(extents: Sequence[Extent]) -> list[PackRead]:
-    """Plan how extents are read: one call for each pack; those that ride in the manifest need none."""
+    """Plan how extents are read: one call for each pack; those that ride in the manifest need none.
+
+    The bases of deltas are read with them, in the same round trip; they are numbered behind the extents, in order.
+    """
+    extents = _with_bases(extents)
     wanted: dict[str, list[int]] = {}
     for i, extent in enumerate(extents):
         if extent.pack is not None:
@@ -116,14 +125,16 @@ def decode_extents(
     Raises:
         CorruptionError: a frame is damaged, or a chunk does not match its digest.
     """
-    chunks: list[bytes | memoryview] = [b""] * len(extents)
-    for i, extent in enumerate(extents):
-        if extent.pack is None:
-            chunks[i] = decode(extent.codec, extent.data or b"", extent.size, "the manifest")
-    for read, found in zip(reads, parts, strict=True):
-        for i, stored in zip(read.numbers, _frames(read, found, [extents[i] for i in read.numbers]), strict=True):
-            where = f"{pack_key(read.pack)} at {extents[i].offset}"
-            chunks[i] = decode(extents[i].codec, stored, extents[i].size, where)
+    raw = stored_frames(extents, reads, parts)
+    bases = iter(raw[len(extents) :])
+    chunks: list[bytes | memoryview] = []
+    for extent, stored in zip(extents, raw, strict=False):
+        base = None
+        if extent.base is not None:
+            base = decode(extent.base.codec, next(bases), extent.base.size, _place(extent.base))
+            if algorithm is not None and hash_bytes(base, algorithm) != extent.base.digest:
+                raise mismatch(extent.base, algorithm)
+        chunks.append(decode(extent.codec, stored, extent.size, _place(extent), base))
     if algorithm is not None:
         for extent, chunk in zip(extents, chunks, strict=True):
             if hash_bytes(chunk, algorithm) != extent.digest:
@@ -158,7 +169,7 @@ def twice(backend: Backend, extents: Sequence[Extent], read: Callable[[], T]) ->
     try:
         return read()
     except CorruptionError:
-        if all(extent.pack is None for extent in extents):
+        if all(extent.pack is None for extent in _with_bases(extents)):
             raise
     forget_packs(backend, extents)
     return read()
@@ -168,7 +179,7 @@ def forget_packs(backend: Backend, extents: Sequence[Extent]) -> None:
     """Let what is wrong come from the place itself when it is read again, not from a cache."""
     from artifactstore.backend.caching import forget  # noqa: PLC0415 - only where something is wrong
 
-    for pack in {extent.pack for extent in extents if extent.pack is not None}:
+    for pack in {extent.pack for extent in _with_bases(extents) if extent.pack is not None}:
         forget(backend, pack_key(pack))
 
 
@@ -179,9 +190,13 @@ def _read_packs(backend: Backend, reads: Sequence[PackRead]) -> list[list[bytes]
         return list(pool.map(lambda read: read_pack(backend, read), reads))
 
 
+def _place(extent: Extent) -> str:
+    return f"{pack_key(extent.pack)} at {extent.offset}" if extent.pack else "the manifest"
+
+
 def mismatch(extent: Extent, algorithm: str) -> CorruptionError:
     """Make the error for a chunk whose bytes are not what they should be."""
-    where = f"{pack_key(extent.pack)} at {extent.offset}" if extent.pack else "the manifest"
+    where = _place(extent)
     return CorruptionError(
         f"{where}: {extent.stored} stored bytes do not give the chunk {algorithm}:{extent.digest.hex()}: "
         "the store is damaged there; restore that object from a copy of the store",
@@ -205,13 +220,14 @@ def _frames(read: PackRead, parts: Sequence[bytes], extents: Sequence[Extent]) -
 def stored_frames(
     extents: Sequence[Extent], reads: Sequence[PackRead], parts: Iterable[Sequence[bytes]]
 ) -> list[bytes | memoryview]:
-    """Return the stored bytes of extents, in order, as they lie in their packs; nothing is decoded or verified.
+    """Return the stored bytes of extents, then of the bases among them, as they lie in their packs; nothing is verified.
 
     Args:
         extents: as planned.
         reads: their plan.
         parts: what `read_pack` gave for each read.
     """
+    extents = _with_bases(extents)
     found: list[bytes | memoryview] = [extent.data or b"" for extent in extents]
     for read, part in zip(reads, parts, strict=True):
         for i, stored in zip(read.numbers, _frames(read, part, [extents[i] for i in read.numbers]), strict=True):

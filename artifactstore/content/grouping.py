@@ -20,7 +20,7 @@ from artifactstore.model.loading import LOADING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Grouper", "choose_width", "join"]
+__all__ = ["Grouper", "choose_width", "join", "numpy"]
 
 _STRETCH: Final = 1024  # bytes: a sample is four of these
 _GLANCE: Final = 256  # bytes of a plane whose kinds are counted: noise has 160, exponents some 20
@@ -31,9 +31,10 @@ _GAIN: Final = 0.98  # of what the simpler way would store, as the sample tells
 _PACKED: Final = 1 << 31  # in a plane's length: it is a zstd frame
 
 
-def _numpy() -> Any:
+def numpy() -> Any:
+    """Return NumPy, which text needs none of and a command keeps out until somebody needs it."""
     with LOADING:
-        if sys.modules.get("numpy", sys) is None:  # a command keeps it out until somebody needs it
+        if sys.modules.get("numpy", sys) is None:
             del sys.modules["numpy"]
         import numpy as np  # noqa: PLC0415 - text needs none of this
     return np
@@ -55,7 +56,7 @@ def choose_width(data: memoryview, packer: zstandard.ZstdCompressor) -> tuple[in
     sample = _sample(data)
     if sample.isascii() and b"\0" not in sample:
         return 0, [], 0.0
-    np = _numpy()
+    np = numpy()
     best, share, packed = 0, min((len(packer.compress(sample)) - _TABLES) / len(sample), 1 - 1 / 64), list[bool]()
     numbers = np.frombuffer(sample, np.uint8).reshape(-1, 4)
     four = np.stack([np.bincount(numbers[:, i], minlength=256) for i in range(4)])
@@ -90,10 +91,10 @@ class Grouper:
 
         Args:
             data: the chunk.
-            width: 2 or 4.
+            width: 2, 4 or 8.
             packed: for each plane whether compressing is tried.
         """
-        np = _numpy()
+        np = numpy()
         count = len(data) // width
         numbers = np.frombuffer(data[: count * width], f"<u{width}")
         if self._room is None or len(self._room) < 2 * len(data) + width:
@@ -135,7 +136,7 @@ def join(stored: bytes | memoryview, width: int, size: int, where: str, unpacker
     Raises:
         CorruptionError: it is damaged, or not of a chunk of this size; no more than `size` bytes are made.
     """
-    np = _numpy()
+    np = numpy()
     view = memoryview(stored)
     head = struct.Struct(f"<{width}I")
     if len(view) < head.size:

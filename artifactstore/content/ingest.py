@@ -5,28 +5,28 @@ workers hash and compress chunks, and do small files alone; uploaders write full
 Results are taken in the order of the files, so packs hold neighbours next to each other and a get reads long ranges.
 """
 
-import io
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
+from artifactstore.content.blocks import open_source, read_blocks
 from artifactstore.content.chunker import HEAD, Cutter, choose_rule
-from artifactstore.content.codec import RAW, Encoder
+from artifactstore.content.codec import DELTAS, RAW, Encoder
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.packer import Packer, Piece
-from artifactstore.content.source import Folder, Source, open_unchanged, read_unchanged
-from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.content.series import Line, ReadAt, Reference, Series
+from artifactstore.content.source import Folder, Source, read_unchanged
 from artifactstore.model.digest import hash_bytes, new_hasher
-from artifactstore.model.loading import LOADING
 
 __all__ = ["Ingested", "ingest"]
 
@@ -37,8 +37,11 @@ _BATCH_KNOWN: Final = 4096  # files in one batch, those that need no reading cou
 _FEW_FILES: Final = 16
 _FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
+_WAITING: Final = 8  # workers where each may wait for chunks of an earlier version to come over a network
 _BEHIND: Final = 8  # windows that the hashing of a whole file may lag behind
 _local = threading.local()
+_References = Sequence[Reference | None] | None  # of each chunk of a window, or of none
+_Window = tuple[memoryview, list[int], _References]
 _Todo = tuple[Source, bytes | None]  # a file, and its digest where it need not be read
 
 
@@ -91,6 +94,7 @@ def ingest(
     chunkers: Mapping[str, tuple[int, int, int]],
     known: Known,
     digests: Sequence[bytes | None] = (),
+    series: Sequence[Manifest] = (),
     ledger: Ledger | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Ingested:
@@ -103,6 +107,7 @@ def ingest(
         chunkers: the store's chunker parameters.
         known: chunks that need not be stored.
         digests: for each file its digest where the stat cache knows it, else None.
+        series: manifests of earlier versions, the likeliest first; what pays is stored as deltas to their chunks.
         ledger: notes each pack that is durable.
         progress: told how many more bytes of content are done.
 
@@ -112,12 +117,14 @@ def ingest(
         BackendError: a pack could not be written.
     """
     packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=sum(one.size for one in folder.files))
-    run = _Ingest(packer, algorithm, chunkers, known, progress)
+    earlier = Series(backend, series, single=len(folder.files) == 1) if series else None
+    run = _Ingest(packer, algorithm=algorithm, chunkers=chunkers, known=known, series=earlier, progress=progress)
     try:
         if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
             run.collect(run.feed(None, folder, digests or [None] * len(folder.files)))  # threads would cost more than they save
             return run.finish(folder)
-        with Pool(WORKERS, "artifactstore-ingest") as workers:
+        run.workers = _WAITING if backend.far and earlier is not None else WORKERS
+        with Pool(run.workers, "artifactstore-ingest") as workers:
             try:
                 # Closed on its way out: what it reads ahead and hashes with are threads, and a program's end waits for them.
                 with closing(run.feed(workers, folder, digests or [None] * len(folder.files))) as work:
@@ -137,11 +144,16 @@ class _Ingest:
     def __init__(
         self,
         packer: Packer,
+        *,
         algorithm: str,
         chunkers: Mapping[str, tuple[int, int, int]],
         known: Known,
+        series: Series | None,
         progress: Callable[[int], None],
     ) -> None:
+        self.workers = WORKERS
+        self._series = series
+        self._lines: dict[str, Line] = {}  # by path: files that are stored as deltas
         self._algorithm = algorithm
         self._chunkers = chunkers
         self._least = min(average for _, average, _ in chunkers.values())
@@ -188,8 +200,8 @@ class _Ingest:
         hasher, behind = new_hasher(self._algorithm), deque[Future[object]]()
         # Alone in its thread: updates keep their order, and the coordinator goes on reading and cutting.
         with Pool(1, "artifactstore-hash") as hashing:
-            for window, ends in self._windows(source):
-                future = workers.submit(self._do_window, window, ends)
+            for window, ends, references in self._windows(source):
+                future = workers.submit(self._do_window, window, ends, references)
                 behind.append(hashing.submit(hasher.update, memoryview(window)[: ends[-1]]))
                 if len(behind) > _BEHIND:
                     behind.popleft().result()
@@ -198,33 +210,48 @@ class _Ingest:
                 update.result()
         yield [_Done([], source, hasher.digest())]
 
-    def _windows(self, source: Source) -> Iterator[tuple[memoryview, list[int]]]:
+    def _windows(self, source: Source) -> Iterator[_Window]:
         if source.data is not None:
-            yield from self._cut_memory(memoryview(source.data).cast("B"))
+            yield from self._cut_memory(source, memoryview(source.data).cast("B"))
             return
-        with _opened(source) as (read_at, fill):
-            rule, bounds = choose_rule(read_at(0, min(HEAD, source.size)), source.size, read_at)
-            cutter, start = Cutter(self._chunkers[rule], bounds), 0
+        with open_source(source) as (read_at, fill):
+            cutter, refer = self._cutter(source, read_at(0, min(HEAD, source.size)), read_at)
+            start = 0
             rest = memoryview(b"")  # behind the last cut: it comes again, before the next block
-            for block, room in _blocks(
+            for block, room in read_blocks(
                 fill, source, max(WINDOW if source.base is None or not source.far else _FAR, 2 * cutter.maximum), cutter.maximum
             ):
                 begin = room - len(rest)
                 block[begin:room] = rest
                 window = block[begin:]
                 ends = cutter.cut(window, start, last=start + len(window) == source.size)
-                yield window, ends
+                yield window, ends, refer(start, ends)
                 start += ends[-1]
                 rest = window[ends[-1] :]
 
-    def _cut_memory(self, view: memoryview) -> Iterator[tuple[memoryview, list[int]]]:
-        rule, bounds = choose_rule(view[:HEAD], len(view), lambda at, size: bytes(view[at : at + size]))
-        cutter, offset = Cutter(self._chunkers[rule], bounds), 0
+    def _cut_memory(self, source: Source, view: memoryview) -> Iterator[_Window]:
+        cutter, refer = self._cutter(source, view[:HEAD], lambda at, size: bytes(view[at : at + size]))
+        offset = 0
         while offset < len(view):
             window = view[offset : offset + max(WINDOW, 2 * cutter.maximum)]
             ends = cutter.cut(window, offset, last=offset + len(window) == len(view))
-            yield window, ends
+            yield window, ends, refer(offset, ends)
             offset += ends[-1]
+
+    def _cutter(
+        self, source: Source, head: bytes | memoryview, read_at: ReadAt
+    ) -> tuple[Cutter, Callable[[int, Sequence[int]], _References]]:
+        """Return what cuts a file, and what tells to which chunks those of a window may be deltas."""
+        rule, bounds = choose_rule(head, source.size, read_at)
+        line = self._series.line(source.path, source.size, read_at) if self._series is not None else None
+        if line is None:
+            return Cutter(self._chunkers[rule], bounds), lambda _start, _ends: None
+        self._lines[source.path] = line
+
+        def refer(start: int, ends: Sequence[int]) -> _References:
+            return [line.refer(start + low, start + high) for low, high in pairwise([0, *ends])]
+
+        return Cutter(self._chunkers[rule], bounds, line.cuts), refer
 
     # -- working: these run in worker threads
 
@@ -238,10 +265,10 @@ class _Ingest:
                 continue
             data = source.data if source.data is not None else read_unchanged(source)
             digest = hash_bytes(data, self._algorithm)
-            done.append(_Done(self._cut(data, digest), source, digest))
+            done.append(_Done(self._cut(source, data, digest), source, digest))
         return done
 
-    def _cut(self, data: bytes | memoryview, digest: bytes) -> list[Piece] | None:
+    def _cut(self, source: Source, data: bytes | memoryview, digest: bytes) -> list[Piece] | None:
         """The pieces of a file that is whole in memory; one that is not longer than an average chunk is one piece."""
         if not len(data):
             return []
@@ -249,33 +276,55 @@ class _Ingest:
             return None
         if len(data) > self._least:
             view = memoryview(data).cast("B")
-            rule, bounds = choose_rule(view[:HEAD], len(view), lambda at, size: bytes(view[at : at + size]))
-            if len(view) > self._chunkers[rule][1]:
-                ends = Cutter(self._chunkers[rule], bounds).cut(view, 0, last=True)
-                if len(ends) > 1:
-                    return self._pieces(view, ends)
+            cutter, refer = self._cutter(source, view[:HEAD], lambda at, size: bytes(view[at : at + size]))
+            continued = source.path in self._lines
+            if continued or len(view) > cutter.average:
+                ends = cutter.cut(view, 0, last=True)
+                if continued or len(ends) > 1:
+                    return self._pieces(view, ends, refer(0, ends))
         self._known.follow((digest,))
         return [self._piece(digest, data)]
 
-    def _do_window(self, window: bytes | memoryview, ends: Sequence[int]) -> list[_Done]:
-        return [_Done(self._pieces(memoryview(window), ends))]
+    def _do_window(self, window: memoryview, ends: Sequence[int], references: _References) -> list[_Done]:
+        return [_Done(self._pieces(window, ends, references))]
 
-    def _pieces(self, view: memoryview, ends: Sequence[int]) -> list[Piece]:
-        chunks = [view[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    def _pieces(self, view: memoryview, ends: Sequence[int], references: _References) -> list[Piece]:
+        chunks = [view[start:end] for start, end in pairwise([0, *ends])]
         digests = [hash_bytes(chunk, self._algorithm) for chunk in chunks]
         self._known.follow(digests)
-        pieces = [self._piece(digest, chunk) for digest, chunk in zip(digests, chunks, strict=True)]
+        deltas = self._deltas(digests, chunks, references) if references is not None else {}
+        pieces = [deltas.get(digest) or self._piece(digest, chunk) for digest, chunk in zip(digests, chunks, strict=True)]
         if sum(len(piece.stored) for piece in pieces if piece.codec == RAW and piece.stored is not None) < len(view) // 2:
             # A raw piece is a view into the window and would keep all of it alive until its pack is written.
             return [p if p.stored is None or p.codec != RAW else Piece(p.digest, p.size, RAW, bytes(p.stored)) for p in pieces]
         return pieces
 
+    def _deltas(
+        self, digests: Sequence[bytes], chunks: Sequence[memoryview], references: Sequence[Reference | None]
+    ) -> dict[bytes, Piece]:
+        """Store what is new as deltas, where that takes less than their bases do."""
+        assert self._series is not None  # nothing else makes references
+        wanted = [
+            (digest, chunk, reference)
+            for digest, chunk, reference in zip(digests, chunks, references, strict=True)
+            if reference is not None and not self._known_or_placed(digest)
+        ]
+        made = {}
+        bases = self._series.read([reference.base for _, _, reference in wanted])
+        for (digest, chunk, reference), base in zip(wanted, bases, strict=True):
+            if base is not None:
+                stored = _encoder().delta(chunk, memoryview(base), reference.width, reference.lead)
+                if len(stored) < reference.base.stored:
+                    made[digest] = Piece(digest, len(chunk), DELTAS[reference.width], stored, reference.base)
+        return made
+
+    def _known_or_placed(self, digest: bytes) -> bool:
+        return self._stopped or self._known.chunk(digest) is not None or self._packer.has(digest)
+
     def _piece(self, digest: bytes, data: bytes | memoryview) -> Piece:
-        if self._stopped or self._known.chunk(digest) is not None or self._packer.has(digest):
+        if self._known_or_placed(digest):
             return Piece(digest, len(data))
-        if not hasattr(_local, "encoder"):
-            _local.encoder = Encoder()
-        codec, stored = _local.encoder.encode(data)
+        codec, stored = _encoder().encode(data)
         return Piece(digest, len(data), codec, stored)
 
     # -- collecting: the coordinating thread again, in the order of the files
@@ -286,7 +335,7 @@ class _Ingest:
         for item in work:
             waiting.append(item)
             running += isinstance(item, Future)
-            while waiting and (running > 2 * WORKERS or isinstance(waiting[0], list) or waiting[0].done()):
+            while waiting and (running > 2 * self.workers or isinstance(waiting[0], list) or waiting[0].done()):
                 first = waiting.popleft()
                 running -= isinstance(first, Future)
                 self._take(first)
@@ -315,78 +364,14 @@ class _Ingest:
         self._packer.finish()
         manifest = self._packer.manifest
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
+        for path, line in self._lines.items():
+            manifest.deltas[path] = line.count(manifest, path)
         return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded)
 
 
-@contextmanager
-def _opened(source: Source) -> Iterator[tuple[Callable[[int, int], bytes], Callable[[memoryview], int]]]:
-    """Give two ways of reading a file: (offset, size) → bytes, and on and on into memory; refuse one that changes."""
-    far = source.far
-    if far is not None:
-        at = 0
-
-        def load(view: memoryview) -> int:
-            nonlocal at
-            far.fill(view, at)
-            at += len(view)
-            return len(view)
-
-        yield far.read, load
-        far.check()
-        return
-    with open_unchanged(source) as fd:
-        file = io.FileIO(fd, closefd=False)
-
-        def read_at(offset: int, size: int) -> bytes:
-            data = _read_at(fd, offset, size)
-            os.lseek(fd, 0, os.SEEK_SET)
-            return data
-
-        yield read_at, file.readinto
-
-
-def _blocks(fill: Callable[[memoryview], int], source: Source, size: int, room: int) -> Iterator[tuple[memoryview, int]]:
-    """Yield a file block by block, each read while the one before is worked on; `room` bytes before its data are free.
-
-    Raises:
-        ConflictError: the file is shorter than it was.
-        InvalidInputError: it can't be read.
-    """
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - the manifest needs it anyway
-
-    def read(length: int) -> memoryview:
-        # Arrow's pool hands out used memory as it is: a bytearray is cleared first, page by page, while all threads wait.
-        block = memoryview(pa.allocate_buffer(room + length)).cast("B")
-        at = room
-        try:
-            while at < len(block) and (more := fill(block[at:])):
-                at += more
-        except OSError as error:
-            raise InvalidInputError(f"{source.disk} can't be read on: {error.strerror or error}") from error
-        if at < len(block):
-            raise ConflictError(f"{source.disk} became shorter while it was being put; nothing was committed: put again")
-        return block
-
-    with Pool(1, "artifactstore-read") as reading:
-        ahead, left = reading.submit(read, min(size, source.size)), source.size - min(size, source.size)
-        while True:
-            block = ahead.result()
-            if not left:
-                yield block, room
-                return
-            ahead = reading.submit(read, min(size, left))
-            left -= min(size, left)
-            yield block, room
-
-
-def _read_at(fd: int, offset: int, size: int) -> bytes:
-    """Read up to `size` bytes; fewer only where the file ends."""
-    try:
-        os.lseek(fd, offset, os.SEEK_SET)
-        data = os.read(fd, size)
-        while len(data) < size and (more := os.read(fd, size - len(data))):
-            data += more
-    except OSError as error:
-        raise InvalidInputError(f"a file can't be read on: {error.strerror or error}") from error
-    return data
+def _encoder() -> Encoder:
+    """This thread's."""
+    if not hasattr(_local, "encoder"):
+        _local.encoder = Encoder()
+    encoder: Encoder = _local.encoder
+    return encoder

@@ -24,6 +24,7 @@ class Known:
         self._manifests: list[Manifest] = []
         self._chunks: dict[bytes, int] = {}
         self._files: dict[bytes, int] = {}
+        self._bases: dict[bytes, Extent] = {}  # chunks of earlier versions that deltas refer to
         self._hooks = hooks
         self._load = load
         self._asked: set[str] = set()
@@ -44,12 +45,19 @@ class Known:
                     self._files.setdefault(digest, base + row)
             for i, digest in enumerate(manifest.chunks.digests):
                 self._chunks.setdefault(digest, base + i)
+            for extent in manifest.chunks.bases.values():
+                self._bases.setdefault(extent.digest, extent)
             return len(self._chunks) - before
+
+    @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """What was taken in so far, in order."""
+        return tuple(self._manifests)
 
     def chunk(self, digest: bytes) -> Extent | None:
         """Return where a chunk lies, or None."""
         place = self._chunks.get(digest)
-        return None if place is None else self._manifests[place >> _SHIFT].extent(place & _LOW)
+        return self._bases.get(digest) if place is None else self._manifests[place >> _SHIFT].extent(place & _LOW)
 
     def find(self, digest: bytes) -> tuple[Manifest, int, int] | None:
         """Return where a whole file with this digest lies: (manifest, its first chunk, behind its last), or None."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.content.manifest import Manifest
+from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.model.encoding import new_id
 
 try:
@@ -22,6 +22,7 @@ except ImportError:  # Windows: without a lock nobody could tell a dead attempt 
 
 __all__ = ["Ledger", "unfinished"]
 
+_PLAIN: Final = 5  # columns of a chunk that is no delta
 _MOST: Final = 256 * 2**20  # bytes of ledgers that are read: some four million chunks
 
 
@@ -38,11 +39,11 @@ class Ledger:
         self._fd = -1
         self._lock = threading.Lock()
 
-    def record(self, pack: str, frames: list[tuple[bytes, int, int, int, int]]) -> None:
-        """Note a pack that is durable, and its chunks as (digest, size, offset, stored, codec)."""
+    def record(self, pack: str, extents: list[Extent]) -> None:
+        """Note a pack that is durable, and where its chunks lie."""
         if self._folder is None:
             return
-        line = json.dumps({"pack": pack, "chunks": [[digest.hex(), *rest] for digest, *rest in frames]}).encode() + b"\n"
+        line = json.dumps({"pack": pack, "chunks": [_row(one) for one in extents]}).encode() + b"\n"
         try:
             with self._lock:
                 if self._fd < 0:
@@ -79,13 +80,27 @@ def unfinished(folder: Path | None, algorithm: str, alive: Callable[[list[str]],
             used.append(path)
             left -= path.stat().st_size
             records += found
-    there = alive([record["pack"] for record in records]) if records else set()
+    bases = {row[6] for record in records for row in record["chunks"] if len(row) > _PLAIN}
+    there = alive([record["pack"] for record in records] + sorted(bases)) if records else set()
+    chunks = manifest.chunks
     for record in records:
         if record["pack"] in there:
             manifest.packs.append(record["pack"])
-            for digest, size, offset, stored, codec in record["chunks"]:
-                manifest.chunks.add(bytes.fromhex(digest), size, len(manifest.packs) - 1, offset, stored, codec)
+            for digest, size, offset, stored, codec, *base in record["chunks"]:
+                if base:
+                    if base[1] not in there:
+                        continue
+                    name, pack, *rest = base
+                    chunks.bases[len(chunks)] = Extent(bytes.fromhex(name), size, pack, *rest)
+                chunks.add(bytes.fromhex(digest), size, len(manifest.packs) - 1, offset, stored, codec)
     return manifest, used
+
+
+def _row(one: Extent) -> list[str | int | None]:
+    """One chunk as a line of JSON has it: of a delta with the digest, pack, offset, stored length and codec of its base."""
+    row: list[str | int | None] = [one.digest.hex(), one.size, one.offset, one.stored, one.codec]
+    base = one.base
+    return row if base is None else [*row, base.digest.hex(), base.pack, base.offset, base.stored, base.codec]
 
 
 def _read(path: Path, most: int) -> Iterator[dict[str, Any]]:

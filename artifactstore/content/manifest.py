@@ -34,6 +34,7 @@ class Extent:
         stored: length in the pack.
         codec: how it is encoded.
         data: the stored bytes of an inline chunk.
+        base: where the chunk lies that a delta refers to; it is no delta itself, and in a pack.
     """
 
     digest: bytes
@@ -43,6 +44,7 @@ class Extent:
     stored: int
     codec: int
     data: bytes | None = None
+    base: "Extent | None" = None
 
 
 class Chunks:
@@ -56,6 +58,7 @@ class Chunks:
         self.stored = array("q")
         self.codecs = array("B")
         self.inline: dict[int, bytes] = {}
+        self.bases: dict[int, Extent] = {}  # of deltas; their packs are in the manifest's list, too
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -87,6 +90,7 @@ class Manifest:
         links: (path, target) of symbolic links.
         modes: whether executable bits are part of the identity.
         format: name of the stored object's format, or None.
+        deltas: path → (versions, stored bytes) since the last full one, of each file that is stored as deltas.
     """
 
     algorithm: str
@@ -101,6 +105,7 @@ class Manifest:
     links: list[tuple[str, str]] = field(default_factory=list)
     modes: bool = False
     format: str | None = None
+    deltas: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def extra(self) -> Extra:
@@ -139,6 +144,7 @@ class Manifest:
             c.stored[i],
             c.codecs[i],
             c.inline.get(i),
+            c.bases.get(i) if c.bases else None,
         )
 
     def close_file(self, path: str, size: int, digest: bytes, *, executable: bool) -> None:

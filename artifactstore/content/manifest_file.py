@@ -9,7 +9,8 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, Final
 
-from artifactstore.content.manifest import INLINE, Manifest
+from artifactstore.content.codec import is_delta
+from artifactstore.content.manifest import INLINE, Extent, Manifest
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
@@ -74,6 +75,8 @@ def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
         "modes": manifest.modes,
         "object": manifest.format,
     }
+    if manifest.deltas:
+        meta["deltas"] = manifest.deltas
     schema = _schema(pa)
     table = pa.Table.from_arrays(_columns(manifest, schema, pa), schema=schema)
     sink = pa.BufferOutputStream()
@@ -119,7 +122,7 @@ def _columns(manifest: Manifest, schema: Any, pa: Any) -> list[Any]:
             _numbers(pa, c.stored, pa.int64()),
             _numbers(pa, c.codecs, pa.uint8()),
             data,
-            pa.nulls(total, element.field("base").type),
+            _bases(manifest, element.field("base").type, pa),
         ],
         fields=[element.field(i) for i in range(element.num_fields)],
     )
@@ -150,6 +153,20 @@ def _columns(manifest: Manifest, schema: Any, pa: Any) -> list[Any]:
     ]
 
 
+def _bases(manifest: Manifest, kind: Any, pa: Any) -> Any:
+    """Make the column that tells where the bases of deltas lie."""
+    found, total = manifest.chunks.bases, len(manifest.chunks)
+    if not found:
+        return pa.nulls(total, kind)
+    numbers = {pack: i for i, pack in enumerate(manifest.packs)}
+
+    def row(one: Extent) -> dict[str, Any]:
+        place = {"pack": numbers[str(one.pack)], "offset": one.offset, "stored": one.stored}
+        return {"digest": one.digest, "codec": one.codec, "size": one.size, **place}
+
+    return pa.array([row(found[i]) if i in found else None for i in range(total)], kind)
+
+
 def _numbers(pa: Any, values: "array[int]", kind: Any) -> Any:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
@@ -178,6 +195,7 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
         if not all(isinstance(pack, str) and _ID.fullmatch(pack) for pack in meta["packs"]):
             raise bad("a pack in its list is no id")
         manifest = Manifest(algorithm, packs=list(meta["packs"]), modes=bool(meta["modes"]), format=meta["object"])
+        manifest.deltas = {path: (int(versions), int(stored)) for path, (versions, stored) in meta.get("deltas", {}).items()}
         _fill(manifest, parquet.read(), pa)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, CorruptionError | FormatError):
@@ -210,6 +228,8 @@ def _fill(manifest: Manifest, table: Any, pa: Any) -> None:  # noqa: PLR0915 - o
     c.codecs.extend(_memory(fields["codec"], "B"))
     if fields["data"].null_count < len(c):
         c.inline = {i: data for i, data in enumerate(fields["data"].to_pylist()) if data is not None}
+    if fields["base"].null_count < len(c):
+        c.bases = _based(manifest, fields["base"].to_pylist())
     _check_chunks(manifest)
     offsets = _memory(lists.offsets, "i")
     start = offsets[0] if len(offsets) else 0
@@ -245,6 +265,21 @@ def _fill(manifest: Manifest, table: Any, pa: Any) -> None:  # noqa: PLR0915 - o
     _check_tree(manifest)
 
 
+def _based(manifest: Manifest, rows: list[dict[str, Any] | None]) -> dict[int, Extent]:
+    """Read the bases of deltas."""
+    sizes, codecs, packs = manifest.chunks.sizes, manifest.chunks.codecs, manifest.packs
+    found: dict[int, Extent] = {}
+    for i, row in enumerate(rows):
+        if row is None:
+            continue
+        one = Extent(pack=packs[row["pack"]], **{name: row[name] for name in ("digest", "size", "offset", "stored", "codec")})
+        fits = one.size == sizes[i] and 0 <= one.stored <= MAX_CHUNK and one.offset >= 0 <= row["pack"]
+        if not fits or one.digest is None or is_delta(one.codec) or not is_delta(codecs[i]):
+            raise ValueError(f"chunk {i} can't have the base that it names")
+        found[i] = one
+    return found
+
+
 def _check_chunks(manifest: Manifest) -> None:
     c, packs = manifest.chunks, len(manifest.packs)
     for i, (pack, size, stored, offset) in enumerate(zip(c.packs, c.sizes, c.stored, c.offsets, strict=True)):
@@ -252,6 +287,8 @@ def _check_chunks(manifest: Manifest) -> None:
             raise ValueError(f"chunk {i} lies nowhere")
         if (pack == INLINE) != (i in c.inline):
             raise ValueError(f"chunk {i} has bytes here and a place elsewhere, or neither")
+        if is_delta(c.codecs[i]) != (i in c.bases):
+            raise ValueError(f"chunk {i} is a delta to nothing")
 
 
 def _check_tree(manifest: Manifest) -> None:

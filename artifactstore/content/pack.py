@@ -13,6 +13,7 @@ from typing import Final
 
 import xxhash
 
+from artifactstore.content.manifest import Extent
 from artifactstore.errors import CorruptionError
 from artifactstore.model.encoding import new_id
 
@@ -64,24 +65,28 @@ class OpenPack:
         self.size = len(MAGIC)
         self._frames: list[bytes | memoryview] = [MAGIC]
         self._records: list[bytes] = []
+        self._bases: list[Extent | None] = []
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def add(self, digest: bytes, size: int, codec: int, stored: bytes | memoryview) -> int:
-        """Append a frame; returns its offset."""
+    def add(self, digest: bytes, size: int, codec: int, stored: bytes | memoryview, base: Extent | None = None) -> int:
+        """Append a frame; returns its offset. A delta names the digest of its base."""
         offset = self.size
         self._frames.append(stored)
-        self._records.append(_RECORD.pack(codec, len(stored), size, xxhash.xxh3_64_intdigest(stored), digest))
+        mark = codec if base is None else codec | DELTA
+        record = _RECORD.pack(mark, len(stored), size, xxhash.xxh3_64_intdigest(stored), digest)
+        self._records.append(record if base is None else record + base.digest)
+        self._bases.append(base)
         self.size += len(stored)
         return offset
 
-    def frames(self) -> list[tuple[bytes, int, int, int, int]]:
-        """Return what lies in it so far: (digest, size, offset, stored, codec) of each chunk."""
+    def extents(self) -> list[Extent]:
+        """Return where each chunk lies in it, in order."""
         found, offset = [], len(MAGIC)
-        for record in self._records:
-            codec, stored, size, _, digest = _RECORD.unpack(record)
-            found.append((digest, size, offset, stored, codec))
+        for record, base in zip(self._records, self._bases, strict=True):
+            codec, stored, size, _, digest = _RECORD.unpack_from(record)
+            found.append(Extent(digest, size, self.id, offset, stored, codec & ~DELTA, base=base))
             offset += stored
         return found
 
@@ -130,7 +135,7 @@ def read_records(tail: bytes, size: int, key: str) -> list[Frame]:
         if codec & DELTA:
             base = records[at : at + 32]
             at += 32
-        frames.append(Frame(offset, stored, chunk, codec, mark, digest, base))
+        frames.append(Frame(offset, stored, chunk, codec & ~DELTA, mark, digest, base))
         offset += stored
     if at != length or len(frames) != count or offset != size - TRAILER - length:
         raise bad("its footer does not add up to its length")

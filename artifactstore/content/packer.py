@@ -31,12 +31,14 @@ class Piece:
         size: its length in bytes.
         codec: how `stored` is encoded.
         stored: its bytes as they should lie in a pack, or None where the store is known to have them.
+        base: of a delta: where the chunk lies that it refers to.
     """
 
     digest: bytes
     size: int
     codec: int = 0
     stored: bytes | memoryview | None = None
+    base: Extent | None = None
 
 
 class Packer:
@@ -84,8 +86,10 @@ class Packer:
         at = self._own.setdefault(digest, number)
         if at < number:
             pack, offset, stored, codec = chunks.packs[at], chunks.offsets[at], chunks.stored[at], chunks.codecs[at]
+            base = chunks.bases.get(at)
         else:
-            pack, offset, stored, codec = self._put(piece)
+            pack, offset, stored, codec, base = self._put(piece)
+        self._refer(number, base)
         if pack == _OPEN:
             self._places.append(number)
         chunks.add(digest, piece.size, pack, offset, stored, codec)
@@ -99,28 +103,36 @@ class Packer:
         for i in range(low, high):
             pack = theirs.packs[i]
             if pack < 0:
-                self.place(Piece(theirs.digests[i], theirs.sizes[i], theirs.codecs[i], theirs.inline[i]))
+                self.place(Piece(theirs.digests[i], theirs.sizes[i], theirs.codecs[i], theirs.inline[i], theirs.bases.get(i)))
                 continue
             self._left -= theirs.sizes[i]
             number = numbers[pack]
             if number is None:
                 number = numbers[pack] = self._number(manifest.packs[pack])
+            if theirs.bases:
+                self._refer(len(ours), theirs.bases.get(i))
             ours.add(theirs.digests[i], theirs.sizes[i], number, theirs.offsets[i], theirs.stored[i], theirs.codecs[i])
 
-    def _put(self, piece: Piece) -> tuple[int, int, int, int]:
+    def _refer(self, number: int, base: Extent | None) -> None:
+        """Let a chunk record be a delta to `base`; its pack must stay as long as the chunk does."""
+        if base is not None:
+            self._number(str(base.pack))
+            self.manifest.chunks.bases[number] = base
+
+    def _put(self, piece: Piece) -> tuple[int, int, int, int, Extent | None]:
         if piece.stored is None:
             extent = self._known.chunk(piece.digest)
             assert extent is not None  # a worker leaves the bytes out only where an index has the digest
             if extent.pack is not None:
-                return self._number(extent.pack), extent.offset, extent.stored, extent.codec
-            piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"")
+                return self._number(extent.pack), extent.offset, extent.stored, extent.codec, extent.base
+            piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"", extent.base)
         length = len(piece.stored or b"")
         target = min(TARGET, max(_LEAST, self._left // _SHARES)) if self._backend.far else TARGET
         if self._pending and (self._pending_size + length > target or len(self._pending) >= MOST):
             self._flush()
         self._pending.append(piece)
         self._pending_size += length
-        return _OPEN, len(self._pending) - 1, length, piece.codec
+        return _OPEN, len(self._pending) - 1, length, piece.codec, piece.base
 
     def _number(self, pack: str) -> int:
         number = self._numbers.setdefault(pack, len(self.manifest.packs))
@@ -142,7 +154,7 @@ class Packer:
                 homes.append(extent)
             else:
                 self.new += piece.size
-                homes.append(pack.add(piece.digest, piece.size, piece.codec, piece.stored or b""))
+                homes.append(pack.add(piece.digest, piece.size, piece.codec, piece.stored or b"", piece.base))
         number = self._number(pack.id) if len(pack) else INLINE
         chunks = self.manifest.chunks
         for i in self._places:
@@ -153,6 +165,8 @@ class Packer:
                 assert home.pack is not None  # looked at above
                 chunks.packs[i], chunks.offsets[i] = self._number(home.pack), home.offset
                 chunks.stored[i], chunks.codecs[i] = home.stored, home.codec
+                chunks.bases.pop(i, None)
+                self._refer(i, home.base)
         self._pending, self._pending_size, self._places, self._known_before = [], 0, [], len(self._known)
         if len(pack):
             self._send(pack)
@@ -177,7 +191,7 @@ class Packer:
         else:
             self._backend.write(pack_key(pack.id), buffers)
         if self._ledger is not None:
-            self._ledger.record(pack.id, pack.frames())
+            self._ledger.record(pack.id, pack.extents())
         return size
 
     def finish(self) -> None:

@@ -187,9 +187,10 @@ def cut_parts(manifest: Manifest, row: int, size: int) -> Iterator[tuple[int, in
 def _weight(manifest: Manifest, low: int, high: int) -> int:
     """What chunks cost in memory: as stored, or half of what they become, so that a few bytes can't become gigabytes at once."""
     chunks = manifest.chunks
+    bases = sum(chunks.bases[i].stored for i in range(low, high) if i in chunks.bases) if chunks.bases else 0
     if high - low == 1:
-        return max(chunks.stored[low], chunks.sizes[low] // 2)
-    return max(sum(chunks.stored[low:high]), sum(chunks.sizes[low:high]) // 2)
+        return max(chunks.stored[low] + bases, chunks.sizes[low] // 2)
+    return max(sum(chunks.stored[low:high]) + bases, sum(chunks.sizes[low:high]) // 2)
 
 
 def _groups(manifest: Manifest, rows: Sequence[int], size: int) -> Iterator[_Group]:

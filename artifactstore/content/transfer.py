@@ -12,12 +12,11 @@ from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
-from artifactstore.content.codec import decode
-from artifactstore.content.fetch import mismatch, plan_reads, read_pack, stored_frames, twice
+from artifactstore.content.codec import Encoder
+from artifactstore.content.fetch import decode_extents, plan_reads, read_pack, stored_frames, twice
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Extent, Manifest
-from artifactstore.content.pack import pack_key
 from artifactstore.content.packer import Packer, Piece
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
@@ -128,17 +127,17 @@ def transfer(
         packer.close()
     made = packer.manifest
     made.folders, made.links = list(manifest.folders), list(manifest.links)
-    made.modes, made.format = manifest.modes, manifest.format
+    made.modes, made.format, made.deltas = manifest.modes, manifest.format, manifest.deltas
     return Transferred(made, packer.new, packer.uploaded, packer.packs)
 
 
 def amount_to_move(manifest: Manifest, known: Known) -> int:
     """Return how many stored bytes a transfer would read."""
     chunks, seen, total = manifest.chunks, set[bytes](), 0
-    for digest, stored in zip(chunks.digests, chunks.stored, strict=True):
+    for i, (digest, stored) in enumerate(zip(chunks.digests, chunks.stored, strict=True)):
         if digest not in seen and known.chunk(digest) is None:
             seen.add(digest)
-            total += stored
+            total += stored + (chunks.bases[i].stored if i in chunks.bases else 0)
     return total
 
 
@@ -154,6 +153,7 @@ class _Transfer:
         self._known = known
         self._progress = progress
         self._asked: set[bytes] = set()
+        self._encoder = Encoder()
         self._hasher: Hasher | None = None  # over the file that is being collected, as long as all of it was read
 
     def groups(self) -> Iterator[_Group]:
@@ -196,11 +196,10 @@ class _Transfer:
 
     def _read(self, group: _Group, extents: Sequence[Extent]) -> _Frames:
         reads = plan_reads(extents)
-        frames = stored_frames(extents, reads, [read_pack(self._source, read) for read in reads])
-        return {
-            i: (stored, _checked(extent, stored, self._manifest.algorithm))
-            for i, extent, stored in zip(group.fetched, extents, frames, strict=True)
-        }
+        parts = [read_pack(self._source, read) for read in reads]
+        chunks = decode_extents(extents, reads, parts, algorithm=self._manifest.algorithm)
+        frames = stored_frames(extents, reads, parts)
+        return dict(zip(group.fetched, zip(frames, chunks, strict=False), strict=True))
 
     def collect(self, group: _Group, frames: _Frames) -> None:
         """Give a group's chunks their place. Runs in the calling thread, in order."""
@@ -227,8 +226,15 @@ class _Transfer:
             return
         if self._hasher is not None:
             self._hasher.update(frame[1])
+        codec, stored, base = chunks.codecs[i], frame[0], chunks.bases.get(i)
+        if base is not None:
+            # What a delta refers to lies elsewhere there; without it the chunk goes as it is.
+            base = self._known.chunk(base.digest)
+            if base is None or base.pack is None or base.base is not None:
+                base = None
+                codec, stored = self._encoder.encode(frame[1])
         # A view would keep a whole range alive until its pack is written.
-        self._packer.place(Piece(digest, chunks.sizes[i], chunks.codecs[i], bytes(frame[0])))
+        self._packer.place(Piece(digest, chunks.sizes[i], codec, bytes(stored), base))
 
     def _end(self, row: int) -> None:
         manifest = self._manifest
@@ -245,11 +251,3 @@ class _Transfer:
         self._packer.manifest.close_file(
             manifest.paths[row], manifest.sizes[row], manifest.digests[row], executable=bool(manifest.executable[row])
         )
-
-
-def _checked(extent: Extent, stored: bytes | memoryview, algorithm: str) -> bytes | memoryview:
-    where = f"{pack_key(extent.pack)} at {extent.offset}" if extent.pack else "the manifest"
-    chunk = decode(extent.codec, stored, extent.size, where)
-    if hash_bytes(chunk, algorithm) != extent.digest:
-        raise mismatch(extent, algorithm)
-    return chunk

@@ -204,6 +204,8 @@ def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Re
             if number >= 0:
                 name = manifest.packs[number]
                 ends[name] = max(ends.get(name, 0), offset + stored)
+        for base in chunks.bases.values():
+            ends[str(base.pack)] = max(ends.get(str(base.pack), 0), base.offset + base.stored)
     for pack, digests in users.items():
         key = pack_key(pack)
         report.count("packs")
@@ -270,13 +272,19 @@ def _compare(pack: str, frames: Sequence[Frame], manifests: Iterable[Manifest], 
     for manifest in manifests:
         number, chunks = manifest.packs.index(pack), manifest.chunks
         for i, one in enumerate(chunks.packs):
-            if one == number and known.get(chunks.offsets[i]) != (
+            own = one == number and known.get(chunks.offsets[i]) != (
                 chunks.stored[i],
                 chunks.sizes[i],
                 chunks.codecs[i],
                 chunks.digests[i],
-            ):
-                where = f"{pack_key(pack)} at {chunks.offsets[i]}"
+            )
+            base = chunks.bases.get(i)
+            if base is not None and base.pack == pack:
+                other = known.get(base.offset) != (base.stored, base.size, base.codec, base.digest)
+            else:
+                other = False
+            if own or other:
+                where = f"{pack_key(pack)} at {chunks.offsets[i] if own or base is None else base.offset}"
                 text = f"{where}: the pack's own footer knows no such chunk: another pack lies under this name; restore it from a copy"
                 report.damage(text, where, [str(manifest.identify()[1])])
                 break

@@ -228,6 +228,7 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
     if found.base is not None:
         wanted.insert(0, session.resolve(found.base).digest)
     known = known_chunks(session, wanted, sum(one.size for one in folder.files))
+    earlier = known.manifests
     uploads = Uploads(session)
     known.add(uploads.known)
     started = time.time_ns()
@@ -240,6 +241,7 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
             chunkers=core.config.chunkers,
             known=known,
             digests=known_digests,
+            series=earlier,
             ledger=uploads.ledger,
             progress=session.watch("put", total),
         )

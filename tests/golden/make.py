@@ -68,6 +68,26 @@ def make_imported(here: Path) -> None:
     shutil.rmtree(here / "there")
 
 
+def make_deltas(here: Path) -> None:
+    """Make a store whose second versions are deltas, of each width: once, when deltas came."""
+    store = artifactstore.create(here, cache=None)
+    for width in (2, 4, 8):
+        for version in (1, 2):
+            store.put(step(width, version), f"w{width}")
+
+
+def step(width: int, version: int) -> bytes:
+    """A `.npy` file of whole numbers of `width` bytes; those of a later version are a little larger."""
+    count = 100_000 // width
+    head = f"{{'descr': '<u{width}', 'fortran_order': False, 'shape': ({count},), }}".encode()
+    head += b" " * (-(len(head) + 11) % 64) + b"\n"
+    raw = noise(100_000, width)
+    numbers = (int.from_bytes(raw[i : i + width], "little") for i in range(0, len(raw), width))
+    top = 256**width
+    moved = b"".join(((one + (version - 1) * (i % 5)) % top).to_bytes(width, "little") for i, one in enumerate(numbers))
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + moved
+
+
 def main() -> None:
     """Make one golden store for each digest algorithm."""
     os.environ["ARTIFACTSTORE_ACTOR"] = "golden"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import artifactstore
-from tests.golden.make import fill
+from tests.golden.make import fill, step
 from tests.work.tree import tree
 
 HERE = Path(__file__).parent
@@ -70,6 +70,18 @@ def test_a_golden_store_that_took_another_in_reads_as_it_did(tmp_path: Path):
     assert [event.reason for event in store.log(alias="best")] == ["checked"]
     assert {event.reason for event in store.log(fact="received")} == {"delivery"}
     assert store.put(b"more", "n").version == 3
+
+
+def test_a_golden_store_with_deltas_reads_as_it_did(tmp_path: Path):
+    shutil.copytree(HERE / "deltas-v0.1.0", tmp_path / "golden")
+    store = artifactstore.open(tmp_path / "golden", cache=None)
+    assert store.verify(level="full").findings == store.verify(level="frames").findings == []
+    for width, codec in ((2, 4), (4, 5), (8, 6)):
+        session = store._session
+        found = session.with_manifest(session.resolve(f"w{width}:v2").digest, lambda manifest: manifest)
+        assert set(found.chunks.codecs) == {codec}
+        for version in (1, 2):
+            assert store.get(f"w{width}:v{version}") == step(width, version)
 
 
 def test_a_golden_store_can_be_written_on(golden, tmp_path: Path):

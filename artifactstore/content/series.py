@@ -1,0 +1,233 @@
+"""Series: which chunks of an earlier version a new one may be stored as a delta to (docs/format.md, "Codecs").
+
+Only what tells its own layout is looked at: a safetensors file's tensors, paired by name, dtype and shape, and a `.npy`
+file with the same header. A sample decides whether deltas pay; where they do, a tensor is cut as it was cut before.
+"""
+
+import re
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.content.chunker import read_header
+from artifactstore.content.codec import Encoder
+from artifactstore.content.fetch import fetch
+from artifactstore.content.manifest import Extent, Manifest
+from artifactstore.errors import ArtifactStoreError
+
+__all__ = ["Line", "ReadAt", "Reference", "Series"]
+
+_FILE: Final = 64 * 1024  # bytes of a file that is worth it
+LEAST: Final = 4096  # bytes of a chunk that is worth it
+_SAMPLES: Final = 8  # chunks that are tried
+_GAIN: Final = 0.9  # of what the file would take without deltas
+_NUMBER: Final = re.compile(rb"'descr': '[<|=]?[a-z](2|4|8)'")
+_DTYPES: Final = {"BF16": 2, "F16": 2, "I16": 2, "U16": 2, "F32": 4, "I32": 4, "U32": 4, "F64": 8, "I64": 8, "U64": 8}
+
+ReadAt = Callable[[int, int], bytes]
+Layout = Mapping[Any, tuple[int, int, int]]  # what a part must agree in → (its first byte, behind its last, bytes of a number)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What one chunk may be a delta to.
+
+    Attributes:
+        base: a chunk of the same size.
+        width: of a number, in bytes.
+        lead: how many bytes of the chunk come before its first whole number.
+    """
+
+    base: Extent
+    width: int
+    lead: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A stretch of a file that has a counterpart.
+
+    Attributes:
+        begin: in the new file.
+        end: behind its last byte.
+        width: of a number, in bytes.
+        ends: of its chunks, in the new file.
+        first: number of the first of the counterpart's chunks.
+    """
+
+    begin: int
+    end: int
+    width: int
+    ends: "array[int]"
+    first: int
+
+
+@dataclass(slots=True)
+class Line:
+    """How one file continues an earlier one.
+
+    Attributes:
+        cuts: where a part begins → where its chunks end.
+        versions: how many versions since the last full one, this one not counted.
+        stored: bytes that these take.
+    """
+
+    manifest: Manifest
+    parts: list[_Part]
+    versions: int = 1
+    stored: int = 0
+    cuts: Mapping[int, "array[int]"] = field(init=False)
+    _begins: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cuts = {part.begin: part.ends for part in self.parts}
+        self._begins = [part.begin for part in self.parts]
+
+    def count(self, manifest: Manifest, path: str) -> tuple[int, int]:
+        """Return how many versions there are with that in `manifest`, and how many bytes they take together."""
+        row = manifest.index(path)
+        assert row is not None  # it is what was stored
+        return self.versions + 1, self.stored + sum(manifest.chunks.stored[manifest.first[row] : manifest.first[row + 1]])
+
+    def refer(self, begin: int, end: int) -> Reference | None:
+        """Return what the chunk from `begin` to `end` may be a delta to, or None."""
+        at = bisect_right(self._begins, begin) - 1
+        if at < 0 or end - begin < LEAST or end > self.parts[at].end:
+            return None
+        part = self.parts[at]
+        number = bisect_right(part.ends, begin)
+        extent = self.manifest.extent(part.first + number)
+        base = extent.base or extent
+        if part.ends[number] != end or base.size != end - begin or base.pack is None:
+            return None  # it was cut otherwise, or is so little that it rides in the manifest
+        return Reference(base, part.width, -(begin - part.begin) % part.width)
+
+
+class Series:
+    """Earlier versions of what is being stored.
+
+    Args:
+        backend: where they lie.
+        manifests: of theirs, the likeliest first.
+        single: whether what is stored is one file, which may be called otherwise each time.
+    """
+
+    def __init__(self, backend: Backend, manifests: Sequence[Manifest], *, single: bool) -> None:
+        self._backend = backend
+        self._manifests = manifests
+        self._single = single
+
+    def line(self, path: str, size: int, read_at: ReadAt) -> Line | None:
+        """Return how a file continues one of an earlier version, if deltas to it pay.
+
+        Args:
+            path: of the file.
+            size: its length in bytes.
+            read_at: reads (offset, length) of it.
+
+        Raises:
+            InvalidInputError: the file can't be read.
+        """
+        if size < _FILE or not (layout := _layout(size, read_at)):
+            return None
+        for manifest in self._manifests:
+            row = manifest.index(path)
+            if row is None and self._single and len(manifest.paths) == 1:
+                row = 0
+            if row is None:
+                continue
+            try:
+                parts = self._pair(layout, manifest, row)
+                if parts:
+                    return self._worth(Line(manifest, parts, *_spent(manifest, row)), size, read_at)
+            except ArtifactStoreError:
+                continue  # what can't be read is no base; that is for whoever asks for it to hear
+        return None
+
+    def read(self, extents: Sequence[Extent]) -> Sequence[bytes | memoryview | None]:
+        """Return chunks of earlier versions, each checked; None for all where one can't be read: nothing must rest on it."""
+        try:
+            return fetch(self._backend, extents, algorithm=self._manifests[0].algorithm)
+        except ArtifactStoreError:
+            return [None] * len(extents)
+
+    def _pair(self, layout: Layout, manifest: Manifest, row: int) -> list[_Part]:
+        first, last = manifest.first[row], manifest.first[row + 1]
+        starts = array("q", accumulate(manifest.chunks.sizes[first:last], initial=0))
+
+        def read_at(offset: int, size: int) -> bytes:
+            low, high = bisect_right(starts, offset) - 1, bisect_right(starts, offset + size - 1)
+            chunks = fetch(self._backend, [manifest.extent(first + i) for i in range(low, high)], algorithm=manifest.algorithm)
+            return b"".join(chunks)[offset - starts[low] :][:size]
+
+        old = _layout(manifest.sizes[row], read_at)
+        parts = []
+        for key, (begin, end, width) in layout.items():
+            there = old.get(key)
+            if there is None or there[1] - there[0] != end - begin:
+                continue
+            low, high = bisect_right(starts, there[0]) - 1, bisect_right(starts, there[1]) - 1
+            if starts[low] == there[0] and starts[high] == there[1]:
+                shift = begin - there[0]
+                ends = array("q", (start + shift for start in starts[low + 1 : high + 1]))
+                parts.append(_Part(begin, end, width, ends, first + low))
+        return sorted(parts, key=lambda part: part.begin)
+
+    def _worth(self, line: Line, size: int, read_at: ReadAt) -> Line | None:
+        """Try some chunks; a full version is stored again where a delta takes more than all have taken on average."""
+        tried = [
+            (begin, end, reference)
+            for part in line.parts
+            for begin, end in zip([part.begin, *part.ends[:-1]], part.ends, strict=True)
+            if (reference := line.refer(begin, end)) is not None
+        ]
+        tried = [tried[i * len(tried) // _SAMPLES] for i in range(min(_SAMPLES, len(tried)))] if tried else []
+        tried = list({begin: (begin, end, reference) for begin, end, reference in tried}.values())
+        bases = fetch(self._backend, [reference.base for _, _, reference in tried], algorithm=line.manifest.algorithm)
+        encoder = Encoder()
+        plain = delta = total = 0
+        for (begin, end, reference), base in zip(tried, bases, strict=True):
+            data = memoryview(read_at(begin, end - begin))
+            total += len(data)
+            delta += len(encoder.delta(data, memoryview(base), reference.width, reference.lead))
+            plain += len(encoder.encode(data)[1])
+        if not total:
+            return None
+        paired = sum(part.end - part.begin for part in line.parts)
+        full = plain / total * size
+        expected = delta / total * paired + plain / total * (size - paired)
+        return line if expected < _GAIN * full and expected * line.versions < line.stored else None
+
+
+def _spent(manifest: Manifest, row: int) -> tuple[int, int]:
+    """Return how many versions of a file there are since its last full one, and how many bytes they take together."""
+    known = manifest.deltas.get(manifest.paths[row])
+    if known is not None:
+        return known
+    chunks, numbers = manifest.chunks, range(manifest.first[row], manifest.first[row + 1])
+    own = sum(chunks.stored[i] for i in numbers)
+    bases = sum(chunks.bases[i].stored for i in numbers if i in chunks.bases)
+    return (2, own + bases) if bases else (1, own)
+
+
+def _layout(size: int, read_at: ReadAt) -> Layout:
+    """Return the parts of a file of numbers; empty for any other."""
+    start = read_at(0, min(size, 256))
+    if start.startswith(b"\x93NUMPY\x01") and len(start) >= 10:
+        head = start[: 10 + int.from_bytes(start[8:10], "little")]
+        number = _NUMBER.search(head)
+        return {head: (0, size, int(number[1]))} if number is not None and len(head) % 8 == 0 else {}
+    header, base = read_header(start, size, read_at)
+    found: dict[Any, tuple[int, int, int]] = {}
+    for name, one in header.items():
+        try:
+            (begin, end), width = one["data_offsets"], _DTYPES.get(one["dtype"])
+            if name != "__metadata__" and width is not None and 0 <= begin < end <= size - base:
+                found[name, one["dtype"], tuple(one["shape"])] = (base + begin, base + end, width)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return found
