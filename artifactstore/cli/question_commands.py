@@ -12,6 +12,7 @@ from artifactstore.cli import EXIT_CODES, printing
 from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference
+from artifactstore.work.card import profile_table
 
 __all__: list[str] = []
 
@@ -126,14 +127,18 @@ def show(
             sys.stdout.flush()
             sys.stdout.buffer.write(found.listing.encode())
             return
-        facts = described(found)
+        facts, profile = described(found), found.profile
         if as_json:
-            printing.as_json(facts)
+            printing.as_json({**facts, "profile": profile})
             return
         facts["size"] = printing.amount(found.size)
         for key, value in facts.items():
             if value not in (None, {}):
                 print(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value}")
+        if profile is not None:
+            print(f"{'rows':<9} {profile['rows']:,}")
+            print()
+            printing.table(*profile_table(profile))
 
 
 @app.command()

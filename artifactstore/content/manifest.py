@@ -90,6 +90,7 @@ class Manifest:
         links: (path, target) of symbolic links.
         modes: whether executable bits are part of the identity.
         format: name of the stored object's format, or None.
+        side: name → chunks of what is known beside the files; its packs are in the list, too.
         deltas: path → (versions, stored bytes) since the last full one, of each file that is stored as deltas.
     """
 
@@ -105,6 +106,7 @@ class Manifest:
     links: list[tuple[str, str]] = field(default_factory=list)
     modes: bool = False
     format: str | None = None
+    side: dict[str, list[Extent]] = field(default_factory=dict)
     deltas: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property

@@ -3,6 +3,7 @@
 DuckDB, Polars or pandas can read them without this library (docs/format.md, "Manifest").
 """
 
+import base64
 import json
 import re
 from array import array
@@ -77,6 +78,8 @@ def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
     }
     if manifest.deltas:
         meta["deltas"] = manifest.deltas
+    if manifest.side:
+        meta["side"] = _side_rows(manifest)
     schema = _schema(pa)
     table = pa.Table.from_arrays(_columns(manifest, schema, pa), schema=schema)
     sink = pa.BufferOutputStream()
@@ -153,6 +156,32 @@ def _columns(manifest: Manifest, schema: Any, pa: Any) -> list[Any]:
     ]
 
 
+def _side_rows(manifest: Manifest) -> dict[str, list[list[Any]]]:
+    """Return what the metadata say of side content."""
+    numbers = {pack: i for i, pack in enumerate(manifest.packs)}
+
+    def row(one: Extent) -> list[Any]:
+        data = None if one.data is None else base64.b64encode(one.data).decode()
+        number = INLINE if one.pack is None else numbers[one.pack]
+        return [one.digest.hex(), one.size, number, one.offset, one.stored, one.codec, data]
+
+    return {name: [row(one) for one in extents] for name, extents in manifest.side.items()}
+
+
+def _side_of(said: dict[str, list[list[Any]]], packs: list[str]) -> dict[str, list[Extent]]:
+    """Read what `_side_rows` wrote."""
+
+    def extent(row: list[Any]) -> Extent:
+        digest, size, number, offset, stored, codec, data = row
+        fits = INLINE <= number < len(packs) and 0 <= size <= MAX_CHUNK and 0 <= stored <= MAX_CHUNK and offset >= 0
+        if not fits or (number == INLINE) == (data is None) or is_delta(codec):
+            raise ValueError("side content lies nowhere")
+        pack = None if number == INLINE else packs[number]
+        return Extent(bytes.fromhex(digest), size, pack, offset, stored, codec, None if data is None else base64.b64decode(data))
+
+    return {name: [extent(row) for row in rows] for name, rows in said.items()}
+
+
 def _bases(manifest: Manifest, kind: Any, pa: Any) -> Any:
     """Make the column that tells where the bases of deltas lie."""
     found, total = manifest.chunks.bases, len(manifest.chunks)
@@ -196,6 +225,7 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
             raise bad("a pack in its list is no id")
         manifest = Manifest(algorithm, packs=list(meta["packs"]), modes=bool(meta["modes"]), format=meta["object"])
         manifest.deltas = {path: (int(versions), int(stored)) for path, (versions, stored) in meta.get("deltas", {}).items()}
+        manifest.side = _side_of(meta.get("side", {}), manifest.packs)
         _fill(manifest, parquet.read(), pa)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, CorruptionError | FormatError):

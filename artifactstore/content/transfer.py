@@ -18,6 +18,7 @@ from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.content.packer import Packer, Piece
+from artifactstore.content.side import read_side, store_side
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
 
@@ -126,9 +127,12 @@ def transfer(
     finally:
         packer.close()
     made = packer.manifest
+    known_packs = len(made.packs)
+    side = {name: read_side(source, manifest, name) or b"" for name in manifest.side}
+    beside = store_side(target, made, side)
     made.folders, made.links = list(manifest.folders), list(manifest.links)
     made.modes, made.format, made.deltas = manifest.modes, manifest.format, manifest.deltas
-    return Transferred(made, packer.new, packer.uploaded, packer.packs)
+    return Transferred(made, packer.new, packer.uploaded + beside, packer.packs + len(made.packs) - known_packs)
 
 
 def amount_to_move(manifest: Manifest, known: Known) -> int:

@@ -16,6 +16,7 @@ from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.manifest_file import decode
 from artifactstore.content.pack import TRAILER, Frame, pack_key, read_records
+from artifactstore.content.side import read_side
 from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionError, FormatError, InvalidInputError, NotFoundError
 from artifactstore.journal.chain import entry_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed
@@ -204,8 +205,9 @@ def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Re
             if number >= 0:
                 name = manifest.packs[number]
                 ends[name] = max(ends.get(name, 0), offset + stored)
-        for base in chunks.bases.values():
-            ends[str(base.pack)] = max(ends.get(str(base.pack), 0), base.offset + base.stored)
+        for one in (*chunks.bases.values(), *(extent for extents in manifest.side.values() for extent in extents)):
+            if one.pack is not None:
+                ends[one.pack] = max(ends.get(one.pack, 0), one.offset + one.stored)
     for pack, digests in users.items():
         key = pack_key(pack)
         report.count("packs")
@@ -331,6 +333,13 @@ def _check_files(
     checked: set[bytes] = set()  # files by their digest and by where their chunks lie: the same bytes may lie in two places
     for digest in _sample(sorted(manifests), fraction):
         manifest = manifests[digest]
+        for name in manifest.side:
+            try:
+                read_side(journal.backend, manifest, name)
+            except ArtifactStoreError as error:
+                _unless_away(error)
+                text = f"what is known of {digest} beside its files ({name}) can't be read: {error}"
+                report.damage(text, getattr(error, "location", "") or name, [digest])
         for row, path in enumerate(manifest.paths):
             mark = _mark(manifest, row)
             if mark in checked:

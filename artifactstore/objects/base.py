@@ -43,16 +43,22 @@ class WriteFolder:
 
     Attributes:
         sources: what was written, in the order written.
+        side: path → what is known beside the files, such as a table's profile; no part of the identity.
     """
 
     def __init__(self) -> None:
         self.sources: list[Source] = []
+        self.side: dict[str, bytes] = {}
         self._prefix = ""
         self._spool = _Spool()
 
     def add(self, name: str, *parts: bytes | memoryview) -> None:
         """Store bytes under a name, without a copy: several parts become one file in a row."""
         self.sources.append(from_parts(self._prefix + name, parts))
+
+    def note(self, name: str, data: bytes) -> None:
+        """Keep something beside the files: it says what is in them, and is no part of what they are."""
+        self.side[self._prefix + name] = data
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:

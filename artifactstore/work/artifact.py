@@ -8,8 +8,10 @@ from artifactstore.catalog import versions as catalog
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.manifest import Manifest
-from artifactstore.errors import ArtifactStoreError, InvalidInputError
+from artifactstore.content.side import read_side
+from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError
 from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import parse_json
 from artifactstore.model.listing import plain_line
 from artifactstore.work.card import SHOWN, card, line
 from artifactstore.work.session import Session
@@ -99,6 +101,22 @@ class Artifact:
         return self._with(lambda manifest: manifest.format)
 
     @property
+    def profile(self) -> Mapping[str, Any] | None:
+        """What is known of a table without opening it (docs/format.md, "Side content"); None for anything else.
+
+        Raises:
+            CorruptionError: it is damaged.
+        """
+        raw = self._with(lambda manifest: read_side(self._session.core().near, manifest, "profile"))
+        if raw is None:
+            return None
+        try:
+            found = parse_json(raw, "the profile")
+        except InvalidInputError as error:
+            raise CorruptionError(f"the profile of {self.ref} can't be read: {error}", digest=self.digest) from error
+        return found if isinstance(found, Mapping) else None
+
+    @property
     def files(self) -> Rows[File]:
         """The files, then the links, then the empty folders; each sorted by path."""
         return self._with(files_of)
@@ -119,8 +137,9 @@ class Artifact:
         record = self._record
         try:
             files = [(one.path, one.size) for one in self.files[:SHOWN]]
+            profile = self.profile
         except ArtifactStoreError:  # it is removed, or the place can't be reached: what is known is shown
-            files = []
+            files, profile = [], None
         return card(
             self.ref,
             self.digest,
@@ -131,6 +150,7 @@ class Artifact:
             actor=record.actor,
             said={"metric": self.metrics, "metadata": self.metadata},
             files=files,
+            profile=profile,
         )
 
 

@@ -1,12 +1,13 @@
 """An artifact for people: one line in a terminal, a small card in a notebook. No script, nothing unescaped."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-__all__ = ["SHOWN", "amount", "card", "line", "tree", "visible"]
+__all__ = ["SHOWN", "amount", "card", "line", "profile_table", "tree", "visible"]
 
 SHOWN: Final = 200  # files of a tree
+_CELL: Final = 24  # characters of a cell that are shown
 _SHORT: Final = 12  # hexadecimal digits of a digest that are shown
 # Colours are those of the page: the same card is read on white and on black.
 _BOX: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:46em;line-height:1.45"
@@ -64,6 +65,7 @@ def card(
     actor: str | None,
     said: Mapping[str, Mapping[str, Any]],
     files: Iterable[tuple[str, int]],
+    profile: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the card of an artifact as HTML.
 
@@ -77,6 +79,7 @@ def card(
         actor: who put it.
         said: heading → name → value, such as metrics and metadata.
         files: (path, size) of each, by path.
+        profile: of a table.
     """
     from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
 
@@ -93,7 +96,40 @@ def card(
     return (
         f'<div style="{_BOX}">{name}<span style="{_TAG}">{escape(kind)}</span> '
         f'<code title="{escape(digest)}" style="{_DIM};background:none;color:inherit">{escape(_short(digest))}</code>'
-        f'<div style="{_DIM}">{by}</div>{table}{tree(files, count)}</div>'
+        f'<div style="{_DIM}">{by}</div>{table}{_columns(profile)}{tree(files, count)}</div>'
+    )
+
+
+def profile_table(profile: Mapping[str, Any]) -> tuple[Sequence[str], list[tuple[str, ...]]]:
+    """Return what a profile says of each column, as a heading and rows of text; the first 200 columns."""
+    rows = []
+    for field in profile["schema"]["fields"][:SHOWN]:
+        column = profile["columns"].get(field["name"], {})
+        sampled = "~" if profile["every"] > 1 else ""
+        different = f"{sampled}{column['distinct']:,}" if "distinct" in column else ""
+        values = (_shown(column.get(key)) for key in ("min", "max", "mean", "std"))
+        rows.append((_shown(field["name"]), field["type"], f"{column.get('nulls', 0):,}", *values, different))
+    return ("COLUMN", "TYPE", "MISSING", "MIN", "MAX", "MEAN", "STD", "DIFFERENT"), rows
+
+
+def _shown(value: Any) -> str:
+    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return visible(text if len(text) <= _CELL else text[: _CELL - 1] + "…")
+
+
+def _columns(profile: Mapping[str, Any] | None) -> str:
+    """Return the columns of a table as HTML that can be opened."""
+    from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
+
+    if profile is None:
+        return ""
+    heading, rows = profile_table(profile)
+    head = "".join(f'<th style="text-align:left;{_DIM}">{escape(word.lower())}</th>' for word in heading)
+    body = "".join("<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows)
+    more = len(profile["schema"]["fields"])
+    return (
+        f'<details style="margin-top:.4em"><summary>{profile["rows"]:,} rows, {more:,} columns</summary>'
+        f'<div style="overflow-x:auto"><table style="margin:.3em 0 0;color:inherit"><tr>{head}</tr>{body}</table></div></details>'
     )
 
 

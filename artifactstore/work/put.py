@@ -15,6 +15,7 @@ from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.ingest import ingest
 from artifactstore.content.memory import memory_digest
+from artifactstore.content.side import store_side
 from artifactstore.content.source import Folder, from_far, from_file, scan
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest
@@ -259,6 +260,7 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         alive = state.alive(str(digest))
     batch = session.batch()
     if not alive and (batch is None or str(digest) not in batch.staged):
+        uploaded += store_side(session.backend, manifest, found.kept.side if found.kept is not None else {})
         fact, size = store_manifest(session, manifest, content, digest)
         facts.append(fact)
         staged = Staged(manifest)

@@ -24,6 +24,7 @@ class PutOptions(TypedDict, total=False):
             a file system notes only when it writes them back.
         format: how an object is kept, such as `text` or `pickle`; found by its type otherwise (docs/objects.md).
         base: a reference to an artifact that shares content with this one.
+        profile: of a table: False keeps no profile beside it, `full` looks at every row for what is else told of a sample.
         source_options: where the source is a URL: what fsspec's class takes, such as endpoint and credentials.
     """
 
@@ -33,6 +34,7 @@ class PutOptions(TypedDict, total=False):
     rehash: bool
     format: str
     base: str
+    profile: bool | str
     source_options: Mapping[str, Any]
 
 
@@ -59,6 +61,8 @@ def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
     Raises:
         InvalidInputError: an unknown one, or one without sense.
     """
+    if "profile" in options and not is_object:
+        raise InvalidInputError("profile= is for tables that are put as objects; this is a file, a folder or a URL")
     unknown = set(options) - set(PutOptions.__annotations__)
     if unknown and not is_object:
         known = ", ".join(sorted(PutOptions.__annotations__))

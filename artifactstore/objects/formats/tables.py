@@ -12,8 +12,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from artifactstore.backend.pool import Pool
 from artifactstore.errors import CorruptionError, InvalidInputError, UnsupportedError
+from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.profile import Profiler
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,17 +39,26 @@ class Table:
 
     name = "table"
     executes_code = False
-    write_options = ()
+    write_options = ("profile",)
     read_options = ("type", "columns")
 
     def matches(self, obj: Any) -> bool:
         """Tell whether `obj` is a table or a column of pandas, polars or pyarrow."""
         return _kind(obj) is not None
 
-    def write(self, obj: Any, folder: WriteFolder) -> None:
-        """Write it, row group by row group: a reader of more than fits into memory streams through."""
+    def write(self, obj: Any, folder: WriteFolder, *, profile: bool | str = True) -> None:
+        """Write it, row group by row group: a reader of more than fits into memory streams through.
+
+        Args:
+            obj: the table.
+            folder: where to.
+            profile: False keeps no profile and no row hashes beside it, `full` looks at every row for what is else told of
+                a sample, and so holds the table in memory.
+        """
         import pyarrow as pa  # noqa: PLC0415
 
+        if profile not in (True, False, "full"):
+            raise InvalidInputError(f"profile={profile!r}: True, False or 'full'")
         kind = _kind(obj)
         if kind is None:
             raise InvalidInputError(f"format='table' keeps tables of pandas, polars or pyarrow, not a {type(obj).__name__}")
@@ -59,7 +71,7 @@ class Table:
                 about[_EMPTY] = base64.b64encode(_packed(first.slice(0, 0)))
             schema = schema.with_metadata(about)
             batches = batches if first is None else chain((first,), batches)
-            _write(folder, schema, batches)
+            _write(folder, schema, batches, Profiler(schema, full=profile == "full") if profile else None)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, InvalidInputError):
                 raise
@@ -175,7 +187,7 @@ def _rows_of_group(schema: "pa.Schema") -> int:
     return rows
 
 
-def _write(folder: WriteFolder, schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> None:
+def _write(folder: WriteFolder, schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]", profiler: Profiler | None) -> None:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -188,9 +200,19 @@ def _write(folder: WriteFolder, schema: "pa.Schema", batches: "Iterator[pa.Recor
         # A dictionary is in the order in which its values came: one row more at the front, and no page is as it was.
         "use_dictionary": [field.name for field in schema if pa.types.is_dictionary(field.type)] or False,
     }
-    with folder.open(_FILE) as file, pq.ParquetWriter(file, schema, **options) as writer:
+    with (
+        Pool(1, "artifactstore-profile") as beside,
+        folder.open(_FILE) as file,
+        pq.ParquetWriter(file, schema, **options) as writer,
+    ):
         for group in _groups(batches, rows):
+            looking = beside.submit(profiler.add, group) if profiler is not None else None
             writer.write_table(group.replace_schema_metadata(schema.metadata), row_group_size=rows)
+            if looking is not None:
+                looking.result()
+    if profiler is not None:
+        folder.note("profile", canonical_json(profiler.finish()))
+        folder.note("rows", profiler.hashes.encode())
 
 
 def _groups(batches: "Iterator[pa.RecordBatch]", rows: int) -> "Iterator[pa.Table]":

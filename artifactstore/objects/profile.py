@@ -1,0 +1,224 @@
+"""The profile of a table: what is known of it without opening it (docs/format.md, "Side content").
+
+Numbers of rows and of gaps, extremes, means and deviations are those of all rows, in one pass; quantiles, a histogram, the
+most frequent values and the number of different ones are those of every k-th row.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.content.grouping import numpy
+from artifactstore.objects.kinds import (
+    as_json,
+    frictionless,
+    is_moment,
+    is_number,
+    is_text,
+    plain,
+    plain_type,
+    rounded,
+    seconds_of,
+)
+from artifactstore.objects.rows import RowHashes, hash_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Profiler"]
+
+_SAMPLE: Final = 100_000  # rows of a sample at most
+_STRIDE: Final = 65_536  # rows at a time: what they are turned into stays in a processor's cache
+_BINS: Final = 20  # of a histogram
+_TOP: Final = 50
+
+
+class Profiler:
+    """Takes in a table part by part.
+
+    Args:
+        schema: of the table.
+        full: let every row be in the sample, which then takes the memory of the table.
+
+    Attributes:
+        hashes: of the rows.
+    """
+
+    def __init__(self, schema: "pa.Schema", *, full: bool = False) -> None:
+        self.hashes = RowHashes()
+        self._schema = schema
+        self._full = full
+        self._every = 1
+        self._columns = {field.name: _Column(field.type) for field in schema}
+        self._sample: list[Any] = []
+
+    def add(self, table: "pa.Table") -> None:
+        """Take in some rows."""
+        for start in range(0, table.num_rows, _STRIDE):
+            part = table.slice(start, _STRIDE)
+            first = -self.hashes.rows % self._every
+            self.hashes.add(hash_rows(part))
+            for name, column in self._columns.items():
+                column.add(plain(part.column(name)))
+            self._sample.append(_every(part, first, self._every))
+            while not self._full and self.hashes.rows > _SAMPLE * self._every:
+                self._thin()
+
+    def _thin(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415
+
+        self._sample = [_every(pa.concat_tables(self._sample), 0, 2)]
+        self._every *= 2
+
+    def finish(self) -> dict[str, Any]:
+        """Return the profile as a JSON value."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        sample = pa.concat_tables(self._sample) if self._sample else self._schema.empty_table()
+        return {
+            "format": 1,
+            "rows": self.hashes.rows,
+            "every": self._every,
+            "schema": {
+                "fields": [
+                    {"name": field.name, "type": frictionless(field.type), "arrow": as_json(str(field.type))}
+                    for field in self._schema
+                ]
+            },
+            "columns": {
+                name: {**column.finish(), **_sampled(plain(sample.column(name)))} for name, column in self._columns.items()
+            },
+        }
+
+
+def _every(table: "pa.Table", first: int, step: int) -> "pa.Table":
+    """Return every `step`-th row, from `first` on."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    np = numpy()
+    return table if step == 1 else table.take(pa.array(np.arange(first, table.num_rows, step)))
+
+
+class _Column:
+    """What all rows of a column add up to."""
+
+    def __init__(self, kind: "pa.DataType") -> None:
+        self._kind = plain_type(kind)
+        self._nulls = self._infinite = self._count = self._sum = 0
+        self._mean = self._squares = 0.0  # of finite numbers; the squares of their distances from the mean
+        self._extremes: list[Any] = []
+
+    def add(self, column: "pa.Array") -> None:
+        """Take in some rows."""
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        kind = self._kind
+        if is_number(kind):
+            numbers, nulls, infinite = _numbers(column)
+            self._nulls += nulls
+            self._infinite += infinite
+            if len(numbers):
+                self._add_numbers(numbers)
+            return
+        self._nulls += column.null_count
+        moment = is_moment(kind) and not pa.types.is_duration(kind)  # Arrow has no extremes of durations
+        ordered = is_text(kind) or moment or pa.types.is_decimal(kind) or pa.types.is_boolean(kind)
+        if ordered and column.null_count < len(column):
+            found = pc.min_max(column)
+            self._extremes += [found["min"], found["max"]]
+
+    def _add_numbers(self, numbers: Any) -> None:
+        np = numpy()
+        self._extremes += [numbers.min(), numbers.max()]
+        if numbers.dtype.kind != "f":
+            # Halves of a number each, so that no sum of them overflows.
+            self._sum += (int((numbers >> 32).sum()) << 32) + int((numbers & 0xFFFFFFFF).sum())
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = numbers.astype(np.float64)
+            count, mean = len(apart), float(apart.mean())
+            apart -= mean
+            np.multiply(apart, apart, out=apart)  # not `dot`, which starts threads of its own
+            squares = float(apart.sum())
+            # Two samples' means and squares as one (Chan, Golub and LeVeque, 1979).
+            total, step = self._count + count, mean - self._mean
+            self._squares += squares + step * step * self._count * count / total
+            self._mean += step * count / total
+            self._count = total
+
+    def finish(self) -> dict[str, Any]:
+        """Return what is known, as JSON has it."""
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        found: dict[str, Any] = {"nulls": self._nulls}
+        if self._infinite:
+            found["infinite"] = self._infinite
+        if not self._extremes:
+            return found
+        if not is_number(self._kind):
+            both = pc.min_max(pa.array(self._extremes))
+            return {**found, "min": as_json(both["min"]), "max": as_json(both["max"])}
+        low, high = min(self._extremes).item(), max(self._extremes).item()
+        whole = isinstance(low, int)
+        mean = self._sum / self._count if whole else self._mean
+        deviation = math.sqrt(self._squares / (self._count - 1)) if self._count > 1 else 0.0
+        return {**found, "min": as_json(low), "max": as_json(high), "mean": rounded(mean), "std": rounded(deviation)}
+
+
+def _numbers(column: "pa.Array") -> tuple[Any, int, int]:
+    """Return the finite numbers of a column, how many are missing, and how many are infinite."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    np = numpy()
+    if not pa.types.is_floating(column.type):
+        numbers = np.asarray(column.drop_null() if column.null_count else column)
+        return numbers.astype(np.uint64 if numbers.dtype.kind == "u" else np.int64, copy=False), column.null_count, 0
+    numbers = column.to_numpy(zero_copy_only=False)
+    finite = np.isfinite(numbers)
+    if finite.all():
+        return numbers, 0, 0
+    infinite = int(np.isinf(numbers).sum())
+    return numbers[finite], len(numbers) - int(finite.sum()) - infinite, infinite
+
+
+def _sampled(column: "pa.Array") -> dict[str, Any]:
+    """Return what a sample tells of a column."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    np = numpy()
+    found: dict[str, Any] = {}
+    kind = column.type
+    if is_number(kind):
+        numbers = _numbers(column)[0].astype(np.float64)
+    elif is_moment(kind):
+        seconds, rest = seconds_of(column.drop_null())
+        numbers = seconds + rest / 1e9
+    else:
+        numbers = np.zeros(0)
+    if len(numbers):
+        places = np.arange(101) * (len(numbers) - 1) // 100
+        ordered = np.sort(numbers)
+        found["quantiles"] = [rounded(float(one)) for one in ordered[places]]
+        if math.isfinite(float(ordered[-1]) - float(ordered[0])):
+            counts, edges = np.histogram(numbers, _BINS)
+            found["histogram"] = {"counts": counts.tolist(), "edges": [rounded(float(edge)) for edge in edges]}
+    if is_number(kind) or is_moment(kind) or is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
+        found |= _frequent(column, top=not pa.types.is_floating(kind))
+    return found
+
+
+def _frequent(column: "pa.Array", *, top: bool) -> dict[str, Any]:
+    """Return how many different values there are, and the most frequent ones; of those that come once only if they are few."""
+    np = numpy()
+    column = column.drop_null()
+    counted = column.value_counts()
+    counts = np.asarray(counted.field("counts"))
+    found: dict[str, Any] = {"distinct": len(counts)}
+    if not top or not len(counts):
+        return found
+    least = int(np.partition(counts, -_TOP)[-_TOP]) if len(counts) > _TOP else 1
+    rows = np.flatnonzero(counts >= max(least, 2 if len(counts) > _TOP else 1))
+    values = counted.field("values")
+    pairs = [[as_json(values[int(i)]), int(counts[i])] for i in rows[:10_000]]
+    found["top"] = sorted(pairs, key=lambda pair: (-pair[1], str(pair[0])))[:_TOP]
+    return found
