@@ -15,12 +15,13 @@ from artifactstore.work import alias as _alias
 from artifactstore.work import artifact as _artifact
 from artifactstore.work import asking as _asking
 from artifactstore.work import batch as _batch
+from artifactstore.work import diffing as _diffing
 from artifactstore.work import get as _get
 from artifactstore.work import put as _put
 from artifactstore.work.alias import ANY
 from artifactstore.work.artifact import Artifact
-from artifactstore.work.asking import Diff
 from artifactstore.work.batch import Batch
+from artifactstore.work.diffing import Diff
 from artifactstore.work.maintenance import Maintenance
 from artifactstore.work.place import DEFAULT
 from artifactstore.work.said import PutOptions
@@ -150,13 +151,22 @@ class Store:
         """
         return _artifact.artifact(self._session, ref)
 
-    def diff(self, a: str, b: str) -> Diff:
-        """Compare the files of two artifacts (or of folders in them); empty where they are equal.
+    def diff(self, a: str, b: str, *, key: str | Sequence[str] = (), exact: bool = False) -> Diff:
+        """Compare the files of two artifacts (or of folders or files in them); empty where they are equal.
+
+        `.tables`, `.tensors` and `.json` of what comes back tell what differs inside of Parquet, safetensors, `.npy` and JSON
+        files, `.overlap()` which rows two tables share.
+
+        Args:
+            a: a reference.
+            b: another.
+            key: columns that tell the rows of tables apart, so that changed rows can be told from new ones; both are read then.
+            exact: read tables, where a sample of their rows' hashes would do.
 
         Raises:
             NotFoundError: nothing of one of these names.
         """
-        return _asking.diff(self._session, a, b)
+        return _diffing.diff(self._session, a, b, key=key, exact=exact)
 
     def batch(self, *, reason: str | None = None) -> AbstractContextManager[Batch]:
         """Collect puts and alias moves in a `with` block and commit them together: nothing is visible before its end.

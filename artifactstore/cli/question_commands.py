@@ -10,6 +10,7 @@ import typer
 
 from artifactstore.cli import EXIT_CODES, printing
 from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.content.grouping import numpy
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference
 from artifactstore.work.card import profile_table
@@ -145,16 +146,28 @@ def show(
 def diff(
     a: Annotated[str, typer.Argument(help="A reference.")],
     b: Annotated[str, typer.Argument(help="Another.")],
+    inside: Annotated[bool, typer.Option("--inside", help="Also what differs inside of tables, tensors and JSON.")] = False,
+    key: Annotated[list[str] | None, typer.Option(help="A column that tells a table's rows apart; again for more.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Read tables where a sample of row hashes would do.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Compare the files of two artifacts; exit code 1 where they differ."""
+    """Compare two artifacts; exit code 1 where they differ."""
+    inside = inside or bool(key) or exact
+    if inside:
+        numpy()  # before Arrow is loaded, which looks for it only then
     with opened(store, "r") as store_:
-        found = store_.diff(a, b)
+        found = store_.diff(a, b, key=key or (), exact=exact)
         if as_json:
-            printing.as_json({"changes": [printing.record(one) for one in found], "unchanged": found.unchanged})
+            told: dict[str, Any] = {"changes": [printing.record(one) for one in found], "unchanged": found.unchanged}
+            if inside:
+                told["tables"] = {path: printing.record(one) for path, one in found.tables.items()}
+                for kind, files in (("tensors", found.tensors), ("json", found.json)):
+                    told[kind] = {path: [printing.record(row) for row in rows] for path, rows in files.items()}
+            printing.as_json(told)
         else:
-            print(printing.visible(str(found), lines=True))
+            text = found.inside() if inside else ""
+            print(printing.visible(f"{text}\n{found}" if text else str(found), lines=True))
         return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
 
 

@@ -17,7 +17,7 @@ from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Array", "Arrays", "Sparse"]
+__all__ = ["Array", "Arrays", "Sparse", "read_header"]
 
 _HEADER: Final = 64 * 1024  # bytes of a header at most
 
@@ -169,7 +169,7 @@ def _read(folder: ReadFolder, name: str, *, mmap: bool) -> "np.ndarray[Any, Any]
     import numpy as np  # noqa: PLC0415
 
     with folder.open(name) as file:
-        shape, fortran, dtype, start = _header(file, name)
+        shape, fortran, dtype, start = read_header(file, name)
     count = 1
     for length in shape:
         count *= length
@@ -198,7 +198,7 @@ def _head(array: "np.ndarray[Any, Any]") -> bytes:
     return header.getvalue()
 
 
-def _header(file: Any, name: str) -> "tuple[tuple[int, ...], bool, np.dtype[Any], int]":
+def read_header(file: Any, name: str) -> "tuple[tuple[int, ...], bool, np.dtype[Any], int]":
     """Read a header: shape, whether in Fortran's order, dtype, and where the data begin.
 
     Not by NumPy, which tries to mend what it can't parse, at any cost in memory.

@@ -19,7 +19,7 @@ from artifactstore.objects.base import ReadFolder, WriteFolder
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Tensors"]
+__all__ = ["Tensors", "parse_header"]
 
 _FILE: Final = "model.safetensors"
 _TIED: Final = "artifactstore.tied"  # metadata: JSON object, name → name of the tensor whose memory it shares
@@ -114,7 +114,7 @@ class Tensors:
         import torch  # noqa: PLC0415
 
         with folder.open(_FILE) as file:
-            found, metadata, start = _parse(file, folder.size(_FILE))
+            found, metadata, start = parse_header(file, folder.size(_FILE))
             tied = _tied(metadata, found)
             names = _chosen(list(found) + list(tied), tensors)
             sources = {tied.get(name, name) for name in names}
@@ -180,7 +180,7 @@ def _header(kept: "Mapping[str, torch.Tensor]", names: list[str], metadata: dict
     return struct.pack("<Q", len(raw)) + raw
 
 
-def _parse(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], int, int]], dict[str, str], int]:
+def parse_header(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], int, int]], dict[str, str], int]:
     """Read and check a header: name → (dtype, shape, begin, end), metadata, where the data begin."""
 
     def bad(what: str) -> CorruptionError:

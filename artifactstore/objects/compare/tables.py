@@ -1,0 +1,380 @@
+"""Tables: columns, rows and how the values of each column have shifted, from their profiles and row hashes where that will do."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.content.grouping import numpy
+from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.model.encoding import parse_json
+from artifactstore.objects.base import ReadFolder
+from artifactstore.objects.profile import Profiler
+from artifactstore.objects.rows import hash_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Overlap", "Shift", "StoredTable", "TableDiff", "compare_tables", "overlap"]
+
+_BATCH: Final = 65_536
+_LEAST: Final = 1e-4  # of a share: what is never seen in one of two samples would be infinitely unlikely
+_RESOLUTION: Final = 0.02  # of a distribution that is known by its hundredths, twice
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """How the values of one column have shifted.
+
+    Attributes:
+        column: its name.
+        psi: Population Stability Index over the tenths of the old values, or over the most frequent values; above 0.2 is
+            commonly called large. None where nothing is known.
+        js: Jensen-Shannon divergence of the same, in bits: 0 (alike) to 1.
+        ks: what the Kolmogorov-Smirnov distance is at most; None for what has no order.
+        old_missing: share of missing values before.
+        new_missing: share of missing values now.
+        old_mean: mean before; None where there is none.
+        new_mean: mean now.
+    """
+
+    column: str
+    psi: float | None
+    js: float | None
+    ks: float | None
+    old_missing: float
+    new_missing: float
+    old_mean: float | None = None
+    new_mean: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableDiff:
+    """How two tables differ.
+
+    Attributes:
+        old_rows: rows before.
+        new_rows: rows now.
+        added: rows that are only in the new one, or whose key is.
+        removed: rows that are only in the old one, or whose key is.
+        changed: rows with the same key and other values; None without a key.
+        error: by how many rows these numbers may be wrong (two standard errors); 0 where rows were counted.
+        new_columns: names that only the new one has.
+        old_columns: names that only the old one has.
+        retyped: (name, type before, type now).
+        shifts: of the columns that both have.
+    """
+
+    old_rows: int
+    new_rows: int
+    added: int
+    removed: int
+    changed: int | None
+    error: int
+    new_columns: tuple[str, ...]
+    old_columns: tuple[str, ...]
+    retyped: tuple[tuple[str, str, str], ...]
+    shifts: tuple[Shift, ...]
+
+    def __str__(self) -> str:
+        about = f" (± {self.error:,})" if self.error else ""
+        changed = "" if self.changed is None else f", {self.changed:,} changed"
+        lines = [f"{self.old_rows:,} -> {self.new_rows:,} rows: {self.added:,} added, {self.removed:,} removed{changed}{about}"]
+        lines += [f"+ column {name}" for name in self.new_columns]
+        lines += [f"- column {name}" for name in self.old_columns]
+        lines += [f"~ column {name}: {old} -> {new}" for name, old, new in self.retyped]
+        lines += [_line(shift) for shift in self.shifts if any((shift.psi, shift.js, shift.old_missing != shift.new_missing))]
+        return "\n".join(lines)
+
+
+def _line(shift: Shift) -> str:
+    parts = [f"~ values of {shift.column}:"]
+    parts += [f"{word} {value:.3f}" for word, value in (("psi", shift.psi), ("js", shift.js)) if value is not None]
+    if shift.ks is not None:
+        parts.append(f"ks <= {shift.ks:.2f}")
+    if shift.old_mean is not None and shift.new_mean is not None:
+        parts.append(f"mean {shift.old_mean:.6g} -> {shift.new_mean:.6g}")
+    if shift.old_missing != shift.new_missing:
+        parts.append(f"missing {shift.old_missing:.1%} -> {shift.new_missing:.1%}")
+    return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Which rows two tables share: those of a test set that a model was trained on, for one.
+
+    Attributes:
+        rows: how many different rows are in both.
+        share_a: how much of the rows of the first are in the second.
+        share_b: how much of the rows of the second are in the first.
+        error: by how much a share may be wrong (two standard errors); 0 where all rows were compared.
+        columns: what was compared.
+    """
+
+    rows: int
+    share_a: float
+    share_b: float
+    error: float
+    columns: tuple[str, ...]
+
+
+class StoredTable:
+    """A Parquet file of an artifact, and what is known of it without opening it.
+
+    Args:
+        folder: holds it.
+        name: of the file.
+        side: returns side content by name, or None.
+    """
+
+    def __init__(self, folder: ReadFolder, name: str, side: Callable[[str], bytes | None]) -> None:
+        self._folder = folder
+        self._name = name
+        self._side = side
+
+    @cached_property
+    def _known(self) -> "tuple[dict[str, Any], Any, int]":
+        """Profile, row hashes and their bits: those that were stored, or else of all rows, read now."""
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        profile, rows = self._side("profile"), self._side("rows")
+        if profile is not None and rows is not None:
+            try:
+                file = pq.ParquetFile(pa.BufferReader(rows))
+                told = json.loads(file.metadata.metadata[b"artifactstore"])
+                return parse_json(profile, "the profile"), file.read().column("hash").to_numpy(), int(told["bits"])
+            except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, InvalidInputError) as error:
+                raise CorruptionError(f"what is known of {self._name} can't be read: {error}", location=self._name) from error
+        batches = self.batches()
+        first = next(batches, None)
+        profiler = Profiler(self.schema)
+        for batch in () if first is None else (first, *batches):
+            profiler.add(pa.Table.from_batches([batch]))
+        return profiler.finish(), profiler.hashes.finish(), profiler.hashes.bits
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """Its profile."""
+        return self._known[0]
+
+    @property
+    def hashes(self) -> "tuple[Any, int]":
+        """Its row hashes, sorted, and how many of their lowest bits are 0."""
+        return self._known[1:]
+
+    @cached_property
+    def schema(self) -> "pa.Schema":
+        """Its columns."""
+        with self._opened() as file:
+            return file.schema_arrow
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Name → Arrow's type."""
+        return {field["name"]: field["arrow"] for field in self.profile["schema"]["fields"]}
+
+    def _opened(self) -> Any:
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        try:
+            return pq.ParquetFile(self._folder.open(self._name))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise CorruptionError(
+                f"{self._name} is no Parquet file that can be read: {str(error)[:200]}", location=self._name
+            ) from error
+
+    def batches(self, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
+        """Yield all rows, some at a time."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        with self._opened() as file:
+            try:
+                yield from file.iter_batches(_BATCH, columns=None if columns is None else list(columns))
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise CorruptionError(f"{self._name} can't be read: {str(error)[:200]}", location=self._name) from error
+
+    def hash_all(self, columns: Sequence[str]) -> Any:
+        """Return the hash of every row by these columns alone, in order."""
+        np = numpy()
+        found = [hash_rows(batch) for batch in self.batches(columns)]
+        return np.concatenate(found) if found else np.zeros(0, np.uint64)
+
+
+def compare_tables(old: StoredTable, new: StoredTable, *, key: Sequence[str] = (), exact: bool = False) -> TableDiff:
+    """Tell how two tables differ.
+
+    Args:
+        old: the one.
+        new: the other.
+        key: columns that tell rows apart; then both tables are read.
+        exact: read both tables, also where their row hashes are a sample.
+
+    Raises:
+        InvalidInputError: no such column, or rows with the same key.
+        CorruptionError: a table can't be read.
+    """
+    before, after = old.columns, new.columns
+    both = [name for name in before if name in after]
+    if missing := [name for name in key if name not in both]:
+        raise InvalidInputError(
+            f"key={list(key)!r}: both tables need the column {missing[0]!r}; both have {', '.join(both[:20])}"
+        )
+    rows = old.profile["rows"], new.profile["rows"]
+    changed: int | None = None
+    error = 0
+    if key:
+        added, removed, changed = _by_key(old, new, key, both)
+    elif exact or len(both) < max(len(before), len(after)):
+        added, removed = _by_hash(old.hash_all(both), new.hash_all(both))
+    else:
+        a, b, bits = _sampled(old, new)
+        added, removed = (count << bits for count in _by_hash(a, b))
+        error = _bound(max(added, removed) >> bits, bits)
+    return TableDiff(
+        *rows,
+        added,
+        removed,
+        changed,
+        error,
+        tuple(name for name in after if name not in before),
+        tuple(name for name in before if name not in after),
+        tuple((name, before[name], after[name]) for name in both if before[name] != after[name]),
+        tuple(_shift(name, old.profile, new.profile) for name in both),
+    )
+
+
+def _sampled(old: StoredTable, new: StoredTable) -> tuple[Any, Any, int]:
+    """Return the row hashes of two tables that both have kept, and how many of their lowest bits are 0."""
+    np = numpy()
+    (a, a_bits), (b, b_bits) = old.hashes, new.hashes
+    bits = max(a_bits, b_bits)
+    mask = np.uint64((1 << bits) - 1)
+    return a[a & mask == 0], b[b & mask == 0], bits
+
+
+def _bound(seen: int, bits: int) -> int:
+    """Return two standard errors of a count of which one in 2^bits was seen; of none, what is there in 19 of 20 cases at most."""
+    if not bits:
+        return 0
+    return math.ceil(2 * math.sqrt(seen * (1 - 2.0**-bits)) * 2**bits) if seen else 3 << bits
+
+
+def _by_hash(a: Any, b: Any) -> tuple[int, int]:
+    """Return how many of the hashes of b have no counterpart in a, and the other way; equal ones count as often as they come."""
+    np = numpy()
+    values_a, counts_a = np.unique(a, return_counts=True)
+    values_b, counts_b = np.unique(b, return_counts=True)
+    _, at_a, at_b = np.intersect1d(values_a, values_b, assume_unique=True, return_indices=True)
+    shared = int(np.minimum(counts_a[at_a], counts_b[at_b]).sum())
+    return len(b) - shared, len(a) - shared
+
+
+def _by_key(old: StoredTable, new: StoredTable, key: Sequence[str], columns: Sequence[str]) -> tuple[int, int, int]:
+    np = numpy()
+    found = []
+    for which, table in (("first", old), ("second", new)):
+        keys, rows = [], []
+        for batch in table.batches(columns):
+            keys.append(hash_rows(batch, list(key)))
+            rows.append(hash_rows(batch))
+        one = np.concatenate(keys) if keys else np.zeros(0, np.uint64)
+        if twice := len(one) - len(np.unique(one)):
+            raise InvalidInputError(
+                f"key={list(key)!r} does not tell the rows of the {which} table apart ({twice:,} have one that another has): "
+                "name more columns, or none"
+            )
+        found.append((one, np.concatenate(rows) if rows else one))
+    (keys_a, rows_a), (keys_b, rows_b) = found
+    both, at_a, at_b = np.intersect1d(keys_a, keys_b, assume_unique=True, return_indices=True)
+    return len(keys_b) - len(both), len(keys_a) - len(both), int((rows_a[at_a] != rows_b[at_b]).sum())
+
+
+def overlap(a: StoredTable, b: StoredTable, *, exact: bool = False) -> Overlap:
+    """Tell which rows two tables share, by the columns that both have.
+
+    Args:
+        a: the one.
+        b: the other.
+        exact: read both tables, also where their row hashes are a sample.
+
+    Raises:
+        InvalidInputError: they have no column in common.
+        CorruptionError: a table can't be read.
+    """
+    np = numpy()
+    columns = [name for name in a.columns if name in b.columns]
+    if not columns:
+        raise InvalidInputError("the two tables have no column in common: their rows can't be compared")
+    bits = 0
+    if exact or len(columns) < max(len(a.columns), len(b.columns)):
+        first, second = a.hash_all(columns), b.hash_all(columns)
+    else:
+        first, second, bits = _sampled(a, b)
+    shared = np.intersect1d(first, second)
+    shares = [float(np.isin(one, shared).mean()) if len(one) else 0.0 for one in (first, second)]
+    error = 0.0
+    if bits:
+        for share, one in zip(shares, (first, second), strict=True):
+            count = max(len(one), 1)
+            error = max(error, 2 * math.sqrt(share * (1 - share) / count) if 0 < share < 1 else min(1.0, 3 / count))
+    return Overlap(len(shared) << bits, shares[0], shares[1], error, tuple(columns))
+
+
+# -- shifts
+
+
+def _shift(name: str, old: dict[str, Any], new: dict[str, Any]) -> Shift:
+    a, b = old["columns"][name], new["columns"][name]
+    missing = [one["nulls"] / max(table["rows"], 1) for one, table in ((a, old), (b, new))]
+    ks: float | None = None
+    shares: tuple[list[float], list[float]] | None = None
+    if "quantiles" in a and "quantiles" in b:
+        shares, ks = _by_quantiles(a["quantiles"], b["quantiles"])
+    elif "top" in a and "top" in b:
+        shares = _by_values(
+            a["top"], b["top"], *(max(1.0, (t["rows"] - c["nulls"]) / t["every"]) for t, c in ((old, a), (new, b)))
+        )
+    psi = js = None
+    if shares is not None:
+        psi, js = _psi(*shares), _js(*shares)
+    return Shift(name, psi, js, ks, missing[0], missing[1], a.get("mean"), b.get("mean"))
+
+
+def _by_quantiles(a: list[float], b: list[float]) -> tuple[tuple[list[float], list[float]], float]:
+    """Return the shares of two columns in the tenths of the first, and what their distance is at most."""
+    np = numpy()
+    old, new = np.array(a, float), np.array(b, float)
+    points = np.union1d(old, new)
+    steps = [np.searchsorted(one, points, side="right") / len(one) for one in (old, new)]
+    distance = float(np.abs(steps[0] - steps[1]).max())
+    edges = np.unique(old[10:100:10])
+    shares = []
+    for one in (old, new):
+        places = np.bincount(np.searchsorted(edges, one, side="left"), minlength=len(edges) + 1)
+        shares.append((places / len(one)).tolist())
+    return (shares[0], shares[1]), min(1.0, distance + _RESOLUTION)
+
+
+def _by_values(a: list[list[Any]], b: list[list[Any]], total_a: float, total_b: float) -> tuple[list[float], list[float]]:
+    """Return the shares of the most frequent values of either column, and of all others."""
+    old, new = {str(value): count / total_a for value, count in a}, {str(value): count / total_b for value, count in b}
+    values = sorted({*old, *new})
+    shares = [[one.get(value, 0.0) for value in values] for one in (old, new)]
+    return tuple([*one, max(0.0, 1.0 - sum(one))] for one in shares)  # type: ignore[return-value]
+
+
+def _psi(old: list[float], new: list[float]) -> float:
+    return sum(
+        (max(b, _LEAST) - max(a, _LEAST)) * math.log(max(b, _LEAST) / max(a, _LEAST)) for a, b in zip(old, new, strict=True)
+    )
+
+
+def _js(old: list[float], new: list[float]) -> float:
+    def part(share: float, middle: float) -> float:
+        return share * math.log2(share / middle) if share > 0 else 0.0
+
+    return max(0.0, sum(part(a, (a + b) / 2) + part(b, (a + b) / 2) for a, b in zip(old, new, strict=True)) / 2)

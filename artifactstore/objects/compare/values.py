@@ -1,0 +1,49 @@
+"""JSON values: which places differ."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ValueChange", "compare_values"]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueChange:
+    """One place where two JSON values differ.
+
+    Attributes:
+        path: a JSON Pointer (RFC 6901): `/layers/0/size`; empty for the whole value.
+        change: added, removed or changed.
+        old: the value before; None where there was none (and where it was null).
+        new: the value now.
+    """
+
+    path: str
+    change: str
+    old: Any
+    new: Any
+
+
+def compare_values(old: Any, new: Any) -> Iterator[ValueChange]:
+    """Yield the places that differ, in order of the keys; members of lists are compared by their number."""
+    todo: list[tuple[str, Any, Any]] = [("", old, new)]
+    while todo:
+        path, a, b = todo.pop()
+        if isinstance(a, dict) and isinstance(b, dict):
+            before, after = a, b
+        elif isinstance(a, list) and isinstance(b, list):
+            before, after = dict(enumerate(a)), dict(enumerate(b))
+        else:
+            if type(a) is not type(b) or a != b:
+                yield ValueChange(path, "changed", a, b)
+            continue
+        inner: list[tuple[str, Any, Any]] = []
+        for key in sorted({*before, *after}):
+            place = f"{path}/{str(key).replace('~', '~0').replace('/', '~1')}"
+            if key not in after:
+                yield ValueChange(place, "removed", before[key], None)
+            elif key not in before:
+                yield ValueChange(place, "added", None, after[key])
+            else:
+                inner.append((place, before[key], after[key]))
+        todo += reversed(inner)
