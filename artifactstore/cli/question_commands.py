@@ -130,8 +130,9 @@ def show(
             return
         facts, profile = described(found), found.profile
         if as_json:
-            printing.as_json({**facts, "profile": profile})
+            printing.as_json({**facts, "profile": profile, "imports": found.imports})
             return
+        facts["imports"] = found.imports
         facts["size"] = printing.amount(found.size)
         for key, value in facts.items():
             if value not in (None, {}):

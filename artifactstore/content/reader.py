@@ -4,13 +4,15 @@ import io
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Manifest
 
-__all__ = ["open_chunks"]
+__all__ = ["open_chunks", "read_ranges"]
 
 _KEPT: Final = 8 * 2**20  # bytes of decoded chunks kept
 _AHEAD: Final = 4 * 2**20  # bytes fetched at most ahead of a reader that goes on where it stopped
@@ -25,6 +27,35 @@ def open_chunks(backend: Backend, manifest: Manifest, row: int) -> io.BufferedRe
     return io.BufferedReader(_Reader(backend, manifest, row), buffer_size=64 * 1024)
 
 
+def read_ranges(backend: Backend, manifest: Manifest, row: int, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+    """Return parts of a file, given as (offset, length), in memory that may be written to; all are fetched at once.
+
+    Raises:
+        MissingPackError: a pack is not there.
+        CorruptionError: a chunk does not match its digest.
+        BackendError: the store can't be reached.
+    """
+    starts = _starts(manifest, row)
+    spans = [(bisect_right(starts, at) - 1, bisect_right(starts, at + size - 1) if size else 0) for at, size in ranges]
+    wanted = sorted({i for low, high in spans for i in range(low, high)})
+    extents = [manifest.extent(manifest.first[row] + i) for i in wanted]
+    chunks = dict(zip(wanted, fetch(backend, extents, algorithm=manifest.algorithm), strict=True))
+    found = []
+    for (offset, size), (low, high) in zip(ranges, spans, strict=True):
+        room = bytearray(size)
+        for i in range(low, high):
+            begin = max(offset, starts[i])
+            end = min(offset + size, starts[i + 1])
+            room[begin - offset : end - offset] = memoryview(chunks[i])[begin - starts[i] : end - starts[i]]
+        found.append(memoryview(room))
+    return found
+
+
+def _starts(manifest: Manifest, row: int) -> "array[int]":
+    """Return where the chunks of a file begin, and where the last one ends."""
+    return array("q", accumulate(manifest.chunks.sizes[manifest.first[row] : manifest.first[row + 1]], initial=0))
+
+
 class _Reader(io.RawIOBase):
     def __init__(self, backend: Backend, manifest: Manifest, row: int) -> None:
         super().__init__()
@@ -32,9 +63,7 @@ class _Reader(io.RawIOBase):
         self._manifest = manifest
         self._first = manifest.first[row]
         self._size = manifest.sizes[row]
-        self._starts = array("q", [0])
-        for i in range(self._first, manifest.first[row + 1]):
-            self._starts.append(self._starts[-1] + manifest.chunks.sizes[i])
+        self._starts = _starts(manifest, row)
         self._at = 0
         self._expected = -1  # where the next read begins if this reader just goes on
         self._ahead = 1

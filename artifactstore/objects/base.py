@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from tempfile import SpooledTemporaryFile, mkdtemp
+from tempfile import SpooledTemporaryFile, TemporaryDirectory, mkdtemp
 from typing import IO, Any, Final, Protocol
 
 from artifactstore.content.memory import from_parts
@@ -87,6 +87,12 @@ class WriteFolder:
             if path.is_file():
                 self.sources.append(replace(from_file(str(path)), path=self._prefix + path.relative_to(top).as_posix()))
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a folder on this machine's disk that is gone when the block ends: for libraries that only write to a path."""
+        with TemporaryDirectory(prefix="artifactstore-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+
     def inner(self, name: str) -> "WriteFolder":
         """Return a folder in this one."""
         folder = copy(self)
@@ -130,6 +136,13 @@ class ReadFolder(Protocol):
 
     def open(self, name: str) -> io.BufferedReader:
         """Open a file as a seekable reader that fetches only the ranges that it needs.
+
+        Raises:
+            NotFoundError: no such file.
+        """
+
+    def ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Return parts of a file, given as (offset, length), in memory that is the caller's own; all are fetched at once.
 
         Raises:
             NotFoundError: no such file.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifest import Manifest
-from artifactstore.content.reader import open_chunks
+from artifactstore.content.reader import open_chunks, read_ranges
 from artifactstore.content.retrieve import read_file
 from artifactstore.content.whole import read_buffer
 from artifactstore.errors import NotFoundError
@@ -73,6 +73,10 @@ class StoredFolder:
     def open(self, name: str) -> io.BufferedReader:
         """Open a file as a seekable reader that fetches only the ranges that it needs."""
         return open_chunks(self._backend, self._manifest, self._row(name))
+
+    def ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Return parts of a file in memory that is the caller's own, all fetched at once."""
+        return read_ranges(self._backend, self._manifest, self._row(name), ranges)
 
     def path(self, name: str) -> Path:
         """Return a read-only file on this machine with a file's bytes; `""` for the folder of all."""

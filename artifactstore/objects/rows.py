@@ -24,7 +24,7 @@ _MOST: Final = 2**16  # rows whose hashes are all kept: some 400 kB, which each 
 _SHORT: Final = 32  # bytes of a text that are mixed word by word
 _FIRST: Final = 0xFF51AFD7ED558CCD  # MurmurHash3's 64-bit finaliser (Austin Appleby, public domain)
 _SECOND: Final = 0xC4CEB9FE1A85EC53
-_NULL: Final = 0x9E3779B97F4A7C15  # of a missing value: 2^64 divided by the golden ratio
+_START: Final = 0x9E3779B97F4A7C15  # of missing values and of texts: 2^64 divided by the golden ratio
 
 
 def hash_rows(batch: "pa.RecordBatch | pa.Table", columns: "list[str] | None" = None) -> "Hashes":
@@ -78,7 +78,7 @@ def _hash_column(column: Any, seed: int) -> Any:
         texts = (json.dumps(value, default=str, sort_keys=True).encode() for value in column.to_pylist())
         found = _mix(np.array([xxhash.xxh3_64_intdigest(text) for text in texts], np.uint64) ^ key)
     if missing.true_count:
-        found[np.asarray(missing)] = _mix(np.array([seed ^ _NULL], np.uint64))[0]
+        found[np.asarray(missing)] = _mix(np.array([seed ^ _START], np.uint64))[0]
     return found
 
 
@@ -110,7 +110,7 @@ def _texts(column: Any) -> Any:
         raw[: high - low] = np.frombuffer(data, np.uint8)[low:high]
     offsets = offsets - low
     sizes = np.diff(offsets)
-    found = sizes.astype(np.uint64)
+    found = _mix(sizes.astype(np.uint64) ^ np.uint64(_START))  # mixed: a first byte of 1 must not undo a length of 1
     # Eight bytes from wherever a text goes on: a window over the bytes that moves by one.
     words = np.lib.stride_tricks.as_strided(raw[:8].view("<u8"), (len(raw) - 7,), (1,))
     masks = np.array([(1 << 8 * i) - 1 for i in range(9)], np.uint64)

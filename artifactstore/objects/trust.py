@@ -84,11 +84,11 @@ def trust_of(trust: Any, digest: str) -> Trust:
     return Trust(names=frozenset(name for name in names if ":" not in name))
 
 
-def pickled_globals(raw: bytes) -> list[str]:
+def pickled_globals(raw: bytes, *, most: int = _DEEPEST) -> list[str]:
     """Return which globals a pickle would import, sorted, found without running any of it.
 
     Strings on the stack are followed as far as opcodes put them there plainly; where a pickle makes up the name of a
-    global in another way, `UNKNOWN` stands for it. The opcodes are those of `pickletools` (protocols 0 to 5).
+    global in another way, or goes on after `most` opcodes, `UNKNOWN` stands for it. The opcodes are those of `pickletools` (protocols 0 to 5).
 
     Raises:
         ValueError: these bytes are no pickle.
@@ -99,7 +99,7 @@ def pickled_globals(raw: bytes) -> list[str]:
     stack: list[str | None] = []  # strings that were pushed last, None for anything else
     memo: dict[int, str | None] = {}
     for number, (opcode, argument, _) in enumerate(pickletools.genops(raw)):
-        if number > _DEEPEST:
+        if number > most:
             found.add(UNKNOWN)
             break
         name = opcode.name

@@ -1,6 +1,6 @@
 """An artifact as users hold it: what it is, what it is called, what is in it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -115,6 +115,12 @@ class Artifact:
         except InvalidInputError as error:
             raise CorruptionError(f"the profile of {self.ref} can't be read: {error}", digest=self.digest) from error
         return found if isinstance(found, Mapping) else None
+
+    @property
+    def imports(self) -> Sequence[str] | None:
+        """The globals that a stored pickle would import, as a scan found them when it was put; None for anything else."""
+        raw = self._with(lambda manifest: read_side(self._session.core().near, manifest, "imports"))
+        return None if raw is None else [str(one) for one in parse_json(raw, "the list of imports")]
 
     @property
     def files(self) -> Rows[File]:

@@ -36,6 +36,9 @@ class MemoryFolder:
     def open(self, name: str) -> io.BufferedReader:
         return io.BufferedReader(io.BytesIO(self.read(name)))
 
+    def ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        return [self.buffer(name)[offset : offset + size] for offset, size in ranges]
+
     def path(self, name: str) -> Path:
         raise NotImplementedError
 

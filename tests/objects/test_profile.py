@@ -271,12 +271,12 @@ def test_hashes_are_as_specified():
     )
     missing, day = 0x9E3779B97F4A7C15, 20_454 * 86_400
     n, x, s, d = (xxhash.xxh3_64_intdigest(name.encode()) for name in "nxsd")
-    text = mix(12 ^ int.from_bytes(b"twelve b", "little"))
+    text = mix(mix(12 ^ missing) ^ int.from_bytes(b"twelve b", "little"))
     text = mix(text ^ int.from_bytes(b"ytes", "little"))
     half = struct.unpack("<Q", struct.pack("<d", 0.5))[0]
     dates = mix(mix(day ^ d) ^ 0)
     want = [
-        mix(1 ^ n) + mix(half ^ x) + mix(0 ^ s) + dates,
+        mix(1 ^ n) + mix(half ^ x) + mix(mix(0 ^ missing) ^ s) + dates,
         mix((-2) % 2**64 ^ n) + mix(missing ^ x) + mix(text ^ s) + dates,
         mix(missing ^ n) + mix(1 ^ x) + mix(xxhash.xxh3_64_intdigest(b"y" * 33) ^ s) + dates,
     ]

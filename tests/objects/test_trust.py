@@ -180,3 +180,18 @@ def test_large_arrays_in_a_pickle_are_files_of_their_own(store: Store):
 def test_what_can_not_be_pickled_is_said_so(store: Store):
     with pytest.raises(InvalidInputError, match="can't be pickled"):
         store.put((x for x in [1]), "a", format="pickle")
+
+
+def test_what_a_pickle_imports_is_known_without_opening_it(store: Store):
+    made = store.put({"a": Path("x")}, "p", format="pickle")
+    assert made.imports is not None
+    assert "pathlib.PosixPath" in made.imports
+    assert store.put(b"x", "b").imports is None
+    inside = store.put({"a": 1, "b": b"x"}, "m")
+    assert inside.imports is None
+
+
+def test_a_scan_ends_and_says_so():
+    raw = pickle.dumps(list(range(5000)))
+    assert pickled_globals(raw) == []
+    assert pickled_globals(raw, most=100) == [UNKNOWN]

@@ -6,13 +6,16 @@ Large arrays lie beside the pickle as files of their own (protocol 5, PEP 574), 
 
 import io
 import pickle
-from typing import Any
+from typing import Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError, UntrustedError
+from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder
 from artifactstore.objects.trust import Trust, pickled_globals
 
 __all__ = ["Pickled"]
+
+_LOOKED_AT: Final = 1_000_000  # opcodes that are looked at when a pickle is put: one second
 
 
 class Pickled:
@@ -35,6 +38,7 @@ class Pickled:
         except Exception as error:
             raise InvalidInputError(f"a {type(obj).__qualname__} can't be pickled: {error}") from error
         folder.add("data.pickle", raw)
+        folder.note("imports", canonical_json(pickled_globals(raw, most=_LOOKED_AT)))
         for number, buffer in enumerate(buffers):
             folder.add(f"buffers/{number:06}", buffer.raw())
 

@@ -122,12 +122,9 @@ class Tensors:
                 whole = folder.buffer(_FILE)[start:]
                 loaded = {name: _tensor(whole[found[name][2] : found[name][3]], *found[name][:2]) for name in sources}
             else:
-                loaded = {}
-                for name in sorted(sources, key=lambda one: found[one][2]):
-                    file.seek(start + found[name][2])
-                    raw = bytearray(found[name][3] - found[name][2])
-                    file.readinto(raw)
-                    loaded[name] = _tensor(memoryview(raw), *found[name][:2])
+                chosen = sorted(sources, key=lambda one: found[one][2])
+                parts = folder.ranges(_FILE, [(start + found[name][2], found[name][3] - found[name][2]) for name in chosen])
+                loaded = {name: _tensor(part, *found[name][:2]) for name, part in zip(chosen, parts, strict=True)}
         if device is not None:
             loaded = {name: tensor.to(device) for name, tensor in loaded.items()}
         state = {name: loaded[tied.get(name, name)] for name in sorted(names)}

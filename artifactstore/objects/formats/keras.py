@@ -1,0 +1,110 @@
+"""Keras models: the parts of a `.keras` file, in a form that depends on the model alone. Loading runs code.
+
+A `.keras` file (https://keras.io/guides/serialization_and_saving/) is a zip of what makes the model again (`config.json`), of
+its weights, and of when it was saved. Here each part is a file, objects that are shared are numbered instead of being called
+by their addresses, and the time is left out. Its configuration names classes that are imported and called, and may hold
+Python code as bytes, so it is read only with trust.
+"""
+
+import io
+import zipfile
+from typing import Any, Final
+
+from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.model.encoding import canonical_json, parse_json
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
+
+__all__ = ["Keras"]
+
+_CONFIG: Final = "config.json"
+_ABOUT: Final = "metadata.json"
+_WEIGHTS: Final = "model.weights.h5"
+
+
+class Keras:
+    """A Keras model, kept as `config.json`, `metadata.json` and `model.weights.h5`."""
+
+    name = "keras"
+    executes_code = True
+    write_options = ()
+    read_options = ("compile",)
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` is a model of Keras 3."""
+        import keras  # noqa: PLC0415 - loaded already, where there is one
+
+        return isinstance(obj, keras.Model)
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Save it, and take the file apart."""
+        import keras  # noqa: PLC0415
+
+        if not isinstance(obj, keras.Model):
+            raise InvalidInputError(f"format='keras' keeps a keras.Model, not a {type(obj).__name__}")
+        with folder.scratch() as place:
+            try:
+                obj.save(place / "model.keras")
+            except Exception as error:
+                raise InvalidInputError(f"Keras can't save this model: {error}") from error
+            with zipfile.ZipFile(place / "model.keras") as archive:
+                for name in sorted(archive.namelist()):
+                    data = archive.read(name)
+                    if name == _CONFIG:
+                        data = canonical_json(_numbered(parse_json(data, name), {}))
+                    elif name == _ABOUT:
+                        about = parse_json(data, name)
+                        data = canonical_json({key: value for key, value in about.items() if key != "date_saved"})
+                    folder.add(name, data)
+
+    def read(self, folder: ReadFolder, *, compile: bool = True) -> Any:  # noqa: A002 - Keras's name for it
+        """Make the model again.
+
+        Args:
+            folder: of the object.
+            compile: also what it was trained with.
+
+        Raises:
+            UntrustedError: names the classes that its configuration asks for.
+        """
+        config = stored_json(folder, _CONFIG)
+        folder.trust.check(_classes(config), "this Keras model", "its configuration names classes that are imported and called")
+        import keras  # noqa: PLC0415
+
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            for name in folder.names:
+                archive.writestr(name, folder.read(name))
+        with WriteFolder().scratch() as place:
+            path = place / "model.keras"
+            path.write_bytes(packed.getvalue())
+            try:
+                return keras.saving.load_model(path, compile=compile, safe_mode=not folder.trust.everything)
+            except Exception as error:
+                text = f"Keras can't make the model again: {type(error).__name__}: {str(error)[:300]}; its files come with to="
+                raise CorruptionError(text, location=_CONFIG) from error
+
+
+def _numbered(node: Any, numbers: dict[Any, int]) -> Any:
+    """Number shared objects in order of appearance."""
+    if isinstance(node, list):
+        return [_numbered(one, numbers) for one in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: numbers.setdefault(value, len(numbers)) if key == "shared_object_id" else _numbered(value, numbers)
+        for key, value in node.items()
+    }
+
+
+def _classes(node: Any) -> set[str]:
+    """Return the classes and functions that a configuration names."""
+    found: set[str] = set()
+    todo = [node]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            name, module = one.get("class_name"), one.get("module")
+            if isinstance(name, str):
+                found.add(f"{module}.{name}" if isinstance(module, str) else name)
+        todo += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return found

@@ -1,0 +1,116 @@
+"""States of optimizers, schedulers and the like: tensors deep in dicts, lists and tuples, beside plain values.
+
+The tensors are a safetensors file, as those of a module are, and what holds them is JSON: nothing is unpickled.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.model.encoding import canonical_json
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
+from artifactstore.objects.formats.tensors import Tensors
+
+__all__ = ["State"]
+
+_FILE: Final = "state.json"
+_DEEPEST: Final = 40
+_OPTIMIZER: Final = frozenset({"state", "param_groups"})
+
+
+class State:
+    """A nested dict of tensors and plain values whose keys may be numbers, kept as `model.safetensors` and `state.json`."""
+
+    name = "state"
+    executes_code = False
+    write_options = ()
+    read_options = ("device",)
+
+    def matches(self, obj: Any) -> bool:
+        """Tell whether `obj` is what an optimizer's `state_dict()` gives, or has numbers as keys where that has them."""
+        if type(obj) is not dict or not _is_plain(obj):
+            return False
+        numbered = any(isinstance(key, int) for one in (obj, *obj.values()) if isinstance(one, dict) for key in one)
+        return set(obj) == _OPTIMIZER or (numbered and _has_tensor(obj))
+
+    def write(self, obj: Any, folder: WriteFolder) -> None:
+        """Write the tensors, and what holds them."""
+        if not isinstance(obj, Mapping) or not _is_plain(obj):
+            raise InvalidInputError(
+                "format='state' keeps nested dicts (with str or int keys), lists and tuples of tensors, numbers, texts and None"
+            )
+        tensors: dict[str, Any] = {}
+        said = _taken(obj, "", tensors)
+        if tensors:
+            Tensors().write(tensors, folder)
+        folder.add(_FILE, canonical_json(said))
+
+    def read(self, folder: ReadFolder, *, device: Any = None) -> Any:
+        """Read it.
+
+        Args:
+            folder: of the object.
+            device: where the tensors are moved to.
+        """
+        said = stored_json(folder, _FILE)
+        tensors = Tensors().read(folder, device=device) if "model.safetensors" in folder.names else {}
+        try:
+            return _made(said, tensors)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise CorruptionError(f"{_FILE} does not say what the state is: {error!r}", location=_FILE) from error
+
+
+def _is_tensor(obj: Any) -> bool:
+    return any(one.__module__ == "torch" and one.__name__ == "Tensor" for one in type(obj).__mro__)
+
+
+def _is_plain(obj: Any, deep: int = _DEEPEST) -> bool:
+    if obj is None or isinstance(obj, bool | int | float | str) or _is_tensor(obj):
+        return True
+    if not deep:
+        return False
+    if isinstance(obj, Mapping):
+        keys = all(isinstance(key, str) or type(key) is int for key in obj)
+        return keys and all(_is_plain(value, deep - 1) for value in obj.values())
+    return type(obj) in (list, tuple) and all(_is_plain(value, deep - 1) for value in obj)
+
+
+def _has_tensor(obj: Any) -> bool:
+    if isinstance(obj, Mapping | list | tuple):
+        return any(map(_has_tensor, obj.values() if isinstance(obj, Mapping) else obj))
+    return _is_tensor(obj)
+
+
+def _taken(obj: Any, path: str, tensors: dict[str, Any]) -> list[Any]:
+    """Take the tensors out of what holds them; returns [kind, what it holds]."""
+    if _is_tensor(obj):
+        if path in tensors:
+            raise InvalidInputError(f"two tensors would be called {path!r}: a key is there as a number and as a text")
+        tensors[path] = obj
+        return ["tensor", path]
+    under = f"{path}/" if path else ""
+    if isinstance(obj, Mapping):
+        return ["dict", [[key, _taken(value, f"{under}{key}", tensors)] for key, value in obj.items()]]
+    if isinstance(obj, list | tuple):
+        items = [_taken(value, f"{under}{number}", tensors) for number, value in enumerate(obj)]
+        return ["list" if isinstance(obj, list) else "tuple", items]
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return ["float", repr(obj)]
+    return ["value", obj]
+
+
+def _made(said: Any, tensors: Mapping[str, Any]) -> Any:
+    kind, held = said
+    if kind == "tensor":
+        return tensors[held]
+    if kind == "dict":
+        return {key: _made(value, tensors) for key, value in held}
+    if kind in {"list", "tuple"}:
+        items = [_made(value, tensors) for value in held]
+        return items if kind == "list" else tuple(items)
+    if kind == "float":
+        return float(held)
+    if kind == "value":
+        return held
+    raise ValueError(kind)
