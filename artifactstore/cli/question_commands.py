@@ -118,15 +118,19 @@ def find(
 def show(
     ref: Ref,
     listing: Annotated[bool, typer.Option("--listing", help="Print the plain lines, for `b3sum --check`.")] = False,
+    sha256: Annotated[bool, typer.Option("--sha256", help="Print a model's, for `sha256sum --check`.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what is known about an artifact."""
     with opened(store, "r") as store_:
         found = store_.artifact(ref)
-        if listing:
+        if listing or sha256:
+            lines = found.sha256 if sha256 else found.listing
+            if lines is None:
+                raise InvalidInputError(f"{found.ref} has no SHA-256 digests: it was not put with --kind model")
             sys.stdout.flush()
-            sys.stdout.buffer.write(found.listing.encode())
+            sys.stdout.buffer.write(lines.encode())
             return
         facts, profile = described(found), found.profile
         if as_json:

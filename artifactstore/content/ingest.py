@@ -5,6 +5,7 @@ workers hash and compress chunks, and do small files alone; uploaders write full
 Results are taken in the order of the files, so packs hold neighbours next to each other and a get reads long ranges.
 """
 
+import hashlib
 import os
 import threading
 from collections import deque
@@ -72,6 +73,7 @@ class Ingested:
         read: 1 for each that was read, 0 where only its digest was looked up.
         new: bytes of content that were not in the store before.
         uploaded: bytes of packs written.
+        sha256: path → raw SHA-256 of each file, if asked for.
     """
 
     manifest: Manifest
@@ -79,6 +81,7 @@ class Ingested:
     read: bytearray = field(default_factory=bytearray)
     new: int = 0
     uploaded: int = 0
+    sha256: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def hashed(self) -> Iterator[tuple[Source, bytes]]:
@@ -95,6 +98,7 @@ def ingest(
     known: Known,
     digests: Sequence[bytes | None] = (),
     series: Sequence[Manifest] = (),
+    sha256: bool = False,
     ledger: Ledger | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Ingested:
@@ -108,6 +112,7 @@ def ingest(
         known: chunks that need not be stored.
         digests: for each file its digest where the stat cache knows it, else None.
         series: manifests of earlier versions, the likeliest first; what pays is stored as deltas to their chunks.
+        sha256: also compute each file's SHA-256; then every file is read.
         ledger: notes each pack that is durable.
         progress: told how many more bytes of content are done.
 
@@ -117,8 +122,10 @@ def ingest(
         BackendError: a pack could not be written.
     """
     packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=sum(one.size for one in folder.files))
+    digests = () if sha256 else digests
     earlier = Series(backend, series, single=len(folder.files) == 1) if series else None
     run = _Ingest(packer, algorithm=algorithm, chunkers=chunkers, known=known, series=earlier, progress=progress)
+    run.sha256 = {} if sha256 else None
     try:
         if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
             run.collect(run.feed(None, folder, digests or [None] * len(folder.files)))  # threads would cost more than they save
@@ -152,6 +159,7 @@ class _Ingest:
         progress: Callable[[int], None],
     ) -> None:
         self.workers = WORKERS
+        self.sha256: dict[str, bytes] | None = None
         self._series = series
         self._lines: dict[str, Line] = {}  # by path: files that are stored as deltas
         self._algorithm = algorithm
@@ -198,16 +206,25 @@ class _Ingest:
 
     def _large(self, workers: Pool, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
         hasher, behind = new_hasher(self._algorithm), deque[Future[object]]()
+        second = hashlib.sha256() if self.sha256 is not None else None
+
+        def update(data: memoryview) -> None:
+            hasher.update(data)
+            if second is not None:
+                second.update(data)
+
         # Alone in its thread: updates keep their order, and the coordinator goes on reading and cutting.
         with Pool(1, "artifactstore-hash") as hashing:
             for window, ends, references in self._windows(source):
-                future = workers.submit(self._do_window, window, ends, references)
-                behind.append(hashing.submit(hasher.update, memoryview(window)[: ends[-1]]))
+                work = workers.submit(self._do_window, window, ends, references)
+                behind.append(hashing.submit(update, memoryview(window)[: ends[-1]]))
                 if len(behind) > _BEHIND:
                     behind.popleft().result()
-                yield future
-            for update in behind:
-                update.result()
+                yield work
+            for future in behind:
+                future.result()
+        if self.sha256 is not None and second is not None:
+            self.sha256[source.path] = second.digest()
         yield [_Done([], source, hasher.digest())]
 
     def _windows(self, source: Source) -> Iterator[_Window]:
@@ -265,6 +282,8 @@ class _Ingest:
                 continue
             data = source.data if source.data is not None else read_unchanged(source)
             digest = hash_bytes(data, self._algorithm)
+            if self.sha256 is not None:
+                self.sha256[source.path] = hashlib.sha256(data).digest()
             done.append(_Done(self._cut(source, data, digest), source, digest))
         return done
 
@@ -366,7 +385,7 @@ class _Ingest:
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
         for path, line in self._lines.items():
             manifest.deltas[path] = line.count(manifest, path)
-        return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded)
+        return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded, self.sha256 or {})
 
 
 def _encoder() -> Encoder:

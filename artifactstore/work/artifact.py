@@ -96,6 +96,17 @@ class Artifact:
         )
 
     @property
+    def sha256(self) -> str | None:
+        """The lines of the listing with SHA-256 digests, as `sha256sum --check` reads them; only what was put as a model has them.
+
+        In a store whose digests are SHA-256, all have them: it is the listing.
+        """
+        if self.digest.startswith("sha256:"):
+            return self.listing
+        raw = self._with(lambda manifest: read_side(self._session.core().near, manifest, "sha256"))
+        return None if raw is None else raw.decode()
+
+    @property
     def format(self) -> str | None:
         """The name of the stored object's format; None for plain files."""
         return self._with(lambda manifest: manifest.format)

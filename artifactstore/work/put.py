@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
-from artifactstore.content.ingest import ingest
+from artifactstore.content.ingest import Ingested, ingest
 from artifactstore.content.memory import memory_digest
 from artifactstore.content.side import store_side
 from artifactstore.content.source import Folder, from_far, from_file, scan
@@ -21,7 +21,7 @@ from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
-from artifactstore.model.listing import Extra, case_clashes, identify
+from artifactstore.model.listing import Extra, case_clashes, identify, plain_line
 from artifactstore.model.loading import LOADING
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.choice import write_object
@@ -243,6 +243,7 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
             known=known,
             digests=known_digests,
             series=earlier,
+            sha256=said.kind == "model" and core.algorithm != "sha256",
             ledger=uploads.ledger,
             progress=session.watch("put", total),
         )
@@ -260,7 +261,7 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         alive = state.alive(str(digest))
     batch = session.batch()
     if not alive and (batch is None or str(digest) not in batch.staged):
-        uploaded += store_side(session.backend, manifest, found.kept.side if found.kept is not None else {})
+        uploaded += store_side(session.backend, manifest, _beside(found, done))
         fact, size = store_manifest(session, manifest, content, digest)
         facts.append(fact)
         staged = Staged(manifest)
@@ -269,6 +270,14 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
     with session.reading(fresh=False) as state:
         facts = _facts(state, said, str(digest), found, facts)
         return Prepared(facts, alive_at, str(digest), staged, uploaded, lambda committed: uploads.ended(committed=committed))
+
+
+def _beside(found: _Found, done: Ingested) -> dict[str, bytes]:
+    """What is known beside the files."""
+    side = dict(found.kept.side) if found.kept is not None else {}
+    if done.sha256:
+        side["sha256"] = "".join(plain_line(done.sha256[path].hex(), path) for path in done.manifest.paths).encode()
+    return side
 
 
 def _identity(found: _Found, digests: Sequence[bytes], algorithm: str) -> Digest:
