@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifest import Manifest
@@ -10,9 +11,12 @@ from artifactstore.content.reader import open_chunks, read_ranges
 from artifactstore.content.retrieve import read_file
 from artifactstore.content.whole import read_buffer
 from artifactstore.errors import NotFoundError
+from artifactstore.objects.room import check_room
 from artifactstore.objects.trust import Trust
 
 __all__ = ["StoredFolder"]
+
+_LITTLE: Final = 64 * 2**20  # bytes that nobody has to ask for
 
 
 class StoredFolder:
@@ -58,13 +62,19 @@ class StoredFolder:
             raise NotFoundError(f"the stored object has no file {name!r}; it has {', '.join(self.names[:20]) or 'none'}")
         return row
 
+    def _fitting(self, what: str, size: int, name: str = "") -> int:
+        """Return a file's row, if there is room for so many bytes of it."""
+        if size > _LITTLE:
+            check_room(size, what, "get its files with to=, or read a part")
+        return self._row(name or what)
+
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
-        return read_file(self._backend, self._manifest, self._row(name))
+        return read_file(self._backend, self._manifest, self._fitting(name, self.size(name)))
 
     def buffer(self, name: str) -> memoryview:
         """Return a file's bytes in memory that is the caller's own."""
-        return read_buffer(self._backend, self._manifest, self._row(name))
+        return read_buffer(self._backend, self._manifest, self._fitting(name, self.size(name)))
 
     def size(self, name: str) -> int:
         """Return a file's size in bytes."""
@@ -76,7 +86,8 @@ class StoredFolder:
 
     def ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         """Return parts of a file in memory that is the caller's own, all fetched at once."""
-        return read_ranges(self._backend, self._manifest, self._row(name), ranges)
+        row = self._fitting(f"what is asked of {name}", sum(size for _, size in ranges), name)
+        return read_ranges(self._backend, self._manifest, row, ranges)
 
     def path(self, name: str) -> Path:
         """Return a read-only file on this machine with a file's bytes; `""` for the folder of all."""

@@ -17,6 +17,7 @@ from artifactstore.errors import CorruptionError, InvalidInputError, Unsupported
 from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder
 from artifactstore.objects.profile import Profiler
+from artifactstore.objects.room import check_room
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,12 +101,25 @@ class Table:
                     raise InvalidInputError(
                         f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
                     )
+                check_room(_decoded(file, wanted), "the table", "open_table reads it in parts, columns= only some of it")
                 table = file.read(columns=wanted)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             if isinstance(error, InvalidInputError):
                 raise
             raise CorruptionError(f"{_FILE} is no Parquet file that can be read: {str(error)[:200]}", location=_FILE) from error
         return _made(table, type)
+
+
+def _decoded(file: Any, wanted: list[str] | None) -> int:
+    """Return how many bytes a table takes at least, as its file says: a few bytes may stand for a billion rows."""
+    width, metadata = 0, file.metadata
+    for field in file.schema_arrow:
+        if wanted is None or field.name in wanted:
+            try:
+                width += max(1, field.type.bit_width // 8)
+            except ValueError:
+                width += 4  # an offset, or a number in a dictionary
+    return int(metadata.num_rows) * width
 
 
 def _kind(obj: Any) -> str | None:
