@@ -9,7 +9,7 @@ from typing import Final
 import zstandard
 
 from artifactstore.content.delta import apply_delta, make_delta
-from artifactstore.content.grouping import Grouper, choose_width, join
+from artifactstore.content.grouping import Grouper, choose_width, join, numpy
 from artifactstore.errors import CorruptionError, FormatError
 
 __all__ = ["DELTAS", "GROUPED_2", "GROUPED_4", "RAW", "ZSTD", "Encoder", "decode", "is_delta"]
@@ -120,7 +120,9 @@ def decode(
                 raise CorruptionError(f"{where} holds a delta to no chunk of its size", location=where)
             return apply_delta(stored, base, _DELTA_WIDTHS[codec], where, _local.zstd)
         if codec != ZSTD:
-            return join(stored, _WIDTHS[codec], size, where, _local.zstd)
+            made = numpy().empty(size, "u1")
+            join(stored, _WIDTHS[codec], made, where, _local.zstd)
+            return memoryview(made)
         # The frame's own word on its size would decide the allocation: it is checked first.
         if zstandard.get_frame_parameters(stored).content_size != size:
             raise CorruptionError(f"{where} holds a frame of another size than {size} bytes", location=where)

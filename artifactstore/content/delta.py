@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import zstandard
 
-from artifactstore.content.grouping import Grouper, join, numpy
+from artifactstore.content.grouping import Grouper, join, numpy, scratch
 from artifactstore.errors import CorruptionError
 
 __all__ = ["apply_delta", "make_delta"]
@@ -31,8 +31,9 @@ def make_delta(data: memoryview, base: memoryview, width: int, lead: int, groupe
     np = numpy()
     end = lead + (len(data) - lead) // width * width
     kind = np.dtype(f"<u{width}")
-    found = np.subtract(np.frombuffer(data[lead:end], kind), np.frombuffer(base[lead:end], kind))
-    signs = np.right_shift(found.view(f"<i{width}"), 8 * width - 1).view(kind)
+    found, signs = (scratch(end - lead, slot).view(kind) for slot in (1, 2))
+    np.subtract(np.frombuffer(data[lead:end], kind), np.frombuffer(base[lead:end], kind), out=found)
+    np.right_shift(found.view(f"<i{width}"), 8 * width - 1, out=signs.view(f"<i{width}"))
     np.left_shift(found, 1, out=found)
     np.bitwise_xor(found, signs, out=found)
     grouped = grouper.group(memoryview(found.view(np.uint8)), width, [True] * width)
@@ -59,12 +60,15 @@ def apply_delta(
         raise CorruptionError(f"{where} holds no delta to a chunk of {size} bytes", location=where)
     np: Any = numpy()
     kind = np.dtype(f"<u{width}")
+    room = scratch(end - lead, 1)
+    join(view[_HEAD : len(view) - rest], width, room, where, unpacker)
+    steps = room.view(kind)
     made = np.empty(size, np.uint8)
-    numbers = np.frombuffer(join(view[_HEAD : len(view) - rest], width, end - lead, where, unpacker), kind)
-    signs = np.negative(np.bitwise_and(numbers, 1))
-    np.bitwise_xor(np.right_shift(numbers, 1), signs, out=signs)
-    signs += np.frombuffer(old[lead:end], kind)
-    made[lead:end] = signs.view(np.uint8)
+    numbers = np.right_shift(steps, 1, out=made[lead:end].view(kind))
+    np.bitwise_and(steps, 1, out=steps)
+    np.negative(steps, out=steps)
+    np.bitwise_xor(numbers, steps, out=numbers)
+    np.add(numbers, np.frombuffer(old[lead:end], kind), out=numbers)
     tail = np.frombuffer(view[len(view) - rest :], np.uint8)
     made[:lead], made[end:] = tail[:lead], tail[lead:]
     return memoryview(made)

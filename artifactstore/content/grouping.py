@@ -9,6 +9,7 @@ than they save.
 import math
 import struct
 import sys
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ from artifactstore.model.loading import LOADING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Grouper", "choose_width", "join", "numpy"]
+__all__ = ["Grouper", "choose_width", "join", "numpy", "scratch"]
 
 _STRETCH: Final = 1024  # bytes: a sample is four of these
 _GLANCE: Final = 256  # bytes of a plane whose kinds are counted: noise has 160, exponents some 20
@@ -28,6 +29,7 @@ _NOISE: Final = 7.8  # bits a byte: a plane with more is stored as it is
 _FLOOR: Final = 0.16  # bits a byte that are reckoned at least
 _TABLES: Final = 100  # bytes of a frame's tables, which weigh more in a sample than in a chunk
 _GAIN: Final = 0.98  # of what the simpler way would store, as the sample tells
+_local = threading.local()
 _PACKED: Final = 1 << 31  # in a plane's length: it is a zstd frame
 
 
@@ -130,24 +132,44 @@ def _turned(packed: list[bool], planes: Sequence[bytes | memoryview]) -> list[bo
     return min(turns, key=lambda turn: sum(kind for kind, worth in zip(kinds, turn, strict=True) if worth))
 
 
-def join(stored: bytes | memoryview, width: int, size: int, where: str, unpacker: zstandard.ZstdDecompressor) -> memoryview:
-    """Return the chunk behind its grouped form.
+def scratch(size: int, slot: int = 0) -> Any:
+    """Return this thread's room of that many bytes, which its next use of that slot overwrites.
+
+    Memory that is asked for anew comes page by page, which costs more than what is done in it.
+    """
+    held = getattr(_local, "rooms", None)
+    if held is None:
+        held = _local.rooms = {}
+    room = held.get(slot)
+    if room is None or len(room) < size:
+        room = held[slot] = numpy().empty(size, "u1")
+    return room[:size]
+
+
+def join(stored: bytes | memoryview, width: int, made: Any, where: str, unpacker: zstandard.ZstdDecompressor) -> None:
+    """Fill `made` with the chunk behind its grouped form.
+
+    Args:
+        stored: the grouped form.
+        width: of a number, in bytes.
+        made: as many bytes as the chunk has, an array of them.
+        where: for messages.
+        unpacker: of this thread.
 
     Raises:
-        CorruptionError: it is damaged, or not of a chunk of this size; no more than `size` bytes are made.
+        CorruptionError: it is damaged, or not of a chunk of this size; no more than its bytes are made.
     """
     np = numpy()
-    view = memoryview(stored)
+    view, size = memoryview(stored), len(made)
     head = struct.Struct(f"<{width}I")
     if len(view) < head.size:
         raise CorruptionError(f"{where} holds {len(view)} bytes, too few for a grouped chunk", location=where)
     lengths = head.unpack_from(view)
     if sum(length & ~_PACKED for length in lengths) != len(view) - head.size:
         raise CorruptionError(f"{where} holds planes that do not add up to their length", location=where)
-    made = np.empty(size, np.uint8)
     whole = size // width * width
     numbers = made[:whole].view(f"<u{width}")
-    numbers[:] = 0
+    shifted = scratch(whole).view(numbers.dtype)
     at = head.size
     for i, length in enumerate(lengths):
         plane = view[at : at + (length & ~_PACKED)]
@@ -161,11 +183,10 @@ def join(stored: bytes | memoryview, width: int, size: int, where: str, unpacker
             raise CorruptionError(f"{where} holds a plane of {len(plane)} bytes for {wanted}", location=where)
         part = np.frombuffer(plane[: len(numbers)], np.uint8)
         if i:
-            shifted = part.astype(numbers.dtype)
-            shifted <<= 8 * i
-            numbers |= shifted
+            shifted[:] = part
+            np.left_shift(shifted, 8 * i, out=shifted)
+            np.bitwise_or(numbers, shifted, out=numbers)
         else:
             numbers[:] = part
         if wanted > len(numbers):
             made[whole + i] = plane[-1]
-    return memoryview(made)
