@@ -2,12 +2,13 @@
 
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from artifactstore.catalog.audit import Log
+from artifactstore.catalog.lineage import RunInfo
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Name, Version
 from artifactstore.maintenance.report import Report
@@ -17,24 +18,26 @@ from artifactstore.work import asking as _asking
 from artifactstore.work import batch as _batch
 from artifactstore.work import diffing as _diffing
 from artifactstore.work import get as _get
+from artifactstore.work import lineage as _lineage
 from artifactstore.work import put as _put
 from artifactstore.work.alias import ANY
 from artifactstore.work.artifact import Artifact
 from artifactstore.work.batch import Batch
 from artifactstore.work.diffing import Diff
+from artifactstore.work.lineage import Lineage
 from artifactstore.work.maintenance import Maintenance
 from artifactstore.work.place import DEFAULT
 from artifactstore.work.said import PutOptions
 from artifactstore.work.session import Session
 
+if TYPE_CHECKING:
+    from artifactstore.work.run import P, R, Run
+
 __all__ = ["ANY", "Store", "create", "open"]
 
 
 class Store:
-    """A content-addressed store at one URL. Made by `artifactstore.open`; needs no close; safe for many threads.
-
-    Picklable as long as its storage options hold no secrets; whole again in a forked or spawned process.
-    """
+    """A content-addressed store at one URL, made by `artifactstore.open`. Needs no close, safe for threads, picklable without secrets."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -58,19 +61,18 @@ class Store:
     ) -> Artifact:
         """Store a file, a folder or an object, and record it as the next version of `name`.
 
-        Content that the store has already is not stored again. Putting what the newest version of the name holds
-        makes no new version. When this returns, the artifact is durable and everybody sees it.
+        Content that is there is not stored again, and putting what the newest version of the name holds makes no new
+        version. When this returns, the artifact is durable and everybody sees it.
 
         Args:
-            source: a path (`str` or `os.PathLike`; `~` is expanded, a link at the top followed), a URL that fsspec knows (a
-                folder or one file, read from there as it is stored), or an object: `bytes`, or a value of JSON. A `str`
-                is always a path or a URL unless `format="text"` is said.
+            source: a path (`~` is expanded, a link at the top followed), a URL that fsspec knows, or an object, see
+                docs/objects.md. A `str` is always a path or a URL unless `format="text"` is said.
             name: `/`-separated parts of letters, digits, `.`, `_`, `-`; without one the artifact has only its digest.
             kind: data (the default), model, code, or a word of your own.
             metadata: any JSON object; on an equal put it describes the version anew.
             metrics: metric → finite number, measured of this artifact.
             reason: why, for the audit trail.
-            **options: see `PutOptions`: exclude, links, modes, rehash, format, base, source_options.
+            **options: see `PutOptions`: exclude, links, modes, rehash, format, base, profile, source_options.
 
         Returns:
             The artifact; `.new` tells whether anything was recorded, `.version` is None inside a batch.
@@ -134,8 +136,7 @@ class Store:
         """Open a table as a `pyarrow.dataset.Dataset` that fetches only the ranges it needs, each chunk verified.
 
         Args:
-            ref: an artifact that was put as a table, or that holds files of one kind (Parquet, CSV, Arrow, JSON, ORC; folders
-                called `key=value` become columns); with `/path`, one file or folder of it.
+            ref: a stored table, or files of one kind (Parquet, CSV, Arrow, JSON, ORC); with `/path`, one file or folder of it.
 
         Raises:
             NotFoundError: nothing of that name, or no such path in it.
@@ -154,8 +155,7 @@ class Store:
     def diff(self, a: str, b: str, *, key: str | Sequence[str] = (), exact: bool = False) -> Diff:
         """Compare the files of two artifacts (or of folders or files in them); empty where they are equal.
 
-        `.tables`, `.tensors` and `.json` of what comes back tell what differs inside of Parquet, safetensors, `.npy` and JSON
-        files, `.overlap()` which rows two tables share.
+        Its `.tables`, `.tensors` and `.json` tell what differs inside of files, `.overlap()` which rows two tables share.
 
         Args:
             a: a reference.
@@ -227,6 +227,56 @@ class Store:
             NotFoundError: no such version.
         """
         return _alias.move_alias(self._session, ref, alias, expect=expect, reason=reason)
+
+    def run(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        id: str | None = None,  # noqa: A002 - what users call it
+        code: bool = True,
+    ) -> "Run":
+        """Begin a run: `with store.run("train", params={"depth": 8}) as run:`, or `.start()` and `.finish()` in a notebook.
+
+        What is read from this store inside is recorded as an input, what is put as an output; the working tree's code and
+        the environment go along.
+
+        Args:
+            name: what kind of work it is.
+            params: its parameters; what JSON can't say is kept as its `repr`.
+            id: unique in the store; an unfinished run of that id is joined (a pod that was restarted).
+            code: whether the working tree is stored.
+
+        Raises:
+            InvalidInputError: no name, or an id that can't be; `RefusedError`: this store can't be written.
+        """
+        from artifactstore.work.run import Run  # noqa: PLC0415 - what looks at code and packages, 30 ms
+
+        return Run(self._session, name, params=params, id=id, code=code)
+
+    def step(self, name: str | None = None) -> "Callable[[Callable[P, R]], Callable[P, R]]":
+        """Make a run of each call of a function: `@store.step()`; its arguments that JSON can say are the parameters.
+
+        What it returns is stored only under a `name`.
+        """
+        from artifactstore.work.run import step  # noqa: PLC0415 - as above
+
+        return step(self._session, name)
+
+    def runs(self, name: str | None = None, *, status: str | None = None) -> Rows[RunInfo]:
+        """Return the runs, oldest first.
+
+        `name` is a name or a pattern (`train*`), `status` running, finished or failed.
+        """
+        return _lineage.runs(self._session, name=name, status=status)
+
+    def lineage(self, ref: str) -> Lineage:
+        """Return what an artifact (by a reference) or a run (by its id) was made from, and what was made from it.
+
+        Raises:
+            NotFoundError: no such artifact or run.
+        """
+        return _lineage.lineage(self._session, ref)
 
     def log(
         self,

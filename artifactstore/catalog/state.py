@@ -225,13 +225,17 @@ class State(Tables):
 
     def _take_started(self, fact: Fact, stamp: Fact) -> None:
         if fact["run"] not in self.runs:
-            self._set(self.runs, fact["run"], {**stamp, "name": fact["name"]})
+            more = {key: fact[key] for key in ("params", "parent", "command", "folder") if key in fact}
+            self._set(self.runs, fact["run"], {**stamp, "name": fact["name"], **more})
 
     def _take_finished(self, fact: Fact, stamp: Fact) -> None:
         run = self.runs.get(fact["run"])
         if run is not None and "status" not in run and (is_own(stamp) or not is_own(run)):
             self._set(run, "status", fact["status"])
             self._set(run, "finished", stamp["time"])
+            for key in ("error", "seconds"):
+                if key in fact:
+                    self._set(run, key, fact[key])
 
     def _take_used(self, fact: Fact, stamp: Fact) -> None:
         self._take_edge(self.used_in, fact, stamp)
@@ -243,6 +247,7 @@ class State(Tables):
         foreign = not is_own(stamp) and is_own(self.runs.get(fact["run"], stamp))
         if not foreign and fact["run"] not in table.get(fact["digest"], ()):
             self._push(table, fact["digest"], fact["run"])
+            self._push(self.edges, fact["run"], {key: value for key, value in fact.items() if key != "run"})
 
     def _take_moved_to(self, fact: Fact, stamp: Fact) -> None:
         self._set(self.marks, "moved_to", fact["url"])

@@ -29,6 +29,7 @@ _TABLES: Final = (
     "runs",
     "produced_by",
     "used_in",
+    "edges",
     "hooks",
     "received",
     "renamed",
@@ -66,7 +67,8 @@ class Tables:
         metrics: digest or `run:<id>` → metric → value, the newest.
         holds: hold id (`received/<id>` of a received one) → digest.
         tainted: digest → [seq where that was said here or None, where it was received or None].
-        runs: run → {name, seq, started, finished?, status?, …}.
+        runs: run → {name, seq, time, actor, txn, params?, parent?, command?, finished?, status?, error?, seconds?}.
+        edges: run → what it used and produced, in order, each the fact without its run.
         produced_by: digest → runs.   used_in: digest → runs.
         hooks: digest → its hooks as hex.
         received: another store → subject → its entry up to which that was received.
@@ -91,6 +93,7 @@ class Tables:
         self.runs: dict[str, dict[str, Any]] = {}
         self.produced_by: dict[str, list[str]] = {}
         self.used_in: dict[str, list[str]] = {}
+        self.edges: dict[str, list[dict[str, Any]]] = {}
         self.hooks: dict[str, str] = {}
         self.received: dict[str, dict[str, int]] = {}
         self.renamed: dict[str, dict[str, str]] = {}

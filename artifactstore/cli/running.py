@@ -65,6 +65,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         content_commands,  # noqa: F401
         doctor_command,  # noqa: F401
         question_commands,  # noqa: F401
+        run_commands,  # noqa: F401
         upkeep_commands,  # noqa: F401
     )
     from artifactstore.cli.app import app  # noqa: PLC0415

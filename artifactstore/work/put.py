@@ -33,15 +33,16 @@ from artifactstore.work.said import PutOptions, Said, check_options, check_said
 from artifactstore.work.session import Core, Session
 from artifactstore.work.standing import check_moved
 from artifactstore.work.storing import candidates, known_chunks, store_manifest
+from artifactstore.work.tracking import current
 from artifactstore.work.uploads import Uploads
 
-__all__ = ["put"]
+__all__ = ["Found", "found_object", "prepare", "put"]
 
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """What is to be stored."""
 
     folder: Folder
@@ -73,19 +74,24 @@ def put(
     found = _find(session, source, chosen, said)
     outcome: list[bool] = []
 
+    session.core_to_write()
+    tracker = current(session)
+    makers = tracker.take_makers() if tracker is not None else []
+
     def make(core: Core) -> Prepared:
-        prepared = _prepare(session, core, found, said)
+        prepared = prepare(session, core, found, said)
         if found.format is not None:
             note_own(prepared.digest)
         outcome.append(bool(prepared.facts))
-        return prepared
+        return prepared if tracker is None else tracker.with_edges(prepared, name)
 
     batch = session.batch()
     if batch is not None:
-        return _uncommitted(
-            session, batch.add(make if reason is None else lambda core: with_reason(make(core), reason)), said, found
-        )
-    prepared = commit(session, lambda core: [make(core)], reason=reason)[0]
+        for maker in makers:
+            batch.add(maker)
+        prepared = batch.add(make if reason is None else lambda core: with_reason(make(core), reason))
+        return _uncommitted(session, prepared, said, found, new=outcome[-1])
+    prepared = commit(session, lambda core: [*(maker(core) for maker in makers), make(core)], reason=reason)[-1]
     made = _committed(session, prepared, said, new=outcome[-1])
     if kind is not None and made.kind != kind:
         warnings.warn(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already", UserWarning, stacklevel=3)
@@ -96,7 +102,7 @@ def _is_object(source: Any, options: Mapping[str, Any]) -> bool:
     return "format" in options or not isinstance(source, str | os.PathLike)
 
 
-def _find(session: Session, source: Any, options: PutOptions, said: Said) -> _Found:
+def _find(session: Session, source: Any, options: PutOptions, said: Said) -> Found:
     if isinstance(source, str) and "://" in source and "format" not in options:
         return _far(source, options)
     if "source_options" in options:
@@ -106,9 +112,9 @@ def _find(session: Session, source: Any, options: PutOptions, said: Said) -> _Fo
         for option in ("exclude", "links", "modes", "rehash"):
             if option in options:
                 raise InvalidInputError(f"{option}= is for files and folders; this is an object")
-        return _object(source, options)
+        return found_object(source, options)
     path = _path(source, said.name)
-    found = _Found(Folder(), modes=modes, root=str(path), rehash=options.get("rehash", False), base=options.get("base"))
+    found = Found(Folder(), modes=modes, root=str(path), rehash=options.get("rehash", False), base=options.get("base"))
     own = Path(session.url)
     if "://" not in session.url and (path == own.resolve() or own.resolve() in path.parents):
         raise InvalidInputError(f"{path} is the store itself, or a part of it: it can't be put into itself")
@@ -126,16 +132,16 @@ def _find(session: Session, source: Any, options: PutOptions, said: Said) -> _Fo
     return found
 
 
-def _object(source: Any, options: PutOptions) -> _Found:
+def found_object(source: Any, options: PutOptions) -> Found:
     """Write an object as files; large ones among them wait on disk for as long as the folder lives."""
     written = WriteFolder()
     own = {option: value for option, value in options.items() if option not in ("format", "base")}
     name = write_object(source, written, options.get("format"), own)
     files = sorted(written.sources, key=lambda one: one.path.encode())
-    return _Found(Folder(files=files), format=name, base=options.get("base"), kept=written)
+    return Found(Folder(files=files), format=name, base=options.get("base"), kept=written)
 
 
-def _far(url: str, options: PutOptions) -> _Found:
+def _far(url: str, options: PutOptions) -> Found:
     """Find what lies behind a URL: a folder or one file, which are read from there as they are stored."""
     from artifactstore.backend.origin import Origin  # noqa: PLC0415 - fsspec, which local files don't need
 
@@ -152,7 +158,7 @@ def _far(url: str, options: PutOptions) -> _Found:
         # A listing of objects never stops at a folder: each one above decides, too.
         if not any(excluded(top) for top in accumulate(one.path.split("/"), "{}/{}".format))
     ]
-    return _Found(Folder(files=wanted), base=options.get("base"), single=single)
+    return Found(Folder(files=wanted), base=options.get("base"), single=single)
 
 
 def _all_paths(folder: Folder) -> list[str]:
@@ -208,7 +214,7 @@ def _scan(session: Session, path: Path, options: PutOptions) -> Folder:
 # -- storing
 
 
-def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepared:
+def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
     """Store what is not there yet and say what has to be appended."""
     with session.reading() as state:
         check_moved(session.url, state)
@@ -272,7 +278,7 @@ def _prepare(session: Session, core: Core, found: _Found, said: Said) -> Prepare
         return Prepared(facts, alive_at, str(digest), staged, uploaded, lambda committed: uploads.ended(committed=committed))
 
 
-def _beside(found: _Found, done: Ingested) -> dict[str, bytes]:
+def _beside(found: Found, done: Ingested) -> dict[str, bytes]:
     """What is known beside the files."""
     side = dict(found.kept.side) if found.kept is not None else {}
     if done.sha256:
@@ -280,14 +286,14 @@ def _beside(found: _Found, done: Ingested) -> dict[str, bytes]:
     return side
 
 
-def _identity(found: _Found, digests: Sequence[bytes], algorithm: str) -> Digest:
+def _identity(found: Found, digests: Sequence[bytes], algorithm: str) -> Digest:
     folder = found.folder
     executables = [one.path for one in folder.files if one.executable] if found.modes else ()
     extra = Extra(folder.folders, folder.links, executables, found.format)
     return identify(zip((one.path for one in folder.files), digests, strict=True), extra, algorithm)[1]
 
 
-def _facts(state: State, said: Said, digest: str, found: _Found, stored: list[Fact]) -> list[Fact]:
+def _facts(state: State, said: Said, digest: str, found: Found, stored: list[Fact]) -> list[Fact]:
     """What has to be appended so that the store says what the caller said: nothing, if it says so already."""
     facts = list(stored)
     rows = state.names.get(said.name, []) if said.name is not None else []
@@ -328,7 +334,7 @@ def _committed(session: Session, prepared: Prepared, said: Said, *, new: bool) -
     return of_resolved(session, Resolved(prepared.digest, said.name, number), new=new, uploaded=prepared.uploaded)
 
 
-def _uncommitted(session: Session, prepared: Prepared, said: Said, found: _Found) -> Artifact:
+def _uncommitted(session: Session, prepared: Prepared, said: Said, found: Found, *, new: bool) -> Artifact:
     size, files = sum(one.size for one in found.folder.files), len(found.folder.files)
     record = Version(
         name=said.name,
@@ -343,4 +349,4 @@ def _uncommitted(session: Session, prepared: Prepared, said: Said, found: _Found
         metrics=said.metrics,
         file=found.single,
     )
-    return Artifact(session, record, new=bool(prepared.facts), uploaded=prepared.uploaded)
+    return Artifact(session, record, new=new, uploaded=prepared.uploaded)

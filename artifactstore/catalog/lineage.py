@@ -1,0 +1,198 @@
+"""The graph of runs and artifacts, as a function of the fold: it opens nothing that is stored."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from artifactstore.catalog.state import State
+from artifactstore.model.encoding import parse_time
+
+__all__ = ["Graph", "Node", "RunInfo", "closure", "path", "run_info"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run as the journal tells it.
+
+    Attributes:
+        id: of the run.
+        name: what kind of work it is.
+        status: running, finished or failed.
+        started: when.
+        finished: when, or None.
+        seconds: how long it took, as it said itself.
+        actor: who started it.
+        params: its parameters.
+        parent: the run around it, or None.
+        error: what a failed run said.
+        command: how its program was called.
+        metrics: the newest measured value of each of its own metrics.
+        code: what is known of its code: commit, tree, branch, dirty …; empty where nothing is.
+    """
+
+    id: str
+    name: str
+    status: str
+    started: datetime
+    finished: datetime | None = None
+    seconds: float | None = None
+    actor: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    error: str | None = None
+    command: tuple[str, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    code: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One artifact or run in a graph.
+
+    Attributes:
+        type: artifact or run.
+        id: an artifact's digest, a run's id.
+        label: what it is called: `churn/model:v7`, or a run's name.
+        kind: of an artifact: data, model, code, environment …; of a run its status.
+        depth: how many steps it is from where the graph begins.
+        aliases: that point to an artifact.
+        tainted: whether an artifact is.
+        dirty: whether a run's code had changes that no commit holds.
+    """
+
+    type: str
+    id: str
+    label: str
+    kind: str
+    depth: int = 0
+    aliases: tuple[str, ...] = ()
+    tainted: bool = False
+    dirty: bool = False
+
+
+@dataclass(slots=True)
+class Graph:
+    """Nodes, and edges in the direction in which things were made.
+
+    Attributes:
+        nodes: id → node, in the order found.
+        edges: (from, to, role): an artifact that a run used, or a run that produced an artifact.
+    """
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    edges: list[tuple[str, str, str | None]] = field(default_factory=list)
+
+
+def run_info(state: State, run: str) -> RunInfo:
+    """Return what is known of a run that was started."""
+    row = state.runs[run]
+    code: dict[str, Any] = next((edge["code"] for edge in state.edges.get(run, ()) if isinstance(edge.get("code"), dict)), {})
+    return RunInfo(
+        id=run,
+        name=row["name"],
+        status=row.get("status", "running"),
+        started=parse_time(row["time"]),
+        finished=parse_time(row["finished"]) if "finished" in row else None,
+        seconds=row.get("seconds"),
+        actor=row["actor"],
+        params=row.get("params", {}),
+        parent=row.get("parent"),
+        error=row.get("error"),
+        command=tuple(row.get("command", ())),
+        metrics=state.metrics.get(f"run:{run}", {}),
+        code=code,
+    )
+
+
+def labels(state: State) -> dict[str, tuple[str, str]]:
+    """Return what each digest is called, by its newest version: digest → (reference, kind)."""
+    found: dict[str, tuple[str, str]] = {digest: (digest[:15], row.get("kind", "data")) for digest, row in state.unnamed.items()}
+    for name, versions in state.names.items():
+        for number, row in enumerate(versions, 1):
+            found[row["digest"]] = (f"{name}:v{number}", row.get("kind", "data"))
+    return found
+
+
+def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, str | None]]:
+    """Yield the neighbours of a node with the role of the edge: of a digest its runs, of a run its artifacts."""
+    if node in state.runs or node in state.edges:
+        wanted = "used" if up else "produced"
+        for edge in state.edges.get(node, ()):
+            if edge["fact"] == wanted:
+                yield edge["digest"], edge.get("role")
+        return
+    table = state.produced_by if up else state.used_in
+    for run in table.get(node, ()):
+        role = next(
+            (e.get("role") for e in state.edges.get(run, ()) if e["digest"] == node and (e["fact"] == "produced") == up), None
+        )
+        yield run, role
+
+
+def closure(state: State, start: str, *, up: bool, down: bool = False) -> Graph:
+    """Return everything that something was made from (`up`), or that was made from it (`down`), nearest first.
+
+    Args:
+        state: the fold.
+        start: a digest, or a run's id.
+        up: follow what was used.
+        down: follow what was produced.
+    """
+    graph, names = Graph(), labels(state)
+    pointing = _pointing(state)
+    edges: dict[tuple[str, str], str | None] = {}
+
+    def node(one: str, depth: int) -> Node:
+        if one in state.runs or one in state.edges:
+            row = state.runs.get(one)
+            if row is None:
+                return Node("run", one, one, "unknown", depth)
+            info = run_info(state, one)
+            return Node("run", one, info.name, info.status, depth, dirty=bool(info.code.get("dirty")))
+        label, kind = names.get(one, (one[:15], "data"))
+        return Node("artifact", one, label, kind, depth, tuple(pointing.get(one, ())), tainted=one in state.tainted)
+
+    for ahead, wanted in ((True, up), (False, down)):
+        if not wanted:
+            continue
+        seen, todo = {start}, deque([(start, 0)])
+        while todo:
+            one, depth = todo.popleft()
+            graph.nodes.setdefault(one, node(one, depth))
+            for other, role in _steps(state, one, up=ahead):
+                edges.setdefault((other, one) if ahead else (one, other), role)
+                if other not in seen:
+                    seen.add(other)
+                    todo.append((other, depth + 1))
+    graph.edges = [(before, after, role) for (before, after), role in edges.items()]
+    return graph
+
+
+def _pointing(state: State) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, table in state.aliases.items():
+        for alias, moves in table.items():
+            number = moves[-1]["version"] if moves else None
+            if number is not None and name in state.names:
+                found.setdefault(state.names[name][number - 1]["digest"], []).append(f"{name}:{alias}")
+    return found
+
+
+def path(state: State, start: str, end: str) -> list[str]:
+    """Return the nodes on a shortest way from one thing to what was made of it, both included; empty where there is none."""
+    before: dict[str, str] = {start: ""}
+    todo = deque([start])
+    while todo:
+        one = todo.popleft()
+        if one == end:
+            way = [one]
+            while before[way[-1]]:
+                way.append(before[way[-1]])
+            return way[::-1]
+        for other, _ in _steps(state, one, up=False):
+            if other not in before:
+                before[other] = one
+                todo.append(other)
+    return []

@@ -1,0 +1,130 @@
+"""Commands of runs and lineage: run a program, list runs, draw what something was made from."""
+
+import os
+import subprocess
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from artifactstore.cli import printing
+from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, described, opened
+from artifactstore.errors import InvalidInputError
+
+__all__ = ["lineage", "run", "runs"]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    inputs: Annotated[list[str] | None, typer.Option("--in", help="NAME or NAME=PATH: an input, got into PATH first.")] = None,
+    outputs: Annotated[list[str] | None, typer.Option("--out", help="NAME=PATH: an output, put from PATH at the end.")] = None,
+    name: Annotated[str | None, typer.Option(help="What kind of work it is; by default the program's name.")] = None,
+    id: Annotated[str | None, typer.Option(help="A run's id of your own.")] = None,  # noqa: A002 - the option's name
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run a program as a run: `artifactstore run --in data=in.csv --out model=model.bin -- python train.py`.
+
+    What it returns is this command's exit code.
+    """
+    command = [word for i, word in enumerate(context.args) if word != "--" or i]
+    if not command:
+        raise InvalidInputError("which program? artifactstore run [--in …] [--out …] -- COMMAND …")
+    needed = [_pair(one, "--in", whole=False) for one in inputs or ()]
+    wanted = [_pair(one, "--out", whole=True) for one in outputs or ()]
+    with opened(store, "a") as store_:
+        work = store_.run(name or os.path.basename(command[0]), params={"command": command}, id=id).start()  # noqa: PTH119
+        try:
+            for ref, path in needed:
+                if path is None:
+                    work.use(ref)
+                else:
+                    work.get(ref, to=path, overwrite=True)
+            code = _call(command)
+            made = [] if code else [work.put(path, ref) for ref, path in wanted]
+        except BaseException as error:
+            work.finish(error=f"{type(error).__name__}: {error}")
+            raise
+        work.finish(error=f"the program returned {code}" if code else None)
+    if as_json:
+        printing.as_json({"run": work.id, "status": work.status, "code": code, "outputs": [described(one) for one in made]})
+    else:
+        for one in made:
+            print(printing.put_line(one))
+        print(f"run {work.id} {work.status}", file=sys.stderr)
+    return code
+
+
+def _call(command: list[str]) -> int:
+    """Run a program in the foreground; Ctrl-C is for it, and what it returns then is told."""
+    try:
+        child = subprocess.Popen(command)  # noqa: S603 - what the user asked for
+    except OSError as error:
+        raise InvalidInputError(f"{command[0]} can't be run: {error.strerror or error}") from error
+    while True:
+        try:
+            found = child.wait()
+        except KeyboardInterrupt:
+            continue  # the program has got it, too
+        return 128 + -found if found < 0 else found
+
+
+def _pair(text: str, option: str, *, whole: bool) -> tuple[str, str | None]:
+    ref, sign, path = text.partition("=")
+    if not ref or (whole and not path) or (sign and not path):
+        raise InvalidInputError(f"{option} {text!r}: expected NAME=PATH" + ("" if whole else ", or NAME"))
+    return ref, path or None
+
+
+@app.command()
+def runs(
+    name: Annotated[str | None, typer.Argument(help="A name or a pattern.")] = None,
+    status: Annotated[str | None, typer.Option(help="running, finished or failed.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, oldest first."""
+    with opened(store, "r") as store_:
+        found = store_.runs(name, status=status)
+        if as_json:
+            printing.as_json([printing.record(one) for one in found])
+            return
+        lines = [
+            (
+                one.id[:12],
+                one.name,
+                one.status,
+                printing.moment(one.started),
+                _took(one.seconds),
+                (one.code.get("commit") or "")[:10],
+            )
+            for one in found
+        ]
+        printing.table(("RUN", "NAME", "STATUS", "STARTED (UTC)", "SECONDS", "COMMIT"), lines)
+
+
+def _took(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f}"
+
+
+@app.command()
+def lineage(
+    ref: Ref,
+    down: Annotated[bool, typer.Option("--down", help="What was made from it, instead of what it was made from.")] = False,
+    format: Annotated[str, typer.Option(help="text, mermaid or json.")] = "text",  # noqa: A002 - the option's name
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what something was made from; REF may be a run's id, too."""
+    if format not in {"text", "mermaid", "json"}:
+        raise InvalidInputError(f"--format {format}: text, mermaid or json")
+    with opened(store, "r") as store_:
+        found = store_.lineage(ref)
+        view: Any = found.downstream() if down else found.upstream()
+        if as_json or format == "json":
+            printing.as_json(view.to_json())
+        elif format == "mermaid":
+            print(view.mermaid(), end="")
+        else:
+            print(printing.visible(str(view), lines=True))

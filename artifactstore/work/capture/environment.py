@@ -1,0 +1,122 @@
+"""The environment of a run: Python, the machine, exact packages, and what a scheduler says. Never a dump of variables."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import distributions
+from typing import Any, Final
+
+__all__ = ["ci_claims", "command_line", "environment"]
+
+# Variables that say where something ran; none of them holds a secret.
+_VARIABLES: Final = (
+    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONHASHSEED", "CONDA_DEFAULT_ENV", "KUBERNETES_SERVICE_HOST", "POD_NAME",
+    "POD_NAMESPACE", "NODE_NAME", "TRAINING_JOB_NAME", "TRAINING_JOB_ARN", "AZUREML_RUN_ID", "AZUREML_EXPERIMENT_ID",
+    "AZUREML_ROOT_RUN_ID", "RUNAI_JOB_NAME", "RUNAI_PROJECT", "SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_ARRAY_TASK_ID",
+    "SLURM_NODELIST", "NXF_TASK_NAME", "NXF_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE",
+)  # fmt: skip
+_IMAGES: Final = ("ARTIFACTSTORE_IMAGE", "CONTAINER_IMAGE", "IMAGE_DIGEST", "SINGULARITY_CONTAINER", "APPTAINER_CONTAINER")
+
+
+_kept: Final[dict[str, Any]] = {}
+
+
+def environment() -> dict[str, Any]:
+    """Return what a run was made with, as a JSON value; equal where nothing has changed."""
+    found: dict[str, Any] = {
+        "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
+        "platform": {"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
+        "cpu": {"name": _cpu(), "count": os.cpu_count()},
+        "packages": _packages(),
+    }
+    gpus = _gpus()
+    if gpus:
+        found["gpus"] = gpus
+    variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    if variables:
+        found["variables"] = variables
+    image = next((os.environ[name] for name in _IMAGES if os.environ.get(name)), None)
+    if image is not None:
+        found["image"] = image
+    return found
+
+
+def _packages() -> list[dict[str, Any]]:
+    """Return what is installed; looked at again when a folder of packages has changed."""
+    key = tuple((path, os.stat(path).st_mtime_ns) for path in sys.path if os.path.isdir(path))  # noqa: PTH112, PTH116
+    if _kept.get("key") != key:
+        _kept.update(key=key, packages=_installed())
+    found: list[dict[str, Any]] = _kept["packages"]
+    return found
+
+
+def _installed() -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for one in distributions():
+        name = one.metadata["Name"] if one.metadata is not None else None
+        if not name or name.lower() in rows:
+            continue  # what comes first on the path is what is imported
+        row: dict[str, Any] = {"name": name, "version": one.version}
+        direct = one.read_text("direct_url.json")
+        if direct is not None:
+            row["direct"] = _direct(direct)
+        rows[name.lower()] = row
+    return [rows[name] for name in sorted(rows)]
+
+
+def _direct(text: str) -> Any:
+    """Return where a package came from, without credentials; of a folder on this machine only that it was one."""
+    try:
+        said = json.loads(text)
+        url = str(said.get("url", ""))
+        if url.startswith("file:"):
+            return {"editable": bool(said.get("dir_info", {}).get("editable")), "local": True}
+        scheme, sign, rest = url.partition("://")
+        kept = {key: said[key] for key in ("vcs_info", "archive_info", "subdirectory") if key in said}
+        return {"url": scheme + sign + rest.rpartition("@")[2], **kept}
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - a fixed command
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+
+
+def command_line() -> list[str]:
+    """Return how this program was called: the arguments of the interpreter, without what an interpreter of notebooks adds."""
+    return [sys.executable, *sys.orig_argv[1:]] if sys.orig_argv else [sys.executable, *sys.argv]
+
+
+def ci_claims(env: Mapping[str, str]) -> dict[str, str] | None:
+    """Return what a CI system says of the code, where there is no repository: claimed, not looked at."""
+    for system, names in {
+        "github": {"commit": "GITHUB_SHA", "branch": "GITHUB_REF_NAME", "repository": "GITHUB_REPOSITORY"},
+        "gitlab": {"commit": "CI_COMMIT_SHA", "branch": "CI_COMMIT_REF_NAME", "repository": "CI_PROJECT_PATH"},
+        "azure": {"commit": "BUILD_SOURCEVERSION", "branch": "BUILD_SOURCEBRANCHNAME", "repository": "BUILD_REPOSITORY_NAME"},
+    }.items():
+        if env.get(names["commit"]):
+            return {"claimed_by": system, **{key: env[name] for key, name in names.items() if env.get(name)}}
+    return None

@@ -1,0 +1,125 @@
+"""What a run was made with, looked at beside it and stored with its first output: its code and its environment."""
+
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from artifactstore.content.source import Folder, Source, from_file
+from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.model.facts import Fact
+from artifactstore.work import put as _put
+from artifactstore.work.capture.environment import ci_claims, environment
+from artifactstore.work.capture.git import Tree, read_tree, skipped_text
+from artifactstore.work.commit import Prepared
+from artifactstore.work.said import Said
+from artifactstore.work.session import Core, Session
+
+__all__ = ["Capture"]
+
+
+class Capture:
+    """The code and the environment of a run, looked at beside it."""
+
+    def __init__(self, session: Session, *, code: bool) -> None:
+        self._session = session
+        self._folder = Path.cwd()
+        self._code = code
+        self._tree: Tree | None = None
+        self._environment: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._look, name="artifactstore-capture", daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        self._environment = environment()
+        if self._code:
+            self._tree = read_tree(self._folder)
+
+    def makers(self, run: str) -> list[Callable[[Core], Prepared]]:
+        """Return what commits them, each an input of the run."""
+        self._thread.join()
+        made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {}), {})]
+        about: dict[str, Any] = {"folder": "."}
+        tree = self._tree
+        if tree is not None:
+            if tree.skipped:
+                about["skipped"] = [[path, why] for path, why in tree.skipped[:100]]
+                text = f"not stored with the code: {skipped_text(tree.skipped)}"
+                warnings.warn(text, UserWarning, stacklevel=6)
+            about = {**about, "kind": "git", "folder": _inside(self._folder, tree.root), **tree.about}
+
+            def find() -> _put.Found:
+                return _put.Found(Folder(files=list(_sources(tree)), links=sorted(tree.links)), modes=True, root=str(tree.root))
+
+            made.append(self._maker(run, "code", find, about, tree.digests))
+        elif self._code and (found := _own_modules()) is not None:
+            about = {**about, "kind": "modules", **(ci_claims(os.environ) or {})}
+            made.append(self._maker(run, "code", lambda: found, about))
+        return made
+
+    def _maker(
+        self,
+        run: str,
+        role: str,
+        find: Callable[[], _put.Found],
+        about: Mapping[str, Any],
+        known: dict[str, str] | None = None,
+    ) -> Callable[[Core], Prepared]:
+        """Return what stores one thing and says that the run used it; what is known to be there is not looked at again."""
+        said, known = Said(None, role, None, {}), {} if known is None else known
+
+        def make(core: Core) -> Prepared:
+            store = core.config.store
+            try:
+                with self._session.reading(fresh=False) as state:
+                    prepared = Prepared([], state.head, known.get(store, ""))
+                    there = state.alive(prepared.digest)
+                if not there:
+                    prepared = _put.prepare(self._session, core, find(), said)
+                    known[store] = prepared.digest
+            except (ConflictError, InvalidInputError) as error:
+                # The work itself must not fail for it.
+                warnings.warn(f"the {role} of the run {run} is not recorded: {error}", UserWarning, stacklevel=7)
+                with self._session.reading() as state:
+                    return Prepared([], state.head, "")
+            fact: Fact = {"fact": "used", "run": run, "digest": prepared.digest, "role": role}
+            prepared.facts = [*prepared.facts, {**fact, "code": dict(about)} if about else fact]
+            return prepared
+
+        return make
+
+
+def _inside(folder: Path, root: Path) -> str:
+    try:
+        return folder.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError:
+        return "."
+
+
+def _sources(tree: Tree) -> Iterator[Source]:
+    for path in tree.files:
+        try:
+            yield replace(from_file(str(tree.root / path)), path=path, executable=path in tree.executable)
+        except InvalidInputError:
+            tree.skipped.append((path, "is gone, or can't be stored under its name"))
+
+
+def _own_modules() -> _put.Found | None:
+    """Return the modules that were imported from the working folder, and the script: the code where there is no repository."""
+    top = str(Path.cwd().resolve()) + os.sep
+    files: dict[str, str] = {}
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and path.endswith(".py"):
+            real = os.path.realpath(path)
+            inner = real.removeprefix(top)
+            if inner != real and "site-packages" not in inner and not inner.startswith("."):
+                files[inner.replace(os.sep, "/")] = real
+    if not files:
+        return None
+    sources = [replace(from_file(files[path]), path=path) for path in sorted(files)]
+    return _put.Found(Folder(files=sources), modes=True, root="")

@@ -1,0 +1,299 @@
+"""Runs: a piece of work that knows what it read, what it made of it, and with which code, parameters and environment."""
+
+import functools
+import inspect
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar
+
+from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
+from artifactstore.model.encoding import check_json, new_id
+from artifactstore.model.facts import Fact
+from artifactstore.work import get as _get
+from artifactstore.work import put as _put
+from artifactstore.work.artifact import Artifact
+from artifactstore.work.capture.environment import command_line
+from artifactstore.work.capturing import Capture
+from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.session import Core, Session
+from artifactstore.work.tracking import EXPORTED, Tracker, around, in_role
+
+__all__ = ["Run", "step"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_LONGEST: Final = 100  # characters of a run's id
+_ERROR: Final = 2000  # characters of what a failed run says
+_TOLD: Final = 200  # characters of a parameter that JSON can't say
+_HIDDEN: Final = ("token", "password", "passwd", "secret", "apikey", "api-key", "api_key")
+
+
+class Run:
+    """A run: `with store.run("train", params={"depth": 8}) as run:`, or `start()` and `finish()` across a notebook's cells.
+
+    Inside, what is read from the store is an input and what is put an output; its code and environment are recorded with
+    its first output, or at its end.
+
+    Attributes:
+        id: of the run, unique in its store.
+        name: what kind of work it is.
+        params: its parameters, as they are recorded.
+        status: None as long as it goes on; finished or failed.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        id: str | None = None,  # noqa: A002 - the public name
+        code: bool = True,
+    ) -> None:
+        if not isinstance(name, str) or not name or len(name) > 200:
+            raise InvalidInputError(f"a run's name is a str of 1 to 200 characters, not {name!r}")
+        if id is not None and (not isinstance(id, str) or not 0 < len(id) <= _LONGEST or not id.isprintable()):
+            raise InvalidInputError(f"id={id!r}: a str of 1 to {_LONGEST} printable characters, or None")
+        session.check_writable()
+        self.id = id or new_id()
+        self.name = name
+        self.params = _sayable(params)
+        self.status: str | None = None
+        self._session = session
+        self._claimed = id is not None
+        self._code = code
+        self._tracker: Tracker | None = None
+        self._token: Any = None
+        self._exported: str | None = None
+        self._began = 0.0
+        self._pid = 0
+        self._capture: Capture | None = None
+
+    # -- begin and end
+
+    def start(self) -> Self:
+        """Begin: from now on it is this process's current run.
+
+        Raises:
+            ConflictError: it has begun, or a run of this id has finished.
+            BackendError: the store can't be reached.
+        """
+        if self._tracker is not None or self.status is not None:
+            raise ConflictError(f"the run {self.id!r} was started already")
+        core = self._session.core_to_write()
+        outer = around(self._session)
+        self._capture = Capture(self._session, code=self._code)
+        fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": _shown(command_line())}
+        fact |= {"claimed": True} if self._claimed else {}
+        fact |= {"params": self.params} if self.params else {}
+        fact |= {"parent": outer} if outer not in (None, self.id) else {}
+
+        def prepare(_core: Core) -> list[Prepared]:
+            with self._session.reading() as state:
+                known = state.runs.get(self.id)
+                if known is not None and "status" in known:
+                    raise ConflictError(f"the run {self.id!r} has {known['status']} at {known['finished']}: choose another id")
+                return [Prepared([] if known is not None else [fact], state.head, "")]
+
+        commit(self._session, prepare)
+        store = core.config.store
+        self._tracker = Tracker(self._session, store, self.id)
+        self._tracker.before = self._fill
+        self._tracker.begin()
+        self._began, self._pid = time.monotonic(), os.getpid()
+        if EXPORTED not in os.environ:
+            self._exported = os.environ[EXPORTED] = f"{store}/{self.id}"
+        return self
+
+    def finish(self, *, error: str | None = None) -> None:
+        """End: what was read, and that it has finished (or failed, with `error`), is committed.
+
+        Raises:
+            ConflictError: it was not started, or has ended.
+            BackendError: that could not be committed.
+        """
+        tracker = self._running()
+        if os.getpid() != self._pid:
+            tracker.flush()  # a forked child: the run goes on in its parent
+            return
+        self.status = "finished" if error is None else "failed"
+        fact: Fact = {
+            "fact": "finished",
+            "run": self.id,
+            "status": self.status,
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+        if error is not None:
+            fact["error"] = error[:_ERROR]
+        try:
+            tracker.flush(fact)
+        finally:
+            tracker.end()
+            if self._exported is not None and os.environ.get(EXPORTED) == self._exported:
+                del os.environ[EXPORTED]
+
+    def __enter__(self) -> Self:
+        self.start()
+        self._token = self._running().enter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None) -> None:
+        tracker = self._running()
+        tracker.leave(self._token)
+        if error is None:
+            self.finish()
+            return
+        try:
+            self.finish(error="".join(traceback.format_exception_only(kind, error)).strip())
+        except ArtifactStoreError as other:
+            error.add_note(f"the end of the run {self.id} was not recorded: {other}")
+
+    def _running(self) -> Tracker:
+        if self._tracker is None or self.status is not None:
+            state = "was not started" if self._tracker is None else f"has {self.status}"
+            raise ConflictError(f"the run {self.id!r} {state}")
+        return self._tracker
+
+    # -- inside
+
+    def get(self, ref: str, to: Any = None, *, role: str | None = None, **options: Any) -> Any:
+        """Read as `Store.get` does, as an input of this run; `role` names the part that it has."""
+        with self._running().innermost(), in_role(role):
+            known = {key: options.pop(key) for key in ("paths", "overwrite", "trust") if key in options}
+            return _get.get(self._session, ref, to, options=options, **known)
+
+    def put(self, source: Any, name: str | None = None, *, role: str | None = None, **options: Any) -> Artifact:
+        """Store as `Store.put` does, as an output of this run; `role` names the part that it has."""
+        with self._running().innermost(), in_role(role):
+            known = {key: options.pop(key) for key in ("kind", "metadata", "metrics", "reason") if key in options}
+            chosen: Any = options
+            return _put.put(self._session, source, name, options=chosen, **known)
+
+    def use(self, ref: str, *, role: str | None = None) -> None:
+        """Note an input that is read by other means, such as a file that was got before."""
+        tracker, found = self._running(), self._session.resolve(ref)
+        tracker.used(found.digest, name=found.name, version=found.version, role=role, path=found.path)
+
+    def log(self, *, step: int | None = None, **metrics: float) -> None:
+        """Note metrics of the run itself, such as a loss; they are committed with the next output, or at the end."""
+        if step is not None and (isinstance(step, bool) or not isinstance(step, int)):
+            raise InvalidInputError(f"step={step!r}: a whole number")
+        self._running().measured(_numbers(metrics), step)
+
+    def measure(self, ref: str, metrics: Mapping[str, float], *, on: str | None = None) -> None:
+        """Record metrics of an artifact, measured by this run.
+
+        Args:
+            ref: what was measured.
+            metrics: name → number.
+            on: what it was measured on, such as a test set.
+        """
+        self._running()
+        found = self._session.resolve(ref)
+        fact: Fact = {"fact": "measured", "digest": found.digest, "metrics": _numbers(metrics), "by": self.id}
+        if on is not None:
+            fact["on"] = self._session.resolve(on).digest
+
+        def prepare(_core: Core) -> list[Prepared]:
+            with self._session.reading() as state:
+                return [Prepared([fact], state.head, found.digest)]
+
+        commit(self._session, prepare)
+
+    def _fill(self) -> None:
+        """Hand what was captured to the tracker, once."""
+        capture, self._capture = self._capture, None
+        if capture is not None and self._tracker is not None:
+            self._tracker.makers += capture.makers(self._tracker.run)
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, id={self.id!r}, {self.status or ('running' if self._tracker is not None else 'not started')})"
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    found = {}
+    for name, value in metrics.items():
+        if isinstance(value, bool | str) or not isinstance(name, str) or not name:
+            raise InvalidInputError(f"metrics are names and numbers, not {name!r}: {value!r}")
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"the metric {name!r} is {value!r}: a number is needed") from error
+        if found[name] - found[name] != 0:
+            raise InvalidInputError(f"the metric {name!r} is {value!r}: a finite number is needed")
+    return found
+
+
+def _sayable(params: Any) -> dict[str, Any]:
+    """Return parameters as JSON has them; what it can't say is its `repr`, and marked."""
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping) or not all(isinstance(key, str) for key in params):
+        raise InvalidInputError(f"params is a dict with str keys, not {params!r:.200}")
+    return {key: _json_or_repr(value) for key, value in params.items()}
+
+
+def _json_or_repr(value: Any, deep: int = 20) -> Any:
+    if isinstance(value, tuple | list) and deep:
+        return [_json_or_repr(one, deep - 1) for one in value]
+    if isinstance(value, Mapping) and deep and all(isinstance(key, str) for key in value):
+        return {key: _json_or_repr(one, deep - 1) for key, one in value.items()}
+    try:
+        check_json(value)
+    except InvalidInputError:
+        if hasattr(value, "item") and getattr(value, "shape", None) == ():
+            return _json_or_repr(value.item(), 0)  # a number of NumPy's
+        return {"repr": repr(value)[:_TOLD]}
+    return value
+
+
+def _shown(command: list[str]) -> list[str]:
+    """Return a command line without what looks like a secret."""
+    shown, hide = [], False
+    for word in command:
+        name, sign, _ = word.partition("=")
+        secret = any(part in name.lower() for part in _HIDDEN)
+        if hide:
+            shown.append("***")
+            hide = False
+            continue
+        shown.append(f"{name}=***" if secret and sign else word)
+        hide = secret and not sign and word.startswith("-")
+    return shown
+
+
+def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator that makes a run of each call; see `Store.step`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            with Run(session, f"{function.__module__}.{function.__qualname__}", params=_said_only(bound.arguments)) as run:
+                result = function(*args, **kwargs)
+                if name is not None:
+                    run.put(result, name)
+                return result
+
+        return call
+
+    return decorate
+
+
+def _said_only(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those arguments that JSON can say."""
+    found = {}
+    for key, value in arguments.items():
+        try:
+            check_json(json.loads(json.dumps(value)) if isinstance(value, tuple) else value)
+        except (InvalidInputError, TypeError, ValueError):
+            continue
+        found[key] = list(value) if isinstance(value, tuple) else value
+    return found

@@ -1,0 +1,311 @@
+"""The code of a run, whatever the state of its working tree: stored, checked against git's own id, and given back."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import artifactstore
+from artifactstore import AlreadyExistsError, CorruptionError, Store
+from artifactstore.work.capture.environment import ci_claims, environment
+from artifactstore.work.capture.git import read_tree
+from artifactstore.work.capture.secrets import looks_secret
+from artifactstore.work.capture.tree_id import tree_id
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
+    pytest.mark.filterwarnings("ignore:not stored with the code"),
+]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    identity = ["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main", "-c", "protocol.file.allow=always"]
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True, env=env
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    top = tmp_path / "repository"
+    (top / "src/deep").mkdir(parents=True)
+    git(top, "init", "-q")
+    (top / "train.py").write_text("x = 1\n")
+    (top / "run.sh").write_text("#!/bin/sh\n")
+    (top / "run.sh").chmod(0o755)
+    (top / "src/deep/ä b.py").write_text("")
+    (top / "src/gone.py").write_text("gone")
+    (top / "link").symlink_to("src/deep")
+    (top / ".gitignore").write_text("*.log\n")
+    git(top, "add", "-A")
+    git(top, "commit", "-q", "-m", "first")
+    monkeypatch.chdir(top)
+    return top
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return artifactstore.create(tmp_path / "store", cache=None)
+
+
+def make_dirty(top: Path) -> None:
+    (top / "train.py").write_text("x = 2\n")  # as long as before, and perhaps within the same tick of the clock
+    (top / "src/gone.py").unlink()
+    (top / "new.py").write_text("new = True\n")
+    (top / "staged.py").write_text("staged")
+    git(top, "add", "staged.py")
+    (top / "noise.log").write_text("ignored")
+
+
+def files(folder: Path) -> dict[str, tuple[str, bool]]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name.split("/")[0] == ".git" or (path.is_dir() and not path.is_symlink()):
+            continue
+        content = str(path.readlink()) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+        found[name] = (content, not path.is_symlink() and bool(path.stat().st_mode & 0o100))
+    return found
+
+
+def test_a_dirty_tree_comes_back_byte_for_byte(store: Store, repository: Path, tmp_path: Path):
+    make_dirty(repository)
+    before = (git(repository, "status", "--porcelain"), git(repository, "ls-files", "-s"), git(repository, "count-objects"))
+    with store.run("train") as run:
+        run.put(b"model", "model")
+    assert before == (
+        git(repository, "status", "--porcelain"),
+        git(repository, "ls-files", "-s"),
+        git(repository, "count-objects"),
+    )
+    code = store.lineage("model").code
+    assert code is not None
+    assert (code.commit, code.dirty, code.about["branch"]) == (git(repository, "rev-parse", "HEAD"), True, "main")
+    wanted = files(repository)
+    del wanted["noise.log"]
+    shutil.rmtree(repository / ".git")  # the forge is gone, too
+    made = code.checkout(tmp_path / "back")
+    assert files(made) == wanted
+    git(made, "init", "-q")
+    git(made, "add", "-A")
+    assert git(made, "write-tree") == code.tree == tree_id_without_git(made)
+
+
+def tree_id_without_git(folder: Path) -> str:
+    shutil.rmtree(folder / ".git")
+    return tree_id(folder)
+
+
+def test_a_clean_tree_is_that_of_its_commit(store: Store, repository: Path):
+    with store.run("train") as run:
+        pass
+    code = store.lineage(run.id).code
+    assert code is not None
+    assert (code.dirty, code.tree) == (False, git(repository, "rev-parse", "HEAD^{tree}"))
+    assert code.about["head_tree"] == code.tree
+
+
+def test_each_change_is_seen_also_when_the_first_was(store: Store, repository: Path):
+    digests = []
+    for number in range(6):
+        with store.run("train") as run:
+            pass
+        code = store.lineage(run.id).code
+        assert code is not None
+        digests.append(code.digest)
+        if number % 2:
+            (repository / "train.py").write_text(f"x = {number + 4}\n")
+    assert digests[0] == digests[1]
+    assert digests[2] == digests[3]
+    assert len(set(digests)) == 3
+
+
+def test_secrets_and_what_is_too_large_are_never_stored(store: Store, repository: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("artifactstore.work.capture.git.CAP", 1000)
+    (repository / ".env").write_text("PASSWORD=1")
+    (repository / "tracked.pem").write_text("KEY")
+    git(repository, "add", "-f", "tracked.pem")
+    (repository / "large.bin").write_bytes(bytes(1001))
+    with pytest.warns(UserWarning, match="not stored with the code"), store.run("train") as run:
+        pass
+    code = store.lineage(run.id).code
+    assert code is not None
+    stored = {one.path for one in store.artifact(code.digest).files}
+    assert not stored & {".env", "tracked.pem", "large.bin"}
+    assert {path for path, _ in code.about["skipped"]} == {".env", "tracked.pem", "large.bin"}
+
+
+@pytest.mark.parametrize("name", [".env", "a/.env.local", "key.pem", "id_rsa", ".ssh/config", "x/credentials.json", "p.P12"])
+def test_what_looks_like_a_secret(name: str):
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize("name", [".env.example", "environment.py", "keys.py", "id_rsa.pub", "secret_santa.py", "a.key.txt"])
+def test_what_does_not(name: str):
+    assert not looks_secret(name)
+
+
+def test_credentials_of_remotes_stay_out(store: Store, repository: Path):
+    git(repository, "remote", "add", "origin", "https://user:token@example.org/x.git")
+    git(repository, "remote", "add", "ssh", "git@example.org:x.git")
+    with store.run("train") as run:
+        pass
+    code = store.lineage(run.id).code
+    assert code is not None
+    assert code.about["remotes"] == {"origin": "https://example.org/x.git", "ssh": "git@example.org:x.git"}
+    journal = b"".join(path.read_bytes() for path in Path(store.url).rglob("*.json"))
+    assert b"token" not in journal
+
+
+def test_repositories_in_odd_states(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    git(empty, "init", "-q")
+    (empty / "only.py").write_text("1")
+    monkeypatch.chdir(empty)
+    with store.run("no commits") as run:
+        pass
+    code = store.lineage(run.id).code
+    assert code is not None
+    assert (code.commit, code.dirty) == (None, True)
+    assert [one.path for one in store.artifact(code.digest).files] == ["only.py"]
+    git(empty, "add", "-A")
+    git(empty, "commit", "-q", "-m", "first")
+    git(empty, "checkout", "-q", "--detach")
+    with store.run("detached") as run:
+        pass
+    detached = store.lineage(run.id).code
+    assert detached is not None
+    assert "branch" not in detached.about
+    git(empty, "worktree", "add", "-q", str(tmp_path / "tree"))
+    monkeypatch.chdir(tmp_path / "tree")
+    assert read_tree(Path.cwd()) is not None
+    git(empty, "clone", "-q", "--bare", ".", str(tmp_path / "bare"))
+    monkeypatch.chdir(tmp_path / "bare")
+    assert read_tree(Path.cwd()) is None
+    with store.run("bare"):
+        pass
+
+
+def test_submodules_are_named(store: Store, repository: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    (other / "m.py").write_text("1")
+    git(other, "add", "-A")
+    git(other, "commit", "-q", "-m", "first")
+    git(repository, "submodule", "--quiet", "add", str(other), "lib")
+    git(repository, "commit", "-q", "-m", "with a module")
+    with store.run("train") as run:
+        pass
+    code = store.lineage(run.id).code
+    assert code is not None
+    assert code.about["submodules"] == {"lib": git(other, "rev-parse", "HEAD")}
+
+
+def test_filters_of_git_are_respected(store: Store, repository: Path, tmp_path: Path):
+    (repository / ".gitattributes").write_text("*.txt text eol=crlf\n")
+    (repository / "lines.txt").write_bytes(b"a\r\nb\r\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "lines")
+    with store.run("train") as run:
+        pass
+    code = store.lineage(run.id).code
+    assert code is not None
+    assert code.about["altered"]
+    assert code.tree == git(repository, "rev-parse", "HEAD^{tree}")
+    assert (code.checkout(tmp_path / "back") / "lines.txt").read_bytes() == b"a\r\nb\r\n"
+
+
+def test_a_checkout_that_is_not_what_was_recorded_is_told(store: Store, repository: Path, tmp_path: Path):
+    with store.run("train") as run:
+        pass
+    code = store.lineage(run.id).code
+    assert code is not None
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/train.py").write_text("mine")
+    with pytest.raises(AlreadyExistsError):
+        code.checkout(tmp_path / "full")
+    code.tree = "0" * 40
+    with pytest.raises(CorruptionError, match="was recorded"):
+        code.checkout(tmp_path / "other")
+
+
+def test_code_may_stay_out_and_git_may_be_missing(store: Store, repository: Path, monkeypatch: pytest.MonkeyPatch):
+    with store.run("without", code=False) as run:
+        pass
+    assert store.lineage(run.id).code is None
+    monkeypatch.setattr(shutil, "which", lambda *_: None)
+    with store.run("no git") as run:
+        pass
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, "")
+import helper
+import artifactstore
+store = artifactstore.open(sys.argv[1], cache=None)
+with store.run("script") as run:
+    run.put(helper.VALUE, "out")
+"""
+
+
+def test_without_git_the_modules_of_the_folder_are_the_code(store: Store, tmp_path: Path):
+    work = tmp_path / "plain"
+    (work / "package").mkdir(parents=True)
+    (work / "helper.py").write_text("from package import part\nVALUE = part.VALUE\n")
+    (work / "package/__init__.py").write_text("")
+    (work / "package/part.py").write_text("VALUE = b'1'\n")
+    (work / "unused.py").write_text("")
+    (work / "main.py").write_text(SCRIPT)
+    env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path), "GITHUB_SHA": "a" * 40, "GITHUB_REF_NAME": "main"}
+    subprocess.run([sys.executable, "main.py", store.url], cwd=work, check=True, env=env, timeout=60)
+    code = store.lineage("out").code
+    assert code is not None
+    assert [one.path for one in store.artifact(code.digest).files] == [
+        "helper.py",
+        "main.py",
+        "package/__init__.py",
+        "package/part.py",
+    ]
+    assert (code.about["claimed_by"], code.commit) == ("github", "a" * 40)
+
+
+def test_claims_of_each_ci_system():
+    assert ci_claims({}) is None
+    assert ci_claims({"CI_COMMIT_SHA": "1", "CI_PROJECT_PATH": "g/p"}) == {
+        "claimed_by": "gitlab",
+        "commit": "1",
+        "repository": "g/p",
+    }
+    assert ci_claims({"BUILD_SOURCEVERSION": "2"}) == {"claimed_by": "azure", "commit": "2"}
+
+
+def test_the_environment_is_recorded_once_and_never_whole(store: Store, repository: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    for _ in range(2):
+        with store.run("train"):
+            pass
+    first, second = (
+        next(one for one in store.lineage(info.id).upstream().artifacts if one.kind == "environment") for info in store.runs()
+    )
+    assert first.id == second.id
+    found = store.get(first.id)
+    assert found["python"]["version"] == sys.version.split()[0]
+    assert found["variables"] == {"SLURM_JOB_ID": "42"}
+    packages = {one["name"].lower(): one["version"] for one in found["packages"]}
+    assert packages["artifactstore"] == artifactstore.__version__
+    assert "hunter2" not in str(environment())
+
+
+def test_a_command_line_hides_secrets(store: Store, repository: Path):
+    from artifactstore.work.run import _shown
+
+    assert _shown(["p", "--api-token=x", "--password", "y", "--n=3"]) == ["p", "--api-token=***", "--password", "***", "--n=3"]

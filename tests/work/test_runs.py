@@ -1,0 +1,392 @@
+"""Runs: what was read and put inside is recorded, in threads, tasks, children and batches; how they end; what can be asked."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import artifactstore
+from artifactstore import ConflictError, InvalidInputError, NotFoundError, RefusedError, Store
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return artifactstore.create(tmp_path / "store", cache=None)
+
+
+def edges(store: Store, run: str, fact: str) -> list[str]:
+    """Labels of what a run used or produced; its code and environment left out."""
+    with store._session.reading() as state:
+        found = [
+            one for one in state.edges.get(run, ()) if one["fact"] == fact and one.get("role") not in ("code", "environment")
+        ]
+    return [one.get("name") or one["digest"] for one in found]
+
+
+def test_what_is_read_and_put_inside_is_recorded(store: Store):
+    for name in ("a", "b", "c"):
+        store.put(name.encode(), name)
+    store.alias("b:v1", "good")
+    with store.run("train", params={"depth": 8, "odd": object(), "pair": (1, 2)}) as run:
+        store.get("a")
+        store.open_file("b:good").read()
+        run.get("c", role="labels")
+        run.log(loss=0.5, step=1)
+        run.log(loss=0.25, step=2)
+        made = run.put(b"model", "model", role="best", metrics={"auc": 0.9})
+        assert run.status is None
+    store.get("a")
+    (info,) = store.runs()
+    assert (info.name, info.status, info.parent, info.metrics) == ("train", "finished", None, {"loss": 0.25})
+    assert info.params["depth"] == 8
+    assert info.params["pair"] == [1, 2]
+    assert info.params["odd"]["repr"].startswith("<object object")
+    assert info.seconds is not None
+    assert edges(store, run.id, "used") == ["a", "b", "c"]
+    assert edges(store, run.id, "produced") == ["model"]
+    with store._session.reading() as state:
+        used = {one.get("name"): one for one in state.edges[run.id]}
+    assert (used["b"]["version"], used["c"]["role"], used["model"]["role"]) == (1, "labels", "best")
+    assert store.artifact("model").run == run.id
+    assert made.new
+
+
+def test_reads_after_the_last_output_come_at_the_end_and_equal_puts_bring_their_edge(store: Store):
+    store.put(b"x", "a")
+    store.put(b"same", "out")
+    with store.run("r") as run:
+        again = store.put(b"same", "out")
+        assert not again.new
+        assert edges(store, run.id, "produced") == ["out"]
+        store.get("a")
+        assert edges(store, run.id, "used") == []
+    assert edges(store, run.id, "used") == ["a"]
+    with store.run("empty"):
+        pass
+    assert [one.status for one in store.runs()] == ["finished", "finished"]
+
+
+def test_a_failed_run_says_why_and_keeps_what_it_did(store: Store):
+    store.put(b"x", "a")
+    with pytest.raises(ZeroDivisionError), store.run("bad") as run:  # noqa: PT012 - what comes before is looked at
+        store.get("a")
+        store.put(b"half", "half")
+        _ = 1 / 0
+    (info,) = store.runs(status="failed")
+    assert (info.id, info.error) == (run.id, "ZeroDivisionError: division by zero")
+    assert edges(store, run.id, "used") == ["a"]
+    assert not store.runs(status="finished")
+    with pytest.raises(ConflictError, match="has failed"):
+        run.finish()
+
+
+def test_a_run_of_a_given_id_is_joined_until_it_has_ended(store: Store):
+    first = store.run("job", id="nightly-1").start()
+    store.put(b"1", "one")
+    second = artifactstore.open(store.url, cache=None).run("job", id="nightly-1").start()
+    second.put(b"2", "two")
+    second.finish()
+    assert edges(store, "nightly-1", "produced") == ["one", "two"]
+    with pytest.raises(ConflictError, match="'nightly-1' has finished"):
+        store.run("job", id="nightly-1").start()
+    first.finish()
+    assert len(store.runs()) == 1
+
+
+def test_runs_nest_and_the_innermost_counts(store: Store):
+    store.put(b"x", "a")
+    with store.run("outer") as outer:
+        with store.run("inner") as inner:
+            store.get("a")
+            store.put(b"1", "one")
+        store.put(b"2", "two")
+    assert [one.parent for one in store.runs()] == [None, outer.id]
+    assert (edges(store, inner.id, "used"), edges(store, inner.id, "produced")) == (["a"], ["one"])
+    assert (edges(store, outer.id, "used"), edges(store, outer.id, "produced")) == ([], ["two"])
+
+
+def test_threads_and_tasks_belong_to_the_right_run(store: Store):
+    for i in range(8):
+        store.put(bytes([i]), f"in{i}")
+
+    async def work(i: int) -> str:
+        with store.run(f"task{i}") as run:
+            await asyncio.sleep(0.01)
+            store.get(f"in{i}")
+            await asyncio.sleep(0.01)
+            store.put(bytes([i, i]), f"out{i}")
+        return run.id
+
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*(work(i) for i in range(4)))
+
+    for i, one in enumerate(asyncio.run(all_of_them())):
+        assert (edges(store, one, "used"), edges(store, one, "produced")) == ([f"in{i}"], [f"out{i}"])
+    assert {one.parent for one in store.runs()} == {None}
+    with store.run("pool") as run, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: store.get(f"in{i}"), range(8)))
+    assert sorted(edges(store, run.id, "used")) == [f"in{i}" for i in range(8)]
+
+
+def test_a_thread_between_two_runs_belongs_to_none_and_is_told(store: Store):
+    store.put(b"x", "a")
+    one, two = store.run("one").start(), store.run("two").start()
+    caught: list[warnings.WarningMessage] = []
+
+    def read() -> None:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            store.get("a")
+            caught.extend(found)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    one.finish()
+    two.finish()
+    assert "2 runs are active" in str(caught[0].message)
+    assert edges(store, one.id, "used") == edges(store, two.id, "used") == []
+
+
+def test_explicit_runs_are_the_processs_current_one(store: Store):
+    store.put(b"x", "a")
+    run = store.run("notebook").start()
+    store.get("a")
+    store.put(b"y", "b")
+    run.finish()
+    store.get("a")
+    assert (edges(store, run.id, "used"), edges(store, run.id, "produced")) == (["a"], ["b"])
+    for call in (run.start, run.finish, lambda: run.log(x=1), lambda: run.put(b"", "n"), lambda: run.get("a")):
+        with pytest.raises(ConflictError):
+            call()
+    with pytest.raises(ConflictError, match="was not started"):
+        store.run("never").finish()
+
+
+CHILD = """
+import artifactstore, sys
+store = artifactstore.open(sys.argv[1], cache=None)
+store.get("a")
+if len(sys.argv) > 2:
+    store.put(b"from the child", sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("output", [[], ["made"]], ids=["reads", "puts"])
+def test_a_child_process_joins(store: Store, output: list[str]):
+    store.put(b"x", "a")
+    with store.run("parent") as run:
+        subprocess.run([sys.executable, "-c", CHILD, store.url, *output], check=True, timeout=60)
+    assert "ARTIFACTSTORE_RUN" not in os.environ
+    assert (edges(store, run.id, "used"), edges(store, run.id, "produced")) == (["a"], output)
+    assert len(store.runs()) == 1
+    subprocess.run([sys.executable, "-c", CHILD, store.url], check=True, timeout=60)
+
+
+def test_another_store_gets_no_edges(store: Store, tmp_path: Path):
+    other = artifactstore.create(tmp_path / "other", cache=None)
+    other.put(b"y", "b")
+    with store.run("r") as run:
+        other.get("b")
+        other.put(b"z", "c")
+    assert edges(store, run.id, "used") == edges(store, run.id, "produced") == []
+    assert not other.runs()
+
+
+def test_a_batch_in_a_run_commits_all_or_nothing(store: Store):
+    store.put(b"x", "a")
+    with store.run("r") as run, store.batch():
+        store.get("a")
+        made = store.put(b"1", "one")
+        assert made.new
+        store.put(b"2", "two")
+    assert edges(store, run.id, "produced") == ["one", "two"]
+    with pytest.raises(RuntimeError), store.run("broken") as broken, store.batch():  # noqa: PT012 - all of it is looked at
+        store.put(b"3", "three")
+        raise RuntimeError("stop")
+    assert edges(store, broken.id, "produced") == []
+    assert "three" not in [one.name for one in store.names()]
+
+
+def test_measures_name_what_and_by_whom(store: Store):
+    store.put(b"model", "model")
+    store.put(b"test", "test")
+    with store.run("evaluate") as run:
+        run.measure("model", {"auc": 0.93}, on="test")
+    assert store.artifact("model").metrics == {"auc": 0.93}
+    (event,) = store.log(fact="measured")
+    assert (event.fields["by"], event.fields["on"]) == (run.id, store.artifact("test").digest)
+
+
+def test_steps_are_runs(store: Store):
+    store.put(b"x", "a")
+
+    @store.step("squares")
+    def squares(n: int, extra: Any = object(), *, scale: float = 2.0) -> list[float]:  # noqa: B008 - a value that JSON can't say
+        store.get("a")
+        return [scale * i * i for i in range(n)]
+
+    assert squares(3) == [0, 2, 8]
+    (info,) = store.runs()
+    assert info.name.endswith("squares")
+    assert info.params == {"n": 3, "scale": 2.0}
+    assert store.get("squares") == [0, 2, 8]
+    assert edges(store, info.id, "used") == ["a"]
+
+
+@pytest.mark.parametrize("metrics", [{"loss": "x"}, {"loss": True}, {"loss": float("nan")}, {"loss": None}])
+def test_metrics_are_finite_numbers(store: Store, metrics: dict[str, Any]):
+    with store.run("r") as run, pytest.raises(InvalidInputError):
+        run.log(**metrics)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, 5])
+def test_names_and_ids_are_checked(store: Store, name: Any):
+    with pytest.raises(InvalidInputError):
+        store.run(name)
+    for given in ("", "x" * 101, "a\nb", 5):
+        with pytest.raises(InvalidInputError):
+            store.run("r", id=given)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError):
+        store.run("r", params=[1])  # type: ignore[arg-type]
+    with pytest.raises(RefusedError):
+        artifactstore.open(store.url, "r", cache=None).run("r")
+
+
+# -- asking
+
+
+@pytest.fixture
+def chain(store: Store) -> Store:
+    store.put(b"raw", "raw")
+    with store.run("prepare") as run:
+        run.get("raw")
+        run.put(b"features", "features", role="table")
+        run.put(b"labels", "labels")
+    with store.run("train") as run:
+        store.get("features")
+        run.put(b"model", "model", kind="model")
+    with store.run("report") as run:
+        store.get("model")
+        store.get("labels")
+        run.put(b"report", "report")
+    store.alias("model:v1", "production")
+    return store
+
+
+def labels(nodes: Any) -> list[str]:
+    return sorted(one.label for one in nodes if one.kind not in ("code", "environment"))
+
+
+def test_upstream_and_downstream(chain: Store):
+    model = chain.lineage("model:production")
+    assert labels(model.upstream()) == ["features:v1", "prepare", "raw:v1", "train"]
+    assert labels(model.downstream()) == ["report", "report:v1"]
+    raw = chain.lineage("raw")
+    assert labels(raw.downstream()) == [
+        "features:v1", "labels:v1", "model:v1", "prepare", "report", "report:v1", "train",
+    ]  # fmt: skip
+    assert labels(raw.upstream()) == []
+    assert labels(model.inputs) == ["features:v1"]
+    assert [one.name for one in model.runs] == ["train"]
+    assert [one.label for one in raw.path("report")] in (
+        ["raw:v1", "prepare", "labels:v1", "report", "report:v1"],
+        ["raw:v1", "prepare", "features:v1", "report", "report:v1"],
+    )
+    assert [one.label for one in chain.lineage("report").path("raw")][::4] == ["raw:v1", "report:v1"]
+    assert chain.lineage("labels").path("model") == []
+    impact = {one.label: one.aliases for one in raw.impact()}
+    assert impact == {"features:v1": (), "labels:v1": (), "model:v1": ("model:production",), "report:v1": ()}
+
+
+def test_lineage_of_a_run_and_of_what_is_not_there(chain: Store):
+    run = chain.runs("train")[0]
+    for ref in (run.id, run.id[:8]):
+        assert labels(chain.lineage(ref).upstream().artifacts) == ["features:v1", "raw:v1"]
+    with pytest.raises(NotFoundError):
+        chain.lineage("nothing")
+    with pytest.raises(NotFoundError, match="no run is called 'trian'"):
+        chain.runs("trian")
+    assert [one.name for one in chain.runs("*r*")] == ["prepare", "train", "report"]
+
+
+def test_the_tree_and_mermaid_name_everything_once(chain: Store):
+    text = str(chain.lineage("report").upstream())
+    lines = [line for line in text.splitlines() if "[code]" not in line and "[environment]" not in line]
+    assert lines[0] == "report:v1 [data]"
+    assert "    model:v1 [model] <model:production>" in lines
+    assert sum("run prepare" in line and "…" not in line for line in lines) == 1
+    drawn = chain.lineage("report").upstream().mermaid()
+    assert drawn.startswith("flowchart LR\n")
+    assert drawn.count("model:v1 [model]") == 1
+    assert "-->|table|" in drawn
+
+
+def test_a_run_that_reads_and_writes_the_same_ends(store: Store):
+    store.put(b"x", "a")
+    with store.run("noop") as run:
+        run.put(store.get("a"), "a")
+    assert labels(store.lineage("a").upstream()) == ["noop"]
+    assert labels(store.lineage("a").downstream()) == ["noop"]
+    assert "run noop" in str(store.lineage("a").upstream())
+
+
+def test_lineage_as_it_was(chain: Store):
+    with chain._session.reading() as state:
+        before = state.names["features"][0]["seq"]
+    assert labels(chain.at(before).lineage("raw").downstream()) == ["features:v1", "prepare"]
+
+
+def test_runs_come_along_with_an_import(chain: Store, tmp_path: Path):
+    other = artifactstore.create(tmp_path / "copy", cache=None)
+    chain.maintenance.sync(other.url)
+    assert labels(other.lineage("report").upstream()) == labels(chain.lineage("report").upstream())
+    assert other.runs("train")[0].command == chain.runs("train")[0].command
+
+
+def test_commands(chain: Store, tmp_path: Path):
+    def call(*arguments: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "artifactstore", *arguments]
+        env = {**os.environ, "ARTIFACTSTORE_URL": chain.url}
+        done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, env=env)
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    program = "import sys; open('out.bin', 'wb').write(open('in.bin', 'rb').read() * 2)"
+    said = call(
+        "run",
+        "--name",
+        "double",
+        "--in",
+        "raw=.",
+        "--out",
+        "doubled=out.bin",
+        "--",
+        sys.executable,
+        "-c",
+        program.replace("in.bin", "data"),
+    )
+    assert said.startswith("doubled:v1")
+    assert labels(chain.lineage("doubled").upstream()) == ["double", "raw:v1"]
+    call("run", "--", sys.executable, "-c", "raise SystemExit(3)", code=3)
+    assert chain.runs(status="failed")[0].error == "the program returned 3"
+    call("run", code=2)
+    call("run", "--out", "x", "--", "true", code=2)
+    assert "double" in call("runs")
+    assert '"name": "double"' in call("runs", "double", "--json")
+    assert call("lineage", "doubled").startswith("doubled:v1 [data]")
+    assert "run double" in call("lineage", "raw", "--down")
+    assert call("lineage", "raw", "--format", "mermaid").startswith("flowchart LR")
+    assert '"edges"' in call("lineage", "raw", "--format", "json")
+    call("lineage", "nothing", code=3)
+    call("lineage", "raw", "--format", "svg", code=2)
