@@ -22,6 +22,7 @@ from artifactstore.work import lineage as _lineage
 from artifactstore.work import put as _put
 from artifactstore.work.alias import ANY
 from artifactstore.work.artifact import Artifact
+from artifactstore.work.asking import Conditions
 from artifactstore.work.batch import Batch
 from artifactstore.work.diffing import Diff
 from artifactstore.work.lineage import Lineage
@@ -187,28 +188,16 @@ class Store:
         """
         return _asking.versions(self._session, name)
 
-    def find(
-        self,
-        *,
-        name: str | None = None,
-        kind: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        metrics: Mapping[str, str | float] | None = None,
-        file: str | os.PathLike[str] | None = None,
-    ) -> Rows[Version]:
-        """Return the versions that meet all conditions.
+    def find(self, **conditions: Unpack[Conditions]) -> Rows[Version]:
+        """Return the versions that meet all conditions: `store.find(kind="model", metrics={"auc": ">= 0.9"}, uses="churn/raw")`.
 
         Args:
-            name: a name or a pattern (`churn/*`).
-            kind: data, model, code …
-            metadata: keys (dotted ones look inside) and the values they must have.
-            metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest value counts.
-            file: a local file, or a file's digest: versions that hold exactly these bytes.
+            **conditions: see `Conditions`: name, kind, metadata, metrics, file, uses, code, run, since.
 
         Raises:
-            InvalidInputError: a condition that can't be read.
+            InvalidInputError: a condition that can't be read; NotFoundError: no such artifact in `uses`.
         """
-        return _asking.find(self._session, name=name, kind=kind, metadata=metadata, metrics=metrics, file=file)
+        return _asking.find(self._session, conditions)
 
     def alias(self, ref: str, alias: str, *, expect: Any = ANY, reason: str | None = None) -> Artifact | None:
         """Point an alias at a version: `store.alias("churn/model:v7", "production")`.

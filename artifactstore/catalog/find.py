@@ -3,9 +3,11 @@
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from artifactstore.catalog.lineage import closure, run_info
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Version, versions
 from artifactstore.errors import InvalidInputError
@@ -13,6 +15,7 @@ from artifactstore.errors import InvalidInputError
 __all__ = ["condition", "find"]
 
 _CONDITION: Final = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*", re.ASCII)
+_COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}", re.ASCII)
 _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -45,6 +48,10 @@ def find(
     kind: Any = None,
     metadata: Any = None,
     metrics: Any = None,
+    uses: str | None = None,
+    code: Any = None,
+    run: Any = None,
+    since: Any = None,
 ) -> Iterator[Version]:
     """Yield the versions that meet all conditions, by name and number; removed ones are left out.
 
@@ -54,16 +61,25 @@ def find(
         kind: the kind.
         metadata: keys and the values that they must have; a dotted key looks inside.
         metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest measured value counts.
+        uses: a digest that they were made from, by however many steps.
+        code: the beginning of a commit of a run that produced them.
+        run: id, name or pattern of the name of a run that produced them.
+        since: not put before this moment.
 
     Raises:
         InvalidInputError: a condition that can't be read.
     """
-    for what, text in (("name", name), ("kind", kind)):
+    for what, text in (("name", name), ("kind", kind), ("code", code), ("run", run)):
         if text is not None and not isinstance(text, str):
             raise InvalidInputError(f"{what}={text!r}: a str is needed")
     for what, table in (("metadata", metadata), ("metrics", metrics)):
         if table is not None and not (isinstance(table, Mapping) and all(isinstance(key, str) for key in table)):
             raise InvalidInputError(f"{what} is a dict with str keys, not {table!r}")
+    if code is not None and not _COMMIT.fullmatch(code):
+        raise InvalidInputError(f"code={code!r}: a commit, or the first 7 or more of its hexadecimal digits")
+    if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
+        raise InvalidInputError(f"since={since!r}: a datetime with its time zone")
+    made = _made(state, uses, code, run)
     tests = {metric: condition(text) for metric, text in (metrics or {}).items()}
     for one in sorted(state.names):
         if name is not None and not fnmatchcase(one, name):
@@ -71,11 +87,33 @@ def find(
         for version in versions(state, one):
             if (
                 not version.removed
+                and (made is None or version.digest in made)
+                and (since is None or version.time >= since)
                 and (kind is None or version.kind == kind)
                 and all(_same(_inside(version.metadata, key), value) for key, value in (metadata or {}).items())
                 and all(metric in version.metrics and test(version.metrics[metric]) for metric, test in tests.items())
             ):
                 yield version
+
+
+def _made(state: State, uses: str | None, code: str | None, run: str | None) -> set[str] | None:
+    """Return the digests that some runs produced, or that were made from something; None for no such condition."""
+    found: set[str] | None = None
+    if uses is not None:
+        found = {node.id for node in closure(state, uses, up=False, down=True).nodes.values() if node.depth}
+    if code is not None or run is not None:
+        produced = {digest for digest, runs in state.produced_by.items() if any(_is_of(state, one, code, run) for one in runs)}
+        found = produced if found is None else found & produced
+    return found
+
+
+def _is_of(state: State, one: str, code: str | None, run: str | None) -> bool:
+    if one not in state.runs:
+        return run == one and code is None
+    name = state.runs[one]["name"]
+    if run is not None and run != one and not fnmatchcase(name, run):
+        return False
+    return code is None or str(run_info(state, one).code.get("commit", "")).startswith(code.lower())
 
 
 def _same(found: Any, wanted: Any) -> bool:

@@ -91,10 +91,14 @@ def find(
     meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Condition, for example 'auc>=0.9'; may be repeated.")] = None,
     file: Annotated[str | None, typer.Option(help="A file, or a file's digest, that must be in it.")] = None,
+    uses: Annotated[str | None, typer.Option(help="A reference that they were made from.")] = None,
+    code: Annotated[str | None, typer.Option(help="A commit, or its beginning, that they were made with.")] = None,
+    run: Annotated[str | None, typer.Option(help="A run's id, or a name or pattern, that produced them.")] = None,
+    since: Annotated[str | None, typer.Option(help="Put at this ISO time or later.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find versions by name, kind, metadata, metrics or a file that they hold."""
+    """Find versions by name, kind, metadata, metrics, a file that they hold, or what they were made from."""
     conditions = {}
     for text in metric or ():
         at = min((text.find(sign) for sign in "<>=!" if sign in text), default=0)
@@ -103,7 +107,17 @@ def find(
         conditions[text[:at].strip()] = text[at:]
     with opened(store, "r") as store_:
         wanted = {key: value_of(value) for key, value in pairs("meta", meta)}
-        rows = store_.find(name=name, kind=kind, metadata=wanted, metrics=conditions, file=file)
+        rows = store_.find(
+            name=name,
+            kind=kind,
+            metadata=wanted,
+            metrics=conditions,
+            file=file,
+            uses=uses,
+            code=code,
+            run=run,
+            since=_time(since),
+        )
         if as_json:
             printing.as_json([printing.record(row) for row in rows])
         else:

@@ -23,6 +23,7 @@ __all__ = ["decode", "encode"]
 MANIFEST_FORMAT: Final = 1
 ROW_GROUP: Final = 50_000
 MAX_CHUNK: Final = 64 * 2**20  # bytes; no chunker makes larger ones, and nobody should be made to hold one
+_THREADS: Final = 2**20  # bytes of a manifest
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -226,7 +227,8 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
         manifest = Manifest(algorithm, packs=list(meta["packs"]), modes=bool(meta["modes"]), format=meta["object"])
         manifest.deltas = {path: (int(versions), int(stored)) for path, (versions, stored) in meta.get("deltas", {}).items()}
         manifest.side = _side_of(meta.get("side", {}), manifest.packs)
-        _fill(manifest, parquet.read(), pa)
+        # Arrow's threads are for large ones: started for a small one, they may outlive a short program and abort its end.
+        _fill(manifest, parquet.read(use_threads=len(raw) > _THREADS), pa)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, CorruptionError | FormatError):
             raise

@@ -82,7 +82,7 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
         import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        column = pq.read_table(pa.BufferReader(data), columns=["raw"]).column("raw").drop_null()
+        column = pq.read_table(pa.BufferReader(data), columns=["raw"], use_threads=False).column("raw").drop_null()
     except (pa.ArrowException, OSError):
         return None
     raws: list[bytes] = column.to_pylist()

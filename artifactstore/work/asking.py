@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from artifactstore.catalog import audit
 from artifactstore.catalog import find as finding
@@ -21,7 +21,7 @@ from artifactstore.work.artifact import artifact
 from artifactstore.work.place import local_path
 from artifactstore.work.session import Session
 
-__all__ = ["find", "log", "names", "verify", "versions"]
+__all__ = ["Conditions", "find", "log", "names", "verify", "versions"]
 
 
 def names(session: Session, prefix: Any = "") -> Rows[Name]:
@@ -39,19 +39,44 @@ def versions(session: Session, name: str) -> Rows[Version]:
         return Rows(Version, catalog.versions(state, name))
 
 
-def find(
-    session: Session,
-    *,
-    name: str | None = None,
-    kind: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, str | float] | None = None,
-    file: str | os.PathLike[str] | None = None,
-) -> Rows[Version]:
+class Conditions(TypedDict, total=False):
+    """Conditions of `find`.
+
+    Attributes:
+        name: a name or a pattern (`churn/*`).
+        kind: data, model, code …
+        metadata: keys (dotted ones look inside) and the values they must have.
+        metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest value counts.
+        file: a local file, or a file's digest: versions that hold exactly these bytes.
+        uses: a reference: versions that were made from it, by however many steps.
+        code: a commit, or the beginning of one (7 digits or more): versions that a run of it produced.
+        run: a run's id, or its name or a pattern of it: versions that it produced.
+        since: an aware datetime: versions that were put then or later.
+    """
+
+    name: str | None
+    kind: str | None
+    metadata: Mapping[str, Any] | None
+    metrics: Mapping[str, str | float] | None
+    file: str | os.PathLike[str] | None
+    uses: str | None
+    code: str | None
+    run: str | None
+    since: datetime | None
+
+
+def find(session: Session, conditions: Conditions) -> Rows[Version]:
     """Return the versions that meet all conditions; see `Store.find`."""
+    given: dict[str, Any] = {key: value for key, value in conditions.items() if value is not None}
+    if unknown := sorted(set(given) - set(Conditions.__annotations__)):
+        known = ", ".join(sorted(Conditions.__annotations__))
+        raise InvalidInputError(f"find has no condition {', '.join(unknown)}; it knows {known}")
     core = session.core()
+    file, uses = given.pop("file", None), given.pop("uses", None)
+    if uses is not None:
+        given["uses"] = session.resolve(uses).digest
     with session.asking() as state:
-        found = list(finding.find(state, name=name, kind=kind, metadata=metadata, metrics=metrics))
+        found = list(finding.find(state, **given))
     if file is not None:
         wanted = _file_digest(file, core.algorithm)
         holding = {digest for digest in dict.fromkeys(one.digest for one in found) if _holds(session, digest, wanted)}

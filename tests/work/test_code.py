@@ -108,6 +108,9 @@ def test_a_clean_tree_is_that_of_its_commit(store: Store, repository: Path):
     assert code is not None
     assert (code.dirty, code.tree) == (False, git(repository, "rev-parse", "HEAD^{tree}"))
     assert code.about["head_tree"] == code.tree
+    with store.run("again") as again:
+        again.put(b"x", "made")
+    assert [one.ref for one in store.find(code=git(repository, "rev-parse", "--short=8", "HEAD"))] == ["made:v1"]
 
 
 def test_each_change_is_seen_also_when_the_first_was(store: Store, repository: Path):

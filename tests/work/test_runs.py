@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +321,24 @@ def test_lineage_of_a_run_and_of_what_is_not_there(chain: Store):
     assert [one.name for one in chain.runs("*r*")] == ["prepare", "train", "report"]
 
 
+def test_find_by_what_something_was_made_from(chain: Store):
+    def names(**conditions: Any) -> list[str]:
+        return [one.ref for one in chain.find(**conditions)]
+
+    assert names(uses="raw") == ["features:v1", "labels:v1", "model:v1", "report:v1"]
+    assert names(uses="features", kind="model") == ["model:v1"]
+    assert names(uses="report") == []
+    assert names(run="tr*") == names(run=chain.runs("train")[0].id) == ["model:v1"]
+    assert names(run="prepare", uses="raw", name="l*") == ["labels:v1"]
+    assert names(code="0" * 7) == []
+    assert names(since=chain.versions("model")[0].time) == ["model:v1", "report:v1"]
+    for wrong in ({"code": "xyz"}, {"since": datetime(2026, 1, 1)}, {"run": 5}, {"nope": 1}):  # noqa: DTZ001 - on purpose
+        with pytest.raises(InvalidInputError):
+            names(**wrong)
+    with pytest.raises(NotFoundError):
+        names(uses="nothing")
+
+
 def test_the_tree_and_mermaid_name_everything_once(chain: Store):
     text = str(chain.lineage("report").upstream())
     lines = [line for line in text.splitlines() if "[code]" not in line and "[environment]" not in line]
@@ -388,5 +407,6 @@ def test_commands(chain: Store, tmp_path: Path):
     assert "run double" in call("lineage", "raw", "--down")
     assert call("lineage", "raw", "--format", "mermaid").startswith("flowchart LR")
     assert '"edges"' in call("lineage", "raw", "--format", "json")
+    assert call("find", "--uses", "raw", "--run", "double").split()[0] == "doubled:v1"
     call("lineage", "nothing", code=3)
     call("lineage", "raw", "--format", "svg", code=2)
