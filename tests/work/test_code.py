@@ -113,6 +113,21 @@ def test_a_clean_tree_is_that_of_its_commit(store: Store, repository: Path):
     assert [one.ref for one in store.find(code=git(repository, "rev-parse", "--short=8", "HEAD"))] == ["made:v1"]
 
 
+def test_a_change_within_the_tick_in_which_it_was_added_is_seen(repository: Path):
+    git(repository, "config", "core.trustctime", "false")
+    tick = (10**18, 10**18)
+    os.utime(repository / "train.py", ns=tick)
+    git(repository, "add", "train.py")
+    os.utime(repository / ".git/index", ns=tick)
+    (repository / "train.py").write_text("x = 7\n")  # as long as before, and by its time as old
+    os.utime(repository / "train.py", ns=tick)
+    found = read_tree(repository)
+    assert found is not None
+    git(repository, "commit", "-q", "-a", "-m", "second")
+    assert found.about["tree"] == git(repository, "rev-parse", "HEAD^{tree}")
+    assert b"x = 7" in git(repository, "cat-file", "blob", f"{found.about['tree']}:train.py").encode()
+
+
 def test_each_change_is_seen_also_when_the_first_was(store: Store, repository: Path):
     digests = []
     for number in range(6):

@@ -72,9 +72,15 @@ def test_reads_after_the_last_output_come_at_the_end_and_equal_puts_bring_their_
         store.get("a")
         assert edges(store, run.id, "used") == []
     assert edges(store, run.id, "used") == ["a"]
+    with store.run("often") as often:
+        for _ in range(3):
+            store.get("a")
+            often.put(b"same", "out")
+    told = [event.fields for event in store.log() if event.fact in {"used", "produced"} and event.fields["run"] == often.id]
+    assert len([one for one in told if one.get("role") is None]) == 2, "an edge is said once"
     with store.run("empty"):
         pass
-    assert [one.status for one in store.runs()] == ["finished", "finished"]
+    assert [one.status for one in store.runs()] == ["finished"] * 3
 
 
 def test_a_failed_run_says_why_and_keeps_what_it_did(store: Store):
