@@ -98,7 +98,9 @@ def models(
     except ImportError:
         return prepare, plain
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    mlflow.set_experiment("objects")
+    # Its artifacts go where the scratch is, not into the folder that one happens to be in.
+    experiment = mlflow.create_experiment("objects", artifact_location=(folder / "mlartifacts").as_uri())
+    mlflow.set_experiment(experiment_id=experiment)
     info: list[Any] = []
 
     def log(one: Any) -> None:

@@ -4,12 +4,15 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from artifactstore.catalog.state import State
 from artifactstore.model.encoding import parse_time
 
 __all__ = ["Graph", "Node", "RunInfo", "closure", "path", "run_info"]
+
+
+_SHORT: Final = 15  # characters of a digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +109,22 @@ def run_info(state: State, run: str) -> RunInfo:
     )
 
 
-def labels(state: State) -> dict[str, tuple[str, str]]:
-    """Return what each digest is called, by its newest version: digest → (reference, kind)."""
-    found: dict[str, tuple[str, str]] = {digest: (digest[:15], row.get("kind", "data")) for digest, row in state.unnamed.items()}
-    for name, versions in state.names.items():
-        for number, row in enumerate(versions, 1):
-            found[row["digest"]] = (f"{name}:v{number}", row.get("kind", "data"))
-    return found
+def _artifact(state: State, digest: str, depth: int) -> Node:
+    """Return an artifact, called by its newest version."""
+    versions = state.named.get(digest, ())
+    tainted = digest in state.tainted
+    if not versions:
+        return Node(
+            "artifact", digest, digest[:_SHORT], state.unnamed.get(digest, {}).get("kind", "data"), depth, tainted=tainted
+        )
+    name, number = versions[-1]
+    aliases = []
+    for one, at in versions:
+        aliases += [
+            f"{one}:{alias}" for alias, moves in state.aliases.get(one, {}).items() if moves and moves[-1]["version"] == at
+        ]
+    kind = state.names[name][number - 1].get("kind", "data")
+    return Node("artifact", digest, f"{name}:v{number}", kind, depth, tuple(aliases), tainted=tainted)
 
 
 def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, str | None]]:
@@ -140,8 +152,7 @@ def closure(state: State, start: str, *, up: bool, down: bool = False) -> Graph:
         up: follow what was used.
         down: follow what was produced.
     """
-    graph, names = Graph(), labels(state)
-    pointing = _pointing(state)
+    graph = Graph()
     edges: dict[tuple[str, str], str | None] = {}
 
     def node(one: str, depth: int) -> Node:
@@ -151,8 +162,7 @@ def closure(state: State, start: str, *, up: bool, down: bool = False) -> Graph:
                 return Node("run", one, one, "unknown", depth)
             info = run_info(state, one)
             return Node("run", one, info.name, info.status, depth, dirty=bool(info.code.get("dirty")))
-        label, kind = names.get(one, (one[:15], "data"))
-        return Node("artifact", one, label, kind, depth, tuple(pointing.get(one, ())), tainted=one in state.tainted)
+        return _artifact(state, one, depth)
 
     for ahead, wanted in ((True, up), (False, down)):
         if not wanted:
@@ -168,16 +178,6 @@ def closure(state: State, start: str, *, up: bool, down: bool = False) -> Graph:
                     todo.append((other, depth + 1))
     graph.edges = [(before, after, role) for (before, after), role in edges.items()]
     return graph
-
-
-def _pointing(state: State) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, table in state.aliases.items():
-        for alias, moves in table.items():
-            number = moves[-1]["version"] if moves else None
-            if number is not None and name in state.names:
-                found.setdefault(state.names[name][number - 1]["digest"], []).append(f"{name}:{alias}")
-    return found
 
 
 def path(state: State, start: str, end: str) -> list[str]:

@@ -138,6 +138,7 @@ class State(Tables):
         versions = self.names.get(fact["name"])
         if not versions or versions[-1]["digest"] != fact["digest"] or "removed" in versions[-1]:
             self._push(self.names, fact["name"], row)
+            self._push(self.named, fact["digest"], [fact["name"], len(self.names[fact["name"]])])
 
     def _take_described(self, fact: Fact, stamp: Fact) -> None:
         row = None

@@ -23,6 +23,7 @@ _TABLES: Final = (
     "names",
     "aliases",
     "unnamed",
+    "named",
     "metrics",
     "holds",
     "tainted",
@@ -63,6 +64,7 @@ class Tables:
         names: name → versions, each {digest, seq, time, actor, kind, txn, file?, metadata?, reason?, removed?}; one that was
             received also {from: the store, entry: the number there, described?: whether it was described here since}.
         aliases: name → alias → moves, each {version or None, seq, time, actor, txn, reason?}.
+        named: digest → [name, number] of each version that it is, in order.
         unnamed: digest → what its unnamed `versioned` said.
         metrics: digest or `run:<id>` → metric → value, the newest.
         holds: hold id (`received/<id>` of a received one) → digest.
@@ -87,6 +89,7 @@ class Tables:
         self.names: dict[str, list[dict[str, Any]]] = {}
         self.aliases: dict[str, dict[str, list[dict[str, Any]]]] = {}
         self.unnamed: dict[str, dict[str, Any]] = {}
+        self.named: dict[str, list[list[Any]]] = {}
         self.metrics: dict[str, dict[str, float]] = {}
         self.holds: dict[str, str] = {}
         self.tainted: dict[str, list[int | None]] = {}
