@@ -7,7 +7,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from artifactstore.catalog.lineage import closure, run_info
+from artifactstore.catalog.lineage import closure, code_of
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Version, versions
 from artifactstore.errors import InvalidInputError
@@ -100,7 +100,7 @@ def _made(state: State, uses: str | None, code: str | None, run: str | None) -> 
     """Return the digests that some runs produced, or that were made from something; None for no such condition."""
     found: set[str] | None = None
     if uses is not None:
-        found = {node.id for node in closure(state, uses, up=False, down=True).nodes.values() if node.depth}
+        found = {node.id for node in closure(state, uses, up=False).nodes.values() if node.depth}
     if code is not None or run is not None:
         produced = {digest for digest, runs in state.produced_by.items() if any(_is_of(state, one, code, run) for one in runs)}
         found = produced if found is None else found & produced
@@ -113,7 +113,7 @@ def _is_of(state: State, one: str, code: str | None, run: str | None) -> bool:
     name = state.runs[one]["name"]
     if run is not None and run != one and not fnmatchcase(name, run):
         return False
-    return code is None or str(run_info(state, one).code.get("commit", "")).startswith(code.lower())
+    return code is None or str(code_of(state, one)[1].get("commit", "")).startswith(code.lower())
 
 
 def _same(found: Any, wanted: Any) -> bool:

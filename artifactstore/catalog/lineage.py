@@ -9,7 +9,7 @@ from typing import Any, Final
 from artifactstore.catalog.state import State
 from artifactstore.model.encoding import parse_time
 
-__all__ = ["Graph", "Node", "RunInfo", "closure", "path", "run_info"]
+__all__ = ["Graph", "Node", "RunInfo", "closure", "code_of", "node_of", "path", "run_info"]
 
 
 _SHORT: Final = 15  # characters of a digest
@@ -91,7 +91,6 @@ class Graph:
 def run_info(state: State, run: str) -> RunInfo:
     """Return what is known of a run that was started."""
     row = state.runs[run]
-    code: dict[str, Any] = next((edge["code"] for edge in state.edges.get(run, ()) if isinstance(edge.get("code"), dict)), {})
     return RunInfo(
         id=run,
         name=row["name"],
@@ -105,8 +104,26 @@ def run_info(state: State, run: str) -> RunInfo:
         error=row.get("error"),
         command=tuple(row.get("command", ())),
         metrics=state.metrics.get(f"run:{run}", {}),
-        code=code,
+        code=code_of(state, run)[1],
     )
+
+
+def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
+    """Return the artifact that a run's code is, and what was recorded of it; None and nothing where none was."""
+    for edge in state.edges.get(run, ()):
+        if isinstance(edge.get("code"), dict):
+            return edge["digest"], edge["code"]
+    return None, {}
+
+
+def node_of(state: State, one: str, depth: int = 0) -> Node:
+    """Return the node of a digest or a run's id."""
+    if one not in state.runs and one not in state.edges:
+        return _artifact(state, one, depth)
+    row = state.runs.get(one)
+    if row is None:
+        return Node("run", one, one, "unknown", depth)
+    return Node("run", one, row["name"], row.get("status", "running"), depth, dirty=bool(code_of(state, one)[1].get("dirty")))
 
 
 def _artifact(state: State, digest: str, depth: int) -> Node:
@@ -143,39 +160,28 @@ def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, str | No
         yield run, role
 
 
-def closure(state: State, start: str, *, up: bool, down: bool = False) -> Graph:
-    """Return everything that something was made from (`up`), or that was made from it (`down`), nearest first.
+def closure(state: State, start: str, *, up: bool, steps: int | None = None) -> Graph:
+    """Return everything that something was made from (`up`), or that was made from it, nearest first.
 
     Args:
         state: the fold.
         start: a digest, or a run's id.
-        up: follow what was used.
-        down: follow what was produced.
+        up: follow what was used, not what was produced.
+        steps: how far to go; None: to the end.
     """
     graph = Graph()
     edges: dict[tuple[str, str], str | None] = {}
-
-    def node(one: str, depth: int) -> Node:
-        if one in state.runs or one in state.edges:
-            row = state.runs.get(one)
-            if row is None:
-                return Node("run", one, one, "unknown", depth)
-            info = run_info(state, one)
-            return Node("run", one, info.name, info.status, depth, dirty=bool(info.code.get("dirty")))
-        return _artifact(state, one, depth)
-
-    for ahead, wanted in ((True, up), (False, down)):
-        if not wanted:
+    seen, todo = {start}, deque([(start, 0)])
+    while todo:
+        one, depth = todo.popleft()
+        graph.nodes[one] = node_of(state, one, depth)
+        if depth == steps:
             continue
-        seen, todo = {start}, deque([(start, 0)])
-        while todo:
-            one, depth = todo.popleft()
-            graph.nodes.setdefault(one, node(one, depth))
-            for other, role in _steps(state, one, up=ahead):
-                edges.setdefault((other, one) if ahead else (one, other), role)
-                if other not in seen:
-                    seen.add(other)
-                    todo.append((other, depth + 1))
+        for other, role in _steps(state, one, up=up):
+            edges.setdefault((other, one) if up else (one, other), role)
+            if other not in seen:
+                seen.add(other)
+                todo.append((other, depth + 1))
     graph.edges = [(before, after, role) for (before, after), role in edges.items()]
     return graph
 

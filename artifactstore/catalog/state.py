@@ -226,7 +226,7 @@ class State(Tables):
 
     def _take_started(self, fact: Fact, stamp: Fact) -> None:
         if fact["run"] not in self.runs:
-            more = {key: fact[key] for key in ("params", "parent", "command", "folder") if key in fact}
+            more = {key: fact[key] for key in ("params", "parent", "command") if key in fact}
             self._set(self.runs, fact["run"], {**stamp, "name": fact["name"], **more})
 
     def _take_finished(self, fact: Fact, stamp: Fact) -> None:

@@ -69,7 +69,8 @@ class PackRead:
 
 def _with_bases(extents: Sequence[Extent]) -> Sequence[Extent]:
     """Return extents followed by what deltas among them refer to."""
-    return [*extents, *(extent.base for extent in extents if extent.base is not None)]
+    bases = [extent.base for extent in extents if extent.base is not None]
+    return [*extents, *bases] if bases else extents
 
 
 def plan_reads(extents: Sequence[Extent]) -> list[PackRead]:

@@ -124,8 +124,7 @@ def ingest(
     packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=sum(one.size for one in folder.files))
     digests = () if sha256 else digests
     earlier = Series(backend, series, single=len(folder.files) == 1) if series else None
-    run = _Ingest(packer, algorithm=algorithm, chunkers=chunkers, known=known, series=earlier, progress=progress)
-    run.sha256 = {} if sha256 else None
+    run = _Ingest(packer, algorithm=algorithm, chunkers=chunkers, known=known, series=earlier, sha256=sha256, progress=progress)
     try:
         if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
             run.collect(run.feed(None, folder, digests or [None] * len(folder.files)))  # threads would cost more than they save
@@ -156,10 +155,11 @@ class _Ingest:
         chunkers: Mapping[str, tuple[int, int, int]],
         known: Known,
         series: Series | None,
+        sha256: bool,
         progress: Callable[[int], None],
     ) -> None:
         self.workers = WORKERS
-        self.sha256: dict[str, bytes] | None = None
+        self._sha256: dict[str, bytes] | None = {} if sha256 else None
         self._series = series
         self._lines: dict[str, Line] = {}  # by path: files that are stored as deltas
         self._algorithm = algorithm
@@ -206,7 +206,7 @@ class _Ingest:
 
     def _large(self, workers: Pool, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
         hasher, behind = new_hasher(self._algorithm), deque[Future[object]]()
-        second = hashlib.sha256() if self.sha256 is not None else None
+        second = hashlib.sha256() if self._sha256 is not None else None
 
         def update(data: memoryview) -> None:
             hasher.update(data)
@@ -223,8 +223,8 @@ class _Ingest:
                 yield work
             for future in behind:
                 future.result()
-        if self.sha256 is not None and second is not None:
-            self.sha256[source.path] = second.digest()
+        if self._sha256 is not None and second is not None:
+            self._sha256[source.path] = second.digest()
         yield [_Done([], source, hasher.digest())]
 
     def _windows(self, source: Source) -> Iterator[_Window]:
@@ -282,8 +282,8 @@ class _Ingest:
                 continue
             data = source.data if source.data is not None else read_unchanged(source)
             digest = hash_bytes(data, self._algorithm)
-            if self.sha256 is not None:
-                self.sha256[source.path] = hashlib.sha256(data).digest()
+            if self._sha256 is not None:
+                self._sha256[source.path] = hashlib.sha256(data).digest()
             done.append(_Done(self._cut(source, data, digest), source, digest))
         return done
 
@@ -385,7 +385,7 @@ class _Ingest:
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
         for path, line in self._lines.items():
             manifest.deltas[path] = line.count(manifest, path)
-        return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded, self.sha256 or {})
+        return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded, self._sha256 or {})
 
 
 def _encoder() -> Encoder:

@@ -149,6 +149,11 @@ class Manifest:
             c.bases.get(i) if c.bases else None,
         )
 
+    def beside(self) -> Iterator[Extent]:
+        """Yield what lies in packs beside the chunks of files: bases of deltas, and side content."""
+        for extents in (self.chunks.bases.values(), *self.side.values()):
+            yield from (extent for extent in extents if extent.pack is not None)
+
     def close_file(self, path: str, size: int, digest: bytes, *, executable: bool) -> None:
         """Append a file whose chunks are those added since the last one."""
         self.paths.append(path)

@@ -12,7 +12,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Manifest
 
-__all__ = ["open_chunks", "read_ranges"]
+__all__ = ["chunk_starts", "open_chunks", "read_ranges"]
 
 _KEPT: Final = 8 * 2**20  # bytes of decoded chunks kept
 _AHEAD: Final = 4 * 2**20  # bytes fetched at most ahead of a reader that goes on where it stopped
@@ -35,7 +35,7 @@ def read_ranges(backend: Backend, manifest: Manifest, row: int, ranges: Sequence
         CorruptionError: a chunk does not match its digest.
         BackendError: the store can't be reached.
     """
-    starts = _starts(manifest, row)
+    starts = chunk_starts(manifest, row)
     spans = [(bisect_right(starts, at) - 1, bisect_right(starts, at + size - 1) if size else 0) for at, size in ranges]
     wanted = sorted({i for low, high in spans for i in range(low, high)})
     extents = [manifest.extent(manifest.first[row] + i) for i in wanted]
@@ -51,7 +51,7 @@ def read_ranges(backend: Backend, manifest: Manifest, row: int, ranges: Sequence
     return found
 
 
-def _starts(manifest: Manifest, row: int) -> "array[int]":
+def chunk_starts(manifest: Manifest, row: int) -> "array[int]":
     """Return where the chunks of a file begin, and where the last one ends."""
     return array("q", accumulate(manifest.chunks.sizes[manifest.first[row] : manifest.first[row + 1]], initial=0))
 
@@ -63,7 +63,7 @@ class _Reader(io.RawIOBase):
         self._manifest = manifest
         self._first = manifest.first[row]
         self._size = manifest.sizes[row]
-        self._starts = _starts(manifest, row)
+        self._starts = chunk_starts(manifest, row)
         self._at = 0
         self._expected = -1  # where the next read begins if this reader just goes on
         self._ahead = 1

@@ -9,7 +9,6 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any, Final
 
 from artifactstore.backend.base import Backend
@@ -17,6 +16,7 @@ from artifactstore.content.chunker import read_header
 from artifactstore.content.codec import Encoder
 from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Extent, Manifest
+from artifactstore.content.reader import chunk_starts, read_ranges
 from artifactstore.errors import ArtifactStoreError
 
 __all__ = ["Line", "ReadAt", "Reference", "Series"]
@@ -156,13 +156,10 @@ class Series:
             return [None] * len(extents)
 
     def _pair(self, layout: Layout, manifest: Manifest, row: int) -> list[_Part]:
-        first, last = manifest.first[row], manifest.first[row + 1]
-        starts = array("q", accumulate(manifest.chunks.sizes[first:last], initial=0))
+        first, starts = manifest.first[row], chunk_starts(manifest, row)
 
         def read_at(offset: int, size: int) -> bytes:
-            low, high = bisect_right(starts, offset) - 1, bisect_right(starts, offset + size - 1)
-            chunks = fetch(self._backend, [manifest.extent(first + i) for i in range(low, high)], algorithm=manifest.algorithm)
-            return b"".join(chunks)[offset - starts[low] :][:size]
+            return bytes(read_ranges(self._backend, manifest, row, [(offset, size)])[0])
 
         old = _layout(manifest.sizes[row], read_at)
         parts = []
@@ -185,8 +182,8 @@ class Series:
             for begin, end in zip([part.begin, *part.ends[:-1]], part.ends, strict=True)
             if (reference := line.refer(begin, end)) is not None
         ]
-        tried = [tried[i * len(tried) // _SAMPLES] for i in range(min(_SAMPLES, len(tried)))] if tried else []
-        tried = list({begin: (begin, end, reference) for begin, end, reference in tried}.values())
+        count = min(_SAMPLES, len(tried))
+        tried = [tried[i * len(tried) // count] for i in range(count)]
         bases = fetch(self._backend, [reference.base for _, _, reference in tried], algorithm=line.manifest.algorithm)
         encoder = Encoder()
         plain = delta = total = 0

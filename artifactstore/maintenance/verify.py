@@ -205,9 +205,8 @@ def _check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Re
             if number >= 0:
                 name = manifest.packs[number]
                 ends[name] = max(ends.get(name, 0), offset + stored)
-        for one in (*chunks.bases.values(), *(extent for extents in manifest.side.values() for extent in extents)):
-            if one.pack is not None:
-                ends[one.pack] = max(ends.get(one.pack, 0), one.offset + one.stored)
+        for one in manifest.beside():
+            ends[str(one.pack)] = max(ends.get(str(one.pack), 0), one.offset + one.stored)
     for pack, digests in users.items():
         key = pack_key(pack)
         report.count("packs")
@@ -272,24 +271,23 @@ def _compare(pack: str, frames: Sequence[Frame], manifests: Iterable[Manifest], 
     """What manifests say of a pack must be what its own footer says: else it is another pack under this name."""
     known = {frame.offset: (frame.stored, frame.size, frame.codec, frame.digest) for frame in frames}
     for manifest in manifests:
-        number, chunks = manifest.packs.index(pack), manifest.chunks
-        for i, one in enumerate(chunks.packs):
-            own = one == number and known.get(chunks.offsets[i]) != (
-                chunks.stored[i],
-                chunks.sizes[i],
-                chunks.codecs[i],
-                chunks.digests[i],
-            )
-            base = chunks.bases.get(i)
-            if base is not None and base.pack == pack:
-                other = known.get(base.offset) != (base.stored, base.size, base.codec, base.digest)
-            else:
-                other = False
-            if own or other:
-                where = f"{pack_key(pack)} at {chunks.offsets[i] if own or base is None else base.offset}"
+        for offset, told in _said_of(manifest, pack):
+            if known.get(offset) != told:
+                where = f"{pack_key(pack)} at {offset}"
                 text = f"{where}: the pack's own footer knows no such chunk: another pack lies under this name; restore it from a copy"
                 report.damage(text, where, [str(manifest.identify()[1])])
                 break
+
+
+def _said_of(manifest: Manifest, pack: str) -> Iterator[tuple[int, tuple[int, int, int, bytes]]]:
+    """Yield what a manifest says of a pack: offset, and stored length, size, codec and digest of the chunk there."""
+    number, chunks = manifest.packs.index(pack), manifest.chunks
+    for i, one in enumerate(chunks.packs):
+        if one == number:
+            yield chunks.offsets[i], (chunks.stored[i], chunks.sizes[i], chunks.codecs[i], chunks.digests[i])
+    for extent in manifest.beside():
+        if extent.pack == pack:
+            yield extent.offset, (extent.stored, extent.size, extent.codec, extent.digest)
 
 
 def _footer(backend: Backend, key: str) -> list[Frame]:

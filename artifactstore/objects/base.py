@@ -3,12 +3,13 @@
 import io
 import shutil
 import weakref
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from tempfile import SpooledTemporaryFile, TemporaryDirectory, mkdtemp
+from tempfile import SpooledTemporaryFile, mkdtemp
 from typing import IO, Any, Final, Protocol
 
 from artifactstore.content.memory import from_parts
@@ -17,7 +18,7 @@ from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
 from artifactstore.objects.trust import Trust
 
-__all__ = ["Format", "ReadFolder", "WriteFolder", "stored_json"]
+__all__ = ["Format", "ReadFolder", "WriteFolder", "stored_json", "zipped"]
 
 _SPOOL: Final = 64 * 2**20  # bytes of a file that is being written that stay in memory
 
@@ -86,12 +87,6 @@ class WriteFolder:
         for path in sorted(top.rglob("*")):
             if path.is_file():
                 self.sources.append(replace(from_file(str(path)), path=self._prefix + path.relative_to(top).as_posix()))
-
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """Give a folder on this machine's disk that is gone when the block ends: for libraries that only write to a path."""
-        with TemporaryDirectory(prefix="artifactstore-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
 
     def inner(self, name: str) -> "WriteFolder":
         """Return a folder in this one."""
@@ -204,3 +199,12 @@ def stored_json(folder: ReadFolder, name: str) -> Any:
         return parse_json(folder.read(name), name)
     except InvalidInputError as error:
         raise CorruptionError(f"{name} can't be read: {error}", location=name) from error
+
+
+def zipped(folder: ReadFolder) -> bytes:
+    """Return all files of a stored object as one zip, uncompressed: for libraries that read nothing else."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name in folder.names:
+            archive.writestr(name, folder.read(name))
+    return packed.getvalue()

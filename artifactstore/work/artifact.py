@@ -103,7 +103,7 @@ class Artifact:
         """
         if self.digest.startswith("sha256:"):
             return self.listing
-        raw = self._with(lambda manifest: read_side(self._session.core().near, manifest, "sha256"))
+        raw = self._side("sha256")
         return None if raw is None else raw.decode()
 
     @property
@@ -118,25 +118,33 @@ class Artifact:
         Raises:
             CorruptionError: it is damaged.
         """
-        raw = self._with(lambda manifest: read_side(self._session.core().near, manifest, "profile"))
-        if raw is None:
-            return None
-        try:
-            found = parse_json(raw, "the profile")
-        except InvalidInputError as error:
-            raise CorruptionError(f"the profile of {self.ref} can't be read: {error}", digest=self.digest) from error
+        found = self._side_json("profile")
         return found if isinstance(found, Mapping) else None
 
     @property
     def imports(self) -> Sequence[str] | None:
-        """The globals that a stored pickle would import, as a scan found them when it was put; None for anything else."""
-        raw = self._with(lambda manifest: read_side(self._session.core().near, manifest, "imports"))
-        return None if raw is None else [str(one) for one in parse_json(raw, "the list of imports")]
+        """The globals that a stored pickle would import, as a scan found them when it was put; None for anything else.
+
+        Raises:
+            CorruptionError: the list is damaged.
+        """
+        found = self._side_json("imports")
+        return [str(one) for one in found] if isinstance(found, list) else None
 
     @property
     def files(self) -> Rows[File]:
         """The files, then the links, then the empty folders; each sorted by path."""
         return self._with(files_of)
+
+    def _side(self, name: str) -> bytes | None:
+        return self._with(lambda manifest: read_side(self._session.core().near, manifest, name))
+
+    def _side_json(self, name: str) -> Any:
+        raw = self._side(name)
+        try:
+            return None if raw is None else parse_json(raw, f"the {name}")
+        except InvalidInputError as error:
+            raise CorruptionError(f"the {name} of {self.ref} can't be read: {error}", digest=self.digest) from error
 
     def _with(self, use: Callable[[Manifest], T]) -> T:
         return self._session.with_manifest(self.digest, use)

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from artifactstore.catalog.lineage import Graph, Node, RunInfo, closure, path, run_info
+from artifactstore.catalog.lineage import Graph, Node, RunInfo, closure, code_of, node_of, path, run_info
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.state import State
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
@@ -145,7 +145,7 @@ class Lineage:
 
     def _view(self, *, up: bool) -> View:
         with self._session.asking() as state:
-            return View(closure(state, self.id, up=up, down=not up), self.id, up=up)
+            return View(closure(state, self.id, up=up), self.id, up=up)
 
     def upstream(self) -> View:
         """Everything that it was made from."""
@@ -166,8 +166,8 @@ class Lineage:
     def inputs(self) -> Rows[Node]:
         """What the runs that produced it used, code and environment included."""
         with self._session.asking() as state:
-            graph = closure(state, self.id, up=True)
             depth = 1 if self._is_run else 2
+            graph = closure(state, self.id, up=True, steps=depth)
             return Rows(Node, [node for node in graph.nodes.values() if node.type == "artifact" and node.depth == depth])
 
     @property
@@ -176,9 +176,9 @@ class Lineage:
         with self._session.asking() as state:
             found = [self.id] if self._is_run else state.produced_by.get(self.id, [])
             for run in reversed(found):
-                for edge in state.edges.get(run, ()):
-                    if isinstance(edge.get("code"), dict):
-                        return Code(self._session, edge["digest"], edge["code"])
+                digest, about = code_of(state, run)
+                if digest is not None:
+                    return Code(self._session, digest, about)
         return None
 
     def path(self, to: str) -> list[Node]:
@@ -186,20 +186,16 @@ class Lineage:
         other, _ = _resolve(self._session, to)
         with self._session.asking() as state:
             way = path(state, self.id, other) or path(state, other, self.id)
-            nodes = closure(state, way[0], up=False, down=True).nodes if way else {}
-            return [nodes[one] for one in way]
+            return [node_of(state, one, depth) for depth, one in enumerate(way)]
 
     def impact(self) -> Rows[Node]:
         """Every artifact that was made from it and that has a name, with the aliases that point there."""
-        return Rows(
-            Node, [node for node in self.downstream().artifacts if ":" in node.label and not node.label.startswith(_BARE)]
-        )
+        return Rows(Node, [node for node in self.downstream().artifacts if not node.id.startswith(node.label)])
 
     def __repr__(self) -> str:
         return f"Lineage({self.id[:20]})"
 
 
-_BARE = ("blake3:", "sha256:")
 _SHA1 = 40  # hexadecimal digits
 
 
@@ -239,8 +235,7 @@ def runs(session: Session, *, name: Any = None, status: Any = None) -> Rows[RunI
     if name is not None and not isinstance(name, str):
         raise InvalidInputError(f"name={name!r}: a str is needed")
     with session.asking() as state:
-        found = [run_info(state, run) for run in state.runs]
-    wanted = [one for one in found if (name is None or fnmatchcase(one.name, name)) and status in (None, one.status)]
-    if name is not None and not wanted and not any(fnmatchcase(one.name, name) for one in found) and "*" not in name:
+        found = [run_info(state, run) for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
+    if name is not None and not found and "*" not in name:
         raise NotFoundError(f"no run is called {name!r}")
-    return Rows(RunInfo, wanted)
+    return Rows(RunInfo, [one for one in found if status in (None, one.status)])

@@ -74,7 +74,6 @@ def put(
     found = _find(session, source, chosen, said)
     outcome: list[bool] = []
 
-    session.core_to_write()
     tracker = current(session)
     makers = tracker.take_makers() if tracker is not None else []
 

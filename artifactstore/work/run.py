@@ -19,6 +19,7 @@ from artifactstore.work.artifact import Artifact
 from artifactstore.work.capture.environment import command_line
 from artifactstore.work.capturing import Capture
 from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.said import check_metrics
 from artifactstore.work.session import Core, Session
 from artifactstore.work.tracking import EXPORTED, Tracker, around, in_role
 
@@ -215,17 +216,11 @@ class Run:
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    found = {}
+    """Return metrics as finite numbers; True is none."""
     for name, value in metrics.items():
-        if isinstance(value, bool | str) or not isinstance(name, str) or not name:
-            raise InvalidInputError(f"metrics are names and numbers, not {name!r}: {value!r}")
-        try:
-            found[name] = float(value)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"the metric {name!r} is {value!r}: a number is needed") from error
-        if found[name] - found[name] != 0:
-            raise InvalidInputError(f"the metric {name!r} is {value!r}: a finite number is needed")
-    return found
+        if isinstance(value, bool):
+            raise InvalidInputError(f"the metric {name!r} is {value!r}: a number is needed")
+    return check_metrics(metrics)
 
 
 def _sayable(params: Any) -> dict[str, Any]:

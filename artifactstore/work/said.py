@@ -10,7 +10,7 @@ from artifactstore.model.encoding import canonical_json, check_json, parse_json
 from artifactstore.model.reference import check_kind, check_name
 from artifactstore.work.place import strings
 
-__all__ = ["PutOptions", "Said", "check_options", "check_said"]
+__all__ = ["PutOptions", "Said", "check_metrics", "check_options", "check_said"]
 
 
 class PutOptions(TypedDict, total=False):
@@ -111,10 +111,15 @@ def check_said(
         checked = dict(metadata)
         check_json(checked, "metadata")
         checked = parse_json(canonical_json(checked), "metadata")  # a copy: the caller's may change
-    return Said(name, check_kind("data" if kind is None else kind), checked, _check_metrics(metrics))
+    return Said(name, check_kind("data" if kind is None else kind), checked, check_metrics(metrics))
 
 
-def _check_metrics(metrics: Any) -> dict[str, float]:
+def check_metrics(metrics: Any) -> dict[str, float]:
+    """Return metrics as finite numbers.
+
+    Raises:
+        InvalidInputError: no dict, a name that is none, or something else than a finite number.
+    """
     found: dict[str, float] = {}
     if metrics is not None and not isinstance(metrics, Mapping):
         raise InvalidInputError(f"metrics is a dict of numbers, not a {type(metrics).__name__}")

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from artifactstore.catalog.versions import Resolved
-from artifactstore.errors import ArtifactStoreError
+from artifactstore.errors import ArtifactStoreError, NotFoundError
 from artifactstore.model.facts import Fact
 from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.session import Core, Session
@@ -42,6 +42,7 @@ class Tracker:
         self.run = run
         self.explicit = True  # begun by `start()`; a `with` block belongs to its context alone
         self.makers: list[Callable[[Core], Prepared]] = []  # what else is committed with the first output, such as its code
+        self._taken: list[Callable[[Core], Prepared]] = []  # of these, what an output has taken along
         self.before: Callable[[], None] = lambda: None  # fills `makers`
         self._lock = threading.Lock()
         self._waiting: list[Fact] = []
@@ -85,23 +86,26 @@ class Tracker:
 
     def with_edges(self, prepared: Prepared, name: str | None) -> Prepared:
         """Let an output bring its edges with it."""
-        facts, ended = self.edges(prepared.digest, name), prepared.ended
-
-        def done(committed: bool) -> None:  # noqa: FBT001 - told by its caller
-            ended(committed)
-            if committed:
-                self.sent(facts)
-
+        facts = self.edges(prepared.digest, name)
         prepared.facts = [*prepared.facts, *facts]
-        prepared.ended = done
-        return prepared
+        return _once_committed(prepared, lambda: self.sent(facts))
 
-    def take_makers(self) -> list[Callable[[Core], Prepared]]:
-        """Return what else is to be committed with the next output; once."""
+    def take_makers(self, *, last: bool = False) -> list[Callable[[Core], Prepared]]:
+        """Return what else is to be committed with the next output, once; the last time all that was not committed."""
         self.before()
         with self._lock:
-            found, self.makers = self.makers, []
-        return found
+            found = [maker for maker in self.makers if last or maker not in self._taken]
+            self._taken += found
+        return [self._noted(maker) for maker in found]
+
+    def _noted(self, maker: Callable[[Core], Prepared]) -> Callable[[Core], Prepared]:
+        """Return a maker that is forgotten when what it made is committed."""
+
+        def forget() -> None:
+            with self._lock:
+                self.makers = [one for one in self.makers if one is not maker]
+
+        return lambda core: _once_committed(maker(core), forget)
 
     def flush(self, *last: Fact) -> None:
         """Commit what waits, and some last facts.
@@ -109,7 +113,7 @@ class Tracker:
         Raises:
             BackendError: it could not be committed; it waits on.
         """
-        makers = self.take_makers() if last else []
+        makers = self.take_makers(last=True) if last else []
 
         def rest(_core: Core) -> Prepared:
             with self.session.reading() as state, self._lock:
@@ -123,12 +127,7 @@ class Tracker:
             return prepared
 
         if makers or last or self._waiting:
-            try:
-                commit(self.session, prepare)
-            except BaseException:
-                with self._lock:
-                    self.makers = [*makers, *self.makers]
-                raise
+            commit(self.session, prepare)
             self.sent(prepared[-1].facts)
 
     # -- which one is current
@@ -164,13 +163,29 @@ class Tracker:
                 _active.remove(self)
 
 
+def _once_committed(prepared: Prepared, then: Callable[[], None]) -> Prepared:
+    """Let something be done when it is known that this was committed."""
+    ended = prepared.ended
+
+    def done(committed: bool) -> None:  # noqa: FBT001 - told by its caller
+        ended(committed)
+        if committed:
+            then()
+
+    prepared.ended = done
+    return prepared
+
+
 def current(session: Session) -> Tracker | None:
     """Return the run that this context works for in a store, or None."""
     found = _innermost.get()
     exported = os.environ.get(EXPORTED)
     if found is None and not _active and exported is None:
         return None
-    store = session.core().config.store
+    try:
+        store = session.core().config.store
+    except NotFoundError:
+        return None  # a store that is made only now
     if found is not None and found.store == store:
         return found
     with _lock:

@@ -209,6 +209,8 @@ def test_a_damaged_profile_is_told(store: Store, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("artifactstore.work.artifact.read_side", lambda *_: b"{")
     with pytest.raises(CorruptionError, match="profile of t:v1"):
         _ = made.profile
+    with pytest.raises(CorruptionError, match="imports of t:v1"):
+        _ = made.imports
 
 
 # -- row hashes

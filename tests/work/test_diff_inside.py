@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 import artifactstore
 from artifactstore import CorruptionError, InvalidInputError, Store
+from artifactstore.objects.compare.tables import StoredTable
 from artifactstore.objects.compare.values import compare_values
+from artifactstore.objects.profile import Profiler
 
 
 @pytest.fixture
@@ -184,6 +186,29 @@ def test_nothing_is_opened_where_the_profile_will_do(store: Store, monkeypatch: 
     assert found.tables["data.parquet"].added == 70
     assert found.overlap().rows == 19_950
     assert not opened
+
+
+def test_a_table_without_a_profile_is_read_part_by_part(store: Store, monkeypatch: pytest.MonkeyPatch):
+    store.put(frame(200_000), "t", profile=False)
+    store.put(edited(frame(200_000)), "t", profile=False)
+    steps: list[str] = []
+
+    def batches(self: StoredTable, columns: Any = None) -> Any:
+        for batch in read(self, columns):
+            steps.append("read")
+            yield batch
+
+    def look(self: Profiler, table: pa.Table) -> None:
+        steps.append("looked at")
+        add(self, table)
+
+    read, add = StoredTable.batches, Profiler.add
+    monkeypatch.setattr(StoredTable, "batches", batches)
+    monkeypatch.setattr(Profiler, "add", look)
+    assert store.diff("t:v1", "t:v2").tables["data.parquet"].new_rows == 200_020
+    assert steps[::2] == ["read"] * (len(steps) // 2)
+    assert steps[1::2] == ["looked at"] * (len(steps) // 2)
+    assert len(steps) >= 12
 
 
 def test_a_table_that_is_none_is_told(store: Store, tmp_path: Path):

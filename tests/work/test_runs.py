@@ -200,6 +200,24 @@ def test_a_child_process_joins(store: Store, output: list[str]):
     subprocess.run([sys.executable, "-c", CHILD, store.url], check=True, timeout=60)
 
 
+@pytest.mark.parametrize("batched", [False, True], ids=["alone", "in a batch"])
+def test_a_put_that_fails_does_not_lose_the_environment(store: Store, monkeypatch: pytest.MonkeyPatch, batched: bool):  # noqa: FBT001
+    store.put(b"x", "a")
+    with store.run("r") as run:
+        if batched:
+            with pytest.raises(RuntimeError), store.batch():  # noqa: PT012 - what comes before is looked at
+                store.put(b"y", "b")
+                raise RuntimeError("stop")
+        else:
+            with monkeypatch.context() as patch:
+                patch.setattr("artifactstore.journal.append.Appender.commit", lambda *_, **__: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    store.put(b"y", "b")
+    with store._session.reading() as state:
+        roles = [edge.get("role") for edge in state.edges[run.id]]
+    assert roles.count("environment") == 1
+
+
 def test_another_store_gets_no_edges(store: Store, tmp_path: Path):
     other = artifactstore.create(tmp_path / "other", cache=None)
     other.put(b"y", "b")

@@ -148,10 +148,8 @@ class StoredTable:
                 return parse_json(profile, "the profile"), file.read().column("hash").to_numpy(), int(told["bits"])
             except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, InvalidInputError) as error:
                 raise CorruptionError(f"what is known of {self._name} can't be read: {error}", location=self._name) from error
-        batches = self.batches()
-        first = next(batches, None)
         profiler = Profiler(self.schema)
-        for batch in () if first is None else (first, *batches):
+        for batch in self.batches():
             profiler.add(pa.Table.from_batches([batch]))
         return profiler.finish(), profiler.hashes.finish(), profiler.hashes.bits
 

@@ -15,7 +15,7 @@ import zipfile
 from typing import Any, Final
 
 from artifactstore.errors import CorruptionError
-from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, zipped
 from artifactstore.objects.formats.pickled import Pickled
 
 __all__ = ["Estimator"]
@@ -120,11 +120,7 @@ class Estimator:
         if folder.size(_SCHEMA) > _MOST:
             raise CorruptionError(f"{_SCHEMA} has {folder.size(_SCHEMA):,} bytes: that is no model's", location=_SCHEMA)
         stored_json(folder, _SCHEMA)
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-            for name in folder.names:
-                archive.writestr(name, folder.read(name))
-        raw = packed.getvalue()
+        raw = zipped(folder)
         try:
             strange = set(skops.io.get_untrusted_types(data=raw)) - _EVERYDAY
         except Exception as error:

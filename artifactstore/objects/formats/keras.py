@@ -6,19 +6,19 @@ by their addresses, and the time is left out. Its configuration names classes th
 Python code as bytes, so it is read only with trust.
 """
 
-import io
 import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json, parse_json
-from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, zipped
 
 __all__ = ["Keras"]
 
 _CONFIG: Final = "config.json"
 _ABOUT: Final = "metadata.json"
-_WEIGHTS: Final = "model.weights.h5"
 
 
 class Keras:
@@ -41,12 +41,13 @@ class Keras:
 
         if not isinstance(obj, keras.Model):
             raise InvalidInputError(f"format='keras' keeps a keras.Model, not a {type(obj).__name__}")
-        with folder.scratch() as place:
+        with _scratch() as place:
+            path = Path(place, "model.keras")
             try:
-                obj.save(place / "model.keras")
+                obj.save(path)
             except Exception as error:
                 raise InvalidInputError(f"Keras can't save this model: {error}") from error
-            with zipfile.ZipFile(place / "model.keras") as archive:
+            with zipfile.ZipFile(path) as archive:
                 for name in sorted(archive.namelist()):
                     data = archive.read(name)
                     if name == _CONFIG:
@@ -70,18 +71,19 @@ class Keras:
         folder.trust.check(_classes(config), "this Keras model", "its configuration names classes that are imported and called")
         import keras  # noqa: PLC0415
 
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-            for name in folder.names:
-                archive.writestr(name, folder.read(name))
-        with WriteFolder().scratch() as place:
-            path = place / "model.keras"
-            path.write_bytes(packed.getvalue())
+        with _scratch() as place:
+            path = Path(place, "model.keras")
+            path.write_bytes(zipped(folder))
             try:
                 return keras.saving.load_model(path, compile=compile, safe_mode=not folder.trust.everything)
             except Exception as error:
                 text = f"Keras can't make the model again: {type(error).__name__}: {str(error)[:300]}; its files come with to="
                 raise CorruptionError(text, location=_CONFIG) from error
+
+
+def _scratch() -> TemporaryDirectory[str]:
+    """Return a folder for a block: Keras writes to paths, and reads from them."""
+    return TemporaryDirectory(prefix="artifactstore-", ignore_cleanup_errors=True)
 
 
 def _numbered(node: Any, numbers: dict[Any, int]) -> Any:

@@ -85,6 +85,15 @@ class _Git:
             return None
         return done.stdout if done.returncode == 0 else None
 
+    def run_for(self, paths: Sequence[str], *arguments: str, env: Mapping[str, str]) -> None:
+        """Run git with paths, which mean themselves, however many they are."""
+        if paths:
+            given = b"\0".join(os.fsencode(path) for path in paths)
+            self.run(
+                *arguments, "--pathspec-from-file=-", "--pathspec-file-nul",
+                given=given, env={**env, "GIT_LITERAL_PATHSPECS": "1"},
+            )  # fmt: skip
+
     def line(self, *arguments: str) -> str | None:
         """Return the one line that git prints, or None."""
         out = self.run(*arguments)
@@ -170,19 +179,10 @@ def _read_files(git: _Git, tree: Tree) -> None:
     with TemporaryDirectory(prefix="artifactstore-") as scratch:
         env = _own_index(git, Path(scratch))
         git.run("add", "-u", "--", ".", env=env)
-        if untracked:
-            given = b"\0".join(os.fsencode(path) for path in untracked)
-            git.run(
-                "add", "--pathspec-from-file=-", "--pathspec-file-nul", given=given, env={**env, "GIT_LITERAL_PATHSPECS": "1"}
-            )
+        git.run_for(untracked, "add", env=env)
         secret = [path for path in _paths(git.run("ls-files", "-z", env=env)) if looks_secret(path)]
-        if secret:
-            given = b"\0".join(os.fsencode(path) for path in secret)
-            git.run(
-                "rm", "--cached", "-q", "-f", "--pathspec-from-file=-", "--pathspec-file-nul",
-                given=given, env={**env, "GIT_LITERAL_PATHSPECS": "1"},
-            )  # fmt: skip
-            tree.skipped += [(path, "looks like a secret") for path in secret]
+        git.run_for(secret, "rm", "--cached", "-q", "-f", env=env)
+        tree.skipped += [(path, "looks like a secret") for path in secret]
         written = git.run("write-tree", env=env)
         entries = git.run("ls-files", "-s", "-z", env=env) or b""
     if written is not None:
