@@ -27,7 +27,8 @@ from artifactstore.errors import (
 from artifactstore.model.version import VERSION
 
 if TYPE_CHECKING:
-    from artifactstore.store import ANY, Store, create, open  # noqa: A004 - artifactstore.open, as in gzip.open
+    from artifactstore.opening import create, open  # noqa: A004 - artifactstore.open, as in gzip.open
+    from artifactstore.store import ANY, Store
     from artifactstore.work.artifact import Artifact
 
 __version__: Final = VERSION
@@ -58,8 +59,8 @@ _LATE: Final = {
     "ANY": "artifactstore.store",
     "Artifact": "artifactstore.work.artifact",
     "Store": "artifactstore.store",
-    "create": "artifactstore.store",
-    "open": "artifactstore.store",
+    "create": "artifactstore.opening",
+    "open": "artifactstore.opening",
 }
 
 

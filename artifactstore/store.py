@@ -1,4 +1,4 @@
-"""The front door: `Store`, and `open` and `create` that give one. Every method calls one room."""
+"""The front door: `Store`, every method of which calls one room."""
 
 import io
 import os
@@ -27,14 +27,15 @@ from artifactstore.work.batch import Batch
 from artifactstore.work.diffing import Diff
 from artifactstore.work.lineage import Lineage
 from artifactstore.work.maintenance import Maintenance
-from artifactstore.work.place import DEFAULT
 from artifactstore.work.said import PutOptions
 from artifactstore.work.session import Session
 
 if TYPE_CHECKING:
+    from artifactstore.work.registry import Registry
     from artifactstore.work.run import P, R, Run
+    from artifactstore.work.why import Why
 
-__all__ = ["ANY", "Store", "create", "open"]
+__all__ = ["ANY", "Store"]
 
 
 class Store:
@@ -267,6 +268,22 @@ class Store:
         """
         return _lineage.lineage(self._session, ref)
 
+    def why(self, a: str, b: str) -> "Why":
+        """Tell why two artifacts, or two runs, differ: parameters, code, packages, metrics and inputs, and why those differ.
+
+        Only what is not equal is opened. The answer prints as text; `.to_json()`, `.to_html()`.
+
+        Args:
+            a: a reference, or a run's id.
+            b: another.
+
+        Raises:
+            NotFoundError: no such artifact or run.
+        """
+        from artifactstore.work.why import why  # noqa: PLC0415 - compares texts, which only this does
+
+        return why(self._session, a, b)
+
     def log(
         self,
         *,
@@ -323,6 +340,13 @@ class Store:
         return _asking.verify(self._session, ref, level=level, fraction=fraction, anchor=anchor)
 
     @property
+    def registry(self) -> "Registry":
+        """Judgements on what is stored, such as taint."""
+        from artifactstore.work.registry import Registry  # noqa: PLC0415 - what training code does without
+
+        return Registry(self._session)
+
+    @property
     def maintenance(self) -> Maintenance:
         """What keeps a store in order: copies, moves and checks of the place it lies in."""
         if self._maintenance is None:
@@ -332,56 +356,3 @@ class Store:
     def __repr__(self) -> str:
         view = self._session.view
         return f"Store({self.url!r})" + (f" as of entry {view.head}" if view is not None else "")
-
-
-def open(  # noqa: A001 - artifactstore.open, as in gzip.open
-    url: str | os.PathLike[str] | None = None,
-    mode: str = "a",
-    *,
-    storage_options: Mapping[str, Any] | None = None,
-    cache: str | os.PathLike[str] | None = DEFAULT,
-    single_writer: bool = False,
-) -> Store:
-    """Open the store at a URL; reads `store.json` at most, and creates nothing: the first write does.
-
-    Args:
-        url: a folder, `s3://bucket/prefix`, `memory://name` …; None takes `$ARTIFACTSTORE_URL`, else `[tool.artifactstore]
-            url` of the nearest `pyproject.toml` upwards, else a store in the user's data folder.
-        mode: `a` reads and appends, `r` only reads.
-        storage_options: handed to the backend (endpoint, profile …); credentials are better left to the environment.
-        cache: a folder for local caches, None for none; by default `$ARTIFACTSTORE_CACHE`, else the user's cache folder.
-        single_writer: you promise that nobody else writes, so that places without exclusive creation can be used.
-
-    Raises:
-        InvalidInputError: no URL, or an unknown scheme.
-        UnsupportedError: the backend's extra is not installed.
-        FormatError: a newer format, or not a store.
-        BackendError: the place can't be reached.
-    """
-    return Store(Session(url, mode=mode, storage_options=storage_options, cache=cache, single_writer=single_writer))
-
-
-def create(
-    url: str | os.PathLike[str],
-    *,
-    digest: str = "blake3",
-    storage_options: Mapping[str, Any] | None = None,
-    cache: str | os.PathLike[str] | None = DEFAULT,
-    single_writer: bool = False,
-) -> Store:
-    """Create an empty store, or open the one that is there if it has the same parameters.
-
-    Args:
-        url: where.
-        digest: `blake3`, or `sha256` where rules demand it; it can never be changed.
-        storage_options: as for `open`.
-        cache: as for `open`.
-        single_writer: as for `open`.
-
-    Raises:
-        AlreadyExistsError: a store with other parameters is there.
-        InvalidInputError: other things are there, or no such digest algorithm.
-    """
-    session = Session(url, storage_options=storage_options, cache=cache, single_writer=single_writer)
-    session.create(digest)
-    return Store(session)

@@ -1,7 +1,7 @@
 """The graph of runs and artifacts, as a function of the fold: it opens nothing that is stored."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -9,10 +9,11 @@ from typing import Any, Final
 from artifactstore.catalog.state import State
 from artifactstore.model.encoding import parse_time
 
-__all__ = ["Graph", "Node", "RunInfo", "closure", "code_of", "node_of", "path", "run_info"]
+__all__ = ["Graph", "Node", "RunInfo", "closure", "code_of", "is_beside", "node_of", "path", "run_info", "tainted_above"]
 
 
 _SHORT: Final = 15  # characters of a digest
+_BESIDE: Final = frozenset({"code", "environment", "cells", "history"})  # roles of what goes along with a run by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,11 @@ def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
     return None, {}
 
 
+def is_beside(edge: Mapping[str, Any]) -> bool:
+    """Tell whether what a run used went along by itself, such as its code, and is no input that it read."""
+    return edge.get("role") in _BESIDE
+
+
 def node_of(state: State, one: str, depth: int = 0) -> Node:
     """Return the node of a digest or a run's id."""
     if one not in state.runs and one not in state.edges:
@@ -202,3 +208,18 @@ def path(state: State, start: str, end: str) -> list[str]:
                 before[other] = one
                 todo.append(other)
     return []
+
+
+def tainted_above(state: State, digest: str) -> tuple[Node, list[Any]] | None:
+    """Return the nearest tainted artifact that spreads to what something was made from, and its marks; None for none."""
+    seen, todo = {digest}, deque([digest])
+    while todo:
+        one = todo.popleft()
+        marks = state.tainted.get(one)
+        if one != digest and marks is not None and any(mark["spread"] for mark in marks if mark is not None):
+            return node_of(state, one), marks
+        for other, _ in _steps(state, one, up=True):
+            if other not in seen:
+                seen.add(other)
+                todo.append(other)
+    return None

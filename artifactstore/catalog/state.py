@@ -215,7 +215,8 @@ class State(Tables):
 
     def _take_tainted(self, fact: Fact, stamp: Fact) -> None:
         own, told = self.tainted.get(fact["digest"], [None, None])
-        self._set(self.tainted, fact["digest"], [stamp["seq"], told] if is_own(stamp) else [own, stamp["seq"]])
+        row = {key: value for key, value in stamp.items() if key != "txn"} | {"spread": fact.get("spread", True)}
+        self._set(self.tainted, fact["digest"], [row, told] if is_own(stamp) else [own, row])
 
     def _take_cleared(self, fact: Fact, stamp: Fact) -> None:
         own = self.tainted.get(fact["digest"], [None])[0]

@@ -68,7 +68,7 @@ class Tables:
         unnamed: digest → what its unnamed `versioned` said.
         metrics: digest or `run:<id>` → metric → value, the newest.
         holds: hold id (`received/<id>` of a received one) → digest.
-        tainted: digest → [seq where that was said here or None, where it was received or None].
+        tainted: digest → [what was said here or None, what was received or None], each {seq, time, actor, reason?, spread}.
         runs: run → {name, seq, time, actor, txn, params?, parent?, command?, finished?, status?, error?, seconds?}.
         edges: run → what it used and produced, in order, each the fact without its run.
         produced_by: digest → runs.   used_in: digest → runs.
@@ -92,7 +92,7 @@ class Tables:
         self.named: dict[str, list[list[Any]]] = {}
         self.metrics: dict[str, dict[str, float]] = {}
         self.holds: dict[str, str] = {}
-        self.tainted: dict[str, list[int | None]] = {}
+        self.tainted: dict[str, list[dict[str, Any] | None]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.produced_by: dict[str, list[str]] = {}
         self.used_in: dict[str, list[str]] = {}

@@ -63,7 +63,7 @@ def _load_arrow_alone() -> None:
 def opened(url: str | None, mode: str = "a") -> "Iterator[Store]":
     """Open the store that a command works with, and draw its progress."""
     from artifactstore.cli.progress import shown  # noqa: PLC0415 - `--help` must not load the store
-    from artifactstore.store import open as open_store  # noqa: PLC0415
+    from artifactstore.opening import open as open_store  # noqa: PLC0415
 
     _load_arrow_alone()
 

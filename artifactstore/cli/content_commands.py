@@ -21,7 +21,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Create an empty store."""
-    from artifactstore.store import create  # noqa: PLC0415
+    from artifactstore.opening import create  # noqa: PLC0415
     from artifactstore.work.place import find_url  # noqa: PLC0415
 
     made = create(find_url(url or store)[0], digest=digest)

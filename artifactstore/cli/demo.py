@@ -8,8 +8,8 @@ from typing import Any, Final
 from artifactstore.cli.printing import amount
 from artifactstore.cli.progress import shown
 from artifactstore.errors import UnsupportedError
+from artifactstore.opening import open as open_store
 from artifactstore.store import Store
-from artifactstore.store import open as open_store
 
 __all__ = ["run_demo"]
 

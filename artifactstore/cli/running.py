@@ -67,6 +67,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         question_commands,  # noqa: F401
         run_commands,  # noqa: F401
         upkeep_commands,  # noqa: F401
+        why_commands,  # noqa: F401
     )
     from artifactstore.cli.app import app  # noqa: PLC0415
 

@@ -161,6 +161,13 @@ class _Finished(TypedDict):
 
 
 @with_config(_OPEN)
+class _Tainted(TypedDict):
+    fact: str
+    digest: _Digest
+    spread: NotRequired[bool]
+
+
+@with_config(_OPEN)
 class _Edge(TypedDict):
     fact: str
     run: _Run
@@ -223,7 +230,7 @@ KINDS: Final[Mapping[str, Any]] = {
     "measured": _Measured,
     "held": _Held,
     "released": _Released,
-    "tainted": _OfDigest,
+    "tainted": _Tainted,
     "cleared": _OfDigest,
     "approved": _Approved,
     "started": _Started,

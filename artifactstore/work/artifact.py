@@ -55,6 +55,7 @@ class Artifact:
         kind: data, model, code, or the user's word.
         metadata: what was said about it when it was put or described.
         metrics: the newest measured value of each metric.
+        tainted: whether somebody has said that it must not be used any more.
         run: the run that produced it, or None.
         new: whether the put that returned it recorded anything new.
         uploaded: bytes of packs and manifests that this put wrote.
@@ -77,6 +78,7 @@ class Artifact:
         self.kind = record.kind
         self.metadata: Mapping[str, Any] = record.metadata
         self.metrics: Mapping[str, float] = record.metrics
+        self.tainted = record.tainted
 
     @property
     def ref(self) -> str:

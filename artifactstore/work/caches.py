@@ -18,7 +18,7 @@ from artifactstore.model.digest import hash_bytes
 
 __all__ = ["CacheUse", "KeptFold", "Manifests", "clear_cache", "use_of"]
 
-_FORMAT: Final = 4  # of the kept fold; another version's is passed over
+_FORMAT: Final = 5  # of the kept fold; another version's is passed over
 _ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
 
 

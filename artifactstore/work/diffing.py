@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from artifactstore.objects.compare.tables import Overlap, StoredTable, TableDiff
     from artifactstore.objects.compare.tensors import TensorChange
 
-__all__ = ["Change", "Diff", "diff"]
+__all__ = ["Change", "Diff", "diff", "stored_value"]
 
 _SHOWN: Final = 100  # characters of a value
 _JSON: Final = 64 * 2**20  # bytes of a JSON file that is looked into
@@ -115,6 +115,20 @@ class Diff(Rows[Change]):
             if max(a.size(old), b.size(new)) <= _JSON
         }
 
+    @cached_property
+    def patches(self) -> Mapping[str, str]:
+        """The lines that differ in text files of up to 1 MiB, as `diff -u` writes them, by path; of notebooks the cells' source."""
+        from artifactstore.objects.compare.texts import LARGEST, patch  # noqa: PLC0415 - difflib, which names need not
+
+        found: dict[str, str] = {}
+        for one in self:
+            if one.change != "moved" and max(one.old_size or 0, one.new_size or 0) <= LARGEST:
+                old, new = (side.content(one.path) for side in self._sides)
+                text = patch(one.path, old, new)
+                if text:
+                    found[one.path] = text
+        return found
+
     def _pairs(self, *suffixes: str) -> list[tuple[str, str]]:
         """Return the files to compare, as (path there, path here)."""
         pairs = [(one.path, one.path) for one in self if one.change == "changed"]
@@ -197,6 +211,11 @@ class _Side:
         """Return a file's size in bytes."""
         return self.entries[path][1]
 
+    def content(self, path: str) -> bytes | None:
+        """Return a file's bytes; None where there is no such file."""
+        inner = self.inner(path)
+        return self.folder.read(inner) if path in self.entries and self._manifest.index(inner) is not None else None
+
     def value(self, path: str) -> Any:
         """Return what a JSON file holds."""
         try:
@@ -237,6 +256,16 @@ def diff(session: Session, a: str, b: str, *, key: Any = (), exact: bool = False
     """Compare two artifacts; see `Store.diff`."""
     wanted = strings(key, "key") if not isinstance(key, str) else [key]
     return Diff(_Side(session, a), _Side(session, b), key=wanted, exact=exact)
+
+
+def stored_value(session: Session, digest: str) -> Any:
+    """Return an artifact that is one JSON value; the current run is not told.
+
+    Raises:
+        NotFoundError: it is no longer stored.
+        CorruptionError: it is no JSON.
+    """
+    return _Side(session, digest).value("data.json")
 
 
 _Entry = tuple[str, int]  # digest (or a link's target, or "folder"), bytes

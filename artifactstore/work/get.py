@@ -20,6 +20,7 @@ from artifactstore.objects.reading import StoredFolder
 from artifactstore.objects.trust import NOTHING, Trust, trust_of
 from artifactstore.work.place import local_path, matches, strings
 from artifactstore.work.session import Session
+from artifactstore.work.taint import check_taint
 from artifactstore.work.tracking import note_read
 
 __all__ = ["get", "open_file", "open_table"]
@@ -42,7 +43,7 @@ def get(
     if target is not None and "://" not in session.url and Path(session.url) in (target.absolute(), *target.absolute().parents):
         raise InvalidInputError(f"{target} lies in the store itself: choose another target")
     found = session.resolve(ref)
-    note_read(session, found)
+    _met(session, ref, found)
 
     def use(manifest: Manifest) -> Any:
         if target is not None:
@@ -65,7 +66,7 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
     found = session.resolve(ref)
     if path is not None and found.path is not None:
         raise InvalidInputError(f"the path is said twice: {ref!r} and {path!r}")
-    note_read(session, found)
+    _met(session, ref, found)
 
     def use(manifest: Manifest) -> io.BufferedReader:
         wanted = path if path is not None else found.path
@@ -90,7 +91,7 @@ def open_table(session: Session, ref: str) -> Any:
     from artifactstore.objects.arrow import open_dataset  # noqa: PLC0415 - loads Arrow's datasets
 
     found = session.resolve(ref)
-    note_read(session, found)
+    _met(session, ref, found)
 
     def use(manifest: Manifest) -> Any:
         folder, chosen = _folder(session, manifest, found, NOTHING), (found.path or "").rstrip("/")
@@ -105,6 +106,12 @@ def open_table(session: Session, ref: str) -> Any:
         return open_dataset(inside, ref)
 
     return session.with_manifest(found.digest, use)
+
+
+def _met(session: Session, ref: str, found: Resolved) -> None:
+    """Let what is read be judged, and be an input of the current run."""
+    check_taint(session, ref, found)
+    note_read(session, found)
 
 
 def _folder(session: Session, manifest: Manifest, found: Resolved, trust: Trust) -> StoredFolder:

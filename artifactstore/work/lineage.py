@@ -14,7 +14,7 @@ from artifactstore.work.get import get
 from artifactstore.work.place import local_path
 from artifactstore.work.session import Session
 
-__all__ = ["Code", "Lineage", "View", "lineage", "runs"]
+__all__ = ["Code", "Lineage", "View", "lineage", "resolve", "runs"]
 
 
 class View:
@@ -183,7 +183,7 @@ class Lineage:
 
     def path(self, to: str) -> list[Node]:
         """Return a shortest way from it to something that was made of it, or the other way round; empty where there is none."""
-        other, _ = _resolve(self._session, to)
+        other, _ = resolve(self._session, to)
         with self._session.asking() as state:
             way = path(state, self.id, other) or path(state, other, self.id)
             return [node_of(state, one, depth) for depth, one in enumerate(way)]
@@ -199,8 +199,13 @@ class Lineage:
 _SHA1 = 40  # hexadecimal digits
 
 
-def _resolve(session: Session, ref: str) -> tuple[str, bool]:
-    """Return what a reference means: (digest or run, whether it is a run)."""
+def resolve(session: Session, ref: str) -> tuple[str, bool]:
+    """Return what a reference means: (digest or run, whether it is a run).
+
+    Raises:
+        NotFoundError: nothing of that name.
+        InvalidInputError: no reference, or the beginning of several runs' ids.
+    """
     if not isinstance(ref, str):
         raise InvalidInputError(f"a reference is a str, not a {type(ref).__name__}")
     with session.asking() as state:
@@ -224,7 +229,7 @@ def _run_of(state: State, ref: str) -> str | None:
 
 def lineage(session: Session, ref: str) -> Lineage:
     """Return the lineage of an artifact or a run; see `Store.lineage`."""
-    start, is_run = _resolve(session, ref)
+    start, is_run = resolve(session, ref)
     return Lineage(session, start, is_run=is_run)
 
 

@@ -54,7 +54,8 @@ def test_the_newest_measure_counts(story: Story) -> None:
 
 def test_a_taint_lasts_until_it_is_cleared(story: Story) -> None:
     story.tell({"fact": "tainted", "digest": digest("raw")})
-    assert story.state.tainted == {digest("raw"): [2, None]}
+    ((own, told),) = story.state.tainted.values()
+    assert (own and own["seq"], own and own["spread"], told) == (2, True, None)
     story.tell({"fact": "cleared", "digest": digest("raw")})
     assert story.state.tainted == {}
 

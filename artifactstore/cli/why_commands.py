@@ -1,0 +1,72 @@
+"""Commands that judge by lineage: why two things differ, what was made from one, and what must not be used any more."""
+
+from typing import Annotated, Any
+
+import typer
+
+from artifactstore.cli import EXIT_CODES, printing
+from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, opened
+from artifactstore.content.grouping import numpy
+from artifactstore.errors import InvalidInputError
+
+__all__ = ["clear", "impact", "taint", "why"]
+
+Why = Annotated[str, typer.Argument(help="Why, for those who meet it later and for the audit trail.")]
+
+
+@app.command()
+def why(
+    a: Annotated[str, typer.Argument(help="A reference, or a run's id.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    format: Annotated[str, typer.Option(help="text, json or html.")] = "text",  # noqa: A002 - the option's name
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Tell why two artifacts or runs differ: parameters, code, packages, metrics, inputs; exit code 1 where they do."""
+    if format not in {"text", "json", "html"}:
+        raise InvalidInputError(f"--format {format}: text, json or html")
+    numpy()  # before Arrow is loaded, which looks for it only then
+    with opened(store, "r") as store_:
+        found = store_.why(a, b)
+        if as_json or format == "json":
+            printing.as_json(found.to_json())
+        elif format == "html":
+            print(f'<!doctype html><meta charset="utf-8"><title>why</title>{found.to_html()}')
+        else:
+            print(printing.visible(str(found), lines=True))
+        return EXIT_CODES["ok"] if found.equal else EXIT_CODES["no"]
+
+
+@app.command()
+def impact(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """List the named artifacts that were made from something, and the aliases that point there."""
+    with opened(store, "r") as store_:
+        _print_impact(store_.lineage(ref).impact(), as_json=as_json)
+
+
+def _print_impact(rows: Any, *, as_json: bool) -> None:
+    if as_json:
+        printing.as_json([printing.record(one) for one in rows])
+        return
+    lines = [(one.label, one.kind, " ".join(one.aliases), "tainted" if one.tainted else "") for one in rows]
+    printing.table(("REF", "KIND", "ALIASES", ""), lines)
+
+
+@app.command()
+def taint(
+    ref: Ref,
+    reason: Why,
+    spread: Annotated[bool, typer.Option("--spread/--no-spread", help="Also warn of what was made from it.")] = True,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say that an artifact must not be used any more; prints what was made from it."""
+    with opened(store, "a") as store_:
+        _print_impact(store_.registry.taint(ref, reason, spread=spread), as_json=as_json)
+
+
+@app.command()
+def clear(ref: Ref, reason: Why, store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """Take a taint back; prints what was made from the artifact."""
+    with opened(store, "a") as store_:
+        _print_impact(store_.registry.clear(ref, reason), as_json=as_json)

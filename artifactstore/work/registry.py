@@ -1,0 +1,83 @@
+"""`Store.registry`: judgements on what is stored."""
+
+from typing import Any
+
+from artifactstore.catalog.lineage import Node
+from artifactstore.catalog.rows import Rows
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.facts import Fact
+from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.lineage import lineage
+from artifactstore.work.session import Core, Session
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """Judgements on the artifacts of one open store; made by `Store.registry`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def taint(self, ref: str, reason: str, *, spread: bool = True) -> Rows[Node]:
+        """Say that an artifact must not be used any more: `store.registry.taint("churn/raw:v3", "wrong labels, CR-77")`.
+
+        Asked for by an alias it is refused then, by its version or digest it comes with a warning, and `latest` passes it
+        by. Taint belongs to the content: putting it again does not help.
+
+        Args:
+            ref: the artifact.
+            reason: why; whoever meets it reads this.
+            spread: also warn of what was made from it.
+
+        Returns:
+            The named artifacts that were made from it, with the aliases that point there.
+
+        Raises:
+            NotFoundError: no such artifact.
+            InvalidInputError: no reason, or a path in an artifact.
+        """
+        return _mark(self._session, ref, reason, tainted=True, spread=spread)
+
+    def clear(self, ref: str, reason: str) -> Rows[Node]:
+        """Take a taint back; both stay in the audit trail.
+
+        Args:
+            ref: the artifact.
+            reason: why.
+
+        Returns:
+            The named artifacts that were made from it.
+
+        Raises:
+            NotFoundError: no such artifact.
+            InvalidInputError: it is not tainted, or no reason.
+        """
+        return _mark(self._session, ref, reason, tainted=False)
+
+    def __repr__(self) -> str:
+        return f"Registry({self._session.url!r})"
+
+
+def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: bool = True) -> Rows[Node]:
+    """Taint an artifact or clear it, and return what was made from it."""
+    session.check_writable()
+    if not isinstance(reason, str) or not reason.strip():
+        raise InvalidInputError(f"reason={reason!r}: say why, for those who meet it later")
+    session.core()
+    found = session.resolve(ref)
+    if found.path is not None:
+        raise InvalidInputError(f"{ref!r}: a whole artifact is tainted, not a path in it")
+    fact: Fact = {"fact": "tainted" if tainted else "cleared", "digest": found.digest}
+    fact |= {"spread": False} if tainted and not spread else {}
+
+    def prepare(_core: Core) -> list[Prepared]:
+        with session.reading() as state:
+            own = state.tainted.get(found.digest)
+            if not tainted and own is None:
+                raise InvalidInputError(f"{ref} is not tainted")
+            known = own is not None and own[0] is not None and own[0].get("reason") == reason and own[0]["spread"] == spread
+            return [Prepared([] if tainted and known else [fact], state.head, found.digest)]
+
+    commit(session, prepare, reason=reason)
+    return lineage(session, found.digest).impact()

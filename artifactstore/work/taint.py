@@ -1,0 +1,43 @@
+"""Meeting tainted content: what must not be used any more is refused or warned of, and so is what was made from it."""
+
+import warnings
+from typing import Any
+
+from artifactstore.catalog.lineage import tainted_above
+from artifactstore.catalog.versions import Resolved
+from artifactstore.errors import RefusedError
+from artifactstore.model.reference import Reference
+from artifactstore.work.session import Session
+
+__all__ = ["check_taint"]
+
+
+def check_taint(session: Session, ref: str, found: Resolved) -> None:
+    """Refuse tainted content that is asked for by an alias, and warn of it otherwise, as of what was made from such content.
+
+    Raises:
+        RefusedError: the alias points to a tainted version.
+    """
+    with session.reading(fresh=False) as state:
+        if not state.tainted:
+            return
+        own = state.tainted.get(found.digest)
+        above = None if own is not None else tainted_above(state, found.digest)
+    what = f"{found.name}:v{found.version}" if found.name is not None else found.digest[:20]
+    if own is not None:
+        said = _said(own)
+        alias = Reference.parse(ref).alias
+        if alias is not None:
+            raise RefusedError(
+                f"{found.name}:{alias} points to {what}, which is tainted: {said}; move the alias, or ask for {what} itself",
+                reasons=(said,),
+            )
+        warnings.warn(f"{what} is tainted: {said}", UserWarning, stacklevel=5)
+    elif above is not None:
+        node, marks = above
+        warnings.warn(f"{what} was made from {node.label}, which is tainted: {_said(marks)}", UserWarning, stacklevel=5)
+
+
+def _said(marks: list[Any]) -> str:
+    one = marks[0] or marks[1]
+    return f"{one.get('reason', 'no reason was said')} ({one['actor']}, {one['time'][:10]})"

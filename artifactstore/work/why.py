@@ -1,0 +1,371 @@
+"""Why two artifacts differ: their runs' parameters, code, packages, environment, metrics and inputs, and why those differ.
+
+Only what is not equal is opened: content, code and environment are compared by their digests first.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from artifactstore.catalog.lineage import RunInfo, code_of, is_beside, run_info
+from artifactstore.catalog.state import State
+from artifactstore.errors import ArtifactStoreError
+from artifactstore.work.diffing import Diff, diff, stored_value
+from artifactstore.work.lineage import resolve
+from artifactstore.work.session import Session
+from artifactstore.work.why_page import page
+from artifactstore.work.why_text import text
+
+__all__ = ["CodeChange", "Difference", "InputChange", "Why", "why"]
+
+_DEEPEST: Final = 50  # steps back
+_SHOWN: Final = 5  # files of an input that are named
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value that differs.
+
+    Attributes:
+        key: what it is called; a dotted key lies inside.
+        old: before; None where there was none.
+        new: now; None where there is none.
+    """
+
+    key: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class CodeChange:
+    """How the code of two runs differs.
+
+    Attributes:
+        old: commit before, or None.
+        new: commit now, or None.
+        old_dirty: whether it had changes that no commit holds.
+        new_dirty: likewise.
+        files: (sign, path, lines added, lines removed), the sign `+`, `-`, `~` or `>` (moved); None for no text.
+        patch: the lines that differ, as `git apply` reads them.
+    """
+
+    old: str | None
+    new: str | None
+    old_dirty: bool
+    new_dirty: bool
+    files: tuple[tuple[str, str, int | None, int | None], ...]
+    patch: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputChange:
+    """One input that differs.
+
+    Attributes:
+        role: the part that it has, or its name.
+        old: what it was: `churn/raw:v3`; None where there was none.
+        new: what it is; None where there is none.
+        files: lines that say which files differ.
+        inside: lines that say what differs inside of tables, tensors and JSON.
+        why: why it differs, where runs produced both.
+    """
+
+    role: str
+    old: str | None
+    new: str | None
+    files: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    why: "Why | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What differs between two artifacts, or two runs; prints as text, shows itself in notebooks.
+
+    Attributes:
+        a: reference of the one.
+        b: reference of the other.
+        equal: whether they are the same content (the same run).
+        runs: what produced each, or None.
+        metrics: of the artifacts and of their runs.
+        params: of the runs.
+        code: None where it is equal or unknown.
+        packages: name → versions.
+        environment: Python, platform, processors, variables.
+        inputs: those that differ.
+        same: what is equal, in words.
+        unknown: what can't be told, in words.
+    """
+
+    a: str
+    b: str
+    equal: bool
+    runs: tuple[RunInfo | None, RunInfo | None] = (None, None)
+    metrics: tuple[Difference, ...] = ()
+    params: tuple[Difference, ...] = ()
+    code: CodeChange | None = None
+    packages: tuple[Difference, ...] = ()
+    environment: tuple[Difference, ...] = ()
+    inputs: tuple[InputChange, ...] = ()
+    same: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return text(self)
+
+    def to_html(self) -> str:
+        """Return it as a page of HTML that folds, without scripts."""
+        return page(self)
+
+    _repr_html_ = to_html
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON value."""
+        told: dict[str, Any] = {"a": self.a, "b": self.b, "equal": self.equal}
+        told["runs"] = [None if run is None else {"id": run.id, "name": run.name, "status": run.status} for run in self.runs]
+        for part in ("metrics", "params", "packages", "environment"):
+            told[part] = {one.key: [one.old, one.new] for one in getattr(self, part)}
+        told["code"] = None if self.code is None else {key: getattr(self.code, key) for key in CodeChange.__dataclass_fields__}
+        told["inputs"] = [
+            {
+                "role": one.role,
+                "old": one.old,
+                "new": one.new,
+                "files": list(one.files),
+                "inside": list(one.inside),
+                "why": None if one.why is None else one.why.to_json(),
+            }
+            for one in self.inputs
+        ]
+        return {**told, "same": list(self.same), "unknown": list(self.unknown)}
+
+
+@dataclass(slots=True)
+class _Side:
+    """What the journal knows of one of the two.
+
+    Attributes:
+        label: how it is called.
+        digest: of an artifact; None for a run.
+        run: what produced it.
+        metrics: of both.
+        code: its digest, or None.
+        about: what was recorded of the code.
+        beside: role → digest of what goes along with a run, such as its environment.
+        inputs: its other inputs, as facts.
+    """
+
+    label: str
+    digest: str | None
+    run: RunInfo | None
+    metrics: dict[str, float] = field(default_factory=dict)
+    code: str | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, str] = field(default_factory=dict)
+    inputs: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+def why(session: Session, a: str, b: str) -> Why:
+    """Tell what differs; see `Store.why`."""
+    starts = [resolve(session, ref) for ref in (a, b)]
+    with session.asking() as state:
+        sides = [_side(state, ref, start, is_run=is_run) for ref, (start, is_run) in zip((a, b), starts, strict=True)]
+    return _Comparison(session, sides[0], sides[1], set()).result()
+
+
+def _side(state: State, label: str, start: str, *, is_run: bool) -> _Side:
+    made = [start] if is_run else [run for run in state.produced_by.get(start, ()) if run in state.runs]
+    side = _Side(label, None if is_run else start, run_info(state, made[-1]) if made else None)
+    if side.run is not None:
+        side.code, side.about = code_of(state, side.run.id)
+        side.metrics |= side.run.metrics
+        for edge in state.edges.get(side.run.id, ()):
+            if edge["fact"] == "used" and is_beside(edge):
+                side.beside[str(edge.get("role"))] = edge["digest"]
+            elif edge["fact"] == "used":
+                side.inputs.append(edge)
+    if side.digest is not None:
+        side.metrics |= state.metrics.get(side.digest, {})
+    return side
+
+
+class _Comparison:
+    """What is found out about two things, each after what made it."""
+
+    def __init__(self, session: Session, a: _Side, b: _Side, seen: set[tuple[str, str]], depth: int = 0) -> None:
+        self._session = session
+        self._a, self._b = a, b
+        self._seen = seen
+        self._depth = depth
+        self._same: list[str] = []
+        self._unknown: list[str] = []
+
+    def result(self) -> Why:
+        """Compare them."""
+        a, b = self._a, self._b
+        same_run = a.run is not None and b.run is not None and a.run.id == b.run.id
+        equal = a.digest == b.digest if a.digest is not None or b.digest is not None else same_run
+        runs, metrics = (a.run, b.run), tuple(_differences(a.metrics, b.metrics))
+        if equal and (same_run or self._depth):
+            return Why(a.label, b.label, equal=True, runs=runs, metrics=metrics)
+        if a.run is None or b.run is None:
+            lost = tuple(f"what made {side.label}: no run is known" for side in (a, b) if side.run is None)
+            return Why(a.label, b.label, equal, runs, metrics, unknown=lost)
+        params = tuple(_differences(a.run.params, b.run.params))
+        if not params and a.run.params:
+            self._same.append("parameters")
+        code = self._code()
+        packages, environment = self._environment()
+        inputs = tuple(self._inputs())
+        same = ("the run that made both",) if same_run else tuple(self._same)
+        unknown = tuple(self._unknown)
+        return Why(a.label, b.label, equal, runs, metrics, params, code, packages, environment, inputs, same, unknown)
+
+    def _code(self) -> CodeChange | None:
+        a, b = self._a, self._b
+        if a.code is None or b.code is None:
+            self._unknown += [f"the code of {side.label}: none was recorded" for side in (a, b) if side.code is None]
+            return None
+        if a.code == b.code:
+            self._same.append("code")
+            return None
+        found = _diff(self._session, a.code, b.code)
+        if found is None:
+            self._unknown.append("what differs in the code: it is no longer stored")
+            return None
+        from artifactstore.objects.compare.texts import count  # noqa: PLC0415 - difflib, where code differs
+
+        signs = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
+        rows = []
+        for one in found:
+            lines = count(found.patches[one.path]) if one.path in found.patches else (None, None)
+            rows.append((signs[one.change], one.path, *lines))
+        return CodeChange(
+            a.about.get("commit"),
+            b.about.get("commit"),
+            bool(a.about.get("dirty")),
+            bool(b.about.get("dirty")),
+            tuple(rows),
+            "".join(found.patches[path] for path in sorted(found.patches)),
+        )
+
+    def _environment(self) -> tuple[tuple[Difference, ...], tuple[Difference, ...]]:
+        a, b = self._a, self._b
+        old, new = a.beside.get("environment"), b.beside.get("environment")
+        if old is None or new is None:
+            lost = [side.label for side in (a, b) if "environment" not in side.beside]
+            self._unknown += [f"the environment of {label}: none was recorded" for label in lost]
+            return (), ()
+        if old == new:
+            self._same += ["packages", "environment"]
+            return (), ()
+        try:
+            before, now = (stored_value(self._session, digest) for digest in (old, new))
+        except ArtifactStoreError as error:
+            self._unknown.append(f"what differs in the environment: {error}")
+            return (), ()
+        packages = tuple(_differences(_packages(before), _packages(now)))
+        environment = tuple(_differences(before, now))
+        self._same += [word for word, rows in (("packages", packages), ("environment", environment)) if not rows]
+        return packages, environment
+
+    def _inputs(self) -> Iterator[InputChange]:
+        a, b = self._a.inputs, self._b.inputs
+        equal = {edge["digest"] for edge in a} & {edge["digest"] for edge in b}
+        shared = [label_of(edge) for edge in a if edge["digest"] in equal]
+        if shared:
+            names = ", ".join(shared[:_SHOWN]) + (" …" if len(shared) > _SHOWN else "")
+            self._same.append(f"{len(shared)} input{'' if len(shared) == 1 else 's'} ({names})")
+        for old, new in _pairs(
+            [one for one in a if one["digest"] not in equal], [one for one in b if one["digest"] not in equal]
+        ):
+            some = old or new or {}
+            role = str(some.get("role") or some.get("name") or "input")
+            labels = (None if old is None else label_of(old), None if new is None else label_of(new))
+            if old is None or new is None:
+                yield InputChange(role, *labels)
+                continue
+            files, inside = _content(self._session, old["digest"], new["digest"])
+            yield InputChange(role, *labels, files, inside, self._deeper(labels, (old["digest"], new["digest"])))
+
+    def _deeper(self, labels: tuple[Any, Any], pair: tuple[str, str]) -> Why | None:
+        """Tell why two inputs differ, once for each pair; None where nobody knows what made them."""
+        if pair in self._seen or self._depth >= _DEEPEST:
+            return None
+        self._seen.add(pair)
+        with self._session.asking() as state:
+            a, b = (_side(state, str(label), one, is_run=False) for label, one in zip(labels, pair, strict=True))
+        if a.run is None and b.run is None:
+            return None
+        return _Comparison(self._session, a, b, self._seen, self._depth + 1).result()
+
+
+def _packages(environment: dict[str, Any]) -> dict[str, Any]:
+    """Take the packages out of an environment: name → version, or where it came from."""
+    return {str(one["name"]): one.get("direct") or one["version"] for one in environment.pop("packages", ())}
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[Difference]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for one in sorted({*old, *new}):
+            inner = f"{key}.{one}" if key else str(one)
+            if one not in new:
+                yield Difference(inner, old[one], None)
+            elif one not in old:
+                yield Difference(inner, None, new[one])
+            else:
+                yield from _differences(old[one], new[one], inner)
+    elif type(old) is not type(new) or json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
+        yield Difference(key, old, new)
+
+
+def label_of(edge: Mapping[str, Any]) -> str:
+    """Return how a run called what it used."""
+    if edge.get("name"):
+        return f"{edge['name']}:v{edge['version']}" if edge.get("version") else str(edge["name"])
+    return str(edge["digest"])[:15]
+
+
+def _pairs(
+    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]:
+    """Match inputs: by role and name, then by name, then by role, in order; what is left stands alone."""
+    olds, news = list(old), list(new)
+    for keys in (("role", "name"), ("name",), ("role",)):
+        for one in list(olds):
+            if all(one.get(key) is None for key in keys):
+                continue
+            other = next((two for two in news if all(two.get(key) == one.get(key) for key in keys)), None)
+            if other is not None:
+                olds.remove(one)
+                news.remove(other)
+                yield one, other
+    if len(olds) == len(news) == 1:
+        yield olds[0], news[0]
+        return
+    yield from ((one, None) for one in olds)
+    yield from ((None, one) for one in news)
+
+
+def _diff(session: Session, old: str, new: str) -> Diff | None:
+    try:
+        return diff(session, old, new)
+    except ArtifactStoreError:
+        return None  # removed since
+
+
+def _content(session: Session, old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what differs in the files of an input, and inside of them, as lines."""
+    found = _diff(session, old, new)
+    if found is None:
+        return ("its content is no longer stored",), ()
+    files = repr(found).splitlines()
+    if len(files) > _SHOWN + 1:
+        files = [*files[:_SHOWN], f"… {len(files) - 1 - _SHOWN} more files", files[-1]]
+    try:
+        inside = found.inside().splitlines()
+    except ArtifactStoreError as error:
+        inside = [f"can't be compared inside: {error}"]
+    return tuple(files), tuple(inside)

@@ -1,0 +1,76 @@
+"""What differs between two artifacts, as HTML that folds. No script, nothing unescaped."""
+
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from artifactstore.work.why_text import PARTS, code_title, said
+
+if TYPE_CHECKING:
+    from artifactstore.work.why import Difference, InputChange, Why
+
+__all__ = ["page"]
+
+_CELL: Final = "padding:.1em .8em .1em 0;text-align:left;vertical-align:top"
+_CODE: Final = "overflow-x:auto;border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.5em .7em;line-height:1.35"
+# Readable on white and on black.
+_COLOURS: Final = {"+": "#1a8a4a", "-": "#d1453b"}
+
+
+def page(found: "Why") -> str:
+    """Return it as one element."""
+    return f'<div style="max-width:64em;line-height:1.45">{"".join(_parts(found))}</div>'
+
+
+def _parts(found: "Why") -> Iterator[str]:
+    ending = " are the same" if found.equal else ""
+    yield f"<div><b>{escape(found.a)}</b> → <b>{escape(found.b)}</b>{ending}</div>"
+    for part in PARTS:
+        rows = getattr(found, part)
+        if rows:
+            yield _fold(f"{part} ({len(rows)})", _table(rows), is_open=len(rows) < 20)
+    if found.code is not None:
+        files = "".join(
+            f"<div>{escape(sign)} <code>{escape(path)}</code>" + ("" if added is None else f" +{added} -{gone}") + "</div>"
+            for sign, path, added, gone in found.code.files
+        )
+        lines = "".join(f"<span{_colour(line)}>{escape(line)}</span>\n" for line in found.code.patch.splitlines())
+        patch = f'<pre style="{_CODE}">{lines}</pre>' if lines else ""
+        yield _fold(f"code: {code_title(found.code)}", files + patch, is_open=len(found.code.patch) < 20_000)
+    for one in found.inputs:
+        yield _input(one)
+    if found.same:
+        yield f'<div style="opacity:.7">the same: {escape(", ".join(found.same))}</div>'
+    yield from (f'<div style="opacity:.7">not known: {escape(one)}</div>' for one in found.unknown)
+
+
+def _fold(title: str, body: str, *, is_open: bool) -> str:
+    mark = " open" if is_open else ""
+    return f'<details{mark} style="margin:.3em 0 .3em .6em"><summary>{escape(title)}</summary><div style="margin-left:1.1em">{body}</div></details>'
+
+
+def _table(rows: "tuple[Difference, ...]") -> str:
+    lines = "".join(
+        f'<tr><td style="{_CELL}"><code>{escape(one.key)}</code></td>'
+        f'<td style="{_CELL}">{escape(said(one.old) if one.old is not None else "—")}</td>'
+        f'<td style="{_CELL}">→</td>'
+        f'<td style="{_CELL}">{escape(said(one.new) if one.new is not None else "—")}</td></tr>'
+        for one in rows
+    )
+    return f'<table style="border-collapse:collapse">{lines}</table>'
+
+
+def _colour(line: str) -> str:
+    colour = _COLOURS.get(line[:1])
+    return f' style="color:{colour}"' if colour else ""
+
+
+def _input(one: "InputChange") -> str:
+    names = (
+        f"{one.old} → {one.new}" if one.old and one.new else f"{one.old} (only before)" if one.old else f"{one.new} (only now)"
+    )
+    lines = "\n".join((*one.inside, *one.files))
+    body = f'<pre style="{_CODE}">{escape(lines)}</pre>' if lines else ""
+    if one.why is not None and not one.why.equal:
+        body += page(one.why)
+    return _fold(f"input {one.role}: {names}", body, is_open=True)

@@ -1,0 +1,83 @@
+"""What differs between two artifacts, as lines for a terminal."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from artifactstore.work.why import CodeChange, Difference, InputChange, Why
+
+__all__ = ["PARTS", "code_title", "said", "text"]
+
+PARTS: Final = ("metrics", "params", "packages", "environment")
+_LONGEST: Final = 80  # characters of a value
+_LINES: Final = 60  # of a patch
+
+
+def text(found: "Why") -> str:
+    """Return it as lines, what lies further back indented."""
+    return "\n".join(_lines(found))
+
+
+def said(value: Any) -> str:
+    """Return a value as it is shown."""
+    if isinstance(value, str):
+        shown = value
+    elif isinstance(value, float):
+        shown = f"{value:.6g}"
+    else:
+        shown = json.dumps(value, ensure_ascii=False)
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+
+
+def _change(one: "Difference") -> str:
+    if one.old is None:
+        return f"+ {one.key}: {said(one.new)}"
+    if one.new is None:
+        return f"- {one.key}: {said(one.old)}"
+    return f"~ {one.key}: {said(one.old)} -> {said(one.new)}"
+
+
+def code_title(code: "CodeChange") -> str:
+    """Return which commits the code is of."""
+    sides = [
+        (commit or "no commit")[:12] + (" with changes" if dirty else "")
+        for commit, dirty in ((code.old, code.old_dirty), (code.new, code.new_dirty))
+    ]
+    return sides[0] + (" -> " + sides[1] if sides[0] != sides[1] else "")
+
+
+def _lines(found: "Why") -> Iterator[str]:
+    yield f"{found.a} -> {found.b}" + (": the same" if found.equal else "")
+    for part in PARTS:
+        rows = getattr(found, part)
+        if rows:
+            yield f"  {part}"
+            yield from (f"    {_change(one)}" for one in rows)
+    if found.code is not None:
+        yield f"  code  {code_title(found.code)}"
+        for sign, path, added, gone in found.code.files:
+            yield f"    {sign} {path}" + ("" if added is None else f"  +{added} -{gone}")
+        patch = found.code.patch.splitlines()
+        yield from (f"      {line}" for line in patch[:_LINES])
+        if len(patch) > _LINES:
+            yield f"      … {len(patch) - _LINES} more lines"
+    if found.inputs:
+        yield "  inputs"
+        for changed in found.inputs:
+            yield from _input(changed)
+    if found.same:
+        yield "  the same: " + ", ".join(found.same)
+    yield from (f"  not known: {unknown}" for unknown in found.unknown)
+    told = any((found.equal, found.code, found.inputs, *(getattr(found, part) for part in PARTS), found.unknown))
+    if not told:
+        yield "  nothing that was recorded differs: look for randomness, threads, or what was read around the store"
+
+
+def _input(one: "InputChange") -> Iterator[str]:
+    sign = "~" if one.old and one.new else "+" if one.new else "-"
+    names = f"{one.old} -> {one.new}" if one.old and one.new else str(one.old or one.new)
+    yield f"    {sign} {one.role}: {names}"
+    yield from (f"        {line}" for line in (*one.inside, *one.files))
+    if one.why is not None and not one.why.equal:
+        yield from (f"        {line}" for line in _lines(one.why))

@@ -1,0 +1,182 @@
+"""Why two models differ: their runs' parameters, code, packages and inputs, and why those differ, opened only where unequal."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import artifactstore
+from artifactstore import NotFoundError, Store
+from artifactstore.backend.wrappers import CountingBackend
+from artifactstore.cli import main
+from artifactstore.work.capture.environment import environment
+
+pd = pytest.importorskip("pandas")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    work = tmp_path / "work"
+    work.mkdir()
+    git(work, "init", "-q")
+    (work / "train.py").write_text("a = 1\nb = 2\nc = 3\n")
+    git(work, "add", "-A")
+    git(work, "commit", "-q", "-m", "first")
+    monkeypatch.chdir(work)
+    return artifactstore.create(tmp_path / "store", cache=None)
+
+
+def frame(rows: int) -> Any:
+    return pd.DataFrame({"id": range(rows), "x": [float(one % 7) for one in range(rows)]})
+
+
+def chain(store: Store, rows: int, depth: int, auc: float) -> str:
+    """Raw, features of it, a model of these; returns the model's reference."""
+    store.put(frame(rows), "raw")
+    with store.run("prepare"):
+        raw = store.get("raw")
+        store.put(raw.assign(y=raw["x"] * 2), "features")
+    store.put(b"labels", "labels")
+    with store.run("train", params={"depth": depth, "seed": 1, "inner": {"rate": 0.1}}) as run:
+        run.get("features", role="features")
+        run.get("labels")
+        return run.put(f"{rows} {depth}".encode(), "model", kind="model", metrics={"auc": auc}).ref
+
+
+def test_it_names_parameters_code_metrics_and_inputs_down_to_rows(store: Store, monkeypatch: pytest.MonkeyPatch):
+    a = chain(store, 100, 6, 0.8)
+    Path("train.py").write_text("a = 1\nb = 20\nc = 3\n")
+    Path("new.py").write_text("new\n")
+    other = {**environment(), "packages": [{"name": "numpy", "version": "9.9"}]}
+    monkeypatch.setattr("artifactstore.work.capturing.environment", lambda: other)
+    b = chain(store, 130, 8, 0.9)
+    found = store.why(a, b)
+    assert not found.equal
+    assert [(one.key, one.old, one.new) for one in found.metrics] == [("auc", 0.8, 0.9)]
+    assert [(one.key, one.old, one.new) for one in found.params] == [("depth", 6, 8)]
+    assert ("numpy", "9.9") in [(one.key, one.new) for one in found.packages]
+    assert found.code is not None
+    assert (found.code.old == found.code.new, found.code.old_dirty, found.code.new_dirty) == (True, False, True)
+    assert {row[:2] for row in found.code.files} == {("~", "train.py"), ("+", "new.py")}
+    assert "-b = 2\n+b = 20\n" in found.code.patch
+    (change,) = found.inputs
+    assert (change.role, change.old, change.new) == ("features", "features:v1", "features:v2")
+    assert any("100 -> 130 rows: 30 added, 0 removed" in line for line in change.inside)
+    deeper = change.why
+    assert deeper is not None
+    assert [one.role for one in deeper.inputs] == ["raw"]
+    assert deeper.inputs[0].why is None, "nobody knows what made it"
+    assert "1 input (labels:v1)" in found.same
+    text = str(found)
+    for part in ("depth: 6 -> 8", "auc: 0.8 -> 0.9", "with changes", "raw:v1 -> raw:v2", "+b = 20", "1 input (labels:v1)"):
+        assert part in text, part
+    assert json.loads(json.dumps(found.to_json()))["inputs"][0]["why"]["inputs"][0]["new"] == "raw:v2"
+
+
+def test_the_patch_can_be_applied_by_git(store: Store, tmp_path: Path):
+    a = chain(store, 10, 1, 0.1)
+    Path("train.py").write_text("a = 1\nb = 2\nc = 4")  # no line end
+    Path("deep").mkdir()
+    Path("deep/x.py").write_text("x\n")
+    b = chain(store, 10, 2, 0.2)
+    code = store.why(a, b).code
+    assert code is not None
+    old, new = (store.lineage(one).code for one in (a, b))
+    assert old is not None
+    assert new is not None
+    there = old.checkout(tmp_path / "there")
+    (tmp_path / "p").write_text(code.patch)
+    git(there, "apply", str(tmp_path / "p"))
+    for path in ("train.py", "deep/x.py"):
+        assert (there / path).read_bytes() == Path(path).read_bytes()
+
+
+def test_only_what_is_unequal_is_opened(store: Store):
+    a, b = chain(store, 50, 1, 0.1), chain(store, 50, 2, 0.2)
+    again = artifactstore.open(store.url, cache=None)
+    counting = CountingBackend(again._session.backend)
+    again._session.backend = counting
+    core = again._session.core()
+    core.backend = core.near = counting
+    found = again.why(a, b)
+    assert [one.key for one in found.params] == ["depth"]
+    assert not found.inputs
+    assert {"code", "environment", "packages"} <= {*found.same}
+    assert [key for verb, key in counting.calls if key.startswith(("packs/", "manifests/"))] == []
+
+
+def test_the_same_and_what_nobody_knows_is_said(store: Store):
+    a = chain(store, 5, 1, 0.1)
+    assert store.why(a, a).equal
+    assert "the same" in str(store.why(a, a))
+    store.put(b"alone", "alone")
+    found = store.why("alone", a)
+    assert found.unknown == ("what made alone: no run is known",)
+    assert "not known: what made alone" in str(found)
+    first, second = [run.id for run in store.runs()][:2]
+    assert not store.why(first, second).equal
+    assert store.why(first, first).equal
+    with pytest.raises(NotFoundError):
+        store.why(a, "nothing")
+
+
+def test_equal_records_with_unequal_results_point_to_randomness(store: Store):
+    for one in (b"1", b"2"):
+        with store.run("train"):
+            store.put(one, "model")
+    assert "randomness" in str(store.why("model:v1", "model:v2"))
+
+
+def test_inputs_are_matched_by_role_name_and_place(store: Store):
+    for name in ("a", "b", "c", "d"):
+        store.put(name.encode(), name)
+    with store.run("one", code=False) as run:
+        run.get("a", role="left")
+        run.get("b")
+        store.put(b"1", "out")
+    with store.run("two", code=False) as run:
+        run.get("c", role="left")
+        run.get("d")
+        run.get("b")
+        store.put(b"2", "out")
+    found = store.why("out:v1", "out:v2")
+    assert [(one.role, one.old, one.new) for one in found.inputs] == [("left", "a:v1", "c:v1"), ("d", None, "d:v1")]
+
+
+def test_notebooks_are_compared_by_the_source_of_their_cells(store: Store):
+    def notebook(source: str, count: int) -> str:
+        cell = {"cell_type": "code", "source": [source], "execution_count": count, "outputs": [{"text": str(count)}]}
+        return json.dumps({"cells": [cell], "nbformat": 4})
+
+    Path("n.ipynb").write_text(notebook("x = 1", 1))
+    a = chain(store, 5, 1, 0.1)
+    Path("n.ipynb").write_text(notebook("x = 2", 77))
+    b = chain(store, 5, 2, 0.1)
+    code = store.why(a, b).code
+    assert code is not None
+    assert "+x = 2" in code.patch
+    assert "77" not in code.patch
+
+
+def test_the_page_escapes_everything_and_the_command_answers(store: Store, capsys: pytest.CaptureFixture[str]):
+    evil = "<script>alert(1)</script>"
+    for n in (1, 2):
+        Path("train.py").write_text(f"{evil}{n}\n")
+        with store.run("train", params={evil: f"{evil}{n}"}):
+            store.put(str(n).encode(), "model")
+    page = store.why("model:v1", "model:v2").to_html()
+    assert "<script" not in page
+    assert "&lt;script" in page
+    assert main(["why", "model:v1", "model:v2", "--store", store.url]) == 1
+    assert "train.py" in capsys.readouterr().out
+    assert main(["why", "model:v1", "model:v2", "--json", "--store", store.url]) == 1
+    assert json.loads(capsys.readouterr().out)["code"]["files"][0][1] == "train.py"
+    assert main(["why", "model:v1", "model:v1", "--format", "html", "--store", store.url]) == 0
+    assert "the same" in capsys.readouterr().out
+    assert main(["why", "model:v1", "model:v2", "--format", "pdf", "--store", store.url]) == 2
