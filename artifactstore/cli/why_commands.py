@@ -1,4 +1,4 @@
-"""Commands that judge by lineage: why two things differ, what was made from one, and what must not be used any more."""
+"""Commands that judge by lineage: why two things differ, what was made from one, whether it can be made again, taint."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, opened
 from artifactstore.content.grouping import numpy
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["clear", "impact", "taint", "why"]
+__all__ = ["clear", "impact", "reproduce", "taint", "why"]
 
 Why = Annotated[str, typer.Argument(help="Why, for those who meet it later and for the audit trail.")]
 
@@ -70,3 +70,25 @@ def clear(ref: Ref, reason: Why, store: StoreUrl = None, as_json: AsJson = False
     """Take a taint back; prints what was made from the artifact."""
     with opened(store, "a") as store_:
         _print_impact(store_.registry.clear(ref, reason), as_json=as_json)
+
+
+@app.command()
+def reproduce(
+    ref: Ref,
+    folder: Annotated[str, typer.Argument(help="An empty or a new folder: code, environment, log and scratch store.")],
+    env: Annotated[bool, typer.Option("--env/--no-env", help="Build the recorded environment, or use the present one.")] = True,
+    tolerance: Annotated[float, typer.Option(help="By how much metrics may differ, relative to the larger.")] = 1e-6,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which the program is stopped.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run again what produced an artifact, which executes stored code; exit code 1 where it comes out different."""
+    with opened(store, "r") as store_:
+        found = store_.lineage(ref).reproduce(folder, env=env, tolerance=tolerance, timeout=timeout)
+    if as_json:
+        told = {key: getattr(found, key) for key in ("verdict", "notes", "command", "returned")}
+        places = {"folder": str(found.folder), "log": str(found.log)}
+        printing.as_json({**told, **places, "run": found.run.id, "outputs": [printing.record(one) for one in found.outputs]})
+    else:
+        print(printing.visible(str(found), lines=True))
+    return EXIT_CODES["ok"] if found.ok else EXIT_CODES["no"]

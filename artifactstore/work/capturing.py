@@ -45,6 +45,8 @@ class Capture:
         made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {}), {})]
         about: dict[str, Any] = {"folder": "."}
         tree = self._tree
+        script = _script(self._folder if tree is None else tree.root)
+        about |= {"script": script} if script is not None else {}
         if tree is not None:
             if tree.skipped:
                 about["skipped"] = [[path, why] for path, why in tree.skipped[:100]]
@@ -98,6 +100,17 @@ def _inside(folder: Path, root: Path) -> str:
         return folder.resolve().relative_to(root.resolve()).as_posix()
     except ValueError:
         return "."
+
+
+def _script(root: Path) -> str | None:
+    """Return the program that runs, as a path in its code; None where it lies elsewhere, or is typed in."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if not isinstance(path, str):
+        return None
+    try:
+        return Path(path).resolve().relative_to(root.resolve()).as_posix()
+    except (ValueError, OSError):
+        return None
 
 
 def _sources(tree: Tree) -> Iterator[Source]:

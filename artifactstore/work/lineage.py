@@ -1,9 +1,9 @@
 """Lineage: what something was made from, what was made from it, and how to get its code back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artifactstore.catalog.lineage import Graph, Node, RunInfo, closure, code_of, node_of, path, run_info
 from artifactstore.catalog.rows import Rows
@@ -13,6 +13,9 @@ from artifactstore.work.capture.tree_id import tree_id
 from artifactstore.work.get import get
 from artifactstore.work.place import local_path
 from artifactstore.work.session import Session
+
+if TYPE_CHECKING:
+    from artifactstore.work.verdict import Reproduction
 
 __all__ = ["Code", "Lineage", "View", "lineage", "resolve", "runs"]
 
@@ -191,6 +194,49 @@ class Lineage:
     def impact(self) -> Rows[Node]:
         """Every artifact that was made from it and that has a name, with the aliases that point there."""
         return Rows(Node, [node for node in self.downstream().artifacts if not node.id.startswith(node.label)])
+
+    def reproduce(
+        self,
+        folder: Any,
+        *,
+        env: bool = True,
+        tolerance: float = 1e-6,
+        command: Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> "Reproduction":
+        """Make it again: run the program of the run that produced it, on the recorded code, inputs and environment.
+
+        The program works in a fork of the store, as that was when the run began: what it puts lies in `folder`, and the
+        store itself is not changed. This executes code that the store holds: do so only where you trust who wrote it.
+
+        Args:
+            folder: an empty or a new one; code, environment, log and scratch store come to lie there.
+            env: build the recorded environment (a virtual one, its packages installed anew); False: the present one.
+            tolerance: by how much metrics may differ, relative to the larger.
+            command: what to run instead of the recorded command.
+            timeout: seconds after which the program is stopped.
+
+        Returns:
+            The verdict: `bit-equal`, `within tolerance`, `different` or `failed`, with the first artifact that diverges.
+
+        Raises:
+            NotFoundError: no run produced it, or no code was recorded.
+            AlreadyExistsError: the folder is not empty.
+            InvalidInputError: the command is not known, or had a secret.
+            BackendError: the recorded packages can't be installed.
+        """
+        from artifactstore.work.reproduce import reproduce  # noqa: PLC0415 - needs this room itself
+
+        return reproduce(
+            self._session,
+            self.id,
+            folder,
+            is_run=self._is_run,
+            env=env,
+            tolerance=tolerance,
+            command=command,
+            timeout=timeout,
+        )
 
     def __repr__(self) -> str:
         return f"Lineage({self.id[:20]})"

@@ -38,6 +38,7 @@ from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
 from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
+from artifactstore.work.fork import Fork
 from artifactstore.work.holding import Holding
 from artifactstore.work.moment import limit_of
 from artifactstore.work.near import Near
@@ -88,12 +89,17 @@ class Session:
         storage_options: Mapping[str, Any] | None = None,
         cache: str | os.PathLike[str] | None = DEFAULT,
         single_writer: bool = False,
+        fork: Fork | None = None,
     ) -> None:
         if not isinstance(mode, str) or mode not in {"a", "r"}:
             raise InvalidInputError(f"mode={mode!r}: 'a' reads and appends, 'r' only reads")
         self._asked = {"mode": mode, "storage_options": storage_options, "cache": cache, "single_writer": single_writer}
         text, self._embedded = find_url(url)
         place = connect(text, storage_options=storage_options, single_writer=single_writer)
+        fork = fork or Fork.of_environment()
+        if fork is not None:
+            place = fork.over(place)
+            cache = None if cache is None else fork.cache
         self.url = place.url
         self._given = self.url  # absolute: a pickle may be opened in another folder
         self.cache = cache_folder(cache)

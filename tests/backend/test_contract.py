@@ -7,6 +7,7 @@ import pytest
 from artifactstore.backend.base import Backend
 from artifactstore.backend.caching import CachingBackend
 from artifactstore.backend.connect import connect
+from artifactstore.backend.forked import ForkedBackend
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.pieces import Pieces
@@ -101,6 +102,14 @@ class TestCaching(BackendContract):
     @pytest.fixture
     def backend(self, tmp_path):
         return CachingBackend(memory(), Pieces(tmp_path, "store"), ["packs/"])
+
+
+class TestForked(BackendContract):
+    """Of an origin that holds other things: what it has is tested in tests/work/test_reproduce.py."""
+
+    @pytest.fixture
+    def backend(self, tmp_path):
+        return ForkedBackend(LocalBackend(tmp_path / "own"), memory(), 0)
 
 
 class TestCounting(BackendContract):

@@ -1,0 +1,94 @@
+"""Forks: a store as it was at some entry, for a program that runs again and must not change the store itself.
+
+Whatever such a program opens by this store's URL, by one where nothing is, or by none, is the fork; other stores it may only
+read. It is told by `$ARTIFACTSTORE_FORK`, the path of a small JSON file.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from artifactstore.backend.base import Backend
+from artifactstore.backend.connect import connect
+from artifactstore.backend.disk import replace_whole
+from artifactstore.backend.forked import ForkedBackend
+from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.wrappers import ReadOnlyBackend
+from artifactstore.errors import InvalidInputError
+from artifactstore.journal.fetch import read_or_none
+from artifactstore.model.facts import CONFIG_KEY, parse_config
+
+__all__ = ["VARIABLE", "Fork"]
+
+VARIABLE: Final = "ARTIFACTSTORE_FORK"
+_FILE: Final = "fork.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A store as it was, with what is written since in a folder.
+
+    Attributes:
+        folder: what is written lies here.
+        url: of the store.
+        store: its id.
+        head: the entry up to which it counts.
+        options: storage options of the store, none of them secret.
+    """
+
+    folder: Path
+    url: str
+    store: str
+    head: int
+    options: Mapping[str, Any]
+
+    @property
+    def cache(self) -> Path:
+        """A cache folder of its own: under the same id another history is kept elsewhere."""
+        return self.folder.with_name(self.folder.name + "-cache")
+
+    @property
+    def file(self) -> Path:
+        """What `$ARTIFACTSTORE_FORK` names."""
+        return self.folder.with_name(_FILE)
+
+    def save(self) -> None:
+        """Write the file that tells of it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        told = {"folder": self.folder.name, "url": self.url, "store": self.store, "head": self.head, "options": self.options}
+        replace_whole(self.file, json.dumps(told).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read such a file.
+
+        Raises:
+            InvalidInputError: it can't be read.
+        """
+        try:
+            told = json.loads(path.read_bytes())
+            return cls(path.with_name(told["folder"]), told["url"], told["store"], told["head"], told["options"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InvalidInputError(f"{VARIABLE}={path} can't be read ({error}): unset it") from error
+
+    @classmethod
+    def of_environment(cls) -> Self | None:
+        """Return the fork that this process works in, or None."""
+        path = os.environ.get(VARIABLE)
+        return cls.load(Path(path)) if path else None
+
+    def over(self, place: Backend) -> Backend:
+        """Return what a program that opens `place` gets."""
+        own = LocalBackend(self.folder)
+        origin: Backend | None = None
+        if place.url != own.url:
+            raw = read_or_none(place, CONFIG_KEY)
+            if raw is not None and parse_config(raw, f"{place.url}/{CONFIG_KEY}").store != self.store:
+                return ReadOnlyBackend(place, "a program that runs again to be compared changes nothing but its fork")
+            origin = None if raw is None else place
+        if origin is None:
+            origin = connect(self.url, storage_options=self.options or None)
+        return ForkedBackend(own, ReadOnlyBackend(origin), self.head)

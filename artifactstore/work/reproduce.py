@@ -1,0 +1,242 @@
+"""Making an artifact again: its run's code, inputs and environment as they were recorded, and a verdict on what comes out.
+
+What runs again works in a fork of the store (`work.fork`): it reads what was there when it ran, and what it writes lies in a
+scratch store.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Final
+
+from artifactstore.catalog.lineage import RunInfo, code_of, is_beside, run_info
+from artifactstore.catalog.state import State
+from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError, UnsupportedError
+from artifactstore.work.building import Built, build, present
+from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.diffing import stored_value
+from artifactstore.work.fork import VARIABLE, Fork
+from artifactstore.work.lineage import Code
+from artifactstore.work.place import local_path, secret_options
+from artifactstore.work.session import Session
+from artifactstore.work.tracking import EXPORTED
+from artifactstore.work.verdict import Made, Reproduction, compare
+
+__all__ = ["reproduce"]
+
+_RESTORED: Final = ("PYTHONHASHSEED", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # that change what a program computes
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """What the journal has of a run.
+
+    Attributes:
+        run: itself.
+        root: the outermost run that it began in, with which its program began.
+        code: digest of its code, or None.
+        about: what was recorded of it.
+        environment: digest, or None.
+        cells: digest of a notebook's cells, or None.
+        inputs: (name, version) of what it read by name.
+        outputs: what it produced, as facts.
+        head: the entry up to which the store is as it was then.
+        later: (name, version) that came in between, and that its inputs were not.
+    """
+
+    run: RunInfo
+    root: str
+    code: str | None
+    about: Mapping[str, Any]
+    environment: str | None
+    cells: str | None
+    inputs: list[tuple[str, int]]
+    outputs: Sequence[Mapping[str, Any]]
+    head: int
+    later: list[tuple[str, int]]
+
+
+def reproduce(
+    session: Session,
+    start: str,
+    folder: Any,
+    *,
+    is_run: bool,
+    env: bool = True,
+    tolerance: float = 1e-6,
+    command: Sequence[str] | None = None,
+    timeout: float | None = None,
+) -> Reproduction:
+    """Run again what produced an artifact; see `Lineage.reproduce`."""
+    target = local_path(folder, "folder").absolute()
+    if target.exists() and any(target.iterdir()):
+        raise AlreadyExistsError(f"{target} is not empty: what is made again needs a folder of its own")
+    if session.url.startswith("memory://"):
+        raise UnsupportedError("another process can't read a store in memory: sync it to a folder first")
+    with session.asking() as state:
+        recorded = _recorded(state, start, is_run=is_run)
+    about, top = dict(recorded.about), target / "code"
+    target.mkdir(parents=True, exist_ok=True)
+    if recorded.code is not None:
+        Code(session, recorded.code, about).checkout(top)
+    else:
+        top.mkdir()
+    told = {} if recorded.environment is None else stored_value(session, recorded.environment)
+    built = build(told, target / "env", top) if env else present(told)
+    if recorded.cells is not None:
+        from artifactstore.work.get import get  # noqa: PLC0415 - as Code does
+
+        get(session, recorded.cells, target / "cells")
+    words = [str(word) for word in command] if command is not None else _command(recorded, top, target, built.python)
+    fork = _fork(session, recorded, target)
+    log = target / "log.txt"
+    with log.open("wb") as out:
+        returned = _run(words, top / str(about.get("folder", ".")), _variables(session, fork, told, built, env=env), out, timeout)
+    with session.asking() as state:
+        old = [(edge, _metrics(state, edge["digest"], recorded.run.id)) for edge in recorded.outputs]
+    with Session(session.given[0], storage_options=session.given[1], cache=None, fork=fork).asking() as state:
+        outputs = compare(old, list(_made(state, recorded)), tolerance)
+    return Reproduction.of(
+        outputs, recorded.run, returned, notes=(*_lacking(recorded), *built.notes), command=tuple(words), folder=target, log=log
+    )
+
+
+def _lacking(recorded: _Recorded) -> Iterator[str]:
+    if recorded.code is None:
+        yield "no code was recorded"
+    yield from (f"{path} was not stored with the code: it {why}" for path, why in recorded.about.get("skipped", ()))
+
+
+# -- what was recorded
+
+
+def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
+    made = [start] if is_run else [run for run in state.produced_by.get(start, ()) if run in state.runs]
+    if not made:
+        raise NotFoundError(f"no run is known that produced {start}")
+    run = made[-1]
+    root = run
+    while (parent := state.runs[root].get("parent")) in state.runs and parent is not None:
+        root = parent
+    code, about, environment, cells = None, {}, None, None
+    for one in (run, root):
+        found, said = code_of(state, one)
+        if code is None and found is not None:
+            code, about = found, said
+        beside = {edge.get("role"): edge["digest"] for edge in state.edges.get(one, ()) if is_beside(edge)}
+        environment, cells = environment or beside.get("environment"), cells or beside.get("cells")
+    edges = state.edges.get(run, ())
+    inputs = [(edge["name"], edge["version"]) for edge in edges if edge["fact"] == "used" and edge.get("version")]
+    outputs = [edge for edge in edges if edge["fact"] == "produced"]
+    began = int(state.runs[root]["seq"]) - 1
+    head = max([began, *(int(state.names[name][number - 1]["seq"]) for name, number in inputs if _known(state, name, number))])
+    later = [
+        (name, number)
+        for name, wanted in {name: max(n for one, n in inputs if one == name) for name, _ in inputs}.items()
+        for number, row in enumerate(state.names.get(name, ()), 1)
+        if number > wanted and row["seq"] <= head and "removed" not in row
+    ]
+    return _Recorded(run_info(state, run), root, code, about, environment, cells, inputs, outputs, head, later)
+
+
+def _known(state: State, name: str, number: int) -> bool:
+    return 1 <= number <= len(state.names.get(name, ()))
+
+
+def _fork(session: Session, recorded: _Recorded, target: Path) -> Fork:
+    """Make the store as it was when the run began, with what it read as the newest of its name."""
+    url, options, _ = session.given
+    kept = dict(options or {})
+    for key in secret_options(kept):
+        kept.pop(key.partition(".")[0], None)
+    fork = Fork(target / "store", url, session.core().config.store, recorded.head, kept)
+    fork.save()
+    if recorded.later:
+        there = Session(url, storage_options=options, cache=None, fork=fork)
+        facts = [{"fact": "removed", "name": name, "version": number} for name, number in recorded.later]
+
+        def prepare(_core: Any) -> list[Prepared]:
+            with there.reading() as state:
+                return [Prepared(list(facts), state.head, "")]
+
+        commit(there, prepare, reason="came after what the run read")
+    return fork
+
+
+# -- running
+
+
+def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[str]:
+    """Return what to run: the recorded command, with the paths of this place."""
+    words = list(recorded.run.command)
+    if recorded.cells is not None:
+        cells = next(iter((target / "cells").iterdir()))
+        return [python, "-m", "IPython", str(cells)] if cells.suffix == ".ipy" else [python, str(cells)]
+    if len(words) < 2:
+        raise InvalidInputError(f"how the program of the run {recorded.run.id} was called is not known: say it by command=[…]")
+    if any("***" in word for word in words):
+        raise InvalidInputError("the recorded command had a secret, which was not kept: say it by command=[…]")
+    script = recorded.about.get("script")
+    shown = [python]
+    for word in words[1:]:
+        path = PureWindowsPath(word) if "\\" in word else PurePosixPath(word)
+        if script and path.is_absolute() and (word == script or path.as_posix().endswith(f"/{script}")):
+            shown.append(str(top / script))
+        elif path.is_absolute() and path.parent.name in {"bin", "Scripts"} and len(shown) == 1:
+            shown += ["-m", "artifactstore"] if path.stem == "artifactstore" else [str(Path(python).with_name(path.name))]
+        else:
+            shown.append(word)
+    return shown
+
+
+def _variables(session: Session, fork: Fork, told: Mapping[str, Any], built: Built, *, env: bool) -> dict[str, str]:
+    variables = {key: value for key, value in os.environ.items() if key not in {EXPORTED, "PYTHONPATH", "PYTHONHOME"}}
+    variables |= {key: value for key, value in told.get("variables", {}).items() if key in _RESTORED}
+    variables |= {VARIABLE: str(fork.file), "ARTIFACTSTORE_URL": session.given[0]}
+    if env:
+        home = Path(built.python).parent
+        variables |= {"VIRTUAL_ENV": str(home.parent), "PATH": f"{home}{os.pathsep}{os.environ.get('PATH', '')}"}
+    elif "PYTHONPATH" in os.environ:
+        variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    return variables
+
+
+def _run(words: Sequence[str], folder: Path, variables: Mapping[str, str], out: Any, timeout: float | None) -> int:
+    try:
+        child = subprocess.Popen(words, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # noqa: S603 - what the caller asks for
+    except OSError as error:
+        raise InvalidInputError(f"{words[0]} can't be run: {error.strerror or error}") from error
+    try:
+        return child.wait(timeout)
+    except subprocess.TimeoutExpired:
+        out.write(f"\nstopped after {timeout} s\n".encode())
+        return 124
+    finally:
+        if child.poll() is None:
+            with suppress(OSError):
+                child.kill()
+            child.wait()
+
+
+# -- what came of it
+
+
+def _made(state: State, recorded: _Recorded) -> Iterator[Made]:
+    """Yield what runs of the same name have produced in the fork, those with the same parameters first."""
+    runs = [run for run, row in state.runs.items() if row["name"] == recorded.run.name and _since(row, run, recorded)]
+    runs.sort(key=lambda run: state.runs[run].get("params", {}) != recorded.run.params)
+    for run in runs:
+        for edge in state.edges.get(run, ()):
+            if edge["fact"] == "produced":
+                yield edge, _metrics(state, edge["digest"], run)
+
+
+def _since(row: Mapping[str, Any], run: str, recorded: _Recorded) -> bool:
+    return int(row["seq"]) > recorded.head or run == recorded.run.id
+
+
+def _metrics(state: State, digest: str, run: str) -> dict[str, float]:
+    return {**state.metrics.get(f"run:{run}", {}), **state.metrics.get(digest, {})}

@@ -1,0 +1,134 @@
+"""The verdict on what was made again: which artifacts are equal, which only measure alike, and where it diverges first."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from artifactstore.catalog.lineage import RunInfo
+
+__all__ = ["Made", "Output", "Reproduction", "compare"]
+
+_RANKS: Final = ("bit-equal", "within tolerance", "different", "failed")  # verdicts, the best first
+_TAIL: Final = 1500  # characters of a failed program's last words
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One artifact that a run produced, and what it became.
+
+    Attributes:
+        name: under which it was put, or None.
+        role: the part that it has, or None.
+        recorded: digest of what was recorded.
+        made: digest of what was made now; None where nothing was.
+        verdict: bit-equal, within tolerance or different.
+        metrics: metric → (recorded, now), where both know it.
+    """
+
+    name: str | None
+    role: str | None
+    recorded: str
+    made: str | None
+    verdict: str
+    metrics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or self.role or self.recorded[:15]
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What came of running again; prints as text.
+
+    Attributes:
+        run: the recorded run.
+        verdict: `bit-equal`, `within tolerance` (bytes differ, metrics agree), `different`, or `failed`: the program did.
+        outputs: what the run produced, in order.
+        diverged: the first that is not bit-equal, or None.
+        notes: in what the conditions were not those that were recorded.
+        command: what was run.
+        folder: code, environment, log and scratch store lie here.
+        returned: the program's exit code.
+        log: what the program printed.
+    """
+
+    run: RunInfo
+    verdict: str
+    outputs: tuple[Output, ...]
+    diverged: Output | None
+    notes: tuple[str, ...]
+    command: tuple[str, ...]
+    folder: Path
+    returned: int
+    log: Path
+
+    @classmethod
+    def of(cls, outputs: tuple[Output, ...], run: RunInfo, returned: int, **about: Any) -> Self:
+        """Return it with the verdict that its outputs and the program's exit code give."""
+        diverged = next((one for one in outputs if one.verdict != _RANKS[0]), None)
+        verdict = _RANKS[3] if returned else max((one.verdict for one in outputs), key=_RANKS.index, default=_RANKS[0])
+        return cls(run=run, verdict=verdict, outputs=outputs, diverged=diverged, returned=returned, **about)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was made again, to the byte or within the tolerance."""
+        return self.verdict in _RANKS[:2]
+
+    def __str__(self) -> str:
+        lines = [f"run {self.run.name} {self.run.id[:12]}: {self.verdict}"]
+        for one in self.outputs:
+            lines.append(f"  {one.label}: {one.verdict}" + ("" if one.made else " (not made)"))
+            lines += [f"    {metric}: {old:.6g} -> {new:.6g}" for metric, (old, new) in sorted(one.metrics.items()) if old != new]
+        if self.diverged is not None:
+            lines.append(f"  the first that diverges: {self.diverged.label}")
+        if self.verdict == "failed":
+            lines.append(f"  the program returned {self.returned}; its last words:")
+            lines += [f"    {line}" for line in self.log.read_text("utf-8", "replace")[-_TAIL:].splitlines()[-15:]]
+        lines += [f"  note: {note}" for note in self.notes]
+        lines.append(f"  in {self.folder}")
+        return "\n".join(lines)
+
+
+Made = tuple[Mapping[str, Any], Mapping[str, float]]  # what was produced, as a fact, and its metrics
+
+
+def compare(old: Sequence[Made], new: Sequence[Made], tolerance: float) -> tuple[Output, ...]:
+    """Compare what was recorded with what was made, each with the one that fits best by name and role.
+
+    Args:
+        old: what was recorded, in order.
+        new: what was made.
+        tolerance: by how much metrics may differ, relative to the larger.
+    """
+    left = list(new)
+    outputs: list[Output] = []
+    for edge, metrics in old:
+        found = _matching(edge, left)
+        if found is not None:
+            left.remove(found)
+        outputs.append(_compared(edge, metrics, found, tolerance))
+    return tuple(outputs)
+
+
+def _matching(edge: Mapping[str, Any], new: Sequence[Made]) -> Made | None:
+    for keys in (("name", "role"), ("name",), ("role",)):
+        if all(edge.get(key) is None for key in keys):
+            continue
+        for one in new:
+            if all(one[0].get(key) == edge.get(key) for key in keys):
+                return one
+    return next((one for one in new if one[0]["digest"] == edge["digest"]), new[0] if len(new) == 1 else None)
+
+
+def _compared(edge: Mapping[str, Any], metrics: Mapping[str, float], found: Made | None, tolerance: float) -> Output:
+    name, role, digest = edge.get("name"), edge.get("role"), edge["digest"]
+    if found is None:
+        return Output(name, role, digest, None, _RANKS[2])
+    both = {metric: (value, found[1][metric]) for metric, value in metrics.items() if metric in found[1]}
+    if found[0]["digest"] == digest:
+        return Output(name, role, digest, digest, _RANKS[0], both)
+    near = bool(both) and all(abs(old - new) <= tolerance * max(abs(old), abs(new)) for old, new in both.values())
+    return Output(name, role, digest, found[0]["digest"], _RANKS[1] if near else _RANKS[2], both)
