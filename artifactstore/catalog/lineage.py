@@ -34,6 +34,9 @@ class RunInfo:
         command: how its program was called.
         metrics: the newest measured value of each of its own metrics.
         code: what is known of its code: commit, tree, branch, dirty …; empty where nothing is.
+        reads_seen: `partial`, where its process looked at what it opened around the store.
+        around: files that it may have read so, each {path, size, digest?, stored?} (`stored`: with its code).
+        programs: what it started, by their arguments.
     """
 
     id: str
@@ -49,6 +52,9 @@ class RunInfo:
     command: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     code: dict[str, Any] = field(default_factory=dict)
+    reads_seen: str | None = None
+    around: tuple[dict[str, Any], ...] = ()
+    programs: tuple[list[str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,9 @@ def run_info(state: State, run: str) -> RunInfo:
         command=tuple(row.get("command", ())),
         metrics=state.metrics.get(f"run:{run}", {}),
         code=code_of(state, run)[1],
+        reads_seen=row.get("reads_seen"),
+        around=tuple(row.get("around", ())),
+        programs=tuple(row.get("programs", ())),
     )
 
 

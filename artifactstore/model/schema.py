@@ -158,6 +158,8 @@ class _Finished(TypedDict):
     status: Literal["finished", "failed"]
     error: NotRequired[str]
     seconds: NotRequired[float]
+    around: NotRequired[list[dict[str, Any]]]
+    programs: NotRequired[list[list[str]]]
 
 
 @with_config(_OPEN)

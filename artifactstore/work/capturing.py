@@ -4,22 +4,25 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from artifactstore.content.source import Folder, Source, from_file
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.work import put as _put
+from artifactstore.work.capture.around import Around
 from artifactstore.work.capture.environment import ci_claims, environment
 from artifactstore.work.capture.git import Tree, read_tree, skipped_text
 from artifactstore.work.commit import Prepared
 from artifactstore.work.said import Said
 from artifactstore.work.session import Core, Session
 
-__all__ = ["Capture"]
+__all__ = ["Capture", "shown"]
+
+_HIDDEN: Final = ("token", "password", "passwd", "secret", "apikey", "api-key", "api_key")
 
 
 class Capture:
@@ -93,6 +96,33 @@ class Capture:
             return prepared
 
         return make
+
+    def around(self, seen: Around) -> Fact:
+        """Return what is told at the end of a run of the reads that went around the store."""
+        self._thread.join()
+        tree, url = self._tree, self._session.url
+        skip = [Path(url)] if "://" not in url else []
+        skip += [] if self._session.cache is None else [self._session.cache]
+        files = seen.files(root=self._folder if tree is None else tree.root, stored=() if tree is None else tree.files, skip=skip)
+        told: Fact = {"reads_seen": "partial"}
+        told |= {"around": files} if files else {}
+        programs = [shown(words) for words in seen.programs()]
+        return told | ({"programs": programs} if programs else {})
+
+
+def shown(command: Sequence[str]) -> list[str]:
+    """Return a command line without what looks like a secret."""
+    found, hide = [], False
+    for word in command:
+        name, sign, _ = word.partition("=")
+        secret = any(part in name.lower() for part in _HIDDEN)
+        if hide:
+            found.append("***")
+            hide = False
+            continue
+        found.append(f"{name}=***" if secret and sign else word)
+        hide = secret and not sign and word.startswith("-")
+    return found
 
 
 def _inside(folder: Path, root: Path) -> str:

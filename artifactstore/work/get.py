@@ -43,7 +43,7 @@ def get(
     if target is not None and "://" not in session.url and Path(session.url) in (target.absolute(), *target.absolute().parents):
         raise InvalidInputError(f"{target} lies in the store itself: choose another target")
     found = session.resolve(ref)
-    _met(session, ref, found)
+    _met(session, ref, found, target)
 
     def use(manifest: Manifest) -> Any:
         if target is not None:
@@ -108,10 +108,10 @@ def open_table(session: Session, ref: str) -> Any:
     return session.with_manifest(found.digest, use)
 
 
-def _met(session: Session, ref: str, found: Resolved) -> None:
+def _met(session: Session, ref: str, found: Resolved, to: Path | None = None) -> None:
     """Let what is read be judged, and be an input of the current run."""
     check_taint(session, ref, found)
-    note_read(session, found)
+    note_read(session, found, to)
 
 
 def _folder(session: Session, manifest: Manifest, found: Resolved, trust: Trust) -> StoredFolder:

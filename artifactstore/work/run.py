@@ -17,7 +17,7 @@ from artifactstore.work import get as _get
 from artifactstore.work import put as _put
 from artifactstore.work.artifact import Artifact
 from artifactstore.work.capture.environment import command_line
-from artifactstore.work.capturing import Capture
+from artifactstore.work.capturing import Capture, shown
 from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.said import check_metrics
 from artifactstore.work.session import Core, Session
@@ -30,7 +30,6 @@ R = TypeVar("R")
 _LONGEST: Final = 100  # characters of a run's id
 _ERROR: Final = 2000  # characters of what a failed run says
 _TOLD: Final = 200  # characters of a parameter that JSON can't say
-_HIDDEN: Final = ("token", "password", "passwd", "secret", "apikey", "api-key", "api_key")
 
 
 class Run:
@@ -72,7 +71,8 @@ class Run:
         self._exported: str | None = None
         self._began = 0.0
         self._pid = 0
-        self._capture: Capture | None = None
+        self._capture: Capture | None = None  # until it was handed on
+        self._looked: Capture | None = None
 
     # -- begin and end
 
@@ -87,8 +87,8 @@ class Run:
             raise ConflictError(f"the run {self.id!r} was started already")
         core = self._session.core_to_write()
         outer = around(self._session)
-        self._capture = Capture(self._session, code=self._code)
-        fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": _shown(command_line())}
+        self._capture = self._looked = Capture(self._session, code=self._code)
+        fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": shown(command_line())}
         fact |= {"claimed": True} if self._claimed else {}
         fact |= {"params": self.params} if self.params else {}
         fact |= {"parent": outer} if outer not in (None, self.id) else {}
@@ -130,6 +130,8 @@ class Run:
         }
         if error is not None:
             fact["error"] = error[:_ERROR]
+        if self._looked is not None:
+            fact |= self._looked.around(tracker.around)
         try:
             tracker.flush(fact)
         finally:
@@ -244,21 +246,6 @@ def _json_or_repr(value: Any, deep: int = 20) -> Any:
             return _json_or_repr(value.item(), 0)  # a number of NumPy's
         return {"repr": repr(value)[:_TOLD]}
     return value
-
-
-def _shown(command: list[str]) -> list[str]:
-    """Return a command line without what looks like a secret."""
-    shown, hide = [], False
-    for word in command:
-        name, sign, _ = word.partition("=")
-        secret = any(part in name.lower() for part in _HIDDEN)
-        if hide:
-            shown.append("***")
-            hide = False
-            continue
-        shown.append(f"{name}=***" if secret and sign else word)
-        hide = secret and not sign and word.startswith("-")
-    return shown
 
 
 def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:

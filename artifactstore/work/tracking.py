@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import ArtifactStoreError, NotFoundError
 from artifactstore.model.facts import Fact
+from artifactstore.work.capture.around import Around, watch
 from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.session import Core, Session
 
@@ -43,6 +45,7 @@ class Tracker:
         self.explicit = True  # begun by `start()`; a `with` block belongs to its context alone
         self.makers: list[Callable[[Core], Prepared]] = []  # what else is committed with the first output, such as its code
         self._taken: list[Callable[[Core], Prepared]] = []  # of these, what an output has taken along
+        self.around = Around()  # what is read without the store
         self.before: Callable[[], None] = lambda: None  # fills `makers`
         self._lock = threading.Lock()
         self._waiting: list[Fact] = []
@@ -155,6 +158,7 @@ class Tracker:
         """Count as one of this process's runs."""
         with _lock:
             _active.append(self)
+        watch(_around)
 
     def end(self) -> None:
         """Count no more."""
@@ -239,10 +243,20 @@ def _flush_last(tracker: Tracker) -> None:
         warnings.warn(f"what this process read for the run {tracker.run} was not recorded: {error}", UserWarning, stacklevel=2)
 
 
-def note_read(session: Session, found: Resolved) -> None:
-    """Let what is read be an input of the current run."""
+def _around() -> Around | None:
+    """Return where to note what is opened around the store: the run of this context, or the only one. Takes no lock."""
+    found = _innermost.get()
+    if found is None and len(_active) == 1:
+        found = _active[0]
+    return found.around if found is not None and found in _active else None
+
+
+def note_read(session: Session, found: Resolved, to: Path | None = None) -> None:
+    """Let what is read be an input of the current run; `to` is where it comes to lie."""
     tracker = current(session)
     if tracker is not None:
+        if to is not None and not to.exists():
+            tracker.around.known.add(str(to.absolute()))
         tracker.used(found.digest, name=found.name, version=found.version, role=_role.get(), path=found.path)
 
 

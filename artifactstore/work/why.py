@@ -15,7 +15,7 @@ from artifactstore.work.diffing import Diff, diff, stored_value
 from artifactstore.work.lineage import resolve
 from artifactstore.work.session import Session
 from artifactstore.work.why_page import page
-from artifactstore.work.why_text import text
+from artifactstore.work.why_text import PARTS, text
 
 __all__ = ["CodeChange", "Difference", "InputChange", "Why", "why"]
 
@@ -94,6 +94,7 @@ class Why:
         code: None where it is equal or unknown.
         packages: name → versions.
         environment: Python, platform, processors, variables.
+        around: files that were read without the store: path → digest, or bytes.
         inputs: those that differ.
         same: what is equal, in words.
         unknown: what can't be told, in words.
@@ -108,6 +109,7 @@ class Why:
     code: CodeChange | None = None
     packages: tuple[Difference, ...] = ()
     environment: tuple[Difference, ...] = ()
+    around: tuple[Difference, ...] = ()
     inputs: tuple[InputChange, ...] = ()
     same: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
@@ -125,7 +127,7 @@ class Why:
         """Return it as a JSON value."""
         told: dict[str, Any] = {"a": self.a, "b": self.b, "equal": self.equal}
         told["runs"] = [None if run is None else {"id": run.id, "name": run.name, "status": run.status} for run in self.runs]
-        for part in ("metrics", "params", "packages", "environment"):
+        for part in PARTS:
             told[part] = {one.key: [one.old, one.new] for one in getattr(self, part)}
         told["code"] = None if self.code is None else {key: getattr(self.code, key) for key in CodeChange.__dataclass_fields__}
         told["inputs"] = [
@@ -218,10 +220,18 @@ class _Comparison:
             self._same.append("parameters")
         code = self._code()
         packages, environment = self._environment()
+        around = tuple(
+            _differences(
+                *(
+                    {one["path"]: one.get("digest", one["size"]) for one in run.around if not one.get("stored")}
+                    for run in (a.run, b.run)
+                )
+            )
+        )
         inputs = tuple(self._inputs())
         same = ("the run that made both",) if same_run else tuple(self._same)
         unknown = tuple(self._unknown)
-        return Why(a.label, b.label, equal, runs, metrics, params, code, packages, environment, inputs, same, unknown)
+        return Why(a.label, b.label, equal, runs, metrics, params, code, packages, environment, around, inputs, same, unknown)
 
     def _code(self) -> CodeChange | None:
         a, b = self._a, self._b

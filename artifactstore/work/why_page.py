@@ -25,10 +25,10 @@ def page(found: "Why") -> str:
 def _parts(found: "Why") -> Iterator[str]:
     ending = " are the same" if found.equal else ""
     yield f"<div><b>{escape(found.a)}</b> → <b>{escape(found.b)}</b>{ending}</div>"
-    for part in PARTS:
+    for part, title in PARTS.items():
         rows = getattr(found, part)
         if rows:
-            yield _fold(f"{part} ({len(rows)})", _table(rows), is_open=len(rows) < 20)
+            yield _fold(f"{title} ({len(rows)})", _table(rows), is_open=len(rows) < 20)
     if found.code is not None:
         files = "".join(
             f"<div>{escape(sign)} <code>{escape(path)}</code>" + ("" if added is None else f" +{added} -{gone}") + "</div>"

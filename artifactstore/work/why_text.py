@@ -9,7 +9,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "code_title", "said", "text"]
 
-PARTS: Final = ("metrics", "params", "packages", "environment")
+# Parts of an answer that are lists of values, and how they are called.
+PARTS: Final = {
+    "metrics": "metrics",
+    "params": "params",
+    "packages": "packages",
+    "environment": "environment",
+    "around": "read around the store",
+}
 _LONGEST: Final = 80  # characters of a value
 _LINES: Final = 60  # of a patch
 
@@ -49,10 +56,10 @@ def code_title(code: "CodeChange") -> str:
 
 def _lines(found: "Why") -> Iterator[str]:
     yield f"{found.a} -> {found.b}" + (": the same" if found.equal else "")
-    for part in PARTS:
+    for part, title in PARTS.items():
         rows = getattr(found, part)
         if rows:
-            yield f"  {part}"
+            yield f"  {title}"
             yield from (f"    {_change(one)}" for one in rows)
     if found.code is not None:
         yield f"  code  {code_title(found.code)}"

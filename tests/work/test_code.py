@@ -324,6 +324,6 @@ def test_the_environment_is_recorded_once_and_never_whole(store: Store, reposito
 
 
 def test_a_command_line_hides_secrets(store: Store, repository: Path):
-    from artifactstore.work.run import _shown
+    from artifactstore.work.capturing import shown
 
-    assert _shown(["p", "--api-token=x", "--password", "y", "--n=3"]) == ["p", "--api-token=***", "--password", "***", "--n=3"]
+    assert shown(["p", "--api-token=x", "--password", "y", "--n=3"]) == ["p", "--api-token=***", "--password", "***", "--n=3"]

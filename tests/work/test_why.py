@@ -133,6 +133,19 @@ def test_equal_records_with_unequal_results_point_to_randomness(store: Store):
     assert "randomness" in str(store.why("model:v1", "model:v2"))
 
 
+def test_a_file_that_was_read_around_the_store_and_changed_is_named(store: Store, tmp_path: Path):
+    far = tmp_path / "far.csv"
+    for n in (1, 2):
+        far.write_text(str(n))
+        with store.run("train"):
+            store.put(far.read_text().encode(), "model")
+    found = store.why("model:v1", "model:v2")
+    (one,) = found.around
+    assert one.key.endswith("far.csv")
+    assert one.old != one.new
+    assert "read around the store" in str(found)
+
+
 def test_inputs_are_matched_by_role_name_and_place(store: Store):
     for name in ("a", "b", "c", "d"):
         store.put(name.encode(), name)

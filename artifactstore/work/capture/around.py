@@ -1,0 +1,182 @@
+"""Reads that go around the store: what a program opens itself while a run is active, as far as Python tells of it.
+
+An audit hook sees what Python opens; what native code opens (Arrow, Polars, safetensors) it does not, but files that are
+still open or mapped when the run ends are found on Linux. So what is told is what *may* have been read, and never all of it.
+"""
+
+import os
+import stat
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.model.digest import new_hasher
+
+__all__ = ["Around", "watch"]
+
+_MOST: Final = 200  # files, and programs, that are told
+_HASHED: Final = 64 * 2**20  # bytes of a file that is still hashed, and
+_HASHED_ALL: Final = 256 * 2**20  # of all of them together
+_NOT_DATA: Final = (".py", ".pyc", ".pyi", ".so", ".pyd", ".dll", ".dylib", ".pth", ".egg-link")
+_SYSTEM: Final = ("/proc/", "/sys/", "/dev/", "/etc/", "/run/", "/usr/share/", "/usr/lib/", "/lib/")
+_FRAMES: Final = 12  # how far up this library is looked for: what it opens itself is no read around it
+_PACKAGE: Final = str(Path(__file__).resolve().parents[2]) + os.sep
+
+
+class Around:
+    """What was opened around the store during one run.
+
+    Attributes:
+        known: folders and files that came from the store, or went into it.
+    """
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+        self._read: dict[str, None] = {}
+        self._written: set[str] = set()
+        self._programs: dict[tuple[str, ...], None] = {}
+        self._before = set(_open_now())
+
+    def note(self, event: str, args: tuple[Any, ...]) -> None:
+        """Take one event of Python's (https://docs.python.org/3/library/audit_events.html)."""
+        if event == "open":
+            path, mode, flags = args
+            if isinstance(path, int) or path is None:
+                return
+            text = os.fsdecode(path)
+            if not text.endswith(_NOT_DATA) and not text.startswith(_SYSTEM) and not _is_ours():
+                absolute = os.path.abspath(text)  # noqa: PTH100 - as it is called now: the folder may change
+                reads = any(sign in mode for sign in "r+") if isinstance(mode, str) else not flags & os.O_WRONLY
+                if not reads:
+                    self._written.add(absolute)
+                elif absolute not in self._written:
+                    self._read.setdefault(absolute)
+        elif event == "sqlite3.connect":
+            text = os.fsdecode(args[0]) if isinstance(args[0], str | bytes | os.PathLike) else ""
+            if text and ":memory:" not in text and not _is_ours():
+                plain = text.removeprefix("file:").partition("?")[0] if text.startswith("file:") else text
+                self._read.setdefault(os.path.abspath(plain))  # noqa: PTH100
+        elif not _is_ours():
+            words = [args[0]] if event == "os.system" else args[1]
+            words = [words] if isinstance(words, str | bytes | os.PathLike) else list(words)
+            self._programs.setdefault(tuple(os.fsdecode(word) for word in words))
+
+    def files(self, *, root: Path | None, stored: Iterable[str], skip: Iterable[Path]) -> list[dict[str, Any]]:
+        """Return what may have been read, each {path, size, digest?, stored?}, in order.
+
+        Args:
+            root: the folder of the code; what lies in it is called by its path there.
+            stored: files of the code that are stored with it, by such paths.
+            skip: folders of this library's own, such as the cache.
+        """
+        known = {*stored}
+        passed = tuple(f"{one}{os.sep}" for one in {*_installed(), *(str(one) for one in skip), *self.known})
+        passed = (*passed, *_SYSTEM, os.path.join(tempfile.gettempdir(), "artifactstore-"))  # noqa: PTH118
+        found: list[dict[str, Any]] = []
+        budget = _HASHED_ALL
+        for path in {**self._read, **dict.fromkeys(one for one in _open_now() if one not in self._before)}:
+            if len(found) == _MOST:
+                break
+            if path.startswith(passed) or path in self.known or path in self._written or path.endswith(_NOT_DATA):
+                continue
+            try:
+                st = os.stat(path)  # noqa: PTH116 - one call
+            except (OSError, ValueError):
+                continue  # gone: it was of passing use
+            if not stat.S_ISREG(st.st_mode):
+                continue
+            row: dict[str, Any] = {"path": _shown(path, root), "size": st.st_size}
+            if row["path"] in known:
+                row["stored"] = True
+            elif st.st_size <= min(_HASHED, budget):
+                budget -= st.st_size
+                with suppress(OSError):
+                    row["digest"] = _digest(path)
+            found.append(row)
+        return found
+
+    def programs(self) -> list[list[str]]:
+        """Return the programs that were started, by their arguments."""
+        return [list(words) for words in list(self._programs)[:_MOST]]
+
+
+_ready: list[Callable[[], Around | None]] = []
+
+
+def watch(which: Callable[[], Around | None]) -> None:
+    """Let Python tell from now on what it opens; done once in a process, and of no effect where `which` returns None."""
+    if _ready:
+        return
+    _ready.append(which)
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event in _EVENTS:
+            try:
+                around = which()
+                if around is not None:
+                    around.note(event, args)
+            except Exception:  # noqa: BLE001, S110 - what only looks on must never fail what it looks at
+                pass
+
+    sys.addaudithook(hook)
+
+
+_EVENTS: Final = frozenset({"open", "sqlite3.connect", "subprocess.Popen", "os.system"})
+
+
+def _is_ours() -> bool:
+    """Tell whether this library, or the import of a module, opens it."""
+    frame = sys._getframe(3)  # noqa: SLF001 - documented, and the only way; above are this, what notes and the hook
+    for _ in range(_FRAMES):
+        if frame is None:
+            return False
+        name = frame.f_code.co_filename
+        if name.startswith((_PACKAGE, "<frozen importlib")):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _installed() -> Iterator[str]:
+    """Yield where Python and what is installed lie: what is opened there is no data of the user's."""
+    yield from {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    yield from (path for path in sys.path if path.endswith(("site-packages", "dist-packages")))
+
+
+def _open_now() -> Iterator[str]:
+    """Yield the files that this process has open or mapped; nothing but on Linux."""
+    try:
+        for one in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            with suppress(OSError):
+                path = os.readlink(f"/proc/self/fd/{one}")  # noqa: PTH115
+                if path.startswith("/"):
+                    yield path
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+            for line in file:
+                path = line[73:].rstrip("\n") if len(line) > 73 else ""
+                if path.startswith("/") and ".so" not in path:
+                    yield path
+    except OSError:
+        return
+
+
+def _shown(path: str, root: Path | None) -> str:
+    if root is not None:
+        with suppress(ValueError):
+            return Path(path).relative_to(root).as_posix()
+        with suppress(ValueError, OSError):
+            return Path(path).resolve().relative_to(root.resolve()).as_posix()
+    home = os.path.expanduser("~")  # noqa: PTH111
+    return f"~{path[len(home) :]}" if home != "/" and path.startswith(home + os.sep) else path
+
+
+def _digest(path: str) -> str:
+    hasher = new_hasher("blake3")
+    with open(path, "rb") as file:  # noqa: PTH123
+        while block := file.read(2**20):
+            hasher.update(block)
+    return f"blake3:{hasher.digest().hex()}"

@@ -1,0 +1,114 @@
+"""Reads that go around the store are told as far as they can be seen, and never as all of them."""
+
+import mmap
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import artifactstore
+from artifactstore import Store
+from artifactstore.model.digest import Digest
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return artifactstore.create(tmp_path / "store", cache=tmp_path / "cache")
+
+
+def around(store: Store) -> dict[str, Any]:
+    info = store.runs()[-1]
+    assert info.reads_seen == "partial"
+    return {row["path"]: row for row in info.around}
+
+
+def test_files_that_python_opens_are_told_with_size_and_digest(store: Store, tmp_path: Path):
+    Path("data.csv").write_text("1,2\n")
+    (tmp_path / "far.csv").write_text("far")
+    os.chdir(tmp_path / "work")
+    with store.run("r"):
+        Path("data.csv").read_text()
+        os.close(os.open(tmp_path / "far.csv", os.O_RDONLY))
+        with Path("made.txt").open("w") as file:
+            file.write("x")
+        Path("made.txt").read_text()  # its own
+        Path("gone.txt").touch()
+        Path("gone.txt").unlink()
+        store.put(Path("data.csv"), "kept")
+    found = around(store)
+    assert {path.rpartition("/")[2] for path in found} == {"data.csv", "far.csv"}
+    assert found["data.csv"]["size"] == 4
+    assert found["data.csv"]["digest"] == str(Digest.of(b"1,2\n", "blake3"))
+
+
+def test_what_the_store_gave_or_the_library_opened_is_no_read_around_it(store: Store):
+    store.put(b"bytes", "a")
+    Path("source.bin").write_bytes(b"x" * 100)
+    with store.run("r"):
+        store.get("a", to="there")
+        Path("there/data").read_bytes()
+        store.put("source.bin", "b")
+        assert store.get("b").read_bytes()
+        import colorsys  # noqa: F401 - a module is no data
+    assert around(store) == {}
+
+
+def test_databases_and_programs_are_told_without_secrets(store: Store):
+    with sqlite3.connect("some.db") as made:
+        made.execute("create table t (x)")
+    with store.run("r"):
+        with sqlite3.connect("some.db") as database:
+            database.execute("select * from t")
+        sqlite3.connect(":memory:").close()
+        subprocess.run([sys.executable, "-c", "pass", "--token", "abc"], check=True)
+    assert [*around(store)] == ["some.db"]
+    ((program, *rest),) = store.runs()[-1].programs
+    assert program == sys.executable
+    assert rest == ["-c", "pass", "--token", "***"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what is mapped")
+def test_files_that_are_mapped_at_the_end_are_found_however_they_were_opened(store: Store):
+    pa = pytest.importorskip("pyarrow")
+    Path("native.bin").write_bytes(b"x" * 5000)
+    with store.run("r"):
+        mapped = pa.memory_map("native.bin")
+        mapped.read(10)
+    assert "native.bin" in around(store)
+    mapped.close()
+    with Path("before.bin").open("wb+") as file:
+        file.write(b"x" * 5000)
+        file.flush()
+        view = mmap.mmap(file.fileno(), 0)
+        with store.run("s"):
+            pass
+        view.close()
+    assert around(store) == {}, "what was open before the run began is not its"
+
+
+def test_what_is_stored_with_the_code_is_marked(store: Store):
+    subprocess.run(["git", "init", "-q"], check=True)
+    Path("table.csv").write_text("a,b\n")
+    with store.run("r"):
+        Path("table.csv").read_text()
+    assert around(store)["table.csv"] == {"path": "table.csv", "size": 4, "stored": True}
+
+
+def test_outside_of_runs_nothing_is_kept_and_the_innermost_run_counts(store: Store):
+    for name in ("outer", "inner", "outside"):
+        Path(name).write_text(name)
+    with store.run("outer"):
+        Path("outer").read_text()
+        with store.run("inner"):
+            Path("inner").read_text()
+    Path("outside").read_text()
+    inner, outer = sorted(store.runs(), key=lambda one: one.name)
+    assert [row["path"] for row in inner.around] == ["inner"]
+    assert [row["path"] for row in outer.around] == ["outer"]
