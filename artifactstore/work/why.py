@@ -220,14 +220,7 @@ class _Comparison:
             self._same.append("parameters")
         code = self._code()
         packages, environment = self._environment()
-        around = tuple(
-            _differences(
-                *(
-                    {one["path"]: one.get("digest", one["size"]) for one in run.around if not one.get("stored")}
-                    for run in (a.run, b.run)
-                )
-            )
-        )
+        around = tuple(_differences(_around(a.run), _around(b.run)))
         inputs = tuple(self._inputs())
         same = ("the run that made both",) if same_run else tuple(self._same)
         unknown = tuple(self._unknown)
@@ -310,6 +303,11 @@ class _Comparison:
         if a.run is None and b.run is None:
             return None
         return _Comparison(self._session, a, b, self._seen, self._depth + 1).result()
+
+
+def _around(run: RunInfo) -> dict[str, Any]:
+    """Return what a run may have read without the store, less what is compared as its code."""
+    return {str(one["path"]): one.get("digest", one["size"]) for one in run.around if not one.get("stored")}
 
 
 def _packages(environment: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from artifactstore.model.digest import new_hasher
@@ -130,14 +131,14 @@ _EVENTS: Final = frozenset({"open", "sqlite3.connect", "subprocess.Popen", "os.s
 
 def _is_ours() -> bool:
     """Tell whether this library, or the import of a module, opens it."""
-    frame = sys._getframe(3)  # noqa: SLF001 - documented, and the only way; above are this, what notes and the hook
+    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - documented, and the only way; above are this, what notes and the hook
     for _ in range(_FRAMES):
         if frame is None:
             return False
         name = frame.f_code.co_filename
         if name.startswith((_PACKAGE, "<frozen importlib")):
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
 
 
