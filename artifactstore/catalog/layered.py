@@ -1,0 +1,377 @@
+"""Where things lie in a drawing: layers from left to right, few crossings, straight lines. It knows numbers, no artifacts.
+
+The four steps are those of K. Sugiyama, S. Tagawa and M. Toda, "Methods for Visual Understanding of Hierarchical System
+Structures" (IEEE Trans. SMC 11, 1981): break cycles, choose layers, order each layer by barycenters, choose coordinates.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["Box", "Layout", "Route", "arrange", "order_of_making"]
+
+_BETWEEN: Final = 18.0  # pixels between two boxes of a layer
+_LANE: Final = 9.0  # pixels on either side of a line that passes a layer
+_GAP: Final = 56.0  # pixels between two layers, at least; more where lines are steep
+_WIDEST: Final = 170.0  # pixels between two layers, at most
+_BESIDE: Final = 11.0  # pixels below the middle of a box, where lines against the direction end
+_WORK: Final = 400_000  # steps of lines that sweeps may look at: bounds the time for large graphs
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle: its left upper corner and its size, in pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How the line of an edge goes: level stretches, between which it curves.
+
+    Attributes:
+        lanes: (x where it begins, x where it ends, y), one a layer. A line that leaves another line of the same
+            beginning starts where it leaves, so that what they share is said once.
+        back: whether it goes against the direction of the layers: it closes a cycle.
+        whole: whether it starts at its box.
+    """
+
+    lanes: list[tuple[float, float, float]]
+    back: bool
+    whole: bool
+
+
+@dataclass(slots=True)
+class Layout:
+    """Where everything lies.
+
+    Attributes:
+        boxes: one a node.
+        layers: one a node.
+        routes: one an edge.
+        width: of all of it.
+        height: of all of it.
+        lanes: how many lines pass layers; what large graphs cost.
+    """
+
+    boxes: list[Box]
+    layers: list[int]
+    routes: list[Route]
+    width: float = 0.0
+    height: float = 0.0
+    lanes: int = 0
+
+
+@dataclass(slots=True)
+class _Grid:
+    """Nodes and the places where lines pass layers, as one sequence of items.
+
+    Attributes:
+        layer: of each item.
+        height: of each item.
+        real: how many items are nodes; the others are lanes.
+        left: item → items that lines come from, with the weight of the line.
+        right: item → items that lines go to.
+        ways: edge → items from its beginning (in the direction of layers) to its end.
+        chains: lanes that belong to one line.
+    """
+
+    layer: list[int]
+    height: list[float]
+    real: int
+    left: list[list[tuple[int, int]]] = field(default_factory=list)
+    right: list[list[tuple[int, int]]] = field(default_factory=list)
+    ways: list[list[int]] = field(default_factory=list)
+    chains: list[list[int]] = field(default_factory=list)
+
+
+def arrange(
+    sizes: Sequence[tuple[float, float]],
+    edges: Sequence[tuple[int, int]],
+    *,
+    texts: Sequence[float] = (),
+    lanes: int | None = None,
+) -> Layout:
+    """Return where boxes and lines lie; the same for the same arguments.
+
+    Args:
+        sizes: (width, height) of each node's box.
+        edges: (from, to), numbers of nodes; no node has one to itself.
+        texts: how wide the text is that is written on each edge, before its end; 0 for none.
+        lanes: give up beyond so many lines that pass layers: the layout then has no boxes.
+    """
+    back = _against(len(sizes), edges)
+    ways = [(b, a) if turned else (a, b) for (a, b), turned in zip(edges, back, strict=True)]
+    layer = _layers(len(sizes), ways)
+    grid = _with_lanes(sizes, ways, edges, back, layer, lanes)
+    if grid is None:
+        return Layout([], layer, [], lanes=(lanes or 0) + 1)
+    rows = _order(grid)
+    middle = _heights(grid, rows)
+    return _placed(sizes, back, grid, rows, middle, texts or [0.0] * len(edges))
+
+
+def order_of_making(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
+    """Return nodes in an order in which all edges point onward that don't close a cycle: depth first, from sources."""
+    beside: list[list[int]] = [[] for _ in range(count)]
+    sources = [True] * count
+    for a, b in edges:
+        beside[a].append(b)
+        sources[b] = False
+    seen, ended = [False] * count, []
+    for root in sorted(range(count), key=lambda one: not sources[one]):
+        if seen[root]:
+            continue
+        seen[root] = True
+        stack = [(root, iter(beside[root]))]
+        while stack:
+            one, others = stack[-1]
+            other = next((other for other in others if not seen[other]), None)
+            if other is None:
+                ended.append(one)
+                stack.pop()
+            else:
+                seen[other] = True
+                stack.append((other, iter(beside[other])))
+    return ended[::-1]
+
+
+def _against(count: int, edges: Sequence[tuple[int, int]]) -> list[bool]:
+    """Tell of each edge whether it closes a cycle."""
+    place = [0] * count
+    for number, one in enumerate(order_of_making(count, edges)):
+        place[one] = number
+    return [place[a] > place[b] for a, b in edges]
+
+
+def _layers(count: int, ways: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the layer of each node: the longest way to it, and then as near to its neighbours as that leaves room."""
+    left: list[list[int]] = [[] for _ in range(count)]
+    right: list[list[int]] = [[] for _ in range(count)]
+    for a, b in ways:
+        right[a].append(b)
+        left[b].append(a)
+    order = order_of_making(count, ways)
+    layer = [0] * count
+    for one in order:
+        layer[one] = max((layer[other] + 1 for other in left[one]), default=0)
+    for _ in range(4):
+        before = list(layer)
+        for one in reversed(order):
+            if len(right[one]) > len(left[one]):
+                layer[one] = min(layer[other] for other in right[one]) - 1
+        for one in order:
+            if len(left[one]) > len(right[one]):
+                layer[one] = max(layer[other] for other in left[one]) + 1
+        if layer == before:
+            break
+    first = min(layer, default=0)
+    return [one - first for one in layer]
+
+
+def _with_lanes(
+    sizes: Sequence[tuple[float, float]],
+    ways: Sequence[tuple[int, int]],
+    edges: Sequence[tuple[int, int]],
+    back: Sequence[bool],
+    layer: list[int],
+    most: int | None,
+) -> _Grid | None:
+    """Return nodes and lanes; lines of one beginning share their lanes, as cables share a duct. None where there are too many."""
+    count = len(sizes)
+    grid = _Grid(list(layer), [height for _, height in sizes], count)
+    ducts: dict[tuple[int, int], list[int]] = defaultdict(list)
+    pairs: dict[tuple[int, int], int] = {}
+    for number, (a, b) in enumerate(ways):
+        duct = ducts[(a, number + 1 if back[number] else 0)]
+        while len(duct) < layer[b] - layer[a] - 1:
+            duct.append(len(grid.layer))
+            grid.layer.append(layer[a] + len(duct))
+            grid.height.append(2 * _LANE)
+            if most is not None and len(grid.layer) - count > most:
+                return None
+        way = [a, *duct[: layer[b] - layer[a] - 1], b]
+        grid.ways.append(way)
+        for one, other in zip(way, way[1:], strict=False):
+            # Long lines are kept straight before short ones.
+            pairs[one, other] = 8 if one >= count and other >= count else 2 if one >= count or other >= count else 1
+    grid.chains = [duct for duct in ducts.values() if duct]
+    grid.left = [[] for _ in grid.layer]
+    grid.right = [[] for _ in grid.layer]
+    for (one, other), weight in pairs.items():
+        grid.right[one].append((other, weight))
+        grid.left[other].append((one, weight))
+    return grid
+
+
+def _order(grid: _Grid) -> list[list[int]]:
+    """Return the items of each layer from top to bottom: sweeps by barycenters to and fro; the order with fewest crossings."""
+    rows: list[list[int]] = [[] for _ in range(max(grid.layer, default=-1) + 1)]
+    lines = [(a, b) for a, others in enumerate(grid.right) for b, _ in others]
+    for one in order_of_making(len(grid.layer), lines):
+        rows[grid.layer[one]].append(one)
+    place = [0] * len(grid.layer)
+    for row in rows:
+        for number, one in enumerate(row):
+            place[one] = number
+    best, fewest, idle = [list(row) for row in rows], _crossings(grid, rows, place), 0
+    for turn in range(max(4, min(24, _WORK // (8 * len(lines) + 1)))):
+        beside, sequence = (grid.right, rows[::-1]) if turn % 2 else (grid.left, rows)
+        for row in sequence:
+            _sort(row, beside, place)
+        found = _crossings(grid, rows, place)
+        idle += 1
+        if found < fewest:
+            best, fewest, idle = [list(row) for row in rows], found, 0
+        if fewest == 0 or idle == 6:
+            break
+    return best
+
+
+def _sort(row: list[int], beside: list[list[tuple[int, int]]], place: list[int]) -> None:
+    """Order a layer by the means of its neighbours' places; what has none stays where it is."""
+    keys = {one: sum(place[other] for other, _ in beside[one]) / len(beside[one]) for one in row if beside[one]}
+    moved = iter(sorted(keys, key=lambda one: (keys[one], place[one])))
+    row[:] = [next(moved) if one in keys else one for one in row]
+    for number, one in enumerate(row):
+        place[one] = number
+
+
+def _crossings(grid: _Grid, rows: list[list[int]], place: list[int]) -> int:
+    """Count crossings with a tree of sums (W. Barth, M. Jünger, P. Mutzel, "Simple and Efficient Bilayer Cross Counting", 2002)."""
+    total = 0
+    for row in rows:
+        ends = [there for one in row for there in sorted(place[other] for other, _ in grid.right[one])]
+        size = 1
+        while size <= max(ends, default=0):
+            size *= 2
+        tree = [0] * (2 * size)
+        for end in ends:
+            at = end + size
+            tree[at] += 1
+            while at > 1:
+                if at % 2 == 0:
+                    total += tree[at + 1]
+                at //= 2
+                tree[at] += 1
+    return total
+
+
+def _heights(grid: _Grid, rows: list[list[int]]) -> list[float]:
+    """Return the y of each item's middle: layer by layer the least squares of the lines' slopes that keep order and distance."""
+    middle = [0.0] * len(grid.layer)
+    offsets: list[list[float]] = []
+    for row in rows:
+        at, here = 0.0, []
+        for above, one in zip([None, *row], row, strict=False):
+            at += 0.0 if above is None else _apart(grid, above, one)
+            here.append(at)
+            middle[one] = at
+        offsets.append(here)
+    both = [[*a, *b] for a, b in zip(grid.left, grid.right, strict=True)]
+    turns = max(6, min(60, _WORK // (2 * sum(map(len, both)) + 1)))
+    for turn in range(turns):
+        # First the whole drawing follows one side and the other, then every layer both of its sides.
+        beside = (grid.left, grid.right)[turn % 2] if turn < 4 else both
+        for number in range(len(rows))[:: -1 if turn % 2 else 1]:
+            _settle(rows[number], offsets[number], beside, middle)
+    _straighten(grid, rows, middle)
+    return middle
+
+
+def _apart(grid: _Grid, above: int, below: int) -> float:
+    """Return how far the middles of two neighbours in a layer are apart at least."""
+    lanes = (above >= grid.real) + (below >= grid.real)
+    return (grid.height[above] + grid.height[below]) / 2 + (_BETWEEN, _LANE, 0.0)[lanes]
+
+
+def _settle(row: list[int], offsets: list[float], beside: list[list[tuple[int, int]]], middle: list[float]) -> None:
+    """Move a layer's items to where their neighbours want them, as near as order and distance allow.
+
+    Without its offset each item wants a number, and the numbers must not fall: isotonic regression, by pooling adjacent
+    violators (M. Ayer et al., "An Empirical Distribution Function for Sampling with Incomplete Information", 1955).
+    """
+    pools: list[tuple[float, float, int]] = []  # mean, weight, items
+    for one, offset in zip(row, offsets, strict=True):
+        weight = float(sum(heavy for _, heavy in beside[one]))
+        if weight:
+            mean = sum(middle[other] * heavy for other, heavy in beside[one]) / weight - offset
+        else:
+            weight, mean = 0.01, middle[one] - offset
+        items = 1
+        while pools and pools[-1][0] >= mean:
+            before, heavy, more = pools.pop()
+            mean = (before * heavy + mean * weight) / (heavy + weight)
+            weight += heavy
+            items += more
+        pools.append((mean, weight, items))
+    at = 0
+    for mean, _, items in pools:
+        for number in range(at, at + items):
+            middle[row[number]] = mean + offsets[number]
+        at += items
+
+
+def _straighten(grid: _Grid, rows: list[list[int]], middle: list[float]) -> None:
+    """Make each long line level where there is room in all of the layers that it passes."""
+    place = {one: (row, number) for row in rows for number, one in enumerate(row) if one >= grid.real} if grid.chains else {}
+    where = {one: number for one, (_, number) in place.items()}
+    for chain in grid.chains:
+        lowest, highest = float("-inf"), float("inf")
+        for one in chain:
+            row, number = rows[grid.layer[one]], where[one]
+            if number:
+                lowest = max(lowest, middle[row[number - 1]] + _apart(grid, row[number - 1], one))
+            if number + 1 < len(row):
+                highest = min(highest, middle[row[number + 1]] - _apart(grid, one, row[number + 1]))
+        if lowest <= highest:
+            ends = [other for other, _ in grid.left[chain[0]]]
+            wanted = middle[ends[0]] if ends else sum(middle[one] for one in chain) / len(chain)
+            for one in chain:
+                middle[one] = min(max(wanted, lowest), highest)
+
+
+def _placed(
+    sizes: Sequence[tuple[float, float]],
+    back: Sequence[bool],
+    grid: _Grid,
+    rows: list[list[int]],
+    middle: list[float],
+    texts: Sequence[float],
+) -> Layout:
+    """Return boxes and routes: each layer is as wide as its widest box, gaps are wider where lines are steep."""
+    top = min((middle[one] - grid.height[one] / 2 for row in rows for one in row), default=0.0)
+    written = [0.0] * len(rows)  # the widest text in the gap after each layer
+    for way, turned, wide in zip(grid.ways, back, texts, strict=True):
+        gap = grid.layer[way[0] if turned else way[-2]]
+        written[gap] = max(written[gap], wide)
+    starts, ends, at = [], [], 0.0
+    for number, row in enumerate(rows):
+        starts.append(at)
+        ends.append(at + max((sizes[one][0] for one in row if one < grid.real), default=0.0))
+        steep = max((abs(middle[other] - middle[one]) for one in row for other, _ in grid.right[one]), default=0.0)
+        at = ends[-1] + min(_WIDEST, max(_GAP + 0.22 * steep, written[number] + 30 if written[number] else 0))
+    boxes = [
+        Box(starts[grid.layer[one]], middle[one] - height / 2 - top, ends[grid.layer[one]] - starts[grid.layer[one]], height)
+        for one, (_, height) in enumerate(sizes)
+    ]
+    routes: list[Route | None] = [None] * len(back)
+    drawn: set[int] = set()
+    for number in sorted(range(len(back)), key=lambda number: (len(grid.ways[number]), number)):
+        way, aside = grid.ways[number], _BESIDE if back[number] else 0.0
+        lanes = []
+        for one in way:
+            begin, end = starts[grid.layer[one]], ends[grid.layer[one]]
+            begin, end = (end, end) if one == way[0] else (begin, begin) if one == way[-1] else (begin, end)
+            lanes.append((begin, end, middle[one] - top + (aside if one < grid.real else 0.0)))
+        # What an earlier line of this duct has drawn already is not drawn again.
+        shared = max((at for at, one in enumerate(way[:-1]) if one in drawn), default=0)
+        drawn.update(way[1:-1])
+        routes[number] = Route(lanes[shared:], back[number], shared == 0)
+    made = [route for route in routes if route is not None]
+    height = max((middle[one] + grid.height[one] / 2 - top for row in rows for one in row), default=0.0)
+    return Layout(boxes, grid.layer[: grid.real], made, max(ends, default=0.0), height, len(grid.layer) - grid.real)
