@@ -7,6 +7,7 @@ Structures" (IEEE Trans. SMC 11, 1981): break cycles, choose layers, order each 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 __all__ = ["Box", "Layout", "Route", "arrange", "order_of_making"]
@@ -16,6 +17,8 @@ _LANE: Final = 9.0  # pixels on either side of a line that passes a layer
 _GAP: Final = 56.0  # pixels between two layers, at least; more where lines are steep
 _WIDEST: Final = 170.0  # pixels between two layers, at most
 _BESIDE: Final = 11.0  # pixels below the middle of a box, where lines against the direction end
+_NEARLY: Final = 14.0  # pixels: two boxes that differ by so little are made level
+_SQUEEZE: Final = 3.0  # pixels
 _WORK: Final = 400_000  # steps of lines that sweeps may look at: bounds the time for large graphs
 
 
@@ -55,7 +58,6 @@ class Layout:
         routes: one an edge.
         width: of all of it.
         height: of all of it.
-        lanes: how many lines pass layers; what large graphs cost.
     """
 
     boxes: list[Box]
@@ -63,7 +65,6 @@ class Layout:
     routes: list[Route]
     width: float = 0.0
     height: float = 0.0
-    lanes: int = 0
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class _Grid:
         right: item → items that lines go to.
         ways: edge → items from its beginning (in the direction of layers) to its end.
         chains: lanes that belong to one line.
+        back: of each edge, whether it goes against the direction of the layers.
     """
 
     layer: list[int]
@@ -87,6 +89,7 @@ class _Grid:
     right: list[list[tuple[int, int]]] = field(default_factory=list)
     ways: list[list[int]] = field(default_factory=list)
     chains: list[list[int]] = field(default_factory=list)
+    back: Sequence[bool] = ()
 
 
 def arrange(
@@ -94,6 +97,8 @@ def arrange(
     edges: Sequence[tuple[int, int]],
     *,
     texts: Sequence[float] = (),
+    first: int | None = None,
+    last: int | None = None,
     lanes: int | None = None,
 ) -> Layout:
     """Return where boxes and lines lie; the same for the same arguments.
@@ -102,32 +107,36 @@ def arrange(
         sizes: (width, height) of each node's box.
         edges: (from, to), numbers of nodes; no node has one to itself.
         texts: how wide the text is that is written on each edge, before its end; 0 for none.
+        first: the node that all others come from, if there is one: where a cycle is broken, nothing leads to it.
+        last: the node that all others lead to, if there is one.
         lanes: give up beyond so many lines that pass layers: the layout then has no boxes.
     """
-    back = _against(len(sizes), edges)
+    back = _against(len(sizes), edges, first, last)
     ways = [(b, a) if turned else (a, b) for (a, b), turned in zip(edges, back, strict=True)]
     layer = _layers(len(sizes), ways)
-    grid = _with_lanes(sizes, ways, edges, back, layer, lanes)
+    grid = _with_lanes(sizes, ways, back, layer, lanes)
     if grid is None:
-        return Layout([], layer, [], lanes=(lanes or 0) + 1)
+        return Layout([], layer, [])
     rows = _order(grid)
     middle = _heights(grid, rows)
-    return _placed(sizes, back, grid, rows, middle, texts or [0.0] * len(edges))
+    return _placed(sizes, grid, rows, middle, texts or [0.0] * len(edges))
 
 
-def order_of_making(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
+def order_of_making(count: int, edges: Sequence[tuple[int, int]], first: int | None = None, last: int | None = None) -> list[int]:
     """Return nodes in an order in which all edges point onward that don't close a cycle: depth first, from sources."""
     beside: list[list[int]] = [[] for _ in range(count)]
     sources = [True] * count
     for a, b in edges:
         beside[a].append(b)
         sources[b] = False
-    seen, ended = [False] * count, []
-    for root in sorted(range(count), key=lambda one: not sources[one]):
+    seen = [one == last for one in range(count)]
+    ended = [] if last is None else [last]
+    # What ends last comes first: backwards, so that the first of siblings is the first.
+    for root in sorted(range(count - 1, -1, -1), key=lambda one: (one != first, not sources[one])):
         if seen[root]:
             continue
         seen[root] = True
-        stack = [(root, iter(beside[root]))]
+        stack = [(root, reversed(beside[root]))]
         while stack:
             one, others = stack[-1]
             other = next((other for other in others if not seen[other]), None)
@@ -136,14 +145,14 @@ def order_of_making(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
                 stack.pop()
             else:
                 seen[other] = True
-                stack.append((other, iter(beside[other])))
+                stack.append((other, reversed(beside[other])))
     return ended[::-1]
 
 
-def _against(count: int, edges: Sequence[tuple[int, int]]) -> list[bool]:
+def _against(count: int, edges: Sequence[tuple[int, int]], first: int | None, last: int | None) -> list[bool]:
     """Tell of each edge whether it closes a cycle."""
     place = [0] * count
-    for number, one in enumerate(order_of_making(count, edges)):
+    for number, one in enumerate(order_of_making(count, edges, first, last)):
         place[one] = number
     return [place[a] > place[b] for a, b in edges]
 
@@ -176,14 +185,13 @@ def _layers(count: int, ways: Sequence[tuple[int, int]]) -> list[int]:
 def _with_lanes(
     sizes: Sequence[tuple[float, float]],
     ways: Sequence[tuple[int, int]],
-    edges: Sequence[tuple[int, int]],
     back: Sequence[bool],
     layer: list[int],
     most: int | None,
 ) -> _Grid | None:
     """Return nodes and lanes; lines of one beginning share their lanes, as cables share a duct. None where there are too many."""
     count = len(sizes)
-    grid = _Grid(list(layer), [height for _, height in sizes], count)
+    grid = _Grid(list(layer), [height for _, height in sizes], count, back=back)
     ducts: dict[tuple[int, int], list[int]] = defaultdict(list)
     pairs: dict[tuple[int, int], int] = {}
     for number, (a, b) in enumerate(ways):
@@ -196,7 +204,7 @@ def _with_lanes(
                 return None
         way = [a, *duct[: layer[b] - layer[a] - 1], b]
         grid.ways.append(way)
-        for one, other in zip(way, way[1:], strict=False):
+        for one, other in pairwise(way):
             # Long lines are kept straight before short ones.
             pairs[one, other] = 8 if one >= count and other >= count else 2 if one >= count or other >= count else 1
     grid.chains = [duct for duct in ducts.values() if duct]
@@ -317,27 +325,40 @@ def _settle(row: list[int], offsets: list[float], beside: list[list[tuple[int, i
 
 
 def _straighten(grid: _Grid, rows: list[list[int]], middle: list[float]) -> None:
-    """Make each long line level where there is room in all of the layers that it passes."""
-    place = {one: (row, number) for row in rows for number, one in enumerate(row) if one >= grid.real} if grid.chains else {}
-    where = {one: number for one, (_, number) in place.items()}
+    """Make lines level that nearly are, where there is room: first boxes beside boxes, then long lines, stretch by stretch."""
+    where = {one: number for row in rows for number, one in enumerate(row)}
+
+    def room(one: int) -> tuple[float, float]:
+        row, number = rows[grid.layer[one]], where[one]
+        low = middle[row[number - 1]] + _apart(grid, row[number - 1], one) if number else float("-inf")
+        high = middle[row[number + 1]] - _apart(grid, one, row[number + 1]) if number + 1 < len(row) else float("inf")
+        return low, high
+
+    for row in rows:
+        for one in row:
+            near = min((middle[other] for other, _ in grid.left[one]), key=lambda y: abs(y - middle[one]), default=middle[one])
+            low, high = room(one)
+            if one < grid.real and abs(near - middle[one]) <= _NEARLY and low <= near <= high:
+                middle[one] = near
     for chain in grid.chains:
-        lowest, highest = float("-inf"), float("inf")
-        for one in chain:
-            row, number = rows[grid.layer[one]], where[one]
-            if number:
-                lowest = max(lowest, middle[row[number - 1]] + _apart(grid, row[number - 1], one))
-            if number + 1 < len(row):
-                highest = min(highest, middle[row[number + 1]] - _apart(grid, one, row[number + 1]))
-        if lowest <= highest:
-            ends = [other for other, _ in grid.left[chain[0]]]
-            wanted = middle[ends[0]] if ends else sum(middle[one] for one in chain) / len(chain)
-            for one in chain:
-                middle[one] = min(max(wanted, lowest), highest)
+        wanted = middle[grid.left[chain[0]][0][0]]
+        stretch: list[int] = []
+        low, high = float("-inf"), float("inf")
+        for number in range(len(chain) + 1):
+            lower, higher = room(chain[number]) if number < len(chain) else (float("inf"), float("-inf"))
+            # A long line may come a little nearer to its neighbours than others, if it is level then.
+            narrowed = max(low, lower - _SQUEEZE), min(high, higher + _SQUEEZE)
+            if narrowed[0] > narrowed[1]:
+                wanted = min(max(wanted, low), high)
+                for other in stretch:
+                    middle[other] = wanted
+                stretch, narrowed = [], (lower - _SQUEEZE, higher + _SQUEEZE)
+            stretch += chain[number : number + 1]
+            low, high = narrowed
 
 
 def _placed(
     sizes: Sequence[tuple[float, float]],
-    back: Sequence[bool],
     grid: _Grid,
     rows: list[list[int]],
     middle: list[float],
@@ -346,7 +367,7 @@ def _placed(
     """Return boxes and routes: each layer is as wide as its widest box, gaps are wider where lines are steep."""
     top = min((middle[one] - grid.height[one] / 2 for row in rows for one in row), default=0.0)
     written = [0.0] * len(rows)  # the widest text in the gap after each layer
-    for way, turned, wide in zip(grid.ways, back, texts, strict=True):
+    for way, turned, wide in zip(grid.ways, grid.back, texts, strict=True):
         gap = grid.layer[way[0] if turned else way[-2]]
         written[gap] = max(written[gap], wide)
     starts, ends, at = [], [], 0.0
@@ -359,10 +380,10 @@ def _placed(
         Box(starts[grid.layer[one]], middle[one] - height / 2 - top, ends[grid.layer[one]] - starts[grid.layer[one]], height)
         for one, (_, height) in enumerate(sizes)
     ]
-    routes: list[Route | None] = [None] * len(back)
+    routes: list[Route | None] = [None] * len(grid.back)
     drawn: set[int] = set()
-    for number in sorted(range(len(back)), key=lambda number: (len(grid.ways[number]), number)):
-        way, aside = grid.ways[number], _BESIDE if back[number] else 0.0
+    for number in sorted(range(len(grid.back)), key=lambda number: (len(grid.ways[number]), number)):
+        way, aside = grid.ways[number], _BESIDE if grid.back[number] else 0.0
         lanes = []
         for one in way:
             begin, end = starts[grid.layer[one]], ends[grid.layer[one]]
@@ -371,7 +392,7 @@ def _placed(
         # What an earlier line of this duct has drawn already is not drawn again.
         shared = max((at for at, one in enumerate(way[:-1]) if one in drawn), default=0)
         drawn.update(way[1:-1])
-        routes[number] = Route(lanes[shared:], back[number], shared == 0)
+        routes[number] = Route(lanes[shared:], grid.back[number], shared == 0)
     made = [route for route in routes if route is not None]
     height = max((middle[one] + grid.height[one] / 2 - top for row in rows for one in row), default=0.0)
-    return Layout(boxes, grid.layer[: grid.real], made, max(ends, default=0.0), height, len(grid.layer) - grid.real)
+    return Layout(boxes, grid.layer[: grid.real], made, max(ends, default=0.0), height)
