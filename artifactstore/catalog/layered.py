@@ -6,19 +6,17 @@ Structures" (IEEE Trans. SMC 11, 1981): break cycles, choose layers, order each 
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from artifactstore.catalog.heights import LANE, Grid, heights
+
 __all__ = ["Box", "Layout", "Route", "arrange", "order_of_making"]
 
-_BETWEEN: Final = 18.0  # pixels between two boxes of a layer
-_LANE: Final = 9.0  # pixels on either side of a line that passes a layer
 _GAP: Final = 56.0  # pixels between two layers, at least; more where lines are steep
 _WIDEST: Final = 170.0  # pixels between two layers, at most
 _BESIDE: Final = 11.0  # pixels below the middle of a box, where lines against the direction end
-_NEARLY: Final = 14.0  # pixels: two boxes that differ by so little are made level
-_SQUEEZE: Final = 3.0  # pixels
 _WORK: Final = 400_000  # steps of lines that sweeps may look at: bounds the time for large graphs
 
 
@@ -67,31 +65,6 @@ class Layout:
     height: float = 0.0
 
 
-@dataclass(slots=True)
-class _Grid:
-    """Nodes and the places where lines pass layers, as one sequence of items.
-
-    Attributes:
-        layer: of each item.
-        height: of each item.
-        real: how many items are nodes; the others are lanes.
-        left: item → items that lines come from, with the weight of the line.
-        right: item → items that lines go to.
-        ways: edge → items from its beginning (in the direction of layers) to its end.
-        chains: lanes that belong to one line.
-        back: of each edge, whether it goes against the direction of the layers.
-    """
-
-    layer: list[int]
-    height: list[float]
-    real: int
-    left: list[list[tuple[int, int]]] = field(default_factory=list)
-    right: list[list[tuple[int, int]]] = field(default_factory=list)
-    ways: list[list[int]] = field(default_factory=list)
-    chains: list[list[int]] = field(default_factory=list)
-    back: Sequence[bool] = ()
-
-
 def arrange(
     sizes: Sequence[tuple[float, float]],
     edges: Sequence[tuple[int, int]],
@@ -118,7 +91,7 @@ def arrange(
     if grid is None:
         return Layout([], layer, [])
     rows = _order(grid)
-    middle = _heights(grid, rows)
+    middle = heights(grid, rows)
     return _placed(sizes, grid, rows, middle, texts or [0.0] * len(edges))
 
 
@@ -188,10 +161,10 @@ def _with_lanes(
     back: Sequence[bool],
     layer: list[int],
     most: int | None,
-) -> _Grid | None:
+) -> Grid | None:
     """Return nodes and lanes; lines of one beginning share their lanes, as cables share a duct. None where there are too many."""
     count = len(sizes)
-    grid = _Grid(list(layer), [height for _, height in sizes], count, back=back)
+    grid = Grid(list(layer), [height for _, height in sizes], count, back=back)
     ducts: dict[tuple[int, int], list[int]] = defaultdict(list)
     pairs: dict[tuple[int, int], int] = {}
     for number, (a, b) in enumerate(ways):
@@ -199,14 +172,14 @@ def _with_lanes(
         while len(duct) < layer[b] - layer[a] - 1:
             duct.append(len(grid.layer))
             grid.layer.append(layer[a] + len(duct))
-            grid.height.append(2 * _LANE)
+            grid.height.append(2 * LANE)
             if most is not None and len(grid.layer) - count > most:
                 return None
         way = [a, *duct[: layer[b] - layer[a] - 1], b]
         grid.ways.append(way)
         for one, other in pairwise(way):
             # Long lines are kept straight before short ones.
-            pairs[one, other] = 8 if one >= count and other >= count else 2 if one >= count or other >= count else 1
+            pairs[one, other] = 8 if one >= count and other >= count else 1
     grid.chains = [duct for duct in ducts.values() if duct]
     grid.left = [[] for _ in grid.layer]
     grid.right = [[] for _ in grid.layer]
@@ -216,7 +189,7 @@ def _with_lanes(
     return grid
 
 
-def _order(grid: _Grid) -> list[list[int]]:
+def _order(grid: Grid) -> list[list[int]]:
     """Return the items of each layer from top to bottom: sweeps by barycenters to and fro; the order with fewest crossings."""
     rows: list[list[int]] = [[] for _ in range(max(grid.layer, default=-1) + 1)]
     lines = [(a, b) for a, others in enumerate(grid.right) for b, _ in others]
@@ -249,7 +222,7 @@ def _sort(row: list[int], beside: list[list[tuple[int, int]]], place: list[int])
         place[one] = number
 
 
-def _crossings(grid: _Grid, rows: list[list[int]], place: list[int]) -> int:
+def _crossings(grid: Grid, rows: list[list[int]], place: list[int]) -> int:
     """Count crossings with a tree of sums (W. Barth, M. Jünger, P. Mutzel, "Simple and Efficient Bilayer Cross Counting", 2002)."""
     total = 0
     for row in rows:
@@ -269,97 +242,9 @@ def _crossings(grid: _Grid, rows: list[list[int]], place: list[int]) -> int:
     return total
 
 
-def _heights(grid: _Grid, rows: list[list[int]]) -> list[float]:
-    """Return the y of each item's middle: layer by layer the least squares of the lines' slopes that keep order and distance."""
-    middle = [0.0] * len(grid.layer)
-    offsets: list[list[float]] = []
-    for row in rows:
-        at, here = 0.0, []
-        for above, one in zip([None, *row], row, strict=False):
-            at += 0.0 if above is None else _apart(grid, above, one)
-            here.append(at)
-            middle[one] = at
-        offsets.append(here)
-    both = [[*a, *b] for a, b in zip(grid.left, grid.right, strict=True)]
-    turns = max(6, min(60, _WORK // (2 * sum(map(len, both)) + 1)))
-    for turn in range(turns):
-        # First the whole drawing follows one side and the other, then every layer both of its sides.
-        beside = (grid.left, grid.right)[turn % 2] if turn < 4 else both
-        for number in range(len(rows))[:: -1 if turn % 2 else 1]:
-            _settle(rows[number], offsets[number], beside, middle)
-    _straighten(grid, rows, middle)
-    return middle
-
-
-def _apart(grid: _Grid, above: int, below: int) -> float:
-    """Return how far the middles of two neighbours in a layer are apart at least."""
-    lanes = (above >= grid.real) + (below >= grid.real)
-    return (grid.height[above] + grid.height[below]) / 2 + (_BETWEEN, _LANE, 0.0)[lanes]
-
-
-def _settle(row: list[int], offsets: list[float], beside: list[list[tuple[int, int]]], middle: list[float]) -> None:
-    """Move a layer's items to where their neighbours want them, as near as order and distance allow.
-
-    Without its offset each item wants a number, and the numbers must not fall: isotonic regression, by pooling adjacent
-    violators (M. Ayer et al., "An Empirical Distribution Function for Sampling with Incomplete Information", 1955).
-    """
-    pools: list[tuple[float, float, int]] = []  # mean, weight, items
-    for one, offset in zip(row, offsets, strict=True):
-        weight = float(sum(heavy for _, heavy in beside[one]))
-        if weight:
-            mean = sum(middle[other] * heavy for other, heavy in beside[one]) / weight - offset
-        else:
-            weight, mean = 0.01, middle[one] - offset
-        items = 1
-        while pools and pools[-1][0] >= mean:
-            before, heavy, more = pools.pop()
-            mean = (before * heavy + mean * weight) / (heavy + weight)
-            weight += heavy
-            items += more
-        pools.append((mean, weight, items))
-    at = 0
-    for mean, _, items in pools:
-        for number in range(at, at + items):
-            middle[row[number]] = mean + offsets[number]
-        at += items
-
-
-def _straighten(grid: _Grid, rows: list[list[int]], middle: list[float]) -> None:
-    """Make lines level that nearly are, where there is room: first boxes beside boxes, then long lines, stretch by stretch."""
-    where = {one: number for row in rows for number, one in enumerate(row)}
-
-    def room(one: int) -> tuple[float, float]:
-        row, number = rows[grid.layer[one]], where[one]
-        low = middle[row[number - 1]] + _apart(grid, row[number - 1], one) if number else float("-inf")
-        high = middle[row[number + 1]] - _apart(grid, one, row[number + 1]) if number + 1 < len(row) else float("inf")
-        return low, high
-
-    for row in rows:
-        for one in row:
-            near = min((middle[other] for other, _ in grid.left[one]), key=lambda y: abs(y - middle[one]), default=middle[one])
-            low, high = room(one)
-            if one < grid.real and abs(near - middle[one]) <= _NEARLY and low <= near <= high:
-                middle[one] = near
-    for chain in grid.chains:
-        wanted = middle[grid.left[chain[0]][0][0]]
-        stretch: list[int] = []
-        low, high = float("-inf"), float("inf")
-        for number in range(len(chain) + 1):
-            lower, higher = room(chain[number]) if number < len(chain) else (float("inf"), float("-inf"))
-            # A long line may come a little nearer to its neighbours than others, if it is level then.
-            narrowed = max(low, lower - _SQUEEZE), min(high, higher + _SQUEEZE)
-            if narrowed[0] > narrowed[1]:
-                wanted = min(max(wanted, low), high)
-                for other in stretch:
-                    middle[other] = wanted
-                stretch, narrowed = [], (lower - _SQUEEZE, higher + _SQUEEZE)
-            stretch += chain[number : number + 1]
-            low, high = narrowed
-
-
 def _placed(
     sizes: Sequence[tuple[float, float]],
-    grid: _Grid,
+    grid: Grid,
     rows: list[list[int]],
     middle: list[float],
     texts: Sequence[float],
