@@ -56,10 +56,9 @@ def figure(node: Node, hidden: int) -> Figure:
     run = node.type == "run"
     digest = node.id if run else node.id.partition(":")[2] or node.id
     short = clean(digest)[:_HEX]
-    about = shortened(node.kind, 110, SMALL) + " · "
-    if not run and node.id.startswith(node.label):
-        about, short = about + "no name", ""
-    label = shortened(node.label, _ROOM, _TITLE, bold=True)
+    named = run or not node.id.startswith(node.label)
+    about = shortened(node.kind if named else "no name", 110, SMALL) + " · "
+    label = shortened(node.label if named else node.kind, _ROOM, _TITLE, bold=True)
     looks = [("tainted", "tainted")] if node.tainted else []
     looks += [("dirty", "dirty code")] if node.dirty else []
     looks += [("alias", word_of(alias, node.label)) for alias in node.aliases]

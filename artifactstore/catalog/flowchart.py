@@ -44,7 +44,8 @@ def flowchart(graph: Graph, start: str) -> str:
 
 def _said(node: Node) -> list[str]:
     digest = node.id if node.type == "run" else node.id.partition(":")[2] or node.id
-    lines = [node.label, f"{node.kind}, {digest[:8]}"]
+    named = node.type == "run" or not node.id.startswith(node.label)
+    lines = [node.label if named else node.kind, f"{node.kind if named else 'no name'}, {digest[:8]}"]
     lines += [f"⚑ {word_of(alias, node.label)}" for alias in node.aliases]
     return lines + [word for word, there in (("⚠ TAINTED", node.tainted), ("⚠ dirty code", node.dirty)) if there]
 

@@ -9,7 +9,7 @@ __all__ = ["LANE", "Grid", "heights"]
 _BETWEEN: Final = 18.0  # pixels between two boxes of a layer
 LANE: Final = 9.0  # pixels on either side of a line that passes a layer
 _NEARLY: Final = 14.0  # pixels: two boxes that differ by so little are made level
-_SQUEEZE: Final = 3.0  # pixels
+_SQUEEZE: Final = 3.0  # pixels by which neighbours may be nearer than usual, if a line is level then
 _STEEP: Final = 4.0  # pixels: a line that is steeper pulls less
 _WORK: Final = 400_000  # steps of lines that turns may look at: bounds the time for large graphs
 
@@ -121,9 +121,10 @@ def _straighten(grid: Grid, rows: list[list[int]], middle: list[float]) -> None:
 
     for _ in range(2):
         for one in (one for row in rows for one in row if one < grid.real):
-            near = min((middle[other] for other, _ in grid.left[one]), key=lambda y: abs(y - middle[one]), default=middle[one])
+            beside = [middle[other] for other, _ in grid.left[one] or grid.right[one]]
+            near = min(beside, key=lambda y: abs(y - middle[one]), default=middle[one])
             low, high = room(one)
-            if abs(near - middle[one]) <= _NEARLY and low <= near <= high:
+            if abs(near - middle[one]) <= _NEARLY and low - _SQUEEZE <= near <= high + _SQUEEZE:
                 middle[one] = near
         for chain in grid.chains:
             _level(chain, [room(one) for one in chain], middle[grid.left[chain[0]][0][0]], middle)
@@ -134,7 +135,6 @@ def _level(chain: list[int], rooms: list[tuple[float, float]], wanted: float, mi
     at, low, high = 0, float("-inf"), float("inf")
     for number in range(len(chain) + 1):
         lower, higher = rooms[number] if number < len(chain) else (float("inf"), float("-inf"))
-        # A long line may come a little nearer to its neighbours than others, if it is level then.
         narrowed = max(low, lower - _SQUEEZE), min(high, higher + _SQUEEZE)
         if narrowed[0] > narrowed[1]:
             wanted = min(max(wanted, low), high)

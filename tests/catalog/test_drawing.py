@@ -191,6 +191,14 @@ def test_a_long_name_is_shortened_in_the_middle_and_whole_in_the_tooltip():
     assert name in (picture.of("n")[0][0].text or "")
 
 
+def test_what_has_no_name_is_called_by_its_kind():
+    graph = Graph({"blake3:0123456789ab": Node("artifact", "blake3:0123456789ab", "blake3:01234567", "code")})
+    picture = drawn(draw(graph, "blake3:0123456789ab", "t"))
+    assert picture.text("t") == ["code"]
+    assert "no name · 01234567" in picture.text("s")
+    assert '["code<br/>no name, 01234567"]' in flowchart(graph, "")
+
+
 @given(ANY, st.floats(10, 300), st.booleans())
 def test_a_shortened_text_fits_where_anything_does(text: str, room: float, bold: bool):  # noqa: FBT001
     short = shortened(text, room, 12, bold=bold)
