@@ -1,9 +1,11 @@
 """Drawings of lineage: well-formed whatever names hold, nothing overlaps, every mark is there, and bytes are the same every time."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -163,6 +165,22 @@ def test_every_mark_is_said_in_words():
     assert {"an input", "best"} <= set(picture.text("r"))
     described = next(one.text or "" for one in picture.root if one.tag == f"{SVG}desc")
     assert described == "5 artifacts, 2 runs. It begins at churn/model:v7. 1 tainted. 1 with dirty code. 1 failed."
+
+
+def test_bytes_are_the_same_in_every_process():
+    program = (
+        "import hashlib; from tests.catalog.drawn import grown, hostile, marked; from artifactstore.catalog.drawing import draw;"
+        "print(hashlib.sha256(''.join(draw(*one, 't') for one in (grown(200), hostile(), marked())).encode()).hexdigest())"
+    )
+    root = str(Path(__file__).parents[2])
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True, capture_output=True, timeout=60, cwd=root, env={**os.environ, "PYTHONPATH": root, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(found) == 1
 
 
 def test_the_legend_names_only_what_occurs():
