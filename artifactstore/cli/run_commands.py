@@ -112,13 +112,13 @@ def _took(seconds: float | None) -> str:
 def lineage(
     ref: Ref,
     down: Annotated[bool, typer.Option("--down", help="What was made from it, instead of what it was made from.")] = False,
-    format: Annotated[str, typer.Option(help="text, mermaid or json.")] = "text",  # noqa: A002 - the option's name
+    format: Annotated[str, typer.Option(help="text, svg, html, mermaid or json.")] = "text",  # noqa: A002 - the option's name
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what something was made from; REF may be a run's id, too."""
-    if format not in {"text", "mermaid", "json"}:
-        raise InvalidInputError(f"--format {format}: text, mermaid or json")
+    if format not in {"text", "svg", "html", "mermaid", "json"}:
+        raise InvalidInputError(f"--format {format}: text, svg, html, mermaid or json")
     with opened(store, "r") as store_:
         found = store_.lineage(ref)
         view: Any = found.downstream() if down else found.upstream()
@@ -126,5 +126,8 @@ def lineage(
             printing.as_json(view.to_json())
         elif format == "mermaid":
             print(view.mermaid(), end="")
+        elif format in {"svg", "html"}:
+            text = view.svg() if format == "svg" else view.draw().html()
+            print(text.encode("ascii", "xmlcharrefreplace").decode(), end="")  # the same in every terminal's encoding
         else:
             print(printing.visible(str(view), lines=True))

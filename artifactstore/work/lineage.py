@@ -10,6 +10,7 @@ from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.state import State
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.work.capture.tree_id import tree_id
+from artifactstore.work.drawing import Drawing, joined
 from artifactstore.work.get import get
 from artifactstore.work.place import local_path
 from artifactstore.work.session import Session
@@ -21,7 +22,7 @@ __all__ = ["Code", "Lineage", "View", "lineage", "resolve", "runs"]
 
 
 class View:
-    """A part of the graph; prints as a tree, and draws itself as Mermaid.
+    """A part of the graph; prints as a tree, and draws itself.
 
     Attributes:
         artifacts: the artifacts in it, nearest first, without where it begins.
@@ -66,16 +67,26 @@ class View:
         return "\n".join(lines)
 
     def mermaid(self) -> str:
-        """Return it as a flowchart in Mermaid, for a README."""
-        numbers = {one: f"n{i}" for i, one in enumerate(self._graph.nodes)}
-        lines = ["flowchart LR"]
-        for one, node in self._graph.nodes.items():
-            text = _line(node).replace('"', "'")
-            shape = f'(["{text}"])' if node.type == "run" else f'["{text}"]'
-            lines.append(f"  {numbers[one]}{shape}")
-        for before, after, role in self.edges:
-            lines.append(f"  {numbers[before]} -->{f'|{role}|' if role else ''} {numbers[after]}")
-        return "\n".join(lines) + "\n"
+        """Return it as a flowchart in Mermaid, for a README (GitHub draws at most 500 edges)."""
+        return self.draw().mermaid()
+
+    def svg(self) -> str:
+        """Return it as a picture in SVG; see `draw`."""
+        return self.draw().svg()
+
+    def draw(self, to: Any = None) -> Drawing:
+        """Return it as a drawing, which notebooks show, and write it into a file: `.svg`, `.html` or `.mmd`.
+
+        Raises:
+            InvalidInputError: another ending, or a folder that isn't there.
+        """
+        drawing = Drawing(self._graph, self._start, up=self._up)
+        if to is not None:
+            drawing.save(to)
+        return drawing
+
+    def _repr_html_(self) -> str:
+        return self.draw()._repr_html_()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON value."""
@@ -237,6 +248,18 @@ class Lineage:
             command=command,
             timeout=timeout,
         )
+
+    def draw(self, to: Any = None) -> Drawing:
+        """Return what it was made from and what was made from it as one drawing, and write it into a file; see `View.draw`."""
+        with self._session.asking() as state:
+            graph = joined(closure(state, self.id, up=True), closure(state, self.id, up=False))
+        drawing = Drawing(graph, self.id, up=None)
+        if to is not None:
+            drawing.save(to)
+        return drawing
+
+    def _repr_html_(self) -> str:
+        return self.draw()._repr_html_()
 
     def __repr__(self) -> str:
         return f"Lineage({self.id[:20]})"

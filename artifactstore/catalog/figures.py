@@ -1,0 +1,184 @@
+"""Boxes of a drawing: what is written in one, how much room that takes, and its SVG."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from artifactstore.catalog.layered import Box
+from artifactstore.catalog.lettering import MONO, clean, escaped, known, shortened, width, word_of
+from artifactstore.catalog.lineage import Node
+from artifactstore.catalog.palette import kind_class, status_class
+
+__all__ = ["SMALL", "Figure", "drawn", "figure", "px", "ring", "sign", "written"]
+
+SMALL: Final = 11.0  # size of what stands below a label
+_TITLE, _TAG = 13.0, 10.5  # sizes of text
+_ROOM: Final = 230.0  # pixels for a label
+_HIGH: Final = 46.0  # a box without tags
+_ROW: Final = 21.0  # what a row of tags adds
+_ROWS: Final = 2  # of tags
+_HEX: Final = 8  # digits of a digest or of a run's id
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    """A small mark in a box.
+
+    Attributes:
+        look: alias, tainted, dirty or more.
+        text: what it says.
+        x: from the left of the tags.
+        row: 0 or 1.
+        width: of it.
+    """
+
+    look: str
+    text: str
+    x: float
+    row: int
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What is written in a box, and how much room that takes."""
+
+    node: Node
+    label: str
+    about: str
+    short: str
+    width: float
+    height: float
+    tags: list[_Tag]
+
+
+def figure(node: Node, hidden: int) -> Figure:
+    """Return what is written in a node's box; `hidden` edges of it lead to what is not drawn."""
+    run = node.type == "run"
+    digest = node.id if run else node.id.partition(":")[2] or node.id
+    short = clean(digest)[:_HEX]
+    named = run or not node.id.startswith(node.label)
+    about = shortened(node.kind if named else "no name", 110, SMALL) + " · "
+    label = shortened(node.label if named else node.kind, _ROOM, _TITLE, bold=True)
+    looks = [("tainted", "tainted")] if node.tainted else []
+    looks += [("dirty", "dirty code")] if node.dirty else []
+    looks += [("alias", word_of(alias, node.label)) for alias in node.aliases]
+    looks += [("more", f"… {hidden:,} more")] if hidden else []
+    tags, wide = _tags(looks)
+    text = max(width(label, _TITLE, bold=True), width(about, SMALL) + _mono(short), wide)
+    rows = tags[-1].row + 1 if tags else 0
+    return Figure(node, label, about, short, max(96.0, text) + (56 if run else 32), _HIGH + rows * _ROW, tags)
+
+
+def _mono(short: str) -> float:
+    return max(len(short) * MONO * SMALL, width(short, SMALL))
+
+
+def _tags(looks: list[tuple[str, str]]) -> tuple[list[_Tag], float]:
+    """Lay tags out in rows; what has no room is counted."""
+    tags: list[_Tag] = []
+    at, row, widest = 0.0, 0, 0.0
+    for number, (look, text) in enumerate(looks):
+        shown = shortened(text, 150, _TAG)
+        wide = width(shown, _TAG) + (12 if look == "more" else 26)
+        left = len(looks) - number
+        last = row == _ROWS - 1 and left > 1 and at + wide + 50 > _ROOM
+        if at and at + wide > _ROOM and row < _ROWS - 1:
+            at, row = 0.0, row + 1
+        elif at and (at + wide > _ROOM or last):
+            shown = f"+{left:,}"
+            tags.append(_Tag("more", shown, at, row, width(shown, _TAG) + 12))
+            return tags, max(widest, at + tags[-1].width)
+        tags.append(_Tag(look, shown, at, row, wide))
+        widest = max(widest, at + wide)
+        at += wide + 6
+    return tags, widest
+
+
+def px(value: float) -> str:
+    """Return a number of pixels as SVG says it."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def written(look: str, x: float, y: float, text: str, wide: float, *, anchor: str = "") -> str:
+    """Return an element of text; what fonts may draw wider than is known is told its width."""
+    told = "" if known(text) else f' textLength="{px(wide)}" lengthAdjust="spacingAndGlyphs"'
+    return f'<text class="{look}" x="{px(x)}" y="{px(y)}"{anchor}{told}>{escaped(text)}</text>'
+
+
+def sign(status: str, x: float, y: float, size: float) -> str:
+    """Return a run's status as a disc with a sign: a hook, a cross, an arrow; it says the same without colours."""
+    at, half = f'<circle class="dot" cx="{px(x)}" cy="{px(y)}" r="{px(size)}"/>', size / 2.4
+    if status == "finished":
+        return (
+            at
+            + f'<path class="sign" d="M{px(x - half)} {px(y)}l{px(half * 0.8)} {px(half * 0.8)} {px(half * 1.3)} {px(-half * 1.6)}"/>'
+        )
+    if status == "failed":
+        across = px(2 * half)
+        return at + f'<path class="sign" d="M{px(x - half)} {px(y - half)}l{across} {across}m0 -{across}l-{across} {across}"/>'
+    if status == "running":
+        return at + f'<path class="play" d="M{px(x - half * 0.7)} {px(y - half)}v{px(2 * half)}l{px(half * 1.8)} {px(-half)}z"/>'
+    return at
+
+
+def drawn(one: Figure, box: Box, *, start: bool) -> str:
+    """Return a box with all that is written in it."""
+    node, x, y = one.node, box.x, box.y
+    run = node.type == "run"
+    look = status_class(node.kind) if run else kind_class(node.kind)
+    classes = f"n {look}" + (" start" if start else "") + (" bad" if node.tainted else "")
+    radius = 22 if run else 7
+    at = f'x="{px(x)}" y="{px(y)}"'
+    size = f'width="{px(box.width)}" height="{px(box.height)}"'
+    parts = [f'<g class="{classes}"><title>{escaped(_tip(node, start=start))}</title>']
+    parts.append(f'<rect class="b" {at} {size} rx="{radius}"/>')
+    if run:
+        parts.append(sign(look, x + 21, y + 23, 8))
+        left = x + 37
+    else:
+        band = f"M{px(x + 7)} {px(y)}h-1a6 6 0 0 0 -6 7v{px(box.height - 14)}a6 6 0 0 0 6 7h1z"
+        parts.append(f'<path class="band" d="{band}"/>')
+        left = x + 18
+    parts.append(written("t", left, y + 20, one.label, width(one.label, _TITLE, bold=True)))
+    parts.append(_about(one, left, y + 36))
+    parts += [_drawn_tag(tag, left + tag.x, y + _HIGH - 2 + tag.row * _ROW) for tag in one.tags]
+    parts.append("</g>")
+    return "".join(parts)
+
+
+def ring(one: Figure, box: Box) -> str:
+    """Return what lies around the box where the drawing begins, under the heads of lines."""
+    size = f'width="{px(box.width + 10)}" height="{px(box.height + 10)}" rx="{27 if one.node.type == "run" else 12}"'
+    return f'<rect class="ring" x="{px(box.x - 5)}" y="{px(box.y - 5)}" {size}/>'
+
+
+def _about(one: Figure, x: float, y: float) -> str:
+    wide = width(one.about, SMALL)
+    if not (known(one.about) and one.short.isascii()):
+        return written("s", x, y, one.about + one.short, wide + width(one.short, SMALL))
+    short = f'<tspan class="m">{escaped(one.short)}</tspan>' if one.short else ""
+    return f'<text class="s" x="{px(x)}" y="{px(y)}">{escaped(one.about)}{short}</text>'
+
+
+_GLYPHS: Final = {
+    "alias": "v10h1.4v-4.5h6.1l-1.8 -2.6 1.8 -2.6h-6.1v-.3z",  # a flag
+    "tainted": "m4 0l4.6 9h-9.2z",  # a triangle
+    "dirty": "m4 .5l4 4.2 -4 4.2 -4 -4.2z",  # a diamond
+}
+
+
+def _drawn_tag(tag: _Tag, x: float, y: float) -> str:
+    parts = [f'<rect class="{tag.look}" x="{px(x)}" y="{px(y)}" width="{px(tag.width)}" height="17" rx="4"/>']
+    if glyph := _GLYPHS.get(tag.look):
+        parts.append(f'<path class="{tag.look}-x" d="M{px(x + 6)} {px(y + 3.8)}{glyph}"/>')
+    at = x + (18 if tag.look in _GLYPHS else 6)
+    parts.append(written(f"g {tag.look}-x", at, y + 12.5, tag.text, width(tag.text, _TAG)))
+    return "".join(parts)
+
+
+def _tip(node: Node, *, start: bool) -> str:
+    """Return all that is known of a node: what is shortened in its box can be read there."""
+    lines = [f"run {node.label}" if node.type == "run" else node.label, node.kind, node.id]
+    lines += [f"alias {alias}" for alias in node.aliases]
+    lines += [word for word, there in (("tainted", node.tainted), ("dirty code", node.dirty)) if there]
+    return " · ".join([*lines, *(["where this drawing begins"] if start else [])])

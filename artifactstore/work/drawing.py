@@ -1,0 +1,100 @@
+"""Drawings of lineage where people look at them: in notebooks, and in files."""
+
+import secrets
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.catalog.drawing import LIMIT, draw
+from artifactstore.catalog.flowchart import flowchart
+from artifactstore.catalog.lettering import clean, escaped
+from artifactstore.catalog.lineage import Graph
+from artifactstore.errors import InvalidInputError
+from artifactstore.work.place import local_path
+
+__all__ = ["Drawing", "joined"]
+
+_IN_NOTEBOOK: Final = 300  # nodes: a notebook keeps a copy of what it shows
+
+
+class Drawing:
+    """A picture of a graph: notebooks show it, `str()` is its SVG, `save` writes a file.
+
+    Args:
+        graph: what is drawn.
+        start: the id of the node that the question was about.
+        up: whether all leads there (True) or comes from there (False); None: both.
+    """
+
+    def __init__(self, graph: Graph, start: str, *, up: bool | None) -> None:
+        self._graph = graph
+        self._start = start
+        self._up = up
+
+    @property
+    def title(self) -> str:
+        """What is written above."""
+        label = clean(self._graph.nodes[self._start].label)
+        if self._up is None:
+            return f"Lineage of {label}"
+        return f"What {label} was made from" if self._up else f"What was made from {label}"
+
+    def svg(self, *, limit: int = LIMIT) -> str:
+        """Return it as SVG, with at most so many nodes: the nearest; how many are left out is written in it."""
+        return draw(self._graph, self._start, self.title, up=self._up, limit=limit)
+
+    def mermaid(self) -> str:
+        """Return it as a flowchart in Mermaid, with the same colours."""
+        return flowchart(self._graph, self._start)
+
+    def html(self, *, limit: int = LIMIT) -> str:
+        """Return it as a page that stands alone."""
+        return (
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escaped(self.title)}</title>'
+            '<meta name="color-scheme" content="light dark"><style>body{margin:0}</style></head>'
+            f"<body>{self.svg(limit=limit)}</body></html>\n"
+        )
+
+    def save(self, to: Any) -> Path:
+        """Write it into a file, all of it or nothing: `.svg`, `.html` or `.mmd`.
+
+        Raises:
+            InvalidInputError: another ending, or a folder that isn't there.
+        """
+        path = local_path(to, "to")
+        make = {".svg": self.svg, ".html": self.html, ".mmd": self.mermaid}.get(path.suffix.lower())
+        if make is None:
+            raise InvalidInputError(f"a drawing is written as .svg, .html or .mmd, not as {path.suffix or path.name!r}")
+        if not path.parent.is_dir():
+            raise InvalidInputError(f"{path.parent} is no folder: make it first, or draw elsewhere")
+        data = make().encode()
+        made = path.with_name(f".{path.name[:60]}-{secrets.token_hex(6)}")
+        try:
+            with made.open("xb") as file:
+                file.write(data)
+            made.replace(path)
+        except BaseException:
+            made.unlink(missing_ok=True)
+            raise
+        return path
+
+    def __str__(self) -> str:
+        return self.svg()
+
+    def __repr__(self) -> str:
+        return f"Drawing({self.title!r}, {len(self._graph.nodes):,} nodes)"
+
+    def _repr_html_(self) -> str:
+        # Inline, for tooltips and the notebook's own theme; wide drawings scroll instead of being squeezed. There is no
+        # `_repr_svg_` beside it: Jupyter, VS Code and Colab prefer HTML, and a notebook would keep both.
+        return f'<div style="overflow:auto;max-height:80vh">{self.svg(limit=_IN_NOTEBOOK)}</div>'
+
+
+def joined(one: Graph, other: Graph) -> Graph:
+    """Return two graphs that begin at the same node as one, nearest nodes first."""
+    nodes = dict(one.nodes)
+    for key, node in other.nodes.items():
+        if key not in nodes or node.depth < nodes[key].depth:
+            nodes[key] = node
+    ordered = sorted(nodes.values(), key=lambda node: node.depth)
+    edges = {(a, b): role for a, b, role in (*other.edges, *one.edges)}
+    return Graph({node.id: node for node in ordered}, [(a, b, role) for (a, b), role in edges.items()])

@@ -1,0 +1,128 @@
+"""Lineage where people look at it: in a notebook, in a file, on the command line."""
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+import artifactstore
+from artifactstore import InvalidInputError, Store
+from artifactstore.catalog.lineage import Node
+
+
+@pytest.fixture
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    store.put(b"raw", "raw")
+    with store.run("prepare", code=False) as run:
+        run.get("raw")
+        run.put(b"features", "features", role="表 ä")
+    with store.run("train", code=False) as run:
+        store.get("features")
+        run.put(b"model", "model", kind="model")
+    with pytest.raises(RuntimeError), store.run("report", code=False) as run:  # noqa: PT012 - what comes before is drawn
+        store.get("model")
+        run.put(b"report", "report")
+        raise RuntimeError("stop")
+    store.alias("model:v1", "production")
+    return store
+
+
+def texts(svg: str) -> list[str]:
+    return ["".join(one.itertext()) for one in ET.fromstring(svg.encode()).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_a_view_draws_itself(chain: Store):
+    view = chain.lineage("model:production").upstream()
+    said = texts(view.svg())
+    assert said[0] == "What model:v1 was made from"
+    assert {"model:v1", "train", "features:v1", "prepare", "raw:v1", "production", "表 ä"} <= set(said)
+    assert "report" not in said
+    down = texts(chain.lineage("model").downstream().svg())
+    assert down[0] == "What was made from model:v1"
+    assert {"report", "report:v1", "failed run"} <= set(down)
+    assert view.svg() == chain.lineage("model").upstream().svg()
+
+
+def test_lineage_draws_both_directions(chain: Store, tmp_path: Path):
+    drawing = chain.lineage("model").draw()
+    said = texts(str(drawing))
+    assert said[0] == "Lineage of model:v1"
+    assert {"raw:v1", "prepare", "train", "model:v1", "report", "report:v1"} <= set(said)
+    assert repr(drawing).startswith("Drawing('Lineage of model:v1', ")
+    assert 'class="n model start' in str(drawing)
+    run = chain.runs("train")[0].id
+    assert texts(str(chain.lineage(run).draw()))[0] == "Lineage of train"
+    assert chain.lineage("model").draw(tmp_path / "both.svg").svg() == (tmp_path / "both.svg").read_text("utf-8")
+
+
+def test_a_notebook_shows_it_in_a_frame_that_scrolls(chain: Store):
+    lineage = chain.lineage("model")
+    for one in (lineage, lineage.upstream(), lineage.downstream(), lineage.draw()):
+        text = one._repr_html_()
+        assert text.startswith('<div style="overflow:auto;max-height:80vh"><svg ')
+        assert "<script" not in text
+        assert not hasattr(one, "_repr_svg_"), "a notebook would keep both"
+
+
+def test_a_notebook_keeps_little_of_what_is_large(chain: Store):
+    view = chain.lineage("model").upstream()
+    for i in range(1000):
+        run = Node("run", f"r{i}", "sweep", "finished", 1)
+        view._graph.nodes[run.id] = run
+        view._graph.edges.append((run.id, view._start, None))
+    assert view._repr_html_().count('<g class="n ') == 300
+    assert "The nearest 300 are drawn … and " in view._repr_html_()
+    assert view.svg().count('<g class="n ') == len(view._graph.nodes)
+
+
+def test_files_are_written_whole_or_not_at_all(chain: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    view = chain.lineage("model").upstream()
+    here = tmp_path / "out"
+    here.mkdir()
+    view.draw(here / "a.svg")
+    view.draw(str(here / "a.html"))
+    view.draw(here / "A.MMD")
+    assert (here / "a.svg").read_text("utf-8") == view.svg()
+    assert (here / "a.html").read_text("utf-8").startswith('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">')
+    assert (here / "A.MMD").read_text("utf-8") == view.mermaid()
+    (here / "a.svg").write_text("before")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            view.draw(here / "a.svg")
+    assert (here / "a.svg").read_text() == "before"
+    for wrong in (here / "a.png", here / "noending", here / "gone" / "a.svg", 5, ""):
+        with pytest.raises(InvalidInputError):
+            view.draw(wrong)
+    assert sorted(one.name for one in here.iterdir()) == ["A.MMD", "a.html", "a.svg"]
+    if os.name == "posix":
+        mask = os.umask(0o022)
+        view.draw(here / "b.svg")
+        os.umask(mask)
+        assert (here / "b.svg").stat().st_mode & 0o777 == 0o644, "others may read it, as any file"
+
+
+def test_the_command_prints_what_any_terminal_can(chain: Store):
+    env = {**os.environ, "ARTIFACTSTORE_URL": chain.url, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for form, begin in (("svg", b"<svg "), ("html", b"<!doctype html>")):
+        command = [sys.executable, "-m", "artifactstore", "lineage", "model", "--format", form]
+        done = subprocess.run(command, capture_output=True, check=True, timeout=60, env=env)
+        assert done.stdout.startswith(begin)
+        assert done.stdout.isascii()
+    svg = subprocess.run([*command[:-1], "svg"], capture_output=True, check=True, timeout=60, env=env).stdout.decode()
+    assert texts(svg) == texts(chain.lineage("model").upstream().svg())
+
+
+def test_a_run_that_reads_what_it_writes_is_drawn_too(chain: Store):
+    with chain.run("noop", code=False) as run:
+        run.put(chain.get("raw"), "raw")
+    svg = chain.lineage("raw").upstream().svg()
+    assert svg.count("→") == 3, "the environment, what was read, and what was written"
+    assert 'class="e back"' in svg
