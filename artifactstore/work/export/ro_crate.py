@@ -61,9 +61,10 @@ def metadata(record: Record, *, inside: bool, license: str | None = None) -> _En
         license: of the crate: a URL, or words.
     """
     crate = _Crate(record, inside=inside)
-    parts = [crate.artifact(item) for item in record.items.values()]
+    for item in record.items.values():
+        crate.artifact(item)
     actions = [crate.action(run) for run in record.runs]
-    return crate.whole(parts, actions, license or "No licence is stated: ask whoever made it.")
+    return crate.whole(actions, license or "No licence is stated: ask whoever made it.")
 
 
 class _Crate:
@@ -74,13 +75,14 @@ class _Crate:
         self.inside = inside
         self.graph: dict[str, _Entity] = {}
         self.ids: dict[str, str] = {}  # digest → id
+        self.parts: list[str] = []  # what the root holds, files in folders too: readers look for them there
 
     def _add(self, kind: str | list[str], ident: str, /, **attributes: Any) -> str:
         said = {key: value for key, value in attributes.items() if value is not None and value != []}
         self.graph.setdefault(ident, {"@id": ident, "@type": kind, **said})
         return ident
 
-    def whole(self, parts: list[str], actions: list[str], license: str) -> _Entity:  # noqa: A002 - the standard's word
+    def whole(self, actions: list[str], license: str) -> _Entity:  # noqa: A002 - the standard's word
         """Return the metadata: the root and what describes it, then all else by id."""
         record = self.record
         is_url = license.startswith(("http://", "https://"))
@@ -93,17 +95,17 @@ class _Crate:
             "name": f"Provenance of {record.title}",
             "description": f"What {record.title} was made from, as {record.url} records it: {len(record.runs)} runs and "
             f"{len(record.items)} artifacts. Written by artifactstore {VERSION}.",
-            "datePublished": record.newest,
+            "datePublished": _time(record.newest),
             "license": {"@id": license} if is_url else license,
             "conformsTo": {"@id": _PROFILE},
-            "hasPart": _refs(parts),
+            "hasPart": _refs(self.parts),
             "mentions": _refs(actions),
         }
         about = {
             "@id": METADATA,
             "@type": "CreativeWork",
             "about": {"@id": "./"},
-            "conformsTo": [{"@id": _SPEC}],
+            "conformsTo": {"@id": _SPEC},
         }
         preview = {"@id": PREVIEW, "@type": "CreativeWork", "about": {"@id": "./"}, "name": "What is in here, for people"}
         graph = [about, root, preview, *(self.graph[key] for key in sorted(self.graph))]
@@ -112,14 +114,14 @@ class _Crate:
     # -- artifacts
 
     def artifact(self, item: Item) -> str:
-        """Add an artifact with its files; returns its id."""
+        """Add an artifact with its files; returns its id, which runs name it by."""
         naming = item.naming
         said: dict[str, Any] = {
             "name": item.title,
             "identifier": item.digest,
             "additionalType": item.kind if item.kind not in {"data", "code"} else None,
-            "dateCreated": item.time,
-            "version": None if naming is None else f"v{naming.number}",
+            "dateCreated": None if item.time is None else _time(item.time),
+            "version": f"v{naming.number}" if naming is not None else item.digest if item.kind == "code" else None,
             "author": None if item.actor is None else _ref(self._person(item.actor)),
             "description": None if item.there else "Its bytes are no longer in the store.",
         }
@@ -139,10 +141,12 @@ class _Crate:
         for part in parts if len(parts) <= _FILES else ():
             more = {"contentSize": str(part.size), "encodingFormat": _format(part.path), "sha256": part.sha256}
             inner.append(self._add("File", f"{top}{quote(part.path)}", name=part.path, **more))
+        self.parts += inner
         return self._known(item, self._add(_types(["Dataset", kind]), top, **said, hasPart=_refs(inner)))
 
     def _known(self, item: Item, name: str) -> str:
         self.ids[item.digest] = name
+        self.parts.append(name)
         if item.metrics and "variableMeasured" not in self.graph[name]:
             self.graph[name]["variableMeasured"] = _refs(self._values(name, item.metrics))
         return name
@@ -176,9 +180,9 @@ class _Crate:
             object=_refs([*used, *self._values(f"{name}/params", run.params)]),
             result=_refs([*made, *self._values(f"{name}/metrics", run.metrics)]),
             agent=_ref(self._person(run.actor)),
-            startTime=run.ref.started,
-            endTime=run.finished,
-            actionStatus=_ref(_STATUS[run.status]),
+            startTime=_time(run.ref.started),
+            endTime=None if run.finished is None else _time(run.finished),
+            actionStatus=_STATUS[run.status],
             error=run.error,
         )
 
@@ -205,8 +209,15 @@ def _ref(name: str) -> dict[str, str]:
     return {"@id": name}
 
 
-def _refs(names: Iterable[str]) -> list[dict[str, str]]:
-    return [{"@id": name} for name in dict.fromkeys(names)]
+def _refs(names: Iterable[str]) -> Any:
+    """Return references; the standard wants a single one without a list."""
+    found = [{"@id": name} for name in dict.fromkeys(names)]
+    return found[0] if len(found) == 1 else found
+
+
+def _time(time: str) -> str:
+    """Return a time with milliseconds and an offset, as the profile's validator takes it."""
+    return f"{time[:23]}+00:00"
 
 
 def _types(types: list[str | None]) -> str | list[str]:
@@ -214,5 +225,5 @@ def _types(types: list[str | None]) -> str | list[str]:
     return found if len(found) > 1 else found[0]
 
 
-def _format(path: str) -> str | None:
-    return _TYPES.get(path.rpartition(".")[2].lower())
+def _format(path: str) -> str:
+    return _TYPES.get(path.rpartition(".")[2].lower(), "application/octet-stream")
