@@ -48,7 +48,8 @@ def collect(session: Session, start: str, *, is_run: bool, look: Collection[str]
         for run in runs:
             own = [one for one in (run.code_digest, run.environment_digest) if one is not None]
             wanted |= dict.fromkeys([*(edge.digest for edge in (*run.inputs, *run.outputs)), *own])
-        items = {digest: _item(state, digest) for digest in wanted}
+        kinds = {run.code_digest: "code" for run in runs} | {run.environment_digest: "environment" for run in runs}
+        items = {digest: _item(state, digest, kinds.get(digest, "data")) for digest in wanted}
     title = next((run.ref.name for run in runs), start) if is_run else items[start].title
     looked = {digest: _looked(session, item, look) for digest, item in items.items()}
     if "environment" in look:
@@ -99,7 +100,7 @@ def _edges(edges: Iterable[Mapping[str, Any]]) -> tuple[Edge, ...]:
     return tuple(found.values())
 
 
-def _item(state: State, digest: str) -> Item:
+def _item(state: State, digest: str, kind: str) -> Item:
     namings = tuple(_naming(state, name, number) for name, number in state.named.get(digest, ()))
     row = state.unnamed.get(digest)
     if row is None and namings:
@@ -108,9 +109,9 @@ def _item(state: State, digest: str) -> Item:
     first = min(namings, key=lambda one: one.time) if namings else None
     return Item(
         digest=digest,
-        kind="data" if row is None else row.get("kind", "data"),
-        size=stored.get("size", 0),
-        count=stored.get("files", 0),
+        kind=kind if row is None else row.get("kind", "data"),
+        size=stored.get("size"),
+        count=stored.get("files"),
         format=stored.get("format"),
         namings=namings,
         time=first.time if first is not None else row["time"] if row is not None else None,

@@ -159,8 +159,9 @@ def _said(item: Item, edge: Edge) -> dict[str, Any]:
 
 
 def _statistics(item: Item) -> dict[str, Any]:
-    rows = {} if item.profile is None else {"rowCount": item.profile["rows"]}
-    return {**rows, "size": item.size, "fileCount": item.count}
+    rows = None if item.profile is None else item.profile["rows"]
+    said = {"rowCount": rows, "size": item.size, "fileCount": item.count}
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def _input(record: Record, edge: Edge) -> dict[str, Any]:
@@ -168,8 +169,8 @@ def _input(record: Record, edge: Edge) -> dict[str, Any]:
     facets = {"inputStatistics": _facet("1-0-0/InputStatisticsInputDatasetFacet", **_statistics(item))}
     if item.profile is not None:
         columns = {name: _column(column, item.profile) for name, column in item.profile["columns"].items()}
-        said = {"rowCount": item.profile["rows"], "bytes": item.size, "fileCount": item.count, "columnMetrics": columns}
-        facets["dataQualityMetrics"] = _facet("1-0-3/DataQualityMetricsInputDatasetFacet", **said)
+        about = {"rowCount": item.profile["rows"], "bytes": item.size, "fileCount": item.count, "columnMetrics": columns}
+        facets["dataQualityMetrics"] = _facet("1-0-3/DataQualityMetricsInputDatasetFacet", **about)
     return {**_dataset(record, edge), "inputFacets": facets}
 
 

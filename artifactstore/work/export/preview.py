@@ -68,4 +68,5 @@ def _edges(record: Record, edges: Iterable[Edge]) -> str:
 def _item(item: Item, *, inside: bool) -> str:
     name = escape(item.title)
     shown = f'<a href="{quote(folder_of(item))}/">{name}</a>' if inside and item.there else name
-    return _row(shown, escape(item.kind), f"{amount(item.size)}, {item.count} files", f"<code>{escape(item.digest)}</code>")
+    size = "not in the store" if item.size is None else f"{amount(item.size)}, {item.count} files"
+    return _row(shown, escape(item.kind), size, f"<code>{escape(item.digest)}</code>")

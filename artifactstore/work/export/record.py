@@ -71,8 +71,8 @@ class Item:
     Attributes:
         digest: as `<algorithm>:<hex>`.
         kind: data, model, code, environment or the user's word.
-        size: bytes of all files.
-        count: how many files.
+        size: bytes of all files; None where the store never had them.
+        count: how many files; likewise.
         format: the stored object's format, or None.
         namings: the versions that it is, in order; none of an unnamed one.
         time: when it was first put here, or None where the store knows only its digest.
@@ -86,8 +86,8 @@ class Item:
 
     digest: str
     kind: str = "data"
-    size: int = 0
-    count: int = 0
+    size: int | None = None
+    count: int | None = None
     format: str | None = None
     namings: tuple[Naming, ...] = ()
     time: str | None = None

@@ -123,13 +123,14 @@ class _Crate:
             "dateCreated": None if item.time is None else _time(item.time),
             "version": f"v{naming.number}" if naming is not None else item.digest if item.kind == "code" else None,
             "author": None if item.actor is None else _ref(self._person(item.actor)),
-            "description": None if item.there else "Its bytes are no longer in the store.",
+            "description": None if item.there else "Its bytes are not in the store.",
         }
         kind = "SoftwareSourceCode" if item.kind == "code" else None
         parts = item.parts or ()
         if not (self.inside and item.there):
             single = item.count == 1
-            more = {"contentSize": str(item.size), "sha256": parts[0].sha256 if single and len(parts) == 1 else None}
+            size = None if item.size is None else str(item.size)
+            more = {"contentSize": size, "sha256": parts[0].sha256 if single and len(parts) == 1 else None}
             types = ["File" if single else "Dataset", kind]
             return self._known(item, self._add(_types(types), self.record.place(item.digest), **said, **more))
         top = f"{quote(folder_of(item))}/"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.content.place import place, select
-from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, InvalidInputError
 from artifactstore.model.encoding import new_id
 from artifactstore.work.export.record import Item, Record
 from artifactstore.work.export.ro_crate import METADATA, PREVIEW, folder_of
@@ -113,7 +113,7 @@ def _staged(target: Path) -> Iterator[Path]:
     try:
         yield part
     except OSError as error:
-        if isinstance(error, BackendError | AlreadyExistsError):
+        if isinstance(error, ArtifactStoreError):
             raise
         raise BackendError(f"{target} can't be written: {error.strerror or error}; nothing was put in place") from error
     finally:
@@ -137,7 +137,7 @@ def _name(part: Path, target: Path) -> None:
 def _materialise(session: Session, item: Item, folder: Path) -> None:
     """Bring an artifact's files below a crate. Not by `get`: inside a run, an export is no input."""
     folder.parent.mkdir(exist_ok=True)
-    watch: Callable[[int], None] = session.watch("export", item.size)
+    watch: Callable[[int], None] = session.watch("export", item.size or 0)
     session.with_manifest(
         item.digest,
         lambda manifest: place(session.core().near, manifest, select(manifest, lambda path: path), folder, progress=watch),
