@@ -132,7 +132,8 @@ class _Crate:
             size = None if item.size is None else str(item.size)
             more = {"contentSize": size, "sha256": parts[0].sha256 if single and len(parts) == 1 else None}
             types = ["File" if single else "Dataset", kind]
-            return self._known(item, self._add(_types(types), self.record.place(item.digest), **said, **more))
+            place = self.record.place(item.digest) + ("" if single else "/")  # how the standard tells folders from files
+            return self._known(item, self._add(_types(types), place, **said, **more))
         top = f"{quote(folder_of(item))}/"
         if item.count == 1 and len(parts) == 1:
             only = parts[0]

@@ -37,9 +37,13 @@ def make(top: Path, url: Path, digest: str = "blake3") -> None:
     store = artifactstore.create(url, digest=digest, cache=None)
     with contextlib.chdir(work):
         store.put(b"raw", "churn/raw")
-        with store.run("prepare äö", params={"scale": 2, "odd": object(), "größe": "ß", "deep": {"a": [1, None, True, 1.5]}}) as run:
+        with store.run(
+            "prepare äö", params={"scale": 2, "odd": object(), "größe": "ß", "deep": {"a": [1, None, True, 1.5]}}
+        ) as run:
             run.get("churn/raw", role="rohdaten ü")
-            table = pa.table({"n": [1, 2, None], "text": ["x", "y", "z"], "x": [0.5, 1.5, float("nan")], "yes": [True, False, None]})
+            table = pa.table(
+                {"n": [1, 2, None], "text": ["x", "y", "z"], "x": [0.5, 1.5, float("nan")], "yes": [True, False, None]}
+            )
             run.put(table, "churn/features", role="features")
         with store.run("train", id="nightly äö/1") as run:
             run.get("churn/features")

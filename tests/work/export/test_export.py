@@ -151,7 +151,12 @@ def test_the_record_tells_times_that_can_be_read(chain: Store):
 def call(store: Store, *arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "artifactstore", "export", *arguments]
     done = subprocess.run(
-        command, capture_output=True, check=False, text=True, timeout=60, env={**os.environ, "ARTIFACTSTORE_URL": store.url, **env}
+        command,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+        env={**os.environ, "ARTIFACTSTORE_URL": store.url, **env},
     )
     assert done.returncode == code, done.stderr
     return done
@@ -161,9 +166,13 @@ def test_the_command(chain: Store, tmp_path: Path):
     for standard in STANDARDS:
         told = call(chain, "churn/report", "--as", standard)
         assert told.stdout == as_text(chain.lineage("churn/report").export(standard))
-    assert json.loads(call(chain, "churn/report", "--as", "slsa", "--json").stdout) == chain.lineage("churn/report").export("slsa")
+    assert json.loads(call(chain, "churn/report", "--as", "slsa", "--json").stdout) == chain.lineage("churn/report").export(
+        "slsa"
+    )
     crate = tmp_path / "crate"
-    assert call(chain, "churn/report", "--as", "ro-crate", "--to", str(crate), "--files", "reference").stdout.strip() == str(crate)
+    assert call(chain, "churn/report", "--as", "ro-crate", "--to", str(crate), "--files", "reference").stdout.strip() == str(
+        crate
+    )
     assert sorted(one.name for one in crate.iterdir()) == ["ro-crate-metadata.json", "ro-crate-preview.html"]
     call(chain, "churn/report", "--as", "ro-crate", "--to", str(crate), code=7)
     call(chain, "churn/report", "--as", "ro-crate", code=2)
