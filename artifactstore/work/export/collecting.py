@@ -12,7 +12,7 @@ from artifactstore.catalog.state import State
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.reader import open_chunks
 from artifactstore.content.side import read_side
-from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
 from artifactstore.work.export.record import Edge, Item, Naming, Part, Record, RunOf, RunRef
@@ -72,7 +72,7 @@ def _run(state: State, store: str, run: str) -> RunOf:
         above = state.runs[above].get("parent")
     code_digest, about = code_of(state, run)
     edges = state.edges.get(run, ())
-    environment = next((edge["digest"] for edge in edges if edge["fact"] == "used" and edge.get("role") == "environment"), None)
+    environment = next((edge["digest"] for edge in edges if _is_environment(state, edge)), None)
     own = {code_digest, environment}
     return RunOf(
         ref=_ref(state, store, run),
@@ -91,6 +91,13 @@ def _run(state: State, store: str, run: str) -> RunOf:
         inputs=_edges(edge for edge in edges if edge["fact"] == "used" and edge["digest"] not in own),
         outputs=_edges(edge for edge in edges if edge["fact"] == "produced"),
     )
+
+
+def _is_environment(state: State, edge: Mapping[str, Any]) -> bool:
+    """Tell whether an edge is to what a run captured of its environment, and not to something that was used in that role."""
+    if edge["fact"] != "used" or edge.get("role") != "environment" or "name" in edge:
+        return False
+    return bool(state.unnamed.get(edge["digest"], {}).get("kind", "environment") == "environment")
 
 
 def _edges(edges: Iterable[Mapping[str, Any]]) -> tuple[Edge, ...]:
@@ -153,7 +160,10 @@ def _looked(session: Session, item: Item, look: Collection[str]) -> Item:
             found = replace(found, parts=_parts(manifest, read_side(near, manifest, "sha256")))
         return found
 
-    return session.with_manifest(item.digest, use)
+    try:
+        return session.with_manifest(item.digest, use)
+    except NotFoundError:  # removed since, where the store is asked as it was
+        return replace(item, there=False)
 
 
 def _parts(manifest: Manifest, lines: bytes | None) -> tuple[Part, ...]:

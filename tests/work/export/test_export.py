@@ -136,6 +136,19 @@ def test_an_export_in_a_run_is_no_input(tmp_path: Path, monkeypatch: pytest.Monk
         assert {edge.get("role") for edge in state.edges[run.id] if edge["fact"] == "used"} <= {"environment", "code"}
 
 
+def test_what_is_used_in_the_role_of_an_environment_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    store.put(b"\xff no JSON", "image")
+    with store.run("make", code=False) as run:
+        run.get("image", role="environment")
+        run.put(b"x", "x")
+    (statement,) = store.lineage("x").export("slsa")
+    build = statement["predicate"]["buildDefinition"]
+    assert build["internalParameters"]["python"]["version"]
+    assert {one["annotations"]["kind"] for one in build["resolvedDependencies"]} == {"environment", "data"}
+
+
 def test_repositories_are_urls():
     assert repository_url("git@host.example:team/x.git") == "ssh://git@host.example/team/x.git"
     assert repository_url("https://host.example/x.git") == "https://host.example/x.git"
