@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from html import escape
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
+from artifactstore.model.encoding import canonical_json
 from artifactstore.work.card import amount
 from artifactstore.work.export.record import Edge, Item, Record, RunOf
 from artifactstore.work.export.ro_crate import METADATA, folder_of
@@ -29,7 +30,7 @@ def page(record: Record, *, inside: bool) -> str:
 <h1>{title}</h1>
 <p>From the store <code>{escape(record.url)}</code>. The same for programs: <a href="{METADATA}">{METADATA}</a>.</p>
 <h2>Runs</h2>
-{_table(("Run", "Began", "Ended", "By", "Code", "Used", "Made"), runs) if runs else "<p>No run is recorded.</p>"}
+{_table(("Run", "Began (UTC)", "Ended", "By", "Code", "Used", "Made"), runs) if runs else "<p>No run is recorded.</p>"}
 <h2>Artifacts</h2>
 {_table(("Artifact", "Kind", "Size", "Digest"), items)}
 </body>
@@ -46,19 +47,29 @@ def _row(*cells: str) -> str:
 
 
 def _run(record: Record, run: RunOf) -> str:
-    about = escape(run.ref.name) + "".join(f"<br>{escape(f'{key} = {value}')}" for key, value in sorted(run.params.items()))
-    end = f"{run.finished or ''} {run.status}" + (f": {run.error}" if run.error else "")
+    about = escape(run.ref.name) + "".join(
+        f"<br>{escape(f'{key} = {_said(value)}')}" for key, value in sorted(run.params.items())
+    )
+    end = f"{_moment(run.finished or '')} {run.status}" + (f": {run.error}" if run.error else "")
     commit = run.code.get("commit") or "not recorded"
     code = f"<code>{escape(str(commit)[:12])}</code>" + (" with changes" if run.code.get("dirty") else "")
     return _row(
         about,
-        escape(run.ref.started),
+        escape(_moment(run.ref.started)),
         escape(end),
         escape(run.actor),
         code,
         _edges(record, run.inputs),
         _edges(record, run.outputs),
     )
+
+
+def _moment(time: str) -> str:
+    return time[:19].replace("T", " ")
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else canonical_json(value).decode()
 
 
 def _edges(record: Record, edges: Iterable[Edge]) -> str:
@@ -68,5 +79,5 @@ def _edges(record: Record, edges: Iterable[Edge]) -> str:
 def _item(item: Item, *, inside: bool) -> str:
     name = escape(item.title)
     shown = f'<a href="{quote(folder_of(item))}/">{name}</a>' if inside and item.there else name
-    size = "not in the store" if item.size is None else f"{amount(item.size)}, {item.count} files"
+    size = "not in the store" if item.size is None else f"{amount(item.size)}, {item.count} file{'' if item.count == 1 else 's'}"
     return _row(shown, escape(item.kind), size, f"<code>{escape(item.digest)}</code>")
