@@ -39,6 +39,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
                 "STORAGE_EMULATOR_HOST",
                 "NO_GCE_CHECK",
                 "CLOUDSDK_",
+                "OPENLINEAGE_",
                 "FSSPEC_",
             )
         )

@@ -64,6 +64,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         cache_command,  # noqa: F401
         content_commands,  # noqa: F401
         doctor_command,  # noqa: F401
+        export_command,  # noqa: F401
         question_commands,  # noqa: F401
         run_commands,  # noqa: F401
         upkeep_commands,  # noqa: F401

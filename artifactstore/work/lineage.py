@@ -1,5 +1,6 @@
 """Lineage: what something was made from, what was made from it, and how to get its code back."""
 
+import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -260,6 +261,27 @@ class Lineage:
 
     def _repr_html_(self) -> str:
         return self.draw()._repr_html_()
+
+    def export(self, standard: str, to: str | os.PathLike[str] | None = None, **options: Any) -> Any:
+        """Tell what it was made from (of a run: that run alone) in the words of a standard, see docs/exports.md.
+
+        Args:
+            standard: `openlineage` (run events), `prov` (W3C PROV-JSON), `slsa` (in-toto statements) or `ro-crate`.
+            to: a file; for openlineage also a server's URL; for a crate a new folder, or a file called `….zip`.
+            **options: of openlineage `namespace` of its jobs, and `send=True` to $OPENLINEAGE_URL; of slsa the `builder`'s
+                URI; of ro-crate `files` (`inside`, or by `reference`) and its `license`; of all but crates `overwrite=True`.
+
+        Returns:
+            JSON values without `to`, else its path; of a server how many events were sent.
+
+        Raises:
+            InvalidInputError: no such standard or option; those known are named.
+            AlreadyExistsError: the file is there, or a folder that is not empty.
+            BackendError: the store or the server can't be reached.
+        """
+        from artifactstore.work.export.exporting import export  # noqa: PLC0415 - the standards, only for who exports
+
+        return export(self._session, self.id, is_run=self._is_run, standard=standard, to=to, options=options)
 
     def __repr__(self) -> str:
         return f"Lineage({self.id[:20]})"

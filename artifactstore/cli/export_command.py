@@ -1,0 +1,50 @@
+"""The command that tells lineage in the words of a standard."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from artifactstore.cli import printing
+from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, opened
+
+__all__ = ["export"]
+
+
+@app.command()
+def export(
+    ref: Ref,
+    standard: Annotated[str, typer.Option("--as", help="openlineage, prov, slsa or ro-crate.")],
+    to: Annotated[
+        str | None, typer.Option("--to", help="A file; a server's URL (openlineage); a folder or a zip (ro-crate).")
+    ] = None,
+    files: Annotated[str | None, typer.Option(help="Of ro-crate: inside (the default), or by reference.")] = None,
+    license: Annotated[str | None, typer.Option(help="Of ro-crate: its licence, a URL or words.")] = None,  # noqa: A002 - the option's name
+    builder: Annotated[str | None, typer.Option(help="Of slsa: URI of whoever ran it.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Of openlineage: of jobs; else $OPENLINEAGE_NAMESPACE.")] = None,
+    send: Annotated[bool, typer.Option("--send", help="Of openlineage: send to $OPENLINEAGE_URL.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what something was made from in the words of a standard; REF may be a run's id, too."""
+    from artifactstore.work.export.exporting import as_text  # noqa: PLC0415 - the standards, only for who exports
+
+    said: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace}
+    options = {key: value for key, value in said.items() if value is not None}
+    options |= {key: True for key, wanted in (("send", send), ("overwrite", overwrite)) if wanted}
+    with opened(store, "r") as store_:
+        made = store_.lineage(ref).export(standard, to, **options)
+    if isinstance(made, int):
+        print(
+            f"{made} events were sent" + ("" if made else ": none is recorded, or OPENLINEAGE_DISABLED is set"), file=sys.stderr
+        )
+    elif isinstance(made, dict | list):
+        if as_json:
+            printing.as_json(made)
+        else:
+            print(as_text(made), end="")
+        if not made:
+            print(f"no run is recorded for {ref}: there is nothing to tell", file=sys.stderr)
+    else:
+        print(made)

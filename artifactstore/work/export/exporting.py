@@ -1,0 +1,116 @@
+"""The way in: which standards there are, what each is asked for, and where its bytes go."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.encoding import canonical_json
+from artifactstore.work.export import openlineage, prov, ro_crate, sending, slsa
+from artifactstore.work.export.collecting import collect
+from artifactstore.work.export.preview import page
+from artifactstore.work.export.writing import target_of, write_crate, write_file
+from artifactstore.work.session import Session
+
+__all__ = ["OPTIONS", "as_text", "export"]
+
+OPTIONS: Final[Mapping[str, Mapping[str, type]]] = {
+    "openlineage": {"namespace": str, "send": bool, "overwrite": bool},
+    "prov": {"overwrite": bool},
+    "slsa": {"builder": str, "overwrite": bool},
+    "ro-crate": {"files": str, "license": str},
+}
+_FILES: Final = ("inside", "reference")
+
+
+def export(session: Session, start: str, *, is_run: bool, standard: str, to: Any, options: Mapping[str, Any]) -> Any:
+    """Tell what something was made from in the words of a standard; see `Lineage.export`."""
+    _check(standard, options)
+    if standard == "ro-crate":
+        return _crate(session, start, to, is_run=is_run, **options)
+    overwrite = bool(options.get("overwrite"))
+    if standard == "openlineage":
+        return _openlineage(session, start, to, is_run=is_run, options=options)
+    target = None if to is None else target_of(session, to)
+    value: Any
+    if standard == "prov":
+        value = prov.document(collect(session, start, is_run=is_run))
+    else:
+        record = collect(session, start, is_run=is_run, look={"sha256", "environment"})
+        value = slsa.statements(record, options.get("builder"))
+    return _written(value, target, overwrite=overwrite)
+
+
+def as_text(value: Any) -> str:
+    """Return an export as a file holds it: a list as JSON lines, one value as indented JSON; keys sorted."""
+    if isinstance(value, list):
+        return "".join(canonical_json(one).decode() + "\n" for one in value)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True) + "\n"
+
+
+def _check(standard: Any, options: Mapping[str, Any]) -> None:
+    known = OPTIONS.get(standard) if isinstance(standard, str) else None
+    if known is None:
+        raise InvalidInputError(f"no standard {standard!r}: known are {', '.join(OPTIONS)}")
+    for name, value in options.items():
+        if name not in known:
+            raise InvalidInputError(f"{standard} has no option {name!r}: known are {', '.join(known)}")
+        if not isinstance(value, known[name]):
+            raise InvalidInputError(f"{name}={value!r}: a {known[name].__name__} is needed")
+    if options.get("files", _FILES[0]) not in _FILES:
+        raise InvalidInputError(f"files={options['files']!r}: known are {', '.join(_FILES)}")
+
+
+def _written(value: Any, target: Path | None, *, overwrite: bool) -> Any:
+    if target is None:
+        return value
+    write_file(target, as_text(value).encode(), overwrite=overwrite)
+    return target
+
+
+def _openlineage(session: Session, start: str, to: Any, *, is_run: bool, options: Mapping[str, Any]) -> Any:
+    url = _server(to, wanted=bool(options.get("send")))
+    target = None if to is None or url is not None else target_of(session, to)
+    namespace = options.get("namespace") or os.environ.get("OPENLINEAGE_NAMESPACE")
+    events = openlineage.events(collect(session, start, is_run=is_run, look={"profile"}), namespace)
+    if url is None:
+        return _written(events, target, overwrite=bool(options.get("overwrite")))
+    if sending.is_disabled(os.environ):
+        return 0
+    return sending.send(url, events, os.environ.get("OPENLINEAGE_API_KEY"))
+
+
+def _server(to: Any, *, wanted: bool) -> str | None:
+    """Return where events are sent, or None where they are not."""
+    if isinstance(to, str) and to.lower().startswith(("http://", "https://")):
+        return sending.endpoint_of(to)
+    if not wanted:
+        return None
+    if to is not None:
+        raise InvalidInputError(f"send=True sends to a server, and to={to!r} is a file: leave one of them out")
+    url = os.environ.get("OPENLINEAGE_URL", "").strip()
+    if not url:
+        raise InvalidInputError("send=True needs to know where to: set $OPENLINEAGE_URL, or say to='https://…'")
+    return sending.endpoint_of(url)
+
+
+def _crate(
+    session: Session,
+    start: str,
+    to: Any,
+    *,
+    is_run: bool,
+    files: str = _FILES[0],
+    license: str | None = None,  # noqa: A002 - the standard's word
+) -> Path:
+    if to is None:
+        raise InvalidInputError("a crate is a folder or a zip file: say to='crate' or to='crate.zip'")
+    target, inside = target_of(session, to), files == "inside"
+    look: Sequence[str] = ("files" if inside else "sha256", "environment")
+    record = collect(session, start, is_run=is_run, look=look)
+    told = ro_crate.metadata(record, inside=inside, license=license)
+    texts = as_text(told).encode(), page(record, inside=inside).encode()
+    write_crate(session, record, target, texts, inside=inside)
+    return target

@@ -1,0 +1,169 @@
+"""Writing what was exported: to a file or a folder that is whole under its name, or not there at all."""
+
+import os
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.content.place import place, select
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, InvalidInputError
+from artifactstore.model.encoding import new_id
+from artifactstore.work.export.record import Item, Record
+from artifactstore.work.export.ro_crate import METADATA, PREVIEW, folder_of
+from artifactstore.work.place import local_path
+from artifactstore.work.session import Session
+
+__all__ = ["target_of", "write_crate", "write_file"]
+
+_DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
+
+
+def target_of(session: Session, to: Any) -> Path:
+    """Return where to write.
+
+    Raises:
+        InvalidInputError: a URL, a place in the store itself, or one whose folder is not there.
+    """
+    target = local_path(to, "to")
+    if "://" in os.fspath(to):
+        raise InvalidInputError(f"to={os.fspath(to)[:200]!r} is a URL: this standard is written to a file on this machine")
+    target = target.absolute()
+    if not target.parent.is_dir():
+        raise InvalidInputError(f"there is no folder {target.parent}: make it first")
+    if "://" not in session.url and Path(session.url).resolve() in (target.resolve(), *target.resolve().parents):
+        raise InvalidInputError(f"{target} lies in the store itself: choose a place beside it")
+    return target
+
+
+def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file.
+
+    Raises:
+        AlreadyExistsError: it is there, and `overwrite` is off.
+        BackendError: it can't be written.
+    """
+    if not overwrite:
+        _check_free(target)
+    with _staged(target) as part:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            part.replace(target)
+        else:
+            _name(part, target)
+
+
+def write_crate(session: Session, record: Record, target: Path, texts: tuple[bytes, bytes], *, inside: bool) -> None:
+    """Write a crate: into a folder, or into a zip file where the target is called so.
+
+    Args:
+        session: the store.
+        record: what is told.
+        target: where to.
+        texts: the metadata and the page for people.
+        inside: whether the files of artifacts come along.
+
+    Raises:
+        AlreadyExistsError: a file, or a folder that is not empty, is there.
+        CorruptionError: bytes do not match their digest; nothing was written.
+        BackendError: the store can't be read, or the target not be written.
+    """
+    zipped = target.suffix.lower() == ".zip"
+    _check_free(target, may_be_empty=not zipped)
+    with _staged(target) as part:
+        part.mkdir()
+        for item in record.items.values() if inside else ():
+            if item.there:
+                _materialise(session, item, part / folder_of(item))
+        for name, text in zip((METADATA, PREVIEW), texts, strict=True):
+            (part / name).write_bytes(text)
+        if zipped:
+            with _staged(target) as packed:
+                _pack(part, packed)
+                _name(packed, target)
+        else:
+            if target.is_dir():
+                target.rmdir()  # fails where something has come in meanwhile
+            part.rename(target)
+
+
+def _check_free(target: Path, *, may_be_empty: bool = False) -> None:
+    if not os.path.lexists(target):
+        return
+    if not (may_be_empty and target.is_dir()):
+        raise AlreadyExistsError(f"{target} is there already: choose another name, or remove it first")
+    try:
+        full = any(True for _ in target.iterdir())
+    except OSError as error:
+        raise BackendError(f"{target} can't be read: {error.strerror or error}") from error
+    if full:
+        raise AlreadyExistsError(f"{target} is not empty: choose a new or an empty folder")
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """Give a hidden name beside the target; what is left there at the end is removed."""
+    part = target.with_name(f".{target.name[:100]}.{new_id()[:16]}.partial")
+    try:
+        yield part
+    except OSError as error:
+        if isinstance(error, ArtifactStoreError):
+            raise
+        raise BackendError(f"{target} can't be written: {error.strerror or error}; nothing was put in place") from error
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _name(part: Path, target: Path) -> None:
+    """Give a finished file its name, never over what somebody put there meanwhile."""
+    try:
+        os.link(part, target)
+    except FileExistsError as error:
+        raise AlreadyExistsError(f"{target} was made by someone else meanwhile: choose another name") from error
+    except OSError:
+        part.rename(target)
+
+
+def _materialise(session: Session, item: Item, folder: Path) -> None:
+    """Bring an artifact's files below a crate. Not by `get`: inside a run, an export is no input."""
+    folder.parent.mkdir(exist_ok=True)
+    watch: Callable[[int], None] = session.watch("export", item.size or 0)
+    session.with_manifest(
+        item.digest,
+        lambda manifest: place(session.core().near, manifest, select(manifest, lambda path: path), folder, progress=watch),
+    )
+
+
+def _pack(folder: Path, packed: Path) -> None:
+    """Write a zip file whose bytes are a function of the folder: sorted, dateless, and stored as it is, since compressors differ."""
+    with zipfile.ZipFile(packed, "x", zipfile.ZIP_STORED) as out:
+        for path in sorted(folder.rglob("*"), key=lambda one: one.relative_to(folder).as_posix()):
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink():
+                info = _info(name, stat.S_IFLNK | 0o777)
+                out.writestr(info, os.readlink(path))  # noqa: PTH115 - as it is written
+            elif path.is_dir():
+                out.writestr(_info(f"{name}/", stat.S_IFDIR | 0o755), b"")
+            else:
+                executable = path.stat().st_mode & stat.S_IXUSR
+                info = _info(name, stat.S_IFREG | (0o755 if executable else 0o644))
+                large = path.stat().st_size >= 2**31
+                with path.open("rb") as file, out.open(info, "w", force_zip64=large) as into:
+                    shutil.copyfileobj(file, into, 2**20)
+
+
+def _info(name: str, mode: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _DATE)
+    info.create_system = 3  # Unix, on every platform
+    info.external_attr = mode << 16
+    return info
