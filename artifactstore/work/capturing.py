@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.content.source import Folder, Source, from_file
+from artifactstore.content.source import Folder, Source, from_bytes, from_file
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.work import put as _put
 from artifactstore.work.capture.around import Around
+from artifactstore.work.capture.cells import executed
 from artifactstore.work.capture.environment import ci_claims, environment
 from artifactstore.work.capture.git import Tree, read_tree, skipped_text
 from artifactstore.work.commit import Prepared
@@ -75,7 +76,8 @@ class Capture:
         known: dict[str, str] | None = None,
     ) -> Callable[[Core], Prepared]:
         """Return what stores one thing and says that the run used it; what is known to be there is not looked at again."""
-        said, known = Said(None, role, None, {}), {} if known is None else known
+        kind = role if role == "environment" else "code"
+        said, known = Said(None, kind, None, {}), {} if known is None else known
 
         def make(core: Core) -> Prepared:
             store = core.config.store
@@ -96,6 +98,19 @@ class Capture:
             return prepared
 
         return make
+
+    def cells(self, run: str) -> list[Callable[[Core], Prepared]]:
+        """Return what commits a notebook's cells as they were executed up to now, as a file; nothing outside of notebooks."""
+        found = executed() if self._code else None
+        if found is None:
+            return []
+        cells, about = found, {"kind": "cells", "folder": "."} | ({"notebook": found.notebook} if found.notebook else {})
+
+        def find() -> _put.Found:
+            source = from_bytes(cells.name, cells.text.encode())
+            return _put.Found(Folder(files=[source]), modes=True)
+
+        return [self._maker(run, "cells", find, about)]
 
     def around(self, seen: Around) -> Fact:
         """Return what is told at the end of a run of the reads that went around the store."""

@@ -174,7 +174,7 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
     words = list(recorded.run.command)
     if recorded.cells is not None:
         cells = next(iter((target / "cells").iterdir()))
-        return [python, "-m", "IPython", str(cells)] if cells.suffix == ".ipy" else [python, str(cells)]
+        return [python, "-m", "artifactstore.work.capture.cells", str(cells)]
     if len(words) < 2:
         raise InvalidInputError(f"how the program of the run {recorded.run.id} was called is not known: say it by command=[…]")
     if any("***" in word for word in words):

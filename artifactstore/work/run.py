@@ -132,6 +132,7 @@ class Run:
             fact["error"] = error[:_ERROR]
         if self._looked is not None:
             fact |= self._looked.around(tracker.around)
+            tracker.makers += self._looked.cells(self.id)
         try:
             tracker.flush(fact)
         finally:

@@ -1,0 +1,104 @@
+"""The cells of a notebook, or of an interactive IPython, as they were executed; and running them again.
+
+One text file, a line `# %% [n]` before each cell: what editors know as the percent format.
+"""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+__all__ = ["Cells", "executed", "run_cells", "split_cells"]
+
+_MARK: Final = re.compile(r"^# %% \[(\d+)\]$", re.MULTILINE)
+
+
+class Cells:
+    """Cells as they were executed.
+
+    Attributes:
+        text: all of them, each under its mark.
+        name: of the file to store it as: `.ipy` where IPython's own syntax (`%magic`, `!command`) is used, else `.py`.
+        notebook: the notebook's path, where whoever runs it tells.
+    """
+
+    def __init__(self, text: str, name: str, notebook: str | None) -> None:
+        self.text = text
+        self.name = name
+        self.notebook = notebook
+
+
+def executed() -> Cells | None:
+    """Return the cells that this process has executed, the one that runs now included; None where it is no notebook."""
+    shell = _shell()
+    history = getattr(shell, "history_manager", None)
+    sources = list(getattr(history, "input_hist_raw", ()))[1:]
+    if not any(one.strip() for one in sources):
+        return None
+    text = "".join(f"# %% [{number}]\n{source.rstrip()}\n\n" for number, source in enumerate(sources, 1) if source.strip())
+    plain = all(_is_plain(source) for source in sources)
+    return Cells(text, "cells.py" if plain else "cells.ipy", _notebook(shell))
+
+
+def _shell() -> Any:
+    module = sys.modules.get("IPython")  # never imported here: where nobody has, there are no cells
+    return module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
+
+
+def _is_plain(source: str) -> bool:
+    try:
+        compile(source, "<cell>", "exec", flags=0x2000)  # with `await` at the top, as IPython allows
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _notebook(shell: Any) -> str | None:
+    told = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+    return Path(told).name if isinstance(told, str) and told else None
+
+
+def split_cells(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the cells of such a text: number and source."""
+    parts = _MARK.split(text)
+    for number, source in zip(parts[1::2], parts[2::2], strict=True):
+        yield int(number), source.strip("\n") + "\n"
+
+
+def run_cells(path: Path) -> int:
+    """Run the cells of a file one after the other in one namespace, as a notebook does: one that fails stops none behind it.
+
+    Returns:
+        How many failed.
+    """
+    cells = list(split_cells(path.read_text(encoding="utf-8")))
+    try:
+        from IPython.core.interactiveshell import InteractiveShell  # noqa: PLC0415 - where it is
+    except ImportError:
+        return sum(not _run_plain(number, source, _namespace()) for number, source in cells)
+    shell: Any = InteractiveShell.instance()
+    return sum(not shell.run_cell(source, store_history=True).success for _, source in cells)
+
+
+def _namespace() -> dict[str, Any]:
+    module = sys.modules.get("__cells__")
+    if module is None:
+        module = sys.modules["__cells__"] = ModuleType("__main__")
+    return vars(module)
+
+
+def _run_plain(number: int, source: str, names: dict[str, Any]) -> bool:
+    try:
+        exec(compile(source, f"<cell {number}>", "exec"), names)  # noqa: S102 - what was asked for
+    except Exception:  # noqa: BLE001 - a cell that fails stops none behind it
+        traceback.print_exc()
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    run_cells(Path(sys.argv[1]))
