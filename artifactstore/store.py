@@ -224,7 +224,7 @@ class Store:
         *,
         params: Mapping[str, Any] | None = None,
         id: str | None = None,  # noqa: A002 - what users call it
-        code: bool = True,
+        code: bool | str = True,
     ) -> "Run":
         """Begin a run: `with store.run("train", params={"depth": 8}) as run:`, or `.start()` and `.finish()` in a notebook.
 
@@ -235,7 +235,7 @@ class Store:
             name: what kind of work it is.
             params: its parameters; what JSON can't say is kept as its `repr`.
             id: unique in the store; an unfinished run of that id is joined (a pod that was restarted).
-            code: whether the working tree is stored.
+            code: whether the working tree is stored; `history`: with all commits up to its own, as a git bundle.
 
         Raises:
             InvalidInputError: no name, or an id that can't be; `RefusedError`: this store can't be written.
@@ -256,7 +256,7 @@ class Store:
     def runs(self, name: str | None = None, *, status: str | None = None) -> Rows[RunInfo]:
         """Return the runs, oldest first.
 
-        `name` is a name or a pattern (`train*`), `status` running, finished or failed.
+        `name` is a name or a pattern (`train*`), `status` running, finished, failed or abandoned (no sign of life for a day).
         """
         return _lineage.runs(self._session, name=name, status=status)
 

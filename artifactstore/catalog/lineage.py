@@ -1,17 +1,32 @@
 """The graph of runs and artifacts, as a function of the fold: it opens nothing that is stored."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from artifactstore.catalog.state import State
 from artifactstore.model.encoding import parse_time
 
-__all__ = ["Graph", "Node", "RunInfo", "closure", "code_of", "is_beside", "node_of", "path", "run_info", "tainted_above"]
+__all__ = [
+    "STALE",
+    "Graph",
+    "Node",
+    "RunInfo",
+    "beside",
+    "closure",
+    "code_of",
+    "filtered",
+    "is_beside",
+    "node_of",
+    "path",
+    "run_info",
+    "tainted_above",
+]
 
 
+STALE: Final = timedelta(days=1)  # without a sign of life, after which a run that has no end counts as abandoned
 _SHORT: Final = 15  # characters of a digest
 _BESIDE: Final = frozenset({"code", "environment", "cells", "history"})  # roles of what goes along with a run by itself
 
@@ -23,7 +38,7 @@ class RunInfo:
     Attributes:
         id: of the run.
         name: what kind of work it is.
-        status: running, finished or failed.
+        status: running, finished, failed, or abandoned: no end, and no sign of life for a day.
         started: when.
         finished: when, or None.
         seconds: how long it took, as it said itself.
@@ -95,13 +110,14 @@ class Graph:
     edges: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
-def run_info(state: State, run: str) -> RunInfo:
-    """Return what is known of a run that was started."""
+def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:
+    """Return what is known of a run that was started; by `now` it is told whether it still runs."""
     row = state.runs[run]
+    silent = now is not None and "status" not in row and now - parse_time(row.get("seen", row["time"])) > STALE
     return RunInfo(
         id=run,
         name=row["name"],
-        status=row.get("status", "running"),
+        status="abandoned" if silent else row.get("status", "running"),
         started=parse_time(row["time"]),
         finished=parse_time(row["finished"]) if "finished" in row else None,
         seconds=row.get("seconds"),
@@ -129,6 +145,13 @@ def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
 def is_beside(edge: Mapping[str, Any]) -> bool:
     """Tell whether what a run used went along by itself, such as its code, and is no input that it read."""
     return edge.get("role") in _BESIDE
+
+
+def beside(state: State, run: str, role: str) -> str | None:
+    """Return the digest of what went along with a run in a role, or None."""
+    return next(
+        (edge["digest"] for edge in state.edges.get(run, ()) if edge["fact"] == "used" and edge.get("role") == role), None
+    )
 
 
 def node_of(state: State, one: str, depth: int = 0) -> Node:
@@ -199,6 +222,23 @@ def closure(state: State, start: str, *, up: bool, steps: int | None = None) -> 
                 todo.append((other, depth + 1))
     graph.edges = [(before, after, role) for (before, after), role in edges.items()]
     return graph
+
+
+def filtered(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:
+    """Return those nodes of a closure that were chosen, with the ways to them from where it begins."""
+    nearer: dict[str, list[str]] = {}
+    for before, after, _ in graph.edges:
+        one, other = (before, after) if up else (after, before)
+        nearer.setdefault(one, []).append(other)
+    start = next(iter(graph.nodes))
+    kept, todo = {start, *chosen}, [*chosen]
+    while todo:
+        for one in nearer.get(todo.pop(), ()):
+            if one not in kept:
+                kept.add(one)
+                todo.append(one)
+    nodes = {one: node for one, node in graph.nodes.items() if one in kept}
+    return Graph(nodes, [edge for edge in graph.edges if edge[0] in kept and edge[1] in kept])
 
 
 def path(state: State, start: str, end: str) -> list[str]:

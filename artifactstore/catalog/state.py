@@ -194,6 +194,8 @@ class State(Tables):
 
     def _take_measured(self, fact: Fact, stamp: Fact) -> None:
         key = fact["digest"] if "digest" in fact else f"run:{fact.get('run', '')}"
+        if "run" in fact:
+            self._see(fact["run"], stamp)
         known, hearsay = self.metrics.get(key, {}), self.hearsay.get(key, [])
         metrics = fact["metrics"]
         if is_own(stamp):
@@ -250,6 +252,13 @@ class State(Tables):
         if not foreign and fact["run"] not in table.get(fact["digest"], ()):
             self._push(table, fact["digest"], fact["run"])
             self._push(self.edges, fact["run"], {key: value for key, value in fact.items() if key != "run"})
+            self._see(fact["run"], stamp)
+
+    def _see(self, run: str, stamp: Fact) -> None:
+        """Note a sign of life of a run that has not ended."""
+        row = self.runs.get(run)
+        if row is not None and "status" not in row and row["time"] != stamp["time"]:
+            self._set(row, "seen", stamp["time"])
 
     def _take_moved_to(self, fact: Fact, stamp: Fact) -> None:
         self._set(self.marks, "moved_to", fact["url"])

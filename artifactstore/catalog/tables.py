@@ -69,7 +69,7 @@ class Tables:
         metrics: digest or `run:<id>` → metric → value, the newest.
         holds: hold id (`received/<id>` of a received one) → digest.
         tainted: digest → [what was said here or None, what was received or None], each {seq, time, actor, reason?, spread}.
-        runs: run → {name, seq, time, actor, txn, params?, parent?, command?, finished?, status?, error?, seconds?,
+        runs: run → {name, seq, time, actor, txn, params?, parent?, command?, seen?, finished?, status?, error?, seconds?,
             reads_seen?, around?, programs?}.
         edges: run → what it used and produced, in order, each the fact without its run.
         produced_by: digest → runs.   used_in: digest → runs.

@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from artifactstore.catalog.lineage import beside, code_of
 from artifactstore.content.source import Folder, Source, from_bytes, from_file
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.facts import Fact
@@ -16,7 +18,7 @@ from artifactstore.work import put as _put
 from artifactstore.work.capture.around import Around
 from artifactstore.work.capture.cells import executed
 from artifactstore.work.capture.environment import ci_claims, environment
-from artifactstore.work.capture.git import Tree, read_tree, skipped_text
+from artifactstore.work.capture.git import Tree, bundle, read_tree, skipped_text
 from artifactstore.work.commit import Prepared
 from artifactstore.work.said import Said
 from artifactstore.work.session import Core, Session
@@ -29,17 +31,18 @@ _HIDDEN: Final = ("token", "password", "passwd", "secret", "apikey", "api-key", 
 class Capture:
     """The code and the environment of a run, looked at beside it."""
 
-    def __init__(self, session: Session, *, code: bool) -> None:
+    def __init__(self, session: Session, *, code: bool | str) -> None:
         self._session = session
+        self._history = code == "history"
         self._folder = Path.cwd()
-        self._code = code
+        self._code = bool(code)
         self._tree: Tree | None = None
         self._environment: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._look, name="artifactstore-capture", daemon=True)
         self._thread.start()
 
     def _look(self) -> None:
-        self._environment = environment()
+        self._environment = environment(self._folder)
         if self._code:
             self._tree = read_tree(self._folder)
 
@@ -62,6 +65,8 @@ class Capture:
                 return _put.Found(Folder(files=list(_sources(tree)), links=sorted(tree.links)), modes=True, root=str(tree.root))
 
             made.append(self._maker(run, "code", find, about, tree.digests))
+            if self._history and "commit" in tree.about:
+                made += self._with_history(run, tree)
         elif self._code and (found := _own_modules()) is not None:
             about = {**about, "kind": "modules", **(ci_claims(os.environ) or {})}
             made.append(self._maker(run, "code", lambda: found, about))
@@ -98,6 +103,30 @@ class Capture:
             return prepared
 
         return make
+
+    def _with_history(self, run: str, tree: Tree) -> Iterator[Callable[[Core], Prepared]]:
+        """Yield what commits the history of the commit, as a git bundle; one that some run of this code has stored is used again."""
+        commit = tree.about["commit"]
+        known: dict[str, str] = {}
+        with self._session.asking() as state:
+            for one in state.used_in.get(tree.digests.get(self._session.core().config.store, ""), ()):
+                digest = beside(state, one, "history")
+                if digest is not None and code_of(state, one)[1].get("commit") == commit and state.alive(digest):
+                    known[self._session.core().config.store] = digest
+        if known:
+            yield self._maker(run, "history", lambda: _put.Found(Folder()), {}, known)
+            return
+        scratch = TemporaryDirectory(prefix="artifactstore-")
+        path = Path(scratch.name) / "history.bundle"
+        if not bundle(tree.root, path):
+            warnings.warn(f"the history of {tree.root} is not recorded: git can't write it", UserWarning, stacklevel=6)
+            return
+
+        def find() -> _put.Found:
+            assert scratch.name  # as long as this is known, the file lies there
+            return _put.Found(Folder(files=[from_file(str(path))]), modes=True)
+
+        yield self._maker(run, "history", find, {}, known)
 
     def cells(self, run: str) -> list[Callable[[Core], Prepared]]:
         """Return what commits a notebook's cells as they were executed up to now, as a file; nothing outside of notebooks."""

@@ -1,42 +1,43 @@
-"""Lineage: what something was made from, what was made from it, and how to get its code back."""
+"""Lineage: what something was made from, and what was made from it."""
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.catalog.lineage import Graph, Node, RunInfo, closure, code_of, node_of, path, run_info
+from artifactstore.catalog.lineage import Graph, Node, RunInfo, beside, closure, code_of, filtered, node_of, path, run_info
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.state import State
-from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
-from artifactstore.work.capture.tree_id import tree_id
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.encoding import parse_time
+from artifactstore.work.code import Code
 from artifactstore.work.drawing import Drawing, joined
-from artifactstore.work.get import get
-from artifactstore.work.place import local_path
 from artifactstore.work.session import Session
 
 if TYPE_CHECKING:
     from artifactstore.work.verdict import Reproduction
 
-__all__ = ["Code", "Lineage", "View", "lineage", "resolve", "runs"]
+__all__ = ["Lineage", "View", "lineage", "resolve", "runs"]
 
 
 class View:
     """A part of the graph; prints as a tree, and draws itself.
 
     Attributes:
-        artifacts: the artifacts in it, nearest first, without where it begins.
+        artifacts: the artifacts in it that were asked for, nearest first, without where it begins.
         runs: the runs in it, nearest first.
         edges: (from, to, role), in the direction in which things were made.
     """
 
-    def __init__(self, graph: Graph, start: str, *, up: bool) -> None:
+    def __init__(self, graph: Graph, start: str, *, up: bool, chosen: Collection[str] | None = None) -> None:
         self._graph = graph
         self._start = start
         self._up = up
         others = [node for node in graph.nodes.values() if node.id != start]
-        self.artifacts: Rows[Node] = Rows(Node, [node for node in others if node.type == "artifact"])
+        wanted = [node for node in others if node.type == "artifact" and (chosen is None or node.id in chosen)]
+        self.artifacts: Rows[Node] = Rows(Node, wanted)
         self.runs: Rows[Node] = Rows(Node, [node for node in others if node.type == "run"])
         self.edges = list(graph.edges)
 
@@ -103,47 +104,18 @@ def _line(node: Node) -> str:
     return f"{node.label} [{node.kind}]{flags}" + (" TAINTED" if node.tainted else "")
 
 
-class Code:
-    """The code of a run, as it was stored.
-
-    Attributes:
-        digest: of the artifact.
-        commit: of the repository, or None.
-        tree: git's id of the tree that was stored, changes and untracked files included; None without git.
-        dirty: whether it had changes that no commit holds.
-        about: all that was recorded of it.
-    """
-
-    def __init__(self, session: Session, digest: str, about: dict[str, Any]) -> None:
-        self._session = session
-        self.digest = digest
-        self.about = about
-        self.commit: str | None = about.get("commit")
-        self.tree: str | None = about.get("tree")
-        self.dirty = bool(about.get("dirty"))
-
-    def checkout(self, to: Any, *, overwrite: bool = False) -> Path:
-        """Bring the exact tree back into a folder, executable bits and links included, checked against git's id of it.
-
-        Raises:
-            AlreadyExistsError: other content lies there.
-            CorruptionError: it is not the tree that was recorded.
-        """
-        target = local_path(to, "to")
-        made: Path = get(self._session, self.digest, target, overwrite=overwrite)
-        if self.tree is not None and not overwrite and self._comparable():
-            found = tree_id(made)
-            if found != self.tree:
-                raise CorruptionError(f"{made} has the tree {found}, and {self.tree} was recorded", digest=self.digest)
-        return made
-
-    def _comparable(self) -> bool:
-        """Tell whether git's id is of the bytes on disk: filters change line ends, and submodules are not stored."""
-        return len(self.tree or "") == _SHA1 and not self.about.get("submodules") and not self.about.get("altered")
-
-    def __repr__(self) -> str:
-        state = "dirty" if self.dirty else "clean"
-        return f"Code({self.digest[:15]}…, commit={(self.commit or 'none')[:12]}, {state})"
+def _chosen(graph: Graph, start: str, *, kind: str | None, name: str | None, role: str | None) -> Iterator[str]:
+    """Yield the artifacts that meet all conditions."""
+    roles = {(one, role) for before, after, role in graph.edges for one in (before, after)}
+    for one, node in graph.nodes.items():
+        if (
+            node.type == "artifact"
+            and one != start
+            and kind in (None, node.kind)
+            and (name is None or fnmatchcase(node.label.rpartition(":v")[0], name))
+            and (role is None or (one, role) in roles)
+        ):
+            yield one
 
 
 class Lineage:
@@ -158,24 +130,45 @@ class Lineage:
         self.id = start
         self._is_run = is_run
 
-    def _view(self, *, up: bool) -> View:
+    def _view(self, *, up: bool, kind: str | None, name: str | None, role: str | None) -> View:
+        for what, text in (("kind", kind), ("name", name), ("role", role)):
+            if text is not None and not isinstance(text, str):
+                raise InvalidInputError(f"{what}={text!r}: a str is needed")
         with self._session.asking() as state:
-            return View(closure(state, self.id, up=up), self.id, up=up)
+            graph = closure(state, self.id, up=up)
+        if (kind, name, role) == (None, None, None):
+            return View(graph, self.id, up=up)
+        chosen = set(_chosen(graph, self.id, kind=kind, name=name, role=role))
+        return View(filtered(graph, up=up, chosen=chosen), self.id, up=up, chosen=chosen)
 
-    def upstream(self) -> View:
-        """Everything that it was made from."""
-        return self._view(up=True)
+    def upstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> View:
+        """Everything that it was made from.
 
-    def downstream(self) -> View:
-        """Everything that was made from it."""
-        return self._view(up=False)
+        Args:
+            kind: only artifacts of this kind, and the ways to them.
+            name: only those with this name, or a pattern of it (`churn/*`).
+            role: only those that some run used or produced in this role.
+        """
+        return self._view(up=True, kind=kind, name=name, role=role)
+
+    def downstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> View:
+        """Everything that was made from it; see `upstream`."""
+        return self._view(up=False, kind=kind, name=name, role=role)
 
     @property
     def runs(self) -> Rows[RunInfo]:
         """The runs that produced it, the newest last; of a run itself."""
         with self._session.asking() as state:
             found = [self.id] if self._is_run else state.produced_by.get(self.id, [])
-            return Rows(RunInfo, [run_info(state, run) for run in found if run in state.runs])
+            return Rows(RunInfo, [run_info(state, run, _now(self._session, state)) for run in found if run in state.runs])
+
+    @property
+    def artifacts(self) -> Rows[Node]:
+        """What the runs that produced it produced in all, itself included; of a run its outputs."""
+        with self._session.asking() as state:
+            made = [self.id] if self._is_run else state.produced_by.get(self.id, [])
+            found = dict.fromkeys(one["digest"] for run in made for one in state.edges.get(run, ()) if one["fact"] == "produced")
+            return Rows(Node, [node_of(state, one, 1) for one in found])
 
     @property
     def inputs(self) -> Rows[Node]:
@@ -193,7 +186,7 @@ class Lineage:
             for run in reversed(found):
                 digest, about = code_of(state, run)
                 if digest is not None:
-                    return Code(self._session, digest, about)
+                    return Code(self._session, digest, about, history=beside(state, run, "history"))
         return None
 
     def path(self, to: str) -> list[Node]:
@@ -287,9 +280,6 @@ class Lineage:
         return f"Lineage({self.id[:20]})"
 
 
-_SHA1 = 40  # hexadecimal digits
-
-
 def resolve(session: Session, ref: str) -> tuple[str, bool]:
     """Return what a reference means: (digest or run, whether it is a run).
 
@@ -301,9 +291,28 @@ def resolve(session: Session, ref: str) -> tuple[str, bool]:
         raise InvalidInputError(f"a reference is a str, not a {type(ref).__name__}")
     with session.asking() as state:
         found = _run_of(state, ref)
-    if found is not None:
-        return found, True
-    return session.resolve(ref).digest, False
+        if found is not None:
+            return found, True
+        code = _code_of_commit(state, ref) if _COMMIT.fullmatch(ref) and ref not in state.names else None
+    return (code, False) if code is not None else (session.resolve(ref).digest, False)
+
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
+
+
+def _code_of_commit(state: State, commit: str) -> str | None:
+    """Return the code artifact that some run recorded for a commit; the one without changes, where there are several."""
+    found: dict[str, bool] = {}
+    for edges in state.edges.values():
+        for edge in edges:
+            if str(edge.get("code", {}).get("commit", "")).startswith(commit):
+                found[edge["digest"]] = bool(edge["code"].get("dirty"))
+    clean = [digest for digest, dirty in found.items() if not dirty]
+    if len(found) > 1 and len(clean) != 1:
+        raise InvalidInputError(
+            f"{len(found)} states of the code were recorded for commit {commit}: say the run, or the code's digest"
+        )
+    return next(iter(clean or found), None)
 
 
 def _run_of(state: State, ref: str) -> str | None:
@@ -318,6 +327,11 @@ def _run_of(state: State, ref: str) -> str | None:
     return None
 
 
+def _now(session: Session, state: State) -> datetime:
+    """Return the time by which a run is judged abandoned: of a store as it was, that of its last entry."""
+    return datetime.now(UTC) if session.view is None else parse_time(state.marks["time"])
+
+
 def lineage(session: Session, ref: str) -> Lineage:
     """Return the lineage of an artifact or a run; see `Store.lineage`."""
     start, is_run = resolve(session, ref)
@@ -326,12 +340,13 @@ def lineage(session: Session, ref: str) -> Lineage:
 
 def runs(session: Session, *, name: Any = None, status: Any = None) -> Rows[RunInfo]:
     """Return runs, oldest first; see `Store.runs`."""
-    if status is not None and status not in {"running", "finished", "failed"}:
-        raise InvalidInputError(f"status={status!r}: running, finished or failed")
+    if status is not None and status not in {"running", "finished", "failed", "abandoned"}:
+        raise InvalidInputError(f"status={status!r}: running, finished, failed or abandoned")
     if name is not None and not isinstance(name, str):
         raise InvalidInputError(f"name={name!r}: a str is needed")
     with session.asking() as state:
-        found = [run_info(state, run) for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
+        chosen = [run for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
+        found = [run_info(state, run, _now(session, state)) for run in chosen]
     if name is not None and not found and "*" not in name:
         raise NotFoundError(f"no run is called {name!r}")
     return Rows(RunInfo, [one for one in found if status in (None, one.status)])

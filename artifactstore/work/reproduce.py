@@ -16,10 +16,10 @@ from artifactstore.catalog.lineage import RunInfo, code_of, is_beside, run_info
 from artifactstore.catalog.state import State
 from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError, UnsupportedError
 from artifactstore.work.building import Built, build, present
+from artifactstore.work.code import Code
 from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.diffing import stored_value
 from artifactstore.work.fork import VARIABLE, Fork
-from artifactstore.work.lineage import Code
 from artifactstore.work.place import local_path, secret_options
 from artifactstore.work.session import Session
 from artifactstore.work.tracking import EXPORTED

@@ -52,12 +52,14 @@ class Run:
         *,
         params: Mapping[str, Any] | None = None,
         id: str | None = None,  # noqa: A002 - the public name
-        code: bool = True,
+        code: bool | str = True,
     ) -> None:
         if not isinstance(name, str) or not name or len(name) > 200:
             raise InvalidInputError(f"a run's name is a str of 1 to 200 characters, not {name!r}")
         if id is not None and (not isinstance(id, str) or not 0 < len(id) <= _LONGEST or not id.isprintable()):
             raise InvalidInputError(f"id={id!r}: a str of 1 to {_LONGEST} printable characters, or None")
+        if code not in (True, False, "history"):
+            raise InvalidInputError(f"code={code!r}: True, False, or 'history' to store the commits, too")
         session.check_writable()
         self.id = id or new_id()
         self.name = name

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import artifactstore
-from artifactstore import AlreadyExistsError, CorruptionError, Store
+from artifactstore import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, Store
 from artifactstore.work.capture.environment import ci_claims, environment
 from artifactstore.work.capture.git import read_tree
 from artifactstore.work.capture.secrets import looks_secret
@@ -210,20 +210,143 @@ def test_repositories_in_odd_states(store: Store, tmp_path: Path, monkeypatch: p
         pass
 
 
-def test_submodules_are_named(store: Store, repository: Path, tmp_path: Path):
-    other = tmp_path / "other"
-    other.mkdir()
-    git(other, "init", "-q")
-    (other / "m.py").write_text("1")
-    git(other, "add", "-A")
-    git(other, "commit", "-q", "-m", "first")
-    git(repository, "submodule", "--quiet", "add", str(other), "lib")
-    git(repository, "commit", "-q", "-m", "with a module")
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A repository with a submodule of its own."""
+    deep, other = tmp_path / "deep", tmp_path / "other"
+    for folder in (deep, other):
+        folder.mkdir()
+        git(folder, "init", "-q")
+        (folder / "m.py").write_text(folder.name)
+        git(folder, "add", "-A")
+        git(folder, "commit", "-q", "-m", "first")
+    git(other, "submodule", "--quiet", "add", str(deep), "vendor/deep")
+    git(other, "commit", "-q", "-m", "with a module")
+    return other
+
+
+def test_submodules_come_along_with_their_changes_and_are_checked(store: Store, repository: Path, library: Path, tmp_path: Path):
+    git(repository, "submodule", "--quiet", "add", str(library), "lib/own")
+    git(repository, "submodule", "--quiet", "update", "--init", "--recursive")
+    git(repository, "submodule", "--quiet", "add", str(library), "lib-2")
+    git(repository, "commit", "-q", "-m", "with modules")
+    (repository / "lib/own/m.py").write_text("changed")
+    (repository / "lib/own/vendor/deep/new.py").write_text("new")
     with store.run("train") as run:
         pass
     code = store.lineage(run.id).code
     assert code is not None
-    assert code.about["submodules"] == {"lib": git(other, "rev-parse", "HEAD")}
+    head, inner = git(library, "rev-parse", "HEAD"), git(tmp_path / "deep", "rev-parse", "HEAD")
+    commits = {"lib/own": head, "lib/own/vendor/deep": inner, "lib-2": head, "lib-2/vendor/deep": inner}
+    assert code.about["submodules"] == commits
+    assert {*code.about["submodule_trees"]} == {"lib/own", "lib/own/vendor/deep", "lib-2"}
+    assert not code.about.get("altered")
+    back = code.checkout(tmp_path / "back")
+    assert (back / "lib/own/m.py").read_text() == "changed"
+    assert (back / "lib/own/vendor/deep/new.py").read_text() == "new"
+    assert (back / "lib-2/m.py").read_text() == "other"
+    code.about["submodule_trees"]["lib-2"] = "0" * 40
+    with pytest.raises(CorruptionError, match="lib-2"):
+        code.checkout(tmp_path / "worse")
+    # A second change of what has changed already is seen.
+    (repository / "lib/own/m.py").write_text("CHANGED")
+    with store.run("train") as run:
+        pass
+    again = store.lineage(run.id).code
+    assert again is not None
+    assert (again.checkout(tmp_path / "again") / "lib/own/m.py").read_text() == "CHANGED"
+
+
+def test_a_submodule_that_is_not_there_is_named_alone(store: Store, repository: Path, library: Path, tmp_path: Path):
+    git(repository, "submodule", "--quiet", "add", str(library), "lib/own")
+    git(repository, "commit", "-q", "-m", "with a module")
+    git(tmp_path, "clone", "-q", str(repository), "clone")
+    os.chdir(tmp_path / "clone")
+    with store.run("train") as run:
+        pass
+    code = store.lineage(run.id).code
+    assert code is not None
+    assert [*code.about["submodules"]] == ["lib/own"]
+    assert "submodule_trees" not in code.about
+    assert code.tree == git(repository, "rev-parse", "HEAD^{tree}")
+    code.checkout(tmp_path / "back")
+
+
+def test_the_history_goes_along_if_asked_for_and_makes_a_repository_again(
+    store: Store, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (repository / "train.py").write_text("x = 3\n")
+    git(repository, "commit", "-q", "-am", "second")
+    git(repository, "tag", "v1")
+    make_dirty(repository)
+    status = git(repository, "status", "--porcelain")
+    with store.run("train", code="history") as run:
+        pass
+    code = store.lineage(run.id).code
+    assert code is not None
+    shutil.rmtree(repository)  # the forge is gone
+    monkeypatch.chdir(tmp_path)
+    back = code.checkout(tmp_path / "back", history=True)
+    assert git(back, "log", "--format=%s").splitlines() == ["second", "first"]
+    assert git(back, "describe", "--tags") == "v1"
+    assert git(back, "rev-parse", "--abbrev-ref", "HEAD") == code.about["branch"]
+    changed = ({line.split()[-1] for line in text.splitlines()} for text in (git(back, "status", "--porcelain"), status))
+    assert next(changed) == {path for path in next(changed) if not looks_secret(path)}
+    with pytest.raises(AlreadyExistsError, match="folder of its own"):
+        code.checkout(back, history=True)
+
+
+def test_the_history_is_stored_once_and_its_absence_is_told(store: Store, repository: Path, tmp_path: Path):
+    ids = []
+    for _ in range(2):
+        with store.run("train", code="history") as run:
+            store.put(b"x", "x")
+        ids.append(run.id)
+    first, second = (store.lineage(one).code for one in ids)
+    assert first is not None
+    assert second is not None
+    assert first.history == second.history
+    git(repository, "checkout", "-q", "--detach")
+    (repository / "more.py").write_text("more")
+    with store.run("train", code="history") as run:
+        pass
+    detached = store.lineage(run.id).code
+    assert detached is not None
+    back = detached.checkout(tmp_path / "detached", history=True)
+    assert git(back, "rev-parse", "HEAD") == detached.commit
+    with store.run("train") as run:
+        pass
+    bare = store.lineage(run.id).code
+    assert bare is not None
+    assert bare.history is None
+    with pytest.raises(NotFoundError, match="code='history'"):
+        bare.checkout(tmp_path / "bare", history=True)
+    with pytest.raises(InvalidInputError, match="'history'"):
+        store.run("train", code="all")
+
+
+def test_code_is_found_by_its_commit(store: Store, repository: Path):
+    with store.run("train") as run:
+        store.put(b"x", "x")
+    commit = git(repository, "rev-parse", "HEAD")
+    code = store.lineage(run.id).code
+    assert code is not None
+    assert store.lineage(commit[:10]).id == code.digest
+    assert "x:v1" in [node.label for node in store.lineage(commit).downstream()]
+    make_dirty(repository)
+    with store.run("train"):
+        pass
+    assert store.lineage(commit).id == code.digest, "the one without changes"
+
+
+def test_lock_files_go_into_the_environment_as_they_stand(repository: Path):
+    (repository / "uv.lock").write_text("version = 1\n")
+    (repository / "src/poetry.lock").write_text("deeper")
+    assert environment(repository)["locks"] == {"uv.lock": "version = 1\n"}
+    assert environment(repository / "src")["locks"] == {"poetry.lock": "deeper"}
+    assert environment(repository / "src/deep")["locks"] == {"poetry.lock": "deeper"}
+    (repository / "uv.lock").unlink()
+    assert "locks" not in environment(repository)
 
 
 def test_filters_of_git_are_respected(store: Store, repository: Path, tmp_path: Path):

@@ -434,3 +434,44 @@ def test_commands(chain: Store, tmp_path: Path):
     assert call("find", "--uses", "raw", "--run", "double").split()[0] == "doubled:v1"
     call("lineage", "nothing", code=3)
     call("lineage", "raw", "--format", "png", code=2)
+
+
+def test_a_view_can_be_narrowed_to_a_kind_a_name_or_a_role(store: Store):
+    store.put(b"r", "churn/raw")
+    store.put(b"o", "other")
+    with store.run("prepare", code=False) as run:
+        run.get("churn/raw", role="table")
+        run.get("other")
+        run.put(b"f", "churn/features")
+    with store.run("train", code=False):
+        store.get("churn/features")
+        store.put(b"m", "model", kind="model")
+    g = store.lineage("model")
+    assert [one.label for one in g.upstream(kind="data").artifacts] == ["churn/features:v1", "churn/raw:v1", "other:v1"]
+    narrow = g.upstream(name="churn/r*")
+    assert [one.label for one in narrow.artifacts] == ["churn/raw:v1"]
+    assert [one.label for one in narrow.runs] == ["train", "prepare"]
+    assert "other" not in str(narrow)
+    assert "churn/features:v1" in str(narrow), "what lies between"
+    assert [one.label for one in g.upstream(role="table").artifacts] == ["churn/raw:v1"]
+    assert len(g.upstream(name="nothing")) == 0
+    assert [one.label for one in store.lineage("churn/raw").downstream(kind="model").artifacts] == ["model:v1"]
+    assert [one.label for one in store.lineage("churn/features").artifacts] == ["churn/features:v1"]
+    with pytest.raises(InvalidInputError, match="a str"):
+        g.upstream(kind=3)  # type: ignore[arg-type]
+
+
+def test_a_run_without_end_and_sign_of_life_counts_as_abandoned(store: Store, monkeypatch: pytest.MonkeyPatch):
+    from artifactstore.catalog import lineage
+
+    dead, alive = store.run("dead").start(), store.run("alive").start()
+    monkeypatch.setattr(lineage, "STALE", lineage.STALE * 0)
+    assert {one.name: one.status for one in store.runs()} == {"dead": "abandoned", "alive": "abandoned"}
+    assert len(store.runs(status="abandoned")) == 2
+    assert {one.status for one in store.at(store._session.core().journal.head).runs()} >= {"running"}
+    monkeypatch.undo()
+    assert [one.status for one in store.runs()] == ["running", "running"]
+    alive.log(loss=1.0)
+    alive.finish()
+    dead.finish()
+    assert {one.status for one in store.runs()} == {"finished"}, "it is a view, and no fact"

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import distributions
+from pathlib import Path
 from typing import Any, Final
 
 __all__ = ["ci_claims", "command_line", "environment"]
@@ -22,11 +24,22 @@ _VARIABLES: Final = (
 _IMAGES: Final = ("ARTIFACTSTORE_IMAGE", "CONTAINER_IMAGE", "IMAGE_DIGEST", "SINGULARITY_CONTAINER", "APPTAINER_CONTAINER")
 
 
+_LOCKS: Final = (
+    "uv.lock", "poetry.lock", "pdm.lock", "pylock.toml", "Pipfile.lock", "pixi.lock", "conda-lock.yml", "environment.yml",
+    "environment.yaml", "requirements.txt",
+)  # fmt: skip
+_LONGEST_LOCK: Final = 4 * 2**20  # bytes
+_UPWARDS: Final = 8  # folders
+
 _kept: Final[dict[str, Any]] = {}
 
 
-def environment() -> dict[str, Any]:
-    """Return what a run was made with, as a JSON value; equal where nothing has changed."""
+def environment(folder: Path | None = None) -> dict[str, Any]:
+    """Return what a run was made with, as a JSON value; equal where nothing has changed.
+
+    Args:
+        folder: where the program runs; lock files are looked for from there up to its repository's top.
+    """
     found: dict[str, Any] = {
         "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
         "platform": {"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
@@ -42,7 +55,23 @@ def environment() -> dict[str, Any]:
     image = next((os.environ[name] for name in _IMAGES if os.environ.get(name)), None)
     if image is not None:
         found["image"] = image
+    locks = {} if folder is None else _locks(folder)
+    if locks:
+        found["locks"] = locks
     return found
+
+
+def _locks(folder: Path) -> dict[str, str]:
+    """Return the lock files of the nearest folder upwards that has some, as they stand."""
+    for place in (folder, *folder.parents[:_UPWARDS]):
+        found = {}
+        for name in _LOCKS:
+            with suppress(OSError, UnicodeDecodeError):
+                if (place / name).stat().st_size <= _LONGEST_LOCK:
+                    found[name] = (place / name).read_text(encoding="utf-8")
+        if found or (place / ".git").exists():
+            return found
+    return {}
 
 
 def _packages() -> list[dict[str, Any]]:

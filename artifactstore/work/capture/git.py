@@ -20,7 +20,7 @@ from artifactstore.model.listing import check_link
 from artifactstore.work.capture.secrets import looks_secret
 from artifactstore.work.capture.tree_id import blob_id
 
-__all__ = ["CAP", "Tree", "read_tree", "skipped_text"]
+__all__ = ["CAP", "Tree", "bundle", "read_tree", "skipped_text"]
 
 CAP: Final = 50 * 2**20  # bytes of an untracked file that is still taken for code
 _ALL: Final = 500 * 2**20  # bytes of all untracked files together
@@ -120,7 +120,9 @@ def read_tree(folder: Path) -> Tree | None:
     tree = Tree(git.folder)
     _read_files(git, tree)
     tree.about |= _about(git, dirty=None if status is None else any(_changed(status)))
-    if all(changed < time.time_ns() - _SETTLED for _, changed, _ in key[1]):
+    modules = tree.about.get("submodules", {})
+    settled = all(changed < time.time_ns() - _SETTLED and path not in modules for path, changed, _ in key[1])
+    if settled:  # a change within a submodule that has some already is not told apart from them
         _trees[top] = (key, tree)
     return tree
 
@@ -238,9 +240,8 @@ def _sort_entries(git: _Git, tree: Tree, entries: bytes) -> None:
         place = git.folder / path
         if mode == _MODULE:
             modules[path] = digest
-            inner = _Git(place, git._program).line("rev-parse", "--verify", "HEAD") if place.is_dir() else None  # noqa: SLF001
-            if inner is not None and inner != digest:
-                modules[path] = inner
+            if (place / ".git").exists():
+                _add_module(_Git(place, git._program), tree, path)  # noqa: SLF001
         elif mode == _LINK:
             try:
                 target = os.readlink(place)  # noqa: PTH115 - pathlib would tidy it
@@ -259,13 +260,30 @@ def _sort_entries(git: _Git, tree: Tree, entries: bytes) -> None:
             pointers += _is_pointer(place)
             altered = altered or (filters and blob_id(str(place)).hex() != digest)
     tree.files.sort()
-    tree.executable = frozenset(executable)
+    tree.executable |= executable
     if modules:
-        tree.about["submodules"] = modules
+        tree.about["submodules"] = {**modules, **tree.about.get("submodules", {})}
     if altered or len(tree.skipped) > before:
         tree.about["altered"] = True  # git's tree is of other bytes than those on disk: its filters change line ends and more
     if pointers:
         tree.about["lfs_pointers"] = pointers
+
+
+def _add_module(git: _Git, tree: Tree, path: str) -> None:
+    """Take the content of a submodule in, as it lies there, under its path."""
+    inner = Tree(git.folder)
+    _read_files(git, inner)
+    tree.files += [f"{path}/{one}" for one in inner.files]
+    tree.links += [(f"{path}/{one}", target) for one, target in inner.links]
+    tree.executable |= {f"{path}/{one}" for one in inner.executable}
+    tree.skipped += [(f"{path}/{one}", why) for one, why in inner.skipped]
+    trees = {path: inner.about["tree"]} if "tree" in inner.about else {}
+    for word, found in (("submodules", {}), ("submodule_trees", trees)):
+        deeper = {f"{path}/{one}": value for one, value in inner.about.get(word, {}).items()}
+        if found or deeper:
+            tree.about[word] = {**tree.about.get(word, {}), **found, **deeper}
+    if inner.about.get("altered"):
+        tree.about["altered"] = True
 
 
 def _has_filters(git: _Git, entries: bytes) -> bool:
@@ -287,6 +305,15 @@ def _is_pointer(path: Path) -> bool:
             return file.read(len(_LFS)) == _LFS
     except OSError:
         return False
+
+
+def bundle(root: Path, target: Path) -> bool:
+    """Write the history of the current commit, with its branches and tags, as one file; False where git can't."""
+    program = shutil.which("git")
+    if program is None:
+        return False
+    git = _Git(root, program)
+    return git.run("-c", "pack.threads=1", "bundle", "create", "-q", str(target), "HEAD", "--branches", "--tags") is not None
 
 
 def skipped_text(skipped: Sequence[tuple[str, str]]) -> str:

@@ -1,0 +1,103 @@
+"""The code of a run, given back as it was: byte for byte, checked against git's own ids, with its history where that is stored."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from artifactstore.errors import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, UnsupportedError
+from artifactstore.work.capture.tree_id import tree_id
+from artifactstore.work.get import get
+from artifactstore.work.place import local_path
+from artifactstore.work.session import Session
+
+__all__ = ["Code"]
+
+_SHA1: Final = 40  # hexadecimal digits
+
+
+class Code:
+    """The code of a run, as it was stored.
+
+    Attributes:
+        digest: of the artifact.
+        commit: of the repository, or None.
+        tree: git's id of the tree that was stored, changes and untracked files included; None without git.
+        dirty: whether it had changes that no commit holds.
+        about: all that was recorded of it.
+        history: digest of the commits up to `commit` as a git bundle, where the run stored them; else None.
+    """
+
+    def __init__(self, session: Session, digest: str, about: dict[str, Any], *, history: str | None = None) -> None:
+        self._session = session
+        self.digest = digest
+        self.about = about
+        self.commit: str | None = about.get("commit")
+        self.tree: str | None = about.get("tree")
+        self.dirty = bool(about.get("dirty"))
+        self.history = history
+
+    def checkout(self, to: Any, *, overwrite: bool = False, history: bool = False) -> Path:
+        """Bring the exact tree back into a folder, executable bits, links and submodules included, checked against git's ids.
+
+        Args:
+            to: the folder.
+            overwrite: replace files that differ; then nothing is checked, as other files may lie there.
+            history: make it a repository again, at its commit, with what was changed as changes; needs git, a new folder, and
+                a run that stored it (`store.run(…, code="history")`).
+
+        Raises:
+            AlreadyExistsError: other content lies there.
+            CorruptionError: it is not the tree that was recorded.
+            NotFoundError: no history was stored.
+            UnsupportedError: git is not installed.
+        """
+        target = local_path(to, "to")
+        if history:
+            self._clone(target)
+        made: Path = get(self._session, self.digest, target, overwrite=overwrite)
+        if history:
+            _git(made, "reset", "-q")
+        if self.tree is not None and not overwrite and len(self.tree) == _SHA1 and not self.about.get("altered"):
+            self._check(made)
+        return made
+
+    def _check(self, made: Path) -> None:
+        modules: dict[str, str] = self.about.get("submodules", {})
+        trees: dict[str, str] = self.about.get("submodule_trees", {})
+        for path, recorded in (("", str(self.tree)), *sorted(trees.items())):
+            inner = {one.removeprefix(f"{path}/"): commit for one, commit in modules.items() if one.startswith(f"{path}/")}
+            found = tree_id(made / path, inner if path else modules)
+            if found != recorded:
+                raise CorruptionError(f"{made / path} has the tree {found}, and {recorded} was recorded", digest=self.digest)
+
+    def _clone(self, target: Path) -> None:
+        if self.history is None:
+            raise NotFoundError("no history was stored with this code: store.run(…, code='history') does so")
+        if target.exists() and any(target.iterdir()):
+            raise AlreadyExistsError(f"{target} is not empty: a repository needs a folder of its own")
+        with TemporaryDirectory(prefix="artifactstore-") as scratch:
+            bundle = get(self._session, self.history, scratch + "/bundle") / "history.bundle"
+            target.mkdir(parents=True, exist_ok=True)
+            _git(target, "init", "-q")
+            _git(target, "fetch", "-q", str(bundle), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "HEAD")
+            branch = self.about.get("branch")
+            _git(
+                target, "update-ref", *(["--no-deref", "HEAD"] if branch is None else [f"refs/heads/{branch}"]), str(self.commit)
+            )
+            if branch is not None:
+                _git(target, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
+
+    def __repr__(self) -> str:
+        state = "dirty" if self.dirty else "clean"
+        return f"Code({self.digest[:15]}…, commit={(self.commit or 'none')[:12]}, {state})"
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    program = shutil.which("git")
+    if program is None:
+        raise UnsupportedError("git is not installed: without it no history can be given back, the code itself can")
+    done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise InvalidInputError(f"git {arguments[0]} failed in {folder}: {done.stderr.strip()[:500]}")
