@@ -1,0 +1,330 @@
+"""Lineage at scale: a journal of many runs, and the questions asked of it; beside SQLite's recursive queries and networkx.
+
+The store's entries and segments are written as the library writes them; no content is: lineage never opens any.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import machine, table, write_section
+
+import artifactstore
+from artifactstore.backend.local import LocalBackend
+from artifactstore.content.chunker import CHUNKERS
+from artifactstore.journal.chain import encode_entry, entry_key
+from artifactstore.journal.segments import LONGEST, seal
+from artifactstore.model.digest import Digest
+from artifactstore.model.facts import CONFIG_KEY, Config
+
+ACTORS = ("ana", "ben", "ci")
+STEPS = ("prepare", "features", "train", "evaluate", "score")
+NAMES = 20_000
+START = 1_700_000_000
+
+
+def main() -> int:
+    """Make the store where it is not there, ask, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--runs", type=int, default=300_000)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--part", help="asked by this script itself, in a process of its own")
+    asked = parser.parse_args()
+    place = asked.folder / f"scale-{asked.runs}"
+    if not (place / "done").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        make(place, asked.runs)
+    if asked.part:
+        print(json.dumps(PARTS[asked.part](place)))
+        return 0
+    found = {part: _own_process(asked, part) for part in PARTS}
+    text = _report(place, found)
+    print(text)
+    if asked.write:
+        write_section("Lineage at scale", f"{machine()}\n\n{text}")
+    return 0
+
+
+def _own_process(asked: argparse.Namespace, part: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.scale", "--folder", str(asked.folder), "--runs", str(asked.runs), "--part", part]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+# -- making it
+
+
+def make(place: Path, runs: int) -> None:
+    """Write a store of that many runs: three entries, six to seven edges and three to four new artifacts each."""
+    backend = LocalBackend(place / "store")
+    config = Config.new(f"{runs:032x}", "blake3", CHUNKERS, "2026-01-01T00:00:00.000000Z")
+    backend.create(CONFIG_KEY, config.raw)
+    previous = Digest.of(config.raw, "blake3")
+    waiting: list[tuple[int, bytes]] = []
+    seq, edges = 0, []
+    for facts in _transactions(runs, edges):
+        seq += 1
+        raw = encode_entry(seq, previous, writer=f"{1:032x}", time=_time(seq), txns=[_txn(seq, facts)])
+        previous = Digest.of(raw, "blake3")
+        waiting.append((seq, raw))
+        if len(waiting) == LONGEST:
+            seal(backend, iter(waiting), previous)
+            backend.create(entry_key(seq), raw)
+            waiting = []
+    if len(waiting) > 1:
+        seal(backend, iter(waiting[:-1]), Digest.of(waiting[-2][1], "blake3"))
+    for number, raw in waiting[-2:]:
+        backend.create(entry_key(number), raw)
+    with sqlite3.connect(place / "graph.sqlite") as graph:
+        graph.execute("create table edge (before integer, after integer)")
+        graph.executemany("insert into edge values (?, ?)", edges)
+        graph.execute("create index down on edge (before, after)")
+        graph.execute("create index up on edge (after, before)")
+    (place / "done").write_text(json.dumps({"entries": seq, "runs": runs, "edges": len(edges)}))
+
+
+def _time(seq: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(START + 10 * seq))
+
+
+def _txn(seq: int, facts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "txn": f"{seq:032x}",
+        "birth": seq - 1,
+        "base": seq - 1,
+        "adoptable": True,
+        "actor": ACTORS[seq % 3],
+        "identity": "os",
+        "host": f"node{seq % 50}",
+        "tool": "artifactstore 0.1.0",
+        "time": _time(seq),
+        "facts": facts,
+    }
+
+
+def _digest(number: int) -> str:
+    return str(Digest.of(b"%d" % number, "blake3"))
+
+
+def _transactions(runs: int, edges: list[tuple[int, int]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the facts of each transaction; a node of the graph is an artifact's number, or minus a run's."""
+    dice = random.Random(7)
+    codes: list[int] = []
+    latest: list[tuple[int, str, int]] = []  # artifact, name, version
+    versions: dict[str, int] = {}
+    artifact = 0
+
+    def stored(kind: str, name: str | None) -> tuple[int, list[dict[str, Any]]]:
+        nonlocal artifact
+        artifact += 1
+        digest = _digest(artifact)
+        pack = f"{artifact // 4:032x}"
+        facts: list[dict[str, Any]] = [
+            {
+                "fact": "stored",
+                "digest": digest,
+                "manifest": f"{artifact:032x}",
+                "manifest_digest": _digest(-artifact),
+                "size": dice.randrange(10_000_000),
+                "files": 1 + artifact % 5,
+                "packs": [pack],
+            },
+            {"fact": "versioned", "name": name, "digest": digest, "kind": kind},
+        ]
+        return artifact, facts
+
+    for number in range(1, runs + 1):
+        run = f"{number:032x}"
+        step = STEPS[number % len(STEPS)]
+        team = number % 400
+        yield [{"fact": "started", "run": run, "name": step, "params": {"depth": number % 12, "rate": 0.1}, "command": ["python", f"{step}.py"]}]
+        facts: list[dict[str, Any]] = []
+        if number % 100 == 1:
+            code, made = stored("code", None)
+            codes.append(code)
+            facts += made
+        used = [(codes[-1], None, None, "code"), (codes[max(0, len(codes) - 1 - number % 3)], None, None, "environment")]
+        for back in (1, 1 + dice.randrange(40))[: 1 + number % 2]:
+            if len(latest) >= back:
+                one, name, version = latest[-back] if dice.random() < 0.7 else latest[dice.randrange(max(0, len(latest) - 3000), len(latest))]
+                used.append((one, name, version, None))
+        for one, name, version, role in used:
+            fact: dict[str, Any] = {"fact": "used", "run": run, "digest": _digest(one)}
+            fact |= {key: value for key, value in (("name", name), ("version", version), ("role", role)) if value is not None}
+            if role == "code":
+                fact["code"] = {"kind": "git", "commit": f"{one:040x}", "tree": f"{one + 1:040x}", "branch": "main", "dirty": one % 7 == 0}
+            facts.append(fact)
+            edges.append((one, -number))
+        for k in range(3 + (number % 3 == 0)):
+            name = f"team{team}/{step}/{k}-{number // 400 % (NAMES // 1600)}"
+            kind = "model" if step == "train" and k == 0 else "data"
+            one, made = stored(kind, name)
+            versions[name] = versions.get(name, 0) + 1
+            facts += made
+            facts.append({"fact": "produced", "run": run, "digest": _digest(one), "name": name})
+            edges.append((-number, one))
+            latest.append((one, name, versions[name]))
+            if kind == "model":
+                facts.append({"fact": "measured", "digest": _digest(one), "metrics": {"auc": round(dice.random(), 4)}})
+        latest = latest[-5000:]
+        yield facts
+        yield [{"fact": "finished", "run": run, "status": "finished", "seconds": 12.5}]
+
+
+# -- asking
+
+
+def _peak() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1e6
+    return 0.0
+
+
+def _timed(call: Callable[[], Any], repeat: int = 3) -> tuple[float, Any]:
+    best, result = float("inf"), None
+    for _ in range(repeat):
+        begun = time.perf_counter()
+        result = call()
+        best = min(best, time.perf_counter() - begun)
+    return best, result
+
+
+def _questions(place: Path, cache: Path | None) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    begun = time.perf_counter()
+    store = artifactstore.open(place / "store", cache=cache)
+    names = store.names()
+    told["open and names"] = time.perf_counter() - begun
+    told["names"] = len(names)
+    runs = json.loads((place / "done").read_text())["runs"]
+    last = store.versions(f"team{runs % 400}/{STEPS[runs % len(STEPS)]}/0-{runs // 400 % (NAMES // 1600)}")[-1]
+    begun = time.perf_counter()
+    view = store.lineage(last.ref).upstream()
+    told["first upstream"] = time.perf_counter() - begun
+    told["up"], view = _timed(lambda: store.lineage(last.ref).upstream())
+    told["up nodes"] = len(view)
+    oldest = next(row for row in reversed(view.artifacts) if row.kind == "data").id
+    told["down"], view = _timed(lambda: store.lineage(oldest).downstream())
+    told["down nodes"] = len(view)
+    told["find metrics"], rows = _timed(lambda: store.find(kind="model", metrics={"auc": ">= 0.999"}))
+    told["found"] = len(rows)
+    told["find uses"], rows = _timed(lambda: store.find(kind="model", uses=last.ref))
+    told["find run"], rows = _timed(lambda: store.find(run="train", kind="model", name="team2/*"))
+    told["found run"] = len(rows)
+    begun = time.perf_counter()
+    store.names("team1/")
+    told["warm names"] = time.perf_counter() - begun
+    told["peak"] = _peak()
+    return told
+
+
+def ask_cold(place: Path) -> dict[str, Any]:
+    """Ask a store that nothing is known of."""
+    return _questions(place, None)
+
+
+def ask_kept(place: Path) -> dict[str, Any]:
+    """Ask with what an earlier process has kept."""
+    cache = place / "cache"
+    artifactstore.open(place / "store", cache=cache).names()
+    command = [sys.executable, "-c", f"import json; from pathlib import Path; from benchmarks import scale; print(json.dumps(scale._questions(Path({str(place)!r}), Path({str(cache)!r}))))"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def ask_next(place: Path) -> dict[str, Any]:
+    """Catch up on one entry, in a copy of the store's end."""
+    there = place / "next"
+    shutil.rmtree(there, ignore_errors=True)
+    shutil.copytree(place / "store", there)
+    reader, writer = (artifactstore.open(there, cache=None) for _ in range(2))
+    reader.names()
+    times = []
+    for n in range(12):
+        writer.put(b"%d" % n, "another")
+        begun = time.perf_counter()
+        reader._session.core().journal.catch_up()
+        times.append(time.perf_counter() - begun)
+    shutil.rmtree(there)
+    return {"catch up": sorted(times)[len(times) // 2], "worst": max(times), "peak": _peak()}
+
+
+def ask_sqlite(place: Path) -> dict[str, Any]:
+    """Ask SQLite's recursive queries the same."""
+    graph = sqlite3.connect(place / "graph.sqlite")
+    runs = json.loads((place / "done").read_text())["runs"]
+    text = "with recursive found(n) as (values(?) union select {there} from edge join found on {here} = n) select count(*) from found"
+    (one,) = graph.execute("select after from edge where before = ? order by after limit 1", (-runs,)).fetchone()
+    up, (nodes,) = _timed(lambda: graph.execute(text.format(there="before", here="after"), (one,)).fetchone())
+    oldest = min(
+        n for (n,) in graph.execute(text.format(there="before", here="after").replace("count(*)", "n"), (one,)) if n > 0
+    )
+    down, (below,) = _timed(lambda: graph.execute(text.format(there="after", here="before"), (oldest,)).fetchone())
+    return {"up": up, "up nodes": nodes - 1, "down": down, "down nodes": below - 1, "peak": _peak()}
+
+
+def ask_networkx(place: Path) -> dict[str, Any]:
+    """Ask networkx the same."""
+    import networkx as nx
+
+    begun = time.perf_counter()
+    graph = nx.DiGraph()
+    graph.add_edges_from(sqlite3.connect(place / "graph.sqlite").execute("select before, after from edge"))
+    load = time.perf_counter() - begun
+    runs = json.loads((place / "done").read_text())["runs"]
+    one = min(graph.successors(-runs))
+    up, nodes = _timed(lambda: nx.ancestors(graph, one))
+    oldest = min(n for n in nodes if n > 0)
+    down, below = _timed(lambda: nx.descendants(graph, oldest))
+    return {"open and names": load, "up": up, "up nodes": len(nodes), "down": down, "down nodes": len(below), "peak": _peak()}
+
+
+PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "cold": ask_cold,
+    "kept": ask_kept,
+    "next": ask_next,
+    "sqlite": ask_sqlite,
+    "networkx": ask_networkx,
+}
+
+
+def _report(place: Path, found: dict[str, dict[str, Any]]) -> str:
+    about = json.loads((place / "done").read_text())
+    rows = []
+    for what, unit in (
+        ("open and names", "s"),
+        ("first upstream", "ms"),
+        ("up", "ms"),
+        ("down", "ms"),
+        ("find metrics", "ms"),
+        ("find uses", "ms"),
+        ("find run", "ms"),
+        ("warm names", "ms"),
+        ("catch up", "ms"),
+        ("peak", "GB"),
+    ):
+        factor = 1000 if unit == "ms" else 1
+        rows.append(
+            [f"{what} ({unit})", *(f"{found[part][what] * factor:.3g}" if what in found[part] else "" for part in PARTS)]
+        )
+    rows.append(["nodes up, down", *(f"{found[p]['up nodes']:,}, {found[p]['down nodes']:,}" if "up nodes" in found[p] else "" for p in PARTS)])
+    return f"{about['runs']:,} runs, {about['edges']:,} edges, {about['entries']:,} entries\n\n" + table(["", *PARTS], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
