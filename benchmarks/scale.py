@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import machine, table, write_section
-
 import artifactstore
 from artifactstore.backend.local import LocalBackend
 from artifactstore.content.chunker import CHUNKERS
@@ -24,6 +22,7 @@ from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.segments import LONGEST, seal
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config
+from benchmarks.report import machine, table, write_section
 
 ACTORS = ("ana", "ben", "ci")
 STEPS = ("prepare", "features", "train", "evaluate", "score")
@@ -150,7 +149,15 @@ def _transactions(runs: int, edges: list[tuple[int, int]]) -> Iterator[list[dict
         run = f"{number:032x}"
         step = STEPS[number % len(STEPS)]
         team = number % 400
-        yield [{"fact": "started", "run": run, "name": step, "params": {"depth": number % 12, "rate": 0.1}, "command": ["python", f"{step}.py"]}]
+        yield [
+            {
+                "fact": "started",
+                "run": run,
+                "name": step,
+                "params": {"depth": number % 12, "rate": 0.1},
+                "command": ["python", f"{step}.py"],
+            }
+        ]
         facts: list[dict[str, Any]] = []
         if number % 100 == 1:
             code, made = stored("code", None)
@@ -159,13 +166,21 @@ def _transactions(runs: int, edges: list[tuple[int, int]]) -> Iterator[list[dict
         used = [(codes[-1], None, None, "code"), (codes[max(0, len(codes) - 1 - number % 3)], None, None, "environment")]
         for back in (1, 1 + dice.randrange(40))[: 1 + number % 2]:
             if len(latest) >= back:
-                one, name, version = latest[-back] if dice.random() < 0.7 else latest[dice.randrange(max(0, len(latest) - 3000), len(latest))]
+                one, name, version = (
+                    latest[-back] if dice.random() < 0.7 else latest[dice.randrange(max(0, len(latest) - 3000), len(latest))]
+                )
                 used.append((one, name, version, None))
         for one, name, version, role in used:
             fact: dict[str, Any] = {"fact": "used", "run": run, "digest": _digest(one)}
             fact |= {key: value for key, value in (("name", name), ("version", version), ("role", role)) if value is not None}
             if role == "code":
-                fact["code"] = {"kind": "git", "commit": f"{one:040x}", "tree": f"{one + 1:040x}", "branch": "main", "dirty": one % 7 == 0}
+                fact["code"] = {
+                    "kind": "git",
+                    "commit": f"{one:040x}",
+                    "tree": f"{one + 1:040x}",
+                    "branch": "main",
+                    "dirty": one % 7 == 0,
+                }
             facts.append(fact)
             edges.append((one, -number))
         for k in range(3 + (number % 3 == 0)):
@@ -241,7 +256,11 @@ def ask_kept(place: Path) -> dict[str, Any]:
     """Ask with what an earlier process has kept."""
     cache = place / "cache"
     artifactstore.open(place / "store", cache=cache).names()
-    command = [sys.executable, "-c", f"import json; from pathlib import Path; from benchmarks import scale; print(json.dumps(scale._questions(Path({str(place)!r}), Path({str(cache)!r}))))"]
+    command = [
+        sys.executable,
+        "-c",
+        f"import json; from pathlib import Path; from benchmarks import scale; print(json.dumps(scale._questions(Path({str(place)!r}), Path({str(cache)!r}))))",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -258,7 +277,7 @@ def ask_next(place: Path) -> dict[str, Any]:
     for n in range(12):
         writer.put(b"%d" % n, "another")
         begun = time.perf_counter()
-        reader._session.core().journal.catch_up()
+        reader._session.core().journal.catch_up()  # noqa: SLF001 - that step alone
         times.append(time.perf_counter() - begun)
     shutil.rmtree(there)
     return {"catch up": sorted(times)[len(times) // 2], "worst": max(times), "peak": _peak()}
@@ -271,16 +290,14 @@ def ask_sqlite(place: Path) -> dict[str, Any]:
     text = "with recursive found(n) as (values(?) union select {there} from edge join found on {here} = n) select count(*) from found"
     (one,) = graph.execute("select after from edge where before = ? order by after limit 1", (-runs,)).fetchone()
     up, (nodes,) = _timed(lambda: graph.execute(text.format(there="before", here="after"), (one,)).fetchone())
-    oldest = min(
-        n for (n,) in graph.execute(text.format(there="before", here="after").replace("count(*)", "n"), (one,)) if n > 0
-    )
+    oldest = min(n for (n,) in graph.execute(text.format(there="before", here="after").replace("count(*)", "n"), (one,)) if n > 0)
     down, (below,) = _timed(lambda: graph.execute(text.format(there="after", here="before"), (oldest,)).fetchone())
     return {"up": up, "up nodes": nodes - 1, "down": down, "down nodes": below - 1, "peak": _peak()}
 
 
 def ask_networkx(place: Path) -> dict[str, Any]:
     """Ask networkx the same."""
-    import networkx as nx
+    import networkx as nx  # noqa: PLC0415 - the peer, in its own process
 
     begun = time.perf_counter()
     graph = nx.DiGraph()
@@ -319,10 +336,13 @@ def _report(place: Path, found: dict[str, dict[str, Any]]) -> str:
         ("peak", "GB"),
     ):
         factor = 1000 if unit == "ms" else 1
-        rows.append(
-            [f"{what} ({unit})", *(f"{found[part][what] * factor:.3g}" if what in found[part] else "" for part in PARTS)]
-        )
-    rows.append(["nodes up, down", *(f"{found[p]['up nodes']:,}, {found[p]['down nodes']:,}" if "up nodes" in found[p] else "" for p in PARTS)])
+        rows.append([f"{what} ({unit})", *(f"{found[part][what] * factor:.3g}" if what in found[part] else "" for part in PARTS)])
+    rows.append(
+        [
+            "nodes up, down",
+            *(f"{found[p]['up nodes']:,}, {found[p]['down nodes']:,}" if "up nodes" in found[p] else "" for p in PARTS),
+        ]
+    )
     return f"{about['runs']:,} runs, {about['edges']:,} edges, {about['entries']:,} entries\n\n" + table(["", *PARTS], rows)
 
 

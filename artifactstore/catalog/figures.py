@@ -61,6 +61,7 @@ def figure(node: Node, hidden: int) -> Figure:
     label = shortened(node.label if named else node.kind, _ROOM, _TITLE, bold=True)
     looks = [("tainted", "tainted")] if node.tainted else []
     looks += [("dirty", "dirty code")] if node.dirty else []
+    looks += [("more", "no-op")] if node.idle else []
     looks += [("alias", word_of(alias, node.label)) for alias in node.aliases]
     looks += [("more", f"… {hidden:,} more")] if hidden else []
     tags, wide = _tags(looks)
@@ -180,5 +181,5 @@ def _tip(node: Node, *, start: bool) -> str:
     """Return all that is known of a node: what is shortened in its box can be read there."""
     lines = [f"run {node.label}" if node.type == "run" else node.label, node.kind, node.id]
     lines += [f"alias {alias}" for alias in node.aliases]
-    lines += [word for word, there in (("tainted", node.tainted), ("dirty code", node.dirty)) if there]
+    lines += [word for word, there in (("tainted", node.tainted), ("dirty code", node.dirty), ("no-op", node.idle)) if there]
     return " · ".join([*lines, *(["where this drawing begins"] if start else [])])

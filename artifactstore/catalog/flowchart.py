@@ -47,7 +47,9 @@ def _said(node: Node) -> list[str]:
     named = node.type == "run" or not node.id.startswith(node.label)
     lines = [node.label if named else node.kind, f"{node.kind if named else 'no name'}, {digest[:8]}"]
     lines += [f"⚑ {word_of(alias, node.label)}" for alias in node.aliases]
-    return lines + [word for word, there in (("⚠ TAINTED", node.tainted), ("⚠ dirty code", node.dirty)) if there]
+    return lines + [
+        word for word, there in (("⚠ TAINTED", node.tainted), ("⚠ dirty code", node.dirty), ("no-op", node.idle)) if there
+    ]
 
 
 def _classes(node: Node, *, start: bool) -> list[str]:

@@ -85,6 +85,7 @@ class Node:
         aliases: that point to an artifact.
         tainted: whether an artifact is.
         dirty: whether a run's code had changes that no commit holds.
+        idle: whether all that a run produced is what it used.
     """
 
     type: str
@@ -95,6 +96,7 @@ class Node:
     aliases: tuple[str, ...] = ()
     tainted: bool = False
     dirty: bool = False
+    idle: bool = False
 
 
 @dataclass(slots=True)
@@ -161,7 +163,9 @@ def node_of(state: State, one: str, depth: int = 0) -> Node:
     row = state.runs.get(one)
     if row is None:
         return Node("run", one, one, "unknown", depth)
-    return Node("run", one, row["name"], row.get("status", "running"), depth, dirty=bool(code_of(state, one)[1].get("dirty")))
+    made, used = ({edge["digest"] for edge in state.edges.get(one, ()) if edge["fact"] == fact} for fact in ("produced", "used"))
+    dirty, idle = bool(code_of(state, one)[1].get("dirty")), bool(made) and made <= used
+    return Node("run", one, row["name"], row.get("status", "running"), depth, dirty=dirty, idle=idle)
 
 
 def _artifact(state: State, digest: str, depth: int) -> Node:

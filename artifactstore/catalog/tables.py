@@ -3,11 +3,12 @@
 This room knows what the tables hold; what puts it there is the fold's business.
 """
 
-import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
+
+from artifactstore.model.loading import no_collecting
 
 __all__ = ["Tables"]
 
@@ -36,18 +37,6 @@ _TABLES: Final = (
     "renamed",
     "hearsay",
 )
-
-
-@contextmanager
-def _no_collecting() -> Iterator[None]:
-    """Pause the garbage collector while a large table is decoded: walking the new objects again and again doubles the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 class Tables:
@@ -154,7 +143,7 @@ class Tables:
             texts = self.__dict__.get("_texts", {})
             if table not in texts:
                 raise AttributeError(table)
-            with _no_collecting():
+            with no_collecting():
                 value = json.loads(texts[table])
             setattr(self, table, value)
             del texts[table]

@@ -17,6 +17,7 @@ from artifactstore.journal.chain import entry_key, facts_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed, list_folders, read_many, read_or_none
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_entry, parse_facts
+from artifactstore.model.loading import no_collecting
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
@@ -115,19 +116,24 @@ class Journal:
                 last, following = read_many(self.backend, [self._last_key(), entry_key(self.head + 1)]) if both else (None, None)
                 if not confirm or not self._was_taken_back(last):
                     return self.head if both and following is None else self._read_on(self.head)
-            try:
-                joint = self._open_cold()
-                head = self._read_on(self._known)
-                # Segments cover entries up to head - 1 only: where nothing follows them, they are not this journal's.
-                believed = joint is None or head > joint
-            except (CorruptionError, FormatError):
-                believed = False  # perhaps only what was derived is wrong; if the journal itself is, it says so below
-            if not believed:
-                # The journal alone is the truth: begin again without anything derived from it.
-                self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
-                head = self._read_on(last_listed(self.backend, 1))
-            self._cold = False
-            return head
+            with no_collecting():
+                return self._read_all()
+
+    def _read_all(self) -> int:
+        """Catch up from nothing."""
+        try:
+            joint = self._open_cold()
+            head = self._read_on(self._known)
+            # Segments cover entries up to head - 1 only: where nothing follows them, they are not this journal's.
+            believed = joint is None or head > joint
+        except (CorruptionError, FormatError):
+            believed = False  # perhaps only what was derived is wrong; if the journal itself is, it says so below
+        if not believed:
+            # The journal alone is the truth: begin again without anything derived from it.
+            self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
+            head = self._read_on(last_listed(self.backend, 1))
+        self._cold = False
+        return head
 
     def recall(self) -> bool:
         """Take the kept fold as it is, where the place can't be reached; False where there is none.

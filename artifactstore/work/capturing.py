@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, Final
+from weakref import finalize
 
 from artifactstore.catalog.lineage import beside, code_of
 from artifactstore.content.source import Folder, Source, from_bytes, from_file
@@ -36,6 +38,7 @@ class Capture:
         self._history = code == "history"
         self._folder = Path.cwd()
         self._code = bool(code)
+        self._told: list[str] = []
         self._tree: Tree | None = None
         self._environment: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._look, name="artifactstore-capture", daemon=True)
@@ -44,12 +47,14 @@ class Capture:
     def _look(self) -> None:
         self._environment = environment(self._folder)
         if self._code:
-            self._tree = read_tree(self._folder)
+            self._tree = read_tree(self._folder, self._told)
 
     def makers(self, run: str) -> list[Callable[[Core], Prepared]]:
         """Return what commits them, each an input of the run."""
         self._thread.join()
         made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {}), {})]
+        for text in self._told:
+            warnings.warn(f"the code is not recorded as git has it: {text}", UserWarning, stacklevel=6)
         about: dict[str, Any] = {"folder": "."}
         tree = self._tree
         script = _script(self._folder if tree is None else tree.root)
@@ -116,16 +121,16 @@ class Capture:
         if known:
             yield self._maker(run, "history", lambda: _put.Found(Folder()), {}, known)
             return
-        scratch = TemporaryDirectory(prefix="artifactstore-")
-        path = Path(scratch.name) / "history.bundle"
+        folder = mkdtemp(prefix="artifactstore-")
+        path = Path(folder) / "history.bundle"
+
+        def find() -> _put.Found:
+            return _put.Found(Folder(files=[from_file(str(path))]), modes=True)
+
+        finalize(find, rmtree, folder, ignore_errors=True)  # it is needed until it was committed, and that may be tried again
         if not bundle(tree.root, path):
             warnings.warn(f"the history of {tree.root} is not recorded: git can't write it", UserWarning, stacklevel=6)
             return
-
-        def find() -> _put.Found:
-            assert scratch.name  # as long as this is known, the file lies there
-            return _put.Found(Folder(files=[from_file(str(path))]), modes=True)
-
         yield self._maker(run, "history", find, {}, known)
 
     def cells(self, run: str) -> list[Callable[[Core], Prepared]]:

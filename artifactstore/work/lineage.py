@@ -98,7 +98,11 @@ class View:
 
 def _line(node: Node) -> str:
     if node.type == "run":
-        marks = ", ".join(word for word, there in (("dirty code", node.dirty), (node.kind, node.kind != "finished")) if there)
+        marks = ", ".join(
+            word
+            for word, there in (("dirty code", node.dirty), ("no-op", node.idle), (node.kind, node.kind != "finished"))
+            if there
+        )
         return f"run {node.label} {node.id[:12]}" + (f" [{marks}]" if marks else "")
     flags = "".join(f" <{alias}>" for alias in node.aliases)
     return f"{node.label} [{node.kind}]{flags}" + (" TAINTED" if node.tainted else "")

@@ -210,6 +210,20 @@ def test_repositories_in_odd_states(store: Store, tmp_path: Path, monkeypatch: p
         pass
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_repository_of_somebody_else_that_git_refuses_is_told(store: Store, repository: Path, monkeypatch: pytest.MonkeyPatch):
+    for path in (repository, repository / ".git"):
+        os.chown(path, 12345, 12345)
+    for name in ("SUDO_UID", "GIT_TEST_ASSUME_DIFFERENT_OWNER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("HOME", str(repository.parent))
+    with pytest.warns(UserWarning, match=r"does not trust who owns .*safe\.directory"), store.run("train") as run:
+        store.put(b"x", "x")
+    code = store.lineage(run.id).code
+    assert code is None or code.about["kind"] == "modules"
+
+
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
     """A repository with a submodule of its own."""

@@ -381,7 +381,13 @@ def test_a_run_that_reads_and_writes_the_same_ends(store: Store):
         run.put(store.get("a"), "a")
     assert labels(store.lineage("a").upstream()) == ["noop"]
     assert labels(store.lineage("a").downstream()) == ["noop"]
-    assert "run noop" in str(store.lineage("a").upstream())
+    view = store.lineage("a").upstream()
+    assert "run noop" in str(view)
+    assert "[no-op]" in str(view)
+    assert "no-op" in view.svg()
+    with store.run("work") as run:
+        run.put(store.get("a") + b"y", "b")
+    assert "no-op" not in str(store.lineage("b").upstream(kind="data")).splitlines()[1]
 
 
 def test_lineage_as_it_was(chain: Store):
@@ -475,3 +481,42 @@ def test_a_run_without_end_and_sign_of_life_counts_as_abandoned(store: Store, mo
     alive.finish()
     dead.finish()
     assert {one.status for one in store.runs()} == {"finished"}, "it is a view, and no fact"
+
+
+def test_a_run_ends_once_and_begins_once(store: Store):
+    run = store.run("once")
+    with pytest.raises(ConflictError, match="was not started"):
+        run.finish()
+    run.start()
+    with pytest.raises(ConflictError, match="was started already"):
+        run.start()
+    run.finish()
+    for again in (run.finish, run.start, lambda: run.log(loss=1.0), lambda: run.put(b"x", "x")):
+        with pytest.raises(ConflictError, match=r"has finished|was started already"):
+            again()
+    assert len(store.runs()) == 1
+
+
+def test_order_comes_from_the_journal_when_clocks_jump(store: Store, monkeypatch: pytest.MonkeyPatch):
+    store.put(b"x", "x")
+    real = datetime
+
+    class Early(real):  # type: ignore[misc, valid-type]
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return real.now(tz).replace(year=2001)
+
+    with store.run("first"):
+        store.put(b"1", "a")
+    monkeypatch.setattr("artifactstore.journal.append.datetime", Early)
+    with store.run("second"):
+        store.get("a")
+        store.put(b"2", "b")
+    monkeypatch.undo()
+    assert [one.name for one in store.runs()] == ["first", "second"]
+    assert all(one.seconds is not None and 0 <= one.seconds < 60 for one in store.runs())
+    times = [txn["time"] for entry in store._session.core().journal.entries() for txn in entry["txns"]]
+    assert any(time.startswith("2001") for time in times), "the clock did jump"
+    assert [node.label for node in store.lineage("b").upstream().artifacts if node.kind == "data"] == ["a:v1"]
+    assert store.runs()[1].finished is not None
+    assert store.runs()[1].finished >= store.runs()[0].started, "the time of entries never goes back"  # type: ignore[operator]

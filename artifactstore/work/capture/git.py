@@ -63,6 +63,7 @@ class _Git:
 
     def __init__(self, folder: Path, program: str) -> None:
         self.folder = folder
+        self.refused = ""  # why git would not look
         self._program = program
         # Nothing that the user's shell says about another repository, no prompts, no locks for looking.
         self._env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
@@ -83,6 +84,8 @@ class _Git:
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
+        if done.returncode and b"safe.directory" in done.stderr:
+            self.refused = f"git does not trust who owns {self.folder}: git config --global --add safe.directory {self.folder}"
         return done.stdout if done.returncode == 0 else None
 
     def run_for(self, paths: Sequence[str], *arguments: str, env: Mapping[str, str]) -> None:
@@ -101,14 +104,22 @@ class _Git:
         return text or None
 
 
-def read_tree(folder: Path) -> Tree | None:
-    """Read the working tree that a folder lies in; None where there is none, or no git that reads it."""
+def read_tree(folder: Path, told: list[str] | None = None) -> Tree | None:
+    """Read the working tree that a folder lies in; None where there is none, or no git that reads it.
+
+    Args:
+        folder: anywhere in the tree.
+        told: is given what the user should know.
+    """
     program = shutil.which("git")
     if program is None:
         return None
     place = str(folder)
-    top = _tops.get(place) or _Git(folder, program).line("rev-parse", "--show-toplevel")
+    asked = _Git(folder, program)
+    top = _tops.get(place) or asked.line("rev-parse", "--show-toplevel")
     if top is None:
+        if asked.refused and told is not None:
+            told.append(asked.refused)
         return None  # no repository, a bare one, or one of another owner that git refuses to read
     _tops[place] = top
     git = _Git(Path(top), program)
