@@ -26,7 +26,8 @@ from benchmarks.report import machine, table, write_section
 
 ACTORS = ("ana", "ben", "ci")
 STEPS = ("prepare", "features", "train", "evaluate", "score")
-NAMES = 20_000
+TEAMS = 400
+KINDS = 3  # of each output of each step: 20,000 names in all
 START = 1_700_000_000
 
 
@@ -122,7 +123,9 @@ def _transactions(runs: int, edges: list[tuple[int, int]]) -> Iterator[list[dict
     """Yield the facts of each transaction; a node of the graph is an artifact's number, or minus a run's."""
     dice = random.Random(7)
     codes: list[int] = []
-    latest: list[tuple[int, str, int]] = []  # artifact, name, version
+    latest: list[Made] = []
+    teams: dict[int, list[Made]] = {}
+    models: dict[int, list[Made]] = {}
     versions: dict[str, int] = {}
     artifact = 0
 
@@ -147,8 +150,9 @@ def _transactions(runs: int, edges: list[tuple[int, int]]) -> Iterator[list[dict
 
     for number in range(1, runs + 1):
         run = f"{number:032x}"
-        step = STEPS[number % len(STEPS)]
-        team = number % 400
+        step = STEPS[number // TEAMS % len(STEPS)]
+        team = number % TEAMS
+        mine = teams.setdefault(team, [])
         yield [
             {
                 "fact": "started",
@@ -164,12 +168,9 @@ def _transactions(runs: int, edges: list[tuple[int, int]]) -> Iterator[list[dict
             codes.append(code)
             facts += made
         used = [(codes[-1], None, None, "code"), (codes[max(0, len(codes) - 1 - number % 3)], None, None, "environment")]
-        for back in (1, 1 + dice.randrange(40))[: 1 + number % 2]:
-            if len(latest) >= back:
-                one, name, version = (
-                    latest[-back] if dice.random() < 0.7 else latest[dice.randrange(max(0, len(latest) - 3000), len(latest))]
-                )
-                used.append((one, name, version, None))
+        sources = _sources(step, number, mine, models.get(team, []), latest)
+        for source in sources:
+            used += [(one, name, version, None) for one, name, version in source[:2]]
         for one, name, version, role in used:
             fact: dict[str, Any] = {"fact": "used", "run": run, "digest": _digest(one)}
             fact |= {key: value for key, value in (("name", name), ("version", version), ("role", role)) if value is not None}
@@ -184,7 +185,7 @@ def _transactions(runs: int, edges: list[tuple[int, int]]) -> Iterator[list[dict
             facts.append(fact)
             edges.append((one, -number))
         for k in range(3 + (number % 3 == 0)):
-            name = f"team{team}/{step}/{k}-{number // 400 % (NAMES // 1600)}"
+            name = f"team{team}/{step}/{k}-{number // TEAMS // len(STEPS) % KINDS}"
             kind = "model" if step == "train" and k == 0 else "data"
             one, made = stored(kind, name)
             versions[name] = versions.get(name, 0) + 1
@@ -192,11 +193,25 @@ def _transactions(runs: int, edges: list[tuple[int, int]]) -> Iterator[list[dict
             facts.append({"fact": "produced", "run": run, "digest": _digest(one), "name": name})
             edges.append((-number, one))
             latest.append((one, name, versions[name]))
+            mine.append(latest[-1])
             if kind == "model":
+                models.setdefault(team, []).append(latest[-1])
                 facts.append({"fact": "measured", "digest": _digest(one), "metrics": {"auc": round(dice.random(), 4)}})
-        latest = latest[-5000:]
+        del latest[:-50], mine[:-50]
         yield facts
         yield [{"fact": "finished", "run": run, "status": "finished", "seconds": 12.5}]
+
+
+Made = tuple[int, str, int]  # artifact, name, version
+
+
+def _sources(step: str, number: int, mine: list[Made], models: list[Made], latest: list[Made]) -> list[list[Made]]:
+    """Return what a run reads: data comes from elsewhere, models are trained on from the one before."""
+    if step == "prepare":
+        return []
+    if step == "train":
+        return [mine[-2:], models[-1:], latest[-1:] if number % 500 == 3 else []]
+    return [mine[-1 - number % 2 :]]
 
 
 # -- asking
@@ -226,25 +241,36 @@ def _questions(place: Path, cache: Path | None) -> dict[str, Any]:
     told["open and names"] = time.perf_counter() - begun
     told["names"] = len(names)
     runs = json.loads((place / "done").read_text())["runs"]
-    last = store.versions(f"team{runs % 400}/{STEPS[runs % len(STEPS)]}/0-{runs // 400 % (NAMES // 1600)}")[-1]
+    (last,) = store.find(run=f"{_last_train(runs):032x}", kind="model")
     begun = time.perf_counter()
     view = store.lineage(last.ref).upstream()
     told["first upstream"] = time.perf_counter() - begun
     told["up"], view = _timed(lambda: store.lineage(last.ref).upstream())
     told["up nodes"] = len(view)
-    oldest = next(row for row in reversed(view.artifacts) if row.kind == "data").id
+    oldest = store.find(run=f"{_first(runs):032x}")[0].digest
+    told["depth"] = max(node.depth for node in view)
     told["down"], view = _timed(lambda: store.lineage(oldest).downstream())
     told["down nodes"] = len(view)
     told["find metrics"], rows = _timed(lambda: store.find(kind="model", metrics={"auc": ">= 0.999"}))
     told["found"] = len(rows)
     told["find uses"], rows = _timed(lambda: store.find(kind="model", uses=last.ref))
-    told["find run"], rows = _timed(lambda: store.find(run="train", kind="model", name="team2/*"))
+    told["find run"], rows = _timed(lambda: store.find(run="train", kind="model", name="team2/*", metrics={"auc": "> 0.5"}))
     told["found run"] = len(rows)
     begun = time.perf_counter()
     store.names("team1/")
     told["warm names"] = time.perf_counter() - begun
     told["peak"] = _peak()
     return told
+
+
+def _last_train(runs: int) -> int:
+    """Return the number of the last run that trained: what it made lies deepest."""
+    return next(number for number in range(runs, 0, -1) if STEPS[number // TEAMS % len(STEPS)] == "train")
+
+
+def _first(runs: int) -> int:
+    """Return the number of the first run of the same team."""
+    return _last_train(runs) % TEAMS or TEAMS
 
 
 def ask_cold(place: Path) -> dict[str, Any]:
@@ -288,9 +314,9 @@ def ask_sqlite(place: Path) -> dict[str, Any]:
     graph = sqlite3.connect(place / "graph.sqlite")
     runs = json.loads((place / "done").read_text())["runs"]
     text = "with recursive found(n) as (values(?) union select {there} from edge join found on {here} = n) select count(*) from found"
-    (one,) = graph.execute("select after from edge where before = ? order by after limit 1", (-runs,)).fetchone()
+    (one,) = graph.execute("select after from edge where before = ? order by after limit 1", (-_last_train(runs),)).fetchone()
     up, (nodes,) = _timed(lambda: graph.execute(text.format(there="before", here="after"), (one,)).fetchone())
-    oldest = min(n for (n,) in graph.execute(text.format(there="before", here="after").replace("count(*)", "n"), (one,)) if n > 0)
+    (oldest,) = graph.execute("select after from edge where before = ? order by after limit 1", (-_first(runs),)).fetchone()
     down, (below,) = _timed(lambda: graph.execute(text.format(there="after", here="before"), (oldest,)).fetchone())
     return {"up": up, "up nodes": nodes - 1, "down": down, "down nodes": below - 1, "peak": _peak()}
 
@@ -304,9 +330,9 @@ def ask_networkx(place: Path) -> dict[str, Any]:
     graph.add_edges_from(sqlite3.connect(place / "graph.sqlite").execute("select before, after from edge"))
     load = time.perf_counter() - begun
     runs = json.loads((place / "done").read_text())["runs"]
-    one = min(graph.successors(-runs))
+    one = min(graph.successors(-_last_train(runs)))
     up, nodes = _timed(lambda: nx.ancestors(graph, one))
-    oldest = min(n for n in nodes if n > 0)
+    oldest = min(graph.successors(-_first(runs)))
     down, below = _timed(lambda: nx.descendants(graph, oldest))
     return {"open and names": load, "up": up, "up nodes": len(nodes), "down": down, "down nodes": len(below), "peak": _peak()}
 

@@ -79,41 +79,60 @@ def find(
         raise InvalidInputError(f"code={code!r}: a commit, or the first 7 or more of its hexadecimal digits")
     if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
         raise InvalidInputError(f"since={since!r}: a datetime with its time zone")
-    made = _made(state, uses, code, run)
     tests = {metric: condition(text) for metric, text in (metrics or {}).items()}
-    for one in sorted(state.names):
-        if name is not None and not fnmatchcase(one, name):
-            continue
-        for version in versions(state, one):
+    chosen = _chosen(state, uses=uses, code=code, run=run, tests=tests)
+    for one, numbers in _candidates(state, name, chosen):
+        for version in versions(state, one, numbers):
             if (
                 not version.removed
-                and (made is None or version.digest in made)
                 and (since is None or version.time >= since)
                 and (kind is None or version.kind == kind)
                 and all(_same(_inside(version.metadata, key), value) for key, value in (metadata or {}).items())
-                and all(metric in version.metrics and test(version.metrics[metric]) for metric, test in tests.items())
             ):
                 yield version
 
 
-def _made(state: State, uses: str | None, code: str | None, run: str | None) -> set[str] | None:
-    """Return the digests that some runs produced, or that were made from something; None for no such condition."""
-    found: set[str] | None = None
+def _candidates(state: State, name: str | None, chosen: set[str] | None) -> Iterator[tuple[str, list[int] | None]]:
+    """Yield names, each with the numbers of those versions that are worth looking at; None for all."""
+    if chosen is None:
+        yield from ((one, None) for one in sorted(state.names) if name is None or fnmatchcase(one, name))
+        return
+    found: dict[str, list[int]] = {}
+    for digest in chosen:
+        for one, number, _ in state.named.get(digest, ()):
+            if name is None or fnmatchcase(one, name):
+                found.setdefault(one, []).append(number)
+    yield from ((one, sorted(found[one])) for one in sorted(found))
+
+
+def _chosen(
+    state: State, *, uses: str | None, code: str | None, run: str | None, tests: Mapping[str, Callable[[float], bool]]
+) -> set[str] | None:
+    """Return the digests that meet the conditions of lineage and metrics; None where there is no such condition."""
+    found: list[set[str]] = []
     if uses is not None:
-        found = {node.id for node in closure(state, uses, up=False).nodes.values() if node.depth}
+        found.append({node.id for node in closure(state, uses, up=False).nodes.values() if node.depth})
     if code is not None or run is not None:
-        produced = {digest for digest, runs in state.produced_by.items() if any(_is_of(state, one, code, run) for one in runs)}
-        found = produced if found is None else found & produced
-    return found
+        found.append({edge["digest"] for edges in _runs(state, code, run) for edge in edges if edge["fact"] == "produced"})
+    if tests:
+        rows = state.metrics.items()
+        found.append({digest for digest, row in rows if all(one in row and test(row[one]) for one, test in tests.items())})
+    return set.intersection(*found) if found else None
 
 
-def _is_of(state: State, one: str, code: str | None, run: str | None) -> bool:
-    if one not in state.runs:
-        return run == one and code is None
-    name = state.runs[one]["name"]
-    if run is not None and run != one and not fnmatchcase(name, run):
-        return False
-    return code is None or str(code_of(state, one)[1].get("commit", "")).startswith(code.lower())
+def _runs(state: State, code: str | None, run: str | None) -> Iterator[list[dict[str, Any]]]:
+    """Yield what runs used and produced that have a commit, and an id or a name."""
+    if run is not None and run not in state.runs:
+        if run in state.edges and code is None:
+            yield state.edges[run]  # of another store, whose start is not known here
+        wanted = [one for one, row in state.runs.items() if fnmatchcase(row["name"], run)]
+    else:
+        wanted = [*state.runs] if run is None else [run]
+        if run is not None:
+            wanted += [one for one, row in state.runs.items() if one != run and fnmatchcase(row["name"], run)]
+    for one in wanted:
+        if code is None or str(code_of(state, one)[1].get("commit", "")).startswith(code.lower()):
+            yield state.edges.get(one, [])
 
 
 def _same(found: Any, wanted: Any) -> bool:

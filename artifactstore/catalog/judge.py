@@ -3,7 +3,7 @@
 Each rule was once missing from a model and lost data or told a lie (docs/format.md, "The fold").
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -62,16 +62,16 @@ class Facts(Protocol):
 
     marks: dict[str, Any]
     verdicts: dict[str, Any]
-    holders: dict[str, list[str]]
-    manifests: dict[str, list[Any]]
+    holders: MutableMapping[str, list[str]]
+    manifests: MutableMapping[str, list[Any]]
     condemned_manifests: dict[str, int]
     condemned_packs: dict[str, int]
-    names: dict[str, list[dict[str, Any]]]
+    names: MutableMapping[str, list[dict[str, Any]]]
     aliases: dict[str, dict[str, list[dict[str, Any]]]]
     holds: dict[str, str]
-    runs: dict[str, dict[str, Any]]
-    produced_by: dict[str, list[str]]
-    used_in: dict[str, list[str]]
+    runs: MutableMapping[str, dict[str, Any]]
+    produced_by: MutableMapping[str, list[str]]
+    used_in: MutableMapping[str, list[str]]
     received: dict[str, dict[str, int]]
 
     def version_of(self, fact: Mapping[str, Any]) -> int | None:

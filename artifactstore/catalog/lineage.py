@@ -176,13 +176,12 @@ def _artifact(state: State, digest: str, depth: int) -> Node:
         return Node(
             "artifact", digest, digest[:_SHORT], state.unnamed.get(digest, {}).get("kind", "data"), depth, tainted=tainted
         )
-    name, number = versions[-1]
+    name, number, kind = versions[-1]
     aliases = []
-    for one, at in versions:
+    for one, at, _ in versions:
         aliases += [
             f"{one}:{alias}" for alias, moves in state.aliases.get(one, {}).items() if moves and moves[-1]["version"] == at
         ]
-    kind = state.names[name][number - 1].get("kind", "data")
     return Node("artifact", digest, f"{name}:v{number}", kind, depth, tuple(aliases), tainted=tainted)
 
 

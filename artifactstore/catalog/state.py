@@ -6,7 +6,7 @@ made of plain tables (`catalog.tables`); every change goes through `_set`, `_pus
 undone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.judge import Void, judge
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "Void"]
 
+_RELIEF: Final = 256  # entries between two looks at how much memory the tables take
 _TIDY: Final = 1024  # entries between two clean-ups of the verdicts
 
 
@@ -34,6 +35,13 @@ class State(Tables):
 
     def apply(self, entry: "Entry") -> list[Void | None]:
         """Fold one entry; returns why each of its transactions is void, or None where it took effect."""
+        with self._recording():
+            outcome = self._apply(entry)
+        if entry["seq"] % _RELIEF == 0:
+            self.relieve()
+        return outcome
+
+    def _apply(self, entry: "Entry") -> list[Void | None]:
         seq = entry["seq"]
         time = max(self.marks["time"], entry["time"])
         self._set(self.marks, "time", time)
@@ -62,7 +70,7 @@ class State(Tables):
         """Judge transactions as the next entry would, one after the other, and leave the state as it was."""
         seq = self.head + 1
         outcome: list[Void | None] = []
-        with self._trial():
+        with self._recording(), self._trial():
             for txn in txns:
                 void = judge(self, txn, seq, alone=len(txns) == 1)
                 outcome.append(void)
@@ -138,7 +146,7 @@ class State(Tables):
         versions = self.names.get(fact["name"])
         if not versions or versions[-1]["digest"] != fact["digest"] or "removed" in versions[-1]:
             self._push(self.names, fact["name"], row)
-            self._push(self.named, fact["digest"], [fact["name"], len(self.names[fact["name"]])])
+            self._push(self.named, fact["digest"], [fact["name"], len(self.names[fact["name"]]), fact["kind"]])
 
     def _take_described(self, fact: Fact, stamp: Fact) -> None:
         row = None
@@ -247,7 +255,7 @@ class State(Tables):
     def _take_produced(self, fact: Fact, stamp: Fact) -> None:
         self._take_edge(self.produced_by, fact, stamp)
 
-    def _take_edge(self, table: dict[str, list[Any]], fact: Fact, stamp: Fact) -> None:
+    def _take_edge(self, table: MutableMapping[str, list[Any]], fact: Fact, stamp: Fact) -> None:
         foreign = not is_own(stamp) and is_own(self.runs.get(fact["run"], stamp))
         if not foreign and fact["run"] not in table.get(fact["digest"], ()):
             self._push(table, fact["digest"], fact["run"])

@@ -1,13 +1,17 @@
 """The tables of the fold: plain dicts and lists, so that a cache can keep them as JSON; every change can be undone.
 
+Of a large store most of them lie on disk (`catalog.spilled`).
+
 This room knows what the tables hold; what puts it there is the fold's business.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from artifactstore.catalog.spilled import SPILLED, Base, SpilledTable
 from artifactstore.model.loading import no_collecting
 
 __all__ = ["Tables"]
@@ -53,7 +57,7 @@ class Tables:
         names: name → versions, each {digest, seq, time, actor, kind, txn, file?, metadata?, reason?, removed?}; one that was
             received also {from: the store, entry: the number there, described?: whether it was described here since}.
         aliases: name → alias → moves, each {version or None, seq, time, actor, txn, reason?}.
-        named: digest → [name, number] of each version that it is, in order.
+        named: digest → [name, number, kind] of each version that it is, in order.
         unnamed: digest → what its unnamed `versioned` said.
         metrics: digest or `run:<id>` → metric → value, the newest.
         holds: hold id (`received/<id>` of a received one) → digest.
@@ -71,34 +75,95 @@ class Tables:
     def __init__(self) -> None:
         self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
         self.verdicts: dict[str, Any] = {}
-        self.holders: dict[str, list[str]] = {}
-        self.manifests: dict[str, list[Any]] = {}
+        self.holders: MutableMapping[str, list[str]] = {}
+        self.manifests: MutableMapping[str, list[Any]] = {}
         self.condemned_manifests: dict[str, int] = {}
         self.condemned_packs: dict[str, int] = {}
-        self.stored: dict[str, dict[str, Any]] = {}
-        self.names: dict[str, list[dict[str, Any]]] = {}
+        self.stored: MutableMapping[str, dict[str, Any]] = {}
+        self.names: MutableMapping[str, list[dict[str, Any]]] = {}
         self.aliases: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        self.unnamed: dict[str, dict[str, Any]] = {}
-        self.named: dict[str, list[list[Any]]] = {}
-        self.metrics: dict[str, dict[str, float]] = {}
+        self.unnamed: MutableMapping[str, dict[str, Any]] = {}
+        self.named: MutableMapping[str, list[list[Any]]] = {}
+        self.metrics: MutableMapping[str, dict[str, float]] = {}
         self.holds: dict[str, str] = {}
         self.tainted: dict[str, list[dict[str, Any] | None]] = {}
-        self.runs: dict[str, dict[str, Any]] = {}
-        self.produced_by: dict[str, list[str]] = {}
-        self.used_in: dict[str, list[str]] = {}
-        self.edges: dict[str, list[dict[str, Any]]] = {}
-        self.hooks: dict[str, str] = {}
+        self.runs: MutableMapping[str, dict[str, Any]] = {}
+        self.produced_by: MutableMapping[str, list[str]] = {}
+        self.used_in: MutableMapping[str, list[str]] = {}
+        self.edges: MutableMapping[str, list[dict[str, Any]]] = {}
+        self.hooks: MutableMapping[str, str] = {}
         self.received: dict[str, dict[str, int]] = {}
         self.renamed: dict[str, dict[str, str]] = {}
         self.hearsay: dict[str, list[str]] = {}
         self._undo: list[Callable[[], object]] | None = None
         self._texts: dict[str, bytes] = {}
+        self._base: Base | None = None
 
     # -- keeping
 
+    SPILL = 400_000  # rows of large tables above which they are put on disk: some 400 MB
+    SETTLE = 200_000  # changed rows above which they are written there
+
     def dump(self) -> dict[str, Any]:
-        """Return the whole state as JSON values (not a copy)."""
-        return {table: getattr(self, table) for table in _TABLES}
+        """Return the whole state as JSON values (not a copy, unless most of it lies on disk)."""
+        found = {table: getattr(self, table) for table in _TABLES}
+        return {table: dict(rows) if isinstance(rows, SpilledTable) else rows for table, rows in found.items()}
+
+    @property
+    def base(self) -> Base | None:
+        """The file in which large tables lie, or None."""
+        return self._base
+
+    def relieve(self) -> None:
+        """Put large tables on disk, and what has changed there, once they take too much memory."""
+        if self._base is None:
+            rows = sum(len(self.__dict__.get(table, ())) for table in SPILLED)
+            if rows > self.SPILL:
+                base = Base.empty()
+                with base.transaction():
+                    for table in SPILLED:
+                        base.write(table, getattr(self, table).items(), ())
+                for table in SPILLED:
+                    setattr(self, table, SpilledTable(base, table))
+                self._base = base
+        elif sum(len(getattr(self, table).changed) for table in SPILLED) > self.SETTLE:
+            self._settle()
+
+    def _settle(self) -> None:
+        assert self._base is not None
+        base = self._base if self._base.own else self._base.copy()
+        with base.transaction():
+            for table in SPILLED:
+                getattr(self, table).write_to(base)
+        for table in SPILLED:
+            getattr(self, table).reopen(base, written=True)
+        self._base = base
+
+    def keep(self, path: Path) -> None:
+        """Leave the file of large tables, with all that has changed, under a path where others find it."""
+        self._settle()
+        assert self._base is not None
+        self._base = self._base.moved_to(path, {table: len(getattr(self, table)) for table in SPILLED})
+        for table in SPILLED:
+            getattr(self, table).reopen(self._base, written=False)
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Take what is looked at for changed."""
+        if self._base is not None:
+            self._base.recording = True
+        try:
+            yield
+        finally:
+            if self._base is not None:
+                self._base.recording = False
+
+    def last_version(self, name: str) -> tuple[int, dict[str, Any]]:
+        """Return how many versions a name has, and the newest."""
+        if isinstance(self.names, SpilledTable):
+            return self.names.last(name)
+        rows = self.names[name]
+        return len(rows), rows[-1]
 
     @classmethod
     def load(cls, tables: Mapping[str, Any]) -> Self:
@@ -113,16 +178,20 @@ class Tables:
         return made
 
     def texts(self) -> dict[str, bytes]:
-        """Return each table as JSON; what was never looked at since `load_texts` is handed on as it came."""
+        """Return each table as JSON; what was never looked at since `load_texts` is handed on as it came.
+
+        What lies on disk is not among them.
+        """
         return {
             table: self._texts[table]
             if table in self._texts
             else json.dumps(getattr(self, table), separators=(",", ":")).encode()
             for table in _TABLES
+            if self._base is None or table not in SPILLED
         }
 
     @classmethod
-    def load_texts(cls, texts: Mapping[str, bytes]) -> Self:
+    def load_texts(cls, texts: Mapping[str, bytes], base: Base | None = None) -> Self:
         """Make tables of what `texts` returned; a table is decoded when it is first looked at.
 
         Listing the names of a hundred thousand entries needs a third of what they add up to.
@@ -132,9 +201,13 @@ class Tables:
         """
         made = cls()
         made.marks = json.loads(texts["marks"])
+        made._base = base
         for table in _TABLES[1:]:
-            made._texts[table] = texts[table]
-            delattr(made, table)
+            if base is not None and table in SPILLED:
+                setattr(made, table, SpilledTable(base, table))
+            else:
+                made._texts[table] = texts[table]
+                delattr(made, table)
         return made
 
     if not TYPE_CHECKING:  # a type checker sees the attributes that __init__ makes
@@ -162,13 +235,13 @@ class Tables:
             for step in reversed(undo):
                 step()
 
-    def _set(self, table: dict[str, Any], key: str, value: Any) -> None:
+    def _set(self, table: MutableMapping[str, Any], key: str, value: Any) -> None:
         if self._undo is not None:
             old = table.get(key, _ABSENT)
             self._undo.append((lambda: table.pop(key)) if old is _ABSENT else (lambda: table.__setitem__(key, old)))
         table[key] = value
 
-    def _push(self, table: dict[str, list[Any]], key: str, value: Any) -> None:
+    def _push(self, table: MutableMapping[str, list[Any]], key: str, value: Any) -> None:
         row = table.get(key)
         if row is None:
             row = []
@@ -177,7 +250,7 @@ class Tables:
             self._undo.append(row.pop)
         row.append(value)
 
-    def _drop(self, table: dict[str, Any], key: str) -> None:
+    def _drop(self, table: MutableMapping[str, Any], key: str) -> None:
         if key in table:
             if self._undo is not None:
                 old = table[key]

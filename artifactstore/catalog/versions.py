@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from artifactstore.catalog.received import origin_of
+from artifactstore.catalog.spilled import starting
 from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
@@ -110,7 +111,9 @@ def resolve(state: State, ref: Reference) -> Resolved:
     """
     if ref.name is None:
         assert ref.digest is not None
-        return Resolved(_by_prefix(ref.digest, [*state.stored]), path=ref.path)
+        text = f"{ref.digest[0]}:{ref.digest[1]}"
+        digests = [text] if text in state.stored else starting(state.stored, text)
+        return Resolved(_by_prefix(ref.digest, digests), path=ref.path)
     rows = state.names.get(ref.name)
     if not rows:
         raise NotFoundError(_no_name(state, ref.name))
@@ -171,19 +174,23 @@ def unnamed(state: State, digest: str) -> Version:
     row = state.unnamed.get(digest)
     if row is not None:
         return _version(state, None, None, row, {})
-    for name, rows in state.names.items():
-        for number, one in enumerate(rows, 1):
-            if one["digest"] == digest and "removed" not in one:
-                found = version(state, name, number)
-                # By its digest an artifact is a folder, whatever it was put from (docs/format.md, "versioned").
-                return Version(
-                    None, None, digest, found.kind, found.size, found.files, found.time, found.actor, metrics=found.metrics
-                )
+    for name, number, _ in state.named.get(digest, ()):
+        if "removed" not in state.names[name][number - 1]:
+            found = version(state, name, number)
+            # By its digest an artifact is a folder, whatever it was put from (docs/format.md, "versioned").
+            return Version(
+                None, None, digest, found.kind, found.size, found.files, found.time, found.actor, metrics=found.metrics
+            )
     raise NotFoundError(f"{digest} is in no version any more: it was removed")
 
 
-def versions(state: State, name: str) -> list[Version]:
-    """Return all versions of a name, oldest first, the removed ones too.
+def versions(state: State, name: str, numbers: Iterable[int] | None = None) -> list[Version]:
+    """Return the versions of a name, oldest first, the removed ones too.
+
+    Args:
+        state: where to look.
+        name: the name.
+        numbers: only these; None for all.
 
     Raises:
         NotFoundError: no such name.
@@ -192,21 +199,21 @@ def versions(state: State, name: str) -> list[Version]:
     if not rows:
         raise NotFoundError(_no_name(state, name))
     aliases = _aliases(state, name)
-    return [_version(state, name, k, row, aliases) for k, row in enumerate(rows, 1)]
+    wanted = range(1, len(rows) + 1) if numbers is None else numbers
+    return [_version(state, name, k, rows[k - 1], aliases) for k in wanted]
 
 
 def names(state: State, prefix: str = "") -> list[Name]:
     """Return all names that begin with `prefix`, sorted."""
     found = []
-    for name in sorted(state.names):
-        if not name.startswith(prefix):
-            continue
-        rows = state.names[name]
-        latest = newest(state, name)
-        row = rows[(latest or len(rows)) - 1]
+    for name in sorted(starting(state.names, prefix)):
+        count, last = state.last_version(name)
+        fine = "removed" not in last and last["digest"] not in state.tainted
+        latest = count if fine else newest(state, name)
+        row = last if latest in {None, count} else state.names[name][latest - 1]
         held = {alias: k for alias, moves in state.aliases.get(name, {}).items() if (k := moves[-1]["version"]) is not None}
         size = state.stored.get(row["digest"], {}).get("size", 0)
-        found.append(Name(name, len(rows), latest, row["kind"], size, parse_time(rows[-1]["time"]), held))
+        found.append(Name(name, count, latest, row["kind"], size, parse_time(last["time"]), held))
     return found
 
 

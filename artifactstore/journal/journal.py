@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Fold", "Journal", "Snapshots"]
 
 
+_TOGETHER: Final = 8  # segments that are read at the same time
+
+
 @runtime_checkable
 class Fold(Protocol):
     """What the journal needs of a fold."""
@@ -272,11 +275,11 @@ class Journal:
                 self._known, more = 0, True
             behind = max(self._known, chosen[-1].last if chosen else 0)
             rest = pool.submit(last_listed, self.backend, behind + 1) if more or behind > self._known else None
-            datas = read_many(self.near, [segment.key for segment in chosen])
+            first = read_many(self.near, [segment.key for segment in chosen[:_TOGETHER]])
             if rest is not None:
                 self._known = max(self._known, rest.result())
         joint: int | None = None
-        for segment, data in zip(chosen, datas, strict=True):
+        for segment, data in _read_segments(self.near, chosen, first):
             raws = None if data is None else seg.read_raw(data, segment, self.digest if segment.first == self.head + 1 else None)
             if raws is None:
                 forget(self.near, segment.key)
@@ -313,6 +316,16 @@ class Journal:
                     )
                 txn["facts"] = parse_facts(raw, key)
         return entry
+
+
+def _read_segments(
+    backend: Backend, chosen: Sequence[seg.Segment], first: Sequence[bytes | None]
+) -> Iterator[tuple[seg.Segment, bytes | None]]:
+    """Yield segments with their bytes, some at a time: those of a million entries are hundreds of megabytes."""
+    yield from zip(chosen, first, strict=False)
+    for at in range(_TOGETHER, len(chosen), _TOGETHER):
+        some = chosen[at : at + _TOGETHER]
+        yield from zip(some, read_many(backend, [segment.key for segment in some]), strict=True)
 
 
 def _merge_from(known: Sequence[seg.Segment], last: int) -> int:

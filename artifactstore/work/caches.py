@@ -1,7 +1,9 @@
 """What is kept of stores on this machine: folds between processes, manifests while one runs. All derived, all verified."""
 
 import json
+import secrets
 import shutil
+import sqlite3
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -11,6 +13,7 @@ from typing import Any, Final
 
 from artifactstore.backend.disk import replace_whole
 from artifactstore.backend.pieces import cache_limit, kept_bytes
+from artifactstore.catalog.spilled import Base
 from artifactstore.catalog.state import State
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.trees import Trees
@@ -18,14 +21,15 @@ from artifactstore.model.digest import hash_bytes
 
 __all__ = ["CacheUse", "KeptFold", "Manifests", "clear_cache", "use_of"]
 
-_FORMAT: Final = 5  # of the kept fold; another version's is passed over
+_FORMAT: Final = 6  # of the kept fold; another version's is passed over
 _ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
 
 
 class KeptFold:
     """The fold of one store in the cache folder; any failure of it means that there is none.
 
-    One line of JSON (where the tables lie, and a checksum of them all), then the tables as JSON.
+    One line of JSON (where the tables lie, and a checksum of them all), then the tables as JSON. The large tables of a large
+    store lie in a file of their own beside it, which is never changed.
     """
 
     def __init__(self, folder: Path, store: str) -> None:
@@ -40,22 +44,39 @@ class KeptFold:
                 return None
             view = memoryview(body)
             texts = {table: bytes(view[start:end]) for table, (start, end) in kept["tables"].items()}
-            return State.load_texts(texts), str(kept["digest"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            base = Base(self._path.with_name(str(kept["base"])), own=False) if kept["base"] else None
+            return State.load_texts(texts, base), str(kept["digest"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, sqlite3.Error):
             return None
 
     def save(self, fold: Any, digest: str) -> None:
         """Keep a fold, whole or not at all."""
+        with suppress(OSError, sqlite3.Error):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._save(fold, digest)
+
+    def _save(self, fold: Any, digest: str) -> None:
+        base = None
+        if fold.base is not None:
+            base = f"fold-{fold.head}-{secrets.token_hex(8)}.sqlite"
+            fold.keep(self._path.with_name(base))
         places, body, at = {}, [], 0
         for table, text in fold.texts().items():
             places[table] = (at, at + len(text))
             body.append(text)
             at += len(text)
         whole = b"".join(body)
-        kept = {"format": _FORMAT, "digest": digest, "checksum": hash_bytes(whole, "blake3").hex(), "tables": places}
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            replace_whole(self._path, json.dumps(kept).encode(), b"\n", whole)
+        kept = {
+            "format": _FORMAT,
+            "digest": digest,
+            "base": base,
+            "checksum": hash_bytes(whole, "blake3").hex(),
+            "tables": places,
+        }
+        replace_whole(self._path, json.dumps(kept).encode(), b"\n", whole)
+        # One that another process may be about to open is left: it has read the line that was there before.
+        for old in sorted(self._path.parent.glob("fold-*.sqlite"), key=lambda path: path.stat().st_mtime)[:-2]:
+            old.unlink(missing_ok=True)
 
 
 class Manifests:

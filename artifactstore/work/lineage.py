@@ -5,10 +5,12 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.lineage import Graph, Node, RunInfo, beside, closure, code_of, filtered, node_of, path, run_info
 from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.spilled import starting
 from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
@@ -323,7 +325,7 @@ def _run_of(state: State, ref: str) -> str | None:
     if ref in state.runs:
         return ref
     if len(ref) >= 6 and ":" not in ref and "/" not in ref:
-        near = [run for run in state.runs if run.startswith(ref)]
+        near = [*islice(starting(state.runs, ref), 100)]
         if len(near) == 1:
             return near[0]
         if len(near) > 1:

@@ -67,7 +67,7 @@ def _run(state: State, store: str, run: str) -> RunOf:
     row = state.runs[run]
     parents: list[RunRef] = []
     above = row.get("parent")
-    while above in state.runs and all(above != one.id for one in parents) and above != run:
+    while above is not None and above in state.runs and all(above != one.id for one in parents) and above != run:
         parents.append(_ref(state, store, above))
         above = state.runs[above].get("parent")
     code_digest, about = code_of(state, run)
@@ -108,7 +108,7 @@ def _edges(edges: Iterable[Mapping[str, Any]]) -> tuple[Edge, ...]:
 
 
 def _item(state: State, digest: str, kind: str) -> Item:
-    namings = tuple(_naming(state, name, number) for name, number in state.named.get(digest, ()))
+    namings = tuple(_naming(state, name, number) for name, number, _ in state.named.get(digest, ()))
     row = state.unnamed.get(digest)
     if row is None and namings:
         row = state.names[namings[-1].name][namings[-1].number - 1]

@@ -1,0 +1,219 @@
+"""Large tables on disk: the same fold as in memory, at every step; files that others use are never changed."""
+
+import copy
+import multiprocessing
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+import artifactstore
+from artifactstore import CorruptionError
+from artifactstore.catalog import state as fold
+from artifactstore.catalog.spilled import SPILLED, Base, SpilledTable, starting
+from artifactstore.catalog.state import State
+from artifactstore.model.encoding import canonical_json
+from tests.catalog.test_fold_properties import JOURNALS, TXNS, _told
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put everything on disk at once, and write it there at each entry."""
+    monkeypatch.setattr(State, "SPILL", 0)
+    monkeypatch.setattr(State, "SETTLE", 0)
+    monkeypatch.setattr(fold, "_RELIEF", 1)
+
+
+def _plain(story: Any) -> State:
+    """The fold of the same entries in memory."""
+    made = State()
+    made.relieve = lambda: None  # type: ignore[method-assign]
+    for entry in copy.deepcopy(story.entries):
+        made.apply(entry)
+    return made
+
+
+@pytest.mark.usefixtures("always")
+def test_a_fold_on_disk_says_what_one_in_memory_says_and_a_trial_leaves_no_trace() -> None:
+    @settings(max_examples=150, deadline=None)
+    @given(JOURNALS, TXNS)
+    def check(journal: Any, next_one: Any) -> None:
+        story = _told(journal)
+        plain, spilled = _plain(story), story.state
+        assert spilled.base is not None or not any(getattr(plain, table) for table in SPILLED)
+        assert canonical_json(spilled.dump()) == canonical_json(plain.dump())
+        for table in SPILLED:
+            assert [*getattr(spilled, table)] == [*getattr(plain, table)], "in the same order"
+            assert len(getattr(spilled, table)) == len(getattr(plain, table))
+        txn: Any = story.txn(*next_one)
+        told = spilled.predict([copy.deepcopy(txn)], "")
+        assert [void and void.why for void in told] == [void and void.why for void in plain.predict([txn], "")]
+        assert canonical_json(spilled.dump()) == canonical_json(plain.dump())
+
+    check()
+
+
+def test_a_table_behaves_as_a_dict_does(tmp_path: Path) -> None:
+    for seed in range(60):
+        dice = random.Random(seed)
+        plain: dict[str, Any] = {f"k{n}": [n] for n in range(dice.randrange(8))}
+        base = Base.empty()
+        base.write("named", plain.items(), ())
+        table = SpilledTable(base, "named")
+        plain = copy.deepcopy(plain)
+        for _ in range(60):
+            key = f"k{dice.randrange(12)}"
+            act = dice.randrange(8)
+            base.recording = act != 7
+            if act == 0:
+                plain.setdefault(key, []).append(act)
+                if key not in table:
+                    table[key] = []
+                table[key].append(act)
+            elif act == 1 and key in plain:
+                plain[key] = table[key] = [dice.random()]
+            elif act == 2 and key in plain and key not in {one for one in plain if one == key and dice.random() < 0.5}:
+                plain[key].append("more")
+                table[key].append("more")
+            elif act == 3 and dice.random() < 0.2:
+                base = base if base.own else base.copy()
+                with base.transaction():
+                    table.write_to(base)
+                table.reopen(base, written=True)
+            elif act == 4 and dice.random() < 0.2:
+                base = base if base.own else base.copy()
+                with base.transaction():
+                    table.write_to(base)
+                table.reopen(base, written=True)
+                base = base.moved_to(tmp_path / f"{seed}-{dice.random()}.sqlite", {"named": len(table)})
+                table.reopen(base, written=False)
+            assert table.get(key) == plain.get(key)
+            assert (key in table) == (key in plain)
+            assert len(table) == len(plain)
+            if plain and key in plain:
+                assert table.last(key) == (len(plain[key]), plain[key][-1])
+        assert dict(table) == plain
+        assert [*table] == [*plain]
+        assert [*table.items()] == [*plain.items()]
+        assert [*table.values()] == [*plain.values()]
+        assert sorted(starting(table, "k1")) == sorted(key for key in plain if key.startswith("k1"))
+
+
+def test_what_was_taken_away_is_gone_until_it_comes_again() -> None:
+    base = Base.empty()
+    base.write("hooks", [("a", 1), ("b", 2)], ())
+    table = SpilledTable(base, "hooks")
+    del table["a"]
+    assert ("a" in table, len(table), [*table]) == (False, 1, ["b"])
+    with pytest.raises(KeyError):
+        del table["a"]
+    with pytest.raises(KeyError):
+        _ = table["a"]
+    table["c"] = 3
+    assert table.pop("c") == 3
+    with base.transaction():
+        table.write_to(base)
+    table.reopen(base, written=True)
+    assert dict(table) == {"b": 2}
+    table["a"] = 5
+    assert dict(table) == {"a": 5, "b": 2}
+
+
+def test_a_write_that_fails_leaves_everything_as_it_was() -> None:
+    base = Base.empty()
+    base.write("hooks", [("a", 1)], ())
+    table = SpilledTable(base, "hooks")
+    table["b"] = 2
+    table["c"] = object()
+    with pytest.raises(TypeError), base.transaction():
+        table.write_to(base)
+    table["c"] = 3
+    assert dict(table) == {"a": 1, "b": 2, "c": 3}
+    assert [*SpilledTable(base, "hooks")] == ["a"]
+
+
+def test_damage_is_told_and_the_file_goes(tmp_path: Path) -> None:
+    base = Base.empty()
+    base.write("hooks", [(f"key{n}", "v" * 100) for n in range(2000)], ())
+    base = base.moved_to(tmp_path / "kept.sqlite", {})
+    raw = bytearray((tmp_path / "kept.sqlite").read_bytes())
+    at = raw.find(b"v" * 100) + 50
+    raw[at] ^= 1
+    (tmp_path / "worse.sqlite").write_bytes(raw)
+    worse = Base(tmp_path / "worse.sqlite", own=False)
+    with pytest.raises(CorruptionError, match="open the store again"):
+        [*SpilledTable(worse, "hooks").items()]
+    assert not (tmp_path / "worse.sqlite").exists()
+
+
+def test_a_forked_child_leaves_its_parents_file() -> None:
+    base = Base.empty()
+    base.write("hooks", [("a", 1)], ())
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system can't fork")
+    child = multiprocessing.get_context("fork").Process(target=base._end)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert base.path.exists()
+    path = base.path
+    del base
+    assert not path.exists()
+
+
+@pytest.mark.usefixtures("always")
+def test_a_store_works_on_disk_from_one_process_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache, place = tmp_path / "cache", tmp_path / "store"
+    writer = artifactstore.create(place, cache=cache)
+    for n in range(40):
+        with writer.run("r", code=False):
+            if n:
+                writer.get("x")
+            writer.put(b"%d" % n, "x", metrics={"auc": n / 40})
+            writer.put(b"y%d" % n, f"many/{n}")
+    writer.alias("x:v7", "good")
+    reader = artifactstore.open(place, cache=cache)
+    assert len(reader.names()) == 41
+    assert isinstance(reader._session.core().journal.fold.names, SpilledTable)
+    plain = artifactstore.open(place, cache=None)
+    monkeypatch.setattr(State, "SPILL", 10**9)
+    assert not isinstance(plain._session.core().journal.fold.names, SpilledTable)
+    for store in (reader, plain):
+        assert store.get("x:good") == b"6"
+        assert [one.ref for one in store.find(metrics={"auc": ">= 0.95"})] == ["x:v39", "x:v40"]
+    for what in ("names", "versions", "find", "runs"):
+        arguments = ("x",) if what == "versions" else ()
+        assert [*getattr(reader, what)(*arguments)] == [*getattr(plain, what)(*arguments)]
+    assert str(reader.lineage("x").upstream()) == str(plain.lineage("x").upstream())
+    assert reader.artifact(plain.artifact("x:v3").digest[:20]).digest == plain.artifact("x:v3").digest
+    # Both go on, each with what the other wrote; a file that the other has open is never changed.
+    for n in range(200):
+        (reader if n % 2 else writer).put(b"z%d" % n, "z")
+    for store in (reader, writer, plain):
+        store._session.core().journal.catch_up()
+    dumps = {canonical_json(store._session.core().journal.fold.dump()) for store in (reader, writer, plain)}
+    assert len(dumps) == 1
+    files = [*cache.glob("stores/*/fold-*.sqlite")]
+    assert 1 <= len(files) <= 2
+
+
+@pytest.mark.usefixtures("always")
+def test_a_kept_fold_whose_file_is_gone_or_damaged_is_made_anew(tmp_path: Path) -> None:
+    cache, place = tmp_path / "cache", tmp_path / "store"
+    writer = artifactstore.create(place, cache=cache)
+    for n in range(10):
+        writer.put(b"%d" % n, f"x{n}")
+    for damage in ("gone", "short"):
+        for path in cache.glob("stores/*/fold-*.sqlite"):
+            if damage == "gone":
+                path.unlink()
+            else:
+                path.write_bytes(path.read_bytes()[:100])
+        again = artifactstore.open(place, cache=cache)
+        try:
+            assert len(again.names()) == 10
+        except CorruptionError:
+            assert len(artifactstore.open(place, cache=cache).names()) == 10
