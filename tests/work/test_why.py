@@ -54,7 +54,7 @@ def test_it_names_parameters_code_metrics_and_inputs_down_to_rows(store: Store, 
     Path("train.py").write_text("a = 1\nb = 20\nc = 3\n")
     Path("new.py").write_text("new\n")
     other = {**environment(), "packages": [{"name": "numpy", "version": "9.9"}]}
-    monkeypatch.setattr("artifactstore.work.capturing.environment", lambda: other)
+    monkeypatch.setattr("artifactstore.work.capturing.environment", lambda _folder: other)
     b = chain(store, 130, 8, 0.9)
     found = store.why(a, b)
     assert not found.equal

@@ -10,6 +10,7 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
+from artifactstore.work.tracking import EXPORTED
 
 SECRET = "s3cr3t-of-the-remote"
 
@@ -62,7 +63,10 @@ def make(top: Path, url: Path, digest: str = "blake3") -> None:
             run.get(unnamed.ref)
             run.get("churn/plot")
             run.put({"x": 1}, "churn/report")
-        store.run("endless", id="endless").start().put(b"so far", "churn/so-far")
+        endless = store.run("endless", id="endless").start()
+        endless.put(b"so far", "churn/so-far")
+        endless._running().end()  # its process is gone
+        os.environ.pop(EXPORTED, None)
     store.alias("churn/model:v1", "production")
 
 
