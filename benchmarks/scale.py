@@ -247,7 +247,7 @@ def _questions(place: Path, cache: Path | None) -> dict[str, Any]:
     told["first upstream"] = time.perf_counter() - begun
     told["up"], view = _timed(lambda: store.lineage(last.ref).upstream())
     told["up nodes"] = len(view)
-    oldest = store.find(run=f"{_first(runs):032x}")[0].digest
+    oldest = store.find(run=f"{_first(runs):032x}")[-1].digest
     told["depth"] = max(node.depth for node in view)
     told["down"], view = _timed(lambda: store.lineage(oldest).downstream())
     told["down nodes"] = len(view)
@@ -316,7 +316,7 @@ def ask_sqlite(place: Path) -> dict[str, Any]:
     text = "with recursive found(n) as (values(?) union select {there} from edge join found on {here} = n) select count(*) from found"
     (one,) = graph.execute("select after from edge where before = ? order by after limit 1", (-_last_train(runs),)).fetchone()
     up, (nodes,) = _timed(lambda: graph.execute(text.format(there="before", here="after"), (one,)).fetchone())
-    (oldest,) = graph.execute("select after from edge where before = ? order by after limit 1", (-_first(runs),)).fetchone()
+    (oldest,) = graph.execute("select after from edge where before = ? order by after desc limit 1", (-_first(runs),)).fetchone()
     down, (below,) = _timed(lambda: graph.execute(text.format(there="after", here="before"), (oldest,)).fetchone())
     return {"up": up, "up nodes": nodes - 1, "down": down, "down nodes": below - 1, "peak": _peak()}
 
@@ -332,7 +332,7 @@ def ask_networkx(place: Path) -> dict[str, Any]:
     runs = json.loads((place / "done").read_text())["runs"]
     one = min(graph.successors(-_last_train(runs)))
     up, nodes = _timed(lambda: nx.ancestors(graph, one))
-    oldest = min(graph.successors(-_first(runs)))
+    oldest = max(graph.successors(-_first(runs)))
     down, below = _timed(lambda: nx.descendants(graph, oldest))
     return {"open and names": load, "up": up, "up nodes": len(nodes), "down": down, "down nodes": len(below), "peak": _peak()}
 

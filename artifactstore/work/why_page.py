@@ -17,19 +17,23 @@ _CODE: Final = "overflow-x:auto;border:1px solid rgba(128,128,128,.45);border-ra
 _COLOURS: Final = {"+": "#1a8a4a", "-": "#d1453b"}
 
 
-def page(found: "Why") -> str:
-    """Return it as one element."""
-    return f'<div style="max-width:64em;line-height:1.45">{"".join(_parts(found))}</div>'
+def page(found: "Why", told: set[str] | None = None) -> str:
+    """Return it as one element; patches that were `told` further up are not shown again."""
+    parts = "".join(_parts(found, set() if told is None else told))
+    return f'<div style="max-width:64em;line-height:1.45;font-family:sans-serif">{parts}</div>'
 
 
-def _parts(found: "Why") -> Iterator[str]:
+def _parts(found: "Why", told: set[str]) -> Iterator[str]:
     ending = " are the same" if found.equal else ""
     yield f"<div><b>{escape(found.a)}</b> → <b>{escape(found.b)}</b>{ending}</div>"
     for part, title in PARTS.items():
         rows = getattr(found, part)
         if rows:
             yield _fold(f"{title} ({len(rows)})", _table(rows), is_open=len(rows) < 20)
-    if found.code is not None:
+    if found.code is not None and found.code.patch in told:
+        yield f"<div>code: {escape(code_title(found.code))}: as above</div>"
+    elif found.code is not None:
+        told.add(found.code.patch or code_title(found.code))
         files = "".join(
             f"<div>{escape(sign)} <code>{escape(path)}</code>" + ("" if added is None else f" +{added} -{gone}") + "</div>"
             for sign, path, added, gone in found.code.files
@@ -38,7 +42,7 @@ def _parts(found: "Why") -> Iterator[str]:
         patch = f'<pre style="{_CODE}">{lines}</pre>' if lines else ""
         yield _fold(f"code: {code_title(found.code)}", files + patch, is_open=len(found.code.patch) < 20_000)
     for one in found.inputs:
-        yield _input(one)
+        yield _input(one, told)
     if found.same:
         yield f'<div style="opacity:.7">the same: {escape(", ".join(found.same))}</div>'
     yield from (f'<div style="opacity:.7">not known: {escape(one)}</div>' for one in found.unknown)
@@ -65,12 +69,12 @@ def _colour(line: str) -> str:
     return f' style="color:{colour}"' if colour else ""
 
 
-def _input(one: "InputChange") -> str:
+def _input(one: "InputChange", told: set[str]) -> str:
     names = (
         f"{one.old} → {one.new}" if one.old and one.new else f"{one.old} (only before)" if one.old else f"{one.new} (only now)"
     )
     lines = "\n".join((*one.inside, *one.files))
     body = f'<pre style="{_CODE}">{escape(lines)}</pre>' if lines else ""
     if one.why is not None and not one.why.equal:
-        body += page(one.why)
+        body += page(one.why, told)
     return _fold(f"input {one.role}: {names}", body, is_open=True)

@@ -23,7 +23,7 @@ _LINES: Final = 60  # of a patch
 
 def text(found: "Why") -> str:
     """Return it as lines, what lies further back indented."""
-    return "\n".join(_lines(found))
+    return "\n".join(_lines(found, set()))
 
 
 def said(value: Any) -> str:
@@ -54,14 +54,17 @@ def code_title(code: "CodeChange") -> str:
     return sides[0] + (" -> " + sides[1] if sides[0] != sides[1] else "")
 
 
-def _lines(found: "Why") -> Iterator[str]:
+def _lines(found: "Why", told: set[str]) -> Iterator[str]:
     yield f"{found.a} -> {found.b}" + (": the same" if found.equal else "")
     for part, title in PARTS.items():
         rows = getattr(found, part)
         if rows:
             yield f"  {title}"
             yield from (f"    {_change(one)}" for one in rows)
-    if found.code is not None:
+    if found.code is not None and found.code.patch in told:
+        yield f"  code  {code_title(found.code)}: as above"
+    elif found.code is not None:
+        told.add(found.code.patch or code_title(found.code))
         yield f"  code  {code_title(found.code)}"
         for sign, path, added, gone in found.code.files:
             yield f"    {sign} {path}" + ("" if added is None else f"  +{added} -{gone}")
@@ -72,19 +75,19 @@ def _lines(found: "Why") -> Iterator[str]:
     if found.inputs:
         yield "  inputs"
         for changed in found.inputs:
-            yield from _input(changed)
+            yield from _input(changed, told)
     if found.same:
         yield "  the same: " + ", ".join(found.same)
     yield from (f"  not known: {unknown}" for unknown in found.unknown)
-    told = any((found.equal, found.code, found.inputs, *(getattr(found, part) for part in PARTS), found.unknown))
-    if not told:
+    anything = any((found.equal, found.code, found.inputs, *(getattr(found, part) for part in PARTS), found.unknown))
+    if not anything:
         yield "  nothing that was recorded differs: look for randomness, threads, or what was read around the store"
 
 
-def _input(one: "InputChange") -> Iterator[str]:
+def _input(one: "InputChange", told: set[str]) -> Iterator[str]:
     sign = "~" if one.old and one.new else "+" if one.new else "-"
     names = f"{one.old} -> {one.new}" if one.old and one.new else str(one.old or one.new)
     yield f"    {sign} {one.role}: {names}"
     yield from (f"        {line}" for line in (*one.inside, *one.files))
     if one.why is not None and not one.why.equal:
-        yield from (f"        {line}" for line in _lines(one.why))
+        yield from (f"        {line}" for line in _lines(one.why, told))

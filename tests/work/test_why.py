@@ -76,6 +76,7 @@ def test_it_names_parameters_code_metrics_and_inputs_down_to_rows(store: Store, 
     text = str(found)
     for part in ("depth: 6 -> 8", "auc: 0.8 -> 0.9", "with changes", "raw:v1 -> raw:v2", "+b = 20", "1 input (labels:v1)"):
         assert part in text, part
+    assert text.count("+b = 20") == found.to_html().count("+b = 20") == 1, "the same code made both, and is told once"
     assert json.loads(json.dumps(found.to_json()))["inputs"][0]["why"]["inputs"][0]["new"] == "raw:v2"
 
 
