@@ -1,7 +1,7 @@
 """Large tables of the fold on disk: a mapping that reads a row when it is asked for it, and keeps in memory what has changed.
 
 The file is SQLite's, a table for each of the fold's, each row a key and its value as JSON. A file that others may use too
-is never changed: what is new goes into a copy. Order is that in which keys came, as in a dict.
+is never changed: what is new goes into a copy. Runs are told in the order in which they came, as in a dict, all else by key.
 """
 
 import json
@@ -24,6 +24,8 @@ __all__ = ["SPILLED", "Base", "SpilledTable", "starting"]
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
 )  # fmt: skip
+_ORDERED: Final = frozenset({"runs"})  # whose rows are told in the order in which they came; others by their keys
+_BY_ROWS: Final = frozenset({"names"})  # whose values' last members are asked for alone
 _ABSENT: Final = object()
 _LOADED: Final = 50_000  # rows of one table that are kept in memory for having been read
 
@@ -52,7 +54,7 @@ class Base:
         self._file.execute("pragma mmap_size = 4294967296")
         if own:
             # It is made anew if it is lost, so nothing has to reach the disk.
-            for setting in ("journal_mode = memory", "synchronous = off", "locking_mode = exclusive", "cache_size = -64000"):
+            for setting in ("journal_mode = memory", "synchronous = off", "locking_mode = exclusive", "cache_size = -200000"):
                 self._file.execute(f"pragma {setting}")
             self._end = finalize(self, _remove, str(path), os.getpid())
 
@@ -61,7 +63,10 @@ class Base:
         """Make an empty one."""
         made = cls(_scratch(), own=True)
         for table in SPILLED:
-            made._file.execute(f"create table {table} (key text not null unique, value blob not null, sum integer not null)")
+            kind = "" if table in _ORDERED else " without rowid"
+            made._file.execute(
+                f"create table {table} (key text primary key not null, value blob not null, sum integer not null){kind}"
+            )
         made._file.execute("create table counts (name text not null unique, rows integer not null)")
         return made
 
@@ -126,8 +131,8 @@ class Base:
         return int((known or self._file.execute(f"select count(*) from {table}").fetchone())[0])  # noqa: S608
 
     def keys(self, table: str) -> Iterator[str]:
-        """Yield the keys in the order in which they came."""
-        return (key for (key,) in self._rows(f"select key from {table} order by rowid"))  # noqa: S608
+        """Yield the keys in order."""
+        return (key for (key,) in self._rows(f"select key from {table} order by {_order(table)}"))  # noqa: S608
 
     def starting(self, table: str, prefix: str) -> Iterator[str]:
         """Yield the keys that begin so."""
@@ -135,8 +140,8 @@ class Base:
         return (key for (key,) in rows)
 
     def items(self, table: str) -> Iterator[tuple[str, Any]]:
-        """Yield keys and values in the order in which they came."""
-        for key, value, check in self._rows(f"select key, value, sum from {table} order by rowid"):  # noqa: S608
+        """Yield keys and values in order."""
+        for key, value, check in self._rows(f"select key, value, sum from {table} order by {_order(table)}"):  # noqa: S608
             yield key, self._decoded(key, value, check)
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[Any]:
@@ -148,7 +153,10 @@ class Base:
     def write(self, table: str, rows: Iterable[tuple[str, Any]], gone: Iterable[str]) -> None:
         """Put rows in the place of those with their keys, and take some away."""
         text = f"insert into {table} values (?, ?, ?) on conflict (key) do update set value = excluded.value, sum = excluded.sum"  # noqa: S608
-        self._file.executemany(text, ((key, value, _sum(key, value)) for key, value in ((k, _encoded(v)) for k, v in rows)))
+        encoded = _rows_encoded if table in _BY_ROWS else _encoded
+        wanted = rows if table in _ORDERED else sorted(rows, key=lambda row: row[0])  # neighbours share a page of the file
+        told = ((key, encoded(value)) for key, value in wanted)
+        self._file.executemany(text, ((key, value, _sum(key, value)) for key, value in told))
         self._file.executemany(f"delete from {table} where key = ?", ((key,) for key in gone))  # noqa: S608
 
     def _decoded(self, key: str, value: bytes, check: int) -> Any:
@@ -170,11 +178,20 @@ def _scratch() -> Path:
     return Path(name)
 
 
+def _order(table: str) -> str:
+    return "rowid" if table in _ORDERED else "key"
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
 def _encoded(value: Any) -> bytes:
-    """Return a value as JSON; members of a list stand on lines of their own, so that the last can be had alone."""
-    if isinstance(value, list):
-        return b"[" + ",\n".join(json.dumps(one, separators=(",", ":")) for one in value).encode() + b"]"
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _encode(value).encode()
+
+
+def _rows_encoded(value: list[Any]) -> bytes:
+    """Return a list as JSON, each member on a line of its own, so that the last can be had alone."""
+    return b"[" + ",\n".join(map(_encode, value)).encode() + b"]"
 
 
 def _sum(key: str, value: bytes) -> int:
@@ -203,6 +220,7 @@ class SpilledTable(MutableMapping[str, Any]):
         self.gone: set[str] = set()
         self._added: dict[str, None] = {}  # keys that the file has not, in order
         self._loaded: dict[str, Any] = {}
+        self._missed: str | None = None  # the last key that was looked for in the file in vain
 
     def _find(self, key: str) -> Any:
         value = self.changed.get(key, _ABSENT)
@@ -214,6 +232,7 @@ class SpilledTable(MutableMapping[str, Any]):
                 return _ABSENT
             value = self._base.value(self._name, key)
             if value is _ABSENT:
+                self._missed = key
                 return value
             if not self._base.recording:
                 if len(self._loaded) >= _LOADED:
@@ -241,7 +260,7 @@ class SpilledTable(MutableMapping[str, Any]):
         return key not in self.gone and self._base.has(self._name, str(key))
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key not in self.changed and not self._base.has(self._name, key):
+        if key not in self.changed and (key == self._missed or not self._base.has(self._name, key)):
             self._added[key] = None
         self.changed[key] = value
         self._loaded.pop(key, None)
@@ -304,7 +323,7 @@ class SpilledTable(MutableMapping[str, Any]):
         self._base = base
         if written:
             self._count += len(self._added) - len(self.gone)
-            self.changed, self.gone, self._added = {}, set(), {}
+            self.changed, self.gone, self._added, self._missed = {}, set(), {}, None
 
 
 class _Items(ItemsView[str, Any]):

@@ -102,7 +102,7 @@ class Tables:
     # -- keeping
 
     SPILL = 400_000  # rows of large tables above which they are put on disk: some 400 MB
-    SETTLE = 200_000  # changed rows above which they are written there
+    SETTLE = 400_000  # changed rows above which they are written there
 
     def dump(self) -> dict[str, Any]:
         """Return the whole state as JSON values (not a copy, unless most of it lies on disk)."""
