@@ -51,10 +51,9 @@ class Base:
         self._file = sqlite3.connect(
             f"{path.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False, isolation_level=None
         )
-        self._file.execute("pragma mmap_size = 4294967296")
         if own:
             # It is made anew if it is lost, so nothing has to reach the disk.
-            for setting in ("journal_mode = memory", "synchronous = off", "locking_mode = exclusive", "cache_size = -200000"):
+            for setting in ("journal_mode = delete", "synchronous = off", "locking_mode = exclusive", "cache_size = -100000"):
                 self._file.execute(f"pragma {setting}")
             self._end = finalize(self, _remove, str(path), os.getpid())
 

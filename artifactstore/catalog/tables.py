@@ -101,8 +101,8 @@ class Tables:
 
     # -- keeping
 
-    SPILL = 400_000  # rows of large tables above which they are put on disk: some 400 MB
-    SETTLE = 400_000  # changed rows above which they are written there
+    SPILL = 300_000  # rows of large tables above which they are put on disk: some 300 MB
+    SETTLE = 300_000  # changed rows above which they are written there
 
     def dump(self) -> dict[str, Any]:
         """Return the whole state as JSON values (not a copy, unless most of it lies on disk)."""

@@ -111,7 +111,7 @@ def _took(seconds: float | None) -> str:
 @app.command()
 def lineage(
     ref: Ref,
-    down: Annotated[bool, typer.Option("--down", help="What was made from it, instead of what it was made from.")] = False,
+    down: Annotated[bool, typer.Option("--down/--up", help="What was made from it, or what it was made from.")] = False,
     format: Annotated[str, typer.Option(help="text, svg, html, mermaid or json.")] = "text",  # noqa: A002 - the option's name
     store: StoreUrl = None,
     as_json: AsJson = False,
