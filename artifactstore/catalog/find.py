@@ -2,12 +2,13 @@
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from artifactstore.catalog.lineage import closure, code_of
+from artifactstore.catalog.spilled import holding
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Version, versions
 from artifactstore.errors import InvalidInputError
@@ -80,23 +81,48 @@ def find(
     if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
         raise InvalidInputError(f"since={since!r}: a datetime with its time zone")
     tests = {metric: condition(text) for metric, text in (metrics or {}).items()}
-    chosen = _chosen(state, uses=uses, code=code, run=run, tests=tests)
-    for one, numbers in _candidates(state, name, chosen):
+    of_run = run is not None or code is not None
+    for one, numbers in _candidates(state, name, _made_from(state, uses), tests, (run, code) if of_run else None):
         for version in versions(state, one, numbers):
             if (
                 not version.removed
                 and (since is None or version.time >= since)
                 and (kind is None or version.kind == kind)
+                and all(metric in version.metrics and test(version.metrics[metric]) for metric, test in tests.items())
                 and all(_same(_inside(version.metadata, key), value) for key, value in (metadata or {}).items())
+                and (not of_run or any(_is_of(state, one, run, code) for one in state.produced_by.get(version.digest, ())))
             ):
                 yield version
 
 
-def _candidates(state: State, name: str | None, chosen: set[str] | None) -> Iterator[tuple[str, list[int] | None]]:
-    """Yield names, each with the numbers of those versions that are worth looking at; None for all."""
-    if chosen is None:
+_Tests = Mapping[str, Callable[[float], bool]]
+
+
+def _made_from(state: State, uses: str | None) -> set[str] | None:
+    return None if uses is None else {node.id for node in closure(state, uses, up=False).nodes.values() if node.depth}
+
+
+def _candidates(
+    state: State, name: str | None, made: set[str] | None, tests: _Tests, of_run: tuple[str | None, str | None] | None
+) -> Iterator[tuple[str, list[int] | None]]:
+    """Yield names, each with the numbers of those versions that are worth looking at (None: all), by the narrowest condition.
+
+    Of a million versions most are no answer, and looking at each takes seconds.
+    """
+    chosen: Iterable[str]
+    if made is not None:
+        chosen = made
+    elif name is not None or not (tests or of_run):
         yield from ((one, None) for one in sorted(state.names) if name is None or fnmatchcase(one, name))
         return
+    elif tests:
+        metric, test = next(iter(tests.items()))
+        chosen = (digest for digest, row in state.metrics.items() if metric in row and test(row[metric]))
+    else:
+        assert of_run is not None
+        chosen = {
+            edge["digest"] for run in _runs(state, *of_run) for edge in state.edges.get(run, ()) if edge["fact"] == "produced"
+        }
     found: dict[str, list[int]] = {}
     for digest in chosen:
         for one, number, _ in state.named.get(digest, ()):
@@ -105,34 +131,23 @@ def _candidates(state: State, name: str | None, chosen: set[str] | None) -> Iter
     yield from ((one, sorted(found[one])) for one in sorted(found))
 
 
-def _chosen(
-    state: State, *, uses: str | None, code: str | None, run: str | None, tests: Mapping[str, Callable[[float], bool]]
-) -> set[str] | None:
-    """Return the digests that meet the conditions of lineage and metrics; None where there is no such condition."""
-    found: list[set[str]] = []
-    if uses is not None:
-        found.append({node.id for node in closure(state, uses, up=False).nodes.values() if node.depth})
-    if code is not None or run is not None:
-        found.append({edge["digest"] for edges in _runs(state, code, run) for edge in edges if edge["fact"] == "produced"})
-    if tests:
-        rows = state.metrics.items()
-        found.append({digest for digest, row in rows if all(one in row and test(row[one]) for one, test in tests.items())})
-    return set.intersection(*found) if found else None
+def _runs(state: State, run: str | None, code: str | None) -> Iterator[str]:
+    """Yield the runs that have an id or a name, and a commit."""
+    if run is not None and (run in state.runs or run in state.edges):
+        yield run
+    exact = run is not None and not any(sign in run for sign in "*?[")
+    for one in holding(state.runs, run) if exact and run is not None else state.runs:
+        if one != run and _is_of(state, one, run, code):
+            yield one
 
 
-def _runs(state: State, code: str | None, run: str | None) -> Iterator[list[dict[str, Any]]]:
-    """Yield what runs used and produced that have a commit, and an id or a name."""
-    if run is not None and run not in state.runs:
-        if run in state.edges and code is None:
-            yield state.edges[run]  # of another store, whose start is not known here
-        wanted = [one for one, row in state.runs.items() if fnmatchcase(row["name"], run)]
-    else:
-        wanted = [*state.runs] if run is None else [run]
-        if run is not None:
-            wanted += [one for one, row in state.runs.items() if one != run and fnmatchcase(row["name"], run)]
-    for one in wanted:
-        if code is None or str(code_of(state, one)[1].get("commit", "")).startswith(code.lower()):
-            yield state.edges.get(one, [])
+def _is_of(state: State, one: str, run: str | None, code: str | None) -> bool:
+    row = state.runs.get(one)
+    if row is None:  # of another store, whose start is not known here
+        return run == one and code is None
+    if run is not None and run != one and not fnmatchcase(row["name"], run):
+        return False
+    return code is None or str(code_of(state, one)[1].get("commit", "")).startswith(code.lower())
 
 
 def _same(found: Any, wanted: Any) -> bool:

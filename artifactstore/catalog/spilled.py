@@ -19,13 +19,14 @@ import xxhash
 
 from artifactstore.errors import CorruptionError
 
-__all__ = ["SPILLED", "Base", "SpilledTable", "starting"]
+__all__ = ["SPILLED", "Base", "SpilledTable", "holding", "starting"]
 
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
 )  # fmt: skip
 _ORDERED: Final = frozenset({"runs"})  # whose rows are told in the order in which they came; others by their keys
 _BY_ROWS: Final = frozenset({"names"})  # whose values' last members are asked for alone
+_SIGNED: Final = 2**63  # SQLite's numbers have a sign
 _ABSENT: Final = object()
 _LOADED: Final = 50_000  # rows of one table that are kept in memory for having been read
 
@@ -96,7 +97,8 @@ class Base:
         try:
             yield
         except BaseException:
-            self._file.execute("rollback")
+            with suppress(sqlite3.Error):  # a full disk has done so itself
+                self._file.execute("rollback")
             raise
         self._file.execute("commit")
 
@@ -138,10 +140,18 @@ class Base:
         rows = self._rows(f"select key from {table} where key >= ? and key < ?", (prefix, prefix + "\U0010ffff"))  # noqa: S608
         return (key for (key,) in rows)
 
+    def holding(self, table: str, text: bytes) -> Iterator[str]:
+        """Yield the keys of rows whose JSON holds some bytes."""
+        rows = self._rows(f"select key from {table} where instr(value, ?) order by {_order(table)}", (text,))  # noqa: S608
+        return (key for (key,) in rows)
+
     def items(self, table: str) -> Iterator[tuple[str, Any]]:
         """Yield keys and values in order."""
-        for key, value, check in self._rows(f"select key, value, sum from {table} order by {_order(table)}"):  # noqa: S608
-            yield key, self._decoded(key, value, check)
+        loads, check = json.loads, xxhash.xxh3_64_intdigest  # a million times
+        for key, value, told in self._rows(f"select key, value, sum from {table} order by {_order(table)}"):  # noqa: S608
+            if check(value, len(key)) - _SIGNED != told:
+                raise self._damaged(f"the row of {key} has changed")
+            yield key, loads(value)
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[Any]:
         try:
@@ -194,7 +204,7 @@ def _rows_encoded(value: list[Any]) -> bytes:
 
 
 def _sum(key: str, value: bytes) -> int:
-    return xxhash.xxh3_64_intdigest(value, seed=len(key)) - 2**63
+    return xxhash.xxh3_64_intdigest(value, len(key)) - _SIGNED
 
 
 def _remove(path: str, pid: int) -> None:
@@ -292,7 +302,11 @@ class SpilledTable(MutableMapping[str, Any]):
 
     def pairs(self) -> Iterator[tuple[str, Any]]:
         """Yield keys and values in order."""
-        for key, value in self._base.items(self._name):
+        rows = self._base.items(self._name)
+        if not self.gone and not self.changed:
+            yield from rows
+            return
+        for key, value in rows:
             if key not in self.gone:
                 yield key, self.changed.get(key, value)
         for key in self._added:
@@ -302,6 +316,13 @@ class SpilledTable(MutableMapping[str, Any]):
         """Yield the keys that begin so."""
         yield from (key for key in self._base.starting(self._name, prefix) if key not in self.gone)
         yield from (key for key in self._added if key.startswith(prefix))
+
+    def holding(self, text: str) -> Iterator[str]:
+        """Yield the keys of all rows that hold a text, and perhaps of others."""
+        for key in self._base.holding(self._name, _encoded(text)):
+            if key not in self.gone and key not in self.changed:
+                yield key
+        yield from self.changed
 
     def last(self, key: str) -> tuple[int, Any]:
         """Return of a list how many members it has, and the last one."""
@@ -348,3 +369,8 @@ def starting(table: MutableMapping[str, Any], prefix: str) -> Iterator[str]:
     if isinstance(table, SpilledTable):
         return table.starting(prefix)
     return (key for key in table if key.startswith(prefix))
+
+
+def holding(table: MutableMapping[str, Any], text: str) -> Iterator[str]:
+    """Yield the keys of all rows of a table that hold a text, and perhaps of others."""
+    return table.holding(text) if isinstance(table, SpilledTable) else iter(table)

@@ -6,6 +6,7 @@ This room knows what the tables hold; what puts it there is the fold's business.
 """
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,7 @@ class Tables:
         self._undo: list[Callable[[], object]] | None = None
         self._texts: dict[str, bytes] = {}
         self._base: Base | None = None
+        self._patience = 1
 
     # -- keeping
 
@@ -115,19 +117,24 @@ class Tables:
         return self._base
 
     def relieve(self) -> None:
-        """Put large tables on disk, and what has changed there, once they take too much memory."""
-        if self._base is None:
-            rows = sum(len(self.__dict__.get(table, ())) for table in SPILLED)
-            if rows > self.SPILL:
-                base = Base.empty()
-                with base.transaction():
-                    for table in SPILLED:
-                        base.write(table, getattr(self, table).items(), ())
-                for table in SPILLED:
-                    setattr(self, table, SpilledTable(base, table))
-                self._base = base
-        elif sum(len(getattr(self, table).changed) for table in SPILLED) > self.SETTLE:
-            self._settle()
+        """Put large tables on disk, and what has changed there, once they take too much memory; where the disk is full, later."""
+        try:
+            if self._base is None:
+                if sum(len(self.__dict__.get(table, ())) for table in SPILLED) > self.SPILL * self._patience:
+                    self._spill()
+            elif sum(len(getattr(self, table).changed) for table in SPILLED) > self.SETTLE * self._patience:
+                self._settle()
+        except (sqlite3.Error, OSError):
+            self._patience *= 2
+
+    def _spill(self) -> None:
+        base = Base.empty()
+        with base.transaction():
+            for table in SPILLED:
+                base.write(table, getattr(self, table).items(), ())
+        for table in SPILLED:
+            setattr(self, table, SpilledTable(base, table))
+        self._base = base
 
     def _settle(self) -> None:
         assert self._base is not None
