@@ -98,6 +98,28 @@ class Node:
     dirty: bool = False
     idle: bool = False
 
+    @property
+    def digest(self) -> str | None:
+        """An artifact's digest; None for a run."""
+        return self.id if self.type == "artifact" else None
+
+    @property
+    def name(self) -> str | None:
+        """A run's name, or that of an artifact; None for an artifact without one."""
+        if self.type == "run":
+            return self.label
+        return None if self.id.startswith(self.label) else self.label.rpartition(":v")[0]
+
+    @property
+    def version(self) -> int | None:
+        """The number of an artifact's version; None for one without a name, and for a run."""
+        return None if self.type == "run" or self.name is None else int(self.label.rpartition(":v")[2])
+
+    @property
+    def ref(self) -> str:
+        """What `store.get` and `store.lineage` know it by: `churn/model:v7`, a digest, a run's id."""
+        return self.label if self.type == "artifact" and self.name is not None else self.id
+
 
 @dataclass(slots=True)
 class Graph:

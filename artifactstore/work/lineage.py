@@ -118,7 +118,7 @@ def _chosen(graph: Graph, start: str, *, kind: str | None, name: str | None, rol
             node.type == "artifact"
             and one != start
             and kind in (None, node.kind)
-            and (name is None or fnmatchcase(node.label.rpartition(":v")[0], name))
+            and (name is None or fnmatchcase(node.name or "", name))
             and (role is None or (one, role) in roles)
         ):
             yield one
@@ -204,7 +204,7 @@ class Lineage:
 
     def impact(self) -> Rows[Node]:
         """Every artifact that was made from it and that has a name, with the aliases that point there."""
-        return Rows(Node, [node for node in self.downstream().artifacts if not node.id.startswith(node.label)])
+        return Rows(Node, [node for node in self.downstream().artifacts if node.name is not None])
 
     def reproduce(
         self,

@@ -463,6 +463,11 @@ def test_a_view_can_be_narrowed_to_a_kind_a_name_or_a_role(store: Store):
     assert len(g.upstream(name="nothing")) == 0
     assert [one.label for one in store.lineage("churn/raw").downstream(kind="model").artifacts] == ["model:v1"]
     assert [one.label for one in store.lineage("churn/features").artifacts] == ["churn/features:v1"]
+    raw, code = narrow.artifacts[0], narrow.runs[0]
+    assert (raw.digest, raw.name, raw.version, raw.ref) == (store.artifact("churn/raw").digest, "churn/raw", 1, "churn/raw:v1")
+    assert (code.digest, code.name, code.version, code.ref) == (None, "train", None, code.id)
+    environment = next(node for node in g.upstream() if node.kind == "environment")
+    assert (environment.name, environment.version, environment.ref) == (None, None, environment.digest)
     with pytest.raises(InvalidInputError, match="a str"):
         g.upstream(kind=3)  # type: ignore[arg-type]
 
