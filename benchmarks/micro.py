@@ -268,10 +268,10 @@ def long_history(folder: Path) -> Path:
 
 _OPEN: Final = """
 import sys, time
-import artifactstore.store
+import artifactstore.opening
 cache = sys.argv[2] or None
 start = time.perf_counter()
-count = len(artifactstore.store.open(sys.argv[1], 'r', cache=cache).names())
+count = len(artifactstore.opening.open(sys.argv[1], 'r', cache=cache).names())
 print(time.perf_counter() - start)
 assert count == 5000, count
 """

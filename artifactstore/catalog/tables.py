@@ -103,7 +103,7 @@ class Tables:
 
     # -- keeping
 
-    SPILL = 300_000  # rows of large tables above which they are put on disk: some 300 MB
+    SPILL = 600_000  # rows of large tables above which they are put on disk: some 800 MB
     SETTLE = 300_000  # changed rows above which they are written there
 
     def dump(self) -> dict[str, Any]:
