@@ -14,10 +14,10 @@ __all__ = [
     "Graph",
     "Node",
     "RunInfo",
-    "beside",
     "closure",
     "code_of",
     "filtered",
+    "history_of",
     "is_beside",
     "node_of",
     "path",
@@ -166,12 +166,21 @@ def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
     return None, {}
 
 
+def history_of(state: State, code: str, commit: str | None) -> str | None:
+    """Return the digest of a commit's history that some run of this code has stored, and that is still there; or None."""
+    for run in state.used_in.get(code, ()) if commit is not None else ():
+        digest = _beside(state, run, "history")
+        if digest is not None and state.alive(digest) and code_of(state, run)[1].get("commit") == commit:
+            return digest
+    return None
+
+
 def is_beside(edge: Mapping[str, Any]) -> bool:
     """Tell whether what a run used went along by itself, such as its code, and is no input that it read."""
     return edge.get("role") in _BESIDE
 
 
-def beside(state: State, run: str, role: str) -> str | None:
+def _beside(state: State, run: str, role: str) -> str | None:
     """Return the digest of what went along with a run in a role, or None."""
     return next(
         (edge["digest"] for edge in state.edges.get(run, ()) if edge["fact"] == "used" and edge.get("role") == role), None

@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from typing import Any, Final
 from weakref import finalize
 
-from artifactstore.catalog.lineage import beside, code_of
+from artifactstore.catalog.lineage import history_of
 from artifactstore.content.source import Folder, Source, from_bytes, from_file
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.facts import Fact
@@ -111,13 +111,10 @@ class Capture:
 
     def _with_history(self, run: str, tree: Tree) -> Iterator[Callable[[Core], Prepared]]:
         """Yield what commits the history of the commit, as a git bundle; one that some run of this code has stored is used again."""
-        commit = tree.about["commit"]
-        known: dict[str, str] = {}
+        store = self._session.core().config.store
         with self._session.asking() as state:
-            for one in state.used_in.get(tree.digests.get(self._session.core().config.store, ""), ()):
-                digest = beside(state, one, "history")
-                if digest is not None and code_of(state, one)[1].get("commit") == commit and state.alive(digest):
-                    known[self._session.core().config.store] = digest
+            digest = history_of(state, tree.digests.get(store, ""), tree.about["commit"])
+        known = {} if digest is None else {store: digest}
         if known:
             yield self._maker(run, "history", lambda: _put.Found(Folder()), {}, known)
             return

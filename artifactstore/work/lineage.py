@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.catalog.lineage import Graph, Node, RunInfo, beside, closure, code_of, filtered, node_of, path, run_info
+from artifactstore.catalog.lineage import Graph, Node, RunInfo, closure, code_of, filtered, history_of, node_of, path, run_info
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.spilled import starting
 from artifactstore.catalog.state import State
@@ -192,7 +192,7 @@ class Lineage:
             for run in reversed(found):
                 digest, about = code_of(state, run)
                 if digest is not None:
-                    return Code(self._session, digest, about, history=beside(state, run, "history"))
+                    return Code(self._session, digest, about, history=history_of(state, digest, about.get("commit")))
         return None
 
     def path(self, to: str) -> list[Node]:

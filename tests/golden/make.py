@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,6 +75,49 @@ def make_deltas(here: Path) -> None:
     for width in (2, 4, 8):
         for version in (1, 2):
             store.put(step(width, version), f"w{width}")
+
+
+def make_lineage(here: Path, work: Path) -> None:
+    """Make a store with runs of all kinds, in a repository with changes, and with taint: once, when lineage came."""
+    from artifactstore.work import capturing
+
+    fixed = {"python": {"version": "3.11.0"}, "packages": [{"name": "numpy", "version": "2.0.0"}], "locks": {"uv.lock": "x\n"}}
+    capturing.environment = lambda _folder: fixed  # type: ignore[attr-defined, assignment, misc]
+    sys.orig_argv, sys.executable = ["python", "train.py", "--depth", "8"], "python"
+    work.mkdir()
+    os.chdir(work)
+    (work / "train.py").write_text("x = 1\n")
+    (work / "run.sh").write_text("#!/bin/sh\n")
+    (work / "run.sh").chmod(0o755)
+    os.environ |= {f"GIT_{who}_{what}": "golden" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    os.environ |= {"GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z"}
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
+        subprocess.run(["git", *command], check=True)
+    (work / "train.py").write_text("x = 2\n")
+    (work / "new.py").write_text("new\n")
+    (work / "data.csv").write_text("a,b\n")
+    store = artifactstore.create(here, cache=None)
+    store.put({"rows": [1, 2]}, "raw")
+    with store.run("prepare", params={"scale": 2, "odd": object}, code="history"):
+        (work / "data.csv").read_text()
+        store.get("raw")
+        store.put([2, 4], "features")
+    with store.run("train", id="nightly") as run:
+        run.get("features", role="table")
+        run.log(loss=0.5, step=1)
+        run.put(b"weights", "model", kind="model", role="best", metrics={"auc": 0.75})
+        with store.run("inner", code=False):
+            store.put(store.get("raw"), "raw")
+    try:
+        with store.run("failing", code=False):
+            raise ValueError("on purpose")  # noqa: TRY301 - that is what is told
+    except ValueError:
+        pass
+    store.run("endless", code=False).start()
+    store.alias("model", "production")
+    store.registry.taint("raw", "wrong labels")
+    store.registry.taint("features", "late", spread=False)
+    store.registry.clear("features:v1", "in time")
 
 
 def step(width: int, version: int) -> bytes:

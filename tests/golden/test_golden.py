@@ -84,6 +84,49 @@ def test_a_golden_store_with_deltas_reads_as_it_did(tmp_path: Path):
             assert store.get(f"w{width}:v{version}") == step(width, version)
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_golden_store_with_lineage_reads_as_it_did(tmp_path: Path):
+    shutil.copytree(HERE / "lineage-v0.1.0", tmp_path / "golden")
+    store = artifactstore.open(tmp_path / "golden", cache=None)
+    assert store.verify(level="full").findings == []
+    told = {one.name: one for one in store.runs()}
+    assert {name: one.status for name, one in told.items() if name != "endless"} == {
+        "prepare": "finished",
+        "train": "finished",
+        "inner": "finished",
+        "failing": "failed",
+    }
+    assert (told["train"].id, told["train"].metrics, told["inner"].parent) == ("nightly", {"loss": 0.5}, "nightly")
+    assert told["prepare"].params == {"scale": 2, "odd": {"repr": "<class 'object'>"}}
+    assert told["prepare"].command == ("python", "train.py", "--depth", "8")
+    assert told["prepare"].around == ({"path": "data.csv", "size": 4, "stored": True},)
+    assert told["failing"].error == "ValueError: on purpose"
+    lines = [line.strip().split("  (")[0] for line in str(store.lineage("model:production").upstream()).splitlines()]
+    assert [line.split(" ")[0] for line in lines if "[data]" in line or "[model]" in line] == [
+        "model:v1",
+        "features:v1",
+        "raw:v1",
+        "raw:v1",  # which a run made of itself
+    ]
+    assert any("[data] TAINTED" in line for line in lines)
+    assert "[no-op]" in str(store.lineage("raw:v1").downstream())
+    code = store.lineage("model").code
+    assert code is not None
+    assert (code.commit, code.tree) == TREES
+    back = code.checkout(tmp_path / "back", history=True)
+    assert {path.name for path in back.iterdir()} == {".git", "train.py", "run.sh", "new.py", "data.csv"}
+    assert (back / "train.py").read_text() == "x = 2\n"
+    with pytest.warns(UserWarning, match="model:v1 was made from raw:v1, which is tainted: wrong labels"):
+        assert store.get("model:production") == b"weights"
+    assert store.artifact("features").version == 1
+
+
+TREES = (
+    "16d70c4a1b555d396f7ebfe2a8e93429ccaa4afd",
+    "fb210c5bac49314980466a34a2d337808c270b99",
+)  # commit, and git's id of the tree with its changes
+
+
 def test_a_golden_store_can_be_written_on(golden, tmp_path: Path):
     root, _ = golden
     store = artifactstore.open(root)

@@ -330,6 +330,13 @@ def test_the_history_is_stored_once_and_its_absence_is_told(store: Store, reposi
     assert git(back, "rev-parse", "HEAD") == detached.commit
     with store.run("train") as run:
         pass
+    other = store.lineage(run.id).code
+    assert other is not None
+    assert other.history == detached.history, "another run of this very code has stored it"
+    git(repository, "add", "more.py")
+    git(repository, "commit", "-q", "-m", "more")
+    with store.run("train") as run:
+        pass
     bare = store.lineage(run.id).code
     assert bare is not None
     assert bare.history is None
