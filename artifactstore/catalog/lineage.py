@@ -51,6 +51,7 @@ class RunInfo:
         code: what is known of its code: commit, tree, branch, dirty …; empty where nothing is.
         reads_seen: `partial`, where its process looked at what it opened around the store.
         around: files that it may have read so, each {path, size, digest?, stored?} (`stored`: with its code).
+        around_more: how many more there were.
         programs: what it started, by their arguments.
     """
 
@@ -69,6 +70,7 @@ class RunInfo:
     code: dict[str, Any] = field(default_factory=dict)
     reads_seen: str | None = None
     around: tuple[dict[str, Any], ...] = ()
+    around_more: int = 0
     programs: tuple[list[str], ...] = ()
 
 
@@ -154,6 +156,7 @@ def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:
         code=code_of(state, run)[1],
         reads_seen=row.get("reads_seen"),
         around=tuple(row.get("around", ())),
+        around_more=row.get("around_more", 0),
         programs=tuple(row.get("programs", ())),
     )
 

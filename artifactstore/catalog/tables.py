@@ -64,7 +64,7 @@ class Tables:
         holds: hold id (`received/<id>` of a received one) → digest.
         tainted: digest → [what was said here or None, what was received or None], each {seq, time, actor, reason?, spread}.
         runs: run → {name, seq, time, actor, txn, params?, parent?, command?, seen?, finished?, status?, error?, seconds?,
-            reads_seen?, around?, programs?}.
+            reads_seen?, around?, around_more?, programs?}.
         edges: run → what it used and produced, in order, each the fact without its run.
         produced_by: digest → runs.   used_in: digest → runs.
         hooks: digest → its hooks as hex.

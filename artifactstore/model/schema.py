@@ -159,6 +159,7 @@ class _Finished(TypedDict):
     error: NotRequired[str]
     seconds: NotRequired[float]
     around: NotRequired[list[dict[str, Any]]]
+    around_more: NotRequired[_Count]
     programs: NotRequired[list[list[str]]]
 
 

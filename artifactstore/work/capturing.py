@@ -149,9 +149,12 @@ class Capture:
         tree, url = self._tree, self._session.url
         skip = [Path(url)] if "://" not in url else []
         skip += [] if self._session.cache is None else [self._session.cache]
-        files = seen.files(root=self._folder if tree is None else tree.root, stored=() if tree is None else tree.files, skip=skip)
+        files, more = seen.files(
+            root=self._folder if tree is None else tree.root, stored=() if tree is None else tree.files, skip=skip
+        )
         told: Fact = {"reads_seen": "partial"}
         told |= {"around": files} if files else {}
+        told |= {"around_more": more} if more else {}
         programs = [shown(words) for words in seen.programs()]
         return told | ({"programs": programs} if programs else {})
 

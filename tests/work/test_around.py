@@ -112,3 +112,21 @@ def test_outside_of_runs_nothing_is_kept_and_the_innermost_run_counts(store: Sto
     inner, outer = sorted(store.runs(), key=lambda one: one.name)
     assert [row["path"] for row in inner.around] == ["inner"]
     assert [row["path"] for row in outer.around] == ["outer"]
+
+
+def test_of_many_files_the_first_are_told_and_the_rest_counted_and_secrets_have_no_digest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("artifactstore.work.capture.around._NOTED", 250)
+    Path("many").mkdir()
+    for n in range(300):
+        Path(f"many/{n}").write_text(str(n))
+    Path("server.pem").write_text("secret")
+    with store.run("r"):
+        Path("server.pem").read_text()
+        for n in range(300):
+            Path(f"many/{n}").read_text()
+    info = store.runs()[-1]
+    assert (len(info.around), info.around_more) == (200, 101)
+    assert "digest" not in around(store)["server.pem"]
+    assert "digest" in around(store)["many/0"]

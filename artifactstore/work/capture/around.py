@@ -16,10 +16,12 @@ from types import FrameType
 from typing import Any, Final
 
 from artifactstore.model.digest import new_hasher
+from artifactstore.work.capture.secrets import looks_secret
 
 __all__ = ["Around", "watch"]
 
 _MOST: Final = 200  # files, and programs, that are told
+_NOTED: Final = 20_000  # files that are kept in mind; of more only the number is
 _HASHED: Final = 64 * 2**20  # bytes of a file that is still hashed, and
 _HASHED_ALL: Final = 256 * 2**20  # of all of them together
 _NOT_DATA: Final = (".py", ".pyc", ".pyi", ".so", ".pyd", ".dll", ".dylib", ".pth", ".egg-link")
@@ -38,6 +40,7 @@ class Around:
     def __init__(self) -> None:
         self.known: set[str] = set()
         self._read: dict[str, None] = {}
+        self._more = 0  # that were opened when there was no room any more
         self._written: set[str] = set()
         self._programs: dict[tuple[str, ...], None] = {}
         self._before = set(_open_now())
@@ -55,19 +58,28 @@ class Around:
                 if not reads:
                     self._written.add(absolute)
                 elif absolute not in self._written:
-                    self._read.setdefault(absolute)
+                    self._note(absolute)
         elif event == "sqlite3.connect":
             text = os.fsdecode(args[0]) if isinstance(args[0], str | bytes | os.PathLike) else ""
             if text and ":memory:" not in text and not _is_ours():
                 plain = text.removeprefix("file:").partition("?")[0] if text.startswith("file:") else text
-                self._read.setdefault(os.path.abspath(plain))  # noqa: PTH100
+                self._note(os.path.abspath(plain))  # noqa: PTH100
         elif not _is_ours():
             words = [args[0]] if event == "os.system" else args[1]
             words = [words] if isinstance(words, str | bytes | os.PathLike) else list(words)
             self._programs.setdefault(tuple(os.fsdecode(word) for word in words))
 
-    def files(self, *, root: Path | None, stored: Iterable[str], skip: Iterable[Path]) -> list[dict[str, Any]]:
-        """Return what may have been read, each {path, size, digest?, stored?}, in order.
+    def _note(self, path: str) -> None:
+        if path not in self._read:
+            if len(self._read) < _NOTED:
+                self._read[path] = None
+            else:
+                self._more += 1
+
+    def files(self, *, root: Path | None, stored: Iterable[str], skip: Iterable[Path]) -> tuple[list[dict[str, Any]], int]:
+        """Return what may have been read, each {path, size, digest?, stored?}, in order, and how many more there were.
+
+        No digest is told of what looks like a secret: a short one could be guessed by it.
 
         Args:
             root: the folder of the code; what lies in it is called by its path there.
@@ -78,10 +90,8 @@ class Around:
         passed = tuple(f"{one}{os.sep}" for one in {*_installed(), *(str(one) for one in skip), *self.known})
         passed = (*passed, *_SYSTEM, os.path.join(tempfile.gettempdir(), "artifactstore-"))  # noqa: PTH118
         found: list[dict[str, Any]] = []
-        budget = _HASHED_ALL
+        budget, more = _HASHED_ALL, self._more
         for path in {**self._read, **dict.fromkeys(one for one in _open_now() if one not in self._before)}:
-            if len(found) == _MOST:
-                break
             if path.startswith(passed) or path in self.known or path in self._written or path.endswith(_NOT_DATA):
                 continue
             try:
@@ -90,15 +100,18 @@ class Around:
                 continue  # gone: it was of passing use
             if not stat.S_ISREG(st.st_mode):
                 continue
+            if len(found) == _MOST:
+                more += 1
+                continue
             row: dict[str, Any] = {"path": _shown(path, root), "size": st.st_size}
             if row["path"] in known:
                 row["stored"] = True
-            elif st.st_size <= min(_HASHED, budget):
+            elif st.st_size <= min(_HASHED, budget) and not looks_secret(row["path"]):
                 budget -= st.st_size
                 with suppress(OSError):
                     row["digest"] = _digest(path)
             found.append(row)
-        return found
+        return found, more
 
     def programs(self) -> list[list[str]]:
         """Return the programs that were started, by their arguments."""
