@@ -316,3 +316,23 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["reproduce", "model", str(tmp_path / "again"), "--no-env", "--store", project.store.url]) == 7
     store: Store = project.store
     assert len(store.runs()) == 3
+
+
+def test_a_store_far_away_is_forked_on_this_machine(s3_url: str, tmp_path: Path):
+    project = tmp_path / "project"
+    project.mkdir()
+    store = artifactstore.create(s3_url, cache=None)
+    store.put([1, 2, 3], "raw")
+    (project / "work.py").write_text(
+        f"import artifactstore\nstore = artifactstore.open({s3_url!r})\n"
+        "with store.run('work'):\n    store.put([2 * one for one in store.get('raw')], 'doubled')\n"
+    )
+    call("work.py", folder=project)
+    store.put([4], "raw")
+    head = store._session.core().journal.catch_up()
+    found = store.lineage("doubled").reproduce(tmp_path / "again", env=False)
+    assert found.verdict == "bit-equal", str(found)
+    assert store._session.core().journal.catch_up() == head
+    made = [path for path in (tmp_path / "again/store").rglob("*") if path.is_file()]
+    assert made, "what was put lies here"
+    assert not any(path.parent.name == "packs" for path in made)
