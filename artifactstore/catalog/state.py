@@ -195,10 +195,8 @@ class State(Tables):
             self._drop(self.unnamed, fact["digest"])
         if not is_own(stamp):
             return  # each version that another store's removal means is named by it
-        for versions in self.names.values():
-            for row in versions:
-                if row["digest"] == fact["digest"]:
-                    remove(row)
+        for name, number, _ in self.named.get(fact["digest"], ()):
+            remove(self.names[name][number - 1])
 
     def _take_measured(self, fact: Fact, stamp: Fact) -> None:
         key = fact["digest"] if "digest" in fact else f"run:{fact.get('run', '')}"

@@ -37,7 +37,7 @@ def _plain(story: Any) -> State:
 
 @pytest.mark.usefixtures("always")
 def test_a_fold_on_disk_says_what_one_in_memory_says_and_a_trial_leaves_no_trace() -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=400, deadline=None)
     @given(JOURNALS, TXNS)
     def check(journal: Any, next_one: Any) -> None:
         story = _told(journal)
