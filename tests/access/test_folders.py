@@ -53,7 +53,7 @@ def test_a_reader_of_a_folder_reads_and_is_refused_before_any_work(tmp_path: Pat
             parent.chmod(parent.stat().st_mode | 0o055)
     before = sorted(folder.rglob("*"))
     done = subprocess.run([sys.executable, "-c", _PROGRAM, str(folder)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "read only" in done.stdout.partition("-- as an")[2]
     assert f"{folder} for a reader: every guarantee" in done.stdout
     assert sorted(folder.rglob("*")) == before
