@@ -467,6 +467,33 @@ def test_the_environment_is_recorded_once_and_never_whole(store: Store, reposito
     assert "hunter2" not in str(environment())
 
 
+def test_packages_are_those_that_python_itself_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from importlib.metadata import distributions
+
+    from artifactstore.work.capture.environment import _installed
+
+    for name, text in {
+        "odd-1.dist-info": "Metadata-Version: 2.1\nVersion: 1.0+local\nName: Odd_Name\n\nName: no\n",
+        "broken.dist-info": "nothing here\n",
+        "old.egg-info": "Metadata-Version: 1.0\nName: old\nVersion: 3\n",
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / ("PKG-INFO" if name.startswith("old") else "METADATA")).write_text(text)
+    (tmp_path / "odd-1.dist-info/direct_url.json").write_text(
+        '{"url": "https://u:p@host/odd.whl", "archive_info": {"hash": "x"}}'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    expected: dict[str, tuple[str, str]] = {}
+    for one in distributions():
+        if one.metadata["Name"]:
+            expected.setdefault(one.metadata["Name"].lower(), (one.metadata["Name"], one.version))
+    found = {row["name"].lower(): row for row in _installed()}
+    assert {name: (row["name"], row["version"]) for name, row in found.items()} == expected
+    assert found["odd_name"]["direct"] == {"url": "https://host/odd.whl", "archive_info": {"hash": "x"}}
+    assert len(expected) > 20
+
+
 def test_a_command_line_hides_secrets(store: Store, repository: Path):
     from artifactstore.work.capturing import shown
 
