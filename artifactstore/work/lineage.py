@@ -15,10 +15,10 @@ from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.work.code import Code
-from artifactstore.work.drawing import Drawing, joined
 from artifactstore.work.session import Session
 
 if TYPE_CHECKING:
+    from artifactstore.work.drawing import Drawing
     from artifactstore.work.verdict import Reproduction
 
 __all__ = ["Lineage", "View", "lineage", "resolve", "runs"]
@@ -78,12 +78,14 @@ class View:
         """Return it as a picture in SVG; see `draw`."""
         return self.draw().svg()
 
-    def draw(self, to: Any = None) -> Drawing:
+    def draw(self, to: Any = None) -> "Drawing":
         """Return it as a drawing, which notebooks show, and write it into a file: `.svg`, `.html` or `.mmd`.
 
         Raises:
             InvalidInputError: another ending, or a folder that isn't there.
         """
+        from artifactstore.work.drawing import Drawing  # noqa: PLC0415 - 10 ms, which most commands do without
+
         drawing = Drawing(self._graph, self._start, up=self._up)
         if to is not None:
             drawing.save(to)
@@ -249,8 +251,10 @@ class Lineage:
             timeout=timeout,
         )
 
-    def draw(self, to: Any = None) -> Drawing:
+    def draw(self, to: Any = None) -> "Drawing":
         """Return what it was made from and what was made from it as one drawing, and write it into a file; see `View.draw`."""
+        from artifactstore.work.drawing import Drawing, joined  # noqa: PLC0415 - as above
+
         with self._session.asking() as state:
             graph = joined(closure(state, self.id, up=True), closure(state, self.id, up=False))
         drawing = Drawing(graph, self.id, up=None)
