@@ -5,14 +5,15 @@ nothing is ever written to it.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.errors import AlreadyExistsError, NotFoundError, RefusedError
 
 __all__ = ["ForkedBackend"]
 
+_T = TypeVar("_T")
 _ENTRY: Final = re.compile(r"journal/\d+/(\d+)\.json", re.ASCII)
 _SEGMENT: Final = re.compile(r"segments/\d+-\d+-(\d+)-[0-9a-f]+\.parquet", re.ASCII)
 _OWN: Final = ("journal/inbox/", "replica/", ".")  # of a place itself, never of what it was forked from
@@ -55,23 +56,22 @@ class ForkedBackend(Backend):
             return False
         return True
 
-    def read(self, key: str) -> bytes:
-        """Read what was written since, else what was there."""
+    def _either(self, key: str, ask: Callable[[Backend], _T]) -> _T:
+        """Ask the own place, and the origin where that has nothing and the key counts."""
         try:
-            return self.own.read(key)
+            return ask(self.own)
         except NotFoundError:
             if not self._shared(key):
                 raise
-            return self.origin.read(key)
+            return ask(self.origin)
+
+    def read(self, key: str) -> bytes:
+        """Read what was written since, else what was there."""
+        return self._either(key, lambda place: place.read(key))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read ranges of what was written since, else of what was there."""
-        try:
-            return self.own.read_ranges(key, ranges)
-        except NotFoundError:
-            if not self._shared(key):
-                raise
-            return self.origin.read_ranges(key, ranges)
+        return self._either(key, lambda place: place.read_ranges(key, ranges))
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Write to the own place."""
@@ -105,9 +105,4 @@ class ForkedBackend(Backend):
 
     def size(self, key: str) -> int:
         """Return the size of what was written since, else of what was there."""
-        try:
-            return self.own.size(key)
-        except NotFoundError:
-            if not self._shared(key):
-                raise
-            return self.origin.size(key)
+        return self._either(key, lambda place: place.size(key))

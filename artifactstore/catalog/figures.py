@@ -56,7 +56,7 @@ def figure(node: Node, hidden: int) -> Figure:
     run = node.type == "run"
     digest = node.id if run else node.id.partition(":")[2] or node.id
     short = clean(digest)[:_HEX]
-    named = run or not node.id.startswith(node.label)
+    named = node.name is not None
     about = shortened(node.kind if named else "no name", 110, SMALL) + " · "
     label = shortened(node.label if named else node.kind, _ROOM, _TITLE, bold=True)
     looks = [("tainted", "tainted")] if node.tainted else []

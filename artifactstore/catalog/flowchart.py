@@ -44,7 +44,7 @@ def flowchart(graph: Graph, start: str) -> str:
 
 def _said(node: Node) -> list[str]:
     digest = node.id if node.type == "run" else node.id.partition(":")[2] or node.id
-    named = node.type == "run" or not node.id.startswith(node.label)
+    named = node.name is not None
     lines = [node.label if named else node.kind, f"{node.kind if named else 'no name'}, {digest[:8]}"]
     lines += [f"⚑ {word_of(alias, node.label)}" for alias in node.aliases]
     return lines + [

@@ -14,6 +14,7 @@ __all__ = [
     "Graph",
     "Node",
     "RunInfo",
+    "beside",
     "closure",
     "code_of",
     "filtered",
@@ -172,22 +173,20 @@ def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
 def history_of(state: State, code: str, commit: str | None) -> str | None:
     """Return the digest of a commit's history that some run of this code has stored, and that is still there; or None."""
     for run in state.used_in.get(code, ()) if commit is not None else ():
-        digest = _beside(state, run, "history")
+        digest = beside(state, run).get("history")
         if digest is not None and state.alive(digest) and code_of(state, run)[1].get("commit") == commit:
             return digest
     return None
 
 
 def is_beside(edge: Mapping[str, Any]) -> bool:
-    """Tell whether what a run used went along by itself, such as its code, and is no input that it read."""
-    return edge.get("role") in _BESIDE
+    """Tell whether what a run used went along by itself, such as its code, and is no input that it read by a name."""
+    return edge["fact"] == "used" and edge.get("role") in _BESIDE and "name" not in edge
 
 
-def _beside(state: State, run: str, role: str) -> str | None:
-    """Return the digest of what went along with a run in a role, or None."""
-    return next(
-        (edge["digest"] for edge in state.edges.get(run, ()) if edge["fact"] == "used" and edge.get("role") == role), None
-    )
+def beside(state: State, run: str) -> dict[str, str]:
+    """Return what went along with a run: role → digest."""
+    return {edge["role"]: edge["digest"] for edge in state.edges.get(run, ()) if is_beside(edge)}
 
 
 def node_of(state: State, one: str, depth: int = 0) -> Node:

@@ -102,29 +102,22 @@ class Base:
             raise
         self._file.execute("commit")
 
-    def value(self, table: str, key: str) -> Any:
-        """Return a row's value, or `_ABSENT`.
+    def text(self, table: str, key: str) -> bytes | None:
+        """Return a row's value as JSON, or None.
 
         Raises:
             CorruptionError: the file is damaged.
         """
-        try:
-            row = self._file.execute(f"select value, sum from {table} where key = ?", (key,)).fetchone()  # noqa: S608 - a name of ours
-        except sqlite3.Error as error:
-            raise self._damaged(str(error)) from error
-        return _ABSENT if row is None else self._decoded(key, *row)
+        row = self._one(f"select value, sum from {table} where key = ?", key)  # noqa: S608 - a name of ours
+        if row is None:
+            return None
+        if _sum(key, row[0]) != row[1]:
+            raise self._changed(key)
+        return bytes(row[0])
 
     def has(self, table: str, key: str) -> bool:
         """Tell whether there is a row."""
-        try:
-            return self._file.execute(f"select 1 from {table} where key = ?", (key,)).fetchone() is not None  # noqa: S608
-        except sqlite3.Error as error:
-            raise self._damaged(str(error)) from error
-
-    def text(self, table: str, key: str) -> bytes | None:
-        """Return a row's value as it is kept, or None."""
-        row = self._file.execute(f"select value from {table} where key = ?", (key,)).fetchone()  # noqa: S608
-        return None if row is None else bytes(row[0])
+        return self._one(f"select 1 from {table} where key = ?", key) is not None  # noqa: S608
 
     def count(self, table: str) -> int:
         """Return how many rows there are."""
@@ -150,8 +143,14 @@ class Base:
         loads, check = json.loads, xxhash.xxh3_64_intdigest  # a million times
         for key, value, told in self._rows(f"select key, value, sum from {table} order by {_order(table)}"):  # noqa: S608
             if check(value, len(key)) - _SIGNED != told:
-                raise self._damaged(f"the row of {key} has changed")
+                raise self._changed(key)
             yield key, loads(value)
+
+    def _one(self, query: str, key: str) -> Any:
+        try:
+            return self._file.execute(query, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._damaged(str(error)) from error
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[Any]:
         try:
@@ -168,10 +167,8 @@ class Base:
         self._file.executemany(text, ((key, value, _sum(key, value)) for key, value in told))
         self._file.executemany(f"delete from {table} where key = ?", ((key,) for key in gone))  # noqa: S608
 
-    def _decoded(self, key: str, value: bytes, check: int) -> Any:
-        if _sum(key, value) != check:
-            raise self._damaged(f"the row of {key} has changed")
-        return json.loads(value)
+    def _changed(self, key: str) -> CorruptionError:
+        return self._damaged(f"the row of {key} has changed")
 
     def _damaged(self, what: str) -> CorruptionError:
         with suppress(OSError):
@@ -239,10 +236,11 @@ class SpilledTable(MutableMapping[str, Any]):
         if value is _ABSENT:
             if key in self.gone:
                 return _ABSENT
-            value = self._base.value(self._name, key)
-            if value is _ABSENT:
+            text = self._base.text(self._name, key)
+            if text is None:
                 self._missed = key
-                return value
+                return _ABSENT
+            value = json.loads(text)
             if not self._base.recording:
                 if len(self._loaded) >= _LOADED:
                     self._loaded.clear()
@@ -326,7 +324,7 @@ class SpilledTable(MutableMapping[str, Any]):
 
     def last(self, key: str) -> tuple[int, Any]:
         """Return of a list how many members it has, and the last one."""
-        if key not in self.changed and key not in self._loaded:
+        if key not in self.changed and key not in self._loaded and key not in self.gone:
             text = self._base.text(self._name, key)
             if text is not None:
                 return text.count(b"\n") + 1, json.loads(text[text.rfind(b"\n") + 1 if b"\n" in text else 1 : -1])

@@ -1,12 +1,11 @@
 """The code of a run, given back as it was: byte for byte, checked against git's own ids, with its history where that is stored."""
 
-import shutil
-import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from artifactstore.errors import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, UnsupportedError
+from artifactstore.work.capture.git import Git
 from artifactstore.work.capture.tree_id import tree_id
 from artifactstore.work.get import get
 from artifactstore.work.place import local_path
@@ -95,9 +94,8 @@ class Code:
 
 
 def _git(folder: Path, *arguments: str) -> None:
-    program = shutil.which("git")
-    if program is None:
+    git = Git.find(folder)
+    if git is None:
         raise UnsupportedError("git is not installed: without it no history can be given back, the code itself can")
-    done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise InvalidInputError(f"git {arguments[0]} failed in {folder}: {done.stderr.strip()[:500]}")
+    if git.run(*arguments) is None:
+        raise InvalidInputError(f"git {arguments[0]} failed in {folder}: {git.said[:500]}")

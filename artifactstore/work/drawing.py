@@ -1,9 +1,9 @@
 """Drawings of lineage where people look at them: in notebooks, and in files."""
 
-import secrets
 from pathlib import Path
 from typing import Any, Final
 
+from artifactstore.backend.disk import replace_whole
 from artifactstore.catalog.drawing import LIMIT, draw
 from artifactstore.catalog.flowchart import flowchart
 from artifactstore.catalog.lettering import clean, escaped
@@ -66,15 +66,7 @@ class Drawing:
             raise InvalidInputError(f"a drawing is written as .svg, .html or .mmd, not as {path.suffix or path.name!r}")
         if not path.parent.is_dir():
             raise InvalidInputError(f"{path.parent} is no folder: make it first, or draw elsewhere")
-        data = make().encode()
-        made = path.with_name(f".{path.name[:60]}-{secrets.token_hex(6)}")
-        try:
-            with made.open("xb") as file:
-                file.write(data)
-            made.replace(path)
-        except BaseException:
-            made.unlink(missing_ok=True)
-            raise
+        replace_whole(path, make().encode())
         return path
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
-from artifactstore.catalog.lineage import RunInfo, code_of, is_beside, run_info
+from artifactstore.catalog.lineage import RunInfo, beside, code_of, run_info
 from artifactstore.catalog.state import State
 from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError, UnsupportedError
 from artifactstore.work.building import Built, build, present
@@ -126,8 +126,8 @@ def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
         found, said = code_of(state, one)
         if code is None and found is not None:
             code, about = found, said
-        beside = {edge.get("role"): edge["digest"] for edge in state.edges.get(one, ()) if is_beside(edge)}
-        environment, cells = environment or beside.get("environment"), cells or beside.get("cells")
+        along = beside(state, one)
+        environment, cells = environment or along.get("environment"), cells or along.get("cells")
     edges = state.edges.get(run, ())
     inputs = [(edge["name"], edge["version"]) for edge in edges if edge["fact"] == "used" and edge.get("version")]
     outputs = [edge for edge in edges if edge["fact"] == "produced"]

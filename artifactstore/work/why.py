@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from artifactstore.catalog.lineage import RunInfo, code_of, is_beside, run_info
+from artifactstore.catalog.lineage import RunInfo, beside, code_of, is_beside, run_info
 from artifactstore.catalog.state import State
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.work.diffing import Diff, diff, stored_value
@@ -183,11 +183,8 @@ def _side(state: State, label: str, start: str, *, is_run: bool) -> _Side:
     if side.run is not None:
         side.code, side.about = code_of(state, side.run.id)
         side.metrics |= side.run.metrics
-        for edge in state.edges.get(side.run.id, ()):
-            if edge["fact"] == "used" and is_beside(edge):
-                side.beside[str(edge.get("role"))] = edge["digest"]
-            elif edge["fact"] == "used":
-                side.inputs.append(edge)
+        side.beside = beside(state, side.run.id)
+        side.inputs = [edge for edge in state.edges.get(side.run.id, ()) if edge["fact"] == "used" and not is_beside(edge)]
     if side.digest is not None:
         side.metrics |= state.metrics.get(side.digest, {})
     return side

@@ -148,6 +148,17 @@ def test_damage_is_told_and_the_file_goes(tmp_path: Path) -> None:
     assert not (tmp_path / "worse.sqlite").exists()
 
 
+def test_the_last_member_of_a_damaged_list_is_not_believed_either(tmp_path: Path) -> None:
+    base = Base.empty()
+    base.write("names", [("n", [{"v": 1}, {"v": 2}])], ())
+    base = base.moved_to(tmp_path / "kept.sqlite", {})
+    assert SpilledTable(base, "names").last("n") == (2, {"v": 2})
+    raw = (tmp_path / "kept.sqlite").read_bytes().replace(b'{"v":2}', b'{"v":3}')
+    (tmp_path / "worse.sqlite").write_bytes(raw)
+    with pytest.raises(CorruptionError, match="the row of n has changed"):
+        SpilledTable(Base(tmp_path / "worse.sqlite", own=False), "names").last("n")
+
+
 def test_a_forked_child_leaves_its_parents_file() -> None:
     base = Base.empty()
     base.write("hooks", [("a", 1)], ())

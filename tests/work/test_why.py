@@ -163,6 +163,16 @@ def test_inputs_are_matched_by_role_name_and_place(store: Store):
     assert [(one.role, one.old, one.new) for one in found.inputs] == [("left", "a:v1", "c:v1"), ("d", None, "d:v1")]
 
 
+def test_what_is_read_by_name_is_an_input_whatever_its_role_is_called(store: Store):
+    for n in (1, 2):
+        store.put(str(n).encode(), "generated")
+        with store.run("build", code=False) as run:
+            run.get("generated", role="code")
+            store.put(f"built {n}".encode(), "program")
+    found = store.why("program:v1", "program:v2")
+    assert [(one.role, one.old, one.new) for one in found.inputs] == [("code", "generated:v1", "generated:v2")]
+
+
 def test_notebooks_are_compared_by_the_source_of_their_cells(store: Store):
     def notebook(source: str, count: int) -> str:
         cell = {"cell_type": "code", "source": [source], "execution_count": count, "outputs": [{"text": str(count)}]}

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.listing import check_link
 from artifactstore.work.capture.secrets import looks_secret
 from artifactstore.work.capture.tree_id import blob_id
 
-__all__ = ["CAP", "Tree", "bundle", "read_tree", "skipped_text"]
+__all__ = ["CAP", "Git", "Tree", "bundle", "read_tree", "skipped_text"]
 
 CAP: Final = 50 * 2**20  # bytes of an untracked file that is still taken for code
 _ALL: Final = 500 * 2**20  # bytes of all untracked files together
@@ -58,16 +58,27 @@ _tops: dict[str, str] = {}  # folder → the repository that it lies in
 _trees: dict[str, tuple[Any, Tree]] = {}  # repository → what it was like, and its tree then
 
 
-class _Git:
-    """Calls of git in one folder."""
+class Git:
+    """Calls of git in one folder.
+
+    Attributes:
+        folder: where.
+        said: what the last call that failed had to say.
+    """
 
     def __init__(self, folder: Path, program: str) -> None:
         self.folder = folder
-        self.refused = ""  # why git would not look
+        self.said = ""
         self._program = program
         # Nothing that the user's shell says about another repository, no prompts, no locks for looking.
         self._env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         self._env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+
+    @classmethod
+    def find(cls, folder: Path) -> Self | None:
+        """Return git for a folder; None where it is not installed."""
+        program = shutil.which("git")
+        return None if program is None else cls(folder, program)
 
     def run(self, *arguments: str, given: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes | None:
         """Return what git prints, or None where it fails."""
@@ -82,11 +93,17 @@ class _Git:
                 timeout=_SECONDS,
                 env={**self._env, **(env or {})},
             )
-        except (OSError, subprocess.TimeoutExpired):
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self.said = str(error)
             return None
-        if done.returncode and b"safe.directory" in done.stderr:
-            self.refused = f"git does not trust who owns {self.folder}: git config --global --add safe.directory {self.folder}"
-        return done.stdout if done.returncode == 0 else None
+        if done.returncode:
+            self.said = done.stderr.decode(errors="replace").strip()
+            return None
+        return done.stdout
+
+    def at(self, folder: Path) -> Self:
+        """Return git for another folder."""
+        return type(self)(folder, self._program)
 
     def run_for(self, paths: Sequence[str], *arguments: str, env: Mapping[str, str]) -> None:
         """Run git with paths, which mean themselves, however many they are."""
@@ -111,18 +128,17 @@ def read_tree(folder: Path, told: list[str] | None = None) -> Tree | None:
         folder: anywhere in the tree.
         told: is given what the user should know.
     """
-    program = shutil.which("git")
-    if program is None:
+    asked = Git.find(folder)
+    if asked is None:
         return None
     place = str(folder)
-    asked = _Git(folder, program)
     top = _tops.get(place) or asked.line("rev-parse", "--show-toplevel")
     if top is None:
-        if asked.refused and told is not None:
-            told.append(asked.refused)
+        if "safe.directory" in asked.said and told is not None:
+            told.append(f"git does not trust who owns {folder}: git config --global --add safe.directory {folder}")
         return None  # no repository, a bare one, or one of another owner that git refuses to read
     _tops[place] = top
-    git = _Git(Path(top), program)
+    git = asked.at(Path(top))
     status = git.run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignore-submodules=none")
     key = (status, _signature(git.folder, status or b""))
     known = _trees.get(top)
@@ -161,7 +177,7 @@ def _signature(root: Path, status: bytes) -> list[tuple[str, int, int]]:
     return found
 
 
-def _about(git: _Git, *, dirty: bool | None) -> dict[str, Any]:
+def _about(git: Git, *, dirty: bool | None) -> dict[str, Any]:
     head = git.line("rev-parse", "--verify", "HEAD^{commit}")
     remotes: dict[str, str] = {}
     for line in (git.line("remote", "-v") or "").splitlines():
@@ -178,7 +194,7 @@ def _about(git: _Git, *, dirty: bool | None) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _read_files(git: _Git, tree: Tree) -> None:
+def _read_files(git: Git, tree: Tree) -> None:
     """Find what is in the tree, and compute its id on a copy of the index."""
     listed = git.run("ls-files", "-z", "--others", "--exclude-standard")
     untracked, total = [], 0
@@ -203,7 +219,7 @@ def _read_files(git: _Git, tree: Tree) -> None:
     _sort_entries(git, tree, entries)
 
 
-def _own_index(git: _Git, scratch: Path) -> dict[str, str]:
+def _own_index(git: Git, scratch: Path) -> dict[str, str]:
     """Copy the index, and give git a folder of its own for objects."""
     index = git.line("rev-parse", "--git-path", "index")
     objects = git.line("rev-parse", "--git-path", "objects")
@@ -238,7 +254,7 @@ def _refused(path: Path, name: str, total: int) -> tuple[str, int]:
     return "", st.st_size
 
 
-def _sort_entries(git: _Git, tree: Tree, entries: bytes) -> None:
+def _sort_entries(git: Git, tree: Tree, entries: bytes) -> None:
     executable, modules, pointers, altered = set[str](), dict[str, str](), 0, False
     filters = _has_filters(git, entries)
     before = len(tree.skipped)
@@ -252,7 +268,7 @@ def _sort_entries(git: _Git, tree: Tree, entries: bytes) -> None:
         if mode == _MODULE:
             modules[path] = digest
             if (place / ".git").exists():
-                _add_module(_Git(place, git._program), tree, path)  # noqa: SLF001
+                _add_module(git.at(place), tree, path)
         elif mode == _LINK:
             try:
                 target = os.readlink(place)  # noqa: PTH115 - pathlib would tidy it
@@ -280,7 +296,7 @@ def _sort_entries(git: _Git, tree: Tree, entries: bytes) -> None:
         tree.about["lfs_pointers"] = pointers
 
 
-def _add_module(git: _Git, tree: Tree, path: str) -> None:
+def _add_module(git: Git, tree: Tree, path: str) -> None:
     """Take the content of a submodule in, as it lies there, under its path."""
     inner = Tree(git.folder)
     _read_files(git, inner)
@@ -297,7 +313,7 @@ def _add_module(git: _Git, tree: Tree, path: str) -> None:
         tree.about["altered"] = True
 
 
-def _has_filters(git: _Git, entries: bytes) -> bool:
+def _has_filters(git: Git, entries: bytes) -> bool:
     """Tell whether git may keep files otherwise than they lie on disk."""
     crlf = git.line("config", "--get", "core.autocrlf")
     return (
@@ -320,11 +336,9 @@ def _is_pointer(path: Path) -> bool:
 
 def bundle(root: Path, target: Path) -> bool:
     """Write the history of the current commit, with its branches and tags, as one file; False where git can't."""
-    program = shutil.which("git")
-    if program is None:
-        return False
-    git = _Git(root, program)
-    return git.run("-c", "pack.threads=1", "bundle", "create", "-q", str(target), "HEAD", "--branches", "--tags") is not None
+    git = Git.find(root)
+    command = ("-c", "pack.threads=1", "bundle", "create", "-q", str(target), "HEAD", "--branches", "--tags")
+    return git is not None and git.run(*command) is not None
 
 
 def skipped_text(skipped: Sequence[tuple[str, str]]) -> str:

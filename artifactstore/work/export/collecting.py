@@ -10,11 +10,11 @@ from artifactstore.catalog.lineage import closure, code_of
 from artifactstore.catalog.received import is_own
 from artifactstore.catalog.state import State
 from artifactstore.content.manifest import Manifest
-from artifactstore.content.reader import open_chunks
 from artifactstore.content.side import read_side
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
+from artifactstore.work.diffing import stored_value
 from artifactstore.work.export.record import Edge, Item, Naming, Part, Record, RunOf, RunRef
 from artifactstore.work.session import Session
 
@@ -183,11 +183,8 @@ def _environment(session: Session, run: RunOf, items: Mapping[str, Item]) -> Map
     if digest is None or not items[digest].there:
         return None
 
-    def use(manifest: Manifest) -> bytes:
-        with open_chunks(session.core().near, manifest, 0) as file:
-            return file.read()
-
-    return _json(session.with_manifest(digest, use), "environment", items[digest])
+    found = stored_value(session, digest)
+    return found if isinstance(found, Mapping) else None
 
 
 def _json(raw: bytes | None, what: str, item: Item) -> Mapping[str, Any] | None:

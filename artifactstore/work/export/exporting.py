@@ -11,8 +11,9 @@ from artifactstore.model.encoding import canonical_json
 from artifactstore.work.export import openlineage, prov, ro_crate, sending, slsa
 from artifactstore.work.export.collecting import collect
 from artifactstore.work.export.preview import page
-from artifactstore.work.export.writing import target_of, write_crate, write_file
+from artifactstore.work.export.writing import write_crate, write_file
 from artifactstore.work.session import Session
+from artifactstore.work.staging import target_of
 
 __all__ = ["OPTIONS", "as_text", "export"]
 
@@ -33,7 +34,7 @@ def export(session: Session, start: str, *, is_run: bool, standard: str, to: Any
     overwrite = bool(options.get("overwrite"))
     if standard == "openlineage":
         return _openlineage(session, start, to, is_run=is_run, options=options)
-    target = None if to is None else target_of(session, to)
+    target = None if to is None else _target(session, to)
     value: Any
     if standard == "prov":
         value = prov.document(collect(session, start, is_run=is_run))
@@ -63,6 +64,10 @@ def _check(standard: Any, options: Mapping[str, Any]) -> None:
         raise InvalidInputError(f"files={options['files']!r}: known are {', '.join(_FILES)}")
 
 
+def _target(session: Session, to: Any) -> Path:
+    return target_of(session, to, what="to", said="this standard")
+
+
 def _written(value: Any, target: Path | None, *, overwrite: bool) -> Any:
     if target is None:
         return value
@@ -72,7 +77,7 @@ def _written(value: Any, target: Path | None, *, overwrite: bool) -> Any:
 
 def _openlineage(session: Session, start: str, to: Any, *, is_run: bool, options: Mapping[str, Any]) -> Any:
     url = _server(to, wanted=bool(options.get("send")))
-    target = None if to is None or url is not None else target_of(session, to)
+    target = None if to is None or url is not None else _target(session, to)
     namespace = options.get("namespace") or os.environ.get("OPENLINEAGE_NAMESPACE")
     events = openlineage.events(collect(session, start, is_run=is_run, look={"profile"}), namespace)
     if url is None:
@@ -107,7 +112,7 @@ def _crate(
 ) -> Path:
     if to is None:
         raise InvalidInputError("a crate is a folder or a zip file: say to='crate' or to='crate.zip'")
-    target, inside = target_of(session, to), files == "inside"
+    target, inside = _target(session, to), files == "inside"
     look: Sequence[str] = ("files" if inside else "sha256", "environment")
     record = collect(session, start, is_run=is_run, look=look)
     told = ro_crate.metadata(record, inside=inside, license=license)

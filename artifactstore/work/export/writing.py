@@ -4,39 +4,20 @@ import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from artifactstore.content.place import place, select
-from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, InvalidInputError
-from artifactstore.model.encoding import new_id
+from artifactstore.errors import AlreadyExistsError, BackendError
 from artifactstore.work.export.record import Item, Record
 from artifactstore.work.export.ro_crate import METADATA, PREVIEW, folder_of
-from artifactstore.work.place import local_path
 from artifactstore.work.session import Session
+from artifactstore.work.staging import durable, name_new, staged
 
-__all__ = ["target_of", "write_crate", "write_file"]
+__all__ = ["write_crate", "write_file"]
 
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
-
-
-def target_of(session: Session, to: Any) -> Path:
-    """Return where to write.
-
-    Raises:
-        InvalidInputError: a URL, a place in the store itself, or one whose folder is not there.
-    """
-    target = local_path(to, "to")
-    if "://" in os.fspath(to):
-        raise InvalidInputError(f"to={os.fspath(to)[:200]!r} is a URL: this standard is written to a file on this machine")
-    target = target.absolute()
-    if not target.parent.is_dir():
-        raise InvalidInputError(f"there is no folder {target.parent}: make it first")
-    if "://" not in session.url and Path(session.url).resolve() in (target.resolve(), *target.resolve().parents):
-        raise InvalidInputError(f"{target} lies in the store itself: choose a place beside it")
-    return target
 
 
 def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
@@ -48,15 +29,13 @@ def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
     """
     if not overwrite:
         _check_free(target)
-    with _staged(target) as part:
-        with part.open("wb") as file:
+    with staged(target) as part:
+        with durable(part) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         if overwrite:
             part.replace(target)
         else:
-            _name(part, target)
+            name_new(part, target)
 
 
 def write_crate(session: Session, record: Record, target: Path, texts: tuple[bytes, bytes], *, inside: bool) -> None:
@@ -76,7 +55,7 @@ def write_crate(session: Session, record: Record, target: Path, texts: tuple[byt
     """
     zipped = target.suffix.lower() == ".zip"
     _check_free(target, may_be_empty=not zipped)
-    with _staged(target) as part:
+    with staged(target) as part:
         part.mkdir()
         for item in record.items.values() if inside else ():
             if item.there:
@@ -84,9 +63,9 @@ def write_crate(session: Session, record: Record, target: Path, texts: tuple[byt
         for name, text in zip((METADATA, PREVIEW), texts, strict=True):
             (part / name).write_bytes(text)
         if zipped:
-            with _staged(target) as packed:
+            with staged(target) as packed:
                 _pack(part, packed)
-                _name(packed, target)
+                name_new(packed, target)
         else:
             if target.is_dir():
                 target.rmdir()  # fails where something has come in meanwhile
@@ -104,34 +83,6 @@ def _check_free(target: Path, *, may_be_empty: bool = False) -> None:
         raise BackendError(f"{target} can't be read: {error.strerror or error}") from error
     if full:
         raise AlreadyExistsError(f"{target} is not empty: choose a new or an empty folder")
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """Give a hidden name beside the target; what is left there at the end is removed."""
-    part = target.with_name(f".{target.name[:100]}.{new_id()[:16]}.partial")
-    try:
-        yield part
-    except OSError as error:
-        if isinstance(error, ArtifactStoreError):
-            raise
-        raise BackendError(f"{target} can't be written: {error.strerror or error}; nothing was put in place") from error
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-
-
-def _name(part: Path, target: Path) -> None:
-    """Give a finished file its name, never over what somebody put there meanwhile."""
-    try:
-        os.link(part, target)
-    except FileExistsError as error:
-        raise AlreadyExistsError(f"{target} was made by someone else meanwhile: choose another name") from error
-    except OSError:
-        part.rename(target)
 
 
 def _materialise(session: Session, item: Item, folder: Path) -> None:
