@@ -34,7 +34,9 @@ def target_of(session: Session, to: Any, *, what: str, said: str) -> Path:
     if not target.parent.is_dir():
         raise InvalidInputError(f"there is no folder {target.parent}: make it first")
     if "://" not in session.url and Path(session.url).resolve() in (target.resolve(), *target.resolve().parents):
-        raise InvalidInputError(f"{target} lies in the store itself: choose a place beside it")
+        raise InvalidInputError(
+            f"{target} lies inside of the store: choose a place beside it, nothing else is written in the store itself"
+        )
     return target
 
 
