@@ -12,8 +12,8 @@ from artifactstore.model.facts import Fact
 
 __all__ = ["LAYOUT", "hold_key", "is_own", "origin_of", "subject"]
 
-# Where another store's bytes lie, and where it went, means nothing here.
-LAYOUT: Final = frozenset({"stored", "relocated", "condemned", "moved_to"})
+# Where another store's bytes lie, where it went, and what was derived from it, means nothing here.
+LAYOUT: Final = frozenset({"stored", "relocated", "condemned", "moved_to", "snapshot"})
 _RUNS: Final = frozenset({"started", "finished", "used", "produced"})
 _HOLDS: Final = frozenset({"held", "released"})
 

@@ -95,6 +95,10 @@ class State(Tables):
         holders = self.holders.get(digest)
         return holders[-1] if holders else None
 
+    def vouches(self, digest: str, seq: int) -> bool:
+        """Tell whether a fact says that a snapshot has what the journal says up to an entry."""
+        return self.snapshots.get(digest) == seq
+
     # -- changing
 
     def _forget(self, seq: int) -> None:
@@ -269,6 +273,10 @@ class State(Tables):
     def _take_moved_to(self, fact: Fact, stamp: Fact) -> None:
         self._set(self.marks, "moved_to", fact["url"])
         self._set(self.marks, "moved_at", stamp["seq"])
+
+    def _take_snapshot(self, fact: Fact, stamp: Fact) -> None:
+        if fact["seq"] < stamp["seq"]:
+            self._set(self.snapshots, fact["digest"], fact["seq"])
 
     def _take_received(self, fact: Fact, stamp: Fact) -> None:
         """Take another store's facts, by their own actor at their own time; what was said here stands above them."""

@@ -10,9 +10,10 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
-from artifactstore.catalog.spilled import SPILLED, Base, SpilledTable
+from artifactstore.catalog.spilled import SpilledTable
+from artifactstore.catalog.table_file import SPILLED, Base
 from artifactstore.model.loading import no_collecting
 
 __all__ = ["Tables"]
@@ -41,6 +42,7 @@ _TABLES: Final = (
     "received",
     "renamed",
     "hearsay",
+    "snapshots",
 )
 
 
@@ -71,7 +73,10 @@ class Tables:
         received: another store → subject → its entry up to which that was received.
         renamed: another store → name there (or `run:<id>`) → name here, where they differ.
         hearsay: digest or `run:<id>` → metrics whose value was received.
+        snapshots: digest of a snapshot → the entry up to which it has what the journal says.
     """
+
+    LAYOUT: ClassVar[int] = 7  # of these tables, as caches and snapshots keep them; what has another one is passed over
 
     def __init__(self) -> None:
         self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
@@ -96,6 +101,7 @@ class Tables:
         self.received: dict[str, dict[str, int]] = {}
         self.renamed: dict[str, dict[str, str]] = {}
         self.hearsay: dict[str, list[str]] = {}
+        self.snapshots: dict[str, int] = {}
         self._undo: list[Callable[[], object]] | None = None
         self._texts: dict[str, bytes] = {}
         self._base: Base | None = None
@@ -115,6 +121,11 @@ class Tables:
     def base(self) -> Base | None:
         """The file in which large tables lie, or None."""
         return self._base
+
+    def close(self) -> None:
+        """Let go of the file in which large tables lie; nothing can be asked any more."""
+        if self._base is not None:
+            self._base.close()
 
     def relieve(self) -> None:
         """Put large tables on disk, and what has changed there, once they take too much memory; where the disk is full, later."""
@@ -154,6 +165,40 @@ class Tables:
         for table in SPILLED:
             getattr(self, table).reopen(self._base, written=False)
 
+    def write_whole(self, path: Path, entry: str) -> None:
+        """Write all of it into one file, for others to open; it stays as it is.
+
+        Args:
+            path: an empty file, or none.
+            entry: digest of the last entry folded.
+        """
+        base = Base.empty() if self._base is None else self._base.copy()
+        try:
+            with base.transaction():
+                for table in SPILLED:
+                    rows = getattr(self, table)
+                    if isinstance(rows, SpilledTable):
+                        rows.write_to(base)
+                    else:
+                        base.write(table, rows.items(), ())
+                texts = {table: self._text(table) for table in _TABLES if table not in SPILLED}
+                base.write_texts({**texts, "entry": entry.encode()}, {table: len(getattr(self, table)) for table in SPILLED})
+            base.packed_to(path)
+        finally:
+            base.close()
+
+    @classmethod
+    def of_whole(cls, base: Base) -> tuple[Self, str]:
+        """Open what `write_whole` wrote; returns it, and the digest of the last entry folded.
+
+        Raises:
+            CorruptionError: the file is damaged.
+            KeyError: a table is missing.
+            ValueError: what is there makes no sense.
+        """
+        texts = base.texts()
+        return cls.load_texts(texts, base), texts["entry"].decode()
+
     @contextmanager
     def _recording(self) -> Iterator[None]:
         """Take what is looked at for changed."""
@@ -189,13 +234,12 @@ class Tables:
 
         What lies on disk is not among them.
         """
-        return {
-            table: self._texts[table]
-            if table in self._texts
-            else json.dumps(getattr(self, table), separators=(",", ":")).encode()
-            for table in _TABLES
-            if self._base is None or table not in SPILLED
-        }
+        return {table: self._text(table) for table in _TABLES if self._base is None or table not in SPILLED}
+
+    def _text(self, table: str) -> bytes:
+        if table in self._texts:
+            return self._texts[table]
+        return json.dumps(getattr(self, table), separators=(",", ":")).encode()
 
     @classmethod
     def load_texts(cls, texts: Mapping[str, bytes], base: Base | None = None) -> Self:

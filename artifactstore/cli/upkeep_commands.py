@@ -1,4 +1,4 @@
-"""Commands that keep a store in order: sync, bundle."""
+"""Commands that keep a store in order: sync, bundle, snapshot."""
 
 from typing import Annotated, Any
 
@@ -64,6 +64,21 @@ def bundle(
         return
     what = f"{done.versions} versions" if names else f"{done.entries} entries and {done.objects} objects"
     print(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of entry {done.head} of {done.source}")
+
+
+@app.command()
+def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """Write down what the journal adds up to: a store of many entries is then opened at once, also for the first time."""
+    with opened(store, "a") as store_:
+        done = store_.maintenance.snapshot()
+    if as_json:
+        printing.as_json(printing.record(done))
+        return
+    if not done.entry:
+        print("nothing was ever put here: there is nothing to write down")
+        return
+    said = "written" if done.new else "there already, nothing came since"
+    print(f"snapshot of entry {done.entry}: {said} ({printing.amount(done.size)}, {done.digest})")
 
 
 def _print_copy(done: Any) -> None:

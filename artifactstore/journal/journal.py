@@ -5,8 +5,10 @@ never looks into facts, but for what moves bytes around them (spilled facts).
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.caching import forget
@@ -15,6 +17,7 @@ from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed, list_folders, read_many, read_or_none
+from artifactstore.journal.snapshots import Snapshot, snapshots_of, vouching, worth
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_entry, parse_facts
 from artifactstore.model.loading import no_collecting
@@ -22,15 +25,23 @@ from artifactstore.model.loading import no_collecting
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
 
-__all__ = ["Fold", "Journal", "Snapshots"]
+__all__ = ["Fold", "Journal", "Keeper"]
 
 
 _TOGETHER: Final = 8  # segments that are read at the same time
+_TRIES: Final = 3  # snapshots that are looked into before all entries are read
+_LONG: Final = 100_000  # entries that take long enough to read for a hint
 
 
 @runtime_checkable
 class Fold(Protocol):
-    """What the journal needs of a fold."""
+    """What the journal needs of a fold.
+
+    Attributes:
+        LAYOUT: of what it is kept as.
+    """
+
+    LAYOUT: ClassVar[int]
 
     @property
     def head(self) -> int:
@@ -45,8 +56,11 @@ class Fold(Protocol):
     def predict(self, txns: "Sequence[Txn]", time: str) -> Sequence[Any]:
         """Judge transactions as the next entry would."""
 
+    def vouches(self, digest: str, seq: int) -> bool:
+        """Tell whether a fact says that a snapshot has what the journal says up to an entry."""
 
-class Snapshots(Protocol):
+
+class Keeper(Protocol):
     """Where folds are kept between processes; any failure of it means that there is none."""
 
     def load(self) -> tuple[Fold, str] | None:
@@ -75,8 +89,10 @@ class Journal:
         backend: Backend,
         config: Config,
         make_fold: Callable[[], Fold],
-        snapshots: Snapshots | None = None,
+        keeper: Keeper | None = None,
         near: Backend | None = None,
+        *,
+        open_snapshot: Callable[[Snapshot], tuple[Fold, str] | None] | None = None,
     ) -> None:
         self.backend = backend
         self.near = near or backend
@@ -85,11 +101,14 @@ class Journal:
         self.fold: Any = make_fold()
         self.digest = Digest.of(config.raw, config.digest)
         self._make_fold = make_fold
-        self._snapshots = snapshots
+        self._keeper = keeper
+        self._open_snapshot = open_snapshot
+        self._snapshot: Snapshot | None = None  # what the fold began with, until it is known to be vouched for
         self._cold = True
         self._saved = 0
         self._sealed = 0
         self._known = 0
+        self._read = 0
         self._watched: dict[str, tuple[int, str | None] | None] = {}
 
     @property
@@ -124,19 +143,30 @@ class Journal:
 
     def _read_all(self) -> int:
         """Catch up from nothing."""
-        try:
-            joint = self._open_cold()
-            head = self._read_on(self._known)
-            # Segments cover entries up to head - 1 only: where nothing follows them, they are not this journal's.
-            believed = joint is None or head > joint
-        except (CorruptionError, FormatError):
-            believed = False  # perhaps only what was derived is wrong; if the journal itself is, it says so below
+        refused: set[Snapshot] = set()
+        before = self._read
+        while True:
+            try:
+                joint = self._open_cold(refused)
+                head = self._read_on(self._known)
+                # Segments cover entries up to head - 1 only: where nothing follows them, they are not this journal's.
+                believed = joint is None or head > joint
+            except (CorruptionError, FormatError):
+                believed = False  # perhaps only what was derived is wrong; if the journal itself is, it says so below
+            begun, self._snapshot = self._snapshot, None
+            if begun is None or (believed and self.fold.vouches(begun.digest, begun.seq)):
+                break
+            refused.add(begun)
         if not believed:
             # The journal alone is the truth: begin again without anything derived from it.
             self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
-            head = self._read_on(last_listed(self.backend, 1))
+            self._read_on(last_listed(self.backend, 1))
+        self._keep()
         self._cold = False
-        return head
+        if self._read - before > _LONG and self._open_snapshot is not None:
+            text = f"{self._read - before:,} entries of {self.backend.url} had to be read one by one"
+            warnings.warn(f"{text}: `artifactstore snapshot` spares others that", UserWarning, stacklevel=5)
+        return self.head
 
     def recall(self) -> bool:
         """Take the kept fold as it is, where the place can't be reached; False where there is none.
@@ -145,7 +175,7 @@ class Journal:
         """
         with self.lock:
             if self._cold and self.head == 0:
-                kept = None if self._snapshots is None else self._snapshots.load()
+                kept = None if self._keeper is None else self._keeper.load()
                 if kept is None:
                     return False
                 self._start(kept[0], Digest.parse(kept[1]))
@@ -169,12 +199,13 @@ class Journal:
     def _read_on(self, known: int) -> int:
         for raw in fetch_run(self.backend, self.head + 1, known):
             self._take(raw)
-        self._keep()
+        if not self._cold:
+            self._keep()
         return self.head
 
     def _keep(self) -> None:
-        if self._snapshots is not None and self.head - self._saved > self._saved // self.SAVE_SHARE:
-            self._snapshots.save(self.fold, str(self.digest))
+        if self._keeper is not None and self.head - self._saved > self._saved // self.SAVE_SHARE:
+            self._keeper.save(self.fold, str(self.digest))
             self._saved = self.head
 
     def _start(self, fold: Any, digest: Digest) -> None:
@@ -207,7 +238,9 @@ class Journal:
         """Yield (number, bytes as stored) of entries, from segments where they can be believed, else from the journal."""
         last = self.head if last is None else min(last, self.head)
         seq = first
-        for segment in seg.choose(seg.list_segments(self.backend), first - 1) if last - first >= seg.STRIDE else ():
+        for segment in (
+            seg.choose(seg.segments_of(seg.list_derived(self.backend)), first - 1) if last - first >= seg.STRIDE else ()
+        ):
             data, joint = read_many(self.near, [segment.key, entry_key(segment.last)])
             raws = None if data is None else seg.read_raw(data, segment, None)
             # The chain inside holds, so all of it is as true as its last entry, and the journal has that one.
@@ -237,7 +270,7 @@ class Journal:
             head = self.head
         if head - 1 - self._sealed < seg.STRIDE:
             return
-        known = seg.list_segments(self.backend)
+        known = seg.segments_of(seg.list_derived(self.backend))
         self._sealed = max([0, *(s.last for s in known)])
         if head - 1 - self._sealed < seg.STRIDE:
             return
@@ -251,29 +284,32 @@ class Journal:
 
     # -- inside
 
-    def _open_cold(self) -> int | None:
-        """Start from a kept fold and from segments; returns where segments ended, if any were used.
+    def _open_cold(self, refused: Collection[Snapshot]) -> int | None:
+        """Start from a kept fold, a snapshot that is not refused, and from segments; returns where segments ended, if any were used.
 
-        Sets `_known`, up to where listings show entries. Two round trips, one without segments.
+        Sets `_known`, up to where listings show entries. Two round trips, one without segments, two more with a snapshot.
         """
-        kept = None if self._snapshots is None else self._snapshots.load()
+        kept = None if self._keeper is None else self._keeper.load()
         start = 0 if kept is None else int(kept[0].head)
         self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
         with Pool(3) as pool:
-            listed = pool.submit(seg.list_segments, self.backend)
+            listed = pool.submit(seg.list_derived, self.backend)
             near = pool.submit(list_folders, self.backend, start + 1, 2)
             if kept is not None and start:
                 # A kept fold counts only after its last entry's bytes were read again and match.
                 raw = read_or_none(self.backend, entry_key(start))
                 if raw is not None and str(Digest.of(raw, self.config.digest)) == kept[1]:
                     self._start(kept[0], Digest.parse(kept[1]))
-            segments = listed.result()
+            derived = listed.result()
+            segments = seg.segments_of(derived)
             self._known, more = near.result()
+            if self._open_snapshot is not None and len(refused) < _TRIES:
+                self._begin_with(one for one in snapshots_of(derived, self.fold.LAYOUT) if one not in refused)
             self._sealed = max([0, *(s.last for s in segments)])
             chosen = seg.choose(segments, self.head) if self._sealed - self.head >= seg.STRIDE else []
             if self.head != start:
                 self._known, more = 0, True
-            behind = max(self._known, chosen[-1].last if chosen else 0)
+            behind = max(self._known, chosen[-1].last if chosen else self.head)
             rest = pool.submit(last_listed, self.backend, behind + 1) if more or behind > self._known else None
             first = read_many(self.near, [segment.key for segment in chosen[:_TOGETHER]])
             if rest is not None:
@@ -289,7 +325,23 @@ class Journal:
             joint = self.head
         return joint
 
+    def _begin_with(self, snapshots: Iterable[Snapshot]) -> None:
+        """Start from the first of some snapshots that the journal speaks of, if any is worth it."""
+        for snapshot in islice(worth(snapshots, self.head), _TRIES):
+            last, speaking = read_many(self.backend, [entry_key(snapshot.seq), entry_key(snapshot.entry)])
+            if last is None or speaking is None or not vouching(snapshot, speaking):
+                continue
+            assert self._open_snapshot is not None
+            opened = self._open_snapshot(snapshot)
+            if opened is not None and opened[0].head == snapshot.seq and opened[1] == str(Digest.of(last, self.config.digest)):
+                self._start(opened[0], Digest.parse(opened[1]))
+                self._snapshot = snapshot
+                if self.backend.far:
+                    self._saved = 0  # it was brought here: the next process should find it
+                return
+
     def _take(self, raw: bytes) -> None:
+        self._read += 1
         self._fold(raw, join(raw, self.head + 1, self.digest))
 
     def _fold(self, raw: bytes, entry: "Entry") -> None:

@@ -6,11 +6,11 @@ parsed from those bytes: the columns serve DuckDB, Polars and people.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.backend.base import Backend
+from artifactstore.backend.base import Backend, Stored
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError
 from artifactstore.journal.chain import previous_of
 from artifactstore.model.digest import ALGORITHMS, Digest
@@ -20,7 +20,7 @@ from artifactstore.model.loading import LOADING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Segment", "choose", "list_segments", "read_raw", "seal"]
+__all__ = ["Segment", "choose", "list_derived", "read_raw", "seal", "segments_of"]
 
 SEGMENT_FORMAT: Final = 1
 STRIDE: Final = 256  # entries behind the last segment before a new one is sealed
@@ -45,12 +45,15 @@ class Segment:
     key: str
 
 
-def list_segments(backend: Backend) -> list[Segment]:
-    """Return the segments whose format is known; others are skipped. A place that can't be listed has none to find."""
+def list_derived(backend: Backend) -> list[Stored]:
+    """Return what is derived from the journal. A place that can't be listed has nothing to find."""
+    return list(backend.list("segments/")) if backend.listable else []
+
+
+def segments_of(items: Iterable[Stored]) -> list[Segment]:
+    """Return the segments among what was listed whose format is known; others are skipped."""
     found: list[Segment] = []
-    if not backend.listable:
-        return found
-    for item in backend.list("segments/"):
+    for item in items:
         match = _KEY.fullmatch(item.key)
         if match is not None and int(match[1]) == SEGMENT_FORMAT and 1 <= int(match[2]) <= int(match[3]):
             found.append(Segment(int(match[2]), int(match[3]), match[4], item.key))

@@ -22,7 +22,9 @@ from artifactstore.journal.chain import entry_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import read_standing
+from artifactstore.journal.snapshots import Snapshot
 from artifactstore.maintenance.report import Finding, Report
+from artifactstore.maintenance.snapshot import fault_of, published
 from artifactstore.model.digest import Digest, hash_bytes, new_hasher
 from artifactstore.model.facts import CONFIG_KEY, parse_config
 
@@ -104,6 +106,8 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
         report.damage(str(error), CONFIG_KEY)
     previous = Digest.of(config.raw, config.digest)
     seq = 0
+    snapshots = published(journal.backend)
+    wrong: list[tuple[Snapshot, str]] = []
     try:
         for seq, raw in enumerate(fetch_run(journal.backend, 1, last_listed(journal.backend, 1)), 1):
             entry = journal.complete(join(raw, seq, previous))
@@ -115,12 +119,21 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
                 if void is not None:
                     what = f"transaction {txn['txn']} by {txn['actor']} has no effect ({void})"
                     report.findings.append(Finding("note", what, entry_key(seq)))
+            for snapshot in (one for one in snapshots if one.seq == seq):
+                report.count("snapshots")
+                wrong += [(snapshot, fault) for fault in [fault_of(journal, snapshot, state, str(previous))] if fault]
             if anchor is not None and seq == anchor[0] and str(previous) != anchor[1]:
                 report.damage(
                     f"entry {seq} has the digest {previous}, the anchor says {anchor[1]}: history was changed", entry_key(seq)
                 )
     except (CorruptionError, FormatError, NotFoundError) as error:
         report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1))
+    for snapshot, fault in wrong:
+        text = f"the snapshot of entry {snapshot.seq} {fault}: delete it, it is only derived"
+        if state.vouches(snapshot.digest, snapshot.seq):
+            report.damage(f"{text}, and ask who vouched for it in entry {snapshot.entry}", snapshot.key)
+        else:
+            report.findings.append(Finding("note", f"{text}; nobody reads it, for nothing vouches for it", snapshot.key))
     if anchor is not None and anchor[0] > state.head:
         report.damage(
             f"the anchor names entry {anchor[0]}, the journal ends at {state.head}: entries are missing",

@@ -190,6 +190,15 @@ _Seq = Annotated[int, Ge(1), Le(2**63 - 1)]
 
 
 @with_config(_OPEN)
+class _Snapshot(TypedDict):
+    fact: str
+    seq: _Seq
+    digest: _Digest
+    layout: _Count
+    size: _Count
+
+
+@with_config(_OPEN)
 class _Expected(TypedDict):
     versions: _Count
     moves: _Count
@@ -242,6 +251,7 @@ KINDS: Final[Mapping[str, Any]] = {
     "produced": _Edge,
     "moved_to": _MovedTo,
     "received": _Received,
+    "snapshot": _Snapshot,
 }
 
 

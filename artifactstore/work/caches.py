@@ -13,15 +13,14 @@ from typing import Any, Final
 
 from artifactstore.backend.disk import replace_whole
 from artifactstore.backend.pieces import cache_limit, kept_bytes
-from artifactstore.catalog.spilled import Base
 from artifactstore.catalog.state import State
+from artifactstore.catalog.table_file import Base
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.trees import Trees
 from artifactstore.model.digest import hash_bytes
 
 __all__ = ["CacheUse", "KeptFold", "Manifests", "clear_cache", "use_of"]
 
-_FORMAT: Final = 6  # of the kept fold; another version's is passed over
 _ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
 
 
@@ -40,7 +39,7 @@ class KeptFold:
         try:
             line, _, body = self._path.read_bytes().partition(b"\n")
             kept = json.loads(line)
-            if kept["format"] != _FORMAT or kept["checksum"] != hash_bytes(body, "blake3").hex():
+            if kept["format"] != State.LAYOUT or kept["checksum"] != hash_bytes(body, "blake3").hex():
                 return None
             view = memoryview(body)
             texts = {table: bytes(view[start:end]) for table, (start, end) in kept["tables"].items()}
@@ -67,7 +66,7 @@ class KeptFold:
             at += len(text)
         whole = b"".join(body)
         kept = {
-            "format": _FORMAT,
+            "format": State.LAYOUT,
             "digest": digest,
             "base": base,
             "checksum": hash_bytes(whole, "blake3").hex(),

@@ -12,6 +12,7 @@ from artifactstore.work.session import Session
 if TYPE_CHECKING:
     from artifactstore.maintenance.doctor import Place
     from artifactstore.maintenance.doctor_findings import Diagnosis
+    from artifactstore.maintenance.snapshot import Published
     from artifactstore.maintenance.sync import SyncReport
     from artifactstore.work.receiving import ImportOptions
 
@@ -100,6 +101,28 @@ class Maintenance:
         from artifactstore.work.bundling import bundle  # noqa: PLC0415 - as in sync
 
         return bundle(self._session, path, names=names)
+
+    def snapshot(self) -> "Published":
+        """Write down what the journal adds up to, so that whoever opens this store for the first time need not read all of it.
+
+        Worth it from some tens of thousands of entries on: without one, the first process on a machine reads and folds every
+        entry (80 µs each, some 80 s for a million); with one, what came after it. A `snapshot` fact in the journal vouches
+        for the digest of its bytes, `verify` compares it with the journal. It is only derived: it may be deleted.
+
+        Returns:
+            The entry up to which it goes, its digest and size, and whether it was written now.
+
+        Raises:
+            NotFoundError: no store here.
+            RefusedError: the store can't be written.
+            BackendError: the place failed; run it again.
+        """
+        from artifactstore.maintenance.snapshot import publish  # noqa: PLC0415 - as in sync
+
+        self._session.check_writable()
+        self._session.core()
+        core = self._session.core_to_write()
+        return publish(core.journal, core.appender)
 
     def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> "Diagnosis":
         """Try each verb and guarantee that a store needs at the place where it lies, in a folder of its own, and clean up.

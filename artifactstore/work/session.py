@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +47,7 @@ from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, se
 from artifactstore.work.standing import check_standing, create_config, refuse_begun_copy
 
 if TYPE_CHECKING:
+    from artifactstore.journal.snapshots import Snapshot
     from artifactstore.work.batch import Batch
 
 __all__ = ["Core", "Session", "current_batch"]
@@ -156,7 +158,7 @@ class Session:
     def _assemble(self, config: Config) -> Core:
         kept = None if self.cache is None else KeptFold(self.cache, config.store)
         near = self._near.over(self.backend, config.store)
-        journal = Journal(self.backend, config, State, kept, near)
+        journal = Journal(self.backend, config, State, kept, near, open_snapshot=partial(_open_snapshot, self.backend, config))
         appender = Appender(journal, author(f"artifactstore {VERSION}"))
         return Core(self.backend, config, journal, appender, StatCache(self.cache, config.digest), near)
 
@@ -363,6 +365,12 @@ class Session:
         if batch is not None and (staged := batch.staged.get(digest)) is not None:
             return use(staged.manifest)
         return self._holding.use(self.core(), digest, use)
+
+
+def _open_snapshot(backend: Backend, config: Config, snapshot: "Snapshot") -> tuple[State, str] | None:
+    from artifactstore.maintenance.snapshot import open_snapshot  # noqa: PLC0415 - few stores have one
+
+    return open_snapshot(backend, config.digest, snapshot)
 
 
 def _reopen(url: str, asked: Mapping[str, Any]) -> Session:

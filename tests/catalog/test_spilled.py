@@ -12,8 +12,9 @@ from hypothesis import given, settings
 import artifactstore
 from artifactstore import CorruptionError
 from artifactstore.catalog import state as fold
-from artifactstore.catalog.spilled import SPILLED, Base, SpilledTable, starting
+from artifactstore.catalog.spilled import SpilledTable, starting
 from artifactstore.catalog.state import State
+from artifactstore.catalog.table_file import SPILLED, Base
 from artifactstore.model.encoding import canonical_json
 from tests.catalog.test_fold_properties import JOURNALS, TXNS, _told
 

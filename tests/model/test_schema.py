@@ -40,6 +40,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "used": {"run": "r", "digest": DIGEST},
     "produced": {"run": "r", "digest": DIGEST, "name": "x", "version": 1},
     "moved_to": {"url": "s3://x"},
+    "snapshot": {"seq": 1, "digest": DIGEST, "layout": 7, "size": 100},
     "received": {
         "store": ID,
         "seq": 1,

@@ -198,6 +198,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "closed upwards": Mutant("who condemns a pack condemns what needs it", habits=Habits(closes_upwards=False)),
     "holds": Mutant("clean-up keeps what is held", habits=Habits(keeps_what_is_held=False)),
+    "vouched for": Mutant(
+        "a snapshot is believed only if the journal vouches for it",
+        _patches((journal_module, "vouching", lambda _snapshot, _raw: True), (State, "vouches", lambda *_: True)),
+        Habits(publishing=True),
+    ),
     "read on": Mutant("who misses an object catches up first", habits=Habits(reads_on_when_missing=False)),
 }
 

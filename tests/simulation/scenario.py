@@ -2,9 +2,11 @@
 
 import copy
 import json
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -16,9 +18,11 @@ from artifactstore.journal import append as append_module
 from artifactstore.journal import fetch as fetch_module
 from artifactstore.journal import journal as journal_module
 from artifactstore.journal import segments as segments_module
+from artifactstore.journal import snapshots as snapshots_module
 from artifactstore.journal.append import Appender, Author
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance import replicate as replicate_module
+from artifactstore.maintenance import snapshot as snapshot_module
 from artifactstore.maintenance import whole as whole_module
 from artifactstore.maintenance.choosing import Wish
 from artifactstore.model.encoding import format_time
@@ -94,6 +98,7 @@ class Scenario:
         self.sealing = rng.random() < 0.15
         self.furnished = rng.random() < 0.6  # something is there when all begins
         self.keeping = rng.random() < 0.4
+        self.publishing = habits.publishing or random.Random(seed).random() < 0.12
         self.mode = habits.mode or rng.choice(["alone", "alone", "copy", "import"])
         self.habits = habits
         self.with_reference = with_reference
@@ -155,6 +160,8 @@ class Scenario:
                 (journal_module, "Pool", InlinePool),
                 (fetch_module, "Pool", InlinePool),
                 (segments_module, "STRIDE", 6),
+                (snapshots_module, "_ENTRY", 2**40),  # a snapshot is always worth it
+                (snapshot_module, "Pool", InlinePool),
                 (replicate_module, "Pool", InlinePool),
                 (whole_module, "_sleep", world.sleep),
                 (whole_module, "check_pack", lambda _raw, _key: None),  # a pack is a letter here
@@ -167,7 +174,8 @@ class Scenario:
         backend = SimBackend(self.world, name)
         if self.adopting and not name:
             backend.on_trouble = self._post
-        journal = Journal(backend, place.config, State, place.kept if self.keeping else None)
+        opening = partial(snapshot_module.open_snapshot, backend, "blake3") if self.publishing else None
+        journal = Journal(backend, place.config, State, place.kept if self.keeping else None, open_snapshot=opening)
         journal.lock = SimLock(self.world, "journal")  # type: ignore[assignment]
         appender = Appender(journal, Author("somebody", "os", "here", "simulator"), sleep=self.world.sleep)
         appender._turn = SimLock(self.world, "turn")  # type: ignore[assignment]
@@ -208,6 +216,8 @@ class Scenario:
             chosen.append(lambda p: lambda: p.adopter(12, self.inbox))
         if self.sealing:
             chosen.append(lambda p: lambda: p.sealer(3))
+        if self.publishing:
+            chosen += [lambda p: lambda: p.publisher(2), lambda p: lambda: p.forger(2), *[lambda _: self._newcomers] * 2]
         if self.mode == "copy":
             chosen += self._copying()
         elif self.mode == "import":
@@ -216,6 +226,13 @@ class Scenario:
         for k, act in enumerate(chosen):
             process = processes[k % len(processes)]
             world.add(f"t{k}", act(process))
+
+    def _newcomers(self) -> None:
+        """Processes that come when some of the history is there, and write."""
+        for _ in range(3):
+            process = self.process()
+            process.quietly(lambda process=process: process.insist(process.journal.catch_up))  # type: ignore[misc]
+            process.writer(1)
 
     def _copying(self) -> list[Act]:
         """Copiers and movers of the first place, and who comes to the other."""

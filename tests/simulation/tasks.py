@@ -10,12 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from artifactstore.catalog.state import State
+from artifactstore.catalog.table_file import scratch
 from artifactstore.content.manifest import manifest_key
 from artifactstore.content.pack import pack_key
 from artifactstore.errors import AlreadyExistsError, BackendError, NotFoundError, OutcomeUnknownError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.journal import Journal
+from artifactstore.journal.snapshots import Snapshot, content_key
+from artifactstore.maintenance.snapshot import publish
 from artifactstore.model.digest import Digest
 
 from .checker import Checker, live_digests
@@ -35,6 +39,7 @@ class Habits:
     closes_upwards: bool = True
     reads_on_when_missing: bool = True
     keeps_what_is_held: bool = True
+    publishing: bool = False  # whether snapshots are published, and forged; drawn otherwise
     mode: str | None = None  # what sort of world it is; drawn otherwise
     eager: bool = False  # whether what rarely meets there is all that happens
 
@@ -361,6 +366,30 @@ class Process:
     def _seal(self) -> None:
         self.journal.catch_up()
         self.journal.seal()
+
+    def publisher(self, times: int) -> None:
+        for _ in range(times):
+            self.quietly(lambda: self.world.log(f"    {publish(self.journal, self.appender)}"))
+
+    def forger(self, times: int) -> None:
+        """Put false snapshots there, with pointers to entries that say nothing of them."""
+        for _ in range(times):
+            self.quietly(self._forge)
+
+    def _forge(self) -> None:
+        head, digest = self.journal.catch_up(), str(self.journal.digest)
+        false = State.load(json.loads(json.dumps(self.journal.fold.dump())))
+        false.names.clear()
+        path = scratch()
+        try:
+            false.write_whole(path, digest)
+            data = path.read_bytes()
+        finally:
+            path.unlink()
+        forged = Snapshot(State.LAYOUT, head, self.world.rng.randint(max(1, head - 3), head + 1), str(Digest.of(data)), len(data))
+        if head:
+            self._durable(content_key(forged.digest), data)
+            self._durable(forged.key, b"{}")
 
 
 def name_of(word: str) -> str:

@@ -1,0 +1,260 @@
+"""Files of rows: large tables of the fold on disk, in SQLite's format; a table each, a row a key and its value as JSON.
+
+A file that others use too is never changed: what is new goes into a copy. Runs are told in the order in which they came,
+as in a dict, all else by key.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from weakref import finalize
+
+import xxhash
+
+from artifactstore.errors import CorruptionError
+
+__all__ = ["SPILLED", "Base", "encoded", "scratch"]
+
+SPILLED: Final = (
+    "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
+)  # fmt: skip
+_ORDERED: Final = frozenset({"runs"})  # whose rows are told in the order in which they came; others by their keys
+_BY_ROWS: Final = frozenset({"names"})  # whose values' last members are asked for alone
+_SIGNED: Final = 2**63  # SQLite's numbers have a sign
+
+
+class Base:
+    """One such file.
+
+    Args:
+        path: the file.
+        own: nobody else uses it: it may be changed, and is removed when it is no longer needed.
+        lasting: it is a store's, and not this machine's: it is not removed, even if it is damaged.
+
+    Attributes:
+        path: the file.
+        own: as above.
+        recording: whether what is looked at now may be changed by whoever looks.
+    """
+
+    def __init__(self, path: Path, *, own: bool, lasting: bool = False) -> None:
+        self.path = path
+        self.own = own
+        self.recording = False
+        self._lasting = lasting
+        mode = "mode=rw" if own else "mode=ro&immutable=1"
+        self._file = sqlite3.connect(
+            f"{path.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False, isolation_level=None
+        )
+        if own:
+            # It is made anew if it is lost, so nothing has to reach the disk.
+            for setting in ("journal_mode = delete", "synchronous = off", "locking_mode = exclusive", "cache_size = -100000"):
+                self._file.execute(f"pragma {setting}")
+            self._end = finalize(self, _remove, str(path), os.getpid())
+
+    @classmethod
+    def empty(cls) -> "Base":
+        """Make an empty one."""
+        made = cls(scratch(), own=True)
+        _make_tables(made._file)
+        return made
+
+    @classmethod
+    def received(cls, path: Path, *, own: bool, lasting: bool) -> "Base":
+        """Open a file that somebody else made: nothing but the tables that `empty` makes may be in it (no views, no triggers).
+
+        Raises:
+            CorruptionError: it is another kind of file.
+        """
+        try:
+            made = cls(path, own=own, lasting=lasting)
+            made._file.execute("pragma trusted_schema = off")
+            found = made._file.execute("select type, name, sql from sqlite_master").fetchall()
+        except sqlite3.Error as error:
+            raise CorruptionError(f"{path.name} is no file of tables: {error}", location=path.name) from error
+        with closing(sqlite3.connect(":memory:")) as model:
+            _make_tables(model)
+            if sorted(map(repr, found)) != sorted(map(repr, model.execute("select type, name, sql from sqlite_master"))):
+                raise CorruptionError(f"{path.name} is no file of the fold's tables", location=path.name)
+        return made
+
+    def copy(self) -> "Base":
+        """Make a copy that may be changed."""
+        made = Base(scratch(), own=True)
+        self._file.backup(made._file)  # from what is open: its path may be gone
+        return made
+
+    def close(self) -> None:
+        """Close the file; it is removed if it is an own one."""
+        self._file.close()
+        if self.own:
+            self._end()
+
+    def texts(self) -> dict[str, bytes]:
+        """Return the texts that `write_texts` wrote.
+
+        Raises:
+            CorruptionError: the file is damaged.
+        """
+        return {name: bytes(value) for name, value in self._rows("select name, value from texts")}
+
+    def write_texts(self, texts: Mapping[str, bytes], counts: Mapping[str, int]) -> None:
+        """Write texts beside the tables, and how many rows each table has."""
+        self._file.executemany("insert or replace into texts values (?, ?)", texts.items())
+        self._file.executemany("insert or replace into counts values (?, ?)", counts.items())
+
+    def packed_to(self, path: Path) -> None:
+        """Write the file anew under another path, each table in one piece."""
+        self._file.execute("vacuum into ?", (str(path),))
+
+    def moved_to(self, path: Path, counts: Mapping[str, int]) -> "Base":
+        """Give the file to others under another path, and return it as they see it.
+
+        Args:
+            path: where.
+            counts: how many rows each table has, which takes long to count.
+        """
+        self._file.executemany("insert or replace into counts values (?, ?)", counts.items())
+        shutil.move(self.path, path)
+        made = Base(path, own=False)
+        self._end.detach()
+        self._file.close()
+        return made
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all of what is written inside, or nothing of it."""
+        self._file.execute("begin")
+        try:
+            yield
+        except BaseException:
+            with suppress(sqlite3.Error):  # a full disk has done so itself
+                self._file.execute("rollback")
+            raise
+        self._file.execute("commit")
+
+    def text(self, table: str, key: str) -> bytes | None:
+        """Return a row's value as JSON, or None.
+
+        Raises:
+            CorruptionError: the file is damaged.
+        """
+        row = self._one(f"select value, sum from {table} where key = ?", key)  # noqa: S608 - a name of ours
+        if row is None:
+            return None
+        if not isinstance(row[0], bytes) or _sum(key, row[0]) != row[1]:
+            raise self._changed(key)
+        return bytes(row[0])
+
+    def has(self, table: str, key: str) -> bool:
+        """Tell whether there is a row."""
+        return self._one(f"select 1 from {table} where key = ?", key) is not None  # noqa: S608
+
+    def count(self, table: str) -> int:
+        """Return how many rows there are."""
+        known = self._file.execute("select rows from counts where name = ?", (table,)).fetchone()
+        return int((known or self._file.execute(f"select count(*) from {table}").fetchone())[0])  # noqa: S608
+
+    def keys(self, table: str) -> Iterator[str]:
+        """Yield the keys in order."""
+        return (key for (key,) in self._rows(f"select key from {table} order by {_order(table)}"))  # noqa: S608
+
+    def starting(self, table: str, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin so."""
+        rows = self._rows(f"select key from {table} where key >= ? and key < ?", (prefix, prefix + "\U0010ffff"))  # noqa: S608
+        return (key for (key,) in rows)
+
+    def holding(self, table: str, text: bytes) -> Iterator[str]:
+        """Yield the keys of rows whose JSON holds some bytes."""
+        rows = self._rows(f"select key from {table} where instr(value, ?) order by {_order(table)}", (text,))  # noqa: S608
+        return (key for (key,) in rows)
+
+    def items(self, table: str) -> Iterator[tuple[str, Any]]:
+        """Yield keys and values in order."""
+        loads, check = json.loads, xxhash.xxh3_64_intdigest  # a million times
+        for key, value, told in self._rows(f"select key, value, sum from {table} order by {_order(table)}"):  # noqa: S608
+            if not isinstance(value, bytes) or check(value, len(key)) - _SIGNED != told:
+                raise self._changed(key)
+            yield key, loads(value)
+
+    def _one(self, query: str, key: str) -> Any:
+        try:
+            return self._file.execute(query, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._damaged(str(error)) from error
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[Any]:
+        try:
+            yield from self._file.execute(query, values)
+        except sqlite3.Error as error:
+            raise self._damaged(str(error)) from error
+
+    def write(self, table: str, rows: Iterable[tuple[str, Any]], gone: Iterable[str]) -> None:
+        """Put rows in the place of those with their keys, and take some away."""
+        text = f"insert into {table} values (?, ?, ?) on conflict (key) do update set value = excluded.value, sum = excluded.sum"  # noqa: S608
+        encode = _rows_encoded if table in _BY_ROWS else encoded
+        wanted = rows if table in _ORDERED else sorted(rows, key=lambda row: row[0])  # neighbours share a page of the file
+        told = ((key, encode(value)) for key, value in wanted)
+        self._file.executemany(text, ((key, value, _sum(key, value)) for key, value in told))
+        self._file.executemany(f"delete from {table} where key = ?", ((key,) for key in gone))  # noqa: S608
+
+    def _changed(self, key: str) -> CorruptionError:
+        return self._damaged(f"the row of {key} has changed")
+
+    def _damaged(self, what: str) -> CorruptionError:
+        if self._lasting:
+            text = f"the snapshot {self.path.name} is damaged ({what}): delete it, it is only derived, and open the store again"
+            return CorruptionError(text, location=self.path.name)
+        with suppress(OSError):
+            self.path.unlink()  # it is only derived: the next one to open the store makes it anew
+        return CorruptionError(
+            f"what is kept of this store on this machine is damaged ({what}); it was removed: open the store again"
+        )
+
+
+def scratch() -> Path:
+    """Make an empty file for passing use."""
+    handle, name = tempfile.mkstemp(prefix="artifactstore-", suffix=".fold")
+    os.close(handle)
+    return Path(name)
+
+
+def _make_tables(file: sqlite3.Connection) -> None:
+    for table in SPILLED:
+        kind = "" if table in _ORDERED else " without rowid"
+        file.execute(f"create table {table} (key text primary key not null, value blob not null, sum integer not null){kind}")
+    file.execute("create table counts (name text not null unique, rows integer not null)")
+    file.execute("create table texts (name text not null unique, value blob not null)")
+
+
+def _order(table: str) -> str:
+    return "rowid" if table in _ORDERED else "key"
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def encoded(value: Any) -> bytes:
+    """Return a value as it lies in a row."""
+    return _encode(value).encode()
+
+
+def _rows_encoded(value: list[Any]) -> bytes:
+    """Return a list as JSON, each member on a line of its own, so that the last can be had alone."""
+    return b"[" + ",\n".join(map(_encode, value)).encode() + b"]"
+
+
+def _sum(key: str, value: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(value, len(key)) - _SIGNED
+
+
+def _remove(path: str, pid: int) -> None:
+    if pid == os.getpid():  # a forked child must leave its parent's
+        with suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 - at the interpreter's end, too

@@ -1,0 +1,181 @@
+"""Snapshots of the fold: publishing, opening and comparing them (decision 0026)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
+from artifactstore.catalog.state import State
+from artifactstore.catalog.table_file import Base, scratch
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
+from artifactstore.journal.append import Appender
+from artifactstore.journal.journal import Journal
+from artifactstore.journal.segments import list_derived
+from artifactstore.journal.snapshots import Snapshot, content_key, snapshots_of
+from artifactstore.model.digest import Digest, new_hasher
+from artifactstore.model.encoding import canonical_json
+
+__all__ = ["Published", "fault_of", "open_snapshot", "publish", "published"]
+
+_PIECE: Final = 16 * 2**20  # bytes that are read or written at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A snapshot of the fold that others can open.
+
+    Attributes:
+        entry: it has what the journal says up to this entry.
+        digest: of its bytes.
+        size: its bytes.
+        new: whether it was written now; False where nothing came since the newest one, or nothing ever did.
+    """
+
+    entry: int
+    digest: str
+    size: int
+    new: bool
+
+
+def published(backend: Backend) -> list[Snapshot]:
+    """Return the snapshots that this version can read, the newest first."""
+    return snapshots_of(list_derived(backend), State.LAYOUT)
+
+
+def publish(journal: Journal, appender: Appender) -> Published:
+    """Write the fold as it is at the head for others, and vouch for it in the journal.
+
+    Its bytes are durable before the fact that vouches for them, and that is in the journal before the pointer to it.
+
+    Raises:
+        BackendError: the place failed; what was written then is litter that nobody reads.
+        RefusedError: the transaction would have no effect here.
+    """
+    path = scratch()
+    try:
+        with journal.lock:
+            head = journal.catch_up()
+            if head == 0:
+                return Published(0, "", 0, new=False)
+            last = next(iter(published(journal.backend)), None)
+            if last is not None and last.entry >= head:
+                return Published(last.seq, last.digest, last.size, new=False)
+            journal.fold.write_whole(path, str(journal.digest))
+        digest, size = str(_digest_of(path, journal.config.digest)), path.stat().st_size
+        journal.backend.write(content_key(digest), _pieces(path))
+    finally:
+        path.unlink(missing_ok=True)
+    told = Snapshot(State.LAYOUT, head, 0, digest, size)
+    done = appender.commit([told.fact], birth=head, alive_at=head, refuse=_refuse)
+    pointer = Snapshot(State.LAYOUT, head, done.seq, digest, size)
+    with suppress(AlreadyExistsError):
+        journal.backend.create(pointer.key, canonical_json({"format": 1, **pointer.fact, "entry": done.seq}))
+    return Published(head, digest, size, new=True)
+
+
+def _refuse(void: Any) -> Exception:
+    return BackendError(f"the snapshot can't be vouched for here: {void}")
+
+
+def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple[State, str] | None:
+    """Open a snapshot whose bytes have the digest that is told of them; None where they have not, or are not there.
+
+    In a folder it is read where it lies, else it is brought to this machine.
+
+    Returns:
+        The fold, and the digest of the last entry folded.
+
+    Raises:
+        BackendError: the place could not be reached.
+    """
+    if snapshot.digest.partition(":")[0] != algorithm:
+        return None
+    place = Path(backend.url) / content_key(snapshot.digest) if "://" not in backend.url else None
+    if place is not None and place.is_file():
+        return _opened(place, algorithm, snapshot, lasting=True)
+    path = scratch()
+    opened = None
+    try:
+        _bring(backend, snapshot, path)
+        opened = _opened(path, algorithm, snapshot, lasting=False)
+    except NotFoundError:
+        pass
+    finally:
+        if opened is None:
+            path.unlink(missing_ok=True)
+    return opened
+
+
+def _opened(path: Path, algorithm: str, snapshot: Snapshot, *, lasting: bool) -> tuple[State, str] | None:
+    if str(_digest_of(path, algorithm)) != snapshot.digest:
+        return None
+    try:
+        return State.of_whole(Base.received(path, own=not lasting, lasting=lasting))
+    except (ArtifactStoreError, ValueError, KeyError):
+        return None
+
+
+def _bring(backend: Backend, snapshot: Snapshot, path: Path) -> None:
+    key, ranges = content_key(snapshot.digest), [(at, min(_PIECE, snapshot.size - at)) for at in range(0, snapshot.size, _PIECE)]
+    together = max(1, min(8, backend.concurrency))
+    with path.open("wb") as file, Pool(together) as pool:
+        for at in range(0, len(ranges), together):  # at most so many pieces lie in memory
+            for (data,) in pool.map(lambda one: backend.read_ranges(key, [one]), ranges[at : at + together]):
+                file.write(data)
+
+
+def _digest_of(path: Path, algorithm: str) -> Digest:
+    hasher = new_hasher(algorithm)
+    for piece in _pieces(path):
+        hasher.update(piece)
+    return Digest(algorithm, hasher.digest())
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def fault_of(journal: Journal, snapshot: Snapshot, state: State, last: str) -> str | None:
+    """Return what is wrong with a snapshot, or None.
+
+    Args:
+        journal: the store's.
+        snapshot: by its pointer.
+        state: the fold of the entries that it should have.
+        last: digest of the last of these.
+    """
+    opened = open_snapshot(journal.backend, journal.config.digest, snapshot)
+    if opened is None:
+        return "is damaged or not there"
+    try:
+        found = _differing(opened[0], state) if opened[1] == last else f"its last entry {opened[1]}"
+    finally:
+        opened[0].close()
+    return None if found is None else f"says something else than the journal ({found})"
+
+
+def _differing(told: State, true: State) -> str | None:
+    for table, rows in vars(State()).items():
+        if isinstance(rows, dict) and not table.startswith("_"):
+            found = _differs(getattr(told, table), getattr(true, table), in_order=table == "runs")
+            if found is not None:
+                return f"{table} of {found}"
+    return None
+
+
+def _differs(told: Mapping[str, Any], true: Mapping[str, Any], *, in_order: bool) -> str | None:
+    if in_order:
+        for one, other in zip(told, true, strict=False):
+            if one != other:
+                return one
+    for key, value in true.items():
+        if key not in told or told[key] != value:
+            return key
+    if len(told) != len(true):
+        return next((key for key in told if key not in true), "…")
+    return None

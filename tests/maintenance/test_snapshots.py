@@ -1,0 +1,397 @@
+"""Snapshots: a store with a long history is opened at once; only what the journal vouches for is believed."""
+
+import json
+import sqlite3
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import artifactstore
+from artifactstore import CorruptionError, RefusedError
+from artifactstore.backend.connect import connect
+from artifactstore.backend.wrappers import CountingBackend
+from artifactstore.catalog.state import State
+from artifactstore.catalog.table_file import Base
+from artifactstore.cli import main
+from artifactstore.journal import journal as journal_module
+from artifactstore.journal import snapshots as snapshots_module
+from artifactstore.journal.chain import encode_entry, entry_key
+from artifactstore.journal.journal import Journal
+from artifactstore.journal.snapshots import Snapshot, content_key
+from artifactstore.maintenance import snapshot as snapshot_module
+from artifactstore.maintenance.snapshot import published
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import canonical_json
+from artifactstore.store import Store
+from tests.journal.making import txn
+
+from .places import fill
+
+
+@pytest.fixture(autouse=True)
+def worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a snapshot for quicker than entries, however few they are."""
+    monkeypatch.setattr(snapshots_module, "_ENTRY", 2**40)
+
+
+@pytest.fixture(params=["local", "memory", "s3", "sftp"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param in {"s3", "sftp"}:
+        return str(request.getfixturevalue(f"{request.param}_url"))
+    return str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path.name}-{id(request)}"
+
+
+@pytest.fixture
+def folded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the entries that were folded."""
+    seen: list[int] = []
+    apply = State.apply
+
+    def noting(self: State, entry: Any) -> Any:
+        seen.append(entry["seq"])
+        return apply(self, entry)
+
+    monkeypatch.setattr(State, "apply", noting)
+    return seen
+
+
+def _state(store: Store) -> State:
+    """What a new process that keeps nothing finds."""
+    with artifactstore.open(store.url, mode="r", cache=None)._session.reading() as state:
+        return state
+
+
+def _truth(store: Store) -> State:
+    """The same by reading every entry."""
+    core = store._session.core()
+    journal = Journal(core.backend, core.config, State)
+    journal.catch_up()
+    return journal.fold  # type: ignore[no-any-return]
+
+
+def _same(one: State, other: State) -> bool:
+    return canonical_json(one.dump()) == canonical_json(other.dump()) and [*one.runs] == [*other.runs]
+
+
+def test_who_comes_first_folds_what_came_behind_the_snapshot_alone(url: str, folded: list[int]) -> None:
+    store = fill(url)
+    done = store.maintenance.snapshot()
+    assert (done.new, done.entry) == (True, _truth(store).head - 1)
+    store.put(b"later", "later")
+    folded.clear()
+    state = _state(store)
+    assert folded == [done.entry + 1, done.entry + 2]
+    assert _same(state, _truth(store))
+    assert artifactstore.open(url, cache=None).get("aba:best") == store.get("aba:best")
+
+
+def test_a_snapshot_costs_a_reader_few_requests(tmp_path: Path) -> None:
+    store = fill(str(tmp_path / "store"))
+    store.maintenance.snapshot()
+    core = store._session.core()
+    counting = CountingBackend(core.backend)
+    journal = Journal(
+        counting, core.config, State, open_snapshot=lambda one: snapshot_module.open_snapshot(counting, "blake3", one)
+    )
+    journal.catch_up()
+    assert _same(journal.fold, _truth(store))
+    read = [key for verb, key in counting.calls if verb == "read"]
+    assert len(read) <= 4
+    assert not any(key == entry_key(1) for key in read)
+
+
+def test_whoever_begins_with_a_snapshot_writes_on(url: str) -> None:
+    store = fill(url)
+    store.maintenance.snapshot()
+    other = artifactstore.open(url, cache=None)
+    other.put(b"new", "aba")
+    other.alias("aba:v4", "best", reason="newer", expect=2)
+    assert store.get("aba:best") == b"new"
+    assert _same(_state(store), _truth(store))
+    assert store.verify(level="full").ok
+
+
+def test_the_next_process_on_a_machine_finds_what_was_brought(tmp_path: Path, s3_url: str, folded: list[int]) -> None:
+    store = fill(s3_url)
+    store.maintenance.snapshot()
+    artifactstore.open(s3_url, cache=tmp_path / "cache").names()
+    opened: list[Snapshot] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot_module, "open_snapshot", lambda _place, _digest, one: opened.append(one))
+        folded.clear()
+        assert artifactstore.open(s3_url, cache=tmp_path / "cache").names() == store.names()
+    assert (folded, opened) == ([], [])
+
+
+def test_a_snapshot_of_a_spilled_fold_is_the_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(State, "SPILL", 0)
+    monkeypatch.setattr("artifactstore.catalog.state._RELIEF", 1)
+    store = fill(str(tmp_path / "store"))
+    assert store._session.core().journal.fold.base is not None
+    store.maintenance.snapshot()
+    store.put(b"more", "more")
+    store.maintenance.snapshot()
+    assert _same(_state(store), _truth(store))
+    assert store.verify().ok
+
+
+def test_where_nothing_came_since_nothing_is_written(tmp_path: Path) -> None:
+    store = fill(str(tmp_path / "store"))
+    first = store.maintenance.snapshot()
+    again = store.maintenance.snapshot()
+    assert (again.entry, again.digest, again.new) == (first.entry, first.digest, False)
+    assert len(published(store._session.core().backend)) == 1
+
+
+def test_an_empty_store_has_nothing_to_write_down(tmp_path: Path) -> None:
+    store = artifactstore.create(tmp_path / "store")
+    done = store.maintenance.snapshot()
+    assert (done.entry, done.new) == (0, False)
+    assert published(store._session.core().backend) == []
+
+
+def test_what_nobody_vouches_for_is_not_even_opened(tmp_path: Path, folded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fill(str(tmp_path / "store"))
+    true = _truth(store)
+    false = _truth(store)
+    false.aliases["aba"]["best"][-1]["version"] = 1
+    head = true.head
+    key = _forge(store, false, head, head)
+    opened: list[Any] = []
+    received = Base.received
+
+    def noting(*args: Any, **more: Any) -> Base:
+        opened.append(args)
+        return received(*args, **more)
+
+    monkeypatch.setattr(Base, "received", noting)
+    assert _same(_state(store), true)
+    assert opened == []
+    report = store.verify()
+    assert report.ok
+    assert [finding.location for finding in report.findings if "snapshot" in finding.what] == [key]
+
+
+def _forge(store: Store, false: State, seq: int, entry: int, last: str | None = None) -> str:
+    """Put a snapshot with a pointer there; the entry that it names does not speak of it."""
+    backend = connect(store.url)
+    scratch = Path(store.url).parent / "forged"
+    false.write_whole(scratch, last or str(Digest.of(backend.read(entry_key(seq)))))
+    digest = str(Digest.of(scratch.read_bytes()))
+    backend.write(content_key(digest), scratch.read_bytes())
+    pointer = Snapshot(State.LAYOUT, seq, entry, digest, scratch.stat().st_size)
+    backend.write(pointer.key, b"{}")
+    return pointer.key
+
+
+def test_a_fact_that_has_no_effect_vouches_for_nothing(tmp_path: Path) -> None:
+    """A snapshot is named in an entry, but its transaction is void: after a move."""
+    store = fill(str(tmp_path / "store"))
+    core = store._session.core()
+    head = core.journal.catch_up()
+    false = _truth(store)
+    false.aliases["aba"]["best"][-1]["version"] = 1
+    scratch = tmp_path / "forged"
+    false.write_whole(scratch, str(core.journal.digest))
+    digest = str(Digest.of(scratch.read_bytes()))
+    fact = Snapshot(State.LAYOUT, head, 0, digest, scratch.stat().st_size).fact
+    made = txn(head + 1, facts=[fact])
+    made["base"] = head + 7  # not between its birth and its entry
+    raw = encode_entry(head + 1, core.journal.digest, writer="0" * 32, time="2030-01-01T00:00:00.000000Z", txns=[made])
+    core.backend.write(entry_key(head + 1), raw)
+    core.backend.write(content_key(digest), scratch.read_bytes())
+    core.backend.write(Snapshot(State.LAYOUT, head, head + 1, digest, scratch.stat().st_size).key, b"{}")
+    assert _same(_state(store), _truth(store))
+    assert _state(store).aliases["aba"]["best"][-1]["version"] == 2
+
+
+def test_a_false_one_that_somebody_vouches_for_is_found_by_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fill(str(tmp_path / "store"))
+    write = State.write_whole
+
+    def lying(self: State, path: Path, entry: str) -> None:
+        false = _truth(store)
+        false.aliases["aba"]["best"][-1]["version"] = 1
+        write(false, path, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "write_whole", lying)
+        store.maintenance.snapshot()
+    assert _state(store).aliases["aba"]["best"][-1]["version"] == 1
+    report = store.verify()
+    assert not report.ok
+    (finding,) = [one for one in report.findings if one.severity == "damage"]
+    assert "aliases of aba" in finding.what
+    assert "who vouched for it in entry" in finding.what
+
+
+@pytest.mark.parametrize("table", ["names", "runs", "edges", "metrics", "holders", "snapshots", "verdicts"])
+def test_verify_looks_into_every_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    store = artifactstore.open(tmp_path / "store", cache=None)
+    with store.run("one"):
+        store.put(b"1", "n", metrics={"m": 1})
+    with store.run("two"):
+        store.put(b"2", "n")
+    store.maintenance.snapshot()
+    store.put(b"3", "n")
+    write = State.write_whole
+
+    def lying(self: State, path: Path, entry: str) -> None:
+        false = _truth(store)
+        rows = getattr(false, table)
+        first = next(iter(rows))
+        row = rows.pop(first)
+        if table == "runs":
+            rows[first] = row  # the same runs in another order
+        write(false, path, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "write_whole", lying)
+        store.maintenance.snapshot()
+    (finding,) = [one for one in store.verify().findings if one.severity == "damage"]
+    assert f"({table} of " in finding.what
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _other(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as file:
+        file.execute("create table x (y)")
+
+
+@pytest.mark.parametrize("harm", [_flip, _cut, _other, Path.unlink])
+def test_a_damaged_one_is_passed_over(tmp_path: Path, harm: Callable[[Path], Any]) -> None:
+    store = fill(str(tmp_path / "store"))
+    first = store.maintenance.snapshot()
+    store.put(b"more", "more")
+    second = store.maintenance.snapshot()
+    harm(Path(store.url) / content_key(second.digest))
+    assert _same(_state(store), _truth(store))
+    report = store.verify()
+    assert [finding.severity for finding in report.findings if "snapshot" in finding.what] == (
+        [] if harm is Path.unlink else ["damage"]
+    )
+    harm(Path(store.url) / content_key(first.digest))
+    assert _same(_state(store), _truth(store))
+
+
+def test_a_file_with_more_in_it_than_tables_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "one.sqlite"
+    State().write_whole(path, "blake3:" + "0" * 64)
+    Base.received(path, own=False, lasting=True).close()
+    with sqlite3.connect(path) as file:
+        file.execute("create view v as select * from names")
+    with pytest.raises(CorruptionError, match="no file of the fold's tables"):
+        Base.received(path, own=False, lasting=True)
+    path.write_bytes(b"something else")
+    with pytest.raises(CorruptionError):
+        Base.received(path, own=False, lasting=True)
+    assert path.exists()
+
+
+def test_a_store_s_own_file_is_not_removed_when_a_row_of_it_is_damaged(tmp_path: Path) -> None:
+    store = fill(str(tmp_path / "store"))
+    done = store.maintenance.snapshot()
+    path = Path(store.url) / content_key(done.digest)
+    state = _state(store)
+    with sqlite3.connect(path) as file:
+        file.execute("update names set value = '[]'")
+    with pytest.raises(CorruptionError, match=r"snapshot .* is damaged .*: delete it"):
+        state.names["aba"]
+    assert path.exists()
+
+
+def test_another_layout_is_passed_over(tmp_path: Path, folded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fill(str(tmp_path / "store"))
+    store.maintenance.snapshot()
+    monkeypatch.setattr(State, "LAYOUT", State.LAYOUT + 1)
+    folded.clear()
+    assert _same(_state(store), _truth(store))
+    assert 1 in folded
+
+
+def test_history_that_was_changed_below_a_snapshot_is_found_where_it_joins(tmp_path: Path) -> None:
+    """The entry that a snapshot ends with has another digest now: it is another store's history."""
+    store = fill(str(tmp_path / "store"))
+    done = store.maintenance.snapshot()
+    path = Path(store.url) / entry_key(done.entry)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b"spilled", b"Spilled", 1))
+    with pytest.raises(CorruptionError):
+        _state(store)
+
+
+def test_a_kept_fold_that_is_near_enough_goes_before_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fill(str(tmp_path / "store"))
+    store.maintenance.snapshot()
+    artifactstore.open(store.url, cache=tmp_path / "cache").names()
+    monkeypatch.setattr(snapshots_module, "_ENTRY", 40_000)
+    monkeypatch.setattr(snapshot_module, "open_snapshot", lambda *_: pytest.fail("read a snapshot"))
+    assert artifactstore.open(store.url, cache=tmp_path / "cache").names() == store.names()
+
+
+def test_a_read_only_store_refuses(tmp_path: Path) -> None:
+    store = fill(str(tmp_path / "store"))
+    with pytest.raises(RefusedError):
+        artifactstore.open(store.url, mode="r").maintenance.snapshot()
+    with pytest.raises(artifactstore.NotFoundError):
+        artifactstore.open(tmp_path / "none").maintenance.snapshot()
+    assert not (tmp_path / "none").exists()
+
+
+def test_who_had_to_read_a_long_history_is_told_of_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fill(str(tmp_path / "store"))
+    monkeypatch.setattr(journal_module, "_LONG", 5)
+    with pytest.warns(UserWarning, match=r"entries of .* had to be read one by one: `artifactstore snapshot`"):
+        artifactstore.open(store.url, cache=None).names()
+    store.maintenance.snapshot()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        artifactstore.open(store.url, cache=None).names()
+
+
+def test_the_command_writes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = fill(str(tmp_path / "store"))
+
+    def asked(*more: str) -> str:
+        assert main(["snapshot", "--store", store.url, *more]) == 0
+        return capsys.readouterr().out
+
+    assert "snapshot of entry" in asked()
+    assert "there already, nothing came since" in asked()
+    assert json.loads(asked("--json"))["new"] is False
+
+
+def test_imports_and_copies_pass_snapshots_by(tmp_path: Path) -> None:
+    store = fill(str(tmp_path / "store"))
+    store.maintenance.snapshot()
+    copy = tmp_path / "copy"
+    store.maintenance.sync(copy)
+    assert _same(_state(artifactstore.open(copy, cache=None)), _truth(store))
+    other = artifactstore.create(tmp_path / "other")
+    other.put(b"x", "x")
+    assert not store.maintenance.sync(tmp_path / "other").left_out
+    assert other.get("aba:best") == store.get("aba:best")
+    assert not _state(other).snapshots
+    assert other.verify().ok
+
+
+def test_the_log_and_a_pointer_tell_of_a_snapshot(tmp_path: Path) -> None:
+    store = fill(str(tmp_path / "store"))
+    done = store.maintenance.snapshot()
+    (event,) = store.log(fact="snapshot")
+    assert (event.digest, event.fields["seq"]) == (done.digest, done.entry)
+    assert json.loads((Path(store.url) / published(connect(store.url))[0].key).read_bytes())["digest"] == done.digest
