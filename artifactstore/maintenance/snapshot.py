@@ -61,7 +61,7 @@ def publish(journal: Journal, appender: Appender) -> Published:
             if head == 0:
                 return Published(0, "", 0, new=False)
             last = next(iter(published(journal.backend)), None)
-            if last is not None and last.entry >= head:
+            if last is not None and last.entry == head and journal.fold.vouches(last.digest, last.seq):
                 return Published(last.seq, last.digest, last.size, new=False)
             journal.fold.write_whole(path, str(journal.digest))
         digest, size = str(_digest_of(path, journal.config.digest)), path.stat().st_size
