@@ -120,6 +120,17 @@ def make_lineage(here: Path, work: Path) -> None:
     store.registry.clear("features:v1", "in time")
 
 
+def make_snapshot(here: Path) -> None:
+    """Make a store with a snapshot and something behind it: once, when snapshots came."""
+    sys.orig_argv, sys.executable = ["python", "train.py"], "python"
+    store = artifactstore.create(here, cache=None)
+    with store.run("train", code=False) as run:
+        run.put(b"one", "n", metrics={"m": 1.5})
+    store.alias("n:v1", "best")
+    store.maintenance.snapshot()
+    store.put(b"two", "n", reason="behind it")
+
+
 def step(width: int, version: int) -> bytes:
     """A `.npy` file of whole numbers of `width` bytes; those of a later version are a little larger."""
     count = 100_000 // width

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import artifactstore
+from artifactstore.model.digest import Digest
 from tests.golden.make import fill, step
 from tests.work.tree import tree
 
@@ -82,6 +83,23 @@ def test_a_golden_store_with_deltas_reads_as_it_did(tmp_path: Path):
         assert set(found.chunks.codecs) == {codec}
         for version in (1, 2):
             assert store.get(f"w{width}:v{version}") == step(width, version)
+
+
+def test_a_golden_store_with_a_snapshot_reads_as_it_did(tmp_path: Path):
+    shutil.copytree(HERE / "snapshot-v0.1.0", tmp_path / "golden")
+    store = artifactstore.open(tmp_path / "golden", cache=None)
+    assert store.verify(level="full").findings == []
+    (event,) = store.log(fact="snapshot")
+    assert event.digest == str(Digest.of(next((tmp_path / "golden/segments/folds").iterdir()).read_bytes()))
+    opened = []
+    with pytest.MonkeyPatch.context() as patch:  # whatever an entry costs, and whatever layout this version has
+        patch.setattr("artifactstore.journal.snapshots._ENTRY", 2**40)
+        patch.setattr("artifactstore.catalog.state.State.LAYOUT", event.fields["layout"])
+        patch.setattr("artifactstore.maintenance.snapshot.open_snapshot", lambda _place, _digest, one: opened.append(one))
+        other = artifactstore.open(tmp_path / "golden", cache=None)
+        assert [(one.name, one.versions, dict(one.aliases)) for one in other.names()] == [("n", 2, {"best": 1})]
+    assert [(one.seq, one.digest) for one in opened] == [(event.fields["seq"], event.digest)]
+    assert store.get("n:best") == b"one"
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
