@@ -1,14 +1,15 @@
 """Large tables of the fold on disk: a mapping that reads a row when it is asked for it, and keeps in memory what has changed."""
 
 import json
-from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
 from typing import Any, Final
 
 from artifactstore.catalog.table_file import Base, encoded
 
-__all__ = ["SpilledTable", "holding", "starting"]
+__all__ = ["SpilledTable", "holding", "several", "starting"]
 
 _ABSENT: Final = object()
+_loads: Final = json.JSONDecoder().decode  # of text: ten thousands of times, without looking for its encoding
 _LOADED: Final = 50_000  # rows of one table that are kept in memory for having been read
 
 
@@ -124,14 +125,26 @@ class SpilledTable(MutableMapping[str, Any]):
                 yield key
         yield from self.changed
 
-    def last(self, key: str) -> tuple[int, Any]:
-        """Return of a list how many members it has, and the last one."""
-        if key not in self.changed and key not in self._loaded and key not in self.gone:
-            text = self._base.text(self._name, key)
-            if text is not None:
-                return text.count(b"\n") + 1, json.loads(text[text.rfind(b"\n") + 1 if b"\n" in text else 1 : -1])
-        value = self[key]
-        return len(value), value[-1]
+    def several(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of those keys that there are; what is only looked at is not kept in memory."""
+        found: dict[str, Any] = {}
+        wanted: list[str] = []
+        for key in keys:
+            value = self.changed.get(key, self._loaded.get(key, _ABSENT))
+            if value is not _ABSENT:
+                found[key] = value
+            elif key not in self.gone:
+                wanted.append(key)
+        found.update((key, _loads(text.decode())) for key, text in self._base.texts_of(self._name, wanted))
+        return found
+
+    def lasts(self, prefix: str) -> Iterator[tuple[str, int, Any]]:
+        """Yield of each list whose key begins so the key, how many members it has, and the last one."""
+        for key, text in self._base.texts_from(self._name, prefix):
+            if key not in self.gone:
+                value = self.changed.get(key)
+                yield (key, *_last_of(text)) if value is None else (key, len(value), value[-1])
+        yield from ((key, len(self.changed[key]), self.changed[key][-1]) for key in self._added if key.startswith(prefix))
 
     def write_to(self, base: Base) -> None:
         """Write what has changed into a file."""
@@ -144,6 +157,11 @@ class SpilledTable(MutableMapping[str, Any]):
         if written:
             self._count += len(self._added) - len(self.gone)
             self.changed, self.gone, self._added, self._missed = {}, set(), {}, None
+
+
+def _last_of(text: bytes) -> tuple[int, Any]:
+    """Return of a list as JSON how many members it has, and the last one, which stands on a line of its own."""
+    return text.count(b"\n") + 1, _loads(text[max(text.rfind(b"\n"), 0) + 1 : -1].decode())
 
 
 class _Items(ItemsView[str, Any]):
@@ -169,6 +187,11 @@ def starting(table: MutableMapping[str, Any], prefix: str) -> Iterator[str]:
     if isinstance(table, SpilledTable):
         return table.starting(prefix)
     return (key for key in table if key.startswith(prefix))
+
+
+def several(table: MutableMapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return the values of those keys of a table that there are."""
+    return table.several(keys) if isinstance(table, SpilledTable) else {key: table[key] for key in keys if key in table}
 
 
 def holding(table: MutableMapping[str, Any], text: str) -> Iterator[str]:

@@ -210,12 +210,11 @@ class Tables:
             if self._base is not None:
                 self._base.recording = False
 
-    def last_version(self, name: str) -> tuple[int, dict[str, Any]]:
-        """Return how many versions a name has, and the newest."""
+    def last_versions(self, prefix: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Yield of each name that begins so how many versions it has, and the newest."""
         if isinstance(self.names, SpilledTable):
-            return self.names.last(name)
-        rows = self.names[name]
-        return len(rows), rows[-1]
+            return self.names.lasts(prefix)
+        return ((name, len(rows), rows[-1]) for name, rows in self.names.items() if name.startswith(prefix))
 
     @classmethod
     def load(cls, tables: Mapping[str, Any]) -> Self:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from artifactstore.catalog.received import origin_of
-from artifactstore.catalog.spilled import starting
+from artifactstore.catalog.spilled import several, starting
 from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
@@ -205,15 +206,18 @@ def versions(state: State, name: str, numbers: Iterable[int] | None = None) -> l
 
 def names(state: State, prefix: str = "") -> list[Name]:
     """Return all names that begin with `prefix`, sorted."""
-    found = []
-    for name in sorted(starting(state.names, prefix)):
-        count, last = state.last_version(name)
+    rows = []
+    for name, count, last in sorted(state.last_versions(prefix), key=itemgetter(0)):
         fine = "removed" not in last and last["digest"] not in state.tainted
         latest = count if fine else newest(state, name)
         row = last if latest in {None, count} else state.names[name][latest - 1]
+        rows.append((name, count, latest, row, last["time"]))
+    stored = several(state.stored, {row["digest"] for _, _, _, row, _ in rows})
+    found = []
+    for name, count, latest, row, time in rows:
         held = {alias: k for alias, moves in state.aliases.get(name, {}).items() if (k := moves[-1]["version"]) is not None}
-        size = state.stored.get(row["digest"], {}).get("size", 0)
-        found.append(Name(name, count, latest, row["kind"], size, parse_time(last["time"]), held))
+        size = stored.get(row["digest"], {}).get("size", 0)
+        found.append(Name(name, count, latest, row["kind"], size, parse_time(time), held))
     return found
 
 

@@ -128,7 +128,7 @@ def _bring(backend: Backend, snapshot: Snapshot, path: Path) -> None:
 
 
 def _digest_of(path: Path, algorithm: str) -> Digest:
-    hasher = new_hasher(algorithm)
+    hasher = new_hasher(algorithm, parallel=True)
     for piece in _pieces(path):
         hasher.update(piece)
     return Digest(algorithm, hasher.digest())

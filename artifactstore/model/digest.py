@@ -73,14 +73,18 @@ class Digest:
         return f"{self.algorithm}:{self.raw.hex()[:8]}"
 
 
-def new_hasher(algorithm: str) -> Hasher:
+def new_hasher(algorithm: str, *, parallel: bool = False) -> Hasher:
     """Start a digest; both implementations release the GIL on larger buffers.
+
+    Args:
+        algorithm: its name.
+        parallel: let each update take all cores, where the algorithm can: for buffers of many megabytes, one after the other.
 
     Raises:
         InvalidInputError: the algorithm is not one of `ALGORITHMS`.
     """
     if algorithm == "blake3":
-        return blake3()
+        return blake3(max_threads=blake3.AUTO if parallel else 1)
     if algorithm == "sha256":
         return hashlib.sha256()
     raise InvalidInputError(f"unknown digest algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}")

@@ -1,5 +1,7 @@
 """Who may do what on S3: users with exactly the policies that `doctor --policy` prints, on a server that judges each request."""
 
+import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,28 @@ def test_a_writer_seals_segments_without_the_right_to_delete(place, acting, monk
         store.put(f"{number}".encode(), "n")
     assert [item.key for item in connect(url).list("segments/")]
     assert artifactstore.open(url, cache=None).artifact("n:latest").version == 20
+
+
+def test_a_writer_publishes_a_snapshot_and_a_reader_begins_with_it(filled, acting, monkeypatch):
+    from artifactstore.journal import snapshots
+    from artifactstore.maintenance import snapshot
+
+    url, users = filled
+    acting(users["writer"])
+    assert artifactstore.open(url, cache=None).maintenance.snapshot().new
+    monkeypatch.setattr(snapshots, "_ENTRY", 2**40)
+    opened, real = [], snapshot.open_snapshot
+
+    def noting(*asked):
+        opened.append(real(*asked))
+        return opened[-1]
+
+    monkeypatch.setattr(snapshot, "open_snapshot", noting)
+    acting(users["reader"])
+    assert artifactstore.open(url, mode="r", cache=None).names()
+    assert [one is not None for one in opened] == [True]
+    with pytest.raises(RefusedError):
+        artifactstore.open(url, mode="r", cache=None).maintenance.snapshot()
 
 
 def test_a_reader_reads_everything_and_writes_nothing(filled, acting, tmp_path: Path, iam):
@@ -226,3 +250,19 @@ def test_someone_who_may_do_nothing_is_told_so(filled, acting, iam, capsys):
     assert "s3:ListBucket" in said
     with pytest.raises(ArtifactStoreError, match=r"403|AccessDenied"):
         artifactstore.open(url)
+
+
+def test_what_the_bucket_lets_be_written_once_is_only_created_and_the_rest_is_not_among_it():
+    """The statement for the bucket's policy denies every PUT without If-None-Match: segments and pointers are created, files written."""
+    from artifactstore.journal.segments import Segment
+    from artifactstore.journal.snapshots import Snapshot, content_key
+
+    said = next(note for note in policy_for("s3://b/p", "writer").notes if "WriteHistoryOnce" in note)
+    once = json.loads(said[said.index("{") :])["Resource"]
+    digest = "0" * 64
+    created = ["store.json", "journal/000000000/000000000001.json", Snapshot(7, 1, 2, f"blake3:{digest}", 1).key]
+    created.append(Segment(1, 2, digest, f"segments/1-{1:012d}-{2:012d}-{digest}.parquet").key)
+    for key in created:
+        assert any(fnmatchcase(f"arn:aws:s3:::b/p/{key}", pattern) for pattern in once), key
+    for key in (content_key(f"blake3:{digest}"), "packs/00/0.pack", "manifests/00/0.parquet"):
+        assert not any(fnmatchcase(f"arn:aws:s3:::b/p/{key}", pattern) for pattern in once), key

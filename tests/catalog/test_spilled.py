@@ -12,7 +12,7 @@ from hypothesis import given, settings
 import artifactstore
 from artifactstore import CorruptionError
 from artifactstore.catalog import state as fold
-from artifactstore.catalog.spilled import SpilledTable, starting
+from artifactstore.catalog.spilled import SpilledTable, several, starting
 from artifactstore.catalog.state import State
 from artifactstore.catalog.table_file import SPILLED, Base
 from artifactstore.model.encoding import canonical_json
@@ -153,11 +153,34 @@ def test_the_last_member_of_a_damaged_list_is_not_believed_either(tmp_path: Path
     base = Base.empty()
     base.write("names", [("n", [{"v": 1}, {"v": 2}])], ())
     base = base.moved_to(tmp_path / "kept.sqlite", {})
-    assert SpilledTable(base, "names").last("n") == (2, {"v": 2})
+    assert list(SpilledTable(base, "names").lasts("")) == [("n", 2, {"v": 2})]
     raw = (tmp_path / "kept.sqlite").read_bytes().replace(b'{"v":2}', b'{"v":3}')
     (tmp_path / "worse.sqlite").write_bytes(raw)
     with pytest.raises(CorruptionError, match="the row of n has changed"):
-        SpilledTable(Base(tmp_path / "worse.sqlite", own=False), "names").last("n")
+        [*SpilledTable(Base(tmp_path / "worse.sqlite", own=False), "names").lasts("n")]
+
+
+def test_rows_asked_for_together_are_those_asked_for_one_by_one() -> None:
+    for seed in range(40):
+        dice = random.Random(seed)
+        base = Base.empty()
+        plain: dict[str, list[int]] = {f"k{n}": [n, -n] for n in range(dice.choice([0, 3, 1200]))}
+        base.write("names", plain.items(), ())
+        table = SpilledTable(base, "names")
+        for _ in range(8):
+            key = f"k{dice.randrange(1500)}"
+            if dice.random() < 0.3 and key in plain:
+                del plain[key], table[key]
+            else:
+                base.recording = dice.random() < 0.5
+                plain[key] = table[key] = [dice.randrange(9)]
+                assert table.get(f"k{dice.randrange(1500)}") is not Ellipsis
+        base.recording = False
+        wanted = [f"k{dice.randrange(1500)}" for _ in range(700)]
+        assert table.several(wanted) == several(plain, wanted)
+        for prefix in ("", "k1", "k11", "z"):
+            told = {key: (count, last) for key, count, last in table.lasts(prefix)}
+            assert told == {key: (len(rows), rows[-1]) for key, rows in plain.items() if key.startswith(prefix)}
 
 
 def test_a_forked_child_leaves_its_parents_file() -> None:
