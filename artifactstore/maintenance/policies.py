@@ -107,7 +107,9 @@ def _aws_notes(bucket: str, prefix: str, role: str) -> list[str]:
             "Effect": "Deny",
             "Principal": "*",
             "Action": "s3:PutObject",
-            "Resource": [f"arn:aws:s3:::{bucket}/{root}{key}" for key in (CONFIG_KEY, "journal/*", "segments/*.parquet", "segments/*.json")],
+            "Resource": [
+                f"arn:aws:s3:::{bucket}/{root}{key}" for key in (CONFIG_KEY, "journal/*", "segments/*.parquet", "segments/*.json")
+            ],
             "Condition": {"Null": {"s3:if-none-match": "true"}},
         }
         notes.append(

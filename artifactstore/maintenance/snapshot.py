@@ -1,5 +1,6 @@
 """Snapshots of the fold: publishing, opening and comparing them (decision 0026)."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State
 from artifactstore.catalog.table_file import Base, scratch
-from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.segments import list_derived
@@ -66,6 +67,11 @@ def publish(journal: Journal, appender: Appender) -> Published:
             journal.fold.write_whole(path, str(journal.digest))
         digest, size = str(_digest_of(path, journal.config.digest)), path.stat().st_size
         journal.backend.write(content_key(digest), _pieces(path))
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, ArtifactStoreError):
+            raise
+        text = f"the snapshot can't be made in {path.parent} ({error}): it needs some 2 kB an artifact there, twice; set TMPDIR"
+        raise BackendError(f"{text} to a folder with more room. Nothing was published") from error
     finally:
         path.unlink(missing_ok=True)
     told = Snapshot(State.LAYOUT, head, 0, digest, size)
@@ -81,15 +87,12 @@ def _refuse(void: Any) -> Exception:
 
 
 def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple[State, str] | None:
-    """Open a snapshot whose bytes have the digest that is told of them; None where they have not, or are not there.
+    """Open a snapshot whose bytes have the digest that is told of them; None where they have not, or can't be had.
 
     In a folder it is read where it lies, else it is brought to this machine.
 
     Returns:
         The fold, and the digest of the last entry folded.
-
-    Raises:
-        BackendError: the place could not be reached.
     """
     if snapshot.digest.partition(":")[0] != algorithm:
         return None
@@ -101,8 +104,8 @@ def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple
     try:
         _bring(backend, snapshot, path)
         opened = _opened(path, algorithm, snapshot, lasting=False)
-    except NotFoundError:
-        pass
+    except (ArtifactStoreError, OSError):
+        pass  # it is only derived: the entries say the same
     finally:
         if opened is None:
             path.unlink(missing_ok=True)
@@ -110,11 +113,11 @@ def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple
 
 
 def _opened(path: Path, algorithm: str, snapshot: Snapshot, *, lasting: bool) -> tuple[State, str] | None:
-    if str(_digest_of(path, algorithm)) != snapshot.digest:
-        return None
     try:
+        if str(_digest_of(path, algorithm)) != snapshot.digest:
+            return None
         return State.of_whole(Base.received(path, own=not lasting, lasting=lasting))
-    except (ArtifactStoreError, ValueError, KeyError):
+    except (ArtifactStoreError, OSError, ValueError, KeyError):
         return None
 
 

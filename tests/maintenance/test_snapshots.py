@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore import CorruptionError, RefusedError
+from artifactstore import BackendError, CorruptionError, RefusedError
 from artifactstore.backend.connect import connect
 from artifactstore.backend.wrappers import CountingBackend
 from artifactstore.catalog.state import State
@@ -144,6 +144,60 @@ def test_where_nothing_came_since_nothing_is_written(tmp_path: Path) -> None:
     again = store.maintenance.snapshot()
     assert (again.entry, again.digest, again.new) == (first.entry, first.digest, False)
     assert len(published(store._session.core().backend)) == 1
+
+
+def test_a_full_disk_is_said_and_nothing_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fill(str(tmp_path / "store"))
+
+    def full(*_: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Base, "packed_to", full)
+        with pytest.raises(BackendError, match=r"disk is full.*TMPDIR"):
+            store.maintenance.snapshot()
+    assert not (Path(store.url) / "segments").exists()
+    assert store.maintenance.snapshot().new
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_whatever_fails_on_the_way_the_next_try_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """The file, the fact and the pointer are written in this order; what is left of a try is believed by nobody."""
+    store = fill(str(tmp_path / "store"))
+    backend = store._session.core().backend
+    done: list[str] = []
+
+    def failing(verb: Any) -> Any:
+        def call(key: str, data: Any) -> None:
+            done.append(key)
+            if len(done) == at + 1:
+                raise BackendError("no", transient=False)
+            verb(key, data)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "write", failing(backend.write))
+        patch.setattr(backend, "create", failing(backend.create))
+        with pytest.raises(BackendError):
+            store.maintenance.snapshot()
+    assert [key.split("/")[0] for key in done] == ["segments", "journal", "segments"][: at + 1]
+    assert published(backend) == []
+    assert _same(_state(store), _truth(store))
+    assert store.maintenance.snapshot().new
+    assert _same(_state(store), _truth(store))
+
+
+@pytest.mark.parametrize("error", [BackendError("403", transient=False), OSError(28, "no space left")])
+def test_one_that_can_t_be_brought_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    store = fill(f"memory://{tmp_path.name}-bring")
+    store.maintenance.snapshot()
+
+    def failing(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(snapshot_module, "_bring", failing)
+    assert _same(_state(store), _truth(store))
 
 
 def test_an_empty_store_has_nothing_to_write_down(tmp_path: Path) -> None:
