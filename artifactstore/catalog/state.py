@@ -274,9 +274,8 @@ class State(Tables):
         self._set(self.marks, "moved_to", fact["url"])
         self._set(self.marks, "moved_at", stamp["seq"])
 
-    def _take_snapshot(self, fact: Fact, stamp: Fact) -> None:
-        if fact["seq"] < stamp["seq"]:
-            self._set(self.snapshots, fact["digest"], fact["seq"])
+    def _take_snapshot(self, fact: Fact, _stamp: Fact) -> None:
+        self._set(self.snapshots, fact["digest"], fact["seq"])  # who begins behind that entry does not see an earlier fact
 
     def _take_received(self, fact: Fact, stamp: Fact) -> None:
         """Take another store's facts, by their own actor at their own time; what was said here stands above them."""
