@@ -120,7 +120,8 @@ def ingest(
         InvalidInputError: a file can't be read.
         BackendError: a pack could not be written.
     """
-    packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=sum(one.size for one in folder.files))
+    left, files = sum(one.size for one in folder.files), len(folder.files)
+    packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=left, files=files)
     digests = () if sha256 else digests
     earlier = Series(backend, series, single=len(folder.files) == 1) if series else None
     run = _Ingest(

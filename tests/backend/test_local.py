@@ -270,7 +270,7 @@ def test_a_system_without_calls_for_many_buffers_does_without(backend, monkeypat
     backend.write("a", [b"some", b" bytes"])
     room = memoryview(bytearray(5))
     backend.read_into("a", [(5, room)])
-    assert room == b"bytes"
+    assert bytes(room) == b"bytes"
 
 
 def test_reads_that_return_less_than_was_asked_for_go_on(backend, monkeypatch):
