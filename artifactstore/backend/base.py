@@ -1,4 +1,4 @@
-"""The contract of a backend: seven verbs over keys. Nothing else of a place is ever used.
+"""The contract of a backend: seven verbs over keys, of which ranges come in two ways. Nothing else of a place is ever used.
 
 `artifactstore.testing.BackendContract` is this contract as a test suite; every backend and every wrapper passes it.
 """
