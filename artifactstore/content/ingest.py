@@ -120,8 +120,7 @@ def ingest(
         InvalidInputError: a file can't be read.
         BackendError: a pack could not be written.
     """
-    left, files = sum(one.size for one in folder.files), len(folder.files)
-    packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=left, files=files)
+    packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=sum(one.size for one in folder.files))
     digests = () if sha256 else digests
     earlier = Series(backend, series, single=len(folder.files) == 1) if series else None
     run = _Ingest(

@@ -19,8 +19,6 @@ INLINE_LIMIT: Final = 32 * 1024  # bytes of stored content that ride in the mani
 _OPEN: Final = -2  # the pack number of records whose bytes are still pending
 _SHARES: Final = 8  # over a network packs get smaller towards the end, so that as many connections share what is left
 _LEAST: Final = 12 * 2**20  # bytes, but never smaller than this
-_LAST: Final = 4 * 2**20  # the same where large files make few packs anyway: the end of a put waits for the last one alone
-_LARGE: Final = 2**20  # bytes of a file, on average, that is large
 _UPLOADS: Final = 12  # packs in flight at most, so that some eight connections are always busy: 384 MiB
 
 
@@ -49,7 +47,7 @@ class Packer:
     """Fills one manifest's chunk records and packs; one thread uses it, `has` may be asked by any."""
 
     def __init__(
-        self, backend: Backend, manifest: Manifest, known: Known, *, ledger: Ledger | None = None, left: int = 0, files: int = 1
+        self, backend: Backend, manifest: Manifest, known: Known, *, ledger: Ledger | None = None, left: int = 0
     ) -> None:
         """Begin a manifest.
 
@@ -59,7 +57,6 @@ class Packer:
             known: chunks that need not be stored.
             ledger: notes each pack that is durable.
             left: bytes of content that will come, as far as is known.
-            files: how many files that is.
         """
         self.manifest = manifest
         self.new = 0  # bytes of content that were not in the store
@@ -69,7 +66,6 @@ class Packer:
         self._known = known
         self._ledger = ledger
         self._left = left
-        self._least = _LAST if left >= files * _LARGE else _LEAST
         self._own: dict[bytes, int] = {}  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
         self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' numbers here
@@ -133,7 +129,7 @@ class Packer:
                 return self._number(extent.pack), extent.offset, extent.stored, extent.codec, extent.base
             piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"", extent.base)
         length = len(piece.stored or b"")
-        target = min(TARGET, max(self._least, self._left // _SHARES)) if self._backend.far else TARGET
+        target = min(TARGET, max(_LEAST, self._left // _SHARES)) if self._backend.far else TARGET
         if self._pending and (self._pending_size + length > target or len(self._pending) >= MOST):
             self._flush()
         self._pending.append(piece)
