@@ -30,7 +30,6 @@ __all__ = ["cut_parts", "read_file", "retrieve"]
 
 LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time where a read costs no round trip
 REMOTE_GROUP: Final = 17 * 2**20  # the same where it does: one long request, two for a full pack
-_FIRST: Final = 2 * 2**20  # of a large file the first parts are smaller, and each as large as all before it: work begins at once
 REMOTE_AHEAD: Final = 12  # groups read ahead there, so that some eight connections are always busy: 200 MB
 FETCHERS: Final = 16  # requests at a time at most
 GROUP_FILES: Final = 2_048
@@ -216,16 +215,14 @@ def _groups(manifest: Manifest, rows: Sequence[int], size: int) -> Iterator[_Gro
 def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
     chunks, end = manifest.chunks, manifest.first[row + 1]
     low, total, offset, length = manifest.first[row], 0, 0, 0
-    most = min(size, _FIRST)
     for i in range(low, end):
         weight = _weight(manifest, i, i + 1)
         turns = (
-            i > low and chunks.packs[i] != chunks.packs[i - 1] and total >= most // 2
+            i > low and chunks.packs[i] != chunks.packs[i - 1] and total >= size // 2
         )  # no request for a pack's last bytes alone
-        if i > low and (total + weight > most or turns):
+        if i > low and (total + weight > size or turns):
             yield _Group([row], part=True, low=low, high=i, offset=offset, last=False)
             low, total, offset, length = i, 0, offset + length, 0
-            most = min(size, max(_FIRST, offset))
         total += weight
         length += chunks.sizes[i]
     yield _Group([row], part=True, low=low, high=end, offset=offset)
