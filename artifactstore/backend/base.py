@@ -1,4 +1,4 @@
-"""The contract of a backend: seven verbs over keys. Nothing else of a place is ever used.
+"""The contract of a backend: seven verbs over keys, of which ranges come in two ways. Nothing else of a place is ever used.
 
 `artifactstore.testing.BackendContract` is this contract as a test suite; every backend and every wrapper passes it.
 """
@@ -82,6 +82,23 @@ class Backend(ABC):
             NotFoundError: no such key.
             BackendError: a range ends behind the object's end (permanent), or anything else.
         """
+
+    def read_into(self, key: str, wanted: Sequence[tuple[int, memoryview]]) -> None:
+        """Fill memory with the bytes of an object from each offset on: `read_ranges` for who has room for them already.
+
+        Only a place that can do it without a copy does it otherwise than here.
+
+        Args:
+            key: of the object.
+            wanted: (offset, memory that may be written to, as bytes); what is in it after an error is undefined.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: a range ends behind the object's end (permanent), or anything else.
+        """
+        ranges = [(offset, len(room)) for offset, room in wanted]
+        for (_, room), data in zip(wanted, self.read_ranges(key, ranges), strict=True):
+            room[:] = data
 
     @abstractmethod
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:

@@ -10,8 +10,10 @@ from artifactstore.backend.base import MAX_WRITE, Buffer
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.loading import LOADING
 
-__all__ = ["content_md5", "flat", "gather", "grouped", "is_buffer", "joined"]
+__all__ = ["batched", "content_md5", "flat", "gather", "grouped", "is_buffer", "joined"]
 
+_MOST: Final = 1024  # buffers that one system call takes: IOV_MAX of Linux, macOS and the BSDs
+_SMALL: Final = 16 * 1024  # bytes: what is less is cheaper to copy twice than to hand over alone
 _GROUP: Final = 2**20  # bytes: small buffers are copied together up to here, larger ones pass uncopied
 
 
@@ -39,11 +41,40 @@ def flat(data: Any, *, limit: int = MAX_WRITE) -> memoryview:
     return view.cast("B") if view.c_contiguous and view.ndim > 0 and view.nbytes else memoryview(view.tobytes())
 
 
-def grouped(data: Any) -> Iterator[memoryview]:
+def batched(data: Any) -> Iterator[list[memoryview]]:
+    """Yield the bytes in lists of pieces fit for one system call each; a list is valid until the next is asked for.
+
+    Where all buffers are there at once nothing is copied.
+
+    Raises:
+        InvalidInputError: something in it is no bytes-like, or a bytes-like is too large.
+    """
+    if not isinstance(data, list | tuple):
+        yield from ([piece] for piece in grouped(data))
+        return
+    batch: list[memoryview] = []
+    size = 0
+    for item in data:
+        view = flat(item)
+        if batch and (len(batch) == _MOST or size + view.nbytes > MAX_WRITE):
+            yield batch
+            batch, size = [], 0
+        if view.nbytes:
+            batch.append(view)
+            size += view.nbytes
+    if batch:
+        yield batch
+
+
+def grouped(data: Any, least: int = _GROUP // 4) -> Iterator[memoryview]:
     """Yield the bytes in pieces fit for one system call each; a piece is valid until the next is asked for.
 
     A buffer of an iterable is never looked at again after the next was asked for, so small ones
     are copied together: that costs a tenth of what a system call each would.
+
+    Args:
+        data: one bytes-like or an iterable of them.
+        least: bytes from which on a buffer is not copied.
 
     Raises:
         InvalidInputError: something in it is no bytes-like, or a bytes-like is too large.
@@ -56,7 +87,7 @@ def grouped(data: Any) -> Iterator[memoryview]:
     small = bytearray()
     for item in data:
         view = flat(item)
-        if view.nbytes < _GROUP // 4:
+        if view.nbytes < least:
             small += view
             if len(small) >= _GROUP:
                 yield memoryview(small)
@@ -83,7 +114,7 @@ def joined(pieces: Sequence[Buffer]) -> bytes | memoryview:
         import pyarrow as pa  # noqa: PLC0415 - what is this large came of chunks, which need it anyway
     room = pa.allocate_buffer(size)
     sink = pa.FixedSizeBufferWriter(room)
-    for piece in grouped(pieces):
+    for piece in grouped(pieces, _SMALL):
         sink.write(piece)
     sink.close()
     return memoryview(room).cast("B").toreadonly()

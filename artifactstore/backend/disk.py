@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -44,10 +45,13 @@ def make_folder(folder: str) -> bool:
     return True
 
 
-def write_all(fd: int, piece: memoryview) -> None:
+def write_all(fd: int, pieces: Sequence[memoryview]) -> None:
     """Write until nothing is left: one call may take less than it was given."""
-    while piece:
-        piece = piece[os.write(fd, piece) :]
+    done = os.writev(fd, pieces) if len(pieces) > 1 and hasattr(os, "writev") else 0
+    for piece in pieces:
+        rest, done = piece[done:], max(0, done - len(piece))
+        while rest:
+            rest = rest[os.write(fd, rest) :]
 
 
 def sync(fd: int) -> None:

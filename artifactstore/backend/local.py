@@ -11,11 +11,12 @@ import secrets
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
-from artifactstore.backend.buffers import flat, grouped
+from artifactstore.backend.buffers import batched, flat
 from artifactstore.backend.disk import Step, count_links, forget, make_folder, pread, sync, sync_folder, write_all
 from artifactstore.backend.failures import check_ranges, no_such_key, of_system, past_the_end
 from artifactstore.errors import (
@@ -111,6 +112,31 @@ class LocalBackend(Backend):
             BackendError: a range ends behind the file's end, or it can't be read.
         """
         check_ranges(ranges)
+        with self._reading(key) as (fd, size):
+            return [self._range(fd, key, offset, length, size) for offset, length in ranges]
+
+    def read_into(self, key: str, wanted: Sequence[tuple[int, memoryview]]) -> None:
+        """Fill memory with the bytes from each offset on, without a copy.
+
+        Raises:
+            NotFoundError: no such file.
+            BackendError: a range ends behind the file's end, or it can't be read.
+        """
+        if not hasattr(os, "preadv"):
+            super().read_into(key, wanted)
+            return
+        check_ranges([(offset, len(room)) for offset, room in wanted])
+        with self._reading(key) as (fd, size):
+            for offset, room in wanted:
+                done = 0 if offset + len(room) <= size else -1
+                while 0 <= done < len(room) and (came := os.preadv(fd, [room[done:]], offset + done)):
+                    done += came
+                if done < len(room):
+                    raise past_the_end(key, offset, len(room), size if done < 0 else offset + done, self.url)
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[tuple[int, int]]:
+        """Open an object to be read: its file and how long it is."""
         path = self._path(key)
         try:
             fd = os.open(path, _READ)
@@ -118,7 +144,7 @@ class LocalBackend(Backend):
                 st = os.fstat(fd)
                 if not stat.S_ISREG(st.st_mode):
                     raise NotFoundError(no_such_key(key, self.url))
-                return [self._range(fd, key, offset, length, st.st_size) for offset, length in ranges]
+                yield fd, st.st_size
             finally:
                 os.close(fd)
         except OSError as error:
@@ -212,7 +238,7 @@ class LocalBackend(Backend):
         Raises:
             BackendError: no space, no permission: nothing of it is visible.
         """
-        self._place(key, grouped(data), os.replace)
+        self._place(key, batched(data), os.replace)
 
     def create(self, key: str, data: bytes) -> None:
         """Store an object only if nothing is there; on the disk when it returns.
@@ -222,9 +248,9 @@ class LocalBackend(Backend):
             UnsupportedError: the filesystem has no hard links and nobody promised to be the only writer.
             BackendError: no space, no permission.
         """
-        self._place(key, iter((flat(data),)), self._link)
+        self._place(key, iter(([flat(data)],)), self._link)
 
-    def _place(self, key: str, pieces: Iterator[memoryview], publish: Callable[[str, str], None]) -> None:
+    def _place(self, key: str, batches: Iterator[Sequence[memoryview]], publish: Callable[[str, str], None]) -> None:
         """Write a temporary file, sync it, publish it under its name, sync the folder."""
         path = self._path(key)
         folder, name = os.path.split(path)
@@ -236,9 +262,9 @@ class LocalBackend(Backend):
             fd = self._open_new(temporary, folder)
         try:
             try:
-                for piece in pieces:  # what goes wrong in the caller's iterator is the caller's to name
+                for pieces in batches:  # what goes wrong in the caller's iterator is the caller's to name
                     with step:
-                        write_all(fd, piece)
+                        write_all(fd, pieces)
                 with step:
                     sync(fd)
             finally:

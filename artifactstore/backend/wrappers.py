@@ -183,6 +183,10 @@ class ReadOnlyBackend(Unchanging, Wrapper):
         super().__init__(inner)
         self._why = why or "it was opened with mode='r'"
 
+    def read_into(self, key: str, wanted: Sequence[tuple[int, memoryview]]) -> None:
+        """Read into memory from the inner backend."""
+        self.inner.read_into(key, wanted)
+
     def _refusal(self, key: str, action: str) -> RefusedError:
         return RefusedError(f"{self.url} is read-only, {key} can't be {action}: {self._why}", reasons=(self._why,))
 

@@ -2,15 +2,18 @@
 
 import io
 import os
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from artifactstore.backend.pool import Pool
 from artifactstore.content.source import Source, open_unchanged
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.loading import LOADING
 
-__all__ = ["open_source", "read_blocks"]
+__all__ = ["Blocks", "open_source", "read_blocks"]
 
 
 @contextmanager
@@ -40,19 +43,43 @@ def open_source(source: Source) -> Iterator[tuple[Callable[[int, int], bytes], C
         yield read_at, file.readinto
 
 
-def read_blocks(fill: Callable[[memoryview], int], source: Source, size: int, room: int) -> Iterator[tuple[memoryview, int]]:
+class Blocks:
+    """Memory for blocks, used again as soon as nobody looks at what was in it: fresh memory costs more than what is done in it.
+
+    Many threads may hold what `lend` gave: the last view of it gives it back.
+    """
+
+    def __init__(self) -> None:
+        self._free: deque[Any] = deque()
+
+    def lend(self, size: int) -> memoryview:
+        """Return so many bytes, in which there may be anything."""
+        with LOADING:
+            import pyarrow as pa  # noqa: PLC0415 - the manifest needs it anyway
+        base = None
+        while base is None and self._free:
+            one = self._free.popleft()
+            base = one if one.size >= size else None
+        if base is None:
+            # Arrow's pool hands out used memory as it is: a bytearray is cleared first, page by page, while all threads wait.
+            base = pa.allocate_buffer(size)
+        lent = pa.py_buffer(memoryview(base)[:size])
+        weakref.finalize(lent, self._free.append, base).atexit = False
+        return memoryview(lent).cast("B")
+
+
+def read_blocks(
+    fill: Callable[[memoryview], int], source: Source, size: int, room: int, blocks: Blocks
+) -> Iterator[tuple[memoryview, int]]:
     """Yield a file block by block, each read while the one before is worked on; `room` bytes before its data are free.
 
     Raises:
         ConflictError: the file is shorter than it was.
         InvalidInputError: it can't be read.
     """
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - the manifest needs it anyway
 
     def read(length: int) -> memoryview:
-        # Arrow's pool hands out used memory as it is: a bytearray is cleared first, page by page, while all threads wait.
-        block = memoryview(pa.allocate_buffer(room + length)).cast("B")
+        block = blocks.lend(room + length)
         at = room
         try:
             while at < len(block) and (more := fill(block[at:])):

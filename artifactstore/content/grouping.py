@@ -30,6 +30,7 @@ _FLOOR: Final = 0.16  # bits a byte that are reckoned at least
 _TABLES: Final = 100  # bytes of a frame's tables, which weigh more in a sample than in a chunk
 _GAIN: Final = 0.98  # of what the simpler way would store, as the sample tells
 _local = threading.local()
+_WIDE: Final = 8
 _PACKED: Final = 1 << 31  # in a plane's length: it is a zstd frame
 
 
@@ -182,7 +183,10 @@ def join(stored: bytes | memoryview, width: int, made: Any, where: str, unpacker
         if len(plane) != wanted:
             raise CorruptionError(f"{where} holds a plane of {len(plane)} bytes for {wanted}", location=where)
         part = np.frombuffer(plane[: len(numbers)], np.uint8)
-        if i:
+        if width == _WIDE:
+            # Byte by byte in strides: twice as fast as eight passes over whole numbers. For four and two it is slower.
+            made[i:whole:width] = part
+        elif i:
             shifted[:] = part
             np.left_shift(shifted, 8 * i, out=shifted)
             np.bitwise_or(numbers, shifted, out=numbers)

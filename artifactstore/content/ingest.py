@@ -7,23 +7,23 @@ Results are taken in the order of the files, so packs hold neighbours next to ea
 
 import hashlib
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
-from artifactstore.content.blocks import open_source, read_blocks
+from artifactstore.content.blocks import Blocks, open_source, read_blocks
 from artifactstore.content.chunker import HEAD, Cutter, choose_rule
-from artifactstore.content.codec import DELTAS, RAW, Encoder
+from artifactstore.content.codec import DELTAS, RAW, Encoders
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Manifest
+from artifactstore.content.pack import check_frame
 from artifactstore.content.packer import Packer, Piece
 from artifactstore.content.series import Line, ReadAt, Reference, Series
 from artifactstore.content.source import Folder, Source, read_unchanged
@@ -40,7 +40,6 @@ _FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
 _WAITING: Final = 8  # workers where each may wait for chunks of an earlier version to come over a network
 _BEHIND: Final = 8  # windows that the hashing of a whole file may lag behind
-_local = threading.local()
 _References = Sequence[Reference | None] | None  # of each chunk of a window, or of none
 _Window = tuple[memoryview, list[int], _References]
 _Todo = tuple[Source, bytes | None]  # a file, and its digest where it need not be read
@@ -124,7 +123,16 @@ def ingest(
     packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=sum(one.size for one in folder.files))
     digests = () if sha256 else digests
     earlier = Series(backend, series, single=len(folder.files) == 1) if series else None
-    run = _Ingest(packer, algorithm=algorithm, chunkers=chunkers, known=known, series=earlier, sha256=sha256, progress=progress)
+    run = _Ingest(
+        packer,
+        algorithm=algorithm,
+        chunkers=chunkers,
+        known=known,
+        series=earlier,
+        sha256=sha256,
+        near=not backend.far,
+        progress=progress,
+    )
     try:
         if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
             run.collect(run.feed(None, folder, digests or [None] * len(folder.files)))  # threads would cost more than they save
@@ -156,9 +164,12 @@ class _Ingest:
         known: Known,
         series: Series | None,
         sha256: bool,
+        near: bool,
         progress: Callable[[int], None],
     ) -> None:
         self.workers = WORKERS
+        self._encoders = Encoders(near=near)
+        self._blocks = Blocks()
         self._sha256: dict[str, bytes] | None = {} if sha256 else None
         self._series = series
         self._lines: dict[str, Line] = {}  # by path: files that are stored as deltas
@@ -233,11 +244,9 @@ class _Ingest:
             return
         with open_source(source) as (read_at, fill):
             cutter, refer = self._cutter(source, read_at(0, min(HEAD, source.size)), read_at)
-            start = 0
+            start, size = 0, max(WINDOW if source.base is None or not source.far else _FAR, 2 * cutter.maximum)
             rest = memoryview(b"")  # behind the last cut: it comes again, before the next block
-            for block, room in read_blocks(
-                fill, source, max(WINDOW if source.base is None or not source.far else _FAR, 2 * cutter.maximum), cutter.maximum
-            ):
+            for block, room in read_blocks(fill, source, size, cutter.maximum, self._blocks):
                 begin = room - len(rest)
                 block[begin:room] = rest
                 window = block[begin:]
@@ -315,7 +324,7 @@ class _Ingest:
         pieces = [deltas.get(digest) or self._piece(digest, chunk) for digest, chunk in zip(digests, chunks, strict=True)]
         if sum(len(piece.stored) for piece in pieces if piece.codec == RAW and piece.stored is not None) < len(view) // 2:
             # A raw piece is a view into the window and would keep all of it alive until its pack is written.
-            return [p if p.stored is None or p.codec != RAW else Piece(p.digest, p.size, RAW, bytes(p.stored)) for p in pieces]
+            return [p if p.stored is None or p.codec != RAW else replace(p, stored=bytes(p.stored)) for p in pieces]
         return pieces
 
     def _deltas(
@@ -332,9 +341,9 @@ class _Ingest:
         bases = self._series.read([reference.base for _, _, reference in wanted])
         for (digest, chunk, reference), base in zip(wanted, bases, strict=True):
             if base is not None:
-                stored = _encoder().delta(chunk, memoryview(base), reference.width, reference.lead)
+                stored = self._encoders.mine().delta(chunk, memoryview(base), reference.width, reference.lead)
                 if len(stored) < reference.base.stored:
-                    made[digest] = Piece(digest, len(chunk), DELTAS[reference.width], stored, reference.base)
+                    made[digest] = Piece(digest, len(chunk), DELTAS[reference.width], stored, reference.base, check_frame(stored))
         return made
 
     def _known_or_placed(self, digest: bytes) -> bool:
@@ -343,8 +352,8 @@ class _Ingest:
     def _piece(self, digest: bytes, data: bytes | memoryview) -> Piece:
         if self._known_or_placed(digest):
             return Piece(digest, len(data))
-        codec, stored = _encoder().encode(data)
-        return Piece(digest, len(data), codec, stored)
+        codec, stored = self._encoders.mine().encode(data)
+        return Piece(digest, len(data), codec, stored, None, check_frame(stored))
 
     # -- collecting: the coordinating thread again, in the order of the files
 
@@ -386,11 +395,3 @@ class _Ingest:
         for path, line in self._lines.items():
             manifest.deltas[path] = line.count(manifest, path)
         return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded, self._sha256 or {})
-
-
-def _encoder() -> Encoder:
-    """This thread's."""
-    if not hasattr(_local, "encoder"):
-        _local.encoder = Encoder()
-    encoder: Encoder = _local.encoder
-    return encoder

@@ -39,11 +39,11 @@ class Ledger:
         self._fd = -1
         self._lock = threading.Lock()
 
-    def record(self, pack: str, extents: list[Extent]) -> None:
+    def record(self, pack: str, extents: Callable[[], list[Extent]]) -> None:
         """Note a pack that is durable, and where its chunks lie."""
         if self._folder is None:
             return
-        line = json.dumps({"pack": pack, "chunks": [_row(one) for one in extents]}).encode() + b"\n"
+        line = json.dumps({"pack": pack, "chunks": [_row(one) for one in extents()]}).encode() + b"\n"
         try:
             with self._lock:
                 if self._fd < 0:

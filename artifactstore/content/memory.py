@@ -1,14 +1,24 @@
 """Files in memory that are several buffers in a row, such as a header and an array: none of it is copied as a whole."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Final
 
+from artifactstore.content.chunker import HEAD, Cutter, choose_rule
+from artifactstore.content.grouping import numpy
+from artifactstore.content.hooks import HookIndex, is_hook
 from artifactstore.content.source import Source, from_bytes
 from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.model.listing import check_path
 
-__all__ = ["Parts", "from_parts", "memory_digest"]
+_LARGE: Final = 64 * 1024
+_MUCH: Final = 64 * 2**20  # bytes that take so long to hash that a look for hooks pays
+_ALL_LISTED: Final = 8 * 2**30  # bytes of content of which all hooks are listed
+_LOOKED_AT: Final = 48 * 2**20  # bytes that are looked through for a hook at most
+_WINDOW: Final = 4 * 2**20
+
+__all__ = ["Parts", "from_parts", "memory_digest", "surely_new"]
 
 
 class Parts:
@@ -29,13 +39,17 @@ class Parts:
 
     def fill(self, view: memoryview, offset: int) -> None:
         """Copy as many bytes from `offset` on as the view has room for."""
-        done = 0
+        done, np = 0, numpy()
         for i in range(bisect_right(self._starts, offset) - 1, len(self._parts)):
             if done == len(view):
                 break
             start = offset + done - self._starts[i]
             piece = self._parts[i][start : start + len(view) - done]
-            view[done : done + len(piece)] = piece
+            if len(piece) < _LARGE:
+                view[done : done + len(piece)] = piece
+            else:
+                # An assignment to a slice of a memoryview holds the interpreter's lock; NumPy lets others run.
+                np.copyto(np.frombuffer(view[done : done + len(piece)], np.uint8), np.frombuffer(piece, np.uint8))
             done += len(piece)
 
     def read(self, offset: int, size: int) -> bytes:
@@ -62,6 +76,41 @@ def from_parts(path: str, parts: Sequence[bytes | memoryview]) -> Source:
     check_path(path)
     held = Parts([memoryview(part).cast("B") for part in parts if memoryview(part).nbytes])
     return Source(path, held.size, b"", executable=False, base=None, far=held)
+
+
+def surely_new(source: Source, chunkers: Mapping[str, tuple[int, int, int]], algorithm: str, hooks: HookIndex) -> bool:
+    """Tell whether much content in memory can't be an artifact's that is there already: it has a hook that none lists.
+
+    Looks at as little of it as it takes to find the first hook. An artifact that was cut otherwise (as an earlier version
+    was, or by a store with other parameters) is not recognised.
+
+    Args:
+        source: bytes in memory.
+        chunkers: the store's chunker parameters.
+        algorithm: the store's digest algorithm.
+        hooks: of all artifacts.
+    """
+    if not _MUCH <= source.size <= _ALL_LISTED or source.disk is not None:
+        return False
+
+    def read_at(offset: int, size: int) -> bytes:
+        return (
+            source.far.read(offset, size)
+            if source.far is not None
+            else bytes(memoryview(source.data or b"")[offset : offset + size])
+        )
+
+    rule, bounds = choose_rule(read_at(0, HEAD), source.size, read_at)
+    start, cutter = 0, Cutter(chunkers[rule], bounds)
+    while start < min(_LOOKED_AT, source.size - _WINDOW):
+        window = memoryview(read_at(start, _WINDOW))
+        ends = cutter.cut(window, start, last=False)
+        for low, high in pairwise([0, *ends]):
+            digest = hash_bytes(window[low:high], algorithm)
+            if is_hook(digest):
+                return hooks.find(digest) is None
+        start += ends[-1]
+    return False
 
 
 def memory_digest(source: Source, algorithm: str) -> bytes | None:

@@ -17,7 +17,7 @@ from artifactstore.content.manifest import Extent
 from artifactstore.errors import CorruptionError
 from artifactstore.model.encoding import new_id
 
-__all__ = ["MOST", "TARGET", "TRAILER", "Frame", "OpenPack", "pack_key", "read_records"]
+__all__ = ["MOST", "TARGET", "TRAILER", "Frame", "OpenPack", "check_frame", "pack_key", "read_records"]
 
 MAGIC: Final = b"ASTPACK1"
 TARGET: Final = 32 * 2**20  # bytes of frames after which a pack is closed: one PUT, and few enough to keep several in flight
@@ -57,6 +57,11 @@ def pack_key(pack: str) -> str:
     return f"packs/{pack[:2]}/{pack}.pack"
 
 
+def check_frame(stored: bytes | memoryview) -> int:
+    """Return the checksum of a frame."""
+    return xxhash.xxh3_64_intdigest(stored)
+
+
 class OpenPack:
     """A pack that is being filled; `seal` gives the buffers to write. Never re-used."""
 
@@ -70,12 +75,21 @@ class OpenPack:
     def __len__(self) -> int:
         return len(self._records)
 
-    def add(self, digest: bytes, size: int, codec: int, stored: bytes | memoryview, base: Extent | None = None) -> int:
-        """Append a frame; returns its offset. A delta names the digest of its base."""
+    def add(
+        self,
+        digest: bytes,
+        size: int,
+        codec: int,
+        stored: bytes | memoryview,
+        base: Extent | None = None,
+        *,
+        checksum: int | None = None,
+    ) -> int:
+        """Append a frame; returns its offset. A delta names the digest of its base; `checksum` is that of `stored`, if known."""
         offset = self.size
         self._frames.append(stored)
         mark = codec if base is None else codec | DELTA
-        record = _RECORD.pack(mark, len(stored), size, xxhash.xxh3_64_intdigest(stored), digest)
+        record = _RECORD.pack(mark, len(stored), size, check_frame(stored) if checksum is None else checksum, digest)
         self._records.append(record if base is None else record + base.digest)
         self._bases.append(base)
         self.size += len(stored)

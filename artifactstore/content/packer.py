@@ -32,6 +32,7 @@ class Piece:
         codec: how `stored` is encoded.
         stored: its bytes as they should lie in a pack, or None where the store is known to have them.
         base: of a delta: where the chunk lies that it refers to.
+        checksum: of `stored`, where a worker has made it already: the one thread that packs has enough to do.
     """
 
     digest: bytes
@@ -39,6 +40,7 @@ class Piece:
     codec: int = 0
     stored: bytes | memoryview | None = None
     base: Extent | None = None
+    checksum: int | None = None
 
 
 class Packer:
@@ -154,7 +156,8 @@ class Packer:
                 homes.append(extent)
             else:
                 self.new += piece.size
-                homes.append(pack.add(piece.digest, piece.size, piece.codec, piece.stored or b"", piece.base))
+                stored = piece.stored or b""
+                homes.append(pack.add(piece.digest, piece.size, piece.codec, stored, piece.base, checksum=piece.checksum))
         number = self._number(pack.id) if len(pack) else INLINE
         chunks = self.manifest.chunks
         for i in self._places:
@@ -191,7 +194,7 @@ class Packer:
         else:
             self._backend.write(pack_key(pack.id), buffers)
         if self._ledger is not None:
-            self._ledger.record(pack.id, pack.extents())
+            self._ledger.record(pack.id, pack.extents)
         return size
 
     def finish(self) -> None:

@@ -1,13 +1,20 @@
-"""A whole file into memory that is the caller's own: read ahead and decoded by several threads, hashed by one."""
+"""A whole file into memory that is the caller's own: read ahead and decoded by several threads, hashed by one.
+
+What lies in packs of this machine as it is goes straight to its place, a long run of chunks at a time.
+"""
 
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
+from itertools import groupby
 from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
-from artifactstore.content.fetch import fetch
-from artifactstore.content.manifest import Manifest
+from artifactstore.content.codec import RAW
+from artifactstore.content.fetch import fetch, read_raw
+from artifactstore.content.grouping import numpy
+from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.content.retrieve import FETCHERS, LOCAL_GROUP, REMOTE_GROUP, WORKERS, cut_parts, read_file
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.loading import LOADING
@@ -27,16 +34,19 @@ def read_buffer(backend: Backend, manifest: Manifest, row: int) -> memoryview:
     size = manifest.sizes[row]
     if size <= _SMALL:
         return memoryview(bytearray(read_file(backend, manifest, row)))
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - the manifest needed it anyway
-    view, hasher = memoryview(pa.allocate_buffer(size)).cast("B"), new_hasher(manifest.algorithm)
+    # NumPy asks for large pages, of which a few hundred are there at once, where 4 KiB each would take as long as reading.
+    view, hasher = memoryview(numpy().empty(size, "u1")), new_hasher(manifest.algorithm)
 
     def load(low: int, high: int, offset: int) -> memoryview:
-        # Arrow copies without the interpreter's lock; assigning to a slice of a memoryview holds it.
         part = view[offset : offset + sum(manifest.chunks.sizes[low:high])]
-        sink = pa.FixedSizeBufferWriter(pa.py_buffer(part))
-        for chunk in fetch(backend, [manifest.extent(i) for i in range(low, high)]):
-            sink.write(chunk)
+        at = 0
+        for straight, run in groupby(
+            (manifest.extent(i) for i in range(low, high)), lambda one: not backend.far and _is_straight(one)
+        ):
+            extents = list(run)
+            length = sum(extent.size for extent in extents)
+            (read_raw if straight else _read_decoded)(backend, extents, part[at : at + length])
+            at += length
         return part
 
     waiting: deque[Future[memoryview]] = deque()
@@ -55,3 +65,17 @@ def read_buffer(backend: Backend, manifest: Manifest, row: int) -> memoryview:
     if hasher.digest() != manifest.digests[row]:
         return memoryview(bytearray(read_file(backend, manifest, row)))  # names what is damaged, or was only on its way
     return view
+
+
+def _is_straight(extent: Extent) -> bool:
+    """Tell whether a chunk lies in a pack as it is."""
+    return extent.codec == RAW and extent.pack is not None and extent.stored == extent.size
+
+
+def _read_decoded(backend: Backend, extents: Sequence[Extent], room: memoryview) -> None:
+    with LOADING:
+        import pyarrow as pa  # noqa: PLC0415 - the manifest needed it anyway
+    # Arrow copies without the interpreter's lock; assigning to a slice of a memoryview holds it.
+    sink = pa.FixedSizeBufferWriter(pa.py_buffer(room))
+    for chunk in fetch(backend, extents):
+        sink.write(chunk)

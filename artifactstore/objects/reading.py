@@ -42,6 +42,7 @@ class StoredFolder:
         name: str | None = None,
     ) -> None:
         self.trust = trust
+        self.far = backend.far
         self._backend = backend
         self._manifest = manifest
         self._tree = tree

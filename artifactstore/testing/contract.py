@@ -206,6 +206,8 @@ class BackendContract:
             with pytest.raises(NotFoundError):
                 backend.read_ranges(key, [(0, 1)])
             with pytest.raises(NotFoundError):
+                backend.read_into(key, [(0, memoryview(bytearray(1)))])
+            with pytest.raises(NotFoundError):
                 backend.size(key)
 
     def test_ranges_come_in_the_order_asked_for(self, backend: Backend) -> None:
@@ -214,12 +216,18 @@ class BackendContract:
         ranges = [(49_999, 1), (0, 10), (5, 10), (100, 0), (0, 50_000), (50_000, 0), (20_000, 20_000), (0, 10)]
         assert backend.read_ranges("a", ranges) == [data[offset : offset + length] for offset, length in ranges]
         assert backend.read_ranges("a", []) == []
+        rooms = [memoryview(bytearray(length)) for _, length in ranges]
+        backend.read_into("a", [(offset, room) for (offset, _), room in zip(ranges, rooms, strict=True)])
+        assert rooms == [data[offset : offset + length] for offset, length in ranges]
 
     @pytest.mark.parametrize("bad", [(9, 2), (0, 11), (10, 1), (500, 1)])
     def test_a_range_behind_the_end_is_a_permanent_failure(self, backend: Backend, bad: tuple[int, int]) -> None:
         backend.write("a", b"0123456789")
         with pytest.raises(BackendError) as caught:
             backend.read_ranges("a", [(0, 5), bad])
+        assert not caught.value.transient
+        with pytest.raises(BackendError) as caught:
+            backend.read_into("a", [(0, memoryview(bytearray(5))), (bad[0], memoryview(bytearray(bad[1])))])
         assert not caught.value.transient
 
     @pytest.mark.parametrize("bad", [(-1, 2), (0, -1)])

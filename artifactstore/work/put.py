@@ -14,9 +14,9 @@ from typing import Any, Final
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.ingest import Ingested, ingest
-from artifactstore.content.memory import memory_digest
+from artifactstore.content.memory import memory_digest, surely_new
 from artifactstore.content.side import store_side
-from artifactstore.content.source import Folder, from_far, from_file, scan
+from artifactstore.content.source import Folder, Source, from_far, from_file, scan
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
@@ -32,7 +32,7 @@ from artifactstore.work.place import local_path, matches
 from artifactstore.work.said import PutOptions, Said, check_options, check_said
 from artifactstore.work.session import Core, Session
 from artifactstore.work.standing import check_moved
-from artifactstore.work.storing import candidates, known_chunks, store_manifest
+from artifactstore.work.storing import candidates, fresh_hooks, known_chunks, store_manifest
 from artifactstore.work.tracking import current
 from artifactstore.work.uploads import Uploads
 
@@ -224,8 +224,7 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
     if stats is not None and found.root:
         known_digests = stats.lookup(found.root, folder.files)
     else:
-        # What is in memory is hashed at once: content that some other name holds already must not be uploaded again.
-        known_digests = [memory_digest(one, core.algorithm) for one in folder.files]
+        known_digests = _memory_digests(session, core, folder.files)
     if folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, [one for one in known_digests if one is not None], core.algorithm)
         with session.reading(fresh=False) as state:
@@ -275,6 +274,20 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
     with session.reading(fresh=False) as state:
         facts = _facts(state, said, str(digest), found, facts)
         return Prepared(facts, alive_at, str(digest), staged, uploaded, lambda committed: uploads.ended(committed=committed))
+
+
+def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> list[bytes | None]:
+    """Hash what is in memory at once: content that some other name holds already must not be uploaded again.
+
+    Writing to a folder costs little, so what can hardly be known there is hashed only as it is written.
+    """
+    hooks = None if session.backend.far else fresh_hooks(session)
+    return [
+        None
+        if hooks is not None and surely_new(one, core.config.chunkers, core.algorithm, hooks)
+        else memory_digest(one, core.algorithm)
+        for one in files
+    ]
 
 
 def _beside(found: Found, done: Ingested) -> dict[str, bytes]:

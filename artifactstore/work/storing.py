@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from artifactstore.catalog.state import State
-from artifactstore.content.hooks import select
+from artifactstore.content.hooks import HookIndex, select
 from artifactstore.content.known import Known
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.manifest_file import encode
@@ -14,7 +14,7 @@ from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
 from artifactstore.work.session import Session
 
-__all__ = ["candidates", "known_chunks", "store_manifest"]
+__all__ = ["candidates", "fresh_hooks", "known_chunks", "store_manifest"]
 
 _CANDIDATES: Final = 2  # newest versions of the same name whose chunks are looked at
 _CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files stay within the memory bound
@@ -31,6 +31,14 @@ def candidates(state: State, name: str | None) -> list[str]:
             if len(found) == _CANDIDATES:
                 break
     return found
+
+
+def fresh_hooks(session: Session) -> HookIndex:
+    """Return the hooks of all artifacts."""
+    hooks = session.core().hooks
+    with session.reading(fresh=False) as state:
+        hooks.update(state.hooks)
+    return hooks
 
 
 def known_chunks(session: Session, wanted: Iterable[str], total: int) -> Known:
@@ -50,9 +58,7 @@ def known_chunks(session: Session, wanted: Iterable[str], total: int) -> Known:
 
     hooks = None
     if total >= _OBSERVED:
-        hooks = session.core().hooks
-        with session.reading(fresh=False) as state:
-            hooks.update(state.hooks)
+        hooks = fresh_hooks(session)
     known = Known(hooks, load)
     rows = 0
     for digest in wanted:

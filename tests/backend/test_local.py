@@ -248,6 +248,31 @@ def test_a_write_that_takes_less_than_it_was_given_goes_on(backend, monkeypatch)
     assert backend.read("a") == bytes(range(100))
 
 
+@pytest.mark.parametrize("takes", [1, 7, 10, 25, 99, 100])
+def test_of_many_buffers_none_is_lost_where_a_write_takes_less(backend, monkeypatch, takes):
+    data = bytes(range(100))
+    write, writev = os.write, os.writev
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
+    monkeypatch.setattr(os, "writev", lambda fd, pieces: writev(fd, [memoryview(b"".join(pieces))[:takes]]))
+    backend.write("a", [data[:10], b"", data[10:11], memoryview(data)[11:70], bytearray(data[70:])])
+    assert backend.read("a") == data
+
+
+def test_more_buffers_than_one_call_takes_are_all_written(backend):
+    pieces = [number.to_bytes(3, "big") for number in range(3000)]
+    backend.write("a", pieces)
+    assert backend.read("a") == b"".join(pieces)
+
+
+@pytest.mark.parametrize("name", ["writev", "preadv"])
+def test_a_system_without_calls_for_many_buffers_does_without(backend, monkeypatch, name):
+    monkeypatch.delattr(os, name)
+    backend.write("a", [b"some", b" bytes"])
+    room = memoryview(bytearray(5))
+    backend.read_into("a", [(5, room)])
+    assert bytes(room) == b"bytes"
+
+
 def test_reads_that_return_less_than_was_asked_for_go_on(backend, monkeypatch):
     data = bytes(range(256)) * 10
     backend.write("a", data)
@@ -256,6 +281,18 @@ def test_reads_that_return_less_than_was_asked_for_go_on(backend, monkeypatch):
     monkeypatch.setattr("artifactstore.backend.local.pread", lambda fd, size, offset: pread(fd, min(size, 100), offset))
     assert backend.read("a") == data
     assert backend.read_ranges("a", [(5, 1000)]) == [data[5:1005]]
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, rooms, offset: preadv(fd, [rooms[0][:100]], offset))
+    room = memoryview(bytearray(1000))
+    backend.read_into("a", [(5, room)])
+    assert room == data[5:1005]
+
+
+def test_a_file_that_shrinks_while_it_is_read_into_memory_is_told(backend, monkeypatch):
+    backend.write("a", bytes(1000))
+    monkeypatch.setattr(os, "preadv", lambda _fd, _rooms, offset: 100 if offset < 500 else 0)
+    with pytest.raises(BackendError, match="ends before byte 1,000"):
+        backend.read_into("a", [(0, memoryview(bytearray(1000)))])
 
 
 def test_a_denied_file_is_a_failure_and_not_a_missing_key(backend, monkeypatch):

@@ -166,7 +166,7 @@ def test_a_ledger_knows_deltas_as_long_as_their_bases_are_there(tmp_path: Path):
     pack.add(b"c" * 32, 1000, DELTAS[2], b"xy", BASE)
     pack.add(b"d" * 32, 1, RAW, b"z")
     ledger = Ledger(tmp_path)
-    ledger.record(pack.id, pack.extents())
+    ledger.record(pack.id, pack.extents)
     ledger.close(committed=False)
     asked: list[str] = []
 

@@ -15,6 +15,7 @@ class MemoryFolder:
 
     def __init__(self, files: Mapping[str, bytes], trust: Trust = NOTHING, prefix: str = "") -> None:
         self.trust = trust
+        self.far = False
         self._files = files
         self._prefix = prefix
 

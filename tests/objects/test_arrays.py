@@ -10,7 +10,7 @@ import scipy.sparse
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis.extra import numpy as st_numpy
 
-from artifactstore import CorruptionError, InvalidInputError
+from artifactstore import ArtifactStoreError, CorruptionError, InvalidInputError
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.choice import write_object
 from artifactstore.objects.formats.arrays import Array
@@ -85,6 +85,57 @@ def test_a_large_array_comes_back_without_a_copy_of_itself_in_memory_at_the_put(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < array.nbytes
+    assert same(store.get("a"), array)
+
+
+def straight(store: Store) -> tuple[np.ndarray, Path]:
+    """Put an array whose chunks lie in one pack as they are; returns it and the pack."""
+    array = np.random.default_rng(2).random(1_000_000)
+    store.put(array, "a")
+    (pack,) = Path(store.url).glob("packs/*/*.pack")
+    assert pack.stat().st_size > array.nbytes
+    assert same(store.get("a"), array)
+    return array, pack
+
+
+def test_a_flipped_byte_of_a_large_array_names_the_chunk(store: Store):
+    array, pack = straight(store)
+    whole = pack.read_bytes()
+    for at in (5000, len(whole) // 2, array.nbytes - 100):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        pack.write_bytes(damaged)
+        with pytest.raises(CorruptionError, match=rf"packs/.*{pack.stem}.* at \d+: \d+ stored bytes do not give") as caught:
+            store.get("a")
+        offset = int(str(caught.value.location).rpartition(" ")[2])
+        assert offset <= at < offset + 256 * 1024
+    pack.write_bytes(whole)
+    assert same(store.get("a"), array)
+
+
+def test_a_truncated_pack_of_a_large_array_is_said_to_be_truncated(store: Store):
+    _, pack = straight(store)
+    pack.write_bytes(pack.read_bytes()[:3_000_000])
+    with pytest.raises(CorruptionError, match=r"is truncated: it has 3000000 bytes"):
+        store.get("a")
+
+
+def test_a_lost_pack_of_a_large_array_is_named(store: Store):
+    _, pack = straight(store)
+    pack.unlink()
+    with pytest.raises(ArtifactStoreError, match=pack.stem):
+        store.get("a")
+
+
+def test_arrays_come_back_where_some_chunks_lie_as_they_are_and_others_not(store: Store):
+    rng = np.random.default_rng(3)
+    array = np.concatenate([rng.random(300_000), np.zeros(200_000), rng.random(250_000), np.arange(100_000.0)] * 2)
+    store.put(array, "a")
+    back = store.get("a")
+    assert same(back, array)
+    assert back.flags.writeable
+    array[400_000] = 1.5
+    store.put(array, "a")
     assert same(store.get("a"), array)
 
 

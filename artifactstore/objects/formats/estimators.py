@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from artifactstore.errors import CorruptionError
 from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, zipped
+from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.pickled import Pickled
 
 __all__ = ["Estimator"]
@@ -105,7 +106,8 @@ class Estimator:
             files: dict[str, str] = {}
             folder.add(_SCHEMA, json.dumps(_renumber(schema, numbers, files), ensure_ascii=False, separators=(",", ":")).encode())
             for before, after in files.items():
-                folder.add(after, _without_padding(archive.read(before)) if after.endswith(".npy") else archive.read(before))
+                data = archive.read(before)
+                folder.add(after, *(_without_padding(data, before) if after.endswith(".npy") else [data]))
 
     def read(self, folder: ReadFolder) -> Any:
         """Make the estimator again.
@@ -169,16 +171,15 @@ def _renumber(node: Any, numbers: dict[Any, int], files: dict[str, str]) -> Any:
     return made
 
 
-def _without_padding(raw: bytes) -> bytes:
-    """Return a `.npy` file whose records have zeros between their fields: there was whatever lay in memory."""
+def _without_padding(raw: bytes, name: str) -> list[bytes | memoryview]:
+    """Return a `.npy` file, as parts, whose records have zeros between their fields: there was whatever lay in memory."""
     import numpy as np  # noqa: PLC0415
 
-    array = np.load(io.BytesIO(raw), allow_pickle=False)
-    if not array.dtype.names:
-        return raw
-    clean = np.zeros(array.shape, array.dtype)
-    for field in array.dtype.names:
+    _, _, dtype, start = read_header(io.BytesIO(raw), name)
+    if not dtype.names or not dtype.itemsize:
+        return [raw]
+    array = np.frombuffer(raw, dtype, offset=start)
+    clean: Any = np.zeros(array.shape, dtype)
+    for field in dtype.names:
         clean[field] = array[field]
-    target = io.BytesIO()
-    np.lib.format.write_array(target, clean, allow_pickle=False)
-    return target.getvalue()
+    return [raw[:start], memoryview(clean.view(np.uint8))]

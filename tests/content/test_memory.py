@@ -1,0 +1,126 @@
+"""What lies in memory: blocks that are used again, arrays that change while they are stored, what can't be there already."""
+
+import gc
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import artifactstore
+from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.wrappers import CountingBackend
+from artifactstore.content import memory
+from artifactstore.content.blocks import Blocks
+from artifactstore.content.chunker import CHUNKERS
+from artifactstore.content.hooks import HookIndex, select
+from artifactstore.content.ingest import ingest
+from artifactstore.content.known import Known
+from artifactstore.content.memory import from_parts, memory_digest, surely_new
+from artifactstore.content.source import Folder, from_bytes, from_file
+from artifactstore.store import Store
+
+
+def test_a_block_is_lent_again_only_when_nobody_looks_at_it():
+    blocks = Blocks()
+    first = blocks.lend(1000)
+    first[:5] = b"first"
+    part = first[:5]
+    del first
+    gc.collect()
+    second = blocks.lend(1000)
+    second[:5] = b"other"
+    assert bytes(part) == b"first"
+    del part
+    third = blocks.lend(10)
+    third[:] = b"0123456789"
+    assert (len(third), bytes(second[:5])) == (10, b"other")
+    del second, third
+    assert len(blocks.lend(2000)) == 2000  # none that is there is long enough
+
+
+def test_blocks_that_many_threads_hold_never_meet():
+    blocks = Blocks()
+
+    def work(number: int) -> None:
+        for _ in range(300):
+            block = blocks.lend(5000)
+            block[:] = bytes([number]) * 5000
+            parts = [block[:100], block[4900:]]
+            del block
+            seen.append(all(part == bytes([number]) * 100 for part in parts))
+
+    seen: list[bool] = []
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 2400
+    assert all(seen)
+
+
+def test_an_array_that_changes_while_it_is_stored_is_one_thing_or_the_other(tmp_path: Path):
+    array = np.random.default_rng(0).random(3_000_000)
+    ended = threading.Event()
+
+    def change() -> None:
+        while not ended.is_set():
+            array[:] = np.roll(array, 1)
+
+    source = from_parts("a", [b"head", memoryview(array.view("u1").data)])
+    backend = LocalBackend(tmp_path)
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        done = ingest(backend, Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    finally:
+        ended.set()
+        thread.join()
+    from artifactstore.content.retrieve import read_file
+
+    assert len(read_file(backend, done.manifest, 0)) == source.size  # all its digests agree with each other
+
+
+@pytest.mark.parametrize("little", [False, True])
+def test_what_has_an_unknown_hook_is_new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, little: bool):
+    if not little:
+        monkeypatch.setattr(memory, "_MUCH", 2**20)
+    data = np.random.default_rng(0).bytes(24_000_000)
+    source, parts = from_bytes("a", data), from_parts("a", [b"", data[:100], data[100:]])
+    done = ingest(LocalBackend(tmp_path), Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    full, empty = HookIndex(), HookIndex()
+    full.update({"blake3:00": select(done.manifest.chunks.digests)})
+    for one in (source, parts):
+        assert surely_new(one, CHUNKERS, "blake3", empty) is not little
+        assert not surely_new(one, CHUNKERS, "blake3", full)
+        assert memory_digest(one, "blake3") == done.manifest.digests[0]
+    assert not surely_new(from_bytes("a", bytes(24_000_000)), CHUNKERS, "blake3", empty)  # has none
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    assert not surely_new(from_file(str(path)), CHUNKERS, "blake3", empty)
+
+
+def test_large_content_that_another_name_holds_is_not_written_again(monkeypatch: pytest.MonkeyPatch, store: Store):
+    monkeypatch.setattr(memory, "_MUCH", 2**20)
+    array = np.random.default_rng(0).random(3_000_000)
+    first = store.put(array, "one")
+    second = store.put(array.copy(), "other")
+    assert (first.new, second.new, second.uploaded) == (True, True, 0)
+    assert first.digest == second.digest
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return artifactstore.open(tmp_path / "store", cache=None)
+
+
+def test_what_lies_as_it_is_is_read_in_a_few_long_ranges(tmp_path: Path):
+    backend = CountingBackend(LocalBackend(tmp_path))
+    data = np.random.default_rng(0).bytes(20_000_000)
+    done = ingest(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    from artifactstore.content.whole import read_buffer
+
+    backend.reset()
+    assert read_buffer(backend, done.manifest, 0) == data
+    assert backend.counts["read_ranges"] <= 6
