@@ -4,12 +4,11 @@ import json
 from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
 from typing import Any, Final
 
-from artifactstore.catalog.table_file import Base, encoded
+from artifactstore.catalog.table_file import Base, encoded, parsed
 
 __all__ = ["SpilledTable", "holding", "several", "starting"]
 
 _ABSENT: Final = object()
-_loads: Final = json.JSONDecoder().decode  # of text: ten thousands of times, without looking for its encoding
 _LOADED: Final = 50_000  # rows of one table that are kept in memory for having been read
 
 
@@ -135,16 +134,21 @@ class SpilledTable(MutableMapping[str, Any]):
                 found[key] = value
             elif key not in self.gone:
                 wanted.append(key)
-        found.update((key, _loads(text.decode())) for key, text in self._base.texts_of(self._name, wanted))
+        found.update(parsed(self._base.texts_of(self._name, wanted)))
         return found
 
     def lasts(self, prefix: str) -> Iterator[tuple[str, int, Any]]:
         """Yield of each list whose key begins so the key, how many members it has, and the last one."""
-        for key, text in self._base.texts_from(self._name, prefix):
-            if key not in self.gone:
-                value = self.changed.get(key)
-                yield (key, *_last_of(text)) if value is None else (key, len(value), value[-1])
-        yield from ((key, len(self.changed[key]), self.changed[key][-1]) for key in self._added if key.startswith(prefix))
+        counts: dict[str, int] = {}
+
+        def last_ones() -> Iterator[tuple[str, bytes]]:
+            for key, text in self._base.texts_from(self._name, prefix):
+                if key not in self.gone and key not in self.changed:
+                    counts[key], last = _last_of(text)
+                    yield key, last
+
+        yield from ((key, counts.pop(key), value) for key, value in parsed(last_ones()))
+        yield from ((key, len(value), value[-1]) for key, value in self.changed.items() if key.startswith(prefix))
 
     def write_to(self, base: Base) -> None:
         """Write what has changed into a file."""
@@ -159,9 +163,9 @@ class SpilledTable(MutableMapping[str, Any]):
             self.changed, self.gone, self._added, self._missed = {}, set(), {}, None
 
 
-def _last_of(text: bytes) -> tuple[int, Any]:
+def _last_of(text: bytes) -> tuple[int, bytes]:
     """Return of a list as JSON how many members it has, and the last one, which stands on a line of its own."""
-    return text.count(b"\n") + 1, _loads(text[max(text.rfind(b"\n"), 0) + 1 : -1].decode())
+    return text.count(b"\n") + 1, text[max(text.rfind(b"\n"), 0) + 1 : -1]
 
 
 class _Items(ItemsView[str, Any]):

@@ -20,7 +20,7 @@ import xxhash
 
 from artifactstore.errors import CorruptionError
 
-__all__ = ["SPILLED", "Base", "encoded", "scratch"]
+__all__ = ["SPILLED", "Base", "encoded", "parsed", "scratch"]
 
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
@@ -32,6 +32,7 @@ _PAGE: Final = (
     16_384  # bytes: a row of more than a quarter of it takes pages of its own; at 4,096 a fifth of the file is that waste
 )
 _AT_ONCE: Final = 500  # rows that are asked for by one query
+_TOGETHER: Final = 200  # values that are decoded as one
 
 
 class Base:
@@ -206,11 +207,8 @@ class Base:
 
     def items(self, table: str) -> Iterator[tuple[str, Any]]:
         """Yield keys and values in order."""
-        loads, check = json.loads, xxhash.xxh3_64_intdigest  # a million times
-        for key, value, told in self._rows(f"select key, value, sum from {table} order by {_order(table)}"):  # noqa: S608
-            if not isinstance(value, bytes) or check(value, len(key)) - _SIGNED != told:
-                raise self._changed(key)
-            yield key, loads(value)
+        rows = self._rows(f"select key, value, sum from {table} order by {_order(table)}")  # noqa: S608
+        return parsed((key, self._checked(key, value, told)) for key, value, told in rows)
 
     def _one(self, query: str, key: str) -> Any:
         try:
@@ -245,6 +243,13 @@ class Base:
         return CorruptionError(
             f"what is kept of this store on this machine is damaged ({what}); it was removed: open the store again"
         )
+
+
+def parsed(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, Any]]:
+    """Turn (key, value as JSON) into (key, value): many at a time, which takes a third of the time of one by one."""
+    left = iter(rows)
+    while some := tuple(islice(left, _TOGETHER)):
+        yield from zip((key for key, _ in some), json.loads(b"[" + b",".join([text for _, text in some]) + b"]"), strict=True)
 
 
 def scratch() -> Path:
