@@ -139,15 +139,9 @@ class SpilledTable(MutableMapping[str, Any]):
 
     def lasts(self, prefix: str) -> Iterator[tuple[str, int, Any]]:
         """Yield of each list whose key begins so the key, how many members it has, and the last one."""
-        counts: dict[str, int] = {}
-
-        def last_ones() -> Iterator[tuple[str, bytes]]:
-            for key, text in self._base.texts_from(self._name, prefix):
-                if key not in self.gone and key not in self.changed:
-                    counts[key], last = _last_of(text)
-                    yield key, last
-
-        yield from ((key, counts.pop(key), value) for key, value in parsed(last_ones()))
+        for key, (count, last) in self._base.tails(self._name, prefix):
+            if key not in self.gone and key not in self.changed:
+                yield key, count, last
         yield from ((key, len(value), value[-1]) for key, value in self.changed.items() if key.startswith(prefix))
 
     def write_to(self, base: Base) -> None:
@@ -161,11 +155,6 @@ class SpilledTable(MutableMapping[str, Any]):
         if written:
             self._count += len(self._added) - len(self.gone)
             self.changed, self.gone, self._added, self._missed = {}, set(), {}, None
-
-
-def _last_of(text: bytes) -> tuple[int, bytes]:
-    """Return of a list as JSON how many members it has, and the last one, which stands on a line of its own."""
-    return text.count(b"\n") + 1, text[max(text.rfind(b"\n"), 0) + 1 : -1]
 
 
 class _Items(ItemsView[str, Any]):

@@ -26,7 +26,9 @@ SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
 )  # fmt: skip
 _ORDERED: Final = frozenset({"runs"})  # whose rows are told in the order in which they came; others by their keys
-_BY_ROWS: Final = frozenset({"names"})  # whose values' last members are asked for alone
+_TAILS: Final = {
+    "names": "tails"
+}  # a table of lists, and the one with how long each is and its last member, which are asked for alone
 _SIGNED: Final = 2**63  # SQLite's numbers have a sign
 _PAGE: Final = (
     16_384  # bytes: a row of more than a quarter of it takes pages of its own; at 4,096 a fifth of the file is that waste
@@ -167,15 +169,15 @@ class Base:
             for key, value, told in self._rows(f"select key, value, sum from {table} where key in ({marks})", some):  # noqa: S608
                 yield key, self._checked(key, value, told)
 
-    def texts_from(self, table: str, prefix: str) -> Iterator[tuple[str, bytes]]:
-        """Yield (key, value as JSON) of the rows whose keys begin so, by key.
+    def tails(self, table: str, prefix: str) -> Iterator[tuple[str, list[Any]]]:
+        """Yield of each list whose key begins so, by key: (key, [how many members it has, the last one]).
 
         Raises:
             CorruptionError: the file is damaged.
         """
-        query = f"select key, value, sum from {table} where key >= ? and key < ? order by key"  # noqa: S608
-        for key, value, told in self._rows(query, (prefix, prefix + "\U0010ffff")):
-            yield key, self._checked(key, value, told)
+        query = f"select key, value, sum from {_TAILS[table]} where key >= ? and key < ? order by key"  # noqa: S608
+        rows = self._rows(query, (prefix, prefix + "\U0010ffff"))
+        return parsed((key, self._checked(key, value, told)) for key, value, told in rows)
 
     def _checked(self, key: str, value: Any, told: int) -> bytes:
         if not isinstance(value, bytes) or _sum(key, value) != told:
@@ -224,10 +226,12 @@ class Base:
 
     def write(self, table: str, rows: Iterable[tuple[str, Any]], gone: Iterable[str]) -> None:
         """Put rows in the place of those with their keys, and take some away."""
+        if table in _TAILS:
+            rows, gone = list(rows), list(gone)
+            self.write(_TAILS[table], ((key, [len(value), value[-1]]) for key, value in rows), gone)
         text = f"insert into {table} values (?, ?, ?) on conflict (key) do update set value = excluded.value, sum = excluded.sum"  # noqa: S608
-        encode = _rows_encoded if table in _BY_ROWS else encoded
         wanted = rows if table in _ORDERED else sorted(rows, key=lambda row: row[0])  # neighbours share a page of the file
-        told = ((key, encode(value)) for key, value in wanted)
+        told = ((key, encoded(value)) for key, value in wanted)
         self._file.executemany(text, ((key, value, _sum(key, value)) for key, value in told))
         self._file.executemany(f"delete from {table} where key = ?", ((key,) for key in gone))  # noqa: S608
 
@@ -261,7 +265,7 @@ def scratch() -> Path:
 
 def _make_tables(file: sqlite3.Connection) -> None:
     file.execute(f"pragma page_size = {_PAGE}")
-    for table in SPILLED:
+    for table in (*SPILLED, *_TAILS.values()):
         kind = "" if table in _ORDERED else " without rowid"
         file.execute(f"create table {table} (key text primary key not null, value blob not null, sum integer not null){kind}")
     file.execute("create table counts (name text not null unique, rows integer not null)")
@@ -278,11 +282,6 @@ _encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).e
 def encoded(value: Any) -> bytes:
     """Return a value as it lies in a row."""
     return _encode(value).encode()
-
-
-def _rows_encoded(value: list[Any]) -> bytes:
-    """Return a list as JSON, each member on a line of its own, so that the last can be had alone."""
-    return b"[" + ",\n".join(map(_encode, value)).encode() + b"]"
 
 
 def _sum(key: str, value: bytes) -> int:

@@ -76,7 +76,7 @@ class Tables:
         snapshots: digest of a snapshot → the entry up to which it has what the journal says.
     """
 
-    LAYOUT: ClassVar[int] = 7  # of these tables, as caches and snapshots keep them; what has another one is passed over
+    LAYOUT: ClassVar[int] = 8  # of these tables, as caches and snapshots keep them; what has another one is passed over
 
     def __init__(self) -> None:
         self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
@@ -109,8 +109,8 @@ class Tables:
 
     # -- keeping
 
-    SPILL = 600_000  # rows of large tables above which they are put on disk: some 800 MB
-    SETTLE = 300_000  # changed rows above which they are written there
+    SPILL = 450_000  # rows of large tables above which they are put on disk: some 600 MB
+    SETTLE = 200_000  # changed rows above which they are written there
 
     def dump(self) -> dict[str, Any]:
         """Return the whole state as JSON values (not a copy, unless most of it lies on disk)."""

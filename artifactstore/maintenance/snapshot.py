@@ -22,6 +22,7 @@ from artifactstore.model.encoding import canonical_json
 __all__ = ["Published", "fault_of", "open_snapshot", "publish", "published"]
 
 _PIECE: Final = 16 * 2**20  # bytes that are read or written at a time
+_HASHED: Final = 4 * 2**20  # bytes that are hashed at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,11 @@ def _bring(backend: Backend, snapshot: Snapshot, path: Path) -> None:
 
 def _digest_of(path: Path, algorithm: str) -> Digest:
     hasher = new_hasher(algorithm, parallel=True)
-    for piece in _pieces(path):
-        hasher.update(piece)
+    with path.open("rb") as file, Pool(1) as pool:  # what comes next is read while this is hashed
+        coming = pool.submit(file.read, _HASHED)
+        while piece := coming.result():
+            coming = pool.submit(file.read, _HASHED)
+            hasher.update(piece)
     return Digest(algorithm, hasher.digest())
 
 
@@ -168,7 +172,9 @@ def _differing(told: State, true: State) -> str | None:
             found = _differs(getattr(told, table), getattr(true, table), in_order=table == "runs")
             if found is not None:
                 return f"{table} of {found}"
-    return None
+    tails = {name: (count, last) for name, count, last in told.last_versions("")}  # which a file has beside the names
+    found = _differs(tails, {name: (len(rows), rows[-1]) for name, rows in true.names.items()}, in_order=False)
+    return None if found is None else f"the newest version of {found}"
 
 
 def _differs(told: Mapping[str, Any], true: Mapping[str, Any], *, in_order: bool) -> str | None:
