@@ -109,8 +109,8 @@ class Tables:
 
     # -- keeping
 
-    SPILL = 450_000  # rows of large tables above which they are put on disk: some 600 MB
-    SETTLE = 200_000  # changed rows above which they are written there
+    SPILL = 600_000  # rows of large tables above which they are put on disk: some 800 MB
+    SETTLE = 300_000  # changed rows above which they are written there
 
     def dump(self) -> dict[str, Any]:
         """Return the whole state as JSON values (not a copy, unless most of it lies on disk)."""
