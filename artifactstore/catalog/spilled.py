@@ -4,7 +4,7 @@ import json
 from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
 from typing import Any, Final
 
-from artifactstore.catalog.table_file import Base, encoded, parsed
+from artifactstore.catalog.table_file import Base, encoded
 
 __all__ = ["SpilledTable", "holding", "several", "starting"]
 
@@ -134,7 +134,7 @@ class SpilledTable(MutableMapping[str, Any]):
                 found[key] = value
             elif key not in self.gone:
                 wanted.append(key)
-        found.update(parsed(self._base.texts_of(self._name, wanted)))
+        found.update(self._base.several(self._name, wanted))
         return found
 
     def lasts(self, prefix: str) -> Iterator[tuple[str, int, Any]]:

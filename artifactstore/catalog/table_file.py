@@ -20,19 +20,16 @@ import xxhash
 
 from artifactstore.errors import CorruptionError
 
-__all__ = ["SPILLED", "Base", "encoded", "parsed", "scratch"]
+__all__ = ["SPILLED", "Base", "encoded", "scratch"]
 
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
 )  # fmt: skip
 _ORDERED: Final = frozenset({"runs"})  # whose rows are told in the order in which they came; others by their keys
-_TAILS: Final = {
-    "names": "tails"
-}  # a table of lists, and the one with how long each is and its last member, which are asked for alone
+# A table of lists, and the one with how long each is and its last member, which are asked for alone.
+_TAILS: Final = {"names": "tails"}
 _SIGNED: Final = 2**63  # SQLite's numbers have a sign
-_PAGE: Final = (
-    16_384  # bytes: a row of more than a quarter of it takes pages of its own; at 4,096 a fifth of the file is that waste
-)
+_PAGE: Final = 16_384  # bytes: a row of more than a quarter of it takes its own; at 4,096 a fifth of the file is that waste
 _AT_ONCE: Final = 500  # rows that are asked for by one query
 _TOGETHER: Final = 200  # values that are decoded as one
 
@@ -115,6 +112,9 @@ class Base:
     def write_texts(self, texts: Mapping[str, bytes], counts: Mapping[str, int]) -> None:
         """Write texts beside the tables, and how many rows each table has."""
         self._file.executemany("insert or replace into texts values (?, ?)", texts.items())
+        self._note(counts)
+
+    def _note(self, counts: Mapping[str, int]) -> None:
         self._file.executemany("insert or replace into counts values (?, ?)", counts.items())
 
     def packed_to(self, path: Path) -> None:
@@ -129,7 +129,7 @@ class Base:
             path: where.
             counts: how many rows each table has, which takes long to count.
         """
-        self._file.executemany("insert or replace into counts values (?, ?)", counts.items())
+        self._note(counts)
         shutil.move(self.path, path)
         made = Base(path, own=False)
         self._end.detach()
@@ -157,8 +157,8 @@ class Base:
         row = self._one(f"select value, sum from {table} where key = ?", key)  # noqa: S608 - a name of ours
         return None if row is None else self._checked(key, *row)
 
-    def texts_of(self, table: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield (key, value as JSON) of those rows that there are, in any order.
+    def several(self, table: str, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        """Yield (key, value) of those rows that there are, in any order.
 
         Raises:
             CorruptionError: the file is damaged.
@@ -166,8 +166,7 @@ class Base:
         wanted = iter(sorted(keys))  # neighbours share a page of the file
         while some := tuple(islice(wanted, _AT_ONCE)):
             marks = ",".join("?" * len(some))
-            for key, value, told in self._rows(f"select key, value, sum from {table} where key in ({marks})", some):  # noqa: S608
-                yield key, self._checked(key, value, told)
+            yield from self._values(f"select key, value, sum from {table} where key in ({marks})", some)  # noqa: S608
 
     def tails(self, table: str, prefix: str) -> Iterator[tuple[str, list[Any]]]:
         """Yield of each list whose key begins so, by key: (key, [how many members it has, the last one]).
@@ -176,8 +175,7 @@ class Base:
             CorruptionError: the file is damaged.
         """
         query = f"select key, value, sum from {_TAILS[table]} where key >= ? and key < ? order by key"  # noqa: S608
-        rows = self._rows(query, (prefix, prefix + "\U0010ffff"))
-        return parsed((key, self._checked(key, value, told)) for key, value, told in rows)
+        return self._values(query, _span(prefix))
 
     def _checked(self, key: str, value: Any, told: int) -> bytes:
         if not isinstance(value, bytes) or _sum(key, value) != told:
@@ -199,7 +197,7 @@ class Base:
 
     def starting(self, table: str, prefix: str) -> Iterator[str]:
         """Yield the keys that begin so."""
-        rows = self._rows(f"select key from {table} where key >= ? and key < ?", (prefix, prefix + "\U0010ffff"))  # noqa: S608
+        rows = self._rows(f"select key from {table} where key >= ? and key < ?", _span(prefix))  # noqa: S608
         return (key for (key,) in rows)
 
     def holding(self, table: str, text: bytes) -> Iterator[str]:
@@ -209,8 +207,13 @@ class Base:
 
     def items(self, table: str) -> Iterator[tuple[str, Any]]:
         """Yield keys and values in order."""
-        rows = self._rows(f"select key, value, sum from {table} order by {_order(table)}")  # noqa: S608
-        return parsed((key, self._checked(key, value, told)) for key, value, told in rows)
+        return self._values(f"select key, value, sum from {table} order by {_order(table)}")  # noqa: S608
+
+    def _values(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
+        """Yield keys and values: many are decoded at a time, which takes a third of the time of one by one."""
+        left = ((key, self._checked(key, value, told)) for key, value, told in self._rows(query, values))
+        while some := tuple(islice(left, _TOGETHER)):
+            yield from zip((key for key, _ in some), json.loads(b"[" + b",".join([text for _, text in some]) + b"]"), strict=True)
 
     def _one(self, query: str, key: str) -> Any:
         try:
@@ -249,13 +252,6 @@ class Base:
         )
 
 
-def parsed(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, Any]]:
-    """Turn (key, value as JSON) into (key, value): many at a time, which takes a third of the time of one by one."""
-    left = iter(rows)
-    while some := tuple(islice(left, _TOGETHER)):
-        yield from zip((key for key, _ in some), json.loads(b"[" + b",".join([text for _, text in some]) + b"]"), strict=True)
-
-
 def scratch() -> Path:
     """Make an empty file for passing use."""
     handle, name = tempfile.mkstemp(prefix="artifactstore-", suffix=".fold")
@@ -270,6 +266,10 @@ def _make_tables(file: sqlite3.Connection) -> None:
         file.execute(f"create table {table} (key text primary key not null, value blob not null, sum integer not null){kind}")
     file.execute("create table counts (name text not null unique, rows integer not null)")
     file.execute("create table texts (name text not null unique, value blob not null)")
+
+
+def _span(prefix: str) -> tuple[str, str]:
+    return prefix, prefix + "\U0010ffff"
 
 
 def _order(table: str) -> str:

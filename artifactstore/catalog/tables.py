@@ -141,8 +141,7 @@ class Tables:
     def _spill(self) -> None:
         base = Base.empty()
         with base.transaction():
-            for table in SPILLED:
-                base.write(table, getattr(self, table).items(), ())
+            self._write_to(base)
         for table in SPILLED:
             setattr(self, table, SpilledTable(base, table))
         self._base = base
@@ -151,17 +150,28 @@ class Tables:
         assert self._base is not None
         base = self._base if self._base.own else self._base.copy()
         with base.transaction():
-            for table in SPILLED:
-                getattr(self, table).write_to(base)
+            self._write_to(base)
         for table in SPILLED:
             getattr(self, table).reopen(base, written=True)
         self._base = base
+
+    def _write_to(self, base: Base) -> None:
+        """Write large tables into a file, or of those that lie in one already, what has changed."""
+        for table in SPILLED:
+            rows = getattr(self, table)
+            if isinstance(rows, SpilledTable):
+                rows.write_to(base)
+            else:
+                base.write(table, rows.items(), ())
+
+    def _counts(self) -> dict[str, int]:
+        return {table: len(getattr(self, table)) for table in SPILLED}
 
     def keep(self, path: Path) -> None:
         """Leave the file of large tables, with all that has changed, under a path where others find it."""
         self._settle()
         assert self._base is not None
-        self._base = self._base.moved_to(path, {table: len(getattr(self, table)) for table in SPILLED})
+        self._base = self._base.moved_to(path, self._counts())
         for table in SPILLED:
             getattr(self, table).reopen(self._base, written=False)
 
@@ -175,14 +185,9 @@ class Tables:
         base = Base.empty() if self._base is None else self._base.copy()
         try:
             with base.transaction():
-                for table in SPILLED:
-                    rows = getattr(self, table)
-                    if isinstance(rows, SpilledTable):
-                        rows.write_to(base)
-                    else:
-                        base.write(table, rows.items(), ())
+                self._write_to(base)
                 texts = {table: self._text(table) for table in _TABLES if table not in SPILLED}
-                base.write_texts({**texts, "entry": entry.encode()}, {table: len(getattr(self, table)) for table in SPILLED})
+                base.write_texts({**texts, "entry": entry.encode()}, self._counts())
             base.packed_to(path)
         finally:
             base.close()

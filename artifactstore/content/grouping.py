@@ -30,7 +30,7 @@ _FLOOR: Final = 0.16  # bits a byte that are reckoned at least
 _TABLES: Final = 100  # bytes of a frame's tables, which weigh more in a sample than in a chunk
 _GAIN: Final = 0.98  # of what the simpler way would store, as the sample tells
 _local = threading.local()
-_WIDE: Final = 8
+_WIDE: Final = 8  # bytes of a number, from which on joining in strides is quicker
 _PACKED: Final = 1 << 31  # in a plane's length: it is a zstd frame
 
 

@@ -12,13 +12,13 @@ from artifactstore.content.source import Source, from_bytes
 from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.model.listing import check_path
 
-_LARGE: Final = 64 * 1024
+__all__ = ["Parts", "from_parts", "memory_digest", "surely_new"]
+
+_LARGE: Final = 64 * 1024  # bytes from which on a copy that lets others run is worth its call
 _MUCH: Final = 64 * 2**20  # bytes that take so long to hash that a look for hooks pays
 _ALL_LISTED: Final = 8 * 2**30  # bytes of content of which all hooks are listed
 _LOOKED_AT: Final = 48 * 2**20  # bytes that are looked through for a hook at most
 _WINDOW: Final = 4 * 2**20
-
-__all__ = ["Parts", "from_parts", "memory_digest", "surely_new"]
 
 
 class Parts:

@@ -238,9 +238,7 @@ class Journal:
         """Yield (number, bytes as stored) of entries, from segments where they can be believed, else from the journal."""
         last = self.head if last is None else min(last, self.head)
         seq = first
-        for segment in (
-            seg.choose(seg.segments_of(seg.list_derived(self.backend)), first - 1) if last - first >= seg.STRIDE else ()
-        ):
+        for segment in seg.choose(seg.list_segments(self.backend), first - 1) if last - first >= seg.STRIDE else ():
             data, joint = read_many(self.near, [segment.key, entry_key(segment.last)])
             raws = None if data is None else seg.read_raw(data, segment, None)
             # The chain inside holds, so all of it is as true as its last entry, and the journal has that one.
@@ -270,7 +268,7 @@ class Journal:
             head = self.head
         if head - 1 - self._sealed < seg.STRIDE:
             return
-        known = seg.segments_of(seg.list_derived(self.backend))
+        known = seg.list_segments(self.backend)
         self._sealed = max([0, *(s.last for s in known)])
         if head - 1 - self._sealed < seg.STRIDE:
             return

@@ -20,7 +20,7 @@ from artifactstore.model.loading import LOADING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Segment", "choose", "list_derived", "read_raw", "seal", "segments_of"]
+__all__ = ["Segment", "choose", "list_derived", "list_segments", "read_raw", "seal", "segments_of"]
 
 SEGMENT_FORMAT: Final = 1
 STRIDE: Final = 256  # entries behind the last segment before a new one is sealed
@@ -48,6 +48,11 @@ class Segment:
 def list_derived(backend: Backend) -> list[Stored]:
     """Return what is derived from the journal. A place that can't be listed has nothing to find."""
     return list(backend.list("segments/")) if backend.listable else []
+
+
+def list_segments(backend: Backend) -> list[Segment]:
+    """Return the segments of a place."""
+    return segments_of(list_derived(backend))
 
 
 def segments_of(items: Iterable[Stored]) -> list[Segment]:

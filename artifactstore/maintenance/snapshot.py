@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,7 +77,7 @@ def publish(journal: Journal, appender: Appender) -> Published:
         path.unlink(missing_ok=True)
     told = Snapshot(State.LAYOUT, head, 0, digest, size)
     done = appender.commit([told.fact], birth=head, alive_at=head, refuse=_refuse)
-    pointer = Snapshot(State.LAYOUT, head, done.seq, digest, size)
+    pointer = replace(told, entry=done.seq)
     with suppress(AlreadyExistsError):
         journal.backend.create(pointer.key, canonical_json({"format": 1, **pointer.fact, "entry": done.seq}))
     return Published(head, digest, size, new=True)

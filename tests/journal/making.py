@@ -12,7 +12,6 @@ from artifactstore.errors import BackendError
 from artifactstore.journal.append import Appender, Author
 from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.journal import Journal
-from artifactstore.journal.segments import Segment, list_derived, segments_of
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Config
@@ -124,7 +123,3 @@ class Refused(Exception):  # noqa: N818
     def __init__(self, void: Any) -> None:
         super().__init__(str(void))
         self.void = void
-
-
-def list_segments(backend: Backend) -> list[Segment]:
-    return segments_of(list_derived(backend))

@@ -13,11 +13,12 @@ from artifactstore.journal import journal as journal_module
 from artifactstore.journal.chain import encode_entry, entry_key, facts_key
 from artifactstore.journal.fetch import last_listed
 from artifactstore.journal.journal import Journal
+from artifactstore.journal.segments import list_segments
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, new_id
 from artifactstore.model.facts import Config
 
-from .making import TIME, Memory, digest, fill, journal_of, list_segments, measured, txn
+from .making import TIME, Memory, digest, fill, journal_of, measured, txn
 
 
 class Kept:

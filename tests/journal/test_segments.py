@@ -5,10 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifactstore.journal.chain import encode_entry, entry_key
-from artifactstore.journal.segments import Segment, choose, read_raw
+from artifactstore.journal.segments import Segment, choose, list_segments, read_raw
 from artifactstore.model.digest import Digest
 
-from .making import CONFIG, TIME, Memory, digest, fill, journal_of, list_segments, measured, txn
+from .making import CONFIG, TIME, Memory, digest, fill, journal_of, measured, txn
 
 
 def _sealed(entries: int, **more: Any) -> Memory:
