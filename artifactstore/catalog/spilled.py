@@ -42,7 +42,7 @@ class SpilledTable(MutableMapping[str, Any]):
             if text is None:
                 self._missed = key
                 return _ABSENT
-            value = json.loads(text)
+            value = self._decoded(key, text)
             if not self._base.recording:
                 if len(self._loaded) >= _LOADED:
                     self._loaded.clear()
@@ -51,6 +51,9 @@ class SpilledTable(MutableMapping[str, Any]):
             self._loaded.pop(key, None)
             self.changed[key] = value
         return value
+
+    def _decoded(self, _key: str, text: bytes) -> Any:
+        return json.loads(text)
 
     def __getitem__(self, key: str) -> Any:
         value = self._find(key)
@@ -102,7 +105,7 @@ class SpilledTable(MutableMapping[str, Any]):
 
     def pairs(self) -> Iterator[tuple[str, Any]]:
         """Yield keys and values in order."""
-        rows = self._base.items(self._name)
+        rows = self._stored()
         if not self.gone and not self.changed:
             yield from rows
             return
@@ -111,6 +114,9 @@ class SpilledTable(MutableMapping[str, Any]):
                 yield key, self.changed.get(key, value)
         for key in self._added:
             yield key, self.changed[key]
+
+    def _stored(self) -> Iterator[tuple[str, Any]]:
+        return self._base.items(self._name)
 
     def starting(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin so."""
@@ -137,12 +143,10 @@ class SpilledTable(MutableMapping[str, Any]):
         found.update(self._base.several(self._name, wanted))
         return found
 
-    def lasts(self, prefix: str) -> Iterator[tuple[str, int, Any]]:
-        """Yield of each list whose key begins so the key, how many members it has, and the last one."""
-        for key, (count, last) in self._base.tails(self._name, prefix):
-            if key not in self.gone and key not in self.changed:
-                yield key, count, last
-        yield from ((key, len(value), value[-1]) for key, value in self.changed.items() if key.startswith(prefix))
+    @property
+    def unwritten(self) -> int:
+        """How many rows have changed, or may have."""
+        return len(self.changed)
 
     def write_to(self, base: Base) -> None:
         """Write what has changed into a file."""

@@ -1,7 +1,8 @@
 """Files of rows: large tables of the fold on disk, in SQLite's format; a table each, a row a key and its value as JSON.
 
-A file that others use too is never changed: what is new goes into a copy. Runs are told in the order in which they came,
-as in a dict, all else by key.
+Of a table of long lists a row has how many members the list has and the last one; the members are rows of another table:
+who adds one to a thousand writes one. A file that others use too is never changed: what is new goes into a copy. Runs are
+told in the order in which they came, as in a dict, all else by key.
 """
 
 import json
@@ -12,22 +13,23 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import finalize
 
 import xxhash
 
 from artifactstore.errors import CorruptionError
 
-__all__ = ["SPILLED", "Base", "encoded", "scratch"]
+__all__ = ["LISTS", "SPILLED", "Base", "encoded", "scratch"]
 
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
 )  # fmt: skip
 _ORDERED: Final = frozenset({"runs"})  # whose rows are told in the order in which they came; others by their keys
-# A table of lists, and the one with how long each is and its last member, which are asked for alone.
-_TAILS: Final = {"names": "tails"}
+LISTS: Final = {"names": "versions"}  # tables of long lists, and where their members are
+T = TypeVar("T")
 _SIGNED: Final = 2**63  # SQLite's numbers have a sign
 _PAGE: Final = 16_384  # bytes: a row of more than a quarter of it takes its own; at 4,096 a fifth of the file is that waste
 _AT_ONCE: Final = 500  # rows that are asked for by one query
@@ -168,17 +170,48 @@ class Base:
             marks = ",".join("?" * len(some))
             yield from self._values(f"select key, value, sum from {table} where key in ({marks})", some)  # noqa: S608
 
-    def tails(self, table: str, prefix: str) -> Iterator[tuple[str, list[Any]]]:
-        """Yield of each list whose key begins so, by key: (key, [how many members it has, the last one]).
+    def beginning(self, table: str, prefix: str) -> Iterator[tuple[str, Any]]:
+        """Yield the rows whose key begins so, by key.
 
         Raises:
             CorruptionError: the file is damaged.
         """
-        query = f"select key, value, sum from {_TAILS[table]} where key >= ? and key < ? order by key"  # noqa: S608
+        query = f"select key, value, sum from {table} where key >= ? and key < ? order by key"  # noqa: S608 - a name of ours
         return self._values(query, _span(prefix))
 
-    def _checked(self, key: str, value: Any, told: int) -> bytes:
-        if not isinstance(value, bytes) or _sum(key, value) != told:
+    def member(self, table: str, key: str, number: int) -> Any:
+        """Return one member of a list that is not its last; the first is 0.
+
+        Raises:
+            CorruptionError: the file is damaged.
+        """
+        query = f"select value, sum from {LISTS[table]} where key = ? and number = ?"  # noqa: S608 - a name of ours
+        value, told = self._one(query, key, number) or (None, 0)
+        return json.loads(self._checked(key, value, told, number))
+
+    def members(self, table: str, key: str, count: int) -> Iterator[Any]:
+        """Yield all members of a list but its last, in order.
+
+        Args:
+            table: whose list it is.
+            key: of the list.
+            count: how many members it has.
+
+        Raises:
+            CorruptionError: the file is damaged.
+        """
+        query = f"select number, value, sum from {LISTS[table]} where key = ? order by number"  # noqa: S608 - a name of ours
+        rows = ((at, self._checked(key, value, told, at)) for at, value, told in self._rows(query, (key,)))
+        told = -1
+        for told, (at, value) in enumerate(_decoded(rows)):
+            if at != told:
+                raise self._changed(key)
+            yield value
+        if told != count - 2:
+            raise self._changed(key)
+
+    def _checked(self, key: str, value: Any, told: int, number: int = 0) -> bytes:
+        if not isinstance(value, bytes) or _sum(key, value, number) != told:
             raise self._changed(key)
         return value
 
@@ -210,14 +243,11 @@ class Base:
         return self._values(f"select key, value, sum from {table} order by {_order(table)}")  # noqa: S608
 
     def _values(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
-        """Yield keys and values: many are decoded at a time, which takes a third of the time of one by one."""
-        left = ((key, self._checked(key, value, told)) for key, value, told in self._rows(query, values))
-        while some := tuple(islice(left, _TOGETHER)):
-            yield from zip((key for key, _ in some), json.loads(b"[" + b",".join([text for _, text in some]) + b"]"), strict=True)
+        return _decoded((key, self._checked(key, value, told)) for key, value, told in self._rows(query, values))
 
-    def _one(self, query: str, key: str) -> Any:
+    def _one(self, query: str, *values: str | int) -> Any:
         try:
-            return self._file.execute(query, (key,)).fetchone()
+            return self._file.execute(query, values).fetchone()
         except sqlite3.Error as error:
             raise self._damaged(str(error)) from error
 
@@ -229,14 +259,34 @@ class Base:
 
     def write(self, table: str, rows: Iterable[tuple[str, Any]], gone: Iterable[str]) -> None:
         """Put rows in the place of those with their keys, and take some away."""
-        if table in _TAILS:
-            rows, gone = list(rows), list(gone)
-            self.write(_TAILS[table], ((key, [len(value), value[-1]]) for key, value in rows), gone)
         text = f"insert into {table} values (?, ?, ?) on conflict (key) do update set value = excluded.value, sum = excluded.sum"  # noqa: S608
-        wanted = rows if table in _ORDERED else sorted(rows, key=lambda row: row[0])  # neighbours share a page of the file
+        wanted = rows if table in _ORDERED else sorted(rows, key=itemgetter(0))  # neighbours share a page of the file
         told = ((key, encoded(value)) for key, value in wanted)
         self._file.executemany(text, ((key, value, _sum(key, value)) for key, value in told))
         self._file.executemany(f"delete from {table} where key = ?", ((key,) for key in gone))  # noqa: S608
+
+    def write_lists(
+        self,
+        table: str,
+        lists: Iterable[tuple[str, int, Any, Iterable[tuple[int, Any]]]],
+        gone: Iterable[str],
+        anew: Iterable[str] = (),
+    ) -> None:
+        """Put members of lists in the place of those with their numbers, and take some lists away.
+
+        Args:
+            table: which.
+            lists: of each list its key, how many members it has, the last one, and (number, member) of those to write; the
+                last one is not among the other members.
+            gone: keys of lists.
+            anew: keys of lists none of whose members stay.
+        """
+        lists, gone, members = sorted(lists, key=itemgetter(0)), list(gone), LISTS[table]
+        self._file.executemany(f"delete from {members} where key = ?", ((key,) for key in (*gone, *anew)))  # noqa: S608
+        self.write(table, ((key, [count, last]) for key, count, last, _ in lists), gone)
+        told = ((key, at, encoded(value)) for key, count, _, some in lists for at, value in some if at < count - 1)
+        rows = ((key, at, value, _sum(key, value, at)) for key, at, value in told)
+        self._file.executemany(f"insert or replace into {members} values (?, ?, ?, ?)", rows)  # noqa: S608
 
     def _changed(self, key: str) -> CorruptionError:
         return self._damaged(f"the row of {key} has changed")
@@ -261,9 +311,14 @@ def scratch() -> Path:
 
 def _make_tables(file: sqlite3.Connection) -> None:
     file.execute(f"pragma page_size = {_PAGE}")
-    for table in (*SPILLED, *_TAILS.values()):
+    row = "value blob not null, sum integer not null"
+    for table in SPILLED:
         kind = "" if table in _ORDERED else " without rowid"
-        file.execute(f"create table {table} (key text primary key not null, value blob not null, sum integer not null){kind}")
+        file.execute(f"create table {table} (key text primary key not null, {row}){kind}")
+    for table in LISTS.values():
+        file.execute(
+            f"create table {table} (key text not null, number integer not null, {row}, primary key (key, number)) without rowid"
+        )
     file.execute("create table counts (name text not null unique, rows integer not null)")
     file.execute("create table texts (name text not null unique, value blob not null)")
 
@@ -284,8 +339,15 @@ def encoded(value: Any) -> bytes:
     return _encode(value).encode()
 
 
-def _sum(key: str, value: bytes) -> int:
-    return xxhash.xxh3_64_intdigest(value, len(key)) - _SIGNED
+def _decoded(rows: Iterable[tuple[T, bytes]]) -> Iterator[tuple[T, Any]]:
+    """Yield values of their JSON: many are decoded at a time, which takes a third of the time of one by one."""
+    left = iter(rows)
+    while some := tuple(islice(left, _TOGETHER)):
+        yield from zip((key for key, _ in some), json.loads(b"[" + b",".join([text for _, text in some]) + b"]"), strict=True)
+
+
+def _sum(key: str, value: bytes, number: int = 0) -> int:
+    return xxhash.xxh3_64_intdigest(value, len(key) + (number << 32)) - _SIGNED
 
 
 def _remove(path: str, pid: int) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from artifactstore.catalog.spilled import SpilledTable
-from artifactstore.catalog.table_file import SPILLED, Base
+from artifactstore.catalog.spilled_lists import SpilledLists, write_lists
+from artifactstore.catalog.table_file import LISTS, SPILLED, Base
 from artifactstore.model.loading import no_collecting
 
 __all__ = ["Tables"]
@@ -76,7 +77,7 @@ class Tables:
         snapshots: digest of a snapshot → the entry up to which it has what the journal says.
     """
 
-    LAYOUT: ClassVar[int] = 8  # of these tables, as caches and snapshots keep them; what has another one is passed over
+    LAYOUT: ClassVar[int] = 9  # of these tables, as caches and snapshots keep them; what has another one is passed over
 
     def __init__(self) -> None:
         self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
@@ -115,7 +116,7 @@ class Tables:
     def dump(self) -> dict[str, Any]:
         """Return the whole state as JSON values (not a copy, unless most of it lies on disk)."""
         found = {table: getattr(self, table) for table in _TABLES}
-        return {table: dict(rows) if isinstance(rows, SpilledTable) else rows for table, rows in found.items()}
+        return {table: dict(rows.items()) if isinstance(rows, SpilledTable) else rows for table, rows in found.items()}
 
     @property
     def base(self) -> Base | None:
@@ -133,7 +134,7 @@ class Tables:
             if self._base is None:
                 if sum(len(self.__dict__.get(table, ())) for table in SPILLED) > self.SPILL * self._patience:
                     self._spill()
-            elif sum(len(getattr(self, table).changed) for table in SPILLED) > self.SETTLE * self._patience:
+            elif sum(getattr(self, table).unwritten for table in SPILLED) > self.SETTLE * self._patience:
                 self._settle()
         except (sqlite3.Error, OSError):
             self._patience *= 2
@@ -143,7 +144,7 @@ class Tables:
         with base.transaction():
             self._write_to(base)
         for table in SPILLED:
-            setattr(self, table, SpilledTable(base, table))
+            setattr(self, table, _spilled(base, table))
         self._base = base
 
     def _settle(self) -> None:
@@ -161,6 +162,8 @@ class Tables:
             rows = getattr(self, table)
             if isinstance(rows, SpilledTable):
                 rows.write_to(base)
+            elif table in LISTS:
+                write_lists(base, table, rows, ())
             else:
                 base.write(table, rows.items(), ())
 
@@ -217,7 +220,7 @@ class Tables:
 
     def last_versions(self, prefix: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Yield of each name that begins so how many versions it has, and the newest."""
-        if isinstance(self.names, SpilledTable):
+        if isinstance(self.names, SpilledLists):
             return self.names.lasts(prefix)
         return ((name, len(rows), rows[-1]) for name, rows in self.names.items() if name.startswith(prefix))
 
@@ -259,7 +262,7 @@ class Tables:
         made._base = base
         for table in _TABLES[1:]:
             if base is not None and table in SPILLED:
-                setattr(made, table, SpilledTable(base, table))
+                setattr(made, table, _spilled(base, table))
             else:
                 made._texts[table] = texts[table]
                 delattr(made, table)
@@ -311,3 +314,7 @@ class Tables:
                 old = table[key]
                 self._undo.append(lambda: table.__setitem__(key, old))
             del table[key]
+
+
+def _spilled(base: Base, table: str) -> SpilledTable:
+    return SpilledLists(base, table) if table in LISTS else SpilledTable(base, table)

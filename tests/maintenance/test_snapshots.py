@@ -309,19 +309,19 @@ def test_verify_looks_into_every_table(tmp_path: Path, monkeypatch: pytest.Monke
     assert f"({table} of " in finding.what
 
 
-def test_verify_looks_at_what_stands_beside_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_counts_the_versions_of_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = fill(str(tmp_path / "store"))
     write = Base.write
 
     def lying(self: Base, table: str, rows: Any, gone: Any) -> None:
-        write(self, table, [(key, [7, value[1]]) for key, value in rows] if table == "tails" else rows, gone)
+        write(self, table, [(key, [7, value[1]]) for key, value in rows] if table == "names" else rows, gone)
 
     with monkeypatch.context() as patch:
         patch.setattr(Base, "write", lying)
         store.maintenance.snapshot()
     assert {one.versions for one in artifactstore.open(store.url, cache=None).names()} == {7}
     (finding,) = [one for one in store.verify().findings if one.severity == "damage"]
-    assert "(the newest version of " in finding.what
+    assert "the row of " in finding.what
 
 
 def _flip(path: Path) -> None:
