@@ -13,6 +13,15 @@ __all__ = ["SpilledLists", "write_lists"]
 class SpilledLists(SpilledTable):
     """One table of the fold whose values are lists, most of which lies in a file."""
 
+    def __init__(self, base: Base, name: str) -> None:
+        super().__init__(base, name)
+        self.added = 0  # members that were added since the file was written
+
+    def reopen(self, base: Base, *, written: bool) -> None:
+        """Go on with another file of the same lists; `written`: it has what has changed, too."""
+        super().reopen(base, written=written)
+        self.added = 0 if written else self.added
+
     def _decoded(self, key: str, text: bytes) -> Any:
         return _Members(self, key, *json.loads(text))
 
@@ -40,8 +49,8 @@ class SpilledLists(SpilledTable):
 
     @property
     def unwritten(self) -> int:
-        """How many members have changed, or may have."""
-        return sum(len(value.changed if isinstance(value, _Members) else value) for value in self.changed.values())
+        """How many members have changed, or may have; about."""
+        return len(self.changed) + self.added
 
     def write_to(self, base: Base) -> None:
         """Write what has changed into a file."""
@@ -115,6 +124,7 @@ class _Members(Sequence[Any]):
         self.changed.setdefault(self._stored - 1, self._last)  # it goes to the other members, now that it is not the last
         self.changed[self._count] = value
         self._count += 1
+        self._table.added += 1
 
     def pop(self) -> Any:
         """Take away the last member, which was added since the file was written."""

@@ -111,7 +111,7 @@ class Tables:
     # -- keeping
 
     SPILL = 600_000  # rows of large tables above which they are put on disk: some 800 MB
-    SETTLE = 300_000  # changed rows above which they are written there
+    SETTLE = 500_000  # changed rows above which they are written there
 
     def dump(self) -> dict[str, Any]:
         """Return the whole state as JSON values (not a copy, unless most of it lies on disk)."""

@@ -80,7 +80,7 @@ def test_who_adds_a_member_writes_two_rows_and_reads_one() -> None:
     table = SpilledLists(base, "names")
     base.recording = True
     table["n"].append({"at": 1000})
-    assert table.unwritten == 2  # the new one, and the one that was last
+    assert table.unwritten == 2
     said: list[str] = []
     base._file.set_trace_callback(said.append)
     with base.transaction():
