@@ -25,6 +25,8 @@ _FILE: Final = 64 * 1024  # bytes of a file that is worth it
 LEAST: Final = 4096  # bytes of a chunk that is worth it
 _SAMPLES: Final = 8  # chunks that are tried
 _GAIN: Final = 0.9  # of what the file would take without deltas
+_WIDE: Final = 8  # bytes of a number of which most is noise, whose chunks lie as they are in a place of this machine
+_WIDE_GAIN: Final = 0.5  # of what these take there: less would not pay for the time that a get of deltas takes
 _NUMBER: Final = re.compile(rb"'descr': '[<|=]?[a-z](2|4|8)'")
 _DTYPES: Final = {"BF16": 2, "F16": 2, "I16": 2, "U16": 2, "F32": 4, "I32": 4, "U32": 4, "F64": 8, "I64": 8, "U64": 8}
 
@@ -186,12 +188,18 @@ class Series:
         tried = [tried[i * len(tried) // count] for i in range(count)]
         bases = fetch(self._backend, [reference.base for _, _, reference in tried], algorithm=line.manifest.algorithm)
         encoder = Encoder()
-        plain = delta = total = 0
+        plain = delta = total = wide = told = 0
         for (begin, end, reference), base in zip(tried, bases, strict=True):
             data = memoryview(read_at(begin, end - begin))
+            taken = len(encoder.delta(data, memoryview(base), reference.width, reference.lead))
             total += len(data)
-            delta += len(encoder.delta(data, memoryview(base), reference.width, reference.lead))
+            delta += taken
             plain += len(encoder.encode(data)[1])
+            if reference.width == _WIDE:
+                wide, told = wide + len(data), told + taken
+        if wide and not self._backend.far and told > _WIDE_GAIN * wide:
+            others = [part for part in line.parts if part.width < _WIDE]
+            return self._worth(Line(line.manifest, others, line.versions, line.stored), size, read_at) if others else None
         if not total:
             return None
         paired = sum(part.end - part.begin for part in line.parts)
