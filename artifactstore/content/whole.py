@@ -1,13 +1,12 @@
-"""A whole file into memory that is the caller's own: read ahead and decoded by several threads, hashed by one.
+"""A whole file into memory that is the caller's own: read and decoded by several threads, hashed by another.
 
 What lies in packs of this machine as it is goes straight to its place, a long run of chunks at a time.
 """
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
@@ -19,8 +18,9 @@ from artifactstore.content.retrieve import FETCHERS, LOCAL_GROUP, REMOTE_GROUP, 
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.loading import LOADING
 
-__all__ = ["read_buffer"]
+__all__ = ["read_buffer", "use_buffer"]
 
+T = TypeVar("T")
 _SMALL: Final = 2**20  # bytes up to which threads would cost more than they save
 
 
@@ -31,11 +31,30 @@ def read_buffer(backend: Backend, manifest: Manifest, row: int) -> memoryview:
         MissingPackError: a pack is not there.
         CorruptionError: the bytes do not match the digest.
     """
+    return use_buffer(backend, manifest, row, lambda view: view)
+
+
+def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[memoryview], T]) -> T:
+    """Return what `use` makes of one file's bytes; while it works they are checked.
+
+    Nothing that it makes of bytes that do not match the digest is returned, and no error that it raises for them: it is
+    called a second time then, with bytes that do.
+
+    Args:
+        backend: where the packs lie.
+        manifest: of the artifact.
+        row: of the file.
+        use: gets memory that it may keep and write to; must withstand damaged bytes.
+
+    Raises:
+        MissingPackError: a pack is not there.
+        CorruptionError: the bytes do not match the digest.
+    """
     size = manifest.sizes[row]
     if size <= _SMALL:
-        return memoryview(bytearray(read_file(backend, manifest, row)))
+        return use(memoryview(bytearray(read_file(backend, manifest, row))))
     # NumPy asks for large pages, of which a few hundred are there at once, where 4 KiB each would take as long as reading.
-    view, hasher = memoryview(numpy().empty(size, "u1")), new_hasher(manifest.algorithm)
+    view = memoryview(numpy().empty(size, "u1"))
 
     def load(low: int, high: int, offset: int) -> memoryview:
         part = view[offset : offset + sum(manifest.chunks.sizes[low:high])]
@@ -49,22 +68,31 @@ def read_buffer(backend: Backend, manifest: Manifest, row: int) -> memoryview:
             at += length
         return part
 
-    waiting: deque[Future[memoryview]] = deque()
-    threads = FETCHERS if backend.far else WORKERS
-    with Pool(threads, "artifactstore-read") as pool:
+    with Pool(FETCHERS if backend.far else WORKERS, "artifactstore-read") as pool, Pool(1, "artifactstore-check") as beside:
         try:
-            for low, high, offset in cut_parts(manifest, row, REMOTE_GROUP if backend.far else LOCAL_GROUP):
-                waiting.append(pool.submit(load, low, high, offset))
-                while len(waiting) > threads + 1:
-                    hasher.update(waiting.popleft().result())
-            while waiting:
-                hasher.update(waiting.popleft().result())
+            parts = [pool.submit(load, *part) for part in cut_parts(manifest, row, REMOTE_GROUP if backend.far else LOCAL_GROUP)]
+            told = beside.submit(_digest_of, parts, manifest.algorithm)
+            for part in parts:
+                part.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    if hasher.digest() != manifest.digests[row]:
-        return memoryview(bytearray(read_file(backend, manifest, row)))  # names what is damaged, or was only on its way
-    return view
+        try:
+            made = use(view)
+        except Exception:
+            if told.result() == manifest.digests[row]:
+                raise
+        else:
+            if told.result() == manifest.digests[row]:
+                return made
+    return use(memoryview(bytearray(read_file(backend, manifest, row))))  # names what is damaged, or was only on its way
+
+
+def _digest_of(parts: Sequence[Future[memoryview]], algorithm: str) -> bytes:
+    hasher = new_hasher(algorithm)
+    for part in parts:
+        hasher.update(part.result())
+    return hasher.digest()
 
 
 def _is_straight(extent: Extent) -> bool:

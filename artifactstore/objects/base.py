@@ -4,13 +4,13 @@ import io
 import shutil
 import weakref
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, mkdtemp
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Final, Protocol, TypeVar
 
 from artifactstore.backend.pool import Pool
 from artifactstore.content.memory import from_parts
@@ -21,6 +21,7 @@ from artifactstore.objects.trust import Trust
 
 __all__ = ["Format", "ReadFolder", "WriteFolder", "stored_json", "zipped"]
 
+T = TypeVar("T")
 _AT_ONCE: Final = 8  # files of an object that are read at a time
 _SPOOL: Final = 64 * 2**20  # bytes of a file that is being written that stay in memory
 
@@ -121,6 +122,17 @@ class ReadFolder(Protocol):
 
     def buffer(self, name: str) -> memoryview:
         """Return a file's bytes in memory that is the caller's own and may be written to.
+
+        Raises:
+            NotFoundError: no such file.
+        """
+
+    def used(self, name: str, use: Callable[[memoryview], T]) -> T:
+        """Return what `use` makes of a file's bytes; while it works they are checked, and only what it made of right ones counts.
+
+        Args:
+            name: of the file.
+            use: gets memory as `buffer` gives it; it must withstand damaged bytes, and may be called a second time.
 
         Raises:
             NotFoundError: no such file.

@@ -3,19 +3,20 @@
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.reader import open_chunks, read_ranges
 from artifactstore.content.retrieve import read_file
-from artifactstore.content.whole import read_buffer
+from artifactstore.content.whole import read_buffer, use_buffer
 from artifactstore.errors import NotFoundError
 from artifactstore.objects.room import check_room
 from artifactstore.objects.trust import Trust
 
 __all__ = ["StoredFolder"]
 
+T = TypeVar("T")
 _LITTLE: Final = 64 * 2**20  # bytes that nobody has to ask for
 
 
@@ -76,6 +77,10 @@ class StoredFolder:
     def buffer(self, name: str) -> memoryview:
         """Return a file's bytes in memory that is the caller's own."""
         return read_buffer(self._backend, self._manifest, self._fitting(name, self.size(name)))
+
+    def used(self, name: str, use: Callable[[memoryview], T]) -> T:
+        """Return what `use` makes of a file's bytes, which are checked at the same time."""
+        return use_buffer(self._backend, self._manifest, self._fitting(name, self.size(name)), use)
 
     def size(self, name: str) -> int:
         """Return a file's size in bytes."""

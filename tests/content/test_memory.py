@@ -2,15 +2,17 @@
 
 import gc
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import artifactstore
+from artifactstore import CorruptionError
 from artifactstore.backend.local import LocalBackend
-from artifactstore.backend.wrappers import CountingBackend
-from artifactstore.content import memory
+from artifactstore.backend.wrappers import CountingBackend, Wrapper
+from artifactstore.content import memory, whole
 from artifactstore.content.blocks import Blocks
 from artifactstore.content.chunker import CHUNKERS
 from artifactstore.content.hooks import HookIndex, select
@@ -119,8 +121,60 @@ def test_what_lies_as_it_is_is_read_in_a_few_long_ranges(tmp_path: Path):
     backend = CountingBackend(LocalBackend(tmp_path))
     data = np.random.default_rng(0).bytes(20_000_000)
     done = ingest(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
-    from artifactstore.content.whole import read_buffer
-
     backend.reset()
-    assert read_buffer(backend, done.manifest, 0) == data
+    assert whole.read_buffer(backend, done.manifest, 0) == data
     assert backend.counts["read_ranges"] <= 6
+
+
+class FlippingBackend(Wrapper):
+    """Changes one byte of the first range that is read."""
+
+    flipped = False
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        found = super().read_ranges(key, ranges)
+        if not self.flipped:
+            self.flipped = True
+            found[0] = bytes([found[0][0] ^ 1]) + found[0][1:]
+        return found
+
+
+def test_what_is_made_of_bytes_is_given_out_only_where_these_are_right(tmp_path: Path):
+    backend = LocalBackend(tmp_path)
+    data = np.random.default_rng(0).bytes(5_000_000)
+    done = ingest(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    seen: list[bytes] = []
+
+    def decode(view: memoryview) -> int:
+        seen.append(bytes(view))
+        return len(view)
+
+    def fail(view: memoryview) -> int:
+        seen.append(bytes(view))
+        raise EOFError
+
+    def fail_once(view: memoryview) -> int:
+        return decode(view) if seen else fail(view)
+
+    assert whole.use_buffer(backend, done.manifest, 0, decode) == 5_000_000
+    assert seen == [data]
+    seen.clear()
+    with pytest.raises(EOFError):  # its bytes are right, so it is what it says
+        whole.use_buffer(backend, done.manifest, 0, fail)
+    assert seen == [data]
+
+    # On its way a byte changes once: what was made of it does not count, be it a value or an error.
+    for use in (decode, fail_once):
+        seen.clear()
+        assert whole.use_buffer(FlippingBackend(backend), done.manifest, 0, use) == 5_000_000
+        assert (seen[0] == data, seen[1:]) == (False, [data])
+
+    # And in the place itself.
+    (pack,) = (one for one in (tmp_path / "packs").rglob("*") if one.is_file())
+    raw = bytearray(pack.read_bytes())
+    raw[2_000_000] ^= 1
+    pack.chmod(0o644)
+    pack.write_bytes(raw)
+    for use in (decode, fail):
+        with pytest.raises(CorruptionError, match="is damaged"):
+            whole.use_buffer(backend, done.manifest, 0, use)

@@ -1,8 +1,9 @@
 """The files of an object in memory, as a format reads them; and what a format wrote, as bytes."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from artifactstore import NotFoundError
 from artifactstore.content.source import Source
@@ -30,6 +31,9 @@ class MemoryFolder:
 
     def buffer(self, name: str) -> memoryview:
         return memoryview(bytearray(self.read(name)))
+
+    def used(self, name: str, use: Callable[[memoryview], Any]) -> Any:
+        return use(self.buffer(name))
 
     def size(self, name: str) -> int:
         return len(self.read(name))

@@ -93,16 +93,22 @@ class Table:
         if type is not None and type not in _KINDS:
             raise InvalidInputError(f"type={type!r}: one of {', '.join(map(repr, _KINDS))}")
         wanted = None if columns is None else [columns] if isinstance(columns, str) else list(columns)
-        try:
-            source = pa.py_buffer(folder.buffer(_FILE)) if wanted is None else folder.open(_FILE)
-            with pq.ParquetFile(pa.BufferReader(source) if wanted is None else source) as file:
+
+        def decode(source: Any) -> "pa.Table":
+            with pq.ParquetFile(source) as file:
                 names = file.schema_arrow.names
                 if missing := [name for name in wanted or () if name not in names]:
                     raise InvalidInputError(
                         f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
                     )
                 check_room(_decoded(file, wanted), "the table", "open_table reads it in parts, columns= only some of it")
-                table = file.read(columns=wanted)
+                return file.read(columns=wanted)
+
+        try:
+            if wanted is None:
+                table = folder.used(_FILE, lambda buffer: decode(pa.BufferReader(pa.py_buffer(buffer))))
+            else:
+                table = decode(folder.open(_FILE))
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             if isinstance(error, InvalidInputError):
                 raise
