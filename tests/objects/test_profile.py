@@ -204,8 +204,6 @@ def test_profile_is_no_part_of_the_identity(store: Store, tmp_path: Path):
     assert store.put(b"x", "b").profile is None
     with pytest.raises(InvalidInputError, match="profile='half'"):
         store.put(table, "t", profile="half")
-    with pytest.raises(InvalidInputError, match="profile= is for tables"):
-        store.put(tmp_path / "other", "t", profile=True)
     with pytest.raises(InvalidInputError, match="no option profile"):
         store.put({"a": 1}, "t", profile=True)
     pd.testing.assert_frame_equal(store.get("t"), table)
