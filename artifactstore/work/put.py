@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
@@ -29,13 +29,15 @@ from artifactstore.objects.trust import note_own
 from artifactstore.work.artifact import Artifact, of_resolved
 from artifactstore.work.commit import Prepared, Staged, commit, with_reason
 from artifactstore.work.place import local_path, matches
-from artifactstore.work.profiling import Profiling
 from artifactstore.work.said import PutOptions, Said, check_options, check_said
 from artifactstore.work.session import Core, Session
 from artifactstore.work.standing import check_moved
 from artifactstore.work.storing import candidates, fresh_hooks, known_chunks, store_manifest
 from artifactstore.work.tracking import current
 from artifactstore.work.uploads import Uploads
+
+if TYPE_CHECKING:
+    from artifactstore.work.profiling import Profiling
 
 __all__ = ["Found", "found_object", "prepare", "put"]
 
@@ -55,7 +57,7 @@ class Found:
     base: str | None = None
     clashes: list[tuple[str, str]] = field(default_factory=list)
     kept: WriteFolder | None = None
-    profiling: Profiling | None = None
+    profiling: "Profiling | None" = None
 
 
 def put(
@@ -76,6 +78,8 @@ def put(
     said = check_said(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason)
     found = _find(session, source, chosen, said)
     if not is_object and chosen.get("profile", False):
+        from artifactstore.work.profiling import Profiling  # noqa: PLC0415 - what profiles, which few puts of files need
+
         found.profiling = Profiling(found.folder.files, full=chosen["profile"] == "full", single=found.single)
     outcome: list[bool] = []
 
