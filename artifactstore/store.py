@@ -64,7 +64,8 @@ class Store:
         """Store a file, a folder or an object, and record it as the next version of `name`.
 
         Content that is there is not stored again, and putting what the newest version of the name holds makes no new
-        version. When this returns, the artifact is durable and everybody sees it.
+        version. What is there keeps the profile that it was first stored with, or none. When this returns, the artifact is
+        durable and everybody sees it.
 
         Args:
             source: a path (`~` is expanded, a link at the top followed), a URL that fsspec knows, or an object, see
@@ -80,7 +81,8 @@ class Store:
             The artifact; `.new` tells whether anything was recorded, `.version` is None inside a batch.
 
         Raises:
-            InvalidInputError: no such path, a name that can't be stored, an object of no known format, the store itself.
+            InvalidInputError: no such path, a name that can't be stored, an object of no known format, the store itself, or
+                `profile=` of what has no table.
             ConflictError: a file changed while it was read; nothing was committed.
             RefusedError: a read-only store.
             BackendError: the place failed for `$ARTIFACTSTORE_RETRY_SECONDS`; `OutcomeUnknownError` if it may have landed.

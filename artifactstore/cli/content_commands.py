@@ -8,6 +8,7 @@ import typer
 
 from artifactstore.cli import printing
 from artifactstore.cli.app import AsJson, Reason, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.content.grouping import numpy
 from artifactstore.errors import InvalidInputError
 
 __all__: list[str] = []
@@ -43,6 +44,8 @@ def put(
     modes: Annotated[bool | None, typer.Option(help="Whether executable bits are part of the identity.")] = None,
     rehash: Annotated[bool, typer.Option(help="Read every file again.")] = False,
     base: Annotated[str | None, typer.Option(help="A reference that shares content with this.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Keep a profile of each Parquet file beside it.")] = False,
+    profile_full: Annotated[bool, typer.Option("--profile-full", help="The same, of every row.")] = False,
     text: Annotated[bool, typer.Option(help="PATH is the text itself, not a path.")] = False,
     reason: Reason = None,
     store: StoreUrl = None,
@@ -56,6 +59,9 @@ def put(
             options["modes"] = modes
     if base is not None:
         options["base"] = base
+    if profile or profile_full:
+        numpy()  # before Arrow is loaded, which looks for it only then
+        options["profile"] = "full" if profile_full else True
     with opened(store) as store_:
         made = store_.put(
             path,

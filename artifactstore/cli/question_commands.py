@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, described, opened,
 from artifactstore.content.grouping import numpy
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference
-from artifactstore.work.card import profile_table
+from artifactstore.work.card import TABLES, profile_table, visible
 
 __all__: list[str] = []
 
@@ -146,9 +147,9 @@ def show(
             sys.stdout.flush()
             sys.stdout.buffer.write(lines.encode())
             return
-        facts, profile = described(found), found.profile
+        facts, profile, profiles = described(found), found.profile, found.profiles
         if as_json:
-            printing.as_json({**facts, "profile": profile, "imports": found.imports})
+            printing.as_json({**facts, "profile": profile, "profiles": dict(profiles), "imports": found.imports})
             return
         facts["imports"] = found.imports
         facts["size"] = printing.amount(found.size)
@@ -156,9 +157,20 @@ def show(
             if value not in (None, {}):
                 print(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value}")
         if profile is not None:
-            print(f"{'rows':<9} {profile['rows']:,}")
+            _table(profile)
+            return
+        for path in [*profiles][:TABLES]:
             print()
-            printing.table(*profile_table(profile))
+            print(visible(path))
+            _table(profiles[path])
+        if len(profiles) > TABLES:
+            print(f"\n… {len(profiles) - TABLES:,} more tables: --json tells of all")
+
+
+def _table(profile: Mapping[str, Any]) -> None:
+    print(f"{'rows':<9} {profile['rows']:,}")
+    print()
+    printing.table(*profile_table(profile))
 
 
 @app.command()

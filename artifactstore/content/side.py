@@ -3,7 +3,8 @@
 The manifest's metadata name it and say where its chunks lie; it is stored as the chunks of files are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 from artifactstore.backend.base import Backend
@@ -14,18 +15,20 @@ from artifactstore.content.manifest import Manifest
 from artifactstore.content.packer import Packer, Piece
 from artifactstore.model.digest import hash_bytes
 
-__all__ = ["read_side", "store_side"]
+__all__ = ["own_profile", "profiled", "read_side", "side_prefix", "store_side"]
 
 _CHUNK: Final = 2**20
+_PROFILE: Final = "profile"  # what every table has of which anything is known
+_TABLE: Final = "data.parquet"  # of an object: what is known of it is known of its folder
 
 
-def store_side(backend: Backend, manifest: Manifest, contents: Mapping[str, bytes]) -> int:
+def store_side(backend: Backend, manifest: Manifest, contents: Iterable[tuple[str, bytes]]) -> int:
     """Store side content for a manifest that is not written yet; its packs are durable when this returns.
 
     Args:
         backend: where to.
         manifest: gets the content's places, and its packs among its own.
-        contents: name → bytes.
+        contents: name and bytes of each; they may be made as they are asked for, and none is held longer than it must.
 
     Returns:
         Bytes of packs written.
@@ -33,13 +36,15 @@ def store_side(backend: Backend, manifest: Manifest, contents: Mapping[str, byte
     Raises:
         BackendError: a pack could not be written.
     """
-    if not contents:
+    contents = iter(contents)
+    first = next(contents, None)
+    if first is None:
         return 0
     scratch, encoder = Manifest(manifest.algorithm), Encoder()
     packer = Packer(backend, scratch, Known())
     ends: dict[str, int] = {}
     try:
-        for name, data in contents.items():
+        for name, data in chain((first,), contents):
             for start in range(0, len(data), _CHUNK):
                 chunk = memoryview(data)[start : start + _CHUNK]
                 packer.place(Piece(hash_bytes(chunk, manifest.algorithm), len(chunk), *encoder.encode(chunk)))
@@ -64,3 +69,34 @@ def read_side(backend: Backend, manifest: Manifest, name: str) -> bytes | None:
     """
     extents = manifest.side.get(name)
     return None if extents is None else b"".join(fetch(backend, extents, algorithm=manifest.algorithm))
+
+
+def side_prefix(manifest: Manifest, path: str) -> str:
+    """Return what stands before the names of what is known of a table: of a file its path, of an object its folder.
+
+    Args:
+        manifest: holds it.
+        path: of its file.
+    """
+    folder, slash, name = path.rpartition("/")
+    return f"{path}/" if name != _TABLE or f"{path}/{_PROFILE}" in manifest.side else folder + slash
+
+
+def own_profile(manifest: Manifest) -> str:
+    """Return the name of the profile that is of the whole artifact: of an object that is a table, or of its only file."""
+    return _PROFILE if _PROFILE in manifest.side or len(manifest.paths) != 1 else f"{manifest.paths[0]}/{_PROFILE}"
+
+
+def profiled(manifest: Manifest) -> dict[str, str]:
+    """Return the tables that have a profile, sorted: path → the name of the profile.
+
+    A table that is an object and not called as this library calls it, as of a format of somebody's own, has its folder's path.
+    """
+    found = {}
+    for name in manifest.side:
+        above, slash, last = name.rpartition("/")
+        if last == _PROFILE:
+            inside = above + slash + _TABLE
+            known = manifest.index(above) is None and manifest.index(inside) is not None
+            found[inside if known else above] = name
+    return dict(sorted(found.items()))

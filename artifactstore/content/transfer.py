@@ -128,8 +128,7 @@ def transfer(
         packer.close()
     made = packer.manifest
     known_packs = len(made.packs)
-    side = {name: read_side(source, manifest, name) or b"" for name in manifest.side}
-    beside = store_side(target, made, side)
+    beside = store_side(target, made, ((name, read_side(source, manifest, name) or b"") for name in manifest.side))
     made.folders, made.links = list(manifest.folders), list(manifest.links)
     made.modes, made.format, made.deltas = manifest.modes, manifest.format, manifest.deltas
     return Transferred(made, packer.new, packer.uploaded + beside, packer.packs + len(made.packs) - known_packs)

@@ -8,7 +8,18 @@ from artifactstore.content.grouping import numpy
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["as_json", "frictionless", "is_moment", "is_number", "is_text", "plain", "plain_type", "rounded", "seconds_of"]
+__all__ = [
+    "as_json",
+    "frictionless",
+    "is_moment",
+    "is_number",
+    "is_text",
+    "plain",
+    "plain_type",
+    "rounded",
+    "seconds_of",
+    "width",
+]
 
 _LONG: Final = 200  # characters of a text that are shown
 _DIGITS: Final = 12  # of a float: its last ones depend on the processor
@@ -110,6 +121,17 @@ def seconds_of(column: "pa.Array") -> tuple[Any, Any]:
     unit = 10**3 if pa.types.is_date64(kind) else _UNITS[kind.unit]
     seconds = parts // unit
     return seconds, (parts - seconds * unit) * (10**9 // unit)
+
+
+def width(schema: "pa.Schema", other: int) -> int:
+    """Return how many bytes a row takes; a value of no fixed width is reckoned at `other` bytes."""
+    found = 0
+    for field in schema:
+        try:
+            found += max(1, field.type.bit_width // 8)
+        except ValueError:
+            found += other
+    return found
 
 
 def rounded(number: float) -> float | None:

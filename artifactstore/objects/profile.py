@@ -1,7 +1,8 @@
 """The profile of a table: what is known of it without opening it (docs/format.md, "Side content").
 
 Numbers of rows and of gaps, extremes, means and deviations are those of all rows, in one pass; quantiles, a histogram, the
-most frequent values and the number of different ones are those of every k-th row.
+most frequent values and the number of different ones are those of every k-th row. However long a table and its texts are, what
+is held of it meanwhile is bounded.
 """
 
 import math
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["Profiler"]
 
 _SAMPLE: Final = 100_000  # rows of a sample at most
+_SAMPLE_BYTES: Final = 2**28  # and bytes: a hundred thousand pictures may be the whole table
 _STRIDE: Final = 65_536  # rows at a time: what they are turned into stays in a processor's cache
 _BINS: Final = 20  # of a histogram
 _TOP: Final = 50
+_EXTREMES: Final = 64  # that are held of a column: they may be long texts
 
 
 class Profiler:
@@ -50,6 +53,7 @@ class Profiler:
         self._every = 1
         self._columns = {field.name: _Column(field.type) for field in schema}
         self._sample: list[Any] = []
+        self._held = 0  # bytes of the sample
 
     def add(self, table: "pa.Table") -> None:
         """Take in some rows."""
@@ -60,14 +64,19 @@ class Profiler:
             for name, column in self._columns.items():
                 column.add(plain(part.column(name)))
             self._sample.append(_every(part, first, self._every))
-            while not self._full and self.hashes.rows > _SAMPLE * self._every:
+            self._held += _weight(self._sample[-1])
+            while not self._full and (self.hashes.rows > _SAMPLE * self._every or self._heavy()):
                 self._thin()
+
+    def _heavy(self) -> bool:
+        return self._held > _SAMPLE_BYTES and self.hashes.rows > self._every  # of one row there is no half
 
     def _thin(self) -> None:
         import pyarrow as pa  # noqa: PLC0415
 
         self._sample = [_every(pa.concat_tables(self._sample), 0, 2)]
         self._every *= 2
+        self._held = _weight(self._sample[0])
 
     def finish(self) -> dict[str, Any]:
         """Return the profile as a JSON value."""
@@ -98,6 +107,13 @@ def _every(table: "pa.Table", first: int, step: int) -> "pa.Table":
     return table if step == 1 else table.take(pa.array(np.arange(first, table.num_rows, step)))
 
 
+def _weight(table: "pa.Table") -> int:
+    """Return the bytes of a table that half of its rows has half of: what categories stand for is shared by all rows."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return sum(column.nbytes for column in table.columns if not pa.types.is_dictionary(column.type))
+
+
 class _Column:
     """What all rows of a column add up to."""
 
@@ -126,6 +142,9 @@ class _Column:
         if ordered and column.null_count < len(column):
             found = pc.min_max(column)
             self._extremes += [found["min"], found["max"]]
+            if len(self._extremes) > _EXTREMES:
+                both = pc.min_max(pa.array(self._extremes))
+                self._extremes = [both["min"], both["max"]]
 
     def _add_numbers(self, numbers: Any) -> None:
         np = numpy()

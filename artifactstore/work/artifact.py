@@ -8,12 +8,13 @@ from artifactstore.catalog import versions as catalog
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.manifest import Manifest
-from artifactstore.content.side import read_side
+from artifactstore.content.side import own_profile, profiled, read_side
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
 from artifactstore.model.listing import plain_line
-from artifactstore.work.card import SHOWN, card, line
+from artifactstore.work.card import SHOWN, TABLES, card, line
+from artifactstore.work.profiles import Profiles
 from artifactstore.work.session import Session
 
 __all__ = ["Artifact", "File", "artifact"]
@@ -117,11 +118,29 @@ class Artifact:
     def profile(self) -> Mapping[str, Any] | None:
         """What is known of a table without opening it (docs/format.md, "Side content"); None for anything else.
 
+        A table is an object that is one, or an artifact whose only file was put with `profile=`. See `profiles` for those
+        inside of folders and of dicts.
+
         Raises:
             CorruptionError: it is damaged.
         """
-        found = self._side_json("profile")
+        found = self._side_json(self._with(own_profile))
         return found if isinstance(found, Mapping) else None
+
+    @property
+    def profiles(self) -> Profiles:
+        """What is known of each table in it, by the path of its file: of members, and of Parquet files that were put with `profile=`.
+
+        A profile is read when it is asked for, and then may raise a `CorruptionError`.
+        """
+
+        def read(name: str) -> Mapping[str, Any]:
+            found = self._side_json(name)
+            if not isinstance(found, Mapping):
+                raise CorruptionError(f"the {name} of {self.ref} is none", digest=self.digest)
+            return found
+
+        return Profiles(self._with(profiled), read)
 
     @property
     def imports(self) -> Sequence[str] | None:
@@ -164,9 +183,10 @@ class Artifact:
         record = self._record
         try:
             files = [(one.path, one.size) for one in self.files[:SHOWN]]
-            profile = self.profile
+            profiles = self.profiles
+            shown, tables = {path: profiles[path] for path in [*profiles][:TABLES]}, len(profiles)
         except ArtifactStoreError:  # it is removed, or the place can't be reached: what is known is shown
-            files, profile = [], None
+            files, shown, tables = [], {}, 0
         return card(
             self.ref,
             self.digest,
@@ -177,7 +197,8 @@ class Artifact:
             actor=record.actor,
             said={"metric": self.metrics, "metadata": self.metadata},
             files=files,
-            profile=profile,
+            profiles=shown,
+            tables=tables,
         )
 
 

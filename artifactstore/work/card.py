@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-__all__ = ["SHOWN", "amount", "card", "line", "profile_table", "tree", "visible"]
+__all__ = ["SHOWN", "TABLES", "amount", "card", "line", "profile_table", "tree", "visible"]
 
 SHOWN: Final = 200  # files of a tree
+TABLES: Final = 10  # tables whose columns are shown: each profile is read for it
 _CELL: Final = 24  # characters of a cell that are shown
 _SHORT: Final = 12  # hexadecimal digits of a digest that are shown
 # Colours are those of the page: the same card is read on white and on black.
@@ -65,7 +66,8 @@ def card(
     actor: str | None,
     said: Mapping[str, Mapping[str, Any]],
     files: Iterable[tuple[str, int]],
-    profile: Mapping[str, Any] | None = None,
+    profiles: Mapping[str, Mapping[str, Any]],
+    tables: int,
 ) -> str:
     """Return the card of an artifact as HTML.
 
@@ -79,7 +81,8 @@ def card(
         actor: who put it.
         said: heading → name → value, such as metrics and metadata.
         files: (path, size) of each, by path.
-        profile: of a table.
+        profiles: of the first tables, by the path of their file.
+        tables: how many have one.
     """
     from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
 
@@ -93,10 +96,13 @@ def card(
         for key, value in values.items()
     )
     table = f'<table style="margin:.4em 0 0;color:inherit">{rows}</table>' if rows else ""
+    columns = "".join(_columns(profile, path if count > 1 else "") for path, profile in profiles.items())
+    if tables > len(profiles):
+        columns += f'<div style="{_DIM};margin-top:.4em">… {tables - len(profiles):,} more tables</div>'
     return (
         f'<div style="{_BOX}">{name}<span style="{_TAG}">{escape(kind)}</span> '
         f'<code title="{escape(digest)}" style="{_DIM};background:none;color:inherit">{escape(_short(digest))}</code>'
-        f'<div style="{_DIM}">{by}</div>{table}{_columns(profile)}{tree(files, count)}</div>'
+        f'<div style="{_DIM}">{by}</div>{table}{columns}{tree(files, count)}</div>'
     )
 
 
@@ -117,18 +123,17 @@ def _shown(value: Any) -> str:
     return visible(text if len(text) <= _CELL else text[: _CELL - 1] + "…")
 
 
-def _columns(profile: Mapping[str, Any] | None) -> str:
-    """Return the columns of a table as HTML that can be opened."""
+def _columns(profile: Mapping[str, Any], path: str) -> str:
+    """Return the columns of a table as HTML that can be opened; a path says which of several files it is."""
     from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
 
-    if profile is None:
-        return ""
+    which = f"{escape(visible(path))}: " if path else ""
     heading, rows = profile_table(profile)
     head = "".join(f'<th style="text-align:left;{_DIM}">{escape(word.lower())}</th>' for word in heading)
     body = "".join("<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows)
     more = len(profile["schema"]["fields"])
     return (
-        f'<details style="margin-top:.4em"><summary>{profile["rows"]:,} rows, {more:,} columns</summary>'
+        f'<details style="margin-top:.4em"><summary>{which}{profile["rows"]:,} rows, {more:,} columns</summary>'
         f'<div style="overflow-x:auto"><table style="margin:.3em 0 0;color:inherit"><tr>{head}</tr>{body}</table></div></details>'
     )
 

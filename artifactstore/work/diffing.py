@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.rows import Rows
 from artifactstore.content.manifest import Manifest
-from artifactstore.content.side import read_side
+from artifactstore.content.side import read_side, side_prefix
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, parse_json
@@ -224,15 +224,14 @@ class _Side:
             raise CorruptionError(f"{self.ref}: {error}", location=path) from error
 
     def table(self, path: str) -> "StoredTable":
-        """Return a Parquet file; of a stored table with what is known beside it."""
+        """Return a Parquet file, with what is known beside it."""
         from artifactstore.objects.compare.tables import StoredTable  # noqa: PLC0415 - Arrow, which names need not
 
         inner, backend, manifest = self.inner(path), self._session.core().near, self._manifest
-        above = inner.rpartition("/")[0]
-        known = f"{above}/" if above else ""
+        known = side_prefix(manifest, inner)
 
         def side(name: str) -> bytes | None:
-            return read_side(backend, manifest, known + name) if inner.rpartition("/")[2] == "data.parquet" else None
+            return read_side(backend, manifest, known + name)
 
         return StoredTable(self.folder, inner, side)
 

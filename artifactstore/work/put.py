@@ -4,12 +4,12 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
@@ -36,6 +36,9 @@ from artifactstore.work.storing import candidates, fresh_hooks, known_chunks, st
 from artifactstore.work.tracking import current
 from artifactstore.work.uploads import Uploads
 
+if TYPE_CHECKING:
+    from artifactstore.work.profiling import Profiling
+
 __all__ = ["Found", "found_object", "prepare", "put"]
 
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
@@ -54,6 +57,7 @@ class Found:
     base: str | None = None
     clashes: list[tuple[str, str]] = field(default_factory=list)
     kept: WriteFolder | None = None
+    profiling: "Profiling | None" = None
 
 
 def put(
@@ -69,9 +73,14 @@ def put(
 ) -> Artifact:
     """Store `source` and record it; see `Store.put`."""
     session.check_writable()
-    chosen = check_options(options or {}, is_object=_is_object(source, options or {}))
+    is_object = _is_object(source, options or {})
+    chosen = check_options(options or {}, is_object=is_object)
     said = check_said(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason)
     found = _find(session, source, chosen, said)
+    if not is_object and chosen.get("profile", False):
+        from artifactstore.work.profiling import Profiling  # noqa: PLC0415 - what profiles, which few puts of files need
+
+        found.profiling = Profiling(found.folder.files, full=chosen["profile"] == "full", single=found.single)
     outcome: list[bool] = []
 
     tracker = current(session)
@@ -89,9 +98,12 @@ def put(
         for maker in makers:
             batch.add(maker)
         prepared = batch.add(make if reason is None else lambda core: with_reason(make(core), reason))
-        return _uncommitted(session, prepared, said, found, new=outcome[-1])
-    prepared = commit(session, lambda core: [*(maker(core) for maker in makers), make(core)], reason=reason)[-1]
-    made = _committed(session, prepared, said, new=outcome[-1])
+        made = _uncommitted(session, prepared, said, found, new=outcome[-1])
+    else:
+        prepared = commit(session, lambda core: [*(maker(core) for maker in makers), make(core)], reason=reason)[-1]
+        made = _committed(session, prepared, said, new=outcome[-1])
+    if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
+        warnings.warn(lacking, UserWarning, stacklevel=3)
     if kind is not None and made.kind != kind:
         warnings.warn(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already", UserWarning, stacklevel=3)
     return made
@@ -238,7 +250,7 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
     known.add(uploads.known)
     started = time.time_ns()
     total = sum(one.size for one in folder.files)
-    try:
+    with uploads:
         done = ingest(
             session.backend,
             folder,
@@ -251,25 +263,22 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
             ledger=uploads.ledger,
             progress=session.watch("put", total),
         )
-    except BaseException:
-        uploads.ended(committed=False)
-        raise
-    manifest = done.manifest
-    manifest.modes, manifest.format = found.modes, found.format
-    content, digest = manifest.identify()
-    noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
-    noting.start()  # beside the writing of the manifest
-    facts: list[Fact] = []
-    staged, uploaded = None, done.uploaded
-    with session.reading(fresh=False) as state:
-        alive = state.alive(str(digest))
-    batch = session.batch()
-    if not alive and (batch is None or str(digest) not in batch.staged):
-        uploaded += store_side(session.backend, manifest, _beside(found, done))
-        fact, size = store_manifest(session, manifest, content, digest)
-        facts.append(fact)
-        staged = Staged(manifest)
-        uploaded += size
+        manifest = done.manifest
+        manifest.modes, manifest.format = found.modes, found.format
+        content, digest = manifest.identify()
+        noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
+        noting.start()  # beside the writing of the manifest
+        facts: list[Fact] = []
+        staged, uploaded = None, done.uploaded
+        with session.reading(fresh=False) as state:
+            alive = state.alive(str(digest))
+        batch = session.batch()
+        if not alive and (batch is None or str(digest) not in batch.staged):
+            uploaded += store_side(session.backend, manifest, _beside(found, done))
+            fact, size = store_manifest(session, manifest, content, digest)
+            facts.append(fact)
+            staged = Staged(manifest)
+            uploaded += size
     noting.join()
     with session.reading(fresh=False) as state:
         facts = _facts(state, said, str(digest), found, facts)
@@ -290,12 +299,14 @@ def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> li
     ]
 
 
-def _beside(found: Found, done: Ingested) -> dict[str, bytes]:
-    """What is known beside the files."""
-    side = dict(found.kept.side) if found.kept is not None else {}
+def _beside(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
+    """Yield what is known beside the files."""
+    if found.kept is not None:
+        yield from found.kept.side.items()
     if done.sha256:
-        side["sha256"] = "".join(plain_line(done.sha256[path].hex(), path) for path in done.manifest.paths).encode()
-    return side
+        yield "sha256", "".join(plain_line(done.sha256[path].hex(), path) for path in done.manifest.paths).encode()
+    if found.profiling is not None:
+        yield from found.profiling.look()
 
 
 def _identity(found: Found, digests: Sequence[bytes], algorithm: str) -> Digest:

@@ -24,7 +24,10 @@ class PutOptions(TypedDict, total=False):
             a file system notes only when it writes them back.
         format: how an object is kept, such as `text` or `pickle`; found by its type otherwise (docs/objects.md).
         base: a reference to an artifact that shares content with this one.
-        profile: of a table: False keeps no profile beside it, `full` looks at every row for what is else told of a sample.
+        profile: of a table that is an object: False keeps no profile beside it (the default is True), `full` looks at every
+            row for what is else told of a sample. Of a file, a folder or a URL: True or `full` reads the Parquet files in it
+            (`.parquet`, `.pq`) a second time and keeps a profile of each; the default is False. Content that is there already is
+            not stored again, and gets no profile.
         source_options: where the source is a URL: what fsspec's class takes, such as endpoint and credentials.
     """
 
@@ -61,8 +64,8 @@ def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
     Raises:
         InvalidInputError: an unknown one, or one without sense.
     """
-    if "profile" in options and not is_object:
-        raise InvalidInputError("profile= is for tables that are put as objects; this is a file, a folder or a URL")
+    if not is_object and options.get("profile", False) not in (True, False, "full"):
+        raise InvalidInputError(f"profile={options['profile']!r}: True, False or 'full'")
     unknown = set(options) - set(PutOptions.__annotations__)
     if unknown and not is_object:
         known = ", ".join(sorted(PutOptions.__annotations__))

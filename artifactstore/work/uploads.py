@@ -1,7 +1,7 @@
 """Interrupted uploads: what a dead attempt has written to a network place is used by the next put of the same content."""
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from artifactstore.backend.pool import Pool
 from artifactstore.content.ledger import Ledger, unfinished
@@ -28,6 +28,14 @@ class Uploads:
         folder = self._folder() if session.backend.far else None
         self.ledger = Ledger(folder)
         self.known, self._used = unfinished(folder, session.core().algorithm, self._alive)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """A block that fails ends the attempt; after one that doesn't, the commit does."""
+        if kind is not None:
+            self.ended(committed=False)
 
     def _folder(self) -> Path | None:
         cache = self._session.cache

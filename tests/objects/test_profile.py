@@ -93,6 +93,42 @@ def test_batches_play_no_part(at_once: int):
     assert one == other
 
 
+@pytest.mark.parametrize("at_once", [1, 999, 5000])
+def test_a_sample_of_long_texts_is_bounded_by_its_bytes_whatever_the_batches(at_once: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("artifactstore.objects.profile._SAMPLE_BYTES", 2**20)
+    table = pa.table({"n": range(5000), "s": [f"{i:01000}" for i in range(5000)]})
+    profiler, held = Profiler(table.schema), 0
+    for start in range(0, 5000, at_once):
+        profiler.add(table.slice(start, at_once))
+        held = max(held, sum(part.nbytes for part in profiler._sample))
+    found = profiler.finish()
+    assert held <= 2**20
+    assert (found["rows"], found["every"]) == (5000, 8)
+    assert found["columns"]["n"]["quantiles"][::50] == [0, 2496, 4992]
+    assert found["columns"]["s"]["distinct"] == 625
+    full = profiled(table, full=True)
+    assert (full["every"], full["columns"]["s"]["distinct"]) == (1, 5000)
+
+
+def test_a_row_of_its_own_that_is_longer_than_a_sample_may_be_is_the_sample(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("artifactstore.objects.profile._SAMPLE_BYTES", 10)
+    found = profiled(pa.table({"s": ["long enough", "and another"]}))
+    assert (found["every"], found["columns"]["s"]["distinct"]) == (2, 1)
+    many = pa.table({"s": pa.array(["a word", "a phrase"] * 2000).dictionary_encode()})
+    assert profiled(many)["every"] == 1, "what categories stand for can't be thinned"
+
+
+def test_extremes_of_many_parts_are_those_of_all():
+    profiler = Profiler(pa.schema([("s", pa.string()), ("d", pa.date32())]))
+    days = [date(2000, 1, 1) + timedelta(days=i * 37 % 500) for i in range(500)]
+    for i, day in enumerate(days):
+        profiler.add(pa.table({"s": [f"{i * 37 % 500:03}"], "d": [day]}))
+        assert len(profiler._columns["s"]._extremes) <= 64
+    columns = profiler.finish()["columns"]
+    assert (columns["s"]["min"], columns["s"]["max"]) == ("000", "499")
+    assert (columns["d"]["min"], columns["d"]["max"]) == (str(min(days)), str(max(days)))
+
+
 def test_a_reader_of_unknown_length_has_the_profile_of_the_table(store: Store):
     table = pa.Table.from_pandas(frame())
     reader = pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=7001))
@@ -168,8 +204,6 @@ def test_profile_is_no_part_of_the_identity(store: Store, tmp_path: Path):
     assert store.put(b"x", "b").profile is None
     with pytest.raises(InvalidInputError, match="profile='half'"):
         store.put(table, "t", profile="half")
-    with pytest.raises(InvalidInputError, match="profile= is for tables"):
-        store.put(tmp_path / "other", "t", profile=True)
     with pytest.raises(InvalidInputError, match="no option profile"):
         store.put({"a": 1}, "t", profile=True)
     pd.testing.assert_frame_equal(store.get("t"), table)

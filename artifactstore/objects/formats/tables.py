@@ -16,6 +16,7 @@ from artifactstore.backend.pool import Pool
 from artifactstore.errors import CorruptionError, InvalidInputError, UnsupportedError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.kinds import width
 from artifactstore.objects.profile import Profiler
 from artifactstore.objects.room import check_room
 
@@ -118,14 +119,10 @@ class Table:
 
 def _decoded(file: Any, wanted: list[str] | None) -> int:
     """Return how many bytes a table takes at least, as its file says: a few bytes may stand for a billion rows."""
-    width, metadata = 0, file.metadata
-    for field in file.schema_arrow:
-        if wanted is None or field.name in wanted:
-            try:
-                width += max(1, field.type.bit_width // 8)
-            except ValueError:
-                width += 4  # an offset, or a number in a dictionary
-    return int(metadata.num_rows) * width
+    import pyarrow as pa  # noqa: PLC0415
+
+    fields = [field for field in file.schema_arrow if wanted is None or field.name in wanted]
+    return int(file.metadata.num_rows) * width(pa.schema(fields), 4)  # an offset, or a number in a dictionary
 
 
 def _kind(obj: Any) -> str | None:
@@ -195,14 +192,8 @@ def _steady(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
 
 def _rows_of_group(schema: "pa.Schema") -> int:
     """Return how many rows a row group has: a function of the schema, so that nobody's batches decide."""
-    width = 0
-    for field in schema:
-        try:
-            width += max(1, field.type.bit_width // 8)
-        except ValueError:
-            width += _WIDE
-    rows = _GROUP_ROWS
-    while rows > 1024 and rows * width > _GROUP_BYTES:
+    row, rows = width(schema, _WIDE), _GROUP_ROWS
+    while rows > 1024 and rows * row > _GROUP_BYTES:
         rows //= 2
     return rows
 

@@ -10,7 +10,7 @@ from artifactstore.catalog.lineage import closure, code_of
 from artifactstore.catalog.received import is_own
 from artifactstore.catalog.state import State
 from artifactstore.content.manifest import Manifest
-from artifactstore.content.side import read_side
+from artifactstore.content.side import own_profile, read_side
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
@@ -146,7 +146,8 @@ def _naming(state: State, name: str, number: int) -> Naming:
 
 def _looked(session: Session, item: Item, look: Collection[str]) -> Item:
     """Add what lies in an artifact's manifest and beside it."""
-    profile = "profile" in look and item.format == "table"
+    # Of a file only its manifest tells whether it has one.
+    profile = "profile" in look and (item.format == "table" or (item.format is None and item.count == 1))
     files = "files" in look or ("sha256" in look and (item.kind == "model" or item.algorithm == "sha256"))
     if not item.there or not (profile or files):
         return item
@@ -155,7 +156,7 @@ def _looked(session: Session, item: Item, look: Collection[str]) -> Item:
         near = session.core().near
         found = item
         if profile:
-            found = replace(found, profile=_json(read_side(near, manifest, "profile"), "profile", item))
+            found = replace(found, profile=_json(read_side(near, manifest, own_profile(manifest)), "profile", item))
         if files:
             found = replace(found, parts=_parts(manifest, read_side(near, manifest, "sha256")))
         return found

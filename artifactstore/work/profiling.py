@@ -1,0 +1,76 @@
+"""Profiling: what a put is asked to tell of the Parquet files among what it stores, and what it could not tell."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from artifactstore.content.source import Source
+from artifactstore.errors import ArtifactStoreError, InvalidInputError
+from artifactstore.objects.parquet import check_table, is_table, known_of
+from artifactstore.work.artifact import Artifact
+
+__all__ = ["Profiling"]
+
+_NAMED = 5  # files that a warning names
+
+
+class Profiling:
+    """Profiles the Parquet files of one put. One file that can't be profiled is refused; of several, others still are.
+
+    Args:
+        files: what is put.
+        full: look at every row for what is else told of a sample.
+        single: whether it is one file and no folder.
+
+    Raises:
+        InvalidInputError: none of it is called Parquet, or the one file is not.
+    """
+
+    def __init__(self, files: Sequence[Source], *, full: bool, single: bool) -> None:
+        self._tables = [one for one in files if is_table(one.path)]
+        self._full = full
+        self._single = single
+        self._looked = False
+        self._failed: list[str] = []
+        if not self._tables:
+            what = f"{files[0].path} is not called" if single else "no file in it is called"
+            raise InvalidInputError(f"profile= is for tables, and {what} .parquet or .pq: leave it out")
+        if single:
+            check_table(self._tables[0])  # before anything is stored
+
+    def look(self) -> Iterator[tuple[str, bytes]]:
+        """Yield names and bytes of what is known beside the files, each read when it is asked for.
+
+        Raises:
+            InvalidInputError: the one file can't be profiled.
+            ConflictError: a file changed since it was found.
+            BackendError: a file that lies elsewhere can't be had.
+        """
+        self._looked, self._failed = True, []
+        for one in self._tables:
+            try:
+                known = known_of(one, full=self._full)
+            except InvalidInputError as error:
+                if self._single:
+                    raise
+                self._failed.append(str(error))
+                continue
+            yield from ((f"{one.path}/{name}", data) for name, data in known.items())
+
+    def lacking(self, made: Artifact) -> str | None:
+        """Return what a caller has to be told: files that have no profile, although it was asked for; None if all have one."""
+        if self._looked:
+            if not self._failed:
+                return None
+            more = f"; and {len(self._failed) - _NAMED} more" if len(self._failed) > _NAMED else ""
+            return f"{self._of(len(self._failed))}: {'; '.join(self._failed[:_NAMED])}{more}"
+        with suppress(ArtifactStoreError):  # the put is done: a failure now would belie that
+            known = made.profiles
+            missing = sum(one.path not in known for one in self._tables)
+            if missing:
+                return f"{self._of(missing)}: {made.ref} was there already, and what is there is not stored again"
+        return None
+
+    def _of(self, count: int) -> str:
+        if self._single:
+            return f"{self._tables[0].path} has no profile"
+        return f"{count} of {len(self._tables)} Parquet files {'has' if count == 1 else 'have'} no profile"
