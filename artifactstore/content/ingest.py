@@ -67,7 +67,7 @@ class Ingested:
     """What an ingest made.
 
     Attributes:
-        manifest: complete, with all packs durable.
+        manifest: complete.
         files: the sources, in the manifest's order.
         read: 1 for each that was read, 0 where only its digest was looked up.
         new: bytes of content that were not in the store before.
@@ -100,6 +100,7 @@ def ingest(
     sha256: bool = False,
     ledger: Ledger | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    meanwhile: Callable[[Ingested], None] = lambda _: None,
 ) -> Ingested:
     """Store what `known` doesn't hold; when it returns, every pack that its manifest refers to is durable.
 
@@ -114,6 +115,7 @@ def ingest(
         sha256: also compute each file's SHA-256; then every file is read.
         ledger: notes each pack that is durable.
         progress: told how many more bytes of content are done.
+        meanwhile: is called when the manifest is complete and the last packs are still on their way.
 
     Raises:
         ConflictError: a file changed while it was read.
@@ -121,33 +123,32 @@ def ingest(
         BackendError: a pack could not be written.
     """
     packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=sum(one.size for one in folder.files))
-    digests = () if sha256 else digests
-    earlier = Series(backend, series, single=len(folder.files) == 1) if series else None
+    known_digests = [None] * len(folder.files) if sha256 or not digests else digests
     run = _Ingest(
         packer,
         algorithm=algorithm,
         chunkers=chunkers,
         known=known,
-        series=earlier,
+        series=Series(backend, series, single=len(folder.files) == 1) if series else None,
         sha256=sha256,
         near=not backend.far,
         progress=progress,
     )
     try:
         if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
-            run.collect(run.feed(None, folder, digests or [None] * len(folder.files)))  # threads would cost more than they save
-            return run.finish(folder)
-        run.workers = _WAITING if backend.far and earlier is not None else WORKERS
+            run.collect(run.feed(None, folder, known_digests))  # threads would cost more than they save
+            return run.finish(folder, meanwhile)
+        run.workers = _WAITING if backend.far and series else WORKERS
         with Pool(run.workers, "artifactstore-ingest") as workers:
             try:
                 # Closed on its way out: what it reads ahead and hashes with are threads, and a program's end waits for them.
-                with closing(run.feed(workers, folder, digests or [None] * len(folder.files))) as work:
+                with closing(run.feed(workers, folder, known_digests)) as work:
                     run.collect(work)
             except BaseException:
                 run.stop()
                 workers.shutdown(wait=False, cancel_futures=True)
                 raise
-        return run.finish(folder)
+        return run.finish(folder, meanwhile)
     finally:
         run.close()
 
@@ -382,16 +383,18 @@ class _Ingest:
                 for piece in done.pieces:
                     packer.place(piece)
                     size += piece.size
-            source = done.source
-            if source is not None:
+            if (source := done.source) is not None:
                 self._read.append(done.read)
                 manifest.close_file(source.path, source.size, done.digest, executable=source.executable)
         self._progress(size)
 
-    def finish(self, folder: Folder) -> Ingested:
-        self._packer.finish()
-        manifest = self._packer.manifest
+    def finish(self, folder: Folder, meanwhile: Callable[[Ingested], None]) -> Ingested:
+        packer, manifest = self._packer, self._packer.manifest
+        packer.finish()
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
-        for path, line in self._lines.items():
-            manifest.deltas[path] = line.count(manifest, path)
-        return Ingested(manifest, folder.files, self._read, self._packer.new, self._packer.uploaded, self._sha256 or {})
+        manifest.deltas.update({path: line.count(manifest, path) for path, line in self._lines.items()})
+        made = Ingested(manifest, folder.files, self._read, packer.new, sha256=self._sha256 or {})
+        meanwhile(made)
+        packer.settle()
+        made.uploaded = packer.uploaded
+        return made

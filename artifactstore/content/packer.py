@@ -198,7 +198,7 @@ class Packer:
         return size
 
     def finish(self) -> None:
-        """Put what is left into the manifest, if it is little, or else into a last pack; wait for all packs.
+        """Put what is left into the manifest, if it is little, or else into a last pack: the manifest is complete then.
 
         Raises:
             BackendError: a pack could not be written.
@@ -211,6 +211,13 @@ class Packer:
             self.new += sum(piece.size for piece in self._pending)
         elif self._pending:
             self._flush()
+
+    def settle(self) -> None:
+        """Wait for all packs: they are durable when this returns.
+
+        Raises:
+            BackendError: a pack could not be written.
+        """
         while self._uploads:
             self.uploaded += self._uploads.popleft().result()
 

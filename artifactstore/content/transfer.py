@@ -124,6 +124,7 @@ def transfer(
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
         packer.finish()
+        packer.settle()
     finally:
         packer.close()
     made = packer.manifest

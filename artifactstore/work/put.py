@@ -250,6 +250,14 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
     known.add(uploads.known)
     started = time.time_ns()
     total = sum(one.size for one in folder.files)
+    concluded: list[tuple[str, Staged | None, list[Fact], int]] = []
+    noting: list[threading.Thread] = []
+
+    def meanwhile(done: Ingested) -> None:
+        noting.append(threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started}))
+        noting[0].start()
+        concluded.append(_conclude(session, found, done))
+
     with uploads:
         done = ingest(
             session.backend,
@@ -262,27 +270,33 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
             sha256=said.kind == "model" and core.algorithm != "sha256",
             ledger=uploads.ledger,
             progress=session.watch("put", total),
+            meanwhile=meanwhile,
         )
-        manifest = done.manifest
-        manifest.modes, manifest.format = found.modes, found.format
-        content, digest = manifest.identify()
-        noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
-        noting.start()  # beside the writing of the manifest
-        facts: list[Fact] = []
-        staged, uploaded = None, done.uploaded
-        with session.reading(fresh=False) as state:
-            alive = state.alive(str(digest))
-        batch = session.batch()
-        if not alive and (batch is None or str(digest) not in batch.staged):
-            uploaded += store_side(session.backend, manifest, _beside(found, done))
-            fact, size = store_manifest(session, manifest, content, digest)
-            facts.append(fact)
-            staged = Staged(manifest)
-            uploaded += size
-    noting.join()
+    noting[0].join()
+    ((made, staged, stored, size),) = concluded
     with session.reading(fresh=False) as state:
-        facts = _facts(state, said, str(digest), found, facts)
-        return Prepared(facts, alive_at, str(digest), staged, uploaded, lambda committed: uploads.ended(committed=committed))
+        facts = _facts(state, said, made, found, stored)
+    return Prepared(facts, alive_at, made, staged, done.uploaded + size, lambda committed: uploads.ended(committed=committed))
+
+
+def _conclude(session: Session, found: Found, done: Ingested) -> tuple[str, Staged | None, list[Fact], int]:
+    """Write a manifest, and what is known beside the files, if the content is new; its last packs may be on their way.
+
+    Returns:
+        The artifact's digest, and of what was written the manifest, what its storing has to be told by, and bytes.
+    """
+    manifest = done.manifest
+    manifest.modes, manifest.format = found.modes, found.format
+    content, identity = manifest.identify()
+    digest = str(identity)
+    with session.reading(fresh=False) as state:
+        alive = state.alive(digest)
+    batch = session.batch()
+    if alive or (batch is not None and digest in batch.staged):
+        return digest, None, [], 0
+    beside = store_side(session.backend, manifest, _beside(found, done))
+    fact, size = store_manifest(session, manifest, content, identity)
+    return digest, Staged(manifest), [fact], beside + size
 
 
 def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> list[bytes | None]:

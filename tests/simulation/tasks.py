@@ -109,15 +109,15 @@ class Process:
 
     def upload(self, word: str) -> dict[str, Any]:
         """Store a word's letters and its manifest, sharing packs with manifests that nobody condemned; returns its `stored`."""
-        world, packs = self.world, {}
+        world = self.world
         known = self._shared(word) if world.rng.random() < 0.6 else {}
-        for letter in word:
-            packs[letter] = known.get(letter) or world.new_id()
-            if letter not in known:
-                self._durable(pack_key(packs[letter]), letter.encode())
+        packs = {letter: known.get(letter) or world.new_id() for letter in word}
         manifest = world.new_id()
         raw = json.dumps({"word": word, "packs": packs}).encode()
-        self._durable(manifest_key(manifest), raw)
+        wanted = {pack_key(pack): letter.encode() for letter, pack in packs.items() if letter not in known}
+        # They travel together: which of them is there first is anybody's guess.
+        for key, data in world.rng.sample([*wanted.items(), (manifest_key(manifest), raw)], len(wanted) + 1):
+            self._durable(key, data)
         return {
             "fact": "stored",
             "digest": name_of(word),

@@ -14,6 +14,7 @@ import pytest
 
 import artifactstore
 from artifactstore import BackendError, CorruptionError, OutcomeUnknownError
+from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers import CountingBackend, FaultyBackend
 from artifactstore.store import Store
@@ -114,6 +115,59 @@ def test_the_manifest_is_read_while_the_journal_is_asked(counting, monkeypatch: 
     other.names()
     meeting.armed = True
     assert len(other.get("name")) == 100_000
+
+
+class Together(CountingBackend):
+    """A pack and the manifest that refers to it wait for each other: one after the other, they would hang."""
+
+    def __init__(self, inner: Backend, *, lost: str = "") -> None:
+        super().__init__(inner)
+        self.both = threading.Barrier(2, timeout=30)
+        self.done: list[str] = []
+        self.lost = lost
+
+    def write(self, key, data):
+        kind = key.partition("/")[0]
+        if kind in {"packs", "manifests"}:
+            self.both.wait()
+            if kind == self.lost:
+                time.sleep(0.2)
+                raise BackendError("no space left")
+            if kind == "packs" and not self.lost:
+                time.sleep(0.2)
+        super().write(key, data)
+        self.done.append(kind)
+
+    def create(self, key, data):
+        self.done.append(key.partition("/")[0])
+        super().create(key, data)
+
+
+def test_a_manifest_travels_with_its_last_packs_and_the_entry_behind_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inner = MemoryBackend(f"memory://{tmp_path.name}")
+    clean = store_over(inner, monkeypatch)
+    clean.put(b"0", "name")
+    together = Together(inner)
+    made = store_over(together, monkeypatch).put(os.urandom(100_000), "name")
+    assert together.done[-3:] == ["manifests", "packs", "journal"]
+    assert made.uploaded > 100_000
+    assert clean.verify(level="full").ok
+
+
+@pytest.mark.parametrize("lost", ["packs", "manifests"])
+def test_of_what_travels_together_all_must_arrive(lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inner = MemoryBackend(f"memory://{tmp_path.name}-{lost}")
+    clean = store_over(inner, monkeypatch)
+    clean.put(b"0", "name")
+    data = os.urandom(100_000)
+    together = Together(inner, lost=lost)
+    with pytest.raises(BackendError, match="no space left"):
+        store_over(together, monkeypatch).put(data, "name")
+    assert "journal" not in together.done
+    assert len(clean.versions("name")) == 1
+    assert clean.verify(level="full").ok
+    assert clean.put(data, "name").version == 2
+    assert clean.get("name:v2") == data
 
 
 @pytest.mark.parametrize(
