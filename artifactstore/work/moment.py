@@ -1,14 +1,74 @@
-"""Moments at which a store can be looked at: an entry's number, a time, the end of a day."""
+"""Moments at which a store can be looked at: an entry's number, a time, the end of a day; and what it was then."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 
+from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError
+from artifactstore.journal.chain import entry_key
+from artifactstore.journal.fetch import read_or_none
+from artifactstore.journal.journal import Journal
+from artifactstore.journal.segments import list_derived
+from artifactstore.journal.snapshots import Snapshot, snapshots_of, worth
+from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import format_time
+from artifactstore.model.facts import parse_entry
 
-__all__ = ["limit_of"]
+__all__ = ["state_at"]
+
+Opened = tuple[State, str] | None  # and the digest of the last entry folded
 
 
-def limit_of(moment: object, head: int) -> int | str:
+def state_at(journal: Journal, moment: object, open_snapshot: Callable[[Snapshot], Opened]) -> State:
+    """Return what the entries up to a moment add up to; a snapshot from before it spares reading those that it has.
+
+    Args:
+        journal: the store's.
+        moment: an entry's number, an aware datetime, or a date (the end of that day, UTC).
+        open_snapshot: opens one whose bytes are what they should be.
+
+    Raises:
+        InvalidInputError: a naive datetime, another type, an entry that does not exist.
+        CorruptionError: an entry is damaged or missing.
+    """
+    limit = _limit_of(moment, journal.catch_up())
+    view, last = _begin(journal, limit, open_snapshot) or (State(), None)
+    for entry in journal.entries(view.head + 1):
+        if last not in (None, entry["previous"]):
+            return state_at(journal, moment, lambda _: None)  # that snapshot is not of this history
+        if _is_behind(limit, entry["seq"], max(entry["time"], view.marks["time"])):
+            break
+        last = None
+        view.apply(entry)
+    return view
+
+
+def _begin(journal: Journal, limit: int | str, open_snapshot: Callable[[Snapshot], Opened]) -> Opened:
+    """Open the newest snapshot from before a moment that the journal, as far as it is known now, vouches for."""
+    with journal.lock:
+        vouched: dict[str, int] = dict(journal.fold.snapshots)
+    for snapshot in worth(snapshots_of(list_derived(journal.backend), State.LAYOUT), 0) if vouched else ():
+        fine = vouched.get(snapshot.digest) == snapshot.seq
+        raw = read_or_none(journal.backend, entry_key(snapshot.seq)) if fine else None
+        # An entry's own time is no later than what the fold makes of it: most are ruled out before they are brought here.
+        if raw is None or _is_behind(limit, snapshot.seq, parse_entry(raw, entry_key(snapshot.seq))["time"]):
+            continue
+        opened = open_snapshot(snapshot)
+        if opened is None:
+            continue
+        view, last = opened
+        fits = view.head == snapshot.seq and last == str(Digest.of(raw, journal.config.digest))
+        if fits and not _is_behind(limit, view.head, view.marks["time"]):
+            return opened
+        view.close()
+    return None
+
+
+def _is_behind(limit: int | str, seq: int, told: str) -> bool:
+    return seq > limit if isinstance(limit, int) else told > limit
+
+
+def _limit_of(moment: object, head: int) -> int | str:
     """Return the last entry that counts, or the time until which entries count.
 
     Raises:

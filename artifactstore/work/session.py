@@ -41,7 +41,7 @@ from artifactstore.model.version import VERSION
 from artifactstore.work.caches import KeptFold, Manifests
 from artifactstore.work.fork import Fork
 from artifactstore.work.holding import Holding
-from artifactstore.work.moment import limit_of
+from artifactstore.work.moment import state_at
 from artifactstore.work.near import Near
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
 from artifactstore.work.standing import check_standing, create_config, refuse_begun_copy
@@ -312,16 +312,8 @@ class Session:
         Raises:
             InvalidInputError: a naive datetime, another type, an entry that does not exist.
         """
-        journal = self.core().journal
-        head = journal.catch_up()
-        limit = limit_of(moment, head)
-        view = State()
-        for entry in journal.entries():
-            if isinstance(limit, int) and entry["seq"] > limit:
-                break
-            if isinstance(limit, str) and max(entry["time"], view.marks["time"]) > limit:
-                break
-            view.apply(entry)
+        core = self.core()
+        view = state_at(core.journal, moment, partial(_open_snapshot, self.backend, core.config))
         past = Session.__new__(Session)
         past.__dict__.update(self.__dict__)
         past.view = view

@@ -1,9 +1,11 @@
 """Snapshots: a store with a long history is opened at once; only what the journal vouches for is believed."""
 
+import copy
 import json
 import sqlite3
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -410,6 +412,66 @@ def test_a_kept_fold_that_is_near_enough_goes_before_a_snapshot(tmp_path: Path, 
     monkeypatch.setattr(snapshots_module, "_ENTRY", 40_000)
     monkeypatch.setattr(snapshot_module, "open_snapshot", lambda *_: pytest.fail("read a snapshot"))
     assert artifactstore.open(store.url, cache=tmp_path / "cache").names() == store.names()
+
+
+def test_the_past_begins_with_a_snapshot_from_before_it(url: str, folded: list[int]) -> None:
+    store = fill(url)
+    early = store.maintenance.snapshot().entry
+    fill(url, seed=2, puts=3)
+    late = artifactstore.open(url, cache=None).maintenance.snapshot().entry
+    store = artifactstore.open(url, cache=None)
+    store.put(b"last", "last")
+    head = store._session.core().journal.catch_up()
+    entries = [*store._session.core().journal.entries()]
+    assert early < late < head
+    for seq in range(1, head + 1):
+        plain = State()
+        for entry in copy.deepcopy(entries[:seq]):
+            plain.apply(entry)
+        for moment in (seq, datetime.fromisoformat(plain.marks["time"])):
+            folded.clear()
+            view = store.at(moment)._session.view
+            assert view is not None
+            read = [*folded]
+            begun = late if seq >= late else early if seq >= early else 0
+            assert read == [*range(begun + 1, view.head + 1)]
+            if view.head == seq:  # else several entries have one time
+                assert _same(view, plain)
+    assert store.at(early).names() == artifactstore.open(url, cache=None).at(early).names()
+
+
+def test_the_past_does_not_begin_with_what_nobody_vouches_for(tmp_path: Path, folded: list[int]) -> None:
+    store = fill(str(tmp_path / "store"))
+    seq = store.maintenance.snapshot().entry
+    store.put(b"more", "more")
+    (pointer,) = (tmp_path / "store" / "segments").glob("fold-*.json")
+    (file,) = (tmp_path / "store" / "segments" / "folds").iterdir()
+    data = file.read_bytes() + bytes(16_384)
+    false = str(Digest.of(data))
+    (file.parent / f"{false.partition(':')[2]}.sqlite").write_bytes(data)
+    pointer.with_name(Snapshot(State.LAYOUT, seq, seq + 1, false, len(data)).key.rpartition("/")[2]).write_bytes(b"{}")
+    file.unlink()
+    folded.clear()
+    store.at(seq + 1)
+    assert folded[0] == 1
+
+
+def test_a_snapshot_of_another_history_is_no_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folded: list[int]) -> None:
+    store = fill(str(tmp_path / "store"))
+    seq = store.maintenance.snapshot().entry
+    store.put(b"more", "more")
+    real = snapshot_module.open_snapshot
+
+    def other(*args: Any) -> Any:
+        opened = real(*args)
+        assert opened is not None
+        opened[0].marks["head"] -= 1  # of an entry less than it says
+        return opened
+
+    monkeypatch.setattr(snapshot_module, "open_snapshot", other)
+    folded.clear()
+    assert store.at(seq + 1).names() == store.at(seq).names()
+    assert folded[0] == 1
 
 
 def test_a_read_only_store_refuses(tmp_path: Path) -> None:
