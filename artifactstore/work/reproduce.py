@@ -179,11 +179,12 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
         raise InvalidInputError(f"how the program of the run {recorded.run.id} was called is not known: say it by command=[…]")
     if any("***" in word for word in words):
         raise InvalidInputError("the recorded command had a secret, which was not kept: say it by command=[…]")
-    script = recorded.about.get("script")
+    script, folder = recorded.about.get("script"), top / str(recorded.about.get("folder", "."))
     shown = [python]
     for word in words[1:]:
         path = PureWindowsPath(word) if "\\" in word else PurePosixPath(word)
-        if script and path.is_absolute() and (word == script or path.as_posix().endswith(f"/{script}")):
+        elsewhere = path.is_absolute() or not (folder / path).exists()  # it was started in another folder than its code's
+        if script and elsewhere and f"/{path.as_posix()}".endswith(f"/{script}"):
             shown.append(str(top / script))
         elif path.is_absolute() and path.parent.name in {"bin", "Scripts"} and len(shown) == 1:
             shown += ["-m", "artifactstore"] if path.stem == "artifactstore" else [str(Path(python).with_name(path.name))]
