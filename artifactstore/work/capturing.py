@@ -4,12 +4,12 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Any, Final
+from typing import Any
 from weakref import finalize
 
 from artifactstore.catalog.lineage import history_of
@@ -28,7 +28,6 @@ from artifactstore.work.sayable import sayable, text_of
 from artifactstore.work.session import Core, Session
 
 __all__ = ["Capture", "shown"]
-
 
 
 class Capture:

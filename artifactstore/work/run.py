@@ -7,13 +7,14 @@ import operator
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
 from artifactstore.model.encoding import check_json, new_id
 from artifactstore.model.facts import Fact
+from artifactstore.model.reference import check_name
 from artifactstore.work import get as _get
 from artifactstore.work import put as _put
 from artifactstore.work.artifact import Artifact
@@ -151,7 +152,7 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None) -> None:
         tracker = self._running()
         tracker.leave(self._token)
-        if error is None:
+        if error is None or (isinstance(error, SystemExit) and error.code in {None, 0}):  # `sys.exit()` is no failure
             self.finish()
             return
         try:
@@ -234,22 +235,49 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that makes a run of each call; see `Store.step`."""
+    """Return a decorator that makes a run of each call; see `Store.step`.
+
+    Raises:
+        InvalidInputError: no name; or, of the decorator, no function, or a generator.
+    """
+    if name is not None:
+        check_name(name)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if not callable(function):
+            raise InvalidInputError(f"a step is a function, not {function!r:.200}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise InvalidInputError(
+                f"{function.__qualname__} is a generator, which works on after its call: use `with store.run(…)`"
+            )
         signature = inspect.signature(function)
+
+        def begin(*args: P.args, **kwargs: P.kwargs) -> Run:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return Run(session, f"{function.__module__}.{function.__qualname__}", params=_said_only(bound.arguments))
+
+        def keep(run: Run, result: Any) -> Any:
+            if name is not None:
+                run.put(result, name)
+            return result
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            with Run(session, f"{function.__module__}.{function.__qualname__}", params=_said_only(bound.arguments)) as run:
-                result = function(*args, **kwargs)
-                if name is not None:
-                    run.put(result, name)
+            with begin(*args, **kwargs) as run:
+                result: R = keep(run, function(*args, **kwargs))
                 return result
 
-        return call
+        if not inspect.iscoroutinefunction(function):
+            return call
+        waited: Callable[..., Awaitable[Any]] = function
+
+        @functools.wraps(function)
+        async def call_and_wait(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with begin(*args, **kwargs) as run:
+                return keep(run, await waited(*args, **kwargs))
+
+        return cast("Callable[P, R]", call_and_wait)
 
     return decorate
 

@@ -36,7 +36,7 @@ def sayable(value: Any) -> Any:
 
 
 def text_of(text: str) -> str:
-    """Return a text with what is no character written out: a byte as `\\xff`, as the file system gave it."""
+    """Return a text with what is no character written out: a byte of a file name by its hexadecimal digits, as Python does."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,37 +15,12 @@ from artifactstore.work.capture.environment import ci_claims, environment
 from artifactstore.work.capture.git import read_tree
 from artifactstore.work.capture.secrets import looks_secret
 from artifactstore.work.capture.tree_id import tree_id
+from tests.work.repositories import git
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
     pytest.mark.filterwarnings("ignore:not stored with the code"),
 ]
-
-
-def git(folder: Path, *arguments: str) -> str:
-    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
-    identity = ["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main", "-c", "protocol.file.allow=always"]
-    return subprocess.run(
-        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True, env=env
-    ).stdout.strip()
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    top = tmp_path / "repository"
-    (top / "src/deep").mkdir(parents=True)
-    git(top, "init", "-q")
-    (top / "train.py").write_text("x = 1\n")
-    (top / "run.sh").write_text("#!/bin/sh\n")
-    (top / "run.sh").chmod(0o755)
-    (top / "src/deep/ä b.py").write_text("")
-    (top / "src/gone.py").write_text("gone")
-    (top / "link").symlink_to("src/deep")
-    (top / ".gitignore").write_text("*.log\n")
-    git(top, "add", "-A")
-    git(top, "commit", "-q", "-m", "first")
-    monkeypatch.chdir(top)
-    return top
 
 
 @pytest.fixture
@@ -159,8 +133,24 @@ def test_secrets_and_what_is_too_large_are_never_stored(store: Store, repository
     assert {path for path, _ in code.about["skipped"]} == {".env", "tracked.pem", "large.bin"}
 
 
-@pytest.mark.parametrize("name", [".env", "a/.env.local", "key.pem", "id_rsa", ".ssh/config", "x/credentials.json", "p.P12",
-     ".envrc", "prod.env", "kaggle.json", ".databrickscfg", "k.ppk", "client_secret_1.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".env",
+        "a/.env.local",
+        "key.pem",
+        "id_rsa",
+        ".ssh/config",
+        "x/credentials.json",
+        "p.P12",
+        ".envrc",
+        "prod.env",
+        "kaggle.json",
+        ".databrickscfg",
+        "k.ppk",
+        "client_secret_1.json",
+    ],
+)
 def test_what_looks_like_a_secret(name: str):
     assert looks_secret(name)
 
@@ -503,7 +493,13 @@ def test_a_command_line_hides_secrets(store: Store, repository: Path):
     from artifactstore.work.capturing import shown
 
     assert shown(["p", "--api-token=x", "--password", "y", "--n=3"]) == ["p", "--api-token=***", "--password", "***", "--n=3"]
-    assert shown(["p", "--hf_token", "x", "apiKey=y", "-DSECRET_KEY=z"]) == ["p", "--hf_token", "***", "apiKey=***", "-DSECRET_KEY=***"]
+    assert shown(["p", "--hf_token", "x", "apiKey=y", "-DSECRET_KEY=z"]) == [
+        "p",
+        "--hf_token",
+        "***",
+        "apiKey=***",
+        "-DSECRET_KEY=***",
+    ]
     assert shown(["postgresql://u:p@ss@host/db", "--db=s3://u:p@host"]) == ["postgresql://***@host/db", "--db=s3://***@host"]
 
 
@@ -512,109 +508,3 @@ def test_a_command_line_hides_no_more_than_secrets(word: str):
     from artifactstore.work.capturing import shown
 
     assert shown(["p", word, "gpt2"]) == ["p", word, "gpt2"]
-
-
-def stored(store: Store, run: str) -> tuple[Any, set[str]]:
-    """The code of a run, and the paths that are stored of it."""
-    code = store.lineage(run).code
-    assert code is not None
-    return code, {one.path for one in store.artifact(code.digest).files}
-
-
-def test_names_and_links_that_cannot_be_stored_are_told_and_are_not_in_the_tree(store: Store, repository: Path, tmp_path: Path):
-    odd = os.fsdecode(b"bad\xff.py")
-    for name in (odd, "carriage\rreturn", "new.py"):
-        (repository / name).write_text("x")
-    (repository / "password").symlink_to("/etc/passwd")
-    (repository / "tracked").symlink_to("../..")
-    git(repository, "add", "tracked")
-    with pytest.warns(UserWarning, match="not stored with the code"), store.run("train") as run:
-        pass
-    code, paths = stored(store, run.id)
-    assert "new.py" in paths
-    assert {path: why.split(":")[0] for path, why in code.about["skipped"]} == {
-        "bad\\xff.py": "can't be stored under its name",
-        "carriage\rreturn": "can't be stored under its name",
-        "password": "points outside of the repository",
-        "tracked": "points outside of the repository",
-    }
-    back = code.checkout(tmp_path / "back")
-    assert tree_id(back) == code.tree, "git's id is of what is stored"
-    assert "altered" not in code.about
-
-
-def test_a_file_whose_filter_fails_is_stored_as_it_is_and_keeps_no_other_one_out(store: Store, repository: Path, tmp_path: Path):
-    git(repository, "config", "filter.broken.clean", "false")
-    git(repository, "config", "filter.broken.required", "true")
-    (repository / ".gitattributes").write_text("*.bin filter=broken\n")
-    (repository / "a.bin").write_text("a")
-    (repository / "b.py").write_text("b")
-    (repository / "b.py").chmod(0o755)
-    with store.run("train") as run:
-        pass
-    code, paths = stored(store, run.id)
-    assert {"a.bin", "b.py", ".gitattributes"} <= paths
-    assert tree_id(code.checkout(tmp_path / "back")) == code.tree
-
-
-@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
-def test_changes_that_git_was_told_to_overlook_are_seen(store: Store, repository: Path, tmp_path: Path, flag: str):
-    git(repository, "update-index", flag, "train.py")
-    for number in (2, 3):
-        (repository / "train.py").write_text(f"x = {number}\n")
-        os.utime(repository / "train.py", (number, number))
-        with store.run("train") as run:
-            pass
-        code, _ = stored(store, run.id)
-        assert code.dirty
-        assert (code.checkout(tmp_path / str(number)) / "train.py").read_text() == f"x = {number}\n"
-    assert "train.py" not in git(repository, "status", "--porcelain"), "the user's own index still overlooks it"
-
-
-def test_a_repository_that_git_cannot_read_is_told_and_is_not_called_clean(store: Store, repository: Path):
-    (repository / ".git/index").write_bytes(b"garbage")
-    with pytest.warns(UserWarning, match="not recorded as git has it: git can't read"), store.run("train") as run:
-        pass
-    assert store.lineage(run.id).code is None or store.lineage(run.id).code.about["kind"] == "modules"  # type: ignore[union-attr]
-
-
-def program(store: Store, script: Path, folder: Path, **more: str) -> tuple[Any, set[str], str]:
-    """Run a program in some folder; returns its code, the paths that are stored of it, and what it said."""
-    done = subprocess.run(
-        [sys.executable, os.path.relpath(script, folder), store.url],
-        cwd=folder, check=True, capture_output=True, text=True, timeout=60, env={**os.environ, **more},
-    )  # fmt: skip
-    return *stored(store, store.runs()[-1].id), done.stderr
-
-
-def test_a_program_that_runs_in_another_folder_brings_its_own_code(store: Store, repository: Path, tmp_path: Path):
-    (repository / "helper.py").write_text("VALUE = b'1'\n")
-    (repository / "src/main.py").write_text(SCRIPT.replace('""', 'sys.path[0] + "/.."'))
-    data, other = tmp_path / "data", tmp_path / "other"
-    data.mkdir()
-    other.mkdir()
-    git(other, "init", "-q")
-    (other / "unrelated.py").write_text("")
-    for folder in (data, other):
-        code, paths, _ = program(store, repository / "src/main.py", folder, GIT_CEILING_DIRECTORIES=str(tmp_path))
-        assert code.commit == git(repository, "rev-parse", "HEAD")
-        assert code.about["script"] == "src/main.py"
-        assert {"helper.py", "src/main.py"} <= paths
-        assert "unrelated.py" not in paths
-    assert store.lineage("out").reproduce(tmp_path / "again", env=False).verdict == "bit-equal"
-
-
-def test_without_a_repository_a_program_in_another_folder_is_the_code(store: Store, tmp_path: Path):
-    plain, data, other = (tmp_path / name for name in ("plain", "data", "other"))
-    for folder in (plain, data, other):
-        folder.mkdir()
-    (plain / "helper.py").write_text("VALUE = b'1'\n")
-    (plain / "main.py").write_text(SCRIPT)
-    code, paths, _ = program(store, plain / "main.py", data, GIT_CEILING_DIRECTORIES=str(tmp_path))
-    assert paths == {"helper.py", "main.py"}
-    assert (code.about["kind"], code.about["script"]) == ("modules", "main.py")
-    assert store.lineage("out").reproduce(tmp_path / "again", env=False).verdict == "bit-equal"
-    git(other, "init", "-q")
-    code, paths, said = program(store, plain / "main.py", other, GIT_CEILING_DIRECTORIES=str(tmp_path))
-    assert (code.about["kind"], paths) == ("git", set())
-    assert "main.py lies outside of the repository" in said
