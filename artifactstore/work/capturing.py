@@ -47,7 +47,9 @@ class Capture:
 
     def _look(self) -> None:
         if self._code:
-            self._tree = read_tree(self._folder, self._told)
+            told: list[str] = []
+            self._tree = read_tree(self._folder, told)
+            self._told += [f"the code is not recorded as git has it: {text}" for text in told]
             root = self._folder if self._tree is None else self._tree.root
             if self._program is not None and not self._program.is_relative_to(root.resolve()):
                 self._look_at(self._program)
@@ -57,7 +59,7 @@ class Capture:
         """Take the code from where the program lies, which was started in another folder."""
         tree = read_tree(program.parent)
         if tree is None and self._tree is not None:
-            self._told.append(f"{program} lies outside of the repository {self._tree.root}")
+            self._told.append(f"not stored with the code: {program} (lies outside of the repository {self._tree.root})")
         else:
             self._tree, self._folder = tree, program.parent
 
@@ -66,7 +68,7 @@ class Capture:
         self._thread.join()
         made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {}), {})]
         for text in self._told:
-            warnings.warn(f"the code is not recorded as git has it: {text}", UserWarning, stacklevel=6)
+            warnings.warn(text, UserWarning, stacklevel=6)
         about: dict[str, Any] = {"folder": "."}
         tree = self._tree
         root = (self._folder if tree is None else tree.root).resolve()

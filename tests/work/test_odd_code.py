@@ -129,4 +129,4 @@ def test_without_a_repository_a_program_in_another_folder_is_the_code(store: Sto
     git(other, "init", "-q")
     code, paths, said = program(store, plain / "main.py", other, GIT_CEILING_DIRECTORIES=str(tmp_path))
     assert (code.about["kind"], paths) == ("git", set())
-    assert "main.py lies outside of the repository" in said
+    assert "main.py (lies outside of the repository" in said
