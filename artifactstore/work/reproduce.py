@@ -72,6 +72,8 @@ def reproduce(
 ) -> Reproduction:
     """Run again what produced an artifact; see `Lineage.reproduce`."""
     target = local_path(folder, "folder").absolute()
+    if target.exists() and not target.is_dir():
+        raise AlreadyExistsError(f"{target} is a file: what is made again needs a folder of its own")
     if target.exists() and any(target.iterdir()):
         raise AlreadyExistsError(f"{target} is not empty: what is made again needs a folder of its own")
     if session.url.startswith("memory://"):
@@ -79,7 +81,10 @@ def reproduce(
     with session.asking() as state:
         recorded = _recorded(state, start, is_run=is_run)
     about, top = dict(recorded.about), target / "code"
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{target} can't be made: {error.strerror or error}; choose another folder") from error
     if recorded.code is not None:
         Code(session, recorded.code, about).checkout(top)
     else:
