@@ -101,7 +101,7 @@ def runs(
                 one.status,
                 printing.moment(one.started),
                 _took(one.seconds),
-                (one.code.get("commit") or "")[:10],
+                (one.code.get("commit") or "")[:10] + (" dirty" if one.code.get("dirty") else ""),
             )
             for one in found
         ]

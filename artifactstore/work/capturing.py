@@ -5,11 +5,12 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, Final
 from weakref import finalize
 
 from artifactstore.catalog.lineage import history_of
@@ -19,7 +20,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.work import put as _put
 from artifactstore.work.capture.around import Around, is_installed
 from artifactstore.work.capture.cells import executed
-from artifactstore.work.capture.environment import ci_claims, environment
+from artifactstore.work.capture.environment import ci_claims, command_line, environment
 from artifactstore.work.capture.git import Tree, bundle, read_tree, skipped_text
 from artifactstore.work.capture.secrets import shown
 from artifactstore.work.commit import Prepared
@@ -28,6 +29,8 @@ from artifactstore.work.sayable import sayable, text_of
 from artifactstore.work.session import Core, Session
 
 __all__ = ["Capture", "shown"]
+
+_SCRIPTS: Final = (".py", ".sh", ".r", ".R", ".jl", ".pl", ".rb", ".js", ".sql", ".ipynb")
 
 
 class Capture:
@@ -198,7 +201,7 @@ def _sources(tree: Tree) -> Iterator[Source]:
 
 
 def _own_modules(folder: Path) -> _put.Found | None:
-    """Return the modules that were imported from a folder, and the script: the code where there is no repository."""
+    """Return the modules that were imported from a folder, and the scripts in the command: the code where there is no repository."""
     top = str(folder.resolve()) + os.sep
     files: dict[str, str] = {}
     for module in list(sys.modules.values()):
@@ -208,7 +211,14 @@ def _own_modules(folder: Path) -> _put.Found | None:
             inner = real.removeprefix(top)
             if inner != real and "site-packages" not in inner and not inner.startswith("."):
                 files[inner.replace(os.sep, "/")] = real
+    for word in command_line()[1:]:  # of `artifactstore run`, which imports nothing of it, they are all that is known
+        real = os.path.realpath(word)
+        if word.endswith(_SCRIPTS) and real.startswith(top) and os.path.isfile(real):  # noqa: PTH113
+            files[real.removeprefix(top).replace(os.sep, "/")] = real
     if not files:
         return None
-    sources = [replace(from_file(files[path]), path=path) for path in sorted(files)]
+    sources: list[Source] = []
+    for path in sorted(files):
+        with suppress(InvalidInputError):  # is gone, or can't be stored under its name
+            sources.append(replace(from_file(files[path]), path=path))
     return _put.Found(Folder(files=sources), modes=True, root="")

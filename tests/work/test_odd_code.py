@@ -130,3 +130,30 @@ def test_without_a_repository_a_program_in_another_folder_is_the_code(store: Sto
     code, paths, said = program(store, plain / "main.py", other, GIT_CEILING_DIRECTORIES=str(tmp_path))
     assert (code.about["kind"], paths) == ("git", set())
     assert "main.py (lies outside of the repository" in said
+
+
+def test_without_a_repository_a_command_brings_its_script(store: Store, tmp_path: Path):
+    plain = tmp_path / "plain"
+    (plain / "scripts").mkdir(parents=True)
+    (plain / "scripts/train.py").write_text("import sys; open(sys.argv[2], 'w').write(open(sys.argv[1]).read() * 2)\n")
+    (plain / "data.csv").write_text("1,2\n")
+    store.put(plain / "data.csv", "raw")
+    command = [
+        sys.executable,
+        "-m",
+        "artifactstore",
+        "run",
+        "--store",
+        store.url,
+        "--in",
+        "raw=in",
+        "--out",
+        "model=out.bin",
+        "--",
+    ]
+    env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)}
+    called = [*command, sys.executable, "scripts/train.py", "in/data.csv", "out.bin"]
+    subprocess.run(called, cwd=plain, check=True, env=env, timeout=60)
+    _, paths = stored(store, store.runs()[-1].id)
+    assert paths == {"scripts/train.py"}
+    assert store.lineage("model").reproduce(tmp_path / "again", env=False).verdict == "bit-equal"
