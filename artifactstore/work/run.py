@@ -24,6 +24,7 @@ from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.said import check_metrics
 from artifactstore.work.sayable import parameters, sayable, text_of
 from artifactstore.work.session import Core, Session
+from artifactstore.work.taint import check_taint
 from artifactstore.work.tracking import EXPORTED, Tracker, around, in_role
 
 __all__ = ["Run", "step"]
@@ -182,8 +183,13 @@ class Run:
             return _put.put(self._session, source, name, options=chosen, **known)
 
     def use(self, ref: str, *, role: str | None = None) -> None:
-        """Note an input that is read by other means, such as a file that was got before."""
+        """Note an input that is read by other means, such as a file that was got before.
+
+        Raises:
+            RefusedError: an alias of a tainted version.
+        """
         tracker, found = self._running(), self._session.resolve(ref)
+        check_taint(self._session, ref, found)
         tracker.used(found.digest, name=found.name, version=found.version, role=role, path=found.path)
 
     def log(self, *, step: int | None = None, **metrics: float) -> None:
