@@ -19,7 +19,8 @@ from artifactstore.work import get as _get
 from artifactstore.work import put as _put
 from artifactstore.work.artifact import Artifact
 from artifactstore.work.capture.environment import command_line
-from artifactstore.work.capturing import Capture, shown
+from artifactstore.work.capture.secrets import shown, without_logins
+from artifactstore.work.capturing import Capture
 from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.said import check_metrics
 from artifactstore.work.sayable import parameters, sayable, text_of
@@ -134,7 +135,7 @@ class Run:
             "seconds": round(time.monotonic() - self._began, 3),
         }
         if error is not None:
-            fact["error"] = text_of(error[:_ERROR])
+            fact["error"] = text_of(without_logins(error)[:_ERROR])
         if self._looked is not None:
             fact |= sayable(self._looked.around(tracker.around))
             tracker.makers += self._looked.cells(self.id)

@@ -171,3 +171,9 @@ def test_commands_tell_what_is_wrong_and_keep_secrets(store: Store):
     call("taint", "raw", "wrong")
     assert "tainted" in call("show", "raw:v1")[0]
     assert '"tainted": true' in call("show", "raw:v1", "--json")[0]
+
+
+def test_a_login_in_an_error_is_not_kept(store: Store):
+    with pytest.raises(OSError, match="s3cr3t"), store.run("load"):
+        raise OSError("no answer from postgresql://user:s3cr3t@host/db")
+    assert store.runs()[-1].error == "OSError: no answer from postgresql://***@host/db"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
-__all__ = ["looks_secret", "shown", "without_credentials"]
+__all__ = ["looks_secret", "shown", "without_credentials", "without_logins"]
 
 _PATTERNS: Final = (
     ".env", ".env.*", "*.env", ".envrc", "*.pem", "*.key", "*.p8", "*.p12", "*.pfx", "*.ppk", "*.jks", "*.keystore", "*.kdbx",
@@ -39,6 +39,11 @@ def without_credentials(url: str) -> str:
     return _MORE.sub("", plain) if "://" in plain else plain
 
 
+def without_logins(text: str) -> str:
+    """Return a text without the users and passwords of URLs in it."""
+    return _LOGIN.sub(r"\1***@", text)
+
+
 def shown(command: Sequence[str]) -> list[str]:
     """Return a command line without what looks like a secret."""
     found, hide = [], False
@@ -49,6 +54,6 @@ def shown(command: Sequence[str]) -> list[str]:
             found.append("***")
             hide = False
             continue
-        found.append(f"{name}=***" if secret and sign else _LOGIN.sub(r"\1***@", word))
+        found.append(f"{name}=***" if secret and sign else without_logins(word))
         hide = secret and not sign and word.startswith("-")
     return found
