@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from artifactstore.catalog.audit import Log
 from artifactstore.catalog.lineage import RunInfo
@@ -246,14 +246,23 @@ class Store:
 
         return Run(self._session, name, params=params, id=id, code=code)
 
-    def step(self, name: str | None = None) -> "Callable[[Callable[P, R]], Callable[P, R]]":
-        """Make a run of each call of a function: `@store.step()`; its arguments that JSON can say are the parameters.
+    @overload
+    def step(self, name: "Callable[P, R]") -> "Callable[P, R]": ...
 
-        What it returns is stored only under a `name`.
+    @overload
+    def step(self, name: str | None = None) -> "Callable[[Callable[P, R]], Callable[P, R]]": ...
+
+    def step(self, name: Any = None) -> Any:
+        """Make a run of each call of a function: `@store.step`; its arguments that JSON can say are the parameters.
+
+        What it returns is stored only under a name: `@store.step("churn/features")`.
+
+        Raises:
+            InvalidInputError: no name, or no function: a generator is none, as it works on after its call.
         """
         from artifactstore.work.run import step  # noqa: PLC0415 - as above
 
-        return step(self._session, name)
+        return step(self._session)(name) if callable(name) else step(self._session, name)
 
     def runs(self, name: str | None = None, *, status: str | None = None) -> Rows[RunInfo]:
         """Return the runs, oldest first.

@@ -5,10 +5,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any, Final
 
 from artifactstore.catalog.lineage import closure, code_of
-from artifactstore.catalog.spilled import holding
+from artifactstore.catalog.spilled import holding, starting
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Version, versions
 from artifactstore.errors import InvalidInputError
@@ -64,7 +65,7 @@ def find(
         metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest measured value counts.
         uses: a digest that they were made from, by however many steps.
         code: the beginning of a commit of a run that produced them.
-        run: id, name or pattern of the name of a run that produced them.
+        run: id (or the beginning of one, 6 digits or more), name or pattern of the name of a run that produced them.
         since: not put before this moment.
 
     Raises:
@@ -81,6 +82,7 @@ def find(
     if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
         raise InvalidInputError(f"since={since!r}: a datetime with its time zone")
     tests = {metric: condition(text) for metric, text in (metrics or {}).items()}
+    run = _whole(state, run)
     of_run = run is not None or code is not None
     for one, numbers in _candidates(state, name, _made_from(state, uses), tests, (run, code) if of_run else None):
         for version in versions(state, one, numbers):
@@ -129,6 +131,14 @@ def _candidates(
             if name is None or fnmatchcase(one, name):
                 found.setdefault(one, []).append(number)
     yield from ((one, sorted(found[one])) for one in sorted(found))
+
+
+def _whole(state: State, run: str | None) -> str | None:
+    """Return the id of the one run that begins so, where this is no id and no run's name."""
+    if run is None or run in state.runs or len(run) < 6 or any(sign in run for sign in "*?[/:"):
+        return run
+    near = [*islice(starting(state.runs, run), 2)]
+    return near[0] if len(near) == 1 and next(_runs(state, run, None), None) is None else run
 
 
 def _runs(state: State, run: str | None, code: str | None) -> Iterator[str]:

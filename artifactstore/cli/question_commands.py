@@ -147,15 +147,15 @@ def show(
             sys.stdout.flush()
             sys.stdout.buffer.write(lines.encode())
             return
-        facts, profile, profiles = described(found), found.profile, found.profiles
+        facts, profile, profiles = described(found) | {"tainted": found.tainted}, found.profile, found.profiles
         if as_json:
             printing.as_json({**facts, "profile": profile, "profiles": dict(profiles), "imports": found.imports})
             return
         facts["imports"] = found.imports
         facts["size"] = printing.amount(found.size)
         for key, value in facts.items():
-            if value not in (None, {}):
-                print(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value}")
+            if value not in (None, {}, False):
+                print(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else value}")
         if profile is not None:
             _table(profile)
             return

@@ -10,6 +10,7 @@ import typer
 from artifactstore.cli import printing
 from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, described, opened
 from artifactstore.errors import InvalidInputError
+from artifactstore.work.capture.secrets import shown
 
 __all__ = ["lineage", "run", "runs"]
 
@@ -31,10 +32,13 @@ def run(
     command = [word for i, word in enumerate(context.args) if word != "--" or i]
     if not command:
         raise InvalidInputError("which program? artifactstore run [--in …] [--out …] -- COMMAND …")
+    if command[0].startswith("-"):
+        option = command[0].partition("=")[0]
+        raise InvalidInputError(f"no such option: {option}; parameters of the program stand behind it: … -- COMMAND {option}")
     needed = [_pair(one, "--in", whole=False) for one in inputs or ()]
     wanted = [_pair(one, "--out", whole=True) for one in outputs or ()]
     with opened(store, "a") as store_:
-        work = store_.run(name or os.path.basename(command[0]), params={"command": command}, id=id).start()  # noqa: PTH119
+        work = store_.run(name or os.path.basename(command[0]), params={"command": shown(command)}, id=id).start()  # noqa: PTH119
         try:
             for ref, path in needed:
                 if path is None:
@@ -80,7 +84,7 @@ def _pair(text: str, option: str, *, whole: bool) -> tuple[str, str | None]:
 @app.command()
 def runs(
     name: Annotated[str | None, typer.Argument(help="A name or a pattern.")] = None,
-    status: Annotated[str | None, typer.Option(help="running, finished or failed.")] = None,
+    status: Annotated[str | None, typer.Option(help="running, finished, failed or abandoned.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -97,7 +101,7 @@ def runs(
                 one.status,
                 printing.moment(one.started),
                 _took(one.seconds),
-                (one.code.get("commit") or "")[:10],
+                (one.code.get("commit") or "")[:10] + (" dirty" if one.code.get("dirty") else ""),
             )
             for one in found
         ]

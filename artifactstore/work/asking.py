@@ -50,7 +50,7 @@ class Conditions(TypedDict, total=False):
         file: a local file, or a file's digest: versions that hold exactly these bytes.
         uses: a reference: versions that were made from it, by however many steps.
         code: a commit, or the beginning of one (7 digits or more): versions that a run of it produced.
-        run: a run's id, or its name or a pattern of it: versions that it produced.
+        run: a run's id (or its beginning, as `lineage` takes it), or its name or a pattern of it: versions that it produced.
         since: an aware datetime: versions that were put then or later.
     """
 

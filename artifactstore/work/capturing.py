@@ -4,7 +4,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -17,17 +18,19 @@ from artifactstore.content.source import Folder, Source, from_bytes, from_file
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.work import put as _put
-from artifactstore.work.capture.around import Around
+from artifactstore.work.capture.around import Around, is_installed
 from artifactstore.work.capture.cells import executed
-from artifactstore.work.capture.environment import ci_claims, environment
+from artifactstore.work.capture.environment import ci_claims, command_line, environment
 from artifactstore.work.capture.git import Tree, bundle, read_tree, skipped_text
+from artifactstore.work.capture.secrets import shown
 from artifactstore.work.commit import Prepared
 from artifactstore.work.said import Said
+from artifactstore.work.sayable import sayable, text_of
 from artifactstore.work.session import Core, Session
 
 __all__ = ["Capture", "shown"]
 
-_HIDDEN: Final = ("token", "password", "passwd", "secret", "apikey", "api-key", "api_key")
+_SCRIPTS: Final = (".py", ".sh", ".r", ".R", ".jl", ".pl", ".rb", ".js", ".sql", ".ipynb")
 
 
 class Capture:
@@ -36,35 +39,50 @@ class Capture:
     def __init__(self, session: Session, *, code: bool | str) -> None:
         self._session = session
         self._history = code == "history"
-        self._folder = Path.cwd()
+        self._here = self._folder = Path.cwd()
         self._code = bool(code)
         self._told: list[str] = []
         self._tree: Tree | None = None
+        self._program = _program()
         self._environment: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._look, name="artifactstore-capture", daemon=True)
         self._thread.start()
 
     def _look(self) -> None:
-        self._environment = environment(self._folder)
         if self._code:
-            self._tree = read_tree(self._folder, self._told)
+            told: list[str] = []
+            self._tree = read_tree(self._folder, told)
+            self._told += [f"the code is not recorded as git has it: {text}" for text in told]
+            root = self._folder if self._tree is None else self._tree.root
+            if self._program is not None and not self._program.is_relative_to(root.resolve()):
+                self._look_at(self._program)
+        self._environment = environment(self._folder)
+
+    def _look_at(self, program: Path) -> None:
+        """Take the code from where the program lies, which was started in another folder."""
+        tree = read_tree(program.parent)
+        if tree is None and self._tree is not None:
+            self._told.append(f"not stored with the code: {program} (lies outside of the repository {self._tree.root})")
+        else:
+            self._tree, self._folder = tree, program.parent
 
     def makers(self, run: str) -> list[Callable[[Core], Prepared]]:
         """Return what commits them, each an input of the run."""
         self._thread.join()
         made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {}), {})]
         for text in self._told:
-            warnings.warn(f"the code is not recorded as git has it: {text}", UserWarning, stacklevel=6)
+            warnings.warn(text, UserWarning, stacklevel=6)
         about: dict[str, Any] = {"folder": "."}
         tree = self._tree
-        script = _script(self._folder if tree is None else tree.root)
-        about |= {"script": script} if script is not None else {}
+        root = (self._folder if tree is None else tree.root).resolve()
+        if self._program is not None and self._program.is_relative_to(root):
+            about["script"] = text_of(self._program.relative_to(root).as_posix())
         if tree is not None:
             if tree.skipped:
-                about["skipped"] = [[path, why] for path, why in tree.skipped[:100]]
+                about["skipped"] = sayable(tree.skipped[:100])
                 text = f"not stored with the code: {skipped_text(tree.skipped)}"
                 warnings.warn(text, UserWarning, stacklevel=6)
-            about = {**about, "kind": "git", "folder": _inside(self._folder, tree.root), **tree.about}
+            about = {**about, "kind": "git", "folder": _inside(self._here, tree.root), **tree.about}
 
             def find() -> _put.Found:
                 return _put.Found(Folder(files=list(_sources(tree)), links=sorted(tree.links)), modes=True, root=str(tree.root))
@@ -72,7 +90,7 @@ class Capture:
             made.append(self._maker(run, "code", find, about, tree.digests))
             if self._history and "commit" in tree.about:
                 made += self._with_history(run, tree)
-        elif self._code and (found := _own_modules()) is not None:
+        elif self._code and (found := _own_modules(self._folder)) is not None:
             about = {**about, "kind": "modules", **(ci_claims(os.environ) or {})}
             made.append(self._maker(run, "code", lambda: found, about))
         return made
@@ -159,21 +177,6 @@ class Capture:
         return told | ({"programs": programs} if programs else {})
 
 
-def shown(command: Sequence[str]) -> list[str]:
-    """Return a command line without what looks like a secret."""
-    found, hide = [], False
-    for word in command:
-        name, sign, _ = word.partition("=")
-        secret = any(part in name.lower() for part in _HIDDEN)
-        if hide:
-            found.append("***")
-            hide = False
-            continue
-        found.append(f"{name}=***" if secret and sign else word)
-        hide = secret and not sign and word.startswith("-")
-    return found
-
-
 def _inside(folder: Path, root: Path) -> str:
     try:
         return folder.resolve().relative_to(root.resolve()).as_posix()
@@ -181,15 +184,12 @@ def _inside(folder: Path, root: Path) -> str:
         return "."
 
 
-def _script(root: Path) -> str | None:
-    """Return the program that runs, as a path in its code; None where it lies elsewhere, or is typed in."""
+def _program() -> Path | None:
+    """Return the program that runs; None where it is installed, or typed in: then it is no code of the user's."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
-    if not isinstance(path, str):
+    if not isinstance(path, str) or not os.path.isfile(path) or is_installed(path):  # noqa: PTH113
         return None
-    try:
-        return Path(path).resolve().relative_to(root.resolve()).as_posix()
-    except (ValueError, OSError):
-        return None
+    return Path(path).resolve()
 
 
 def _sources(tree: Tree) -> Iterator[Source]:
@@ -200,9 +200,9 @@ def _sources(tree: Tree) -> Iterator[Source]:
             tree.skipped.append((path, "is gone, or can't be stored under its name"))
 
 
-def _own_modules() -> _put.Found | None:
-    """Return the modules that were imported from the working folder, and the script: the code where there is no repository."""
-    top = str(Path.cwd().resolve()) + os.sep
+def _own_modules(folder: Path) -> _put.Found | None:
+    """Return the modules that were imported from a folder, and the scripts in the command: the code where there is no repository."""
+    top = str(folder.resolve()) + os.sep
     files: dict[str, str] = {}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
@@ -211,7 +211,14 @@ def _own_modules() -> _put.Found | None:
             inner = real.removeprefix(top)
             if inner != real and "site-packages" not in inner and not inner.startswith("."):
                 files[inner.replace(os.sep, "/")] = real
+    for word in command_line()[1:]:  # of `artifactstore run`, which imports nothing of it, they are all that is known
+        real = os.path.realpath(word)
+        if word.endswith(_SCRIPTS) and real.startswith(top) and os.path.isfile(real):  # noqa: PTH113
+            files[real.removeprefix(top).replace(os.sep, "/")] = real
     if not files:
         return None
-    sources = [replace(from_file(files[path]), path=path) for path in sorted(files)]
+    sources: list[Source] = []
+    for path in sorted(files):
+        with suppress(InvalidInputError):  # is gone, or can't be stored under its name
+            sources.append(replace(from_file(files[path]), path=path))
     return _put.Found(Folder(files=sources), modes=True, root="")

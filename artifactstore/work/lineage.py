@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Lineage", "View", "lineage", "resolve", "runs"]
 
 
+_DEEPEST: Final = 60  # steps that a tree shows: further to the right nobody reads
+
+
 class View:
     """A part of the graph; prints as a tree, and draws itself.
 
@@ -61,14 +64,19 @@ class View:
             again = one in told
             told.add(one)
             node = self._graph.nodes[one]
-            more = " …" if again and beside.get(one) else ""
+            further = () if again or depth == _DEEPEST else beside.get(one, ())
+            more = " …" if beside.get(one) and not further else ""
             lines.append("  " * depth + _line(node) + (f"  ({role})" if role and role != node.kind else "") + more)
-            if not again and depth < 60:
-                for other, further in beside.get(one, ()):
-                    tell(other, depth + 1, further)
+            for other, part in further:
+                tell(other, depth + 1, part)
 
         tell(self._start, 0, None)
+        if left := len(self._graph.nodes) - len(told):
+            lines.append(f"… and {left:,} more, further away: `.artifacts` and `.runs` have all")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def mermaid(self) -> str:
         """Return it as a flowchart in Mermaid, for a README (GitHub draws at most 500 edges)."""
@@ -304,7 +312,14 @@ def resolve(session: Session, ref: str) -> tuple[str, bool]:
         if found is not None:
             return found, True
         code = _code_of_commit(state, ref) if _COMMIT.fullmatch(ref) and ref not in state.names else None
-    return (code, False) if code is not None else (session.resolve(ref).digest, False)
+    if code is not None:
+        return code, False
+    try:
+        return session.resolve(ref).digest, False
+    except NotFoundError as error:
+        if ":" in ref:
+            raise
+        raise NotFoundError(f"{error}; no run's id and no commit begins so either") from error
 
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}", re.ASCII)

@@ -72,6 +72,8 @@ def reproduce(
 ) -> Reproduction:
     """Run again what produced an artifact; see `Lineage.reproduce`."""
     target = local_path(folder, "folder").absolute()
+    if target.exists() and not target.is_dir():
+        raise AlreadyExistsError(f"{target} is a file: what is made again needs a folder of its own")
     if target.exists() and any(target.iterdir()):
         raise AlreadyExistsError(f"{target} is not empty: what is made again needs a folder of its own")
     if session.url.startswith("memory://"):
@@ -79,7 +81,10 @@ def reproduce(
     with session.asking() as state:
         recorded = _recorded(state, start, is_run=is_run)
     about, top = dict(recorded.about), target / "code"
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{target} can't be made: {error.strerror or error}; choose another folder") from error
     if recorded.code is not None:
         Code(session, recorded.code, about).checkout(top)
     else:
@@ -179,11 +184,12 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
         raise InvalidInputError(f"how the program of the run {recorded.run.id} was called is not known: say it by command=[…]")
     if any("***" in word for word in words):
         raise InvalidInputError("the recorded command had a secret, which was not kept: say it by command=[…]")
-    script = recorded.about.get("script")
+    script, folder = recorded.about.get("script"), top / str(recorded.about.get("folder", "."))
     shown = [python]
     for word in words[1:]:
         path = PureWindowsPath(word) if "\\" in word else PurePosixPath(word)
-        if script and path.is_absolute() and (word == script or path.as_posix().endswith(f"/{script}")):
+        elsewhere = path.is_absolute() or not (folder / path).exists()  # it was started in another folder than its code's
+        if script and elsewhere and f"/{path.as_posix()}".endswith(f"/{script}"):
             shown.append(str(top / script))
         elif path.is_absolute() and path.parent.name in {"bin", "Scripts"} and len(shown) == 1:
             shown += ["-m", "artifactstore"] if path.stem == "artifactstore" else [str(Path(python).with_name(path.name))]

@@ -3,24 +3,29 @@
 import functools
 import inspect
 import json
+import operator
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
 from artifactstore.model.encoding import check_json, new_id
 from artifactstore.model.facts import Fact
+from artifactstore.model.reference import check_name
 from artifactstore.work import get as _get
 from artifactstore.work import put as _put
 from artifactstore.work.artifact import Artifact
 from artifactstore.work.capture.environment import command_line
-from artifactstore.work.capturing import Capture, shown
+from artifactstore.work.capture.secrets import shown, without_logins
+from artifactstore.work.capturing import Capture
 from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.said import check_metrics
+from artifactstore.work.sayable import parameters, sayable, text_of
 from artifactstore.work.session import Core, Session
+from artifactstore.work.taint import check_taint
 from artifactstore.work.tracking import EXPORTED, Tracker, around, in_role
 
 __all__ = ["Run", "step"]
@@ -29,7 +34,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _LONGEST: Final = 100  # characters of a run's id
 _ERROR: Final = 2000  # characters of what a failed run says
-_TOLD: Final = 200  # characters of a parameter that JSON can't say
 
 
 class Run:
@@ -54,8 +58,8 @@ class Run:
         id: str | None = None,  # noqa: A002 - the public name
         code: bool | str = True,
     ) -> None:
-        if not isinstance(name, str) or not name or len(name) > 200:
-            raise InvalidInputError(f"a run's name is a str of 1 to 200 characters, not {name!r}")
+        if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
+            raise InvalidInputError(f"a run's name is a str of 1 to 200 printable characters, not {name!r}")
         if id is not None and (not isinstance(id, str) or not 0 < len(id) <= _LONGEST or not id.isprintable()):
             raise InvalidInputError(f"id={id!r}: a str of 1 to {_LONGEST} printable characters, or None")
         if code not in (True, False, "history"):
@@ -63,7 +67,7 @@ class Run:
         session.check_writable()
         self.id = id or new_id()
         self.name = name
-        self.params = _sayable(params)
+        self.params = parameters(params)
         self.status: str | None = None
         self._session = session
         self._claimed = id is not None
@@ -90,7 +94,7 @@ class Run:
         core = self._session.core_to_write()
         outer = around(self._session)
         self._capture = self._looked = Capture(self._session, code=self._code)
-        fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": shown(command_line())}
+        fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": sayable(shown(command_line()))}
         fact |= {"claimed": True} if self._claimed else {}
         fact |= {"params": self.params} if self.params else {}
         fact |= {"parent": outer} if outer not in (None, self.id) else {}
@@ -131,9 +135,9 @@ class Run:
             "seconds": round(time.monotonic() - self._began, 3),
         }
         if error is not None:
-            fact["error"] = error[:_ERROR]
+            fact["error"] = text_of(without_logins(error)[:_ERROR])
         if self._looked is not None:
-            fact |= self._looked.around(tracker.around)
+            fact |= sayable(self._looked.around(tracker.around))
             tracker.makers += self._looked.cells(self.id)
         try:
             tracker.flush(fact)
@@ -150,7 +154,7 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None) -> None:
         tracker = self._running()
         tracker.leave(self._token)
-        if error is None:
+        if error is None or (isinstance(error, SystemExit) and error.code in {None, 0}):  # `sys.exit()` is no failure
             self.finish()
             return
         try:
@@ -180,15 +184,24 @@ class Run:
             return _put.put(self._session, source, name, options=chosen, **known)
 
     def use(self, ref: str, *, role: str | None = None) -> None:
-        """Note an input that is read by other means, such as a file that was got before."""
+        """Note an input that is read by other means, such as a file that was got before.
+
+        Raises:
+            RefusedError: an alias of a tainted version.
+        """
         tracker, found = self._running(), self._session.resolve(ref)
+        check_taint(self._session, ref, found)
         tracker.used(found.digest, name=found.name, version=found.version, role=role, path=found.path)
 
     def log(self, *, step: int | None = None, **metrics: float) -> None:
         """Note metrics of the run itself, such as a loss; they are committed with the next output, or at the end."""
-        if step is not None and (isinstance(step, bool) or not isinstance(step, int)):
+        try:
+            number = None if step is None or isinstance(step, bool) else operator.index(step)
+        except TypeError:
+            number = None
+        if step is not None and number is None:
             raise InvalidInputError(f"step={step!r}: a whole number")
-        self._running().measured(_numbers(metrics), step)
+        self._running().measured(_numbers(metrics), number)
 
     def measure(self, ref: str, metrics: Mapping[str, float], *, on: str | None = None) -> None:
         """Record metrics of an artifact, measured by this run.
@@ -228,46 +241,50 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return check_metrics(metrics)
 
 
-def _sayable(params: Any) -> dict[str, Any]:
-    """Return parameters as JSON has them; what it can't say is its `repr`, and marked."""
-    if params is None:
-        return {}
-    if not isinstance(params, Mapping) or not all(isinstance(key, str) for key in params):
-        raise InvalidInputError(f"params is a dict with str keys, not {params!r:.200}")
-    return {key: _json_or_repr(value) for key, value in params.items()}
-
-
-def _json_or_repr(value: Any, deep: int = 20) -> Any:
-    if isinstance(value, tuple | list) and deep:
-        return [_json_or_repr(one, deep - 1) for one in value]
-    if isinstance(value, Mapping) and deep and all(isinstance(key, str) for key in value):
-        return {key: _json_or_repr(one, deep - 1) for key, one in value.items()}
-    try:
-        check_json(value)
-    except InvalidInputError:
-        if hasattr(value, "item") and getattr(value, "shape", None) == ():
-            return _json_or_repr(value.item(), 0)  # a number of NumPy's
-        return {"repr": repr(value)[:_TOLD]}
-    return value
-
-
 def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that makes a run of each call; see `Store.step`."""
+    """Return a decorator that makes a run of each call; see `Store.step`.
+
+    Raises:
+        InvalidInputError: no name; or, of the decorator, no function, or a generator.
+    """
+    if name is not None:
+        check_name(name)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if not callable(function):
+            raise InvalidInputError(f"a step is a function, not {function!r:.200}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise InvalidInputError(
+                f"{function.__qualname__} is a generator, which works on after its call: use `with store.run(…)`"
+            )
         signature = inspect.signature(function)
+
+        def begin(*args: P.args, **kwargs: P.kwargs) -> Run:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return Run(session, f"{function.__module__}.{function.__qualname__}", params=_said_only(bound.arguments))
+
+        def keep(run: Run, result: Any) -> Any:
+            if name is not None:
+                run.put(result, name)
+            return result
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            with Run(session, f"{function.__module__}.{function.__qualname__}", params=_said_only(bound.arguments)) as run:
-                result = function(*args, **kwargs)
-                if name is not None:
-                    run.put(result, name)
+            with begin(*args, **kwargs) as run:
+                result: R = keep(run, function(*args, **kwargs))
                 return result
 
-        return call
+        if not inspect.iscoroutinefunction(function):
+            return call
+        waited: Callable[..., Awaitable[Any]] = function
+
+        @functools.wraps(function)
+        async def call_and_wait(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with begin(*args, **kwargs) as run:
+                return keep(run, await waited(*args, **kwargs))
+
+        return cast("Callable[P, R]", call_and_wait)
 
     return decorate
 

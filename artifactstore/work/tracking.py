@@ -194,14 +194,15 @@ def current(session: Session) -> Tracker | None:
         return found
     with _lock:
         here = [one for one in _active if one.store == store]
-    if len(here) > 1:
+    runs = {one.run for one in here}
+    if len(runs) > 1:
         text = (
-            f"{len(here)} runs are active, and this thread belongs to none: what it reads and puts is recorded for none of them"
+            f"{len(runs)} runs are active, and this thread belongs to none: what it reads and puts is recorded for none of them"
         )
         warnings.warn(text, UserWarning, stacklevel=5)
         return None
     if here:
-        return here[0]
+        return here[-1]  # of one run several where it was begun again, as a notebook's cell does
     return _join(session, store, exported)
 
 
@@ -215,7 +216,7 @@ def around(session: Session) -> str | None:
     if found is not None and found.store == store:
         return found.run
     with _lock:
-        begun = [one.run for one in _active if one.store == store and one.explicit]
+        begun = [*{one.run for one in _active if one.store == store and one.explicit}]
         own = {one.run for one in _active}
     if len(begun) == 1:
         return begun[0]
@@ -246,8 +247,8 @@ def _flush_last(tracker: Tracker) -> None:
 def _around() -> Around | None:
     """Return where to note what is opened around the store: the run of this context, or the only one. Takes no lock."""
     found = _innermost.get()
-    if found is None and len(_active) == 1:
-        found = _active[0]
+    if found is None and len({one.run for one in _active}) == 1:
+        found = _active[-1]
     return found.around if found is not None and found in _active else None
 
 

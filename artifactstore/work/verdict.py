@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from artifactstore.catalog.lineage import RunInfo
+from artifactstore.work.why_text import pair
 
 __all__ = ["Made", "Output", "Reproduction", "compare"]
 
@@ -81,7 +82,9 @@ class Reproduction:
         lines = [f"run {self.run.name} {self.run.id[:12]}: {self.verdict}"]
         for one in self.outputs:
             lines.append(f"  {one.label}: {one.verdict}" + ("" if one.made else " (not made)"))
-            lines += [f"    {metric}: {old:.6g} -> {new:.6g}" for metric, (old, new) in sorted(one.metrics.items()) if old != new]
+            lines += [
+                f"    {metric}: {' -> '.join(pair(*both))}" for metric, both in sorted(one.metrics.items()) if len({*both}) > 1
+            ]
         if self.diverged is not None:
             lines.append(f"  the first that diverges: {self.diverged.label}")
         if self.verdict == "failed":

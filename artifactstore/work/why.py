@@ -117,6 +117,9 @@ class Why:
     def __str__(self) -> str:
         return text(self)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def to_html(self) -> str:
         """Return it as a page of HTML that folds, without scripts."""
         return page(self)
@@ -292,13 +295,15 @@ class _Comparison:
 
     def _deeper(self, labels: tuple[Any, Any], pair: tuple[str, str]) -> Why | None:
         """Tell why two inputs differ, once for each pair; None where nobody knows what made them."""
-        if pair in self._seen or self._depth >= _DEEPEST:
+        if pair in self._seen:
             return None
         self._seen.add(pair)
         with self._session.asking() as state:
             a, b = (_side(state, str(label), one, is_run=False) for label, one in zip(labels, pair, strict=True))
         if a.run is None and b.run is None:
             return None
+        if self._depth >= _DEEPEST:
+            return Why(a.label, b.label, equal=False, unknown=(f"why these differ: they lie more than {_DEEPEST} steps back",))
         return _Comparison(self._session, a, b, self._seen, self._depth + 1).result()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from artifactstore.work.why_text import PARTS, code_title, said
+from artifactstore.work.why_text import PARTS, code_title, pair, said
 
 if TYPE_CHECKING:
     from artifactstore.work.why import Difference, InputChange, Why
@@ -53,13 +53,19 @@ def _fold(title: str, body: str, *, is_open: bool) -> str:
     return f'<details{mark} style="margin:.3em 0 .3em .6em"><summary>{escape(title)}</summary><div style="margin-left:1.1em">{body}</div></details>'
 
 
+def _sides(one: "Difference") -> tuple[str, str]:
+    if one.old is not None and one.new is not None:
+        return pair(one.old, one.new)
+    old, new = ("—" if value is None else said(value) for value in (one.old, one.new))
+    return old, new
+
+
 def _table(rows: "tuple[Difference, ...]") -> str:
     lines = "".join(
         f'<tr><td style="{_CELL}"><code>{escape(one.key)}</code></td>'
-        f'<td style="{_CELL}">{escape(said(one.old) if one.old is not None else "—")}</td>'
-        f'<td style="{_CELL}">→</td>'
-        f'<td style="{_CELL}">{escape(said(one.new) if one.new is not None else "—")}</td></tr>'
+        f'<td style="{_CELL}">{escape(old)}</td><td style="{_CELL}">→</td><td style="{_CELL}">{escape(new)}</td></tr>'
         for one in rows
+        for old, new in [_sides(one)]
     )
     return f'<table style="border-collapse:collapse">{lines}</table>'
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from artifactstore.work.why import CodeChange, Difference, InputChange, Why
 
-__all__ = ["PARTS", "code_title", "said", "text"]
+__all__ = ["PARTS", "code_title", "pair", "said", "text"]
 
 # Parts of an answer that are lists of values, and how they are called.
 PARTS: Final = {
@@ -28,13 +28,27 @@ def text(found: "Why") -> str:
 
 def said(value: Any) -> str:
     """Return a value as it is shown."""
-    if isinstance(value, str):
-        shown = value
-    elif isinstance(value, float):
-        shown = f"{value:.6g}"
-    else:
-        shown = json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+    return _part(f"{value:.6g}" if isinstance(value, float) else _whole(value), 0)
+
+
+def pair(old: Any, new: Any) -> tuple[str, str]:
+    """Return two values that differ as they are shown: so that it is seen in what."""
+    shown = said(old), said(new)
+    if shown[0] != shown[1]:
+        return shown
+    whole = _whole(old), _whole(new)
+    alike = next((i for i, (one, other) in enumerate(zip(*whole, strict=False)) if one != other), min(map(len, whole)))
+    begin = max(0, alike - _LONGEST // 2)
+    return _part(whole[0], begin), _part(whole[1], begin)
+
+
+def _whole(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _part(text: str, begin: int) -> str:
+    end = begin + _LONGEST
+    return ("…" if begin else "") + text[begin:end] + ("…" if len(text) > end else "")
 
 
 def _change(one: "Difference") -> str:
@@ -42,7 +56,7 @@ def _change(one: "Difference") -> str:
         return f"+ {one.key}: {said(one.new)}"
     if one.new is None:
         return f"- {one.key}: {said(one.old)}"
-    return f"~ {one.key}: {said(one.old)} -> {said(one.new)}"
+    return f"~ {one.key}: {' -> '.join(pair(one.old, one.new))}"
 
 
 def code_title(code: "CodeChange") -> str:

@@ -6,6 +6,7 @@ import pytest
 
 import artifactstore
 from artifactstore.store import Store
+from tests.work.repositories import git
 
 
 @pytest.fixture
@@ -39,3 +40,21 @@ def folder(tmp_path: Path) -> Path:
     (root / "nothing/inside").mkdir(parents=True)
     (root / "deep/link").symlink_to("er/b.bin")
     return root
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    top = tmp_path / "repository"
+    (top / "src/deep").mkdir(parents=True)
+    git(top, "init", "-q")
+    (top / "train.py").write_text("x = 1\n")
+    (top / "run.sh").write_text("#!/bin/sh\n")
+    (top / "run.sh").chmod(0o755)
+    (top / "src/deep/ä b.py").write_text("")
+    (top / "src/gone.py").write_text("gone")
+    (top / "link").symlink_to("src/deep")
+    (top / ".gitignore").write_text("*.log\n")
+    git(top, "add", "-A")
+    git(top, "commit", "-q", "-m", "first")
+    monkeypatch.chdir(top)
+    return top

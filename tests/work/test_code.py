@@ -15,37 +15,12 @@ from artifactstore.work.capture.environment import ci_claims, environment
 from artifactstore.work.capture.git import read_tree
 from artifactstore.work.capture.secrets import looks_secret
 from artifactstore.work.capture.tree_id import tree_id
+from tests.work.repositories import git
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
     pytest.mark.filterwarnings("ignore:not stored with the code"),
 ]
-
-
-def git(folder: Path, *arguments: str) -> str:
-    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
-    identity = ["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main", "-c", "protocol.file.allow=always"]
-    return subprocess.run(
-        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True, env=env
-    ).stdout.strip()
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    top = tmp_path / "repository"
-    (top / "src/deep").mkdir(parents=True)
-    git(top, "init", "-q")
-    (top / "train.py").write_text("x = 1\n")
-    (top / "run.sh").write_text("#!/bin/sh\n")
-    (top / "run.sh").chmod(0o755)
-    (top / "src/deep/ä b.py").write_text("")
-    (top / "src/gone.py").write_text("gone")
-    (top / "link").symlink_to("src/deep")
-    (top / ".gitignore").write_text("*.log\n")
-    git(top, "add", "-A")
-    git(top, "commit", "-q", "-m", "first")
-    monkeypatch.chdir(top)
-    return top
 
 
 @pytest.fixture
@@ -158,7 +133,24 @@ def test_secrets_and_what_is_too_large_are_never_stored(store: Store, repository
     assert {path for path, _ in code.about["skipped"]} == {".env", "tracked.pem", "large.bin"}
 
 
-@pytest.mark.parametrize("name", [".env", "a/.env.local", "key.pem", "id_rsa", ".ssh/config", "x/credentials.json", "p.P12"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".env",
+        "a/.env.local",
+        "key.pem",
+        "id_rsa",
+        ".ssh/config",
+        "x/credentials.json",
+        "p.P12",
+        ".envrc",
+        "prod.env",
+        "kaggle.json",
+        ".databrickscfg",
+        "k.ppk",
+        "client_secret_1.json",
+    ],
+)
 def test_what_looks_like_a_secret(name: str):
     assert looks_secret(name)
 
@@ -171,11 +163,14 @@ def test_what_does_not(name: str):
 def test_credentials_of_remotes_stay_out(store: Store, repository: Path):
     git(repository, "remote", "add", "origin", "https://user:token@example.org/x.git")
     git(repository, "remote", "add", "ssh", "git@example.org:x.git")
+    git(repository, "remote", "add", "query", "https://example.org/x.git?access_token=token#token")
+    git(repository, "remote", "add", "at", "https://user:to@token@example.org/x.git")
     with store.run("train") as run:
         pass
     code = store.lineage(run.id).code
     assert code is not None
-    assert code.about["remotes"] == {"origin": "https://example.org/x.git", "ssh": "git@example.org:x.git"}
+    plain = "https://example.org/x.git"
+    assert code.about["remotes"] == {"origin": plain, "ssh": "git@example.org:x.git", "query": plain, "at": plain}
     journal = b"".join(path.read_bytes() for path in Path(store.url).rglob("*.json"))
     assert b"token" not in journal
 
@@ -498,3 +493,18 @@ def test_a_command_line_hides_secrets(store: Store, repository: Path):
     from artifactstore.work.capturing import shown
 
     assert shown(["p", "--api-token=x", "--password", "y", "--n=3"]) == ["p", "--api-token=***", "--password", "***", "--n=3"]
+    assert shown(["p", "--hf_token", "x", "apiKey=y", "-DSECRET_KEY=z"]) == [
+        "p",
+        "--hf_token",
+        "***",
+        "apiKey=***",
+        "-DSECRET_KEY=***",
+    ]
+    assert shown(["postgresql://u:p@ss@host/db", "--db=s3://u:p@host"]) == ["postgresql://***@host/db", "--db=s3://***@host"]
+
+
+@pytest.mark.parametrize("word", ["--tokenizer", "--max-tokens", "--num_tokens=5", "abfss://box@account.dfs.core.windows.net/ml"])
+def test_a_command_line_hides_no_more_than_secrets(word: str):
+    from artifactstore.work.capturing import shown
+
+    assert shown(["p", word, "gpt2"]) == ["p", word, "gpt2"]

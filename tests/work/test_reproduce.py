@@ -196,6 +196,10 @@ def test_what_can_not_be_made_again_is_said_first(tmp_path: Path, monkeypatch: p
     (full / "x").write_text("")
     with pytest.raises(AlreadyExistsError, match="not empty"):
         store.lineage("secret").reproduce(full)
+    with pytest.raises(AlreadyExistsError, match="is a file"):
+        store.lineage("secret").reproduce(full / "x")
+    with pytest.raises(InvalidInputError, match="can't be made"):
+        store.lineage("secret").reproduce(full / "x/y", env=False)
     memory = artifactstore.open("memory://again", cache=None)
     with memory.run("r"):
         memory.put(b"1", "a")

@@ -275,7 +275,7 @@ def test_metrics_are_finite_numbers(store: Store, metrics: dict[str, Any]):
         run.log(**metrics)
 
 
-@pytest.mark.parametrize("name", ["", "x" * 201, 5])
+@pytest.mark.parametrize("name", ["", "x" * 201, 5, "a\nb"])
 def test_names_and_ids_are_checked(store: Store, name: Any):
     with pytest.raises(InvalidInputError):
         store.run(name)

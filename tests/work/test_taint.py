@@ -123,3 +123,15 @@ def test_on_the_command_line(store: Store, capsys: pytest.CaptureFixture[str]):
     assert main(["impact", "raw:v1", "--store", store.url]) == 0
     assert main(["clear", "raw:v1", "right after all", "--store", store.url]) == 0
     assert main(["get", "raw:golden", "there", "--store", store.url]) == 0
+
+
+def test_what_is_named_as_an_input_is_refused_and_warned_of_as_what_is_read(store: Store):
+    store.alias("raw:v1", "production")
+    store.registry.taint("raw:v1", "wrong labels")
+    with store.run("train") as run:
+        with pytest.raises(RefusedError, match="wrong labels"):
+            run.use("raw:production")
+        with pytest.warns(UserWarning, match="raw:v1 is tainted"):
+            run.use("raw:v1")
+    named = [event.fields.get("name") for event in store.log(fact="used") if event.fields["run"] == run.id]
+    assert [name for name in named if name] == ["raw"]

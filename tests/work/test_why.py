@@ -204,3 +204,33 @@ def test_the_page_escapes_everything_and_the_command_answers(store: Store, capsy
     assert main(["why", "model:v1", "model:v1", "--format", "html", "--store", store.url]) == 0
     assert "the same" in capsys.readouterr().out
     assert main(["why", "model:v1", "model:v2", "--format", "pdf", "--store", store.url]) == 2
+
+
+def test_what_differs_is_seen_however_small_it_is_or_far_behind(store: Store):
+    command = ["python", "train.py", *(f"--option-{i}" for i in range(30)), "--rate"]
+    refs = []
+    for rate in (1, 2):
+        with store.run("train", params={"command": [*command, str(rate), "--end"], "loss": float(f"0.10000000{rate}")}) as run:
+            refs.append(run.put(f"{rate}".encode(), "model", metrics={"auc": float(f"0.90000000{rate}")}).ref)
+    found = store.why(*refs)
+    lines = [line.strip() for line in str(found).splitlines()]
+    assert "~ auc: 0.900000001 -> 0.900000002" in lines
+    assert "~ loss: 0.100000001 -> 0.100000002" in lines
+    (shown,) = [line for line in lines if line.startswith("~ command")]
+    old, _, new = shown.partition(" -> ")
+    assert '"--rate", "1", "--end"]' in old
+    assert '"--rate", "2", "--end"]' in new
+    assert len(shown) < 250
+    assert "0.900000001" in found.to_html()
+    assert "&quot;2&quot;, &quot;--end&quot;" in found.to_html()
+
+
+def test_a_long_chain_says_where_it_was_followed_no_further(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("artifactstore.work.why._DEEPEST", 3)
+    for side in "ab":
+        store.put({"side": side}, f"{side}/0")
+        for i in range(6):
+            with store.run("job", code=False) as run:
+                run.put({"from": run.get(f"{side}/{i}"), "i": i}, f"{side}/{i + 1}")
+    assert "not known: why these differ: they lie more than 3 steps back" in str(store.why("a/6", "b/6"))
+    assert "steps back" not in str(store.why("a/3", "b/3"))

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from artifactstore.work.capture.secrets import without_credentials
+
 __all__ = ["ci_claims", "command_line", "environment"]
 
 # Variables that say where something ran; none of them holds a secret.
@@ -131,9 +133,8 @@ def _direct(text: str) -> Any:
         url = str(said.get("url", ""))
         if url.startswith("file:"):
             return {"editable": bool(said.get("dir_info", {}).get("editable")), "local": True}
-        scheme, sign, rest = url.partition("://")
         kept = {key: said[key] for key in ("vcs_info", "archive_info", "subdirectory") if key in said}
-        return {"url": scheme + sign + rest.rpartition("@")[2], **kept}
+        return {"url": without_credentials(url), **kept}
     except (ValueError, AttributeError, TypeError):
         return None
 

@@ -5,19 +5,19 @@ ours (`GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`).
 """
 
 import os
-import re
 import shutil
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.listing import check_link
-from artifactstore.work.capture.secrets import looks_secret
+from artifactstore.model.listing import check_link, check_path
+from artifactstore.work.capture.git_calls import Git, joined, paths_of
+from artifactstore.work.capture.secrets import looks_secret, without_credentials
 from artifactstore.work.capture.tree_id import blob_id
 
 __all__ = ["CAP", "Git", "Tree", "bundle", "read_tree", "skipped_text"]
@@ -25,9 +25,7 @@ __all__ = ["CAP", "Git", "Tree", "bundle", "read_tree", "skipped_text"]
 CAP: Final = 50 * 2**20  # bytes of an untracked file that is still taken for code
 _ALL: Final = 500 * 2**20  # bytes of all untracked files together
 _SETTLED: Final = 2 * 10**9  # ns after which a file's time tells whether it has changed: clocks of file systems tick slowly
-_SECONDS: Final = 60  # that one call of git may take
 _LINK, _MODULE = "120000", "160000"  # modes of git's: a symbolic link, a submodule
-_CREDENTIALS: Final = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/@]*@", re.IGNORECASE)
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 
 
@@ -42,6 +40,7 @@ class Tree:
         executable: the paths that git calls executable.
         about: what is recorded of it in the journal: commit, tree, branch …
         skipped: (path, why) of what is not stored.
+        hidden: paths whose changes git was told to overlook.
         digests: store → the artifact that it is there.
     """
 
@@ -51,74 +50,12 @@ class Tree:
     executable: frozenset[str] = frozenset()
     about: dict[str, Any] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
 
 
 _tops: dict[str, str] = {}  # folder → the repository that it lies in
 _trees: dict[str, tuple[Any, Tree]] = {}  # repository → what it was like, and its tree then
-
-
-class Git:
-    """Calls of git in one folder.
-
-    Attributes:
-        folder: where.
-        said: what the last call that failed had to say.
-    """
-
-    def __init__(self, folder: Path, program: str) -> None:
-        self.folder = folder
-        self.said = ""
-        self._program = program
-        # Nothing that the user's shell says about another repository, no prompts, no locks for looking.
-        self._env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-        self._env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-
-    @classmethod
-    def find(cls, folder: Path) -> Self | None:
-        """Return git for a folder; None where it is not installed."""
-        program = shutil.which("git")
-        return None if program is None else cls(folder, program)
-
-    def run(self, *arguments: str, given: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes | None:
-        """Return what git prints, or None where it fails."""
-        try:
-            done = subprocess.run(  # noqa: S603 - git, by its full path, no shell
-                [self._program, *arguments],
-                cwd=self.folder,
-                input=given,
-                stdin=subprocess.DEVNULL if given is None else None,
-                capture_output=True,
-                check=False,
-                timeout=_SECONDS,
-                env={**self._env, **(env or {})},
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            self.said = str(error)
-            return None
-        if done.returncode:
-            self.said = done.stderr.decode(errors="replace").strip()
-            return None
-        return done.stdout
-
-    def at(self, folder: Path) -> Self:
-        """Return git for another folder."""
-        return type(self)(folder, self._program)
-
-    def run_for(self, paths: Sequence[str], *arguments: str, env: Mapping[str, str]) -> None:
-        """Run git with paths, which mean themselves, however many they are."""
-        if paths:
-            given = b"\0".join(os.fsencode(path) for path in paths)
-            self.run(
-                *arguments, "--pathspec-from-file=-", "--pathspec-file-nul",
-                given=given, env={**env, "GIT_LITERAL_PATHSPECS": "1"},
-            )  # fmt: skip
-
-    def line(self, *arguments: str) -> str | None:
-        """Return the one line that git prints, or None."""
-        out = self.run(*arguments)
-        text = "" if out is None else out.decode(errors="replace").strip()
-        return text or None
 
 
 def read_tree(folder: Path, told: list[str] | None = None) -> Tree | None:
@@ -128,29 +65,34 @@ def read_tree(folder: Path, told: list[str] | None = None) -> Tree | None:
         folder: anywhere in the tree.
         told: is given what the user should know.
     """
+    told = [] if told is None else told
     asked = Git.find(folder)
     if asked is None:
         return None
     place = str(folder)
     top = _tops.get(place) or asked.line("rev-parse", "--show-toplevel")
     if top is None:
-        if "safe.directory" in asked.said and told is not None:
+        if "safe.directory" in asked.said:
             told.append(f"git does not trust who owns {folder}: git config --global --add safe.directory {folder}")
         return None  # no repository, a bare one, or one of another owner that git refuses to read
     _tops[place] = top
     git = asked.at(Path(top))
     status = git.run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignore-submodules=none")
-    key = (status, _signature(git.folder, status or b""))
     known = _trees.get(top)
-    if status is not None and known is not None and known[0] == key:
+    if status is None:
+        told.append(f"git can't read {top}: {git.said[:500]}")
+        return None
+    if known is not None and known[0] == (status, _signature(git.folder, status, known[1].hidden)):
         return known[1]
+    before = _signature(git.folder, status)
     tree = Tree(git.folder)
-    _read_files(git, tree)
-    tree.about |= _about(git, dirty=None if status is None else any(_changed(status)))
+    overlooked = _read_files(git, tree)
+    tree.about |= _about(git, dirty=overlooked or any(_changed(status)))
     modules = tree.about.get("submodules", {})
-    settled = all(changed < time.time_ns() - _SETTLED and path not in modules for path, changed, _ in key[1])
+    key = [*before, *_times(git.folder, tree.hidden)]
+    settled = all(changed < time.time_ns() - _SETTLED and path not in modules for path, changed, _ in key)
     if settled:  # a change within a submodule that has some already is not told apart from them
-        _trees[top] = (key, tree)
+        _trees[top] = ((status, key), tree)
     return tree
 
 
@@ -165,24 +107,24 @@ def _changed(status: bytes) -> Iterator[str]:
             next(words, None)  # the path before it was renamed
 
 
-def _signature(root: Path, status: bytes) -> list[tuple[str, int, int]]:
+def _signature(root: Path, status: bytes, hidden: Sequence[str] = ()) -> list[tuple[str, int, int]]:
     """Return what tells whether files that differ from the last commit have changed again."""
-    found = []
-    for path in (*_changed(status), ".git/config"):
-        try:
+    return [*_times(root, (*_changed(status), ".git/config")), *_times(root, hidden)]
+
+
+def _times(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, int, int]]:
+    for path in paths:
+        with suppress(OSError):
             st = (root / path).lstat()
-        except OSError:
-            continue
-        found.append((path, st.st_mtime_ns, st.st_size))
-    return found
+            yield path, st.st_mtime_ns, st.st_size
 
 
-def _about(git: Git, *, dirty: bool | None) -> dict[str, Any]:
+def _about(git: Git, *, dirty: bool) -> dict[str, Any]:
     head = git.line("rev-parse", "--verify", "HEAD^{commit}")
     remotes: dict[str, str] = {}
     for line in (git.line("remote", "-v") or "").splitlines():
         name, _, rest = line.partition("\t")
-        remotes.setdefault(name, _CREDENTIALS.sub(r"\1", rest.rsplit(" ", 1)[0]))
+        remotes.setdefault(name, without_credentials(rest.rsplit(" ", 1)[0]))
     found = {
         "commit": head,
         "head_tree": git.line("rev-parse", "--verify", "HEAD^{tree}"),
@@ -194,11 +136,11 @@ def _about(git: Git, *, dirty: bool | None) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _read_files(git: Git, tree: Tree) -> None:
-    """Find what is in the tree, and compute its id on a copy of the index."""
+def _read_files(git: Git, tree: Tree) -> bool:
+    """Find what is in the tree, and compute its id on a copy of the index; tells whether there are changes that git overlooks."""
     listed = git.run("ls-files", "-z", "--others", "--exclude-standard")
     untracked, total = [], 0
-    for path in _paths(listed):
+    for path in paths_of(listed):
         why, size = _refused(git.folder / path, path, total)
         if why:
             tree.skipped.append((path, why))
@@ -207,16 +149,77 @@ def _read_files(git: Git, tree: Tree) -> None:
             total += size
     with TemporaryDirectory(prefix="artifactstore-") as scratch:
         env = _own_index(git, Path(scratch))
+        overlooked = _show_hidden(git, tree, env)
         git.run("add", "-u", "--", ".", env=env)
-        git.run_for(untracked, "add", env=env)
-        secret = [path for path in _paths(git.run("ls-files", "-z", env=env)) if looks_secret(path)]
-        git.run_for(secret, "rm", "--cached", "-q", "-f", env=env)
-        tree.skipped += [(path, "looks like a secret") for path in secret]
+        if not git.run_for(untracked, "add", env=env):
+            _add_plain(git, untracked, env)
+        entries = [_Entry.of(raw) for raw in (git.run("ls-files", "-s", "-z", env=env) or b"").split(b"\0") if raw]
+        refused = {one.path: why for one in entries if (why := _unstorable(git.folder, one))}
+        git.run_for([*refused], "rm", "--cached", "-q", "-f", env=env)
         written = git.run("write-tree", env=env)
-        entries = git.run("ls-files", "-s", "-z", env=env) or b""
+    tree.skipped += refused.items()
+    there = {one.path for one in entries}
+    tree.skipped += [(path, "git can't add it") for path in untracked if path not in there]
     if written is not None:
         tree.about["tree"] = written.decode().strip()
-    _sort_entries(git, tree, entries)
+    _sort_entries(git, tree, [one for one in entries if one.path not in refused])
+    return overlooked
+
+
+def _add_plain(git: Git, paths: Sequence[str], env: Mapping[str, str]) -> None:
+    """Add files as they are, where git itself gives up: a filter of one that fails keeps all others out, too."""
+    files = [path for path in paths if "\n" not in path and not (git.folder / path).is_symlink()]
+    given = b"\n".join(os.fsencode(path) for path in files)
+    digests = (git.run("hash-object", "-w", "--no-filters", "--stdin-paths", given=given, env=env) or b"").split()
+    lines = []
+    for path, digest in zip(files, digests, strict=False):  # as many, or none
+        mode = b"100755" if os.access(git.folder / path, os.X_OK) else b"100644"
+        lines.append(mode + b" " + digest + b"\t" + os.fsencode(path))
+    git.run("update-index", "--add", "-z", "--index-info", given=b"\0".join(lines), env=env)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A line of git's index."""
+
+    mode: str
+    digest: str
+    path: str
+
+    @classmethod
+    def of(cls, raw: bytes) -> Self:
+        about, _, path = raw.partition(b"\t")
+        mode, digest, _ = about.decode().split(" ")
+        return cls(mode, digest, os.fsdecode(path))
+
+
+def _show_hidden(git: Git, tree: Tree, env: Mapping[str, str]) -> bool:
+    """Let our index see the files whose changes git was told to overlook, where they are there; tells whether there are such changes."""
+    flagged = [path[2:] for path in paths_of(git.run("ls-files", "-v", "-z", env=env)) if path[0] == "S" or path[0].islower()]
+    tree.hidden = [path for path in flagged if os.path.lexists(git.folder / path)]
+    if not tree.hidden:
+        return False
+    for flag in ("--no-assume-unchanged", "--no-skip-worktree"):
+        git.run("update-index", flag, "-z", "--stdin", given=joined(tree.hidden), env=env)
+    return git.run("diff", "--quiet", env=env) is None
+
+
+def _unstorable(root: Path, entry: _Entry) -> str:
+    """Return why an entry can't be stored, or ""."""
+    if looks_secret(entry.path):
+        return "looks like a secret"
+    try:
+        check_path(entry.path)
+    except InvalidInputError:
+        return "can't be stored under its name"
+    if entry.mode == _LINK:
+        try:
+            check_link(entry.path, os.readlink(root / entry.path))  # noqa: PTH115 - pathlib would tidy it
+        except InvalidInputError:
+            return "points outside of the repository"
+        except OSError:
+            return ""  # is gone, which is told later
+    return ""
 
 
 def _own_index(git: Git, scratch: Path) -> dict[str, str]:
@@ -231,10 +234,6 @@ def _own_index(git: Git, scratch: Path) -> dict[str, str]:
     if objects is not None:
         env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str((git.folder / objects).resolve())
     return env
-
-
-def _paths(out: bytes | None) -> list[str]:
-    return [os.fsdecode(path) for path in (out or b"").split(b"\0") if path]
 
 
 def _refused(path: Path, name: str, total: int) -> tuple[str, int]:
@@ -254,38 +253,26 @@ def _refused(path: Path, name: str, total: int) -> tuple[str, int]:
     return "", st.st_size
 
 
-def _sort_entries(git: Git, tree: Tree, entries: bytes) -> None:
+def _sort_entries(git: Git, tree: Tree, entries: Sequence[_Entry]) -> None:
     executable, modules, pointers, altered = set[str](), dict[str, str](), 0, False
     filters = _has_filters(git, entries)
     before = len(tree.skipped)
-    for entry in entries.split(b"\0"):
-        if not entry:
-            continue
-        about, _, raw = entry.partition(b"\t")
-        mode, digest, _ = about.decode().split(" ")
-        path = os.fsdecode(raw)
-        place = git.folder / path
-        if mode == _MODULE:
-            modules[path] = digest
+    for entry in entries:
+        path, place = entry.path, git.folder / entry.path
+        if entry.mode == _MODULE:
+            modules[path] = entry.digest
             if (place / ".git").exists():
                 _add_module(git.at(place), tree, path)
-        elif mode == _LINK:
-            try:
-                target = os.readlink(place)  # noqa: PTH115 - pathlib would tidy it
-                check_link(path, target)
-                tree.links.append((path, target))
-            except OSError:
-                tree.skipped.append((path, "is gone"))
-            except InvalidInputError:
-                tree.skipped.append((path, "points outside of the repository"))
-        elif not place.is_file():
+        elif entry.mode == _LINK and place.is_symlink():
+            tree.links.append((path, os.readlink(place)))  # noqa: PTH115 - as above
+        elif entry.mode == _LINK or not place.is_file():
             tree.skipped.append((path, "is gone"))
         else:
             tree.files.append(path)
-            if mode == "100755":
+            if entry.mode == "100755":
                 executable.add(path)
             pointers += _is_pointer(place)
-            altered = altered or (filters and blob_id(str(place)).hex() != digest)
+            altered = altered or (filters and blob_id(str(place)).hex() != entry.digest)
     tree.files.sort()
     tree.executable |= executable
     if modules:
@@ -313,11 +300,11 @@ def _add_module(git: Git, tree: Tree, path: str) -> None:
         tree.about["altered"] = True
 
 
-def _has_filters(git: Git, entries: bytes) -> bool:
+def _has_filters(git: Git, entries: Sequence[_Entry]) -> bool:
     """Tell whether git may keep files otherwise than they lie on disk."""
     crlf = git.line("config", "--get", "core.autocrlf")
     return (
-        b".gitattributes" in entries
+        any(one.path.endswith(".gitattributes") for one in entries)
         or crlf in {"true", "input"}
         or git.line("config", "--get", "core.attributesFile") is not None
     )

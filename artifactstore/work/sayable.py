@@ -1,0 +1,70 @@
+"""What the journal can say of values that JSON has no words for: parameters, arguments, and names that are no text."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.encoding import check_json
+
+__all__ = ["parameters", "sayable", "text_of"]
+
+_TOLD: Final = 200  # characters of a parameter that JSON can't say
+
+
+def parameters(given: Any) -> dict[str, Any]:
+    """Return parameters as JSON has them; what it can't say is its `repr`, and marked.
+
+    Raises:
+        InvalidInputError: no dict with str keys.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise InvalidInputError(f"params is a dict with str keys, not {_repr(given)}")
+    return {text_of(key): _json_or_repr(value) for key, value in given.items()}
+
+
+def sayable(value: Any) -> Any:
+    """Return a JSON value whose texts can all be written as UTF-8: file names and arguments may hold any bytes."""
+    if isinstance(value, str):
+        return text_of(value)
+    if isinstance(value, list | tuple):
+        return [sayable(one) for one in value]
+    if isinstance(value, dict):
+        return {sayable(key): sayable(one) for key, one in value.items()}
+    return value
+
+
+def text_of(text: str) -> str:
+    """Return a text with what is no character written out: a byte of a file name by its hexadecimal digits, as Python does."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        except UnicodeEncodeError:
+            return text.encode(errors="backslashreplace").decode()
+    return text
+
+
+def _json_or_repr(value: Any, deep: int = 20) -> Any:
+    if isinstance(value, tuple | list) and deep:
+        return [_json_or_repr(one, deep - 1) for one in value]
+    if isinstance(value, Mapping) and deep and all(isinstance(key, str) for key in value):
+        return {text_of(key): _json_or_repr(one, deep - 1) for key, one in value.items()}
+    if isinstance(value, str):
+        return text_of(value)
+    try:
+        check_json(value)
+    except InvalidInputError:
+        if hasattr(value, "item") and getattr(value, "shape", None) == ():
+            return _json_or_repr(value.item(), 0)  # a number of NumPy's
+        return {"repr": _repr(value)}
+    return value
+
+
+def _repr(value: Any) -> str:
+    try:
+        return text_of(repr(value)[:_TOLD])
+    except Exception:  # noqa: BLE001 - of the user's own: the work must not fail for how a parameter is told
+        return object.__repr__(value)
