@@ -131,10 +131,12 @@ class Graph:
     Attributes:
         nodes: id → node, in the order found.
         edges: (from, to, role): an artifact that a run used, or a run that produced an artifact.
+        read_as: (artifact, run) → what the run read the artifact as: its name and version.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
     edges: list[tuple[str, str, str | None]] = field(default_factory=list)
+    read_as: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:
@@ -218,20 +220,17 @@ def _artifact(state: State, digest: str, depth: int) -> Node:
     return Node("artifact", digest, f"{name}:v{number}", kind, depth, tuple(aliases), tainted=tainted)
 
 
-def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, str | None]]:
-    """Yield the neighbours of a node with the role of the edge: of a digest its runs, of a run its artifacts."""
+def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the neighbours of a node with what is known of the edge: of a digest its runs, of a run its artifacts."""
     if node in state.runs or node in state.edges:
         wanted = "used" if up else "produced"
         for edge in state.edges.get(node, ()):
             if edge["fact"] == wanted:
-                yield edge["digest"], edge.get("role")
+                yield edge["digest"], edge
         return
-    table = state.produced_by if up else state.used_in
+    table, wanted = (state.produced_by, "produced") if up else (state.used_in, "used")
     for run in table.get(node, ()):
-        role = next(
-            (e.get("role") for e in state.edges.get(run, ()) if e["digest"] == node and (e["fact"] == "produced") == up), None
-        )
-        yield run, role
+        yield run, next((e for e in state.edges.get(run, ()) if e["digest"] == node and e["fact"] == wanted), {})
 
 
 def closure(state: State, start: str, *, up: bool, steps: int | None = None) -> Graph:
@@ -244,19 +243,22 @@ def closure(state: State, start: str, *, up: bool, steps: int | None = None) -> 
         steps: how far to go; None: to the end.
     """
     graph = Graph()
-    edges: dict[tuple[str, str], str | None] = {}
+    edges: dict[tuple[str, str], Mapping[str, Any]] = {}
     seen, todo = {start}, deque([(start, 0)])
     while todo:
         one, depth = todo.popleft()
         graph.nodes[one] = node_of(state, one, depth)
         if depth == steps:
             continue
-        for other, role in _steps(state, one, up=up):
-            edges.setdefault((other, one) if up else (one, other), role)
+        for other, edge in _steps(state, one, up=up):
+            edges.setdefault((other, one) if up else (one, other), edge)
             if other not in seen:
                 seen.add(other)
                 todo.append((other, depth + 1))
-    graph.edges = [(before, after, role) for (before, after), role in edges.items()]
+    graph.edges = [(*ends, edge.get("role")) for ends, edge in edges.items()]
+    graph.read_as = {
+        ends: f"{edge['name']}:v{edge['version']}" for ends, edge in edges.items() if edge.get("version") is not None
+    }
     return graph
 
 
@@ -274,7 +276,7 @@ def filtered(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:
                 kept.add(one)
                 todo.append(one)
     nodes = {one: node for one, node in graph.nodes.items() if one in kept}
-    return Graph(nodes, [edge for edge in graph.edges if edge[0] in kept and edge[1] in kept])
+    return Graph(nodes, [edge for edge in graph.edges if edge[0] in kept and edge[1] in kept], graph.read_as)
 
 
 def path(state: State, start: str, end: str) -> list[str]:

@@ -51,8 +51,7 @@ class _Done:
 
     Attributes:
         pieces: its chunks; None where the whole file is known: its records are copied.
-        source: the file that ends here, or None.
-        digest: of that file.
+        source: the file that ends here, or None; `digest` is its own.
         read: whether that file was read, or only its digest looked up.
     """
 

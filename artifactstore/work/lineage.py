@@ -53,27 +53,34 @@ class View:
         return (node for node in self._graph.nodes.values() if node.id != self._start)
 
     def __str__(self) -> str:
-        beside: dict[str, list[tuple[str, str | None]]] = {}
+        beside: dict[str, list[tuple[str, str]]] = {}
         for before, after, role in self.edges:
             one, other = (after, before) if self._up else (before, after)
-            beside.setdefault(one, []).append((other, role))
+            beside.setdefault(one, []).append((other, self._told_of(before, after, role, other)))
         lines: list[str] = []
         told: set[str] = set()
 
-        def tell(one: str, depth: int, role: str | None) -> None:
+        def tell(one: str, depth: int, said: str) -> None:
             again = one in told
             told.add(one)
             node = self._graph.nodes[one]
             further = () if again or depth == _DEEPEST else beside.get(one, ())
             more = " …" if beside.get(one) and not further else ""
-            lines.append("  " * depth + _line(node) + (f"  ({role})" if role and role != node.kind else "") + more)
+            lines.append("  " * depth + _line(node) + said + more)
             for other, part in further:
                 tell(other, depth + 1, part)
 
-        tell(self._start, 0, None)
+        tell(self._start, 0, "")
         if left := len(self._graph.nodes) - len(told):
             lines.append(f"… and {left:,} more, further away: `.artifacts` and `.runs` have all")
         return "\n".join(lines)
+
+    def _told_of(self, before: str, after: str, role: str | None, shown: str) -> str:
+        """Return what stands behind a line: the role, where the kind doesn't say it, and what else an artifact was read as."""
+        artifact, read_as = self._graph.nodes[before], self._graph.read_as.get((before, after))
+        words = [role] if role and role != self._graph.nodes[shown].kind else []
+        words += [f"as {read_as}"] if read_as not in (None, artifact.label) else []
+        return f"  ({', '.join(words)})" if words else ""
 
     def __repr__(self) -> str:
         return str(self)
@@ -105,7 +112,8 @@ class View:
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON value."""
         nodes = [{key: getattr(node, key) for key in Node.__dataclass_fields__} for node in self._graph.nodes.values()]
-        return {"nodes": nodes, "edges": [{"from": a, "to": b, "role": role} for a, b, role in self.edges]}
+        edges = [{"from": a, "to": b, "role": role, "read_as": self._graph.read_as.get((a, b))} for a, b, role in self.edges]
+        return {"nodes": nodes, "edges": edges}
 
 
 def _line(node: Node) -> str:

@@ -375,6 +375,21 @@ def test_the_tree_and_mermaid_name_everything_once(chain: Store):
     assert '-->|"table"|' in drawn
 
 
+def test_what_has_two_names_is_told_by_the_one_that_a_run_read(store: Store):
+    store.put(b"x", "raw/old")
+    with store.run("prepare") as run:
+        run.put(store.get("raw/old") + b"y", "made")
+    store.put(b"x", "raw/new")
+    text = str(store.lineage("made").upstream())
+    assert "    raw/new:v1 [data]  (as raw/old:v1)" in text.splitlines()
+    (edge,) = [one for one in store.lineage("made").upstream().to_json()["edges"] if one["read_as"] is not None]
+    assert (edge["from"], edge["read_as"], edge["role"]) == (store.artifact("raw/new").digest, "raw/old:v1", None)
+    assert "(as raw/old:v1)" in str(store.lineage("raw/new").downstream())
+    with store.run("again") as run:
+        run.put(store.get("raw/new"), "other", role="copy")
+    assert "(as" not in str(store.lineage("other").upstream(name="raw/new")).splitlines()[-1]
+
+
 def test_a_run_that_reads_and_writes_the_same_ends(store: Store):
     store.put(b"x", "a")
     with store.run("noop") as run:
