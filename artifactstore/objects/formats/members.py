@@ -53,7 +53,7 @@ class Members:
         if wanted is not None and (missing := wanted - {one[0] for one in listed if isinstance(one, list) and one}):
             raise InvalidInputError(f"no member {', '.join(map(repr, sorted(missing)))}")
         for one in listed:
-            if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one):
+            if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one) or one[0] in found:
                 raise CorruptionError("members.json does not say what the members are", location="members.json")
             if wanted is None or one[0] in wanted:
                 found[one[0]] = choice.read_object(one[1], folder.inner(one[0]))
