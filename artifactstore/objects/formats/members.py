@@ -46,7 +46,7 @@ class Members:
         """Read all members, or those of `keys` alone."""
         said = stored_json(folder, "members.json")
         listed = said.get("members") if isinstance(said, Mapping) else None
-        if not isinstance(listed, list) or said["type"] not in {"dict", "list", "tuple"}:
+        if not isinstance(listed, list) or said.get("type") not in ("dict", "list", "tuple"):
             raise CorruptionError("members.json does not say what the members are", location="members.json")
         found = {}
         wanted = None if keys is None else {keys} if isinstance(keys, str) else set(map(str, keys))
