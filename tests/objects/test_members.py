@@ -137,3 +137,9 @@ def test_members_that_are_named_again_and_again_are_damage():
     files = {"members.json": json.dumps({"type": "list", "members": [["a", "text"]] * 9}).encode(), "a/data.txt": b"x"}
     with pytest.raises(CorruptionError, match=r"members\.json"):
         Members().read(MemoryFolder(files))
+
+
+@pytest.mark.parametrize("said", [{"members": []}, {"members": [], "type": []}])
+def test_members_of_no_container_are_damage(said: dict[str, object]):
+    with pytest.raises(CorruptionError, match="what the members are"):
+        Members().read(MemoryFolder({"members.json": json.dumps(said).encode()}))

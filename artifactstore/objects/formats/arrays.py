@@ -77,7 +77,7 @@ class Arrays:
         said = _parsed(folder, "arrays.json")
         kind, names = said.get("type"), said.get("keys")
         if (
-            kind not in {"dict", "list", "tuple"}
+            kind not in ("dict", "list", "tuple")
             or not isinstance(names, list)
             or not all(isinstance(one, str) for one in names)
             or len(set(names)) < len(names)
