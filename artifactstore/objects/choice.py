@@ -150,10 +150,13 @@ def write_object(
         if chosen is None:
             raise InvalidInputError(f"no format is called {format!r}; known are {_known()}")
     else:
-        chosen = choose(obj)
+        try:
+            chosen = choose(obj)
+        except RecursionError:
+            raise InvalidInputError(f"a {type(obj).__qualname__} is nested too deeply to be stored, or holds itself") from None
         if chosen is None:
             raise InvalidInputError(
-                f"a {type(obj).__module__}.{type(obj).__qualname__} can't be stored as an object: no format is for it; save it "
+                f"a {type(obj).__module__}.{type(obj).__qualname__} can't be stored as an object: {_why(obj)}; save it "
                 "to a file with its own library and put that file, or say format='pickle', which can be read only with trust="
             )
     given = dict(options or {})
@@ -188,6 +191,22 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
         raise UnsupportedError(
             f"this object was stored as {format!r}, and reading it needs {needs}: {_how(format)}, or get its files with to="
         ) from error
+
+
+def _why(obj: Any) -> str:
+    """Return what keeps an object from being stored: of a container, which key or member."""
+    none = "no format is for it"
+    if type(obj) not in (dict, list, tuple):
+        return none
+    if not obj:
+        return f"{none}, as there is nothing in it"
+    for key, member in obj.items() if isinstance(obj, dict) else enumerate(obj):
+        if isinstance(obj, dict) and not (isinstance(key, str) and key and "/" not in key):
+            return f"the key {key!r:.100} can't name a file: a str without '/' is needed"
+        if not isinstance(member, str) and choose(member) is None:
+            inner = f" ({_why(member)})" if type(member) in (dict, list, tuple) else ""
+            return f"{none}, since none is for the {type(member).__module__}.{type(member).__qualname__} at {key!r:.100}{inner}"
+    return none
 
 
 def _how(name: str) -> str:

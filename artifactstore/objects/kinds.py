@@ -36,6 +36,8 @@ def plain_type(kind: "pa.DataType") -> "pa.DataType":
         kind = kind.value_type
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         kind = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):  # Arrow neither counts nor compares these
+        kind = pa.decimal128(kind.precision, kind.scale)
     return kind
 
 

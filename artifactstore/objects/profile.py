@@ -6,6 +6,7 @@ is held of it meanwhile is bounded.
 """
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.content.grouping import numpy
@@ -219,8 +220,9 @@ def _sampled(column: "pa.Array") -> dict[str, Any]:
         ordered = np.sort(numbers)
         found["quantiles"] = [rounded(float(one)) for one in ordered[places]]
         if math.isfinite(float(ordered[-1]) - float(ordered[0])):
-            counts, edges = np.histogram(numbers, _BINS)
-            found["histogram"] = {"counts": counts.tolist(), "edges": [rounded(float(edge)) for edge in edges]}
+            with suppress(ValueError):  # between large numbers that lie close together there are not so many others
+                counts, edges = np.histogram(numbers, _BINS)
+                found["histogram"] = {"counts": counts.tolist(), "edges": [rounded(float(edge)) for edge in edges]}
     if is_number(kind) or is_moment(kind) or is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
         found |= _frequent(column, top=not pa.types.is_floating(kind))
     return found

@@ -1,6 +1,7 @@
 """NumPy arrays, containers of them, sparse matrices: what comes back is what went in, and nothing is ever unpickled."""
 
 import io
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis.extra import numpy as st_numpy
 from artifactstore import ArtifactStoreError, CorruptionError, InvalidInputError
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.choice import write_object
-from artifactstore.objects.formats.arrays import Array
+from artifactstore.objects.formats.arrays import Array, Arrays
 from artifactstore.store import Store
 from tests.objects.folder import MemoryFolder, as_files
 
@@ -251,3 +252,23 @@ def test_a_hostile_npy_file_is_damaged_and_runs_nothing(raw: bytes):
         Array().read(MemoryFolder({"data.npy": raw}))
     assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("make", ["lil_matrix", "dok_matrix", "dok_array"])
+def test_sparse_matrices_that_are_no_arrays_inside_are_refused_with_a_way_on(store: Store, make: str):
+    with pytest.raises(InvalidInputError, match=r"use \.tocsr\(\)"):
+        store.put(getattr(scipy.sparse, make)((3, 4)), "m")
+
+
+@pytest.mark.parametrize("shape", [(2**59, 2**59, 0), (1,) * 70, (0,) * 70])
+def test_a_header_with_a_shape_that_no_array_has_is_damage(shape: tuple[int, ...]):
+    head = repr({"descr": "<f8", "fortran_order": False, "shape": shape}).encode()
+    raw = b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + bytes(8 if shape[0] == 1 else 0)
+    with pytest.raises(CorruptionError, match=r"no \.npy file"):
+        Array().read(MemoryFolder({"data.npy": raw}))
+
+
+def test_arrays_that_are_named_again_and_again_are_damage():
+    files = {"arrays.json": json.dumps({"type": "dict", "keys": ["x"] * 9}).encode(), "x.npy": b""}
+    with pytest.raises(CorruptionError, match=r"arrays\.json"):
+        Arrays().read(MemoryFolder(files))

@@ -23,6 +23,8 @@ from sklearn import (  # noqa: E402  # noqa: E402
     compose,
     datasets,
     ensemble,
+    feature_selection,
+    impute,
     linear_model,
     model_selection,
     naive_bayes,
@@ -67,6 +69,12 @@ def test_the_same_model_and_a_refit_alike_have_the_same_digest(store: Store, nam
 def test_everyday_models_are_read_elsewhere_without_trust(store: Store, elsewhere: Callable[[str], str], tmp_path: Path):
     models = {name: make().fit(X, Y) for name, make in MODELS.items()}
     models["grid"] = model_selection.GridSearchCV(linear_model.LogisticRegression(), {"C": [0.1, 1]}, cv=2).fit(X, Y)
+    models["scored"] = model_selection.GridSearchCV(
+        pipeline.make_pipeline(impute.SimpleImputer(), feature_selection.SelectKBest(k=3), linear_model.LogisticRegression()),
+        {"logisticregression__C": [0.1, 1]},
+        scoring="roc_auc",
+        cv=2,
+    ).fit(X, Y)
     np.save(tmp_path / "x.npy", X)
     expected = {}
     for name, model in models.items():

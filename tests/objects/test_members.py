@@ -1,6 +1,7 @@
 """Dicts and tuples of several kinds, records, plugins: stored member by member, each reachable as a path."""
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import numpy as np
 import pydantic
 import pytest
 
-from artifactstore import InvalidInputError, NotFoundError
+from artifactstore import CorruptionError, InvalidInputError, NotFoundError
+from artifactstore.objects.formats.members import Members
 from artifactstore.store import Store
+from tests.objects.folder import MemoryFolder
 
 
 @dataclasses.dataclass
@@ -112,3 +115,31 @@ def test_an_object_over_64_mib_waits_on_disk_and_leaves_nothing_there(
     del folder
     gc.collect()
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_what_holds_itself_is_refused(store: Store):
+    value: dict[str, object] = {"a": np.arange(2)}
+    value["me"] = value
+    with pytest.raises(InvalidInputError, match="holds itself"):
+        store.put(value, "m")
+
+
+def test_the_member_that_can_not_be_stored_is_named(store: Store):
+    with pytest.raises(InvalidInputError, match=r"numpy\.int64 at 'depth'"):
+        store.put({"w": np.arange(2), "depth": np.int64(3)}, "m")
+    with pytest.raises(InvalidInputError, match="the key 1 can't name a file"):
+        store.put({1: np.arange(2)}, "m")
+    with pytest.raises(InvalidInputError, match=r"builtins\.dict at 0 \(.*builtins\.set at 'x'\)"):
+        store.put([{"x": {1}}, np.arange(2)], "m")
+
+
+def test_members_that_are_named_again_and_again_are_damage():
+    files = {"members.json": json.dumps({"type": "list", "members": [["a", "text"]] * 9}).encode(), "a/data.txt": b"x"}
+    with pytest.raises(CorruptionError, match=r"members\.json"):
+        Members().read(MemoryFolder(files))
+
+
+@pytest.mark.parametrize("said", [{"members": []}, {"members": [], "type": []}])
+def test_members_of_no_container_are_damage(said: dict[str, object]):
+    with pytest.raises(CorruptionError, match="what the members are"):
+        Members().read(MemoryFolder({"members.json": json.dumps(said).encode()}))

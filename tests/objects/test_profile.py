@@ -351,3 +351,10 @@ def test_the_card_of_a_table_shows_its_columns(store: Store):
     assert "1,000 rows, 5 columns" in html
     assert "&lt;b&gt;x&lt;/b&gt;" in html
     assert "<b>x" not in html
+
+
+@pytest.mark.parametrize("values", [pa.array([2**64 - 1], pa.uint64()), pa.array([2**62, 2**62 + 1]), pa.array([1e300])])
+def test_large_numbers_close_together_have_a_profile(store: Store, values: pa.Array):
+    made = store.put(pa.table({"a": values}), "t")
+    assert made.profile is not None
+    assert made.profile["columns"]["a"]["distinct"] == len(values)

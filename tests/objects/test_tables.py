@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow.dataset as ds
 import pytest
 
 import artifactstore
-from artifactstore import CorruptionError, InvalidInputError, NotFoundError
+from artifactstore import CorruptionError, InvalidInputError, NotFoundError, UnsupportedError
 from artifactstore.objects.formats.tables import Table
 from artifactstore.store import Store
 from tests.objects.folder import MemoryFolder
@@ -234,3 +235,45 @@ def test_folders_of_files_are_tables_too_with_their_partitions(store: Store, tmp
     store.put(b"x", "b")
     with pytest.raises(InvalidInputError, match="is no table"):
         store.open_table("b")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.timestamp("s"), pa.timestamp("s", "UTC"), pa.time32("s"), pa.date64(), pa.dictionary(pa.int8(), pa.large_string())],
+    ids=str,
+)
+def test_types_that_parquet_has_no_word_for_come_back(store: Store, kind: pa.DataType):
+    table = pa.table({"a": pa.array(["x", None] if pa.types.is_dictionary(kind) else [86_400_000, None], kind)})
+    if pa.types.is_time32(kind):
+        table = pa.table({"a": pa.array([5, None], kind)})
+    store.put(table, "t")
+    assert store.get("t").schema == table.schema
+    assert store.get("t").equals(table)
+    assert store.get("t", columns=["a"]).equals(table)
+
+
+def test_pandas_dates_in_seconds_stay_in_seconds(store: Store):
+    frame = pd.DataFrame({"t": np.array(["3020-01-01", "NaT"], "M8[s]")}, index=np.array(["1020-01-01", "1021-01-01"], "M8[s]"))
+    store.put(frame, "t")
+    pd.testing.assert_frame_equal(store.get("t"), frame)
+
+
+@pytest.mark.parametrize("kind", [pa.decimal32(5, 2), pa.decimal64(12, 2)], ids=str)
+def test_narrow_decimals_come_back_and_have_a_profile(store: Store, kind: pa.DataType):
+    table = pa.table({"a": pa.array([Decimal("1.50"), Decimal("-2.25"), None], kind)})
+    made = store.put(table, "t")
+    assert store.get("t").equals(table)
+    assert made.profile is not None
+    assert made.profile["columns"]["a"]["min"] == "-2.25"
+
+
+def test_python_objects_in_a_polars_frame_are_refused_by_name(store: Store):
+    frame = pl.DataFrame({"fine": [1], "odd": pl.Series([object()], dtype=pl.Object)})
+    with pytest.raises(InvalidInputError, match="column 'odd'"):
+        store.put(frame, "t")
+
+
+def test_what_another_kind_of_table_can_not_hold_is_said(store: Store):
+    store.put(pa.table({"a": pa.array([1], pa.time64("ns")), "b": [1]}), "t")
+    with pytest.raises(UnsupportedError, match="say type='arrow'"):
+        store.get("t", type="pandas")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Array", "Arrays", "Sparse", "read_header"]
 
 _HEADER: Final = 64 * 1024  # bytes of a header at most
+_DIMENSIONS: Final = 64  # NumPy's own limit
 
 
 class Array:
@@ -75,7 +76,12 @@ class Arrays:
         """Read all of them, or those of `keys`."""
         said = _parsed(folder, "arrays.json")
         kind, names = said.get("type"), said.get("keys")
-        if kind not in {"dict", "list", "tuple"} or not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        if (
+            kind not in ("dict", "list", "tuple")
+            or not isinstance(names, list)
+            or not all(isinstance(one, str) for one in names)
+            or len(set(names)) < len(names)
+        ):
             raise CorruptionError("arrays.json does not say what the arrays are", location="arrays.json")
         if keys is not None:
             wanted = [keys] if isinstance(keys, str) else [str(key) for key in keys]
@@ -104,18 +110,19 @@ class Sparse:
     }
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is one of them."""
+        """Tell whether `obj` is a sparse matrix; of what is no array inside `write` says so, or a `dok` would be taken for a dict."""
         import scipy.sparse  # noqa: PLC0415 - loaded already, where there is a matrix
 
-        return bool(scipy.sparse.issparse(obj)) and obj.format in self._PARTS and getattr(obj, "ndim", 2) == 2
+        return bool(scipy.sparse.issparse(obj))
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
         """Write its arrays as they are; duplicates and explicit zeros stay."""
         import scipy.sparse  # noqa: PLC0415
 
-        if not self.matches(obj):
+        if not self.matches(obj) or obj.format not in self._PARTS or obj.ndim != 2:
             raise InvalidInputError(
-                f"format='sparse' keeps scipy's {', '.join(self._PARTS)}, not a {type(obj).__name__}; use .tocsr()"
+                f"format='sparse' keeps scipy's {', '.join(self._PARTS)} of two dimensions, not a {type(obj).__name__}"
+                f"{f' of {obj.ndim}' if self.matches(obj) and obj.ndim != 2 else ''}; use .tocsr()"
             )
         for part in self._PARTS[obj.format]:
             _write(folder, f"{part}.npy", getattr(obj, part))
@@ -180,7 +187,10 @@ def _read(folder: ReadFolder, name: str, *, mmap: bool) -> "np.ndarray[Any, Any]
     if mmap and count and dtype.itemsize:
         return np.memmap(folder.path(name), dtype=dtype, mode="r", offset=start, shape=shape, order=order)  # type: ignore[call-overload,no-any-return]
     if not count or not dtype.itemsize:
-        return np.empty(shape, dtype, order)  # type: ignore[call-overload,no-any-return]
+        try:
+            return np.empty(shape, dtype, order)  # type: ignore[call-overload,no-any-return]
+        except ValueError as error:
+            raise CorruptionError(f"{name} is no .npy file: {error}", location=name) from error
     return np.frombuffer(folder.buffer(name), dtype, count, start).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
 
 
@@ -221,8 +231,12 @@ def read_header(file: Any, name: str) -> "tuple[tuple[int, ...], bool, np.dtype[
         dtype = np.lib.format.descr_to_dtype(said["descr"])
     except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError, OverflowError) as error:
         raise bad(error) from error
-    if not isinstance(shape, tuple) or not all(type(one) is int and 0 <= one < 2**60 for one in shape):
-        raise bad(f"its shape is {shape}")
+    if (
+        not isinstance(shape, tuple)
+        or len(shape) > _DIMENSIONS
+        or not all(type(one) is int and 0 <= one < 2**60 for one in shape)
+    ):
+        raise bad(f"its shape is {str(shape)[:100]}")
     if dtype.hasobject:
         raise CorruptionError(f"{name} would have to be unpickled (dtype {dtype}): that is never done", location=name)
     return shape, bool(fortran), dtype, 8 + wide + length

@@ -46,14 +46,14 @@ class Members:
         """Read all members, or those of `keys` alone."""
         said = stored_json(folder, "members.json")
         listed = said.get("members") if isinstance(said, Mapping) else None
-        if not isinstance(listed, list) or said["type"] not in {"dict", "list", "tuple"}:
+        if not isinstance(listed, list) or said.get("type") not in ("dict", "list", "tuple"):
             raise CorruptionError("members.json does not say what the members are", location="members.json")
         found = {}
         wanted = None if keys is None else {keys} if isinstance(keys, str) else set(map(str, keys))
         if wanted is not None and (missing := wanted - {one[0] for one in listed if isinstance(one, list) and one}):
             raise InvalidInputError(f"no member {', '.join(map(repr, sorted(missing)))}")
         for one in listed:
-            if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one):
+            if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one) or one[0] in found:
                 raise CorruptionError("members.json does not say what the members are", location="members.json")
             if wanted is None or one[0] in wanted:
                 found[one[0]] = choice.read_object(one[1], folder.inner(one[0]))

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.pool import Pool
-from artifactstore.errors import CorruptionError, InvalidInputError, UnsupportedError
+from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError, UnsupportedError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder
 from artifactstore.objects.kinds import width
@@ -103,7 +103,7 @@ class Table:
                         f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
                     )
                 check_room(_decoded(file, wanted), "the table", "open_table reads it in parts, columns= only some of it")
-                return file.read(columns=wanted)
+                return _as_put(file.read(columns=wanted), (file.metadata.metadata or {}).get(b"ARROW:schema", b""))
 
         try:
             if wanted is None:
@@ -114,7 +114,15 @@ class Table:
             if isinstance(error, InvalidInputError):
                 raise
             raise CorruptionError(f"{_FILE} is no Parquet file that can be read: {str(error)[:200]}", location=_FILE) from error
-        return _made(table, type)
+        try:
+            return _made(table, type)
+        except ArtifactStoreError:
+            raise
+        except Exception as error:
+            if isinstance(error, ImportError | MemoryError):
+                raise
+            text = f"the table can't become what was asked for ({str(error)[:200]}): say type='arrow', or columns= without those"
+            raise UnsupportedError(text) from error
 
 
 def _decoded(file: Any, wanted: list[str] | None) -> int:
@@ -147,6 +155,11 @@ def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]
         obj = _of_pandas(obj, kind)
     elif kind.startswith("polars"):
         frame = obj.to_frame(obj.name or _VALUE) if kind.endswith("Series") else obj
+        if opaque := [name for name, kind in frame.schema.items() if kind.base_type().__name__ == "Object"]:
+            names = ", ".join(map(repr, opaque[:5]))
+            raise InvalidInputError(
+                f"Python objects in column {names} have no place in a table: give it one type, or say format='pickle'"
+            )
         obj = frame.to_arrow()
     if isinstance(obj, pa.RecordBatch):
         obj = pa.Table.from_batches([obj])
@@ -262,6 +275,24 @@ def _categories(table: "pa.Table", raw: bytes) -> "pa.Table":
     except (pa.ArrowException, ValueError, StopIteration) as error:
         raise CorruptionError(f"{_FILE} has categories that can't be read: {error}", location=_FILE) from error
     return found.select(table.schema.names).replace_schema_metadata(table.schema.metadata)
+
+
+def _as_put(table: "pa.Table", raw: bytes) -> "pa.Table":
+    """Return a table with types that Parquet has no word for as the schema beside it tells them: seconds, days in 64 bits."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if not raw:
+        return table
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(raw)))
+    for number, field in enumerate(table.schema):
+        at = schema.get_field_index(field.name)
+        kind = schema.field(at).type if at >= 0 else field.type
+        if kind == field.type:
+            continue
+        texts = pa.types.is_dictionary(kind) and pa.types.is_large_string(kind.value_type) and pa.types.is_dictionary(field.type)
+        if texts or pa.types.is_date64(kind) or getattr(kind, "unit", None) == "s":
+            table = table.set_column(number, field.with_type(kind), table.column(number).cast(kind))
+    return table
 
 
 def _made(table: "pa.Table", wanted: str | None) -> Any:
