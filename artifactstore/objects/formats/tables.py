@@ -5,7 +5,6 @@ rows that are added or changed leave most pages as they were, byte for byte. Wha
 the same frame gives the same file with the same pyarrow, whose version Parquet's `created_by` shows.
 """
 
-import base64
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from artifactstore.backend.pool import Pool
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError, UnsupportedError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types, with_zones
 from artifactstore.objects.kinds import width
 from artifactstore.objects.profile import Profiler
 from artifactstore.objects.room import check_room
@@ -27,8 +27,9 @@ __all__ = ["Table"]
 
 _FILE: Final = "data.parquet"
 _TYPE: Final = b"artifactstore.type"  # in the schema's metadata: what came in
-_EMPTY: Final = b"artifactstore.empty"  # the same: Arrow's IPC stream of a table without rows, in base64, for its categories
+_EMPTY: Final = b"artifactstore.empty"  # the same: of a table without rows all its columns, for their categories
 _VALUE: Final = "value"  # the column of a series that has no name
+_NAMED: Final = b"artifactstore.named"  # in the schema's metadata: that is the name of the series
 _PAGES: Final = {"min_chunk_size": 32 * 1024, "max_chunk_size": 128 * 1024}  # bytes: some two of this store's chunks
 _GROUP_ROWS: Final = 2**23  # rows of a row group at most
 _GROUP_BYTES: Final = 2**28  # bytes of one at most, as the schema lets expect: what a writer holds in memory
@@ -68,9 +69,11 @@ class Table:
             schema, batches = _batches(obj, kind)
             first = next(batches, None)
             about = {**_steady(schema.metadata or {}), _TYPE: kind.encode()}
+            if kind.endswith("Series") and obj.name == _VALUE:
+                about[_NAMED] = b"1"
             if (first is None or not first.num_rows) and any(pa.types.is_dictionary(field.type) for field in schema):
                 first = pa.RecordBatch.from_pylist([], schema) if first is None else first
-                about[_EMPTY] = base64.b64encode(_packed(first.slice(0, 0)))
+                about[_EMPTY] = packed(first.slice(0, 0))
             schema = schema.with_metadata(about)
             batches = batches if first is None else chain((first,), batches)
             _write(folder, schema, batches, Profiler(schema, full=profile == "full") if profile else None)
@@ -103,7 +106,7 @@ class Table:
                         f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
                     )
                 check_room(_decoded(file, wanted), "the table", "open_table reads it in parts, columns= only some of it")
-                return _as_put(file.read(columns=wanted), (file.metadata.metadata or {}).get(b"ARROW:schema", b""))
+                return with_types(file.read(columns=wanted), (file.metadata.metadata or {}).get(b"ARROW:schema", b""), _FILE)
 
         try:
             if wanted is None:
@@ -166,6 +169,8 @@ def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]
     if not isinstance(obj, pa.Table | pa.RecordBatchReader):
         obj = obj.scanner().to_reader()
     _refuse_twins(obj.schema.names)
+    check_categories(obj.schema)
+    obj = with_categories(obj) if isinstance(obj, pa.Table) else obj
     if isinstance(obj, pa.Table) and not obj.num_rows:
         columns = [one.chunk(0) if one.num_chunks else pa.array([], one.type) for one in obj.columns]
         return obj.schema, iter([pa.RecordBatch.from_arrays(columns, schema=obj.schema)])
@@ -186,6 +191,10 @@ def _of_pandas(obj: Any, kind: str) -> "pa.Table":
             raise InvalidInputError(f"the series is called {obj.name!r}: a name is a str, or None")
         obj = obj.to_frame(_VALUE if obj.name is None else obj.name)
     _refuse_twins(obj.columns)
+    for name, dtype in obj.dtypes.items():
+        if type(getattr(dtype, "categories", None)).__name__ == "IntervalIndex":  # Arrow's own word is "unhashable type"
+            text = f"the categories of column {name!r} are intervals, which have no place in Parquet"
+            raise InvalidInputError(f"{text}: make them text by .astype(str), or say format='pickle'")
     # Without any column there would be no rows: then the index is one, even if it only counts.
     table = pa.Table.from_pandas(obj, preserve_index=None if len(obj.columns) else True)
     if not table.slice(0, 0).to_pandas().columns.equals(obj.columns):
@@ -257,58 +266,23 @@ def _groups(batches: "Iterator[pa.RecordBatch]", rows: int) -> "Iterator[pa.Tabl
         yield pa.Table.from_batches(held)
 
 
-def _packed(batch: "pa.RecordBatch") -> bytes:
-    import pyarrow as pa  # noqa: PLC0415
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema.remove_metadata()) as writer:
-        writer.write_batch(batch.replace_schema_metadata(None))
-    return bytes(sink.getvalue().to_pybytes())
-
-
-def _categories(table: "pa.Table", raw: bytes) -> "pa.Table":
-    """Return a table without rows with the categories that Parquet has no place for."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    try:
-        found = pa.Table.from_batches([pa.ipc.open_stream(base64.b64decode(raw)).read_next_batch()])
-    except (pa.ArrowException, ValueError, StopIteration) as error:
-        raise CorruptionError(f"{_FILE} has categories that can't be read: {error}", location=_FILE) from error
-    return found.select(table.schema.names).replace_schema_metadata(table.schema.metadata)
-
-
-def _as_put(table: "pa.Table", raw: bytes) -> "pa.Table":
-    """Return a table with types that Parquet has no word for as the schema beside it tells them: seconds, days in 64 bits."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    if not raw:
-        return table
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(raw)))
-    for number, field in enumerate(table.schema):
-        at = schema.get_field_index(field.name)
-        kind = schema.field(at).type if at >= 0 else field.type
-        if kind == field.type:
-            continue
-        texts = pa.types.is_dictionary(kind) and pa.types.is_large_string(kind.value_type) and pa.types.is_dictionary(field.type)
-        if texts or pa.types.is_date64(kind) or getattr(kind, "unit", None) == "s":
-            table = table.set_column(number, field.with_type(kind), table.column(number).cast(kind))
-    return table
-
-
 def _made(table: "pa.Table", wanted: str | None) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
     metadata = dict(table.schema.metadata or {})
     kind = metadata.pop(_TYPE, b"pyarrow.Table").decode(errors="replace")
-    empty = metadata.pop(_EMPTY, None)
+    empty, named, _ = metadata.pop(_EMPTY, None), metadata.pop(_NAMED, None), metadata.pop(KEY, None)
     table = table.replace_schema_metadata(metadata or None)
     if empty is not None and not table.num_rows:
-        table = _categories(table, empty)
+        columns = pa.Table.from_batches([unpacked(empty, _FILE)])
+        table = columns.select(table.schema.names).replace_schema_metadata(table.schema.metadata)
     kind = _KINDS[wanted] if wanted is not None and not kind.startswith(wanted) else kind
     if kind.startswith("pandas"):
-        frame = table.to_pandas()
+        frame = with_zones(table.to_pandas(), table.schema)
         if not kind.endswith("Series"):
             return frame
         column = frame.iloc[:, 0]
-        column.name = None if column.name == _VALUE else column.name
+        column.name = None if column.name == _VALUE and named is None else column.name
         return column
     if kind.startswith("polars"):
         import polars as pl  # noqa: PLC0415 - where it is not installed, the caller says type=
@@ -317,7 +291,7 @@ def _made(table: "pa.Table", wanted: str | None) -> Any:
         if not kind.endswith("Series"):
             return frame
         column = frame.to_series(0)
-        return column.rename("") if column.name == _VALUE else column
+        return column.rename("") if column.name == _VALUE and named is None else column
     if kind != "pyarrow.Table":
         raise UnsupportedError(f"this table was put as a {kind[:100]}, which this version does not know: say type='arrow'")
     return table

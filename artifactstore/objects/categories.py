@@ -1,0 +1,157 @@
+"""Categories: what Parquet has no place for. Of texts it keeps them as a dictionary, of nothing else, and none without rows.
+
+They lie in the schema's metadata: Arrow's IPC stream of columns without rows, which has the dictionaries, in base64.
+"""
+
+import base64
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.errors import CorruptionError, InvalidInputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["KEY", "check_categories", "packed", "unpacked", "with_categories", "with_types", "with_zones"]
+
+KEY: Final = b"artifactstore.categories"
+
+
+def with_categories(table: "pa.Table") -> "pa.Table":
+    """Return a table whose schema says the categories of those columns that would come back without."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    names = [field.name for field in table.schema if pa.types.is_dictionary(field.type) and not _is_kept(field.type)]
+    if not names or not table.num_rows:
+        return table
+    table = table.unify_dictionaries()
+    columns = [table.column(name).chunk(0).slice(0, 0) for name in names]
+    said = packed(pa.RecordBatch.from_arrays(columns, schema=pa.schema([table.schema.field(name) for name in names])))
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: said})
+
+
+def _is_kept(kind: "pa.DictionaryType") -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    value = kind.value_type
+    return bool(
+        pa.types.is_string(value)
+        or pa.types.is_large_string(value)
+        or pa.types.is_binary(value)
+        or pa.types.is_large_binary(value)
+    )
+
+
+def check_categories(schema: "pa.Schema") -> None:
+    """Refuse categories that Parquet can't hold; of some, its writer would end the whole program.
+
+    Raises:
+        InvalidInputError: such a column.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    def has_odd(kind: "pa.DataType") -> bool:
+        inner = [kind.field(number).type for number in range(kind.num_fields)]
+        if pa.types.is_dictionary(kind):
+            value = kind.value_type
+            return isinstance(value, pa.BaseExtensionType) or pa.types.is_nested(value) or pa.types.is_null(value)
+        return any(map(has_odd, inner))
+
+    for field in schema:
+        if has_odd(field.type):
+            text = f"the categories of column {field.name!r} ({field.type}) have no place in Parquet"
+            raise InvalidInputError(f"{text}: make them text (in pandas by .astype(str)), or say format='pickle'")
+
+
+def with_zones(frame: Any, schema: "pa.Schema") -> Any:
+    """Return a frame of pandas with the time zones of its categories, which Arrow loses on the way to it."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    for field in schema:
+        zone = getattr(field.type.value_type, "tz", None) if pa.types.is_dictionary(field.type) else None
+        if zone is not None and field.name in frame.columns and frame[field.name].cat.categories.tz is None:
+            categories = frame[field.name].cat.categories.tz_localize("UTC").tz_convert(zone)
+            frame[field.name] = frame[field.name].cat.rename_categories(categories)
+    return frame
+
+
+def packed(batch: "pa.RecordBatch") -> bytes:
+    """Return columns without rows as text."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema.remove_metadata()) as writer:
+        writer.write_batch(batch.replace_schema_metadata(None))
+    return base64.b64encode(sink.getvalue().to_pybytes())
+
+
+def unpacked(raw: bytes, where: str) -> "pa.RecordBatch":
+    """Return what `packed` was given.
+
+    Raises:
+        CorruptionError: it is none.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    try:
+        return pa.ipc.open_stream(base64.b64decode(raw)).read_next_batch()
+    except (pa.ArrowException, ValueError, StopIteration) as error:
+        raise CorruptionError(f"{where} has categories that can't be read: {error}", location=where) from error
+
+
+def with_types(table: "pa.Table", schema: bytes, where: str) -> "pa.Table":
+    """Return a table that was read with the types that it was put with, where Parquet has no word for them.
+
+    Args:
+        table: as it was read.
+        schema: Arrow's, as it stands beside Parquet's own, in base64; empty for none.
+        where: for messages.
+
+    Raises:
+        CorruptionError: its categories can't be read.
+        ValueError: they are not those of its values.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    if not schema:
+        return table
+    told, known = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(schema))), None
+    for number, field in enumerate(table.schema):
+        at = told.get_field_index(field.name)
+        kind = told.field(at).type if at >= 0 else field.type
+        if kind == field.type:
+            continue
+        column = table.column(number)
+        if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(field.type):
+            raw = (table.schema.metadata or {}).get(KEY)
+            known = unpacked(raw, where) if known is None and raw is not None else known
+            place = -1 if known is None else known.schema.get_field_index(field.name)
+            column = _categorical(column, kind, known.column(place).dictionary if known is not None and place >= 0 else None)
+            table = table.set_column(number, field.with_type(column.type), column)
+        elif _is_large(kind, field.type) or pa.types.is_date64(kind) or getattr(kind, "unit", None) == "s":
+            table = table.set_column(number, field.with_type(kind), column.cast(kind))
+    return table
+
+
+def _is_large(kind: "pa.DataType", found: "pa.DataType") -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    return bool(pa.types.is_dictionary(kind) and pa.types.is_large_string(kind.value_type) and pa.types.is_dictionary(found))
+
+
+def _categorical(column: "pa.ChunkedArray", kind: "pa.DictionaryType", categories: Any) -> "pa.ChunkedArray":
+    """Return values as categories: those that are told, or else the values in the order in which they come."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    column = column.cast(kind.value_type)
+    told = categories is not None
+    categories = categories if told else column.unique().drop_null()
+    places = pc.index_in(column, value_set=categories)
+    if told and places.null_count != column.null_count:
+        raise ValueError("a value is in none of the categories")
+    try:
+        places, index = places.cast(kind.index_type), kind.index_type
+    except pa.ArrowInvalid:
+        index = places.type  # of a stream, whose parts each had fewer
+    chunks = [pa.DictionaryArray.from_arrays(chunk, categories, ordered=kind.ordered) for chunk in places.chunks]
+    return pa.chunked_array(chunks, pa.dictionary(index, kind.value_type, kind.ordered))
