@@ -154,6 +154,13 @@ def test_a_409_says_that_nothing_landed_and_is_sent_again_by_the_wrapper(s3_url,
     assert backend.read("a") == b"1"
 
 
+def test_a_server_that_gives_no_reason_is_not_quoted_as_if_it_had(backend, monkeypatch):
+    failing(monkeypatch, refusal("AccessDenied", 403, None))  # Ceph's gateway leaves the message out
+    with pytest.raises(BackendError, match="AccessDenied; check the credentials") as caught:
+        backend.read("a")
+    assert "None" not in str(caught.value)
+
+
 def test_only_a_definite_answer_means_that_a_key_is_missing(backend, monkeypatch):
     failing(monkeypatch, refusal("NoSuchUpload", 404))
     with pytest.raises(BackendError, match="AWS_ENDPOINT_URL"):
