@@ -17,7 +17,7 @@ from artifactstore.backend.memory import MemoryBackend
 from artifactstore.errors import InvalidInputError, UnsupportedError
 from artifactstore.model.loading import LOADING
 
-__all__ = ["connect"]
+__all__ = ["connect", "refuse_mistyped"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.ASCII | re.DOTALL)  # two letters or more: `C:` is a drive
 _FILE: Final = frozenset({"file", "local"})
@@ -27,6 +27,7 @@ _GCS: Final = frozenset({"gs", "gcs"})
 _SFTP: Final = frozenset({"sftp", "ssh"})
 _WEB: Final = frozenset({"http", "https"})
 _OURS: Final = sorted({*_FILE, *_S3, *_AZURE, *_GCS, *_SFTP, *_WEB, "memory", "zip"})
+_MISTYPED: Final = re.compile(rf"({'|'.join(_OURS)}):/?(?!/).*", re.ASCII | re.DOTALL | re.IGNORECASE)
 
 
 def connect(
@@ -65,6 +66,21 @@ def connect(
         return _far(scheme, rest, text, options, single_writer=single_writer)
 
 
+def refuse_mistyped(text: str) -> None:
+    """Refuse what would be a folder only because a slash is missing: `s3:/bucket`.
+
+    Raises:
+        InvalidInputError: it is that, and there is no such folder.
+    """
+    match = _MISTYPED.fullmatch(text)
+    if match is not None and not os.path.exists(text):  # noqa: PTH110 - any failure means no
+        # What follows the scheme is not shown: it may hold a password.
+        raise InvalidInputError(
+            f"this URL begins with {match[1]}: and goes on without two slashes: expected {match[1].lower()}://…, "
+            f"or ./{match[1]}:… for a folder of such a name"
+        )
+
+
 def _far(scheme: str, rest: str, text: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     """Load what speaks to a network."""
     if scheme in _S3:
@@ -91,6 +107,7 @@ def _text(url: Any) -> str:
         raise InvalidInputError("the store's URL has a NUL character in it")
     if "::" in re.sub(r"\[[0-9A-Fa-f:.%]*\]", "", url) and "://" in url:  # an IPv6 address has them, too
         raise InvalidInputError("URLs chained with '::' can't hold a store: name the place itself")
+    refuse_mistyped(url)
     return url
 
 

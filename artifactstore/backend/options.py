@@ -1,9 +1,10 @@
 """Which of a backend's options are secrets: what must reach no message, no repr and no pickle."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-__all__ = ["hide", "secret_names"]
+__all__ = ["hide", "secret_names", "unknown_option"]
 
 # Parts of option names, over all classes of fsspec: key, secret, account_key, sas_token, connection_string, key_filename …
 _PARTS: Final = (
@@ -34,3 +35,11 @@ def hide(text: str, options: Mapping[str, Any]) -> str:
         if secret and isinstance(value, str) and len(value) >= _SHORTEST:
             text = text.replace(value, "***")
     return text
+
+
+def unknown_option(error: Exception, options: Mapping[str, Any]) -> str | None:
+    """Return the option, with those around it (`client_kwargs.endpoint`), that a library says it doesn't know; else None."""
+    said = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
+    if said is None:
+        return None
+    return next((path for path, _, _ in _walk(options) if said[1] in path.split(".")), None)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from artifactstore.backend.failures import NotLandedError, RangesFailedError, ThrottledError
+from artifactstore.backend.pool import forsaken, rest
 from artifactstore.errors import BackendError
 
 __all__ = ["Pace"]
@@ -31,7 +32,7 @@ class Pace:
     FREE: Final = 64  # requests at a time from which on nobody is counted
     BUDGET: Final = 64  # failures without as many successes between, after which a place is spared as if it had complained
 
-    def __init__(self, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, sleep: Callable[[float], None] = rest, clock: Callable[[], float] = time.monotonic) -> None:
         self._sleep = sleep
         self._clock = clock
         self._renew()
@@ -99,7 +100,7 @@ class Pace:
                     return now
             # Those that wait for a place look again soon; the jitter keeps them apart.
             pause = max(pause, 0.0 if free else 0.05) * random.uniform(1.0, 1.2)  # noqa: S311 - spreads threads
-            if now + pause > deadline():
+            if now + pause > deadline() or forsaken():
                 raise NotLandedError(f"{self._said}; fewer requests were asked for, and no turn came in time")
             self._sleep(pause)
 

@@ -18,7 +18,7 @@ from fsspec.asyn import sync
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
-from artifactstore.backend.options import hide, secret_names
+from artifactstore.backend.options import hide, secret_names, unknown_option
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
@@ -150,6 +150,9 @@ class RemoteBackend(Backend):
         if isinstance(error, ImportError):
             missing = hide(str(error), self._options)
             return UnsupportedError(f"{what}: a library is missing: {missing}"), None
+        if (option := unknown_option(error, self._options)) is not None:
+            scheme = self.url.partition("://")[0]
+            return InvalidInputError(f"storage_options: {scheme}:// knows no {option!r}: check how it is written"), None
         if isinstance(error, TimeoutError | ConnectionError):
             return BackendError(f"{what}: no answer came ({type(error).__name__})", transient=True), None
         if isinstance(error, PermissionError):

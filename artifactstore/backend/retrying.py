@@ -14,6 +14,7 @@ from artifactstore.backend.buffers import gather, is_buffer
 from artifactstore.backend.failures import DoubtfulError, NotLandedError, RangesFailedError
 from artifactstore.backend.pacing import Pace
 from artifactstore.backend.parts import InParts, send_in_parts
+from artifactstore.backend.pool import forsaken, rest
 from artifactstore.backend.wrappers import Wrapper
 from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
 
@@ -58,7 +59,7 @@ class RetryingBackend(Wrapper):
         inner: Backend,
         *,
         seconds: float | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = rest,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(inner)
@@ -108,13 +109,13 @@ class RetryingBackend(Wrapper):
             warnings.warn(text, UserWarning, stacklevel=2)
 
     def _wait(self, start: float, failures: int) -> bool:
-        """Wait before try `failures + 1`; False if that would take too long in all."""
+        """Wait before try `failures + 1`; False if that would take too long in all, or if nobody wants an answer any more."""
         longest = min(self.LONGEST, self.FIRST * 2 ** min(failures, 30))
         pause = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients that failed together
         if self._clock() + pause - start > self._limit():
             return False
         self._sleep(pause)
-        return True
+        return not forsaken()
 
     def read(self, key: str) -> bytes:
         """Read, tried again."""

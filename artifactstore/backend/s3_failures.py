@@ -102,8 +102,8 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
 
 def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
     url, key = request.url, request.key
-    code = str(reply["Error"].get("Code", ""))
-    message = request.hide(str(reply["Error"].get("Message", "")))
+    code = str(reply["Error"].get("Code") or "")
+    message = request.hide(str(reply["Error"].get("Message") or ""))  # Ceph's gateway leaves it out
     about = reply.get("ResponseMetadata", {})
     headers = about.get("HTTPHeaders") or {}
     status = int(about.get("HTTPStatusCode", 0)) or (int(code) if code.isdigit() else 0)

@@ -251,7 +251,11 @@ def judge_delete(outcome: Outcome, after: Outcome, again: Outcome, url: str, rol
         return Check("delete", "ok", tried, "refused: right for a reader and for a writer; only clean-up deletes")
     if outcome.error is not None:
         return failed("delete", tried, outcome, url, "delete")
-    if not isinstance(after.error, NotFoundError):
+    if is_denied(after.error):
+        return Check("delete", "skipped", tried, "deleted; whether it was gone at once can't be told: reading it is denied")
+    if after.error is not None and not isinstance(after.error, NotFoundError):
+        return failed("delete", tried, after, url, "read")
+    if after.error is None:
         return Check(
             "delete", "fail", tried, "it could still be read", "reads lag behind deletions",
             "use the storage itself, not a cache, gateway or mirror before it",

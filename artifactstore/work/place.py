@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
+from artifactstore.backend.connect import refuse_mistyped
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.append import Author
 
@@ -32,6 +33,7 @@ def find_url(url: Any) -> tuple[str, bool]:
         text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
         if not isinstance(text, str) or not text or "\0" in text or (not text.isascii() and not _encodable(text)):
             raise InvalidInputError(f"{str(url)[:200]!r} is no URL of a store: a folder, s3://bucket/prefix, memory://name")
+        refuse_mistyped(text)
         return (text if "://" in text else str(local_path(text, "url"))), False
     if text := os.environ.get("ARTIFACTSTORE_URL", ""):
         return text, False

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import artifactstore
 from artifactstore.backend.connect import connect
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
@@ -163,3 +164,17 @@ def test_without_its_library_a_schemes_extra_is_named(monkeypatch, module, extra
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == module else find(name, *rest))
     with pytest.raises(UnsupportedError, match=rf"pip install 'artifactstore\[{extra}\]'"):
         connect(url)
+
+
+@pytest.mark.parametrize(
+    "text", ["s3:/bucket/prefix", "s3:bucket", "S3:/bucket", "gs:/bucket/prefix", "file:/folder", "abfss:/c@a/x"]
+)
+def test_a_slash_that_is_missing_makes_no_folder(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for use in (connect, artifactstore.open, artifactstore.create):
+        with pytest.raises(InvalidInputError, match="://"):
+            use(text)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / text).mkdir(parents=True)  # whoever has such a folder may use it
+    artifactstore.create(text)
+    assert artifactstore.open(tmp_path / text).names() == []

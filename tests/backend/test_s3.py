@@ -154,6 +154,23 @@ def test_a_409_says_that_nothing_landed_and_is_sent_again_by_the_wrapper(s3_url,
     assert backend.read("a") == b"1"
 
 
+def test_a_server_that_gives_no_reason_is_not_quoted_as_if_it_had(backend, monkeypatch):
+    failing(monkeypatch, refusal("AccessDenied", 403, None))  # Ceph's gateway leaves the message out
+    with pytest.raises(BackendError, match="AccessDenied; check the credentials") as caught:
+        backend.read("a")
+    assert "None" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"endpont_url": "http://user:hidden@h"}, "endpont_url"), ({"client_kwargs": {"endpoint": "x"}}, "client_kwargs.endpoint")],
+)
+def test_an_option_that_nobody_knows_is_named(s3_url, options, name):
+    with pytest.raises(InvalidInputError, match=f"storage_options.*{name}") as caught:
+        connect(s3_url, storage_options=options).read("a")
+    assert "hidden" not in str(caught.value)
+
+
 def test_only_a_definite_answer_means_that_a_key_is_missing(backend, monkeypatch):
     failing(monkeypatch, refusal("NoSuchUpload", 404))
     with pytest.raises(BackendError, match="AWS_ENDPOINT_URL"):

@@ -10,6 +10,9 @@ import pytest
 import artifactstore
 from artifactstore.backend.connect import connect
 from artifactstore.cli import main
+from artifactstore.errors import BackendError
+from artifactstore.maintenance.doctor_findings import Outcome
+from artifactstore.maintenance.doctor_judge import judge_delete
 from artifactstore.work.maintenance import examine_url
 from tests.servers.place import free_port, running
 
@@ -95,6 +98,16 @@ def test_a_server_that_ignores_the_condition_is_found(s3_url, monkeypatch):
     assert not found.ok
     assert "fail" in {found["create-existing"].status, found["create-race"].status}
     assert "single_writer=True" in found["create-existing"].fix + found["create-race"].fix
+
+
+def test_that_a_deleted_object_may_not_be_read_does_not_mean_that_it_still_can():
+    denied = Outcome(error=BackendError("it can't be read: AccessDenied; check the credentials"))
+    check = judge_delete(Outcome(), denied, Outcome(), "s3://bucket/prefix", None)
+    assert (check.name, check.status) == ("delete", "skipped")
+    assert "still" not in check.happened
+    assert judge_delete(Outcome(), Outcome(b"there"), Outcome(), "s3://bucket/prefix", None).status == "fail"
+    broken = Outcome(error=BackendError("the connection broke", transient=True))
+    assert "the connection broke" in judge_delete(Outcome(), broken, Outcome(), "s3://bucket/prefix", None).happened
 
 
 @pytest.mark.parametrize("role", ["reader", "writer", "janitor"])

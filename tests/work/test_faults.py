@@ -170,6 +170,26 @@ def test_of_what_travels_together_all_must_arrive(lost: str, tmp_path: Path, mon
     assert clean.get("name:v2") == data
 
 
+def test_a_manifest_that_is_refused_does_not_wait_for_packs_that_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Down(CountingBackend):
+        """Packs get no answer, manifests a no."""
+
+        def write(self, key, data):
+            raise BackendError("no answer" if key.startswith("packs/") else "denied", transient=key.startswith("packs/"))
+
+    from artifactstore.backend.retrying import RetryingBackend
+
+    inner = MemoryBackend(f"memory://{tmp_path.name}")
+    clean = store_over(inner, monkeypatch)
+    clean.put(b"0", "name")
+    store = store_over(RetryingBackend(Down(inner), seconds=60), monkeypatch, cache=None)
+    start = time.monotonic()
+    with pytest.raises(BackendError, match="denied"):
+        store.put(os.urandom(100_000), "name")
+    assert time.monotonic() - start < 20
+    assert len(clean.versions("name")) == 1
+
+
 @pytest.mark.parametrize(
     "script", ["lost-reply", "ok lost-reply", "ok ok lost-reply", "ok ok ok lost-reply", "fail fail fail", "409"]
 )
