@@ -4,6 +4,7 @@ import io
 import json
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -272,3 +273,24 @@ def test_arrays_that_are_named_again_and_again_are_damage():
     files = {"arrays.json": json.dumps({"type": "dict", "keys": ["x"] * 9}).encode(), "x.npy": b""}
     with pytest.raises(CorruptionError, match=r"arrays\.json"):
         Arrays().read(MemoryFolder(files))
+
+
+PADDED = np.dtype({"names": ["a", "b", "c"], "formats": ["i1", "f8", ("g", (2,))], "offsets": [0, 8, 16], "itemsize": 64})
+
+
+@pytest.mark.parametrize("dtype", ["g", "G", PADDED], ids=["longdouble", "clongdouble", "a gap between fields"])
+def test_what_lies_between_values_is_no_part_of_them(store: Store, dtype: Any):
+    digests = set()
+    for seed in range(3):
+        made = np.frombuffer(np.random.default_rng(seed).bytes(6 * np.dtype(dtype).itemsize), np.uint8).copy().view(dtype)
+        if made.dtype.names:
+            made["a"], made["b"], made["c"] = 1, 2.5, np.arange(12).reshape(6, 2) / 3
+        else:
+            values = (np.arange(6) / 3).astype(dtype).view(np.uint8).reshape(-1, 16)
+            made.view(np.uint8).reshape(-1, 16)[:, :10] = values[:, :10]
+        digests.add(store.put(made.reshape(2, 3), "a").digest)
+        back = store.get("a")
+        assert (back.dtype, back.shape) == (made.dtype, (2, 3))
+        for name in made.dtype.names or (...,):
+            assert (back[name] == made.reshape(2, 3)[name]).all()
+    assert len(digests) == 1

@@ -187,6 +187,12 @@ def test_tables_that_can_not_be_kept_are_refused_by_column(store: Store, bad: An
         store.put(bad, "t")
 
 
+def test_an_index_whose_name_is_no_text_is_refused(store: Store):
+    for index in (pd.Index([1, 2], name=5), pd.MultiIndex.from_arrays([[1, 2], [3, 4]], names=["a", ("b",)])):
+        with pytest.raises(InvalidInputError, match="the index is called"):
+            store.put(pd.DataFrame({"v": [1, 2]}, index=index), "bad")
+
+
 def test_a_damaged_file_is_damaged(store: Store, tmp_path: Path):
     store.put(frame(), "t")
     store.get("t", tmp_path / "to")

@@ -169,7 +169,36 @@ def _write(folder: WriteFolder, name: str, array: Any) -> None:
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         array = np.ascontiguousarray(array)
     flat = array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)
+    flat = _without_padding(flat) if _is_padded(array.dtype) else flat
     folder.add(name, _head(array), memoryview(flat.view(np.uint8)) if flat.size and flat.itemsize else b"")
+
+
+def _is_padded(dtype: "np.dtype[Any]") -> bool:
+    """Tell whether an element has bytes that are no part of its value, and hold whatever lay in memory."""
+    if dtype.subdtype is not None:
+        return _is_padded(dtype.subdtype[0])
+    if dtype.fields is None:
+        return dtype.char in "gG"  # ten bytes of sixteen
+    return sum(one[0].itemsize for one in dtype.fields.values()) < dtype.itemsize or any(
+        _is_padded(one[0]) for one in dtype.fields.values()
+    )
+
+
+def _without_padding(flat: Any) -> Any:
+    """Return a copy whose padding is zeros: the same values have the same bytes."""
+    import numpy as np  # noqa: PLC0415
+
+    clean = np.zeros(flat.shape, flat.dtype)
+    if flat.dtype.fields is None:
+        value = np.finfo(flat.dtype).nmant // 8 + 3  # bytes of a number: fraction, the bit before it, exponent and sign
+        size = flat.dtype.itemsize // (2 if flat.dtype.kind == "c" else 1)
+        clean.view(np.uint8).reshape(-1, size)[:, :value] = flat.view(np.uint8).reshape(-1, size)[:, :value]
+        return clean
+    for name, (kind, *_) in flat.dtype.fields.items():
+        part = np.ascontiguousarray(flat[name])
+        base = kind.subdtype[0] if kind.subdtype is not None else kind
+        clean[name] = _without_padding(part.reshape(-1)).reshape(part.shape) if _is_padded(base) else part
+    return clean
 
 
 def _read(folder: ReadFolder, name: str, *, mmap: bool) -> "np.ndarray[Any, Any]":

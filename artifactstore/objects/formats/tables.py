@@ -191,6 +191,8 @@ def _of_pandas(obj: Any, kind: str) -> "pa.Table":
             raise InvalidInputError(f"the series is called {obj.name!r}: a name is a str, or None")
         obj = obj.to_frame(_VALUE if obj.name is None else obj.name)
     _refuse_twins(obj.columns)
+    if odd := [name for name in obj.index.names if name is not None and not isinstance(name, str)]:
+        raise InvalidInputError(f"the index is called {odd[0]!r}: a name is a str, or None")
     for name, dtype in obj.dtypes.items():
         if type(getattr(dtype, "categories", None)).__name__ == "IntervalIndex":  # Arrow's own word is "unhashable type"
             text = f"the categories of column {name!r} are intervals, which have no place in Parquet"
