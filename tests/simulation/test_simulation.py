@@ -1,5 +1,7 @@
 """Seeds through the simulator, and mutants that it must find."""
 
+from itertools import chain
+
 import pytest
 
 from .mutants import EQUIVALENT, MUTANTS, Mutant
@@ -11,6 +13,8 @@ SEEDS = 400
 BATCH = 20
 MUTANT_SEEDS = 3000
 ALL = {**MUTANTS, **BETWEEN}
+# Seeds that find what takes longest to find: they are looked at first, then all in turn.
+LATE = {"watch": 458, "released when reached": 125, "read on": 105, "alone": 89, "received holders are judged": 81, "window": 65}
 
 
 def _explain(seed: int, outcome: Outcome) -> str:
@@ -64,7 +68,7 @@ def test_what_happens_between_places_is_not_idle(mode: str, happenings: tuple[st
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_the_simulator_misses_each_rule_that_is_taken_out(name: str) -> None:
-    seed = _finder(ALL[name])
+    seed = _finder(ALL[name], LATE.get(name, 0))
     assert seed is not None, f"{ALL[name].rule}: {MUTANT_SEEDS} seeds found nothing without it"
     outcome = simulate(seed, Habits(mode=ALL[name].habits.mode, eager=ALL[name].habits.eager), with_reference=False)
     assert outcome.violation is None, _explain(seed, outcome)
@@ -77,9 +81,9 @@ def test_what_is_guarded_elsewhere_changes_nothing(name: str) -> None:
         assert all(simulate(seed, with_reference=False).violation is None for seed in range(60))
 
 
-def _finder(mutant: Mutant) -> int | None:
+def _finder(mutant: Mutant, first: int) -> int | None:
     with mutant.patched():
-        for seed in range(MUTANT_SEEDS):
+        for seed in chain([first], range(MUTANT_SEEDS)):
             if simulate(seed, mutant.habits, with_reference=False).violation is not None:
                 return seed
     return None
