@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import Final
 
 __all__ = ["looks_secret", "shown", "without_credentials", "without_logins"]
@@ -15,6 +15,9 @@ _PATTERNS: Final = (
     "kubeconfig", ".dockercfg", "secrets.y*ml", "secrets.json", "secrets.toml",
 )  # fmt: skip
 _FINE: Final = (".env.example", ".env.sample", ".env.template", "*.pub")  # made to be shown
+_SECRET, _SHOWN = (
+    re.compile("|".join(map(translate, patterns))) for patterns in (_PATTERNS, _FINE)
+)  # one search: a repository has thousands of names
 _FOLDERS: Final = frozenset({".ssh", ".aws", ".gnupg", ".kube"})
 
 _USER: Final = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/]*@", re.IGNORECASE)
@@ -28,9 +31,9 @@ _HIDDEN: Final = re.compile(  # at the end of a name: `--hf-token` is one, `--to
 def looks_secret(path: str) -> bool:
     """Tell whether a path looks like that of a secret."""
     *folders, name = path.lower().split("/")
-    if any(fnmatchcase(name, pattern) for pattern in _FINE):
+    if _SHOWN.match(name):
         return False
-    return bool(_FOLDERS.intersection(folders)) or any(fnmatchcase(name, pattern) for pattern in _PATTERNS)
+    return bool(_FOLDERS.intersection(folders)) or _SECRET.match(name) is not None
 
 
 def without_credentials(url: str) -> str:
