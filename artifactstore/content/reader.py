@@ -12,7 +12,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Manifest
 
-__all__ = ["chunk_starts", "open_chunks", "read_ranges"]
+__all__ = ["Seekable", "chunk_starts", "open_chunks", "read_ranges"]
 
 _KEPT: Final = 8 * 2**20  # bytes of decoded chunks kept
 _AHEAD: Final = 4 * 2**20  # bytes fetched at most ahead of a reader that goes on where it stopped
@@ -56,30 +56,36 @@ def chunk_starts(manifest: Manifest, row: int) -> "array[int]":
     return array("q", accumulate(manifest.chunks.sizes[manifest.first[row] : manifest.first[row + 1]], initial=0))
 
 
-class _Reader(io.RawIOBase):
-    def __init__(self, backend: Backend, manifest: Manifest, row: int) -> None:
+class Seekable(io.RawIOBase):
+    """Bytes of a known length that are read from any place on; a subclass has `readinto`, which reads at `_at`.
+
+    Args:
+        size: how many bytes there are.
+    """
+
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self._backend = backend
-        self._manifest = manifest
-        self._first = manifest.first[row]
-        self._size = manifest.sizes[row]
-        self._starts = chunk_starts(manifest, row)
+        self._size = size
         self._at = 0
-        self._expected = -1  # where the next read begins if this reader just goes on
-        self._ahead = 1
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
-        self.name = manifest.paths[row]
 
     def readable(self) -> bool:
+        """Tell that it can be read."""
         return True
 
     def seekable(self) -> bool:
+        """Tell that it can be read from any place on."""
         return True
 
     def tell(self) -> int:
+        """Return where the next read begins."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Let the next read begin elsewhere; returns where.
+
+        Raises:
+            ValueError: a place before the begin, or another `whence` than 0, 1 and 2.
+        """
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}.get(whence)
         if base is None:
             raise ValueError(f"whence is {whence}: 0, 1 and 2 are known")
@@ -87,6 +93,19 @@ class _Reader(io.RawIOBase):
             raise ValueError(f"can't seek to {base + offset}, before the file's begin")
         self._at = base + offset
         return self._at
+
+
+class _Reader(Seekable):
+    def __init__(self, backend: Backend, manifest: Manifest, row: int) -> None:
+        super().__init__(manifest.sizes[row])
+        self._backend = backend
+        self._manifest = manifest
+        self._first = manifest.first[row]
+        self._starts = chunk_starts(manifest, row)
+        self._expected = -1  # where the next read begins if this reader just goes on
+        self._ahead = 1
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self.name = manifest.paths[row]
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactstore.content.blocks import open_source
+from artifactstore.content.reader import Seekable
 from artifactstore.content.source import Source
 from artifactstore.errors import ArtifactStoreError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
@@ -120,26 +121,12 @@ def _rows_of(table: "pq.ParquetFile", number: int) -> int:
     return max(1, min(_ROWS, _BYTES // row))
 
 
-class _File(io.RawIOBase):
+class _File(Seekable):
     """A source as Arrow reads it."""
 
     def __init__(self, read_at: Callable[[int, int], bytes], size: int) -> None:
+        super().__init__(size)
         self._read_at = read_at
-        self._size = size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
 
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
