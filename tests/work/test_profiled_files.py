@@ -1,12 +1,9 @@
 """Parquet files that are put as files with `profile=`: profiled as tables are, where they lie, and whatever is wrong with them is told."""
 
 import base64
-import functools
-import http.server
 import json
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +23,7 @@ from artifactstore.errors import BackendError
 from artifactstore.objects import parquet
 from artifactstore.objects.profile import Profiler
 from artifactstore.work import profiling
+from tests.servers.web import serving
 
 
 def table(rows: int = 5000, seed: int = 0) -> pa.Table:
@@ -407,16 +405,8 @@ def test_rows_that_are_long_come_few_at_a_time(tmp_path: Path, monkeypatch: pyte
 @pytest.fixture
 def web(files: Path) -> Iterator[str]:
     """The files on a web server that knows no ranges."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(files)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(files) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """A URL as source: read from where it lies as it is stored, with the digest that the same files have on disk."""
 
-import functools
-import http.server
 import os
 import random
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import artifactstore
 from artifactstore.backend import origin as origin_module
 from artifactstore.backend.origin import Origin
 from artifactstore.errors import BackendError, ConflictError, InvalidInputError
+from tests.servers.web import serving
 
 NAMES = ("a.txt", "deep/b c.bin", "deep/größe.csv", "empty")
 
@@ -42,16 +40,8 @@ def bucket(s3_url: str, files: Path) -> str:
 @pytest.fixture
 def web(files: Path) -> Iterator[str]:
     """The same on a web server that knows no ranges."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(files)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(files) as url:
+        yield url
 
 
 @pytest.fixture
