@@ -7,10 +7,11 @@ import base64
 import json
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from artifactstore.content.codec import is_delta
+from artifactstore.content.columns import bits, digests, numbers, texts
 from artifactstore.content.manifest import INLINE, Extent, Manifest
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest
@@ -106,64 +107,63 @@ def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
 def _columns(manifest: Manifest, schema: Any, pa: Any) -> list[Any]:
     """Make the Arrow columns; folders and links are merged in among the files by path."""
     m, c = manifest, manifest.chunks
-    rows: list[tuple[str, str, str | None]] = [(path, "dir", None) for path in m.folders] + [
-        (path, "link", target) for path, target in m.links
+    rows: list[tuple[str, bytes, bytes | None]] = [(path, b"dir", None) for path in m.folders] + [
+        (path, b"link", target.encode()) for path, target in m.links
     ]
     rows.sort()
     n, total = len(m.paths), len(c)
     single = [m.first[i] for i in range(n) if m.first[i + 1] - m.first[i] == 1]
-    digests: list[bytes | None] = list(c.digests)
+    own: list[bytes | None] = list(c.digests)
     for i in single:
-        digests[i] = None  # it equals the file's
+        own[i] = None  # it equals the file's
     element = schema.field("chunks").type.value_type
-    data = pa.array([c.inline.get(i) for i in range(total)], pa.binary()) if c.inline else pa.nulls(total, pa.binary())
+    data = texts(pa, [c.inline.get(i) for i in range(total)], pa.binary()) if c.inline else pa.nulls(total, pa.binary())
     values = pa.StructArray.from_arrays(
         [
-            pa.array(digests, pa.binary(32)),
-            _numbers(pa, c.sizes, pa.int64()),
-            _numbers(pa, array("i", c.packs), pa.int32()),
-            _numbers(pa, c.offsets, pa.int64()),
-            _numbers(pa, c.stored, pa.int64()),
-            _numbers(pa, c.codecs, pa.uint8()),
+            digests(pa, own),
+            numbers(pa, c.sizes, pa.int64()),
+            numbers(pa, array("i", c.packs), pa.int32()),
+            numbers(pa, c.offsets, pa.int64()),
+            numbers(pa, c.stored, pa.int64()),
+            numbers(pa, c.codecs, pa.uint8()),
             data,
             _bases(manifest, element.field("base").type, pa),
         ],
         fields=[element.field(i) for i in range(element.num_fields)],
     )
-    paths: list[str] = m.paths
-    types, sizes, file_digests, bits = ["file"] * n, m.sizes, list[bytes | None](m.digests), list(map(bool, m.executable))
-    targets: list[str | None] = [None] * n
+    paths, sizes, file_digests, executable = m.paths, m.sizes, list[bytes | None](m.digests), list(m.executable)
+    types, targets = [b"file"] * n, list[bytes | None]([None]) * n
     first = m.first
     if rows:
         order = sorted([(path, i) for i, path in enumerate(m.paths)] + [(row[0], n + j) for j, row in enumerate(rows)])
-        paths, numbers = [path for path, _ in order], [i for _, i in order]
-        types = ["file" if i < n else rows[i - n][1] for i in numbers]
-        sizes = array("q", [m.sizes[i] if i < n else 0 for i in numbers])
-        file_digests = [m.digests[i] if i < n else None for i in numbers]
-        bits = [bool(m.executable[i]) if i < n else False for i in numbers]
-        targets = [None if i < n else rows[i - n][2] for i in numbers]
+        paths, places = [path for path, _ in order], [i for _, i in order]
+        types = [b"file" if i < n else rows[i - n][1] for i in places]
+        sizes = array("q", [m.sizes[i] if i < n else 0 for i in places])
+        file_digests = [m.digests[i] if i < n else None for i in places]
+        executable = [m.executable[i] if i < n else 0 for i in places]
+        targets = [None if i < n else rows[i - n][2] for i in places]
         first = array("q", [0])
-        for i in numbers:
+        for i in places:
             first.append(m.first[i + 1] if i < n else first[-1])
-    lists = pa.ListArray.from_arrays(_numbers(pa, array("i", first), pa.int32()), values, type=schema.field("chunks").type)
+    lists = pa.ListArray.from_arrays(numbers(pa, array("i", first), pa.int32()), values, type=schema.field("chunks").type)
     return [
-        pa.array(paths, pa.string()),
-        pa.array(types, pa.string()),
-        _numbers(pa, sizes, pa.int64()),
-        pa.array(file_digests, pa.binary(32)),
-        pa.array(bits, pa.bool_()),
-        pa.array(targets, pa.string()) if rows else pa.nulls(len(paths), pa.string()),
+        texts(pa, [path.encode() for path in paths], pa.string()),
+        texts(pa, types, pa.string()),
+        numbers(pa, sizes, pa.int64()),
+        digests(pa, file_digests),
+        bits(pa, executable),
+        texts(pa, targets, pa.string()) if rows else pa.nulls(len(paths), pa.string()),
         lists,
     ]
 
 
 def _side_rows(manifest: Manifest) -> dict[str, list[list[Any]]]:
     """Return what the metadata say of side content."""
-    numbers = {pack: i for i, pack in enumerate(manifest.packs)}
+    packs = {pack: i for i, pack in enumerate(manifest.packs)}
 
     def row(one: Extent) -> list[Any]:
         data = None if one.data is None else base64.b64encode(one.data).decode()
-        number = INLINE if one.pack is None else numbers[one.pack]
+        number = INLINE if one.pack is None else packs[one.pack]
         return [one.digest.hex(), one.size, number, one.offset, one.stored, one.codec, data]
 
     return {name: [row(one) for one in extents] for name, extents in manifest.side.items()}
@@ -188,17 +188,23 @@ def _bases(manifest: Manifest, kind: Any, pa: Any) -> Any:
     found, total = manifest.chunks.bases, len(manifest.chunks)
     if not found:
         return pa.nulls(total, kind)
-    numbers = {pack: i for i, pack in enumerate(manifest.packs)}
+    packs = {pack: i for i, pack in enumerate(manifest.packs)}
+    rows = [found.get(i) for i in range(total)]
 
-    def row(one: Extent) -> dict[str, Any]:
-        place = {"pack": numbers[str(one.pack)], "offset": one.offset, "stored": one.stored}
-        return {"digest": one.digest, "codec": one.codec, "size": one.size, **place}
+    def column(name: str, code: str, of: Callable[[Extent], int]) -> Any:
+        values = array(code, [0 if one is None else of(one) for one in rows])
+        return numbers(pa, values, kind.field(name).type)
 
-    return pa.array([row(found[i]) if i in found else None for i in range(total)], kind)
-
-
-def _numbers(pa: Any, values: "array[int]", kind: Any) -> Any:
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+    columns = [
+        digests(pa, [None if one is None else one.digest for one in rows]),
+        column("pack", "i", lambda one: packs[str(one.pack)]),
+        column("offset", "q", lambda one: one.offset),
+        column("stored", "i", lambda one: one.stored),
+        column("codec", "B", lambda one: one.codec),
+        column("size", "i", lambda one: one.size),
+    ]
+    missing = bits(pa, [one is None for one in rows])
+    return pa.StructArray.from_arrays(columns, fields=[kind.field(i) for i in range(kind.num_fields)], mask=missing)
 
 
 def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:

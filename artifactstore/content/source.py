@@ -20,6 +20,7 @@ __all__ = [
     "from_bytes",
     "from_far",
     "from_file",
+    "from_folder",
     "open_unchanged",
     "read_unchanged",
     "scan",
@@ -115,6 +116,19 @@ def from_file(disk: str) -> Source:
     st = _stat(disk)
     _check_regular(disk, st)
     return Source(name, st.st_size, signature(st), bool(st.st_mode & 0o111), disk)
+
+
+def from_folder(root: str, path: str, *, executable: bool) -> Source:
+    """Make a source of one file in a folder, under its path there; a link is followed.
+
+    Raises:
+        InvalidInputError: as `from_file`.
+    """
+    check_path(path)
+    disk = f"{root}/{path}"
+    st = _stat(disk)
+    _check_regular(disk, st)
+    return Source(path, st.st_size, signature(st), executable, f"{root}/")
 
 
 def from_far(path: str, url: str, size: int, far: Far) -> Source:

@@ -1,16 +1,15 @@
 """The schemas of facts, transactions and entries: what the bytes of the journal must look like.
 
-Loaded only when bytes that others wrote are read: pydantic costs 0.2 s at start-up. Fields that this
-version doesn't know are kept (docs/format.md, "Facts").
+Loaded only when bytes that others wrote are read. The schemas are given to pydantic's core as they are: deriving them from
+classes costs 0.13 s at start-up (docs/decisions/0028). Fields that this version doesn't know are kept (docs/format.md, "Facts").
 """
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Final, Literal, NotRequired
+from typing import Any, Final, NotRequired, TypedDict
 
-from annotated_types import Ge, Le
-from pydantic import AfterValidator, ConfigDict, FiniteFloat, StringConstraints, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict
+from pydantic_core import SchemaValidator, ValidationError
+from pydantic_core import core_schema as core
 
 from artifactstore.errors import CorruptionError, FormatError, InvalidInputError
 from artifactstore.model.encoding import canonical_json, parse_json, parse_time
@@ -20,282 +19,191 @@ from artifactstore.model.loading import LOADING
 __all__ = ["KINDS", "Entry", "Txn", "check_txn", "parse_entry", "parse_facts"]
 
 
-def _is_time(text: str) -> str:
-    parse_time(text)
-    return text
-
-
-_Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-_Digest = Annotated[str, StringConstraints(pattern=r"^(blake3|sha256):[0-9a-f]{64}$")]
-_Hooks = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})*$")]
-_Run = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-_Count = Annotated[int, Ge(0), Le(2**63 - 1)]
-_Version = Annotated[int, Ge(0), Le(2**31)]
-_Time = Annotated[str, AfterValidator(_is_time)]
-_OPEN = ConfigDict(extra="allow", strict=True)
-
-
-@with_config(_OPEN)
-class _Stored(TypedDict):
-    fact: str
-    digest: _Digest
-    manifest: _Id
-    manifest_digest: _Digest
-    size: _Count
-    files: _Count
-    packs: list[_Id]
-    hooks: NotRequired[_Hooks]
-    content: NotRequired[_Digest]
-    format: NotRequired[str]
-
-
-# `from` is a keyword of Python, so this one can't be written as a class.
-_Relocated = TypedDict(
-    "_Relocated",
-    {"fact": str, "digest": _Digest, "from": _Id, "to": _Id, "manifest_digest": _Digest, "packs": list[_Id]},
-)
-with_config(_OPEN)(_Relocated)
-
-
-@with_config(_OPEN)
-class _Condemned(TypedDict):
-    fact: str
-    manifests: list[_Id]
-    packs: list[_Id]
-
-
-@with_config(_OPEN)
-class _Versioned(TypedDict):
-    fact: str
-    name: str | None
-    digest: _Digest
-    kind: str
-    file: NotRequired[bool]
-    metadata: NotRequired[dict[str, Any]]
-
-
-@with_config(_OPEN)
-class _Described(TypedDict):
-    fact: str
-    name: str | None
-    version: NotRequired[_Version]
-    digest: NotRequired[_Digest]
-    metadata: dict[str, Any]
-
-
-@with_config(_OPEN)
-class _Aliased(TypedDict):
-    fact: str
-    name: str
-    alias: str
-    version: NotRequired[_Version | None]
-    digest: NotRequired[_Digest]
-    expect: NotRequired[int | None]
-
-
-@with_config(_OPEN)
-class _Removed(TypedDict):
-    fact: str
-    name: NotRequired[str]
-    version: NotRequired[_Version]
-    digest: NotRequired[_Digest]
-
-
-@with_config(_OPEN)
-class _Measured(TypedDict):
-    fact: str
-    digest: NotRequired[_Digest]
-    run: NotRequired[_Run]
-    metrics: dict[str, FiniteFloat]
-    on: NotRequired[_Digest]
-    by: NotRequired[_Run]
-
-
-@with_config(_OPEN)
-class _Held(TypedDict):
-    fact: str
-    hold: _Id
-    digest: _Digest
-    until: NotRequired[_Time]
-
-
-@with_config(_OPEN)
-class _Released(TypedDict):
-    fact: str
-    hold: _Id
-
-
-@with_config(_OPEN)
-class _OfDigest(TypedDict):
-    fact: str
-    digest: _Digest
-
-
-@with_config(_OPEN)
-class _Approved(TypedDict):
-    fact: str
-    digest: _Digest
-    verdict: Literal["approved", "rejected"]
-    name: NotRequired[str]
-    alias: NotRequired[str]
-    role: NotRequired[str]
-
-
-@with_config(_OPEN)
-class _Started(TypedDict):
-    fact: str
-    run: _Run
-    name: str
-    claimed: NotRequired[bool]
-    params: NotRequired[dict[str, Any]]
-    parent: NotRequired[_Run]
-
-
-@with_config(_OPEN)
-class _Finished(TypedDict):
-    fact: str
-    run: _Run
-    status: Literal["finished", "failed"]
-    error: NotRequired[str]
-    seconds: NotRequired[float]
-    around: NotRequired[list[dict[str, Any]]]
-    around_more: NotRequired[_Count]
-    programs: NotRequired[list[list[str]]]
-
-
-@with_config(_OPEN)
-class _Tainted(TypedDict):
-    fact: str
-    digest: _Digest
-    spread: NotRequired[bool]
-
-
-@with_config(_OPEN)
-class _Edge(TypedDict):
-    fact: str
-    run: _Run
-    digest: _Digest
-    name: NotRequired[str]
-    version: NotRequired[_Version]
-    role: NotRequired[str]
-
-
-@with_config(_OPEN)
-class _MovedTo(TypedDict):
-    fact: str
-    url: str
-
-
-_Seq = Annotated[int, Ge(1), Le(2**63 - 1)]
-
-
-@with_config(_OPEN)
-class _Snapshot(TypedDict):
-    fact: str
-    seq: _Seq
-    digest: _Digest
-    layout: _Count
-    size: _Count
-
-
-@with_config(_OPEN)
-class _Expected(TypedDict):
-    versions: _Count
-    moves: _Count
-
-
-@with_config(_OPEN)
-class _Via(TypedDict):
-    store: _Id
-    seq: _Seq
-    entry: _Digest
-
-
-@with_config(_OPEN)
-class _Received(TypedDict):
-    fact: str
-    store: _Id
-    seq: _Seq
-    entry: _Digest
-    txn: NotRequired[_Id]
-    actor: str
-    identity: str
-    host: NotRequired[str]
-    tool: NotRequired[str]
-    time: _Time
-    reason: NotRequired[str]
-    gone: NotRequired[list[_Digest]]
-    renamed: NotRequired[dict[str, str]]
-    expect: NotRequired[dict[str, _Expected]]
-    via: NotRequired[list[_Via]]
-    facts: list[dict[str, Any]]
-
-
-KINDS: Final[Mapping[str, Any]] = {
-    "stored": _Stored,
-    "relocated": _Relocated,
-    "condemned": _Condemned,
-    "versioned": _Versioned,
-    "described": _Described,
-    "aliased": _Aliased,
-    "removed": _Removed,
-    "measured": _Measured,
-    "held": _Held,
-    "released": _Released,
-    "tainted": _Tainted,
-    "cleared": _OfDigest,
-    "approved": _Approved,
-    "started": _Started,
-    "finished": _Finished,
-    "used": _Edge,
-    "produced": _Edge,
-    "moved_to": _MovedTo,
-    "received": _Received,
-    "snapshot": _Snapshot,
-}
-
-
-@with_config(_OPEN)
-class _Spilled(TypedDict):
-    id: _Id
-    digest: _Digest
-
-
-@with_config(_OPEN)
 class Txn(TypedDict):
     """A transaction: facts that take effect together or not at all."""
 
-    txn: _Id
-    birth: _Count
-    base: _Count
+    txn: str
+    birth: int
+    base: int
     adoptable: bool
     actor: str
     identity: str
     host: str
     tool: str
-    time: _Time
+    time: str
     reason: NotRequired[str]
     facts: list[dict[str, Any]]
-    spilled: NotRequired[_Spilled]
+    spilled: NotRequired[dict[str, str]]
 
 
-@with_config(_OPEN)
 class Entry(TypedDict):
     """An entry of the journal: transactions that were appended together."""
 
-    format: Annotated[int, Ge(1)]
-    seq: Annotated[int, Ge(1)]
-    previous: _Digest
-    writer: _Id
-    time: _Time
+    format: int
+    seq: int
+    previous: str
+    writer: str
+    time: str
     txns: list[Txn]
 
 
+def _is_time(text: str) -> str:
+    parse_time(text)
+    return text
+
+
+class _Maybe:
+    """A field that may be missing."""
+
+    def __init__(self, schema: core.CoreSchema) -> None:
+        self.schema = schema
+
+
+def _record(**fields: core.CoreSchema | _Maybe) -> core.CoreSchema:
+    """Return the schema of an object; what it holds besides these fields is kept."""
+    return core.typed_dict_schema(
+        {
+            name: core.typed_dict_field(field.schema, required=False)
+            if isinstance(field, _Maybe)
+            else core.typed_dict_field(field, required=True)
+            for name, field in fields.items()
+        },
+        config=_STRICT,
+    )
+
+
+def _fact(**fields: core.CoreSchema | _Maybe) -> core.CoreSchema:
+    return _record(fact=_TEXT, **fields)
+
+
+def _list(schema: core.CoreSchema) -> core.CoreSchema:
+    return core.list_schema(schema)
+
+
+def _dict(values: core.CoreSchema) -> core.CoreSchema:
+    return core.dict_schema(_TEXT, values)
+
+
+_STRICT: Final = core.CoreConfig(strict=True, extra_fields_behavior="allow")
+_TEXT: Final = core.str_schema()
+_ID: Final = core.str_schema(pattern=r"^[0-9a-f]{32}$")
+_DIGEST: Final = core.str_schema(pattern=r"^(blake3|sha256):[0-9a-f]{64}$")
+_HOOKS: Final = core.str_schema(pattern=r"^([0-9a-f]{16})*$")
+_RUN: Final = core.str_schema(min_length=1, max_length=100)
+_COUNT: Final = core.int_schema(ge=0, le=2**63 - 1)
+_SEQ: Final = core.int_schema(ge=1, le=2**63 - 1)
+_VERSION: Final = core.int_schema(ge=0, le=2**31)
+_TIME: Final = core.no_info_after_validator_function(_is_time, _TEXT)
+_ANY: Final = _dict(core.any_schema())
+_FACTS: Final = _list(_ANY)
+_EDGE: Final = _fact(run=_RUN, digest=_DIGEST, name=_Maybe(_TEXT), version=_Maybe(_VERSION), role=_Maybe(_TEXT))
+
+KINDS: Final[Mapping[str, core.CoreSchema]] = {
+    "stored": _fact(
+        digest=_DIGEST,
+        manifest=_ID,
+        manifest_digest=_DIGEST,
+        size=_COUNT,
+        files=_COUNT,
+        packs=_list(_ID),
+        hooks=_Maybe(_HOOKS),
+        content=_Maybe(_DIGEST),
+        format=_Maybe(_TEXT),
+    ),
+    "relocated": _fact(digest=_DIGEST, **{"from": _ID, "to": _ID}, manifest_digest=_DIGEST, packs=_list(_ID)),
+    "condemned": _fact(manifests=_list(_ID), packs=_list(_ID)),
+    "versioned": _fact(
+        name=core.nullable_schema(_TEXT), digest=_DIGEST, kind=_TEXT, file=_Maybe(core.bool_schema()), metadata=_Maybe(_ANY)
+    ),
+    "described": _fact(name=core.nullable_schema(_TEXT), version=_Maybe(_VERSION), digest=_Maybe(_DIGEST), metadata=_ANY),
+    "aliased": _fact(
+        name=_TEXT,
+        alias=_TEXT,
+        version=_Maybe(core.nullable_schema(_VERSION)),
+        digest=_Maybe(_DIGEST),
+        expect=_Maybe(core.nullable_schema(core.int_schema())),
+    ),
+    "removed": _fact(name=_Maybe(_TEXT), version=_Maybe(_VERSION), digest=_Maybe(_DIGEST)),
+    "measured": _fact(
+        digest=_Maybe(_DIGEST),
+        run=_Maybe(_RUN),
+        metrics=_dict(core.float_schema(allow_inf_nan=False)),
+        on=_Maybe(_DIGEST),
+        by=_Maybe(_RUN),
+    ),
+    "held": _fact(hold=_ID, digest=_DIGEST, until=_Maybe(_TIME)),
+    "released": _fact(hold=_ID),
+    "tainted": _fact(digest=_DIGEST, spread=_Maybe(core.bool_schema())),
+    "cleared": _fact(digest=_DIGEST),
+    "approved": _fact(
+        digest=_DIGEST,
+        verdict=core.literal_schema(["approved", "rejected"]),
+        name=_Maybe(_TEXT),
+        alias=_Maybe(_TEXT),
+        role=_Maybe(_TEXT),
+    ),
+    "started": _fact(run=_RUN, name=_TEXT, claimed=_Maybe(core.bool_schema()), params=_Maybe(_ANY), parent=_Maybe(_RUN)),
+    "finished": _fact(
+        run=_RUN,
+        status=core.literal_schema(["finished", "failed"]),
+        error=_Maybe(_TEXT),
+        seconds=_Maybe(core.float_schema()),
+        around=_Maybe(_FACTS),
+        around_more=_Maybe(_COUNT),
+        programs=_Maybe(_list(_list(_TEXT))),
+    ),
+    "used": _EDGE,
+    "produced": _EDGE,
+    "moved_to": _fact(url=_TEXT),
+    "received": _fact(
+        store=_ID,
+        seq=_SEQ,
+        entry=_DIGEST,
+        txn=_Maybe(_ID),
+        actor=_TEXT,
+        identity=_TEXT,
+        host=_Maybe(_TEXT),
+        tool=_Maybe(_TEXT),
+        time=_TIME,
+        reason=_Maybe(_TEXT),
+        gone=_Maybe(_list(_DIGEST)),
+        renamed=_Maybe(_dict(_TEXT)),
+        expect=_Maybe(_dict(_record(versions=_COUNT, moves=_COUNT))),
+        via=_Maybe(_list(_record(store=_ID, seq=_SEQ, entry=_DIGEST))),
+        facts=_FACTS,
+    ),
+    "snapshot": _fact(seq=_SEQ, digest=_DIGEST, layout=_COUNT, size=_COUNT),
+}
+_TXN: Final = _record(
+    txn=_ID,
+    birth=_COUNT,
+    base=_COUNT,
+    adoptable=core.bool_schema(),
+    actor=_TEXT,
+    identity=_TEXT,
+    host=_TEXT,
+    tool=_TEXT,
+    time=_TIME,
+    reason=_Maybe(_TEXT),
+    facts=_FACTS,
+    spilled=_Maybe(_record(id=_ID, digest=_DIGEST)),
+)
+_ENTRY: Final = _record(
+    format=core.int_schema(ge=1),
+    seq=core.int_schema(ge=1),
+    previous=_DIGEST,
+    writer=_ID,
+    time=_TIME,
+    txns=_list(_TXN),
+)
+_ENVELOPES: Final = {"entry": _ENTRY, "transaction": _TXN, "list of facts": _FACTS}
+
+
 @cache
-def _validator(kind: Any) -> Any:
+def _validator(what: str) -> SchemaValidator:
+    """Return what checks an envelope, or a fact of that kind."""
     with LOADING:
-        # Not the adapter itself: its methods cost as much again as the check.
-        return TypeAdapter(kind).validator
+        return SchemaValidator(_ENVELOPES.get(what) or KINDS[what], _STRICT)
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -311,7 +219,7 @@ def parse_entry(raw: bytes, key: str) -> Entry:
         CorruptionError: not an entry.
     """
     try:
-        entry: Entry = _validator(Entry).validate_json(raw)
+        entry: Entry = _validator("entry").validate_json(raw)
     except ValidationError as error:
         check_format(raw, key)
         raise CorruptionError(
@@ -336,7 +244,7 @@ def parse_facts(raw: bytes, key: str) -> list[dict[str, Any]]:
         CorruptionError: not a list of facts.
     """
     try:
-        facts: list[dict[str, Any]] = _validator(list[dict[str, Any]]).validate_json(raw)
+        facts: list[dict[str, Any]] = _validator("list of facts").validate_json(raw)
     except ValidationError as error:
         raise CorruptionError(
             f"{key} is not a list of facts ({_first_fault(error)}): restore it from a copy of the store", location=key
@@ -352,7 +260,7 @@ def check_txn(txn: Mapping[str, Any]) -> None:
         InvalidInputError: names the field.
     """
     try:
-        _validator(Txn).validate_json(canonical_json(txn))  # as a reader does it, limits of the parser included
+        _validator("transaction").validate_json(canonical_json(txn))  # as a reader does it, limits of the parser included
         _check_facts(txn["facts"], "the transaction")
     except ValidationError as error:
         raise InvalidInputError(f"no transaction: {_first_fault(error)}") from error
@@ -365,11 +273,10 @@ def _check_facts(facts: list[dict[str, Any]], key: str) -> None:
         kind = fact.get("fact")
         if not isinstance(kind, str):
             raise CorruptionError(f"{key} holds a fact without a kind: {str(fact)[:200]}", location=key)
-        schema = KINDS.get(kind)
-        if schema is None:
+        if kind not in KINDS:
             continue
         try:
-            _validator(schema).validate_python(fact)
+            _validator(kind).validate_python(fact)
         except ValidationError as error:
             raise CorruptionError(f"{key} holds a {kind!r} fact that is not one ({_first_fault(error)})", location=key) from error
         if kind == "removed" and "digest" not in fact and "name" not in fact:

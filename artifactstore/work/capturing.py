@@ -14,7 +14,7 @@ from typing import Any, Final
 from weakref import finalize
 
 from artifactstore.catalog.lineage import history_of
-from artifactstore.content.source import Folder, Source, from_bytes, from_file
+from artifactstore.content.source import Folder, Source, from_bytes, from_file, from_folder
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.work import put as _put
@@ -69,7 +69,7 @@ class Capture:
     def makers(self, run: str) -> list[Callable[[Core], Prepared]]:
         """Return what commits them, each an input of the run."""
         self._thread.join()
-        made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {}), {})]
+        made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {"format": "json"}), {})]
         for text in self._told:
             warnings.warn(text, UserWarning, stacklevel=6)
         about: dict[str, Any] = {"folder": "."}
@@ -195,7 +195,7 @@ def _program() -> Path | None:
 def _sources(tree: Tree) -> Iterator[Source]:
     for path in tree.files:
         try:
-            yield replace(from_file(str(tree.root / path)), path=path, executable=path in tree.executable)
+            yield from_folder(str(tree.root), path, executable=path in tree.executable)
         except InvalidInputError:
             tree.skipped.append((path, "is gone, or can't be stored under its name"))
 

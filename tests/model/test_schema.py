@@ -97,7 +97,7 @@ def test_kinds_of_tomorrow_are_carried() -> None:
 
 @pytest.mark.parametrize("kind", FACTS)
 def test_each_required_field_is_required_and_typed(kind: str) -> None:
-    needed = KINDS[kind].__required_keys__ - {"fact"}
+    needed = {name for name, field in KINDS[kind]["fields"].items() if field["required"]} - {"fact"}
     for field in FACTS[kind]:
         fact = {"fact": kind, **FACTS[kind]}
         if field in needed:

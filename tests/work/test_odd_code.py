@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from artifactstore import Store
+from artifactstore.work.capture.git_calls import Git
 from artifactstore.work.capture.tree_id import tree_id
 from tests.work.repositories import git
 
@@ -157,3 +158,45 @@ def test_without_a_repository_a_command_brings_its_script(store: Store, tmp_path
     _, paths = stored(store, store.runs()[-1].id)
     assert paths == {"scripts/train.py"}
     assert store.lineage("model").reproduce(tmp_path / "again", env=False).verdict == "bit-equal"
+
+
+def test_a_merge_that_stopped_is_stored_as_it_lies_there(store: Store, repository: Path):
+    git(repository, "checkout", "-q", "-b", "other")
+    (repository / "train.py").write_text("theirs\n")
+    git(repository, "commit", "-qam", "theirs")
+    git(repository, "checkout", "-q", "main")
+    (repository / "train.py").write_text("ours\n")
+    git(repository, "commit", "-qam", "ours")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repository, "merge", "-q", "other")
+    with store.run("torn") as run:
+        pass
+    code, paths = stored(store, run.id)
+    assert code.dirty
+    assert "train.py" in paths
+    back = code.checkout(repository.parent / "back")
+    assert "<<<<<<<" in (back / "train.py").read_text()
+    assert tree_id(back) == code.tree
+
+
+@pytest.mark.parametrize(("changed", "most"), [((), 9), (("train.py", "new.py"), 12)])
+def test_a_run_calls_git_a_few_times_whatever_there_is(
+    store: Store,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: tuple[str, ...],
+    most: int,
+):
+    for path in changed:
+        (repository / path).write_text("changed\n")
+    calls = []
+    real = Git.run
+
+    def counted(self: Git, *arguments: str, **options: Any) -> bytes | None:
+        calls.append(arguments)
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Git, "run", counted)
+    with store.run("first"):
+        pass
+    assert 0 < len(calls) <= most, calls

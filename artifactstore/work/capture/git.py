@@ -6,6 +6,7 @@ ours (`GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`).
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any, Final, Self
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.listing import check_link, check_path
-from artifactstore.work.capture.git_calls import Git, joined, paths_of
+from artifactstore.work.capture.git_calls import Git, joined
 from artifactstore.work.capture.secrets import looks_secret, without_credentials
 from artifactstore.work.capture.tree_id import blob_id
 
@@ -27,6 +28,7 @@ _ALL: Final = 500 * 2**20  # bytes of all untracked files together
 _SETTLED: Final = 2 * 10**9  # ns after which a file's time tells whether it has changed: clocks of file systems tick slowly
 _LINK, _MODULE = "120000", "160000"  # modes of git's: a symbolic link, a submodule
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
+_POINTER: Final = range(100, 1024)  # bytes: of a pointer of git LFS, which has a digest and a size at least
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ def read_tree(folder: Path, told: list[str] | None = None) -> Tree | None:
         return None  # no repository, a bare one, or one of another owner that git refuses to read
     _tops[place] = top
     git = asked.at(Path(top))
-    status = git.run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignore-submodules=none")
+    status = _status(git)
     known = _trees.get(top)
     if status is None:
         told.append(f"git can't read {top}: {git.said[:500]}")
@@ -86,8 +88,8 @@ def read_tree(folder: Path, told: list[str] | None = None) -> Tree | None:
         return known[1]
     before = _signature(git.folder, status)
     tree = Tree(git.folder)
-    overlooked = _read_files(git, tree)
-    tree.about |= _about(git, dirty=overlooked or any(_changed(status)))
+    overlooked = _read_files(git, tree, status)
+    tree.about |= _about(git, status, dirty=overlooked or any(_changed(status)))
     modules = tree.about.get("submodules", {})
     key = [*before, *_times(git.folder, tree.hidden)]
     settled = all(changed < time.time_ns() - _SETTLED and path not in modules for path, changed, _ in key)
@@ -96,12 +98,16 @@ def read_tree(folder: Path, told: list[str] | None = None) -> Tree | None:
     return tree
 
 
-def _changed(status: bytes) -> Iterator[str]:
-    """Yield the paths that `git status --porcelain=v2 -z` names."""
+def _status(git: Git) -> bytes | None:
+    return git.run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignore-submodules=none")
+
+
+def _changed(status: bytes, *, untracked: bool = True, tracked: bool = True) -> Iterator[str]:
+    """Yield the paths that `_status` names."""
     words = iter(status.split(b"\0"))
     for word in words:
         fields = {b"1 ": 8, b"2 ": 9, b"u ": 10, b"? ": 1}.get(word[:2])
-        if fields is not None:
+        if fields is not None and (untracked if fields == 1 else tracked):
             yield os.fsdecode(word.split(b" ", fields)[fields])
         if word[:2] == b"2 ":
             next(words, None)  # the path before it was renamed
@@ -119,28 +125,29 @@ def _times(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, int, int]]:
             yield path, st.st_mtime_ns, st.st_size
 
 
-def _about(git: Git, *, dirty: bool) -> dict[str, Any]:
-    head = git.line("rev-parse", "--verify", "HEAD^{commit}")
+def _about(git: Git, status: bytes, *, dirty: bool) -> dict[str, Any]:
+    heads = dict(word[2:].split(b" ", 1) for word in status.split(b"\0") if word.startswith(b"# branch."))
+    commit, branch = (os.fsdecode(heads.get(key, b"")) for key in (b"branch.oid", b"branch.head"))
+    commit = "" if commit == "(initial)" else commit
     remotes: dict[str, str] = {}
     for line in (git.line("remote", "-v") or "").splitlines():
         name, _, rest = line.partition("\t")
         remotes.setdefault(name, without_credentials(rest.rsplit(" ", 1)[0]))
     found = {
-        "commit": head,
-        "head_tree": git.line("rev-parse", "--verify", "HEAD^{tree}"),
-        "branch": git.line("symbolic-ref", "--short", "-q", "HEAD"),
-        "describe": git.line("describe", "--always", "--tags", "--long") if head else None,
+        "commit": commit or None,
+        "head_tree": git.line("rev-parse", "--verify", f"{commit}^{{tree}}") if commit else None,
+        "branch": None if branch == "(detached)" else branch or None,
+        "describe": git.line("describe", "--always", "--tags", "--long") if commit else None,
         "remotes": remotes or None,
         "dirty": dirty,
     }
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _read_files(git: Git, tree: Tree) -> bool:
+def _read_files(git: Git, tree: Tree, status: bytes) -> bool:
     """Find what is in the tree, and compute its id on a copy of the index; tells whether there are changes that git overlooks."""
-    listed = git.run("ls-files", "-z", "--others", "--exclude-standard")
     untracked, total = [], 0
-    for path in paths_of(listed):
+    for path in _changed(status, tracked=False):
         why, size = _refused(git.folder / path, path, total)
         if why:
             tree.skipped.append((path, why))
@@ -149,11 +156,15 @@ def _read_files(git: Git, tree: Tree) -> bool:
             total += size
     with TemporaryDirectory(prefix="artifactstore-") as scratch:
         env = _own_index(git, Path(scratch))
-        overlooked = _show_hidden(git, tree, env)
-        git.run("add", "-u", "--", ".", env=env)
+        listed = _listed(git, env)
+        overlooked = _show_hidden(git, tree, listed, env)
+        if tree.hidden or any(_changed(status, untracked=False)):
+            git.run("add", "-u", "--", ".", env=env)
         if not git.run_for(untracked, "add", env=env):
             _add_plain(git, untracked, env)
-        entries = [_Entry.of(raw) for raw in (git.run("ls-files", "-s", "-z", env=env) or b"").split(b"\0") if raw]
+        if tree.hidden or any(_changed(status)):
+            listed = _listed(git, env)
+        entries = [_Entry.of(raw[2:]) for raw in listed]
         refused = {one.path: why for one in entries if (why := _unstorable(git.folder, one))}
         git.run_for([*refused], "rm", "--cached", "-q", "-f", env=env)
         written = git.run("write-tree", env=env)
@@ -164,6 +175,11 @@ def _read_files(git: Git, tree: Tree) -> bool:
         tree.about["tree"] = written.decode().strip()
     _sort_entries(git, tree, [one for one in entries if one.path not in refused])
     return overlooked
+
+
+def _listed(git: Git, env: Mapping[str, str]) -> list[bytes]:
+    """Return the lines of the index: a letter that tells how git treats the file, its mode, digest and path."""
+    return [raw for raw in (git.run("ls-files", "-v", "-s", "-z", env=env) or b"").split(b"\0") if raw]
 
 
 def _add_plain(git: Git, paths: Sequence[str], env: Mapping[str, str]) -> None:
@@ -193,9 +209,9 @@ class _Entry:
         return cls(mode, digest, os.fsdecode(path))
 
 
-def _show_hidden(git: Git, tree: Tree, env: Mapping[str, str]) -> bool:
+def _show_hidden(git: Git, tree: Tree, listed: Sequence[bytes], env: Mapping[str, str]) -> bool:
     """Let our index see the files whose changes git was told to overlook, where they are there; tells whether there are such changes."""
-    flagged = [path[2:] for path in paths_of(git.run("ls-files", "-v", "-z", env=env)) if path[0] == "S" or path[0].islower()]
+    flagged = [os.fsdecode(raw.partition(b"\t")[2]) for raw in listed if raw[:1] == b"S" or raw[:1].islower()]
     tree.hidden = [path for path in flagged if os.path.lexists(git.folder / path)]
     if not tree.hidden:
         return False
@@ -224,14 +240,13 @@ def _unstorable(root: Path, entry: _Entry) -> str:
 
 def _own_index(git: Git, scratch: Path) -> dict[str, str]:
     """Copy the index, and give git a folder of its own for objects."""
-    index = git.line("rev-parse", "--git-path", "index")
-    objects = git.line("rev-parse", "--git-path", "objects")
-    if index is not None and (git.folder / index).exists():
+    index, _, objects = (git.line("rev-parse", "--git-path", "index", "--git-path", "objects") or "").partition("\n")
+    if index and (git.folder / index).exists():
         # With its time: by that git knows which files may have changed since without their times telling it.
         shutil.copy2(git.folder / index, scratch / "index")
     (scratch / "objects").mkdir()
     env = {"GIT_INDEX_FILE": str(scratch / "index"), "GIT_OBJECT_DIRECTORY": str(scratch / "objects")}
-    if objects is not None:
+    if objects:
         env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str((git.folder / objects).resolve())
     return env
 
@@ -258,21 +273,21 @@ def _sort_entries(git: Git, tree: Tree, entries: Sequence[_Entry]) -> None:
     filters = _has_filters(git, entries)
     before = len(tree.skipped)
     for entry in entries:
-        path, place = entry.path, git.folder / entry.path
+        path, place = entry.path, f"{git.folder}/{entry.path}"  # as texts: paths of pathlib take four times as long
         if entry.mode == _MODULE:
             modules[path] = entry.digest
-            if (place / ".git").exists():
-                _add_module(git.at(place), tree, path)
-        elif entry.mode == _LINK and place.is_symlink():
-            tree.links.append((path, os.readlink(place)))  # noqa: PTH115 - as above
-        elif entry.mode == _LINK or not place.is_file():
+            if os.path.exists(f"{place}/.git"):  # noqa: PTH110
+                _add_module(git.at(Path(place)), tree, path)
+        elif entry.mode == _LINK and os.path.islink(place):  # noqa: PTH114
+            tree.links.append((path, os.readlink(place)))  # noqa: PTH115
+        elif entry.mode == _LINK or (size := _file_size(place)) is None:
             tree.skipped.append((path, "is gone"))
         else:
             tree.files.append(path)
             if entry.mode == "100755":
                 executable.add(path)
-            pointers += _is_pointer(place)
-            altered = altered or (filters and blob_id(str(place)).hex() != entry.digest)
+            pointers += size in _POINTER and _is_pointer(place)
+            altered = altered or (filters and blob_id(place).hex() != entry.digest)
     tree.files.sort()
     tree.executable |= executable
     if modules:
@@ -286,7 +301,7 @@ def _sort_entries(git: Git, tree: Tree, entries: Sequence[_Entry]) -> None:
 def _add_module(git: Git, tree: Tree, path: str) -> None:
     """Take the content of a submodule in, as it lies there, under its path."""
     inner = Tree(git.folder)
-    _read_files(git, inner)
+    _read_files(git, inner, _status(git) or b"")
     tree.files += [f"{path}/{one}" for one in inner.files]
     tree.links += [(f"{path}/{one}", target) for one, target in inner.links]
     tree.executable |= {f"{path}/{one}" for one in inner.executable}
@@ -302,20 +317,25 @@ def _add_module(git: Git, tree: Tree, path: str) -> None:
 
 def _has_filters(git: Git, entries: Sequence[_Entry]) -> bool:
     """Tell whether git may keep files otherwise than they lie on disk."""
-    crlf = git.line("config", "--get", "core.autocrlf")
-    return (
-        any(one.path.endswith(".gitattributes") for one in entries)
-        or crlf in {"true", "input"}
-        or git.line("config", "--get", "core.attributesFile") is not None
-    )
+    if any(one.path.endswith(".gitattributes") for one in entries):
+        return True
+    said = git.line("config", "--get-regexp", r"^core\.(autocrlf|attributesfile)$") or ""
+    return any(line.lower() != "core.autocrlf false" for line in said.splitlines())
 
 
-def _is_pointer(path: Path) -> bool:
+def _file_size(path: str) -> int | None:
+    """Return how many bytes a regular file has; None where there is none."""
+    try:
+        st = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return st.st_size if stat.S_ISREG(st.st_mode) else None
+
+
+def _is_pointer(path: str) -> bool:
     """Tell whether a file is what git LFS left in place of its content."""
     try:
-        if path.lstat().st_size > 1024:
-            return False
-        with path.open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123
             return file.read(len(_LFS)) == _LFS
     except OSError:
         return False
