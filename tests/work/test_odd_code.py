@@ -200,3 +200,16 @@ def test_a_run_calls_git_a_few_times_whatever_there_is(
     with store.run("first"):
         pass
     assert 0 < len(calls) <= most, calls
+
+
+def test_what_git_lfs_left_in_place_of_a_file_is_counted(store: Store, repository: Path):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n"
+    (repository / "weights.bin").write_text(pointer.format("a" * 64, 5))
+    (repository / "more.bin").write_text(pointer.format("b" * 64, 10**15))
+    (repository / "about.md").write_text(pointer.format("c" * 64, 5) + "This is how a pointer looks. " * 40)
+    git(repository, "add", "weights.bin")
+    with store.run("lfs") as run:
+        pass
+    code, paths = stored(store, run.id)
+    assert code.about["lfs_pointers"] == 2
+    assert {"weights.bin", "more.bin", "about.md"} <= paths
