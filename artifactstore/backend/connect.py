@@ -45,6 +45,8 @@ def connect(
         InvalidInputError: no URL that could mean a store, or one with a password in it.
         UnsupportedError: a scheme whose library is not installed.
     """
+    if not isinstance(single_writer, bool):
+        raise InvalidInputError(f"single_writer={single_writer!r}: True or False; True promises that nothing else ever writes")
     text = _text(url)
     options = _options(storage_options)
     match = _SCHEME.fullmatch(text)

@@ -147,6 +147,12 @@ def test_options_are_a_dict_of_names(options):
         connect("s3://bucket/x", storage_options=options)
 
 
+@pytest.mark.parametrize("promise", ["yes", 1, None, "False"])
+def test_a_promise_is_made_by_true_alone(promise, tmp_path):
+    with pytest.raises(InvalidInputError, match="single_writer"):
+        connect(tmp_path, single_writer=promise)
+
+
 @pytest.mark.parametrize(
     ("module", "extra", "url"),
     [
