@@ -30,7 +30,8 @@ __all__ = ["cut_parts", "read_file", "retrieve"]
 
 LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time where a read costs no round trip
 REMOTE_GROUP: Final = 17 * 2**20  # the same where it does: one long request, two for a full pack
-REMOTE_AHEAD: Final = 12  # groups read ahead there, so that some eight connections are always busy: 200 MB
+REMOTE_PART: Final = 8 * 2**20  # and of a large file: shorter ones come sooner, and hold up less what waits behind them
+REMOTE_AHEAD: Final = 208 * 2**20  # stored bytes read ahead there, so that some eight connections are always busy
 FETCHERS: Final = 16  # requests at a time at most
 GROUP_FILES: Final = 2_048
 WORKERS: Final = 2
@@ -48,6 +49,7 @@ class _Group:
         high: behind its last chunk.
         offset: of that part in its file, in bytes.
         last: whether that part is the file's last.
+        weight: bytes that it takes in memory while it is fetched.
     """
 
     rows: Sequence[int]
@@ -56,6 +58,7 @@ class _Group:
     high: int = 0
     offset: int = 0
     last: bool = True
+    weight: int = 0
 
 
 def retrieve(
@@ -81,11 +84,15 @@ def retrieve(
     run = _Retrieval(backend, manifest, dict(targets), progress)
     remote = backend.far
     waiting: deque[tuple[_Group, Future[Sequence[bytes | memoryview]]]] = deque()
+    ahead = 0
     with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
-            for group in _groups(manifest, [row for row, _ in targets], REMOTE_GROUP if remote else LOCAL_GROUP):
+            sizes = (REMOTE_GROUP, REMOTE_PART) if remote else (LOCAL_GROUP, LOCAL_GROUP)
+            for group in _groups(manifest, [row for row, _ in targets], *sizes):
                 waiting.append((group, workers.submit(run.work, group, run.load(group, fetchers))))
-                while len(waiting) > (REMOTE_AHEAD if remote else WORKERS + 1):
+                ahead += group.weight
+                while ahead > REMOTE_AHEAD if remote else len(waiting) > WORKERS + 1:
+                    ahead -= waiting[0][0].weight
                     run.collect(*waiting.popleft())
             while waiting:
                 run.collect(*waiting.popleft())
@@ -193,23 +200,23 @@ def _weight(manifest: Manifest, low: int, high: int) -> int:
     return max(sum(chunks.stored[low:high]) + bases, sum(chunks.sizes[low:high]) // 2)
 
 
-def _groups(manifest: Manifest, rows: Sequence[int], size: int) -> Iterator[_Group]:
-    """Cut the work into groups of neighbours; a file larger than a group becomes parts."""
+def _groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> Iterator[_Group]:
+    """Cut the work into groups of neighbours of some `size`; a file larger than that becomes parts of some `part`."""
     first = manifest.first
     start, total = 0, 0
     for n, row in enumerate(rows):
         weight = _weight(manifest, first[row], first[row + 1])
         large = weight > size
         if n > start and (large or total + weight > size or n - start >= GROUP_FILES):
-            yield _Group(rows[start:n])
+            yield _Group(rows[start:n], weight=total)
             start, total = n, 0
         if large:
-            yield from _parts(manifest, row, size)
+            yield from _parts(manifest, row, part)
             start, total = n + 1, 0
         else:
             total += weight
     if start < len(rows):
-        yield _Group(rows[start:])
+        yield _Group(rows[start:], weight=total)
 
 
 def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
@@ -221,11 +228,11 @@ def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
             i > low and chunks.packs[i] != chunks.packs[i - 1] and total >= size // 2
         )  # no request for a pack's last bytes alone
         if i > low and (total + weight > size or turns):
-            yield _Group([row], part=True, low=low, high=i, offset=offset, last=False)
+            yield _Group([row], part=True, low=low, high=i, offset=offset, last=False, weight=total)
             low, total, offset, length = i, 0, offset + length, 0
         total += weight
         length += chunks.sizes[i]
-    yield _Group([row], part=True, low=low, high=end, offset=offset)
+    yield _Group([row], part=True, low=low, high=end, offset=offset, weight=total)
 
 
 def _write_part(manifest: Manifest, path: str, group: _Group, chunks: Sequence[bytes | memoryview]) -> None:

@@ -14,7 +14,7 @@ from artifactstore.content.codec import RAW
 from artifactstore.content.fetch import fetch, read_raw
 from artifactstore.content.grouping import numpy
 from artifactstore.content.manifest import Extent, Manifest
-from artifactstore.content.retrieve import FETCHERS, LOCAL_GROUP, REMOTE_GROUP, WORKERS, cut_parts, read_file
+from artifactstore.content.retrieve import FETCHERS, LOCAL_GROUP, REMOTE_PART, WORKERS, cut_parts, read_file
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.loading import LOADING
 
@@ -70,7 +70,7 @@ def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[me
 
     with Pool(FETCHERS if backend.far else WORKERS, "artifactstore-read") as pool, Pool(1, "artifactstore-check") as beside:
         try:
-            parts = [pool.submit(load, *part) for part in cut_parts(manifest, row, REMOTE_GROUP if backend.far else LOCAL_GROUP)]
+            parts = [pool.submit(load, *part) for part in cut_parts(manifest, row, REMOTE_PART if backend.far else LOCAL_GROUP)]
             told = beside.submit(_digest_of, parts, manifest.algorithm)
             for part in parts:
                 part.result()
