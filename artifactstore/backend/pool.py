@@ -3,8 +3,8 @@
 When a program's main thread has ended, executors take no more work, though other threads are still busy and `atexit`
 functions are yet to come. That must not keep anybody from storing a result.
 
-Whoever leaves a pool by an error, such as Ctrl-C, still waits for what is under way. What only waits to try a place
-again gives up then: nobody wants its answer any more, and its patience may last for minutes.
+Whoever leaves a pool by an error, such as Ctrl-C, still waits for what is under way. What only waits for a reply or to try
+a place again gives up then: nobody wants its answer any more, and its patience may last for minutes.
 """
 
 import threading

@@ -13,12 +13,12 @@ from itertools import chain
 from typing import Any, Final, TypeVar
 
 import fsspec
-from fsspec.asyn import sync
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
 from artifactstore.backend.options import hide, secret_names, unknown_option
+from artifactstore.backend.waiting import run_on
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
@@ -114,7 +114,7 @@ class RemoteBackend(Backend):
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a coroutine function on the filesystem's own loop."""
-        return sync(self._filesystem()[0].loop, function, *arguments)
+        return run_on(self._filesystem()[0].loop, function, *arguments)
 
     def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
         """Run what talks to the place; its failures become ours, with no more of their text than is known to be harmless."""
