@@ -393,7 +393,6 @@ class _Ingest:
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
         manifest.deltas.update({path: line.count(manifest, path) for path, line in self._lines.items()})
         made = Ingested(manifest, folder.files, self._read, packer.new, sha256=self._sha256 or {})
-        meanwhile(made)
-        packer.settle()
+        packer.settle(lambda: meanwhile(made))
         made.uploaded = packer.uploaded
         return made

@@ -1,7 +1,9 @@
 """Packing: chunks get their place in the manifest, new ones their bytes in a pack; full packs are written beside the work."""
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Final
 
@@ -212,12 +214,25 @@ class Packer:
         elif self._pending:
             self._flush()
 
-    def settle(self) -> None:
+    def settle(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Wait for all packs: they are durable when this returns.
+
+        Args:
+            meanwhile: is called while they are on their way; where one of them fails, nothing of it is tried again.
 
         Raises:
             BackendError: a pack could not be written.
         """
+        if not (self._uploads and self._backend.far):
+            meanwhile()
+            self._wait()
+            return
+        with Pool(1, "artifactstore-meanwhile") as beside:
+            done = beside.submit(copy_context().run, meanwhile)
+            self._wait()
+            done.result()
+
+    def _wait(self) -> None:
         while self._uploads:
             self.uploaded += self._uploads.popleft().result()
 
