@@ -283,3 +283,13 @@ def test_what_another_kind_of_table_can_not_hold_is_said(store: Store):
     store.put(pa.table({"a": pa.array([1], pa.time64("ns")), "b": [1]}), "t")
     with pytest.raises(UnsupportedError, match="say type='arrow'"):
         store.get("t", type="pandas")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"columns": 5}, "columns=5"), ({"columns": [5]}, "several in a list"), ({"type": ["pandas"]}, "one of")],
+)
+def test_options_of_a_table_that_mean_nothing_are_refused(store: Store, options: dict[str, Any], said: str):
+    store.put(pd.DataFrame({"a": [1]}), "t")
+    with pytest.raises(InvalidInputError, match=said):
+        store.get("t", **options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_path
-from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,7 @@ class Arrays:
         ):
             raise CorruptionError("arrays.json does not say what the arrays are", location="arrays.json")
         if keys is not None:
-            wanted = [keys] if isinstance(keys, str) else [str(key) for key in keys]
+            wanted = texts(keys, "keys", numbers=True)
             if missing := [key for key in wanted if key not in names]:
                 raise InvalidInputError(f"no array {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}")
             names = wanted

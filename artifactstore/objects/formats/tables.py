@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.backend.pool import Pool
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError, UnsupportedError
 from artifactstore.model.encoding import canonical_json
-from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.base import ReadFolder, WriteFolder, texts
 from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types, with_zones
 from artifactstore.objects.kinds import width
 from artifactstore.objects.profile import Profiler
@@ -94,9 +94,9 @@ class Table:
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
 
-        if type is not None and type not in _KINDS:
+        if type is not None and not (isinstance(type, str) and type in _KINDS):
             raise InvalidInputError(f"type={type!r}: one of {', '.join(map(repr, _KINDS))}")
-        wanted = None if columns is None else [columns] if isinstance(columns, str) else list(columns)
+        wanted = None if columns is None else texts(columns, "columns")
 
         def decode(source: Any) -> "pa.Table":
             with pq.ParquetFile(source) as file:
