@@ -16,9 +16,9 @@ from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInp
 from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder, texts
 from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types, with_zones
+from artifactstore.objects.claims import check_claims, check_rows
 from artifactstore.objects.kinds import width
 from artifactstore.objects.profile import Profiler
-from artifactstore.objects.room import check_room
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,8 +105,11 @@ class Table:
                     raise InvalidInputError(
                         f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
                     )
-                check_room(_decoded(file, wanted), "the table", "open_table reads it in parts, columns= only some of it")
-                return with_types(file.read(columns=wanted), (file.metadata.metadata or {}).get(b"ARROW:schema", b""), _FILE)
+                check_claims(file, wanted)
+                table = file.read(columns=wanted)
+                if table.num_columns:
+                    check_rows(file, table.num_rows)
+                return with_types(table, (file.metadata.metadata or {}).get(b"ARROW:schema", b""), _FILE)
 
         try:
             if wanted is None:
@@ -126,14 +129,6 @@ class Table:
                 raise
             text = f"the table can't become what was asked for ({str(error)[:200]}): say type='arrow', or columns= without those"
             raise UnsupportedError(text) from error
-
-
-def _decoded(file: Any, wanted: list[str] | None) -> int:
-    """Return how many bytes a table takes at least, as its file says: a few bytes may stand for a billion rows."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    fields = [field for field in file.schema_arrow if wanted is None or field.name in wanted]
-    return int(file.metadata.num_rows) * width(pa.schema(fields), 4)  # an offset, or a number in a dictionary
 
 
 def _kind(obj: Any) -> str | None:
