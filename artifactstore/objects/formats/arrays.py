@@ -21,6 +21,7 @@ __all__ = ["Array", "Arrays", "Sparse", "read_header"]
 
 _HEADER: Final = 64 * 1024  # bytes of a header at most
 _DIMENSIONS: Final = 64  # NumPy's own limit
+_FOREIGN: Final = 256  # from this number on dtypes are those of other packages (NPY_USERDEF)
 
 
 class Array:
@@ -166,11 +167,23 @@ def _write(folder: WriteFolder, name: str, array: Any) -> None:
             f"{name}: an array of Python objects (dtype {array.dtype}) would have to be pickled: give it a dtype of numbers or "
             "fixed-length text, store it as a table, or say format='pickle'"
         )
+    if _is_foreign(array.dtype):
+        raise InvalidInputError(
+            f"{name}: the dtype {array.dtype} is not NumPy's own, and would come back as bare bytes: store "
+            ".astype(np.float32), .view() of an integer of the same size, or a tensor of PyTorch's"
+        )
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         array = np.ascontiguousarray(array)
     flat = array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)
     flat = _without_padding(flat) if _is_padded(array.dtype) else flat
     folder.add(name, _head(array), memoryview(flat.view(np.uint8)) if flat.size and flat.itemsize else b"")
+
+
+def _is_foreign(dtype: "np.dtype[Any]") -> bool:
+    """Tell whether a dtype comes from another package, such as `ml_dtypes.bfloat16`: `.npy` has no word for it."""
+    if dtype.subdtype is not None:
+        return _is_foreign(dtype.subdtype[0])
+    return dtype.num >= _FOREIGN or any(_is_foreign(one[0]) for one in (dtype.fields or {}).values())
 
 
 def _is_padded(dtype: "np.dtype[Any]") -> bool:
