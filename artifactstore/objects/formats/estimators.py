@@ -183,8 +183,8 @@ def _check_unpacked(schema: Any, folder: ReadFolder) -> None:
     while todo:
         node = todo.pop()
         if isinstance(node, dict):
-            name = node.get("file")
-            total += sizes.get(name, 0) if isinstance(name, str) else 0
+            file_name = node.get("file")
+            total += sizes.get(file_name, 0) if isinstance(file_name, str) else 0
         todo += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     check_room(total, "this estimator", "get its files with to=")
 
