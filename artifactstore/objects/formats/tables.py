@@ -18,6 +18,7 @@ from artifactstore.objects.base import ReadFolder, WriteFolder, texts
 from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types, with_zones
 from artifactstore.objects.claims import check_claims, check_rows
 from artifactstore.objects.kinds import width
+from artifactstore.objects.mixed import check_objects, with_objects
 from artifactstore.objects.profile import Profiler
 
 if TYPE_CHECKING:
@@ -193,10 +194,22 @@ def _of_pandas(obj: Any, kind: str) -> "pa.Table":
             text = f"the categories of column {name!r} are intervals, which have no place in Parquet"
             raise InvalidInputError(f"{text}: make them text by .astype(str), or say format='pickle'")
     # Without any column there would be no rows: then the index is one, even if it only counts.
-    table = pa.Table.from_pandas(obj, preserve_index=None if len(obj.columns) else True)
+    check_objects(obj)
+    try:
+        table = pa.Table.from_pandas(obj, preserve_index=None if len(obj.columns) else True)
+    except OverflowError as error:
+        large = [name for name in obj.columns if obj[name].dtype == object and _is_beyond(obj[name])]
+        text = f"column {large[0]!r} has" if large else "the index has"
+        raise InvalidInputError(
+            f"{text} whole numbers of more than 64 bits: make them text or floats, or say format='pickle'"
+        ) from error
     if not table.slice(0, 0).to_pandas().columns.equals(obj.columns):
         raise InvalidInputError(f"columns called {obj.columns.tolist()[:5]!r} do not come back as they are: use strings")
     return table
+
+
+def _is_beyond(column: Any) -> bool:
+    return any(isinstance(value, int) and not -(2**63) <= value < 2**64 for value in column)
 
 
 def _steady(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -275,7 +288,7 @@ def _made(table: "pa.Table", wanted: str | None) -> Any:
         table = columns.select(table.schema.names).replace_schema_metadata(table.schema.metadata)
     kind = _KINDS[wanted] if wanted is not None and not kind.startswith(wanted) else kind
     if kind.startswith("pandas"):
-        frame = with_zones(table.to_pandas(), table.schema)
+        frame = with_objects(with_zones(table.to_pandas(), table.schema), table)
         if not kind.endswith("Series"):
             return frame
         column = frame.iloc[:, 0]
