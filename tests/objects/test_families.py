@@ -133,6 +133,13 @@ def test_an_onnx_model(store: Store):
     assert store.get("o") == model
 
 
+def test_a_zero_in_a_model_of_lightgbm_is_damage_and_not_the_end_of_the_process():
+    lightgbm = pytest.importorskip("lightgbm")
+    text = lightgbm.LGBMClassifier(n_estimators=1, verbose=-1).fit(X, Y).booster_.model_to_string()
+    with pytest.raises(CorruptionError, match="no text"):
+        LightGbm().read(MemoryFolder({"model.txt": text.replace("[min_data_per_group", "[min\0data_per_group").encode()}))
+
+
 @pytest.mark.parametrize(("kind", "library", "file"), [(XGBoost, "xgboost", "model.ubj"), (LightGbm, "lightgbm", "model.txt"), (Onnx, "onnx", "model.onnx")])  # fmt: skip
 @pytest.mark.parametrize("raw", [b"", b"no model at all", b"\xff" * 100])
 def test_a_damaged_model_is_damaged(kind: Any, library: str, file: str, raw: bytes):
