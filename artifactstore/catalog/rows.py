@@ -110,4 +110,6 @@ def _plain(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     plain = _plain(value)
-    return "" if plain is None else ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain)
+    text = "" if plain is None else ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain)
+    # What turns the direction of a line would let a name read as another one.
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

@@ -4,7 +4,7 @@ import io
 import shutil
 import weakref
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
@@ -19,7 +19,7 @@ from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
 from artifactstore.objects.trust import Trust
 
-__all__ = ["Format", "ReadFolder", "WriteFolder", "stored_json", "zipped"]
+__all__ = ["Format", "ReadFolder", "WriteFolder", "stored_json", "texts", "zipped"]
 
 T = TypeVar("T")
 _AT_ONCE: Final = 8  # files of an object that are read at a time
@@ -215,6 +215,23 @@ def stored_json(folder: ReadFolder, name: str) -> Any:
         return parse_json(folder.read(name), name)
     except InvalidInputError as error:
         raise CorruptionError(f"{name} can't be read: {error}", location=name) from error
+
+
+def texts(value: Any, what: str, *, numbers: bool = False) -> list[str]:
+    """Return what a caller chooses by name: one name, or several.
+
+    Args:
+        value: as it was given.
+        what: the option, for messages.
+        numbers: members of a list are called by their number.
+
+    Raises:
+        InvalidInputError: anything else.
+    """
+    found = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+    if not all(isinstance(one, str) or (numbers and type(one) is int) for one in found):
+        raise InvalidInputError(f"{what}={value!r:.200}: a str{' or a number' if numbers else ''}, or several in a list")
+    return [str(one) for one in found]
 
 
 def zipped(folder: ReadFolder) -> bytes:

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 __all__ = ["SHOWN", "TABLES", "amount", "card", "line", "profile_table", "tree", "visible"]
 
-SHOWN: Final = 200  # files of a tree
+SHOWN: Final = 200  # files of a tree, and lines of what is said
 TABLES: Final = 10  # tables whose columns are shown: each profile is read for it
 _CELL: Final = 24  # characters of a cell that are shown
+_LONG: Final = 500  # characters of a text that are shown
 _SHORT: Final = 12  # hexadecimal digits of a digest that are shown
 # Colours are those of the page: the same card is read on white and on black.
 _BOX: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:46em;line-height:1.45"
@@ -86,21 +87,26 @@ def card(
     """
     from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
 
-    name = "" if ref == digest else f"<b>{escape(ref)}</b>"
+    def safe(text: str) -> str:
+        return escape(visible(text, lines=True))
+
+    name = "" if ref == digest else f"<b>{safe(ref)}</b>"
     when = f"{time:%Y-%m-%d %H:%M} UTC" if time is not None else ""
-    by = " · ".join(escape(part) for part in (_files(count), amount(size), when, actor or "") if part)
+    by = " · ".join([_files(count), amount(size), *(safe(part[:_LONG]) for part in (when, actor or "") if part)])
+    pairs = [(heading, key, value) for heading, values in said.items() for key, value in values.items()]
     rows = "".join(
-        f'<tr><td style="{_DIM};text-align:left">{escape(heading)}: {escape(key)}</td>'
-        f'<td style="text-align:left">{escape(str(value)[:500])}</td></tr>'
-        for heading, values in said.items()
-        for key, value in values.items()
+        f'<tr><td style="{_DIM};text-align:left">{escape(heading)}: {safe(key[:_LONG])}</td>'
+        f'<td style="text-align:left">{safe(str(value)[:_LONG])}</td></tr>'
+        for heading, key, value in pairs[:SHOWN]
     )
+    if len(pairs) > SHOWN:
+        rows += f'<tr><td style="{_DIM};text-align:left">… {len(pairs) - SHOWN:,} more</td></tr>'
     table = f'<table style="margin:.4em 0 0;color:inherit">{rows}</table>' if rows else ""
     columns = "".join(_columns(profile, path if count > 1 else "") for path, profile in profiles.items())
     if tables > len(profiles):
         columns += f'<div style="{_DIM};margin-top:.4em">… {tables - len(profiles):,} more tables</div>'
     return (
-        f'<div style="{_BOX}">{name}<span style="{_TAG}">{escape(kind)}</span> '
+        f'<div style="{_BOX}">{name}<span style="{_TAG}">{safe(kind[:_LONG])}</span> '
         f'<code title="{escape(digest)}" style="{_DIM};background:none;color:inherit">{escape(_short(digest))}</code>'
         f'<div style="{_DIM}">{by}</div>{table}{columns}{tree(files, count)}</div>'
     )

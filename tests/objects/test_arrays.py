@@ -294,3 +294,11 @@ def test_what_lies_between_values_is_no_part_of_them(store: Store, dtype: Any):
         for name in made.dtype.names or (...,):
             assert (back[name] == made.reshape(2, 3)[name]).all()
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn", "int4"])
+def test_dtypes_of_other_packages_are_refused_instead_of_becoming_bare_bytes(store: Store, kind: str):
+    dtype = getattr(pytest.importorskip("ml_dtypes"), kind)
+    for array in (np.ones(3, dtype), np.zeros(2, [("a", "f4"), ("b", dtype, (2,))])):
+        with pytest.raises(InvalidInputError, match="not NumPy's own"):
+            store.put(array, "a")

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifactstore import CorruptionError, UntrustedError
+from artifactstore import CorruptionError, UnsupportedError, UntrustedError
+from artifactstore.objects import room
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.formats.estimators import Estimator
 from artifactstore.store import Store
@@ -197,3 +198,22 @@ def test_the_files_of_a_model_elsewhere_are_read_at_the_same_time():
     folder.far = True
     with zipfile.ZipFile(io.BytesIO(zipped(folder))) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
+
+
+def test_few_bytes_that_become_many_are_refused(monkeypatch: pytest.MonkeyPatch):
+    import scipy.sparse
+    from sklearn.neighbors import NearestNeighbors
+
+    points = scipy.sparse.csr_array((np.zeros(2_000_000), np.zeros(2_000_000, "i4"), np.array([0, 2_000_000])), shape=(1, 1))
+    folder = WriteFolder()
+    Estimator().write(NearestNeighbors(algorithm="brute").fit(points), folder)
+    files = as_files(folder)
+    assert sum(map(len, files.values())) < 2**20
+    monkeypatch.setattr(room, "_free", lambda: 16 * 2**20)
+    with pytest.raises(UnsupportedError, match="this estimator takes"):
+        Estimator().read(MemoryFolder(files))
+    again = {"schema.json": json.dumps([{"file": "0.npy"}] * 1000).encode(), "0.npy": bytes(2**20)}
+    with pytest.raises(UnsupportedError, match=r"takes 1\.0 GB"):
+        Estimator().read(MemoryFolder(again))
+    with pytest.raises(CorruptionError, match=r"0\.npz can't be read"):
+        Estimator().read(MemoryFolder({"schema.json": b"{}", "0.npz": b"PK\x03\x04"}))

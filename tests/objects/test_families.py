@@ -56,6 +56,33 @@ def test_a_picture_that_lies_is_damaged(raw: bytes):
         Image().read(MemoryFolder({"image.png": raw}))
 
 
+def test_damage_in_a_profile_of_colours_is_damage():
+    pytest.importorskip("PIL.Image")
+    raw = png(20, 10)
+    empty = struct.pack(">I", 0) + b"iCCP" + struct.pack(">I", zlib.crc32(b"iCCP"))
+    with pytest.raises(CorruptionError):  # PIL: IndexError
+        Image().read(MemoryFolder({"image.png": raw[:-12] + empty + raw[-12:]}))
+
+
+def test_a_picture_that_could_not_be_read_again_is_refused_when_it_is_put(store: Store, monkeypatch: pytest.MonkeyPatch):
+    pil, figures = pytest.importorskip("PIL.Image"), pytest.importorskip("matplotlib.figure")
+    monkeypatch.setattr(pil, "MAX_IMAGE_PIXELS", 10_000)
+    store.put(pil.new("L", (100, 100)), "i")
+    assert store.get("i").size == (100, 100)
+    for large in (pil.new("L", (101, 100)), figures.Figure(figsize=(2, 1))):
+        with pytest.raises(InvalidInputError, match="MAX_IMAGE_PIXELS here and where it is read"):
+            store.put(large, "large")
+    with pytest.raises(InvalidInputError, match="0 x 5 pixels"):
+        store.put(pil.new("RGB", (0, 5)), "empty")
+    odd = pil.new("RGB", (2, 2))
+    odd.info["transparency"] = "glass"
+    with pytest.raises(InvalidInputError, match="transparency"):
+        store.put(odd, "odd")
+    with pytest.raises(InvalidInputError, match="dpi='fine'"):
+        store.put(figures.Figure(figsize=(0.2, 0.1)), "f", dpi="fine")  # type: ignore[call-arg]
+    assert [one.name for one in store.names()] == ["i"]
+
+
 def test_a_figure_is_the_picture_that_it_shows_and_the_same_each_time(store: Store):
     figures = pytest.importorskip("matplotlib.figure")
 
@@ -104,6 +131,13 @@ def test_an_onnx_model(store: Store):
     model = onnx.helper.make_model(graph)
     store.put(model, "o")
     assert store.get("o") == model
+
+
+def test_a_zero_in_a_model_of_lightgbm_is_damage_and_not_the_end_of_the_process():
+    lightgbm = pytest.importorskip("lightgbm")
+    text = lightgbm.LGBMClassifier(n_estimators=1, verbose=-1).fit(X, Y).booster_.model_to_string()
+    with pytest.raises(CorruptionError, match="no text"):
+        LightGbm().read(MemoryFolder({"model.txt": text.replace("[min_data_per_group", "[min\0data_per_group").encode()}))
 
 
 @pytest.mark.parametrize(("kind", "library", "file"), [(XGBoost, "xgboost", "model.ubj"), (LightGbm, "lightgbm", "model.txt"), (Onnx, "onnx", "model.onnx")])  # fmt: skip

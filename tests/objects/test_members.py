@@ -139,7 +139,39 @@ def test_members_that_are_named_again_and_again_are_damage():
         Members().read(MemoryFolder(files))
 
 
-@pytest.mark.parametrize("said", [{"members": []}, {"members": [], "type": []}])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"members": []},
+        {"members": [], "type": []},
+        {"type": "dict", "members": [[["a"], "text"]]},
+        {"type": "dict", "members": 5},
+    ],
+)
 def test_members_of_no_container_are_damage(said: dict[str, object]):
     with pytest.raises(CorruptionError, match="what the members are"):
         Members().read(MemoryFolder({"members.json": json.dumps(said).encode()}))
+
+
+def test_members_in_members_without_end_are_damage():
+    files = {f"{'0/' * deep}members.json": b'{"type": "list", "members": [["0", "members"]]}' for deep in range(1000)}
+    for cut in range(300, 340):  # wherever the limit is met
+        with pytest.raises((CorruptionError, NotFoundError)):
+            Members().read(MemoryFolder({name: raw for name, raw in files.items() if len(name) < 2 * (cut + 10)}))
+
+
+def test_a_member_that_can_not_be_stored_is_named_with_its_place(store: Store):
+    with pytest.raises(InvalidInputError, match=r"at 'about': at '1': value\['loss'\] is nan"):
+        store.put({"about": (np.arange(2), {"loss": float("nan")})}, "m")
+
+
+def test_keys_are_names_or_numbers(store: Store):
+    store.put([np.arange(2), "text", {"a": 1}], "m")
+    store.put([np.arange(2), np.arange(3)], "a")
+    assert store.get("m", keys=2) == [{"a": 1}]
+    assert [len(one) for one in store.get("a", keys=[1])] == [3]
+    for name in ("m", "a"):
+        with pytest.raises(InvalidInputError, match=r"keys=1\.5: a str or a number"):
+            store.get(name, keys=1.5)
+        with pytest.raises(InvalidInputError, match="there are '0', '1'"):
+            store.get(name, keys="9")

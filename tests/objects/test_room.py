@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artifactstore import UnsupportedError
+from artifactstore import CorruptionError, UnsupportedError
 from artifactstore.objects import room
 from artifactstore.objects.formats.tables import Table
 from artifactstore.store import Store
@@ -28,6 +28,43 @@ def test_a_few_bytes_that_stand_for_many_rows_are_refused(monkeypatch: pytest.Mo
     with pytest.raises(UnsupportedError, match=r"0\.2 GB"):
         Table().read(MemoryFolder({"data.parquet": raw}), columns=["a"])
     assert Table().read(MemoryFolder({"data.parquet": raw}), columns="b").num_rows == many
+
+
+def as_parquet(table: pa.Table, **options: object) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **options)
+    return bytes(sink.getvalue())
+
+
+def test_texts_and_lists_that_take_few_bytes_are_refused_as_what_they_become(monkeypatch: pytest.MonkeyPatch):
+    again = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array(["x" * 1_000_000]))
+    hostile = {
+        "a text again and again": as_parquet(pa.table({"a": again.cast(pa.large_string()), "b": range(500)})),
+        "a long text": as_parquet(pa.table({"a": ["x" * 200_000_000], "b": [1]}), use_dictionary=False, compression="zstd"),
+        "gaps in a list": as_parquet(pa.table({"a": pa.array([[None] * 20_000_000], pa.list_(pa.int64())), "b": [1]})),
+    }
+    monkeypatch.setattr(room, "_free", lambda: 100 * 2**20)
+    for name, raw in hostile.items():
+        assert len(raw) < 100_000, name
+        with pytest.raises(UnsupportedError, match="the table takes"):
+            Table().read(MemoryFolder({"data.parquet": raw}))
+        assert Table().read(MemoryFolder({"data.parquet": raw}), columns="b").num_rows > 0
+    kept = as_parquet(pa.table({"a": again}))
+    assert Table().read(MemoryFolder({"data.parquet": kept})).num_rows == 500  # categories stay one text
+
+
+@pytest.mark.parametrize("where", [0, 1, 3, None])  # of the file, of the column, of the part; and 2 is a histogram
+def test_an_end_that_lies_about_its_rows_is_damage(where: int | None):
+    raw = as_parquet(pa.table({"a": range(20_011)}), use_dictionary=False, write_statistics=False)
+    size = int.from_bytes(raw[-8:-4], "little")
+    said, lie = b"\xd6\xb8\x02", b"\xd6\xb8\x82\x82\x02"  # Thrift's 20,011, and half a billion
+    parts = raw[-8 - size : -8].split(said)
+    end = parts[0]
+    for number, part in enumerate(parts[1:]):
+        end += (lie if where in (None, number) else said) + part
+    assert len(parts) == 5
+    with pytest.raises(CorruptionError, match="rows"):
+        Table().read(MemoryFolder({"data.parquet": raw[: -8 - size] + end + len(end).to_bytes(4, "little") + b"PAR1"}))
 
 
 def test_objects_larger_than_memory_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -1,5 +1,6 @@
 """Tables of pandas, polars and pyarrow: equal after a round trip, alike in digest, little stored for little changed."""
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -283,3 +284,48 @@ def test_what_another_kind_of_table_can_not_hold_is_said(store: Store):
     store.put(pa.table({"a": pa.array([1], pa.time64("ns")), "b": [1]}), "t")
     with pytest.raises(UnsupportedError, match="say type='arrow'"):
         store.get("t", type="pandas")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"columns": 5}, "columns=5"), ({"columns": [5]}, "several in a list"), ({"type": ["pandas"]}, "one of")],
+)
+def test_options_of_a_table_that_mean_nothing_are_refused(store: Store, options: dict[str, Any], said: str):
+    store.put(pd.DataFrame({"a": [1]}), "t")
+    with pytest.raises(InvalidInputError, match=said):
+        store.get("t", **options)
+
+
+def test_columns_of_objects_stay_objects(store: Store):
+    values = {
+        "texts": ["x", None, "z"], "whole": [1, None, 3], "flags": [True, None, False], "floats": [0.5, None, 1.5], "all": [1, 2, 3],
+        "moments": [pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-02"), pd.Timestamp("2026-01-03")], "none": [None] * 3,
+    }  # fmt: skip
+    columns = {name: pd.Series(one, dtype=object) for name, one in values.items()}
+    put = pd.DataFrame(columns).set_index(pd.Index(["a", "b", "c"], dtype=object, name="key"))
+    put = pd.DataFrame(
+        {**{name: pd.Series(one, dtype=object, index=put.index) for name, one in values.items()}, "str": ["a", "b", None]}
+    )
+    put.columns = put.columns.astype(object)
+    store.put(put, "t")
+    pd.testing.assert_frame_equal(store.get("t"), put)
+    pd.testing.assert_frame_equal(store.get("t", columns=["whole", "key"]), put[["whole"]])
+    named = pd.Series(["x", None], dtype=object, name="s")
+    store.put(named, "s")
+    pd.testing.assert_series_equal(store.get("s"), named)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([b"a", "x"], "texts and bytes"), (["x", None, b"a"], "texts and bytes"), ([{1}, {2}], "sets"),
+        ([dt.date(2026, 1, 1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)], "dates and moments"),
+        ([pd.Timestamp("2026-01-01"), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)], "with and without a time zone"),
+        ([dt.time(1, tzinfo=dt.UTC)], "times of a time zone"), ([pd.Timestamp(1)], "nanoseconds"), ([pd.Timedelta(1)], "nanoseconds"),
+        ([2**70], "more than 64 bits"), ([1, "x"], "bad"),
+    ],
+)  # fmt: skip
+def test_objects_that_would_come_back_as_others_are_refused_by_column(store: Store, values: list[Any], said: str):
+    with pytest.raises(InvalidInputError, match=said) as told:
+        store.put(pd.DataFrame({"good": range(len(values)), "bad": pd.Series(values, dtype=object)}), "t")
+    assert "bad" in str(told.value)

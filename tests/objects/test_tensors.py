@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,48 @@ def one(dtype: str = "F32", shape: object = (1,), offsets: object = (0, 4)) -> d
         raw({"a": one(), "b": one()}, b"x" * 4), raw({"a": one(dtype="OBJECT")}, b"x" * 4), raw({"a": one(shape=[1.0])}, b"x" * 4),
         raw({"a": one(shape=[True])}, b"x" * 4), raw({"a": one(), "__metadata__": {"x": 1}}, b"x" * 4),
         raw({"a": one(), "__metadata__": {"artifactstore.tied": '{"b": "c"}'}}, b"x" * 4), raw({"a": None}), raw({"a": one(offsets=[0])}, b"x" * 4),
+        raw({"a": {**one(), "dtype": ["F32"]}}, b"x" * 4), raw({"a": one(shape=[2**59, 2**59, 0], offsets=[0, 0])}),
+        raw({"a": one(), "__metadata__": {"artifactstore.tied": '{"b": ["a"]}'}}, b"x" * 4),
     ],
 )  # fmt: skip
 def test_a_file_that_lies_is_damaged(bad: bytes):
     with pytest.raises(CorruptionError):
         Tensors().read(MemoryFolder({"model.safetensors": bad}))
+
+
+def test_a_shape_of_many_lengths_is_told_at_once():
+    bad = raw({"a": one(shape=[2**59] * 50_000)}, b"x" * 4)
+    begin = time.process_time()
+    with pytest.raises(CorruptionError):
+        Tensors().read(MemoryFolder({"model.safetensors": bad}))
+    assert time.process_time() - begin < 2  # multiplied out it took ten seconds
+
+
+def test_views_that_are_not_computed_yet_are_values_of_their_own(store: Store):
+    numbers = torch.complex(torch.randn(3, 4), torch.randn(3, 4))
+    put = {"a": numbers, "b": numbers.conj(), "c": numbers.imag, "d": numbers.conj().imag, "e": numbers.conj()}
+    store.put(put, "t")
+    back = store.get("t")
+    assert all(torch.equal(back[name], tensor.clone()) for name, tensor in put.items())
+    assert back["b"].data_ptr() == back["e"].data_ptr()
+    store.put(numbers.conj(), "alone")
+    assert torch.equal(store.get("alone"), numbers.conj().resolve_conj())
+
+
+@pytest.mark.parametrize("bad", [{"\ud800": torch.ones(1)}, torch.nested.nested_tensor([torch.ones(2)], layout=torch.jagged)])
+def test_names_and_layouts_that_have_no_place_in_a_file_are_refused(store: Store, bad: Any):
+    with pytest.raises(InvalidInputError, match="the tensor"):
+        store.put(bad, "t")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "bogus"}, "device='bogus'"), ({"device": 1.5}, "device=1.5"), ({"device": "xpu:7"}, "device='xpu:7'"),
+        ({"tensors": 5}, "tensors=5"), ({"tensors": [5]}, "several in a list"), ({"tensors": b"w"}, "tensors=b'w'"),
+    ],
+)  # fmt: skip
+def test_options_that_mean_nothing_are_refused(store: Store, options: dict[str, Any], said: str):
+    store.put({"w": torch.ones(2)}, "t")
+    with pytest.raises(InvalidInputError, match=said):
+        store.get("t", **options)

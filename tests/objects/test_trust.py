@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore import CorruptionError, InvalidInputError, UntrustedError
+from artifactstore import CorruptionError, InvalidInputError, UnsupportedError, UntrustedError
 from artifactstore.objects.formats.pickled import Pickled
 from artifactstore.objects.trust import UNKNOWN, Trust, pickled_globals, trust_of
 from artifactstore.store import Store
@@ -195,3 +195,31 @@ def test_a_scan_ends_and_says_so():
     raw = pickle.dumps(list(range(5000)))
     assert pickled_globals(raw) == []
     assert pickled_globals(raw, most=100) == [UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\x80\x05.", b"(.", b"\x80\xff.", b"h\x05.", b"\x80\x05\x97.", b"N}s.", b"\x80\x04\x95" + b"\xff" * 7 + b"\x7f."]
+)
+@pytest.mark.parametrize("trust", [Trust(everything=True), Trust(names=frozenset({"a.b"}))])
+def test_a_pickle_that_can_not_be_unpickled_is_damaged(raw: bytes, trust: Trust):
+    with pytest.raises(CorruptionError, match=r"data\.pickle .* to="):
+        Pickled().read(MemoryFolder({"data.pickle": raw}, trust))
+
+
+def test_a_class_that_is_not_here_is_said_so():
+    raw = b"\x80\x04\x8c\x07pathlib\x8c\x06Nobody\x93."
+    with pytest.raises(UnsupportedError, match=r"Nobody.*define it first"):
+        Pickled().read(MemoryFolder({"data.pickle": raw}, Trust(everything=True)))
+
+
+def test_a_place_in_memory_that_no_pickle_needs_is_damage():
+    with pytest.raises(CorruptionError, match="2,147,483,647th"):  # the unpickler would take 34 GB for it
+        Pickled().read(MemoryFolder({"data.pickle": b"Nr\xff\xff\xff\x7f0N."}, Trust(names=frozenset({"a.b"}))))
+
+
+def test_what_is_trusted_whole_is_not_searched(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "artifactstore.objects.formats.pickled.pickled_globals",
+        lambda _: pytest.fail("of ten million opcodes it takes ten seconds"),
+    )
+    assert Pickled().read(MemoryFolder({"data.pickle": pickle.dumps([1])}, Trust(everything=True))) == [1]

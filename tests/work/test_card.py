@@ -81,3 +81,20 @@ def test_the_card_of_what_was_removed_meanwhile_still_says_what_it_was(store: St
     again = type(store)(type(store._session)(store.url, cache=None)).artifact("n")
     assert "n:v1" in again._repr_html_()
     assert made.digest in again._repr_html_()
+
+
+def test_nothing_in_a_card_or_a_list_turns_the_direction_of_a_line(store: Store, tmp_path: Path):
+    turned = "report\u202efdp.exe"
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / turned).write_text("x")
+    made = store.put(tmp_path / "many", "n", metadata={turned: turned, "lines": "one\ntwo <b>"})
+    for html in (made._repr_html_(), made.files._repr_html_()):
+        assert "\u202e" not in html
+        assert "report\\u202efdp.exe" in html
+    assert "one\ntwo &lt;b&gt;" in made._repr_html_()
+
+
+def test_a_card_is_bounded_whatever_is_said_of_an_artifact(store: Store):
+    text = store.put(b"x", "n", metadata={f"{i:04} {'k' * 2000}": "v" * 2000 for i in range(1000)})._repr_html_()
+    assert len(text) < 500_000
+    assert "… 800 more" in text

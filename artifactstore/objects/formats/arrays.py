@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_path
-from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,7 @@ __all__ = ["Array", "Arrays", "Sparse", "read_header"]
 
 _HEADER: Final = 64 * 1024  # bytes of a header at most
 _DIMENSIONS: Final = 64  # NumPy's own limit
+_FOREIGN: Final = 256  # from this number on dtypes are those of other packages (NPY_USERDEF)
 
 
 class Array:
@@ -84,7 +85,7 @@ class Arrays:
         ):
             raise CorruptionError("arrays.json does not say what the arrays are", location="arrays.json")
         if keys is not None:
-            wanted = [keys] if isinstance(keys, str) else [str(key) for key in keys]
+            wanted = texts(keys, "keys", numbers=True)
             if missing := [key for key in wanted if key not in names]:
                 raise InvalidInputError(f"no array {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}")
             names = wanted
@@ -166,11 +167,23 @@ def _write(folder: WriteFolder, name: str, array: Any) -> None:
             f"{name}: an array of Python objects (dtype {array.dtype}) would have to be pickled: give it a dtype of numbers or "
             "fixed-length text, store it as a table, or say format='pickle'"
         )
+    if _is_foreign(array.dtype):
+        raise InvalidInputError(
+            f"{name}: the dtype {array.dtype} is not NumPy's own, and would come back as bare bytes: store "
+            ".astype(np.float32), .view() of an integer of the same size, or a tensor of PyTorch's"
+        )
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         array = np.ascontiguousarray(array)
     flat = array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)
     flat = _without_padding(flat) if _is_padded(array.dtype) else flat
     folder.add(name, _head(array), memoryview(flat.view(np.uint8)) if flat.size and flat.itemsize else b"")
+
+
+def _is_foreign(dtype: "np.dtype[Any]") -> bool:
+    """Tell whether a dtype comes from another package, such as `ml_dtypes.bfloat16`: `.npy` has no word for it."""
+    if dtype.subdtype is not None:
+        return _is_foreign(dtype.subdtype[0])
+    return dtype.num >= _FOREIGN or any(_is_foreign(one[0]) for one in (dtype.fields or {}).values())
 
 
 def _is_padded(dtype: "np.dtype[Any]") -> bool:

@@ -75,8 +75,9 @@ class LightGbm:
 
         try:
             text = folder.read(self._FILE).decode()
-            if not text.startswith("tree\n"):
-                raise ValueError("it begins otherwise")  # noqa: TRY301 - LightGBM would say so on stderr, too
+            if not text.startswith("tree\n") or "\0" in text:
+                # LightGBM would say so on stderr, too; and 4.7 ends the process at a zero among its parameters.
+                raise ValueError("it begins otherwise, or is no text")  # noqa: TRY301
             return lightgbm.Booster(model_str=text)
         except (ValueError, lightgbm.basic.LightGBMError) as error:
             raise CorruptionError(f"{self._FILE} is no model of LightGBM's: {str(error)[:200]}", location=self._FILE) from error

@@ -18,6 +18,7 @@ from artifactstore.errors import CorruptionError
 from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, zipped
 from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.pickled import Pickled
+from artifactstore.objects.room import check_room
 
 __all__ = ["Estimator"]
 
@@ -148,7 +149,7 @@ class Estimator:
 
         if folder.size(_SCHEMA) > _MOST:
             raise CorruptionError(f"{_SCHEMA} has {folder.size(_SCHEMA):,} bytes: that is no model's", location=_SCHEMA)
-        stored_json(folder, _SCHEMA)
+        _check_unpacked(stored_json(folder, _SCHEMA), folder)
         raw = zipped(folder)
         try:
             strange = set(skops.io.get_untrusted_types(data=raw)) - _EVERYDAY
@@ -164,6 +165,28 @@ class Estimator:
                 "version of scikit-learn or skops? Its files come with to=",
                 location=_SCHEMA,
             ) from error
+
+
+def _check_unpacked(schema: Any, folder: ReadFolder) -> None:
+    """Refuse what would not fit into memory: sparse matrices are kept compressed, and a file may be asked for again and again."""
+    sizes: dict[str, int] = {}
+    for name in folder.names:
+        sizes[name] = folder.size(name)
+        with folder.open(name) as file:
+            if file.read(4) == b"PK\x03\x04":
+                try:
+                    with zipfile.ZipFile(file) as archive:
+                        sizes[name] = sum(one.file_size for one in archive.infolist())
+                except (zipfile.BadZipFile, ValueError, OSError) as error:
+                    raise CorruptionError(f"{name} can't be read: {error}", location=name) from error
+    total, todo = 0, [schema]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            file_name = node.get("file")
+            total += sizes.get(file_name, 0) if isinstance(file_name, str) else 0
+        todo += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    check_room(total, "this estimator", "get its files with to=")
 
 
 def _nowhere(node: Any) -> str | None:

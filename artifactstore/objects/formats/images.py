@@ -1,6 +1,7 @@
 """Pictures as PNG: PIL's images without loss, Matplotlib's figures as they look."""
 
 import io
+import struct
 import warnings
 from typing import Any, Final
 
@@ -35,10 +36,17 @@ class Image:
             raise InvalidInputError(
                 f"PNG has no mode {obj.mode!r}: convert the image ('RGB', 'L' …), or store its numbers: np.asarray(image)"
             )
+        _check_pixels(*obj.size)
         clean = obj.copy()
         clean.info = {key: value for key, value in obj.info.items() if key == "transparency"}
         with folder.open(_FILE) as file:
-            clean.save(file, "PNG")
+            try:
+                clean.save(file, "PNG")
+            except (ValueError, TypeError, KeyError, struct.error) as error:
+                text = (
+                    f"the image can't be written as PNG ({error}): look at its info['transparency'], or store np.asarray(image)"
+                )
+                raise InvalidInputError(text) from error
 
     def read(self, folder: ReadFolder) -> Any:
         """Read it; a picture that claims more pixels than PIL takes for sane is damaged."""
@@ -64,21 +72,43 @@ class Figure:
         if not self.matches(obj):
             raise InvalidInputError(f"format='figure' keeps Matplotlib's figures, not a {type(obj).__name__}")
         with folder.open(_FILE) as file:
-            obj.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+            try:
+                obj.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+            except (ValueError, TypeError) as error:
+                raise InvalidInputError(f"the figure can't be drawn with dpi={dpi!r}: {error}") from error
+            file.seek(16)  # the size is in the first chunk
+            _check_pixels(*struct.unpack(">II", file.read(8)))
 
     def read(self, folder: ReadFolder) -> Any:
         """Read the picture, as PIL's image."""
         return _read(folder)
 
 
+def _check_pixels(width: int, height: int) -> None:
+    """Refuse a picture that would be stored and could not be read again."""
+    import PIL.Image  # noqa: PLC0415
+
+    most = PIL.Image.MAX_IMAGE_PIXELS
+    if not width * height:
+        raise InvalidInputError(
+            f"an image of {width} x {height} pixels has no place in PNG: store its numbers: np.asarray(image)"
+        )
+    if most is not None and width * height > most:
+        raise InvalidInputError(
+            f"PIL reads no image of {width:,} x {height:,} pixels, which are more than {most:,}: store its numbers, "
+            "np.asarray(image), or set PIL.Image.MAX_IMAGE_PIXELS here and where it is read"
+        )
+
+
 def _read(folder: ReadFolder) -> Any:
     import PIL.Image  # noqa: PLC0415
 
+    raw = folder.read(_FILE)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            image = PIL.Image.open(io.BytesIO(folder.read(_FILE)), formats=["PNG"])
+            image = PIL.Image.open(io.BytesIO(raw), formats=["PNG"])
             image.load()
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+    except Exception as error:  # damaged chunks end in errors of every kind
         raise CorruptionError(f"{_FILE} can't be read: {str(error)[:200]}", location=_FILE) from error
     return image

@@ -7,7 +7,7 @@ from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_path
 from artifactstore.objects import choice
-from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, texts
 
 __all__ = ["Members"]
 
@@ -39,7 +39,11 @@ class Members:
             if not isinstance(key, str) or not key or "/" in key:
                 raise InvalidInputError(f"the key {key!r} can't name a folder: a str without '/' is needed")
             check_path(f"{key}/x")
-            said.append([key, choice.write_object(member, folder.inner(key), "text" if isinstance(member, str) else None)])
+            try:
+                name = choice.write_object(member, folder.inner(key), "text" if isinstance(member, str) else None)
+            except InvalidInputError as error:
+                raise InvalidInputError(f"at {key!r:.100}: {error}") from error
+            said.append([key, name])
         folder.add("members.json", canonical_json({"type": type(obj).__name__, "members": said}))
 
     def read(self, folder: ReadFolder, *, keys: Any = None) -> Any:
@@ -48,15 +52,19 @@ class Members:
         listed = said.get("members") if isinstance(said, Mapping) else None
         if not isinstance(listed, list) or said.get("type") not in ("dict", "list", "tuple"):
             raise CorruptionError("members.json does not say what the members are", location="members.json")
-        found = {}
-        wanted = None if keys is None else {keys} if isinstance(keys, str) else set(map(str, keys))
-        if wanted is not None and (missing := wanted - {one[0] for one in listed if isinstance(one, list) and one}):
-            raise InvalidInputError(f"no member {', '.join(map(repr, sorted(missing)))}")
+        kinds: dict[str, str] = {}
         for one in listed:
-            if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one) or one[0] in found:
+            if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one) or one[0] in kinds:
                 raise CorruptionError("members.json does not say what the members are", location="members.json")
-            if wanted is None or one[0] in wanted:
-                found[one[0]] = choice.read_object(one[1], folder.inner(one[0]))
+            kinds[one[0]] = one[1]
+        wanted = kinds if keys is None else set(texts(keys, "keys", numbers=True))
+        if missing := set(wanted) - set(kinds):
+            some = ", ".join(map(repr, list(kinds)[:20]))
+            raise InvalidInputError(f"no member {', '.join(map(repr, sorted(missing)))}; there are {some or 'none'}")
+        try:
+            found = {key: choice.read_object(kind, folder.inner(key)) for key, kind in kinds.items() if key in wanted}
+        except RecursionError as error:
+            raise CorruptionError("members lie in members without end", location="members.json") from error
         if said["type"] == "dict":
             return found
         return list(found.values()) if said["type"] == "list" else tuple(found.values())

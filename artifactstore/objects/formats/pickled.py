@@ -8,7 +8,7 @@ import io
 import pickle
 from typing import Any, Final
 
-from artifactstore.errors import CorruptionError, InvalidInputError, UntrustedError
+from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError, UnsupportedError, UntrustedError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder
 from artifactstore.objects.trust import Trust, pickled_globals
@@ -65,16 +65,22 @@ def unpickle(raw: bytes, buffers: list[memoryview], trust: Trust) -> Any:
 
     Raises:
         UntrustedError: names what it would import.
-        CorruptionError: no pickle.
+        UnsupportedError: what it imports is not here.
+        CorruptionError: no pickle, or none that this version of what it imports understands.
     """
     try:
-        wanted = pickled_globals(raw)
-    except ValueError as error:
-        raise CorruptionError(f"data.pickle is no pickle: {error}", location="data.pickle") from error
-    trust.check(wanted, "this pickle", "a pickle runs what it names")
-    if trust.everything:
-        return pickle.loads(raw, buffers=buffers)  # noqa: S301 - the caller has said so
-    return _Careful(io.BytesIO(raw), trust, buffers).load()
+        if trust.everything:  # whatever it imports, so nobody needs to look
+            return pickle.loads(raw, buffers=buffers)  # noqa: S301 - the caller has said so
+        trust.check(pickled_globals(raw), "this pickle", "a pickle runs what it names")
+        return _Careful(io.BytesIO(raw), trust, buffers).load()
+    except (ArtifactStoreError, ImportError):
+        raise
+    except AttributeError as error:
+        text = f"data.pickle needs what is not here ({error}): import or define it first, or get its files with to="
+        raise UnsupportedError(text) from error
+    except Exception as error:
+        text = f"data.pickle is no pickle that can be read: {type(error).__name__}: {str(error)[:300]}; its files come with to="
+        raise CorruptionError(text, location="data.pickle") from error
 
 
 class _Careful(pickle.Unpickler):

@@ -56,8 +56,10 @@ class State:
         said = stored_json(folder, _FILE)
         tensors = Tensors().read(folder, device=device) if "model.safetensors" in folder.names else {}
         try:
+            if not isinstance(tensors, dict):
+                raise TypeError("one tensor alone")  # noqa: TRY301 - told as other damage is
             return _made(said, tensors)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise CorruptionError(f"{_FILE} does not say what the state is: {error!r}", location=_FILE) from error
 
 

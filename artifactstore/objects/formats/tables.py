@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.backend.pool import Pool
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError, UnsupportedError
 from artifactstore.model.encoding import canonical_json
-from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.base import ReadFolder, WriteFolder, texts
 from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types, with_zones
+from artifactstore.objects.claims import check_claims, check_rows
 from artifactstore.objects.kinds import width
+from artifactstore.objects.mixed import check_objects, with_objects
 from artifactstore.objects.profile import Profiler
-from artifactstore.objects.room import check_room
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,9 +95,9 @@ class Table:
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
 
-        if type is not None and type not in _KINDS:
+        if type is not None and not (isinstance(type, str) and type in _KINDS):
             raise InvalidInputError(f"type={type!r}: one of {', '.join(map(repr, _KINDS))}")
-        wanted = None if columns is None else [columns] if isinstance(columns, str) else list(columns)
+        wanted = None if columns is None else texts(columns, "columns")
 
         def decode(source: Any) -> "pa.Table":
             with pq.ParquetFile(source) as file:
@@ -105,8 +106,11 @@ class Table:
                     raise InvalidInputError(
                         f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
                     )
-                check_room(_decoded(file, wanted), "the table", "open_table reads it in parts, columns= only some of it")
-                return with_types(file.read(columns=wanted), (file.metadata.metadata or {}).get(b"ARROW:schema", b""), _FILE)
+                check_claims(file, wanted)
+                table = file.read(columns=wanted)
+                if table.num_columns:
+                    check_rows(file, table.num_rows)
+                return with_types(table, (file.metadata.metadata or {}).get(b"ARROW:schema", b""), _FILE)
 
         try:
             if wanted is None:
@@ -126,14 +130,6 @@ class Table:
                 raise
             text = f"the table can't become what was asked for ({str(error)[:200]}): say type='arrow', or columns= without those"
             raise UnsupportedError(text) from error
-
-
-def _decoded(file: Any, wanted: list[str] | None) -> int:
-    """Return how many bytes a table takes at least, as its file says: a few bytes may stand for a billion rows."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    fields = [field for field in file.schema_arrow if wanted is None or field.name in wanted]
-    return int(file.metadata.num_rows) * width(pa.schema(fields), 4)  # an offset, or a number in a dictionary
 
 
 def _kind(obj: Any) -> str | None:
@@ -198,10 +194,22 @@ def _of_pandas(obj: Any, kind: str) -> "pa.Table":
             text = f"the categories of column {name!r} are intervals, which have no place in Parquet"
             raise InvalidInputError(f"{text}: make them text by .astype(str), or say format='pickle'")
     # Without any column there would be no rows: then the index is one, even if it only counts.
-    table = pa.Table.from_pandas(obj, preserve_index=None if len(obj.columns) else True)
+    check_objects(obj)
+    try:
+        table = pa.Table.from_pandas(obj, preserve_index=None if len(obj.columns) else True)
+    except OverflowError as error:
+        large = [name for name in obj.columns if obj[name].dtype == object and _is_beyond(obj[name])]
+        text = f"column {large[0]!r} has" if large else "the index has"
+        raise InvalidInputError(
+            f"{text} whole numbers of more than 64 bits: make them text or floats, or say format='pickle'"
+        ) from error
     if not table.slice(0, 0).to_pandas().columns.equals(obj.columns):
         raise InvalidInputError(f"columns called {obj.columns.tolist()[:5]!r} do not come back as they are: use strings")
     return table
+
+
+def _is_beyond(column: Any) -> bool:
+    return any(isinstance(value, int) and not -(2**63) <= value < 2**64 for value in column)
 
 
 def _steady(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -280,7 +288,7 @@ def _made(table: "pa.Table", wanted: str | None) -> Any:
         table = columns.select(table.schema.names).replace_schema_metadata(table.schema.metadata)
     kind = _KINDS[wanted] if wanted is not None and not kind.startswith(wanted) else kind
     if kind.startswith("pandas"):
-        frame = with_zones(table.to_pandas(), table.schema)
+        frame = with_objects(with_zones(table.to_pandas(), table.schema), table)
         if not kind.endswith("Series"):
             return frame
         column = frame.iloc[:, 0]

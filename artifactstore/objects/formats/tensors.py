@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
-from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.base import ReadFolder, WriteFolder, texts
 
 if TYPE_CHECKING:
     import torch
@@ -91,8 +91,10 @@ class Tensors:
         for name in sorted(obj):
             tensor = obj[name].detach()
             _check(name, tensor)
-            mark = (str(tensor.device), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
-            if tensor.numel() and mark in seen:
+            place = tensor.data_ptr()  # 0 where a tensor is made up of others
+            lazy = tensor.is_conj(), tensor.is_neg()  # the same memory, other values
+            mark = (str(tensor.device), place, tensor.dtype, tuple(tensor.shape), tensor.stride(), lazy)
+            if place and tensor.numel() and mark in seen:
                 tied[name] = seen[mark]
             else:
                 seen[mark] = name
@@ -100,7 +102,7 @@ class Tensors:
         if tied:
             metadata[_TIED] = json.dumps(tied, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         names = sorted(kept, key=lambda one: (_RANKS[_dtype(kept[one])], one))
-        folder.add(_FILE, _header(kept, names, metadata), *(_bytes_of(kept[name]) for name in names))
+        folder.add(_FILE, _header(kept, names, metadata), *(_bytes_of(name, kept[name]) for name in names))
 
     def read(self, folder: ReadFolder, *, tensors: Any = None, device: Any = None, into: Any = None) -> Any:
         """Read the tensors.
@@ -113,10 +115,13 @@ class Tensors:
         """
         import torch  # noqa: PLC0415
 
+        patterns = None if tensors is None else texts(tensors, "tensors")
+        if device is not None:
+            _check_device(device)
         with folder.open(_FILE) as file:
             found, metadata, start = parse_header(file, folder.size(_FILE))
             tied = _tied(metadata, found)
-            names = _chosen(list(found) + list(tied), tensors)
+            names = _chosen(list(found) + list(tied), patterns)
             sources = {tied.get(name, name) for name in names}
             if tensors is None:
                 whole = folder.buffer(_FILE)[start:]
@@ -142,25 +147,45 @@ class Tensors:
 def _check(name: str, tensor: "torch.Tensor") -> None:
     import torch  # noqa: PLC0415
 
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
         raise InvalidInputError(
-            f"the tensor {name!r} is sparse, quantized or without data: make it dense, or say format='pickle'"
+            f"the tensor {name!r} is nested, sparse, quantized or without data: make it dense, or say format='pickle'"
         )
     if _dtype(tensor) not in _CODES:
         raise InvalidInputError(f"the tensor {name!r} has the dtype {tensor.dtype}, which safetensors does not know")
     if name == "__metadata__":
         raise InvalidInputError("a tensor can't be called '__metadata__': safetensors has its own use for it")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"the tensor {name!r} has a name that UTF-8 can't say: rename it") from error
+
+
+def _check_device(device: Any) -> None:
+    """Refuse a device that is none, or is not here, before anything is fetched for it."""
+    import torch  # noqa: PLC0415
+
+    try:
+        torch.empty(0, device=torch.device(device))
+    except (RuntimeError, AssertionError, TypeError) as error:
+        said = str(error).partition("\n")[0][:200]
+        raise InvalidInputError(f"device={device!r} can't be had here: {said}; say device='cpu', or leave it out") from error
 
 
 def _dtype(tensor: "torch.Tensor") -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _bytes_of(tensor: "torch.Tensor") -> memoryview:
+def _bytes_of(name: str, tensor: "torch.Tensor") -> memoryview:
     import torch  # noqa: PLC0415
 
-    flat = tensor.cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    try:
+        # Conjugated and negated views are not computed until somebody looks.
+        flat = tensor.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    except (RuntimeError, TypeError) as error:
+        text = f"the tensor {name!r} ({type(tensor).__name__}) does not give its numbers ({str(error)[:200]})"
+        raise InvalidInputError(f"{text}: make it a plain tensor, or say format='pickle'") from error
 
 
 def _header(kept: "Mapping[str, torch.Tensor]", names: list[str], metadata: dict[str, str]) -> bytes:
@@ -198,12 +223,9 @@ def parse_header(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], 
     for name, one in said.items():
         entry = one if isinstance(one, dict) else {}
         code, shape, offsets = entry.get("dtype"), _numbers(entry.get("shape")), _numbers(entry.get("data_offsets"))
-        if code not in _DTYPES or shape is None or offsets is None or len(offsets) != 2:
+        if not isinstance(code, str) or code not in _DTYPES or shape is None or offsets is None or len(offsets) != 2:
             raise bad(f"does not say what {name[:100]!r} is")
-        count = 1
-        for length_of in shape:
-            count *= length_of
-        if offsets[1] - offsets[0] != count * _DTYPES[code][1] // 8:
+        if offsets[1] - offsets[0] != _elements(shape, size) * _DTYPES[code][1] // 8:
             raise bad(f"gives {name[:100]!r} other bytes than its shape needs")
         found[name] = (code, shape, offsets[0], offsets[1])
     at = 0
@@ -214,6 +236,16 @@ def parse_header(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], 
     if at != size - 8 - length:
         raise bad(f"has {size - 8 - length:,} bytes of data, and its header speaks of {at:,}")
     return found, metadata, 8 + length
+
+
+def _elements(shape: list[int], most: int) -> int:
+    """Return how many elements a shape has; of more than `most` only that they are more, since a product of many takes long."""
+    count = 0 if 0 in shape else 1
+    for length in shape:
+        count *= length
+        if count > most:
+            break
+    return count
 
 
 def _numbers(value: Any) -> list[int] | None:
@@ -228,15 +260,16 @@ def _tied(metadata: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, st
         tied = parse_json(metadata[_TIED], _TIED)
     except InvalidInputError as error:
         raise CorruptionError(f"{_FILE}: {error}", location=_FILE) from error
-    if not isinstance(tied, dict) or any(name in found or other not in found for name, other in tied.items()):
+    if not isinstance(tied, dict) or any(
+        name in found or not isinstance(other, str) or other not in found for name, other in tied.items()
+    ):
         raise CorruptionError(f"{_FILE} ties tensors that are not there", location=_FILE)
     return tied
 
 
-def _chosen(names: list[str], wanted: Any) -> list[str]:
-    if wanted is None:
+def _chosen(names: list[str], patterns: list[str] | None) -> list[str]:
+    if patterns is None:
         return names
-    patterns = [wanted] if isinstance(wanted, str) else list(wanted)
     chosen = [name for name in names if any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)]
     if not chosen:
         raise InvalidInputError(
@@ -250,7 +283,10 @@ def _tensor(raw: memoryview, code: str, shape: list[int]) -> "torch.Tensor":
 
     dtype = getattr(torch, _DTYPES[code][0])
     if not raw.nbytes:
-        return torch.empty(shape, dtype=dtype)
+        try:
+            return torch.empty(shape, dtype=dtype)
+        except RuntimeError as error:
+            raise CorruptionError(f"{_FILE} has a shape that no tensor has: {str(error)[:200]}", location=_FILE) from error
     if raw.readonly:
         raw = memoryview(bytearray(raw))
     return torch.frombuffer(raw, dtype=torch.uint8).view(dtype).reshape(shape)
