@@ -4,6 +4,7 @@ They lie in the schema's metadata: Arrow's IPC stream of columns without rows, w
 """
 
 import base64
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError
@@ -93,9 +94,41 @@ def unpacked(raw: bytes, where: str) -> "pa.RecordBatch":
     import pyarrow as pa  # noqa: PLC0415
 
     try:
-        return pa.ipc.open_stream(base64.b64decode(raw)).read_next_batch()
-    except (pa.ArrowException, ValueError, StopIteration) as error:
+        data = pa.py_buffer(base64.b64decode(raw))
+        for message in pa.ipc.MessageReader.open_stream(data):
+            _refuse_compressed(message)
+        return pa.ipc.open_stream(data).read_next_batch()
+    except (pa.ArrowException, ValueError, StopIteration, struct.error) as error:
         raise CorruptionError(f"{where} has categories that can't be read: {error}", location=where) from error
+
+
+def _refuse_compressed(message: "pa.Message") -> None:
+    """Refuse one of Arrow's messages with a compressed body, which is never written here: it may become any amount of memory.
+
+    Arrow shows it to nobody, so its flatbuffer is read by hand (https://arrow.apache.org/docs/format/Columnar.html).
+
+    Raises:
+        ValueError: its body is compressed.
+    """
+    data = message.metadata.to_pybytes()
+
+    def field(table: int, number: int) -> int:
+        """Return where a field of a table is; 0 where it is left out."""
+        names = table - struct.unpack_from("<i", data, table)[0]
+        at = 4 + 2 * number
+        offset = struct.unpack_from("<H", data, names + at)[0] if at < struct.unpack_from("<H", data, names)[0] else 0
+        return table + offset if offset else 0
+
+    def follow(at: int) -> int:
+        return int(at + struct.unpack_from("<I", data, at)[0])
+
+    if message.type not in {"record batch", "dictionary"}:
+        return
+    batch = follow(field(follow(0), 2))  # the message's header
+    if message.type == "dictionary":
+        batch = follow(field(batch, 1))
+    if field(batch, 3):
+        raise ValueError("they are compressed, and may become any amount of memory")
 
 
 def with_types(table: "pa.Table", schema: bytes, where: str) -> "pa.Table":

@@ -1,5 +1,6 @@
 """Categories come back as they were, whatever they are; what Parquet can't hold is refused by name, and lies are damage."""
 
+import base64
 import datetime as dt
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 import artifactstore
 from artifactstore import CorruptionError, InvalidInputError
-from artifactstore.objects.categories import KEY, packed
+from artifactstore.objects.categories import KEY, packed, unpacked
 from artifactstore.objects.formats import tables
 from artifactstore.objects.formats.tables import Table
 from artifactstore.store import Store
@@ -147,3 +148,20 @@ def test_a_series_called_value_is_told_from_one_without_a_name(store: Store):
     assert len(digests) == 6
     with pytest.raises(InvalidInputError):
         store.put(pd.Series([1], name=3), "series")
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_categories_that_are_compressed_are_refused_before_they_take_memory(codec: str, encoded: bool):  # noqa: FBT001
+    zeros = pa.array([b"\0" * 100_000_000], pa.binary())
+    batch = pa.record_batch([zeros.dictionary_encode() if encoded else zeros], names=["x"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write(batch)
+    raw = base64.b64encode(sink.getvalue())
+    before, pool = pa.total_allocated_bytes(), pa.default_memory_pool().max_memory()
+    with pytest.raises(CorruptionError, match="compressed"):
+        unpacked(raw, "data.parquet")
+    assert pa.total_allocated_bytes() - before < 10_000_000
+    assert pa.default_memory_pool().max_memory() == pool
+    assert unpacked(packed(batch), "data.parquet").equals(batch)
