@@ -95,7 +95,6 @@ class Far(MemoryBackend):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._packs: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
-        self._sizes: dict[str, int] = {}
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Store an object."""
@@ -104,22 +103,20 @@ class Far(MemoryBackend):
             return
         super().write(key, b"")
         room = self._rooms.pop() if self._rooms else np.ones(_ROOM, np.uint8)
-        np.copyto(room[: len(data)], np.frombuffer(data, np.uint8))
-        self._packs[key] = room
-        self._sizes[key] = len(data)
+        self._packs[key] = room[: len(data)]
+        np.copyto(self._packs[key], np.frombuffer(data, np.uint8))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return ranges."""
         if key not in self._packs:
             return super().read_ranges(key, ranges)
-        whole = memoryview(self._packs[key])[: self._sizes[key]]
-        return [bytes(whole[offset : offset + length]) for offset, length in ranges]
+        return [bytes(self._packs[key][offset : offset + length]) for offset, length in ranges]
 
     def delete(self, key: str) -> None:
         """Remove an object; its memory is used again."""
         super().delete(key)
         if key in self._packs:
-            self._rooms.append(self._packs.pop(key))
+            self._rooms.append(self._packs.pop(key).base)
 
 
 def measure(name: str, source: Path, target: Path, *, cached: bool, limit: int | None) -> list[Step]:

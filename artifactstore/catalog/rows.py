@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "visible"]
 
 T = TypeVar("T")
 _SHOWN = 50  # rows of a table in a notebook
@@ -110,6 +110,10 @@ def _plain(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     plain = _plain(value)
-    text = "" if plain is None else ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain)
-    # What turns the direction of a line would let a name read as another one.
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    return visible("" if plain is None else ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain))
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """Escape what a terminal would obey, and what turns the direction of a line: a name must not read as another one."""
+    parts = text.split("\n") if lines else [text]
+    return "\n".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in parts)

@@ -7,7 +7,8 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from artifactstore.work.card import amount, visible
+from artifactstore.catalog.rows import visible
+from artifactstore.work.card import amount
 
 __all__ = ["amount", "as_json", "moment", "put_line", "record", "table", "visible"]
 

@@ -14,7 +14,7 @@ from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, described, opened,
 from artifactstore.content.grouping import numpy
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference
-from artifactstore.work.card import TABLES, profile_table, visible
+from artifactstore.work.card import TABLES, profile_table
 
 __all__: list[str] = []
 
@@ -161,7 +161,7 @@ def show(
             return
         for path in [*profiles][:TABLES]:
             print()
-            print(visible(path))
+            print(printing.visible(path))
             _table(profiles[path])
         if len(profiles) > TABLES:
             print(f"\n… {len(profiles) - TABLES:,} more tables: --json tells of all")

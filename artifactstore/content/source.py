@@ -118,17 +118,21 @@ def from_file(disk: str) -> Source:
     return Source(name, st.st_size, signature(st), bool(st.st_mode & 0o111), disk)
 
 
-def from_folder(root: str, path: str, *, executable: bool) -> Source:
+def from_folder(base: str, path: str, *, executable: bool) -> Source:
     """Make a source of one file in a folder, under its path there; a link is followed.
+
+    Args:
+        base: the folder, ending with `/`; all its sources share it.
+        path: of the file, below it.
+        executable: as which it is stored.
 
     Raises:
         InvalidInputError: as `from_file`.
     """
     check_path(path)
-    disk = f"{root}/{path}"
-    st = _stat(disk)
-    _check_regular(disk, st)
-    return Source(path, st.st_size, signature(st), executable, f"{root}/")
+    st = _stat(base + path)
+    _check_regular(base + path, st)
+    return Source(path, st.st_size, signature(st), executable, base)
 
 
 def from_far(path: str, url: str, size: int, far: Far) -> Source:

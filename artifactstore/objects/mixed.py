@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["check_objects", "with_objects"]
+__all__ = ["check_objects", "is_object", "with_objects"]
 
 _ONE_KIND: Final = frozenset(
     {"string", "empty", "boolean", "integer", "floating", "mixed-integer-float", "bytes", "complex", "decimal"}
@@ -24,14 +24,15 @@ def check_objects(frame: Any) -> None:
     columns = {f"column {name!r}": frame[name] for name in frame.columns}
     levels = {f"level {number} of the index": frame.index.get_level_values(number) for number in range(frame.index.nlevels)}
     for what, column in (columns | levels).items():
-        if not _is_object(column) or pd.api.types.infer_dtype(column, skipna=True) in _ONE_KIND:
+        if not is_object(column) or pd.api.types.infer_dtype(column, skipna=True) in _ONE_KIND:
             continue
         odd = _odd([one for one in column if one is not pd.NaT])
         if odd is not None:
             raise InvalidInputError(f"{what} has {odd}: give it one type, or say format='pickle'")
 
 
-def _is_object(column: Any) -> bool:
+def is_object(column: Any) -> bool:
+    """Tell whether a column or an index holds Python's objects."""
     return str(column.dtype) == "object"
 
 
@@ -68,7 +69,7 @@ def with_objects(frame: Any, table: Any) -> Any:
     names = [name for name in table.column_names if name not in index]
     if len(names) == frame.shape[1]:
         for number, name in enumerate(names):
-            if name in objects and not _is_object(frame.iloc[:, number]):
+            if name in objects and not is_object(frame.iloc[:, number]):
                 frame.isetitem(number, _as_objects(frame.iloc[:, number], table.column(name)))
     if len(index) == frame.index.nlevels == 1 and index[0] in objects:
         frame.index = frame.index.astype(object)

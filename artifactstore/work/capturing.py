@@ -193,9 +193,10 @@ def _program() -> Path | None:
 
 
 def _sources(tree: Tree) -> Iterator[Source]:
+    base = f"{tree.root}/"
     for path in tree.files:
         try:
-            yield from_folder(str(tree.root), path, executable=path in tree.executable)
+            yield from_folder(base, path, executable=path in tree.executable)
         except InvalidInputError:
             tree.skipped.append((path, "is gone, or can't be stored under its name"))
 

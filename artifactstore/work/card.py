@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-__all__ = ["SHOWN", "TABLES", "amount", "card", "line", "profile_table", "tree", "visible"]
+from artifactstore.catalog.rows import visible
+
+__all__ = ["SHOWN", "TABLES", "amount", "card", "line", "profile_table", "tree"]
 
 SHOWN: Final = 200  # files of a tree, and lines of what is said
 TABLES: Final = 10  # tables whose columns are shown: each profile is read for it
@@ -25,12 +27,6 @@ def amount(size: int) -> str:
             return f"{size} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1000
     raise AssertionError  # the loop always returns
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    """Escape what a terminal would obey: names may hold control characters."""
-    parts = text.split("\n") if lines else [text]
-    return "\n".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in parts)
 
 
 def _short(digest: str) -> str:

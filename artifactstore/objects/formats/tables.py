@@ -18,7 +18,7 @@ from artifactstore.objects.base import ReadFolder, WriteFolder, texts
 from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types, with_zones
 from artifactstore.objects.claims import check_claims, check_rows
 from artifactstore.objects.kinds import width
-from artifactstore.objects.mixed import check_objects, with_objects
+from artifactstore.objects.mixed import check_objects, is_object, with_objects
 from artifactstore.objects.profile import Profiler
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _of_pandas(obj: Any, kind: str) -> "pa.Table":
     try:
         table = pa.Table.from_pandas(obj, preserve_index=None if len(obj.columns) else True)
     except OverflowError as error:
-        large = [name for name in obj.columns if obj[name].dtype == object and _is_beyond(obj[name])]
+        large = [name for name in obj.columns if is_object(obj[name]) and _is_beyond(obj[name])]
         text = f"column {large[0]!r} has" if large else "the index has"
         raise InvalidInputError(
             f"{text} whole numbers of more than 64 bits: make them text or floats, or say format='pickle'"

@@ -158,11 +158,12 @@ def _read_files(git: Git, tree: Tree, status: bytes) -> bool:
         env = _own_index(git, Path(scratch))
         listed = _listed(git, env)
         overlooked = _show_hidden(git, tree, listed, env)
-        if tree.hidden or any(_changed(status, untracked=False)):
+        changed = bool(tree.hidden) or any(_changed(status, untracked=False))
+        if changed:
             git.run("add", "-u", "--", ".", env=env)
         if not git.run_for(untracked, "add", env=env):
             _add_plain(git, untracked, env)
-        if tree.hidden or any(_changed(status)):
+        if changed or untracked:
             listed = _listed(git, env)
         entries = [_Entry.of(raw[2:]) for raw in listed]
         refused = {one.path: why for one in entries if (why := _unstorable(git.folder, one))}

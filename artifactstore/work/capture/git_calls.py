@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-__all__ = ["Git", "joined", "paths_of"]
+__all__ = ["Git", "joined"]
 
 _SECONDS: Final = 60  # that one call of git may take
 
@@ -79,8 +79,3 @@ class Git:
 def joined(paths: Iterable[str]) -> bytes:
     """Return paths as git reads them with `-z`."""
     return b"\0".join(os.fsencode(path) for path in paths)
-
-
-def paths_of(out: bytes | None) -> list[str]:
-    """Return the paths that git prints with `-z`."""
-    return [os.fsdecode(path) for path in (out or b"").split(b"\0") if path]
