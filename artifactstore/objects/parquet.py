@@ -6,6 +6,7 @@ A file may be anything that its name does not promise: cut off, encrypted, no Pa
 import io
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactstore.content.blocks import open_source
@@ -13,7 +14,8 @@ from artifactstore.content.reader import Seekable
 from artifactstore.content.source import Source
 from artifactstore.errors import ArtifactStoreError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
-from artifactstore.objects.kinds import width
+from artifactstore.objects.claims import batches_of
+from artifactstore.objects.footer import read_footer
 from artifactstore.objects.profile import Profiler
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ __all__ = ["check_table", "is_table", "known_of"]
 
 T = TypeVar("T")
 _SUFFIXES: Final = (".parquet", ".pq")
-_ROWS: Final = 65_536  # rows at a time at most
-_BYTES: Final = 2**26  # bytes at a time, as the file lets expect
 _BUFFER: Final = 2**20  # bytes of each column that are read on at a time: a row group may be the whole file
 _FAR_BUFFER: Final = 2**22  # the same of a file elsewhere, where each read is a request
 _FAR_WHOLE: Final = 2**26  # bytes of a file elsewhere, or of its row groups, that are read at once
@@ -43,7 +43,12 @@ def check_table(source: Source) -> None:
         ConflictError: it changed since it was found.
         BackendError: it lies elsewhere, and can't be had.
     """
-    _look(source, lambda file: _opened(file).close())
+
+    def look(file: io.RawIOBase) -> None:
+        read_footer(file)
+        _opened(file).close()
+
+    _look(source, look)
 
 
 def known_of(source: Source, *, full: bool = False) -> dict[str, bytes]:
@@ -62,20 +67,23 @@ def known_of(source: Source, *, full: bool = False) -> dict[str, bytes]:
     def look(file: io.RawIOBase) -> dict[str, bytes]:
         import pyarrow as pa  # noqa: PLC0415
 
+        inner: io.RawIOBase | io.BytesIO = file
+        options: dict[str, Any] = {}
         if source.far is None:
-            opened = _opened(file, pre_buffer=False, buffer_size=_BUFFER)
+            options = {"pre_buffer": False, "buffer_size": _BUFFER}
         elif source.size <= _FAR_WHOLE:
             # Several requests at a time; and a server that knows no ranges would send all of it for each.
-            opened = _opened(io.BytesIO(source.far.read(0, source.size)))
-        else:
-            opened = _opened(file, **_far_options(file))
-        with opened as table:
+            inner = io.BytesIO(source.far.read(0, source.size))
+        footer = read_footer(inner)
+        if inner is file and max((group.size for group in footer.groups), default=0) > _FAR_WHOLE:
+            options = options or {"pre_buffer": False, "buffer_size": _FAR_BUFFER}  # otherwise a row group at once
+        with _opened(inner) as table:
+            options["metadata"] = table.metadata
             profiler = Profiler(table.schema_arrow, full=full)
-            for number in range(table.num_row_groups):
-                for batch in table.iter_batches(_rows_of(table, number), row_groups=[number]):
-                    profiler.add(pa.Table.from_batches([batch]))
-            if profiler.hashes.rows != table.metadata.num_rows:  # such as of a file that has no columns
-                raise InvalidInputError(f"it says that it has {table.metadata.num_rows:,} rows, and has {profiler.hashes.rows:,}")
+        for batch in batches_of(partial(_opened, inner, **options), footer):
+            profiler.add(pa.Table.from_batches([batch]))
+        if profiler.hashes.rows != footer.rows:  # such as of a file that has no columns
+            raise InvalidInputError(f"it says that it has {footer.rows:,} rows, and has {profiler.hashes.rows:,}")
         return {"profile": canonical_json(profiler.finish()), "rows": profiler.hashes.encode()}
 
     return _look(source, look)
@@ -105,20 +113,6 @@ def _opened(file: io.RawIOBase | io.BytesIO, **options: Any) -> "pq.ParquetFile"
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise InvalidInputError(f"several columns are called {', '.join(map(repr, twice[:5]))}")
     return table
-
-
-def _far_options(file: io.RawIOBase) -> dict[str, Any]:
-    """Return how a large file elsewhere is read: a row group at once, as long as each is small."""
-    metadata = _opened(file).metadata
-    largest = max((metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)), default=0)
-    return {"metadata": metadata} | ({} if largest <= _FAR_WHOLE else {"pre_buffer": False, "buffer_size": _FAR_BUFFER})
-
-
-def _rows_of(table: "pq.ParquetFile", number: int) -> int:
-    """Return how many rows of a row group are read at a time: its columns tell how long they are, or the bytes that it has."""
-    group = table.metadata.row_group(number)
-    row: int = max(width(table.schema_arrow, 4), group.total_byte_size // max(1, group.num_rows), 1)
-    return max(1, min(_ROWS, _BYTES // row))
 
 
 class _File(Seekable):

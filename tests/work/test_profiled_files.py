@@ -20,7 +20,7 @@ from artifactstore import ConflictError, InvalidInputError, NotFoundError, Store
 from artifactstore.content.side import read_side
 from artifactstore.content.source import from_file
 from artifactstore.errors import BackendError
-from artifactstore.objects import parquet
+from artifactstore.objects import claims, parquet
 from artifactstore.objects.profile import Profiler
 from artifactstore.work import profiling
 from tests.servers.web import serving
@@ -385,7 +385,7 @@ def test_a_large_row_group_of_a_file_is_read_in_bounded_memory(tmp_path: Path):
 
 
 def test_rows_that_are_long_come_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(parquet, "_BYTES", 100_000)
+    monkeypatch.setattr(claims, "_BYTES", 100_000)
     pq.write_table(pa.table({"s": [f"{i:01000}" for i in range(1000)]}), tmp_path / "t.parquet", use_dictionary=False)
     pq.write_table(pa.table({str(i): [0] * 1000 for i in range(50)}), tmp_path / "wide.parquet")
     add, seen = Profiler.add, list[int]()

@@ -11,6 +11,8 @@ from artifactstore.content.grouping import numpy
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
 from artifactstore.objects.base import ReadFolder
+from artifactstore.objects.claims import batches_of
+from artifactstore.objects.footer import read_footer
 from artifactstore.objects.profile import Profiler
 from artifactstore.objects.rows import hash_rows
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlap", "Shift", "StoredTable", "TableDiff", "compare_tables", "overlap"]
 
-_BATCH: Final = 65_536
 _LEAST: Final = 1e-4  # of a share: what is never seen in one of two samples would be infinitely unlikely
 _RESOLUTION: Final = 0.02  # of a distribution that is known by its hundredths, twice
 
@@ -174,12 +175,12 @@ class StoredTable:
         """Name → Arrow's type."""
         return {field["name"]: field["arrow"] for field in self.profile["schema"]["fields"]}
 
-    def _opened(self) -> Any:
+    def _opened(self, **options: Any) -> Any:
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         try:
-            return pq.ParquetFile(self._folder.open(self._name))
+            return pq.ParquetFile(self._folder.open(self._name), **options)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptionError(
                 f"{self._name} is no Parquet file that can be read: {str(error)[:200]}", location=self._name
@@ -189,11 +190,11 @@ class StoredTable:
         """Yield all rows, some at a time."""
         import pyarrow as pa  # noqa: PLC0415
 
-        with self._opened() as file:
-            try:
-                yield from file.iter_batches(_BATCH, columns=None if columns is None else list(columns))
-            except (pa.ArrowException, OSError, ValueError) as error:
-                raise CorruptionError(f"{self._name} can't be read: {str(error)[:200]}", location=self._name) from error
+        try:
+            footer = read_footer(self._folder.open(self._name))
+            yield from batches_of(self._opened, footer, columns)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise CorruptionError(f"{self._name} can't be read: {str(error)[:200]}", location=self._name) from error
 
     def hash_all(self, columns: Sequence[str]) -> Any:
         """Return the hash of every row by these columns alone, in order."""

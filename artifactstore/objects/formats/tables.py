@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from artifactstore.backend.base import Buffer
 from artifactstore.backend.pool import Pool
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError, UnsupportedError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder, texts
 from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types, with_zones
 from artifactstore.objects.claims import check_claims, check_rows
+from artifactstore.objects.footer import read_footer
 from artifactstore.objects.kinds import width
 from artifactstore.objects.mixed import check_objects, is_object, with_objects
 from artifactstore.objects.profile import Profiler
@@ -99,14 +101,15 @@ class Table:
             raise InvalidInputError(f"type={type!r}: one of {', '.join(map(repr, _KINDS))}")
         wanted = None if columns is None else texts(columns, "columns")
 
-        def decode(source: Any) -> "pa.Table":
+        def decode(source: Any, data: Buffer | None = None) -> "pa.Table":
+            footer = read_footer(source)
             with pq.ParquetFile(source) as file:
                 names = file.schema_arrow.names
                 if missing := [name for name in wanted or () if name not in names]:
                     raise InvalidInputError(
                         f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
                     )
-                check_claims(file, wanted)
+                check_claims(file, footer, wanted, data)
                 table = file.read(columns=wanted)
                 if table.num_columns:
                     check_rows(file, table.num_rows)
@@ -114,7 +117,7 @@ class Table:
 
         try:
             if wanted is None:
-                table = folder.used(_FILE, lambda buffer: decode(pa.BufferReader(pa.py_buffer(buffer))))
+                table = folder.used(_FILE, lambda buffer: decode(pa.BufferReader(pa.py_buffer(buffer)), buffer))
             else:
                 table = decode(folder.open(_FILE))
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
