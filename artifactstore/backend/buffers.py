@@ -10,8 +10,16 @@ from artifactstore.backend.base import MAX_WRITE, Buffer
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.loading import LOADING
 
-__all__ = ["batched", "content_md5", "flat", "gather", "grouped", "is_buffer", "joined"]
+_crc32c: Any
+try:
+    import google_crc32c as _crc32c
+except ImportError:  # it comes with the extras `s3` and `gcs`
+    _crc32c = None
 
+__all__ = ["LARGE", "batched", "content_crc32c", "content_md5", "flat", "gather", "grouped", "is_buffer", "joined"]
+
+LARGE: Final = 2**20  # bytes, from which on it matters what a checksum costs
+_STEP: Final = 2**18  # bytes that are copied at a time for one
 _MOST: Final = 1024  # buffers that one system call takes: IOV_MAX of Linux, macOS and the BSDs
 _SMALL: Final = 16 * 1024  # bytes: what is less is cheaper to copy twice than to hand over alone
 _GROUP: Final = 2**20  # bytes: small buffers are copied together up to here, larger ones pass uncopied
@@ -20,6 +28,19 @@ _GROUP: Final = 2**20  # bytes: small buffers are copied together up to here, la
 def content_md5(raw: Buffer) -> str:
     """The checksum as HTTP's Content-MD5 writes it: against damage on the way; nothing rests on MD5 being hard to forge."""
     return base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode()
+
+
+def content_crc32c(raw: Buffer) -> str | None:
+    """The checksum as S3 and Google write it (RFC 3720); None where that would take longer than an MD5.
+
+    It takes 0.2 seconds of a core a GB, MD5 1.5.
+    """
+    if getattr(_crc32c, "implementation", "") != "c":
+        return None
+    found = 0
+    for at in range(0, len(raw), _STEP):  # it takes nothing but bytes, and keeps other threads from running meanwhile
+        found = _crc32c.extend(found, bytes(raw[at : at + _STEP]))
+    return base64.b64encode(found.to_bytes(4, "big")).decode()
 
 
 def is_buffer(data: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
-from artifactstore.backend.buffers import content_md5, flat, gather, joined
+from artifactstore.backend.buffers import LARGE, content_crc32c, content_md5, flat, gather, joined
 from artifactstore.backend.failures import check_ranges, no_such_key
 from artifactstore.backend.gcs_failures import DeniedError, ExpiredError, Refusal, Request, UnclearError, explain
 from artifactstore.backend.gcs_upload import Upload
@@ -172,9 +172,10 @@ class GcsBackend(RemoteBackend):
     # -- writing
 
     def _put(self, key: str, raw: bytes | memoryview, action: str, **condition: str) -> None:
-        digest = content_md5(raw)
+        crc = content_crc32c(raw) if len(raw) >= LARGE else None
+        name, digest = ("md5Hash", content_md5(raw)) if crc is None else ("crc32c", crc)
         edge = secrets.token_hex(16)
-        about = json.dumps({"name": self._root + key, "md5Hash": digest, "contentType": "application/octet-stream"})
+        about = json.dumps({"name": self._root + key, name: digest, "contentType": "application/octet-stream"})
         head = f"--{edge}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{about}\r\n--{edge}\r\n"
         body = joined((f"{head}Content-Type: application/octet-stream\r\n\r\n".encode(), raw, f"\r\n--{edge}--".encode()))
 
@@ -182,13 +183,13 @@ class GcsBackend(RemoteBackend):
             reply = await self._ask(
                 "POST",
                 self._inbox,
-                params={"uploadType": "multipart", "fields": "md5Hash", **condition},
+                params={"uploadType": "multipart", "fields": name, **condition},
                 headers={"Content-Type": f"multipart/related; boundary={edge}"},
                 data=body,
             )
             return _parsed(reply)
 
-        kept = self._written(lambda: self._run(put), action, key).get("md5Hash", digest)
+        kept = self._written(lambda: self._run(put), action, key).get(name, digest)
         if kept != digest:
             # The service itself refuses such a body; a server that does not has kept something else.
             raise BackendError(f"{key} in {self.url}: the server has kept other bytes than were sent")

@@ -5,14 +5,13 @@ together; its listings are cached; a parameter that an old botocore does not kno
 `create`, is dropped without a word; and failures are translated until a missing bucket is a missing file.
 """
 
-import base64
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.bodies import send_watched
-from artifactstore.backend.buffers import flat, gather
+from artifactstore.backend.buffers import LARGE, flat, gather
 from artifactstore.backend.failures import DoubtfulError, check_ranges, no_such_key
 from artifactstore.backend.options import hide, secret_names
 from artifactstore.backend.parts import send_in_parts
@@ -20,7 +19,7 @@ from artifactstore.backend.ranges import keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.s3_failures import ExpiredError, Request, UnclearError, explain
 from artifactstore.backend.s3_replies import next_page, of_listing, part_of, whole_of
-from artifactstore.backend.s3_tags import Replies, md5_of
+from artifactstore.backend.s3_tags import Replies, checks_crc, checksum_of, md5_of
 from artifactstore.backend.s3_wire import client_options, make_plain
 from artifactstore.errors import (
     ArtifactStoreError,
@@ -116,6 +115,11 @@ class S3Backend(RemoteBackend):
         )
         self._replies.seen(reply)
         return reply
+
+    async def _checks(self) -> bool:
+        filesystem = self._filesystem()[0]
+        await filesystem.set_session()
+        return checks_crc((await filesystem.get_s3(self._bucket)).meta.endpoint_url)
 
     async def _get(self, key: str, extra: Mapping[str, str]) -> tuple[bytes, Mapping[str, Any]]:
         """Return the bytes that came, and the rest of the reply."""
@@ -219,13 +223,15 @@ class S3Backend(RemoteBackend):
             send_in_parts(self, key, whole, rest, lambda call: call())
 
     def _put(self, key: str, raw: bytes | memoryview, action: str, **condition: str) -> None:
-        md5 = md5_of(raw)
-        arguments = {**self._where(key), "Body": raw, "ContentMD5": _base64(md5), **condition}
+        crc = len(raw) >= LARGE and not self._replies.silent and self._call(lambda: self._run(self._checks), action, key)
+        checksum = checksum_of(raw, crc=crc)
+        arguments = {**self._where(key), "Body": raw, **checksum, **condition}
         reply = self._call(lambda: self._run(self._send, "put_object", arguments), action, key)
-        if not self._replies.doubtful(reply, md5):
+        if self._replies.confirms(reply, checksum):
             return
         try:
             self._confirm(key, raw, reply)
+            self._replies.silent |= crc
         except BackendError as error:
             if not condition or not error.transient:
                 raise
@@ -262,9 +268,9 @@ class S3Backend(RemoteBackend):
 
     def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
         """Send a part, with its MD5; returns its ETag."""
-        md5 = md5_of(data)
-        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_base64(md5))
-        if not reply.get("ETag") or (self._replies.exact and self._replies.fits(reply, md5) is False):
+        checksum = checksum_of(data, crc=False)
+        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, **checksum)
+        if self._replies.refutes(reply, checksum):
             raise BackendError(f"part {number} of {key} in {self.url} did not arrive as it was sent", transient=True)
         return str(reply["ETag"])
 
@@ -341,8 +347,3 @@ class S3Backend(RemoteBackend):
             size = self._announced(key)
         # A 404 to HEAD has no body, so this may be a missing bucket: GET says which. It also finds a size that HEAD left out.
         return len(self.read(key)) if size is None else size
-
-
-def _base64(md5: str) -> str:
-    """The checksum with which most servers refuse what was damaged on its way."""
-    return base64.b64encode(bytes.fromhex(md5)).decode()

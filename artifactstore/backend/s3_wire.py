@@ -17,11 +17,12 @@ _CONFIG: Final[Mapping[str, Any]] = {
     "read_timeout": 60,  # seconds without a byte
     "connect_timeout": 10,
     # Newer botocores send a checksum as a trailer, which some servers refuse or store as if it were data (boto/boto3#4392).
-    # Content-MD5, which every PUT carries, every server knows; so is the digest that signs it, where it is signed.
+    # Content-MD5 every server knows, and the digest that signs a body where it is signed; CRC32C goes as a header, to Amazon alone.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
     "user_agent": "artifactstore",
 }
+_CRC: Final = "x-amz-checksum-crc32c"
 _NEEDLESS: Final = ("Expect", "amz-sdk-invocation-id", "amz-sdk-request")
 
 
@@ -40,6 +41,12 @@ def _note_host(params: Any, context: Any, **_: Any) -> None:
     context["artifactstore_host"] = urlsplit(params["url"]).netloc
 
 
+def _leave_unsigned(params: Any, context: Any, **_: Any) -> None:
+    """Spare the SHA-256 of a body that goes over TLS with a checksum, as botocore does where it made the checksum itself."""
+    if _CRC in params["headers"]:
+        context["checksum"] = {"request_algorithm": {"algorithm": "crc32c", "in": "header", "name": _CRC}}
+
+
 def _note_redirect(http_response: Any, parsed: Any, context: Any, **_: Any) -> None:
     """Say in a reply that it is another host's: aiohttp follows redirects, without the signature that is not for others."""
     host = urlsplit(str(http_response.url)).netloc
@@ -52,6 +59,7 @@ def make_plain(client: Any) -> Any:
     if not getattr(client, "_artifactstore_plain", False):
         client.meta.events.register("before-send.s3", _leave_out)
         client.meta.events.register("before-call.s3", _note_host)
+        client.meta.events.register("before-call.s3", _leave_unsigned)
         client.meta.events.register("after-call.s3", _note_redirect)
         client._artifactstore_plain = True  # noqa: SLF001 - a mark of ours
     return client

@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 import artifactstore
+from artifactstore.backend.buffers import content_crc32c
 from artifactstore.backend.connect import connect
 from artifactstore.backend.failures import NotLandedError, RangesFailedError, ThrottledError
 from artifactstore.backend.gcs import GcsBackend
@@ -166,6 +167,26 @@ def test_a_server_that_keeps_other_bytes_is_noticed(place):
     server.change = lambda answer, _headers: (answer[0], answer[1], b'{"md5Hash": "AAAAAAAAAAAAAAAAAAAAAA=="}')
     with pytest.raises(BackendError, match="other bytes than were sent"):
         backend.write("a", b"1")
+    backend.write("a", bytes(2**20))  # what is large has another checksum, which takes a tenth of the time
+    server.change = lambda answer, _headers: (answer[0], answer[1], b'{"crc32c": "AAAAAA=="}')
+    with pytest.raises(BackendError, match="other bytes than were sent"):
+        backend.write("a", bytes(2**20))
+
+
+def test_a_large_body_has_the_crc_that_the_service_finds(place):
+    """The server reckons it itself, as the service does; an emulator's own code, and not that of this library."""
+    backend, server = place
+    told: list[bytes] = []
+
+    def look(answer, _headers):
+        told.append(answer[2])
+        return answer
+
+    server.change = look
+    data = os.urandom(2**20 + 7)
+    backend.write("a", memoryview(data))
+    assert json.loads(told[0])["crc32c"] == content_crc32c(data)
+    assert backend.read("a") == data
 
 
 def test_a_body_that_is_cut_is_never_taken_for_less_data(place):
