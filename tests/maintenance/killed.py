@@ -6,7 +6,6 @@ Run as `python -m tests.maintenance.killed SOURCE TARGET OPTIONS N WHEN`; exits 
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from typing import Any
@@ -15,6 +14,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.wrappers import Wrapper
 from artifactstore.work import session as session_module
+from tests.warm import Warm
 
 
 class Deadly:
@@ -50,10 +50,10 @@ class KillingBackend(Wrapper):
 
 def sync_killed(source: str, target: str, at: int, *, after: bool, **options: Any) -> bool:
     """Run a sync that is killed at its `at`-th change; True if it was killed."""
-    command = [sys.executable, "-m", "tests.maintenance.killed", source, target, json.dumps(options), str(at), str(int(after))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode in {0, -signal.SIGKILL}, done.stderr
-    return done.returncode != 0
+    command = ("-m", "tests.maintenance.killed", source, target, json.dumps(options), str(at), str(int(after)))
+    process = Warm(*command)
+    assert process.wait() in {0, -signal.SIGKILL}, process.errors
+    return process.returncode != 0
 
 
 def main() -> None:

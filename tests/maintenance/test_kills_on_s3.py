@@ -1,10 +1,7 @@
 """Syncs over S3 whose process is killed (SIGKILL), at counted changes and at random moments: the next run ends well."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 import artifactstore
 from artifactstore.errors import NotFoundError
 from artifactstore.store import Store
+from tests.warm import Warm
 
 from .facts import live, state_of
 from .killed import sync_killed
@@ -36,15 +34,13 @@ def opened(url: str) -> Store:
 def _kill_at_random(command: list[str], dice: random.Random, check: Callable[[], None], kills: int = 3) -> None:
     """Run a command to be killed at random moments, looking at what is left each time; then let it come to its end."""
     for _ in range(kills):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-        time.sleep(dice.uniform(0.6, 3.0))  # most of it is the start of the process; some come to their end
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-        _, said = process.communicate()
-        assert process.returncode in {0, -signal.SIGKILL}, said.decode()
+        process = Warm(*command)
+        time.sleep(dice.uniform(0.1, 1.5))  # some come to their end
+        process.kill()
+        assert process.wait() in {0, -signal.SIGKILL}, process.errors
         check()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = Warm(*command)
+    assert done.wait(300) == 0, done.errors
 
 
 def _whole(url: str) -> None:
@@ -61,7 +57,7 @@ def _whole(url: str) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_copy_to_s3_killed_at_random_moments(source: Store, s3_url: str, seed: int):
-    command = [sys.executable, "-m", "artifactstore", "sync", source.url, f"{s3_url}/copy"]
+    command = ["-m", "artifactstore", "sync", source.url, f"{s3_url}/copy"]
     _kill_at_random(command, random.Random(seed), lambda: _whole(f"{s3_url}/copy"))
     assert_whole_copy(source.url, f"{s3_url}/copy")
 
@@ -71,7 +67,7 @@ def test_a_move_to_s3_killed_at_random_moments(source: Store, s3_url: str, seed:
     def check() -> None:
         assert [is_writable(source.url), is_writable(f"{s3_url}/moved")].count(True) <= 1
 
-    command = [sys.executable, "-m", "artifactstore", "sync", source.url, f"{s3_url}/moved", "--move"]
+    command = ["-m", "artifactstore", "sync", source.url, f"{s3_url}/moved", "--move"]
     _kill_at_random(command, random.Random(10 + seed), check)
     assert (is_writable(source.url), is_writable(f"{s3_url}/moved")) == (False, True)
     _whole(f"{s3_url}/moved")
@@ -81,7 +77,7 @@ def test_a_move_to_s3_killed_at_random_moments(source: Store, s3_url: str, seed:
 def test_an_import_into_s3_killed_at_random_moments(source: Store, s3_url: str, seed: int):
     target = artifactstore.create(f"{s3_url}/target", cache=None)
     target.put(b"own", "own")
-    command = [sys.executable, "-m", "artifactstore", "sync", source.url, target.url]
+    command = ["-m", "artifactstore", "sync", source.url, target.url]
     _kill_at_random(command, random.Random(20 + seed), lambda: _whole(target.url))
     _same_names(source, opened(target.url))
 

@@ -3,8 +3,6 @@
 import json
 import os
 import random
-import subprocess
-import sys
 import warnings
 from contextlib import suppress
 from functools import partial
@@ -17,6 +15,7 @@ from artifactstore.errors import ArtifactStoreError, BackendError, OutcomeUnknow
 from artifactstore.store import Store
 from tests.servers.moto import SECRET_KEY
 from tests.servers.proxy import BENIGN, DAMAGE, LIES, Exchange, FaultProxy, scripted, seeded, seeds
+from tests.warm import Warm
 from tests.work.tree import tree
 
 
@@ -174,20 +173,14 @@ def test_eight_processes_commit_at_once_over_a_bad_network(s3_server, s3_url, mo
     with FaultProxy(s3_server, seeded(seed, 0.15), late=0.3) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "60")
-        command = [sys.executable, "-c", PUTTER, s3_url]
-        putters = [
-            subprocess.Popen([*command, str(n), "4"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for n in range(8)
-        ]
+        putters = [Warm("-c", PUTTER, s3_url, str(n), "4") for n in range(8)]
         for putter in putters:
-            assert putter.stdout is not None
-            assert putter.stdout.readline() == "ready\n"
+            putter.until("ready\n")
         for putter in putters:
-            assert putter.stdin is not None
-            putter.stdin.write("go\n")
-            putter.stdin.flush()
-        outputs = [putter.communicate(timeout=240)[0] for putter in putters]
+            putter.say("go\n")
+        assert [putter.wait(240) for putter in putters] == [0] * 8
+        outputs = [putter.output.removeprefix("ready\n") for putter in putters]
         said = [json.loads(line) for output in outputs for line in output.splitlines()]
-        assert [putter.returncode for putter in putters] == [0] * 8
         proxy.settle()
         kinds = {one.fault for one in proxy.log}
         assert {"lost-reply", "503", "cut-request", "cut-reply"} <= kinds
