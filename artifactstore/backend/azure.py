@@ -126,9 +126,11 @@ class AzureBackend(RemoteBackend):
     # -- writing
 
     def _put(self, key: str, raw: bytes, action: str, *, overwrite: bool) -> None:
+        checked = _checked(raw)
+
         async def put() -> None:
-            # Up to 64 MiB are one request. The service refuses what does not match its MD5, and keeps that.
-            await self._blob(key).upload_blob(raw, length=len(raw), overwrite=overwrite, validate_content=True, **_ONCE)
+            # Up to 64 MiB are one request.
+            await self._blob(key).upload_blob(raw, length=len(raw), overwrite=overwrite, headers=checked, **_ONCE)
 
         self._call(lambda: self._run(put), action, key)
 
@@ -156,15 +158,16 @@ class AzureBackend(RemoteBackend):
         def run(coroutine: Any, *arguments: Any) -> None:
             self._call(lambda: self._run(coroutine, *arguments), "written", key)
 
-        async def stage(name: str, raw: bytes) -> None:
-            await self._blob(key).stage_block(name, raw, length=len(raw), validate_content=True, **_ONCE)
+        async def stage(name: str, raw: bytes, checked: dict[str, str]) -> None:
+            await self._blob(key).stage_block(name, raw, length=len(raw), headers=checked, **_ONCE)
 
         async def commit() -> None:
             await self._blob(key).commit_block_list([BlobBlock(block_id=name) for name in blocks], **_ONCE)
 
         while True:
             name = f"{attempt}-{len(blocks):05}"
-            run(stage, name, bytes(whole))
+            raw = bytes(whole)
+            run(stage, name, raw, _checked(raw))
             blocks.append(name)
             if rest is None:
                 break
@@ -247,3 +250,11 @@ class AzureBackend(RemoteBackend):
         if str((found.metadata or {}).get(_FOLDER, "")).lower() == "true":
             raise NotFoundError(no_such_key(key, self.url))
         return int(found.size)
+
+
+def _checked(raw: bytes) -> dict[str, str]:
+    """Return the header by which the service refuses what was damaged on its way; it keeps it, too.
+
+    The client would make it on its loop, where all other requests wait meanwhile: 1.5 seconds a GB.
+    """
+    return {"Content-MD5": content_md5(raw)}

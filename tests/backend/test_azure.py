@@ -1,5 +1,6 @@
 """What Azure must do beyond the contract: how its URLs are read, how its refusals are told, and a whole store in it."""
 
+import threading
 import traceback
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 import artifactstore
 from artifactstore.backend.azure_urls import azure_place
+from artifactstore.backend.base import MAX_WRITE
+from artifactstore.backend.buffers import content_md5
 from artifactstore.backend.connect import connect
 from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
 from tests.servers.azurite import ACCOUNT, ACCOUNT_KEY
@@ -105,6 +108,23 @@ def test_a_wrong_key_is_told_with_advice_and_never_shown(azurite_server, azure_u
     told = "".join(traceback.format_exception(caught.value)) + repr(backend)
     assert wrong not in told
     assert ACCOUNT_KEY not in told
+
+
+@pytest.mark.parametrize("pieces", [[bytes(5)], [bytes(MAX_WRITE), bytes(5)]], ids=["one request", "blocks"])
+def test_what_was_damaged_on_its_way_is_refused_by_its_md5(azure_url, monkeypatch, pieces):
+    """The sum is made where the caller is: on the loop, all other requests would wait for it."""
+    backend, threads = connect(azure_url), set()
+
+    def wrong(data):
+        threads.add(threading.current_thread())
+        return content_md5(data + b"damaged")
+
+    monkeypatch.setattr("artifactstore.backend.azure.content_md5", wrong)
+    with pytest.raises(BackendError, match="InvalidOperation"):  # Azurite's word; the service's is Md5Mismatch
+        backend.write("packs/one", pieces)
+    assert threads == {threading.current_thread()}
+    with pytest.raises(NotFoundError):
+        backend.read("packs/one")
 
 
 def test_a_directory_of_a_hierarchical_namespace_is_no_object(azure_url, azure_service):
