@@ -50,9 +50,13 @@ def check_claims(file: "pq.ParquetFile", footer: Footer, wanted: Collection[str]
     size = footer.rows * width(pa.schema(fields), 4)  # an offset, or a number in a dictionary
     for number in range(leaves):
         leaf = schema.column(number)
-        if wanted is None or any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in wanted):
+        if _is_wanted(leaf.path, wanted):
             size += sum(_more(group, number, leaf, kept=leaf.path in categories, data=data) for group in footer.groups)
     check_room(size, "the table", "open_table reads it in parts, columns= only some of it")
+
+
+def _is_wanted(path: str, wanted: Collection[str] | None) -> bool:
+    return wanted is None or any(path == name or path.startswith(f"{name}.") for name in wanted)
 
 
 def _more(group: Group, number: int, leaf: Any, *, kept: bool, data: Buffer | None) -> int:
@@ -94,11 +98,17 @@ def batches_of(
     """
     with opened() as table:
         for number, group in enumerate(footer.groups):
-            rows = _rows_at_once(table, number, group, opened)
+            rows = _rows_at_once(table, number, group, opened, columns)
             yield from table.iter_batches(rows, row_groups=[number], columns=None if columns is None else list(columns))
 
 
-def _rows_at_once(table: "pq.ParquetFile", number: int, group: Group, opened: Callable[..., "pq.ParquetFile"]) -> int:
+def _rows_at_once(
+    table: "pq.ParquetFile",
+    number: int,
+    group: Group,
+    opened: Callable[..., "pq.ParquetFile"],
+    columns: Sequence[str] | None,
+) -> int:
     """Return how many rows of a row group are read at a time: its columns tell how long they are, or the bytes that it has.
 
     Neither tells it of texts that stand for several: then it is as if each row had the longest of them.
@@ -108,8 +118,9 @@ def _rows_at_once(table: "pq.ParquetFile", number: int, group: Group, opened: Ca
     for at, part in enumerate(group.parts):
         if part.text and part.size * _ROWS > _MOST and not _AS_LONG.issuperset(part.encodings):
             path = table.metadata.schema.column(at).path
-            shared = DICTIONARIES.isdisjoint(part.encodings)  # with the one before, by DELTA_BYTE_ARRAY
-            longest = max(longest, part.size if shared else _longest(path, number, opened))
+            if _is_wanted(path, columns):
+                shared = DICTIONARIES.isdisjoint(part.encodings)  # with the one before, by DELTA_BYTE_ARRAY
+                longest = max(longest, part.size if shared else _longest(path, number, opened))
     return max(1, min(_ROWS, _BYTES // row, _MOST // longest))
 
 
