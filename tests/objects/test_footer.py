@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifactstore import CorruptionError, UnsupportedError
-from artifactstore.objects.footer import encodings_of_pages, read_footer
+from artifactstore.objects.footer import _INT32, _INT64, _Compact, encodings_of_pages, read_footer
 from artifactstore.objects.formats.tables import Table
 from tests.objects.folder import MemoryFolder
 from tests.work.test_profiled_files import encrypted
@@ -137,3 +137,22 @@ def test_what_is_no_end_is_one_clear_error(end: bytes, said: str):
 def test_what_does_not_end_as_parquet_is_told(raw: bytes):
     with pytest.raises(ValueError, match="does not end as Parquet does"):
         read_footer(io.BytesIO(raw))
+
+
+def test_numbers_fields_and_lists_are_read_as_cpp_reads_them():
+    """Else an end could say one thing here and another to Arrow."""
+
+    def varint(value: int) -> bytes:
+        return bytes([value & 127 | 128]) + varint(value >> 7) if value > 127 else bytes([value])
+
+    wanted = {1: _INT32, 2: _INT64, 3: [_INT32]}
+    for raw, found in {
+        b"\x15" + varint(2 * 6 + 2**40): {1: 6},  # 32 bits are kept
+        b"\x16" + varint(12): {},  # a field of another type than it should have
+        b"\x15\x02\x05\x02\x04": {1: 2},  # the same field twice, the second time with its number written out
+        b"\x26" + varint(2**65 + 14): {2: 7},
+        b"\x39\x25\x01\x02": {3: [-1, 1]},
+        b"\x39\x28\x01\x02": {3: [-1, 1]},  # a list that says that texts are in it
+        b"\x15\x02\x20\x15\x04": {1: 1},  # 0 in the lower half is an end, whatever the upper says
+    }.items():
+        assert _Compact(raw + b"\x00").struct(wanted) == found, raw
