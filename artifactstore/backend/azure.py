@@ -16,7 +16,7 @@ from artifactstore.backend.azure_urls import AzurePlace
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import content_md5, flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
-from artifactstore.backend.ranges import keep_or_raise, together
+from artifactstore.backend.ranges import judged, keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 
@@ -24,6 +24,7 @@ __all__ = ["AzureBackend"]
 
 # For each request: one try, and an end to waiting (seconds).
 _ONCE: Final[Mapping[str, Any]] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
+_Came = tuple[list[bytes], Mapping[str, str]]  # a body in pieces, and the headers of a reply
 _FOLDER: Final = "hdi_isfolder"  # the mark of a directory of a hierarchical namespace, which is a blob without content
 
 
@@ -69,8 +70,8 @@ class AzureBackend(RemoteBackend):
 
     # -- reading
 
-    async def _get(self, key: str, span: tuple[int, int] | None = None) -> bytes:
-        """Return an object's bytes, or a range of them (offset, length), by one request.
+    async def _get(self, key: str, span: tuple[int, int] | None = None) -> _Came:
+        """Return an object's bytes, or a range of them (offset, length), in pieces, and the reply's headers; by one request.
 
         The generated client is asked, since `download_blob` sends a second request for empty and for large blobs.
         """
@@ -81,7 +82,11 @@ class AzureBackend(RemoteBackend):
         headers = response.headers
         if str(headers.get(f"x-ms-meta-{_FOLDER}", "")).lower() == "true":
             raise NotFoundError(no_such_key(key, self.url))
-        data = b"".join([chunk async for chunk in stream])
+        return [chunk async for chunk in stream], headers
+
+    def _judge(self, came: _Came, key: str, span: tuple[int, int] | None = None) -> bytes:
+        """Return what came, if it is all of what was asked for."""
+        data, headers = b"".join(came[0]), came[1]
         announced = int(headers["Content-Length"])
         if len(data) != announced:
             raise BackendError(
@@ -90,6 +95,8 @@ class AzureBackend(RemoteBackend):
         checksum = headers.get("Content-MD5") if span is None else None
         if checksum and checksum != content_md5(data):
             raise BackendError(f"{key} in {self.url} was damaged on its way: it does not match its MD5", transient=True)
+        if span is not None and len(data) != span[1]:  # the service gives what there is
+            raise past_the_end(key, *span, None, self.url)
         return data
 
     def read(self, key: str) -> bytes:
@@ -100,7 +107,7 @@ class AzureBackend(RemoteBackend):
             BackendError: anything else.
         """
         check_key(key)
-        return self._call(lambda: self._run(self._get, key), "read", key)  # type: ignore[no-any-return]
+        return self._judge(self._call(lambda: self._run(self._get, key), "read", key), key)
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each (offset, length), in the order asked for; by one request each, many at a time.
@@ -112,14 +119,9 @@ class AzureBackend(RemoteBackend):
         check_key(key)
         check_ranges(ranges)
 
-        async def one(wanted: tuple[int, int]) -> bytes:
-            data = await self._get(key, wanted)
-            if len(data) != wanted[1]:  # the service gives what there is
-                raise past_the_end(key, *wanted, None, self.url)
-            return data
-
         def call() -> list[bytes]:
-            return keep_or_raise(self._run(together, one, ranges, self.concurrency), self._failure(key))
+            came = self._run(together, lambda wanted: self._get(key, wanted), ranges, self.concurrency)
+            return keep_or_raise(judged(came, ranges, lambda one, wanted: self._judge(one, key, wanted)), self._failure(key))
 
         return self._call(call, "read", key)
 

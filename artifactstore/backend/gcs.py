@@ -20,7 +20,7 @@ from artifactstore.backend.gcs_failures import DeniedError, ExpiredError, Refusa
 from artifactstore.backend.gcs_upload import Upload
 from artifactstore.backend.options import hide
 from artifactstore.backend.parts import send_in_parts
-from artifactstore.backend.ranges import keep_or_raise, together
+from artifactstore.backend.ranges import judged, keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.web import Reply, exchange, of_range
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
@@ -146,11 +146,11 @@ class GcsBackend(RemoteBackend):
         check_key(key)
         check_ranges(ranges)
 
-        async def one(wanted: tuple[int, int]) -> bytes:
-            return of_range(await self._get(key, wanted), wanted, key, self.url)
-
         def call() -> list[bytes]:
-            return keep_or_raise(self._run(together, one, ranges, self.concurrency), self._failure(key))
+            came = self._run(together, lambda wanted: self._get(key, wanted), ranges, self.concurrency)
+            return keep_or_raise(
+                judged(came, ranges, lambda reply, wanted: of_range(reply, wanted, key, self.url)), self._failure(key)
+            )
 
         return self._of_object(call, "read", key)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
 from artifactstore.backend.failures import NotLandedError, ThrottledError, check_ranges, no_such_key, seconds_of
-from artifactstore.backend.ranges import keep_or_raise, together
+from artifactstore.backend.ranges import judged, keep_or_raise, together
 from artifactstore.backend.reading import ReadingBackend
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.web import Reply, exchange, of_range
@@ -124,22 +124,27 @@ class HttpBackend(ReadingBackend, RemoteBackend):
         """
         check_key(key)
         check_ranges(ranges)
-        return self._call(lambda: keep_or_raise(self._run(self._get_ranges, key, ranges), self._failure(key)), "read", key)
 
-    async def _get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes | BaseException]:
+        def call() -> list[bytes]:
+            came = self._run(self._get_ranges, key, ranges)
+            return keep_or_raise(
+                judged(came, ranges, lambda reply, wanted: of_range(reply, wanted, key, self.url)), self._failure(key)
+            )
+
+        return self._call(call, "read", key)
+
+    async def _get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[Reply | BaseException | None]:
         whole: list[Reply] = []
         # One request at a time until it is known that the server honours ranges: else each would bring the whole.
         first = asyncio.Lock()
 
-        async def one(wanted: tuple[int, int]) -> bytes:
+        async def one(wanted: tuple[int, int]) -> Reply:
             if self._ranges_known:
                 return await ask(wanted)
             async with first:
-                if whole:
-                    return of_range(whole[0], wanted, key, self.url)
-                return await ask(wanted)
+                return whole[0] if whole else await ask(wanted)
 
-        async def ask(wanted: tuple[int, int]) -> bytes:
+        async def ask(wanted: tuple[int, int]) -> Reply:
             offset, length = wanted
             reply = await self._ask("GET", key, "read", Range=f"bytes={offset}-{offset + length - 1}")
             self._ranges_known = reply.status == 206
@@ -147,7 +152,7 @@ class HttpBackend(ReadingBackend, RemoteBackend):
                 whole.append(reply)
             elif "Content-Encoding" in reply.headers:
                 raise BackendError(f"{key} in {self.url}: the server compresses ranges, though it was asked not to")
-            return of_range(reply, wanted, key, self.url)
+            return reply
 
         return await together(one, ranges, self.concurrency)
 

@@ -1,23 +1,39 @@
-"""Many ranges of one object, asked for at the same time: a failure of some does not lose the others."""
+"""Many ranges of one object, asked for at the same time: a failure of some does not lose the others.
+
+One thread serves the loop of a client, and so all its connections; what need not be done there is done by whoever asked. To
+put an answer of some megabytes together is a quarter of that thread's work, so it comes in pieces, as they arrived.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from artifactstore.backend.failures import RangesFailedError
 from artifactstore.errors import BackendError
 
-__all__ = ["keep_or_raise", "together"]
+__all__ = ["judged", "keep_or_raise", "together"]
+
+_T = TypeVar("_T")
 
 
 async def together(
-    one: Callable[[tuple[int, int]], Awaitable[bytes]], ranges: Sequence[tuple[int, int]], limit: int
-) -> list[bytes | BaseException]:
-    """Ask for each range, `limit` at a time; a failure stands where its bytes would."""
+    one: Callable[[tuple[int, int]], Awaitable[_T]], ranges: Sequence[tuple[int, int]], limit: int
+) -> list[_T | BaseException | None]:
+    """Ask for each range, `limit` at a time.
+
+    Args:
+        one: asks for an (offset, length).
+        ranges: all of them; one of no bytes is not asked for.
+        limit: how many at a time.
+
+    Returns:
+        For each range the answer, or the failure, or None.
+    """
     turn = asyncio.Semaphore(limit)
 
-    async def in_turn(wanted: tuple[int, int]) -> bytes:
+    async def in_turn(wanted: tuple[int, int]) -> _T | None:
         if wanted[1] == 0:
-            return b""
+            return None
         async with turn:
             return await one(wanted)
 
@@ -29,11 +45,30 @@ async def together(
             task.cancel()
 
 
+def judged(
+    came: Sequence[_T | BaseException | None], ranges: Sequence[tuple[int, int]], judge: Callable[[_T, tuple[int, int]], bytes]
+) -> list[bytes | BaseException]:
+    """Make bytes of the answers.
+
+    Args:
+        came: as `together` returns it.
+        ranges: what was asked for.
+        judge: makes bytes of an answer, or raises a `BackendError` where they are not those that were wanted.
+    """
+    found: list[bytes | BaseException] = []
+    for answer, wanted in zip(came, ranges, strict=True):
+        try:
+            found.append(answer if isinstance(answer, BaseException) else b"" if answer is None else judge(answer, wanted))
+        except BackendError as error:
+            found.append(error)
+    return found
+
+
 def keep_or_raise(came: Sequence[bytes | BaseException], explain: Callable[[Exception], BaseException]) -> list[bytes]:
     """Return the ranges if all came.
 
     Args:
-        came: as `together` returns it.
+        came: as `judged` returns it.
         explain: makes an error of ours of a failure.
 
     Raises:

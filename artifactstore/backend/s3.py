@@ -15,7 +15,7 @@ from artifactstore.backend.buffers import LARGE, flat, gather
 from artifactstore.backend.failures import DoubtfulError, check_ranges, no_such_key
 from artifactstore.backend.options import hide, secret_names
 from artifactstore.backend.parts import send_in_parts
-from artifactstore.backend.ranges import keep_or_raise, together
+from artifactstore.backend.ranges import judged, keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.s3_failures import ExpiredError, Request, UnclearError, explain
 from artifactstore.backend.s3_replies import next_page, of_listing, part_of, whole_of
@@ -32,6 +32,8 @@ from artifactstore.errors import (
 __all__ = ["S3Backend"]
 
 _T = TypeVar("_T")
+_Came = tuple[list[bytes], Mapping[str, Any]]  # a body in pieces, and the rest of a reply
+_PIECE: Final = 2**20  # bytes of a body that are taken at a time, if as many have come
 _HEAD: Final = "looked at"
 
 
@@ -121,16 +123,17 @@ class S3Backend(RemoteBackend):
         await filesystem.set_session()
         return checks_crc((await filesystem.get_s3(self._bucket)).meta.endpoint_url)
 
-    async def _get(self, key: str, extra: Mapping[str, str]) -> tuple[bytes, Mapping[str, Any]]:
-        """Return the bytes that came, and the rest of the reply."""
+    async def _get(self, key: str, extra: Mapping[str, str]) -> _Came:
+        """Return the bytes that came, in pieces, and the rest of the reply."""
         reply = await self._send("get_object", {**self._where(key), **extra})
-        body = reply["Body"]
+        body, pieces = reply["Body"], []
         try:
-            data = await body.read()
+            while piece := await body.read(_PIECE):
+                pieces.append(piece)
         finally:
             body.close()
         self._refuse_foreign(reply, key)
-        return data, reply
+        return pieces, reply
 
     def _refuse_foreign(self, reply: Mapping[str, Any], key: str) -> None:
         if self._replies.is_foreign(reply):
@@ -149,16 +152,19 @@ class S3Backend(RemoteBackend):
         """
         check_key(key)
         try:
-            data, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
+            data, reply = self._whole(key)
         except UnclearError as error:
             raise self._missing(key, error) from None
         whole = whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
         return self._read_again(key, whole) if self._replies.doubtful(reply, md5_of(whole)) else whole
 
+    def _whole(self, key: str) -> tuple[bytes, Mapping[str, Any]]:
+        pieces, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
+        return b"".join(pieces), reply
+
     def _read_again(self, key: str, first: bytes) -> bytes:
         """Read once more what did not fit to its ETag: what was damaged on its way comes differently now."""
-        data: bytes
-        data, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
+        data, reply = self._whole(key)
         if not self._replies.doubtful(reply, md5_of(data)):
             return whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
         if data != first:
@@ -196,13 +202,17 @@ class S3Backend(RemoteBackend):
         check_key(key)
         check_ranges(ranges)
 
-        async def one(wanted: tuple[int, int]) -> bytes:
+        async def one(wanted: tuple[int, int]) -> _Came:
             offset, length = wanted
-            data, reply = await self._get(key, {"Range": f"bytes={offset}-{offset + length - 1}"})
-            return part_of(data, reply, wanted, key, self.url)
+            return await self._get(key, {"Range": f"bytes={offset}-{offset + length - 1}"})
+
+        def judge(came: _Came, wanted: tuple[int, int]) -> bytes:
+            pieces, reply = came
+            return part_of(b"".join(pieces), reply, wanted, key, self.url)
 
         def call() -> list[bytes]:
-            return keep_or_raise(self._run(together, one, ranges, self.concurrency), self._failure(key))
+            came = self._run(together, one, ranges, self.concurrency)
+            return keep_or_raise(judged(came, ranges, judge), self._failure(key))
 
         try:
             return self._call(call, "read", key)

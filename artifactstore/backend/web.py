@@ -3,8 +3,9 @@
 Whole bodies or an error: a connection that ends too early is a transient failure, never less data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from artifactstore.backend.bodies import send_watched
@@ -17,21 +18,26 @@ _CONNECT: Final = 10.0  # seconds
 _SILENCE: Final = 60.0  # seconds without a byte
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reply:
     """An answer, read to its end.
 
     Attributes:
         status: of the answer.
         headers: names are looked up in any case.
-        body: all of it; empty for HEAD.
+        pieces: of its body, as they came.
         url: where it came from in the end, after redirects.
     """
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    pieces: Sequence[bytes]
     url: str
+
+    @cached_property
+    def body(self) -> bytes:
+        """All of it; empty for HEAD. A large one is put together by whoever wants it, and not on the loop."""
+        return b"".join(self.pieces)
 
 
 async def exchange(session: Any, method: str, url: str, *, data: bytes | memoryview | None = None, **more: Any) -> Reply:
@@ -53,7 +59,8 @@ async def exchange(session: Any, method: str, url: str, *, data: bytes | memoryv
 
     async def send(body: Any) -> Reply:
         async with session.request(method, target, data=body, timeout=timeout, **more) as answer:
-            return Reply(answer.status, answer.headers, await answer.read(), str(answer.url))
+            pieces = [piece async for piece in answer.content.iter_any()]
+            return Reply(answer.status, answer.headers, pieces, str(answer.url))
 
     return await send_watched(send, data, _SILENCE)
 

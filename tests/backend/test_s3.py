@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import logging
+import os
 import pickle
+import threading
 import traceback
 
 import boto3
@@ -20,6 +22,7 @@ from botocore.exceptions import (
 from artifactstore.backend.connect import connect
 from artifactstore.backend.failures import NotLandedError, ThrottledError
 from artifactstore.backend.s3 import S3Backend
+from artifactstore.backend.s3_replies import part_of
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
@@ -247,6 +250,20 @@ def test_ranges_are_read_at_the_same_time(backend, monkeypatch):
     monkeypatch.setattr(S3Backend, "_send", send)
     backend.read_ranges("a", [(number, 1) for number in range(40)])
     assert most == backend.concurrency
+
+
+def test_what_came_is_put_together_where_it_was_asked_for_and_not_on_the_loop(backend, monkeypatch):
+    """One thread serves all connections: what it need not do keeps it from reading."""
+    data, threads = os.urandom(3 * 2**20), []
+
+    def judge(came, *others):
+        threads.append(threading.current_thread())
+        return part_of(came, *others)
+
+    monkeypatch.setattr("artifactstore.backend.s3.part_of", judge)
+    backend.write("a", data)
+    assert backend.read_ranges("a", [(0, 2**20), (5, 0), (2**20, 2**21)]) == [data[: 2**20], b"", data[2**20 :]]
+    assert threads == [threading.current_thread()] * 2
 
 
 def test_an_upload_whose_source_breaks_leaves_nothing_behind(backend, s3_url):
