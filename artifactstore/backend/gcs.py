@@ -269,7 +269,9 @@ class GcsBackend(RemoteBackend):
 
     def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
         """Send a part; the last, if it is short, goes with `finish_upload`, which knows that it is the last."""
-        self._written(lambda: self._run(self._uploads[upload].send, self._send, number, data), "written", key)
+        state = self._uploads[upload]
+        state.count(number, data)
+        self._written(lambda: self._run(state.send, self._send, number, data), "written", key)
         return str(number)
 
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's name

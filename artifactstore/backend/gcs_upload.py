@@ -32,15 +32,18 @@ class Upload:
         self._parts = 0
         self._tail: bytes | memoryview = b""
 
+    def count(self, number: int, data: bytes | memoryview) -> None:
+        """Take a part into the checksum, before it is sent: once, and not on the loop, which all requests share."""
+        if number > self._parts:
+            self._md5.update(data)
+            self._parts = number
+
     async def send(self, send: Send, number: int, data: bytes | memoryview) -> None:
         """Send a part; a short one waits for `finish`, since only the last bytes of all may be an odd number.
 
         Raises:
             Refusal: the service says no.
         """
-        if number > self._parts:
-            self._md5.update(data)
-            self._parts = number
         if len(data) < MAX_WRITE:
             self._tail = data
             return
