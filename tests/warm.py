@@ -37,6 +37,8 @@ class Warm:
         self._folder = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         os.mkfifo(self._folder / "0")
+        for name in "12":  # they are looked at from now on
+            (self._folder / name).touch()
         job = {"command": command, "folder": str(self._folder), "env": dict(os.environ), "cwd": str(Path.cwd())}
         self.pid: int = _ask(job)
         self.returncode: int | None = None
@@ -113,8 +115,8 @@ def _become(job: dict[str, Any]) -> NoReturn:
     code = 1
     try:
         os.setsid()
-        for number, mode in enumerate((os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT)):
-            os.dup2(os.open(f"{job['folder']}/{number}", mode, 0o600), number)
+        for number, mode in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
+            os.dup2(os.open(f"{job['folder']}/{number}", mode), number)
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
         os.environ.clear()
         os.environ.update(job["env"])
