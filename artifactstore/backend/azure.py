@@ -16,7 +16,6 @@ from artifactstore.backend.azure_urls import AzurePlace
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import content_md5, flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
-from artifactstore.backend.ranges import judged, keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 
@@ -120,8 +119,9 @@ class AzureBackend(RemoteBackend):
         check_ranges(ranges)
 
         def call() -> list[bytes]:
-            came = self._run(together, lambda wanted: self._get(key, wanted), ranges, self.concurrency)
-            return keep_or_raise(judged(came, ranges, lambda one, wanted: self._judge(one, key, wanted)), self._failure(key))
+            return self._ranges(
+                key, ranges, lambda wanted: self._get(key, wanted), lambda came, wanted: self._judge(came, key, wanted)
+            )
 
         return self._call(call, "read", key)
 

@@ -20,7 +20,6 @@ from artifactstore.backend.gcs_failures import DeniedError, ExpiredError, Refusa
 from artifactstore.backend.gcs_upload import Upload
 from artifactstore.backend.options import hide
 from artifactstore.backend.parts import send_in_parts
-from artifactstore.backend.ranges import judged, keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.web import Reply, exchange, of_range
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
@@ -147,9 +146,11 @@ class GcsBackend(RemoteBackend):
         check_ranges(ranges)
 
         def call() -> list[bytes]:
-            came = self._run(together, lambda wanted: self._get(key, wanted), ranges, self.concurrency)
-            return keep_or_raise(
-                judged(came, ranges, lambda reply, wanted: of_range(reply, wanted, key, self.url)), self._failure(key)
+            return self._ranges(
+                key,
+                ranges,
+                lambda wanted: self._get(key, wanted),
+                lambda reply, wanted: of_range(reply, wanted, key, self.url),
             )
 
         return self._of_object(call, "read", key)

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
 from artifactstore.backend.failures import NotLandedError, ThrottledError, check_ranges, no_such_key, seconds_of
-from artifactstore.backend.ranges import judged, keep_or_raise, together
 from artifactstore.backend.reading import ReadingBackend
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.web import Reply, exchange, of_range
@@ -125,15 +124,6 @@ class HttpBackend(ReadingBackend, RemoteBackend):
         check_key(key)
         check_ranges(ranges)
 
-        def call() -> list[bytes]:
-            came = self._run(self._get_ranges, key, ranges)
-            return keep_or_raise(
-                judged(came, ranges, lambda reply, wanted: of_range(reply, wanted, key, self.url)), self._failure(key)
-            )
-
-        return self._call(call, "read", key)
-
-    async def _get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[Reply | BaseException | None]:
         whole: list[Reply] = []
         # One request at a time until it is known that the server honours ranges: else each would bring the whole.
         first = asyncio.Lock()
@@ -154,7 +144,10 @@ class HttpBackend(ReadingBackend, RemoteBackend):
                 raise BackendError(f"{key} in {self.url}: the server compresses ranges, though it was asked not to")
             return reply
 
-        return await together(one, ranges, self.concurrency)
+        def call() -> list[bytes]:
+            return self._ranges(key, ranges, one, lambda reply, wanted: of_range(reply, wanted, key, self.url))
+
+        return self._call(call, "read", key)
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes, by HEAD; where the server does not tell, by reading it.

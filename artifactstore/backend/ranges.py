@@ -11,7 +11,7 @@ from typing import TypeVar
 from artifactstore.backend.failures import RangesFailedError
 from artifactstore.errors import BackendError
 
-__all__ = ["judged", "keep_or_raise", "together"]
+__all__ = ["keep_or_raise", "together"]
 
 _T = TypeVar("_T")
 
@@ -45,37 +45,33 @@ async def together(
             task.cancel()
 
 
-def judged(
-    came: Sequence[_T | BaseException | None], ranges: Sequence[tuple[int, int]], judge: Callable[[_T, tuple[int, int]], bytes]
-) -> list[bytes | BaseException]:
-    """Make bytes of the answers.
+def keep_or_raise(
+    came: Sequence[_T | BaseException | None],
+    ranges: Sequence[tuple[int, int]],
+    judge: Callable[[_T, tuple[int, int]], bytes],
+    explain: Callable[[Exception], BaseException],
+) -> list[bytes]:
+    """Make bytes of the answers, and return them if all came.
 
     Args:
         came: as `together` returns it.
         ranges: what was asked for.
         judge: makes bytes of an answer, or raises a `BackendError` where they are not those that were wanted.
-    """
-    found: list[bytes | BaseException] = []
-    for answer, wanted in zip(came, ranges, strict=True):
-        try:
-            found.append(answer if isinstance(answer, BaseException) else b"" if answer is None else judge(answer, wanted))
-        except BackendError as error:
-            found.append(error)
-    return found
-
-
-def keep_or_raise(came: Sequence[bytes | BaseException], explain: Callable[[Exception], BaseException]) -> list[bytes]:
-    """Return the ranges if all came.
-
-    Args:
-        came: as `judged` returns it.
         explain: makes an error of ours of a failure.
 
     Raises:
         BackendError: the first that will fail again; else, where some came, a `RangesFailedError` that holds those.
     """
-    failed = [explain(one) if isinstance(one, Exception) else one for one in came if isinstance(one, BaseException)]
-    found = {at: one for at, one in enumerate(came) if isinstance(one, bytes)}
+    found: dict[int, bytes] = {}
+    failed: list[BaseException] = []
+    for at, (answer, wanted) in enumerate(zip(came, ranges, strict=True)):
+        if isinstance(answer, BaseException):
+            failed.append(explain(answer) if isinstance(answer, Exception) else answer)
+            continue
+        try:
+            found[at] = b"" if answer is None else judge(answer, wanted)
+        except BackendError as error:
+            failed.append(error)
     for failure in failed:
         if not (isinstance(failure, BackendError) and failure.transient):
             raise failure  # it will fail again: there is nothing to keep the others for

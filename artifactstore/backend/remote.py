@@ -6,7 +6,7 @@ other now and then, so a class without a native condition (`s3.py` has one) is n
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain
@@ -18,6 +18,7 @@ from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check
 from artifactstore.backend.buffers import flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
 from artifactstore.backend.options import hide, secret_names, unknown_option
+from artifactstore.backend.ranges import keep_or_raise, together
 from artifactstore.backend.waiting import run_on
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -115,6 +116,17 @@ class RemoteBackend(Backend):
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a coroutine function on the filesystem's own loop."""
         return run_on(self._filesystem()[0].loop, function, *arguments)
+
+    def _ranges(
+        self,
+        key: str,
+        ranges: Sequence[tuple[int, int]],
+        ask: Callable[[tuple[int, int]], Awaitable[_T]],
+        judge: Callable[[_T, tuple[int, int]], bytes],
+    ) -> list[bytes]:
+        """Ask for ranges of an object, many at a time on the loop; what came is made bytes of in the calling thread."""
+        came = self._run(together, ask, ranges, self.concurrency)
+        return keep_or_raise(came, ranges, judge, self._failure(key))
 
     def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
         """Run what talks to the place; its failures become ours, with no more of their text than is known to be harmless."""

@@ -15,7 +15,6 @@ from artifactstore.backend.buffers import LARGE, flat, gather
 from artifactstore.backend.failures import DoubtfulError, check_ranges, no_such_key
 from artifactstore.backend.options import hide, secret_names
 from artifactstore.backend.parts import send_in_parts
-from artifactstore.backend.ranges import judged, keep_or_raise, together
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.s3_failures import ExpiredError, Request, UnclearError, explain
 from artifactstore.backend.s3_replies import next_page, of_listing, part_of, whole_of
@@ -100,11 +99,16 @@ class S3Backend(RemoteBackend):
     def _where(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._root + key}
 
-    async def _send(self, verb: str, arguments: Mapping[str, Any]) -> Any:
-        """Send one request, once; `set_session` makes the client if there is none or if it was closed."""
+    async def _client(self) -> tuple[Any, Any]:
+        """Return the filesystem and its client; `set_session` makes that if there is none or if it was closed."""
         filesystem = self._filesystem()[0]
         await filesystem.set_session()
-        method = getattr(make_plain(await filesystem.get_s3(self._bucket)), verb)
+        return filesystem, await filesystem.get_s3(self._bucket)
+
+    async def _send(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        """Send one request, once."""
+        filesystem, client = await self._client()
+        method = getattr(make_plain(client), verb)
         # Adds what the options ask of every request (encryption, who pays), and drops what this botocore does not know.
         complete = filesystem._get_s3_method_kwargs(method, **arguments)  # noqa: SLF001
         if missing := arguments.keys() - complete.keys():
@@ -119,9 +123,7 @@ class S3Backend(RemoteBackend):
         return reply
 
     async def _checks(self) -> bool:
-        filesystem = self._filesystem()[0]
-        await filesystem.set_session()
-        return checks_crc((await filesystem.get_s3(self._bucket)).meta.endpoint_url)
+        return checks_crc((await self._client())[1].meta.endpoint_url)
 
     async def _get(self, key: str, extra: Mapping[str, str]) -> _Came:
         """Return the bytes that came, in pieces, and the rest of the reply."""
@@ -211,8 +213,7 @@ class S3Backend(RemoteBackend):
             return part_of(b"".join(pieces), reply, wanted, key, self.url)
 
         def call() -> list[bytes]:
-            came = self._run(together, one, ranges, self.concurrency)
-            return keep_or_raise(judged(came, ranges, judge), self._failure(key))
+            return self._ranges(key, ranges, one, judge)
 
         try:
             return self._call(call, "read", key)

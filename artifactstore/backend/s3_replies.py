@@ -4,7 +4,6 @@ Servers differ here: some announce no length, ignore ranges, cut listings into p
 page of HTML. Each of these is either understood or an error; none is taken for less data than there is.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 
 from artifactstore.backend.base import Stored
 from artifactstore.backend.failures import past_the_end
+from artifactstore.backend.s3_tags import md5_of
 from artifactstore.errors import BackendError
 
 __all__ = ["next_page", "of_listing", "part_of", "whole_of"]
@@ -34,7 +34,7 @@ def whole_of(data: bytes, reply: Mapping[str, Any], what: str, ask: Callable[[],
         BackendError: some are missing, or nothing can tell.
     """
     announced = reply.get("ContentLength")
-    if announced is None and not _framed(reply) and reply.get("ETag", "").strip('"') != _tag(data):
+    if announced is None and not _framed(reply) and reply.get("ETag", "").strip('"') != md5_of(data):
         # HTTP/1.0: the body ends where the connection does, for whatever reason.
         announced = ask()
         if announced is None:
@@ -48,11 +48,6 @@ def _framed(reply: Mapping[str, Any]) -> bool:
     """Whether the body came in chunks, whose end is seen."""
     headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return "chunked" in str(headers.get("transfer-encoding", "")).lower()
-
-
-def _tag(data: bytes) -> str:
-    """The ETag that most servers give to an object that was put in one piece."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def part_of(data: bytes, reply: Mapping[str, Any], wanted: tuple[int, int], key: str, url: str) -> bytes:

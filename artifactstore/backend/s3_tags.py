@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from artifactstore.backend.buffers import LARGE, content_crc32c, content_md5
+from artifactstore.backend.buffers import content_crc32c, content_md5
 
 __all__ = ["Replies", "checks_crc", "checksum_of", "md5_of"]
 
@@ -41,7 +41,7 @@ def checks_crc(endpoint: str) -> bool:
 
 def checksum_of(data: bytes | memoryview, *, crc: bool) -> dict[str, str]:
     """Return the arguments of a PUT by which the server refuses what was damaged on its way."""
-    found = content_crc32c(data) if crc and len(data) >= LARGE else None
+    found = content_crc32c(data) if crc else None
     # A locked bucket wants the algorithm's name, too.
     return {"ContentMD5": content_md5(data)} if found is None else {"ChecksumAlgorithm": "CRC32C", _CRC: found}
 

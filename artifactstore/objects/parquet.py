@@ -68,19 +68,18 @@ def known_of(source: Source, *, full: bool = False) -> dict[str, bytes]:
         import pyarrow as pa  # noqa: PLC0415
 
         inner: io.RawIOBase | io.BytesIO = file
-        options: dict[str, Any] = {}
-        if source.far is None:
-            options = {"pre_buffer": False, "buffer_size": _BUFFER}
-        elif source.size <= _FAR_WHOLE:
+        if source.far is not None and source.size <= _FAR_WHOLE:
             # Several requests at a time; and a server that knows no ranges would send all of it for each.
             inner = io.BytesIO(source.far.read(0, source.size))
         footer = read_footer(inner)
-        if inner is file and max((group.size for group in footer.groups), default=0) > _FAR_WHOLE:
-            options = options or {"pre_buffer": False, "buffer_size": _FAR_BUFFER}  # otherwise a row group at once
+        options: dict[str, Any] = {}  # a row group at once, as long as each is small
+        if source.far is None:
+            options = {"pre_buffer": False, "buffer_size": _BUFFER}
+        elif inner is file and max((group.size for group in footer.groups), default=0) > _FAR_WHOLE:
+            options = {"pre_buffer": False, "buffer_size": _FAR_BUFFER}
         with _opened(inner) as table:
-            options["metadata"] = table.metadata
-            profiler = Profiler(table.schema_arrow, full=full)
-        for batch in batches_of(partial(_opened, inner, **options), footer):
+            metadata, profiler = table.metadata, Profiler(table.schema_arrow, full=full)
+        for batch in batches_of(partial(_opened, inner, metadata=metadata, **options), footer):
             profiler.add(pa.Table.from_batches([batch]))
         if profiler.hashes.rows != footer.rows:  # such as of a file that has no columns
             raise InvalidInputError(f"it says that it has {footer.rows:,} rows, and has {profiler.hashes.rows:,}")
