@@ -26,7 +26,7 @@ from artifactstore.work.said import check_metrics
 from artifactstore.work.sayable import parameters, sayable, text_of
 from artifactstore.work.session import Core, Session
 from artifactstore.work.taint import check_taint
-from artifactstore.work.tracking import EXPORTED, Tracker, around, in_role
+from artifactstore.work.tracking import Tracker, around, in_role, join_again
 
 __all__ = ["Run", "step"]
 
@@ -74,7 +74,6 @@ class Run:
         self._code = code
         self._tracker: Tracker | None = None
         self._token: Any = None
-        self._exported: str | None = None
         self._began = 0.0
         self._pid = 0
         self._capture: Capture | None = None  # until it was handed on
@@ -108,12 +107,10 @@ class Run:
 
         commit(self._session, prepare)
         store = core.config.store
-        self._tracker = Tracker(self._session, store, self.id)
+        self._tracker = Tracker(self._session, store, self.id, parent=outer)
         self._tracker.before = self._fill
         self._tracker.begin()
         self._began, self._pid = time.monotonic(), os.getpid()
-        if EXPORTED not in os.environ:
-            self._exported = os.environ[EXPORTED] = f"{store}/{self.id}"
         return self
 
     def finish(self, *, error: str | None = None) -> None:
@@ -125,8 +122,7 @@ class Run:
         """
         tracker = self._running()
         if os.getpid() != self._pid:
-            tracker.flush()  # a forked child: the run goes on in its parent
-            return
+            return  # a forked child: the run goes on in its parent, which has what this process read
         self.status = "finished" if error is None else "failed"
         fact: Fact = {
             "fact": "finished",
@@ -139,12 +135,11 @@ class Run:
         if self._looked is not None:
             fact |= sayable(self._looked.around(tracker.around))
             tracker.makers += self._looked.cells(self.id)
+        tracker.withdraw()
         try:
             tracker.flush(fact)
         finally:
             tracker.end()
-            if self._exported is not None and os.environ.get(EXPORTED) == self._exported:
-                del os.environ[EXPORTED]
 
     def __enter__(self) -> Self:
         self.start()
@@ -166,7 +161,7 @@ class Run:
         if self._tracker is None or self.status is not None:
             state = "was not started" if self._tracker is None else f"has {self.status}"
             raise ConflictError(f"the run {self.id!r} {state}")
-        return self._tracker
+        return self._tracker if os.getpid() == self._pid else join_again(self._tracker)
 
     # -- inside
 

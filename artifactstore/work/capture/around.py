@@ -43,6 +43,10 @@ class Around:
         self._more = 0  # that were opened when there was no room any more
         self._written: set[str] = set()
         self._programs: dict[tuple[str, ...], None] = {}
+        self._before: set[str] = set()
+
+    def begin(self) -> None:
+        """Note what is open already: it is none of the run's."""
         self._before = set(_open_now())
 
     def note(self, event: str, args: tuple[Any, ...]) -> None:
