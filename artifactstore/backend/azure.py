@@ -16,6 +16,7 @@ from artifactstore.backend.azure_urls import AzurePlace
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import content_md5, flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
+from artifactstore.backend.parts import send_in_parts
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 
@@ -147,34 +148,34 @@ class AzureBackend(RemoteBackend):
         if rest is None:
             self._put(key, bytes(whole), "written", overwrite=True)
         else:
-            self._upload(key, whole, rest)
+            send_in_parts(self, key, whole, rest, lambda request: request())
 
-    def _upload(self, key: str, whole: bytes | memoryview, rest: Iterator[memoryview] | None) -> None:
-        """Stage blocks of 64 MiB and commit them; without the commit the service shows nothing and drops them in a week."""
-        from azure.storage.blob import BlobBlock  # noqa: PLC0415 - loaded by the connection
+    def start_upload(self, key: str) -> str:  # noqa: ARG002 - the protocol's name
+        """Return the name that all blocks of a new upload begin with: blocks of an attempt that died are not mixed with them."""
+        return secrets.token_hex(16)
 
-        # Every block id of a blob has one length; random ones can't be mixed with those of an attempt that died.
-        attempt = secrets.token_hex(16)
-        blocks: list[str] = []
+    def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
+        """Stage a block, with its MD5; returns its id. Every block id of a blob has the same length."""
+        name, raw = f"{upload}-{number:05}", bytes(data)
+        checked = _checked(raw)
 
-        def run(coroutine: Any, *arguments: Any) -> None:
-            self._call(lambda: self._run(coroutine, *arguments), "written", key)
-
-        async def stage(name: str, raw: bytes, checked: dict[str, str]) -> None:
+        async def stage() -> None:
             await self._blob(key).stage_block(name, raw, length=len(raw), headers=checked, **_ONCE)
 
-        async def commit() -> None:
-            await self._blob(key).commit_block_list([BlobBlock(block_id=name) for name in blocks], **_ONCE)
+        self._call(lambda: self._run(stage), "written", key)
+        return name
 
-        while True:
-            name = f"{attempt}-{len(blocks):05}"
-            raw = bytes(whole)
-            run(stage, name, raw, _checked(raw))
-            blocks.append(name)
-            if rest is None:
-                break
-            whole, rest = gather(rest)
-        run(commit)
+    def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's name
+        """Make the blob of its blocks, replacing what was there."""
+        from azure.storage.blob import BlobBlock  # noqa: PLC0415 - loaded by the connection
+
+        async def commit() -> None:
+            await self._blob(key).commit_block_list([BlobBlock(block_id=name) for name in parts], **_ONCE)
+
+        self._call(lambda: self._run(commit), "written", key)
+
+    def drop_upload(self, key: str, upload: str) -> None:
+        """Do nothing: the service shows no block without a commit, and drops it in a week."""
 
     def create(self, key: str, data: bytes) -> None:
         """Store an object only if nothing is there: one conditional request, sent once.

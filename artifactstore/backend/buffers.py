@@ -16,7 +16,18 @@ try:
 except ImportError:  # it comes with the extras `s3` and `gcs`
     _crc32c = None
 
-__all__ = ["LARGE", "batched", "content_crc32c", "content_md5", "flat", "gather", "grouped", "is_buffer", "joined"]
+__all__ = [
+    "LARGE",
+    "batched",
+    "content_crc32c",
+    "content_md5",
+    "flat",
+    "gather",
+    "grouped",
+    "is_buffer",
+    "joined",
+    "writable",
+]
 
 LARGE: Final = 2**20  # bytes, from which on it matters what a checksum costs
 _STEP: Final = 2**18  # bytes that are copied at a time for one
@@ -60,6 +71,12 @@ def flat(data: Any, *, limit: int = MAX_WRITE) -> memoryview:
     if view.nbytes > limit:
         raise InvalidInputError(f"{view.nbytes:,} bytes in one piece: the most is {limit:,}; hand in an iterator of buffers")
     return view.cast("B") if view.c_contiguous and view.ndim > 0 and view.nbytes else memoryview(view.tobytes())
+
+
+def writable(raw: Buffer, limit: int = MAX_WRITE) -> Buffer | list[Buffer]:
+    """Return bytes as `write` takes them: in one piece up to `limit`, in a list of pieces beyond; nothing is copied."""
+    view = memoryview(raw)
+    return raw if view.nbytes <= limit else [view[at : at + limit] for at in range(0, view.nbytes, limit)]
 
 
 def batched(data: Any) -> Iterator[list[memoryview]]:

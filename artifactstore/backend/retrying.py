@@ -148,11 +148,11 @@ class RetryingBackend(Wrapper):
                 return [found[index] for index in range(len(ranges))]
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
-        """Write, tried again: up to 64 MiB of an iterable at once, and more in parts where the place takes parts.
+        """Write, tried again: up to 64 MiB at once, and more in parts where the place takes parts.
 
-        Where it does not, what has more goes through once.
+        Where it does not, a list is tried again as a whole; more than 64 MiB of an iterator goes through once.
         """
-        if is_buffer(data):
+        if is_buffer(data) or (isinstance(data, list | tuple) and not isinstance(self.inner, InParts)):
             self.retried(lambda: self.inner.write(key, data))
             return
         whole, rest = gather(data)

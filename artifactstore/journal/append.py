@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from artifactstore.backend.base import MAX_WRITE
+from artifactstore.backend.buffers import writable
 from artifactstore.backend.retrying import retry_seconds
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -311,11 +311,10 @@ class Appender:
         if len(raw) <= SPILL:
             return
         one = new_id()
-        pieces = raw if len(raw) <= MAX_WRITE else [raw[at : at + MAX_WRITE] for at in range(0, len(raw), MAX_WRITE)]
         patience = Patience(self._sleep)
         while True:
             try:
-                self.journal.backend.write(facts_key(one), pieces)
+                self.journal.backend.write(facts_key(one), writable(raw))
                 break
             except BackendError as error:
                 if not patience.again(error):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from artifactstore.backend.base import MAX_WRITE, Backend
+from artifactstore.backend.buffers import writable
 from artifactstore.catalog.state import State
 from artifactstore.content.manifest import manifest_key
 from artifactstore.content.pack import pack_key, read_records
@@ -126,7 +127,7 @@ def ensure(backend: Backend, key: str, raw: bytes) -> bool:
     while True:
         try:
             if len(raw) > MAX_WRITE:
-                backend.write(key, [raw[at : at + MAX_WRITE] for at in range(0, len(raw), MAX_WRITE)])
+                backend.write(key, writable(raw))
             else:
                 backend.create(key, raw)
         except AlreadyExistsError:

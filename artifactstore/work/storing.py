@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from artifactstore.backend.buffers import writable
 from artifactstore.catalog.state import State
 from artifactstore.content.hooks import HookIndex, select
 from artifactstore.content.known import Known
@@ -77,7 +78,7 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
     """
     one = new_id()
     raw = encode(manifest, content, digest)
-    session.backend.write(manifest_key(one), raw)
+    session.backend.write(manifest_key(one), writable(raw))
     fact: Fact = {
         "fact": "stored",
         "digest": str(digest),

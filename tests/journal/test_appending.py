@@ -1,11 +1,13 @@
 import multiprocessing
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from artifactstore.backend.buffers import writable
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.retrying import retry_seconds
 from artifactstore.catalog.state import State
@@ -170,7 +172,7 @@ def test_spilled_facts_are_durable_before_the_entry(backend: Memory, monkeypatch
 
 def test_more_than_one_write_may_carry_is_spilled_in_pieces(backend: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(append_module, "SPILL", 10)
-    monkeypatch.setattr(append_module, "MAX_WRITE", 7)
+    monkeypatch.setattr(append_module, "writable", partial(writable, limit=7))
     _commit(appender_of(journal_of(backend)))
     assert journal_of_entries(backend)[0]["txns"][0]["facts"] == [measured()]
 
