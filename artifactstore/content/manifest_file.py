@@ -5,27 +5,24 @@ DuckDB, Polars or pandas can read them without this library (docs/format.md, "Ma
 
 import base64
 import json
-import re
 from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from artifactstore.content.codec import is_delta
 from artifactstore.content.columns import bits, digests, numbers, texts
 from artifactstore.content.manifest import INLINE, Extent, Manifest
+from artifactstore.content.manifest_check import check_base, check_chunks, check_packs, check_side
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.listing import check_link, check_links, check_path
+from artifactstore.model.listing import check_link, check_links, check_path, clash
 from artifactstore.model.loading import LOADING
 
 __all__ = ["decode", "encode"]
 
 MANIFEST_FORMAT: Final = 1
 ROW_GROUP: Final = 50_000
-MAX_CHUNK: Final = 64 * 2**20  # bytes; no chunker makes larger ones, and nobody should be made to hold one
 _THREADS: Final = 2**20  # bytes of a manifest
-_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def _schema(pa: Any) -> Any:
@@ -174,11 +171,12 @@ def _side_of(said: dict[str, list[list[Any]]], packs: list[str]) -> dict[str, li
 
     def extent(row: list[Any]) -> Extent:
         digest, size, number, offset, stored, codec, data = row
-        fits = INLINE <= number < len(packs) and 0 <= size <= MAX_CHUNK and 0 <= stored <= MAX_CHUNK and offset >= 0
-        if not fits or (number == INLINE) == (data is None) or is_delta(codec):
-            raise ValueError("side content lies nowhere")
+        if not INLINE <= number < len(packs):
+            raise ValueError("side content is in a pack that is not in the list")
         pack = None if number == INLINE else packs[number]
-        return Extent(bytes.fromhex(digest), size, pack, offset, stored, codec, None if data is None else base64.b64decode(data))
+        one = Extent(bytes.fromhex(digest), size, pack, offset, stored, codec, None if data is None else base64.b64decode(data))
+        check_side(one)
+        return one
 
     return {name: [extent(row) for row in rows] for name, rows in said.items()}
 
@@ -212,7 +210,8 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
 
     Raises:
         FormatError: written by a newer version.
-        CorruptionError: no manifest, or one that does not add up, or with a path that must not be written.
+        CorruptionError: no manifest, or one that does not add up, or with a path that must not be written. Files whose paths clash
+            are no error here: each of its files can be read, and `place` refuses to write them together.
     """
     with LOADING:
         import pyarrow as pa  # noqa: PLC0415
@@ -228,8 +227,7 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
             raise FormatError(
                 f"{key} has manifest format {meta['format']}, this version reads up to {MANIFEST_FORMAT}: upgrade artifactstore"
             )
-        if not all(isinstance(pack, str) and _ID.fullmatch(pack) for pack in meta["packs"]):
-            raise bad("a pack in its list is no id")
+        check_packs(meta["packs"])
         manifest = Manifest(algorithm, packs=list(meta["packs"]), modes=bool(meta["modes"]), format=meta["object"])
         manifest.deltas = {path: (int(versions), int(stored)) for path, (versions, stored) in meta.get("deltas", {}).items()}
         manifest.side = _side_of(meta.get("side", {}), manifest.packs)
@@ -268,7 +266,7 @@ def _fill(manifest: Manifest, table: Any, pa: Any) -> None:  # noqa: PLR0915 - o
         c.inline = {i: data for i, data in enumerate(fields["data"].to_pylist()) if data is not None}
     if fields["base"].null_count < len(c):
         c.bases = _based(manifest, fields["base"].to_pylist())
-    _check_chunks(manifest)
+    check_chunks(manifest)
     offsets = _memory(lists.offsets, "i")
     start = offsets[0] if len(offsets) else 0
     paths, types, targets = columns["path"].to_pylist(), columns["type"].to_pylist(), columns["target"].to_pylist()
@@ -276,8 +274,8 @@ def _fill(manifest: Manifest, table: Any, pa: Any) -> None:  # noqa: PLR0915 - o
     before = ""
     for i, (path, kind) in enumerate(zip(paths, types, strict=True)):
         check_path(path)
-        if path <= before and i:
-            raise ValueError(f"the path {path!r} is out of order or stands twice")
+        if path < before:
+            raise ValueError(f"the path {path!r} is out of order")
         before = path
         if kind == "dir":
             manifest.folders.append(path)
@@ -300,48 +298,24 @@ def _fill(manifest: Manifest, table: Any, pa: Any) -> None:  # noqa: PLR0915 - o
     if any(digest is None for digest in c.digests):
         raise ValueError("a chunk has no digest")
     check_links(manifest.links)
-    _check_tree(manifest)
+    manifest.clash = clash(manifest.paths, manifest.folders, manifest.links)
+    if manifest.clash is not None and manifest.links:
+        raise ValueError(
+            f"{manifest.clash[1]!r} is there twice or inside of what is no folder, and links may lead out of the target"
+        )
 
 
 def _based(manifest: Manifest, rows: list[dict[str, Any] | None]) -> dict[int, Extent]:
     """Read the bases of deltas."""
-    sizes, codecs, packs = manifest.chunks.sizes, manifest.chunks.codecs, manifest.packs
+    packs = manifest.packs
     found: dict[int, Extent] = {}
     for i, row in enumerate(rows):
         if row is None:
             continue
         one = Extent(pack=packs[row["pack"]], **{name: row[name] for name in ("digest", "size", "offset", "stored", "codec")})
-        fits = one.size == sizes[i] and 0 <= one.stored <= MAX_CHUNK and one.offset >= 0 <= row["pack"]
-        if not fits or one.digest is None or is_delta(one.codec) or not is_delta(codecs[i]):
-            raise ValueError(f"chunk {i} can't have the base that it names")
+        check_base(manifest, i, one, row["pack"])
         found[i] = one
     return found
-
-
-def _check_chunks(manifest: Manifest) -> None:
-    c, packs = manifest.chunks, len(manifest.packs)
-    for i, (pack, size, stored, offset) in enumerate(zip(c.packs, c.sizes, c.stored, c.offsets, strict=True)):
-        if not (INLINE <= pack < packs and 0 <= size <= MAX_CHUNK and 0 <= stored <= MAX_CHUNK and offset >= 0):
-            raise ValueError(f"chunk {i} lies nowhere")
-        if (pack == INLINE) != (i in c.inline):
-            raise ValueError(f"chunk {i} has bytes here and a place elsewhere, or neither")
-        if is_delta(c.codecs[i]) != (i in c.bases):
-            raise ValueError(f"chunk {i} is a delta to nothing")
-
-
-def _check_tree(manifest: Manifest) -> None:
-    """Refuse a path that passes through a file or a link: it could be written outside of the target."""
-    leaves = (
-        {*manifest.paths, *(path for path, _ in manifest.links)}
-        if manifest.links or len(manifest.paths) < 100_000
-        else {*manifest.paths}
-    )
-    for path in (*manifest.paths, *manifest.folders, *(path for path, _ in manifest.links)):
-        parent = path.rpartition("/")[0]
-        while parent:
-            if parent in leaves:
-                raise ValueError(f"{path!r} lies inside of {parent!r}, which is no folder")
-            parent = parent.rpartition("/")[0]
 
 
 def _one(column: Any) -> Any:

@@ -17,10 +17,10 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.retrieve import retrieve
-from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, UnsupportedError
+from artifactstore.errors import AlreadyExistsError, BackendError, CorruptionError, InvalidInputError, UnsupportedError
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
-from artifactstore.model.listing import case_clashes
+from artifactstore.model.listing import case_clashes, check_tree
 
 __all__ = ["Selection", "fill", "place", "select", "unholdable"]
 
@@ -89,6 +89,7 @@ def place(
         CorruptionError: bytes do not match a digest.
         BackendError: reading the store failed, or the disk is full.
     """
+    _check_clash(manifest, chosen)
     target = target.absolute()
     try:
         if os.path.lexists(target) and not target.is_dir():
@@ -127,8 +128,23 @@ def fill(
     backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, *, progress: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write what was chosen into a new, empty folder that nobody else sees yet."""
+    _check_clash(manifest, chosen)
     _check_names(chosen, folder)
     _fill(backend, manifest, chosen, folder, progress)
+
+
+def _check_clash(manifest: Manifest, chosen: Selection) -> None:
+    """Refuse to write paths of which one leads through another, perhaps through a link and so out of the target."""
+    if manifest.clash is None:
+        return
+    try:
+        check_tree([path for _, path in chosen.files], chosen.folders, chosen.links)
+    except InvalidInputError as error:
+        raise CorruptionError(
+            f"this artifact cannot be got as a whole: {error}; choose files with paths=, or read one by one with open_file",
+            digest=str(manifest.identify()[1]),
+            location=manifest.clash[1],
+        ) from error
 
 
 def _make_staging(staging: Path) -> None:

@@ -6,17 +6,18 @@ A file is looked at before and after it is read: one that changes meanwhile is a
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from artifactstore.errors import ConflictError, InvalidInputError
-from artifactstore.model.listing import check_link, check_links, check_path
+from artifactstore.model.listing import check_link, check_links, check_path, clash
 
 __all__ = [
     "Far",
     "Folder",
     "Source",
+    "check_folder",
     "from_bytes",
     "from_far",
     "from_file",
@@ -92,6 +93,32 @@ class Folder:
     files: list[Source] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
+
+
+def check_folder(folder: Folder, keys: Callable[[str], Sequence[str]] | None = None) -> None:
+    """Refuse names that one artifact cannot hold together, before anything of it is read or stored.
+
+    Args:
+        folder: what was found.
+        keys: returns the keys of the source that became a path, where they are called otherwise.
+
+    Raises:
+        InvalidInputError: names both keys, and how to leave one out.
+    """
+    found = clash([one.path for one in folder.files], folder.folders, folder.links)
+    if found is None:
+        return
+    first, second = found
+    above, below = (list(dict.fromkeys(keys(path) if keys is not None else [])) or [path] for path in found)
+    if first != second:
+        raise InvalidInputError(
+            f"{above[0]!r} is a file and {below[0]!r} is inside of it: one artifact cannot hold both; rename one, or leave out "
+            f"what is inside with exclude=[{first + '/*'!r}]"
+        )
+    what = f"{above[0]!r} and {above[1]!r} both become {first!r}" if len(above) > 1 else f"the listing names {above[0]!r} twice"
+    raise InvalidInputError(
+        f"{what}: one artifact cannot hold a path twice; rename one, or leave out both with exclude=[{first!r}]"
+    )
 
 
 def signature(st: os.stat_result) -> bytes:

@@ -111,7 +111,10 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
 
 
 def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) -> Segment | None:
-    """Write a segment of consecutive entries, the last with this digest; None if it could not be written (it is only derived)."""
+    """Write a segment of consecutive entries, the last with this digest; None if it could not be written (it is only derived).
+
+    A segment that no reader would believe is not written.
+    """
     with LOADING:
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
@@ -126,8 +129,11 @@ def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) ->
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(rows, schema=_schema(pa)), sink, compression="zstd", compression_level=1)
     segment = Segment(first, last, digest.hex, f"segments/{SEGMENT_FORMAT}-{first:012d}-{last:012d}-{digest.hex}.parquet")
+    data: bytes = sink.getvalue().to_pybytes()
+    if read_raw(data, segment, None) is None:
+        return None  # no reader would believe it, and each would fetch it in vain
     try:
-        backend.create(segment.key, sink.getvalue().to_pybytes())
+        backend.create(segment.key, data)
     except AlreadyExistsError:
         return segment
     except ArtifactStoreError:

@@ -65,7 +65,9 @@ def publish(journal: Journal, appender: Appender) -> Published:
             last = next(iter(published(journal.backend)), None)
             if last is not None and last.entry == head and journal.fold.vouches(last.digest, last.seq):
                 return Published(last.seq, last.digest, last.size, new=False)
-            journal.fold.write_whole(path, str(journal.digest))
+            entry = str(journal.digest)
+            journal.fold.write_whole(path, entry)
+            _check_written(path, head, entry)
         digest, size = str(_digest_of(path, journal.config.digest)), path.stat().st_size
         journal.backend.write(content_key(digest), _pieces(path))
     except (sqlite3.Error, OSError) as error:
@@ -81,6 +83,23 @@ def publish(journal: Journal, appender: Appender) -> Published:
     with suppress(AlreadyExistsError):
         journal.backend.create(pointer.key, canonical_json({"format": 1, **pointer.fact, "entry": done.seq}))
     return Published(head, digest, size, new=True)
+
+
+def _check_written(path: Path, head: int, entry: str) -> None:
+    """Open a snapshot as its readers will, before anything vouches for it.
+
+    Raises:
+        CorruptionError: none of them would believe it.
+    """
+    try:
+        written, last = State.of_whole(Base.received(path, own=False, lasting=True))
+    except (ValueError, KeyError) as error:
+        raise CorruptionError(f"the snapshot can't be read back ({error}): nothing was published", location=str(path)) from error
+    try:
+        if (written.head, last) != (head, entry):
+            raise CorruptionError(f"the snapshot does not end with entry {head}: nothing was published", location=str(path))
+    finally:
+        written.close()
 
 
 def _refuse(void: Any) -> Exception:

@@ -187,6 +187,17 @@ def _check_manifests(journal: Journal, state: State, report: Report, digest: str
             else:
                 report.count("artifacts")
                 found[one] = manifest
+                if manifest.clash is not None:
+                    first, second = manifest.clash
+                    what = (
+                        f"it has {first!r} twice" if first == second else f"{second!r} is inside of {first!r}, which is no folder"
+                    )
+                    report.damage(
+                        f"the artifact {one} cannot be got as a whole: {what}; read its files one by one, put them again under other "
+                        "names, and remove this version",
+                        manifest_key(state.holders[one][-1]),
+                        [one],
+                    )
                 missing = set(manifest.packs) - set(state.manifests[state.holders[one][-1]][2])
                 if missing:
                     report.damage(

@@ -8,15 +8,17 @@ array. Anybody can check the plain lines without this library:
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
 
-__all__ = ["Extra", "case_clashes", "check_link", "check_links", "check_path", "identify", "plain_line"]
+__all__ = ["Extra", "case_clashes", "check_link", "check_links", "check_path", "check_tree", "clash", "identify", "plain_line"]
 
 MAX_SEGMENT: Final = 255  # bytes: what every file system in use can hold
 _LINK_STEPS: Final = 40  # links that a file system follows for one path
@@ -175,6 +177,43 @@ def check_links(links: Sequence[tuple[str, str]]) -> None:
                 steps += 1  # a loop leads nowhere: a file system gives up as well
                 here.pop()
                 todo += further.split("/")[::-1]
+
+
+def clash(files: Sequence[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return two paths that one tree cannot hold: the same path twice, or a path and the file or link that it leads through."""
+    leaves = set(files)
+    leaves.update(path for path, _ in links)
+    empty = set(folders)
+    if len(leaves) + len(empty) != len(files) + len(links) + len(folders) or not leaves.isdisjoint(empty):
+        twice = next(path for path, times in Counter(_all(files, folders, links)).items() if times > 1)
+        return twice, twice
+    sound = {""}  # folders that no file and no link stands in the way of
+    for path in _all(files, folders, links):
+        parent = path.rpartition("/")[0]
+        while parent not in sound:
+            if parent in leaves:
+                return parent, path
+            sound.add(parent)
+            parent = parent.rpartition("/")[0]
+    return None
+
+
+def check_tree(files: Sequence[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> None:
+    """Refuse paths that one tree cannot hold together, or that could be written outside of the target.
+
+    Raises:
+        InvalidInputError: names both paths.
+    """
+    found = clash(files, folders, links)
+    if found is not None:
+        first, second = found
+        raise InvalidInputError(
+            f"the path {first!r} is there twice" if first == second else f"{second!r} is inside of {first!r}, which is no folder"
+        )
+
+
+def _all(files: Sequence[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> Iterator[str]:
+    return chain(files, folders, (path for path, _ in links))
 
 
 def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
+from artifactstore.backend.zipped import ZipBackend
 from artifactstore.errors import AlreadyExistsError, CorruptionError, InvalidInputError
+from artifactstore.journal.chain import key_number
 from artifactstore.maintenance.bundle import GoneError, bundle_folder, bundle_whole
 from artifactstore.maintenance.choosing import Wish
 from artifactstore.maintenance.sync import SyncReport
@@ -30,8 +32,24 @@ def bundle(session: Session, path: Any, *, names: Any = None) -> SyncReport:
             _whole(session, part, report)
         else:
             _selection(session, part, names, report)
+        _check(part, report)
         name_new(part, target)
     return report
+
+
+def _check(part: Path, report: SyncReport) -> None:
+    """Open a bundle as its readers will, before it gets its name.
+
+    Raises:
+        CorruptionError: a reader would refuse it.
+    """
+    backend = ZipBackend(part)
+    journal = Session(backend.url, mode="r", cache=None).core().journal
+    entries = sum(key_number(item.key) is not None for item in backend.list("journal/"))
+    if not journal.catch_up() == entries == report.entries:
+        raise CorruptionError(
+            f"the bundle has {entries} entries and {report.entries} were written into it: make it again", location=str(part)
+        )
 
 
 def _target(session: Session, path: Any) -> Path:
@@ -68,6 +86,7 @@ def _selection(session: Session, part: Path, names: Any, report: SyncReport) -> 
         other.create(session.core().config.digest)
         made = receive(session, other, {"names": names}, dry_run=False)
         report.artifacts, report.versions, report.head = made.artifacts, made.versions, made.head
+        report.left_out = made.left_out
         with durable(part) as file:
             bundle_folder(other.backend, file, done=report)
     finally:

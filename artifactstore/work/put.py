@@ -16,12 +16,12 @@ from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.ingest import Ingested, ingest
 from artifactstore.content.memory import memory_digest, surely_new
 from artifactstore.content.side import store_side
-from artifactstore.content.source import Folder, Source, from_far, from_file, scan
+from artifactstore.content.source import Folder, Source, check_folder, from_far, from_file, scan
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
-from artifactstore.model.listing import Extra, case_clashes, identify, plain_line
+from artifactstore.model.listing import Extra, case_clashes, check_tree, identify, plain_line
 from artifactstore.model.loading import LOADING
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.choice import write_object
@@ -131,6 +131,7 @@ def _find(session: Session, source: Any, options: PutOptions, said: Said) -> Fou
         raise InvalidInputError(f"{path} is the store itself, or a part of it: it can't be put into itself")
     if path.is_dir():
         found.folder = _scan(session, path, options)
+        check_folder(found.folder)
         found.clashes = list(case_clashes(_all_paths(found.folder)))
         if found.clashes:
             first, second = found.clashes[0]
@@ -149,6 +150,10 @@ def found_object(source: Any, options: PutOptions) -> Found:
     own = {option: value for option, value in options.items() if option not in ("format", "base")}
     name = write_object(source, written, options.get("format"), own)
     files = sorted(written.sources, key=lambda one: one.path.encode())
+    try:
+        check_tree([one.path for one in files], (), ())
+    except InvalidInputError as error:
+        raise InvalidInputError(f"the format {name!r} wrote files that one artifact cannot hold: {error}") from error
     return Found(Folder(files=files), format=name, base=options.get("base"), kept=written)
 
 
@@ -169,7 +174,9 @@ def _far(url: str, options: PutOptions) -> Found:
         # A listing of objects never stops at a folder: each one above decides, too.
         if not any(excluded(top) for top in accumulate(one.path.split("/"), "{}/{}".format))
     ]
-    return Found(Folder(files=wanted), base=options.get("base"), single=single)
+    folder = Folder(files=wanted)
+    check_folder(folder, lambda path: [one.place for one in files if one.path == path])
+    return Found(folder, base=options.get("base"), single=single)
 
 
 def _all_paths(folder: Folder) -> list[str]:

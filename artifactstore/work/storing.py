@@ -8,6 +8,7 @@ from artifactstore.catalog.state import State
 from artifactstore.content.hooks import HookIndex, select
 from artifactstore.content.known import Known
 from artifactstore.content.manifest import Manifest, manifest_key
+from artifactstore.content.manifest_check import check
 from artifactstore.content.manifest_file import encode
 from artifactstore.errors import NotFoundError
 from artifactstore.model.digest import Digest
@@ -74,8 +75,10 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
     """Write a manifest under a new id; returns its `stored` fact and its size in bytes.
 
     Raises:
+        InvalidInputError: no reader would accept it.
         BackendError: it could not be written.
     """
+    check(manifest)
     one = new_id()
     raw = encode(manifest, content, digest)
     session.backend.write(manifest_key(one), writable(raw))

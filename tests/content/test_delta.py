@@ -143,7 +143,7 @@ def test_a_manifest_keeps_bases_and_counts():
     ids=["without", "of a raw chunk", "other size", "itself a delta", "before the pack", "too long"],
 )
 def test_a_manifest_that_lies_about_bases_is_refused(made: Manifest):
-    with pytest.raises(CorruptionError, match="chunk 1"):
+    with pytest.raises(CorruptionError, match=r"chunk 1|a delta without a base"):
         decode_manifest(written(made), "m", algorithm="blake3")
 
 

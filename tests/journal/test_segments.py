@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artifactstore.journal import segments
 from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.segments import Segment, choose, list_segments, read_raw
 from artifactstore.model.digest import Digest
@@ -180,3 +181,16 @@ def test_a_segment_of_a_tail_follows_a_kept_start() -> None:
     journal.catch_up()
     journal.seal()
     assert journal_of(backend).catch_up() == 699
+
+
+@pytest.mark.parametrize("loss", ["an entry", "a byte of one"])
+def test_a_segment_that_no_reader_would_believe_is_not_written(monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
+    add = segments._add_rows
+
+    def lose(rows: dict[str, list[object]], seq: int, raw: bytes) -> None:
+        add(rows, seq, raw)
+        if seq == 7:
+            rows["raw"][-1] = None if loss == "an entry" else raw[:-1]
+
+    monkeypatch.setattr(segments, "_add_rows", lose)
+    assert list_segments(_sealed(300)) == []

@@ -200,3 +200,18 @@ def test_what_makes_no_sense_is_said(store, tmp_path):
         store.maintenance.sync(f"zip://{tmp_path}/y.zip")
     assert (tmp_path / "there.zip").read_bytes() == b"mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "there.zip", "y.zip"]
+
+
+@pytest.mark.parametrize("names", [None, ["name/*"]])
+@pytest.mark.parametrize("lost", ["store.json", "journal/"])
+def test_a_bundle_that_a_reader_would_refuse_gets_no_name(store, tmp_path, monkeypatch, names, lost):
+    add = bundle_module._Archive.add
+
+    def lose(self: object, key: str, raw: bytes) -> None:
+        if not key.startswith(lost):
+            add(self, key, raw)
+
+    monkeypatch.setattr(bundle_module._Archive, "add", lose)
+    with pytest.raises((CorruptionError, NotFoundError)):
+        store.maintenance.bundle(tmp_path / "all.zip", names=names)
+    assert [one.name for one in tmp_path.iterdir()] == ["store"]

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -526,3 +527,24 @@ def test_the_log_and_a_pointer_tell_of_a_snapshot(tmp_path: Path) -> None:
     (event,) = store.log(fact="snapshot")
     assert (event.digest, event.fields["seq"]) == (done.digest, done.entry)
     assert json.loads((Path(store.url) / published(connect(store.url))[0].key).read_bytes())["digest"] == done.digest
+
+
+def test_one_that_no_reader_would_open_is_neither_written_nor_vouched_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fill(str(tmp_path / "store"))
+    head, write = len(store.log()), State.write_whole
+    for harm in ("drop table texts", "update texts set value = x'30' where name = 'entry'", "update texts set value = x'7b'"):
+
+        def harmed(self: State, path: Path, entry: str, harm: str = harm) -> None:
+            write(self, path, entry)
+            with closing(sqlite3.connect(path)) as file, file:
+                file.execute(harm)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(State, "write_whole", harmed)
+            with pytest.raises(CorruptionError, match="nothing was published"):
+                store.maintenance.snapshot()
+    assert not (Path(store.url) / "segments").exists()
+    assert len(store.log()) == head
+    assert store.maintenance.snapshot().new

@@ -1,6 +1,6 @@
 """A dict, list or tuple of things of several kinds, stored member by member: each is reachable as a path."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from artifactstore.errors import CorruptionError, InvalidInputError
@@ -13,7 +13,10 @@ __all__ = ["Members"]
 
 
 class Members:
-    """A container whose members have formats of their own: `<key>/…`, and `members.json` says which is what."""
+    """A container whose members have formats of their own: `<key>/…`, and `members.json` says which is what.
+
+    A member that is called so keeps its folder: the list is then in `_members.json`.
+    """
 
     name = "members"
     executes_code = False
@@ -44,18 +47,22 @@ class Members:
             except InvalidInputError as error:
                 raise InvalidInputError(f"at {key!r:.100}: {error}") from error
             said.append([key, name])
-        folder.add("members.json", canonical_json({"type": type(obj).__name__, "members": said}))
+        folder.add(_index({key for key, _ in said}), canonical_json({"type": type(obj).__name__, "members": said}))
 
     def read(self, folder: ReadFolder, *, keys: Any = None) -> Any:
         """Read all members, or those of `keys` alone."""
-        said = stored_json(folder, "members.json")
+        names = folder.names
+        index = _index({name.partition("/")[0] for name in names if "/" in name})
+        if index not in names:
+            index = "members.json"  # as versions before this one wrote it, whatever the members were called
+        said = stored_json(folder, index)
         listed = said.get("members") if isinstance(said, Mapping) else None
         if not isinstance(listed, list) or said.get("type") not in ("dict", "list", "tuple"):
-            raise CorruptionError("members.json does not say what the members are", location="members.json")
+            raise CorruptionError(f"{index} does not say what the members are", location=index)
         kinds: dict[str, str] = {}
         for one in listed:
             if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one) or one[0] in kinds:
-                raise CorruptionError("members.json does not say what the members are", location="members.json")
+                raise CorruptionError(f"{index} does not say what the members are", location=index)
             kinds[one[0]] = one[1]
         wanted = kinds if keys is None else set(texts(keys, "keys", numbers=True))
         if missing := set(wanted) - set(kinds):
@@ -68,3 +75,11 @@ class Members:
         if said["type"] == "dict":
             return found
         return list(found.values()) if said["type"] == "list" else tuple(found.values())
+
+
+def _index(members: Collection[str]) -> str:
+    """Return the name of the file that lists the members: `members.json`, with as many `_` before it as no member is called so."""
+    name = "members.json"
+    while name in members:
+        name = f"_{name}"
+    return name

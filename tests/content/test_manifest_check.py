@@ -1,0 +1,176 @@
+"""What readers refuse in a manifest, its writers refuse before: no manifest may be written that this version can't read."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from artifactstore import ArtifactStoreError, CorruptionError, InvalidInputError
+from artifactstore.content.codec import DELTAS, RAW
+from artifactstore.content.manifest import INLINE, Extent, Manifest
+from artifactstore.content.manifest_check import check
+from artifactstore.content.manifest_file import decode, encode
+from artifactstore.model.digest import Digest
+
+PACK, OTHER = "0" * 32, "f" * 32
+BASE = Extent(b"b" * 32, 100, OTHER, 8, 90, RAW)
+
+
+def sound() -> Manifest:
+    """Return a manifest with files in packs and inline, a delta, folders, links and side content."""
+    made = Manifest("blake3", packs=[PACK, OTHER], modes=True, format="table")
+    for path in ("a", "d/b", "d/c"):
+        for number in range(2):
+            made.chunks.add(Digest.of(f"{path}{number}".encode()).raw, 100, 0, 8 + 100 * len(made.chunks), 100, RAW)
+        made.close_file(path, 200, Digest.of(path.encode()).raw, executable=path == "a")
+    made.chunks.inline[len(made.chunks)] = b"tiny"
+    made.chunks.add(Digest.of(b"tiny").raw, 4, INLINE, 0, 4, RAW)
+    made.close_file("e", 4, Digest.of(b"tiny").raw, executable=False)
+    made.chunks.bases[len(made.chunks)] = BASE
+    made.chunks.add(b"d" * 32, 100, 0, 900, 60, DELTAS[2])
+    made.close_file("f", 100, b"d" * 32, executable=False)
+    made.folders, made.links = ["empty"], [("link", "d/b")]
+    made.side = {"profile": [Extent(b"s" * 32, 10, PACK, 8, 10, RAW), Extent(b"t" * 32, 3, None, 0, 3, RAW, b"abc")]}
+    made.deltas = {"f": (2, 150)}
+    return made
+
+
+def rename(row: int, path: str) -> Callable[[Manifest], object]:
+    return lambda m: m.paths.__setitem__(row, path)
+
+
+def alone(path: str) -> Callable[[Manifest], object]:
+    """Leave one file, under that path: Arrow needs the rows in order."""
+
+    def change(m: Manifest) -> None:
+        m.__init__("blake3")  # type: ignore[misc]
+        m.close_file(path, 0, Digest.of(b"").raw, executable=False)
+
+    return change
+
+
+def record(column: str, i: int, value: int) -> Callable[[Manifest], object]:
+    return lambda m: getattr(m.chunks, column).__setitem__(i, value)
+
+
+def side(**fields: object) -> Callable[[Manifest], object]:
+    extent: dict[str, object] = {"digest": b"s" * 32, "size": 10, "pack": PACK, "offset": 8, "stored": 10, "codec": RAW}
+    return lambda m: m.side.update(profile=[Extent(**{**extent, **fields})])  # type: ignore[arg-type]
+
+
+FAULTS: dict[str, Callable[[Manifest], object]] = {
+    "a path twice": rename(2, "d/b"),
+    "a path twice, of a file and a folder": lambda m: m.folders.append("e"),
+    "a path twice, of a file and a link": lambda m: m.links.append(("e", "a")),
+    "a folder twice": lambda m: m.folders.append("empty"),
+    "a link twice": lambda m: m.links.append(("link", "a")),
+    "a file inside of a file": rename(1, "a/b"),
+    "a file deep inside of a file": rename(1, "a/b/c/d"),
+    "a folder inside of a file": lambda m: m.folders.append("a/x"),
+    "a link inside of a file": lambda m: m.links.append(("a/x", "../e")),
+    "a file inside of a link": lambda m: m.links.append(("d", "a")),
+    "a folder inside of a link": lambda m: m.folders.append("link/x"),
+    "out of order": rename(3, "b"),
+    **{
+        f"the path {path!r}": alone(path)
+        for path in ("", "/a", "-", "..", "C:a", "CON\x00", "a\r", "\ufffd", "\ud800", "A" * 256, "A//b", "A/./b", "A/", "A/../b")
+    },
+    "a folder's path": lambda m: m.folders.append("x//y"),
+    "a link's path": lambda m: m.links.append(("../x", "a")),
+    "a link that leads outside": lambda m: m.links.append(("x", "../../y")),
+    "a link that leads outside through another": lambda m: m.links.extend([("x", "d"), ("y", "x/../../z")]),
+    "an absolute link": lambda m: m.links.append(("x", "/etc/passwd")),
+    "a link to nothing": lambda m: m.links.append(("x", "")),
+    "a link that is no text": lambda m: m.links.append(("x", "\ud800")),
+    "a size that its chunks do not have": lambda m: m.sizes.__setitem__(0, 201),
+    "a pack that is no id": lambda m: m.packs.__setitem__(0, "../../etc"),
+    "a pack in capitals": lambda m: m.packs.__setitem__(1, "F" * 32),
+    "a pack behind the list": record("packs", 0, 2),
+    "a pack before the list": record("packs", 0, -2),
+    "an inline chunk without bytes": record("packs", 0, INLINE),
+    "a chunk in a pack with bytes here": record("packs", 6, 0),
+    "a chunk before its pack": record("offsets", 0, -1),
+    "a chunk that is stored too long": record("stored", 0, 64 * 2**20 + 1),
+    "a chunk that is stored shorter than nothing": record("stored", 0, -1),
+    "a chunk that is too long": lambda m: (m.chunks.sizes.__setitem__(0, 65 * 2**20), m.sizes.__setitem__(0, 65 * 2**20 + 100)),
+    "chunks of less than nothing": lambda m: (m.chunks.sizes.__setitem__(0, -1), m.chunks.sizes.__setitem__(1, 201)),
+    "a delta without a base": lambda m: m.chunks.bases.clear(),
+    "a base of what is no delta": lambda m: m.chunks.bases.update({0: BASE}),
+    "a base of another size": lambda m: m.chunks.bases.update({7: Extent(b"b" * 32, 99, OTHER, 8, 90, RAW)}),
+    "a base that is a delta": lambda m: m.chunks.bases.update({7: Extent(b"b" * 32, 100, OTHER, 8, 90, DELTAS[2])}),
+    "a base before its pack": lambda m: m.chunks.bases.update({7: Extent(b"b" * 32, 100, OTHER, -8, 90, RAW)}),
+    "a base that is stored too long": lambda m: m.chunks.bases.update({7: Extent(b"b" * 32, 100, OTHER, 8, 2**27, RAW)}),
+    "a digest too short": lambda m: m.digests.__setitem__(0, b"short"),
+    "a chunk's digest too short": lambda m: m.chunks.digests.__setitem__(0, b"short"),
+    "side content in no pack": side(pack=None),
+    "side content here and there": side(data=b"0123456789"),
+    "side content in a pack that is not listed": side(pack="e" * 32),
+    "side content that is a delta": side(codec=DELTAS[2]),
+    "side content too long": side(stored=2**27),
+    "side content before its pack": side(offset=-1),
+}
+UNWRITABLE = (
+    "a digest too short",
+    "a chunk's digest too short",
+    "out of order",
+)  # Arrow would read past its buffers as it writes
+CLASHES = [
+    fault for fault in FAULTS if fault.startswith(("a path twice", "a folder twice", "a link twice")) or "inside of a" in fault
+]
+
+
+def read_back(manifest: Manifest) -> Manifest:
+    return decode(encode(manifest, *manifest.identify()), "manifests/x", algorithm="blake3")
+
+
+def test_what_is_sound_is_written_and_read():
+    check(sound())
+    back = read_back(sound())
+    assert back.identify() == sound().identify()
+    assert back.clash is None
+    check(back)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_a_reader_refuses_a_writer_refuses_first(fault: str):
+    made = sound()
+    FAULTS[fault](made)
+    with pytest.raises(InvalidInputError):
+        check(made)
+    # Versions before this one wrote paths that clash: their files can be read one by one, and `place` refuses the whole.
+    if fault in CLASHES:
+        made.folders.sort()
+        made.links.sort()
+        if made.links and "link" not in fault:
+            made.links.clear()
+        if made.links:
+            with pytest.raises(CorruptionError):
+                read_back(made)
+        else:
+            assert read_back(made).clash is not None
+    elif fault not in UNWRITABLE:
+        with pytest.raises((ArtifactStoreError, ValueError, OverflowError, KeyError)):
+            read_back(made)
+
+
+def test_writer_and_reader_agree_on_trees_made_at_random():
+    rng, agreed = random.Random(7), {True: 0, False: 0}
+    names = ["a", "b", "a-b", "a/b", "a/b/c", "a/c", "b/a", "ab"]
+    for _ in range(300):
+        made = Manifest("blake3")
+        for path in sorted(rng.choices(names, k=rng.randrange(4))):
+            made.close_file(path, 0, Digest.of(b"").raw, executable=False)
+        made.folders = sorted(rng.choices(names, k=rng.randrange(2)))
+        made.links = sorted((path, "x") for path in rng.choices(names, k=rng.randrange(2)))
+        try:
+            check(made)
+            accepted = True
+        except InvalidInputError:
+            accepted = False
+        try:
+            read = read_back(made).clash is None
+        except CorruptionError:
+            read = False
+        assert accepted is read, (made.paths, made.folders, made.links)
+        agreed[accepted] += 1
+    assert min(agreed.values()) > 30
