@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -92,14 +92,16 @@ def _check_written(path: Path, head: int, entry: str) -> None:
         CorruptionError: none of them would believe it.
     """
     try:
-        written, last = State.of_whole(Base.received(path, own=False, lasting=True))
-    except (ValueError, KeyError) as error:
+        base = Base.received(path, own=False, lasting=True)
+        with closing(base):
+            written, last = State.of_whole(base)
+            found = (written.head, last)
+            for table in vars(State()):
+                getattr(written, table)  # what is kept as JSON is decoded when it is looked at
+    except (ValueError, KeyError, CorruptionError) as error:
         raise CorruptionError(f"the snapshot can't be read back ({error}): nothing was published", location=str(path)) from error
-    try:
-        if (written.head, last) != (head, entry):
-            raise CorruptionError(f"the snapshot does not end with entry {head}: nothing was published", location=str(path))
-    finally:
-        written.close()
+    if found != (head, entry):
+        raise CorruptionError(f"the snapshot does not end with entry {head}: nothing was published", location=str(path))
 
 
 def _refuse(void: Any) -> Exception:

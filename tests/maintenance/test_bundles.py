@@ -207,7 +207,7 @@ def test_what_makes_no_sense_is_said(store, tmp_path):
 def test_a_bundle_that_a_reader_would_refuse_gets_no_name(store, tmp_path, monkeypatch, names, lost):
     add = bundle_module._Archive.add
 
-    def lose(self: object, key: str, raw: bytes) -> None:
+    def lose(self: bundle_module._Archive, key: str, raw: bytes) -> None:
         if not key.startswith(lost):
             add(self, key, raw)
 
