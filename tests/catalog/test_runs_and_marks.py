@@ -1,5 +1,7 @@
 import pytest
 
+from artifactstore.catalog.lineage import closure, filtered, path
+
 from .telling import Fact, Story, digest, edge, held, removed, stored, versioned
 
 
@@ -25,6 +27,32 @@ def test_a_circle_of_runs_ends(story: Story) -> None:
     story.tell(edge("used", "r", "raw"), edge("produced", "r", "clean"), edge("used", "s", "clean"), edge("produced", "s", "raw"))
     story.tell(held("model"))
     assert story.tell(removed("raw")) is None
+
+
+def test_a_lineage_goes_as_many_steps_as_it_is_asked_for(story: Story) -> None:
+    """raw -> r1 -> clean -> r2 -> model, and raw is read by r2 as well."""
+    story.tell(edge("used", "r1", "raw"), edge("produced", "r1", "clean"))
+    story.tell(edge("used", "r2", "clean"), edge("used", "r2", "raw"), edge("produced", "r2", "model"))
+    raw, clean, model = map(digest, ("raw", "clean", "model"))
+    up = [{model: 0}, {"r2": 1}, {clean: 2, raw: 2}, {"r1": 3}]
+    down = [{raw: 0}, {"r1": 1, "r2": 1}, {clean: 2, model: 2}]
+    for start, steps, going_up in (
+        (model, up, True),
+        (raw, down, False),
+        ("r2", [{"r2": 0}, {clean: 1, raw: 1}, {"r1": 2}], True),
+    ):
+        for count in range(7):
+            graph = closure(story.state, start, up=going_up, steps=count)
+            depths = {node: depth for step in steps[: count + 1] for node, depth in step.items()}
+            assert {one: node.depth for one, node in graph.nodes.items()} == depths
+            assert {one for edge in graph.edges for one in edge[:2]} <= {*depths}
+        assert set(closure(story.state, start, up=going_up).nodes) == {one for step in steps for one in step}
+    whole = closure(story.state, model, up=True)
+    assert {edge[:2] for edge in whole.edges} == {(raw, "r1"), ("r1", clean), (clean, "r2"), (raw, "r2"), ("r2", model)}
+    assert set(filtered(whole, up=True, chosen=[clean]).nodes) == {model, "r2", clean}
+    assert set(filtered(whole, up=True, chosen=["r1"]).nodes) == {model, "r2", clean, "r1"}
+    assert path(story.state, raw, model) == [raw, "r2", model]
+    assert path(story.state, model, raw) == []
 
 
 def test_an_edge_is_kept_once(story: Story) -> None:

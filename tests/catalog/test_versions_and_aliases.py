@@ -1,5 +1,9 @@
 import pytest
 
+from artifactstore.catalog.versions import resolve
+from artifactstore.errors import NotFoundError
+from artifactstore.model.reference import Reference
+
 from .telling import Story, aliased, digest, held, removed, stored, versioned
 
 
@@ -14,6 +18,22 @@ def test_going_back_is_a_new_version(story: Story) -> None:
     for word in ("a", "b", "a"):
         assert story.tell(versioned(word)) is None
     assert story.versions() == [digest("a"), digest("b"), digest("a")]
+
+
+@pytest.mark.parametrize("length", [8, 64])
+def test_a_name_with_a_digest_means_its_newest_version_with_it(story: Story, length: int) -> None:
+    def found(word: str) -> int | None:
+        return resolve(story.state, Reference.parse(f"x@{digest(word)[: len('blake3:') + length]}")).version
+
+    for word in ("a", "b", "a", "c", "b"):
+        story.tell(versioned(word))
+    assert [found(word) for word in "abc"] == [3, 5, 4]
+    story.tell(aliased(digest=digest("a")))
+    assert story.state.aliases["x"]["best"][-1]["version"] == 3
+    story.tell(removed(name="x", digest=digest("a")))
+    assert ["removed" in row for row in story.state.names["x"]] == [False, False, True, False, False]
+    with pytest.raises(NotFoundError, match="x:v3 was removed"):
+        found("a")
 
 
 def test_an_equal_put_makes_no_version(story: Story) -> None:

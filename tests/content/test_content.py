@@ -25,7 +25,7 @@ from artifactstore.content.manifest_file import decode as read_manifest
 from artifactstore.content.manifest_file import encode as write_manifest
 from artifactstore.content.pack import OpenPack, read_records
 from artifactstore.content.place import unholdable
-from artifactstore.content.source import Folder, from_bytes, from_file
+from artifactstore.content.source import Folder, Source, from_bytes, from_file
 from artifactstore.content.statcache import StatCache
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest, hash_bytes
@@ -249,6 +249,67 @@ def test_the_stat_cache_believes_only_what_was_old_when_it_was_hashed(tmp_path: 
     assert cache.lookup(str(file), [source]) == [b"d" * 32]
     file.write_bytes(b"y")
     assert cache.lookup(str(file), [from_file(str(file))]) == [None]
+
+
+SECOND = 10**9
+WHOLE, FINE = 1_700_000_000 * SECOND, 1_700_000_000 * SECOND + 123_456_789
+
+
+@pytest.mark.parametrize(
+    ("mtime", "ctime", "hashed_at", "believed"),
+    [
+        (FINE, FINE, FINE, False),
+        (FINE, FINE, FINE + 10_000_000, False),  # a tick of Linux' coarse clock
+        (FINE, FINE, FINE + 49_000_000, False),
+        (FINE, FINE, FINE + 51_000_000, True),
+        (FINE, FINE - 100 * SECOND, FINE + 10_000_000, False),  # either of both times may be the last change
+        (FINE - 100 * SECOND, FINE, FINE + 10_000_000, False),
+        (FINE - 100 * SECOND, FINE - 100 * SECOND, FINE, True),
+        (FINE + 100 * SECOND, FINE, FINE + SECOND, False),  # a time ahead of the clock
+        (FINE, FINE + 100 * SECOND, FINE + SECOND, False),
+        (WHOLE, WHOLE, WHOLE + SECOND, False),  # whole seconds: the next change may have the same
+        (WHOLE, WHOLE, WHOLE + 2 * SECOND - 1, False),
+        (WHOLE, WHOLE, WHOLE + 3 * SECOND, True),
+        (WHOLE, WHOLE - SECOND, WHOLE + SECOND, False),
+    ],
+)
+def test_the_stat_cache_believes_no_file_that_may_change_again_in_the_same_tick(
+    tmp_path: Path, mtime: int, ctime: int, hashed_at: int, *, believed: bool
+):
+    cache = StatCache(tmp_path / "cache", "blake3")
+    stamp = struct.pack("<QQqqq", 1, 2, 3, mtime, ctime)
+    source = Source("f", 3, stamp, executable=False, base=str(tmp_path / "f"))
+    cache.store([(source, b"d" * 32)], hashed_at=hashed_at)
+    assert cache.lookup(str(tmp_path / "f"), [source]) == [b"d" * 32 if believed else None]
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_the_stat_cache_compares_device_inode_size_and_both_times(tmp_path: Path, column: int):
+    cache = StatCache(tmp_path / "cache", "blake3")
+    values = [1, 2, 3, FINE, FINE]
+
+    def source() -> Source:
+        return Source("f", 3, struct.pack("<QQqqq", *values), executable=False, base=f"{tmp_path}/")
+
+    cache.store([(source(), b"d" * 32)], hashed_at=FINE + SECOND)
+    assert cache.lookup(str(tmp_path), [source()]) == [b"d" * 32]
+    values[column] -= 1
+    assert cache.lookup(str(tmp_path), [source()]) == [None]
+
+
+def test_the_stat_cache_finds_files_by_their_own_path(tmp_path: Path):
+    cache = StatCache(tmp_path / "cache", "blake3")
+    stamp = struct.pack("<QQqqq", 1, 2, 3, FINE, FINE)  # one for all: hard links have it so
+
+    def sources(*names: str) -> list[Source]:
+        return [Source(name, 3, stamp, executable=False, base=f"{tmp_path}/") for name in names]
+
+    known = {name: name.encode().ljust(32) for name in ("a", "c", "d/e", "g")}
+    cache.store(zip(sources(*known), known.values(), strict=True), hashed_at=FINE + SECOND)
+    for names in (["a"], ["b"], ["a", "b"], ["b", "c"], ["a", "b", "c", "d/e", "d/f", "g", "h"], ["0", "d/f"], ["d/e", "g"]):
+        assert cache.lookup(str(tmp_path), sources(*names)) == [known.get(name) for name in names]
+    beside = Source("a", 3, stamp, executable=False, base=f"{tmp_path}-other/")
+    assert cache.lookup(f"{tmp_path}-other", [beside, beside]) == [None, None]
 
 
 def source_time(file: Path) -> int:

@@ -446,6 +446,58 @@ def test_threads_share_entries(backend: Memory) -> None:
     assert journal_of(slow).catch_up() < 200
 
 
+@pytest.mark.parametrize(
+    "kinds",
+    [["condemned", "measured"], ["condemned", "measured", "measured"], ["measured", "condemned"], ["void", "condemned"]],
+)
+def test_a_clean_up_that_others_wait_with_gets_an_entry_of_its_own(kinds: list[str]) -> None:
+    """All wait behind an entry that has landed and whose reply is under way; each was made on the head behind it."""
+
+    class Slow(Memory):
+        def create(self, key: str, data: bytes) -> None:
+            super().create(key, data)
+            if key == entry_key(1):
+                landed.set()
+                assert go.wait(30)
+
+    landed, go = threading.Event(), threading.Event()
+    slow = Slow()
+    appender = appender_of(journal_of(slow))
+    appender.journal.catch_up()
+    first = threading.Thread(target=_commit, args=(appender,))
+    first.start()
+    assert landed.wait(30)
+    told: list[Any] = [None] * len(kinds)
+
+    def commit(number: int) -> None:
+        fact = {
+            "measured": measured(),
+            "condemned": {"fact": "condemned", "manifests": [], "packs": [new_id()]},
+            "void": {"fact": "versioned", "name": "x", "digest": digest("nowhere"), "kind": "data"},
+        }[kinds[number]]
+        try:
+            told[number] = appender.commit([fact], birth=1, alive_at=1, refuse=Refused).seq
+        except Refused as refused:
+            told[number] = refused.void.why
+
+    assert appender.journal.catch_up() == 1
+    threads = []
+    for number in range(len(kinds)):
+        threads.append(threading.Thread(target=commit, args=(number,)))
+        threads[-1].start()
+        while len(appender._pending) < number + 2:
+            time.sleep(0.001)
+    go.set()
+    for thread in [first, *threads]:
+        thread.join(30)
+    # Behind another's entry it was planned on a state that is no more: it is refused, and they never are.
+    expected = {"condemned": [2, 3, 3][: len(kinds)], "measured": [2, "alone"], "void": ["holder", 2]}[kinds[0]]
+    assert told == expected
+    journal = journal_of(slow)
+    assert journal.catch_up() == max(one for one in expected if isinstance(one, int))
+    assert len(journal.fold.condemned_packs) == (kinds[0] != "measured")
+
+
 def test_readers_that_catch_up_meanwhile_do_not_disturb(backend: Memory) -> None:
     mine, theirs = appender_of(journal_of(backend)), appender_of(journal_of(backend))
     stop = threading.Event()

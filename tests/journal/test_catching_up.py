@@ -261,6 +261,19 @@ def test_a_kept_fold_of_another_history_is_not_believed() -> None:
     assert set(journal.fold.metrics) == {digest("b")}
 
 
+@pytest.mark.parametrize("behind", [0, 1, 3])
+def test_a_kept_fold_of_another_history_of_the_same_length_is_not_believed(behind: int) -> None:
+    backend, kept = Memory(), Kept()
+    fill(backend, 5)
+    journal_of(backend, kept).catch_up()
+    other = Memory()
+    raws = fill(other, 5 + behind, make=lambda seq: [txn(seq, measured("b"))])
+    journal = journal_of(other, kept)
+    assert journal.catch_up() == 5 + behind
+    assert set(journal.fold.metrics) == {digest("b")}
+    assert journal.digest == Digest.of(raws[-1])
+
+
 def test_a_kept_fold_beyond_the_head_is_not_believed() -> None:
     backend, kept = Memory(), Kept()
     raws = fill(backend, 5)

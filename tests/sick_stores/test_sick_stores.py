@@ -274,6 +274,9 @@ def test_a_hostile_path_in_a_manifest_is_refused(path: str):
         (["a", "a"], [("link", "a")]),
         ([], [("link", "../outside")]),
         ([], [("link", "/etc/passwd")]),
+        ([], [("deep/er/up", "../.."), ("x", "deep/er/up/..")]),
+        ([], [("deep/er/up", "../.."), ("deep/y", "er/up/../etc")]),
+        ([], [("a/b/c", ".."), ("d", "a/b/c/../..")]),
     ],
 )
 def test_a_hostile_tree_in_a_manifest_is_refused(paths: list[str], links: list[tuple[str, str]]):

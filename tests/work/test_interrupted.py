@@ -7,8 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import artifactstore
 from artifactstore.backend.connect import connect
+from artifactstore.backend.memory import MemoryBackend
+from artifactstore.backend.slow import SlowBackend
+from artifactstore.content.pack import pack_key
+from artifactstore.errors import BackendError
+from artifactstore.store import Store
+from artifactstore.work.session import Session
 
 ATTEMPT = """
 import os, signal, sys
@@ -64,4 +72,43 @@ def test_packs_that_are_gone_are_written_again(s3_url, tmp_path: Path):
         place.delete(item.key)
     store = artifactstore.open(s3_url)
     assert store.put(source, "data").uploaded > 170 * 2**20
+    assert store.verify(level="full").ok
+
+
+class Failing(SlowBackend):
+    """A place over a network that takes packs and no manifest."""
+
+    def write(self, key, data):
+        if key.startswith("manifests/"):
+            raise BackendError("no more")
+        super().write(key, data)
+
+
+@pytest.mark.parametrize("fate", ["there", "condemned", "gone", "condemned and gone", "empty"])
+def test_packs_that_clean_up_condemned_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str):
+    inner = MemoryBackend(f"memory://{tmp_path.name}")
+    place: list[SlowBackend] = [SlowBackend(inner, 0, 1e12)]
+    monkeypatch.setattr("artifactstore.work.session.connect", lambda *_, **__: place[0])
+    Store(Session("memory://given", cache=None)).put(b"0", "other")
+    data = random.Random(6).randbytes(2_000_000)
+    place[0] = Failing(inner, 0, 1e12)
+    with pytest.raises(BackendError, match="no more"):
+        Store(Session("memory://given", cache=tmp_path / "cache")).put(data, "name")
+    place[0] = SlowBackend(inner, 0, 1e12)
+    uploaded = [item.key.rpartition("/")[2].partition(".")[0] for item in inner.list("packs/")]
+    assert uploaded
+    store = Store(Session("memory://given", cache=tmp_path / "cache"))
+    if "condemned" in fate:
+        core = store._session.core()
+        head = core.journal.catch_up()
+        fact = {"fact": "condemned", "manifests": [], "packs": uploaded}
+        core.appender.commit([fact], birth=head, alive_at=head, refuse=lambda void: AssertionError(str(void)))
+    for pack in uploaded:
+        if "gone" in fate:
+            inner.delete(pack_key(pack))
+        elif fate == "empty":
+            inner.write(pack_key(pack), b"")
+    made = store.put(data, "name")
+    assert (made.uploaded < len(data)) is (fate == "there")
+    assert Store(Session("memory://given", cache=None)).get("name") == data
     assert store.verify(level="full").ok

@@ -1,0 +1,41 @@
+"""The tables of planted faults fit the code as it is: they are run by hand (README.md), and must not rot until then."""
+
+import ast
+from collections import Counter
+
+import pytest
+
+from .run import PROJECT, Mutant, mutants
+
+MUTANTS = mutants()
+
+
+def test_every_fault_can_still_be_planted():
+    wrong = []
+    for one in MUTANTS:
+        path = PROJECT / "artifactstore" / one.file
+        try:
+            ast.parse(one.plant(path.read_text(encoding="utf-8")))
+        except (ValueError, OSError, SyntaxError) as error:
+            wrong.append(f"{one.name}: {error}")
+    assert wrong == []
+
+
+def test_every_fault_has_a_name_of_its_own_and_tests_that_exist():
+    assert [name for name, count in Counter(one.name for one in MUTANTS).items() if count > 1] == []
+    texts: dict[str, str] = {}
+    for one in MUTANTS:
+        assert one.tests, one.name
+        for test in one.tests:
+            file, _, name = test.partition("::")
+            if file not in texts:
+                texts[file] = (PROJECT / file).read_text(encoding="utf-8")
+            assert f"def {name}(" in texts[file] if name else True, f"{one.name}: there is no {test}"
+
+
+def test_a_fault_whose_text_is_not_there_once_is_refused():
+    fault = Mutant("it holds", "some.py", old="x", new="y", tests=())
+    assert fault.plant("a x b") == "a y b"
+    for text in ("", "x x"):
+        with pytest.raises(ValueError, match="expected 1: adapt"):
+            fault.plant(text)
