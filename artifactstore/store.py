@@ -65,7 +65,8 @@ class Store:
 
         Content that is there is not stored again, and putting what the newest version of the name holds makes no new
         version. What is there keeps the profile that it was first stored with, or none. When this returns, the artifact is
-        durable and everybody sees it.
+        durable and everybody sees it. Files whose size and times are as they were are not read again, where those prove that
+        (docs/cache.md); `rehash=True` reads every file.
 
         Args:
             source: a path (`~` is expanded, a link at the top followed), a URL that fsspec knows, or an object, see

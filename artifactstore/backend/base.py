@@ -7,12 +7,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["MAX_WRITE", "Backend", "Buffer", "Stored", "check_key", "check_prefix"]
+__all__ = ["MAX_WRITE", "Backend", "Buffer", "Stored", "check_key", "check_prefix", "moment"]
 
 Buffer = bytes | bytearray | memoryview
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*", re.ASCII)
@@ -33,6 +33,14 @@ class Stored:
     key: str
     size: int
     modified: datetime | None
+
+
+def moment(seconds: float) -> datetime | None:
+    """Return a time of a file system as a datetime; None for one that none can hold: before year 1 or after 9999."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 class Backend(ABC):

@@ -12,10 +12,9 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import batched, flat
 from artifactstore.backend.disk import Step, count_links, forget, make_folder, pread, sync, sync_folder, write_all
 from artifactstore.backend.failures import check_ranges, no_such_key, of_system, past_the_end
@@ -227,7 +226,7 @@ class LocalBackend(Backend):
                 except OSError as error:
                     raise of_system(error, entry.path, "listed") from error
                 if stat.S_ISREG(st.st_mode):
-                    modified = datetime.fromtimestamp(st.st_mtime, UTC)
+                    modified = moment(st.st_mtime)
                     yield Stored(key, st.st_size, modified), _TEMPORARY.fullmatch(entry.name) is not None
 
     # -- writing

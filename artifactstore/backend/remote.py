@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import fsspec
 
-from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
 from artifactstore.backend.options import hide, secret_names, unknown_option
@@ -378,5 +378,5 @@ def _modified(info: Mapping[str, Any]) -> datetime | None:
         if isinstance(value, datetime):
             return value if value.tzinfo else value.replace(tzinfo=UTC)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
+            return moment(value)
     return None

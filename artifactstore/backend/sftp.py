@@ -11,10 +11,9 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import flat, grouped
 from artifactstore.backend.failures import NotLandedError, check_ranges, no_such_key, past_the_end
 from artifactstore.backend.options import secret_names
@@ -227,7 +226,7 @@ class SftpBackend(Backend):
                 if stat.S_ISDIR(found.mode or 0):
                     inner.append(f"{key}/")
                 elif stat.S_ISREG(found.mode or 0):
-                    modified = None if found.modified is None else datetime.fromtimestamp(found.modified, UTC)
+                    modified = None if found.modified is None else moment(found.modified)
                     items.append(Stored(key, found.size or 0, modified))
             return inner, items
 

@@ -17,8 +17,15 @@ __all__ = ["Blocks", "open_source", "read_blocks"]
 
 
 @contextmanager
-def open_source(source: Source) -> Iterator[tuple[Callable[[int, int], bytes], Callable[[memoryview], int]]]:
-    """Give two ways of reading a file: (offset, size) → bytes, and on and on into memory; refuse one that changes."""
+def open_source(
+    source: Source, held: set[str] | None = None
+) -> Iterator[tuple[Callable[[int, int], bytes], Callable[[memoryview], int]]]:
+    """Give two ways of reading a file: (offset, size) → bytes, and on and on into memory; refuse one that changes.
+
+    Args:
+        source: the file.
+        held: as for `open_unchanged`.
+    """
     far = source.far
     if far is not None:
         at = 0
@@ -32,7 +39,7 @@ def open_source(source: Source) -> Iterator[tuple[Callable[[int, int], bytes], C
         yield far.read, load
         far.check()
         return
-    with open_unchanged(source) as fd:
+    with open_unchanged(source, held) as fd:
         file = io.FileIO(fd, closefd=False)
 
         def read_at(offset: int, size: int) -> bytes:

@@ -69,6 +69,7 @@ class Ingested:
         manifest: complete.
         files: the sources, in the manifest's order.
         read: 1 for each that was read, 0 where only its digest was looked up.
+        held: paths of those that may have been open for writing when they were read.
         new: bytes of content that were not in the store before.
         uploaded: bytes of packs written.
         sha256: path → raw SHA-256 of each file, if asked for.
@@ -77,14 +78,16 @@ class Ingested:
     manifest: Manifest
     files: Sequence[Source] = ()
     read: bytearray = field(default_factory=bytearray)
+    held: set[str] = field(default_factory=set)
     new: int = 0
     uploaded: int = 0
     sha256: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
-    def hashed(self) -> Iterator[tuple[Source, bytes]]:
-        """The sources that were read, with their digests, for the stat cache."""
-        return ((source, digest) for source, digest, bit in zip(self.files, self.manifest.digests, self.read, strict=True) if bit)
+    def hashed(self) -> Iterator[tuple[Source, bytes, bool]]:
+        """The sources that were read, with their digests and whether they may have been open for writing, for the stat cache."""
+        found, held = zip(self.files, self.manifest.digests, self.read, strict=True), self.held
+        return ((source, digest, source.path in held) for source, digest, bit in found if bit)
 
 
 def ingest(
@@ -180,6 +183,7 @@ class _Ingest:
         self._progress = progress
         self._packer = packer
         self._read = bytearray()
+        self._held: set[str] = set()
         self._stopped = False
 
     def stop(self) -> None:
@@ -242,7 +246,7 @@ class _Ingest:
         if source.data is not None:
             yield from self._cut_memory(source, memoryview(source.data).cast("B"))
             return
-        with open_source(source) as (read_at, fill):
+        with open_source(source, self._held) as (read_at, fill):
             cutter, refer = self._cutter(source, read_at(0, min(HEAD, source.size)), read_at)
             start, size = 0, max(WINDOW if source.base is None or not source.far else _FAR, 2 * cutter.maximum)
             rest = memoryview(b"")  # behind the last cut: it comes again, before the next block
@@ -289,7 +293,7 @@ class _Ingest:
             if known is not None:
                 done.append(_Done(None, source, known, read=False))
                 continue
-            data = source.data if source.data is not None else read_unchanged(source)
+            data = source.data if source.data is not None else read_unchanged(source, self._held)
             digest = hash_bytes(data, self._algorithm)
             if self._sha256 is not None:
                 self._sha256[source.path] = hashlib.sha256(data).digest()
@@ -392,7 +396,7 @@ class _Ingest:
         packer.finish()
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
         manifest.deltas.update({path: line.count(manifest, path) for path, line in self._lines.items()})
-        made = Ingested(manifest, folder.files, self._read, packer.new, sha256=self._sha256 or {})
+        made = Ingested(manifest, folder.files, self._read, self._held, packer.new, sha256=self._sha256 or {})
         packer.settle(lambda: meanwhile(made))
         made.uploaded = packer.uploaded
         return made

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from artifactstore.content.stats import held_open, release, signature
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.listing import check_link, check_links, check_path, clash
 
@@ -25,10 +26,8 @@ __all__ = [
     "open_unchanged",
     "read_unchanged",
     "scan",
-    "signature",
 ]
 
-_SIGNATURE: Final = struct.Struct("<QQqqq")
 # Not blocking: a file may have become a pipe since the scan, and opening that would wait for ever.
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KINDS: Final = {
@@ -59,7 +58,7 @@ class Source:
     Attributes:
         path: in the artifact.
         size: in bytes.
-        signature: of the file on disk (device, inode, size, mtime and ctime in ns), or b"" for bytes in memory.
+        signature: of the file on disk (see `stats.signature`), or b"" for bytes in memory.
         executable: whether any executable bit is set.
         base: the folder that it lies in, ending with `/`, or the file's own path; None for bytes in memory.
         data: the bytes, where they are in memory.
@@ -119,11 +118,6 @@ def check_folder(folder: Folder, keys: Callable[[str], Sequence[str]] | None = N
     raise InvalidInputError(
         f"{what}: one artifact cannot hold a path twice; rename one, or leave out both with exclude=[{first!r}]"
     )
-
-
-def signature(st: os.stat_result) -> bytes:
-    """Pack what must stay the same while a file is read, and what the stat cache compares."""
-    return _SIGNATURE.pack(st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns)
 
 
 def from_bytes(path: str, data: bytes | memoryview) -> Source:
@@ -270,10 +264,16 @@ def _check_regular(disk: str, st: os.stat_result) -> None:
 
 
 class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(source) as fd
-    """Open a source's file and refuse, before and after, one that is not what the scan saw."""
+    """Open a source's file and refuse, before and after, one that is not what the scan saw.
 
-    def __init__(self, source: Source) -> None:
+    Args:
+        source: the file.
+        held: gets the path of a file that was changed lately and that a process may still have open for writing.
+    """
+
+    def __init__(self, source: Source, held: set[str] | None = None) -> None:
         self._source = source
+        self._held = held
         self._fd = -1
 
     def __enter__(self) -> int:
@@ -283,6 +283,10 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
         except OSError as error:
             raise _unreadable(disk, error) from error
         self._check()
+        if self._held is not None:
+            if held_open(self._fd, self._source.signature):
+                self._held.add(self._source.path)
+            release(self._fd)
         return self._fd
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -297,10 +301,14 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
             raise _changed(self._source.disk)
 
 
-def read_unchanged(source: Source) -> bytes:
+def read_unchanged(source: Source, held: set[str] | None = None) -> bytes:
     """Return the whole of a small file, if it is what the scan saw.
 
     One look at the end is enough: it tells a file that changed or was replaced before or while it was read.
+
+    Args:
+        source: the file.
+        held: as for `open_unchanged`.
 
     Raises:
         InvalidInputError: it can't be read.
@@ -314,6 +322,8 @@ def read_unchanged(source: Source) -> bytes:
     try:
         fd = os.open(disk, _READ)
         try:
+            if held is not None and held_open(fd, source.signature):
+                held.add(source.path)
             # One byte more than there should be: files of /proc say that they are empty, and are not.
             data = os.read(fd, source.size + 1)
             while len(data) < source.size and (more := os.read(fd, source.size + 1 - len(data))):

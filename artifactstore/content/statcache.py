@@ -1,24 +1,20 @@
 """The stat cache: device, inode, size, mtime and ctime of a file → its digest, so that what did not change is not read.
 
-A local SQLite file in the cache folder. Any failure of it means that there is no cache. An entry is believed only
-if the file was already old when it was hashed (git's racily-clean rule): a change in the same tick of the file
-system's clock would not show.
+A local SQLite file in the cache folder. Any failure of it means that there is no cache. Only files are kept whose every
+later change shows in their stat (see `stats`).
 """
 
 import sqlite3
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from artifactstore.content.source import Source
+from artifactstore.content.stats import device, file_system, lasting, timed
 
 __all__ = ["StatCache"]
 
-_TICK: Final = 50_000_000  # ns: more than a tick of Linux' coarse clock (10 ms at most)
-_COARSE: Final = 2_000_000_000  # ns: the tick of FAT, and of others that keep whole seconds
-_MTIME: Final = struct.Struct("<24xqq")
 _SCHEMA: Final = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, signature BLOB, digest BLOB) WITHOUT ROWID"
 _LIMIT: Final = 4_000_000  # rows: about 600 MB; beyond, the cache begins anew
 
@@ -40,21 +36,24 @@ class StatCache:
         if self._path is None or not sources or not self._path.exists():
             return unknown
         try:
+            devices = {device(source.signature): source for source in sources}
+            proven = {one for one, source in devices.items() if timed(file_system(source.disk or ""))}
+            if not proven:
+                return unknown
             with _connect(self._path) as db:
-                return _merge(_rows(db, root, sources), sources)
-        except (sqlite3.Error, OSError, struct.error, UnicodeEncodeError):
+                found = _merge(_rows(db, root, sources), sources)
+        except (sqlite3.Error, OSError, UnicodeEncodeError):
             return unknown
+        if len(proven) == len(devices):
+            return found
+        return [digest if device(source.signature) in proven else None for source, digest in zip(sources, found, strict=True)]
 
-    def store(self, found: Iterable[tuple[Source, bytes]], *, hashed_at: int) -> None:
-        """Remember digests of files that were hashed not before `hashed_at` (ns since the epoch)."""
+    def store(self, found: Iterable[tuple[Source, bytes, bool]], *, hashed_at: int) -> None:
+        """Remember digests of files, with what `held_open` found of each, that were hashed not before `hashed_at` (ns since the epoch)."""
         if self._path is None:
             return
         # Row by row: a list of a million would not fit the memory bound.
-        rows = (
-            (source.disk, source.signature, digest)
-            for source, digest in found
-            if source.base and source.signature and _old(source.signature, hashed_at)
-        )
+        rows = _lasting(found, hashed_at)
         first = next(rows, None)
         if first is None:
             return
@@ -70,10 +69,15 @@ class StatCache:
             return
 
 
-def _old(signature: bytes, hashed_at: int) -> bool:
-    changed: int = max(_MTIME.unpack(signature))
-    tick = _COARSE if changed % 1_000_000 == 0 else _TICK
-    return changed + tick < hashed_at
+def _lasting(found: Iterable[tuple[Source, bytes, bool]], hashed_at: int) -> Iterator[tuple[str | None, bytes, bytes]]:
+    kinds: dict[bytes, str | None] = {}
+    for source, digest, held in found:
+        if source.base and source.signature:
+            one = device(source.signature)
+            if one not in kinds:
+                kinds[one] = file_system(source.disk or "")
+            if lasting(kinds[one], source.signature, held=held, hashed_at=hashed_at):
+                yield source.disk, source.signature, digest
 
 
 class _connect:  # noqa: N801 - used as a function

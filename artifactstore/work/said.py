@@ -20,8 +20,8 @@ class PutOptions(TypedDict, total=False):
         exclude: paths, names or patterns to leave out (`*.tmp`, `cache/`, `**/__pycache__`).
         links: `keep` stores links that stay inside as links, `follow` what they point to.
         modes: whether executable bits are part of the identity; default only for kind="code".
-        rehash: read every file again, whatever the stat cache says: after changes through a memory map, whose times
-            a file system notes only when it writes them back.
+        rehash: read every file again, also those that count as unchanged by their size and times: after changes through a
+            memory map, which some file systems note only when they write them back (docs/cache.md).
         format: how an object is kept, such as `text` or `pickle`; found by its type otherwise (docs/objects.md).
         base: a reference to an artifact that shares content with this one.
         profile: of a table that is an object: False keeps no profile beside it (the default is True), `full` looks at every

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers import CountingBackend
-from artifactstore.content import hooks
+from artifactstore.content import hooks, statcache, stats
 from artifactstore.content.chunker import CHUNKERS, Cutter, choose_rule
 from artifactstore.content.codec import RAW, ZSTD, Encoder, decode
 from artifactstore.content.fetch import plan_ranges
@@ -243,18 +243,33 @@ def test_the_stat_cache_believes_only_what_was_old_when_it_was_hashed(tmp_path: 
     file = tmp_path / "f"
     file.write_bytes(b"x")
     source = from_file(str(file))
-    cache.store([(source, b"d" * 32)], hashed_at=source_time(file))
+    cache.store([(source, b"d" * 32, False)], hashed_at=source_time(file))
     assert cache.lookup(str(file), [source]) == [None]
-    cache.store([(source, b"d" * 32)], hashed_at=source_time(file) + 10**10)
-    assert cache.lookup(str(file), [source]) == [b"d" * 32]
+    cache.store([(source, b"d" * 32, True)], hashed_at=source_time(file) + 10**10)
+    assert cache.lookup(str(file), [source]) == [None]  # a process has it open for writing
+    cache.store([(source, b"d" * 32, False)], hashed_at=source_time(file) + 10**10)
+    proven = stats.file_system(str(file)) in {"ext2", "ext3", "ext4", "btrfs", "xfs", "f2fs"}
+    assert cache.lookup(str(file), [source]) == [b"d" * 32 if proven else None]
     file.write_bytes(b"y")
     assert cache.lookup(str(file), [from_file(str(file))]) == [None]
+
+
+def signature_of(device: int, inode: int, size: int, mtime: int, ctime: int) -> bytes:
+    values = (0o100644, inode, device, 1, 0, 0, size, 0, 0, 0)
+    return stats.signature(os.stat_result(values, {"st_mtime_ns": mtime, "st_ctime_ns": ctime}))
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not stats.timed(stats.file_system(str(tmp_path))):  # tests may run on a memory disk
+        monkeypatch.setattr(statcache, "file_system", lambda _: "ext4")
 
 
 SECOND = 10**9
 WHOLE, FINE = 1_700_000_000 * SECOND, 1_700_000_000 * SECOND + 123_456_789
 
 
+@pytest.mark.usefixtures("on_disk")
 @pytest.mark.parametrize(
     ("mtime", "ctime", "hashed_at", "believed"),
     [
@@ -277,35 +292,37 @@ def test_the_stat_cache_believes_no_file_that_may_change_again_in_the_same_tick(
     tmp_path: Path, mtime: int, ctime: int, hashed_at: int, *, believed: bool
 ):
     cache = StatCache(tmp_path / "cache", "blake3")
-    stamp = struct.pack("<QQqqq", 1, 2, 3, mtime, ctime)
+    stamp = signature_of(1, 2, 3, mtime, ctime)
     source = Source("f", 3, stamp, executable=False, base=str(tmp_path / "f"))
-    cache.store([(source, b"d" * 32)], hashed_at=hashed_at)
+    cache.store([(source, b"d" * 32, False)], hashed_at=hashed_at)
     assert cache.lookup(str(tmp_path / "f"), [source]) == [b"d" * 32 if believed else None]
 
 
+@pytest.mark.usefixtures("on_disk")
 @pytest.mark.parametrize("column", range(5))
 def test_the_stat_cache_compares_device_inode_size_and_both_times(tmp_path: Path, column: int):
     cache = StatCache(tmp_path / "cache", "blake3")
     values = [1, 2, 3, FINE, FINE]
 
     def source() -> Source:
-        return Source("f", 3, struct.pack("<QQqqq", *values), executable=False, base=f"{tmp_path}/")
+        return Source("f", 3, signature_of(*values), executable=False, base=f"{tmp_path}/")
 
-    cache.store([(source(), b"d" * 32)], hashed_at=FINE + SECOND)
+    cache.store([(source(), b"d" * 32, False)], hashed_at=FINE + SECOND)
     assert cache.lookup(str(tmp_path), [source()]) == [b"d" * 32]
     values[column] -= 1
     assert cache.lookup(str(tmp_path), [source()]) == [None]
 
 
+@pytest.mark.usefixtures("on_disk")
 def test_the_stat_cache_finds_files_by_their_own_path(tmp_path: Path):
     cache = StatCache(tmp_path / "cache", "blake3")
-    stamp = struct.pack("<QQqqq", 1, 2, 3, FINE, FINE)  # one for all: hard links have it so
+    stamp = signature_of(1, 2, 3, FINE, FINE)  # one for all: hard links have it so
 
     def sources(*names: str) -> list[Source]:
         return [Source(name, 3, stamp, executable=False, base=f"{tmp_path}/") for name in names]
 
     known = {name: name.encode().ljust(32) for name in ("a", "c", "d/e", "g")}
-    cache.store(zip(sources(*known), known.values(), strict=True), hashed_at=FINE + SECOND)
+    cache.store(((one, known[one.path], False) for one in sources(*known)), hashed_at=FINE + SECOND)
     for names in (["a"], ["b"], ["a", "b"], ["b", "c"], ["a", "b", "c", "d/e", "d/f", "g", "h"], ["0", "d/f"], ["d/e", "g"]):
         assert cache.lookup(str(tmp_path), sources(*names)) == [known.get(name) for name in names]
     beside = Source("a", 3, stamp, executable=False, base=f"{tmp_path}-other/")
@@ -325,7 +342,7 @@ def test_a_broken_stat_cache_is_no_cache(tmp_path: Path, damage: bytes):
     file.write_bytes(b"x")
     source = from_file(str(file))
     assert cache.lookup(str(file), [source]) == [None]
-    cache.store([(source, b"d" * 32)], hashed_at=time.time_ns() + 10**12)
+    cache.store([(source, b"d" * 32, False)], hashed_at=time.time_ns() + 10**12)
 
 
 # Not `ru_maxrss`: a child inherits that of the process that started it.

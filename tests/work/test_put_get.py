@@ -471,3 +471,19 @@ def test_bytes_that_another_name_holds_are_not_uploaded_again(tmp_path: Path):
     packs = sorted((tmp_path / "no-cache" / "packs").rglob("*.pack"))
     assert store.put(data, "two").uploaded == 0
     assert sorted((tmp_path / "no-cache" / "packs").rglob("*.pack")) == packs
+
+
+@pytest.mark.parametrize("seconds", [-(2**33), -1, 2**31, 9_300_000_000, 10_413_792_000, 15_000_000_000])
+def test_files_and_stores_of_any_time_are_taken(tmp_path: Path, seconds: int):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "f").write_text("x")
+    store = artifactstore.open(tmp_path / "store")
+    store.put(b"x", "x")
+    for path in (folder / "f", folder, *(tmp_path / "store").rglob("*")):
+        os.utime(path, (seconds, seconds))
+    assert store.put(folder, "f").version == 1
+    assert store.put(folder / "f", "one").version == 1
+    assert not store.put(folder, "f").new
+    assert store.verify(level="full").ok
+    assert store.get("f", tmp_path / "back").joinpath("f").read_text() == "x"

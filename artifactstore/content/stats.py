@@ -1,0 +1,145 @@
+"""What the stat of a file proves: whether a file with an equal one may count as unchanged.
+
+A write by a system call sets a file's times. A write through a memory map sets them only where the page was not writable
+through that map yet, on tmpfs never, and some network file systems set none that can be relied on.
+"""
+
+import os
+import signal
+import struct
+import sys
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+if sys.platform == "linux":
+    import fcntl
+
+    _fcntl = fcntl.fcntl
+    _SIGNAL: Final = (fcntl.F_SETSIG, int(signal.SIGURG))
+    _LEASE: Final = (fcntl.F_SETLEASE, fcntl.F_RDLCK)
+
+__all__ = ["device", "file_system", "held_open", "lasting", "release", "signature", "timed"]
+
+# The last byte is the layout. Of layout 1 were signatures of files whose stat proves nothing.
+_SIGNATURE: Final = struct.Struct("<QQqQQB")
+_TIMES: Final = struct.Struct("<24xqqx")
+_LAYOUT: Final = 2
+_64: Final = 2**64 - 1  # inodes of ReFS have 128 bits; nanoseconds after the year 2262 or before 1678 have more than 63
+_TICK: Final = 50_000_000  # ns: more than a tick of Linux' coarse clock (10 ms at most)
+_COARSE: Final = 2_000_000_000  # ns: the tick of FAT, and of others that keep whole seconds
+_DELAY: Final = 300 * 10**9  # ns
+_WRITEBACK: Final = ("dirty_writeback_centisecs", "dirty_expire_centisecs")
+# Their pages are those of the file itself, so that a lease knows of every map; overlayfs maps the file of another layer.
+_LEASES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs"})
+_TIMED: Final = _LEASES | {
+    "apfs", "beegfs", "ceph", "cifs", "erofs", "exfat", "gfs2", "gpfs", "hfs", "hfsplus", "iso9660", "jfs", "lustre", "msdos", "nfs",
+    "nfs4", "nilfs2", "ntfs", "ntfs3", "ocfs2", "overlay", "reiserfs", "smb3", "squashfs", "udf", "ufs", "vfat", "zfs",
+}  # fmt: skip
+
+
+def signature(st: os.stat_result) -> bytes:
+    """Pack what must stay the same while a file is read, and what the stat cache compares."""
+    return _SIGNATURE.pack(st.st_dev & _64, st.st_ino & _64, st.st_size, st.st_mtime_ns & _64, st.st_ctime_ns & _64, _LAYOUT)
+
+
+def _changed_at(signature: bytes) -> int:
+    """Return when a file was changed last, as its times show it, in ns since the epoch."""
+    changed: int = max(_TIMES.unpack(signature))
+    return changed
+
+
+def held_open(fd: int, signature: bytes) -> bool:
+    """Tell whether a file was changed lately and may still be open for writing: changes through a map then need not set its times.
+
+    Asked before the file is read: what is changed later through a new map sets them. A writer that opens the file waits
+    until `release` was called, or the file was closed.
+    """
+    if not _recent(_changed_at(signature)):
+        return False
+    if sys.platform != "linux":
+        return True
+    try:
+        # A lease is granted only while no process has the file open for writing, which a map that can write counts as.
+        _fcntl(fd, *_SIGNAL)  # what a writer that comes this moment makes the kernel send; the default, SIGIO, would kill
+        _fcntl(fd, *_LEASE)
+    except OSError:
+        return True
+    return False
+
+
+def release(fd: int) -> None:
+    """End what `held_open` began, before a long read."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            _fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def _recent(changed: int) -> bool:
+    """Tell whether a page that was changed then may not have been written back; a map that changes it again after that sets the time."""
+    return time.time_ns() - changed < _delay()
+
+
+@cache
+def _delay() -> int:
+    """Return for how long the kernel leaves changed pages in memory, in ns, with much to spare."""
+    if sys.platform != "linux":
+        return _DELAY
+    try:
+        every, oldest = (int(Path("/proc/sys/vm", name).read_text()) for name in _WRITEBACK)  # 1/100 s
+    except (OSError, ValueError):
+        return _DELAY
+    return 4 * 10**7 * (every + oldest) if every else 2**62
+
+
+def device(signature: bytes) -> bytes:
+    """Return what tells the file system of a file from others."""
+    return signature[:8]
+
+
+def timed(kind: str | None) -> bool:
+    """Tell whether every change of a file on this type of file system sets its times, those through a map at last."""
+    return kind in _TIMED
+
+
+def lasting(kind: str | None, signature: bytes, *, held: bool, hashed_at: int) -> bool:
+    """Tell whether every later change of a file will change its signature.
+
+    Args:
+        kind: the type of its file system.
+        signature: as it was before and after the file was read.
+        held: what `held_open` found before it was read.
+        hashed_at: ns since the epoch, not after it was read.
+    """
+    changed = _changed_at(signature)
+    # A change within the same tick of the file system's clock would not show (git's racily-clean rule).
+    if not timed(kind) or changed + (_COARSE if changed % 1_000_000 == 0 else _TICK) >= hashed_at:
+        return False
+    return not _recent(changed) or (kind in _LEASES and not held)
+
+
+def file_system(path: str) -> str | None:
+    """Return the type of the file system that holds a file, None where it is not known."""
+    real, best = os.path.realpath(path), None
+    for point, kind in _mounts():
+        if (best is None or len(point) >= len(best[0])) and (real == point or real.startswith(point.rstrip("/") + "/")):
+            best = (point, kind)
+    return None if best is None else best[1]
+
+
+def _mounts() -> list[tuple[str, str]]:
+    """Return (mount point, type) of each file system; of two at one point the later one hides the earlier."""
+    if sys.platform != "linux":
+        return [("/", "ufs")]  # BSD's rules; what is known of macOS and Windows is in docs/cache.md
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        before, _, after = line.partition(b" - ")
+        point = before.split()[4].decode("unicode_escape").encode("latin-1")  # spaces are written \\040
+        found.append((os.fsdecode(point), os.fsdecode(after.split()[0])))
+    return found
