@@ -7,12 +7,15 @@ import base64
 import json
 from array import array
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final
 
+from artifactstore.content.codec import is_delta
 from artifactstore.content.columns import bits, digests, numbers, texts
 from artifactstore.content.manifest import INLINE, Extent, Manifest
 from artifactstore.content.manifest_check import check_base, check_chunks, check_packs, check_side
 from artifactstore.errors import CorruptionError, FormatError
+from artifactstore.model.bounded import Bounded
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_link, check_links, check_path, clash
@@ -23,9 +26,16 @@ __all__ = ["decode", "encode"]
 MANIFEST_FORMAT: Final = 1
 ROW_GROUP: Final = 50_000
 _THREADS: Final = 2**20  # bytes of a manifest
+_CHUNK: Final = "chunks.list.element"
+_LEAVES: Final = frozenset(
+    {"path", "type", "size", "digest", "executable", "target"}
+    | {f"{_CHUNK}.{name}" for name in ("digest", "size", "pack", "offset", "stored", "codec", "data")}
+)
+_BASES: Final = frozenset(f"{_CHUNK}.base.{name}" for name in ("digest", "pack", "offset", "stored", "codec", "size"))
 
 
-def _schema(pa: Any) -> Any:
+@cache
+def _schema(pa: Any, *, bases: bool = True) -> Any:
     digest = pa.binary(32)
     base = pa.struct(
         [
@@ -45,8 +55,9 @@ def _schema(pa: Any) -> Any:
         pa.field("stored", pa.int64(), nullable=False),
         pa.field("codec", pa.uint8(), nullable=False),
         pa.field("data", pa.binary()),
-        pa.field("base", base),
     ]
+    if bases:
+        chunk.append(pa.field("base", base))
     fields = [
         pa.field("path", pa.string(), nullable=False),
         pa.field("type", pa.string(), nullable=False),
@@ -215,14 +226,13 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
     """
     with LOADING:
         import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.parquet as pq  # noqa: PLC0415
 
     def bad(what: str) -> CorruptionError:
         return CorruptionError(f"{key} is damaged: {what}; restore it from a copy of the store", location=key)
 
     try:
-        parquet = pq.ParquetFile(pa.BufferReader(raw))
-        meta = json.loads((parquet.metadata.metadata or {})[b"artifactstore"])
+        parquet = Bounded(raw)
+        meta = json.loads(parquet.metadata[b"artifactstore"])
         if int(meta["format"]) > MANIFEST_FORMAT:
             raise FormatError(
                 f"{key} has manifest format {meta['format']}, this version reads up to {MANIFEST_FORMAT}: upgrade artifactstore"
@@ -232,7 +242,9 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
         manifest.deltas = {path: (int(versions), int(stored)) for path, (versions, stored) in meta.get("deltas", {}).items()}
         manifest.side = _side_of(meta.get("side", {}), manifest.packs)
         # Arrow's threads are for large ones: started for a small one, they may outlive a short program and abort its end.
-        _fill(manifest, parquet.read(use_threads=len(raw) > _THREADS), pa)
+        _fill(
+            manifest, lambda names: parquet.read(names.__contains__, use_threads=len(raw) > _THREADS), pa, bases="deltas" in meta
+        )
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, CorruptionError | FormatError):
             raise
@@ -242,10 +254,14 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
     return manifest
 
 
-def _fill(manifest: Manifest, table: Any, pa: Any) -> None:  # noqa: PLR0915 - one pass over the columns, for speed
-    schema = _schema(pa)
-    table = table.select(schema.names)  # columns of later versions are passed over
-    if table.schema.types != schema.types:
+def _fill(  # noqa: PLR0915 - one pass over the columns, for speed
+    manifest: Manifest, read: Callable[[frozenset[str]], Any], pa: Any, *, bases: bool
+) -> None:
+    schema = _schema(pa, bases=bases)
+    table = read(_LEAVES | _BASES if bases else _LEAVES).select(schema.names)  # columns of later versions are never decoded
+    found, expected = table.schema.types, schema.types
+    # Read in part, a list's items have another name and may be null: that alone is worth no cast.
+    if found[:-1] != expected[:-1] or found[-1].value_type != expected[-1].value_type:
         table = table.cast(schema)
     columns = {name: _one(table.column(name)) for name in table.column_names}
     lists = columns["chunks"]
@@ -254,17 +270,23 @@ def _fill(manifest: Manifest, table: Any, pa: Any) -> None:  # noqa: PLR0915 - o
     ends = _memory(lists.offsets, "i")
     # Not `flatten`: that loads pyarrow.compute, 0.04 s.
     values = lists.values.slice(ends[0], ends[-1] - ends[0]) if len(ends) else lists.values
+    if values.null_count:
+        raise ValueError("a chunk is missing")
     names = {values.type.field(i).name: i for i in range(values.type.num_fields)}
     fields = {name: values.field(i) for name, i in names.items()}
+    codecs = _memory(fields["codec"], "B")
+    if not bases and any(is_delta(codec) for codec in {*codecs}):
+        _fill(manifest, read, pa, bases=True)
+        return
     c = manifest.chunks
     c.digests = fields["digest"].to_pylist()
     for name, target in (("size", c.sizes), ("offset", c.offsets), ("stored", c.stored)):
         target.extend(_memory(fields[name], "q"))
     c.packs.extend(_memory(fields["pack"], "i"))
-    c.codecs.extend(_memory(fields["codec"], "B"))
+    c.codecs.extend(codecs)
     if fields["data"].null_count < len(c):
         c.inline = {i: data for i, data in enumerate(fields["data"].to_pylist()) if data is not None}
-    if fields["base"].null_count < len(c):
+    if bases and fields["base"].null_count < len(c):
         c.bases = _based(manifest, fields["base"].to_pylist())
     check_chunks(manifest)
     offsets = _memory(lists.offsets, "i")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Buffer
-from artifactstore.objects.footer import DICTIONARIES, Footer, Group, encodings_of_pages
+from artifactstore.model.footer import AS_LONG, DICTIONARIES, Footer, Group, encodings_of_pages
 from artifactstore.objects.kinds import width
 from artifactstore.objects.room import check_room
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["batches_of", "check_claims", "check_rows"]
 
-_AS_LONG: Final = frozenset({0, 3, 4, 6})  # PLAIN, RLE, BIT_PACKED, DELTA_LENGTH_BYTE_ARRAY: no text stands for several
 _ROWS: Final = 65_536  # rows at a time at most
 _BYTES: Final = 2**26  # bytes at a time, as a file lets expect
 _BUFFER: Final = 2**16  # bytes of a column that are read at a time to see its dictionary
@@ -69,7 +68,7 @@ def _more(group: Group, number: int, leaf: Any, *, kept: bool, data: Buffer | No
         if data is not None and not part.encodings.issuperset(encodings_of_pages(memoryview(data), part)):
             raise ValueError(f"pages of {leaf.path[:100]!r} are encoded otherwise than it says")
         # This library writes texts as they are. Where they may be repeated, each may be as long as all of them.
-        more += part.size * (1 if _AS_LONG.issuperset(part.encodings) else max(1, part.values))
+        more += part.size * (1 if AS_LONG.issuperset(part.encodings) else max(1, part.values))
     return more
 
 
@@ -116,7 +115,7 @@ def _rows_at_once(
     row: int = max(width(table.schema_arrow, 4), group.size // max(1, group.rows), 1)
     longest = 1
     for at, part in enumerate(group.parts):
-        if part.text and part.size * _ROWS > _MOST and not _AS_LONG.issuperset(part.encodings):
+        if part.text and part.size * _ROWS > _MOST and not AS_LONG.issuperset(part.encodings):
             path = table.metadata.schema.column(at).path
             if _is_wanted(path, columns):
                 shared = DICTIONARIES.isdisjoint(part.encodings)  # with the one before, by DELTA_BYTE_ARRAY

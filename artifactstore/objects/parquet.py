@@ -14,8 +14,8 @@ from artifactstore.content.reader import Seekable
 from artifactstore.content.source import Source
 from artifactstore.errors import ArtifactStoreError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
+from artifactstore.model.footer import read_footer
 from artifactstore.objects.claims import batches_of
-from artifactstore.objects.footer import read_footer
 from artifactstore.objects.profile import Profiler
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import artifactstore
+from artifactstore.model.footer import read_footer
 from artifactstore.objects import claims
-from artifactstore.objects.footer import read_footer
 
 ROWS = 2_000
 LONG = 1_000_000  # bytes

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.content.grouping import numpy
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
+from artifactstore.model.footer import read_footer
 from artifactstore.objects.base import ReadFolder
 from artifactstore.objects.claims import batches_of
-from artifactstore.objects.footer import read_footer
 from artifactstore.objects.profile import Profiler
 from artifactstore.objects.rows import hash_rows
 

@@ -15,10 +15,10 @@ from artifactstore.backend.base import Buffer
 from artifactstore.backend.pool import Pool
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError, UnsupportedError
 from artifactstore.model.encoding import canonical_json
+from artifactstore.model.footer import read_footer
 from artifactstore.objects.base import ReadFolder, WriteFolder, texts
 from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types, with_zones
 from artifactstore.objects.claims import check_claims, check_rows
-from artifactstore.objects.footer import read_footer
 from artifactstore.objects.kinds import width
 from artifactstore.objects.mixed import check_objects, is_object, with_objects
 from artifactstore.objects.profile import Profiler

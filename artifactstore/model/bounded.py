@@ -1,0 +1,133 @@
+"""Reading Parquet of the store itself, which any writer may have written: only known columns, and within a bound on memory."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.model.footer import AS_LONG, Footer, pages, read_footer
+from artifactstore.model.loading import LOADING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Bounded"]
+
+_LEAST: Final = 128 * 2**20  # bytes that any file may take
+_TIMES: Final = 1024  # and this many for each of its own: paths, digests and entries that repeat shrink some 200 times
+_MOST: Final = 2**31  # and never more
+_ROWS: Final = 65_536
+_LEVELS: Final = 4  # bytes of a value in a list: how often it is repeated, and how much of it is there
+_WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
+
+
+class Bounded:
+    """A Parquet file whose columns are counted before they are decoded: some kilobytes may stand for gigabytes.
+
+    Args:
+        raw: the file.
+
+    Attributes:
+        metadata: its key-value metadata.
+
+    Raises:
+        ValueError: it contradicts itself (or ArrowException, OSError where Arrow finds it).
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        with LOADING:
+            import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s at start-up
+            import pyarrow.parquet as pq  # noqa: PLC0415
+
+        self._raw = raw
+        self._most = min(_LEAST + _TIMES * len(raw), _MOST)
+        self._footer: Footer = read_footer(io.BytesIO(raw))
+        self._file = pq.ParquetFile(pa.BufferReader(raw))
+        described = self._file.metadata
+        rows, leaves = self._footer.rows, described.num_columns
+        if sum(group.rows for group in self._footer.groups) != rows or rows != described.num_rows:
+            raise ValueError(f"it claims {rows:,} rows, and its row groups have others")
+        if any(len(group.parts) != leaves for group in self._footer.groups):
+            raise ValueError(f"it has {leaves:,} columns, and some of its row groups have others")
+        self._leaves = [described.schema.column(number) for number in range(leaves)]
+        self.metadata: dict[bytes, bytes] = described.metadata or {}
+
+    def read(self, wanted: Callable[[str], bool], *, use_threads: bool = False) -> "pa.Table":
+        """Read the leaf columns that are wanted, by their paths; the others are never decoded.
+
+        Raises:
+            ValueError: they contradict the file's end, or take more memory than a file of this size may.
+        """
+        total, plain, shared = 0, list[str](), dict[str, int]()
+        for number, leaf in enumerate(self._leaves):
+            path = leaf.path
+            if wanted(path):
+                one = self._count(number, leaf)
+                total += one.size
+                if leaf.max_repetition_level == 0 and one.repeated > self._most // 8:
+                    shared[path] = one.longest
+                else:
+                    total += one.repeated
+                    plain.append(path)
+        self._check(total)
+        table = self._file.read(columns=plain, use_threads=use_threads) if plain else None
+        for path, longest in shared.items():
+            column = self._in_batches(path, longest)
+            table = column if table is None else table.append_column(column.schema.field(0), column.column(0))
+        if table is None or table.num_rows != self._footer.rows:
+            raise ValueError(f"it claims {self._footer.rows:,} rows, and has others")
+        return table
+
+    def _count(self, number: int, leaf: Any) -> "_Counted":
+        """Count what a column takes before it is decoded, by the file's end and by the heads of its pages."""
+        repeated, text = leaf.max_repetition_level > 0, leaf.physical_type == "BYTE_ARRAY"
+        width = _WIDTHS.get(leaf.physical_type) or max(1, leaf.length)
+        if repeated:
+            width += _LEVELS
+        size = longest = worst = 0
+        for group in self._footer.groups:
+            part = group.parts[number]
+            if part.values < group.rows or (part.values > group.rows and not repeated) or min(group.rows, part.start) < 0:
+                raise ValueError(f"of {group.rows:,} rows, {leaf.path[:100]!r} has {part.values:,} values")
+            size += part.values * width
+            most = 0
+            for page in pages(self._raw, part):
+                size += page.size
+                # Of a dictionary each value may be the longest; others may share what stands before them in their page.
+                if text and page.encoding not in AS_LONG:
+                    most = max(most, page.size)
+            worst += part.values * most
+            longest = max(longest, most)
+        return _Counted(size, longest, worst)
+
+    def _in_batches(self, path: str, longest: int) -> "pa.Table":
+        import pyarrow as pa  # noqa: PLC0415
+
+        rows = max(1, min(_ROWS, self._most // 8 // longest))
+        batches, total = [], 0
+        for batch in self._file.iter_batches(rows, columns=[path], use_threads=False):
+            total += batch.nbytes
+            self._check(2 * total)  # in parts, and then in one
+            batches.append(batch)
+        return pa.Table.from_batches(batches)
+
+    def _check(self, size: int) -> None:
+        if size > self._most:
+            raise ValueError(
+                f"it would take {size:,} bytes of memory, and a file of {len(self._raw):,} bytes may take {self._most:,}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What a column may take.
+
+    Attributes:
+        size: bytes of its values without what texts repeat, and of its pages, unpacked.
+        longest: bytes that a text may have which stands for several.
+        repeated: bytes of all of them, if each were the longest.
+    """
+
+    size: int
+    longest: int
+    repeated: int
