@@ -12,6 +12,8 @@ from unittest.mock import patch
 from artifactstore.catalog import judge as judge_module
 from artifactstore.catalog import state as state_module
 from artifactstore.catalog.state import State
+from artifactstore.content import packer as packer_module
+from artifactstore.content.packer import Packer
 from artifactstore.errors import AlreadyExistsError, NotFoundError
 from artifactstore.journal import journal as journal_module
 from artifactstore.journal.append import Appender
@@ -82,6 +84,22 @@ def _judge_fact_without_current(state: Any, fact: Any, own: Any, new: Any) -> An
 
 def _judge_in_company(state: Any, txn: Any, seq: int, *, alone: bool) -> Any:
     return REAL_JUDGE(state, txn, seq, alone=True)
+
+
+def _judge_as_planned_here(state: Any, txn: Any, seq: int, *, alone: bool) -> Any:
+    clean_up = any(fact["fact"] == "condemned" for fact in txn["facts"])
+    judged: Any = {**txn, "base": seq - 1} if clean_up else txn
+    return REAL_JUDGE(state, judged, seq, alone=alone)
+
+
+def _wait_for_nothing(_self: Packer) -> None:
+    pass
+
+
+def _settle_packs_alone(self: Packer, meanwhile: Callable[[], object]) -> None:
+    pool: Any = vars(packer_module)["Pool"]  # as it is replaced in a world
+    pool(1, "").submit(meanwhile)
+    self._wait()
 
 
 def _batch_all(self: Appender) -> list[Any]:
@@ -177,6 +195,22 @@ MUTANTS: dict[str, Mutant] = {
     "alone": Mutant(
         "a clean-up is alone in its entry",
         _patches((state_module, "judge", _judge_in_company), (Appender, "_batch", _batch_all)),
+    ),
+    "alone by the fold": Mutant(
+        "the fold refuses a clean-up in company, whoever wrote it",
+        _patches((state_module, "judge", _judge_in_company)),
+        Habits(strange=True),
+    ),
+    "alone by the head": Mutant(
+        "the fold refuses a clean-up that was planned before the head, whoever wrote it",
+        _patches((state_module, "judge", _judge_as_planned_here)),
+        Habits(strange=True),
+    ),
+    "packs first": Mutant(
+        "an entry comes behind its packs", _patches((Packer, "_wait", _wait_for_nothing)), Habits(by_library=True)
+    ),
+    "manifest first": Mutant(
+        "an entry comes behind its manifest", _patches((Packer, "settle", _settle_packs_alone)), Habits(by_library=True)
     ),
     "look for own": Mutant("own ids are looked for first", _patches((Appender, "_look_for", _success_is_a_reply))),
     "new id after a doubt": Mutant(

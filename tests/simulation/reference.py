@@ -14,6 +14,7 @@ class Reference:
         self.last_condemned = 0
         self.moved = False
         self.holders: dict[str, list[str]] = {}
+        self.manifests: dict[str, str] = {}  # what each holds
         self.versions: dict[str, list[list[Any]]] = {}  # digest, whether removed, whether said here
         self.aliases: dict[tuple[str, str], int | None] = {}
         self.moves: dict[str, int] = {}
@@ -38,7 +39,8 @@ class Reference:
         if not birth <= base < seq or base < self.last_condemned:
             return False
         kinds = {fact["fact"] for fact in txn["facts"]}
-        if kinds & {"condemned", "moved_to"} and (together > 1 or base != seq - 1):
+        refers = kinds & {"versioned", "aliased", "held", "produced", "stored", "relocated"}
+        if kinds & {"condemned", "moved_to"} and (together > 1 or base != seq - 1 or refers):
             return False
         brings: set[str] = set()
         ended: set[str] = set()
@@ -53,10 +55,13 @@ class Reference:
     def _fact_good(self, fact: dict[str, Any], brings: set[str]) -> bool:
         kind = fact["fact"]
         if kind == "stored":
-            return not self.condemned & {fact["manifest"], *fact["packs"]}
+            held = self.manifests.get(fact["manifest"], fact["digest"])
+            return held == fact["digest"] and not self.condemned & {fact["manifest"], *fact["packs"]}
         if kind == "relocated":
             holders = self.holders.get(fact["digest"], [])
-            return holders[-1:] == [fact["from"]] and not self.condemned & {fact["to"], *fact["packs"]}
+            held = self.manifests.get(fact["to"], fact["digest"])
+            new = held == fact["digest"] and not self.condemned & {fact["to"], *fact["packs"]}
+            return holders[-1:] == [fact["from"]] and new
         if kind in {"versioned", "held"}:
             return self._there(fact["digest"], brings)
         if kind == "removed":
@@ -105,8 +110,10 @@ class Reference:
         kind = fact["fact"]
         if kind == "stored":
             self.holders.setdefault(fact["digest"], []).append(fact["manifest"])
+            self.manifests[fact["manifest"]] = fact["digest"]
         elif kind == "relocated":
             self.holders[fact["digest"]].append(fact["to"])
+            self.manifests[fact["to"]] = fact["digest"]
         elif kind == "condemned":
             self.last_condemned = seq
             self.condemned |= {*fact["manifests"], *fact["packs"]}

@@ -14,6 +14,8 @@ from unittest.mock import patch
 from artifactstore.catalog import judge as judge_module
 from artifactstore.catalog import state as state_module
 from artifactstore.catalog.state import State
+from artifactstore.content import pack as pack_module
+from artifactstore.content import packer as packer_module
 from artifactstore.journal import append as append_module
 from artifactstore.journal import fetch as fetch_module
 from artifactstore.journal import journal as journal_module
@@ -31,7 +33,9 @@ from artifactstore.model.facts import Config
 from .checker import Checker
 from .neighbours import Copier, Importer, Visitor
 from .reference import Reference
+from .strangers import Stranger
 from .tasks import Habits, Process
+from .uploading import TaskPool
 from .world import EPOCH, InlinePool, SimBackend, SimLock, Violation, World
 
 Act = Callable[[Process], Callable[[], None]]
@@ -99,6 +103,8 @@ class Scenario:
         self.furnished = rng.random() < 0.6  # something is there when all begins
         self.keeping = rng.random() < 0.4
         self.publishing = habits.publishing or random.Random(seed).random() < 0.12
+        habits.strange = habits.strange or random.Random(seed + 1).random() < 0.08
+        habits.by_library = habits.by_library or random.Random(seed + 2).random() < 0.08
         self.mode = habits.mode or rng.choice(["alone", "alone", "copy", "import"])
         self.habits = habits
         self.with_reference = with_reference
@@ -157,6 +163,10 @@ class Scenario:
                 (judge_module, "WINDOW", self.window),
                 (state_module, "WINDOW", self.window),
                 (state_module, "_TIDY", self.tidy),
+                (pack_module, "new_id", world.new_id),
+                (packer_module, "Pool", lambda *_: TaskPool(world)),
+                (packer_module, "INLINE_LIMIT", -1),
+                (packer_module, "MOST", 1),  # a letter a pack
                 (journal_module, "Pool", InlinePool),
                 (fetch_module, "Pool", InlinePool),
                 (segments_module, "STRIDE", 6),
@@ -218,6 +228,8 @@ class Scenario:
             chosen.append(lambda p: lambda: p.sealer(3))
         if self.publishing:
             chosen += [lambda p: lambda: p.publisher(2), lambda p: lambda: p.forger(2), *[lambda _: self._newcomers] * 2]
+        if self.habits.strange:
+            chosen.append(lambda _: lambda: Stranger(self.process(), self.window).run(6))
         if self.mode == "copy":
             chosen += self._copying()
         elif self.mode == "import":

@@ -22,6 +22,7 @@ from artifactstore.journal.snapshots import Snapshot, content_key
 from artifactstore.maintenance.snapshot import publish
 from artifactstore.model.digest import Digest
 
+from . import uploading
 from .checker import Checker, live_digests
 from .world import SimBackend, Violation, World
 
@@ -42,6 +43,8 @@ class Habits:
     publishing: bool = False  # whether snapshots are published, and forged; drawn otherwise
     mode: str | None = None  # what sort of world it is; drawn otherwise
     eager: bool = False  # whether what rarely meets there is all that happens
+    strange: bool = False  # whether clients with faults append, too; drawn otherwise
+    by_library: bool = False  # whether content goes through the library's ingest; drawn otherwise
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a failure
@@ -111,6 +114,8 @@ class Process:
         """Store a word's letters and its manifest, sharing packs with manifests that nobody condemned; returns its `stored`."""
         world = self.world
         known = self._shared(word) if world.rng.random() < 0.6 else {}
+        if self.habits.by_library:
+            return uploading.stored(word, *uploading.upload(self, word, known))
         packs = {letter: known.get(letter) or world.new_id() for letter in word}
         manifest = world.new_id()
         raw = json.dumps({"word": word, "packs": packs}).encode()
@@ -118,19 +123,11 @@ class Process:
         # They travel together: which of them is there first is anybody's guess.
         for key, data in world.rng.sample([*wanted.items(), (manifest_key(manifest), raw)], len(wanted) + 1):
             self._durable(key, data)
-        return {
-            "fact": "stored",
-            "digest": name_of(word),
-            "manifest": manifest,
-            "manifest_digest": str(Digest.of(raw)),
-            "size": len(word),
-            "files": 1,
-            "packs": sorted(packs.values()),
-        }
+        return uploading.stored(word, manifest, raw, sorted(packs.values()))
 
     def letter(self, letter: str, pack: str) -> None:
         """Read a pack and check that it holds what it should."""
-        if self._get(pack_key(pack)) != letter.encode():
+        if uploading.letter_of(self._get(pack_key(pack))) != letter.encode():
             raise Violation(f"a reader gets wrong bytes of {pack}")
 
     def _durable(self, key: str, data: bytes) -> None:

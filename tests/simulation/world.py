@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Protocol, Self
 
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.errors import AlreadyExistsError, BackendError, NotFoundError
@@ -27,6 +27,13 @@ class Violation(AssertionError):  # noqa: N818 - what it is, whoever raises it
     """An invariant does not hold."""
 
 
+class Blocking(Protocol):
+    """What a task may wait for."""
+
+    def free_for(self, task: "Task") -> bool:
+        """Tell whether the task may go on."""
+
+
 @dataclass(slots=True)
 class Task:
     """Something that happens: a thread that runs only when it holds the baton."""
@@ -38,7 +45,7 @@ class Task:
     baton: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     thread: threading.Thread | None = None
     wants: str = "start"
-    blocked_on: "SimLock | Waiting | None" = None
+    blocked_on: "Blocking | None" = None
     dying: bool = False
     done: bool = False
     error: BaseException | None = None

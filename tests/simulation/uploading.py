@@ -1,0 +1,162 @@
+"""Content that goes through the library's own ingest and packer, whose threads are tasks of the world.
+
+A request that nobody waits for happens some time later, or never, as in a process whose threads go on.
+"""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from artifactstore.backend.base import Backend, Buffer
+from artifactstore.content.codec import RAW
+from artifactstore.content.ingest import Ingested, ingest
+from artifactstore.content.known import Known
+from artifactstore.content.manifest import Manifest, manifest_key
+from artifactstore.content.pack import MAGIC
+from artifactstore.content.source import Folder, from_bytes
+from artifactstore.model.digest import Digest, hash_bytes
+
+from .world import Crash, Task, World
+
+if TYPE_CHECKING:
+    from .tasks import Process
+
+_CHUNKERS: Final = dict.fromkeys(("rows", "bytes", "tensors"), (64, 65, 66))
+
+
+class TaskPool:
+    """A thread pool each of whose works is a task of the world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._begun: list[Work] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.shutdown(cancel_futures=kind is not None)
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> "Future[Any]":
+        world = self._world
+        assert world.current is not None
+        work = Work(world, lambda: call(*args))
+        work.task = Task(f"{world.current.name}.{len(world.tasks)}", work.run, world.current.speed, world.current.mortal)
+        world.tasks.append(work.task)
+        self._begun.append(work)
+        return cast("Future[Any]", work)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as a real one
+        for work in self._begun:
+            if cancel_futures and work.task.thread is None:
+                work.done = work.task.done = True
+            elif wait:
+                work.wait()
+
+
+class Work:
+    """A future: what a task of the world comes to."""
+
+    def __init__(self, world: World, call: Callable[[], Any]) -> None:
+        self.task: Task
+        self.done = False
+        self._world = world
+        self._call = call
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._value = self._call()
+        except Crash as error:
+            self._error = error
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for it
+            self._error = error
+        finally:
+            self.done = True
+
+    def free_for(self, _task: Task) -> bool:
+        return self.done
+
+    def wait(self) -> None:
+        task = self._world.current
+        assert task is not None
+        while not self.done:
+            task.blocked_on = self
+            try:
+                self._world.turn(f"wait for {self.task.name}")
+            finally:
+                task.blocked_on = None
+
+    def result(self) -> Any:
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class _Patient:
+    """The place as ingest sees it: what is refused is sent again for some time."""
+
+    def __init__(self, process: "Process") -> None:
+        self._process = process
+        self.concurrency = process.world.rng.choice([2, 8])
+        self.far = self.concurrency > 2
+
+    def write(self, key: str, data: Buffer | list[Buffer]) -> None:
+        self._process.insist(lambda: self._process.backend.write(key, data))
+
+
+def letter_of(raw: bytes) -> bytes:
+    """Return what a pack holds, whoever wrote it."""
+    return raw[len(MAGIC) :][:1] if raw.startswith(MAGIC) else raw
+
+
+def upload(process: "Process", word: str, known: dict[str, str]) -> tuple[str, bytes, list[str]]:
+    """Store a word's letters and its manifest; returns its id, its bytes and its packs.
+
+    Args:
+        process: of the writer.
+        word: each letter is a file.
+        known: packs of letters that are there.
+    """
+    folder = Folder([from_bytes(letter, letter.encode()) for letter in sorted(word)])
+    index = Known()
+    if known:
+        index.add(_manifest_of(known))
+    written: list[tuple[str, bytes, list[str]]] = []
+
+    def meanwhile(done: Ingested) -> None:
+        made, one = done.manifest, process.world.new_id()
+        packs = {path: made.packs[number] for path, number in zip(made.paths, made.chunks.packs, strict=True)}
+        raw = json.dumps({"word": word, "packs": packs}).encode()
+        process._durable(manifest_key(one), raw)
+        written.append((one, raw, sorted(packs.values())))
+
+    place = cast("Backend", _Patient(process))
+    ingest(place, folder, algorithm="blake3", chunkers=_CHUNKERS, known=index, meanwhile=meanwhile)
+    return written[0]
+
+
+def _manifest_of(known: dict[str, str]) -> Manifest:
+    made = Manifest("blake3", packs=sorted(set(known.values())))
+    for letter, pack in sorted(known.items()):
+        digest = hash_bytes(letter.encode(), "blake3")
+        made.chunks.add(digest, 1, made.packs.index(pack), len(MAGIC), 1, RAW)
+        made.close_file(letter, 1, digest, executable=False)
+    return made
+
+
+def stored(word: str, manifest: str, raw: bytes, packs: list[str]) -> dict[str, Any]:
+    """Return the fact for a word that is durable."""
+    return {
+        "fact": "stored",
+        "digest": str(Digest.of(word.encode())),
+        "manifest": manifest,
+        "manifest_digest": str(Digest.of(raw)),
+        "size": len(word),
+        "files": 1,
+        "packs": packs,
+    }
