@@ -16,6 +16,7 @@ from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.errors import InvalidInputError, UnsupportedError
 from artifactstore.model.loading import LOADING
+from artifactstore.model.redaction import Redactor
 
 __all__ = ["connect", "refuse_mistyped"]
 
@@ -241,6 +242,11 @@ def _other(scheme: str, url: str, options: dict[str, Any], *, single_writer: boo
     from artifactstore.backend.remote import RemoteBackend, known_schemes  # noqa: PLC0415
     from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
 
+    if Redactor().text(url) != url:
+        raise InvalidInputError(
+            f"this {scheme}:// URL holds what looks like a token, which would end up in logs: pass it as storage_options={{…}}, or "
+            "set it in the environment"
+        )
     known = known_schemes()
     if scheme not in known:
         near = difflib.get_close_matches(scheme, sorted({*_OURS, *known}), n=3)

@@ -87,15 +87,21 @@ def forget(temporary: str) -> None:
         return  # published by a rename, or litter that clean-up removes
 
 
-def replace_whole(path: Path, *parts: bytes) -> None:
+def replace_whole(path: Path, *parts: bytes, private: bool = False) -> None:
     """Replace a file that needs not survive a crash: others see the old one or the new one, never a part.
+
+    Args:
+        path: the file.
+        *parts: its bytes.
+        private: only its owner may read it.
 
     Raises:
         OSError: the old one stands.
     """
     part = path.with_name(f".{new_id()}.partial")
     try:
-        with part.open("wb") as file:
+        mode = 0o600 if private else 0o666
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), "wb") as file:
             file.writelines(parts)
         part.replace(path)
     finally:

@@ -22,7 +22,7 @@ from artifactstore.work.capture.around import Around, is_installed
 from artifactstore.work.capture.cells import executed
 from artifactstore.work.capture.environment import ci_claims, command_line, environment
 from artifactstore.work.capture.git import Tree, bundle, read_tree, skipped_text
-from artifactstore.work.capture.secrets import shown
+from artifactstore.work.capture.secrets import captured, shown
 from artifactstore.work.commit import Prepared
 from artifactstore.work.said import Said
 from artifactstore.work.sayable import sayable, text_of
@@ -71,7 +71,7 @@ class Capture:
         self._thread.join()
         made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {"format": "json"}), {})]
         for text in self._told:
-            warnings.warn(text, UserWarning, stacklevel=6)
+            warnings.warn(captured(text), UserWarning, stacklevel=6)
         about: dict[str, Any] = {"folder": "."}
         tree = self._tree
         root = (self._folder if tree is None else tree.root).resolve()

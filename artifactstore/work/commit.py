@@ -7,6 +7,7 @@ from artifactstore.catalog.state import Void
 from artifactstore.content.manifest import Manifest
 from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, NotFoundError, RefusedError
 from artifactstore.model.facts import Fact
+from artifactstore.work.capture.secrets import cleaned
 from artifactstore.work.session import Core, Session
 
 __all__ = ["Prepared", "Staged", "commit", "with_reason"]
@@ -63,7 +64,7 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
     core = session.core_to_write()
     for _ in range(_TRIES):
         prepared = list(prepare(core))
-        facts = [fact for one in prepared for fact in one.facts]
+        facts = [cleaned(fact) for one in prepared for fact in one.facts]
         if not facts:
             for one in prepared:
                 one.ended(not facts)  # all of it is there already

@@ -56,10 +56,10 @@ class Fork:
         return self.folder.with_name(_FILE)
 
     def save(self) -> None:
-        """Write the file that tells of it."""
+        """Write the file that describes it; only its owner may read it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         told = {"folder": self.folder.name, "url": self.url, "store": self.store, "head": self.head, "options": self.options}
-        replace_whole(self.file, json.dumps(told).encode())
+        replace_whole(self.file, json.dumps(told).encode(), private=True)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -1,7 +1,6 @@
 """Where things are: which store is meant, where the caches lie, and who is acting. Settings come from here alone."""
 
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -9,15 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.backend.connect import refuse_mistyped
+from artifactstore.backend.options import secret_names
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.append import Author
 
 __all__ = ["DEFAULT", "author", "cache_folder", "find_url", "local_path", "matches", "secret_options", "strings"]
 
 DEFAULT: Final = "default"  # of `cache=`: the user's cache folder
-_SECRET: Final = re.compile(
-    r"secret|token|password|passwd|credential|connection_string|sas|(^|_)key(_id)?$|account_key|private", re.IGNORECASE
-)
 
 
 def find_url(url: Any) -> tuple[str, bool]:
@@ -189,11 +186,5 @@ def _os_user() -> str:
 
 
 def secret_options(options: Mapping[str, Any] | None) -> list[str]:
-    """Return the keys of storage options that look like secrets, nested ones dotted."""
-    found = []
-    for key, value in (options or {}).items():
-        if _SECRET.search(key):
-            found.append(key)
-        elif isinstance(value, Mapping):
-            found += [f"{key}.{inner}" for inner in secret_options(value)]
-    return found
+    """Return the storage options that are, or may hold, secrets, those inside of others dotted."""
+    return secret_names(options or {})

@@ -4,6 +4,7 @@ What runs again works in a fork of the store (`work.fork`): it reads what was th
 scratch store.
 """
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
+from artifactstore.backend.options import without_secrets
 from artifactstore.catalog.lineage import RunInfo, beside, code_of, run_info
 from artifactstore.catalog.state import State
 from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError, UnsupportedError
+from artifactstore.model.redaction import MARK
 from artifactstore.work.building import Built, build, present
 from artifactstore.work.code import Code
 from artifactstore.work.commit import Prepared, commit
@@ -105,11 +108,19 @@ def reproduce(
     with Session(session.given[0], storage_options=session.given[1], cache=None, fork=fork).asking() as state:
         outputs = compare(old, list(_made(state, recorded)), tolerance)
     return Reproduction.of(
-        outputs, recorded.run, returned, notes=(*_lacking(recorded), *built.notes), command=tuple(words), folder=target, log=log
+        outputs,
+        recorded.run,
+        returned,
+        notes=(*_lacking(recorded, session), *built.notes),
+        command=tuple(words),
+        folder=target,
+        log=log,
     )
 
 
-def _lacking(recorded: _Recorded) -> Iterator[str]:
+def _lacking(recorded: _Recorded, session: Session) -> Iterator[str]:
+    if names := secret_options(session.given[1]):
+        yield f"storage options that hold secrets were not handed to the program: {', '.join(names)}; it logs in by its environment"
     if recorded.code is None:
         yield "no code was recorded"
     yield from (f"{path} was not stored with the code: it {why}" for path, why in recorded.about.get("skipped", ()))
@@ -147,6 +158,15 @@ def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
     return _Recorded(run_info(state, run), root, code, about, environment, cells, inputs, outputs, head, later)
 
 
+def _handed_on(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the storage options that the program gets in a file: no secrets, and only what JSON can hold."""
+    found = {}
+    for name, value in without_secrets(options).items():
+        with suppress(TypeError, ValueError):
+            found[name] = json.loads(json.dumps(value))
+    return found
+
+
 def _known(state: State, name: str, number: int) -> bool:
     return 1 <= number <= len(state.names.get(name, ()))
 
@@ -154,10 +174,7 @@ def _known(state: State, name: str, number: int) -> bool:
 def _fork(session: Session, recorded: _Recorded, target: Path) -> Fork:
     """Make the store as it was when the run began, with what it read as the newest of its name."""
     url, options, _ = session.given
-    kept = dict(options or {})
-    for key in secret_options(kept):
-        kept.pop(key.partition(".")[0], None)
-    fork = Fork(target / "store", url, session.core().config.store, recorded.head, kept)
+    fork = Fork(target / "store", url, session.core().config.store, recorded.head, _handed_on(options or {}))
     fork.save()
     if recorded.later:
         there = Session(url, storage_options=options, cache=None, fork=fork)
@@ -182,7 +199,7 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
         return [python, "-m", "artifactstore.work.capture.cells", str(cells)]
     if len(words) < 2:
         raise InvalidInputError(f"how the program of the run {recorded.run.id} was called is not known: say it by command=[…]")
-    if any("***" in word for word in words):
+    if any("***" in word or MARK in word for word in words):  # ***: of versions before the mark
         raise InvalidInputError("the recorded command had a secret, which was not kept: say it by command=[…]")
     script, folder = recorded.about.get("script"), top / str(recorded.about.get("folder", "."))
     shown = [python]

@@ -19,7 +19,7 @@ from artifactstore.work import get as _get
 from artifactstore.work import put as _put
 from artifactstore.work.artifact import Artifact
 from artifactstore.work.capture.environment import command_line
-from artifactstore.work.capture.secrets import shown, without_logins
+from artifactstore.work.capture.secrets import captured, shown
 from artifactstore.work.capturing import Capture
 from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.said import check_metrics
@@ -131,7 +131,7 @@ class Run:
             "seconds": round(time.monotonic() - self._began, 3),
         }
         if error is not None:
-            fact["error"] = text_of(without_logins(error)[:_ERROR])
+            fact["error"] = text_of(captured(error[: 10 * _ERROR], "error")[:_ERROR])
         if self._looked is not None:
             fact |= sayable(self._looked.around(tracker.around))
             tracker.makers += self._looked.cells(self.id)

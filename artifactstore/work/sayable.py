@@ -1,18 +1,22 @@
 """What the journal can say of values that JSON has no words for: parameters, arguments, and names that are no text."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import check_json
+from artifactstore.model.redaction import MARK
+from artifactstore.work.capture.secrets import captured
 
 __all__ = ["parameters", "sayable", "text_of"]
 
+_warned: Final[set[str]] = set()  # parameters of which this process was told
 _TOLD: Final = 200  # characters of a parameter that JSON can't say
 
 
 def parameters(given: Any) -> dict[str, Any]:
-    """Return parameters as JSON has them; what it can't say is its `repr`, and marked.
+    """Return parameters as JSON has them; what it can't say is its `repr`, and marked, as secrets are.
 
     Raises:
         InvalidInputError: no dict with str keys.
@@ -21,7 +25,14 @@ def parameters(given: Any) -> dict[str, Any]:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
         raise InvalidInputError(f"params is a dict with str keys, not {_repr(given)}")
-    return {text_of(key): _json_or_repr(value) for key, value in given.items()}
+    found = {text_of(key): _json_or_repr(value) for key, value in given.items()}
+    shown: dict[str, Any] = captured(found)
+    new = [key for key, value in found.items() if shown.get(key) != value and key not in _warned]
+    if new:
+        _warned.update(new)
+        text = f"parameters that look like secrets are recorded as {MARK}: {', '.join(new[:10])}"
+        warnings.warn(text, UserWarning, stacklevel=5)
+    return shown
 
 
 def sayable(value: Any) -> Any:
@@ -65,6 +76,6 @@ def _json_or_repr(value: Any, deep: int = 20) -> Any:
 
 def _repr(value: Any) -> str:
     try:
-        return text_of(repr(value)[:_TOLD])
+        return text_of(captured(repr(value)[: 10 * _TOLD])[:_TOLD])
     except Exception:  # noqa: BLE001 - of the user's own: the work must not fail for how a parameter is told
         return object.__repr__(value)

@@ -71,7 +71,7 @@ def test_databases_and_programs_are_told_without_secrets(store: Store):
     assert [*around(store)] == ["some.db"]
     ((program, *rest),) = store.runs()[-1].programs
     assert program == sys.executable
-    assert rest == ["-c", "pass", "--token", "***"]
+    assert rest == ["-c", "pass", "--token", "[redacted]"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what is mapped")

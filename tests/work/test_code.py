@@ -492,15 +492,24 @@ def test_packages_are_those_that_python_itself_finds(tmp_path: Path, monkeypatch
 def test_a_command_line_hides_secrets(store: Store, repository: Path):
     from artifactstore.work.capturing import shown
 
-    assert shown(["p", "--api-token=x", "--password", "y", "--n=3"]) == ["p", "--api-token=***", "--password", "***", "--n=3"]
+    assert shown(["p", "--api-token=x", "--password", "y", "--n=3"]) == [
+        "p",
+        "--api-token=[redacted]",
+        "--password",
+        "[redacted]",
+        "--n=3",
+    ]
     assert shown(["p", "--hf_token", "x", "apiKey=y", "-DSECRET_KEY=z"]) == [
         "p",
         "--hf_token",
-        "***",
-        "apiKey=***",
-        "-DSECRET_KEY=***",
+        "[redacted]",
+        "apiKey=[redacted]",
+        "-DSECRET_KEY=[redacted]",
     ]
-    assert shown(["postgresql://u:p@ss@host/db", "--db=s3://u:p@host"]) == ["postgresql://***@host/db", "--db=s3://***@host"]
+    assert shown(["postgresql://u:p@ss@host/db", "--db=s3://u:p@host"]) == [
+        "postgresql://[redacted]@host/db",
+        "--db=s3://[redacted]@host",
+    ]
 
 
 @pytest.mark.parametrize("word", ["--tokenizer", "--max-tokens", "--num_tokens=5", "abfss://box@account.dfs.core.windows.net/ml"])

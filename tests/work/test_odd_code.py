@@ -48,7 +48,7 @@ def test_names_and_links_that_cannot_be_stored_are_told_and_are_not_in_the_tree(
     assert {path: why.split(":")[0] for path, why in code.about["skipped"]} == {
         "bad\\xff.py": "can't be stored under its name",
         "carriage\rreturn": "can't be stored under its name",
-        "password": "points outside of the repository",
+        "password": "looks like a secret",
         "tracked": "points outside of the repository",
     }
     back = code.checkout(tmp_path / "back")

@@ -157,7 +157,7 @@ def test_commands_tell_what_is_wrong_and_keep_secrets(store: Store):
         return done.stdout, done.stderr
 
     call("run", "--", sys.executable, "-c", "pass", "--token", "s3cr3t", "postgresql://u:s3cr3t@host/db")
-    assert store.runs()[-1].params["command"][-3:] == ["--token", "***", "postgresql://***@host/db"]
+    assert store.runs()[-1].params["command"][-3:] == ["--token", "[redacted]", "postgresql://[redacted]@host/db"]
     assert not any(b"s3cr3t" in path.read_bytes() for path in Path(store.url).rglob("*") if path.is_file())
     assert "no such option: --param" in call("run", "--param", "x=1", "--", "true", code=2)[1].lower()
     assert "no such option: --inn" in call("run", "--inn=raw", "true", code=2)[1].lower()
@@ -176,4 +176,4 @@ def test_commands_tell_what_is_wrong_and_keep_secrets(store: Store):
 def test_a_login_in_an_error_is_not_kept(store: Store):
     with pytest.raises(OSError, match="s3cr3t"), store.run("load"):
         raise OSError("no answer from postgresql://user:s3cr3t@host/db")
-    assert store.runs()[-1].error == "OSError: no answer from postgresql://***@host/db"
+    assert store.runs()[-1].error == "OSError: no answer from postgresql://[redacted]@host/db"

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from artifactstore.work.capture.secrets import redactor
+
 __all__ = ["Cells", "executed", "run_cells", "split_cells"]
 
 _MARK: Final = re.compile(r"^# %% \[(\d+)\]$", re.MULTILINE)
@@ -39,7 +41,9 @@ def executed() -> Cells | None:
     sources = list(getattr(history, "input_hist_raw", ()))[1:]
     if not any(one.strip() for one in sources):
         return None
-    text = "".join(f"# %% [{number}]\n{source.rstrip()}\n\n" for number, source in enumerate(sources, 1) if source.strip())
+    clean = redactor()
+    shown = ((number, clean.source(source.rstrip())) for number, source in enumerate(sources, 1) if source.strip())
+    text = "".join(f"# %% [{number}]\n{source}\n\n" for number, source in shown)
     plain = all(_is_plain(source) for source in sources)
     return Cells(text, "cells.py" if plain else "cells.ipy", _notebook(shell))
 

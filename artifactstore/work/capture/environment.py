@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.work.capture.secrets import without_credentials
+from artifactstore.work.capture.secrets import captured, without_credentials
 
 __all__ = ["ci_claims", "command_line", "environment"]
 
@@ -52,10 +52,10 @@ def environment(folder: Path | None = None) -> dict[str, Any]:
         found["gpus"] = gpus
     variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     if variables:
-        found["variables"] = variables
+        found["variables"] = captured(variables)
     image = next((os.environ[name] for name in _IMAGES if os.environ.get(name)), None)
     if image is not None:
-        found["image"] = image
+        found["image"] = captured(image)
     locks = {} if folder is None else _locks(folder)
     if locks:
         found["locks"] = locks
@@ -69,10 +69,21 @@ def _locks(folder: Path) -> dict[str, str]:
         for name in _LOCKS:
             with suppress(OSError, UnicodeDecodeError):
                 if (place / name).stat().st_size <= _LONGEST_LOCK:
-                    found[name] = (place / name).read_text(encoding="utf-8")
+                    found[name] = _lock(place / name)
         if found or (place / ".git").exists():
             return found
     return {}
+
+
+def _lock(path: Path) -> str:
+    """Return a lock file without the logins in it; looked at again when it has changed."""
+    st = path.stat()
+    key = (str(path), st.st_mtime_ns, st.st_size)
+    known = _kept.get(path.name)
+    if known is None or known[0] != key:
+        known = _kept[path.name] = (key, captured(path.read_text(encoding="utf-8")))
+    text: str = known[1]
+    return text
 
 
 def _packages() -> list[dict[str, Any]]:
@@ -134,7 +145,7 @@ def _direct(text: str) -> Any:
         if url.startswith("file:"):
             return {"editable": bool(said.get("dir_info", {}).get("editable")), "local": True}
         kept = {key: said[key] for key in ("vcs_info", "archive_info", "subdirectory") if key in said}
-        return {"url": without_credentials(url), **kept}
+        return {"url": without_credentials(url), **captured(kept)}
     except (ValueError, AttributeError, TypeError):
         return None
 
