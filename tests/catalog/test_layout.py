@@ -95,6 +95,26 @@ def test_a_store_that_moved_takes_nothing_more(story: Story) -> None:
     assert story.state.marks["moved_to"] == "s3://new"
 
 
+@pytest.mark.parametrize(
+    ("birth", "base", "why"),
+    [
+        (3, 3, None),
+        (2, 3, None),
+        (2, 2, None),
+        (3, 2, "base"),
+        (3, 4, "base"),
+        (2, 4, "base"),
+        (4, 4, "window"),
+        (4, 3, "window"),
+    ],
+)
+def test_a_base_lies_between_the_birth_and_the_entry(story: Story, birth: int, base: int, why: str | None) -> None:
+    story.append()
+    story.append()
+    assert story.state.head == 3
+    assert story.tell(versioned("a", "y"), birth=birth, base=base) == why
+
+
 # -- once, in its window
 
 

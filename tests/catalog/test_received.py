@@ -46,6 +46,21 @@ def test_another_stores_layout_means_nothing_here(story: Story) -> None:
     assert story.state.marks["moved_to"] is None
 
 
+@pytest.mark.parametrize("inner", [stored("raw"), relocated("raw", "m-raw", "new"), received(versioned("far", "z"), seq=4)])
+def test_another_stores_layout_is_not_asked_whether_it_was_received(story: Story, inner: Fact) -> None:
+    """It may stand beside what is: of the same digest, in an entry of the same number."""
+    told = {"fact": "measured", "digest": digest("raw"), "metrics": {"m": 1.0}}
+    assert story.tell(received(told, seq=5)) is None
+    assert story.tell(received({**inner, "name": "y"}, versioned("far", "y"), seq=5)) is None
+    assert story.tell(received(told, seq=5)) == "received"
+
+
+def test_only_a_version_may_come_without_its_content(story: Story) -> None:
+    gone = [digest("new")]
+    assert story.tell(received({"fact": "held", "hold": named("h"), "digest": digest("new")}, gone=gone)) == "holder"
+    assert story.tell(received(versioned("new", "y"), gone=gone)) is None
+
+
 def test_what_is_received_needs_its_content(story: Story) -> None:
     assert story.tell(received(versioned("new", "y"))) == "holder"
     assert story.tell(received({"fact": "held", "hold": named("h"), "digest": digest("new")})) == "holder"

@@ -1,13 +1,16 @@
 """Verify holds what is stored against what the journal says of it, both ways."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import artifactstore
+from artifactstore import CorruptionError
 from artifactstore.content.manifest import manifest_key
 from artifactstore.content.manifest_file import decode, encode
+from artifactstore.content.pack import TRAILER, pack_key
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
@@ -19,7 +22,7 @@ from .facts import state_of, tell
 def store(tmp_path: Path) -> Store:
     store = artifactstore.create(tmp_path / "store", cache=None)
     for seed in range(2):
-        store.put(np.random.default_rng(seed).bytes(100_000), f"name{seed}")
+        store.put(np.random.default_rng(seed).bytes(300_000), f"name{seed}")
     return store
 
 
@@ -46,3 +49,54 @@ def test_a_fact_that_does_not_name_the_packs_of_its_manifest_is_found(store: Sto
         (finding,) = report.findings
         assert manifest_key(to) in str(finding)
         assert digest in str(finding)
+
+
+@pytest.mark.parametrize("level", ["quick", "frames", "full"])
+def test_a_manifest_of_another_artifact_is_found(store: Store, level: str):
+    state = state_of(store)
+    (digest, holder), (_, other) = ((one, str(state.current_manifest(one))) for one in state.holders)
+    raw, to = store._session.backend.read(manifest_key(other)), new_id()
+    store._session.backend.write(manifest_key(to), raw)
+    fact = {"fact": "relocated", "digest": digest, "from": holder, "to": to, "manifest_digest": str(Digest.of(raw))}
+    tell(store, {**fact, "packs": state.manifests[other][2]})
+    report = store.verify(level=level)
+    (finding,) = report.findings
+    assert f"is not the manifest of {digest}" in str(finding)
+
+
+@pytest.mark.parametrize("level", ["quick", "frames", "full"])
+@pytest.mark.parametrize("left", [-1000, -1, 0])
+def test_a_pack_with_less_room_than_its_frames_and_a_trailer_need_is_found(store: Store, level: str, left: int):
+    state = state_of(store)
+    holder = str(state.current_manifest(next(iter(state.holders))))
+    manifest = decode(store._session.backend.read(manifest_key(holder)), holder, algorithm="blake3")
+    end = max(one.offset + one.stored for row in range(len(manifest.paths)) for one in manifest.extents(row))
+    path = Path(store.url, pack_key(manifest.packs[0]))
+    raw = path.read_bytes()
+    path.write_bytes(raw[: end + (TRAILER - 1 if left == -1 else left)])
+    report = store.verify(level=level)
+    assert not report.ok
+    assert "truncated" in str(report.findings[0])
+
+
+def test_chunks_that_are_right_and_in_another_order_are_found(store: Store):
+    """Each frame and each chunk is what its digest says: only the file's own tells."""
+    state = state_of(store)
+    digest = next(iter(state.holders))
+    holder = str(state.current_manifest(digest))
+    backend = store._session.backend
+    manifest = decode(backend.read(manifest_key(holder)), holder, algorithm="blake3")
+    chunks = manifest.chunks
+    assert len(chunks) > 1
+    columns: list[Any] = [chunks.digests, chunks.sizes, chunks.offsets, chunks.stored, chunks.codecs]
+    for column in columns:
+        column[0], column[1] = column[1], column[0]
+    raw, to = encode(manifest, *manifest.identify()), new_id()
+    backend.write(manifest_key(to), raw)
+    fact = {"fact": "relocated", "digest": digest, "from": holder, "to": to, "manifest_digest": str(Digest.of(raw))}
+    tell(store, {**fact, "packs": manifest.packs})
+    assert store.verify(level="frames").ok
+    report = store.verify(level="full")
+    assert "do not add up to its digest" in str(report.findings[0])
+    with pytest.raises(CorruptionError, match="does not match its digest"):
+        store.get(digest)
