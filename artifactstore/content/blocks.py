@@ -1,25 +1,79 @@
-"""Reading a large file that is to be stored: block by block, ahead of the work on it, refusing one that changes meanwhile."""
+"""Reading a large file that is to be stored: block by block, ahead of the work on it, refusing one that changes meanwhile.
 
+The holes of a sparse file are not read: all their bytes are zeros.
+"""
+
+import errno
 import io
 import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
 
 from artifactstore.backend.pool import Pool
+from artifactstore.content.chunker import Cutter
 from artifactstore.content.source import Source, open_unchanged
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.loading import LOADING
 
-__all__ = ["Blocks", "open_source", "read_blocks"]
+__all__ = ["Blocks", "Stream", "Zeros", "cut_blocks", "is_sparse", "open_source"]
+
+_HOLE: Final = 8 * 2**20  # bytes of a hole that is worth passing over
+_UNIT: Final = 512  # bytes of what `st_blocks` counts
+_PIECE: Final = 4 * 2**20  # bytes of them that are hashed at a time
+_RUN: Final = 128 * 2**20  # bytes of zeros that are handed on at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """Equal chunks of zeros in a row, which were not read.
+
+    Attributes:
+        count: how many.
+        size: of each, in bytes.
+    """
+
+    count: int
+    size: int
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield all of them as memory, some megabytes at a time."""
+        left = self.count * self.size
+        block = memoryview(bytes(min(_PIECE, left)))
+        while left:
+            yield block[:left]
+            left -= min(len(block), left)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A file that is read on and on.
+
+    Attributes:
+        fill: reads on into memory; returns how many bytes came.
+        seek: goes to an offset.
+        holes: lists (begin, end) of stretches that hold nothing but zeros and take no room, ascending.
+    """
+
+    fill: Callable[[memoryview], int]
+    seek: Callable[[int], object]
+    holes: Callable[[], list[tuple[int, int]]]
+
+
+def is_sparse(source: Source) -> bool:
+    """Tell whether a file takes much less room than it has bytes."""
+    if source.size < _HOLE or source.disk is None or source.far is not None:
+        return False
+    with suppress(OSError):
+        return _is_sparse(os.stat(source.disk))  # noqa: PTH116 - as the scan does
+    return False
 
 
 @contextmanager
-def open_source(
-    source: Source, held: set[str] | None = None
-) -> Iterator[tuple[Callable[[int, int], bytes], Callable[[memoryview], int]]]:
+def open_source(source: Source, held: set[str] | None = None) -> Iterator[tuple[Callable[[int, int], bytes], Stream]]:
     """Give two ways of reading a file: (offset, size) → bytes, and on and on into memory; refuse one that changes.
 
     Args:
@@ -36,7 +90,11 @@ def open_source(
             at += len(view)
             return len(view)
 
-        yield far.read, load
+        def jump(offset: int) -> None:
+            nonlocal at
+            at = offset
+
+        yield far.read, Stream(load, jump, list)
         far.check()
         return
     with open_unchanged(source, held) as fd:
@@ -47,7 +105,39 @@ def open_source(
             os.lseek(fd, 0, os.SEEK_SET)
             return data
 
-        yield read_at, file.readinto
+        yield read_at, Stream(file.readinto, file.seek, lambda: _holes(fd, source.size))
+
+
+def _is_sparse(st: os.stat_result) -> bool:
+    return getattr(st, "st_blocks", st.st_size) * _UNIT <= st.st_size - _HOLE
+
+
+def _holes(fd: int, size: int) -> list[tuple[int, int]]:
+    """Return the large holes of a file; none where the file system does not list them.
+
+    A file that was just written is flushed first: some file systems list what is only in memory as a hole.
+    """
+    found: list[tuple[int, int]] = []
+    if not hasattr(os, "SEEK_HOLE") or not _is_sparse(os.fstat(fd)):
+        return found
+    try:
+        os.fsync(fd)
+        at = 0
+        while at < size:
+            begin = os.lseek(fd, at, os.SEEK_HOLE)
+            try:
+                at = min(os.lseek(fd, begin, os.SEEK_DATA), size)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # no data behind this offset
+                    raise
+                at = size
+            if at - begin >= _HOLE:
+                found.append((begin, at))
+    except OSError:
+        return []
+    finally:
+        os.lseek(fd, 0, os.SEEK_SET)
+    return found
 
 
 class Blocks:
@@ -75,10 +165,59 @@ class Blocks:
         return memoryview(lent).cast("B")
 
 
-def read_blocks(
-    fill: Callable[[memoryview], int], source: Source, size: int, room: int, blocks: Blocks
+def cut_blocks(
+    stream: Stream, source: Source, cutter: Cutter, size: int, blocks: Blocks
+) -> Iterator[tuple[int, memoryview, list[int]] | Zeros]:
+    """Yield a file window by window, cut: (offset, bytes, ends of the chunks in it), or zeros for what a hole holds.
+
+    The chunks are those of the same bytes without holes.
+
+    Args:
+        stream: of the file, at its begin.
+        source: the file.
+        cutter: cuts it.
+        size: bytes of a window.
+        blocks: lends the memory.
+
+    Raises:
+        ConflictError: the file is shorter than it was.
+        InvalidInputError: it can't be read.
+    """
+    most = cutter.maximum
+    holes = stream.holes() if cutter.cuts_zeros_evenly() else []
+    start = at = 0  # of the next chunk, and of what is read next
+    for begin, end in [*holes, (source.size, source.size)]:
+        # So far into the hole that a chunk begins in it: from there on all chunks are alike.
+        stop = min(begin + 2 * most, source.size)
+        if stop <= at:
+            continue
+        rest = memoryview(b"")  # behind the last cut: it comes again, before the next block
+        for block, room in _read_blocks(stream.fill, source, stop - at, size, most, blocks):
+            first = room - len(rest)
+            block[first:room] = rest
+            window = block[first:]
+            ends = cutter.cut(window, start, last=start + len(window) == source.size)
+            if ends:
+                yield start, window, ends
+                start += ends[-1]
+            rest = window[ends[-1] :] if ends else window
+        at = stop
+        if end - start >= most:
+            total = (end - start) // most
+            for done in range(0, total, step := max(1, _RUN // most)):
+                yield Zeros(min(step, total - done), most)
+            start += total * most
+            at = start
+            stream.seek(at)
+        elif start < at < source.size:
+            at = start  # behind the last cut: read again
+            stream.seek(at)
+
+
+def _read_blocks(  # noqa: PLR0917 - what a generator of one caller needs
+    fill: Callable[[memoryview], int], source: Source, length: int, size: int, room: int, blocks: Blocks
 ) -> Iterator[tuple[memoryview, int]]:
-    """Yield a file block by block, each read while the one before is worked on; `room` bytes before its data are free.
+    """Yield so much of a file block by block, each read while the one before is worked on; `room` bytes before it are free.
 
     Raises:
         ConflictError: the file is shorter than it was.
@@ -98,7 +237,7 @@ def read_blocks(
         return block
 
     with Pool(1, "artifactstore-read") as reading:
-        ahead, left = reading.submit(read, min(size, source.size)), source.size - min(size, source.size)
+        ahead, left = reading.submit(read, min(size, length)), length - min(size, length)
         while True:
             block = ahead.result()
             if not left:

@@ -105,6 +105,12 @@ class Cutter:
         self._cdc = _fastcdc(chunker)
         self._bounds = bounds
 
+    def cuts_zeros_evenly(self) -> bool:
+        """Tell whether zeros become chunks of the maximum size from any begin of a chunk on: nothing else decides the cuts."""
+        if self._bounds or self._cuts:
+            return False
+        return self.cut(memoryview(bytes(2 * self.maximum)), 0, last=True) == [self.maximum, 2 * self.maximum]
+
     def _short(self, begin: int, ends: Sequence[int]) -> bool:
         """Tell whether no chunk is longer than a window has room for: they may come from a store that cuts otherwise."""
         return all(end - start <= self.maximum for start, end in pairwise([begin, *ends]))

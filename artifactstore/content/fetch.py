@@ -176,7 +176,12 @@ def decode_extents(
     raw = stored_frames(extents, reads, parts)
     bases = iter(raw[len(extents) :])
     chunks: list[bytes | memoryview] = []
+    before: Extent | None = None
     for extent, stored in zip(extents, raw, strict=False):
+        if extent == before and extent.base is None:
+            chunks.append(chunks[-1])  # as the zeros of a sparse file: thousands of times the same
+            continue
+        before = extent
         base = None
         if extent.base is not None:
             base = decode(extent.base.codec, next(bases), extent.base.size, _place(extent.base))
@@ -184,9 +189,11 @@ def decode_extents(
                 raise mismatch(extent.base, algorithm)
         chunks.append(decode(extent.codec, stored, extent.size, _place(extent), base))
     if algorithm is not None:
+        checked: bytes | memoryview | None = None
         for extent, chunk in zip(extents, chunks, strict=True):
-            if hash_bytes(chunk, algorithm) != extent.digest:
+            if chunk is not checked and hash_bytes(chunk, algorithm) != extent.digest:
                 raise mismatch(extent, algorithm)
+            checked = chunk
     return chunks
 
 

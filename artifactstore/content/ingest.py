@@ -8,7 +8,7 @@ Results are taken in the order of the files, so packs hold neighbours next to ea
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
-from artifactstore.content.blocks import Blocks, open_source, read_blocks
+from artifactstore.content.blocks import Blocks, Zeros, cut_blocks, is_sparse, open_source
 from artifactstore.content.chunker import HEAD, Cutter, choose_rule
 from artifactstore.content.codec import DELTAS, RAW, Encoders
 from artifactstore.content.known import Known
@@ -220,44 +220,41 @@ class _Ingest:
         return self._do_batch(batch) if workers is None or not unread else workers.submit(self._do_batch, batch)
 
     def _large(self, workers: Pool, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
-        hasher, behind = new_hasher(self._algorithm), deque[Future[object]]()
-        second = hashlib.sha256() if self._sha256 is not None else None
+        behind, hashers = deque[Future[object]](), [new_hasher(self._algorithm, parallel=is_sparse(source))]
+        if self._sha256 is not None:
+            hashers.append(new_hasher("sha256"))
 
-        def update(data: memoryview) -> None:
-            hasher.update(data)
-            if second is not None:
-                second.update(data)
+        def update(pieces: Iterable[memoryview]) -> None:
+            for data in pieces:
+                for hasher in hashers:
+                    hasher.update(data)
 
         # Alone in its thread: updates keep their order, and the coordinator goes on reading and cutting.
         with Pool(1, "artifactstore-hash") as hashing:
-            for window, ends, references in self._windows(source):
-                work = workers.submit(self._do_window, window, ends, references)
-                behind.append(hashing.submit(update, memoryview(window)[: ends[-1]]))
+            for one in self._windows(source):
+                behind.append(hashing.submit(update, one.pieces() if isinstance(one, Zeros) else (one[0][: one[1][-1]],)))
                 if len(behind) > _BEHIND:
                     behind.popleft().result()
-                yield work
+                yield self._zeros(one) if isinstance(one, Zeros) else workers.submit(self._do_window, *one)
             for future in behind:
                 future.result()
-        if self._sha256 is not None and second is not None:
-            self._sha256[source.path] = second.digest()
-        yield [_Done([], source, hasher.digest())]
+        if self._sha256 is not None:
+            self._sha256[source.path] = hashers[1].digest()
+        yield [_Done([], source, hashers[0].digest())]
 
-    def _windows(self, source: Source) -> Iterator[_Window]:
+    def _windows(self, source: Source) -> Iterator[_Window | Zeros]:
         if source.data is not None:
             yield from self._cut_memory(source, memoryview(source.data).cast("B"))
             return
-        with open_source(source, self._held) as (read_at, fill):
+        with open_source(source, self._held) as (read_at, stream):
             cutter, refer = self._cutter(source, read_at(0, min(HEAD, source.size)), read_at)
-            start, size = 0, max(WINDOW if source.base is None or not source.far else _FAR, 2 * cutter.maximum)
-            rest = memoryview(b"")  # behind the last cut: it comes again, before the next block
-            for block, room in read_blocks(fill, source, size, cutter.maximum, self._blocks):
-                begin = room - len(rest)
-                block[begin:room] = rest
-                window = block[begin:]
-                ends = cutter.cut(window, start, last=start + len(window) == source.size)
-                yield window, ends, refer(start, ends)
-                start += ends[-1]
-                rest = window[ends[-1] :]
+            size = max(WINDOW if source.base is None or not source.far else _FAR, 2 * cutter.maximum)
+            for one in cut_blocks(stream, source, cutter, size, self._blocks):
+                yield one if isinstance(one, Zeros) else (one[1], one[2], refer(one[0], one[2]))
+
+    def _zeros(self, zeros: Zeros) -> list[_Done]:
+        (piece,) = self._pieces(memoryview(bytes(zeros.size)), [zeros.size], None)
+        return [_Done([piece] * zeros.count)]
 
     def _cut_memory(self, source: Source, view: memoryview) -> Iterator[_Window]:
         cutter, refer = self._cutter(source, view[:HEAD], lambda at, size: bytes(view[at : at + size]))

@@ -1,5 +1,6 @@
 """Retrieve: an artifact's files come back, verified, in bounded memory.
 
+Chunks of zeros become holes in what is written, where the file system has them.
 Ranges of packs are read ahead, from a network by many threads that do nothing else; workers decode them, check and
 write small files; a large file is hashed in order by the one thread that collects. Every file is checked against its
 digest before anybody sees it under its name: the tree is staged by the caller and renamed when this returns.
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from artifactstore.backend.base import Backend
@@ -35,6 +37,8 @@ REMOTE_AHEAD: Final = 208 * 2**20  # stored bytes read ahead there, so that some
 FETCHERS: Final = 16  # requests at a time at most
 GROUP_FILES: Final = 2_048
 WORKERS: Final = 2
+_PAGE: Final = 4096  # bytes: the least that a file system leaves out
+_REPEATED: Final = 64  # times as long as what it takes: a file of which most is the same bytes
 _BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -165,9 +169,12 @@ class _Retrieval:
         if not group.part:
             return
         row = group.rows[0]
-        hasher = self._hashers.setdefault(row, new_hasher(self._manifest.algorithm))
-        for chunk in chunks:
-            hasher.update(chunk)
+        if row not in self._hashers:
+            self._hashers[row] = new_hasher(self._manifest.algorithm, parallel=_is_repeated(self._manifest, row))
+        hasher = self._hashers[row]
+        for _, run in groupby(chunks, id):
+            same = list(run)
+            hasher.update(same[0] if len(same) == 1 else bytes(same[0]) * len(same))
         if group.last and self._hashers.pop(row).digest() != self._manifest.digests[row]:
             _mend_file(self._backend, self._manifest, row, self._paths[row])
         self._progress(sum(map(len, chunks)))
@@ -235,13 +242,19 @@ def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
     yield _Group([row], part=True, low=low, high=end, offset=offset, weight=total)
 
 
+def _is_repeated(manifest: Manifest, row: int) -> bool:
+    """Tell whether a file is so long for what it takes that most of it must be the same bytes again and again."""
+    stored = sum(manifest.chunks.stored[manifest.first[row] : manifest.first[row + 1]])
+    return stored * _REPEATED < manifest.sizes[row]
+
+
 def _write_part(manifest: Manifest, path: str, group: _Group, chunks: Sequence[bytes | memoryview]) -> None:
     mode = 0o777 if manifest.executable[group.rows[0]] else 0o666
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, mode)
         try:
             os.lseek(fd, group.offset, os.SEEK_SET)
-            _write_all(fd, chunks)
+            _write_all(fd, chunks, manifest.sizes[group.rows[0]] if group.last else 0)
         finally:
             os.close(fd)
     except OSError as error:
@@ -261,18 +274,31 @@ def _write_files(
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o777 if manifest.executable[row] else 0o666)
             try:
-                _write_all(fd, mine)
+                _write_all(fd, mine, manifest.sizes[row])
             finally:
                 os.close(fd)
         except OSError as error:
             raise _cant_write(path, error) from error
 
 
-def _write_all(fd: int, chunks: Sequence[bytes | memoryview]) -> None:
+def _write_all(fd: int, chunks: Sequence[bytes | memoryview], size: int) -> None:
+    """Write chunks to where a new file stands; zeros are passed over, and the file gets its `size` if it is not 0."""
+    hole = False
     for chunk in chunks:
+        hole = _is_hole(chunk)
+        if hole:
+            os.lseek(fd, len(chunk), os.SEEK_CUR)
+            continue
         view = memoryview(chunk)
         while view:
             view = view[os.write(fd, view) :]
+    if hole and size:
+        os.ftruncate(fd, size)
+
+
+def _is_hole(chunk: bytes | memoryview) -> bool:
+    """Tell whether a chunk is nothing but zeros, and long enough to be worth a hole."""
+    return len(chunk) >= _PAGE and not chunk[0] and not chunk[-1] and bytes(chunk) == bytes(len(chunk))
 
 
 def _cant_write(path: str, error: OSError) -> BackendError:
@@ -315,6 +341,10 @@ def _mend_file(backend: Backend, manifest: Manifest, row: int, path: str) -> Non
     """
     hasher = new_hasher(manifest.algorithm)
     forget_packs(backend, list(manifest.extents(row)))
+    try:
+        os.truncate(path, 0)  # what was written may not be zeros where it should
+    except OSError as error:
+        raise _cant_write(path, error) from error
     for group in _parts(manifest, row, LOCAL_GROUP):
         extents = [manifest.extent(i) for i in range(group.low, group.high)]
         try:
