@@ -2,8 +2,10 @@
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +16,33 @@ from artifactstore.model.encoding import new_id
 if sys.platform == "darwin":
     import fcntl
 
-__all__ = ["Step", "count_links", "forget", "make_folder", "pread", "replace_whole", "sync", "sync_folder", "write_all"]
+__all__ = [
+    "READ",
+    "Step",
+    "count_links",
+    "forget",
+    "is_own",
+    "make_folder",
+    "may_write",
+    "pread",
+    "read_own",
+    "replace_whole",
+    "share_file",
+    "share_folder",
+    "shared_bits",
+    "sync",
+    "sync_folder",
+    "write_all",
+]
+
+# Without O_NONBLOCK, opening a named pipe waits for a writer, for ever if there is none.
+READ: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+)
 
 # A filesystem that has no sync for folders (some FUSE and SMB mounts) has nothing to sync there.
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
@@ -43,6 +71,27 @@ def make_folder(folder: str) -> bool:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
         return False
     return True
+
+
+def shared_bits(folder: str) -> int:
+    """Return what a folder that a group shares (its set-group-ID bit is set, as git's sharedRepository does) lets the group do."""
+    mode = os.stat(folder).st_mode  # noqa: PTH116
+    return mode & 0o070 if mode & stat.S_ISGID and os.name != "nt" else 0
+
+
+def share_folder(folder: str, parent: str) -> None:
+    """Let the group use a new folder as it may use the one above, whatever this user's umask is."""
+    bits = shared_bits(parent)
+    mode = stat.S_IMODE(os.stat(folder).st_mode) if bits else 0  # noqa: PTH116
+    if bits and mode | bits | stat.S_ISGID != mode:
+        os.chmod(folder, mode | bits | stat.S_ISGID)  # noqa: PTH101
+
+
+def share_file(fd: int, bits: int) -> None:
+    """Let the group use a new file as it may use its folder, whatever this user's umask is."""
+    mode = stat.S_IMODE(os.fstat(fd).st_mode) if bits else 0
+    if mode | (bits & 0o060) != mode:
+        os.fchmod(fd, mode | (bits & 0o060))
 
 
 def write_all(fd: int, pieces: Sequence[memoryview]) -> None:
@@ -106,6 +155,54 @@ def replace_whole(path: Path, *parts: bytes, private: bool = False) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_own(st: os.stat_result) -> bool:
+    """Tell whether only this user (or root) can have written what is in a file or folder.
+
+    A group may write if it is the user's own: many systems give each user one, and let it write by default.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    if st.st_uid not in {0, os.geteuid()} or st.st_mode & stat.S_IWOTH:
+        return False
+    return not st.st_mode & stat.S_IWGRP or _is_private(st.st_gid, st.st_uid)
+
+
+@cache
+def _is_private(group: int, user: int) -> bool:
+    if group == user:
+        return True
+    import grp  # noqa: PLC0415 - not on Windows
+    import pwd  # noqa: PLC0415
+
+    try:
+        found = grp.getgrgid(group)
+        return found.gr_name == pwd.getpwuid(user).pw_name and not found.gr_mem
+    except KeyError:
+        return False
+
+
+def may_write(folder: str | Path) -> bool:
+    """Tell whether this process may make files in a folder, as the user that it acts for now."""
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def read_own(path: Path) -> bytes:
+    """Read a file of the cache.
+
+    Raises:
+        OSError: it can't be read, is not a regular file, or another user can write it.
+    """
+    fd = os.open(path, READ)
+    try:
+        st = os.fstat(fd)
+        if not stat.S_ISREG(st.st_mode) or not is_own(st):
+            raise PermissionError(errno.EPERM, "another user can write it", str(path))
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(fd)
 
 
 def count_links(temporary: str) -> int:

@@ -16,7 +16,20 @@ from typing import Final, NoReturn
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import batched, flat
-from artifactstore.backend.disk import Step, count_links, forget, make_folder, pread, sync, sync_folder, write_all
+from artifactstore.backend.disk import (
+    READ,
+    Step,
+    count_links,
+    forget,
+    make_folder,
+    pread,
+    share_file,
+    share_folder,
+    shared_bits,
+    sync,
+    sync_folder,
+    write_all,
+)
 from artifactstore.backend.failures import check_ranges, no_such_key, of_system, past_the_end
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -30,7 +43,6 @@ from artifactstore.errors import (
 __all__ = ["LocalBackend"]
 
 _TEMPORARY: Final = re.compile(r"\.tmp-[0-9a-f]{32}")
-_READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
 # How filesystems without hard links say so: exFAT and FAT EPERM, blobfuse and other FUSE ENOSYS or ENOTSUP, some EMLINK.
@@ -52,6 +64,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_TURN.renew)
 
 
+def _leads_up(link: str, passed: Sequence[str]) -> bool:
+    """Tell whether a link leads to a folder that a listing has come through: below it is nothing new."""
+    target = os.path.realpath(link)
+    return any(one == target or one.startswith(target.rstrip(os.sep) + os.sep) for one in passed)
+
+
 class LocalBackend(Backend):
     """Files below a folder, which is made by the first write and not before.
 
@@ -68,13 +86,14 @@ class LocalBackend(Backend):
     def __init__(self, root: str | os.PathLike[str], *, single_writer: bool = False) -> None:
         self.url = os.path.abspath(os.path.expanduser(os.fspath(root)))  # noqa: PTH100, PTH111 - pathlib drops what Windows needs
         self._single_writer = single_writer
-        self._durable: set[str] = set()  # folders whose entries in their parents this process has synced
+        # Folders whose entries in their parents this process has synced, and what a group that shares them may do there.
+        self._durable: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"LocalBackend({self.url!r})"
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_durable": set()}
+        return {**self.__dict__, "_durable": {}}
 
     # -- reading
 
@@ -87,9 +106,9 @@ class LocalBackend(Backend):
         """
         path = self._path(key)
         try:
-            fd = os.open(path, _READ)
+            fd = os.open(path, READ)
             try:
-                size = os.fstat(fd).st_size
+                size = self._size_of(os.fstat(fd), key, path)
                 data = os.read(fd, size + 1)
                 if len(data) == size:
                     return data
@@ -101,6 +120,8 @@ class LocalBackend(Backend):
             finally:
                 os.close(fd)
         except OSError as error:
+            if isinstance(error, ArtifactStoreError):
+                raise
             self._read_failed(error, key, path)
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -138,12 +159,9 @@ class LocalBackend(Backend):
         """Open an object to be read: its file and how long it is."""
         path = self._path(key)
         try:
-            fd = os.open(path, _READ)
+            fd = os.open(path, READ)
             try:
-                st = os.fstat(fd)
-                if not stat.S_ISREG(st.st_mode):
-                    raise NotFoundError(no_such_key(key, self.url))
-                yield fd, st.st_size
+                yield fd, self._size_of(os.fstat(fd), key, path)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -179,9 +197,7 @@ class LocalBackend(Backend):
             st = os.stat(path)  # noqa: PTH116
         except OSError as error:
             self._read_failed(error, key, path)
-        if not stat.S_ISREG(st.st_mode):
-            raise NotFoundError(no_such_key(key, self.url))
-        return st.st_size
+        return self._size_of(st, key, path)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Yield every object whose key starts with `prefix`; files that vanish meanwhile may or may not be among them.
@@ -202,9 +218,9 @@ class LocalBackend(Backend):
         return (item for item, temporary in self._walk("") if temporary)
 
     def _walk(self, prefix: str) -> Iterator[tuple[Stored, bool]]:
-        folders = [prefix]
+        folders: list[tuple[str, tuple[str, ...]]] = [(prefix, ())]
         while folders:
-            folder = folders.pop()
+            folder, above = folders.pop()
             path = self._path(folder[:-1]) if folder else self.url
             try:
                 with os.scandir(path) as listing:
@@ -218,12 +234,17 @@ class LocalBackend(Backend):
                 try:
                     check_key(key)
                     if entry.is_dir():
-                        folders.append(f"{key}/")
+                        if not entry.is_symlink():
+                            folders.append((f"{key}/", above))
+                        elif not _leads_up(entry.path, passed := (*above, os.path.realpath(path))):
+                            folders.append((f"{key}/", passed))
                         continue
                     st = entry.stat()
                 except (InvalidInputError, FileNotFoundError):
                     continue  # not ours, or gone since
                 except OSError as error:
+                    if error.errno == errno.ELOOP:
+                        continue  # a link to itself holds nothing
                     raise of_system(error, entry.path, "listed") from error
                 if stat.S_ISREG(st.st_mode):
                     modified = moment(st.st_mtime)
@@ -329,6 +350,14 @@ class LocalBackend(Backend):
 
     # -- inside
 
+    def _size_of(self, st: os.stat_result, key: str, path: str) -> int:
+        """Return the size of what was opened, which must be a regular file: a pipe or a device may never end."""
+        if stat.S_ISDIR(st.st_mode):
+            raise NotFoundError(no_such_key(key, self.url))
+        if not stat.S_ISREG(st.st_mode):
+            raise BackendError(f"{path} can't be read: it is not a regular file (a pipe, a socket or a device); remove it")
+        return st.st_size
+
     def _path(self, key: str) -> str:
         return os.path.join(self.url, *check_key(key).split("/")) if os.sep != "/" else f"{self.url}/{check_key(key)}"  # noqa: PTH118
 
@@ -339,13 +368,21 @@ class LocalBackend(Backend):
         raise of_system(error, path, "read") from error
 
     def _open_new(self, temporary: str, folder: str) -> int:
-        if folder in self._durable:
-            try:
-                return os.open(temporary, _NEW, 0o666)  # the umask decides, as for any file that a user makes
-            except FileNotFoundError:
-                self._durable.clear()  # someone removed the folder
-        self._make(folder)
-        return os.open(temporary, _NEW, 0o666)
+        try:
+            if folder not in self._durable:
+                self._make(folder)
+            fd = os.open(temporary, _NEW, 0o666)  # the umask decides, as for any file that a user makes
+        except FileNotFoundError:
+            self._durable.clear()  # someone removed the folder
+            self._make(folder)
+            fd = os.open(temporary, _NEW, 0o666)
+        try:
+            share_file(fd, self._durable[folder])
+        except OSError:
+            os.close(fd)
+            forget(temporary)
+            raise
+        return fd
 
     def _make(self, folder: str) -> None:
         """Make a folder and what is missing above it; each one's name is on the disk afterwards.
@@ -360,10 +397,12 @@ class LocalBackend(Backend):
         if inside or not os.path.isdir(folder):  # noqa: PTH112
             self._make(parent)
             made = make_folder(folder)
+            if made:
+                share_folder(folder, parent)
             try:
                 sync_folder(parent)
             except OSError:
                 # A folder that was given to us may lie in one that we must not open.
                 if made or folder != self.url:
                     raise
-        self._durable.add(folder)
+        self._durable[folder] = shared_bits(folder)

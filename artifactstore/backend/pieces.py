@@ -20,7 +20,7 @@ from typing import Final
 
 import xxhash
 
-from artifactstore.backend.disk import replace_whole
+from artifactstore.backend.disk import READ, is_own, may_write, read_own, replace_whole
 from artifactstore.errors import InvalidInputError
 
 __all__ = ["FOLDER", "Pieces", "cache_limit", "kept_bytes", "remove_all"]
@@ -48,7 +48,7 @@ class Pieces:
     def __init__(self, cache: Path, store: str) -> None:
         self.cache = cache
         self._folder = cache / "stores" / store / FOLDER
-        self._broken = False
+        self._broken = cache.exists() and not may_write(cache)  # then it is only read
         self._written: int | None = None  # since the last look at how much there is
 
     # -- whole objects
@@ -57,7 +57,7 @@ class Pieces:
         """Return an object that is kept, or None."""
         path = self._folder / key
         try:
-            raw = path.read_bytes()
+            raw = read_own(path)
         except OSError:
             return None
         body = raw[_SUM.size :]
@@ -83,11 +83,13 @@ class Pieces:
         """Return the bytes of each (offset, length) that is kept, None for the others."""
         index, data = self._paths(key)
         try:
-            raw = index.read_bytes()
-            fd = os.open(data, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            raw = read_own(index)
+            fd = os.open(data, READ)
         except OSError:
             return [None] * len(ranges)
         try:
+            if not is_own(os.fstat(fd)):
+                return [None] * len(ranges)
             if len(raw) % _RECORD.size:
                 # Whoever wrote the last record was stopped in the midst of it: what follows would be read askew.
                 self._drop(index, data)

@@ -7,11 +7,13 @@ means that there is none.
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from artifactstore.backend.disk import READ, is_own
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.model.encoding import new_id
 
@@ -23,6 +25,7 @@ except ImportError:  # Windows: without a lock nobody could tell a dead attempt 
 __all__ = ["Ledger", "unfinished"]
 
 _PLAIN: Final = 5  # columns of a chunk that is no delta
+_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _MOST: Final = 256 * 2**20  # bytes of ledgers that are read: some four million chunks
 
 
@@ -105,15 +108,31 @@ def _row(one: Extent) -> list[str | int | None]:
 
 def _read(path: Path, most: int) -> Iterator[dict[str, Any]]:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(os.open(path, READ), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a living attempt's: it is busy with it itself
-            if os.fstat(file.fileno()).st_size > most:
+            st = os.fstat(file.fileno())
+            if st.st_size > most or not is_own(st):
                 return
             lines = file.read().split(b"\n")
     except OSError:
         return
     for line in lines:
         try:
-            yield json.loads(line)
+            record = json.loads(line)
         except ValueError:
             continue  # the last line of a process that was killed
+        if _is_record(record):
+            yield record
+
+
+def _is_record(record: Any) -> bool:
+    """Tell whether a line has what `record` writes: a damaged one costs an upload, never a put."""
+    try:
+        rows = [
+            (row[0], row[1:5]) if len(row) == _PLAIN else (row[0] + row[5], [*row[1:5], *row[7:]]) for row in record["chunks"]
+        ]
+        packs = [record["pack"], *(row[6] for row in record["chunks"] if len(row) > _PLAIN)]
+        names = all(len(bytes.fromhex(name)) in {32, 64} for name, _ in rows) and all(_ID.fullmatch(pack) for pack in packs)
+        return names and all(type(number) is int and 0 <= number < 2**62 for _, numbers in rows for number in numbers)
+    except (ValueError, TypeError, KeyError, IndexError):
+        return False

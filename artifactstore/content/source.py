@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from artifactstore.backend.disk import READ
 from artifactstore.content.stats import held_open, release, signature
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.listing import check_link, check_links, check_path, clash
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 # Not blocking: a file may have become a pipe since the scan, and opening that would wait for ever.
-_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KINDS: Final = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a named pipe",
@@ -279,7 +279,7 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
     def __enter__(self) -> int:
         disk = self._source.disk or ""
         try:
-            self._fd = os.open(disk, _READ)
+            self._fd = os.open(disk, READ)
         except OSError as error:
             raise _unreadable(disk, error) from error
         self._check()
@@ -320,7 +320,7 @@ def read_unchanged(source: Source, held: set[str] | None = None) -> bytes:
         return whole
     disk = source.disk or ""
     try:
-        fd = os.open(disk, _READ)
+        fd = os.open(disk, READ)
         try:
             if held is not None and held_open(fd, source.signature):
                 held.add(source.path)

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from artifactstore.backend.disk import is_own
 from artifactstore.content.source import Source
 from artifactstore.content.stats import device, file_system, lasting, timed
 
@@ -33,9 +34,9 @@ class StatCache:
             sources: sorted by path.
         """
         unknown: list[bytes | None] = [None] * len(sources)
-        if self._path is None or not sources or not self._path.exists():
-            return unknown
         try:
+            if self._path is None or not sources or not is_own(self._path.stat()):
+                return unknown
             devices = {device(source.signature): source for source in sources}
             proven = {one for one, source in devices.items() if timed(file_system(source.disk or ""))}
             if not proven:

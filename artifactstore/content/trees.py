@@ -10,21 +10,27 @@ import shutil
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from artifactstore.backend.disk import is_own, read_own
 from artifactstore.backend.pieces import cache_limit, kept_bytes
 from artifactstore.backend.turns import turn
 from artifactstore.content.stats import file_system, timed
-from artifactstore.errors import BackendError
+from artifactstore.errors import ArtifactStoreError, BackendError
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
 
-__all__ = ["Trees"]
+__all__ = ["CacheError", "Trees"]
 
 _SPARED: Final = 3600.0  # seconds
 _LITTER: Final = 86_400.0  # seconds after which an unfinished tree is nobody's any more
 _PATIENCE: Final = 3600.0  # seconds that one waits for another process that fills the same tree
+
+
+class CacheError(BackendError):
+    """The cache folder can't be used: what was to lie there has to lie elsewhere."""
 
 
 class Trees:
@@ -36,15 +42,18 @@ class Trees:
     def find(self, digest: str) -> Path | None:
         """Return the folder of a tree that is there and untouched, or None; one that was touched is taken away."""
         target = self._folder / digest.replace(":", "-")
-        if not target.is_dir():
-            return None
-        mark = self._mark(target)
         try:
-            if mark.read_text() == _signature(target):
-                mark.touch()
-                return target
+            st = target.lstat()
+            if not stat.S_ISDIR(st.st_mode) or not is_own(st):
+                return None
+            mark = self._mark(target)
+            with suppress(OSError, ValueError):
+                if read_own(mark).decode() == _signature(target):
+                    with suppress(OSError):  # a cache that can only be read does not count uses
+                        mark.touch()
+                    return target
         except OSError:
-            pass
+            return None
         self._take_away(target, mark)
         return None
 
@@ -52,7 +61,7 @@ class Trees:
         """Return a tree's folder, filled once by `fill` in a hidden sibling that is then renamed.
 
         Raises:
-            BackendError: the cache folder can't be written.
+            CacheError: the cache folder can't be used.
         """
         found = self.find(digest)
         if found is not None:
@@ -64,25 +73,27 @@ class Trees:
         target = self._folder / digest.replace(":", "-")
         staging = self._folder / f".{new_id()}.partial"
         try:
-            staging.mkdir(parents=True)
-        except OSError as error:
-            raise BackendError(
-                f"the cache folder {self._folder} can't be written: {error.strerror}; give the get a target: to="
-            ) from error
-        try:
-            self._evict(size)
+            staging.mkdir(parents=True, mode=0o700)
+            with suppress(OSError):
+                self._evict(size)
             fill(staging)
             _set_modes(staging, writable=False)
             # The mark carries the folder's inode, which a rename leaves: each process marks its own tree.
-            self._folder.joinpath(self._mark(staging).name.replace(staging.name, target.name)).write_text(_signature(staging))
+            mark = self._folder.joinpath(self._mark(staging).name.replace(staging.name, target.name))
+            mark.write_text(_signature(staging))
             try:
                 staging.rename(target)
             except OSError:
-                if not target.is_dir():  # another process was first: its tree holds the same
+                if self.find(digest) is None:  # else another process was first: its tree holds the same
                     raise
+        except OSError as error:
+            if isinstance(error, ArtifactStoreError):  # of the store, not of the cache
+                raise
+            raise CacheError(f"the cache folder {self._folder} can't be written: {error.strerror or error}") from error
         finally:
-            if staging.exists():
-                _remove(staging)
+            with suppress(OSError):
+                if staging.exists():
+                    _remove(staging)
         return target
 
     def size(self) -> int:

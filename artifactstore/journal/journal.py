@@ -357,6 +357,9 @@ class Journal:
             if spilled is not None and not txn["facts"]:
                 key = facts_key(spilled["id"])
                 raw = read_or_none(self.near, key)
+                if raw is not None and str(Digest.of(raw, self.config.digest)) != spilled["digest"]:
+                    forget(self.near, key)  # it may have been damaged on its way
+                    raw = read_or_none(self.near, key)
                 if raw is None or str(Digest.of(raw, self.config.digest)) != spilled["digest"]:
                     state = "is missing" if raw is None else "does not match its digest"
                     raise CorruptionError(

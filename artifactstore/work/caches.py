@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.backend.disk import replace_whole
+from artifactstore.backend.disk import is_own, read_own, replace_whole
 from artifactstore.backend.pieces import cache_limit, kept_bytes
 from artifactstore.catalog.state import State
 from artifactstore.catalog.table_file import Base
@@ -37,13 +37,18 @@ class KeptFold:
     def load(self) -> tuple[State, str] | None:
         """Return the kept fold and the digest of the entry that it ends with."""
         try:
-            line, _, body = self._path.read_bytes().partition(b"\n")
+            line, _, body = read_own(self._path).partition(b"\n")
             kept = json.loads(line)
             if kept["format"] != State.LAYOUT or kept["checksum"] != hash_bytes(body, "blake3").hex():
                 return None
             view = memoryview(body)
             texts = {table: bytes(view[start:end]) for table, (start, end) in kept["tables"].items()}
-            base = Base(self._path.with_name(str(kept["base"])), own=False) if kept["base"] else None
+            base = None
+            if kept["base"]:
+                path = self._path.with_name(str(kept["base"]))
+                if not is_own(path.stat()):
+                    return None
+                base = Base(path, own=False)
             return State.load_texts(texts, base), str(kept["digest"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, sqlite3.Error):
             return None

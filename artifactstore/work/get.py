@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +14,9 @@ from artifactstore.catalog.versions import Resolved
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.place import Selection, fill, place, select
 from artifactstore.content.reader import open_chunks
-from artifactstore.content.trees import Trees
-from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.content.trees import CacheError, Trees
+from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
+from artifactstore.model.encoding import new_id
 from artifactstore.objects.choice import read_object
 from artifactstore.objects.reading import StoredFolder
 from artifactstore.objects.trust import NOTHING, Trust, trust_of
@@ -185,11 +187,35 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     def materialise(folder: Path) -> None:
         fill(session.core().near, manifest, chosen, folder, progress=session.watch("get", total))
 
-    trees = Trees(session.cache if session.cache is not None else Path(_temporary_folder()))
-    root = (trees.find(found.digest) if partial else None) or trees.get(key, total, materialise)
+    root = _materialised(session, [found.digest] if partial else [], key, total, materialise)
     if found.path is not None:
         return root / found.path
     return root / manifest.paths[0] if _is_single(session, found, manifest) else root
+
+
+def _materialised(session: Session, wholes: Sequence[str], key: str, total: int, materialise: Callable[[Path], None]) -> Path:
+    """Return a tree in the cache; where that can't be used, one that lives as long as this process."""
+    if session.cache is not None:
+        trees = Trees(session.cache)
+        try:
+            return next(filter(None, map(trees.find, wholes)), None) or trees.get(key, total, materialise)
+        except CacheError as error:
+            text = f"{error}: what is got lies in a temporary folder until this process ends; give the get a target: to="
+            warnings.warn(text, UserWarning, stacklevel=2)
+    temporary = Path(_temporary_folder())
+    try:
+        return Trees(temporary).get(key, total, materialise)
+    except CacheError:
+        # Whatever a tree needs beyond being written (a rename, modes) may be what fails here.
+        folder = temporary / new_id()
+        try:
+            folder.mkdir()
+            materialise(folder)
+        except OSError as error:
+            if isinstance(error, BackendError):
+                raise
+            raise BackendError(f"{folder} can't be written: {error.strerror or error}; give the get a target: to=") from error
+        return folder
 
 
 _TEMPORARY: list[tuple[int, str]] = []
@@ -200,7 +226,13 @@ def _temporary_folder() -> str:
     if not _TEMPORARY or _TEMPORARY[-1][0] != os.getpid():
         import atexit  # noqa: PLC0415 - only without a cache
 
-        folder = mkdtemp(prefix="artifactstore-")
+        try:
+            folder = mkdtemp(prefix="artifactstore-")
+        except OSError as error:
+            raise BackendError(
+                f"there is no cache, and no folder for temporary files ({error.strerror or error}): "
+                "give the get a target (to=), or set ARTIFACTSTORE_CACHE or TMPDIR to a folder of your own"
+            ) from error
         _TEMPORARY.append((os.getpid(), folder))
         atexit.register(_remove_own, os.getpid(), folder)
     return _TEMPORARY[-1][1]

@@ -13,7 +13,7 @@ from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.caching import CachingBackend, UnreachableBackend
-from artifactstore.backend.disk import replace_whole
+from artifactstore.backend.disk import read_own, replace_whole
 from artifactstore.backend.pieces import Pieces
 from artifactstore.errors import BackendError
 from artifactstore.model.digest import hash_bytes
@@ -81,7 +81,7 @@ class Near:
         """Return `store.json` as it was when the place was last reached."""
         path = self._path()
         try:
-            kept = json.loads(path.read_bytes()) if path is not None else {}
+            kept = json.loads(read_own(path)) if path is not None else {}
             return str(kept["config"]).encode() if kept.get("url") == self.backend.url else None
         except (OSError, ValueError, KeyError, AttributeError):
             return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.backend.connect import refuse_mistyped
+from artifactstore.backend.disk import is_own, may_write
 from artifactstore.backend.options import secret_names
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.append import Author
@@ -45,9 +46,26 @@ def find_url(url: Any) -> tuple[str, bool]:
             if "://" not in text and not Path(text).expanduser().is_absolute():
                 text = str(folder / text)
             return text, False
-    import platformdirs  # noqa: PLC0415 - only where nothing else says which store
+    try:
+        return str(Path(_users_folder("data")) / "store"), True
+    except RuntimeError as error:
+        raise InvalidInputError(
+            "no store is named, and this user has no home folder for one: set ARTIFACTSTORE_URL, or say which store is meant by its URL"
+        ) from error
 
-    return str(Path(platformdirs.user_data_dir("artifactstore", appauthor=False)) / "store"), True
+
+def _users_folder(what: str) -> str:
+    """Return the user's folder for caches or for data.
+
+    Raises:
+        RuntimeError: there is none: no $HOME, and a user that the system does not know, as in many containers.
+    """
+    import platformdirs  # noqa: PLC0415 - only where nothing else says where
+
+    text: str = getattr(platformdirs, f"user_{what}_dir")("artifactstore", appauthor=False)
+    if not Path(text).is_absolute():
+        raise RuntimeError(text)
+    return text
 
 
 def _encodable(text: str) -> bool:
@@ -60,7 +78,7 @@ def _encodable(text: str) -> bool:
 
 def _from_pyproject(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if path.is_file() else b""  # a pipe of that name would never end
     except OSError:
         return ""
     import tomllib  # noqa: PLC0415 - only where there is something to read
@@ -77,7 +95,10 @@ def _from_pyproject(path: Path) -> str:
 
 
 def cache_folder(cache: Any) -> Path | None:
-    """Return the cache folder, or None for no cache; one that can't be written gives one warning and no cache.
+    """Return the cache folder, or None for no cache.
+
+    A folder that other users can write, that can't be made or that this user has no home for gives one warning and no cache.
+    One that was filled by root or by this user and can only be read (in an image of a container) is read.
 
     `DEFAULT` means `$ARTIFACTSTORE_CACHE`, else the user's cache folder; an empty variable means no cache.
     """
@@ -87,23 +108,39 @@ def cache_folder(cache: Any) -> Path | None:
         text = os.environ.get("ARTIFACTSTORE_CACHE")
         if text == "":
             return None
-        if text is None:
-            import platformdirs  # noqa: PLC0415
-
-            text = platformdirs.user_cache_dir("artifactstore", appauthor=False)
-        folder = Path(text).expanduser()
+        try:
+            folder = Path(text or _users_folder("cache")).expanduser()
+        except RuntimeError:
+            _without_cache("this user has no home folder")
+            return None
     else:
         folder = local_path(cache, "cache")
     folder = folder.absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        usable = os.access(folder, os.W_OK)
-    except OSError:
-        usable = False
-    if not usable:
-        warnings.warn(f"the cache folder {folder} can't be written: working without a cache", UserWarning, stacklevel=4)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        st = folder.stat()
+        writable = may_write(folder)
+        filled = writable or any(True for _ in folder.iterdir())
+    except OSError as error:
+        _without_cache(f"the cache folder {folder} can't be written ({error.strerror or error})")
+        return None
+    if not is_own(st):
+        _without_cache(
+            f"other users can write the cache folder {folder}, so what is in it can't be believed (its owner: chmod go-w)"
+        )
+        return None
+    if not filled:
+        _without_cache(f"the cache folder {folder} can't be written")
         return None
     return folder
+
+
+def _without_cache(why: str) -> None:
+    warnings.warn(
+        f"{why}: working without a cache; set ARTIFACTSTORE_CACHE to a folder of your own, or to nothing",
+        UserWarning,
+        stacklevel=5,
+    )
 
 
 def local_path(value: Any, what: str) -> Path:

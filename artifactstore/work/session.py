@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
+from artifactstore.backend.disk import may_write
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, resolve
 from artifactstore.content.chunker import CHUNKERS
@@ -202,7 +203,7 @@ class Session:
             raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
         if self._near.offline:
             raise RefusedError(f"{self.url} can't be written while ARTIFACTSTORE_OFFLINE is set: unset it")
-        if "://" not in self.url and os.path.isdir(self.url) and not os.access(self.url, os.W_OK | os.X_OK):  # noqa: PTH112
+        if "://" not in self.url and os.path.isdir(self.url) and not may_write(self.url):  # noqa: PTH112
             raise RefusedError(f"{self.url} can't be written by this user: ask whoever owns it, or put into a store of your own")
 
     def core_to_write(self, digest: str = ALGORITHMS[0]) -> Core:

@@ -1,8 +1,10 @@
 """What a folder must do beyond the contract: durability, odd filesystems, full disks."""
 
+import contextlib
 import errno
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -380,3 +382,51 @@ def test_a_local_store_loads_nothing_that_speaks_to_a_network(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "s"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+VERBS = {
+    "read": lambda backend, key: backend.read(key),
+    "a range": lambda backend, key: backend.read_ranges(key, [(0, 1)]),
+    "into memory": lambda backend, key: backend.read_into(key, [(0, memoryview(bytearray(1)))]),
+    "size": lambda backend, key: backend.size(key),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("kind", ["a pipe", "a link to a pipe", "a link to a device", "a socket"])
+def test_what_may_never_end_is_refused_and_not_waited_for(backend, root, kind, verb):
+    root.mkdir()
+    if kind == "a pipe":
+        os.mkfifo(root / "x")
+    elif kind == "a link to a pipe":
+        os.mkfifo(root / "pipe")
+        (root / "x").symlink_to("pipe")
+    elif kind == "a link to a device":
+        (root / "x").symlink_to("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(root):  # the path of a socket is short
+            made.bind("x")
+    with pytest.raises(BackendError) as error:
+        VERBS[verb](backend, "x")
+    assert not error.value.transient
+    assert list(backend.list("")) == []
+    with pytest.raises((AlreadyExistsError, BackendError)):
+        backend.create("x", b"1")
+
+
+def test_links_that_lead_in_circles_end_a_listing_and_other_links_are_followed(backend, root, tmp_path):
+    for key in ("a/one", "a/b/two"):
+        backend.write(key, b"1")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/three").write_bytes(b"1")
+    (tmp_path / "elsewhere/back").symlink_to(root / "a")
+    (root / "a/here").symlink_to(".")
+    (root / "a/b/up").symlink_to("../..")
+    (root / "a/self").symlink_to("self")
+    (root / "a/nothing").symlink_to("nowhere")
+    (root / "far").symlink_to(tmp_path / "elsewhere")
+    found = sorted(item.key for item in backend.list(""))
+    assert found == ["a/b/two", "a/one", "far/back/b/two", "far/back/one", "far/three"]
+    with pytest.raises(BackendError):
+        backend.read("a/self")

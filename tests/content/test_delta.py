@@ -179,3 +179,28 @@ def test_a_ledger_knows_deltas_as_long_as_their_bases_are_there(tmp_path: Path):
     assert asked == [pack.id, OLDER]
     found, _ = unfinished(tmp_path, "blake3", lambda packs: {pack.id})
     assert [found.extent(i) for i in range(len(found.chunks))] == pack.extents()[1:]
+
+
+DAMAGED = [
+    b"[]",
+    b"1",
+    b"{}",
+    b'{"pack": "%s"}' % (b"0" * 32),
+    b'{"pack": 7, "chunks": []}',
+    b'{"pack": "../../x", "chunks": []}',
+    b'{"pack": "%s", "chunks": [[]]}' % (b"0" * 32),
+    b'{"pack": "%s", "chunks": [["zz", 1, 2, 3, 0]]}' % (b"0" * 32),
+    b'{"pack": "%s", "chunks": [["%s", "1", 2, 3, 0]]}' % (b"0" * 32, b"0" * 64),
+    b'{"pack": "%s", "chunks": [["%s", -1, 2, 3, 0]]}' % (b"0" * 32, b"0" * 64),
+    b'{"pack": "%s", "chunks": [["%s", 1, 2, 3, 0, "%s", "%s"]]}' % (b"0" * 32, b"0" * 64, b"0" * 64, b"x"),
+    b'{"pack": "%s", "chunks": [["%s", %s, 2, 3, 0]]}' % (b"0" * 32, b"0" * 64, b"9" * 30),
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("line", DAMAGED)
+def test_a_damaged_line_of_a_ledger_is_passed_over(tmp_path: Path, line: bytes):
+    good = b'{"pack": "%s", "chunks": [["%s", 1, 2, 3, 0]]}' % (b"1" * 32, b"1" * 64)
+    (tmp_path / "x.jsonl").write_bytes(line + b"\n" + good + b"\n")
+    found, used = unfinished(tmp_path, "blake3", lambda packs: {*packs})
+    assert (found.packs, len(found.chunks), len(used)) == (["1" * 32], 1, 1)

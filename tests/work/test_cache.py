@@ -186,6 +186,25 @@ def test_a_cache_that_gets_full_costs_one_warning(place, tmp_path: Path):
     store.get("small", to=tmp_path / "two")
 
 
+def test_spilled_facts_that_came_damaged_once_are_read_again_and_kept_as_they_are(tmp_path: Path, monkeypatch):
+    store = artifactstore.open("memory://spilled-once", cache=None)
+    store.put(b"x", "n", metadata={f"k{i}": "v" * 100 for i in range(12_000)})
+    monkeypatch.setattr(MemoryBackend, "concurrency", 8)
+    real, damaged = MemoryBackend.read, list[str]()
+
+    def read(self: MemoryBackend, key: str) -> bytes:
+        raw = real(self, key)
+        if key.startswith("facts/") and not damaged:
+            damaged.append(key)
+            return raw[:1000] + bytes([raw[1000] ^ 1]) + raw[1001:]
+        return raw
+
+    monkeypatch.setattr(MemoryBackend, "read", read)
+    for _ in range(2):
+        assert [one.name for one in artifactstore.open("memory://spilled-once", cache=tmp_path / "c").names()] == ["n"]
+    assert len(damaged) == 1
+
+
 # -- offline
 
 
