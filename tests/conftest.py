@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from artifactstore.work.capture import program
+
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and stop by it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,6 +22,10 @@ pytest_plugins = [
     "tests.servers.sshd",
     "tests.servers.ftp",
 ]
+
+
+# The modules of the tests are no part of the programs that they look at.
+program.PASSED.append(str(Path(__file__).parent) + os.sep)
 
 
 @pytest.fixture(autouse=True)

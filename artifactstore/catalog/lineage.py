@@ -29,7 +29,9 @@ __all__ = [
 
 STALE: Final = timedelta(days=1)  # without a sign of life, after which a run that has no end counts as abandoned
 _SHORT: Final = 15  # characters of a digest
-_BESIDE: Final = frozenset({"code", "environment", "cells", "history"})  # roles of what goes along with a run by itself
+_BESIDE: Final = frozenset(
+    {"code", "environment", "cells", "history", "modules"}
+)  # roles of what goes along with a run by itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """What a run was made with, looked at beside it and stored with its first output: its code and its environment."""
 
 import os
-import sys
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -14,15 +14,16 @@ from typing import Any, Final
 from weakref import finalize
 
 from artifactstore.catalog.lineage import history_of
-from artifactstore.content.source import Folder, Source, from_bytes, from_file, from_folder
+from artifactstore.content.source import Folder, from_bytes, from_file
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.work import put as _put
-from artifactstore.work.capture.around import Around, is_installed
+from artifactstore.work.capture.around import Around
 from artifactstore.work.capture.cells import executed
-from artifactstore.work.capture.environment import ci_claims, command_line, environment
+from artifactstore.work.capture.environment import ci_claims, environment
 from artifactstore.work.capture.git import Tree, bundle, read_tree, skipped_text
-from artifactstore.work.capture.secrets import captured, shown
+from artifactstore.work.capture.program import Part, Program, running
+from artifactstore.work.capture.secrets import captured, looks_secret, shown
 from artifactstore.work.commit import Prepared
 from artifactstore.work.said import Said
 from artifactstore.work.sayable import sayable, text_of
@@ -30,11 +31,14 @@ from artifactstore.work.session import Core, Session
 
 __all__ = ["Capture", "shown"]
 
-_SCRIPTS: Final = (".py", ".sh", ".r", ".R", ".jl", ".pl", ".rb", ".js", ".sql", ".ipynb")
+_AT_FIRST: Final = 1.0  # seconds that the start of a run waits for the look at its code
+_SHOWN: Final = 5  # reasons that a warning names
+_MOST: Final = 100  # reasons, and files that are not stored, that are recorded
+_FOLDERS: Final = 8  # folders of modules in which a repository is looked for
 
 
 class Capture:
-    """The code and the environment of a run, looked at beside it."""
+    """The code and the environment of a run, looked at as it begins; what takes long is looked at beside it."""
 
     def __init__(self, session: Session, *, code: bool | str) -> None:
         self._session = session
@@ -43,28 +47,52 @@ class Capture:
         self._code = bool(code)
         self._told: list[str] = []
         self._tree: Tree | None = None
-        self._program = _program()
+        self._program = running() if code else Program()
         self._environment: dict[str, Any] = {}
+        self._seen = threading.Event()
         self._thread = threading.Thread(target=self._look, name="artifactstore-capture", daemon=True)
         self._thread.start()
 
-    def _look(self) -> None:
-        if self._code:
-            told: list[str] = []
-            self._tree = read_tree(self._folder, told)
-            self._told += [f"the code is not recorded as git has it: {text}" for text in told]
-            root = self._folder if self._tree is None else self._tree.root
-            if self._program is not None and not self._program.is_relative_to(root.resolve()):
-                self._look_at(self._program)
-        self._environment = environment(self._folder)
+    def wait(self) -> None:
+        """Wait until the code was read, but no longer than a moment."""
+        self._seen.wait(_AT_FIRST)
 
-    def _look_at(self, program: Path) -> None:
-        """Take the code from where the program lies, which was started in another folder."""
-        tree = read_tree(program.parent)
-        if tree is None and self._tree is not None:
-            self._told.append(f"not stored with the code: {program} (lies outside of the repository {self._tree.root})")
-        else:
-            self._tree, self._folder = tree, program.parent
+    def _look(self) -> None:
+        try:
+            if self._code:
+                told: list[str] = []
+                self._tree = self._find_tree(told)
+                self._told += [f"the code is not recorded as git has it: {text}" for text in dict.fromkeys(told)]
+                if self._tree is None:
+                    self._folder = self._plain_folder()
+        finally:
+            self._seen.set()
+        self._environment = environment(self._folder if self._tree is None else self._here)
+
+    def _find_tree(self, told: list[str]) -> Tree | None:
+        """Return the repository that the program is in: of its own file, else of this folder, else of what it has imported."""
+        main, parts = self._program.main, self._program.parts
+        here = read_tree(self._here, told, parts)
+        if here is not None and main is not None and here.has(main):
+            return here
+        own = None if main is None else read_tree(Path(main).parent, told, parts)
+        if own is not None:
+            return own
+        if here is not None and (main is not None or not parts or any(here.has(path) for path in parts)):
+            return here
+        folders = Counter(os.path.dirname(path) for path in parts)  # noqa: PTH120
+        for folder, _ in folders.most_common(_FOLDERS):
+            found = read_tree(Path(folder), told, parts)
+            if found is not None:
+                return found
+        return here
+
+    def _plain_folder(self) -> Path:
+        """Return the folder of a program that is in no repository: where it runs, unless its file is elsewhere."""
+        main, here = self._program.main, self._here.resolve()
+        if main is None or (Path(main).is_relative_to(here) and here not in {Path(here.anchor), Path.home()}):
+            return here
+        return Path(main).parent
 
     def makers(self, run: str) -> list[Callable[[Core], Prepared]]:
         """Return what commits them, each an input of the run."""
@@ -72,28 +100,57 @@ class Capture:
         made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {"format": "json"}), {})]
         for text in self._told:
             warnings.warn(captured(text), UserWarning, stacklevel=6)
+        if not self._code:
+            return made
+        tree, parts = self._tree, self._program.parts
         about: dict[str, Any] = {"folder": "."}
-        tree = self._tree
-        root = (self._folder if tree is None else tree.root).resolve()
-        if self._program is not None and self._program.is_relative_to(root):
-            about["script"] = text_of(self._program.relative_to(root).as_posix())
+        inside, outside = self._divided()
+        main = self._program.main
+        if main in inside:
+            about["script"] = text_of(inside[main])
+        elif main in outside:
+            about["program"] = text_of(outside[main])
+        if outside:
+            about["modules"] = sayable(sorted(outside.values())[:_MOST])  # they are an artifact of their own
+        because = [*self._program.lacking, *(() if tree is None else tree.because)]
+        because += [f"{path} {part.why}" for path, part in parts.items() if part.why and path not in inside]
+        if self._program.seen:
+            about["complete"] = not because
+        if because:
+            about["because"] = sayable(because[:_MOST])
         if tree is not None:
             if tree.skipped:
-                about["skipped"] = sayable(tree.skipped[:100])
-                text = f"not stored with the code: {skipped_text(tree.skipped)}"
-                warnings.warn(text, UserWarning, stacklevel=6)
+                about["skipped"] = sayable(tree.skipped[:_MOST])
+                warnings.warn(f"not stored with the code: {skipped_text(tree.skipped)}", UserWarning, stacklevel=6)
             about = {**about, "kind": "git", "folder": _inside(self._here, tree.root), **tree.about}
-
-            def find() -> _put.Found:
-                return _put.Found(Folder(files=list(_sources(tree)), links=sorted(tree.links)), modes=True, root=str(tree.root))
-
-            made.append(self._maker(run, "code", find, about, tree.digests))
+            made.append(self._maker(run, "code", lambda: _found_tree(tree, about), about, tree.digests))
             if self._history and "commit" in tree.about:
                 made += self._with_history(run, tree)
-        elif self._code and (found := _own_modules(self._folder)) is not None:
+        elif inside or because:
             about = {**about, "kind": "modules", **(ci_claims(os.environ) or {})}
-            made.append(self._maker(run, "code", lambda: found, about))
+            made.append(self._maker(run, "code", lambda: _found_parts(parts, inside), about))
+        if because:
+            more = f"; and {len(because) - _SHOWN} more" if len(because) > _SHOWN else ""
+            text = captured(f"the code is not complete: {'; '.join(because[:_SHOWN])}{more}")
+            warnings.warn(text, UserWarning, stacklevel=6)
+        if outside:
+            made.append(self._maker(run, "modules", lambda: _found_parts(parts, outside), {}))
         return made
+
+    def _divided(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return which files of the program are in its folder, and which are elsewhere: each by its path, with that in the artifact."""
+        tree, inside, outside = self._tree, dict[str, str](), dict[str, str]()
+        root = self._folder.resolve() if tree is None else tree.root
+        top, taken = f"{root}{os.sep}".replace(os.sep * 2, os.sep), set[str]()
+        for path, part in self._program.parts.items():
+            inner = path.removeprefix(top).replace(os.sep, "/")
+            if inner != path and (tree.has(path) if tree is not None else part.data is not None and not looks_secret(inner)):
+                inside[path] = inner
+            elif part.data is not None and not looks_secret(part.name):
+                name = next(one for n in count(1) if (one := part.name if n == 1 else f"{n}/{part.name}") not in taken)
+                taken.add(name)
+                outside[path] = name
+        return inside, outside
 
     def _maker(
         self,
@@ -184,42 +241,22 @@ def _inside(folder: Path, root: Path) -> str:
         return "."
 
 
-def _program() -> Path | None:
-    """Return the program that runs; None where it is installed, or typed in: then it is no code of the user's."""
-    path = getattr(sys.modules.get("__main__"), "__file__", None)
-    if not isinstance(path, str) or not os.path.isfile(path) or is_installed(path):  # noqa: PTH113
-        return None
-    return Path(path).resolve()
+def _found_tree(tree: Tree, about: dict[str, Any]) -> _put.Found:
+    """Return a working tree as it was, and note what of it can't be had any more."""
+    lost: list[str] = []
+    files = list(tree.kept.sources(str(tree.root), tree.files, tree.executable, lost))
+    if lost:
+        skipped = [(path, "has changed since, and was not kept") for path in lost]
+        about |= {"skipped": sayable([*tree.skipped, *skipped][:_MOST]), "altered": True}
+        about |= {"complete": False, "because": [*about.get("because", ()), f"not stored: {skipped_text(skipped)}"]}
+        warnings.warn(f"not stored with the code: {skipped_text(skipped)}", UserWarning, stacklevel=9)
+    return _put.Found(Folder(files=files, links=sorted(tree.links)), modes=True, root=str(tree.root))
 
 
-def _sources(tree: Tree) -> Iterator[Source]:
-    base = f"{tree.root}/"
-    for path in tree.files:
-        try:
-            yield from_folder(base, path, executable=path in tree.executable)
-        except InvalidInputError:
-            tree.skipped.append((path, "is gone, or can't be stored under its name"))
-
-
-def _own_modules(folder: Path) -> _put.Found | None:
-    """Return the modules that were imported from a folder, and the scripts in the command: the code where there is no repository."""
-    top = str(folder.resolve()) + os.sep
-    files: dict[str, str] = {}
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if isinstance(path, str) and path.endswith(".py"):
-            real = os.path.realpath(path)
-            inner = real.removeprefix(top)
-            if inner != real and "site-packages" not in inner and not inner.startswith("."):
-                files[inner.replace(os.sep, "/")] = real
-    for word in command_line()[1:]:  # of `artifactstore run`, which imports nothing of it, they are all that is known
-        real = os.path.realpath(word)
-        if word.endswith(_SCRIPTS) and real.startswith(top) and os.path.isfile(real):  # noqa: PTH113
-            files[real.removeprefix(top).replace(os.sep, "/")] = real
-    if not files:
-        return None
-    sources: list[Source] = []
-    for path in sorted(files):
-        with suppress(InvalidInputError):  # is gone, or can't be stored under its name
-            sources.append(replace(from_file(files[path]), path=path))
+def _found_parts(parts: Mapping[str, Part], names: Mapping[str, str]) -> _put.Found:
+    """Return files of the program, each under a path of its own."""
+    sources = []
+    for path, name in sorted(names.items(), key=lambda one: one[1].encode("utf-8", "surrogateescape")):
+        with suppress(InvalidInputError):  # it can't be stored under its name
+            sources.append(from_bytes(name, parts[path].data or b""))
     return _put.Found(Folder(files=sources), modes=True, root="")

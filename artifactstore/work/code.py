@@ -26,9 +26,21 @@ class Code:
         dirty: whether it had changes that no commit holds.
         about: all that was recorded of it.
         history: digest of the commits up to `commit` as a git bundle, where the run stored them; else None.
+        modules: digest of what the program is made of besides that folder, each file under the path by which Python
+            imports it; None where nothing is.
+        complete: whether everything is stored that Python had imported as the run began; None where that is not known.
+        because: why it is not complete, in words.
     """
 
-    def __init__(self, session: Session, digest: str, about: dict[str, Any], *, history: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        digest: str,
+        about: dict[str, Any],
+        *,
+        history: str | None = None,
+        modules: str | None = None,
+    ) -> None:
         self._session = session
         self.digest = digest
         self.about = about
@@ -36,6 +48,10 @@ class Code:
         self.tree: str | None = about.get("tree")
         self.dirty = bool(about.get("dirty"))
         self.history = history
+        self.modules = modules
+        complete, because = about.get("complete"), about.get("because")
+        self.complete: bool | None = complete if isinstance(complete, bool) else None
+        self.because: tuple[str, ...] = tuple(map(str, because)) if isinstance(because, list) else ()
 
     def checkout(self, to: Any, *, overwrite: bool = False, history: bool = False) -> Path:
         """Bring the exact tree back into a folder, executable bits, links and submodules included, checked against git's ids.
@@ -90,12 +106,13 @@ class Code:
 
     def __repr__(self) -> str:
         state = "dirty" if self.dirty else "clean"
-        return f"Code({self.digest[:15]}…, commit={(self.commit or 'none')[:12]}, {state})"
+        lacking = f", not complete: {'; '.join(self.because)}" if self.complete is False or self.because else ""
+        return f"Code({self.digest[:15]}…, commit={(self.commit or 'none')[:12]}, {state}{lacking})"
 
 
 def _git(folder: Path, *arguments: str) -> None:
     git = Git.find(folder)
     if git is None:
         raise UnsupportedError("git is not installed: without it no history can be given back, the code itself can")
-    if git.run(*arguments) is None:
+    if git.run(*arguments, env={"GIT_ALLOW_PROTOCOL": "file"}) is None:
         raise InvalidInputError(f"git {arguments[0]} failed in {folder}: {git.said[:500]}")

@@ -8,7 +8,19 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.catalog.lineage import Graph, Node, RunInfo, closure, code_of, filtered, history_of, node_of, path, run_info
+from artifactstore.catalog.lineage import (
+    Graph,
+    Node,
+    RunInfo,
+    beside,
+    closure,
+    code_of,
+    filtered,
+    history_of,
+    node_of,
+    path,
+    run_info,
+)
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.spilled import starting
 from artifactstore.catalog.state import State
@@ -53,10 +65,10 @@ class View:
         return (node for node in self._graph.nodes.values() if node.id != self._start)
 
     def __str__(self) -> str:
-        beside: dict[str, list[tuple[str, str]]] = {}
+        around: dict[str, list[tuple[str, str]]] = {}
         for before, after, role in self.edges:
             one, other = (after, before) if self._up else (before, after)
-            beside.setdefault(one, []).append((other, self._told_of(before, after, role, other)))
+            around.setdefault(one, []).append((other, self._told_of(before, after, role, other)))
         lines: list[str] = []
         told: set[str] = set()
 
@@ -64,8 +76,8 @@ class View:
             again = one in told
             told.add(one)
             node = self._graph.nodes[one]
-            further = () if again or depth == _DEEPEST else beside.get(one, ())
-            more = " …" if beside.get(one) and not further else ""
+            further = () if again or depth == _DEEPEST else around.get(one, ())
+            more = " …" if around.get(one) and not further else ""
             lines.append("  " * depth + _line(node) + said + more)
             for other, part in further:
                 tell(other, depth + 1, part)
@@ -210,7 +222,8 @@ class Lineage:
             for run in reversed(found):
                 digest, about = code_of(state, run)
                 if digest is not None:
-                    return Code(self._session, digest, about, history=history_of(state, digest, about.get("commit")))
+                    modules, history = beside(state, run).get("modules"), history_of(state, digest, about.get("commit"))
+                    return Code(self._session, digest, about, history=history, modules=modules)
         return None
 
     def path(self, to: str) -> list[Node]:

@@ -23,6 +23,7 @@ from artifactstore.work.code import Code
 from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.diffing import stored_value
 from artifactstore.work.fork import VARIABLE, Fork
+from artifactstore.work.get import get
 from artifactstore.work.place import local_path, secret_options
 from artifactstore.work.session import Session
 from artifactstore.work.tracking import EXPORTED
@@ -44,6 +45,7 @@ class _Recorded:
         about: what was recorded of it.
         environment: digest, or None.
         cells: digest of a notebook's cells, or None.
+        modules: digest of what its code is made of besides one folder, or None.
         inputs: (name, version) of what it read by name.
         outputs: what it produced, as facts.
         head: the entry up to which the store is as it was then.
@@ -56,6 +58,7 @@ class _Recorded:
     about: Mapping[str, Any]
     environment: str | None
     cells: str | None
+    modules: str | None
     inputs: list[tuple[str, int]]
     outputs: Sequence[Mapping[str, Any]]
     head: int
@@ -94,15 +97,16 @@ def reproduce(
         top.mkdir()
     told = {} if recorded.environment is None else stored_value(session, recorded.environment)
     built = build(told, target / "env", top) if env else present(told)
-    if recorded.cells is not None:
-        from artifactstore.work.get import get  # noqa: PLC0415 - as Code does
-
-        get(session, recorded.cells, target / "cells")
+    for digest, folder_ in ((recorded.cells, "cells"), (recorded.modules, "modules")):
+        if digest is not None:
+            get(session, digest, target / folder_)
     words = [str(word) for word in command] if command is not None else _command(recorded, top, target, built.python)
-    fork = _fork(session, recorded, target)
+    fork, modules = _fork(session, recorded, target), None if recorded.modules is None else target / "modules"
     log = target / "log.txt"
     with log.open("wb") as out:
-        returned = _run(words, top / str(about.get("folder", ".")), _variables(session, fork, told, built, env=env), out, timeout)
+        returned = _run(
+            words, top / str(about.get("folder", ".")), _variables(session, fork, told, built, modules, env=env), out, timeout
+        )
     with session.asking() as state:
         old = [(edge, _metrics(state, edge["digest"], recorded.run.id)) for edge in recorded.outputs]
     with Session(session.given[0], storage_options=session.given[1], cache=None, fork=fork).asking() as state:
@@ -124,6 +128,7 @@ def _lacking(recorded: _Recorded, session: Session) -> Iterator[str]:
     if recorded.code is None:
         yield "no code was recorded"
     yield from (f"{path} was not stored with the code: it {why}" for path, why in recorded.about.get("skipped", ()))
+    yield from (f"the code is not complete: {text}" for text in recorded.about.get("because", ()))
 
 
 # -- what was recorded
@@ -137,12 +142,12 @@ def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
     root = run
     while (parent := state.runs[root].get("parent")) in state.runs and parent is not None:
         root = parent
-    code, about, environment, cells = None, {}, None, None
+    code, about, environment, cells, modules = None, {}, None, None, None
     for one in (run, root):
         found, said = code_of(state, one)
-        if code is None and found is not None:
-            code, about = found, said
         along = beside(state, one)
+        if code is None and found is not None:
+            code, about, modules = found, said, along.get("modules")
         environment, cells = environment or along.get("environment"), cells or along.get("cells")
     edges = state.edges.get(run, ())
     inputs = [(edge["name"], edge["version"]) for edge in edges if edge["fact"] == "used" and edge.get("version")]
@@ -155,7 +160,7 @@ def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
         for number, row in enumerate(state.names.get(name, ()), 1)
         if number > wanted and row["seq"] <= head and "removed" not in row
     ]
-    return _Recorded(run_info(state, run), root, code, about, environment, cells, inputs, outputs, head, later)
+    return _Recorded(run_info(state, run), root, code, about, environment, cells, modules, inputs, outputs, head, later)
 
 
 def _handed_on(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +197,7 @@ def _fork(session: Session, recorded: _Recorded, target: Path) -> Fork:
 
 
 def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[str]:
-    """Return what to run: the recorded command, with the paths of this place."""
+    """Return what to run: the recorded command, with the paths of this machine."""
     words = list(recorded.run.command)
     if recorded.cells is not None:
         cells = next(iter((target / "cells").iterdir()))
@@ -201,13 +206,16 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
         raise InvalidInputError(f"how the program of the run {recorded.run.id} was called is not known: say it by command=[…]")
     if any("***" in word or MARK in word for word in words):  # ***: of versions before the mark
         raise InvalidInputError("the recorded command had a secret, which was not kept: say it by command=[…]")
-    script, folder = recorded.about.get("script"), top / str(recorded.about.get("folder", "."))
+    script, place = recorded.about.get("script"), top
+    if not script and recorded.about.get("program"):
+        script, place = recorded.about["program"], target / "modules"
+    folder = top / str(recorded.about.get("folder", "."))
     shown = [python]
     for word in words[1:]:
         path = PureWindowsPath(word) if "\\" in word else PurePosixPath(word)
         elsewhere = path.is_absolute() or not (folder / path).exists()  # it was started in another folder than its code's
         if script and elsewhere and f"/{path.as_posix()}".endswith(f"/{script}"):
-            shown.append(str(top / script))
+            shown.append(str(place / script))
         elif path.is_absolute() and path.parent.name in {"bin", "Scripts"} and len(shown) == 1:
             shown += ["-m", "artifactstore"] if path.stem == "artifactstore" else [str(Path(python).with_name(path.name))]
         else:
@@ -215,16 +223,18 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
     return shown
 
 
-def _variables(session: Session, fork: Fork, told: Mapping[str, Any], built: Built, *, env: bool) -> dict[str, str]:
+def _variables(
+    session: Session, fork: Fork, told: Mapping[str, Any], built: Built, modules: Path | None, *, env: bool
+) -> dict[str, str]:
     variables = {key: value for key, value in os.environ.items() if key not in {EXPORTED, "PYTHONPATH", "PYTHONHOME"}}
     variables |= {key: value for key, value in told.get("variables", {}).items() if key in _RESTORED}
     variables |= {VARIABLE: str(fork.file), "ARTIFACTSTORE_URL": session.given[0]}
     if env:
         home = Path(built.python).parent
         variables |= {"VIRTUAL_ENV": str(home.parent), "PATH": f"{home}{os.pathsep}{os.environ.get('PATH', '')}"}
-    elif "PYTHONPATH" in os.environ:
-        variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
-    return variables
+    kept = [] if modules is None else [str(modules)]
+    kept += [os.environ["PYTHONPATH"]] if not env and "PYTHONPATH" in os.environ else []
+    return variables | ({"PYTHONPATH": os.pathsep.join(kept)} if kept else {})
 
 
 def _run(words: Sequence[str], folder: Path, variables: Mapping[str, str], out: Any, timeout: float | None) -> int:

@@ -106,6 +106,7 @@ class Run:
                 return [Prepared([] if known is not None else [fact], state.head, "")]
 
         commit(self._session, prepare)
+        self._capture.wait()
         store = core.config.store
         self._tracker = Tracker(self._session, store, self.id, parent=outer)
         self._tracker.before = self._fill

@@ -128,9 +128,9 @@ def test_without_a_repository_a_program_in_another_folder_is_the_code(store: Sto
     assert (code.about["kind"], code.about["script"]) == ("modules", "main.py")
     assert store.lineage("out").reproduce(tmp_path / "again", env=False).verdict == "bit-equal"
     git(other, "init", "-q")
-    code, paths, said = program(store, plain / "main.py", other, GIT_CEILING_DIRECTORIES=str(tmp_path))
-    assert (code.about["kind"], paths) == ("git", set())
-    assert "main.py (lies outside of the repository" in said
+    code, paths, _ = program(store, plain / "main.py", other, GIT_CEILING_DIRECTORIES=str(tmp_path))
+    assert (code.about["kind"], paths, code.about["program"]) == ("git", set(), "main.py")
+    assert code.about["modules"] == ["helper.py", "main.py"], "what lies outside of the repository is kept beside it"
 
 
 def test_without_a_repository_a_command_brings_its_script(store: Store, tmp_path: Path):

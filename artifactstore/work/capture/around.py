@@ -18,7 +18,7 @@ from typing import Any, Final
 from artifactstore.model.digest import new_hasher
 from artifactstore.work.capture.secrets import looks_secret
 
-__all__ = ["Around", "is_installed", "watch"]
+__all__ = ["Around", "installed", "watch"]
 
 _MOST: Final = 200  # files, and programs, that are told
 _NOTED: Final = 20_000  # files that are kept in mind; of more only the number is
@@ -165,11 +165,10 @@ def _installed() -> Iterator[str]:
     yield from (path for path in sys.path if path.endswith(("site-packages", "dist-packages")))
 
 
-def is_installed(path: str) -> bool:
-    """Tell whether a program belongs to Python, to what is installed, or to this library."""
-    real = os.path.realpath(path)
-    places = [one for one in (sysconfig.get_path("scripts"), *_installed()) if one]
-    return real.startswith((_PACKAGE, *(os.path.realpath(one) + os.sep for one in places)))
+def installed() -> tuple[str, ...]:
+    """Return what the paths begin with of all that belongs to Python, to what is installed, or to this library."""
+    places = {one for one in (sysconfig.get_path("scripts"), *_installed()) if one}
+    return (_PACKAGE, *(f"{one}{os.sep}" for one in {*places, *map(os.path.realpath, places)}))
 
 
 def _open_now() -> Iterator[str]:

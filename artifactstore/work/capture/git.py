@@ -5,7 +5,6 @@ ours (`GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`).
 """
 
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,19 +12,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.listing import check_link, check_path
-from artifactstore.work.capture.git_calls import Git, joined
-from artifactstore.work.capture.secrets import looks_secret, without_credentials
+from artifactstore.work.capture.git_calls import Git, about_commit, joined
+from artifactstore.work.capture.index import Entry, has_filters, index_line, listed, own_index, path_of, set_lines
+from artifactstore.work.capture.kept import Kept, blob_of
+from artifactstore.work.capture.program import SETTLED, Part
+from artifactstore.work.capture.secrets import looks_secret
 from artifactstore.work.capture.tree_id import blob_id
 
 __all__ = ["CAP", "Git", "Tree", "bundle", "read_tree", "skipped_text"]
 
 CAP: Final = 50 * 2**20  # bytes of an untracked file that is still taken for code
 _ALL: Final = 500 * 2**20  # bytes of all untracked files together
-_SETTLED: Final = 2 * 10**9  # ns after which a file's time tells whether it has changed: clocks of file systems tick slowly
+_SECONDS: Final = 15.0  # that untracked files may take
+_CODE: Final = (".py", ".pyi", ".ipynb", ".sh", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".json", ".sql", ".r", ".R", ".jl")
 _LINK, _MODULE = "120000", "160000"  # modes of git's: a symbolic link, a submodule
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _POINTER: Final = range(100, 1024)  # bytes: of a pointer of git LFS, which has a digest and a size at least
@@ -43,6 +46,9 @@ class Tree:
         about: what is recorded of it in the journal: commit, tree, branch …
         skipped: (path, why) of what is not stored.
         hidden: paths whose changes git was told to overlook.
+        forced: paths that git ignores, and that the program has imported.
+        because: why it is not complete, in words.
+        kept: the contents as they were.
         digests: store → the artifact that it is there.
     """
 
@@ -53,21 +59,39 @@ class Tree:
     about: dict[str, Any] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
+    forced: list[str] = field(default_factory=list)
+    because: list[str] = field(default_factory=list)
+    kept: Kept = field(default_factory=Kept)
     digests: dict[str, str] = field(default_factory=dict)
+
+    def has(self, path: str) -> bool:
+        """Tell whether a file on disk (its path without links) is stored with it."""
+        inner = _below(path, str(self.root))
+        return inner is not None and inner in self.stored
+
+    @property
+    def stored(self) -> frozenset[str]:
+        """The paths of its files."""
+        if len(self._stored) != len(self.files):
+            self._stored = frozenset(self.files)
+        return self._stored
+
+    _stored: frozenset[str] = frozenset()
 
 
 _tops: dict[str, str] = {}  # folder → the repository that it lies in
 _trees: dict[str, tuple[Any, Tree]] = {}  # repository → what it was like, and its tree then
 
 
-def read_tree(folder: Path, told: list[str] | None = None) -> Tree | None:
+def read_tree(folder: Path, told: list[str] | None = None, taken: Mapping[str, Part] | None = None) -> Tree | None:
     """Read the working tree that a folder lies in; None where there is none, or no git that reads it.
 
     Args:
         folder: anywhere in the tree.
         told: is given what the user should know.
+        taken: files of the program, by their paths: they go in even if git ignores them, with these contents.
     """
-    told = [] if told is None else told
+    told, taken = [] if told is None else told, taken or {}
     asked = Git.find(folder)
     if asked is None:
         return None
@@ -79,27 +103,53 @@ def read_tree(folder: Path, told: list[str] | None = None) -> Tree | None:
         return None  # no repository, a bare one, or one of another owner that git refuses to read
     _tops[place] = top
     git = asked.at(Path(top))
-    status = _status(git)
+    tree = Tree(git.folder)
+    status = _status(git, tree)
     known = _trees.get(top)
     if status is None:
         told.append(f"git can't read {top}: {git.said[:500]}")
         return None
-    if known is not None and known[0] == (status, _signature(git.folder, status, known[1].hidden)):
+    inside = [inner for path in taken if (inner := _below(path, top)) is not None]
+    if known is not None and known[0] == (status, _signature(git.folder, status, known[1])) and _has_all(known[1], inside):
         return known[1]
     before = _signature(git.folder, status)
-    tree = Tree(git.folder)
-    overlooked = _read_files(git, tree, status)
-    tree.about |= _about(git, status, dirty=overlooked or any(_changed(status)))
+    overlooked = _read_files(git, tree, status, taken)
+    tree.about |= about_commit(git, status, dirty=overlooked or bool(tree.forced) or any(_changed(status)))
     modules = tree.about.get("submodules", {})
-    key = [*before, *_times(git.folder, tree.hidden)]
-    settled = all(changed < time.time_ns() - _SETTLED and path not in modules for path, changed, _ in key)
+    key = [*before, *_times(git.folder, (*tree.hidden, *tree.forced))]
+    settled = all(changed < time.time_ns() - SETTLED and path not in modules for path, changed, _ in key)
     if settled:  # a change within a submodule that has some already is not told apart from them
         _trees[top] = ((status, key), tree)
     return tree
 
 
-def _status(git: Git) -> bytes | None:
-    return git.run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignore-submodules=none")
+def _below(path: str, top: str) -> str | None:
+    """Return the path below a folder, or None."""
+    return path[len(top) + 1 :] if path.startswith(f"{top}{os.sep}") else None
+
+
+def _has_all(tree: Tree, inside: Sequence[str]) -> bool:
+    """Tell whether a tree has the files of a program that are below its top, or can't have them."""
+    passed = {path for path, _ in tree.skipped}
+    return all(path in tree.stored or path in passed or _in_another(tree.root, path) for path in inside)
+
+
+def _in_another(root: Path, path: str) -> bool:
+    """Tell whether a file is in a repository of its own below the top of one."""
+    folders = path.split("/")[:-1]
+    return any(os.path.lexists(f"{root}/{'/'.join(folders[:n])}/.git") for n in range(1, len(folders) + 1))
+
+
+def _status(git: Git, tree: Tree) -> bytes | None:
+    """Return what differs from the last commit; without untracked files, where those take too long to be found."""
+    words = ("status", "--porcelain=v2", "--branch", "-z", "--no-renames", "--ignore-submodules=none")
+    git.until = time.monotonic() + _SECONDS
+    found = git.run(*words, "--untracked-files=all")
+    git.until = None
+    if found is None and "took more than" in git.said:
+        tree.because.append(f"untracked files: to find them {git.said.replace('git status ', '')}")
+        found = git.run(*words, "--untracked-files=no")
+    return found
 
 
 def _changed(status: bytes, *, untracked: bool = True, tracked: bool = True) -> Iterator[str]:
@@ -113,9 +163,10 @@ def _changed(status: bytes, *, untracked: bool = True, tracked: bool = True) -> 
             next(words, None)  # the path before it was renamed
 
 
-def _signature(root: Path, status: bytes, hidden: Sequence[str] = ()) -> list[tuple[str, int, int]]:
+def _signature(root: Path, status: bytes, tree: Tree | None = None) -> list[tuple[str, int, int]]:
     """Return what tells whether files that differ from the last commit have changed again."""
-    return [*_times(root, (*_changed(status), ".git/config")), *_times(root, hidden)]
+    more = () if tree is None else (*tree.hidden, *tree.forced)
+    return [*_times(root, (*_changed(status), ".git/config")), *_times(root, more)]
 
 
 def _times(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, int, int]]:
@@ -125,94 +176,107 @@ def _times(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, int, int]]:
             yield path, st.st_mtime_ns, st.st_size
 
 
-def _about(git: Git, status: bytes, *, dirty: bool) -> dict[str, Any]:
-    heads = dict(word[2:].split(b" ", 1) for word in status.split(b"\0") if word.startswith(b"# branch."))
-    commit, branch = (os.fsdecode(heads.get(key, b"")) for key in (b"branch.oid", b"branch.head"))
-    commit = "" if commit == "(initial)" else commit
-    remotes: dict[str, str] = {}
-    for line in (git.line("remote", "-v") or "").splitlines():
-        name, _, rest = line.partition("\t")
-        remotes.setdefault(name, without_credentials(rest.rsplit(" ", 1)[0]))
-    found = {
-        "commit": commit or None,
-        "head_tree": git.line("rev-parse", "--verify", f"{commit}^{{tree}}") if commit else None,
-        "branch": None if branch == "(detached)" else branch or None,
-        "describe": git.line("describe", "--always", "--tags", "--long") if commit else None,
-        "remotes": remotes or None,
-        "dirty": dirty,
-    }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _read_files(git: Git, tree: Tree, status: bytes) -> bool:
+def _read_files(git: Git, tree: Tree, status: bytes, taken: Mapping[str, Part]) -> bool:
     """Find what is in the tree, and compute its id on a copy of the index; tells whether there are changes that git overlooks."""
-    untracked, total = [], 0
-    for path in _changed(status, tracked=False):
-        why, size = _refused(git.folder / path, path, total)
-        if why:
-            tree.skipped.append((path, why))
-        else:
-            untracked.append(path)
-            total += size
     with TemporaryDirectory(prefix="artifactstore-") as scratch:
-        env = _own_index(git, Path(scratch))
-        listed = _listed(git, env)
-        overlooked = _show_hidden(git, tree, listed, env)
-        changed = bool(tree.hidden) or any(_changed(status, untracked=False))
-        if changed:
-            git.run("add", "-u", "--", ".", env=env)
-        if not git.run_for(untracked, "add", env=env):
-            _add_plain(git, untracked, env)
+        env = own_index(git, Path(scratch))
+        lines = listed(git, env)
+        untracked = _untracked(git, tree, status, lines, taken)
+        tree.kept.plain = not has_filters(git, (*(path_of(raw) for raw in lines), *untracked))
+        overlooked = _show_hidden(git, tree, lines, env)
+        changed = [*_changed(status, untracked=False), *tree.hidden]
+        added = not changed or git.run("add", "-u", "--", ".", env=env) is not None
+        if not added:
+            Path(env["GIT_INDEX_FILE"] + ".lock").unlink(missing_ok=True)  # it was ended
+        set_lines(git, _read_untracked(git, tree, untracked, taken, env), env)
         if changed or untracked:
-            listed = _listed(git, env)
-        entries = [_Entry.of(raw[2:]) for raw in listed]
+            lines = listed(git, env)
+        entries = [Entry.of(raw[2:]) for raw in lines]
+        if changed:
+            entries, lacking = _read_changed(git, tree, changed, taken, entries, added=added)
+            set_lines(git, lacking, env)
         refused = {one.path: why for one in entries if (why := _unstorable(git.folder, one))}
         git.run_for([*refused], "rm", "--cached", "-q", "-f", env=env)
-        written = git.run("write-tree", env=env)
+        written = git.run("write-tree", "--missing-ok", env=env)
     tree.skipped += refused.items()
-    there = {one.path for one in entries}
+    there = {one.path for one in entries} | {path for path, _ in tree.skipped}
     tree.skipped += [(path, "git can't add it") for path in untracked if path not in there]
     if written is not None:
         tree.about["tree"] = written.decode().strip()
     _sort_entries(git, tree, [one for one in entries if one.path not in refused])
+    tree.forced = [path for path in tree.forced if path in tree.stored]
     return overlooked
 
 
-def _listed(git: Git, env: Mapping[str, str]) -> list[bytes]:
-    """Return the lines of the index: a letter that tells how git treats the file, its mode, digest and path."""
-    return [raw for raw in (git.run("ls-files", "-v", "-s", "-z", env=env) or b"").split(b"\0") if raw]
+def _untracked(git: Git, tree: Tree, status: bytes, lines: Sequence[bytes], taken: Mapping[str, Part]) -> list[str]:
+    """Return the untracked files that are stored, the program's own and other code first; also those of it that git ignores."""
+    found = [*_changed(status, tracked=False)]
+    inside = {inner for path in taken if (inner := _below(path, str(git.folder))) is not None and taken[path].data is not None}
+    if inside:
+        there = {*map(path_of, lines), *found}
+        tree.forced = [path for path in sorted(inside - there) if not _in_another(git.folder, path)]
+    wanted, total = [], 0
+    for path in sorted((*found, *tree.forced), key=lambda one: (one not in inside, not one.endswith(_CODE), one)):
+        why, size = _refused(git.folder / path, path, total)
+        if why:
+            tree.skipped.append((path, why))
+        else:
+            wanted.append(path)
+            total += size
+    return wanted
 
 
-def _add_plain(git: Git, paths: Sequence[str], env: Mapping[str, str]) -> None:
-    """Add files as they are, where git itself gives up: a filter of one that fails keeps all others out, too."""
-    files = [path for path in paths if "\n" not in path and not (git.folder / path).is_symlink()]
-    given = b"\n".join(os.fsencode(path) for path in files)
-    digests = (git.run("hash-object", "-w", "--no-filters", "--stdin-paths", given=given, env=env) or b"").split()
-    lines = []
-    for path, digest in zip(files, digests, strict=False):  # as many, or none
-        mode = b"100755" if os.access(git.folder / path, os.X_OK) else b"100644"
-        lines.append(mode + b" " + digest + b"\t" + os.fsencode(path))
-    git.run("update-index", "--add", "-z", "--index-info", given=b"\0".join(lines), env=env)
+def _read_untracked(
+    git: Git, tree: Tree, untracked: Sequence[str], taken: Mapping[str, Part], env: Mapping[str, str]
+) -> list[bytes]:
+    """Add untracked files; returns lines for the index of those that git did not add itself.
+
+    git is needed where it keeps files otherwise than they are on disk; a filter that fails or takes too long keeps none out.
+    """
+    end = time.monotonic() + _SECONDS
+    git.until = end - _SECONDS / 2
+    by_git = not tree.kept.plain and git.run_for(untracked, "add", "-f", env=env)
+    git.until = None
+    if not by_git:
+        Path(env["GIT_INDEX_FILE"] + ".lock").unlink(missing_ok=True)  # it was ended
+    lines, late = [], []
+    for path in untracked:
+        if time.monotonic() > end and path not in tree.forced and not path.endswith(".py") and not by_git:
+            late.append(path)
+        elif (found := tree.kept.read(f"{git.folder}/{path}", path, taken)) is None:
+            tree.skipped.append((path, "can't be read"))
+        elif not by_git:
+            lines.append(index_line(path, found[1], found[0]))
+    if late:
+        tree.skipped += [(path, f"was not read: the {_SECONDS:.0f} seconds for untracked files were over") for path in late]
+        tree.because.append(f"{len(late):,} untracked files were not read: the {_SECONDS:.0f} seconds for them were over")
+    return lines
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A line of git's index."""
+def _read_changed(
+    git: Git, tree: Tree, changed: Sequence[str], taken: Mapping[str, Part], entries: Sequence[Entry], *, added: bool
+) -> tuple[list[Entry], list[bytes]]:
+    """Read tracked files that have changed; returns the entries, and lines for the index where it had something else than was read."""
+    there, lines = {one.path: one for one in entries}, []
+    for path in changed:
+        known, found = there.get(path), tree.kept.read(f"{git.folder}/{path}", path, taken)
+        if found is None:
+            if known is not None and not added and not os.path.lexists(f"{git.folder}/{path}"):
+                lines.append(index_line(path, "0" * 40, "0"))  # it is removed
+                del there[path]
+        elif (
+            (known is None or known.mode != _MODULE) and (not added or tree.kept.plain) and known != (new := Entry(*found, path))
+        ):
+            if known is not None and added:
+                new = Entry(known.mode, new.digest, path)  # git knows whether modes count
+            lines.append(index_line(path, new.digest, new.mode))
+            there[path] = new
+    return [*there.values()], lines
 
-    mode: str
-    digest: str
-    path: str
 
-    @classmethod
-    def of(cls, raw: bytes) -> Self:
-        about, _, path = raw.partition(b"\t")
-        mode, digest, _ = about.decode().split(" ")
-        return cls(mode, digest, os.fsdecode(path))
-
-
-def _show_hidden(git: Git, tree: Tree, listed: Sequence[bytes], env: Mapping[str, str]) -> bool:
+def _show_hidden(git: Git, tree: Tree, lines: Sequence[bytes], env: Mapping[str, str]) -> bool:
     """Let our index see the files whose changes git was told to overlook, where they are there; tells whether there are such changes."""
-    flagged = [os.fsdecode(raw.partition(b"\t")[2]) for raw in listed if raw[:1] == b"S" or raw[:1].islower()]
+    flagged = [path_of(raw) for raw in lines if raw[:1] == b"S" or raw[:1].islower()]
     tree.hidden = [path for path in flagged if os.path.lexists(git.folder / path)]
     if not tree.hidden:
         return False
@@ -221,7 +285,7 @@ def _show_hidden(git: Git, tree: Tree, listed: Sequence[bytes], env: Mapping[str
     return git.run("diff", "--quiet", env=env) is None
 
 
-def _unstorable(root: Path, entry: _Entry) -> str:
+def _unstorable(root: Path, entry: Entry) -> str:
     """Return why an entry can't be stored, or ""."""
     if looks_secret(entry.path):
         return "looks like a secret"
@@ -239,19 +303,6 @@ def _unstorable(root: Path, entry: _Entry) -> str:
     return ""
 
 
-def _own_index(git: Git, scratch: Path) -> dict[str, str]:
-    """Copy the index, and give git a folder of its own for objects."""
-    index, _, objects = (git.line("rev-parse", "--git-path", "index", "--git-path", "objects") or "").partition("\n")
-    if index and (git.folder / index).exists():
-        # With its time: by that git knows which files may have changed since without their times telling it.
-        shutil.copy2(git.folder / index, scratch / "index")
-    (scratch / "objects").mkdir()
-    env = {"GIT_INDEX_FILE": str(scratch / "index"), "GIT_OBJECT_DIRECTORY": str(scratch / "objects")}
-    if objects:
-        env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str((git.folder / objects).resolve())
-    return env
-
-
 def _refused(path: Path, name: str, total: int) -> tuple[str, int]:
     """Return why an untracked file is not taken, or "", and its size."""
     if looks_secret(name):
@@ -262,6 +313,8 @@ def _refused(path: Path, name: str, total: int) -> tuple[str, int]:
         return f"can't be read ({error.strerror})", 0
     if name.endswith("/"):
         return "is a repository of its own", 0
+    if not stat.S_ISREG(st.st_mode) and not stat.S_ISLNK(st.st_mode):
+        return "is no regular file", 0
     if st.st_size > CAP:
         return f"has {st.st_size:,} bytes, and untracked files of more than {CAP:,} are no code", 0
     if total + st.st_size > _ALL:
@@ -269,10 +322,9 @@ def _refused(path: Path, name: str, total: int) -> tuple[str, int]:
     return "", st.st_size
 
 
-def _sort_entries(git: Git, tree: Tree, entries: Sequence[_Entry]) -> None:
+def _sort_entries(git: Git, tree: Tree, entries: Sequence[Entry]) -> None:
     executable, modules, pointers, altered = set[str](), dict[str, str](), 0, False
-    filters = _has_filters(git, entries)
-    before = len(tree.skipped)
+    kept, before = tree.kept, len(tree.skipped)
     for entry in entries:
         path, place = entry.path, f"{git.folder}/{entry.path}"  # as texts: paths of pathlib take four times as long
         if entry.mode == _MODULE:
@@ -281,14 +333,19 @@ def _sort_entries(git: Git, tree: Tree, entries: Sequence[_Entry]) -> None:
                 _add_module(git.at(Path(place)), tree, path)
         elif entry.mode == _LINK and os.path.islink(place):  # noqa: PTH114
             tree.links.append((path, os.readlink(place)))  # noqa: PTH115
-        elif entry.mode == _LINK or (size := _file_size(place)) is None:
+        elif entry.mode == _LINK or ((st := _look_at(place)) is None and path not in kept.data):
             tree.skipped.append((path, "is gone"))
         else:
             tree.files.append(path)
             if entry.mode == "100755":
                 executable.add(path)
-            pointers += size in _POINTER and _is_pointer(place)
-            altered = altered or (filters and blob_id(place).hex() != entry.digest)
+            kept.blobs[path] = entry.digest
+            if path not in kept.data and st is not None:
+                kept.see(path, st)
+            pointers += st is not None and st.st_size in _POINTER and _is_pointer(place)
+            if not kept.plain:
+                own = blob_of(kept.data[path]) if path in kept.data else blob_id(place).hex()
+                altered = altered or own != entry.digest
     tree.files.sort()
     tree.executable |= executable
     if modules:
@@ -302,7 +359,9 @@ def _sort_entries(git: Git, tree: Tree, entries: Sequence[_Entry]) -> None:
 def _add_module(git: Git, tree: Tree, path: str) -> None:
     """Take the content of a submodule in, as it lies there, under its path."""
     inner = Tree(git.folder)
-    _read_files(git, inner, _status(git) or b"")
+    _read_files(git, inner, _status(git, inner) or b"", {})
+    tree.kept.add_module(path, inner.kept)
+    tree.because += [f"{path}: {text}" for text in inner.because]
     tree.files += [f"{path}/{one}" for one in inner.files]
     tree.links += [(f"{path}/{one}", target) for one, target in inner.links]
     tree.executable |= {f"{path}/{one}" for one in inner.executable}
@@ -316,21 +375,13 @@ def _add_module(git: Git, tree: Tree, path: str) -> None:
         tree.about["altered"] = True
 
 
-def _has_filters(git: Git, entries: Sequence[_Entry]) -> bool:
-    """Tell whether git may keep files otherwise than they lie on disk."""
-    if any(one.path.endswith(".gitattributes") for one in entries):
-        return True
-    said = git.line("config", "--get-regexp", r"^core\.(autocrlf|attributesfile)$") or ""
-    return any(line.lower() != "core.autocrlf false" for line in said.splitlines())
-
-
-def _file_size(path: str) -> int | None:
-    """Return how many bytes a regular file has; None where there is none."""
+def _look_at(path: str) -> os.stat_result | None:
+    """Return the state of a regular file; None where there is none."""
     try:
         st = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
-    return st.st_size if stat.S_ISREG(st.st_mode) else None
+    return st if stat.S_ISREG(st.st_mode) else None
 
 
 def _is_pointer(path: str) -> bool:

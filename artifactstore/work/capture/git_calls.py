@@ -1,15 +1,22 @@
 """Calls of git, as a program: no prompts, no locks, and nothing that the user's shell says about another repository."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
-__all__ = ["Git", "joined"]
+from artifactstore.work.capture.secrets import without_credentials
+
+__all__ = ["Git", "about_commit", "joined"]
 
 _SECONDS: Final = 60  # that one call of git may take
+_REMOTE: Final = re.compile(r"(\S+)\t(.*) \((?:fetch|push)\)(?: \[[^]]*\])?")  # a partial clone has its filter behind it
 
 
 class Git:
@@ -18,15 +25,19 @@ class Git:
     Attributes:
         folder: where.
         said: what the last call that failed had to say.
+        until: the moment (of `time.monotonic`) at which a call ends in any case, or None.
     """
 
     def __init__(self, folder: Path, program: str) -> None:
         self.folder = folder
         self.said = ""
+        self.until: float | None = None
         self._program = program
         # Nothing that the user's shell says about another repository, no prompts, no locks for looking.
         self._env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         self._env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+        # Nothing is brought from elsewhere: a partial clone lacks what it was asked to lack. Old versions know the second alone.
+        self._env |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 
     @classmethod
     def find(cls, folder: Path) -> Self | None:
@@ -36,28 +47,39 @@ class Git:
 
     def run(self, *arguments: str, given: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes | None:
         """Return what git prints, or None where it fails."""
+        limit = _SECONDS if self.until is None else min(_SECONDS, max(0.0, self.until - time.monotonic()))
         try:
-            done = subprocess.run(  # noqa: S603 - git, by its full path, no shell
+            child = subprocess.Popen(  # noqa: S603 - git, by its full path, no shell
                 [self._program, *arguments],
                 cwd=self.folder,
-                input=given,
-                stdin=subprocess.DEVNULL if given is None else None,
-                capture_output=True,
-                check=False,
-                timeout=_SECONDS,
+                stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env={**self._env, **(env or {})},
+                start_new_session=True,  # its filters end with it
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except OSError as error:
             self.said = str(error)
             return None
-        if done.returncode:
-            self.said = done.stderr.decode(errors="replace").strip()
+        with child:
+            try:
+                out, err = child.communicate(given, timeout=limit)
+            except BaseException as error:
+                _kill(child)
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                self.said = f"git {arguments[0]} took more than {limit:.0f} seconds"
+                return None
+        if child.returncode:
+            self.said = err.decode(errors="replace").strip()
             return None
-        return done.stdout
+        return out
 
     def at(self, folder: Path) -> Self:
         """Return git for another folder."""
-        return type(self)(folder, self._program)
+        other = type(self)(folder, self._program)
+        other.until = self.until
+        return other
 
     def run_for(self, paths: Sequence[str], *arguments: str, env: Mapping[str, str]) -> bool:
         """Run git with paths, which mean themselves, however many they are; False where it fails."""
@@ -79,3 +101,32 @@ class Git:
 def joined(paths: Iterable[str]) -> bytes:
     """Return paths as git reads them with `-z`."""
     return b"\0".join(os.fsencode(path) for path in paths)
+
+
+def _kill(child: "subprocess.Popen[bytes]") -> None:
+    """End git with all that it has started: what is left of it would hold its output open."""
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+
+
+def about_commit(git: Git, status: bytes, *, dirty: bool) -> dict[str, Any]:
+    """Return what is recorded of the commit of a working tree; `status` is what `git status` prints of it."""
+    heads = dict(word[2:].split(b" ", 1) for word in status.split(b"\0") if word.startswith(b"# branch."))
+    commit, branch = (os.fsdecode(heads.get(key, b"")) for key in (b"branch.oid", b"branch.head"))
+    commit = "" if commit == "(initial)" else commit
+    remotes: dict[str, str] = {}
+    for line in (git.line("remote", "-v") or "").splitlines():
+        if (told := _REMOTE.fullmatch(line)) is not None:
+            remotes.setdefault(told[1], without_credentials(told[2]))
+    found = {
+        "commit": commit or None,
+        "head_tree": git.line("rev-parse", "--verify", f"{commit}^{{tree}}") if commit else None,
+        "branch": None if branch == "(detached)" else branch or None,
+        "describe": git.line("describe", "--always", "--tags", "--long") if commit else None,
+        "remotes": remotes or None,
+        "dirty": dirty,
+    }
+    return {key: value for key, value in found.items() if value is not None}
