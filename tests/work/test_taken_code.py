@@ -79,7 +79,7 @@ EDITS: dict[str, Callable[[Path], Any]] = {
     "edited": lambda path: path.write_text("edited while the run went on\n"),
     "edited to the same length": lambda path: path.write_bytes(path.read_bytes().replace(b"=", b"+")[::-1]),
     "deleted": lambda path: path.unlink(),
-    "a folder now": lambda path: path.rename(path.with_name("moved")) and path.mkdir(),  # type: ignore[func-returns-value]
+    "a link now": lambda path: path.rename(path.with_name("moved")).parent.joinpath(path.name).symlink_to("moved"),
 }
 
 
