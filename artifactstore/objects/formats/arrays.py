@@ -13,6 +13,7 @@ from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_path
 from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, texts
+from artifactstore.objects.bounds.sparse import check_sparse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,22 +132,22 @@ class Sparse:
         folder.add("sparse.json", canonical_json({"format": obj.format, "shape": [int(n) for n in obj.shape], "type": kind}))
 
     def read(self, folder: ReadFolder, *, mmap: bool = False) -> Any:
-        """Put it together again; scipy checks that the arrays fit each other."""
+        """Put it together again, once every index is known to be inside of its shape."""
         import scipy.sparse  # noqa: PLC0415
 
         said = _parsed(folder, "sparse.json")
         parts = self._PARTS.get(str(said.get("format")))
-        shape = said.get("shape")
-        if parts is None or said.get("type") not in {"array", "matrix"} or not isinstance(shape, list):
+        shape: Any = said.get("shape")
+        whole = isinstance(shape, list) and len(shape) == 2 and all(type(one) is int and one >= 0 for one in shape)
+        if parts is None or str(said.get("type")) not in {"array", "matrix"} or not whole:
             raise CorruptionError("sparse.json does not say what the matrix is", location="sparse.json")
         make = getattr(scipy.sparse, f"{said['format']}_{said['type']}")
         arrays = [_read(folder, f"{part}.npy", mmap=mmap) for part in parts]
         content = (arrays[0], (arrays[1], arrays[2])) if said["format"] == "coo" else tuple(arrays)
         try:
             made = make(content, shape=tuple(shape))
-            if hasattr(made, "check_format"):
-                made.check_format(full_check=True)
-        except (ValueError, TypeError, IndexError) as error:
+            check_sparse(made)
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise CorruptionError(f"the parts of the sparse matrix do not fit: {error}", location="sparse.json") from error
         return made
 

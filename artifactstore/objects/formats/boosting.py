@@ -3,12 +3,48 @@
 Their scikit-learn classes (`XGBClassifier`, `LGBMRegressor` …) are estimators, as in `estimators.py`.
 """
 
-from typing import Any, Final
+import warnings
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.bounds.lightgbm_text import UnknownModelError, check_lightgbm
+from artifactstore.objects.bounds.xgboost_ubj import check_xgboost
 
 __all__ = ["LightGbm", "Onnx", "XGBoost"]
+
+T = TypeVar("T")
+
+
+def _check_own(check: Callable[[T], None], model: T, what: str) -> None:
+    """Refuse to store what could not be read back: a model that its own library would not have written."""
+    try:
+        check(model)
+    except UnknownModelError as error:
+        warnings.warn(
+            f"{what} is read with trust= only: it has {error}, which this version cannot check", UserWarning, stacklevel=8
+        )
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{what} does not fit itself ({error}): train it again, or store it with format='pickle'"
+        ) from error
+
+
+def _check_stored(check: Callable[[T], None], model: T, folder: ReadFolder, name: str, library: str) -> None:
+    """Check a stored model before its library's compiled reader sees it.
+
+    Raises:
+        CorruptionError: the library would not have written it.
+        UntrustedError: it has parts that this version cannot check, and the caller does not trust it.
+    """
+    try:
+        check(model)
+    except UnknownModelError as error:
+        why = f"it has {error}, which this version cannot check, and a compiled reader of {library} would follow it"
+        folder.trust.check((), f"this model of {library}", why)
+    except ValueError as error:
+        raise CorruptionError(f"{name} is not a model of {library}: {str(error)[:200]}", location=name) from error
 
 
 class XGBoost:
@@ -30,21 +66,21 @@ class XGBoost:
         """Write its own format."""
         if not self.matches(obj):
             raise InvalidInputError(f"format='xgboost' keeps an xgboost.Booster, not a {type(obj).__name__}")
-        folder.add(self._FILE, bytes(obj.save_raw("ubj")))
+        raw = bytes(obj.save_raw("ubj"))
+        _check_own(check_xgboost, raw, "this booster")
+        folder.add(self._FILE, raw)
 
     def read(self, folder: ReadFolder) -> Any:
-        """Load it."""
+        """Load it, once every index is known to be inside of what it counts."""
         import xgboost  # noqa: PLC0415
 
         raw = folder.read(self._FILE)
-        if not raw.startswith(b"{L") or not raw.endswith(b"}"):
-            # XGBoost 3.2 aborts the process on no bytes, and never ends on some beginnings of a file.
-            raise CorruptionError(f"{self._FILE} is no model of XGBoost's: it is cut, or something else", location=self._FILE)
+        _check_stored(check_xgboost, raw, folder, self._FILE, "XGBoost")
         booster = xgboost.Booster()
         try:
             booster.load_model(bytearray(raw))
         except xgboost.core.XGBoostError as error:
-            raise CorruptionError(f"{self._FILE} is no model of XGBoost's: {str(error)[:200]}", location=self._FILE) from error
+            raise CorruptionError(f"{self._FILE} is not a model of XGBoost: {str(error)[:200]}", location=self._FILE) from error
         return booster
 
 
@@ -67,20 +103,23 @@ class LightGbm:
         """Write its own format."""
         if not self.matches(obj):
             raise InvalidInputError(f"format='lightgbm' keeps a lightgbm.Booster, not a {type(obj).__name__}")
-        folder.add(self._FILE, obj.model_to_string(num_iteration=-1).encode())
+        text = obj.model_to_string(num_iteration=-1)
+        _check_own(check_lightgbm, text, "this booster")
+        folder.add(self._FILE, text.encode())
 
     def read(self, folder: ReadFolder) -> Any:
-        """Load it."""
+        """Load it, once every index is known to be inside of what it counts."""
         import lightgbm  # noqa: PLC0415
 
         try:
             text = folder.read(self._FILE).decode()
-            if not text.startswith("tree\n") or "\0" in text:
-                # LightGBM would say so on stderr, too; and 4.7 ends the process at a zero among its parameters.
-                raise ValueError("it begins otherwise, or is no text")  # noqa: TRY301
+        except UnicodeDecodeError as error:
+            raise CorruptionError(f"{self._FILE} is not a model of LightGBM: {error}", location=self._FILE) from error
+        _check_stored(check_lightgbm, text, folder, self._FILE, "LightGBM")
+        try:
             return lightgbm.Booster(model_str=text)
-        except (ValueError, lightgbm.basic.LightGBMError) as error:
-            raise CorruptionError(f"{self._FILE} is no model of LightGBM's: {str(error)[:200]}", location=self._FILE) from error
+        except (ValueError, RecursionError, lightgbm.basic.LightGBMError) as error:
+            raise CorruptionError(f"{self._FILE} is not a model of LightGBM: {str(error)[:200]}", location=self._FILE) from error
 
 
 class Onnx:

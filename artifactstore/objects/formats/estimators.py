@@ -14,8 +14,10 @@ import warnings
 import zipfile
 from typing import Any, Final
 
-from artifactstore.errors import CorruptionError
+from artifactstore.errors import CorruptionError, NotFoundError
 from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, zipped
+from artifactstore.objects.bounds.estimator import check_objects, check_schema
+from artifactstore.objects.bounds.lightgbm_text import UnknownModelError
 from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.pickled import Pickled
 from artifactstore.objects.room import check_room
@@ -122,6 +124,8 @@ class Estimator:
             raw = skops.io.dumps(obj, compression=zipfile.ZIP_STORED)
             with zipfile.ZipFile(io.BytesIO(raw)) as archive:
                 schema = json.loads(archive.read(_SCHEMA))
+                check_schema(schema, archive.read)
+            check_objects(obj)
             if (nowhere := _nowhere(schema)) is not None:
                 raise TypeError(f"{nowhere} can be found under no name")  # noqa: TRY301 - as skops says such things
         except Exception as error:  # noqa: BLE001 - skops says by any exception that it can't
@@ -149,7 +153,8 @@ class Estimator:
 
         if folder.size(_SCHEMA) > _MOST:
             raise CorruptionError(f"{_SCHEMA} has {folder.size(_SCHEMA):,} bytes: that is no model's", location=_SCHEMA)
-        _check_unpacked(stored_json(folder, _SCHEMA), folder)
+        schema = stored_json(folder, _SCHEMA)
+        _check_unpacked(schema, folder)
         raw = zipped(folder)
         try:
             strange = set(skops.io.get_untrusted_types(data=raw)) - _EVERYDAY
@@ -158,13 +163,24 @@ class Estimator:
         if strange:
             folder.trust.check(strange, "this estimator", "it is made of types that are not known to be harmless")
         try:
-            return skops.io.loads(raw, trusted=sorted(strange | _EVERYDAY))
+            check_schema(schema, folder.read)
+        except UnknownModelError as error:
+            folder.trust.check((), "this estimator", f"it holds a booster with {error}, which this version cannot check")
+        except (ValueError, TypeError, KeyError, NotFoundError) as error:
+            raise CorruptionError(f"the estimator does not fit itself: {str(error)[:300]}", location=_SCHEMA) from error
+        try:
+            made = skops.io.loads(raw, trusted=sorted(strange | _EVERYDAY))
         except Exception as error:
             raise CorruptionError(
                 f"the estimator can't be made again: {type(error).__name__}: {str(error)[:300]}; was it stored with another "
                 "version of scikit-learn or skops? Its files come with to=",
                 location=_SCHEMA,
             ) from error
+        try:
+            check_objects(made)
+        except ValueError as error:
+            raise CorruptionError(f"the estimator does not fit itself: {str(error)[:300]}", location=_SCHEMA) from error
+        return made
 
 
 def _check_unpacked(schema: Any, folder: ReadFolder) -> None:

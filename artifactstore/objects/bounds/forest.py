@@ -1,0 +1,54 @@
+"""Decision trees as arrays of children, whoever wrote them: what a prediction follows must be a tree, and stay inside of it."""
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["DEEPEST", "check_trees"]
+
+DEEPEST: Final = 4096  # levels: compiled code walks down some trees by recursion, at some hundred bytes of stack a level
+
+
+def check_trees(
+    left: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    right: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    roots: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+) -> tuple[int, "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
+    """Check that the nodes below each root form a tree.
+
+    Args:
+        left: the left child of each node of all trees, counted over all of them; -1 for a leaf.
+        right: the right child, likewise.
+        roots: the first node of each tree, ascending; a tree's nodes end where the next one's begin.
+
+    Returns:
+        The number of levels below the roots, and which nodes a root leads to.
+
+    Raises:
+        ValueError: a child that is no node of its tree, is reached twice, or is deeper than `DEEPEST`; a node with one child.
+    """
+    import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
+
+    count = len(left)
+    ends = np.append(roots[1:], count)
+    reached = np.zeros(count, bool)
+    reached[roots] = True
+    nodes, limits, depth = roots, ends, 0
+    starts = roots
+    while True:
+        one, other = left[nodes], right[nodes]
+        inner = (one != -1) | (other != -1)
+        one, other, starts, limits = one[inner], other[inner], starts[inner], limits[inner]
+        if not len(one):
+            return depth, reached
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError(f"a tree has more than {DEEPEST:,} levels")
+        nodes = np.concatenate((one, other))
+        starts, limits = np.concatenate((starts, starts)), np.concatenate((limits, limits))
+        if bool(((nodes < starts) | (nodes >= limits)).any()):
+            raise ValueError("a child of a node is outside of its tree")
+        if bool(reached[nodes].any()) or len(np.unique(nodes)) != len(nodes):
+            raise ValueError("a node has two parents")
+        reached[nodes] = True

@@ -1,0 +1,63 @@
+"""Sparse matrices of scipy, whose compiled operations follow indices without looking."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["check_sparse"]
+
+_INT32: Final = 2**31 - 1
+
+
+def check_sparse(matrix: Any) -> None:
+    """Check that every index of a sparse matrix or array is inside of its shape.
+
+    Raises:
+        ValueError: one that is not, or parts whose lengths do not fit each other.
+    """
+    if matrix.format in {"csr", "csc", "bsr"}:
+        _check_compressed(matrix)
+    elif matrix.format == "coo":
+        coordinates = matrix.coords if hasattr(matrix, "coords") else (matrix.row, matrix.col)
+        for axis, (places, count) in enumerate(zip(coordinates, matrix.shape, strict=True)):
+            if len(places) != len(matrix.data) or (len(places) and not 0 <= _least(places) <= _most(places) < count):
+                raise ValueError(f"an index of axis {axis} is outside of {matrix.shape}")
+    elif matrix.format == "dia":
+        data, offsets = matrix.data, matrix.offsets
+        rows, columns = matrix.shape
+        if data.ndim != 2 or offsets.ndim != 1 or len(offsets) != data.shape[0] or len(set(offsets.tolist())) != len(offsets):
+            raise ValueError("diagonals that do not fit their offsets")
+        # A diagonal that begins outside of the matrix is empty; where sums with it overflow, scipy writes elsewhere.
+        most = _INT32 if offsets.dtype.itemsize <= 4 and max(rows, columns) <= _INT32 else _INT32 * _INT32
+        if len(offsets) and max(-_least(offsets), _most(offsets)) + rows + columns + data.shape[1] > most:
+            raise ValueError(f"a diagonal is far outside of {matrix.shape}")
+    elif matrix.format not in {"lil", "dok"}:  # those two are lists and a dict of Python's
+        raise ValueError(f"sparse matrices of the kind {matrix.format!r} are not known")
+
+
+def _check_compressed(matrix: Any) -> None:
+    """Check rows of columns, columns of rows, or rows of blocks: scipy's own check passes over what a negative count hides."""
+    major, minor = matrix.shape[::-1] if matrix.format == "csc" else matrix.shape
+    if matrix.format == "bsr":
+        height, width = matrix.data.shape[1:]
+        if not height or not width or major % height or minor % width:
+            raise ValueError("blocks that do not fit the shape")
+        major, minor = major // height, minor // width
+    starts, places = matrix.indptr, matrix.indices
+    if starts.dtype.kind != "i" or places.dtype.kind != "i" or starts.ndim != 1 or places.ndim != 1:
+        raise ValueError("indices that are not whole numbers in a row")
+    if len(starts) != major + 1 or starts[0] != 0 or bool((starts[1:] < starts[:-1]).any()):
+        raise ValueError("rows that do not follow each other")
+    if int(starts[-1]) > len(places) or len(places) != len(matrix.data):
+        raise ValueError("more values than there are")
+    if len(places) and not 0 <= _least(places) <= _most(places) < minor:
+        raise ValueError(f"an index is outside of {matrix.shape}")
+
+
+def _least(places: "np.ndarray[Any, Any]") -> int:
+    return int(places.min())
+
+
+def _most(places: "np.ndarray[Any, Any]") -> int:
+    return int(places.max())
