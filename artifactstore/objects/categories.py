@@ -12,7 +12,7 @@ from artifactstore.errors import CorruptionError, InvalidInputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KEY", "check_categories", "packed", "unpacked", "with_categories", "with_types", "with_zones"]
+__all__ = ["KEY", "check_categories", "packed", "unpacked", "with_categories", "with_types"]
 
 KEY: Final = b"artifactstore.categories"
 
@@ -54,25 +54,14 @@ def check_categories(schema: "pa.Schema") -> None:
         inner = [kind.field(number).type for number in range(kind.num_fields)]
         if pa.types.is_dictionary(kind):
             value = kind.value_type
-            return isinstance(value, pa.BaseExtensionType) or pa.types.is_nested(value) or pa.types.is_null(value)
+            tests = (pa.types.is_nested, pa.types.is_null, pa.types.is_string_view, pa.types.is_binary_view)
+            return isinstance(value, pa.BaseExtensionType) or any(test(value) for test in tests)
         return any(map(has_odd, inner))
 
     for field in schema:
         if has_odd(field.type):
             text = f"the categories of column {field.name!r} ({field.type}) have no place in Parquet"
             raise InvalidInputError(f"{text}: make them text (in pandas by .astype(str)), or say format='pickle'")
-
-
-def with_zones(frame: Any, schema: "pa.Schema") -> Any:
-    """Return a frame of pandas with the time zones of its categories, which Arrow loses on the way to it."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    for field in schema:
-        zone = getattr(field.type.value_type, "tz", None) if pa.types.is_dictionary(field.type) else None
-        if zone is not None and field.name in frame.columns and frame[field.name].cat.categories.tz is None:
-            categories = frame[field.name].cat.categories.tz_localize("UTC").tz_convert(zone)
-            frame[field.name] = frame[field.name].cat.rename_categories(categories)
-    return frame
 
 
 def packed(batch: "pa.RecordBatch") -> bytes:
@@ -151,7 +140,9 @@ def with_types(table: "pa.Table", schema: bytes, where: str) -> "pa.Table":
     for number, field in enumerate(table.schema):
         at = told.get_field_index(field.name)
         kind = told.field(at).type if at >= 0 else field.type
-        if kind == field.type:
+        renamed = pa.types.is_nested(kind) and str(kind) != str(field.type)  # Parquet calls the items of a list otherwise
+        # A cast of lists of nulls ends the process, or reads beyond them (pyarrow 26.0).
+        if kind == field.type and (not renamed or "null" in str(kind)):
             continue
         column = table.column(number)
         if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(field.type):
@@ -160,24 +151,23 @@ def with_types(table: "pa.Table", schema: bytes, where: str) -> "pa.Table":
             place = -1 if known is None else known.schema.get_field_index(field.name)
             column = _categorical(column, kind, known.column(place).dictionary if known is not None and place >= 0 else None)
             table = table.set_column(number, field.with_type(column.type), column)
-        elif _is_large(kind, field.type) or pa.types.is_date64(kind) or getattr(kind, "unit", None) == "s":
-            table = table.set_column(number, field.with_type(kind), column.cast(kind))
+        else:
+            try:
+                column = column.cast(kind)
+            except pa.ArrowException:  # a put makes sure that this is not met
+                continue
+            table = table.set_column(number, field.with_type(kind), column)
     return table
 
 
-def _is_large(kind: "pa.DataType", found: "pa.DataType") -> bool:
-    import pyarrow as pa  # noqa: PLC0415
-
-    return bool(pa.types.is_dictionary(kind) and pa.types.is_large_string(kind.value_type) and pa.types.is_dictionary(found))
-
-
 def _categorical(column: "pa.ChunkedArray", kind: "pa.DictionaryType", categories: Any) -> "pa.ChunkedArray":
-    """Return values as categories: those that are told, or else the values in the order in which they come."""
+    """Return values as categories: those that are told, or else the values in the order in which they come, which orders nothing."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
     column = column.cast(kind.value_type)
     told = categories is not None
+    ordered = kind.ordered and (told or not len(column))
     categories = categories if told else column.unique().drop_null()
     places = pc.index_in(column, value_set=categories)
     if told and places.null_count != column.null_count:
@@ -186,5 +176,5 @@ def _categorical(column: "pa.ChunkedArray", kind: "pa.DictionaryType", categorie
         places, index = places.cast(kind.index_type), kind.index_type
     except pa.ArrowInvalid:
         index = places.type  # of a stream, whose parts each had fewer
-    chunks = [pa.DictionaryArray.from_arrays(chunk, categories, ordered=kind.ordered) for chunk in places.chunks]
-    return pa.chunked_array(chunks, pa.dictionary(index, kind.value_type, kind.ordered))
+    chunks = [pa.DictionaryArray.from_arrays(chunk, categories, ordered=ordered) for chunk in places.chunks]
+    return pa.chunked_array(chunks, pa.dictionary(index, kind.value_type, ordered))

@@ -6,8 +6,7 @@ the same frame gives the same file with the same pyarrow, whose version Parquet'
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,11 +16,12 @@ from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInp
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.footer import read_footer
 from artifactstore.objects.base import ReadFolder, WriteFolder, texts
-from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types, with_zones
+from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types
 from artifactstore.objects.claims import check_claims, check_rows
+from artifactstore.objects.frames import PANDAS, frame_of, refuse_twins, table_of
 from artifactstore.objects.kinds import width
-from artifactstore.objects.mixed import check_objects, is_object, with_objects
 from artifactstore.objects.profile import Profiler
+from artifactstore.objects.proof import Proof, check_types
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,9 +80,9 @@ class Table:
             schema = schema.with_metadata(about)
             batches = batches if first is None else chain((first,), batches)
             _write(folder, schema, batches, Profiler(schema, full=profile == "full") if profile else None)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            if isinstance(error, InvalidInputError):
-                raise
+        except (pa.ArrowException, TypeError, ValueError, OverflowError, OSError) as error:
+            if isinstance(error, ArtifactStoreError) or (isinstance(error, OSError) and error.errno is not None):
+                raise  # Parquet's own refusals are an OSError without a number
             text = f"the table can't be stored: {str(error)[:500]}: give the column one type, store the table in parts, or say format='pickle'"
             raise InvalidInputError(text) from error
 
@@ -104,16 +104,21 @@ class Table:
         def decode(source: Any, data: Buffer | None = None) -> "pa.Table":
             footer = read_footer(source)
             with pq.ParquetFile(source) as file:
+                metadata = file.metadata.metadata or {}
+                if _becomes(metadata, type).startswith("pandas"):
+                    import pandas  # noqa: F401, ICN001, PLC0415 - Arrow knows its periods and intervals from then on
                 names = file.schema_arrow.names
                 if missing := [name for name in wanted or () if name not in names]:
                     raise InvalidInputError(
                         f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
                     )
-                check_claims(file, footer, wanted, data)
-                table = file.read(columns=wanted)
+                chosen = None if wanted is None else [*wanted, *_levels(metadata, type, set(names) - set(wanted))]
+                check_claims(file, footer, chosen, data)
+                table = file.read(columns=chosen)
                 if table.num_columns:
                     check_rows(file, table.num_rows)
-                return with_types(table, (file.metadata.metadata or {}).get(b"ARROW:schema", b""), _FILE)
+                table = table if chosen is None else table.select(chosen)  # "a" is "a.b", too
+                return with_types(table, metadata.get(b"ARROW:schema", b""), _FILE)
 
         try:
             if wanted is None:
@@ -133,6 +138,20 @@ class Table:
                 raise
             text = f"the table can't become what was asked for ({str(error)[:200]}): say type='arrow', or columns= without those"
             raise UnsupportedError(text) from error
+
+
+def _becomes(metadata: Mapping[bytes, bytes], wanted: str | None) -> str:
+    """Return as what a table comes."""
+    kind = metadata.get(_TYPE, b"pyarrow.Table").decode(errors="replace")
+    return _KINDS[wanted] if wanted is not None and not kind.startswith(wanted) else kind
+
+
+def _levels(metadata: Mapping[bytes, bytes], wanted: str | None, others: Collection[str]) -> list[str]:
+    """Return the columns that are a frame's index: it comes along, whichever columns are asked for."""
+    if not _becomes(metadata, wanted).startswith("pandas"):
+        return []
+    said = json.loads(metadata.get(b"pandas", b"{}"))
+    return [one for one in said.get("index_columns", []) if isinstance(one, str) and one in others]
 
 
 def _kind(obj: Any) -> str | None:
@@ -156,19 +175,14 @@ def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]
     if kind.startswith("pandas"):
         obj = _of_pandas(obj, kind)
     elif kind.startswith("polars"):
-        frame = obj.to_frame(obj.name or _VALUE) if kind.endswith("Series") else obj
-        if opaque := [name for name, kind in frame.schema.items() if kind.base_type().__name__ == "Object"]:
-            names = ", ".join(map(repr, opaque[:5]))
-            raise InvalidInputError(
-                f"Python objects in column {names} have no place in a table: give it one type, or say format='pickle'"
-            )
-        obj = frame.to_arrow()
+        obj = _of_polars(obj, kind)
     if isinstance(obj, pa.RecordBatch):
         obj = pa.Table.from_batches([obj])
     if not isinstance(obj, pa.Table | pa.RecordBatchReader):
         obj = obj.scanner().to_reader()
-    _refuse_twins(obj.schema.names)
+    refuse_twins(obj.schema.names)
     check_categories(obj.schema)
+    check_types(obj.schema, stream=not isinstance(obj, pa.Table))
     obj = with_categories(obj) if isinstance(obj, pa.Table) else obj
     if isinstance(obj, pa.Table) and not obj.num_rows:
         columns = [one.chunk(0) if one.num_chunks else pa.array([], one.type) for one in obj.columns]
@@ -176,43 +190,36 @@ def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]
     return obj.schema, iter(obj.to_batches() if isinstance(obj, pa.Table) else obj)
 
 
-def _refuse_twins(names: Iterable[Any]) -> None:
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise InvalidInputError(f"several columns are called {', '.join(map(repr, twice[:5]))}: rename all but one")
-
-
 def _of_pandas(obj: Any, kind: str) -> "pa.Table":
-    import pyarrow as pa  # noqa: PLC0415
-
     if kind.endswith("Series"):
         if obj.name is not None and not isinstance(obj.name, str):
             raise InvalidInputError(f"the series is called {obj.name!r}: a name is a str, or None")
         obj = obj.to_frame(_VALUE if obj.name is None else obj.name)
-    _refuse_twins(obj.columns)
-    if odd := [name for name in obj.index.names if name is not None and not isinstance(name, str)]:
-        raise InvalidInputError(f"the index is called {odd[0]!r}: a name is a str, or None")
-    for name, dtype in obj.dtypes.items():
-        if type(getattr(dtype, "categories", None)).__name__ == "IntervalIndex":  # Arrow's own word is "unhashable type"
-            text = f"the categories of column {name!r} are intervals, which have no place in Parquet"
-            raise InvalidInputError(f"{text}: make them text by .astype(str), or say format='pickle'")
-    # Without any column there would be no rows: then the index is one, even if it only counts.
-    check_objects(obj)
-    try:
-        table = pa.Table.from_pandas(obj, preserve_index=None if len(obj.columns) else True)
-    except OverflowError as error:
-        large = [name for name in obj.columns if is_object(obj[name]) and _is_beyond(obj[name])]
-        text = f"column {large[0]!r} has" if large else "the index has"
+    return table_of(obj)
+
+
+def _of_polars(obj: Any, kind: str) -> "pa.Table":
+    frame = obj.to_frame(obj.name or _VALUE) if kind.endswith("Series") else obj
+    if opaque := [name for name, kind in frame.schema.items() if kind.base_type().__name__ == "Object"]:
+        names = ", ".join(map(repr, opaque[:5]))
         raise InvalidInputError(
-            f"{text} whole numbers of more than 64 bits: make them text or floats, or say format='pickle'"
-        ) from error
-    if not table.slice(0, 0).to_pandas().columns.equals(obj.columns):
-        raise InvalidInputError(f"columns called {obj.columns.tolist()[:5]!r} do not come back as they are: use strings")
+            f"Python objects in column {names} have no place in a table: give it one type, or say format='pickle'"
+        )
+    table = frame.to_arrow()
+    back = _polars_of(table.slice(0, 0))
+    for (name, old), (_, new) in zip(frame.schema.items(), back.schema.items(), strict=True):
+        if old != new:
+            raise InvalidInputError(f"column {name!r} of type {old} would come back as {new}: cast it, or say format='pickle'")
     return table
 
 
-def _is_beyond(column: Any) -> bool:
-    return any(isinstance(value, int) and not -(2**63) <= value < 2**64 for value in column)
+def _polars_of(table: "pa.Table") -> Any:
+    import polars as pl  # noqa: PLC0415 - where it is not installed, the caller says type=
+
+    frame = pl.from_arrow(table)
+    return (
+        frame.rename(dict(zip(frame.columns, table.column_names, strict=True))) if frame.columns != table.column_names else frame
+    )
 
 
 def _steady(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -238,24 +245,23 @@ def _write(folder: WriteFolder, schema: "pa.Schema", batches: "Iterator[pa.Recor
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     rows = _rows_of_group(schema)
-    options = {
+    options: dict[str, Any] = {
         "compression": "zstd",
         "compression_level": 1,
-        "use_content_defined_chunking": _PAGES,
         "version": "2.6",
         # A dictionary is in the order in which its values came: one row more at the front, and no page is as it was.
         "use_dictionary": [field.name for field in schema if pa.types.is_dictionary(field.type)] or False,
     }
-    with (
-        Pool(1, "artifactstore-profile") as beside,
-        folder.open(_FILE) as file,
-        pq.ParquetWriter(file, schema, **options) as writer,
-    ):
-        for group in _groups(batches, rows):
-            looking = beside.submit(profiler.add, group) if profiler is not None else None
-            writer.write_table(group.replace_schema_metadata(schema.metadata), row_group_size=rows)
-            if looking is not None:
-                looking.result()
+    proof = Proof(schema)
+    with Pool(1, "artifactstore-profile") as beside, folder.open(_FILE) as file:
+        with pq.ParquetWriter(file, schema, use_content_defined_chunking=_PAGES, **options) as writer:
+            for group in _groups(batches, rows):
+                proof.rehearse(group)
+                looking = beside.submit(profiler.add, group) if profiler is not None else None
+                writer.write_table(group.replace_schema_metadata(schema.metadata), row_group_size=rows)
+                if looking is not None:
+                    looking.result()
+        proof.check(file, _FILE)
     if profiler is not None:
         folder.note("profile", canonical_json(profiler.finish()))
         folder.note("rows", profiler.hashes.encode())
@@ -283,24 +289,23 @@ def _made(table: "pa.Table", wanted: str | None) -> Any:
     import pyarrow as pa  # noqa: PLC0415
 
     metadata = dict(table.schema.metadata or {})
-    kind = metadata.pop(_TYPE, b"pyarrow.Table").decode(errors="replace")
+    kind = _becomes(metadata, wanted)
+    metadata.pop(_TYPE, None)
     empty, named, _ = metadata.pop(_EMPTY, None), metadata.pop(_NAMED, None), metadata.pop(KEY, None)
+    note = metadata.pop(PANDAS, None)
     table = table.replace_schema_metadata(metadata or None)
     if empty is not None and not table.num_rows:
         columns = pa.Table.from_batches([unpacked(empty, _FILE)])
         table = columns.select(table.schema.names).replace_schema_metadata(table.schema.metadata)
-    kind = _KINDS[wanted] if wanted is not None and not kind.startswith(wanted) else kind
     if kind.startswith("pandas"):
-        frame = with_objects(with_zones(table.to_pandas(), table.schema), table)
+        frame = frame_of(table if note is None else table.replace_schema_metadata({**metadata, PANDAS: note}))
         if not kind.endswith("Series"):
             return frame
         column = frame.iloc[:, 0]
         column.name = None if column.name == _VALUE and named is None else column.name
         return column
     if kind.startswith("polars"):
-        import polars as pl  # noqa: PLC0415 - where it is not installed, the caller says type=
-
-        frame = pl.from_arrow(table)
+        frame = _polars_of(table)
         if not kind.endswith("Series"):
             return frame
         column = frame.to_series(0)
