@@ -56,6 +56,7 @@ class RunInfo:
         around: files that it may have read so, each {path, size, digest?, stored?} (`stored`: with its code).
         around_more: how many more there were.
         programs: what it started, by their arguments.
+        not_finite: of its own metrics that were NaN or infinite, how often each was; `metrics` has the newest finite values.
     """
 
     id: str
@@ -75,6 +76,7 @@ class RunInfo:
     around: tuple[dict[str, Any], ...] = ()
     around_more: int = 0
     programs: tuple[list[str], ...] = ()
+    not_finite: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:
         around=tuple(row.get("around", ())),
         around_more=row.get("around_more", 0),
         programs=tuple(row.get("programs", ())),
+        not_finite=row.get("not_finite", {}),
     )
 
 

@@ -247,7 +247,7 @@ class State(Tables):
         if run is not None and "status" not in run and (is_own(stamp) or not is_own(run)):
             self._set(run, "status", fact["status"])
             self._set(run, "finished", stamp["time"])
-            for key in ("error", "seconds", "reads_seen", "around", "around_more", "programs"):
+            for key in ("error", "seconds", "reads_seen", "around", "around_more", "programs", "not_finite"):
                 if key in fact:
                     self._set(run, key, fact[key])
 

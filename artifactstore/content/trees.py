@@ -6,6 +6,7 @@ processes that want the same tree one fills it.
 """
 
 import os
+import re
 import shutil
 import stat
 import time
@@ -24,6 +25,7 @@ from artifactstore.model.encoding import new_id
 
 __all__ = ["CacheError", "Trees"]
 
+_NAMED: Final = re.compile(r"([a-z0-9]+)-([0-9a-f]{64})(?:-[0-9a-f]{16})?$", re.ASCII)
 _SPARED: Final = 3600.0  # seconds
 _LITTER: Final = 86_400.0  # seconds after which an unfinished tree is nobody's any more
 _PATIENCE: Final = 3600.0  # seconds that one waits for another process that fills the same tree
@@ -141,6 +143,12 @@ class Trees:
                 return
             self._take_away(tree, mark)
             total -= sizes[tree]
+
+
+def digest_of_tree(name: str) -> str | None:
+    """Return the digest of what the folder of a tree, or of a part of one, holds; None for another name."""
+    found = _NAMED.match(name)
+    return None if found is None else f"{found[1]}:{found[2]}"
 
 
 def _signature(tree: Path) -> str:

@@ -100,8 +100,13 @@ def _fact_of(line: bytes) -> Fact | None:
             return {"fact": "used", **texts, **number}
         if kind == "measured":
             metrics = {str(key): float(value) for key, value in told["metrics"].items()}
-            step = {"step": told["step"]} if isinstance(told.get("step"), int) else {}
-            return {"fact": "measured", "metrics": metrics, **step}
+            more = {"step": told["step"]} if isinstance(told.get("step"), int) else {}
+            more |= (
+                {"not_finite": {str(key): str(value) for key, value in told["not_finite"].items()}}
+                if told.get("not_finite")
+                else {}
+            )
+            return {"fact": "measured", "metrics": metrics, **more}
     except (ValueError, KeyError, TypeError, AttributeError, InvalidInputError):
         pass
     return None

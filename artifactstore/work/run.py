@@ -3,10 +3,10 @@
 import functools
 import inspect
 import json
-import operator
 import os
 import time
 import traceback
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
@@ -22,8 +22,7 @@ from artifactstore.work.capture.environment import command_line
 from artifactstore.work.capture.secrets import captured, shown
 from artifactstore.work.capturing import Capture
 from artifactstore.work.commit import Prepared, commit
-from artifactstore.work.said import check_metrics
-from artifactstore.work.sayable import parameters, sayable, text_of
+from artifactstore.work.sayable import numbers, parameters, sayable, text_of, whole
 from artifactstore.work.session import Core, Session
 from artifactstore.work.taint import check_taint
 from artifactstore.work.tracking import Tracker, around, in_role, join_again
@@ -78,6 +77,7 @@ class Run:
         self._pid = 0
         self._capture: Capture | None = None  # until it was handed on
         self._looked: Capture | None = None
+        self._warned: set[str] = set()
 
     # -- begin and end
 
@@ -137,6 +137,7 @@ class Run:
             fact |= sayable(self._looked.around(tracker.around))
             tracker.makers += self._looked.cells(self.id)
         tracker.withdraw()
+        fact |= {"not_finite": dict(tracker.odd)} if tracker.odd else {}
         try:
             tracker.flush(fact)
         finally:
@@ -190,26 +191,51 @@ class Run:
         tracker.used(found.digest, name=found.name, version=found.version, role=role, path=found.path)
 
     def log(self, *, step: int | None = None, **metrics: float) -> None:
-        """Note metrics of the run itself, such as a loss; they are committed with the next output, or at the end."""
-        try:
-            number = None if step is None or isinstance(step, bool) else operator.index(step)
-        except TypeError:
-            number = None
+        """Note metrics of the run itself, such as a loss; they are committed with the next output, or at the end.
+
+        It never ends the work: NaN and infinities are recorded as such and counted (`RunInfo.not_finite`), and a value that is
+        no number, or a step that is no whole one, is warned of once and left out.
+        """
+        number = None if step is None else whole(step)
         if step is not None and number is None:
-            raise InvalidInputError(f"step={step!r}: a whole number")
-        self._running().measured(_numbers(metrics), number)
+            self._warn_once("step", f"the step {step!r:.100} is not recorded: expected a whole number")
+        finite, odd = self._sorted(metrics)
+        if finite or odd:
+            self._running().measured(finite, number, odd)
+        else:
+            self._running()
+
+    def _sorted(self, metrics: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
+        """Return finite values and others; warns once of each metric that has no number or none that is finite."""
+        finite, odd, refused = numbers(metrics)
+        for name, why in refused.items():
+            self._warn_once(f"metric {name}", f"the metric {name!r} is not recorded: {why}")
+        for name, text in odd.items():
+            self._warn_once(
+                f"metric {name}", f"the metric {name!r} is {text}: it is recorded as that, and is no value to find it by"
+            )
+        return finite, odd
+
+    def _warn_once(self, what: str, text: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(f"{text} (run {self.id[:12]}; said once)", UserWarning, stacklevel=4)
 
     def measure(self, ref: str, metrics: Mapping[str, float], *, on: str | None = None) -> None:
         """Record metrics of an artifact, measured by this run.
 
         Args:
             ref: what was measured.
-            metrics: name → number.
+            metrics: name → number; what is not finite, or no number, is treated as by `log`.
             on: what it was measured on, such as a test set.
         """
         self._running()
+        if not isinstance(metrics, Mapping):
+            raise InvalidInputError(f"metrics must be a dict of numbers, not a {type(metrics).__name__}")
         found = self._session.resolve(ref)
-        fact: Fact = {"fact": "measured", "digest": found.digest, "metrics": _numbers(metrics), "by": self.id}
+        finite, odd = self._sorted(metrics)
+        fact: Fact = {"fact": "measured", "digest": found.digest, "metrics": finite, "by": self.id}
+        fact |= {"not_finite": odd} if odd else {}
         if on is not None:
             fact["on"] = self._session.resolve(on).digest
 
@@ -227,14 +253,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, id={self.id!r}, {self.status or ('running' if self._tracker is not None else 'not started')})"
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return metrics as finite numbers; True is none."""
-    for name, value in metrics.items():
-        if isinstance(value, bool):
-            raise InvalidInputError(f"the metric {name!r} is {value!r}: a number is needed")
-    return check_metrics(metrics)
 
 
 def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:

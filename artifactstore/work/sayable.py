@@ -1,5 +1,7 @@
 """What the journal can say of values that JSON has no words for: parameters, arguments, and names that are no text."""
 
+import math
+import operator
 import warnings
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,7 +11,7 @@ from artifactstore.model.encoding import check_json
 from artifactstore.model.redaction import MARK
 from artifactstore.work.capture.secrets import captured
 
-__all__ = ["parameters", "sayable", "text_of"]
+__all__ = ["numbers", "parameters", "sayable", "text_of", "whole"]
 
 _warned: Final[set[str]] = set()  # parameters of which this process was told
 _TOLD: Final = 200  # characters of a parameter that JSON can't say
@@ -56,6 +58,57 @@ def text_of(text: str) -> str:
         except UnicodeEncodeError:
             return text.encode(errors="backslashreplace").decode()
     return text
+
+
+def numbers(given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str], dict[str, str]]:
+    """Sort measured values: what is logged in the middle of a long work must never end it.
+
+    Returns:
+        Finite numbers; `nan`, `inf` or `-inf` of those that are not finite, which JSON has no words for; and of what is no
+        number, why not. Each by the metric's name.
+    """
+    finite: dict[str, float] = {}
+    odd: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for key, value in given.items():
+        name = text_of(key) if isinstance(key, str) else ""
+        if not name:
+            refused[_repr(key)] = "a metric needs a name"
+            continue
+        number = _number(value)
+        if number is None:
+            refused[name] = f"expected a number, got {_repr(value)}"
+        elif math.isfinite(number):
+            finite[name] = number
+        else:
+            odd[name] = "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
+    return finite, odd, refused
+
+
+def _number(value: Any) -> float | None:
+    """Return a value as a number; a tensor or an array of one element is one, and a text or a truth is none."""
+    if isinstance(value, str | bytes | bytearray | bool) or value is None:
+        return None
+    try:
+        value = value.detach() if hasattr(value, "detach") else value  # of PyTorch, which warns of a gradient that is lost
+        value = value.item() if hasattr(value, "item") else value
+        return None if isinstance(value, bool) else float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except Exception:  # noqa: BLE001 - of the user's own: an array of several raises what its library likes
+        return None
+
+
+def whole(value: Any) -> int | None:
+    """Return a step as a whole number; None for anything else."""
+    if isinstance(value, bool | str | bytes):
+        return None
+    try:
+        value = value.item() if hasattr(value, "item") else value
+        number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
+    except Exception:  # noqa: BLE001 - of the user's own, as above
+        return None
+    return number if abs(number) < 2**63 else None
 
 
 def _json_or_repr(value: Any, deep: int = 20) -> Any:

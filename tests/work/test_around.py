@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,36 @@ def test_of_many_files_the_first_are_told_and_the_rest_counted_and_secrets_have_
     assert (len(info.around), info.around_more) == (200, 101)
     assert "digest" not in around(store)["server.pem"]
     assert "digest" in around(store)["many/0"]
+
+
+@pytest.mark.parametrize("way", ["python", "a part", "mapped", "in an inner run", "before an output"])
+def test_a_folder_of_the_cache_that_was_got_before_the_run_is_an_input(store: Store, tmp_path: Path, way: str):
+    (tmp_path / "d").mkdir()
+    for name in ("x.csv", "y.csv"):
+        (tmp_path / "d" / name).write_text("a,b\n" * 2000)
+    store.put(tmp_path / "d", "data")
+    other = artifactstore.create(tmp_path / "other", cache=tmp_path / "cache")
+    other.put({"of": "another store"}, "elsewhere")
+    folder = store.get("data:latest/x.csv").parent if way == "a part" else store.get("data")
+    (tmp_path / "cache/trees/stray").write_text("none of ours")
+    with (
+        store.run("outer", code=False) as outer,
+        store.run("inner", code=False) if way == "in an inner run" else nullcontext(outer) as run,
+    ):
+        if way == "mapped":
+            pa = pytest.importorskip("pyarrow")
+            mapped = pa.memory_map(str(folder / "x.csv"))
+        else:
+            (folder / "x.csv").read_text()
+            (tmp_path / "cache/trees/stray").read_text()
+        if way == "before an output":
+            run.put({"rows": 1}, "model")
+            assert [one.name for one in store.lineage("model").inputs if one.name] == ["data"]
+    assert [one.name for one in store.lineage(run.id).inputs if one.name] == ["data"]
+    if way == "mapped":
+        mapped.close()
+    if way == "in an inner run":
+        assert [one.name for one in store.lineage(outer.id).inputs if one.name] == []
+    with store.run("later", code=False) as later:
+        pass
+    assert not [one for one in store.lineage(later.id).inputs if one.name]

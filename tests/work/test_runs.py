@@ -8,6 +8,7 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -269,10 +270,90 @@ def test_steps_are_runs(store: Store):
     assert edges(store, info.id, "used") == ["a"]
 
 
-@pytest.mark.parametrize("metrics", [{"loss": "x"}, {"loss": True}, {"loss": float("nan")}, {"loss": None}])
-def test_metrics_are_finite_numbers(store: Store, metrics: dict[str, Any]):
-    with store.run("r") as run, pytest.raises(InvalidInputError):
-        run.log(**metrics)
+class OneElement:
+    """What a tensor of one element is like."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def detach(self) -> "OneElement":
+        return self
+
+    def item(self) -> float:
+        return self.value
+
+
+class Many:
+    def __float__(self) -> float:
+        raise RuntimeError("a tensor with 3 elements")
+
+
+NAN, INF = float("nan"), float("inf")
+# what is logged; what is recorded as its number, or as what it is else; whether that is warned of
+LOGGED: list[tuple[Any, float | str | None]] = [
+    (0.5, 0.5),
+    (3, 3.0),
+    (Decimal("0.25"), 0.25),
+    (OneElement(0.5), 0.5),
+    (OneElement(NAN), "nan"),
+    (NAN, "nan"),
+    (INF, "inf"),
+    (-INF, "-inf"),
+    (10**400, "inf"),
+    (True, None),
+    (OneElement(value=True), None),
+    (None, None),
+    ("0.5", None),
+    (b"1", None),
+    ([0.5], None),
+    (1j, None),
+    (object(), None),
+    (Many(), None),
+]
+
+
+def test_nothing_that_is_logged_ends_a_run(store: Store):
+    import numpy as np
+
+    numbers = [(kind(value), told) for kind in (np.float32, np.float64, np.array) for value, told in ((0.5, 0.5), (NAN, "nan"))]
+    logged = [*LOGGED, *numbers, (np.array([0.5]), 0.5), (np.array([1.0, 2.0]), None), (np.bool_(1), None), (np.int64(2), 2.0)]
+    with warnings.catch_warnings(record=True) as caught, store.run("train", code=False) as run:
+        warnings.simplefilter("always")
+        for n, (value, _) in enumerate(logged):
+            run.log(step=n, **{f"m{n}": value, "good": n})
+            run.log(step=n, **{f"m{n}": value})
+        run.log(**{"": 1.0, "odd\udc00": 1.0})
+    told = store.log(fact="measured")
+    assert [one.fields["metrics"]["good"] for one in told if "good" in one.fields["metrics"]] == [*range(len(logged))]
+    (info,) = store.runs()
+    assert info.status == "finished"
+    for n, (value, wanted) in enumerate(logged):
+        name = f"m{n}"
+        warned = [str(one.message) for one in caught if f"'{name}'" in str(one.message)]
+        assert len(warned) == (not isinstance(wanted, float)), (value, warned)
+        assert info.metrics.get(name) == (wanted if isinstance(wanted, float) else None)
+        assert info.not_finite.get(name) == (2 if isinstance(wanted, str) else None)
+        odd = [one.fields["not_finite"][name] for one in told if name in one.fields.get("not_finite", ())]
+        assert odd == ([wanted] * 2 if isinstance(wanted, str) else [])
+    assert info.metrics["odd\\udc00"] == 1.0
+
+
+def test_a_loss_that_is_not_finite_leaves_the_newest_finite_one_and_is_counted(store: Store):
+    store.put(b"model", "model")
+    with store.run("train") as run:
+        run.log(loss=0.5, step=0)
+        with pytest.warns(UserWarning, match="'loss' is nan: it is recorded as that"):
+            run.log(loss=NAN, step=1)
+        run.log(loss=0.4, step=2)
+        run.log(loss=NAN, step=3)  # said once
+        with pytest.warns(UserWarning, match="'auc' is inf"):
+            run.measure("model", {"auc": INF, "f1": 0.5})
+    (info,) = store.runs()
+    assert (info.metrics, info.not_finite) == ({"loss": 0.4}, {"loss": 2})
+    assert store.artifact("model").metrics == {"f1": 0.5}
+    assert artifactstore.open(store.url, cache=None).runs()[-1].not_finite == {"loss": 2}
+    with store.run("r") as other, pytest.raises(InvalidInputError, match="metrics must be a dict"):
+        other.measure("model", 5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, 5, "a\nb"])

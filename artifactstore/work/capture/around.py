@@ -35,18 +35,22 @@ class Around:
 
     Attributes:
         known: folders and files that came from the store, or went into it.
+        trees: the folder of the cache's trees, ending with a separator; a path in it names what it came from.
     """
 
     def __init__(self) -> None:
         self.known: set[str] = set()
+        self.trees = ""
+        self._cached: dict[str, None] = {}
         self._read: dict[str, None] = {}
         self._more = 0  # that were opened when there was no room any more
         self._written: set[str] = set()
         self._programs: dict[tuple[str, ...], None] = {}
         self._before: set[str] = set()
 
-    def begin(self) -> None:
+    def begin(self, trees: Path | None = None) -> None:
         """Note what is open already: it is none of the run's."""
+        self.trees = "" if trees is None else f"{trees}{os.sep}"
         self._before = set(_open_now())
 
     def note(self, event: str, args: tuple[Any, ...]) -> None:
@@ -73,8 +77,19 @@ class Around:
             words = [words] if isinstance(words, str | bytes | os.PathLike) else list(words)
             self._programs.setdefault(tuple(os.fsdecode(word) for word in words))
 
+    def cached(self, *, mapped: bool) -> list[str]:
+        """Return the names of the cache's trees that were read, and forget them; `mapped`: also of those that are open now."""
+        if self.trees and mapped:
+            for path in _open_now():
+                if path.startswith(self.trees) and path not in self._before:
+                    self._note(path)
+        found, self._cached = list(self._cached), {}
+        return found
+
     def _note(self, path: str) -> None:
-        if path not in self._read:
+        if self.trees and path.startswith(self.trees):
+            self._cached[path[len(self.trees) :].partition(os.sep)[0]] = None
+        elif path not in self._read:
             if len(self._read) < _NOTED:
                 self._read[path] = None
             else:

@@ -1,0 +1,214 @@
+"""What one process has read, put and measured in a run, until it is committed."""
+
+import os
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import Any, Final
+
+from artifactstore.content.trees import digest_of_tree
+from artifactstore.errors import ArtifactStoreError
+from artifactstore.model.facts import Fact
+from artifactstore.work import board
+from artifactstore.work.board import Inbox
+from artifactstore.work.capture.around import Around
+from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.session import Core, Session
+
+__all__ = ["Noted", "role"]
+
+_MOST: Final = 1000  # facts that wait at most before they are committed
+
+role: ContextVar[str | None] = ContextVar("artifactstore_role", default=None)  # of what is read and put in this context
+
+
+class Noted:
+    """What one process has read and put in a run: the one that has begun it, or one below that.
+
+    A process below hands what it notes over to the one above at once, since it may end without any clean-up; where that
+    cannot be reached, it commits it at once.
+
+    Args:
+        session: its store.
+        store: that store's id.
+        run: its id.
+        parent: the run around it, or None.
+        inbox: of a run of another process: the file for its facts, or None where they are committed here.
+        joined: whether the run is one of another process.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        store: str,
+        run: str,
+        *,
+        parent: str | None = None,
+        inbox: str | None = None,
+        joined: bool = False,
+    ) -> None:
+        self.session = session
+        self.store = store
+        self.run = run
+        self.parent = parent
+        self.pid = os.getpid()
+        self.explicit = True  # begun by `start()`; a `with` block belongs to its context alone
+        self._inbox = inbox
+        self._joined = joined
+        self.odd: Counter[str] = Counter()  # how often each metric was not finite
+        self._handed: Inbox | None = None  # what other processes note in a run of this one
+        self.makers: list[Callable[[Core], Prepared]] = []  # what else is committed with the first output, such as its code
+        self._taken: list[Callable[[Core], Prepared]] = []  # of these, what an output has taken along
+        self.around = Around()  # what is read without the store
+        self.before: Callable[[], None] = lambda: None  # fills `makers`
+        self._lock = threading.Lock()
+        self._waiting: list[Fact] = []
+        self._used: set[str] = set()
+        self._produced: set[str] = set()
+
+    def used(self, digest: str, *, name: str | None = None, version: int | None = None, **more: Any) -> None:
+        """Note an input; the first word on a digest counts."""
+        fact: Fact = {"fact": "used", "run": self.run, "digest": digest}
+        fact |= {key: value for key, value in {"name": name, "version": version, **more}.items() if value is not None}
+        with self._lock:
+            if digest in self._used:
+                return
+            self._used.add(digest)
+            self._waiting.append(fact)
+        if self._joined and self._hand_over(fact) is False:
+            self._commit_at_once()
+
+    def measured(self, metrics: dict[str, float], step: int | None, odd: dict[str, str] | None = None) -> None:
+        """Note metrics of the run itself; `odd` are those that are not finite."""
+        fact: Fact = {"fact": "measured", "run": self.run, "metrics": metrics}
+        fact |= {} if step is None else {"step": step}
+        fact |= {"not_finite": odd} if odd else {}
+        if self._joined and self._hand_over(fact) is not False:
+            return  # the process above commits it: its order among other values is that of the inbox
+        with self._lock:
+            self.odd.update(list(odd or ()))
+            self._waiting.append(fact)
+            many = len(self._waiting) >= _MOST
+        if many:
+            self.flush()
+
+    def _hand_over(self, fact: Fact) -> bool | None:
+        return False if self._inbox is None else board.hand_over(self._inbox, fact)
+
+    def _commit_at_once(self) -> None:
+        if self.session.may_write:
+            self.flush_or_warn()
+
+    def _collect(self, *, last: bool = False) -> None:
+        """Take in what other processes have noted in this run, and what was read of the cache."""
+        for name in self.around.cached(mapped=last):
+            digest = digest_of_tree(name)
+            with self.session.reading(fresh=False) as state:
+                known = digest is not None and digest in state.stored
+            if digest is not None and known:  # a cache may be that of several stores
+                self.used(digest)
+        for fact in () if self._handed is None else self._handed.take():
+            if fact.pop("fact") == "used":
+                self.used(fact.pop("digest"), **fact)
+            else:
+                with self._lock:
+                    self.odd.update(list(fact.get("not_finite", ())))
+                    self._waiting.append({"fact": "measured", "run": self.run, **fact})
+
+    def _has_ended(self) -> bool:
+        """Tell whether the journal has the end of a run of another process: nothing is added to it any more."""
+        if not self._joined:
+            return False
+        with self.session.reading(fresh=False) as state:
+            return "status" in state.runs.get(self.run, {})
+
+    def edges(self, digest: str, name: str | None) -> list[Fact]:
+        """Return the facts to commit with an output: what was read so far, and that it was produced."""
+        if self._has_ended():
+            return []
+        self._collect()
+        with self._lock:
+            facts = list(self._waiting)
+            if digest not in self._produced:
+                fact: Fact = {"fact": "produced", "run": self.run, "digest": digest}
+                fact |= {key: value for key, value in {"name": name, "role": role.get()}.items() if value is not None}
+                facts.append(fact)
+            return facts
+
+    def sent(self, facts: Iterable[Fact]) -> None:
+        """Forget what was committed."""
+        gone = list(facts)
+        with self._lock:
+            self._waiting = [fact for fact in self._waiting if not any(fact is one for one in gone)]
+            self._produced.update(fact["digest"] for fact in gone if fact["fact"] == "produced")
+
+    def with_edges(self, prepared: Prepared, name: str | None) -> Prepared:
+        """Let an output bring its edges with it."""
+        facts = self.edges(prepared.digest, name)
+        prepared.facts = [*prepared.facts, *facts]
+        return _once_committed(prepared, lambda: self.sent(facts))
+
+    def take_makers(self, *, last: bool = False) -> list[Callable[[Core], Prepared]]:
+        """Return what else is to be committed with the next output, once; the last time all that was not committed."""
+        self.before()
+        with self._lock:
+            found = [maker for maker in self.makers if last or maker not in self._taken]
+            self._taken += found
+        return [self._noted(maker) for maker in found]
+
+    def _noted(self, maker: Callable[[Core], Prepared]) -> Callable[[Core], Prepared]:
+        """Return a maker that is forgotten when what it made is committed."""
+
+        def forget() -> None:
+            with self._lock:
+                self.makers = [one for one in self.makers if one is not maker]
+
+        return lambda core: _once_committed(maker(core), forget)
+
+    def flush(self, *last: Fact) -> None:
+        """Commit what waits, and some last facts.
+
+        Raises:
+            BackendError: it could not be committed; it waits on.
+        """
+        makers = self.take_makers(last=True) if last else []
+        self._collect()
+
+        def rest(_core: Core) -> Prepared:
+            with self.session.reading() as state, self._lock:
+                ended = self._joined and "status" in state.runs.get(self.run, {})
+                return Prepared([] if ended else [*self._waiting, *last], state.head, "")
+
+        prepared: list[Prepared] = []
+
+        def prepare(core: Core) -> list[Prepared]:
+            prepared[:] = [make(core) for make in makers]
+            prepared.append(rest(core))
+            return prepared
+
+        if makers or last or self._waiting:
+            commit(self.session, prepare)
+            self.sent(prepared[-1].facts)
+
+    def flush_or_warn(self) -> None:
+        """Commit what waits; a failure is a warning, as whoever reads must not fail for it."""
+        try:
+            self.flush()
+        except ArtifactStoreError as error:
+            text = f"what this process read for the run {self.run} was not recorded: {error}"
+            warnings.warn(text, UserWarning, stacklevel=2)
+
+
+def _once_committed(prepared: Prepared, then: Callable[[], None]) -> Prepared:
+    """Let something be done when it is known that this was committed."""
+    ended = prepared.ended
+
+    def done(committed: bool) -> None:  # noqa: FBT001 - told by its caller
+        ended(committed)
+        if committed:
+            then()
+
+    prepared.ended = done
+    return prepared
