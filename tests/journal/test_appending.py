@@ -22,7 +22,7 @@ from artifactstore.errors import (
 )
 from artifactstore.journal import append as append_module
 from artifactstore.journal.append import Appender
-from artifactstore.journal.chain import encode_entry, entry_key, facts_key
+from artifactstore.journal.chain import MAX_ENTRY, encode_entry, entry_key, facts_key
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, new_id
@@ -496,6 +496,30 @@ def test_a_clean_up_that_others_wait_with_gets_an_entry_of_its_own(kinds: list[s
     journal = journal_of(slow)
     assert journal.catch_up() == max(one for one in expected if isinstance(one, int))
     assert len(journal.fold.condemned_packs) == (kinds[0] != "measured")
+
+
+def test_many_that_wait_together_make_no_entry_too_large() -> None:
+    class Slow(Memory):
+        def create(self, key: str, data: bytes) -> None:
+            assert len(data) <= MAX_ENTRY
+            super().create(key, data)
+            if key == entry_key(1):
+                assert go.wait(30)
+
+    go, slow = threading.Event(), Slow()
+    appender = appender_of(journal_of(slow))
+    fact = {"fact": "of tomorrow", "text": "x" * 900_000}  # as much as just needs no object of its own
+    works = [lambda: _commit(appender)] + [lambda: _commit(appender, fact)] * 6
+    threads = [threading.Thread(target=work) for work in works]
+    for number, thread in enumerate(threads):
+        thread.start()
+        while len(appender._pending) < number + 1:
+            time.sleep(0.001)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert len(_effective(slow)) == 7
+    assert journal_of(slow).catch_up() < 7
 
 
 def test_readers_that_catch_up_meanwhile_do_not_disturb(backend: Memory) -> None:

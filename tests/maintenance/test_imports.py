@@ -18,9 +18,12 @@ from artifactstore import (
     UnsupportedError,
 )
 from artifactstore.backend.connect import connect
+from artifactstore.content.manifest import manifest_key
 from artifactstore.content.pack import read_records
 from artifactstore.content.transfer import transfer as real_transfer
 from artifactstore.maintenance.choosing import Wish
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
 from artifactstore.work import receiving
 from artifactstore.work.storing import store_manifest
@@ -744,6 +747,23 @@ def test_chunks_that_do_not_give_their_file_are_not_taken_in(source, target):
         source.maintenance.sync(target.url, names=["forged"])
     assert reopened(target).names() == []
     source.maintenance.sync(target.url, names=["good"])
+    assert_whole(reopened(target))
+
+
+def test_content_that_is_not_what_its_digest_says_is_not_taken_in(source, target):
+    """A manifest of something else, which somebody says is this artifact's: sound in itself."""
+    one, other = source.put(b"one", "one"), source.put(b"other", "other")
+    state = state_of(source)
+    before, there = (str(state.current_manifest(made.digest)) for made in (one, other))
+    raw, to = source._session.backend.read(manifest_key(there)), new_id()
+    source._session.backend.write(manifest_key(to), raw)
+    fact = {"fact": "relocated", "digest": one.digest, "from": before, "to": to, "packs": state.manifests[there][2]}
+    tell(source, {**fact, "manifest_digest": str(Digest.of(raw))})
+    with pytest.raises(CorruptionError):
+        artifactstore.open(source.url, cache=None).maintenance.sync(target.url, names=["one"])
+    assert reopened(target).names() == []
+    source.maintenance.sync(target.url, names=["other"])
+    assert reopened(target).get("other") == b"other"
     assert_whole(reopened(target))
 
 

@@ -1,6 +1,6 @@
 """The tables of planted faults fit the code as it is: they are run by hand (README.md), and must not rot until then."""
 
-import ast
+import re
 from collections import Counter
 
 import pytest
@@ -15,9 +15,9 @@ def test_every_fault_can_still_be_planted():
     for one in MUTANTS:
         path = PROJECT / "artifactstore" / one.file
         try:
-            ast.parse(one.plant(path.read_text(encoding="utf-8")))
-        except (ValueError, OSError, SyntaxError) as error:
-            wrong.append(f"{one.name}: {error}")
+            one.plant(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            wrong.append(str(error))
     assert wrong == []
 
 
@@ -30,7 +30,7 @@ def test_every_fault_has_a_name_of_its_own_and_tests_that_exist():
             file, _, name = test.partition("::")
             if file not in texts:
                 texts[file] = (PROJECT / file).read_text(encoding="utf-8")
-            assert f"def {name}(" in texts[file] if name else True, f"{one.name}: there is no {test}"
+            assert not name or re.search(rf"^(def|class) {name}\(", texts[file], re.MULTILINE), f"{one.name}: there is no {test}"
 
 
 def test_a_fault_whose_text_is_not_there_once_is_refused():
