@@ -18,7 +18,7 @@ from artifactstore.errors import InvalidInputError, UnsupportedError
 from artifactstore.model.loading import LOADING
 from artifactstore.model.redaction import Redactor
 
-__all__ = ["connect", "refuse_mistyped"]
+__all__ = ["connect", "local_folder", "refuse_mistyped"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.ASCII | re.DOTALL)  # two letters or more: `C:` is a drive
 _FILE: Final = frozenset({"file", "local"})
@@ -67,6 +67,16 @@ def connect(
         return _zip(rest)
     with LOADING:
         return _far(scheme, rest, text, options, single_writer=single_writer)
+
+
+def local_folder(url: str) -> str | None:
+    """Return the path on this machine that a `file://` or `local://` URL means, None for other URLs.
+
+    Raises:
+        InvalidInputError: it names a host, or no absolute path.
+    """
+    match = _SCHEME.fullmatch(url)
+    return _file_path(match[1].lower(), match[2]) if match is not None and match[1].lower() in _FILE else None
 
 
 def refuse_mistyped(text: str) -> None:
@@ -146,7 +156,9 @@ def _file_path(scheme: str, rest: str) -> str:
         return rest
     host, slash, path = rest.partition("/")
     if host not in {"", "localhost"} or not slash:
-        raise InvalidInputError(f"file://{rest} names a host or no absolute path; expected file:///folder")
+        raise InvalidInputError(
+            f"file://{rest} names a host or no absolute path; expected file:///folder, as pathlib's as_uri() gives"
+        )
     path = unquote(path)
     return path if re.match(r"[A-Za-z]:[\\/]", path) and os.name == "nt" else f"/{path}"
 

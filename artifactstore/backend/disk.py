@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,13 @@ if sys.platform == "darwin":
     import fcntl
 
 __all__ = [
+    "IGNORED",
     "READ",
     "Step",
     "count_links",
     "forget",
     "is_own",
+    "keep_from_git",
     "make_folder",
     "may_write",
     "pread",
@@ -34,6 +37,8 @@ __all__ = [
     "sync_folder",
     "write_all",
 ]
+
+IGNORED: Final = ".gitignore"  # in a store: no object of it, it keeps git from storing the store
 
 # Without O_NONBLOCK, opening a named pipe waits for a writer, for ever if there is none.
 READ: Final = (
@@ -221,3 +226,10 @@ else:
         """Read at an offset; the file is the caller's own, so moving its position harms nobody."""
         os.lseek(fd, offset, os.SEEK_SET)
         return os.read(fd, length)
+
+
+def keep_from_git(folder: str) -> None:
+    """Make a `.gitignore` that leaves out all of a folder, unless there is one; a store works without."""
+    with suppress(OSError), open(f"{folder}/{IGNORED}", "x", encoding="ascii") as file:  # noqa: PTH123
+        share_file(file.fileno(), shared_bits(folder))
+        file.write("*\n")

@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import batched, flat
 from artifactstore.backend.disk import (
+    IGNORED,
     READ,
     Step,
     count_links,
@@ -231,6 +232,8 @@ class LocalBackend(Backend):
                 raise of_system(error, path, "listed") from error
             for entry in entries:
                 key = folder + entry.name
+                if key == IGNORED:
+                    continue
                 try:
                     check_key(key)
                     if entry.is_dir():

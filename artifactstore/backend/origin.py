@@ -1,7 +1,9 @@
 """An origin: files behind any URL that fsspec knows, to be read once, from beginning to end; nothing is ever written there."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -9,10 +11,14 @@ from artifactstore.backend.remote import RemoteBackend, known_schemes, open_url
 from artifactstore.backend.retrying import RetryingBackend
 from artifactstore.errors import BackendError, ConflictError, InvalidInputError, NotFoundError, UnsupportedError
 
-__all__ = ["Origin", "OriginFile"]
+__all__ = ["Listing", "Origin", "OriginFile"]
 
 _PART: Final = 4 * 2**20  # bytes of one request; a longer read is several at a time
 _UNRANGED: Final = 64 * 2**20  # bytes: the largest file that is taken from a server that sends it whole each time
+_WEB: Final = frozenset({"http", "https"})
+_S3: Final = frozenset({"s3", "s3a"})
+_VERSIONED: Final = _S3 | {"az", "abfs", "abfss"}
+_VERSION: Final = re.compile(r"\?versionId=([^&/]+)$", re.IGNORECASE)
 _MARKS: Final = (
     "ETag",
     "etag",
@@ -100,6 +106,23 @@ class OriginFile:
         self.origin.check(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is behind a URL.
+
+    Attributes:
+        files: sorted by path.
+        folders: those without anything in them.
+        others: paths of what is neither, such as links.
+        single: whether the URL is one file and no folder.
+    """
+
+    files: list[OriginFile]
+    folders: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    single: bool = False
+
+
 class Origin:
     """The files behind a URL: a folder, or one file.
 
@@ -120,13 +143,18 @@ class Origin:
             )
         if scheme.lower() not in known_schemes():
             raise InvalidInputError(f"no scheme {scheme}:// is known; to store the text itself, say format='text'")
-        self._place = _Place(url, options or {})
+        known = scheme.lower()
+        self._version = match[1] if known in _VERSIONED and (match := _VERSION.search(url)) else None
+        given = dict(options or {}) if self._version is None else {"version_aware": True, **(options or {})}
+        self._is_folder = url.partition("?")[0].endswith("/") if known in _WEB else url.endswith("/")
+        self._place = _Place(url, given)
+        self._marked = known in _S3
         self._retrying = RetryingBackend(self._place)
-        self._file = unquote(url.partition("?")[0].rpartition("/")[2]) if scheme.lower() in {"http", "https"} else None
+        self._file = unquote(url.partition("?")[0].rpartition("/")[2]) if known in _WEB else None
         self.url = self._place.url
 
-    def files(self) -> tuple[list[OriginFile], bool]:
-        """Return the files, and whether the URL is one file and no folder.
+    def files(self) -> Listing:
+        """Return what is there.
 
         Raises:
             InvalidInputError: nothing is there, or the server does not say how long it is.
@@ -138,20 +166,55 @@ class Origin:
         try:
             info = self._ask("info", root)
         except NotFoundError as error:
-            raise InvalidInputError(f"nothing lies at {self.url}: check the URL, and that it may be read") from error
-        if info["type"] == "file" and not self.url.endswith("/"):
-            return [self._made(root, self._file or root.rstrip("/").rpartition("/")[2], info)], True
+            if not self._is_folder:
+                raise InvalidInputError(f"nothing lies at {self.url}: check the URL, and that it may be read") from error
+        if info["type"] == "file" and not self._is_folder:
+            return Listing([self._made(root, self._name(root), info)], single=True)
         if self._file is not None:
             raise InvalidInputError(f"{self.url} is no file: the web knows no folders; name each file")
-        top = root.rstrip("/")
-        found = [
-            self._made(place, place[len(top) :].lstrip("/"), one)
-            for place, one in self._ask("find", root, detail=True).items()
-            if one["type"] == "file" and not place.endswith("/")
-        ]
-        if not found:
+        if self._version is not None:
+            raise InvalidInputError(f"{self.url} is a folder, and a version is one of a single object")
+        found = self._inside(root.rstrip("/"))
+        # With a slash at its end a URL means a folder, even where an object has the name without it.
+        if not found.files and not found.folders and not found.others and (info["type"] == "file" or not self._exists(root)):
             raise InvalidInputError(f"no files lie at {self.url}: check the URL, and that it may be listed")
-        return sorted(found, key=lambda one: one.path), False
+        return found
+
+    def _inside(self, top: str) -> Listing:
+        files, others, folders, above = [], [], set(), {""}
+        for place, one in chain(self._ask("find", top, detail=True).items(), self._folders(top)):
+            path = place[len(top) :].lstrip("/")
+            if place.rstrip("/") == top and one["type"] == "file" and not place.endswith("/"):
+                continue  # an object of the folder's own name
+            if one["type"] == "directory" or (path.endswith("/") and not one.get("size")):
+                folders.add(path.rstrip("/"))  # some places mark a folder by an empty object with a slash at its end
+            elif one["type"] == "file" and not path.endswith("/"):
+                files.append(self._made(place, path, one))
+            elif path:
+                others.append(path)
+            while (path := path.rstrip("/").rpartition("/")[0]) and path not in above:
+                above.add(path)
+        return Listing(sorted(files, key=lambda one: one.path), sorted(folders - above), others)
+
+    def _folders(self, top: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the folders of a place that has any; S3 shows the objects that mark some among its files.
+
+        A listing of its own: in one of both a folder hides a file of its name.
+        """
+        if not self._marked:
+            found = self._ask("find", top, detail=True, withdirs=True).items()
+            yield from ((place, one) for place, one in found if one["type"] == "directory")
+
+    def _exists(self, root: str) -> bool:
+        """Whether a folder without anything in it is there."""
+        try:
+            return bool(self._ask("info", root)["type"] == "directory")
+        except NotFoundError:
+            return False
+
+    def _name(self, root: str) -> str:
+        name = self._file or root.rstrip("/").rpartition("/")[2]
+        return name if self._version is None else _VERSION.sub("", name)
 
     def _made(self, place: str, path: str, info: Mapping[str, Any]) -> OriginFile:
         size = info.get("size")

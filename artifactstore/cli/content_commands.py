@@ -39,10 +39,11 @@ def put(
     kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
     meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, the value as JSON or as text; may be repeated.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER; may be repeated.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Pattern to leave out; may be repeated.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Pattern as in .gitignore to leave out; may be repeated.")] = None,
     links: Annotated[str, typer.Option(help="keep or follow.")] = "keep",
     modes: Annotated[bool | None, typer.Option(help="Whether executable bits are part of the identity.")] = None,
     rehash: Annotated[bool, typer.Option(help="Read every file again.")] = False,
+    allow_empty: Annotated[bool, typer.Option(help="Store a folder without files after a version that has some.")] = False,
     base: Annotated[str | None, typer.Option(help="A reference that shares content with this.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Keep a profile of each Parquet file beside it.")] = False,
     profile_full: Annotated[bool, typer.Option("--profile-full", help="The same, of every row.")] = False,
@@ -54,9 +55,9 @@ def put(
     """Store a file or a folder as the next version of a name."""
     options: dict[str, Any] = {"format": "text"} if text else {}
     if not text:
-        options = {"links": links, "rehash": rehash, "exclude": exclude or []}
-        if modes is not None:
-            options["modes"] = modes
+        given = {"exclude": exclude, "links": links, "modes": modes, "rehash": rehash, "allow_empty": allow_empty}
+        usual = {"exclude": None, "links": "keep", "modes": None, "rehash": False, "allow_empty": False}
+        options = {option: value for option, value in given.items() if value != usual[option]}
     if base is not None:
         options["base"] = base
     if profile or profile_full:

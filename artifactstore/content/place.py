@@ -22,10 +22,16 @@ from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
 from artifactstore.model.listing import case_clashes, check_tree
 
-__all__ = ["Selection", "fill", "place", "select", "unholdable"]
+__all__ = ["Selection", "fill", "is_partial", "place", "select", "unholdable"]
 
+_PARTIAL: Final = re.compile(r"\.(.+\.)?([0-9a-f]{16}|[0-9a-f]{32})\.partial", re.DOTALL)
 _WINDOWS_BAD: Final = re.compile(r'[<>:"\\|?*\x01-\x1f]|[ .]$')
 _WINDOWS_NAMES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+def is_partial(name: str) -> bool:
+    """Tell whether a name is one that this library gives to what is not complete yet."""
+    return name.endswith(".partial") and _PARTIAL.fullmatch(name) is not None
 
 
 @dataclass(slots=True)

@@ -5,7 +5,6 @@ A file is looked at before and after it is read: one that changes meanwhile is a
 
 import os
 import stat
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -166,21 +165,20 @@ def from_far(path: str, url: str, size: int, far: Far) -> Source:
     return Source(path, size, b"", executable=False, base=url, far=far)
 
 
-def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep", refuse: bytes = b"") -> Folder:
+def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep") -> Folder:
     """Walk a folder.
 
     Args:
         root: the folder.
         keep: (path, is a folder) → whether it goes in.
         links: `keep` stores links that stay inside, `follow` stores what they point to.
-        refuse: `st_dev, st_ino` of a folder that must not be inside (the store's own), packed; empty for none.
 
     Raises:
         InvalidInputError: an unreadable folder, a socket or a device, a name that can't be stored, a link that leaves.
     """
     found = Folder()
     try:
-        _walk(found, "", _Walk(root, root.rstrip("/") + "/", keep, links == "follow", refuse, set()))
+        _walk(found, "", _Walk(root, root.rstrip("/") + "/", keep, links == "follow", set()))
     except RecursionError as error:
         raise InvalidInputError(f"{root} is nested too deep: some 900 folders in each other are the most") from error
     found.files.sort(key=_path)
@@ -202,7 +200,6 @@ class _Walk:
     base: str
     keep: Callable[[str, bool], bool]
     follow: bool
-    refuse: bytes
     visiting: set[tuple[int, int]]
 
 
@@ -210,10 +207,6 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
     disk = os.path.join(walk.root, prefix) if prefix else walk.root  # noqa: PTH118
     st = _stat(disk)
     place = (st.st_dev, st.st_ino)
-    if walk.refuse and struct.pack("<QQ", *place) == walk.refuse:
-        raise InvalidInputError(
-            f"{disk} is the store itself: it can't be put into itself; exclude it (exclude=[{prefix!r}]) or move it"
-        )
     if place in walk.visiting:
         raise InvalidInputError(f"{disk} is a link to a folder that it lies in: links='follow' would never end")
     walk.visiting.add(place)

@@ -27,6 +27,7 @@ __all__ = [
     "Fact",
     "check_format",
     "check_txn",
+    "is_config",
     "parse_config",
     "parse_entry",
     "parse_facts",
@@ -105,6 +106,15 @@ def parse_config(raw: bytes, where: str) -> Config:
     if not sane or not texts or config.digest not in ALGORITHMS or not _ID.fullmatch(config.store) or config.format < 1:
         raise FormatError(f"{where} is not the store.json of an artifactstore (a field has no sense): damaged, or not a store")
     return config
+
+
+def is_config(raw: bytes) -> bool:
+    """Tell whether bytes are those of a `store.json`, of whatever format."""
+    try:
+        record = json.loads(raw)
+        return bool(_ID.fullmatch(record["store"])) and {"digest", "chunkers", "format"} <= record.keys()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return False
 
 
 def parse_entry(raw: bytes, key: str) -> "Entry":

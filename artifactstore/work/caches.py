@@ -1,6 +1,7 @@
 """What is kept of stores on this machine: folds between processes, manifests while one runs. All derived, all verified."""
 
 import json
+import os
 import secrets
 import shutil
 import sqlite3
@@ -18,8 +19,9 @@ from artifactstore.catalog.table_file import Base
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.trees import Trees
 from artifactstore.model.digest import hash_bytes
+from artifactstore.work.place import TAG, TAGGED
 
-__all__ = ["CacheUse", "KeptFold", "Manifests", "clear_cache", "use_of"]
+__all__ = ["CacheUse", "KeptFold", "Manifests", "clear_cache", "is_cache", "use_of"]
 
 _ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
 
@@ -135,6 +137,17 @@ class CacheUse:
 def use_of(folder: Path) -> CacheUse:
     """Look what a cache folder holds."""
     return CacheUse(str(folder), Trees(folder).size(), kept_bytes(folder), cache_limit())
+
+
+def is_cache(disk: str, own: str | None) -> bool:
+    """Tell whether a folder of this machine is a cache of this library: the one that is in use, or any that is tagged."""
+    if disk == own:
+        return True
+    tag = f"{disk}/{TAG}"
+    try:
+        return os.path.isfile(tag) and Path(tag).read_bytes()[: len(TAGGED)] == TAGGED  # noqa: PTH113 - each folder of a scan
+    except OSError:
+        return False
 
 
 def clear_cache(folder: Path) -> None:

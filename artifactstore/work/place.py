@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +14,12 @@ from artifactstore.backend.options import secret_names
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.append import Author
 
-__all__ = ["DEFAULT", "author", "cache_folder", "find_url", "local_path", "matches", "secret_options", "strings"]
+__all__ = ["DEFAULT", "TAG", "TAGGED", "author", "cache_folder", "find_url", "local_path", "matches", "secret_options", "strings"]
 
+TAG: Final = "CACHEDIR.TAG"  # by which backups, and put, know a cache (bford.info/cachedir)
+TAGGED: Final = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n# The cache of artifactstore: derived, may be deleted at any time.\n"
+)
 DEFAULT: Final = "default"  # of `cache=`: the user's cache folder
 
 
@@ -132,6 +137,10 @@ def cache_folder(cache: Any) -> Path | None:
     if not filled:
         _without_cache(f"the cache folder {folder} can't be written")
         return None
+    tag = folder / TAG
+    if not tag.exists():
+        with suppress(OSError):
+            tag.write_bytes(TAGGED)
     return folder
 
 

@@ -1,6 +1,7 @@
 """What a caller says of an artifact, checked before any work: options, name, kind, metadata, metrics."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -17,12 +18,15 @@ class PutOptions(TypedDict, total=False):
     """Options of `put`.
 
     Attributes:
-        exclude: paths, names or patterns to leave out (`*.tmp`, `cache/`, `**/__pycache__`).
+        exclude: what to leave out, each pattern as a line of a .gitignore file in the source would be read (`*.tmp`, `cache/`, `/logs`,
+            `data/**/raw`, `!keep.tmp`); paths that begin with the source's own are relative to it. A warning names those that
+            match nothing.
         links: `keep` stores links that stay inside as links, `follow` what they point to.
         modes: whether executable bits are part of the identity; default only for kind="code".
         rehash: read every file again, also those that count as unchanged by their size and times: after changes through a
             memory map, which some file systems note only when they write them back (docs/cache.md).
         format: how an object is kept, such as `text` or `pickle`; found by its type otherwise (docs/objects.md).
+        allow_empty: a folder without files may follow a version that has some; refused without, as an unmounted disk looks so.
         base: a reference to an artifact that shares content with this one.
         profile: of a table that is an object: False keeps no profile beside it (the default is True), `full` looks at every
             row for what is else told of a sample. Of a file, a folder or a URL: True or `full` reads the Parquet files in it
@@ -35,6 +39,7 @@ class PutOptions(TypedDict, total=False):
     links: str
     modes: bool
     rehash: bool
+    allow_empty: bool
     format: str
     base: str
     profile: bool | str
@@ -72,7 +77,7 @@ def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
         raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; it knows {known}")
     if options.get("links", "keep") not in ("keep", "follow"):
         raise InvalidInputError(f"links={options['links']!r}: 'keep' or 'follow'")
-    for option in ("modes", "rehash"):
+    for option in ("modes", "rehash", "allow_empty"):
         if not isinstance(options.get(option, False), bool):
             raise InvalidInputError(f"{option}={options[option]!r}: True or False")
     for option in ("format", "base"):
@@ -80,8 +85,13 @@ def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
             raise InvalidInputError(f"{option}={options[option]!r}: a str is needed")
     if not isinstance(options.get("source_options", {}), Mapping):
         raise InvalidInputError("source_options is a dict whose keys are the names of options")
-    strings(options.get("exclude", ()), "exclude")
     checked: Any = dict(options)
+    if "exclude" in options:
+        given = options["exclude"]
+        listed = isinstance(given, list | tuple)
+        checked["exclude"] = strings(
+            [os.fspath(one) if isinstance(one, os.PathLike) else one for one in given] if listed else given, "exclude"
+        )
     chosen: PutOptions = checked
     return chosen
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
-from artifactstore.backend.disk import may_write
+from artifactstore.backend.disk import keep_from_git, may_write
+from artifactstore.backend.local import LocalBackend
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, resolve
 from artifactstore.content.chunker import CHUNKERS
@@ -239,6 +240,8 @@ class Session:
         if self._core is None:
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
             if create_config(self.backend, config, self._connect):
+                if isinstance(self.backend, LocalBackend):
+                    keep_from_git(self.backend.url)
                 with self._lock:
                     self._core = self._core or self._assemble(config)
                 if self._embedded:

@@ -71,13 +71,14 @@ def through_a_new_map(path: Path) -> None:
 
 
 def test_a_change_of_any_kind_is_seen_by_the_next_put(tmp_path: Path, folders: list[Path]):
-    ways: list[Callable[[Path], None]] = [plainly, keeping_its_time, by_another_file, through_a_new_map]
+    calls = (plainly, keeping_its_time, by_another_file, through_a_new_map)
+    ways: list[str | Callable[[Path], None]] = ["map", "map, flushed", "map, closed", *calls]
     store = artifactstore.open(tmp_path / "store", cache=tmp_path / "cache")
     files: list[tuple[Path, str | Callable[[Path], None]]] = []
     mapped: dict[Path, Mapped] = {}
     for folder in folders:
         for size in SIZES:
-            for way in ("map", "map, flushed", "map, closed", *ways):
+            for way in ways:
                 path = folder / f"{size} {getattr(way, '__name__', way)}"
                 path.write_bytes(os.urandom(size))
                 files.append((path, way))

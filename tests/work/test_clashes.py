@@ -77,7 +77,7 @@ def test_a_format_that_writes_what_clashes_is_named(store: Store, monkeypatch: p
             folder.add(name, b"x")
         return "odd"
 
-    monkeypatch.setattr("artifactstore.work.put.write_object", write)
+    monkeypatch.setattr("artifactstore.work.sources.write_object", write)
     with pytest.raises(InvalidInputError, match=f"the format 'odd' wrote.*{names[1]}"):
         store.put({1, 2}, "odd")
     assert store.names() == []
