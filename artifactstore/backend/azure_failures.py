@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.backend import failures
-from artifactstore.backend.failures import NotLandedError, no_such_key
+from artifactstore.backend.failures import NotLandedError, UnreachableError, no_such_key
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
 __all__ = ["Request", "code_of", "explain", "host_of"]
@@ -22,10 +22,12 @@ _ADVICE: Final[Mapping[str, str]] = {
     "KeyBasedAuthenticationNotPermitted": "the account takes no keys: log in with an identity (az login, a managed identity)",
     "UnauthorizedBlobOverwrite": "the SAS token allows to create blobs, not to replace them",
     "PublicAccessNotPermitted": "the account allows no anonymous access: set credentials",
+    "BlobArchived": "it is in the archive tier: rehydrate it first (`az storage blob set-tier --tier Hot`); a store's blobs must stay in "
+    "a tier that answers at once",
+    "BlobBeingRehydrated": "it is on its way out of the archive tier, which takes hours: try again then",
     "AccountIsDisabled": "the storage account is disabled",
     "BlobImmutableDueToPolicy": "it is immutable until its retention ends or its legal hold is lifted",
     "LeaseIdMissing": "somebody holds a lease on it: break the lease",
-    "BlobArchived": "it is in the archive tier: rehydrate it first",
     "SnapshotsPresent": "it has snapshots: delete those first",
     "RequestBodyTooLarge": "the service takes no blob of this size",
     "AccountLimitExceeded": "the account is full: ask for more",
@@ -79,7 +81,7 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
             return _of_reply(status, code_of(error), request)
         return BackendError(f"{request}: the connection broke in mid-answer ({name})", transient=True)
     if "ServiceRequestError" in names:
-        return NotLandedError(
+        return UnreachableError(
             f"{request}: no connection to {request.host or 'the service'}; check the network and the account's name"
         )
     if "ClientAuthenticationError" in names or "Credential" in name:

@@ -198,7 +198,23 @@ def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
     from artifactstore.backend.s3 import S3Backend  # noqa: PLC0415
 
+    _check_endpoint(options, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     return RetryingBackend(S3Backend(f"s3://{path}", options, single_writer=single_writer))
+
+
+def _check_endpoint(options: Mapping[str, Any], *variables: str) -> None:
+    """Refuse an endpoint without `http://` or `https://`: the libraries say of it only that something is not valid.
+
+    Raises:
+        InvalidInputError: it is that.
+    """
+    inner = options.get("client_kwargs")
+    told = {"storage_options: endpoint_url": options.get("endpoint_url")}
+    if isinstance(inner, Mapping):
+        told["storage_options: client_kwargs.endpoint_url"] = inner.get("endpoint_url")
+    for name, value in {**told, **{name: os.environ.get(name) for name in variables}}.items():
+        if value is not None and value != "" and not re.match(r"https?://[^/]", str(value), re.IGNORECASE):
+            raise InvalidInputError(f"{name} must begin with http:// or https:// and name a host, such as http://127.0.0.1:9000")
 
 
 def _gcs(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
@@ -206,6 +222,7 @@ def _gcs(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     from artifactstore.backend.gcs import GcsBackend  # noqa: PLC0415 - as for S3
     from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
 
+    _check_endpoint(options)
     return RetryingBackend(GcsBackend(f"gs://{path}", options, single_writer=single_writer))
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "RangesFailedError",
     "Request",
     "ThrottledError",
+    "UnreachableError",
     "check_ranges",
     "no_such_key",
     "of_system",
@@ -71,6 +72,10 @@ class NotLandedError(BackendError):
 
     def __init__(self, message: str, *, transient: bool = True) -> None:
         super().__init__(message, transient=transient)
+
+
+class UnreachableError(NotLandedError):
+    """No connection stood: refused, no such host, no way there."""
 
 
 class DoubtfulError(BackendError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend import failures
-from artifactstore.backend.failures import NotLandedError, ThrottledError, no_such_key, seconds_of
+from artifactstore.backend.failures import NotLandedError, ThrottledError, UnreachableError, no_such_key, seconds_of
 from artifactstore.backend.web import Reply
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
@@ -94,11 +94,12 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
     if names & {"GoogleAuthError", "NonRetryableError"} or (name == "HttpError" and getattr(error, "code", None) == 401):
         # Of the libraries that log in; a failure of theirs that may pass says so.
         passing = bool(getattr(error, "retryable", False)) or "TransportError" in names
-        return BackendError(f"{request}: no usable credentials ({name}); {_LOGIN}", transient=passing)
+        kind = UnreachableError if "TransportError" in names else BackendError
+        return kind(f"{request}: no usable credentials ({name}); {_LOGIN}", transient=passing)
     if names & {"ClientConnectorCertificateError", "ClientConnectorSSLError", "ClientSSLError"}:
         return BackendError(f"{request}: the server's certificate is not trusted here")
     if names & _NEVER_STOOD:
-        return NotLandedError(f"{request}: no connection to Google Cloud Storage; check the network and STORAGE_EMULATOR_HOST")
+        return UnreachableError(f"{request}: no connection to Google Cloud Storage; check the network and STORAGE_EMULATOR_HOST")
     if names & _BROKE or isinstance(error, TimeoutError | ConnectionError):
         return BackendError(f"{request}: the connection broke, or no answer came in time ({name})", transient=True)
     return None

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
-from artifactstore.backend.failures import NotLandedError, ThrottledError, check_ranges, no_such_key, seconds_of
+from artifactstore.backend.failures import ThrottledError, UnreachableError, check_ranges, no_such_key, seconds_of
 from artifactstore.backend.reading import ReadingBackend
 from artifactstore.backend.remote import RemoteBackend, make_filesystem
 from artifactstore.backend.web import Reply, exchange, of_range
@@ -52,7 +52,7 @@ class HttpBackend(ReadingBackend, RemoteBackend):
         if names & _UNTRUSTED:
             return BackendError(f"{what}: the server's certificate is not trusted here"), None
         if names & _NEVER_STOOD:
-            return NotLandedError(f"{what}: no connection to {urlsplit(self.url).netloc}; check the network and the URL"), None
+            return UnreachableError(f"{what}: no connection to {urlsplit(self.url).netloc}; check the network and the URL"), None
         if "TooManyRedirects" in names:
             return BackendError(f"{what}: the server sends from one address to the next without end"), None
         if "ClientError" in names or isinstance(error, TimeoutError | ConnectionError):

@@ -11,16 +11,17 @@ from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.backend.buffers import gather, is_buffer
-from artifactstore.backend.failures import DoubtfulError, NotLandedError, RangesFailedError
+from artifactstore.backend.failures import DoubtfulError, NotLandedError, RangesFailedError, UnreachableError
 from artifactstore.backend.pacing import Pace
 from artifactstore.backend.parts import InParts, send_in_parts
 from artifactstore.backend.pool import forsaken, rest
 from artifactstore.backend.wrappers import Wrapper
-from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 
 __all__ = ["RetryingBackend", "retry_seconds"]
 
 _T = TypeVar("_T")
+_REACHED: Final[set[str]] = set()  # hosts and buckets of which an answer came, in this process
 
 
 def retry_seconds() -> float:
@@ -52,6 +53,7 @@ class RetryingBackend(Wrapper):
 
     FIRST: Final = 0.1  # seconds: the first pause; each is up to twice as long as the one before
     LONGEST: Final = 10.0
+    CONTACT: Final = 6.0  # seconds for which a place is tried at which nothing has ever answered this process
     PATIENCE: Final = 5.0  # seconds of failures before a warning tells what is being waited for
 
     def __init__(
@@ -67,10 +69,22 @@ class RetryingBackend(Wrapper):
         self._sleep = sleep
         self._clock = clock
         self._told = False
+        self._host = "/".join(inner.url.split("/", 3)[:3])
         self._pace = Pace(sleep, clock)
 
-    def _limit(self) -> float:
-        return retry_seconds() if self._seconds is None else self._seconds
+    def _limit(self, error: BackendError | None = None) -> float:
+        """Return for how many seconds one call may be tried, after this failure."""
+        whole = retry_seconds() if self._seconds is None else self._seconds
+        if not isinstance(error, UnreachableError):
+            if error is not None:
+                self._reached()
+            return whole
+        return whole if self._host in _REACHED else min(whole, self.CONTACT)
+
+    def _reached(self) -> None:
+        """Note that something answers there: from now on, silence is worth waiting for."""
+        if self._host not in _REACHED:
+            _REACHED.add(self._host)
 
     def retried(self, call: Callable[[], _T], again: type[BackendError] = BackendError) -> _T:
         """Run what raises `BackendError`s, tried again as the verbs are.
@@ -83,36 +97,41 @@ class RetryingBackend(Wrapper):
         while True:
             try:
                 with self._pace.turn(lambda: start + self._limit()):
-                    return call()
-            except again as error:
-                if not error.transient:
+                    found = call()
+            except ArtifactStoreError as error:
+                if not isinstance(error, again) or not error.transient:
+                    if not isinstance(error, UnreachableError):
+                        self._reached()  # a no is an answer
                     raise
-                if not self._wait(start, failures):
+                if not self._wait(start, failures, error):
                     raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
                 self._tell(start, error)
+            else:
+                self._reached()
+                return found
             failures += 1
 
     def _given_up(self, error: BackendError, start: float, failures: int) -> BackendError:
         """Add to the last failure how often and for how long it was tried."""
-        if failures:
-            passed = self._clock() - start
-            error.args = (
-                f"{error} (tried {failures + 1} times in {passed:.0f} s; $ARTIFACTSTORE_RETRY_SECONDS says for how long)",
-            )
+        unheard = isinstance(error, UnreachableError) and self._host not in _REACHED
+        if failures or unheard:
+            times = f"{failures + 1} times" if failures else "once"
+            why = "nothing has ever answered there" if unheard else "$ARTIFACTSTORE_RETRY_SECONDS says for how long"
+            error.args = (f"{error} (tried {times} in {self._clock() - start:.0f} s; {why})",)
         return error
 
     def _tell(self, start: float, error: BackendError) -> None:
         """Say once, when somebody could begin to wonder, what is being waited for."""
         if not self._told and self._clock() - start > self.PATIENCE:
             self._told = True
-            text = f"{self.url} does not answer ({error}): trying again for up to {retry_seconds():.0f} s ($ARTIFACTSTORE_RETRY_SECONDS)"
+            text = f"{self.url} does not answer ({error}): trying again for up to {self._limit(error):.0f} s ($ARTIFACTSTORE_RETRY_SECONDS)"
             warnings.warn(text, UserWarning, stacklevel=2)
 
-    def _wait(self, start: float, failures: int) -> bool:
+    def _wait(self, start: float, failures: int, error: BackendError) -> bool:
         """Wait before try `failures + 1`; False if that would take too long in all, or if nobody wants an answer any more."""
         longest = min(self.LONGEST, self.FIRST * 2 ** min(failures, 30))
         pause = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients that failed together
-        if self._clock() + pause - start > self._limit():
+        if self._clock() + pause - start > self._limit(error):
             return False
         self._sleep(pause)
         return not forsaken()
@@ -132,6 +151,7 @@ class RetryingBackend(Wrapper):
                 with self._pace.turn(lambda: start + self._limit()):  # noqa: B023 - called before the next turn
                     data = self.inner.read_ranges(key, [ranges[index] for index in asked])
                 found.update(zip(asked, data, strict=True))
+                self._reached()
             except BackendError as error:
                 if isinstance(error, RangesFailedError):
                     found.update((asked[position], data) for position, data in error.found.items())
@@ -140,7 +160,7 @@ class RetryingBackend(Wrapper):
                 failure = error.first if isinstance(error, RangesFailedError) else error
                 if not error.transient:
                     raise failure from error.__cause__
-                if not self._wait(start, failures):
+                if not self._wait(start, failures, failure):
                     raise self._given_up(failure, start, failures) from error.__cause__
                 self._tell(start, error)
                 failures += 1
@@ -198,11 +218,12 @@ class RetryingBackend(Wrapper):
                     start, failures = self._clock(), 0  # it gets on: the time counts from here
                 if not error.transient:
                     raise
-                if not self._wait(start, failures):
+                if not self._wait(start, failures, error):
                     raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
                 self._tell(start, error)
                 failures += 1
             else:
+                self._reached()
                 return
 
     def delete(self, key: str) -> None:

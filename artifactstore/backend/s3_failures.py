@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from artifactstore.backend import failures
-from artifactstore.backend.failures import NotLandedError, ThrottledError, no_such_key, seconds_of
+from artifactstore.backend.failures import NotLandedError, ThrottledError, UnreachableError, no_such_key, seconds_of
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
 
 __all__ = ["ExpiredError", "Request", "UnclearError", "explain"]
@@ -31,6 +31,11 @@ _ADVICE: Final[Mapping[str, str]] = {
     "InvalidToken": f"the session's token is not valid here: {_EXPIRED}",
     "RequestTimeTooSkewed": "set this machine's clock",
     "RequestExpired": "set this machine's clock",
+    "AllAccessDisabled": "the provider has disabled all access to it",
+    "AccountProblem": "the provider reports a problem with the account: ask its support",
+    "NotSignedUp": "the account is not signed up for this service",
+    "InvalidObjectState": "it is archived (Glacier or a tier like it): restore it first (`aws s3api restore-object`); a store's objects "
+    "must stay in a class that answers at once",
     "EntityTooLarge": "the server takes no object of this size",
     "QuotaExceeded": "free some space or ask for more",
     "XMinioStorageFull": "free some space",
@@ -144,6 +149,8 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
     if code in {"RequestTimeTooSkewed", "RequestExpired"}:
         return BackendError(f"{said}; {_skew(headers)}{_ADVICE[code]}")
     advice = _ADVICE.get(code)
+    if code.startswith("KMS."):
+        advice = "the key that encrypts it (KMS) can't be used: check that it is enabled and that these credentials may use it"
     if advice is None and status in {401, 403}:
         advice = (
             f"check the credentials and whether they allow {_NEEDED.get(request.action, 'this')} on {url} "
@@ -191,7 +198,9 @@ def _of_connection(error: Exception, request: Request) -> ArtifactStoreError | N
             "it is, or AWS_REGION to the bucket's"
         )
     if names & _NEVER_STOOD or "ClientConnectorError" in inner:
-        return NotLandedError(f"{request}: no connection to the server of {request.url}; check the network and AWS_ENDPOINT_URL")
+        asked = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", ""))).netloc.rpartition("@")[2]
+        server = asked or f"the server of {request.url}"
+        return UnreachableError(f"{request}: no connection to {server}; check the network and AWS_ENDPOINT_URL")
     if names & _BROKE or isinstance(error, TimeoutError | ConnectionError):
         return BackendError(f"{request}: the connection broke, or no answer came in time ({name})", transient=True)
     if "ParamValidationError" in names:

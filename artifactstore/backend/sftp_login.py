@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
-from artifactstore.backend.failures import NotLandedError
+from artifactstore.backend.failures import UnreachableError
 from artifactstore.errors import BackendError, InvalidInputError
 
 __all__ = ["OPTIONS", "SftpPlace", "connect", "sftp_place"]
@@ -100,7 +100,7 @@ def connect(place: SftpPlace, options: Mapping[str, Any]) -> Any:
     """Return a client of paramiko that is connected and logged in.
 
     Raises:
-        BackendError: no connection (a `NotLandedError`), a server that is not known or not the one it was, or no login.
+        BackendError: no connection (a `UnreachableError`), a server that is not known or not the one it was, or no login.
     """
     import paramiko  # noqa: PLC0415 - loaded by the first request
 
@@ -215,11 +215,11 @@ def _failure(error: Exception, place: SftpPlace, target: _Target, paramiko: Any,
             "password in storage_options, or put the key into the agent or into ~/.ssh"
         )
     if isinstance(error, socket.gaierror):
-        return NotLandedError(f"{place.url}: no address is known for {target.host}; check the name")
+        return UnreachableError(f"{place.url}: no address is known for {target.host}; check the name")
     if isinstance(error, OSError | EOFError | paramiko.SSHException):
         if isinstance(error, FileNotFoundError | PermissionError):
             return BackendError(f"{place.url}: {error.filename or 'a key file'} can't be read ({error.strerror})")
-        return NotLandedError(
+        return UnreachableError(
             f"{place.url}: no connection to {where} ({type(error).__name__}); is the server up, and the port right?"
         )
     return BackendError(f"{place.url}: no connection can be made with these options ({type(error).__name__})")

@@ -8,6 +8,7 @@ array. Anybody can check the plain lines without this library:
 """
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -100,7 +101,23 @@ def check_path(path: str) -> None:
         return
     reason = _fault(path)
     if reason:
+        _blame_locale(path)
         raise InvalidInputError(f"the path {path!r} can't be stored: {reason}; rename it")
+
+
+def _blame_locale(path: str) -> None:
+    """Refuse a name that is valid UTF-8 on disk, and was read by a process whose locale knows none."""
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower().replace("-", "") != "utf8":
+        try:
+            name = path.encode(encoding, "surrogateescape").decode()
+        except UnicodeError:
+            return
+        if name != path and not _fault(name):
+            raise InvalidInputError(
+                f"the path {name!a} can't be stored: the locale of this process reads names as {encoding}, and this one is UTF-8: "
+                "set PYTHONUTF8=1, or a locale with UTF-8 (LC_ALL=C.UTF-8)"
+            )
 
 
 def _fault(path: str) -> str | None:

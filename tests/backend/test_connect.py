@@ -1,6 +1,7 @@
 """From URLs to backends, and what is said of those that lead nowhere."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from artifactstore.backend.remote import RemoteBackend
 from artifactstore.backend.retrying import RetryingBackend
 from artifactstore.backend.s3 import S3Backend
 from artifactstore.backend.zipped import ZipBackend
-from artifactstore.errors import InvalidInputError, UnsupportedError
+from artifactstore.errors import BackendError, InvalidInputError, UnsupportedError
 
 
 def test_a_path_in_any_form_is_a_folder(isolated, tmp_path, monkeypatch):
@@ -184,3 +185,50 @@ def test_a_slash_that_is_missing_makes_no_folder(text: str, tmp_path: Path, monk
     (tmp_path / text).mkdir(parents=True)  # whoever has such a folder may use it
     artifactstore.create(text)
     assert artifactstore.open(tmp_path / text).names() == []
+
+
+@pytest.mark.parametrize(
+    "value", ["127.0.0.1:9000", "localhost", "minio.example:9000", "ftp://host", "http:/host", "http://", "//host"]
+)
+@pytest.mark.parametrize("how", ["option", "client_kwargs", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "gs"])
+def test_an_endpoint_without_its_scheme_is_refused_by_its_name(how: str, value: str, monkeypatch: pytest.MonkeyPatch):
+    options: dict[str, Any] = {"key": "k", "secret": "s"}
+    if how.startswith("AWS"):
+        monkeypatch.setenv(how, value)
+    elif how == "client_kwargs":
+        options["client_kwargs"] = {"endpoint_url": value}
+    else:
+        options["endpoint_url"] = value
+    with pytest.raises(InvalidInputError, match=r"(endpoint_url|AWS_ENDPOINT_URL\w*) must begin with http://"):
+        connect("gs://bucket/x" if how == "gs" else "s3://bucket/x", storage_options=options)
+
+
+DEAD: dict[str, tuple[str, dict[str, Any]]] = {
+    "s3": ("s3://dead/x", {"key": "k", "secret": "s", "endpoint_url": "http://WHERE"}),
+    "gs": ("gs://dead/x", {"token": "anon", "endpoint_url": "http://WHERE"}),
+    "http": ("http://WHERE/x", {}),
+    "sftp": ("sftp://u@WHERE/x", {"password": "p", "auto_add": True}),
+    "azure": (
+        "abfss://dead/x",
+        {
+            "connection_string": "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;BlobEndpoint=http://WHERE/a;",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:9", "nowhere.invalid:80"])
+@pytest.mark.parametrize("scheme", DEAD)
+def test_where_nothing_has_ever_answered_the_time_for_trying_again_is_short(
+    scheme: str, where: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(RetryingBackend, "CONTACT", 0.3)
+    monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "300")
+    url, options = DEAD[scheme]
+    told = {name: value.replace("WHERE", where) if isinstance(value, str) else value for name, value in options.items()}
+    backend = connect(url.replace("WHERE", where), storage_options=told)
+    with pytest.raises(BackendError, match=r"tried .* in \d+ s; nothing has ever answered there") as error:
+        backend.read("store.json")
+    assert error.value.transient
+    if scheme != "gs":
+        assert where.partition(":")[0] in str(error.value)

@@ -1,6 +1,8 @@
 """What each wrapper adds to the contract."""
 
+import contextlib
 import pickle
+import secrets
 import threading
 import time
 import uuid
@@ -8,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from artifactstore.backend.failures import NotLandedError
+from artifactstore.backend.base import Backend
+from artifactstore.backend.failures import NotLandedError, ThrottledError, UnreachableError
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.retrying import RetryingBackend, retry_seconds
 from artifactstore.backend.slow import SlowBackend
@@ -276,3 +279,46 @@ def test_wrappers_show_what_is_inside_and_can_be_pickled(inner):
         assert (backend.url, backend.exclusive) == (inner.url, True)
         assert inner.url in repr(backend)
         assert pickle.loads(pickle.dumps(backend)).size("a") == 1
+
+
+class Mute(Wrapper):
+    """Nothing answers, but in the calls that are named."""
+
+    def __init__(self, inner: Backend, url: str, answers: dict[int, Exception | bytes]) -> None:
+        super().__init__(inner)
+        self.url, self.answers, self.calls = url, answers, 0
+
+    def read(self, key: str) -> bytes:
+        self.calls += 1
+        found = self.answers.get(self.calls, UnreachableError("no connection"))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.mark.filterwarnings("ignore:.*does not answer")
+@pytest.mark.parametrize(
+    ("first", "seconds"),
+    [
+        (None, 6),
+        (b"yes", 300),
+        (NotFoundError("no"), 300),
+        (BackendError("denied"), 300),
+        (BackendError("busy", transient=True), 300),
+        (ThrottledError("slower"), 300),
+    ],
+)
+def test_how_long_silence_is_waited_for_hangs_on_whether_there_was_an_answer(inner, first, seconds):
+    url = f"s3://{secrets.token_hex(8)}/x"
+    clock = Clock()
+    place = Mute(inner, url, {} if first is None else {1: first})
+    backend = RetryingBackend(place, seconds=300, sleep=clock.sleep, clock=clock)
+    if first is not None:
+        with contextlib.suppress(NotFoundError, BackendError):
+            backend.read("a")
+    # Another session of this process on the same bucket knows it, too.
+    again = RetryingBackend(Mute(inner, f"{url}/deeper", {}), seconds=300, sleep=clock.sleep, clock=clock)
+    start = clock()
+    with pytest.raises(UnreachableError, match="nothing has ever" if first is None else "says for how long"):
+        again.read("a")
+    assert seconds / 2 < clock() - start <= seconds
