@@ -8,17 +8,18 @@ from typing import Final
 from artifactstore.content.chunker import HEAD, Cutter, choose_rule
 from artifactstore.content.grouping import numpy
 from artifactstore.content.hooks import HookIndex, is_hook
-from artifactstore.content.source import Source, from_bytes
+from artifactstore.content.source import Source, from_bytes, read_unchanged
 from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.model.listing import check_path
 
-__all__ = ["Parts", "from_parts", "memory_digest", "surely_new"]
+__all__ = ["Parts", "from_parts", "hash_first", "memory_digest", "surely_new"]
 
 _LARGE: Final = 64 * 1024  # bytes from which on a copy that lets others run is worth its call
 _MUCH: Final = 64 * 2**20  # bytes that take so long to hash that a look for hooks pays
 _ALL_LISTED: Final = 8 * 2**30  # bytes of content of which all hooks are listed
 _LOOKED_AT: Final = 48 * 2**20  # bytes that are looked through for a hook at most
 _WINDOW: Final = 4 * 2**20
+_READ_TWICE: Final = 64 * 2**20  # bytes of files that are hashed before they are stored
 
 
 class Parts:
@@ -118,3 +119,17 @@ def memory_digest(source: Source, algorithm: str) -> bytes | None:
     if source.data is not None:
         return hash_bytes(source.data, algorithm)
     return source.far.digest(algorithm) if isinstance(source.far, Parts) else None
+
+
+def hash_first(sources: Sequence[Source], known: Sequence[bytes | None], algorithm: str) -> list[bytes | None]:
+    """Return the digests of all sources, those that are not known from their content; as they are where that is much.
+
+    For content that most likely is stored already: what is new is read twice.
+
+    Raises:
+        ConflictError: a file changed since it was found.
+    """
+    if sum(one.size for one in sources) > _READ_TWICE:
+        return list(known)
+    pairs = zip(known, sources, strict=True)
+    return [one or memory_digest(source, algorithm) or hash_bytes(read_unchanged(source), algorithm) for one, source in pairs]

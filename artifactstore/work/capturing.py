@@ -250,7 +250,7 @@ def _found_tree(tree: Tree, about: dict[str, Any]) -> _put.Found:
         about |= {"skipped": sayable([*tree.skipped, *skipped][:_MOST]), "altered": True}
         about |= {"complete": False, "because": [*about.get("because", ()), f"not stored: {skipped_text(skipped)}"]}
         warnings.warn(f"not stored with the code: {skipped_text(skipped)}", UserWarning, stacklevel=9)
-    return _put.Found(Folder(files=files, links=sorted(tree.links)), modes=True, root=str(tree.root))
+    return _put.Found(Folder(files=files, links=sorted(tree.links)), modes=True, root=str(tree.root), likely_known=True)
 
 
 def _found_parts(parts: Mapping[str, Part], names: Mapping[str, str]) -> _put.Found:
@@ -259,4 +259,4 @@ def _found_parts(parts: Mapping[str, Part], names: Mapping[str, str]) -> _put.Fo
     for path, name in sorted(names.items(), key=lambda one: one[1].encode("utf-8", "surrogateescape")):
         with suppress(InvalidInputError):  # it can't be stored under its name
             sources.append(from_bytes(name, parts[path].data or b""))
-    return _put.Found(Folder(files=sources), modes=True, root="")
+    return _put.Found(Folder(files=sources), modes=True, root="", likely_known=True)

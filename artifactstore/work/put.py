@@ -10,7 +10,7 @@ from typing import Any
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.ingest import Ingested, ingest
-from artifactstore.content.memory import memory_digest, surely_new
+from artifactstore.content.memory import hash_first, memory_digest, surely_new
 from artifactstore.content.side import store_side
 from artifactstore.content.source import Source
 from artifactstore.errors import ConflictError, InvalidInputError
@@ -102,6 +102,8 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
     if found.hint and not found.single:
         found.hint = False
         hint_secret(one.path for one, digest in zip(folder.files, known_digests, strict=True) if digest is None)
+    if found.likely_known:
+        known_digests = hash_first(folder.files, known_digests, core.algorithm)
     if folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, [one for one in known_digests if one is not None], core.algorithm)
         with session.reading(fresh=False) as state:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.connect import local_folder
+from artifactstore.content.ours import is_store
 from artifactstore.content.place import is_partial
 from artifactstore.content.source import Folder, check_folder, from_far, from_file, scan
 from artifactstore.errors import InvalidInputError
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Found", "find", "found_object", "is_object"]
 
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
-_CONFIG_BYTES: Final = 2**20  # more than any store.json has
 
 
 @dataclass(slots=True)
@@ -45,6 +45,7 @@ class Found:
     kept: WriteFolder | None = None
     profiling: "Profiling | None" = None
     may_be_empty: bool = False
+    likely_known: bool = False  # then it is hashed as a whole before anything of it is sent
     hint: bool = False  # at what looks like a secret, once
 
 
@@ -157,17 +158,6 @@ def _scan(session: Session, path: Path, source: str | os.PathLike[str], options:
     stores.warn()
     hinted.warn()
     return folder
-
-
-def is_store(disk: str) -> bool:
-    """Tell whether a folder of this machine is a store."""
-    config = f"{disk}/{CONFIG_KEY}"
-    try:
-        if not os.path.isfile(config) or os.path.getsize(config) > _CONFIG_BYTES:  # noqa: PTH113, PTH202 - each folder of a scan
-            return False
-        return is_config(Path(config).read_bytes())
-    except OSError:
-        return False
 
 
 class _Ours:

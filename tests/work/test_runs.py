@@ -322,7 +322,8 @@ def test_nothing_that_is_logged_ends_a_run(store: Store):
         for n, (value, _) in enumerate(logged):
             run.log(step=n, **{f"m{n}": value, "good": n})
             run.log(step=n, **{f"m{n}": value})
-        run.log(**{"": 1.0, "odd\udc00": 1.0})
+        names: dict[str, Any] = {"": 1.0, "odd\udc00": 1.0}
+        run.log(**names)
     told = store.log(fact="measured")
     assert [one.fields["metrics"]["good"] for one in told if "good" in one.fields["metrics"]] == [*range(len(logged))]
     (info,) = store.runs()

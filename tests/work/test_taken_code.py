@@ -15,6 +15,7 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
+from artifactstore.content.ours import is_store, own_part
 from artifactstore.work.capture import git as capture_git
 from artifactstore.work.capture.git import read_tree
 from artifactstore.work.capture.git_calls import Git
@@ -168,8 +169,8 @@ def test_untracked_files_that_take_too_long_keep_no_code_out(
     (repository / "model.py").write_text("m = 1\n")
     for n in range(50):
         (repository / f"{n}.txt").write_text("data")
-    monkeypatch.setattr(capture_git, "_SECONDS", 0.0)
-    monkeypatch.setattr(capture_git, "_status", lambda git, _tree: git.run(*STATUS))
+    monkeypatch.setattr(capture_git, "SECONDS", 0.0)
+    monkeypatch.setattr(capture_git, "read_status", lambda git, _because: git.run(*STATUS))
     with pytest.warns(UserWarning, match="50 untracked files were not read: the 0 seconds"), store.run("train") as run:
         pass
     code = code_of(store, run.id)
@@ -399,3 +400,48 @@ def test_a_tree_that_was_read_before_is_read_again_for_a_module_imported_since(r
     assert later is not None
     assert later.forced == ["late.log"]
     assert later.about["dirty"]
+
+
+# -- this library's own folders
+
+
+def test_a_store_and_a_cache_inside_of_a_repository_are_no_code(repository: Path):
+    store = artifactstore.create(repository / "data/store", cache=repository / ".cache")
+    artifactstore.create(repository / "other", digest="sha256", cache=None)
+    for hidden in repository.glob("*/**/.gitignore"):
+        hidden.unlink()  # as in stores that were made before they had one
+    (repository / "big.bin").write_bytes(os.urandom(100_000))
+    (repository / "data/store.json").write_text('{"store": "a shop"}')
+    digests, sizes = set(), []
+    for n in range(3):
+        store.put(repository / "big.bin", "big")
+        store.get("big")
+        with store.run("train") as run:
+            run.put({"n": n}, "model")
+        code = code_of(store, run.id)
+        digests.add(code.digest)
+        sizes.append(sum(one.stat().st_size for one in (repository / "data/store/packs").rglob("*.pack")))
+    paths = {one.path for one in store.artifact(code.digest).files}
+    assert len(digests) == 1
+    assert not [path for path in paths if path.startswith(("data/store/", "other/", ".cache/"))]
+    assert {"train.py", "big.bin", "data/store.json"} <= paths, "what only looks like one is code"
+    assert sizes[0] == sizes[2], "neither the store nor code that is there is stored again"
+    (repository / "big.bin").unlink()
+    (repository / "data/store.json").unlink()
+    with store.run("clean") as run:
+        pass
+    assert not code_of(store, run.id).dirty
+
+
+def test_folders_of_this_librarys_own_are_told_by_what_is_in_them(tmp_path: Path):
+    store = artifactstore.create(tmp_path / "store", cache=tmp_path / "cache")
+    (tmp_path / "plain").mkdir()
+    for text in ("[]", "{}", "{", '{"store": 5}', '{"store": "' + "a" * 32 + '"}'):
+        (tmp_path / "plain/store.json").write_text(text)
+        assert not is_store(str(tmp_path / "plain"))
+    assert is_store(store.url)
+    assert own_part(str(tmp_path), "store/store.json") == "store/"
+    assert own_part(str(tmp_path / "store"), "store.json") == ""
+    assert own_part(str(tmp_path), "plain/store.json") is None
+    assert own_part(str(tmp_path), f"a/trees/blake3-{'0' * 64}/data") == "a/"
+    assert own_part(str(tmp_path), "a/trees/elm/data") is None

@@ -21,13 +21,13 @@ from artifactstore.work.capture.index import Entry, has_filters, index_line, lis
 from artifactstore.work.capture.kept import Kept, blob_of
 from artifactstore.work.capture.program import SETTLED, Part
 from artifactstore.work.capture.secrets import looks_secret
+from artifactstore.work.capture.status import SECONDS, changed_paths, read_status
 from artifactstore.work.capture.tree_id import blob_id
 
 __all__ = ["CAP", "Git", "Tree", "bundle", "read_tree", "skipped_text"]
 
 CAP: Final = 50 * 2**20  # bytes of an untracked file that is still taken for code
 _ALL: Final = 500 * 2**20  # bytes of all untracked files together
-_SECONDS: Final = 15.0  # that untracked files may take
 _CODE: Final = (".py", ".pyi", ".ipynb", ".sh", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".json", ".sql", ".r", ".R", ".jl")
 _LINK, _MODULE = "120000", "160000"  # modes of git's: a symbolic link, a submodule
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
@@ -104,7 +104,7 @@ def read_tree(folder: Path, told: list[str] | None = None, taken: Mapping[str, P
     _tops[place] = top
     git = asked.at(Path(top))
     tree = Tree(git.folder)
-    status = _status(git, tree)
+    status = read_status(git, tree.because)
     known = _trees.get(top)
     if status is None:
         told.append(f"git can't read {top}: {git.said[:500]}")
@@ -114,7 +114,7 @@ def read_tree(folder: Path, told: list[str] | None = None, taken: Mapping[str, P
         return known[1]
     before = _signature(git.folder, status)
     overlooked = _read_files(git, tree, status, taken)
-    tree.about |= about_commit(git, status, dirty=overlooked or bool(tree.forced) or any(_changed(status)))
+    tree.about |= about_commit(git, status, dirty=overlooked or bool(tree.forced) or any(changed_paths(status)))
     modules = tree.about.get("submodules", {})
     key = [*before, *_times(git.folder, (*tree.hidden, *tree.forced))]
     settled = all(changed < time.time_ns() - SETTLED and path not in modules for path, changed, _ in key)
@@ -140,33 +140,10 @@ def _in_another(root: Path, path: str) -> bool:
     return any(os.path.lexists(f"{root}/{'/'.join(folders[:n])}/.git") for n in range(1, len(folders) + 1))
 
 
-def _status(git: Git, tree: Tree) -> bytes | None:
-    """Return what differs from the last commit; without untracked files, where those take too long to be found."""
-    words = ("status", "--porcelain=v2", "--branch", "-z", "--no-renames", "--ignore-submodules=none")
-    git.until = time.monotonic() + _SECONDS
-    found = git.run(*words, "--untracked-files=all")
-    git.until = None
-    if found is None and "took more than" in git.said:
-        tree.because.append(f"untracked files: to find them {git.said.replace('git status ', '')}")
-        found = git.run(*words, "--untracked-files=no")
-    return found
-
-
-def _changed(status: bytes, *, untracked: bool = True, tracked: bool = True) -> Iterator[str]:
-    """Yield the paths that `_status` names."""
-    words = iter(status.split(b"\0"))
-    for word in words:
-        fields = {b"1 ": 8, b"2 ": 9, b"u ": 10, b"? ": 1}.get(word[:2])
-        if fields is not None and (untracked if fields == 1 else tracked):
-            yield os.fsdecode(word.split(b" ", fields)[fields])
-        if word[:2] == b"2 ":
-            next(words, None)  # the path before it was renamed
-
-
 def _signature(root: Path, status: bytes, tree: Tree | None = None) -> list[tuple[str, int, int]]:
     """Return what tells whether files that differ from the last commit have changed again."""
     more = () if tree is None else (*tree.hidden, *tree.forced)
-    return [*_times(root, (*_changed(status), ".git/config")), *_times(root, more)]
+    return [*_times(root, (*changed_paths(status), ".git/config")), *_times(root, more)]
 
 
 def _times(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, int, int]]:
@@ -184,7 +161,7 @@ def _read_files(git: Git, tree: Tree, status: bytes, taken: Mapping[str, Part]) 
         untracked = _untracked(git, tree, status, lines, taken)
         tree.kept.plain = not has_filters(git, (*(path_of(raw) for raw in lines), *untracked))
         overlooked = _show_hidden(git, tree, lines, env)
-        changed = [*_changed(status, untracked=False), *tree.hidden]
+        changed = [*changed_paths(status, untracked=False), *tree.hidden]
         added = not changed or git.run("add", "-u", "--", ".", env=env) is not None
         if not added:
             Path(env["GIT_INDEX_FILE"] + ".lock").unlink(missing_ok=True)  # it was ended
@@ -210,7 +187,7 @@ def _read_files(git: Git, tree: Tree, status: bytes, taken: Mapping[str, Part]) 
 
 def _untracked(git: Git, tree: Tree, status: bytes, lines: Sequence[bytes], taken: Mapping[str, Part]) -> list[str]:
     """Return the untracked files that are stored, the program's own and other code first; also those of it that git ignores."""
-    found = [*_changed(status, tracked=False)]
+    found = [*changed_paths(status, tracked=False)]
     inside = {inner for path in taken if (inner := _below(path, str(git.folder))) is not None and taken[path].data is not None}
     if inside:
         there = {*map(path_of, lines), *found}
@@ -233,8 +210,8 @@ def _read_untracked(
 
     git is needed where it keeps files otherwise than they are on disk; a filter that fails or takes too long keeps none out.
     """
-    end = time.monotonic() + _SECONDS
-    git.until = end - _SECONDS / 2
+    end = time.monotonic() + SECONDS
+    git.until = end - SECONDS / 2
     by_git = not tree.kept.plain and git.run_for(untracked, "add", "-f", env=env)
     git.until = None
     if not by_git:
@@ -248,8 +225,8 @@ def _read_untracked(
         elif not by_git:
             lines.append(index_line(path, found[1], found[0]))
     if late:
-        tree.skipped += [(path, f"was not read: the {_SECONDS:.0f} seconds for untracked files were over") for path in late]
-        tree.because.append(f"{len(late):,} untracked files were not read: the {_SECONDS:.0f} seconds for them were over")
+        tree.skipped += [(path, f"was not read: the {SECONDS:.0f} seconds for untracked files were over") for path in late]
+        tree.because.append(f"{len(late):,} untracked files were not read: the {SECONDS:.0f} seconds for them were over")
     return lines
 
 
@@ -359,7 +336,7 @@ def _sort_entries(git: Git, tree: Tree, entries: Sequence[Entry]) -> None:
 def _add_module(git: Git, tree: Tree, path: str) -> None:
     """Take the content of a submodule in, as it lies there, under its path."""
     inner = Tree(git.folder)
-    _read_files(git, inner, _status(git, inner) or b"", {})
+    _read_files(git, inner, read_status(git, inner.because) or b"", {})
     tree.kept.add_module(path, inner.kept)
     tree.because += [f"{path}: {text}" for text in inner.because]
     tree.files += [f"{path}/{one}" for one in inner.files]

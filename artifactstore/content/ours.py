@@ -1,0 +1,40 @@
+"""Folders of this library's own, a store or a cache: they are no content of a project that they are in."""
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from artifactstore.model.facts import CONFIG_KEY, is_config
+
+__all__ = ["is_store", "own_part"]
+
+_CONFIG_BYTES: Final = 2**20  # more than any store.json has
+_CACHED: Final = re.compile(  # a path in a cache, up to the cache's folder
+    r"(?P<folder>(?:.*?/)?)"
+    r"(?:stat-(?:blake3|sha256)\.sqlite(?:-\w+)?$|trees/(?:blake3|sha256)-[0-9a-f]{64}(?:-[0-9a-f]{16})?/|stores/[0-9a-f]{32}/)",
+    re.ASCII,
+)
+
+
+def is_store(disk: str) -> bool:
+    """Tell whether a folder of this machine is a store."""
+    config = f"{disk}/{CONFIG_KEY}"
+    try:
+        if not os.path.isfile(config) or os.path.getsize(config) > _CONFIG_BYTES:  # noqa: PTH113, PTH202 - each folder of a scan
+            return False
+        return is_config(Path(config).read_bytes())
+    except OSError:
+        return False
+
+
+def own_part(root: str, path: str) -> str | None:
+    """Return the folder of a store or a cache that a file shows to be there, by its path below `root`; None for other files.
+
+    The folder is a path below `root`, ending with `/`, or empty for `root` itself.
+    """
+    folder, slash, name = path.rpartition("/")
+    if name == CONFIG_KEY:
+        return f"{folder}{slash}" if is_store(f"{root}/{folder}") else None
+    found = _CACHED.match(path)
+    return None if found is None else found["folder"]

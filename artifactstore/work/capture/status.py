@@ -1,0 +1,60 @@
+"""What git says of a working tree: which files differ from the last commit, and which it does not know."""
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from artifactstore.content.ours import own_part
+from artifactstore.work.capture.git_calls import Git
+
+__all__ = ["SECONDS", "changed_paths", "read_status"]
+
+SECONDS: Final = 15.0  # that untracked files may take
+_KEYS: Final = (
+    "store.json",
+    "journal/",
+    "manifests/",
+    "packs/",
+    "facts/",
+    "segments/",
+    "trees/",
+    "stores/",
+    "stat-",
+    "places/",
+    "locks/",
+)
+
+
+def read_status(git: Git, because: list[str]) -> bytes | None:
+    """Return what differs from the last commit; without untracked files, where those take too long to be found."""
+    words = ("status", "--porcelain=v2", "--branch", "-z", "--no-renames", "--ignore-submodules=none")
+    git.until = time.monotonic() + SECONDS
+    found = git.run(*words, "--untracked-files=all")
+    git.until = None
+    if found is None and "took more than" in git.said:
+        because.append(f"untracked files: to find them {git.said.replace('git status ', '')}")
+        found = git.run(*words, "--untracked-files=no")
+    return None if found is None else _without_own(str(git.folder), found)
+
+
+def _without_own(root: str, status: bytes) -> bytes:
+    """Leave untracked files of stores and caches out of a status: they are no code, and change with every run."""
+    words = status.split(b"\0")
+    untracked = [os.fsdecode(word[2:]) for word in words if word[:2] == b"? "]
+    folders = {own for path in untracked if (own := own_part(root, path)) is not None}
+    if not folders:
+        return status
+    inside = tuple(folders - {""}) + (_KEYS if "" in folders else ())
+    return b"\0".join(word for word in words if word[:2] != b"? " or not os.fsdecode(word[2:]).startswith(inside))
+
+
+def changed_paths(status: bytes, *, untracked: bool = True, tracked: bool = True) -> Iterator[str]:
+    """Yield the paths that `_status` names."""
+    words = iter(status.split(b"\0"))
+    for word in words:
+        fields = {b"1 ": 8, b"2 ": 9, b"u ": 10, b"? ": 1}.get(word[:2])
+        if fields is not None and (untracked if fields == 1 else tracked):
+            yield os.fsdecode(word.split(b" ", fields)[fields])
+        if word[:2] == b"2 ":
+            next(words, None)  # the path before it was renamed
