@@ -7,9 +7,9 @@ from typing import Final
 
 from artifactstore.model.facts import CONFIG_KEY, is_config
 
-__all__ = ["is_store", "own_part"]
+__all__ = ["CONFIG_BYTES", "is_store", "own_part"]
 
-_CONFIG_BYTES: Final = 2**20  # more than any store.json has
+CONFIG_BYTES: Final = 2**20  # more than any store.json has
 _CACHED: Final = re.compile(  # a path in a cache, up to the cache's folder
     r"(?P<folder>(?:.*?/)?)"
     r"(?:stat-(?:blake3|sha256)\.sqlite(?:-\w+)?$|trees/(?:blake3|sha256)-[0-9a-f]{64}(?:-[0-9a-f]{16})?/|stores/[0-9a-f]{32}/)",
@@ -21,7 +21,7 @@ def is_store(disk: str) -> bool:
     """Tell whether a folder of this machine is a store."""
     config = f"{disk}/{CONFIG_KEY}"
     try:
-        if not os.path.isfile(config) or os.path.getsize(config) > _CONFIG_BYTES:  # noqa: PTH113, PTH202 - each folder of a scan
+        if not os.path.isfile(config) or os.path.getsize(config) > CONFIG_BYTES:  # noqa: PTH113, PTH202 - each folder of a scan
             return False
         return is_config(Path(config).read_bytes())
     except OSError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.connect import local_folder
-from artifactstore.content.ours import is_store
+from artifactstore.content.ours import CONFIG_BYTES, is_store
 from artifactstore.content.place import is_partial
 from artifactstore.content.source import Folder, check_folder, from_far, from_file, scan
 from artifactstore.errors import InvalidInputError
@@ -215,7 +215,7 @@ def _far(url: str, options: PutOptions) -> Found:
     stores, hinted = _Ours(), _Hinted()
     for one in listing.files:
         above, _, name = one.path.rpartition("/")
-        if name == CONFIG_KEY and one.size <= _CONFIG_BYTES and is_config(one.read(0, one.size)):
+        if name == CONFIG_KEY and one.size <= CONFIG_BYTES and is_config(one.read(0, one.size)):
             if not above:
                 raise InvalidInputError(f"{origin.url} is an artifactstore: `artifactstore sync` copies one")
             stores.add(above)
