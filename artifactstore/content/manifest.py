@@ -92,6 +92,7 @@ class Manifest:
         format: name of the stored object's format, or None.
         side: name → chunks of what is known beside the files; its packs are in the list, too.
         deltas: path → (versions, stored bytes) since the last full one, of each file that is stored as deltas.
+        digest: of the artifact, as text, once it was computed from what is in here; "" before.
         clash: two of its paths that no file system can hold together, or None; versions before this one could write such.
     """
 
@@ -109,6 +110,7 @@ class Manifest:
     format: str | None = None
     side: dict[str, list[Extent]] = field(default_factory=dict)
     deltas: dict[str, tuple[int, int]] = field(default_factory=dict)
+    digest: str = ""
     clash: tuple[str, str] | None = None
 
     @property

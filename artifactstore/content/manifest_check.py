@@ -55,6 +55,10 @@ def _check_files(manifest: Manifest) -> None:
         raise ValueError("its columns are not of the same length")
     if {*map(len, m.digests), *map(len, m.chunks.digests)} - {_DIGEST}:
         raise ValueError("a digest is not of 32 bytes")
+    if any(
+        high - low == 1 and m.chunks.digests[low] != own for (low, high), own in zip(pairwise(m.first), m.digests, strict=True)
+    ):
+        raise ValueError("the only chunk of a file has another digest than the file")
     ends = [0, *accumulate(m.chunks.sizes)]
     if any(ends[high] - ends[low] != size for (low, high), size in zip(pairwise(m.first), m.sizes, strict=True)):
         raise ValueError("the chunks of a file do not add up to its size")

@@ -217,7 +217,7 @@ def _bases(manifest: Manifest, kind: Any, pa: Any) -> Any:
 
 
 def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
-    """Read a manifest; its caller has checked that `raw` matches the digest in the journal.
+    """Read a manifest; its caller has checked that `raw` matches the digest in the journal, and compares `digest` with what it asked for.
 
     Raises:
         FormatError: written by a newer version.
@@ -249,7 +249,8 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
         if isinstance(error, CorruptionError | FormatError):
             raise
         raise bad(str(error) or repr(error)) from error
-    if str(manifest.identify()[1]) != meta["digest"]:
+    manifest.digest = str(manifest.identify()[1])
+    if manifest.digest != meta["digest"]:
         raise bad(f"its files do not add up to {meta['digest']}")
     return manifest
 
@@ -308,6 +309,8 @@ def _fill(  # noqa: PLR0915 - one pass over the columns, for speed
             low, high = offsets[i] - start, offsets[i + 1] - start
             if high - low == 1 and c.digests[low] is None:
                 c.digests[low] = digests[i]
+            if high - low == 1 and c.digests[low] != digests[i]:
+                raise ValueError(f"the only chunk of {path!r} has another digest than the file")
             if digests[i] is None or sum(c.sizes[low:high]) != sizes[i]:
                 raise ValueError(f"the chunks of {path!r} do not add up to its size")
             manifest.paths.append(path)

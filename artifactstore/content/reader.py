@@ -11,6 +11,8 @@ from typing import Any, Final
 from artifactstore.backend.base import Backend
 from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Manifest
+from artifactstore.errors import CorruptionError
+from artifactstore.model.digest import Hasher, new_hasher
 
 __all__ = ["Seekable", "chunk_starts", "open_chunks", "read_ranges"]
 
@@ -105,6 +107,11 @@ class _Reader(Seekable):
         self._expected = -1  # where the next read begins if this reader just goes on
         self._ahead = 1
         self._kept: OrderedDict[int, bytes] = OrderedDict()
+        # Chunk digests are the word of whoever wrote the manifest, and the file's digest is not: what is read from the first
+        # byte to the last is held against it. A single chunk has that digest itself.
+        self._row = row
+        self._whole: Hasher | None = new_hasher(manifest.algorithm) if len(self._starts) > 2 else None
+        self._hashed = 0
         self.name = manifest.paths[row]
 
     def readinto(self, buffer: Any) -> int:
@@ -121,9 +128,28 @@ class _Reader(Seekable):
             part = memoryview(chunk)[start : start + wanted - done]
             view[done : done + len(part)] = part
             done += len(part)
+        if self._whole is not None:
+            self._check_whole(view[:done])
         self._at += done
         self._expected = self._at
         return done
+
+    def _check_whole(self, data: memoryview) -> None:
+        """Hash on what a reader takes in from the beginning; a gap ends it, for then there is nothing to compare with."""
+        assert self._whole is not None  # its caller has looked
+        if self._at > self._hashed:
+            self._whole = None
+            return
+        fresh = data[self._hashed - self._at :]
+        self._whole.update(fresh)
+        self._hashed += len(fresh)
+        if self._hashed == self._size and self._whole.digest() != self._manifest.digests[self._row]:
+            raise CorruptionError(
+                f"{self.name} does not match its digest, though its chunks match theirs: its manifest is false; "
+                "`artifactstore verify` names who recorded it",
+                digest=f"{self._manifest.algorithm}:{self._manifest.digests[self._row].hex()}",
+                location=self.name,
+            )
 
     def _chunks(self, low: int, high: int) -> list[bytes]:
         """Chunks low … high - 1 of the file, with some more behind them kept for a reader that goes on."""

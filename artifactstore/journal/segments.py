@@ -21,7 +21,7 @@ from artifactstore.model.loading import LOADING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Segment", "choose", "list_derived", "list_segments", "read_raw", "seal", "segments_of"]
+__all__ = ["Segment", "choose", "fault_in", "list_derived", "list_segments", "read_raw", "seal", "segments_of"]
 
 SEGMENT_FORMAT: Final = 1
 STRIDE: Final = 256  # entries behind the last segment before a new one is sealed
@@ -107,6 +107,35 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
             return None
         expected = str(Digest.of(raw, algorithm))
     return raws if expected == f"{algorithm}:{segment.digest}" else None
+
+
+def fault_in(data: bytes, segment: Segment, last: bytes | None) -> str | None:
+    """Return what is wrong with a segment, or None.
+
+    Args:
+        data: its bytes.
+        segment: what its key says.
+        last: the bytes of the journal's entry of its last number; None where the journal ends before.
+    """
+    with LOADING:
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+    raws = read_raw(data, segment, None)
+    if raws is None:
+        return "is damaged: its entries are not those of its name"
+    if raws[-1] != last:
+        return "has another history than the journal"
+    rows: dict[str, list[object]] = {name: [] for name in _schema(pa).names}
+    for seq, raw in enumerate(raws, segment.first):
+        _add_rows(rows, seq, raw)
+    try:
+        stored = pq.read_table(pa.BufferReader(data), use_threads=False)
+        same = [name for name in rows if name in stored.column_names]
+        true = pa.table(rows, schema=_schema(pa)).select(same)
+        return None if stored.select(same).equals(true) else "has columns that contradict its own entries"
+    except (pa.ArrowException, OSError) as error:
+        return f"is damaged: {error}"
 
 
 def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) -> Segment | None:

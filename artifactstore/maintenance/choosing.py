@@ -4,8 +4,8 @@ A name goes on here if its history here is the beginning of the one there, or th
 itself stands above what it is told: where both can't stand, the other's is left out or gets another name.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -27,11 +27,13 @@ class Wish:
         names: patterns of names; None for everything.
         rename: whether what can't stand under its name comes as `<name>.from-<label>`.
         label: the word that tells where it came from.
+        false: digest → why its content can never come, of artifacts whose manifests are not what they were recorded as.
     """
 
     names: tuple[str, ...] | None = None
     rename: bool = False
     label: str = ""
+    false: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def checked(cls, names: Any, on_conflict: Any, label: Any, store: str) -> "Wish":
@@ -147,10 +149,18 @@ class Choice:
         rows = [row for name in self.names for row in there.names[name]]
         live = {row["digest"] for row in rows if "removed" not in row}
         self._digests = None if self._wish.names is None else {row["digest"] for row in rows}
-        self._unnamed = set(there.unnamed) if self._wish.names is None else set()
-        held = {digest for digest in there.holds.values() if self._about(digest) and there.alive(digest)}
+        false = self._wish.false.keys()
+        live -= false
+        self._unnamed = set(there.unnamed) - false if self._wish.names is None else set()
+        held = {digest for digest in there.holds.values() if self._about(digest) and there.alive(digest)} - false
         self._active = {hold.rpartition("/")[2] for hold, digest in there.holds.items() if digest in held}
         self.wanted = live | self._unnamed | held
+        for digest, why in self._wish.false.items():
+            named = [
+                f"{name}:v{k}" for name in self.names for k, row in enumerate(there.names[name], 1) if row["digest"] == digest
+            ]
+            for what in named or [digest]:
+                self._leave(what, why)
         self._wanted_runs = (
             None
             if self._digests is None

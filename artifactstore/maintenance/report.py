@@ -50,12 +50,12 @@ class Report:
         """Add a finding of damage."""
         self.findings.append(Finding("damage", what, location, tuple(artifacts)))
 
-    def missing(self, key: str, artifacts: Iterable[str]) -> None:
+    def missing(self, key: str, artifacts: Iterable[str], by: str = "") -> None:
         """Add an object that is not there: damage, but in an unfinished copy."""
         if self.unfinished:
             self.findings.append(Finding("note", f"{key} is not here yet: run sync again", key, tuple(artifacts)))
         else:
-            self.damage(f"{key} is missing; restore it from a copy of the store", key, artifacts)
+            self.damage(f"{key}{by and ','}{by} is missing; restore it from a copy of the store", key, artifacts)
 
     def count(self, what: str, many: int = 1) -> None:
         """Count what was looked at."""

@@ -1,6 +1,7 @@
 """Holding: the manifest that holds an artifact now, read from near by, and again where it was moved meanwhile (PROTOCOL 8)."""
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,7 @@ from artifactstore.content.fetch import MissingPackError
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.manifest_file import decode
 from artifactstore.content.pack import pack_key
-from artifactstore.errors import ArtifactStoreError, CorruptionError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.reference import Reference
 from artifactstore.work.standing import gap
@@ -20,7 +21,7 @@ from artifactstore.work.standing import gap
 if TYPE_CHECKING:
     from artifactstore.work.session import Core
 
-__all__ = ["Holding"]
+__all__ = ["FalseManifestError", "Holding"]
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ class Holding:
 
     def __init__(self) -> None:
         self._ahead = threading.local()
+        self._reported: set[str] = set()
 
     def read_ahead(self, core: "Core", view: State | None, ref: Reference) -> None:
         """Begin to read the manifest that a reference most likely means, while the journal is asked for news.
@@ -49,63 +51,99 @@ class Holding:
             pool.shutdown(wait=False)
 
     def use(self, core: "Core", digest: str, use: Callable[[Manifest], T]) -> T:
-        """Call `use` with the manifest that holds an artifact, as often as that was moved meanwhile.
+        """Call `use` with a manifest that holds an artifact, as often as that was moved meanwhile.
+
+        The current holder comes first. One that is missing or damaged, or whose files are not those of the digest, is no
+        holder: the one before it is taken then, with a warning.
 
         Raises:
             NotFoundError: the artifact was removed.
-            CorruptionError: an object is missing or damaged.
+            CorruptionError: an object is missing or damaged, whichever holder is asked.
         """
-        tried: str | None = None
-        missing = ""
+        failed: dict[str, ArtifactStoreError] = {}
         while True:
             with core.journal.lock:
                 state: State = core.journal.fold
-                holder = state.current_manifest(digest)
-                known = None if holder is None else state.manifests[holder]
-                gone = None if holder is not None else _condemned_in(state, digest)
-            if holder is None or known is None:
+                holders = list(state.holders.get(digest, ()))
+                known = {one: state.manifests[one][1] for one in holders}
+                gone = None if holders else _condemned_in(state, digest)
+            if not holders:
                 raise NotFoundError(
                     f"{digest} was removed"
                     + (f": clean-up took its content in entry {gone}" if gone else " or was never stored here")
                 )
-            if holder == tried and (unfinished := gap(core, missing)) is not None:
-                raise unfinished
-            if holder == tried:
-                raise CorruptionError(
-                    f"{missing} is missing, and the journal says that it should be there: restore it from a copy of the store",
-                    digest=digest,
-                    location=missing,
-                )
-            tried = holder
+            holder = next((one for one in reversed(holders) if one not in failed), None)
+            if holder is None:
+                raise failed[holders[-1]]
             try:
-                return use(self._load(core, holder, known[1]))
+                made = use(self._load(core, holder, digest, known[holder]))
             except MissingPackError as error:
                 missing = pack_key(error.pack)
             except _MissingManifestError:
                 missing = manifest_key(holder)
+            except (CorruptionError, FormatError) as error:
+                failed[holder] = error
+                continue
+            else:
+                self._warn(digest, failed)
+                return made
             core.journal.catch_up()
+            with core.journal.lock:
+                moved = holder not in core.journal.fold.holders.get(digest, ())
+            if not moved:
+                failed[holder] = gap(core, missing) or CorruptionError(
+                    f"{missing} is missing, and the journal says that it should be there: restore it from a copy of the store",
+                    digest=digest,
+                    location=missing,
+                )
 
-    def _load(self, core: "Core", holder: str, expected: str) -> Manifest:
+    def _warn(self, digest: str, failed: dict[str, ArtifactStoreError]) -> None:
+        """Report, once each, the holders that could not be used."""
+        for holder, error in failed.items():
+            if holder not in self._reported:
+                self._reported.add(holder)
+                text = f"{digest} was read from an earlier manifest: {error}; `artifactstore verify` names who recorded the other"
+                warnings.warn(text, UserWarning, stacklevel=6)
+
+    def _load(self, core: "Core", holder: str, digest: str, expected: str) -> Manifest:
+        """Return a manifest if it is what the journal says: the one point where a manifest is taken for a digest."""
         found = core.manifests.get(holder)
         if found is None:
+            found = self._read(core, holder, expected)
+            core.manifests.put(holder, found)
+        if found.digest != digest:
             key = manifest_key(holder)
-            begun, self._ahead.manifest = getattr(self._ahead, "manifest", None), None
-            try:
-                raw = begun[1].result() if begun is not None and begun[0] == holder else core.near.read(key)
-            except NotFoundError as error:
-                raise _MissingManifestError(key) from error
+            raise FalseManifestError(
+                f"{key} was recorded as the manifest of {digest} and is that of {found.digest}: it is not used",
+                digest=digest,
+                location=key,
+            )
+        return found
+
+    def _read(self, core: "Core", holder: str, expected: str) -> Manifest:
+        key = manifest_key(holder)
+        begun, self._ahead.manifest = getattr(self._ahead, "manifest", None), None
+        try:
+            raw = begun[1].result() if begun is not None and begun[0] == holder else core.near.read(key)
             if str(Digest.of(raw, core.algorithm)) != expected:
                 forget(core.near, key)  # it may have been damaged on its way
                 raw = core.near.read(key)
-            if str(Digest.of(raw, core.algorithm)) != expected:
-                raise CorruptionError(
-                    f"{key} does not match its digest in the journal: it was changed or truncated; restore it from a copy of the store",
-                    digest=expected,
-                    location=key,
-                )
-            found = decode(raw, key, algorithm=core.algorithm)
-            core.manifests.put(holder, found)
-        return found
+        except NotFoundError as error:
+            raise _MissingManifestError(key) from error
+        if str(Digest.of(raw, core.algorithm)) != expected:
+            raise CorruptionError(
+                f"{key} does not match its digest in the journal: it was changed or truncated; restore it from a copy of the store",
+                digest=expected,
+                location=key,
+            )
+        try:
+            return decode(raw, key, algorithm=core.algorithm)
+        except CorruptionError as error:  # its bytes are those that the journal names: so it was written
+            raise FalseManifestError(str(error), digest=expected, location=key) from error
+
+
+class FalseManifestError(CorruptionError):
+    """A manifest was recorded as what it is not: no copy of the store has a better one."""
 
 
 class _MissingManifestError(Exception):

@@ -3,10 +3,10 @@
 Killed anywhere, the next run goes on behind the last transaction: what is here is known from the journal alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeVar
 
 from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import Void
@@ -29,12 +29,14 @@ from artifactstore.maintenance.sync import SyncReport
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
+from artifactstore.work.holding import FalseManifestError
 from artifactstore.work.session import Session
 from artifactstore.work.storing import candidates, known_chunks, store_manifest
 from artifactstore.work.uploads import Uploads
 
 __all__ = ["ImportOptions", "receive"]
 
+T = TypeVar("T")
 _FACTS: Final = 512 * 1024  # bytes of facts of one transaction, where single steps are not larger
 _CONTENT: Final = 2**30  # bytes of content of one transaction: what a kill costs at most in what is visible
 _ARTIFACTS: Final = 256  # of one transaction
@@ -63,6 +65,14 @@ class _StaleError(Exception):
     """Somebody wrote at one of the two places: decide anew."""
 
 
+class _FalseError(Exception):
+    """An artifact of the source whose content can never come: pass over it."""
+
+    def __init__(self, digest: str, why: str) -> None:
+        super().__init__(why)
+        self.digest = digest
+
+
 class _GoneError(Exception):
     """What was brought was condemned before the commit: bring it again."""
 
@@ -84,7 +94,8 @@ def receive(source: Session, target: Session, options: ImportOptions, *, dry_run
         UnsupportedError: the two have different digest algorithms.
         NotFoundError: nothing of the source is called so.
         ConflictError: others wrote all the time.
-        CorruptionError: the source is damaged; what came before the damage is committed.
+        CorruptionError: the source is damaged; what came before the damage is committed. A version whose manifest was recorded
+            as what it is not, or that no version of this library may write any more, is passed over and reported.
     """
     core = source.core()
     there = core.config
@@ -96,10 +107,18 @@ def receive(source: Session, target: Session, options: ImportOptions, *, dry_run
             f"so history can't be carried over; get from the one and put into the other, or make the target with digest={there.digest!r}"
         )
     report = SyncReport("import", source.url, target.url, dry_run=dry_run)
-    for _ in range(_TRIES):
+    false: dict[str, str] = {}
+    tries = _TRIES
+    while tries:
+        tries -= 1
         try:
-            _Run(source, target, wish, report, options.get("reason")).run()
+            _Run(source, target, replace(wish, false=false), report, options.get("reason")).run()
         except _StaleError:
+            continue
+        except _FalseError as error:
+            if error.digest not in false:
+                tries += 1
+            false[error.digest] = str(error)
             continue
         target.core().journal.seal()
         return report
@@ -161,7 +180,7 @@ class _Run:
             todo = {digest: name for digest, name in batch.content.items() if not state.alive(digest)}
         known = self._known(todo)
         for digest in todo:
-            manifest = self._source.with_manifest(digest, lambda manifest: manifest)
+            manifest = self._read(digest, lambda manifest: manifest)
             self._report.artifacts += 1
             self._report.objects += 1
             self._report.bytes += amount_to_move(manifest, known)
@@ -241,21 +260,29 @@ class _Run:
             )
 
         try:
-            done = self._source.with_manifest(digest, move)
+            done = self._read(digest, move)
         except NotFoundError as error:
             raise self._lost(digest, error) from error
         content, found = done.manifest.identify()
-        if str(found) != digest:
-            raise CorruptionError(
-                f"what {self._source.url} holds as {digest} is {found}: it is damaged there; restore it from a copy",
-                digest=digest,
-            )
         fact, size = store_manifest(self._target, done.manifest, content, found)
         with self._lock:
             known.add(done.manifest)
             self._report.bytes += done.uploaded + size
             self._report.objects += 1 + done.packs
         return fact
+
+    def _read(self, digest: str, use: Callable[[Manifest], T]) -> T:
+        def checked(manifest: Manifest) -> T:
+            if manifest.clash is not None:
+                raise _FalseError(
+                    digest, f"its paths {manifest.clash[0]!r} and {manifest.clash[1]!r} clash: put it under other names"
+                )
+            return use(manifest)
+
+        try:
+            return self._source.with_manifest(digest, checked)
+        except FalseManifestError as error:
+            raise _FalseError(digest, str(error)) from error
 
     def _lost(self, digest: str, error: Exception) -> Exception:
         """Tell clean-up at the source, which its journal knows of, from damage."""

@@ -10,7 +10,7 @@ from artifactstore.content.known import Known
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.manifest_check import check
 from artifactstore.content.manifest_file import encode
-from artifactstore.errors import NotFoundError
+from artifactstore.errors import CorruptionError, FormatError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
@@ -55,8 +55,8 @@ def known_chunks(session: Session, wanted: Iterable[str], total: int) -> Known:
     def load(digest: str) -> Manifest | None:
         try:
             return session.with_manifest(digest, lambda manifest: manifest)
-        except NotFoundError:
-            return None
+        except (NotFoundError, CorruptionError, FormatError):
+            return None  # what can't be read has no chunks to share, and must not keep what is new from being stored
 
     hooks = None
     if total >= _OBSERVED:
@@ -79,6 +79,7 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
         BackendError: it could not be written.
     """
     check(manifest)
+    manifest.digest = str(digest)
     one = new_id()
     raw = encode(manifest, content, digest)
     session.backend.write(manifest_key(one), writable(raw))

@@ -1,0 +1,208 @@
+"""Footers: what packs say of themselves. A manifest is the word of whoever wrote it; where it differs from a footer, it is wrong.
+
+Small, read once, cached per pack: a writer asks them before it relies on another writer's manifest (decision 0031), `verify`
+asks them of every pack.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.backend.pool import Pool
+from artifactstore.content.grouping import numpy
+from artifactstore.content.manifest import Extent, Manifest
+from artifactstore.content.pack import Frame, pack_key, read_records
+from artifactstore.errors import ArtifactStoreError, CorruptionError, NotFoundError
+
+__all__ = ["Footers", "Lie", "read_footer"]
+
+_FIRST: Final = 256 * 1024  # bytes read from a pack's end: the records of some 5,000 chunks
+_KEPT: Final = 64 * 2**20  # bytes of footers kept in memory
+_FRAME: Final = 49  # bytes that one frame takes there
+_AT_ONCE: Final = 16
+_FIELDS: Final = (("offset", "q"), ("stored", "q"), ("size", "q"), ("codec", "B"))
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """A chunk that is not where a manifest says.
+
+    Attributes:
+        pack: the pack's id.
+        offset: where in it.
+        why: in words.
+        unreadable: whether the pack's footer says nothing at all: it is missing or damaged.
+    """
+
+    pack: str
+    offset: int
+    why: str
+    unreadable: bool = False
+
+    def __str__(self) -> str:
+        return f"{pack_key(self.pack)} at {self.offset}: {self.why}"
+
+
+class _Table:
+    """The frames of one pack in columns, by ascending offset."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        np = numpy()
+        self.offsets = np.array([one.offset for one in frames], np.int64)
+        self.stored = np.array([one.stored for one in frames], np.int64)
+        self.sizes = np.array([one.size for one in frames], np.int64)
+        self.codecs = np.array([one.codec for one in frames], np.uint8)
+        self.digests = _columns([one.digest for one in frames])
+        self.bases = {one.offset: one.base for one in frames if one.base is not None}
+        self.weight = _FRAME * len(frames) + 32 * len(self.bases)
+
+    def lie(self, said: "_Said") -> tuple[int, str] | None:
+        """Return the first offset of which something else is said than the footer says, and why."""
+        np = numpy()
+        at = np.searchsorted(self.offsets, said.offsets)
+        there = at < len(self.offsets)
+        at[~there] = 0
+        if not len(self.offsets):
+            return int(said.offsets[0]), "the pack has no frames"
+        same = there & (self.offsets[at] == said.offsets)
+        for column, values in ((self.stored, said.stored), (self.sizes, said.sizes), (self.codecs, said.codecs)):
+            same &= column[at] == values
+        same &= (self.digests[at] == said.digests).all(axis=1)
+        if not same.all():
+            return int(said.offsets[int(np.argmin(same))]), "the pack's own footer knows no such chunk"
+        for offset, base in said.bases:
+            if self.bases.get(offset) != base:
+                return offset, "the pack's own footer names another base"
+        return None
+
+
+@dataclass(slots=True)
+class _Said:
+    """What manifests say of one pack, in columns."""
+
+    offsets: Any
+    stored: Any
+    sizes: Any
+    codecs: Any
+    digests: Any
+    bases: Sequence[tuple[int, bytes]]
+
+
+class Footers:
+    """The footers of one place; safe for threads.
+
+    Args:
+        backend: where the packs are: not behind a cache, whose bytes another store may have supplied.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._kept: OrderedDict[str, _Table] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def keep(self, pack: str, frames: Sequence[Frame]) -> None:
+        """Keep the footer of a pack that this process has just written: it need not be read again."""
+        self._keep(pack, _Table(frames))
+
+    def lies(self, manifest: Manifest, packs: Iterable[str] | None = None) -> list[Lie]:
+        """Return where a manifest contradicts the footers of its packs, the first contradiction of each pack.
+
+        Args:
+            manifest: what is said.
+            packs: of these packs alone; all by default.
+
+        Raises:
+            BackendError: a footer could not be read.
+        """
+        wanted = set(manifest.packs if packs is None else packs)
+        if not wanted:
+            return []
+        said = {pack: one for pack, one in _said_of(manifest).items() if pack in wanted}
+        if len(said) == 1 or not self._backend.far:
+            looked = [self._look(pack, one) for pack, one in said.items()]
+        else:
+            with Pool(max(1, min(self._backend.concurrency, _AT_ONCE)), "artifactstore-footers") as pool:
+                looked = list(pool.map(self._look, said, said.values()))
+        return [one for one in looked if one is not None]
+
+    def _look(self, pack: str, said: _Said) -> Lie | None:
+        try:
+            found = self._table(pack).lie(said)
+        except NotFoundError:
+            return Lie(pack, 0, "the pack is missing", unreadable=True)
+        except CorruptionError as error:
+            return Lie(pack, 0, str(error), unreadable=True)
+        return None if found is None else Lie(pack, *found)
+
+    def _table(self, pack: str) -> _Table:
+        with self._lock:
+            found = self._kept.get(pack)
+            if found is not None:
+                self._kept.move_to_end(pack)
+                return found
+        return self._keep(pack, _Table(read_footer(self._backend, pack_key(pack))[0]))
+
+    def _keep(self, pack: str, table: _Table) -> _Table:
+        with self._lock:
+            if pack not in self._kept:
+                self._kept[pack] = table
+                self._size += table.weight
+            while self._size > _KEPT and len(self._kept) > 1:
+                self._size -= self._kept.popitem(last=False)[1].weight
+        return table
+
+
+def read_footer(backend: Backend, key: str) -> tuple[list[Frame], int]:
+    """Read the footer of a pack; returns its frames and the pack's size in bytes.
+
+    Raises:
+        NotFoundError: the pack is not there.
+        CorruptionError: its footer is damaged, or the pack is truncated or longer than it says.
+        BackendError: it could not be read.
+    """
+    size = backend.size(key)
+    want = min(size, _FIRST)
+    while True:
+        (tail,) = backend.read_ranges(key, [(size - want, want)])
+        try:
+            return read_records(tail, size, key), size
+        except LookupError as error:
+            if isinstance(error, ArtifactStoreError):
+                raise
+            want = int(error.args[0])
+
+
+def _said_of(manifest: Manifest) -> Mapping[str, _Said]:
+    """Return what a manifest says of each of its packs: of the chunks of files, of the bases of deltas and of side content."""
+    np = numpy()
+    c = manifest.chunks
+    numbers = np.frombuffer(c.packs, np.int64) if len(c) else np.empty(0, np.int64)
+    order = np.argsort(numbers, kind="stable")
+    bounds = np.searchsorted(numbers[order], np.arange(len(manifest.packs) + 1))
+    held = (c.offsets, c.stored, c.sizes, c.codecs) if len(c) else ()
+    columns = [np.frombuffer(one, kind) for one, (_, kind) in zip(held, _FIELDS, strict=False)]
+    more: dict[str, list[Extent]] = {}
+    for extent in manifest.beside():
+        more.setdefault(str(extent.pack), []).append(extent)
+    found: dict[str, _Said] = {}
+    for number, pack in enumerate(manifest.packs):
+        rows = order[bounds[number] : bounds[number + 1]]
+        extra = more.get(pack, ())
+        if not len(rows) and not extra:
+            continue
+        bases = [(c.offsets[i], c.bases[i].digest) for i in rows.tolist() if i in c.bases] if c.bases else []
+        beside = [np.array([getattr(one, name) for one in extra], kind) for name, kind in _FIELDS]
+        parts = [one[rows] for one in columns] or [np.empty(0, kind) for _, kind in _FIELDS]
+        offsets, stored, sizes, codecs = (np.concatenate(pair) for pair in zip(parts, beside, strict=True))
+        digests = [c.digests[i] for i in rows.tolist()] + [one.digest for one in extra]
+        found[pack] = _Said(offsets, stored, sizes, codecs, _columns(digests), bases)
+    return found
+
+
+def _columns(digests: Sequence[bytes]) -> Any:
+    """Return digests as rows of four numbers, which compare at once."""
+    return numpy().frombuffer(b"".join(digests), numpy().uint64).reshape(-1, 4)
