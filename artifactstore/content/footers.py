@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
+from artifactstore.content.fetch import fetch
 from artifactstore.content.grouping import numpy
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.content.pack import Frame, pack_key, read_records
@@ -20,9 +21,9 @@ from artifactstore.errors import ArtifactStoreError, CorruptionError, NotFoundEr
 __all__ = ["Footers", "Lie", "read_footer"]
 
 _FIRST: Final = 256 * 1024  # bytes read from a pack's end: the records of some 5,000 chunks
-_KEPT: Final = 64 * 2**20  # bytes of footers kept in memory
-_FRAME: Final = 49  # bytes that one frame takes there
+_KEPT: Final = 16 * 2**20  # bytes of footers kept in memory
 _AT_ONCE: Final = 16
+_GROUP: Final = 32 * 2**20  # bytes that are read at a time
 _FIELDS: Final = (("offset", "q"), ("stored", "q"), ("size", "q"), ("codec", "B"))
 
 
@@ -31,7 +32,7 @@ class Lie:
     """A chunk that is not where a manifest says.
 
     Attributes:
-        pack: the pack's id.
+        pack: the pack's id; "" where the chunk rides in the manifest.
         offset: where in it.
         why: in words.
         unreadable: whether the pack's footer says nothing at all: it is missing or damaged.
@@ -43,7 +44,7 @@ class Lie:
     unreadable: bool = False
 
     def __str__(self) -> str:
-        return f"{pack_key(self.pack)} at {self.offset}: {self.why}"
+        return f"{pack_key(self.pack)} at {self.offset}: {self.why}" if self.pack else self.why
 
 
 class _Table:
@@ -57,7 +58,6 @@ class _Table:
         self.codecs = np.array([one.codec for one in frames], np.uint8)
         self.digests = _columns([one.digest for one in frames])
         self.bases = {one.offset: one.base for one in frames if one.base is not None}
-        self.weight = _FRAME * len(frames) + 32 * len(self.bases)
 
     def lie(self, said: "_Said") -> tuple[int, str] | None:
         """Return the first offset of which something else is said than the footer says, and why."""
@@ -100,13 +100,24 @@ class Footers:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._kept: OrderedDict[str, _Table] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
 
-    def keep(self, pack: str, frames: Sequence[Frame]) -> None:
-        """Keep the footer of a pack that this process has just written: it need not be read again."""
-        self._keep(pack, _Table(frames))
+    def keep(self, pack: str, tail: bytes, size: int) -> None:
+        """Keep the footer of a pack that was read or written just now: it need not be read again.
+
+        Args:
+            pack: its id.
+            tail: its last bytes, the whole footer.
+            size: of the pack, in bytes.
+        """
+        with self._lock:
+            if pack not in self._kept:
+                self._kept[pack] = (tail, size)
+                self._size += len(tail)
+            while self._size > _KEPT and len(self._kept) > 1:
+                self._size -= len(self._kept.popitem(last=False)[1][0])
 
     def lies(self, manifest: Manifest, packs: Iterable[str] | None = None) -> list[Lie]:
         """Return where a manifest contradicts the footers of its packs, the first contradiction of each pack.
@@ -129,6 +140,40 @@ class Footers:
                 looked = list(pool.map(self._look, said, said.values()))
         return [one for one in looked if one is not None]
 
+    def unreadable(self, manifest: Manifest, packs: Iterable[str]) -> list[Lie]:
+        """Read all that a manifest says is in some packs, and what rides in it; return the chunks that are not as they should.
+
+        Raises:
+            BackendError: a pack could not be read.
+        """
+        wanted = set(packs) | {None}
+        ids = [*manifest.packs, None]  # the last one is that of what rides in the manifest
+        chunks = [manifest.extent(i) for i, number in enumerate(manifest.chunks.packs) if ids[number] in wanted]
+        extents = sorted(
+            {(one.pack or "", one.offset, one.digest): one for one in chunks}.values(),
+            key=lambda one: (one.pack or "", one.offset),
+        )
+        found: list[Lie] = []
+        at = 0
+        while at < len(extents):
+            end, size = at + 1, extents[at].size
+            while end < len(extents) and size < _GROUP:
+                size += extents[end].size
+                end += 1
+            found += self._unread(extents[at:end], manifest.algorithm)
+            at = end
+        return found
+
+    def _unread(self, extents: Sequence[Extent], algorithm: str) -> list[Lie]:
+        try:
+            fetch(self._backend, extents, algorithm=algorithm)
+        except (CorruptionError, NotFoundError) as error:
+            if len(extents) == 1:
+                return [Lie(extents[0].pack or "", extents[0].offset, str(error))]
+            half = len(extents) // 2
+            return [*self._unread(extents[:half], algorithm), *self._unread(extents[half:], algorithm)]
+        return []
+
     def _look(self, pack: str, said: _Said) -> Lie | None:
         try:
             found = self._table(pack).lie(said)
@@ -143,21 +188,15 @@ class Footers:
             found = self._kept.get(pack)
             if found is not None:
                 self._kept.move_to_end(pack)
-                return found
-        return self._keep(pack, _Table(read_footer(self._backend, pack_key(pack))[0]))
-
-    def _keep(self, pack: str, table: _Table) -> _Table:
-        with self._lock:
-            if pack not in self._kept:
-                self._kept[pack] = table
-                self._size += table.weight
-            while self._size > _KEPT and len(self._kept) > 1:
-                self._size -= self._kept.popitem(last=False)[1].weight
-        return table
+        if found is None:
+            frames, tail, size = read_footer(self._backend, pack_key(pack))
+            self.keep(pack, tail, size)
+            return _Table(frames)
+        return _Table(read_records(*found, pack_key(pack)))
 
 
-def read_footer(backend: Backend, key: str) -> tuple[list[Frame], int]:
-    """Read the footer of a pack; returns its frames and the pack's size in bytes.
+def read_footer(backend: Backend, key: str) -> tuple[list[Frame], bytes, int]:
+    """Read the footer of a pack; returns its frames, its last bytes with the whole footer, and the pack's size in bytes.
 
     Raises:
         NotFoundError: the pack is not there.
@@ -169,7 +208,7 @@ def read_footer(backend: Backend, key: str) -> tuple[list[Frame], int]:
     while True:
         (tail,) = backend.read_ranges(key, [(size - want, want)])
         try:
-            return read_records(tail, size, key), size
+            return read_records(tail, size, key), tail, size
         except LookupError as error:
             if isinstance(error, ArtifactStoreError):
                 raise

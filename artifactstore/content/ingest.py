@@ -8,7 +8,7 @@ Results are taken in the order of the files, so packs hold neighbours next to ea
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,8 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
 from artifactstore.content.blocks import Blocks, Zeros, cut_blocks, is_sparse, open_source
 from artifactstore.content.chunker import HEAD, Cutter, choose_rule
-from artifactstore.content.codec import DELTAS, RAW, Encoders
+from artifactstore.content.codec import RAW, Encoders
+from artifactstore.content.footers import Footers
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Manifest
@@ -72,6 +73,7 @@ class Ingested:
         held: paths of those that may have been open for writing when they were read.
         new: bytes of content that were not in the store before.
         uploaded: bytes of packs written.
+        packs: those that were written.
         sha256: path → raw SHA-256 of each file, if asked for.
     """
 
@@ -81,6 +83,7 @@ class Ingested:
     held: set[str] = field(default_factory=set)
     new: int = 0
     uploaded: int = 0
+    packs: Collection[str] = ()
     sha256: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
@@ -101,6 +104,7 @@ def ingest(
     series: Sequence[Manifest] = (),
     sha256: bool = False,
     ledger: Ledger | None = None,
+    footers: Footers | None = None,
     progress: Callable[[int], None] = lambda _: None,
     meanwhile: Callable[[Ingested], None] = lambda _: None,
 ) -> Ingested:
@@ -116,15 +120,18 @@ def ingest(
         series: manifests of earlier versions, the likeliest first; what pays is stored as deltas to their chunks.
         sha256: also compute each file's SHA-256; then every file is read.
         ledger: notes each pack that is durable.
+        footers: gets those of the packs that are written.
         progress: told how many more bytes of content are done.
         meanwhile: is called when the manifest is complete and the last packs are still on their way.
 
     Raises:
         ConflictError: a file changed while it was read.
+        FalseChunksError: what is known is not so.
         InvalidInputError: a file can't be read.
         BackendError: a pack could not be written.
     """
-    packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, left=sum(one.size for one in folder.files))
+    left = sum(one.size for one in folder.files)
+    packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, footers=footers, left=left)
     known_digests = [None] * len(folder.files) if sha256 or not digests else digests
     run = _Ingest(
         packer,
@@ -338,14 +345,7 @@ class _Ingest:
             for digest, chunk, reference in zip(digests, chunks, references, strict=True)
             if reference is not None and not self._known_or_placed(digest)
         ]
-        made = {}
-        bases = self._series.read([reference.base for _, _, reference in wanted])
-        for (digest, chunk, reference), base in zip(wanted, bases, strict=True):
-            if base is not None:
-                stored = self._encoders.mine().delta(chunk, memoryview(base), reference.width, reference.lead)
-                if len(stored) < reference.base.stored:
-                    made[digest] = Piece(digest, len(chunk), DELTAS[reference.width], stored, reference.base, check_frame(stored))
-        return made
+        return self._series.pieces(wanted, self._encoders.mine())
 
     def _known_or_placed(self, digest: bytes) -> bool:
         return self._stopped or self._known.chunk(digest) is not None or self._packer.has(digest)
@@ -393,7 +393,8 @@ class _Ingest:
         packer.finish()
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
         manifest.deltas.update({path: line.count(manifest, path) for path, line in self._lines.items()})
-        made = Ingested(manifest, folder.files, self._read, self._held, packer.new, sha256=self._sha256 or {})
+        made = Ingested(manifest, folder.files, self._read, self._held, packer.new)
+        made.packs, made.sha256 = packer.packs, self._sha256 or {}
         packer.settle(lambda: meanwhile(made))
         made.uploaded = packer.uploaded
         return made

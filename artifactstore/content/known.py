@@ -4,17 +4,31 @@ The fold says which manifests are uncondemned; a cache may supply their bytes, n
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
+from artifactstore.content.footers import Footers
 from artifactstore.content.hooks import HookIndex, is_hook
 from artifactstore.content.manifest import Extent, Manifest
 
-__all__ = ["Known"]
+__all__ = ["FalseChunksError", "Known", "check_used"]
 
 _SHIFT: Final = 40  # a place is (number of the manifest << 40) + number of the chunk: one int, not a tuple, for a million of them
 _LOW: Final = (1 << _SHIFT) - 1
 _MOST: Final = 24  # manifests loaded through hooks in one put
+
+
+class FalseChunksError(Exception):
+    """Manifests say of chunks what is not so: they are not to be relied on.
+
+    Args:
+        manifests: those; one without a digest is the ledger of an interrupted upload.
+        why: in words.
+    """
+
+    def __init__(self, manifests: Sequence[Manifest], why: str) -> None:
+        super().__init__(why)
+        self.manifests = manifests
 
 
 class Known:
@@ -59,6 +73,10 @@ class Known:
         place = self._chunks.get(digest)
         return self._bases.get(digest) if place is None else self._manifests[place >> _SHIFT].extent(place & _LOW)
 
+    def source(self, digest: bytes) -> Manifest:
+        """Return the manifest that says where a chunk lies."""
+        return self._manifests[self._chunks[digest] >> _SHIFT]
+
     def find(self, digest: bytes) -> tuple[Manifest, int, int] | None:
         """Return where a whole file with this digest lies: (manifest, its first chunk, behind its last), or None."""
         place = self._chunks.get(digest)
@@ -88,3 +106,35 @@ class Known:
                 manifest = self._load(artifact)
                 if manifest is not None:
                     self.add(manifest)
+
+
+def check_used(manifest: Manifest, own: Collection[str], known: Known, footers: Footers, *, read: bool = False) -> None:
+    """Look whether what a new manifest relies on is so (decision 0031).
+
+    Args:
+        manifest: complete.
+        own: packs that were written for it.
+        known: what it relies on.
+        footers: of its place.
+        read: also read it, each chunk checked against its digest.
+
+    Raises:
+        FalseChunksError: some of it is not so.
+        BackendError: it could not be looked at.
+    """
+    used = set(manifest.packs).difference(own)
+    lies = footers.lies(manifest, used) or (footers.unreadable(manifest, used) if read else [])
+    if not lies:
+        return
+    packs, places = {lie.pack for lie in lies}, {(lie.pack, lie.offset) for lie in lies}
+    false = [
+        one for one in known.manifests if packs.intersection(one.packs) and (footers.lies(one, packs) or _names(one, places))
+    ]
+    raise FalseChunksError(false, "; ".join(map(str, lies[:3])))
+
+
+def _names(manifest: Manifest, places: Collection[tuple[str, int]]) -> bool:
+    """Tell whether a manifest says that a chunk is at one of these places."""
+    packs, chunks = manifest.packs, manifest.chunks
+    own = ((packs[number], offset) for number, offset in zip(chunks.packs, chunks.offsets, strict=True) if number >= 0)
+    return any(place in places for place in own) or any((str(one.pack), one.offset) in places for one in manifest.beside())

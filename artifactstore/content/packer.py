@@ -10,10 +10,13 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.backend.buffers import joined
 from artifactstore.backend.pool import Pool
-from artifactstore.content.known import Known
+from artifactstore.content.fetch import fetch
+from artifactstore.content.footers import Footers
+from artifactstore.content.known import FalseChunksError, Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import INLINE, Extent, Manifest
 from artifactstore.content.pack import MOST, TARGET, OpenPack, pack_key
+from artifactstore.errors import CorruptionError, NotFoundError
 
 __all__ = ["Packer", "Piece"]
 
@@ -49,7 +52,14 @@ class Packer:
     """Fills one manifest's chunk records and packs; one thread uses it, `has` may be asked by any."""
 
     def __init__(
-        self, backend: Backend, manifest: Manifest, known: Known, *, ledger: Ledger | None = None, left: int = 0
+        self,
+        backend: Backend,
+        manifest: Manifest,
+        known: Known,
+        *,
+        ledger: Ledger | None = None,
+        footers: Footers | None = None,
+        left: int = 0,
     ) -> None:
         """Begin a manifest.
 
@@ -58,15 +68,17 @@ class Packer:
             manifest: to fill.
             known: chunks that need not be stored.
             ledger: notes each pack that is durable.
+            footers: gets those of the packs that are written.
             left: bytes of content that will come, as far as is known.
         """
         self.manifest = manifest
         self.new = 0  # bytes of content that were not in the store
         self.uploaded = 0  # bytes of packs written
-        self.packs = 0  # how many of them
+        self.packs: set[str] = set()  # their ids
         self._backend = backend
         self._known = known
         self._ledger = ledger
+        self._footers = footers
         self._left = left
         self._own: dict[bytes, int] = {}  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
@@ -107,6 +119,7 @@ class Packer:
         for i in range(low, high):
             pack = theirs.packs[i]
             if pack < 0:
+                self._check(manifest.extent(i), manifest)
                 self.place(Piece(theirs.digests[i], theirs.sizes[i], theirs.codecs[i], theirs.inline[i], theirs.bases.get(i)))
                 continue
             self._left -= theirs.sizes[i]
@@ -129,6 +142,7 @@ class Packer:
             assert extent is not None  # a worker leaves the bytes out only where an index has the digest
             if extent.pack is not None:
                 return self._number(extent.pack), extent.offset, extent.stored, extent.codec, extent.base
+            self._check(extent, self._known.source(piece.digest))
             piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"", extent.base)
         length = len(piece.stored or b"")
         target = min(TARGET, max(_LEAST, self._left // _SHARES)) if self._backend.far else TARGET
@@ -137,6 +151,17 @@ class Packer:
         self._pending.append(piece)
         self._pending_size += length
         return _OPEN, len(self._pending) - 1, length, piece.codec, piece.base
+
+    def _check(self, extent: Extent, manifest: Manifest) -> None:
+        """Look at the bytes of a chunk that another manifest carries: they become a part of this one.
+
+        Raises:
+            FalseChunksError: they are not those of the chunk.
+        """
+        try:
+            fetch(self._backend, [extent], algorithm=self.manifest.algorithm)
+        except (CorruptionError, NotFoundError) as error:
+            raise FalseChunksError([manifest], str(error)) from error
 
     def _number(self, pack: str) -> int:
         number = self._numbers.setdefault(pack, len(self.manifest.packs))
@@ -177,7 +202,7 @@ class Packer:
             self._send(pack)
 
     def _send(self, pack: OpenPack) -> None:
-        self.packs += 1
+        self.packs.add(pack.id)
         most = max(2, min(self._backend.concurrency, _UPLOADS))
         if self._uploaders is None:
             self._uploaders = Pool(most, "artifactstore-upload")
@@ -188,6 +213,7 @@ class Packer:
     def _upload(self, pack: OpenPack) -> int:
         buffers = pack.seal()
         size = sum(map(len, buffers))
+        tail = bytes(buffers[-2]) + bytes(buffers[-1])  # its records and its trailer
         if self._backend.far:
             # A network's client wants one piece; joined here, the frames are gone while it is under way.
             raw = joined(buffers)
@@ -195,6 +221,8 @@ class Packer:
             self._backend.write(pack_key(pack.id), raw)
         else:
             self._backend.write(pack_key(pack.id), buffers)
+        if self._footers is not None:
+            self._footers.keep(pack.id, tail, size)
         if self._ledger is not None:
             self._ledger.record(pack.id, pack.extents)
         return size

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.chunker import read_header
-from artifactstore.content.codec import Encoder
+from artifactstore.content.codec import DELTAS, Encoder
 from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Extent, Manifest
+from artifactstore.content.pack import check_frame
+from artifactstore.content.packer import Piece
 from artifactstore.content.reader import chunk_starts, read_ranges
 from artifactstore.errors import ArtifactStoreError
 
@@ -156,6 +158,17 @@ class Series:
             return fetch(self._backend, extents, algorithm=self._manifests[0].algorithm)
         except ArtifactStoreError:
             return [None] * len(extents)
+
+    def pieces(self, wanted: Sequence[tuple[bytes, memoryview, Reference]], encoder: Encoder) -> dict[bytes, Piece]:
+        """Encode chunks, given with their digests, as deltas to earlier ones; return those that take less than their bases do."""
+        made = {}
+        bases = self.read([reference.base for _, _, reference in wanted])
+        for (digest, chunk, reference), base in zip(wanted, bases, strict=True):
+            if base is not None:
+                stored = encoder.delta(chunk, memoryview(base), reference.width, reference.lead)
+                if len(stored) < reference.base.stored:
+                    made[digest] = Piece(digest, len(chunk), DELTAS[reference.width], stored, reference.base, check_frame(stored))
+        return made
 
     def _pair(self, layout: Layout, manifest: Manifest, row: int) -> list[_Part]:
         first, starts = manifest.first[row], chunk_starts(manifest, row)

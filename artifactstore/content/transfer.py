@@ -5,7 +5,7 @@ thread that collects, in the order of the files. What the target holds already i
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,6 +14,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
 from artifactstore.content.codec import Encoder
 from artifactstore.content.fetch import decode_extents, plan_reads, read_pack, stored_frames, twice
+from artifactstore.content.footers import Footers
 from artifactstore.content.known import Known
 from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Extent, Manifest
@@ -37,13 +38,13 @@ class Transferred:
         manifest: complete, with all packs durable.
         new: bytes of content that the target did not hold.
         uploaded: bytes of packs written.
-        packs: how many of them.
+        packs: those that were written.
     """
 
     manifest: Manifest
     new: int = 0
     uploaded: int = 0
-    packs: int = 0
+    packs: Collection[str] = ()
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ def transfer(
     known: Known,
     *,
     ledger: Ledger | None = None,
+    footers: Footers | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Transferred:
     """Bring an artifact's content to another place; when it returns, every pack that its manifest there refers to is durable.
@@ -92,16 +94,18 @@ def transfer(
         target: where to.
         known: chunks that the target holds.
         ledger: notes each pack that is durable.
+        footers: of the target; gets those of the packs that are written.
         progress: told how many more bytes of content are done.
 
     Raises:
         MissingPackError: a pack is not there.
+        FalseChunksError: what is known of the target is not so.
         CorruptionError: a frame does not give its chunk, or the chunks not their file.
         FormatError: a codec that this version doesn't know.
         BackendError: a place failed.
     """
     left = sum(manifest.sizes)
-    packer = Packer(target, Manifest(manifest.algorithm), known, ledger=ledger, left=left)
+    packer = Packer(target, Manifest(manifest.algorithm), known, ledger=ledger, footers=footers, left=left)
     run = _Transfer(source, manifest, packer, known, progress)
     far = source.far
     waiting: deque[tuple[_Group, Future[_Frames]]] = deque()
@@ -128,11 +132,11 @@ def transfer(
     finally:
         packer.close()
     made = packer.manifest
-    known_packs = len(made.packs)
+    before = set(made.packs)
     beside = store_side(target, made, ((name, read_side(source, manifest, name) or b"") for name in manifest.side))
     made.folders, made.links = list(manifest.folders), list(manifest.links)
     made.modes, made.format, made.deltas = manifest.modes, manifest.format, manifest.deltas
-    return Transferred(made, packer.new, packer.uploaded + beside, packer.packs + len(made.packs) - known_packs)
+    return Transferred(made, packer.new, packer.uploaded + beside, packer.packs | (set(made.packs) - before))
 
 
 def amount_to_move(manifest: Manifest, known: Known) -> int:

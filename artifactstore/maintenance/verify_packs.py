@@ -120,8 +120,8 @@ def check_frames(
     for pack in sorted(chosen):
         key = pack_key(pack)
         try:
-            frames, _ = read_footer(backend, key)
-            footers.keep(pack, frames)
+            frames, tail, size = read_footer(backend, key)
+            footers.keep(pack, tail, size)
             if unused:
                 known = _offsets(pack, [manifests[digest] for digest in users[pack]])
                 frames = [frame for frame in frames if frame.offset not in known]

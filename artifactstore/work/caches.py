@@ -21,8 +21,9 @@ from artifactstore.content.trees import Trees
 from artifactstore.model.digest import hash_bytes
 from artifactstore.work.place import TAG, TAGGED
 
-__all__ = ["CacheUse", "KeptFold", "Manifests", "clear_cache", "is_cache", "use_of"]
+__all__ = ["CacheUse", "Checked", "KeptFold", "Manifests", "clear_cache", "is_cache", "use_of"]
 
+_CHECKED: Final = 50_000  # manifests of one store: 3 MB
 _ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
 
 
@@ -115,6 +116,57 @@ class Manifests:
 
 def _weight(manifest: Manifest) -> int:
     return len(manifest.paths) + len(manifest.chunks)
+
+
+class Checked:
+    """Which manifests this machine has written, or found to be what they were recorded as (decision 0031).
+
+    One line each: a digest over the place, the manifest's id and digest, and the artifact's digest. Nothing in it says where
+    anything is; a line that is damaged matches nothing.
+
+    Args:
+        folder: the cache, or None: it is known only as long as the process lives.
+        store: the store's id.
+        url: of its place: another one with the same id may hold other packs.
+    """
+
+    def __init__(self, folder: Path | None, store: str, url: str) -> None:
+        self._path = None if folder is None else folder / "stores" / store / "checked"
+        self._url = url
+        self._known: set[bytes] | None = None
+
+    def has(self, manifest: str, manifest_digest: str, digest: str) -> bool:
+        """Tell whether a manifest was checked."""
+        return self._mark(manifest, manifest_digest, digest) in self._lines()
+
+    def add(self, manifest: str, manifest_digest: str, digest: str) -> None:
+        """Note that a manifest was checked, or written here."""
+        mark, known = self._mark(manifest, manifest_digest, digest), self._lines()
+        if mark in known:
+            return
+        known.add(mark)
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                full = len(known) > _CHECKED
+                fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if full else os.O_APPEND), 0o600)
+                try:
+                    os.write(fd, mark + b"\n")  # one write under O_APPEND: lines of several processes do not mix
+                finally:
+                    os.close(fd)
+                if full:
+                    self._known = {mark}
+
+    def _mark(self, *said: str) -> bytes:
+        return hash_bytes("\n".join((self._url, *said)).encode(), "blake3").hex().encode()
+
+    def _lines(self) -> set[bytes]:
+        if self._known is None:
+            try:
+                self._known = set(self._path.read_bytes().split(b"\n")) if self._path is not None else set()
+            except OSError:
+                self._known = set()
+        return self._known
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from artifactstore.backend.caching import forget
@@ -97,13 +97,47 @@ class Holding:
                     location=missing,
                 )
 
+    def holds(self, core: "Core", digest: str, *, read: bool = False) -> bool:
+        """Tell whether a manifest holds an artifact, and is what it was recorded as: whoever stores it relies on that.
+
+        A manifest that this machine has written or looked at before is not looked at again, unless `read` is set.
+        """
+        with core.journal.lock:
+            state: State = core.journal.fold
+            holders = [(one, *state.manifests[one][1:]) for one in reversed(state.holders.get(digest, ()))]
+        for holder, expected, packs in holders:
+            if not read and core.checked.has(holder, expected, digest):
+                return True
+            fault = self._fault(core, (holder, expected, packs), digest, read=read)
+            if fault is None:
+                core.checked.add(holder, expected, digest)
+                return True
+            self._report(holder, f"{digest} is stored again: {fault}")
+        return False
+
+    def _fault(self, core: "Core", holder: tuple[str, str, Sequence[str]], digest: str, *, read: bool) -> str | None:
+        """Return what is wrong with a holder, or None."""
+        one, expected, packs = holder
+        try:
+            manifest = self._load(core, one, digest, expected)
+        except _MissingManifestError:
+            return f"{manifest_key(one)} is missing"
+        except (CorruptionError, FormatError) as error:
+            return str(error)
+        if set(manifest.packs) - set(packs):
+            return f"{manifest_key(one)} uses packs that the journal does not name"
+        lies = core.footers.lies(manifest) or core.footers.unreadable(manifest, manifest.packs if read else ())
+        return f"{manifest_key(one)} is false: {lies[0]}" if lies else None
+
     def _warn(self, digest: str, failed: dict[str, ArtifactStoreError]) -> None:
-        """Report, once each, the holders that could not be used."""
         for holder, error in failed.items():
-            if holder not in self._reported:
-                self._reported.add(holder)
-                text = f"{digest} was read from an earlier manifest: {error}; `artifactstore verify` names who recorded the other"
-                warnings.warn(text, UserWarning, stacklevel=6)
+            self._report(holder, f"{digest} was read from an earlier manifest: {error}")
+
+    def _report(self, holder: str, text: str) -> None:
+        """Report a holder that could not be used, once."""
+        if holder not in self._reported:
+            self._reported.add(holder)
+            warnings.warn(f"{text}; `artifactstore verify` names who recorded it", UserWarning, stacklevel=7)
 
     def _load(self, core: "Core", holder: str, digest: str, expected: str) -> Manifest:
         """Return a manifest if it is what the journal says: the one point where a manifest is taken for a digest."""

@@ -3,30 +3,29 @@
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.ingest import Ingested, ingest
+from artifactstore.content.known import FalseChunksError, check_used
 from artifactstore.content.memory import hash_first, memory_digest, surely_new
 from artifactstore.content.side import store_side
 from artifactstore.content.source import Source
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest
-from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, identify, plain_line
 from artifactstore.objects.trust import note_own
 from artifactstore.work.artifact import Artifact, of_resolved
 from artifactstore.work.commit import Prepared, Staged, commit, with_reason
 from artifactstore.work.filters import hint_secret
-from artifactstore.work.said import PutOptions, Said, check_options, check_said
+from artifactstore.work.said import PutOptions, Said, check_options, check_said, facts_of
 from artifactstore.work.session import Core, Session
 from artifactstore.work.sources import Found, find, found_object, is_object
 from artifactstore.work.standing import check_moved
-from artifactstore.work.storing import candidates, fresh_hooks, known_chunks, store_manifest
+from artifactstore.work.storing import candidates, fresh_hooks, known_chunks, shun, store_manifest
 from artifactstore.work.tracking import current
 from artifactstore.work.uploads import Uploads
 
@@ -50,6 +49,7 @@ def put(
     chosen = check_options(options or {}, is_object=an_object)
     said = check_said(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason)
     found = find(session, source, chosen, said)
+    found.verify = chosen.get("verify", False)
     if not an_object and chosen.get("profile", False):
         from artifactstore.work.profiling import Profiling  # noqa: PLC0415 - what profiles, which few puts of files need
 
@@ -106,21 +106,45 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
         known_digests = hash_first(folder.files, known_digests, core.algorithm)
     if folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, [one for one in known_digests if one is not None], core.algorithm)
-        with session.reading(fresh=False) as state:
-            if state.alive(str(digest)):
-                return Prepared(_facts(state, said, str(digest), found, []), alive_at, str(digest))
+        if session.holds(str(digest), read=found.verify):
+            with session.reading(fresh=False) as state:
+                return Prepared(facts_of(state, said, str(digest), [], single=found.single), alive_at, str(digest))
     if found.base is not None:
         wanted.insert(0, session.resolve(found.base).digest)
-    known = known_chunks(session, wanted, sum(one.size for one in folder.files))
+    shunned: set[str] = set()
+    while True:
+        try:
+            return _store(session, core, found, said, (wanted, known_digests, alive_at, shunned))
+        except FalseChunksError as error:
+            shun(shunned, error)
+
+
+def _store(
+    session: Session,
+    core: Core,
+    found: Found,
+    said: Said,
+    known_before: tuple[Sequence[str], Sequence[bytes | None], int, Collection[str]],
+) -> Prepared:
+    """Store what is not there yet, relying on the likeliest manifests but those that are shunned.
+
+    Raises:
+        FalseChunksError: one of those manifests is false.
+    """
+    wanted, known_digests, alive_at, shunned = known_before
+    folder = found.folder
+    total = sum(one.size for one in folder.files)
+    known = known_chunks(session, wanted, total, without=shunned)
     earlier = known.manifests
     uploads = Uploads(session)
-    known.add(uploads.known)
+    if "" not in shunned:
+        known.add(uploads.known)
     started = time.time_ns()
-    total = sum(one.size for one in folder.files)
     concluded: list[tuple[str, Staged | None, list[Fact], int]] = []
     noting: list[threading.Thread] = []
 
     def meanwhile(done: Ingested) -> None:
+        check_used(done.manifest, done.packs, known, core.footers, read=found.verify)
         noting.append(threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started}))
         noting[0].start()
         concluded.append(_conclude(session, found, done))
@@ -136,13 +160,14 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
             series=earlier,
             sha256=said.kind == "model" and core.algorithm != "sha256",
             ledger=uploads.ledger,
+            footers=core.footers,
             progress=session.watch("put", total),
             meanwhile=meanwhile,
         )
     noting[0].join()
     ((made, staged, stored, size),) = concluded
     with session.reading(fresh=False) as state:
-        facts = _facts(state, said, made, found, stored)
+        facts = facts_of(state, said, made, stored, single=found.single)
     return Prepared(facts, alive_at, made, staged, done.uploaded + size, lambda committed: uploads.ended(committed=committed))
 
 
@@ -171,10 +196,8 @@ def _conclude(session: Session, found: Found, done: Ingested) -> tuple[str, Stag
     manifest.modes, manifest.format = found.modes, found.format
     content, identity = manifest.identify()
     digest = str(identity)
-    with session.reading(fresh=False) as state:
-        alive = state.alive(digest)
     batch = session.batch()
-    if alive or (batch is not None and digest in batch.staged):
+    if (batch is not None and digest in batch.staged) or session.holds(digest, read=found.verify):
         return digest, None, [], 0
     beside = store_side(session.backend, manifest, _beside(found, done))
     fact, size = store_manifest(session, manifest, content, identity)
@@ -210,34 +233,6 @@ def _identity(found: Found, digests: Sequence[bytes], algorithm: str) -> Digest:
     executables = [one.path for one in folder.files if one.executable] if found.modes else ()
     extra = Extra(folder.folders, folder.links, executables, found.format)
     return identify(zip((one.path for one in folder.files), digests, strict=True), extra, algorithm)[1]
-
-
-def _facts(state: State, said: Said, digest: str, found: Found, stored: list[Fact]) -> list[Fact]:
-    """What has to be appended so that the store says what the caller said: nothing, if it says so already."""
-    facts = list(stored)
-    rows = state.names.get(said.name, []) if said.name is not None else []
-    if said.name is not None:
-        same = bool(rows) and rows[-1]["digest"] == digest and "removed" not in rows[-1]
-        metadata = rows[-1].get("metadata", {}) if same else None
-        subject: Fact = {"name": said.name, "version": len(rows)}
-    else:
-        same = digest in state.unnamed
-        metadata = state.unnamed[digest].get("metadata", {}) if same else None
-        subject = {"name": None, "digest": digest}
-    if not same:
-        fact: Fact = {"fact": "versioned", "name": said.name, "digest": digest, "kind": said.kind}
-        if found.single:
-            fact["file"] = True
-        if said.metadata:
-            fact["metadata"] = said.metadata
-        facts.append(fact)
-    elif said.metadata is not None and canonical_json(said.metadata) != canonical_json(metadata):  # True is not 1 here
-        facts.append({"fact": "described", **subject, "metadata": said.metadata})
-    measured = state.metrics.get(digest, {})
-    fresh = {metric: value for metric, value in said.metrics.items() if measured.get(metric) != value}
-    if fresh:
-        facts.append({"fact": "measured", "digest": digest, "metrics": fresh})
-    return facts
 
 
 # -- what comes back

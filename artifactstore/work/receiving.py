@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict, TypeVar
 
 from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import Void
-from artifactstore.content.known import Known
+from artifactstore.content.known import FalseChunksError, Known, check_used
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.transfer import amount_to_move, transfer
 from artifactstore.errors import (
@@ -31,7 +31,7 @@ from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
 from artifactstore.work.holding import FalseManifestError
 from artifactstore.work.session import Session
-from artifactstore.work.storing import candidates, known_chunks, store_manifest
+from artifactstore.work.storing import candidates, known_chunks, shun, store_manifest
 from artifactstore.work.uploads import Uploads
 
 __all__ = ["ImportOptions", "receive"]
@@ -140,6 +140,7 @@ class _Run:
             total = sum(size for one, size in self._sizes.items() if not here.alive(one))
         self._total, self._progress = total, source.watch("import", total)
         self._lock = Lock()
+        self._shunned: set[str] = set()  # artifacts here whose manifests are false
 
     @staticmethod
     def _id(session: Session) -> str:
@@ -191,10 +192,14 @@ class _Run:
     # -- bringing
 
     def _commit(self, batch: _Batch) -> None:
-        for _ in range(3):
+        tries = 3
+        while tries:
+            tries -= 1
             with self._target.reading() as state:
                 alive_at = state.head
-                todo = {digest: name for digest, name in batch.content.items() if not state.alive(digest)}
+                maybe = {digest for digest in batch.content if state.alive(digest)}
+            here = {digest for digest in maybe if self._target.holds(digest)}
+            todo = {digest: name for digest, name in batch.content.items() if digest not in here}
             uploads = Uploads(self._target)
             committed = False
             try:
@@ -204,6 +209,10 @@ class _Run:
                 appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_refuse, reason=self._reason)
                 committed = True
             except _GoneError:
+                continue
+            except FalseChunksError as error:
+                shun(self._shunned, error)
+                tries += 1
                 continue
             finally:
                 uploads.ended(committed=committed)
@@ -218,14 +227,15 @@ class _Run:
     def _known(self, todo: Mapping[str, str | None]) -> Known:
         with self._target.reading(fresh=False) as state:
             wanted = dict.fromkeys(one for name in dict.fromkeys(todo.values()) for one in candidates(state, name))
-        return known_chunks(self._target, wanted, sum(self._sizes.get(digest, 0) for digest in todo))
+        return known_chunks(self._target, wanted, sum(self._sizes.get(digest, 0) for digest in todo), without=self._shunned)
 
     def _bring(self, todo: Mapping[str, str | None], uploads: Uploads) -> list[Fact]:
         """Bring content; returns the `stored` facts. Small artifacts of different names travel side by side."""
         if not todo:
             return []
         known = self._known(todo)
-        known.add(uploads.known)
+        if "" not in self._shunned:
+            known.add(uploads.known)
         small: dict[str | None, list[str]] = {}
         large: list[str] = []
         for digest, name in todo.items():
@@ -256,6 +266,7 @@ class _Run:
                 self._target.backend,
                 known,
                 ledger=uploads.ledger,
+                footers=self._target.core().footers,
                 progress=self._progress,
             )
 
@@ -263,12 +274,13 @@ class _Run:
             done = self._read(digest, move)
         except NotFoundError as error:
             raise self._lost(digest, error) from error
+        check_used(done.manifest, done.packs, known, self._target.core().footers)
         content, found = done.manifest.identify()
         fact, size = store_manifest(self._target, done.manifest, content, found)
         with self._lock:
             known.add(done.manifest)
             self._report.bytes += done.uploaded + size
-            self._report.objects += 1 + done.packs
+            self._report.objects += 1 + len(done.packs)
         return fact
 
     def _read(self, digest: str, use: Callable[[Manifest], T]) -> T:

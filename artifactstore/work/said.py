@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json, check_json, parse_json
+from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_kind, check_name
 from artifactstore.work.place import strings
 
-__all__ = ["PutOptions", "Said", "check_metrics", "check_options", "check_said"]
+__all__ = ["PutOptions", "Said", "check_metrics", "check_options", "check_said", "facts_of"]
 
 
 class PutOptions(TypedDict, total=False):
@@ -25,6 +27,8 @@ class PutOptions(TypedDict, total=False):
         modes: whether executable bits are part of the identity; default only for kind="code".
         rehash: read every file again, also those that count as unchanged by their size and times: after changes through a
             memory map, which some file systems note only when they write them back (docs/cache.md).
+        verify: read back what the store holds of it already, each chunk checked against its digest, and store again what does
+            not come; by default what other writers say of it is compared with the ends of the packs (docs/decisions/0031).
         format: how an object is kept, such as `text` or `pickle`; found by its type otherwise (docs/objects.md).
         allow_empty: a folder without files may follow a version that has some; refused without, as an unmounted disk looks so.
         base: a reference to an artifact that shares content with this one.
@@ -40,6 +44,7 @@ class PutOptions(TypedDict, total=False):
     modes: bool
     rehash: bool
     allow_empty: bool
+    verify: bool
     format: str
     base: str
     profile: bool | str
@@ -77,7 +82,7 @@ def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
         raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; it knows {known}")
     if options.get("links", "keep") not in ("keep", "follow"):
         raise InvalidInputError(f"links={options['links']!r}: 'keep' or 'follow'")
-    for option in ("modes", "rehash", "allow_empty"):
+    for option in ("modes", "rehash", "allow_empty", "verify"):
         if not isinstance(options.get(option, False), bool):
             raise InvalidInputError(f"{option}={options[option]!r}: True or False")
     for option in ("format", "base"):
@@ -147,3 +152,31 @@ def check_metrics(metrics: Any) -> dict[str, float]:
             raise InvalidInputError(f"the metric {metric!r} is {value!r}: a finite number is needed")
         found[metric] = number
     return found
+
+
+def facts_of(state: State, said: Said, digest: str, stored: list[Fact], *, single: bool) -> list[Fact]:
+    """Return what has to be appended so that the store says what the caller said: nothing, if it says so already."""
+    facts = list(stored)
+    rows = state.names.get(said.name, []) if said.name is not None else []
+    if said.name is not None:
+        same = bool(rows) and rows[-1]["digest"] == digest and "removed" not in rows[-1]
+        metadata = rows[-1].get("metadata", {}) if same else None
+        subject: Fact = {"name": said.name, "version": len(rows)}
+    else:
+        same = digest in state.unnamed
+        metadata = state.unnamed[digest].get("metadata", {}) if same else None
+        subject = {"name": None, "digest": digest}
+    if not same:
+        fact: Fact = {"fact": "versioned", "name": said.name, "digest": digest, "kind": said.kind}
+        if single:
+            fact["file"] = True
+        if said.metadata:
+            fact["metadata"] = said.metadata
+        facts.append(fact)
+    elif said.metadata is not None and canonical_json(said.metadata) != canonical_json(metadata):  # True is not 1 here
+        facts.append({"fact": "described", **subject, "metadata": said.metadata})
+    measured = state.metrics.get(digest, {})
+    fresh = {metric: value for metric, value in said.metrics.items() if measured.get(metric) != value}
+    if fresh:
+        facts.append({"fact": "measured", "digest": digest, "metrics": fresh})
+    return facts

@@ -22,6 +22,7 @@ from artifactstore.backend.local import LocalBackend
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, resolve
 from artifactstore.content.chunker import CHUNKERS
+from artifactstore.content.footers import Footers
 from artifactstore.content.hooks import HookIndex
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.statcache import StatCache
@@ -40,7 +41,7 @@ from artifactstore.model.encoding import format_time, new_id
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
 from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
-from artifactstore.work.caches import KeptFold, Manifests
+from artifactstore.work.caches import Checked, KeptFold, Manifests
 from artifactstore.work.fork import Fork
 from artifactstore.work.holding import Holding
 from artifactstore.work.moment import state_at
@@ -72,6 +73,8 @@ class Core:
     appender: Appender
     stats: StatCache
     near: Backend
+    footers: Footers
+    checked: Checked
     manifests: Manifests = field(default_factory=Manifests)
     hooks: HookIndex = field(default_factory=HookIndex)
     probed: bool = False
@@ -162,7 +165,16 @@ class Session:
         near = self._near.over(self.backend, config.store)
         journal = Journal(self.backend, config, State, kept, near, open_snapshot=partial(_open_snapshot, self.backend, config))
         appender = Appender(journal, author(f"artifactstore {VERSION}"))
-        return Core(self.backend, config, journal, appender, StatCache(self.cache, config.digest), near)
+        return Core(
+            self.backend,
+            config,
+            journal,
+            appender,
+            StatCache(self.cache, config.digest),
+            near,
+            Footers(self.backend),
+            Checked(self.cache, config.store, self.backend.url),
+        )
 
     def core(self) -> Core:
         """Return the store, for reading.
@@ -361,6 +373,15 @@ class Session:
         if batch is not None and (staged := batch.staged.get(digest)) is not None:
             return use(staged.manifest)
         return self._holding.use(self.core(), digest, use)
+
+    def holds(self, digest: str, *, read: bool = False) -> bool:
+        """Tell whether an artifact is here, so that it need not be stored: not only said to be (decision 0031).
+
+        Args:
+            digest: of the artifact.
+            read: also read all of it.
+        """
+        return self._holding.holds(self.core(), digest, read=read)
 
 
 def _open_snapshot(backend: Backend, config: Config, snapshot: "Snapshot") -> tuple[State, str] | None:

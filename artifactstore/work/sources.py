@@ -41,6 +41,7 @@ class Found:
     format: str | None = None
     root: str = ""
     rehash: bool = False
+    verify: bool = False
     base: str | None = None
     kept: WriteFolder | None = None
     profiling: "Profiling | None" = None
@@ -83,7 +84,7 @@ def find(session: Session, source: Any, options: PutOptions, said: Said) -> Foun
 def found_object(source: Any, options: PutOptions) -> Found:
     """Write an object as files; large ones among them wait on disk for as long as the folder lives."""
     written = WriteFolder()
-    own = {option: value for option, value in options.items() if option not in ("format", "base")}
+    own = {option: value for option, value in options.items() if option not in ("format", "base", "verify")}
     name = write_object(source, written, options.get("format"), own)
     files = sorted(written.sources, key=lambda one: one.path.encode())
     try:

@@ -1,12 +1,13 @@
 """Storing: what puts and imports share: which chunks need not be stored again, and how a manifest is written."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from artifactstore.backend.buffers import writable
 from artifactstore.catalog.state import State
 from artifactstore.content.hooks import HookIndex, select
-from artifactstore.content.known import Known
+from artifactstore.content.known import FalseChunksError, Known
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.manifest_check import check
 from artifactstore.content.manifest_file import encode
@@ -16,7 +17,7 @@ from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
 from artifactstore.work.session import Session
 
-__all__ = ["candidates", "fresh_hooks", "known_chunks", "store_manifest"]
+__all__ = ["candidates", "fresh_hooks", "known_chunks", "shun", "store_manifest"]
 
 _CANDIDATES: Final = 2  # newest versions of the same name whose chunks are looked at
 _CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files stay within the memory bound
@@ -43,16 +44,19 @@ def fresh_hooks(session: Session) -> HookIndex:
     return hooks
 
 
-def known_chunks(session: Session, wanted: Iterable[str], total: int) -> Known:
+def known_chunks(session: Session, wanted: Iterable[str], total: int, *, without: Collection[str] = ()) -> Known:
     """Collect the chunks of the manifests that most likely share some with what is stored.
 
     Args:
         session: where it is stored.
         wanted: digests of candidates, the likeliest first.
         total: bytes of content to be stored.
+        without: digests of artifacts whose manifests are false.
     """
 
     def load(digest: str) -> Manifest | None:
+        if digest in without:
+            return None
         try:
             return session.with_manifest(digest, lambda manifest: manifest)
         except (NotFoundError, CorruptionError, FormatError):
@@ -100,5 +104,25 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
     hooks = select(d for d, pack in zip(manifest.chunks.digests, manifest.chunks.packs, strict=True) if pack >= 0)
     if hooks:
         fact["hooks"] = hooks
-    session.core().manifests.put(one, manifest)
+    core = session.core()
+    core.manifests.put(one, manifest)
+    core.checked.add(one, fact["manifest_digest"], fact["digest"])
     return fact, len(raw)
+
+
+def shun(shunned: set[str], false: FalseChunksError) -> None:
+    """Rely no more on artifacts whose manifests are false, and report each.
+
+    Raises:
+        CorruptionError: none of them was relied on, and it is false all the same.
+    """
+    digests = {one.digest for one in false.manifests} - shunned
+    if not digests:
+        raise CorruptionError(
+            f"what is stored already is not what it is said to be: {false}; put with verify=True, or verify the store"
+        )
+    for digest in sorted(digests):
+        what = f"the manifest of {digest}" if digest else "the ledger of an interrupted upload, in the cache,"
+        text = f"{what} is false, so nothing relies on it: {false}; `artifactstore verify --level frames` names who recorded it"
+        warnings.warn(text, UserWarning, stacklevel=8)
+    shunned |= digests

@@ -52,6 +52,7 @@ def claim(store: Store, digest: str, manifest: Manifest, **more: Any) -> str:
 
 def manifest_of(store: Store, digest: str) -> Manifest:
     """Return what a store holds, for a change."""
+    store._session.core().journal.catch_up()
     return store._session.with_manifest(digest, lambda manifest: manifest)
 
 
