@@ -71,7 +71,8 @@ def verify(
         check_frames(journal.backend, manifests, report, recorded, fraction=fraction, progress=progress)
     elif level == "full":
         check_files(journal, manifests, report, fraction, progress)
-        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, unused=True, progress=progress)
+        which = "unused" if digest is None and fraction == 1 else "none"  # else others' frames would count as unused
+        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, frames=which, progress=progress)
         _check_segments(journal, state, report)
     if level == "quick":
         report.not_checked.append("the bytes in packs: level='frames' checks their checksums, level='full' every digest")

@@ -101,7 +101,7 @@ def check_frames(
     recorded: Mapping[str, str],
     *,
     fraction: float = 1.0,
-    unused: bool = False,
+    frames: str = "all",
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Read packs from end to end against their footers and checksums, without decoding.
@@ -112,7 +112,7 @@ def check_frames(
         report: gets what is wrong.
         recorded: who recorded each artifact's manifest.
         fraction: of the packs, chosen at random.
-        unused: read only those frames that no manifest refers to, and footers.
+        frames: which are read beside the footers: `all`, `none`, or those `unused` by every manifest.
         progress: told how many more bytes were read.
     """
     users, footers = _users(manifests), Footers(backend)
@@ -120,12 +120,12 @@ def check_frames(
     for pack in sorted(chosen):
         key = pack_key(pack)
         try:
-            frames, tail, size = read_footer(backend, key)
+            found, tail, size = read_footer(backend, key)
             footers.keep(pack, tail, size)
-            if unused:
+            if frames == "unused":
                 known = _offsets(pack, [manifests[digest] for digest in users[pack]])
-                frames = [frame for frame in frames if frame.offset not in known]
-            for frame in _bad_frames(backend, key, frames, report, progress):
+                found = [frame for frame in found if frame.offset not in known]
+            for frame in _bad_frames(backend, key, found if frames != "none" else (), report, progress):
                 text = f"{key}: the frame at {frame.offset} ({frame.stored} bytes) does not match its checksum; restore the pack from a copy"
                 report.damage(text, f"{key} at {frame.offset}", users[pack])
         except NotFoundError:
