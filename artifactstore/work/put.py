@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.ingest import Ingested, ingest
 from artifactstore.content.known import FalseChunksError, check_used
