@@ -3,7 +3,6 @@
 Only what is not equal is opened: content, code and environment are compared by their digests first.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,27 +14,17 @@ from artifactstore.work.diffing import Diff, diff, stored_value
 from artifactstore.work.lineage import resolve
 from artifactstore.work.session import Session
 from artifactstore.work.why_page import page
-from artifactstore.work.why_text import PARTS, text
+from artifactstore.work.why_text import CODES, PARTS, text
+from artifactstore.work.why_values import Difference, around, differences, lacking, packages, record
 
 __all__ = ["CodeChange", "Difference", "InputChange", "Why", "why"]
 
 _DEEPEST: Final = 50  # steps back
 _SHOWN: Final = 5  # files of an input that are named
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One value that differs.
-
-    Attributes:
-        key: what it is called; a dotted key lies inside.
-        old: before; None where there was none.
-        new: now; None where there is none.
-    """
-
-    key: str
-    old: Any
-    new: Any
+_COMPARED: Final = (
+    "name, command, status and programs of the runs", "metrics", "parameters", "code", "cells", "modules", "packages",
+    "environment", "inputs", "reads around the store",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +81,17 @@ class Why:
         metrics: of the artifacts and of their runs.
         params: of the runs.
         code: None where it is equal or unknown.
+        cells: of notebooks, as they were executed; None where they are equal or unknown.
+        modules: of the program outside of its folder; likewise.
+        run: what else the runs record: name, command, status, programs that were started, branch …
         packages: name → versions.
         environment: Python, platform, processors, variables.
         around: files that were read without the store: path → digest, or bytes.
         inputs: those that differ.
         same: what is equal, in words.
         unknown: what can't be told, in words.
+        compared: what was compared, in words.
+        lacking: what was not recorded, in words.
     """
 
     a: str
@@ -113,6 +107,11 @@ class Why:
     inputs: tuple[InputChange, ...] = ()
     same: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    run: tuple[Difference, ...] = ()
+    cells: CodeChange | None = None
+    modules: CodeChange | None = None
+    compared: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return text(self)
@@ -132,7 +131,9 @@ class Why:
         told["runs"] = [None if run is None else {"id": run.id, "name": run.name, "status": run.status} for run in self.runs]
         for part in PARTS:
             told[part] = {one.key: [one.old, one.new] for one in getattr(self, part)}
-        told["code"] = None if self.code is None else {key: getattr(self.code, key) for key in CodeChange.__dataclass_fields__}
+        for part in CODES:
+            code: CodeChange | None = getattr(self, part)
+            told[part] = None if code is None else {key: getattr(code, key) for key in CodeChange.__dataclass_fields__}
         told["inputs"] = [
             {
                 "role": one.role,
@@ -144,7 +145,7 @@ class Why:
             }
             for one in self.inputs
         ]
-        return {**told, "same": list(self.same), "unknown": list(self.unknown)}
+        return {**told, **{key: list(getattr(self, key)) for key in ("same", "unknown", "compared", "lacking")}}
 
 
 @dataclass(slots=True)
@@ -209,22 +210,51 @@ class _Comparison:
         a, b = self._a, self._b
         same_run = a.run is not None and b.run is not None and a.run.id == b.run.id
         equal = a.digest == b.digest if a.digest is not None or b.digest is not None else same_run
-        runs, metrics = (a.run, b.run), tuple(_differences(a.metrics, b.metrics))
+        runs, metrics = (a.run, b.run), tuple(differences(a.metrics, b.metrics))
         if equal and (same_run or self._depth):
             return Why(a.label, b.label, equal=True, runs=runs, metrics=metrics)
         if a.run is None or b.run is None:
             lost = tuple(f"what made {side.label}: no run is known" for side in (a, b) if side.run is None)
             return Why(a.label, b.label, equal, runs, metrics, unknown=lost)
-        params = tuple(_differences(a.run.params, b.run.params))
+        params = tuple(differences(a.run.params, b.run.params))
         if not params and a.run.params:
             self._same.append("parameters")
-        code = self._code()
-        packages, environment = self._environment()
-        around = tuple(_differences(_around(a.run), _around(b.run)))
+        code, cells, modules = self._code(), self._texts("cells"), self._texts("modules")
+        found, environment = self._environment()
+        alike = a.code == b.code
+        run = tuple(differences(record(a.run, a.about, same_code=alike), record(b.run, b.about, same_code=alike)))
+        seen = tuple(differences(around(a.run), around(b.run)))
         inputs = tuple(self._inputs())
         same = ("the run that made both",) if same_run else tuple(self._same)
-        unknown = tuple(self._unknown)
-        return Why(a.label, b.label, equal, runs, metrics, params, code, packages, environment, around, inputs, same, unknown)
+        unknown, missing = tuple(self._unknown), self._lacking()
+        return Why(
+            a.label, b.label, equal, runs, metrics, params, code, found, environment, seen, inputs, same, unknown,
+            run, cells, modules, _COMPARED, missing,
+        )  # fmt: skip
+
+    def _lacking(self) -> tuple[str, ...]:
+        """Return what either run does not record, in words."""
+        a, b = (
+            [*lacking(one.run, one.about, code=one.code is not None, environment="environment" in one.beside)]
+            for one in (self._a, self._b)
+            if one.run is not None
+        )
+        both = [one for one in a if one in b]
+        rest = [f"{one} of {side.label}" for side, found in ((self._a, a), (self._b, b)) for one in found if one not in both]
+        return (*both, *rest)
+
+    def _texts(self, role: str) -> CodeChange | None:
+        """Compare what goes along with a run in a role: code that is an artifact of its own."""
+        a, b = self._a, self._b
+        old, new = a.beside.get(role), b.beside.get(role)
+        if old == new:
+            self._same += [role] if old is not None else []
+            return None
+        if old is None or new is None:
+            which = (b if old is None else a).label
+            self._unknown.append(f"what differs in the {role}: only {which} has some")
+            return None
+        return self._changed(old, new, role)
 
     def _code(self) -> CodeChange | None:
         a, b = self._a, self._b
@@ -234,9 +264,13 @@ class _Comparison:
         if a.code == b.code:
             self._same.append("code")
             return None
-        found = _diff(self._session, a.code, b.code)
+        return self._changed(a.code, b.code, "code")
+
+    def _changed(self, old: str, new: str, role: str) -> CodeChange | None:
+        a, b = (self._a.about, self._b.about) if role == "code" else ({}, {})
+        found = _diff(self._session, old, new)
         if found is None:
-            self._unknown.append("what differs in the code: it is no longer stored")
+            self._unknown.append(f"what differs in the {role}: it is no longer stored")
             return None
         from artifactstore.objects.compare.texts import count  # noqa: PLC0415 - difflib, where code differs
 
@@ -246,10 +280,10 @@ class _Comparison:
             lines = count(found.patches[one.path]) if one.path in found.patches else (None, None)
             rows.append((signs[one.change], one.path, *lines))
         return CodeChange(
-            a.about.get("commit"),
-            b.about.get("commit"),
-            bool(a.about.get("dirty")),
-            bool(b.about.get("dirty")),
+            a.get("commit"),
+            b.get("commit"),
+            bool(a.get("dirty")),
+            bool(b.get("dirty")),
             tuple(rows),
             "".join(found.patches[path] for path in sorted(found.patches)),
         )
@@ -269,10 +303,10 @@ class _Comparison:
         except ArtifactStoreError as error:
             self._unknown.append(f"what differs in the environment: {error}")
             return (), ()
-        packages = tuple(_differences(_packages(before), _packages(now)))
-        environment = tuple(_differences(before, now))
-        self._same += [word for word, rows in (("packages", packages), ("environment", environment)) if not rows]
-        return packages, environment
+        versions = tuple(differences(packages(before), packages(now)))
+        environment = tuple(differences(before, now))
+        self._same += [word for word, rows in (("packages", versions), ("environment", environment)) if not rows]
+        return versions, environment
 
     def _inputs(self) -> Iterator[InputChange]:
         a, b = self._a.inputs, self._b.inputs
@@ -305,30 +339,6 @@ class _Comparison:
         if self._depth >= _DEEPEST:
             return Why(a.label, b.label, equal=False, unknown=(f"why these differ: they lie more than {_DEEPEST} steps back",))
         return _Comparison(self._session, a, b, self._seen, self._depth + 1).result()
-
-
-def _around(run: RunInfo) -> dict[str, Any]:
-    """Return what a run may have read without the store, less what is compared as its code."""
-    return {str(one["path"]): one.get("digest", one["size"]) for one in run.around if not one.get("stored")}
-
-
-def _packages(environment: dict[str, Any]) -> dict[str, Any]:
-    """Take the packages out of an environment: name → version, or where it came from."""
-    return {str(one["name"]): one.get("direct") or one["version"] for one in environment.pop("packages", ())}
-
-
-def _differences(old: Any, new: Any, key: str = "") -> Iterator[Difference]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for one in sorted({*old, *new}):
-            inner = f"{key}.{one}" if key else str(one)
-            if one not in new:
-                yield Difference(inner, old[one], None)
-            elif one not in old:
-                yield Difference(inner, None, new[one])
-            else:
-                yield from _differences(old[one], new[one], inner)
-    elif type(old) is not type(new) or json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
-        yield Difference(key, old, new)
 
 
 def label_of(edge: Mapping[str, Any]) -> str:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from artifactstore.work.why_text import PARTS, code_title, pair, said
+from artifactstore.work.why_text import CODES, PARTS, code_title, pair, said
 
 if TYPE_CHECKING:
-    from artifactstore.work.why import Difference, InputChange, Why
+    from artifactstore.work.why import CodeChange, InputChange, Why
+    from artifactstore.work.why_values import Difference
 
 __all__ = ["page"]
 
@@ -30,22 +31,32 @@ def _parts(found: "Why", told: set[str]) -> Iterator[str]:
         rows = getattr(found, part)
         if rows:
             yield _fold(f"{title} ({len(rows)})", _table(rows), is_open=len(rows) < 20)
-    if found.code is not None and found.code.patch in told:
-        yield f"<div>code: {escape(code_title(found.code))}: as above</div>"
-    elif found.code is not None:
-        told.add(found.code.patch or code_title(found.code))
-        files = "".join(
-            f"<div>{escape(sign)} <code>{escape(path)}</code>" + ("" if added is None else f" +{added} -{gone}") + "</div>"
-            for sign, path, added, gone in found.code.files
-        )
-        lines = "".join(f"<span{_colour(line)}>{escape(line)}</span>\n" for line in found.code.patch.splitlines())
-        patch = f'<pre style="{_CODE}">{lines}</pre>' if lines else ""
-        yield _fold(f"code: {code_title(found.code)}", files + patch, is_open=len(found.code.patch) < 20_000)
+    for part in CODES:
+        code: CodeChange | None = getattr(found, part)
+        if code is not None:
+            yield _code(part, code, told)
     for one in found.inputs:
         yield _input(one, told)
     if found.same:
         yield f'<div style="opacity:.7">the same: {escape(", ".join(found.same))}</div>'
     yield from (f'<div style="opacity:.7">not known: {escape(one)}</div>' for one in found.unknown)
+    if found.compared:
+        ending = f"; not recorded: {', '.join(found.lacking)}" if found.lacking else ""
+        yield f'<div style="opacity:.7">compared: {escape(", ".join(found.compared) + ending)}</div>'
+
+
+def _code(part: str, code: "CodeChange", told: set[str]) -> str:
+    title = f"{part}: {code_title(code)}" if part == "code" else part
+    if code.patch in told:
+        return f"<div>{escape(title)}: as above</div>"
+    told.add(code.patch or title)
+    files = "".join(
+        f"<div>{escape(sign)} <code>{escape(path)}</code>" + ("" if added is None else f" +{added} -{gone}") + "</div>"
+        for sign, path, added, gone in code.files
+    )
+    lines = "".join(f"<span{_colour(line)}>{escape(line)}</span>\n" for line in code.patch.splitlines())
+    patch = f'<pre style="{_CODE}">{lines}</pre>' if lines else ""
+    return _fold(title, files + patch, is_open=len(code.patch) < 20_000)
 
 
 def _fold(title: str, body: str, *, is_open: bool) -> str:

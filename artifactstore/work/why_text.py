@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from artifactstore.work.why import CodeChange, Difference, InputChange, Why
+    from artifactstore.work.why import CodeChange, InputChange, Why
+    from artifactstore.work.why_values import Difference
 
-__all__ = ["PARTS", "code_title", "pair", "said", "text"]
+__all__ = ["CODES", "PARTS", "code_title", "pair", "said", "text"]
 
 # Parts of an answer that are lists of values, and how they are called.
 PARTS: Final = {
@@ -16,7 +17,9 @@ PARTS: Final = {
     "packages": "packages",
     "environment": "environment",
     "around": "read around the store",
+    "run": "run",
 }
+CODES: Final = ("code", "cells", "modules")  # parts that are texts
 _LONGEST: Final = 80  # characters of a value
 _LINES: Final = 60  # of a patch
 
@@ -75,17 +78,10 @@ def _lines(found: "Why", told: set[str]) -> Iterator[str]:
         if rows:
             yield f"  {title}"
             yield from (f"    {_change(one)}" for one in rows)
-    if found.code is not None and found.code.patch in told:
-        yield f"  code  {code_title(found.code)}: as above"
-    elif found.code is not None:
-        told.add(found.code.patch or code_title(found.code))
-        yield f"  code  {code_title(found.code)}"
-        for sign, path, added, gone in found.code.files:
-            yield f"    {sign} {path}" + ("" if added is None else f"  +{added} -{gone}")
-        patch = found.code.patch.splitlines()
-        yield from (f"      {line}" for line in patch[:_LINES])
-        if len(patch) > _LINES:
-            yield f"      … {len(patch) - _LINES} more lines"
+    for part in CODES:
+        code: CodeChange | None = getattr(found, part)
+        if code is not None:
+            yield from _code(part, code, told)
     if found.inputs:
         yield "  inputs"
         for changed in found.inputs:
@@ -93,9 +89,28 @@ def _lines(found: "Why", told: set[str]) -> Iterator[str]:
     if found.same:
         yield "  the same: " + ", ".join(found.same)
     yield from (f"  not known: {unknown}" for unknown in found.unknown)
-    anything = any((found.equal, found.code, found.inputs, *(getattr(found, part) for part in PARTS), found.unknown))
-    if not anything:
+    if not found.compared:
+        return
+    parts = (found.equal, found.inputs, *(getattr(found, part) for part in (*PARTS, *CODES)), found.unknown)
+    if not any(parts):
         yield "  nothing that was recorded differs: look for randomness, threads, or what was read around the store"
+    ending = f"; not recorded: {', '.join(found.lacking)}" if found.lacking else ""
+    yield f"  compared: {', '.join(found.compared)}{ending}"
+
+
+def _code(part: str, code: "CodeChange", told: set[str]) -> Iterator[str]:
+    title = code_title(code) if part == "code" else ""
+    if code.patch in told:
+        yield f"  {part}  {title}: as above"
+        return
+    told.add(code.patch or f"{part} {title}")
+    yield f"  {part}  {title}".rstrip()
+    for sign, path, added, gone in code.files:
+        yield f"    {sign} {path}" + ("" if added is None else f"  +{added} -{gone}")
+    patch = code.patch.splitlines()
+    yield from (f"      {line}" for line in patch[:_LINES])
+    if len(patch) > _LINES:
+        yield f"      … {len(patch) - _LINES} more lines"
 
 
 def _input(one: "InputChange", told: set[str]) -> Iterator[str]:

@@ -1,7 +1,11 @@
 """Why two models differ: their runs' parameters, code, packages and inputs, and why those differ, opened only where unequal."""
 
+import contextlib
 import json
+import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,10 @@ import artifactstore
 from artifactstore import NotFoundError, Store
 from artifactstore.backend.wrappers import CountingBackend
 from artifactstore.cli import main
+from artifactstore.work.capture.cells import Cells
 from artifactstore.work.capture.environment import environment
+from artifactstore.work.capture.program import Part, Program
+from artifactstore.work.why import Why
 
 pd = pytest.importorskip("pandas")
 
@@ -132,6 +139,95 @@ def test_equal_records_with_unequal_results_point_to_randomness(store: Store):
         with store.run("train"):
             store.put(one, "model")
     assert "randomness" in str(store.why("model:v1", "model:v2"))
+
+
+COMMANDS = (["python", "train.py", "--lr", "0.1"], ["python", "train.py", "--lr", "0.2"])
+
+
+def two_runs(store: Store, change: Callable[[int, pytest.MonkeyPatch], Any]) -> Why:
+    """Compare two runs of which one thing differs; their outputs do, too, so that there is a question."""
+    for n in (0, 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "orig_argv", COMMANDS[0])
+            change(n, patch)
+            with contextlib.suppress(RuntimeError), store.run("train") as run:
+                run.put({"n": n}, "model")
+                if n and change is fails:
+                    raise RuntimeError("stop")
+    return store.why("model:v1", "model:v2")
+
+
+def commands(n: int, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sys, "orig_argv", COMMANDS[n])
+
+
+def cells(n: int, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("artifactstore.work.capturing.executed", lambda: Cells(f"# %% [1]\nrate = 0.{n}\n", "cells.py", None))
+
+
+def modules(n: int, patch: pytest.MonkeyPatch) -> None:
+    part = Part("/elsewhere/helper.py", "helper.py", f"FACTOR = {n}\n".encode())
+    patch.setattr("artifactstore.work.capturing.running", lambda: Program(parts={part.path: part}))
+
+
+def branches(n: int, _patch: pytest.MonkeyPatch) -> None:
+    git(Path.cwd(), "checkout", "-q", "-B", f"branch-{n}")
+
+
+def commits(n: int, _patch: pytest.MonkeyPatch) -> None:
+    git(Path.cwd(), "commit", "-q", "--allow-empty", "-m", f"commit {n}")
+
+
+def fails(_n: int, _patch: pytest.MonkeyPatch) -> None:
+    """Let the second run fail."""
+
+
+def variables(n: int, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("OMP_NUM_THREADS", str(n))
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.parametrize(
+    ("change", "part", "told"),
+    [
+        (commands, "run", ["~ command: ", "train.py --lr 0.1 -> ", "train.py --lr 0.2"]),
+        (cells, "cells", ["-rate = 0.0", "+rate = 0.1"]),
+        (modules, "modules", ["-FACTOR = 0", "+FACTOR = 1"]),
+        (branches, "run", ["code branch: branch-0 -> branch-1"]),
+        (commits, "run", ["code commit: "]),
+        (fails, "run", ["status: finished -> failed", "error: RuntimeError: stop"]),
+        (variables, "environment", ["variables.OMP_NUM_THREADS: 0 -> 1"]),
+    ],
+)
+def test_everything_that_a_run_records_is_compared(
+    store: Store, change: Callable[[int, pytest.MonkeyPatch], Any], part: str, told: list[str]
+):
+    found = two_runs(store, change)
+    text, page = str(found), found.to_html()
+    assert getattr(found, part)
+    assert json.loads(json.dumps(found.to_json()))[part]
+    for one in told:
+        assert one in text
+    assert "compared: name, command" in page
+    assert "nothing that was recorded differs" not in text
+    last = text.splitlines()[-1]
+    assert last.startswith("  compared: name, command, status and programs of the runs, metrics, parameters, code, cells")
+    assert last.endswith("; not recorded: parameters")
+
+
+def test_what_was_not_recorded_is_said_where_nothing_differs(store: Store):
+    for n in (0, 1):
+        with store.run("train", code=False, params={"depth": 1}) as run:
+            run.put({"n": n}, "model")
+    found = store.why("model:v1", "model:v2")
+    assert "nothing that was recorded differs" not in str(found), "what is not known may differ"
+    assert str(found).splitlines()[-1].endswith("; not recorded: code")
+    assert found.lacking == ("code",)
+    with store.run("train", params={"depth": 1}) as run:
+        run.put({"n": 2}, "model")
+    later = store.why("model:v2", "model:v3")
+    assert "code of model:v2" in later.lacking
+    assert "nothing that was recorded differs" not in str(later)
 
 
 def test_a_file_that_was_read_around_the_store_and_changed_is_named(store: Store, tmp_path: Path):

@@ -1,0 +1,101 @@
+"""The values that a run records, compared one by one; and what it does not record."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from artifactstore.catalog.lineage import RunInfo
+
+__all__ = ["Difference", "around", "differences", "lacking", "packages", "record"]
+
+_ABOUT: Final = (
+    "kind",
+    "branch",
+    "remotes",
+    "folder",
+    "script",
+    "program",
+    "submodules",
+    "lfs_pointers",
+    "claimed_by",
+)  # of code
+_OF_COMMIT: Final = ("commit", "describe", "tree")  # that need not be told where the code itself differs
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value that differs.
+
+    Attributes:
+        key: what it is called; a dotted key lies inside.
+        old: before; None where there was none.
+        new: now; None where there is none.
+    """
+
+    key: str
+    old: Any
+    new: Any
+
+
+def around(run: RunInfo) -> dict[str, Any]:
+    """Return what a run may have read without the store, less what is compared as its code."""
+    return {str(one["path"]): one.get("digest", one["size"]) for one in run.around if not one.get("stored")}
+
+
+def packages(environment: dict[str, Any]) -> dict[str, Any]:
+    """Take the packages out of an environment: name → version, or where it came from."""
+    return {str(one["name"]): one.get("direct") or one["version"] for one in environment.pop("packages", ())}
+
+
+def differences(old: Any, new: Any, key: str = "") -> Iterator[Difference]:
+    """Yield where two JSON values differ, inside of objects by their keys."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for one in sorted({*old, *new}):
+            inner = f"{key}.{one}" if key else str(one)
+            if one not in new:
+                yield Difference(inner, old[one], None)
+            elif one not in old:
+                yield Difference(inner, None, new[one])
+            else:
+                yield from differences(old[one], new[one], inner)
+    elif type(old) is not type(new) or json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
+        yield Difference(key, old, new)
+
+
+def record(run: RunInfo, about: Mapping[str, Any], *, same_code: bool) -> dict[str, Any]:
+    """Return what a run records of itself besides what has a part of its own.
+
+    Args:
+        run: the run.
+        about: what was recorded of its code.
+        same_code: whether the code is the same content: then only this tells another commit of it.
+    """
+    told: dict[str, Any] = {"name": run.name, "status": run.status, "actor": run.actor}
+    told |= {"command": shlex.join(run.command)} if run.command else {}
+    told |= {"error": run.error} if run.error is not None else {}
+    told |= {"programs": [shlex.join(words) for words in run.programs]} if run.programs else {}
+    told |= {"not_finite": run.not_finite} if run.not_finite else {}
+    keys = (*_ABOUT, *(_OF_COMMIT if same_code else ()))
+    return told | {f"code {key}": about[key] for key in keys if key in about}
+
+
+def lacking(run: RunInfo, about: Mapping[str, Any], *, code: bool, environment: bool) -> Iterator[str]:
+    """Yield what a run does not record, in words."""
+    if not run.command:
+        yield "its command"
+    if not run.params:
+        yield "parameters"
+    if not code:
+        yield "code"
+    elif about.get("complete") is False:
+        yield "all of its code"
+    elif "complete" not in about:
+        yield "whether its code is complete"
+    if not environment:
+        yield "environment"
+    if run.reads_seen is None:
+        yield "reads around the store"
+    elif run.around_more:
+        yield f"{run.around_more:,} of the files read around the store"
