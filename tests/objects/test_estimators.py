@@ -1,23 +1,35 @@
 """scikit-learn's models: the same model has the same digest, everyday ones need no trust, hostile schemas run nothing."""
 
+import copy
+import datetime as dt
+import enum
 import io
 import json
+import re
+import warnings
 import zipfile
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from artifactstore import CorruptionError, UnsupportedError, UntrustedError
 from artifactstore.objects import room
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.formats.estimators import Estimator
+from artifactstore.objects.formats.sameness import is_plain, what_differs
+from artifactstore.objects.trust import Trust
 from artifactstore.store import Store
 from tests.objects.folder import MemoryFolder, as_files
 
 sklearn = pytest.importorskip("sklearn")
-pytest.importorskip("skops")
+skops = pytest.importorskip("skops.io") and pytest.importorskip("skops")
 
 from sklearn import (  # noqa: E402  # noqa: E402
     calibration,
@@ -217,3 +229,74 @@ def test_few_bytes_that_become_many_are_refused(monkeypatch: pytest.MonkeyPatch)
         Estimator().read(MemoryFolder(again))
     with pytest.raises(CorruptionError, match=r"0\.npz can't be read"):
         Estimator().read(MemoryFolder({"schema.json": b"{}", "0.npz": b"PK\x03\x04"}))
+
+
+class Strength(enum.IntEnum):
+    LOW = 1
+
+
+class Pair(NamedTuple):
+    a: int
+    b: str
+
+
+VALUES: dict[str, Any] = {
+    "text": "a", "numbers": [1, -0.5, float("inf"), 2**70, True, None], "NumPy's": [np.float64(0.1), np.int32(5), np.bool_(False)],  # noqa: FBT003
+    "dict": {"b": 1, "a": [2]}, "whole keys": {2: "a", 1: "b"}, "flags": {True: "yes", False: "no"}, "mixed keys": {1: "a", "1": "b"}, "None as a key": {None: "?"},
+    "float keys": {0.5: 1}, "tuple keys": {(1, 2): 3}, "NumPy keys": {np.int64(3): 1, np.int64(4): 2}, "ordered": OrderedDict(b=1, a=2), "default": defaultdict(list, a=[1]), "counter": Counter("aab"),
+    "tuple": (1, "a"), "named tuple": Pair(1, "b"), "set": {1, 2}, "frozen": frozenset({1}), "deque": deque([1, 2], maxlen=5), "slice": slice(1, None, 2), "bytes": b"a\0", "bytearray": bytearray(b"a"),
+    "range": range(3), "pattern": re.compile("a"), "date": dt.date(2020, 1, 1), "moment": dt.datetime(2020, 1, 1, tzinfo=dt.UTC), "decimal": Decimal("1.50"), "enum": Strength.LOW, "text of NumPy": np.str_("a"),
+    "path": Path("a"), "function": np.log1p, "method of a class": str.split, "partial": partial(np.clip, a_max=3), "bound": "a b".split, "type": dict, "dtype": np.dtype("f4"), "array": np.arange(3.0), "texts": np.array(["a", "b"]),
+    "objects": np.array(["a", None, 1], object), "masked": np.ma.MaskedArray([1, 2], [True, False]), "stamp": pd.Timestamp("2020"), "frame": pd.DataFrame({"a": [1]}), "complex": 1j, "ellipsis": ..., "datetime64": np.datetime64("2020-01-01"),
+    "structured": np.zeros(2, [("a", "i1"), ("b", "f8")]), "generator": np.random.default_rng(3), "state": np.random.RandomState(3), "nested": {"a": ({"b": [deque([1])]},)}, "self": "itself",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_in_an_estimator_comes_back_as_it_was(value: str):
+    model = preprocessing.FunctionTransformer(np.clip, kw_args={"v": VALUES[value]})
+    if value == "self":
+        model.kw_args["v"] = model
+    folder = WriteFolder()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Estimator().write(model, folder)
+    back = Estimator().read(MemoryFolder(as_files(folder), Trust(everything=True)))
+    assert value in {"frame", "bound"} or what_differs(model, back) is None
+    if value not in {
+        "frame",
+        "array",
+        "texts",
+        "objects",
+        "masked",
+        "structured",
+        "generator",
+        "state",
+        "self",
+        "bound",
+        "partial",
+    }:
+        assert back.kw_args["v"] == VALUES[value]
+        assert type(back.kw_args["v"]) is type(VALUES[value])
+        assert repr(back.kw_args["v"]) == repr(VALUES[value])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_of_every_day_are_the_same_when_they_come_back_and_are_not_read_at_put(name: str):
+    model = MODELS[name]().fit(X, Y)
+    raw = skops.io.dumps(model)
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        assert is_plain(json.loads(archive.read("schema.json")), model)
+    assert what_differs(model, skops.io.loads(raw, trusted=skops.io.get_untrusted_types(data=raw))) is None
+
+
+def test_what_differs_is_found_wherever_it_is():
+    model = ensemble.GradientBoostingClassifier(n_estimators=2, random_state=0).fit(X, Y)
+    other = ensemble.GradientBoostingClassifier(n_estimators=2, random_state=0).fit(X, Y)
+    assert what_differs(model, other) is None
+    other.estimators_[1, 0].tree_.value[0] += 1
+    assert "estimators_" in str(what_differs(model, other))
+    for key, value in {"learning_rate": 0.2, "subsample": 1, "n_iter_no_change": np.int64(3)}.items():
+        changed = copy.deepcopy(model)
+        vars(changed)[key] = value
+        assert what_differs(model, changed) == key

@@ -20,6 +20,7 @@ from artifactstore.objects.bounds.estimator import check_objects, check_schema
 from artifactstore.objects.bounds.lightgbm_text import UnknownModelError
 from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.pickled import Pickled
+from artifactstore.objects.formats.sameness import is_plain, what_differs
 from artifactstore.objects.room import check_room
 
 __all__ = ["Estimator"]
@@ -128,6 +129,10 @@ class Estimator:
             check_objects(obj)
             if (nowhere := _nowhere(schema)) is not None:
                 raise TypeError(f"{nowhere} can be found under no name")  # noqa: TRY301 - as skops says such things
+            if not is_plain(schema, obj):
+                back = skops.io.loads(raw, trusted=skops.io.get_untrusted_types(data=raw))
+                if (where := what_differs(obj, back)) is not None:
+                    raise TypeError(f"{where} comes back as something else")  # noqa: TRY301
         except Exception as error:  # noqa: BLE001 - skops says by any exception that it can't
             text = f"{type(obj).__name__} is kept as a pickle, to be read with trust= only: skops can't keep it ({error})"
             warnings.warn(text, UserWarning, stacklevel=8)
