@@ -48,8 +48,8 @@ def test_another_stores_layout_means_nothing_here(story: Story) -> None:
 
 @pytest.mark.parametrize("inner", [stored("raw"), relocated("raw", "m-raw", "new"), received(versioned("far", "z"), seq=4)])
 def test_another_stores_layout_is_not_asked_whether_it_was_received(story: Story, inner: Fact) -> None:
-    """It may stand beside what is: of the same digest, in an entry of the same number."""
-    told = {"fact": "measured", "digest": digest("raw"), "metrics": {"m": 1.0}}
+    """It speaks of nothing that is counted, as what a later version says does: that was received up to the same entry."""
+    told = {"fact": "of tomorrow"}
     assert story.tell(received(told, seq=5)) is None
     assert story.tell(received({**inner, "name": "y"}, versioned("far", "y"), seq=5)) is None
     assert story.tell(received(told, seq=5)) == "received"
