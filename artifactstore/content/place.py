@@ -208,9 +208,11 @@ def _missing(manifest: Manifest, chosen: Selection, target: Path, *, overwrite: 
     for path in chosen.folders:
         if blocked.above(path) or ((target / path).exists() and not (target / path).is_dir()):
             differ.append(path)
-        if not (target / path).is_dir():
+        if blocked.above(path) or not (target / path).is_dir():
             rest.folders.append(path)
-    folders = [path for path in differ if (target / path).is_dir() and not (target / path).is_symlink()]
+    # What is behind a link is not the target's: the link goes, and it stays.
+    own = [path for path in differ if not blocked.above(path)]
+    folders = [path for path in own if (target / path).is_dir() and not (target / path).is_symlink()]
     if differ and (not overwrite or folders):
         named = ", ".join(sorted(folders if overwrite else differ)[:5])
         more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""

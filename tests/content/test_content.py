@@ -166,6 +166,18 @@ def test_a_pack_reads_back_and_tells_damage_to_its_footer(chunks: list[bytes], d
         read_records(raw[:-at], len(raw) - at, "p")
 
 
+@pytest.mark.parametrize("cut", [(8, 9), (8, 108), (50, 60), (107, 108)])
+def test_a_pack_whose_footer_is_sound_and_whose_frames_lack_bytes_is_damaged(cut: tuple[int, int]):
+    pack = OpenPack()
+    for seed in range(2):
+        pack.add(hash_bytes(noise(50, seed), "blake3"), 50, RAW, noise(50, seed))
+    whole = b"".join(pack.seal())
+    assert [frame.offset for frame in read_records(whole, len(whole), "p")] == [8, 58]
+    for raw in (whole[: cut[0]] + whole[cut[1] :], whole[: cut[0]] + whole[cut[0] : cut[1]] + whole[cut[0] :]):
+        with pytest.raises(CorruptionError, match="does not add up"):
+            read_records(raw, len(raw), "p")
+
+
 def test_hooks_are_the_smallest_that_are_zero_modulo_64():
     digests = [hash_bytes(str(i).encode(), "blake3") for i in range(500_000)]
     chosen = bytes.fromhex(hooks.select(digests))

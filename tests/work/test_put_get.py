@@ -135,6 +135,50 @@ def test_a_link_in_the_target_does_not_lead_a_get_outside(store: Store, folder: 
     assert tree(target) == tree(folder)
 
 
+@pytest.mark.parametrize("behind", ["nothing", "the same", "another"])
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_nothing_of_an_artifact_is_taken_for_there_behind_a_link(store: Store, tmp_path: Path, kind: str, behind: str):
+    """Each kind alone: one that is refused must not hide that another would not be."""
+
+    def make(root: Path, text: str) -> None:
+        (root / "deep").mkdir(parents=True)
+        if kind == "file":
+            (root / "deep/it").write_text(text)
+        elif kind == "folder":
+            (root / "deep" / ("it" if text == "text" else "that")).mkdir()
+        else:
+            (root / "deep/it").symlink_to("that" if text == "text" else "else")
+
+    make(tmp_path / "source", "text")
+    store.put(tmp_path / "source", "name")
+    make(tmp_path / "outside", "text" if behind == "the same" else "txet")
+    if behind == "nothing":
+        shutil.rmtree(tmp_path / "outside")
+        (tmp_path / "outside/deep").mkdir(parents=True)
+    before = tree(tmp_path / "outside")
+    target = tmp_path / "to"
+    target.mkdir()
+    (target / "deep").symlink_to(tmp_path / "outside/deep")
+    with pytest.raises(AlreadyExistsError, match="deep"):
+        store.get("name", target)
+    assert (target / "deep").is_symlink()
+    store.get("name", target, overwrite=True)
+    assert tree(target) == tree(tmp_path / "source")
+    assert not (target / "deep").is_symlink()
+    assert tree(tmp_path / "outside") == before
+
+
+def test_a_file_of_the_same_size_that_differs_is_not_taken_for_the_same(store: Store, folder: Path, tmp_path: Path):
+    store.put(folder, "name")
+    target = tmp_path / "to"
+    store.get("name", target)
+    (target / "a.txt").write_bytes((folder / "a.txt").read_bytes()[::-1])
+    with pytest.raises(AlreadyExistsError, match=r"a\.txt"):
+        store.get("name", target)
+    store.get("name", target, overwrite=True)
+    assert tree(target) == tree(folder)
+
+
 def test_a_folder_is_never_overwritten_by_a_file(store: Store, folder: Path, tmp_path: Path):
     store.put(folder, "name")
     (tmp_path / "to/a.txt").mkdir(parents=True)
