@@ -117,12 +117,13 @@ class Store:
 
         Returns:
             With `to`: its `Path`. Without: the object, where one was put; else the `Path` of a read-only copy in the
-            local cache (of the file itself, where one file was put).
+            local cache (of the file itself, where one file was put), which stays as long as this process lives.
 
         Raises:
             NotFoundError: nothing of that name, or removed.
             AlreadyExistsError: `to` holds files that differ; nothing was written.
             CorruptionError: stored bytes do not match their digest; nothing was put in place.
+            BackendError: the store or the target failed; it says how much was put in place.
             UnsupportedError: names that this platform can't hold, or an object's format that can't be read here.
             UntrustedError: reading the object would run code that the store holds, and `trust` does not allow it.
         """

@@ -10,28 +10,31 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifest import Manifest
+from artifactstore.content.partial import partial
 from artifactstore.content.retrieve import retrieve
-from artifactstore.errors import AlreadyExistsError, BackendError, CorruptionError, InvalidInputError, UnsupportedError
+from artifactstore.errors import (
+    AlreadyExistsError,
+    ArtifactStoreError,
+    BackendError,
+    CorruptionError,
+    InvalidInputError,
+    UnsupportedError,
+)
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
 from artifactstore.model.listing import case_clashes, check_tree
 
-__all__ = ["Selection", "fill", "is_partial", "place", "select", "unholdable"]
+__all__ = ["Selection", "fill", "place", "select", "unholdable"]
 
-_PARTIAL: Final = re.compile(r"\.(.+\.)?([0-9a-f]{16}|[0-9a-f]{32})\.partial", re.DOTALL)
 _WINDOWS_BAD: Final = re.compile(r'[<>:"\\|?*\x01-\x1f]|[ .]$')
 _WINDOWS_NAMES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
-
-
-def is_partial(name: str) -> bool:
-    """Tell whether a name is one that this library gives to what is not complete yet."""
-    return name.endswith(".partial") and _PARTIAL.fullmatch(name) is not None
 
 
 @dataclass(slots=True)
@@ -86,7 +89,7 @@ def place(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Bring what was chosen under `target`, all of it or nothing.
+    """Bring what was chosen under `target`: all of it is verified before any of it gets its name.
 
     Raises:
         AlreadyExistsError: something else is there; the first five are named.
@@ -104,30 +107,30 @@ def place(
         if isinstance(error, AlreadyExistsError):
             raise
         raise InvalidInputError(f"{str(target)!r} can't be a folder: {error}") from error
-    staging = target.parent / f".{new_id()[:16]}.partial"
-    _make_staging(staging)
-    try:
-        _check_names(chosen, staging)
-        missing = _missing(manifest, chosen, target, overwrite=overwrite)
-        _fill(backend, manifest, missing, staging, progress)
-        # Folders that hold nothing of this artifact but are the target itself come with it.
-        if not target.exists():
-            staging.rename(target)
-        else:
-            _merge(staging, target, overwrite=overwrite)
-    except OSError as error:
-        if isinstance(error, BackendError | AlreadyExistsError):
-            raise
-        if error.errno == errno.ENAMETOOLONG:
-            raise InvalidInputError(
-                f"{str(error.filename or target)[:200]!r} … is too long a name for this file system"
-            ) from error
-        raise BackendError(
-            f"{error.filename or target} can't be written: {error.strerror or error}; nothing was put in place"
-        ) from error
-    finally:
-        if staging.exists():
-            shutil.rmtree(staging, ignore_errors=True)
+    # Inside of a target that is there: it may be a mount, or a link to another disk, in a folder that can't be written.
+    with partial(*([target.resolve()] if os.path.isdir(target) else []), target.parent) as staging:  # noqa: PTH112 - any failure means no
+        try:
+            _check_names(chosen, staging)
+            missing = _missing(manifest, chosen, target, overwrite=overwrite)
+            _fill(backend, manifest, missing, staging, progress)
+        except OSError as error:
+            if isinstance(error, ArtifactStoreError):
+                raise
+            raise _failed(error, target, "nothing was put in place") from error
+        moved = _Move(manifest, missing, staging, target, overwrite=overwrite)
+        try:
+            moved.all()
+        except OSError as error:
+            if isinstance(error, AlreadyExistsError):
+                raise AlreadyExistsError(f"{error}; {moved.outcome()}") from error
+            raise _failed(error, target, moved.outcome()) from error
+
+
+def _failed(error: OSError, target: Path, outcome: str) -> Exception:
+    if error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename or target)[:200]
+        return InvalidInputError(f"{name!r} … is too long a name for this file system; {outcome}")
+    return BackendError(f"{error.filename or target} can't be written: {error.strerror or error}; {outcome}")
 
 
 def fill(
@@ -151,13 +154,6 @@ def _check_clash(manifest: Manifest, chosen: Selection) -> None:
             digest=str(manifest.identify()[1]),
             location=manifest.clash[1],
         ) from error
-
-
-def _make_staging(staging: Path) -> None:
-    try:
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise InvalidInputError(f"{staging.parent} can't be written: {error.strerror or error}; choose another target") from error
 
 
 def _check_names(chosen: Selection, staging: Path) -> None:
@@ -267,31 +263,90 @@ def _compare(path: Path, manifest: Manifest, row: int) -> str:
     return "equal" if hasher.digest() == manifest.digests[row] else "differs"
 
 
-def _merge(staging: Path, target: Path, *, overwrite: bool) -> None:
-    """Move what was staged into a folder that exists; only files that are absent or may be replaced."""
-    for folder, folders, files in os.walk(staging):
-        inner = os.path.relpath(folder, staging)
-        there = target if inner == "." else target / inner
-        if (overwrite and there != target and there.is_symlink()) or (overwrite and there != target and there.is_file()):
-            there.unlink()
-        there.mkdir(exist_ok=True)
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]  # noqa: PTH114, PTH118
-        for name in (*files, *links):
-            source = Path(folder, name)
-            if overwrite:
-                source.replace(there / name)
+class _Move:
+    """Moves what was staged to its target, and knows how far it came.
+
+    Of several processes that get the same into one folder each finds what another one placed: equal files are as good.
+    """
+
+    def __init__(self, manifest: Manifest, chosen: Selection, staging: Path, target: Path, *, overwrite: bool) -> None:
+        self._manifest = manifest
+        self._chosen = chosen
+        self._staging = staging
+        self._target = target
+        self._overwrite = overwrite
+        self._placed = 0
+
+    def all(self) -> None:
+        """Move everything, at once where the target is not there.
+
+        Raises:
+            AlreadyExistsError: another process has placed something else meanwhile.
+            OSError: the target can't be written.
+        """
+        if not self._target.exists():
+            try:
+                self._staging.rename(self._target)
+            except OSError:
+                if not self._target.is_dir():
+                    raise
             else:
-                _move_new(source, there / name)
+                return
+        for folder, folders, files in os.walk(self._staging):
+            inner = os.path.relpath(folder, self._staging)
+            there = self._target if inner == "." else self._target / inner
+            if there != self._target:
+                self._make(there)
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]  # noqa: PTH114, PTH118
+            for name in (*files, *links):
+                path = name if inner == "." else f"{inner}/{name}"
+                self._move(Path(folder, name), there / name, path.replace(os.sep, "/"))
+                self._placed += 1
 
+    def outcome(self) -> str:
+        """Say what is in the target now."""
+        total = len(self._chosen.files) + len(self._chosen.links)
+        if not self._placed:
+            return "nothing was put in place"
+        return f"{self._placed} of {total} files were put in place before that, each complete: get again to bring the rest"
 
-def _move_new(source: Path, there: Path) -> None:
-    """Move without replacing what somebody else put there a moment ago, where the platform allows it."""
-    if source.is_symlink():
-        os.symlink(_target(source), there)  # noqa: PTH211 - see _target
-        return
-    try:
-        os.link(source, there)
-    except FileExistsError as error:
-        raise AlreadyExistsError(f"{there} was made by someone else meanwhile; get again") from error
-    except OSError:
-        source.rename(there)
+    def _make(self, there: Path) -> None:
+        if self._overwrite and (there.is_symlink() or there.is_file()):
+            there.unlink()
+        with suppress(FileExistsError):
+            there.mkdir()
+        if not stat.S_ISDIR(there.lstat().st_mode):
+            raise AlreadyExistsError(f"{there} was made meanwhile and is no folder")
+
+    def _move(self, source: Path, there: Path, path: str) -> None:
+        try:
+            if self._overwrite:
+                source.replace(there)
+            elif source.is_symlink():
+                os.symlink(_target(source), there)  # noqa: PTH211 - see _target
+            else:
+                os.link(source, there)
+        except FileExistsError as error:
+            if not self._is_equal(there, path):
+                raise AlreadyExistsError(f"{there} was made meanwhile, with other content") from error
+        except OSError as error:
+            if error.errno == errno.EXDEV:  # a folder in the target is another file system
+                self._copy(source, there, path)
+            elif self._overwrite or source.is_symlink():
+                raise
+            else:
+                source.rename(there)  # a file system without links
+
+    def _copy(self, source: Path, there: Path, path: str) -> None:
+        beside = there.with_name(f".{new_id()[:16]}.partial")
+        try:
+            shutil.copy(source, beside, follow_symlinks=False)
+            self._move(beside, there, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _is_equal(self, there: Path, path: str) -> bool:
+        for row, one in self._chosen.files:
+            if one == path:
+                return _compare(there, self._manifest, row) == "equal"
+        return (path, _target(there) if there.is_symlink() else None) in self._chosen.links

@@ -1,8 +1,8 @@
 """The cache of trees: what a get without a target materialises, read-only, under `<cache>/trees/<digest>`.
 
-Bounded by size, together with the pieces of packs that lie in the same cache: the trees used longest ago go first, and
-none that was used within the last hour. Whoever needs a tree for longer gives the get a target of its own. Of many
-processes that want the same tree one fills it.
+Bounded by size, together with the pieces of packs that lie in the same cache: the trees used longest ago go first, none
+that a living process was given, and none that was used within the last hour. Of many processes that want the same tree
+one fills it.
 """
 
 import os
@@ -18,6 +18,7 @@ from typing import Final
 from artifactstore.backend.disk import is_own, read_own
 from artifactstore.backend.pieces import cache_limit, kept_bytes
 from artifactstore.backend.turns import turn
+from artifactstore.content.partial import lock
 from artifactstore.content.stats import file_system, timed
 from artifactstore.errors import ArtifactStoreError, BackendError
 from artifactstore.model.digest import new_hasher
@@ -28,6 +29,7 @@ __all__ = ["CacheError", "Trees"]
 _NAMED: Final = re.compile(r"([a-z0-9]+)-([0-9a-f]{64})(?:-[0-9a-f]{16})?$", re.ASCII)
 _SPARED: Final = 3600.0  # seconds
 _LITTER: Final = 86_400.0  # seconds after which an unfinished tree is nobody's any more
+_FOLDERS: Final = 16  # whose trees one process holds: a lock each
 _PATIENCE: Final = 3600.0  # seconds that one waits for another process that fills the same tree
 
 
@@ -53,6 +55,7 @@ class Trees:
                 if read_own(mark).decode() == _signature(target):
                     with suppress(OSError):  # a cache that can only be read does not count uses
                         mark.touch()
+                    _hold(self._folder, target.name)
                     return target
         except OSError:
             return None
@@ -96,6 +99,7 @@ class Trees:
             with suppress(OSError):
                 if staging.exists():
                     _remove(staging)
+        _hold(self._folder, target.name)
         return target
 
     def size(self) -> int:
@@ -138,7 +142,10 @@ class Trees:
             mark.unlink(missing_ok=True)
         sizes = {tree: _size(tree) for _, tree, _ in trees}
         total = size + sum(sizes.values())
+        held = _held(self._folder) if total > limit else set()
         for used, tree, mark in sorted(trees):
+            if tree.name in held:
+                continue
             if total <= limit or now - used < _SPARED:
                 return
             self._take_away(tree, mark)
@@ -149,6 +156,52 @@ def digest_of_tree(name: str) -> str | None:
     """Return the digest of what the folder of a tree, or of a part of one, holds; None for another name."""
     found = _NAMED.match(name)
     return None if found is None else f"{found[1]}:{found[2]}"
+
+
+# (process, folder) → the list of trees that this process was given, its lock, and what is in it.
+_GIVEN: Final[dict[tuple[int, str], tuple[Path, int, set[str]]]] = {}
+
+
+def _hold(folder: Path, tree: str) -> None:
+    """Note that this process uses a tree, for as long as it lives: in a list that it has locked."""
+    key = (os.getpid(), str(folder))
+    with suppress(OSError):  # a cache that can only be read is not cleared either
+        given = _GIVEN.get(key)
+        if given is None or (tree not in given[2] and not given[0].exists()):
+            path = folder / f".{new_id()}.using"
+            path.touch(mode=0o600, exist_ok=False)
+            fd = lock(path)
+            if fd is None:
+                path.unlink(missing_ok=True)
+                return
+            given = _GIVEN[key] = (path, fd, set())
+            if len(_GIVEN) > _FOLDERS:
+                os.close(_GIVEN.pop(next(iter(_GIVEN)))[1])
+        path, _, names = given
+        if tree not in names:
+            with path.open("a") as file:
+                file.write(f"{tree}\n")
+            names.add(tree)
+
+
+def _held(folder: Path) -> set[str]:
+    """Return the names of the trees that living processes use; what dead ones noted is removed."""
+    held: set[str] = set()
+    for path in folder.glob(".*.using"):
+        with suppress(OSError, ValueError):
+            try:
+                fd = lock(path, alone=True)
+            except BlockingIOError:
+                held.update(path.read_text().split())
+                continue
+            if fd is not None:
+                path.unlink(missing_ok=True)
+                os.close(fd)
+            elif time.time() - path.stat().st_mtime < _LITTER:
+                held.update(path.read_text().split())
+            else:
+                path.unlink(missing_ok=True)
+    return held
 
 
 def _signature(tree: Path) -> str:

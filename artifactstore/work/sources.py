@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.connect import local_folder
 from artifactstore.content.ours import CONFIG_BYTES, is_store
-from artifactstore.content.place import is_partial
+from artifactstore.content.partial import is_partial
 from artifactstore.content.source import Folder, check_folder, from_far, from_file, scan
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import CONFIG_KEY, is_config
