@@ -8,6 +8,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
 from artifactstore.work.artifact import Artifact, of_resolved
 from artifactstore.work.commit import Prepared, commit, with_reason
+from artifactstore.work.moment import one_state
 from artifactstore.work.session import Core, Session
 
 __all__ = ["ANY", "move_alias"]
@@ -26,6 +27,7 @@ class _Any:
 ANY: Final = _Any()
 
 
+@one_state()
 def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, reason: str | None = None) -> Artifact | None:
     """Point an alias at the version that `ref` means; see `Store.alias`."""
     session.check_writable()

@@ -18,6 +18,7 @@ from artifactstore.maintenance.report import Report
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.reference import check_name
 from artifactstore.work.artifact import artifact
+from artifactstore.work.moment import one_state
 from artifactstore.work.place import local_path
 from artifactstore.work.session import Session
 
@@ -65,6 +66,7 @@ class Conditions(TypedDict, total=False):
     since: datetime | None
 
 
+@one_state()
 def find(session: Session, conditions: Conditions) -> Rows[Version]:
     """Return the versions that meet all conditions; see `Store.find`."""
     given: dict[str, Any] = {key: value for key, value in conditions.items() if value is not None}

@@ -8,6 +8,7 @@ from artifactstore.content.manifest import Manifest
 from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, NotFoundError, RefusedError
 from artifactstore.model.facts import Fact
 from artifactstore.work.capture.secrets import cleaned
+from artifactstore.work.moment import one_state
 from artifactstore.work.session import Core, Session
 
 __all__ = ["Prepared", "Staged", "commit", "with_reason"]
@@ -62,8 +63,9 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
         OutcomeUnknownError: sent, and no answer came.
     """
     core = session.core_to_write()
-    for _ in range(_TRIES):
-        prepared = list(prepare(core))
+    for tried in range(_TRIES):
+        with one_state(anew=bool(tried)):  # the append looks at the head again, and judges by it
+            prepared = list(prepare(core))
         facts = [cleaned(fact) for one in prepared for fact in one.facts]
         if not facts:
             for one in prepared:

@@ -14,6 +14,7 @@ from artifactstore.model.encoding import canonical_json, parse_json
 from artifactstore.objects.compare.values import ValueChange, compare_values
 from artifactstore.objects.reading import StoredFolder
 from artifactstore.objects.trust import NOTHING
+from artifactstore.work.moment import one_state
 from artifactstore.work.place import strings
 from artifactstore.work.session import Session
 
@@ -251,6 +252,7 @@ def _no_tree() -> Any:
     raise AssertionError  # nothing that compares asks for files on this machine
 
 
+@one_state()
 def diff(session: Session, a: str, b: str, *, key: Any = (), exact: bool = False) -> Diff:
     """Compare two artifacts; see `Store.diff`."""
     wanted = strings(key, "key") if not isinstance(key, str) else [key]

@@ -27,6 +27,7 @@ from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.work.code import Code
+from artifactstore.work.moment import one_state
 from artifactstore.work.session import Session
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ class Lineage:
                     return Code(self._session, digest, about, history=history, modules=modules)
         return None
 
+    @one_state()
     def path(self, to: str) -> list[Node]:
         """Return a shortest way from it to something that was made of it, or the other way round; empty where there is none."""
         other, _ = resolve(self._session, to)
@@ -233,6 +235,7 @@ class Lineage:
             way = path(state, self.id, other) or path(state, other, self.id)
             return [node_of(state, one, depth) for depth, one in enumerate(way)]
 
+    @one_state()
     def impact(self) -> Rows[Node]:
         """Every artifact that was made from it and that has a name, with the aliases that point there."""
         return Rows(Node, [node for node in self.downstream().artifacts if node.name is not None])
@@ -294,6 +297,7 @@ class Lineage:
     def _repr_html_(self) -> str:
         return self.draw()._repr_html_()
 
+    @one_state()
     def export(self, standard: str, to: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """Tell what it was made from (of a run: that run alone) in the words of a standard, see docs/exports.md.
 
@@ -378,6 +382,7 @@ def _now(session: Session, state: State) -> datetime:
     return datetime.now(UTC) if session.view is None else parse_time(state.marks["time"])
 
 
+@one_state()
 def lineage(session: Session, ref: str) -> Lineage:
     """Return the lineage of an artifact or a run; see `Store.lineage`."""
     start, is_run = resolve(session, ref)

@@ -1,6 +1,8 @@
 """Moments at which a store can be looked at: an entry's number, a time, the end of a day; and what it was then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, date, datetime, time
 
 from artifactstore.catalog.state import State
@@ -14,9 +16,36 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import format_time
 from artifactstore.model.facts import parse_entry
 
-__all__ = ["state_at"]
+__all__ = ["is_first", "one_state", "state_at"]
 
 Opened = tuple[State, str] | None  # and the digest of the last entry folded
+
+
+_asked: ContextVar[set[int] | None] = ContextVar("artifactstore_asked", default=None)  # journals that a question has read on
+
+
+@contextmanager
+def one_state(*, anew: bool = False) -> Iterator[None]:
+    """Answer one question from one state: of all that look at the head inside, the first alone reads the journal on.
+
+    Args:
+        anew: do not rely on what a question around this one has read.
+    """
+    token = _asked.set(set() if anew else set(_asked.get() or ()))
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def is_first(journal: Journal) -> bool:
+    """Tell whether a look at the head has to read the journal on: always, but for all but the first of one question."""
+    asked = _asked.get()
+    if asked is None:
+        return True
+    first = id(journal) not in asked
+    asked.add(id(journal))
+    return first
 
 
 def state_at(journal: Journal, moment: object, open_snapshot: Callable[[Snapshot], Opened]) -> State:

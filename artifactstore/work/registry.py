@@ -8,6 +8,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.work.commit import Prepared, commit
 from artifactstore.work.lineage import lineage
+from artifactstore.work.moment import one_state
 from artifactstore.work.session import Core, Session
 
 __all__ = ["Registry"]
@@ -59,6 +60,7 @@ class Registry:
         return f"Registry({self._session.url!r})"
 
 
+@one_state()
 def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: bool = True) -> Rows[Node]:
     """Taint an artifact or clear it, and return what was made from it."""
     session.check_writable()

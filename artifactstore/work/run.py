@@ -99,7 +99,7 @@ class Run:
         fact |= {"parent": outer} if outer not in (None, self.id) else {}
 
         def prepare(_core: Core) -> list[Prepared]:
-            with self._session.reading() as state:
+            with self._session.reading(fresh=self._claimed) as state:
                 known = state.runs.get(self.id)
                 if known is not None and "status" in known:
                     raise ConflictError(f"the run {self.id!r} has {known['status']} at {known['finished']}: choose another id")

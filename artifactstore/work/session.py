@@ -44,7 +44,7 @@ from artifactstore.model.version import VERSION
 from artifactstore.work.caches import Checked, KeptFold, Manifests
 from artifactstore.work.fork import Fork
 from artifactstore.work.holding import Holding
-from artifactstore.work.moment import state_at
+from artifactstore.work.moment import is_first, state_at
 from artifactstore.work.near import Near
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
 from artifactstore.work.standing import check_standing, create_config, refuse_begun_copy
@@ -299,7 +299,7 @@ class Session:
     def reading(self, *, fresh: bool = True) -> Iterator[State]:
         """Give the state: at the head, read in this call unless `fresh` is off, or as it was at the time asked for."""
         core = self.core()
-        if fresh:
+        if fresh and is_first(core.journal):
             core.journal.catch_up()
         with core.journal.lock:
             yield self.view if self.view is not None else core.journal.fold
@@ -312,7 +312,7 @@ class Session:
             BackendError: it can't be reached, and nothing of it is known here.
         """
         journal = self.core().journal
-        if self._near.reachable or not journal.recall():
+        if is_first(journal) and (self._near.reachable or not journal.recall()):
             try:
                 journal.catch_up()
             except BackendError as error:

@@ -12,6 +12,7 @@ from artifactstore.catalog.state import State
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.work.diffing import Diff, diff, stored_value
 from artifactstore.work.lineage import resolve
+from artifactstore.work.moment import one_state
 from artifactstore.work.session import Session
 from artifactstore.work.why_page import page
 from artifactstore.work.why_text import CODES, PARTS, text
@@ -173,6 +174,7 @@ class _Side:
     inputs: list[Mapping[str, Any]] = field(default_factory=list)
 
 
+@one_state()
 def why(session: Session, a: str, b: str) -> Why:
     """Tell what differs; see `Store.why`."""
     starts = [resolve(session, ref) for ref in (a, b)]

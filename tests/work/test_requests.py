@@ -2,9 +2,16 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import artifactstore
+from artifactstore import Store
+from artifactstore.backend.memory import MemoryBackend
+from artifactstore.work.lineage import Lineage
 
 
 def test_usual_acts_ask_for_no_more_than_they_need(faulty_s3):
@@ -57,3 +64,120 @@ def test_many_files_and_large_ones_take_a_request_a_pack(faulty_s3, tmp_path: Pa
     for name in ("many", "large"):
         store.get(name, tmp_path / f"{name}-back")
         assert sum(not one.endswith(" packs") for one in proxy.take()) <= 2
+
+
+VERBS = ("read", "read_ranges", "write", "create", "list", "delete", "size")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of stores in memory, which count as far here: `<verb> <folder>`."""
+    found: list[str] = []
+
+    def counted(verb: str) -> Any:
+        real = getattr(MemoryBackend, verb)
+
+        def call(self: MemoryBackend, key: str, *arguments: Any, **options: Any) -> Any:
+            found.append(f"{verb} {key.split('/', maxsplit=1)[0]}")
+            return real(self, key, *arguments, **options)
+
+        return call
+
+    for verb in VERBS:
+        monkeypatch.setattr(MemoryBackend, verb, counted(verb))
+    monkeypatch.setattr(MemoryBackend, "concurrency", 32)
+    return found
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Store:
+    """A store with a chain of runs, and a mark or two."""
+    store = artifactstore.create(f"memory://{tmp_path.name}-requests", cache=tmp_path / "cache")
+    store.put({"a": 1}, "in/data")
+    for depth in (1, 2):
+        with store.run("train", params={"depth": depth}, code=False, id=f"run-{depth}") as run:
+            run.get("in/data")
+            run.put({"auc": depth / 10}, "out/model", metrics={"auc": depth / 10})
+    store.alias("out/model:v1", "old")
+    return store
+
+
+QUESTIONS: dict[str, Callable[[Store, Lineage], Any]] = {
+    "names": lambda s, _: s.names(),
+    "versions": lambda s, _: s.versions("out/model"),
+    "artifact": lambda s, _: s.artifact("out/model"),
+    "its files": lambda s, _: s.artifact("out/model").files,
+    "its profile": lambda s, _: s.artifact("out/model").profile,
+    "get": lambda s, _: s.get("out/model"),
+    "get an alias": lambda s, _: s.get("out/model:old"),
+    "open_file": lambda s, _: s.open_file("out/model").read(),
+    "diff": lambda s, _: s.diff("out/model:v1", "out/model:v2").json,
+    "find": lambda s, _: s.find(kind="data", metrics={"auc": "> 0"}),
+    "find by what was used": lambda s, _: s.find(uses="in/data"),
+    "find by a run": lambda s, _: s.find(run="run-1"),
+    "runs": lambda s, _: s.runs("train*"),
+    "lineage": lambda s, _: s.lineage("out/model"),
+    "lineage of a run": lambda s, _: s.lineage("run-1"),
+    "lineage of a digest": lambda s, g: s.lineage(g.id),
+    "upstream": lambda _, g: g.upstream(),
+    "downstream by kind": lambda _, g: g.downstream(kind="data"),
+    "runs of lineage": lambda _, g: g.runs,
+    "artifacts": lambda _, g: g.artifacts,
+    "inputs": lambda _, g: g.inputs,
+    "code": lambda _, g: g.code,
+    "path": lambda _, g: g.path("in/data"),
+    "impact": lambda _, g: g.impact(),
+    "draw": lambda _, g: g.draw(),
+    "export": lambda _, g: g.export("prov"),
+    "why": lambda s, _: s.why("out/model:v1", "out/model:v2"),
+    "why of runs": lambda s, _: s.why("run-1", "run-2"),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_is_answered_from_one_state_by_one_request(history: Store, asked: list[str], question: str):
+    lineage = history.lineage("out/model")
+    QUESTIONS[question](history, lineage)  # what never changes comes from the cache then
+    asked.clear()
+    QUESTIONS[question](history, lineage)
+    assert asked == ["read journal"]
+
+
+def run_of(store: Store, value: Any = None) -> None:
+    with store.run("train", code=False) as run:
+        if value is not None:
+            run.get("in/data")
+            run.put(value, "out/model")
+
+
+ACTS: dict[str, tuple[Callable[[Store], Any], int, int]] = {
+    # what is read of the journal at most, and created in it
+    "an equal put": (lambda s: s.put({"auc": 0.2}, "out/model"), 1, 0),
+    "a new put": (lambda s: s.put({"auc": 0.7}, "out/model"), 3, 1),
+    "an alias that is there": (lambda s: s.alias("out/model:v1", "old"), 1, 0),
+    "an alias": (lambda s: s.alias("out/model:v2", "old"), 3, 1),
+    "taint": (lambda s: s.registry.taint("in/data", "bad"), 3, 1),
+    "an empty run": (run_of, 5, 2),
+    "a run that reads and puts": (lambda s: run_of(s, {"auc": 0.8}), 9, 3),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_acts_ask_for_no_more_than_they_need(history: Store, asked: list[str], act: str):
+    do, reads, creates = ACTS[act]
+    run_of(history)  # the environment is stored once
+    asked.clear()
+    do(history)
+    counts = Counter(asked)
+    assert counts["create journal"] == creates, asked
+    assert counts["read journal"] <= reads, asked
+    assert set(counts) <= {"read journal", "create journal", "write manifests"}
+
+
+def test_a_question_sees_what_others_have_done_up_to_its_first_look(history: Store):
+    other = artifactstore.open(history.url, cache=None)
+    other.put({"auc": 0.9}, "out/model")
+    assert history.why("out/model:v2", "out/model:v3").a == "out/model:v2"
+    other.put({"auc": 1.0}, "out/model")
+    assert [one.version for one in history.find(uses="in/data", name="out/*")] == [1, 2]
+    assert history.artifact("out/model").version == 4
