@@ -20,6 +20,8 @@ and what to do next; causes are chained; credentials never appear.
 
 from typing import Any, ClassVar
 
+from artifactstore.printable import visible
+
 __all__ = [
     "AlreadyExistsError",
     "ArtifactStoreError",
@@ -51,10 +53,12 @@ class ArtifactStoreError(Exception):
     kind: ClassVar[str] = "error"
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else self.__class__.__name__
+        # What others have written is part of many messages, and a traceback shows them as they are.
+        # Lines behind the first are indented, so that none looks like a message of its own.
+        return visible(str(self.args[0]), lines=True).replace("\n", "\n  ") if self.args else self.__class__.__name__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), str(self), dict(self.__dict__))
+        return _rebuild, (type(self), str(self.args[0]) if self.args else str(self), dict(self.__dict__))
 
 
 class NotFoundError(ArtifactStoreError, KeyError):

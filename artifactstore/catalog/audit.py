@@ -9,7 +9,8 @@ from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import parse_time
-from artifactstore.model.facts import WINDOW
+from artifactstore.model.facts import WINDOW, Fact
+from artifactstore.model.fields import sane
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
@@ -124,8 +125,8 @@ def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
     for entry in entries:
         outcomes = state.apply(entry)
         for txn, void in zip(entry["txns"], outcomes, strict=True):
-            for fact, told in _told(txn):
-                said: Mapping[str, Any] = txn if told is None else told
+            for raw, told in _told(txn):
+                fact, said = sane(raw), txn if told is None else told
                 event = Event(
                     seq=entry["seq"],
                     time=parse_time(state.marks["time"] if told is None else told["time"]),
@@ -141,14 +142,14 @@ def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
                     txn=f"{txn['txn']}-{txn['birth']}",
                     host=said.get("host", ""),
                     tool=said.get("tool", ""),
-                    fields=fact,
+                    fields=raw,
                     origin=None if told is None else f"{told['store']}:{told['seq']}",
                 )
                 if wanted.wants(event):
                     yield event
 
 
-def _told(txn: "Txn") -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any] | None]]:
+def _told(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
     """Yield each fact of a transaction, and behind a `received` one what it holds, together with it."""
     for fact in txn["facts"]:
         yield fact, None

@@ -23,10 +23,13 @@ _PLAIN: Final = bytes((
 _KNOWN: Final = 0x700  # Latin, Greek, Cyrillic, Armenian, Hebrew and Arabic letters end here: bounds of them are good ones
 _WIDE_FROM: Final = 0x600  # Arabic letters that stand alone
 _TURNING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNSEEN: Final = frozenset(
+    "\u00ad\u034f\u115f\u1160\u180e\u200b\u2028\u2029\u2060\u2061\u2062\u2063\u2064\u2800\u3164\ufeff\uffa0"
+)
 
 
 def clean(text: str) -> str:
-    """Return text that XML can hold and that shows what it is: no control characters, surrogates or reversals of direction."""
+    """Return text that XML can hold and that shows what it is: no control characters, surrogates, reversals or unseen ones."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_shown, text))
@@ -38,7 +41,7 @@ def _shown(one: str) -> str:
         return chr(0x2400 + number)  # the picture of a control character
     if 0x7F <= number < 0xA0 or 0xD800 <= number < 0xE000 or number & 0xFFFE == 0xFFFE or 0xFDD0 <= number < 0xFDF0:
         return "\ufffd"
-    return "\ufffd" if one in _TURNING or one in "\u2028\u2029" else one
+    return "\ufffd" if one in _TURNING or one in _UNSEEN else one
 
 
 def escaped(text: str) -> str:

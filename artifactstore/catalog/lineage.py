@@ -262,7 +262,9 @@ def closure(state: State, start: str, *, up: bool, steps: int | None = None) -> 
                 todo.append((other, depth + 1))
     graph.edges = [(*ends, edge.get("role")) for ends, edge in edges.items()]
     graph.read_as = {
-        ends: f"{edge['name']}:v{edge['version']}" for ends, edge in edges.items() if edge.get("version") is not None
+        ends: f"{edge['name']}:v{edge['version']}"
+        for ends, edge in edges.items()
+        if edge.get("version") is not None and edge.get("name") is not None
     }
     return graph
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from artifactstore.errors import UnsupportedError
 from artifactstore.model.encoding import canonical_json
+from artifactstore.model.fields import finite
+from artifactstore.printable import as_lines, html, visible
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Rows", "visible"]
+__all__ = ["Rows"]
 
 T = TypeVar("T")
 _SHOWN = 50  # rows of a table in a notebook
@@ -80,18 +82,15 @@ class Rows(Sequence[T], Generic[T]):
         return [one.name for one in fields(self._kind) if one.repr]  # type: ignore[arg-type]  # every record is a dataclass
 
     def __repr__(self) -> str:
-        head = "\n".join(f"  {row!r}" for row in self[:10])
+        head = as_lines(f"  {row!r}" for row in self[:10])
         more = f"\n  … {len(self) - 10} more" if len(self) > 10 else ""
         return f"{len(self)} of {self._kind.__name__}" + (f"\n{head}{more}" if len(self) else "")
 
     def _repr_html_(self) -> str:
-        import html  # noqa: PLC0415 - its table of entities is for notebooks alone
-
         names = self._names()
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+        head = "".join(f"<th>{html(name)}</th>" for name in names)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_text(getattr(row, name)))}</td>" for name in names) + "</tr>"
-            for row in self[:_SHOWN]
+            "<tr>" + "".join(f"<td>{html(_text(getattr(row, name)))}</td>" for name in names) + "</tr>" for row in self[:_SHOWN]
         )
         more = f"<p>{len(self)} rows, {_SHOWN} shown</p>" if len(self) > _SHOWN else ""
         return f'<table style="color:inherit"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
@@ -100,7 +99,7 @@ class Rows(Sequence[T], Generic[T]):
 def _plain(value: Any) -> Any:
     """What a column can hold."""
     if isinstance(value, dict):
-        return canonical_json(value).decode()
+        return canonical_json(finite(value)).decode()
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str) or hasattr(value, "isoformat"):
@@ -111,9 +110,3 @@ def _plain(value: Any) -> Any:
 def _text(value: Any) -> str:
     plain = _plain(value)
     return visible("" if plain is None else ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain))
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    """Escape what a terminal would obey, and what turns the direction of a line: a name must not read as another one."""
-    parts = text.split("\n") if lines else [text]
-    return "\n".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in parts)

@@ -13,6 +13,7 @@ from artifactstore.catalog.judge import Void, judge
 from artifactstore.catalog.received import LAYOUT, hold_key, is_own, subject
 from artifactstore.catalog.tables import Tables
 from artifactstore.model.facts import WINDOW, Fact
+from artifactstore.model.fields import sane
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
@@ -110,7 +111,7 @@ class State(Tables):
         stamp: dict[str, Any] = {"seq": seq, "time": time, "actor": txn["actor"], "txn": txn["txn"]}
         if "reason" in txn:
             stamp["reason"] = txn["reason"]
-        for fact in txn["facts"]:
+        for fact in map(sane, txn["facts"]):
             handler = _HANDLERS.get(fact["fact"])
             if handler is not None:
                 handler(self, fact, {**stamp, "reason": fact["reason"]} if "reason" in fact else stamp)

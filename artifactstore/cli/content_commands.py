@@ -29,7 +29,7 @@ def init(
     if as_json:
         printing.as_json({"url": made.url, "digest": digest})
     else:
-        print(made.url)
+        printing.say(made.url)
 
 
 @app.command()
@@ -76,7 +76,7 @@ def put(
         if as_json:
             printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded})
         else:
-            print(printing.put_line(made))
+            printing.say(printing.put_line(made))
 
 
 def _number(key: str, text: str) -> float:
@@ -106,7 +106,7 @@ def get(
         if as_json:
             printing.as_json({"ref": ref, "path": str(place)})
         else:
-            print(place)
+            printing.say(place)
 
 
 @app.command()
@@ -139,7 +139,7 @@ def alias(
         if as_json:
             printing.as_json({"name": found.name, "alias": word, "version": found.version, "digest": found.digest})
         else:
-            print(f"{found.name}:{word} -> v{found.version}  {found.digest[:15]}…")
+            printing.say(f"{found.name}:{word} -> v{found.version}  {found.digest[:15]}…")
 
 
 @app.command()

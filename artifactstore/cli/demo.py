@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from artifactstore.cli import printing
 from artifactstore.cli.printing import amount
 from artifactstore.cli.progress import shown
 from artifactstore.errors import UnsupportedError
@@ -22,7 +23,7 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
     Raises:
         UnsupportedError: scikit-learn, whose data it uses, is not installed.
     """
-    say: Callable[[str], None] = (lambda _text: None) if quiet else print
+    say: Callable[[str], None] = (lambda _text: None) if quiet else lambda text: printing.say(text, lines=True)
     data, model = folder / "data", folder / "model.joblib"
     where = url or str(folder / "store")
     if not data.exists():

@@ -55,9 +55,9 @@ def _print_policy(url: str, role: str, *, as_json: bool) -> None:
     if as_json:
         printing.as_json({"url": url, "role": role, "policy": found.document or found.text, "notes": list(found.notes)})
         return
-    print(found.text)
+    printing.say(found.text, lines=True)
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        printing.talk(f"note: {note}")
 
 
 def _print_table(found: Any) -> None:
@@ -79,14 +79,16 @@ def _print_table(found: Any) -> None:
 def _print_advice(found: Any) -> None:
     for one in found.checks:
         if one.status in {"warn", "fail"}:
-            print(f"\n{one.status}: {one.name}")
+            printing.say()
+            printing.say(f"{one.status}: {one.name}")
             for word, text in (("tried", one.tried), ("happened", one.happened), ("means", one.means), ("fix", one.fix)):
                 if text:
-                    print(f"  {word + ':':<10}{_line(text)}")
+                    printing.say(f"  {word + ':':<10}{_line(text)}")
     verdict = "every guarantee that a store needs holds" if found.ok else "not fit as it is: see the fixes above"
     if not found.reached:
         verdict = "nothing could be reached: see the fix above"
-    print(f"\n{found.url} for a {found.role}: {verdict}")
+    printing.say()
+    printing.say(f"{found.url} for a {found.role}: {verdict}")
 
 
 def _line(text: str) -> str:

@@ -1,12 +1,12 @@
 """The command that tells lineage in the words of a standard."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from artifactstore.cli import printing
 from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, opened
+from artifactstore.printable import json_escaped
 
 __all__ = ["export"]
 
@@ -36,15 +36,14 @@ def export(
     with opened(store, "r") as store_:
         made = store_.lineage(ref).export(standard, to, **options)
     if isinstance(made, int):
-        print(
-            f"{made} events were sent" + ("" if made else ": none is recorded, or OPENLINEAGE_DISABLED is set"), file=sys.stderr
-        )
+        none = "" if made else ": none is recorded, or OPENLINEAGE_DISABLED is set"
+        printing.talk(f"{made} events were sent{none}")
     elif isinstance(made, dict | list):
         if as_json:
             printing.as_json(made)
         else:
-            print(as_text(made), end="")
+            printing.document(json_escaped(as_text(made)))
         if not made:
-            print(f"no run is recorded for {ref}: there is nothing to tell", file=sys.stderr)
+            printing.talk(f"no run is recorded for {ref}: there is nothing to tell")
     else:
-        print(made)
+        printing.say(made)

@@ -7,10 +7,31 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from artifactstore.catalog.rows import visible
+from artifactstore.model.fields import finite
+from artifactstore.printable import json_escaped, visible
 from artifactstore.work.card import amount
 
-__all__ = ["amount", "as_json", "moment", "put_line", "record", "table", "visible"]
+__all__ = ["amount", "as_json", "document", "moment", "put_line", "record", "say", "table", "talk", "visible"]
+
+
+def say(text: object = "", *, lines: bool = False) -> None:
+    """Print a part of the answer; what is in it cannot steer the terminal, nor look like another line.
+
+    Args:
+        text: one line, or several if `lines`.
+        lines: line feeds are the answer's own.
+    """
+    print(visible(str(text), lines=lines))
+
+
+def talk(text: object) -> None:
+    """Print a part of the talk to stderr; lines behind the first are indented, so that none looks like another message."""
+    print(visible(str(text), lines=True).replace("\n", "\n  "), file=sys.stderr)
+
+
+def document(text: str) -> None:
+    """Print text of a format that has escapes of its own, which were used already: HTML, SVG, Mermaid."""
+    print(text, end="")
 
 
 def moment(time: datetime) -> str:
@@ -33,13 +54,12 @@ def record(value: Any) -> Any:
 
 def as_json(value: Any) -> None:
     """Print one JSON document."""
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
-    sys.stdout.write("\n")
+    sys.stdout.write(json_escaped(json.dumps(finite(value), ensure_ascii=False, allow_nan=False, indent=1)) + "\n")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; its header goes to stderr, so that stdout holds rows alone."""
-    lines = [[str(cell) for cell in row] for row in rows]
+    lines = [[visible(str(cell)) for cell in row] for row in rows]
     widths = [max([len(title), *(len(line[i]) for line in lines)]) for i, title in enumerate(header)]
     if sys.stderr.isatty() and sys.stdout.isatty() and lines:
         print(_line(header, widths), file=sys.stderr)

@@ -45,10 +45,7 @@ def list_(
             ]
             printing.table(("NAME", "NEWEST", "KIND", "SIZE", "TIME (UTC)", "ALIASES"), lines)
         else:
-            files = [
-                (printing.amount(row.size), printing.visible(row.path + (f" -> {row.target}" if row.target else "")))
-                for row in rows
-            ]
+            files = [(printing.amount(row.size), row.path + (f" -> {row.target}" if row.target else "")) for row in rows]
             printing.table(("SIZE", "PATH"), files)
 
 
@@ -155,21 +152,22 @@ def show(
         facts["size"] = printing.amount(found.size)
         for key, value in facts.items():
             if value not in (None, {}, False):
-                print(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else value}")
+                printing.say(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else value}")
         if profile is not None:
             _table(profile)
             return
         for path in [*profiles][:TABLES]:
-            print()
-            print(printing.visible(path))
+            printing.say()
+            printing.say(path)
             _table(profiles[path])
         if len(profiles) > TABLES:
-            print(f"\n… {len(profiles) - TABLES:,} more tables: --json tells of all")
+            printing.say()
+            printing.say(f"… {len(profiles) - TABLES:,} more tables: --json tells of all")
 
 
 def _table(profile: Mapping[str, Any]) -> None:
-    print(f"{'rows':<9} {profile['rows']:,}")
-    print()
+    printing.say(f"{'rows':<9} {profile['rows']:,}")
+    printing.say()
     printing.table(*profile_table(profile))
 
 
@@ -198,7 +196,7 @@ def diff(
             printing.as_json(told)
         else:
             text = found.inside() if inside else ""
-            print(printing.visible(f"{text}\n{found}" if text else str(found), lines=True))
+            printing.say(f"{text}\n{found}" if text else str(found), lines=True)
         return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
 
 
@@ -225,7 +223,7 @@ def log(
         lines = [(one.seq, printing.moment(one.time), one.actor, one.fact, _subject(one), one.reason or "") for one in found]
         printing.table(("ENTRY", "TIME (UTC)", "ACTOR", "FACT", "WHAT", "REASON"), lines)
         if txn is not None:
-            print(f"outcome: {found.outcome}")
+            printing.say(f"outcome: {found.outcome}")
 
 
 def _time(text: str | None) -> datetime | None:
@@ -268,8 +266,10 @@ def verify(
         printing.as_json({"ok": report.ok, **printing.record(report)})
     else:
         for one in report.findings:
-            print(f"{one.severity}: {one.what}")
-        print(("ok: " if report.ok else "DAMAGED: ") + ", ".join(f"{many} {what}" for what, many in report.checked.items()))
+            printing.say(f"{one.severity}: {one.what}")
+        printing.say(
+            ("ok: " if report.ok else "DAMAGED: ") + ", ".join(f"{many} {what}" for what, many in report.checked.items())
+        )
         for left_out in report.not_checked:
-            print(f"not checked: {left_out}", file=sys.stderr)
+            printing.talk(f"not checked: {left_out}")
     return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]

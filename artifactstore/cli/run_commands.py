@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -55,8 +54,8 @@ def run(
         printing.as_json({"run": work.id, "status": work.status, "code": code, "outputs": [described(one) for one in made]})
     else:
         for one in made:
-            print(printing.put_line(one))
-        print(f"run {work.id} {work.status}", file=sys.stderr)
+            printing.say(printing.put_line(one))
+        printing.talk(f"run {work.id} {work.status}")
     return code
 
 
@@ -129,9 +128,9 @@ def lineage(
         if as_json or format == "json":
             printing.as_json(view.to_json())
         elif format == "mermaid":
-            print(view.mermaid(), end="")
+            printing.document(view.mermaid())
         elif format in {"svg", "html"}:
             text = view.svg() if format == "svg" else view.draw().html()
-            print(text.encode("ascii", "xmlcharrefreplace").decode(), end="")  # the same in every terminal's encoding
+            printing.document(text.encode("ascii", "xmlcharrefreplace").decode())  # the same in every terminal's encoding
         else:
-            print(printing.visible(str(view), lines=True))
+            printing.say(str(view), lines=True)

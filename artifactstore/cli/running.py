@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import io
 import json
 import os
 import sys
@@ -94,7 +95,9 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
             if as_json:
                 _say(error.format_message(), as_json, "invalid_input")
             else:
-                error.show(file=sys.stderr)
+                said = io.StringIO()
+                error.show(file=said)
+                _talk(said.getvalue().rstrip("\n"))
             return EXIT_CODES["invalid_input"]
         if isinstance(error, OSError):
             sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - what is left in the old one can't be written
@@ -118,8 +121,14 @@ def _say(text: str, as_json: bool, kind: str, **extra: Any) -> None:
     if as_json:
         print(json.dumps({"error": kind, "message": text, **extra}), file=sys.stderr)
     else:
-        print(f"error: {text}", file=sys.stderr)
+        _talk(f"error: {text}")
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"note: {message}", file=sys.stderr)
+    _talk(f"note: {message}")
+
+
+def _talk(text: str) -> None:
+    from artifactstore.cli.printing import talk  # noqa: PLC0415 - where there is something to say
+
+    talk(text)

@@ -63,7 +63,7 @@ def bundle(
         printing.as_json(printing.record(done))
         return
     what = f"{done.versions} versions" if names else f"{done.entries} entries and {done.objects} objects"
-    print(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of entry {done.head} of {done.source}")
+    printing.say(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of entry {done.head} of {done.source}")
 
 
 @app.command()
@@ -75,26 +75,28 @@ def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
         printing.as_json(printing.record(done))
         return
     if not done.entry:
-        print("nothing was ever put here: there is nothing to write down")
+        printing.say("nothing was ever put here: there is nothing to write down")
         return
     said = "written" if done.new else "there already, nothing came since"
-    print(f"snapshot of entry {done.entry}: {said} ({printing.amount(done.size)}, {done.digest})")
+    printing.say(f"snapshot of entry {done.entry}: {said} ({printing.amount(done.size)}, {done.digest})")
 
 
 def _print_copy(done: Any) -> None:
     verb = "would copy" if done.dry_run else "copied"
-    print(f"{verb} {done.entries} entries and {done.objects} objects, {printing.amount(done.bytes)}, up to entry {done.head}")
+    printing.say(
+        f"{verb} {done.entries} entries and {done.objects} objects, {printing.amount(done.bytes)}, up to entry {done.head}"
+    )
     if done.moved:
-        print(f"the store is now {done.target}; {done.source} takes no more writes")
+        printing.say(f"the store is now {done.target}; {done.source} takes no more writes")
     elif done.released:
-        print(f"{done.target} can be written to")
+        printing.say(f"{done.target} can be written to")
 
 
 def _print_import(done: Any) -> None:
     verb = "would import" if done.dry_run else "imported"
     moved = f"{done.artifacts} artifacts moved, {printing.amount(done.bytes)}"
-    print(f"{verb} {done.versions} versions, {moved}, as of entry {done.head} of {done.source}")
+    printing.say(f"{verb} {done.versions} versions, {moved}, as of entry {done.head} of {done.source}")
     for there, here in sorted(done.renamed.items()):
-        print(f"{there} is {here} here")
+        printing.say(f"{there} is {here} here")
     for one in done.left_out:
-        print(f"left out: {printing.visible(one.what)}: {printing.visible(one.why)}")
+        printing.say(f"left out: {one.what}: {one.why}")

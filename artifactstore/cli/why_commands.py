@@ -31,9 +31,9 @@ def why(
         if as_json or format == "json":
             printing.as_json(found.to_json())
         elif format == "html":
-            print(f'<!doctype html><meta charset="utf-8"><title>why</title>{found.to_html()}')
+            printing.document(f'<!doctype html><meta charset="utf-8"><title>why</title>{found.to_html()}\n')
         else:
-            print(printing.visible(str(found), lines=True))
+            printing.say(str(found), lines=True)
         return EXIT_CODES["ok"] if found.equal else EXIT_CODES["no"]
 
 
@@ -90,5 +90,5 @@ def reproduce(
         places = {"folder": str(found.folder), "log": str(found.log)}
         printing.as_json({**told, **places, "run": found.run.id, "outputs": [printing.record(one) for one in found.outputs]})
     else:
-        print(printing.visible(str(found), lines=True))
+        printing.say(str(found), lines=True)
     return EXIT_CODES["ok"] if found.ok else EXIT_CODES["no"]

@@ -2,6 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from artifactstore.model.fields import malformed
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Txn
 
 __all__ = ["Finding", "Report"]
 
@@ -56,6 +62,13 @@ class Report:
             self.findings.append(Finding("note", f"{key} is not here yet: run sync again", key, tuple(artifacts)))
         else:
             self.damage(f"{key}{by and ','}{by} is missing; restore it from a copy of the store", key, artifacts)
+
+    def note_fields(self, txn: "Txn", key: str) -> None:
+        """Name the fields of facts that readers take for absent, for they do not have the form that the format says."""
+        for fact in txn["facts"]:
+            if bad := malformed(fact):
+                what = f"a {fact['fact']!r} fact by {txn['actor']} has malformed fields, which count as absent: {', '.join(bad)}"
+                self.findings.append(Finding("note", what, key))
 
     def count(self, what: str, many: int = 1) -> None:
         """Count what was looked at."""

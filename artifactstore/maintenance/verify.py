@@ -119,6 +119,7 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
             report.count("entries")
             for txn, void in zip(entry["txns"], outcomes, strict=True):
                 report.count("transactions")
+                report.note_fields(txn, entry_key(seq))
                 if void is None:
                     _note(txn, seq, recorded)
                 else:

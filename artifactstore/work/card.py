@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from artifactstore.catalog.rows import visible
+from artifactstore.printable import html, visible
 
 __all__ = ["SHOWN", "TABLES", "amount", "card", "line", "profile_table", "tree"]
 
@@ -81,18 +81,13 @@ def card(
         profiles: of the first tables, by the path of their file.
         tables: how many have one.
     """
-    from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
-
-    def safe(text: str) -> str:
-        return escape(visible(text, lines=True))
-
-    name = "" if ref == digest else f"<b>{safe(ref)}</b>"
+    name = "" if ref == digest else f"<b>{html(ref)}</b>"
     when = f"{time:%Y-%m-%d %H:%M} UTC" if time is not None else ""
-    by = " · ".join([_files(count), amount(size), *(safe(part[:_LONG]) for part in (when, actor or "") if part)])
+    by = " · ".join([_files(count), amount(size), *(html(part[:_LONG]) for part in (when, actor or "") if part)])
     pairs = [(heading, key, value) for heading, values in said.items() for key, value in values.items()]
     rows = "".join(
-        f'<tr><td style="{_DIM};text-align:left">{escape(heading)}: {safe(key[:_LONG])}</td>'
-        f'<td style="text-align:left">{safe(str(value)[:_LONG])}</td></tr>'
+        f'<tr><td style="{_DIM};text-align:left">{html(heading)}: {html(key[:_LONG])}</td>'
+        f'<td style="text-align:left">{html(str(value)[:_LONG])}</td></tr>'
         for heading, key, value in pairs[:SHOWN]
     )
     if len(pairs) > SHOWN:
@@ -102,8 +97,8 @@ def card(
     if tables > len(profiles):
         columns += f'<div style="{_DIM};margin-top:.4em">… {tables - len(profiles):,} more tables</div>'
     return (
-        f'<div style="{_BOX}">{name}<span style="{_TAG}">{safe(kind[:_LONG])}</span> '
-        f'<code title="{escape(digest)}" style="{_DIM};background:none;color:inherit">{escape(_short(digest))}</code>'
+        f'<div style="{_BOX}">{name}<span style="{_TAG}">{html(kind[:_LONG])}</span> '
+        f'<code title="{html(digest)}" style="{_DIM};background:none;color:inherit">{html(_short(digest))}</code>'
         f'<div style="{_DIM}">{by}</div>{table}{columns}{tree(files, count)}</div>'
     )
 
@@ -127,12 +122,10 @@ def _shown(value: Any) -> str:
 
 def _columns(profile: Mapping[str, Any], path: str) -> str:
     """Return the columns of a table as HTML that can be opened; a path says which of several files it is."""
-    from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
-
-    which = f"{escape(visible(path))}: " if path else ""
+    which = f"{html(path)}: " if path else ""
     heading, rows = profile_table(profile)
-    head = "".join(f'<th style="text-align:left;{_DIM}">{escape(word.lower())}</th>' for word in heading)
-    body = "".join("<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows)
+    head = "".join(f'<th style="text-align:left;{_DIM}">{html(word.lower())}</th>' for word in heading)
+    body = "".join("<tr>" + "".join(f'<td style="text-align:left">{html(cell)}</td>' for cell in row) + "</tr>" for row in rows)
     more = len(profile["schema"]["fields"])
     return (
         f'<details style="margin-top:.4em"><summary>{which}{profile["rows"]:,} rows, {more:,} columns</summary>'
@@ -142,8 +135,6 @@ def _columns(profile: Mapping[str, Any], path: str) -> str:
 
 def tree(files: Iterable[tuple[str, int]], count: int) -> str:
     """Return files as a tree of HTML that can be opened, folders with what they hold, the first 200 files."""
-    from html import escape  # noqa: PLC0415 - its table of entities is for notebooks alone
-
     lines: list[str] = []
     above: list[str] = []
     for number, (path, size) in enumerate(files):
@@ -153,9 +144,9 @@ def tree(files: Iterable[tuple[str, int]], count: int) -> str:
         same = 0
         while same < min(len(folders), len(above)) and folders[same] == above[same]:
             same += 1
-        lines += ["  " * depth + escape(visible(folders[depth])) + "/" for depth in range(same, len(folders))]
+        lines += ["  " * depth + html(visible(folders[depth])) + "/" for depth in range(same, len(folders))]
         above = folders
-        lines.append("  " * len(folders) + f'{escape(visible(name))}  <span style="{_DIM}">{amount(size)}</span>')
+        lines.append("  " * len(folders) + f'{html(visible(name))}  <span style="{_DIM}">{amount(size)}</span>')
     if not lines:
         return ""
     if count > SHOWN:

@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from artifactstore.errors import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, UnsupportedError
+from artifactstore.printable import visible
 from artifactstore.work.capture.git import Git
 from artifactstore.work.capture.tree_id import tree_id
 from artifactstore.work.get import get
@@ -107,7 +108,7 @@ class Code:
     def __repr__(self) -> str:
         state = "dirty" if self.dirty else "clean"
         lacking = f", not complete: {'; '.join(self.because)}" if self.complete is False or self.because else ""
-        return f"Code({self.digest[:15]}…, commit={(self.commit or 'none')[:12]}, {state}{lacking})"
+        return visible(f"Code({self.digest[:15]}…, commit={(self.commit or 'none')[:12]}, {state}{lacking})")
 
 
 def _git(folder: Path, *arguments: str) -> None:

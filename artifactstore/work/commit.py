@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from artifactstore.catalog.state import Void
 from artifactstore.content.manifest import Manifest
-from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, NotFoundError, RefusedError
+from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.model.facts import Fact
+from artifactstore.model.fields import malformed
 from artifactstore.work.capture.secrets import cleaned
 from artifactstore.work.moment import one_state
 from artifactstore.work.session import Core, Session
@@ -57,6 +58,7 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
     """Prepare, append, and prepare anew while clean-up takes what was just stored.
 
     Raises:
+        InvalidInputError: a fact has a field that readers would take for absent.
         ConflictError: a precondition failed: someone was first.
         CondemnedBeforeCommitError: clean-up took the content again and again.
         RefusedError: a hold or a move says no.
@@ -67,6 +69,7 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
         with one_state(anew=bool(tried)):  # the append looks at the head again, and judges by it
             prepared = list(prepare(core))
         facts = [cleaned(fact) for one in prepared for fact in one.facts]
+        _refuse_malformed(facts)
         if not facts:
             for one in prepared:
                 one.ended(not facts)  # all of it is there already
@@ -86,6 +89,19 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
     raise CondemnedBeforeCommitError(
         f"clean-up condemned what this put had stored, {_TRIES} times in a row; nothing was committed: put again when gc has finished"
     )
+
+
+def _refuse_malformed(facts: Sequence[Fact]) -> None:
+    """Refuse what every reader would take for absent.
+
+    Raises:
+        InvalidInputError: names the field.
+    """
+    for fact in facts:
+        if bad := malformed(fact):
+            raise InvalidInputError(
+                f"a {fact['fact']!r} fact cannot be recorded: {', '.join(bad)} has not the form that readers expect"
+            )
 
 
 def _refuse(void: Void) -> Exception:

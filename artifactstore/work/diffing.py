@@ -14,6 +14,7 @@ from artifactstore.model.encoding import canonical_json, parse_json
 from artifactstore.objects.compare.values import ValueChange, compare_values
 from artifactstore.objects.reading import StoredFolder
 from artifactstore.objects.trust import NOTHING
+from artifactstore.printable import as_lines
 from artifactstore.work.moment import one_state
 from artifactstore.work.place import strings
 from artifactstore.work.session import Session
@@ -156,7 +157,7 @@ class Diff(Rows[Change]):
         signs = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
         lines = [f"{signs[one.change]} {one.path}" + (f"  (was {one.moved_from})" if one.moved_from else "") for one in self]
         counts = ", ".join(f"{n} {word}" for word in signs if (n := sum(one.change == word for one in self)))
-        return "\n".join([*lines, f"{counts or 'no differences'}, {self.unchanged} unchanged"])
+        return as_lines([*lines, f"{counts or 'no differences'}, {self.unchanged} unchanged"])
 
     def inside(self) -> str:
         """Return what differs inside of files as text: a line that names the file, and what differs in it."""
@@ -167,7 +168,7 @@ class Diff(Rows[Change]):
             parts += [f"{path}:", *(f"  {_line_of(one)}" for one in tensors)]
         for path, values in self.json.items():
             parts += [f"{path}:", *(f"  {_line_of(one)}" for one in values)]
-        return "\n".join(parts)
+        return as_lines(parts)
 
 
 def _line_of(one: "TensorChange | ValueChange") -> str:

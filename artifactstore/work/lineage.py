@@ -26,6 +26,7 @@ from artifactstore.catalog.spilled import starting
 from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
+from artifactstore.printable import as_lines
 from artifactstore.work.code import Code
 from artifactstore.work.moment import one_state
 from artifactstore.work.session import Session
@@ -86,7 +87,7 @@ class View:
         tell(self._start, 0, "")
         if left := len(self._graph.nodes) - len(told):
             lines.append(f"… and {left:,} more, further away: `.artifacts` and `.runs` have all")
-        return "\n".join(lines)
+        return as_lines(lines)
 
     def _told_of(self, before: str, after: str, role: str | None, shown: str) -> str:
         """Return what stands behind a line: the role, where the kind doesn't say it, and what else an artifact was read as."""

@@ -150,7 +150,9 @@ def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
             code, about, modules = found, said, along.get("modules")
         environment, cells = environment or along.get("environment"), cells or along.get("cells")
     edges = state.edges.get(run, ())
-    inputs = [(edge["name"], edge["version"]) for edge in edges if edge["fact"] == "used" and edge.get("version")]
+    inputs = [
+        (edge["name"], edge["version"]) for edge in edges if edge["fact"] == "used" and edge.get("version") and edge.get("name")
+    ]
     outputs = [edge for edge in edges if edge["fact"] == "produced"]
     began = int(state.runs[root]["seq"]) - 1
     head = max([began, *(int(state.names[name][number - 1]["seq"]) for name, number in inputs if _known(state, name, number))])

@@ -7,6 +7,7 @@ from artifactstore.catalog.lineage import tainted_above
 from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import RefusedError
 from artifactstore.model.reference import Reference
+from artifactstore.printable import visible
 from artifactstore.work.session import Session
 
 __all__ = ["check_taint"]
@@ -35,9 +36,9 @@ def check_taint(session: Session, ref: str, found: Resolved) -> None:
         warnings.warn(f"{what} is tainted: {said}", UserWarning, stacklevel=5)
     elif above is not None:
         node, marks = above
-        warnings.warn(f"{what} was made from {node.label}, which is tainted: {_said(marks)}", UserWarning, stacklevel=5)
+        warnings.warn(f"{what} was made from {visible(node.label)}, which is tainted: {_said(marks)}", UserWarning, stacklevel=5)
 
 
 def _said(marks: list[Any]) -> str:
     one = marks[0] or marks[1]
-    return f"{one.get('reason', 'no reason was said')} ({one['actor']}, {one['time'][:10]})"
+    return visible(f"{one.get('reason', 'no reason was said')} ({one['actor']}, {one['time'][:10]})")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from artifactstore.catalog.lineage import RunInfo
+from artifactstore.printable import as_lines
 from artifactstore.work.why_text import pair
 
 __all__ = ["Made", "Output", "Reproduction", "compare"]
@@ -92,7 +93,7 @@ class Reproduction:
             lines += [f"    {line}" for line in self.log.read_text("utf-8", "replace")[-_TAIL:].splitlines()[-15:]]
         lines += [f"  note: {note}" for note in self.notes]
         lines.append(f"  in {self.folder}")
-        return "\n".join(lines)
+        return as_lines(lines)
 
 
 Made = tuple[Mapping[str, Any], Mapping[str, float]]  # what was produced, as a fact, and its metrics

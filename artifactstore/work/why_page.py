@@ -1,9 +1,9 @@
 """What differs between two artifacts, as HTML that folds. No script, nothing unescaped."""
 
 from collections.abc import Iterator
-from html import escape
 from typing import TYPE_CHECKING, Final
 
+from artifactstore.printable import html
 from artifactstore.work.why_text import CODES, PARTS, code_title, pair, said
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def page(found: "Why", told: set[str] | None = None) -> str:
 
 def _parts(found: "Why", told: set[str]) -> Iterator[str]:
     ending = " are the same" if found.equal else ""
-    yield f"<div><b>{escape(found.a)}</b> → <b>{escape(found.b)}</b>{ending}</div>"
+    yield f"<div><b>{html(found.a)}</b> → <b>{html(found.b)}</b>{ending}</div>"
     for part, title in PARTS.items():
         rows = getattr(found, part)
         if rows:
@@ -38,30 +38,30 @@ def _parts(found: "Why", told: set[str]) -> Iterator[str]:
     for one in found.inputs:
         yield _input(one, told)
     if found.same:
-        yield f'<div style="opacity:.7">the same: {escape(", ".join(found.same))}</div>'
-    yield from (f'<div style="opacity:.7">not known: {escape(one)}</div>' for one in found.unknown)
+        yield f'<div style="opacity:.7">the same: {html(", ".join(found.same))}</div>'
+    yield from (f'<div style="opacity:.7">not known: {html(one)}</div>' for one in found.unknown)
     if found.compared:
         ending = f"; not recorded: {', '.join(found.lacking)}" if found.lacking else ""
-        yield f'<div style="opacity:.7">compared: {escape(", ".join(found.compared) + ending)}</div>'
+        yield f'<div style="opacity:.7">compared: {html(", ".join(found.compared) + ending)}</div>'
 
 
 def _code(part: str, code: "CodeChange", told: set[str]) -> str:
     title = f"{part}: {code_title(code)}" if part == "code" else part
     if code.patch in told:
-        return f"<div>{escape(title)}: as above</div>"
+        return f"<div>{html(title)}: as above</div>"
     told.add(code.patch or title)
     files = "".join(
-        f"<div>{escape(sign)} <code>{escape(path)}</code>" + ("" if added is None else f" +{added} -{gone}") + "</div>"
+        f"<div>{html(sign)} <code>{html(path)}</code>" + ("" if added is None else f" +{added} -{gone}") + "</div>"
         for sign, path, added, gone in code.files
     )
-    lines = "".join(f"<span{_colour(line)}>{escape(line)}</span>\n" for line in code.patch.splitlines())
+    lines = "".join(f"<span{_colour(line)}>{html(line)}</span>\n" for line in code.patch.splitlines())
     patch = f'<pre style="{_CODE}">{lines}</pre>' if lines else ""
     return _fold(title, files + patch, is_open=len(code.patch) < 20_000)
 
 
 def _fold(title: str, body: str, *, is_open: bool) -> str:
     mark = " open" if is_open else ""
-    return f'<details{mark} style="margin:.3em 0 .3em .6em"><summary>{escape(title)}</summary><div style="margin-left:1.1em">{body}</div></details>'
+    return f'<details{mark} style="margin:.3em 0 .3em .6em"><summary>{html(title)}</summary><div style="margin-left:1.1em">{body}</div></details>'
 
 
 def _sides(one: "Difference") -> tuple[str, str]:
@@ -73,8 +73,8 @@ def _sides(one: "Difference") -> tuple[str, str]:
 
 def _table(rows: "tuple[Difference, ...]") -> str:
     lines = "".join(
-        f'<tr><td style="{_CELL}"><code>{escape(one.key)}</code></td>'
-        f'<td style="{_CELL}">{escape(old)}</td><td style="{_CELL}">→</td><td style="{_CELL}">{escape(new)}</td></tr>'
+        f'<tr><td style="{_CELL}"><code>{html(one.key)}</code></td>'
+        f'<td style="{_CELL}">{html(old)}</td><td style="{_CELL}">→</td><td style="{_CELL}">{html(new)}</td></tr>'
         for one in rows
         for old, new in [_sides(one)]
     )
@@ -91,7 +91,7 @@ def _input(one: "InputChange", told: set[str]) -> str:
         f"{one.old} → {one.new}" if one.old and one.new else f"{one.old} (only before)" if one.old else f"{one.new} (only now)"
     )
     lines = "\n".join((*one.inside, *one.files))
-    body = f'<pre style="{_CODE}">{escape(lines)}</pre>' if lines else ""
+    body = f'<pre style="{_CODE}">{html(lines)}</pre>' if lines else ""
     if one.why is not None and not one.why.equal:
         body += page(one.why, told)
     return _fold(f"input {one.role}: {names}", body, is_open=True)

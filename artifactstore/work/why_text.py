@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from artifactstore.printable import as_lines
+
 if TYPE_CHECKING:
     from artifactstore.work.why import CodeChange, InputChange, Why
     from artifactstore.work.why_values import Difference
@@ -26,7 +28,7 @@ _LINES: Final = 60  # of a patch
 
 def text(found: "Why") -> str:
     """Return it as lines, what lies further back indented."""
-    return "\n".join(_lines(found, set()))
+    return as_lines(_lines(found, set()))
 
 
 def said(value: Any) -> str:

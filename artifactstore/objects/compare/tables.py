@@ -15,6 +15,7 @@ from artifactstore.objects.base import ReadFolder
 from artifactstore.objects.claims import batches_of
 from artifactstore.objects.profile import Profiler
 from artifactstore.objects.rows import hash_rows
+from artifactstore.printable import as_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +88,7 @@ class TableDiff:
         lines += [f"- column {name}" for name in self.old_columns]
         lines += [f"~ column {name}: {old} -> {new}" for name, old, new in self.retyped]
         lines += [_line(shift) for shift in self.shifts if any((shift.psi, shift.js, shift.old_missing != shift.new_missing))]
-        return "\n".join(lines)
+        return as_lines(lines)
 
 
 def _line(shift: Shift) -> str:

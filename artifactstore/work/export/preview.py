@@ -1,11 +1,11 @@
 """The page of a crate for people: what is in it, without a program that knows crates."""
 
 from collections.abc import Iterable
-from html import escape
 from typing import Any, Final
 from urllib.parse import quote
 
 from artifactstore.model.encoding import canonical_json
+from artifactstore.printable import html
 from artifactstore.work.card import amount
 from artifactstore.work.export.record import Edge, Item, Record, RunOf
 from artifactstore.work.export.ro_crate import METADATA, folder_of
@@ -20,7 +20,7 @@ _STYLE: Final = (
 
 def page(record: Record, *, inside: bool) -> str:
     """Return the page."""
-    title = escape(f"Provenance of {record.title}")
+    title = html(f"Provenance of {record.title}")
     runs = "".join(_run(record, run) for run in record.runs)
     items = "".join(_item(item, inside=inside) for item in record.items.values())
     return f"""<!DOCTYPE html>
@@ -28,7 +28,7 @@ def page(record: Record, *, inside: bool) -> str:
 <head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>
 <body>
 <h1>{title}</h1>
-<p>From the store <code>{escape(record.url)}</code>. The same for programs: <a href="{METADATA}">{METADATA}</a>.</p>
+<p>From the store <code>{html(record.url)}</code>. The same for programs: <a href="{METADATA}">{METADATA}</a>.</p>
 <h2>Runs</h2>
 {_table(("Run", "Began (UTC)", "Ended", "By", "Code", "Used", "Made"), runs) if runs else "<p>No run is recorded.</p>"}
 <h2>Artifacts</h2>
@@ -47,17 +47,15 @@ def _row(*cells: str) -> str:
 
 
 def _run(record: Record, run: RunOf) -> str:
-    about = escape(run.ref.name) + "".join(
-        f"<br>{escape(f'{key} = {_said(value)}')}" for key, value in sorted(run.params.items())
-    )
+    about = html(run.ref.name) + "".join(f"<br>{html(f'{key} = {_said(value)}')}" for key, value in sorted(run.params.items()))
     end = f"{_moment(run.finished or '')} {run.status}" + (f": {run.error}" if run.error else "")
     commit = run.code.get("commit") or "not recorded"
-    code = f"<code>{escape(str(commit)[:12])}</code>" + (" with changes" if run.code.get("dirty") else "")
+    code = f"<code>{html(str(commit)[:12])}</code>" + (" with changes" if run.code.get("dirty") else "")
     return _row(
         about,
-        escape(_moment(run.ref.started)),
-        escape(end),
-        escape(run.actor),
+        html(_moment(run.ref.started)),
+        html(end),
+        html(run.actor),
         code,
         _edges(record, run.inputs),
         _edges(record, run.outputs),
@@ -73,11 +71,11 @@ def _said(value: Any) -> str:
 
 
 def _edges(record: Record, edges: Iterable[Edge]) -> str:
-    return "<br>".join(escape(record.items[edge.digest].title) for edge in edges)
+    return "<br>".join(html(record.items[edge.digest].title) for edge in edges)
 
 
 def _item(item: Item, *, inside: bool) -> str:
-    name = escape(item.title)
+    name = html(item.title)
     shown = f'<a href="{quote(folder_of(item))}/">{name}</a>' if inside and item.there else name
     size = "not in the store" if item.size is None else f"{amount(item.size)}, {item.count} file{'' if item.count == 1 else 's'}"
-    return _row(shown, escape(item.kind), size, f"<code>{escape(item.digest)}</code>")
+    return _row(shown, html(item.kind), size, f"<code>{html(item.digest)}</code>")

@@ -1,0 +1,211 @@
+"""Whatever others wrote into a store, no command and nothing that shows itself lets it steer a terminal or a page."""
+
+import contextlib
+import importlib
+import io
+import json
+import pkgutil
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import artifactstore
+from artifactstore.cli import main
+from artifactstore.errors import ArtifactStoreError, RefusedError
+from artifactstore.printable import as_lines, html, json_escaped, visible
+from artifactstore.store import Store
+from tests.work.test_odd_facts import append
+
+EVIL = "\x1b]0;P\x07\x1b[2K\x9b31m\nFORGED\r\u202eevil\u2066\u200b\u2060<script>alert(1)</script>|`]]>&\"'=1+1\t@x\x7f\u3164\u00ad\ufeff"
+BAD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\u3164\ufeff]")
+
+
+def is_clean(text: str) -> bool:
+    if text.lstrip().startswith("<"):  # a page or a picture: its lines are nobody's words, but no markup may be
+        return BAD.search(text) is None and "<script" not in text
+    return BAD.search(text) is None and not re.search(r"^\s{0,1}FORGED", text, re.MULTILINE)
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store with such text in every field that can hold any."""
+    monkeypatch.setenv("ARTIFACTSTORE_ACTOR", "bob" + EVIL)
+    store = artifactstore.open(tmp_path / "store", cache=None)
+    folder = tmp_path / "source"
+    folder.mkdir()
+    odd = EVIL.replace("/", "").replace("\r", "")
+    for number in (1, 2):
+        (folder / odd).write_text(str(number))
+        store.put(folder, "n", reason=EVIL, metadata={EVIL: EVIL}, metrics={EVIL: number})
+    store.alias("n:v1", "best", reason=EVIL)
+    for number in (1, 2):
+        with store.run("train", params={EVIL: EVIL, "k": number}, code=False) as run:
+            run.log(**{EVIL: number})
+            run.get("n:v1", role=EVIL)
+            run.put({EVIL: number}, f"o{number}", role=EVIL)
+    with contextlib.suppress(ValueError), store.run("fails", code=False):
+        raise ValueError(EVIL)
+    digest = store.artifact("n").digest
+    append(
+        store,
+        {"fact": "started", "run": "evil", "name": EVIL, "command": [EVIL], "params": {EVIL: [EVIL]}, "parent": EVIL, "reason": EVIL},
+        {"fact": "used", "run": "evil", "digest": digest, "name": EVIL, "version": 1, "role": EVIL, "path": EVIL,
+         "code": {"commit": EVIL, "branch": EVIL, "remotes": {EVIL: EVIL}, "folder": EVIL, "dirty": True}},
+        {"fact": "produced", "run": "evil", "digest": store.artifact("o1").digest, "name": EVIL, "role": EVIL},
+        {"fact": "finished", "run": "evil", "status": "failed", "error": EVIL, "around": [{"path": EVIL, "size": 1}], "programs": [[EVIL]]},
+        {"fact": "measured", "digest": digest, "metrics": {EVIL: 0.5}, "by": EVIL},
+        {"fact": "versioned", "name": EVIL, "digest": digest, "kind": EVIL, "metadata": {EVIL: EVIL}},
+        {"fact": "aliased", "name": "n", "alias": EVIL, "version": 1},
+        {"fact": "versioned", "name": "kinds", "digest": digest, "kind": EVIL},
+        {"fact": EVIL, "name": EVIL, "alias": EVIL, "digest": EVIL, "reason": EVIL},
+    )  # fmt: skip
+    monkeypatch.setenv("ARTIFACTSTORE_URL", store.url)
+    return artifactstore.open(store.url, cache=None)
+
+
+def called(*arguments: str) -> tuple[int, str, str]:
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(list(arguments))
+    out.flush()
+    return code, out.buffer.getvalue().decode(), err.getvalue()  # type: ignore[attr-defined]
+
+
+# Each command, with arguments that make it show much. One that is new fails the test until it is here.
+COMMANDS: dict[str, list[list[str]]] = {
+    "init": [["DIR"], [EVIL]], "put": [["SOURCE", "n2"], [EVIL, "n2"], ["SOURCE", EVIL]], "get": [["n:v1", "TO"], [EVIL], ["n:v9"]],
+    "alias": [["n:v1", "prod", "--expect", "v9"], ["n:v1", EVIL], ["n:v2", "best", "--expect", "v2"]], "cache": [[]],
+    "ls": [[], ["n"], ["--prefix", EVIL]], "versions": [["n"], [EVIL]], "find": [[], ["--kind", EVIL], ["--metric", EVIL]],
+    "show": [["n"], ["n:v1"], ["kinds"], ["o1"], [EVIL]], "diff": [["n:v1", "n:v2"], ["o1", "o2", "--inside"], [EVIL, "n"]],
+    "log": [[], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL]], "verify": [[], ["--level", EVIL], ["--level", "full"]],
+    "run": [["--", "true", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL]],
+    "lineage": [["o1"], ["n", "--down"], ["evil"], ["o1", "--format", "svg"], ["o1", "--format", "html"], ["o1", "--format", "mermaid"], [EVIL]],
+    "export": [["o1", "--as", "prov"], ["o1", "--as", "slsa"], ["evil", "--as", "openlineage"], ["o1", "--as", "ro-crate", "--to", "TO2"],
+               ["o1", "--as", EVIL]],
+    "why": [["o1", "o2"], ["evil", "o1"], ["o1", "o2", "--format", "html"], ["o1", EVIL]], "impact": [["n"], [EVIL]],
+    "taint": [["n:v1", EVIL]], "clear": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
+    "sync": [["STORE", "COPY"], [EVIL, "COPY2"]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "snapshot": [[]],
+    "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]],
+    "head": [[]],
+}  # fmt: skip
+BYTES = ("cat", "demo")  # bytes are bytes; the demo needs its extra and shows only what it has put itself
+
+
+def test_every_command_shows_hostile_text_harmlessly(evil: Store, tmp_path: Path):
+    from artifactstore.cli import running
+
+    called("ls")  # every command has added itself
+    known = {
+        one.name or one.callback.__name__.rstrip("_") for one in running_app().registered_commands if one.callback is not None
+    }
+    assert known - {*COMMANDS, *BYTES} == set(), "a new command: add it above"
+    assert running is not None
+    for command in sorted(known - {"demo"}):
+        for given in COMMANDS[command]:
+            for as_json in ([], ["--json"]) if "html" not in given and "svg" not in given else ([],):
+                words = [
+                    str(tmp_path / f"{word}{len(as_json)}") if word.isupper() and word not in {"STORE", "SOURCE"} else word
+                    for word in given
+                ]
+                words = [{"STORE": evil.url, "SOURCE": str(tmp_path / "source")}.get(word, word) for word in words]
+                behind = [] if command == "run" and as_json else as_json
+                code, out, err = called(command, *behind, *words)
+                assert code != 70, (command, given, err)
+                shown = out.replace("\u200b", "") if "mermaid" in given else out
+                assert is_clean(shown), (command, given, as_json)
+                assert is_clean(err), (command, given, as_json, err)
+                assert "<script" not in out or as_json or not {"svg", "html"} & {*given}, (command, given)
+                if as_json and code == 0 and command not in BYTES and "mermaid" not in given:
+                    json.loads(out)
+
+
+def running_app() -> typer.Typer:
+    from artifactstore.cli.app import app
+
+    return app
+
+
+# Each class that shows itself; one that is new fails the test until it is here.
+SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
+    "Rows": lambda s: (text for rows in (s.runs(), s.names(), s.versions("n"), s.find(), s.log()) for text in (repr(rows), rows._repr_html_())),
+    "Artifact": lambda s: (text for ref in ("n:v1", "o1", "kinds") for text in (repr(s.artifact(ref)), s.artifact(ref)._repr_html_())),
+    "View": lambda s: (text for view in views(s) for text in (str(view), repr(view), view._repr_html_())),
+    "Drawing": lambda s: (text for view in views(s) for one in [view.draw()] for text in (str(one), repr(one), one.html(), one._repr_html_())),
+    "Lineage": lambda s: (text for ref in ("o1", "evil") for text in (repr(s.lineage(ref)), s.lineage(ref)._repr_html_())),
+    "Why": lambda s: (text for a, b in (("o1", "o2"), ("evil", "o1")) for one in [s.why(a, b)] for text in (str(one), repr(one), one.to_html())),
+    "Diff": lambda s: (text for a, b in (("n:v1", "n:v2"), ("o1", "o2")) for one in [s.diff(a, b)] for text in (repr(one), one.inside())),
+    "Code": lambda s: iter([repr(s.lineage("evil").code)]),
+    "ArtifactStoreError": lambda s: iter([str(error_of(s)), repr(error_of(s)), str(ArtifactStoreError(EVIL))]),
+    "Reference": lambda _: iter(()), "Digest": lambda _: iter(()),  # can hold no such text
+}  # fmt: skip
+# Whose text has no field that others write: backends and stores (a URL of the caller's), marks of options, shapes of tensors.
+OWN = {"Store", "Profiles", "Registry", "_Any", "TableDiff", "TensorInfo", "Reproduction", "Void", "Run", "_Tensor"}
+
+
+def views(store: Store) -> list[Any]:
+    return [store.lineage("o1").upstream(), store.lineage("n").downstream(), store.lineage("evil").upstream()]
+
+
+def error_of(store: Store) -> RefusedError:
+    store.registry.taint("n:v1", EVIL)
+    with pytest.raises(RefusedError) as caught:
+        store.get("n:best")
+    return caught.value
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_everything_that_shows_itself_is_harmless(evil: Store, name: str):
+    for text in SHOWN[name](evil):
+        assert is_clean(text)
+        if text.startswith("<svg"):
+            ET.fromstring(text)
+
+
+def test_no_class_that_shows_itself_is_forgotten():
+    found = set()
+    for module in pkgutil.walk_packages(artifactstore.__path__, "artifactstore."):
+        if ".backend" in module.name or module.name.endswith("__main__") or ".testing" in module.name:
+            continue
+        try:
+            loaded = importlib.import_module(module.name)
+        except ImportError:
+            continue  # of an extra
+        for one in vars(loaded).values():
+            if not isinstance(one, type) or issubclass(one, tuple):
+                continue
+            if one.__module__ == module.name and not hasattr(one, "__dataclass_fields__"):
+                found |= {one.__name__} if {"__str__", "__repr__", "_repr_html_"} & {*vars(one)} else set()
+            elif one.__module__ == module.name and {"__str__", "_repr_html_"} & {*vars(one)}:
+                found.add(one.__name__)
+    assert found - {*SHOWN} - OWN == set(), "it is new: add it above"
+
+
+def test_a_warning_about_others_words_is_harmless(evil: Store):
+    evil.registry.taint("n:v1", EVIL)
+    with pytest.warns(UserWarning, match="tainted") as caught:
+        evil.get("n:v1")
+    assert all(is_clean(str(one.message)) for one in caught)
+
+
+def test_no_command_prints_by_itself():
+    for path in Path(artifactstore.__file__).parent.joinpath("cli").glob("*.py"):
+        if path.name not in {"printing.py", "app.py"}:
+            printed = re.findall(r"(?<![\w.])print\(.*", path.read_text())
+            assert [line for line in printed if "json.dumps" not in line] == [], path.name
+
+
+def test_what_is_written_out_and_what_stays():
+    assert visible("a\x1b\n\u202e\u200b\x9b\u3164日本é") == "a\\x1b\\n\\u202e\\u200b\\x9b\\u3164日本é"
+    assert visible("a\nb", lines=True) == "a\nb"
+    assert visible(visible(EVIL)) == visible(EVIL)
+    assert as_lines(["a\nb", "c"]) == "a\\nb\nc"
+    assert html("<b>\x1b") == "&lt;b&gt;\\x1b"
+    assert is_clean(html(EVIL).replace("\n", ""))
+    for text in (EVIL, "é😀\U000e0101", "plain"):
+        assert json.loads(json_escaped(json.dumps([text], ensure_ascii=False))) == [text]
+        assert is_clean(json_escaped(json.dumps([text], ensure_ascii=False)))
