@@ -36,6 +36,8 @@ def export(
     with opened(store, "r") as store_:
         made = store_.lineage(ref).export(standard, to, **options)
     if isinstance(made, int):
+        if as_json:
+            printing.as_json({"sent": made})
         none = "" if made else ": none is recorded, or OPENLINEAGE_DISABLED is set"
         printing.talk(f"{made} events were sent{none}")
     elif isinstance(made, dict | list):
@@ -45,5 +47,7 @@ def export(
             printing.document(json_escaped(as_text(made)))
         if not made:
             printing.talk(f"no run is recorded for {ref}: there is nothing to tell")
+    elif as_json:
+        printing.as_json({"path": str(made)})
     else:
         printing.say(made)

@@ -113,8 +113,7 @@ def test_every_command_shows_hostile_text_harmlessly(evil: Store, tmp_path: Path
                     for word in given
                 ]
                 words = [{"STORE": evil.url, "SOURCE": str(tmp_path / "source")}.get(word, word) for word in words]
-                behind = [] if command == "run" and as_json else as_json
-                code, out, err = called(command, *behind, *words)
+                code, out, err = called(command, *as_json, *words)
                 assert code != 70, (command, given, err)
                 shown = out.replace("\u200b", "") if "mermaid" in given else out
                 assert is_clean(shown), (command, given, as_json)
