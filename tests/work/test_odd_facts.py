@@ -72,7 +72,7 @@ def of(schema: Any, name: str = "") -> st.SearchStrategy[Any]:
 
 def facts_of(kind: str) -> st.SearchStrategy[dict[str, Any]]:
     """Return facts of a kind, with fields of other kinds that its schema does not know."""
-    more = [name for name in fields._FIELDS if name not in KINDS[kind]["fields"]]  # type: ignore[typeddict-item]
+    more = [name for name in fields._FIELDS if name not in KINDS[kind]["fields"]]
     odd = st.dictionaries(st.sampled_from(more), JSON, max_size=3)
     made = st.builds(lambda extra, fact: {**extra, **fact, "fact": kind}, odd, of(KINDS[kind]))
     if kind != "received":
@@ -146,7 +146,7 @@ def readers(store: Store, digest: str) -> Iterator[Callable[[], Any]]:
     yield from (
         lambda more=more: store.find(**more)
         for more in ({"run": "*"}, {"code": "0000000"}, {"metrics": {"x": ">0"}}, {"uses": "n"})
-    )  # type: ignore[misc]
+    )
     for ref in (digest, *RUNS[:2]):
         yield lambda ref=ref: store.artifact(ref)._repr_html_()  # type: ignore[misc]
         for view in (lambda found: found.upstream(), lambda found: found.downstream(), lambda found: found.draw()):
