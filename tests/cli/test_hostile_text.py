@@ -143,7 +143,7 @@ SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     "Reference": lambda _: iter(()), "Digest": lambda _: iter(()),  # can hold no such text
 }  # fmt: skip
 # Whose text has no field that others write: backends and stores (a URL of the caller's), marks of options, shapes of tensors.
-OWN = {"Store", "Profiles", "Registry", "_Any", "TableDiff", "TensorInfo", "Reproduction", "Void", "Run", "_Tensor", "Lie"}
+OWN = {"Store", "Profiles", "Registry", "_Any", "TableDiff", "TensorInfo", "Reproduction", "Void", "Run", "_Tensor"}
 
 
 def views(store: Store) -> list[Any]:
@@ -168,8 +168,8 @@ def test_everything_that_shows_itself_is_harmless(evil: Store, name: str):
 def test_no_class_that_shows_itself_is_forgotten():
     found = set()
     for module in pkgutil.walk_packages(artifactstore.__path__, "artifactstore."):
-        if ".backend" in module.name or module.name.endswith("__main__") or ".testing" in module.name:
-            continue
+        if not re.match(r"artifactstore\.(work|catalog|maintenance|model|store|errors|objects\.compare)", module.name):
+            continue  # what no user holds
         try:
             loaded = importlib.import_module(module.name)
         except ImportError:
