@@ -172,7 +172,8 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
     """Read an object back from its files.
 
     Raises:
-        UnsupportedError: written in a format that this version does not know, or whose library is not installed.
+        UnsupportedError: written in a format that this version does not know, or whose library is not installed, or larger than
+            memory.
         CorruptionError: the files are not of that format.
         UntrustedError: reading would run code, and the caller does not trust it.
         InvalidInputError: an option that the format does not know.
@@ -186,6 +187,9 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
     _check_options(chosen, given, chosen.read_options, "get")
     try:
         return chosen.read(folder, **given)
+    except MemoryError as error:
+        text = f"this object, stored as {format!r}, takes more memory than could be had here"
+        raise UnsupportedError(f"{text}: get its files with to=, or read a part") from error
     except ImportError as error:
         needs = error.name or str(error)
         raise UnsupportedError(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Buffer
+from artifactstore.errors import UnsupportedError
 from artifactstore.model.footer import AS_LONG, DICTIONARIES, Footer, Group, encodings_of_pages
 from artifactstore.objects.kinds import width
 from artifactstore.objects.room import check_room
@@ -21,6 +22,8 @@ _ROWS: Final = 65_536  # rows at a time at most
 _BYTES: Final = 2**26  # bytes at a time, as a file lets expect
 _BUFFER: Final = 2**16  # bytes of a column that are read at a time to see its dictionary
 _MOST: Final = 2**28  # bytes at a time, if each row had the longest text
+_AMPLE: Final = 2**30  # bytes in memory that nothing has to be said for
+_SWOLLEN: Final = 100_000  # times the bytes of its pages that a table may take
 _LEVELS: Final = 4  # bytes of a value in a list: how often it is repeated, and how much of it is there
 
 
@@ -34,7 +37,7 @@ def check_claims(file: "pq.ParquetFile", footer: Footer, wanted: Collection[str]
         data: the whole file, if it is there: then what its end says of texts is held against its pages.
 
     Raises:
-        UnsupportedError: it may take more memory than is free.
+        UnsupportedError: it may take more memory than is free, or takes very much more than it has bytes.
         ValueError: its parts contradict each other.
     """
     import pyarrow as pa  # noqa: PLC0415
@@ -51,6 +54,10 @@ def check_claims(file: "pq.ParquetFile", footer: Footer, wanted: Collection[str]
         leaf = schema.column(number)
         if _is_wanted(leaf.path, wanted):
             size += sum(_more(group, number, leaf, kept=leaf.path in categories, data=data) for group in footer.groups)
+    stored = sum(part.packed for group in footer.groups for part in group.parts)
+    if size > max(_AMPLE, _SWOLLEN * stored):  # this library's own files have 3,500 times their bytes at most: nulls alone
+        text = f"the table would take {size / 1e9:,.1f} GB in memory, and has {stored:,} bytes"
+        raise UnsupportedError(f"{text}: if it is meant to be so, open_table reads it in parts, and its files come with to=")
     check_room(size, "the table", "open_table reads it in parts, columns= only some of it")
 
 

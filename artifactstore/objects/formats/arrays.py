@@ -231,7 +231,8 @@ def _read(folder: ReadFolder, name: str, *, mmap: bool) -> "np.ndarray[Any, Any]
         return np.memmap(folder.path(name), dtype=dtype, mode="r", offset=start, shape=shape, order=order)  # type: ignore[call-overload,no-any-return]
     if not count or not dtype.itemsize:
         try:
-            return np.empty(shape, dtype, order)  # type: ignore[call-overload,no-any-return]
+            # As a field: alone, elements of no bytes ("S0") would get one each, whatever their number.
+            return np.empty(shape, [("", dtype)], order)["f0"]  # type: ignore[call-overload,no-any-return]
         except ValueError as error:
             raise CorruptionError(f"{name} is no .npy file: {error}", location=name) from error
     return np.frombuffer(folder.buffer(name), dtype, count, start).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
@@ -242,11 +243,14 @@ def _head(array: "np.ndarray[Any, Any]") -> bytes:
     import numpy as np  # noqa: PLC0415
 
     header = io.BytesIO()
-    said = np.lib.format.header_data_from_array_1_0(array)
     try:
+        said = np.lib.format.header_data_from_array_1_0(array)
+        if np.lib.format.descr_to_dtype(said["descr"]) != array.dtype:
+            raise ValueError(f"{array.dtype} would come back as {said['descr']}")  # noqa: TRY301 - told as NumPy's own
         np.lib.format.write_array_header_1_0(header, said)
     except (UnicodeEncodeError, ValueError) as error:
-        text = f"an array whose fields have names beyond Latin-1, or very many, can't be stored as .npy ({error}): rename them, or store a table"
+        text = f"an array with fields out of order, with names beyond Latin-1, or very many can't be stored as .npy ({error})"
+        text = f"{text}: give it another dtype by .astype(), rename them, or store a table"
         raise InvalidInputError(text) from error
     return header.getvalue()
 

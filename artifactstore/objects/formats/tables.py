@@ -125,8 +125,8 @@ class Table:
                 table = folder.used(_FILE, lambda buffer: decode(pa.BufferReader(pa.py_buffer(buffer)), buffer))
             else:
                 table = decode(folder.open(_FILE))
-        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-            if isinstance(error, InvalidInputError):
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if isinstance(error, InvalidInputError | MemoryError | UnsupportedError):
                 raise
             raise CorruptionError(f"{_FILE} is no Parquet file that can be read: {str(error)[:200]}", location=_FILE) from error
         try:
