@@ -166,6 +166,12 @@ class ReadFolder(Protocol):
             NotFoundError: no such file.
         """
 
+    def noted(self, name: str) -> bytes | None:
+        """Return what was noted beside the files under a name (`WriteFolder.note`); None where nothing was.
+
+        It is no part of the artifact's identity: equal content that was put before may have come with another note.
+        """
+
     def inner(self, name: str) -> "ReadFolder":
         """Return a folder in this one."""
 

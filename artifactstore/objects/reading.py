@@ -9,6 +9,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.reader import open_chunks, read_ranges
 from artifactstore.content.retrieve import read_file
+from artifactstore.content.side import read_side
 from artifactstore.content.whole import read_buffer, use_buffer
 from artifactstore.errors import NotFoundError
 from artifactstore.objects.room import check_room
@@ -100,6 +101,10 @@ class StoredFolder:
         if name:
             self._row(name)
         return self._tree() / (self._prefix + name)
+
+    def noted(self, name: str) -> bytes | None:
+        """Return what was noted beside the files under a name."""
+        return read_side(self._backend, self._manifest, self._prefix + name)
 
     def inner(self, name: str) -> "StoredFolder":
         """Return a folder in this one."""

@@ -14,11 +14,14 @@ from artifactstore.objects.trust import NOTHING, Trust
 class MemoryFolder:
     """A `ReadFolder` over bytes that no store has seen: damaged and hostile ones."""
 
-    def __init__(self, files: Mapping[str, bytes], trust: Trust = NOTHING, prefix: str = "") -> None:
+    def __init__(
+        self, files: Mapping[str, bytes], trust: Trust = NOTHING, prefix: str = "", notes: Mapping[str, bytes] | None = None
+    ) -> None:
         self.trust = trust
         self.far = False
         self._files = files
         self._prefix = prefix
+        self._notes = notes or {}
 
     @property
     def names(self) -> Sequence[str]:
@@ -47,8 +50,11 @@ class MemoryFolder:
     def path(self, name: str) -> Path:
         raise NotImplementedError
 
+    def noted(self, name: str) -> bytes | None:
+        return self._notes.get(self._prefix + name)
+
     def inner(self, name: str) -> "MemoryFolder":
-        return MemoryFolder(self._files, self.trust, f"{self._prefix}{name}/")
+        return MemoryFolder(self._files, self.trust, f"{self._prefix}{name}/", self._notes)
 
 
 def bytes_of(source: Source) -> bytes:

@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydantic
 import pytest
 
 from artifactstore import CorruptionError, InvalidInputError, NotFoundError
+from artifactstore.objects.base import WriteFolder
+from artifactstore.objects.formats.json import Json
 from artifactstore.objects.formats.members import Members
 from artifactstore.store import Store
-from tests.objects.folder import MemoryFolder
+from tests.objects.folder import MemoryFolder, as_files
 
 
 @dataclasses.dataclass
@@ -175,3 +179,115 @@ def test_keys_are_names_or_numbers(store: Store):
             store.get(name, keys=1.5)
         with pytest.raises(InvalidInputError, match="there are '0', '1'"):
             store.get(name, keys="9")
+
+
+def json_there_and_back(value: Any) -> tuple[Any, str]:
+    folder = WriteFolder()
+    Json().write(value, folder)
+    files = as_files(folder)
+    return Json().read(MemoryFolder(files, notes=folder.side)), files["data.json"].decode()
+
+
+def shuffled(rng: random.Random, depth: int) -> Any:
+    if depth == 0 or rng.random() < 0.2:
+        return rng.choice([1, "a", None, 0.5, True])
+    if rng.random() < 0.4:
+        return [shuffled(rng, depth - 1) for _ in range(rng.randrange(4))]
+    keys = rng.sample(["a", "b", "z", "é", "", "Z", "\U0001f600", "\ufb01"], rng.randrange(5))
+    return {key: shuffled(rng, depth - 1) for key in keys}
+
+
+def test_keys_come_in_the_order_in_which_they_were_and_digests_know_nothing_of_it():
+    rng = random.Random(3)
+    for _ in range(300):
+        value = shuffled(rng, 5)
+        if isinstance(value, str):
+            continue
+        back, raw = json_there_and_back(value)
+        assert repr(back) == repr(value)  # repr: the order counts
+        assert raw == json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def test_the_order_of_the_first_put_stays_and_a_wrong_one_changes_nothing_else(store: Store):
+    first = store.put({"z": 1, "a": {"y": 1, "b": 2}}, "c")
+    assert store.put({"a": {"b": 2, "y": 1}, "z": 1}, "c").digest == first.digest
+    assert repr(store.get("c")) == "{'z': 1, 'a': {'y': 1, 'b': 2}}"
+    raw = b'{"a":{"b":2,"y":1},"z":1}'
+    for note in (
+        b"",
+        b"[]",
+        b'{"keys":[["x","z"]],"at":[]}',
+        b'{"keys":[["z","z"]],"at":[]}',
+        b'{"keys":[],"at":[[["q"],["a"]]]}',
+        b'{"keys":[5],"at":5}',
+        b'{"keys":[],"at":[[[],["z","b"]]]}',
+        b"\xff",
+    ):
+        assert Json().read(MemoryFolder({"data.json": raw}, notes={"order": note})) == {"a": {"b": 2, "y": 1}, "z": 1}
+    store.put({"weights": np.ones(2), "about": {"z": 1, "a": 2}}, "m")
+    assert list(store.get("m")["about"]) == ["z", "a"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    rate: float
+    names: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Outer:
+    inner: Inner
+    many: list[Inner]
+    by_name: dict[str, Inner]
+    maybe: Inner | None = None
+    either: "int | Point" = 3
+    count: int = dataclasses.field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.count += 1
+        self.inner = Inner(self.inner.rate * 2)
+
+
+class Base(pydantic.BaseModel):
+    name: str = pydantic.Field(alias="called", default="")
+    model_config = pydantic.ConfigDict(populate_by_name=False)
+
+
+class Sub(Base):
+    rate: float = 0.0
+
+
+class Holder(pydantic.BaseModel):
+    one: Base
+    many: list[Base] = []
+
+
+def test_records_keep_what_is_in_them_and_are_made_again_without_running_their_code():
+    made = Outer(Inner(0.5), [Inner(1.0)], {"a": Inner(2.0)}, Inner(3.0), Point(1, 2.0))
+    data, _ = json_there_and_back(dataclasses.replace(made, inner=Inner(0.5)))
+    assert data["count"] == 1
+    folder = WriteFolder()
+    made.inner = Inner(1.0)
+    Json().write(made, folder)
+    back = Json().read(MemoryFolder(as_files(folder), notes=folder.side), type=Outer)
+    assert back == made
+    assert type(back.either) is Point
+    assert type(back.inner) is Inner
+    assert type(back.by_name["a"]) is Inner
+    holder = Holder(one=Sub(called="x", rate=0.5), many=[Sub(called="y", rate=1.0), Base(called="z")])
+    data, _ = json_there_and_back(holder)
+    assert data == {"one": {"name": "x", "rate": 0.5}, "many": [{"name": "y", "rate": 1.0}, {"name": "z"}]}
+    for missing in ({"inner": {"rate": 1}}, {"inner": {"rate": 1}, "many": [], "by_name": {}, "other": 1}):
+        with pytest.raises(InvalidInputError, match="do not make a Outer"):
+            Json().read(MemoryFolder({"data.json": json.dumps(missing).encode()}), type=Outer)
+
+
+class Raw(pydantic.BaseModel, arbitrary_types_allowed=True):
+    data: Any
+
+
+@pytest.mark.parametrize("odd", [b"\xff", np.arange(2), object(), {1, object()}, float("nan"), float("inf")])
+def test_a_record_that_can_not_be_json_is_refused_by_the_right_error(odd: Any):
+    for made in (Raw(data=odd), Point(odd, 1.0)):
+        with pytest.raises(InvalidInputError):
+            Json().write(made, WriteFolder())

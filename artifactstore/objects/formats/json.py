@@ -1,11 +1,18 @@
 """JSON values, dataclasses and pydantic models (as data), as canonical JSON."""
 
+import builtins
 import dataclasses
+import math
+import types
+import typing
+import warnings
+from collections.abc import Sequence
 from typing import Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json, check_json, parse_json
 from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.objects.order import note_order, with_order
 
 __all__ = ["Json", "is_json"]
 
@@ -42,29 +49,145 @@ class Json:
     def write(self, obj: Any, folder: WriteFolder) -> None:
         """Write canonical JSON."""
         if _is_record(obj):
-            obj = obj.model_dump(mode="json") if hasattr(obj, "model_dump") else dataclasses.asdict(obj)
+            obj = _data_of(obj)
         check_json(obj)
         folder.add("data.json", canonical_json(obj))
+        note_order(folder, obj)
 
     def read(self, folder: ReadFolder, *, type: Any = None) -> Any:  # noqa: A002 - the option's name
-        """Parse the JSON; with `type`, a dataclass or a pydantic model, make one of it."""
+        """Parse the JSON; with `type`, a dataclass or a pydantic model, make one of it.
+
+        A dataclass gets its fields as they were stored, with dataclasses in them; its `__post_init__` ran before that.
+        """
         try:
             found = parse_json(folder.read("data.json"), "data.json")
         except InvalidInputError as error:
             raise CorruptionError(f"the stored object is not of the format 'json': {error}", location="data.json") from error
         if type is None:
-            return found
+            return with_order(folder, found)
+        if not isinstance(type, builtins.type) or not (hasattr(type, "model_validate") or dataclasses.is_dataclass(type)):
+            raise InvalidInputError(f"type={type!r}: a dataclass or a pydantic model is needed")
         try:
-            if hasattr(type, "model_validate"):
-                return type.model_validate(found)
-            if dataclasses.is_dataclass(type) and isinstance(found, dict):
-                return type(**found)  # type: ignore[operator]
-        except (TypeError, ValueError) as error:
+            return _typed(type, with_order(folder, found))
+        except (TypeError, ValueError, KeyError, NameError, AttributeError) as error:
             raise InvalidInputError(f"the stored values do not make a {type.__name__}: {error}") from error
-        raise InvalidInputError(f"type={type!r}: a dataclass or a pydantic model is needed")
 
 
 def _is_record(obj: Any) -> bool:
     if isinstance(obj, type):
         return False
     return dataclasses.is_dataclass(obj) or (hasattr(obj, "model_dump") and hasattr(type(obj), "model_validate"))
+
+
+def _data_of(obj: Any) -> Any:
+    """Return what a dataclass or a pydantic model holds, fields of subclasses included.
+
+    Raises:
+        InvalidInputError: it can't be written as JSON.
+    """
+    name = type(obj).__name__
+    try:
+        if not hasattr(obj, "model_dump"):
+            return _as_dict(obj)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of values that are of no declared type: they are stored as they are
+            said = obj.model_dump(mode="json")
+            # What a field holds, and not what its annotation says: that may have fewer fields.
+            full = obj.model_dump(mode="json", serialize_as_any=True)
+            if type(obj).model_config.get("ser_json_inf_nan") != "strings":
+                _refuse_infinite(obj.model_dump(serialize_as_any=True))
+            return said if said == full else full
+    except InvalidInputError:
+        raise
+    except Exception as error:  # a model's own code, and pydantic's
+        text = f"a {name} can't be written as JSON ({builtins.type(error).__name__}: {str(error)[:300]})"
+        raise InvalidInputError(f"{text}: put its parts in a dict, or say format='pickle'") from error
+
+
+def _refuse_infinite(value: Any) -> None:
+    """Refuse NaN and infinities, of which pydantic makes null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        check_json(value)
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set | frozenset) else ():
+        _refuse_infinite(one)
+
+
+def _as_dict(obj: Any) -> Any:
+    """Return a dataclass as a dict, with pydantic models in it as dicts, too."""
+    if _is_record(obj):
+        if hasattr(obj, "model_dump"):
+            return _data_of(obj)
+        return {field.name: _as_dict(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
+    if type(obj) in (list, tuple):
+        return type(obj)(_as_dict(one) for one in obj)
+    if type(obj) is dict:
+        return {key: _as_dict(one) for key, one in obj.items()}
+    return obj
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """Return a value as what an annotation says, as far as dataclasses and pydantic models are in it."""
+    if hasattr(kind, "model_validate"):
+        return _validated(kind, value)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _record(kind, value) if isinstance(value, dict) else value
+    inner = typing.get_args(kind)
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _typed(inner[0], value)
+    if origin in (typing.Union, types.UnionType):
+        return _chosen(inner, value)
+    if isinstance(value, list) and inner:
+        if origin is tuple and Ellipsis not in inner:
+            return tuple(_typed(one, member) for one, member in zip(inner, value, strict=True))
+        made = [_typed(inner[0], member) for member in value]
+        return origin(made) if origin in (tuple, set, frozenset) else made
+    if isinstance(value, dict) and len(inner) == 2:
+        return {key: _typed(inner[1], member) for key, member in value.items()}
+    return value
+
+
+def _chosen(kinds: Sequence[Any], value: Any) -> Any:
+    """Return a value as the first of several records that it makes; what is no dict stays what it is."""
+    if not isinstance(value, dict | list):
+        return value
+    for kind in kinds:
+        try:
+            made = _typed(kind, value)
+        except (TypeError, ValueError, KeyError):
+            continue
+        if made is not value:
+            return made
+    return value
+
+
+def _record(kind: Any, value: dict[str, Any]) -> Any:
+    """Make a dataclass without calling its `__init__`: that would change again what it had changed before it was stored."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if strange := set(value) - set(fields):
+        raise TypeError(f"it has no field {', '.join(map(repr, sorted(strange)))}")
+    made = object.__new__(kind)
+    for name, field in fields.items():
+        if name in value:
+            held = _typed(hints.get(name, Any), value[name])
+        elif field.default is not dataclasses.MISSING:
+            held = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            held = field.default_factory()
+        else:
+            raise TypeError(f"its field {name!r} is missing")
+        object.__setattr__(made, name, held)
+    return made
+
+
+def _validated(kind: Any, value: Any) -> Any:
+    """Make a pydantic model, whose fields are stored by their names and not by their aliases."""
+    try:
+        return kind.model_validate(value)
+    except ValueError:
+        try:
+            return kind.model_validate(value, by_name=True)
+        except TypeError:  # pydantic before 2.11
+            pass
+        raise

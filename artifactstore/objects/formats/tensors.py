@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
 from artifactstore.objects.base import ReadFolder, WriteFolder, texts
+from artifactstore.objects.order import note_order, with_order
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +104,8 @@ class Tensors:
             metadata[_TIED] = json.dumps(tied, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         names = sorted(kept, key=lambda one: (_RANKS[_dtype(kept[one])], one))
         folder.add(_FILE, _header(kept, names, metadata), *(_bytes_of(name, kept[name]) for name in names))
+        if _TYPE not in metadata:
+            note_order(folder, dict.fromkeys(obj))
 
     def read(self, folder: ReadFolder, *, tensors: Any = None, device: Any = None, into: Any = None) -> Any:
         """Read the tensors.
@@ -141,7 +144,9 @@ class Tensors:
             except RuntimeError as error:
                 raise InvalidInputError(f"the stored tensors do not fit into={type(into).__name__}: {error}") from error
             return into
-        return state[_ONE] if metadata.get(_TYPE) == "tensor" and list(state) == [_ONE] else state
+        if metadata.get(_TYPE) == "tensor" and list(state) == [_ONE]:
+            return state[_ONE]
+        return with_order(folder, state) if tensors is None else state
 
 
 def _check(name: str, tensor: "torch.Tensor") -> None:
