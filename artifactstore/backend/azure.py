@@ -80,6 +80,7 @@ class AzureBackend(RemoteBackend):
             cls=lambda reply, stream, _: (reply.http_response, stream), **wanted, **_ONCE
         )
         headers = response.headers
+        self._clock.note(headers.get("Date"))
         if str(headers.get(f"x-ms-meta-{_FOLDER}", "")).lower() == "true":
             raise NotFoundError(no_such_key(key, self.url))
         return [chunk async for chunk in stream], headers
@@ -133,7 +134,8 @@ class AzureBackend(RemoteBackend):
 
         async def put() -> None:
             # Up to 64 MiB are one request.
-            await self._blob(key).upload_blob(raw, length=len(raw), overwrite=overwrite, headers=checked, **_ONCE)
+            reply = await self._blob(key).upload_blob(raw, length=len(raw), overwrite=overwrite, headers=checked, **_ONCE)
+            self._clock.note(reply.get("date"))
 
         self._call(lambda: self._run(put), action, key)
 

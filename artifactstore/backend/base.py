@@ -4,15 +4,17 @@
 """
 
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["MAX_WRITE", "Backend", "Buffer", "Stored", "check_key", "check_prefix", "moment"]
+__all__ = ["MAX_WRITE", "Backend", "Buffer", "Clock", "Stored", "check_key", "check_prefix", "moment"]
 
 Buffer = bytes | bytearray | memoryview
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*", re.ASCII)
@@ -43,6 +45,36 @@ def moment(seconds: float) -> datetime | None:
         return None
 
 
+class Clock:
+    """The clock of a storage service, as its replies show it; it costs no request."""
+
+    __slots__ = ("_at", "_there")
+
+    def __init__(self) -> None:
+        self._there: datetime | str | None = None
+        self._at = 0.0
+
+    def __reduce__(self) -> tuple[type["Clock"], tuple[()]]:
+        return Clock, ()  # seconds of another machine mean nothing here
+
+    def note(self, there: datetime | str | None) -> None:
+        """Note what a reply says: a time, or the header `Date`."""
+        if there is not None:
+            self._there, self._at = there, time.monotonic()
+
+    def now(self) -> datetime | None:
+        """Return the time there; None where no reply has said it."""
+        if isinstance(self._there, str):
+            try:
+                self._there = parsedate_to_datetime(self._there)
+            except ValueError:
+                self._there = None
+        there = self._there
+        if not isinstance(there, datetime) or there.tzinfo is None:
+            return None
+        return there + timedelta(seconds=time.monotonic() - self._at)
+
+
 class Backend(ABC):
     """A place for bytes under keys: `/`-separated segments of `[A-Za-z0-9._-]+`, none of them `.` or `..`.
 
@@ -70,6 +102,14 @@ class Backend(ABC):
     def far(self) -> bool:
         """Whether a request costs a round trip, so that a thread to save one is worth it."""
         return self.concurrency > _NEAR
+
+    def storage_time(self, *, fresh: bool = False) -> datetime | None:  # noqa: ARG002 - for those that can look
+        """Return the time by the storage's own clock; None where that is unknown.
+
+        Args:
+            fresh: look now, where that costs no request; else what the last replies said will do.
+        """
+        return None
 
     @abstractmethod
     def read(self, key: str) -> bytes:

@@ -98,6 +98,7 @@ class GcsBackend(RemoteBackend):
         """Send one request, once, and return its answer if it is a yes."""
         location = self._filesystem()[0]._location  # noqa: SLF001 - of the service, the emulator or the endpoint that was said
         reply = await self._send(method, f"{location}{path}", headers=headers or {}, **more)
+        self._clock.note(reply.headers.get("Date"))
         if not 200 <= reply.status < 300:
             raise Refusal(reply)
         self._bucket_seen = True

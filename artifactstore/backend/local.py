@@ -12,9 +12,10 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Final, NoReturn
 
-from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix, moment
+from artifactstore.backend.base import Backend, Buffer, Clock, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import batched, flat
 from artifactstore.backend.disk import (
     IGNORED,
@@ -88,6 +89,7 @@ class LocalBackend(Backend):
         self.url = os.path.abspath(os.path.expanduser(os.fspath(root)))  # noqa: PTH100, PTH111 - pathlib drops what Windows needs
         self._single_writer = single_writer
         # Folders whose entries in their parents this process has synced, and what a group that shares them may do there.
+        self._clock = Clock()
         self._durable: dict[str, int] = {}
 
     def __repr__(self) -> str:
@@ -95,6 +97,21 @@ class LocalBackend(Backend):
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_durable": {}}
+
+    def storage_time(self, *, fresh: bool = False) -> datetime | None:
+        """Return the time by the file system's clock, which a file server may have of its own."""
+        if fresh:
+            temporary = os.path.join(self.url, f".tmp-{secrets.token_hex(16)}")  # noqa: PTH118
+            try:
+                fd = os.open(temporary, _NEW, 0o600)
+                os.write(fd, b"1")
+                self._clock.note(moment(os.fstat(fd).st_mtime))
+                os.close(fd)
+            except OSError:
+                return None
+            finally:
+                forget(temporary)
+        return self._clock.now()
 
     # -- reading
 
@@ -290,6 +307,7 @@ class LocalBackend(Backend):
                         write_all(fd, pieces)
                 with step:
                     sync(fd)
+                    self._clock.note(moment(os.fstat(fd).st_mtime))
             finally:
                 os.close(fd)
             with step:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import fsspec
 
-from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix, moment
+from artifactstore.backend.base import Backend, Buffer, Clock, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import flat, gather
 from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
 from artifactstore.backend.options import hide, secret_names, unknown_option
@@ -81,9 +81,14 @@ class RemoteBackend(Backend):
         self._single_writer = single_writer
         self._connected: tuple[int, Any, str] | None = None
         self._lock = os.getpid(), threading.RLock()
+        self._clock = Clock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
+
+    def storage_time(self, *, fresh: bool = False) -> datetime | None:  # noqa: ARG002 - the last reply is as fresh as it gets
+        """Return the time by the service's clock, where its replies say it."""
+        return self._clock.now()
 
     def __getstate__(self) -> dict[str, Any]:
         if names := secret_names(self._options):

@@ -120,6 +120,7 @@ class S3Backend(RemoteBackend):
             lambda body: method(**(complete if body is None else {**complete, "Body": body})), arguments.get("Body"), timeout
         )
         self._replies.seen(reply)
+        self._clock.note((reply.get("ResponseMetadata", {}).get("HTTPHeaders") or {}).get("date"))
         return reply
 
     async def _checks(self) -> bool:

@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -42,6 +43,10 @@ class Wrapper(Backend):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
+
+    def storage_time(self, *, fresh: bool = False) -> datetime | None:
+        """Return the inner backend's time."""
+        return self.inner.storage_time(fresh=fresh)
 
     def read(self, key: str) -> bytes:
         """Read the inner backend's object."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.catalog.judge import Void, judge
 from artifactstore.catalog.received import LAYOUT, hold_key, is_own, subject
 from artifactstore.catalog.tables import Tables
+from artifactstore.catalog.times import reset_by
 from artifactstore.model.facts import WINDOW, Fact
 from artifactstore.model.fields import sane
 
@@ -45,6 +46,9 @@ class State(Tables):
     def _apply(self, entry: "Entry") -> list[Void | None]:
         seq = entry["seq"]
         time = max(self.marks["time"], entry["time"])
+        if time != entry["time"] and (resets := reset_by(self.marks, seq, entry["time"])) is not None:
+            self._set(self.marks, "resets", resets)
+            time = entry["time"]
         self._set(self.marks, "time", time)
         lower = entry["format"] < self.marks["format"]
         self._set(self.marks, "format", max(entry["format"], self.marks["format"]))

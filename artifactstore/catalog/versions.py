@@ -9,6 +9,7 @@ from typing import Any
 from artifactstore.catalog.received import origin_of
 from artifactstore.catalog.spilled import several, starting
 from artifactstore.catalog.state import State
+from artifactstore.catalog.times import is_uncertain
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.reference import Reference
@@ -36,6 +37,7 @@ class Version:
         removed: whether it was removed.
         tainted: whether its digest is tainted.
         file: whether it was put from one file.
+        uncertain: whether later entries contradict `time`: the clock of its writer, or of one before, was far ahead.
         origin: `<store>:<entry>` where it was said, if it was received from another store; `actor`, `time` and `reason` are
             then that store's word. Else None.
     """
@@ -56,6 +58,7 @@ class Version:
     tainted: bool = False
     file: bool = False
     origin: str | None = None
+    uncertain: bool = False
 
     @property
     def ref(self) -> str:
@@ -251,6 +254,7 @@ def _version(
         tainted=digest in state.tainted,
         file=bool(row.get("file")),
         origin=origin_of(row),
+        uncertain=is_uncertain(state.marks, row),
     )
 
 

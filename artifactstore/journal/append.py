@@ -9,7 +9,7 @@ import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from artifactstore.backend.buffers import writable
@@ -20,16 +20,20 @@ from artifactstore.errors import (
     BackendError,
     ConflictError,
     OutcomeUnknownError,
+    RefusedError,
 )
 from artifactstore.journal.chain import MAX_ENTRY, encode_entry, entry_key, facts_key
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
-from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_json
+from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_json, parse_time
 from artifactstore.model.facts import ADOPTABLE, FORMAT, WINDOW, Fact, check_txn
 
 __all__ = ["Appender", "Author", "Committed", "Patience"]
 
 SPILL: Final = 2**20  # bytes of facts above which they get an object of their own
+AHEAD: Final = timedelta(minutes=15)  # that a clock may be ahead of the storage's: as much as S3 lets signatures be
+FAR: Final = timedelta(days=1)  # that the journal's time may be ahead of the right one before an entry says so (docs/format.md)
+_BEFORE: Final = "2025-06"  # before this was written no clock can have been right
 _ALONE: Final = frozenset({"condemned", "moved_to"})
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the backend fails
 
@@ -243,7 +247,7 @@ class Appender:
             for ticket in batch:
                 self._look_for(ticket, head)
             waiting = [ticket for ticket in batch if not ticket.settled]
-            now = max(format_time(datetime.now(UTC)), journal.fold.marks["time"])
+            now = self._time()
             voids = journal.fold.predict([self._judged(ticket, head) for ticket in waiting], now)
             previous = journal.digest
         good = [ticket for ticket, void in zip(waiting, voids, strict=True) if void is None]
@@ -273,6 +277,28 @@ class Appender:
         for ticket in good:
             ticket.committed = Committed(ticket.record["txn"], head + 1)
         return 0
+
+    def _time(self) -> str:
+        """Return the time of the next entry, by this machine's clock if the storage's does not contradict it.
+
+        Raises:
+            RefusedError: this machine's clock is ahead: what it wrote would set the times of all later entries.
+        """
+        backend, last = self.journal.backend, str(self.journal.fold.marks["time"])
+        own = datetime.now(UTC)
+        there = backend.storage_time() or backend.storage_time(fresh=True)
+        if there is not None and own - there > AHEAD:
+            there = backend.storage_time(fresh=True) or there
+            own = datetime.now(UTC)
+            if own - there > AHEAD:
+                raise RefusedError(
+                    f"this machine's clock says {format_time(own)}, and that of {backend.url} says {format_time(there)}: an entry from "
+                    "the future would shift the times of all later ones; set the clock, then try again"
+                )
+        text = format_time(own)
+        # The clock of a machine without a battery begins long ago, and so does its disk's: no reason to doubt all others.
+        sure = there is not None and there - own <= AHEAD and text > _BEFORE
+        return text if text >= last or (sure and parse_time(last) - own > FAR) else last
 
     def _look_for(self, ticket: _Ticket, head: int) -> None:
         txn = ticket.record["txn"]

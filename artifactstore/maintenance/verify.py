@@ -4,10 +4,12 @@ Looks at the bytes as they are stored, not at anything derived; never raises for
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State
+from artifactstore.catalog.times import Ahead
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.manifest_file import decode
 from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatError, InvalidInputError, NotFoundError
@@ -109,6 +111,7 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
         report.damage(str(error), CONFIG_KEY)
     previous = Digest.of(config.raw, config.digest)
     seq = 0
+    ahead = Ahead(journal.backend.storage_time() or datetime.now(UTC))
     snapshots = published(journal.backend)
     wrong: list[tuple[Snapshot, str]] = []
     try:
@@ -116,6 +119,7 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
             entry = journal.complete(join(raw, seq, previous))
             previous = Digest.of(raw, config.digest)
             outcomes = state.apply(entry)
+            ahead.look(entry, state.marks)
             report.count("entries")
             for txn, void in zip(entry["txns"], outcomes, strict=True):
                 report.count("transactions")
@@ -134,6 +138,7 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
                 )
     except (CorruptionError, FormatError, NotFoundError) as error:
         report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1))
+    report.findings += (Finding("note", what, entry_key(one)) for one, what in ahead.found())
     for snapshot, fault in wrong:
         text = f"the snapshot of entry {snapshot.seq} {fault}: delete it, it is only derived"
         if state.vouches(snapshot.digest, snapshot.seq):

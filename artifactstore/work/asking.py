@@ -10,6 +10,7 @@ from artifactstore.catalog import find as finding
 from artifactstore.catalog import versions as catalog
 from artifactstore.catalog.audit import Log
 from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.times import warn_of_resets
 from artifactstore.catalog.versions import Name, Version
 from artifactstore.content.source import from_file, open_unchanged
 from artifactstore.errors import InvalidInputError, NotFoundError
@@ -79,6 +80,8 @@ def find(session: Session, conditions: Conditions) -> Rows[Version]:
         given["uses"] = session.resolve(uses).digest
     with session.asking() as state:
         found = list(finding.find(state, **given))
+        if "since" in given:
+            warn_of_resets(state.marks, "find(since=)")
     if file is not None:
         wanted = _file_digest(file, core.algorithm)
         holding = {digest for digest in dict.fromkeys(one.digest for one in found) if _holds(session, digest, wanted)}
@@ -126,6 +129,8 @@ def log(
     journal = session.core().journal
     head = journal.catch_up()
     last = head if session.view is None else session.view.head
+    if since is not None or until is not None:
+        warn_of_resets(journal.fold.marks, "log(since=, until=)")
     found = list(audit.events(journal.entries(last=last), wanted))
     return Log(found, None if parsed is None else audit.outcome_of(found, parsed[1], head))
 

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Any
 
 from artifactstore.catalog.state import State
+from artifactstore.catalog.times import plausible, warn_of_resets
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.chain import entry_key
 from artifactstore.journal.fetch import read_or_none
@@ -15,6 +17,9 @@ from artifactstore.journal.snapshots import Snapshot, snapshots_of, worth
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import format_time
 from artifactstore.model.facts import parse_entry
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Entry
 
 __all__ = ["is_first", "one_state", "state_at"]
 
@@ -62,14 +67,25 @@ def state_at(journal: Journal, moment: object, open_snapshot: Callable[[Snapshot
     """
     limit = _limit_of(moment, journal.catch_up())
     view, last = _begin(journal, limit, open_snapshot) or (State(), None)
+    with journal.lock:
+        resets = list(journal.fold.marks.get("resets", ()))
+    if isinstance(limit, str):
+        warn_of_resets({"resets": resets}, f"at({moment})")
     for entry in journal.entries(view.head + 1):
         if last not in (None, entry["previous"]):
             return state_at(journal, moment, lambda _: None)  # that snapshot is not of this history
-        if _is_behind(limit, entry["seq"], max(entry["time"], view.marks["time"])):
+        if _is_behind(limit, entry["seq"], _told(entry, view, resets)):
             break
         last = None
         view.apply(entry)
     return view
+
+
+def _told(entry: "Entry", view: State, resets: list[list[Any]]) -> str:
+    """Return when an entry was written, as far as the whole journal lets believe."""
+    if any(one[0] == entry["seq"] for one in resets):
+        return entry["time"]
+    return plausible(resets, entry["seq"], max(entry["time"], view.marks["time"]))
 
 
 def _begin(journal: Journal, limit: int | str, open_snapshot: Callable[[Snapshot], Opened]) -> Opened:
