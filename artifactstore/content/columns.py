@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-__all__ = ["bits", "digests", "numbers", "texts"]
+__all__ = ["bits", "digests", "memory", "numbers", "present", "raw_digests", "strings", "texts"]
+
+Buffer = bytes | bytearray | memoryview
 
 _DIGEST: Final = 32  # bytes
 _DIGITS: Final = bytes.maketrans(b"\0\1", b"01")
@@ -25,10 +27,22 @@ def bits(pa: Any, values: Sequence[object]) -> Any:
     return pa.Array.from_buffers(pa.bool_(), len(values), [None, _bitmap(pa, values)])
 
 
-def digests(pa: Any, values: Sequence[bytes | None]) -> Any:
-    """Make a column of raw digests."""
-    data = b"".join(bytes(_DIGEST) if one is None else one for one in values)
-    return pa.Array.from_buffers(pa.binary(_DIGEST), len(values), [_present(pa, values), pa.py_buffer(data)])
+def digests(pa: Any, data: Buffer, present: Sequence[object] | None = None) -> Any:
+    """Make a column of raw digests.
+
+    Args:
+        pa: pyarrow.
+        data: all of them in a row, 32 bytes of anything for one that is missing.
+        present: for each whether it is there; None where all are.
+    """
+    count = len(data) // _DIGEST
+    there = None if present is None or all(present) else _bitmap(pa, present)
+    return pa.Array.from_buffers(pa.binary(_DIGEST), count, [there, pa.py_buffer(data)])
+
+
+def strings(pa: Any, data: Buffer, ends: "array[int]") -> Any:
+    """Make a column of strings that are in a row as UTF-8; `ends` says where each ends, after a 0."""
+    return pa.Array.from_buffers(pa.string(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(data)])
 
 
 def texts(pa: Any, values: Sequence[bytes | None], kind: Any) -> Any:
@@ -36,6 +50,44 @@ def texts(pa: Any, values: Sequence[bytes | None], kind: Any) -> Any:
     data = b"".join(one for one in values if one is not None)
     ends = array("i", accumulate((0 if one is None else len(one) for one in values), initial=0))
     return pa.Array.from_buffers(kind, len(values), [_present(pa, values), pa.py_buffer(ends), pa.py_buffer(data)])
+
+
+def memory(values: Any, code: str) -> Sequence[int]:
+    """Return a column of numbers as numbers.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    width = array(code).itemsize
+    if values.null_count:
+        raise ValueError("a number is missing")
+    if not len(values):
+        return []
+    raw = memoryview(values.buffers()[1]).cast("B")[values.offset * width : (values.offset + len(values)) * width]
+    anything: Any = raw  # the format's letter is a value here, which the stubs of `cast` do not foresee
+    found: Sequence[int] = anything.cast(code)
+    return found
+
+
+def raw_digests(column: Any) -> memoryview:
+    """Return a column of digests as they are in a row; anything for one that is missing."""
+    if not len(column):
+        return memoryview(b"")
+    if column.type.byte_width != _DIGEST:
+        raise ValueError(f"a digest must have {_DIGEST} bytes, found {column.type.byte_width}")
+    return memoryview(column.buffers()[1]).cast("B")[column.offset * _DIGEST : (column.offset + len(column)) * _DIGEST]
+
+
+def present(column: Any) -> str:
+    """Return for each value of a column whether it is there, as digits."""
+    if not column.null_count:
+        return "1" * len(column)
+    bitmap = column.buffers()[0]
+    if bitmap is None:
+        return "0" * len(column)
+    end = column.offset + len(column)
+    digits = f"{int.from_bytes(memoryview(bitmap)[: (end + 7) // 8], 'little'):0{end}b}"[::-1]
+    return digits[column.offset : end]
 
 
 def _present(pa: Any, values: Sequence[object]) -> Any:

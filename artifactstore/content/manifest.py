@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from artifactstore.content.compact import Digests, Texts
 from artifactstore.model.digest import Digest
 from artifactstore.model.listing import Extra, identify
 
@@ -51,7 +52,7 @@ class Chunks:
     """The chunk records of a manifest in columns: 1 M files must fit in memory."""
 
     def __init__(self) -> None:
-        self.digests: list[bytes] = []
+        self.digests = Digests()
         self.sizes = array("q")
         self.packs = array("q")
         self.offsets = array("q")
@@ -98,9 +99,9 @@ class Manifest:
 
     algorithm: str
     packs: list[str] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
+    paths: Texts = field(default_factory=Texts)
     sizes: "array[int]" = field(default_factory=lambda: array("q"))
-    digests: list[bytes] = field(default_factory=list)
+    digests: Digests = field(default_factory=Digests)
     executable: bytearray = field(default_factory=bytearray)
     first: "array[int]" = field(default_factory=lambda: array("q", [0]))
     chunks: Chunks = field(default_factory=Chunks)

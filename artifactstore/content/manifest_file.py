@@ -6,12 +6,15 @@ DuckDB, Polars or pandas can read them without this library (docs/format.md, "Ma
 import base64
 import json
 from array import array
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from artifactstore.content.codec import is_delta
-from artifactstore.content.columns import bits, digests, numbers, texts
+from artifactstore.content.columns import bits, digests, memory, numbers, present, raw_digests, strings, texts
+from artifactstore.content.compact import SIZE
 from artifactstore.content.manifest import INLINE, Extent, Manifest
 from artifactstore.content.manifest_check import check_base, check_chunks, check_packs, check_side
 from artifactstore.errors import CorruptionError, FormatError
@@ -91,7 +94,6 @@ def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
     if manifest.side:
         meta["side"] = _side_rows(manifest)
     schema = _schema(pa)
-    table = pa.Table.from_arrays(_columns(manifest, schema, pa), schema=schema)
     sink = pa.BufferOutputStream()
     # Digests and stored bytes do not compress and do not repeat: neither dictionary nor zstd is tried on what can't gain.
     numbers = {f"chunks.list.element.{name}": "DELTA_BINARY_PACKED" for name in ("size", "pack", "offset", "stored")}
@@ -106,62 +108,90 @@ def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
         write_statistics=["path"],
         store_schema=False,
     ) as writer:
-        writer.write_table(table, row_group_size=ROW_GROUP)
+        # A row group at a time: all columns of millions of files at once would take as much memory as the manifest itself.
+        for columns in _row_groups(manifest, schema, pa):
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=ROW_GROUP)
         writer.add_key_value_metadata({"artifactstore": canonical_json(meta).decode()})
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-def _columns(manifest: Manifest, schema: Any, pa: Any) -> list[Any]:
-    """Make the Arrow columns; folders and links are merged in among the files by path."""
-    m, c = manifest, manifest.chunks
-    rows: list[tuple[str, bytes, bytes | None]] = [(path, b"dir", None) for path in m.folders] + [
-        (path, b"link", target.encode()) for path, target in m.links
-    ]
-    rows.sort()
-    n, total = len(m.paths), len(c)
-    single = [m.first[i] for i in range(n) if m.first[i + 1] - m.first[i] == 1]
-    own: list[bytes | None] = list(c.digests)
-    for i in single:
-        own[i] = None  # it equals the file's
+def _row_groups(manifest: Manifest, schema: Any, pa: Any) -> Iterator[list[Any]]:
+    """Yield the Arrow columns of each row group; folders and links are merged in among the files by path."""
+    m = manifest
+    others: list[tuple[str, bytes, bytes | None]] = [(path, b"dir", None) for path in m.folders]
+    others += [(path, b"link", target.encode()) for path, target in m.links]
+    others.sort()
+    before = [bisect_left(m.paths, path) for path, _, _ in others]  # as many files come before each
+    rows = len(m.paths) + len(others)
+    low = done = 0  # of the files, and of the others
+    for start in range(0, max(rows, 1), ROW_GROUP):
+        size, high, first = min(ROW_GROUP, rows - start), low, done
+        while high - low + done - first < size:
+            if done < len(others) and before[done] <= high:
+                done += 1
+            else:
+                high = min(low + size - (done - first), before[done] if done < len(others) else len(m.paths))
+        at = [before[i] - low + i - first for i in range(first, done)]  # their rows among these
+        yield _columns(manifest, (low, high), dict(zip(at, others[first:done], strict=True)), schema, pa)
+        low = high
+
+
+def _columns(
+    manifest: Manifest, part: tuple[int, int], others: dict[int, tuple[str, bytes, bytes | None]], schema: Any, pa: Any
+) -> list[Any]:
+    """Make the Arrow columns of some files, with folders and links between them by their rows."""
+    m, c, (low, high) = manifest, manifest.chunks, part
+    first = m.first[low : high + 1]
+    begin, end = first[0], first[-1]
+    own = bytearray(b"\1") * (end - begin)
+    for one, following in pairwise(first):
+        if following - one == 1:
+            own[one - begin] = 0  # it equals the file's
     element = schema.field("chunks").type.value_type
-    data = texts(pa, [c.inline.get(i) for i in range(total)], pa.binary()) if c.inline else pa.nulls(total, pa.binary())
+    inline = c.inline and [c.inline.get(i) for i in range(begin, end)]
     values = pa.StructArray.from_arrays(
         [
-            digests(pa, own),
-            numbers(pa, c.sizes, pa.int64()),
-            numbers(pa, array("i", c.packs), pa.int32()),
-            numbers(pa, c.offsets, pa.int64()),
-            numbers(pa, c.stored, pa.int64()),
-            numbers(pa, c.codecs, pa.uint8()),
-            data,
-            _bases(manifest, element.field("base").type, pa),
+            digests(pa, c.digests.data[begin * SIZE : end * SIZE], own),
+            numbers(pa, c.sizes[begin:end], pa.int64()),
+            numbers(pa, array("i", c.packs[begin:end]), pa.int32()),
+            numbers(pa, c.offsets[begin:end], pa.int64()),
+            numbers(pa, c.stored[begin:end], pa.int64()),
+            numbers(pa, c.codecs[begin:end], pa.uint8()),
+            texts(pa, inline, pa.binary()) if inline else pa.nulls(end - begin, pa.binary()),
+            _bases(manifest, begin, end, element.field("base").type, pa),
         ],
         fields=[element.field(i) for i in range(element.num_fields)],
     )
-    paths, sizes, file_digests, executable = m.paths, m.sizes, list[bytes | None](m.digests), list(m.executable)
-    types, targets = [b"file"] * n, list[bytes | None]([None]) * n
-    first = m.first
-    if rows:
-        order = sorted([(path, i) for i, path in enumerate(m.paths)] + [(row[0], n + j) for j, row in enumerate(rows)])
-        paths, places = [path for path, _ in order], [i for _, i in order]
-        types = [b"file" if i < n else rows[i - n][1] for i in places]
-        sizes = array("q", [m.sizes[i] if i < n else 0 for i in places])
-        file_digests = [m.digests[i] if i < n else None for i in places]
-        executable = [m.executable[i] if i < n else 0 for i in places]
-        targets = [None if i < n else rows[i - n][2] for i in places]
-        first = array("q", [0])
-        for i in places:
-            first.append(m.first[i + 1] if i < n else first[-1])
-    lists = pa.ListArray.from_arrays(numbers(pa, array("i", first), pa.int32()), values, type=schema.field("chunks").type)
+    count = high - low
+    raw, sizes, bits_of = m.digests.data[low * SIZE : high * SIZE], m.sizes[low:high], m.executable[low:high]
+    ends = array("i", (one - begin for one in first))
+    if not others:
+        starts, at = m.paths.ends[low : high + 1], m.paths.ends[low]
+        paths = strings(pa, m.paths.data[at : starts[-1]], array("i", (one - at for one in starts)))
+        types, targets, present = texts(pa, [b"file"] * count, pa.string()), pa.nulls(count, pa.string()), None
+    else:
+        rows, numbers_of = range(count + len(others)), iter(range(low, high))
+        files = [None if row in others else next(numbers_of) for row in rows]
+        paths = texts(
+            pa,
+            [others[row][0].encode() if i is None else m.paths[i].encode() for row, i in zip(rows, files, strict=True)],
+            pa.string(),
+        )
+        types = texts(pa, [others[row][1] if i is None else b"file" for row, i in zip(rows, files, strict=True)], pa.string())
+        targets = texts(pa, [others[row][2] if i is None else None for row, i in zip(rows, files, strict=True)], pa.string())
+        present = bytearray(i is not None for i in files)
+        raw = bytearray().join(bytes(SIZE) if i is None else m.digests[i] for i in files)
+        sizes = array("q", (0 if i is None else m.sizes[i] for i in files))
+        bits_of = bytearray(i is not None and m.executable[i] for i in files)
+        ends = array("i", [0, *accumulate(0 if i is None else m.first[i + 1] - m.first[i] for i in files)])
     return [
-        texts(pa, [path.encode() for path in paths], pa.string()),
-        texts(pa, types, pa.string()),
+        paths,
+        types,
         numbers(pa, sizes, pa.int64()),
-        digests(pa, file_digests),
-        bits(pa, executable),
-        texts(pa, targets, pa.string()) if rows else pa.nulls(len(paths), pa.string()),
-        lists,
+        digests(pa, raw, present),
+        bits(pa, bits_of),
+        targets,
+        pa.ListArray.from_arrays(numbers(pa, ends, pa.int32()), values, type=schema.field("chunks").type),
     ]
 
 
@@ -192,20 +222,20 @@ def _side_of(said: dict[str, list[list[Any]]], packs: list[str]) -> dict[str, li
     return {name: [extent(row) for row in rows] for name, rows in said.items()}
 
 
-def _bases(manifest: Manifest, kind: Any, pa: Any) -> Any:
-    """Make the column that tells where the bases of deltas lie."""
-    found, total = manifest.chunks.bases, len(manifest.chunks)
+def _bases(manifest: Manifest, begin: int, end: int, kind: Any, pa: Any) -> Any:
+    """Make the column that tells where the bases of deltas lie, for some chunks."""
+    found = manifest.chunks.bases
     if not found:
-        return pa.nulls(total, kind)
+        return pa.nulls(end - begin, kind)
     packs = {pack: i for i, pack in enumerate(manifest.packs)}
-    rows = [found.get(i) for i in range(total)]
+    rows = [found.get(i) for i in range(begin, end)]
 
     def column(name: str, code: str, of: Callable[[Extent], int]) -> Any:
         values = array(code, [0 if one is None else of(one) for one in rows])
         return numbers(pa, values, kind.field(name).type)
 
     columns = [
-        digests(pa, [None if one is None else one.digest for one in rows]),
+        digests(pa, b"".join(bytes(SIZE) if one is None else one.digest for one in rows), bytes(one is not None for one in rows)),
         column("pack", "i", lambda one: packs[str(one.pack)]),
         column("offset", "q", lambda one: one.offset),
         column("stored", "i", lambda one: one.stored),
@@ -238,13 +268,7 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
                 f"{key} has manifest format {meta['format']}, this version reads up to {MANIFEST_FORMAT}: upgrade artifactstore"
             )
         check_packs(meta["packs"])
-        manifest = Manifest(algorithm, packs=list(meta["packs"]), modes=bool(meta["modes"]), format=meta["object"])
-        manifest.deltas = {path: (int(versions), int(stored)) for path, (versions, stored) in meta.get("deltas", {}).items()}
-        manifest.side = _side_of(meta.get("side", {}), manifest.packs)
-        # Arrow's threads are for large ones: started for a small one, they may outlive a short program and abort its end.
-        _fill(
-            manifest, lambda names: parquet.read(names.__contains__, use_threads=len(raw) > _THREADS), pa, bases="deltas" in meta
-        )
+        manifest = _fill(parquet, meta, algorithm, pa, threads=len(raw) > _THREADS)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, CorruptionError | FormatError):
             raise
@@ -255,106 +279,116 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
     return manifest
 
 
-def _fill(  # noqa: PLR0915 - one pass over the columns, for speed
-    manifest: Manifest, read: Callable[[frozenset[str]], Any], pa: Any, *, bases: bool
-) -> None:
+def _fill(parquet: Bounded, meta: dict[str, Any], algorithm: str, pa: Any, *, threads: bool, bases: bool = False) -> Manifest:
+    bases = bases or "deltas" in meta
+    manifest = Manifest(algorithm, packs=list(meta["packs"]), modes=bool(meta["modes"]), format=meta["object"])
+    manifest.deltas = {path: (int(versions), int(stored)) for path, (versions, stored) in meta.get("deltas", {}).items()}
+    manifest.side = _side_of(meta.get("side", {}), manifest.packs)
     schema = _schema(pa, bases=bases)
-    table = read(_LEAVES | _BASES if bases else _LEAVES).select(schema.names)  # columns of later versions are never decoded
-    found, expected = table.schema.types, schema.types
-    # Read in part, a list's items have another name and may be null: that alone is worth no cast.
-    if found[:-1] != expected[:-1] or found[-1].value_type != expected[-1].value_type:
-        table = table.cast(schema)
-    columns = {name: _one(table.column(name)) for name in table.column_names}
-    lists = columns["chunks"]
-    if lists.null_count:
-        raise ValueError("a file has no list of chunks")
-    ends = _memory(lists.offsets, "i")
-    # Not `flatten`: that loads pyarrow.compute, 0.04 s.
-    values = lists.values.slice(ends[0], ends[-1] - ends[0]) if len(ends) else lists.values
-    if values.null_count:
-        raise ValueError("a chunk is missing")
-    names = {values.type.field(i).name: i for i in range(values.type.num_fields)}
-    fields = {name: values.field(i) for name, i in names.items()}
-    codecs = _memory(fields["codec"], "B")
-    if not bases and any(is_delta(codec) for codec in {*codecs}):
-        _fill(manifest, read, pa, bases=True)
-        return
-    c = manifest.chunks
-    c.digests = fields["digest"].to_pylist()
-    for name, target in (("size", c.sizes), ("offset", c.offsets), ("stored", c.stored)):
-        target.extend(_memory(fields[name], "q"))
-    c.packs.extend(_memory(fields["pack"], "i"))
-    c.codecs.extend(codecs)
-    if fields["data"].null_count < len(c):
-        c.inline = {i: data for i, data in enumerate(fields["data"].to_pylist()) if data is not None}
-    if bases and fields["base"].null_count < len(c):
-        c.bases = _based(manifest, fields["base"].to_pylist())
-    check_chunks(manifest)
-    offsets = _memory(lists.offsets, "i")
-    start = offsets[0] if len(offsets) else 0
-    paths, types, targets = columns["path"].to_pylist(), columns["type"].to_pylist(), columns["target"].to_pylist()
-    digests, sizes, bits = columns["digest"].to_pylist(), _memory(columns["size"], "q"), columns["executable"].to_pylist()
+    leaves = _LEAVES | _BASES if bases else _LEAVES  # columns of later versions are never decoded
+    # Arrow's threads are for large ones: started for a small one, they may outlive a short program and abort its end.
     before = ""
-    for i, (path, kind) in enumerate(zip(paths, types, strict=True)):
-        check_path(path)
-        if path < before:
-            raise ValueError(f"the path {path!r} is out of order")
-        before = path
-        if kind == "dir":
-            manifest.folders.append(path)
-        elif kind == "link":
-            check_link(path, targets[i])
-            manifest.links.append((path, targets[i]))
-        elif kind == "file":
-            low, high = offsets[i] - start, offsets[i + 1] - start
-            if high - low == 1 and c.digests[low] is None:
-                c.digests[low] = digests[i]
-            if high - low == 1 and c.digests[low] != digests[i]:
-                raise ValueError(f"the only chunk of {path!r} has another digest than the file")
-            if digests[i] is None or sum(c.sizes[low:high]) != sizes[i]:
-                raise ValueError(f"the chunks of {path!r} do not add up to its size")
-            manifest.paths.append(path)
-            manifest.sizes.append(sizes[i])
-            manifest.digests.append(digests[i])
-            manifest.executable.append(bool(bits[i]))
-            manifest.first.append(high)
-        else:
-            raise ValueError(f"{path!r} is of the unknown type {kind!r}")
-    if any(digest is None for digest in c.digests):
-        raise ValueError("a chunk has no digest")
+    for part in parquet.groups(leaves.__contains__, use_threads=threads):
+        table = part.select(schema.names)
+        found, expected = table.schema.types, schema.types
+        # Read in part, a list's items have another name and may be null: that alone is worth no cast.
+        if found[:-1] != expected[:-1] or found[-1].value_type != expected[-1].value_type:
+            table = table.cast(schema)
+        columns = {name: _one(table.column(name)) for name in table.column_names}
+        own = _add_chunks(manifest, columns["chunks"], bases=bases)
+        if not bases and any(is_delta(codec) for codec in {*manifest.chunks.codecs}):
+            return _fill(parquet, meta, algorithm, pa, threads=threads, bases=True)
+        before = _add_rows(manifest, columns, own, before)
+    check_chunks(manifest)
     check_links(manifest.links)
     manifest.clash = clash(manifest.paths, manifest.folders, manifest.links)
     if manifest.clash is not None and manifest.links:
         raise ValueError(
             f"{manifest.clash[1]!r} is there twice or inside of what is no folder, and links may lead out of the target"
         )
+    return manifest
 
 
-def _based(manifest: Manifest, rows: list[dict[str, Any] | None]) -> dict[int, Extent]:
-    """Read the bases of deltas."""
+def _add_chunks(manifest: Manifest, lists: Any, *, bases: bool) -> str:
+    """Add the chunks of some rows; returns for each whether it has a digest of its own, as digits."""
+    if lists.null_count:
+        raise ValueError("a file has no list of chunks")
+    ends = memory(lists.offsets, "i")
+    # Not `flatten`: that loads pyarrow.compute, 0.04 s.
+    values = lists.values.slice(ends[0], ends[-1] - ends[0]) if len(ends) else lists.values
+    if values.null_count:
+        raise ValueError("a chunk is missing")
+    names = {values.type.field(i).name: i for i in range(values.type.num_fields)}
+    fields = {name: values.field(i) for name, i in names.items()}
+    c, base = manifest.chunks, len(manifest.chunks)
+    c.digests.data += raw_digests(fields["digest"])
+    for name, target, code in (
+        ("size", c.sizes, "q"),
+        ("offset", c.offsets, "q"),
+        ("stored", c.stored, "q"),
+        ("pack", c.packs, "i"),
+        ("codec", c.codecs, "B"),
+    ):
+        target.extend(memory(fields[name], code))
+    if fields["data"].null_count < len(values):
+        c.inline.update((i, data) for i, data in enumerate(fields["data"].to_pylist(), base) if data is not None)
+    if bases and fields["base"].null_count < len(values):
+        _add_bases(manifest, fields["base"].to_pylist(), base)
+    return present(fields["digest"])
+
+
+def _add_rows(manifest: Manifest, columns: dict[str, Any], own: str, before: str) -> str:
+    """Add files, folders and links, whose chunks were added; returns the last path."""
+    m, c = manifest, manifest.chunks
+    paths, types, targets = columns["path"].to_pylist(), columns["type"].to_pylist(), columns["target"].to_pylist()
+    sizes, bits_of = memory(columns["size"], "q"), columns["executable"].to_pylist()
+    raw, there = raw_digests(columns["digest"]), present(columns["digest"])
+    offsets, base = memory(columns["chunks"].offsets, "i"), len(c) - len(own)
+    shift = base - (offsets[0] if len(offsets) else 0)
+    lacking = own.count("0")
+    for i, (path, kind) in enumerate(zip(paths, types, strict=True)):
+        check_path(path)
+        if path < before:
+            raise ValueError(f"the path {path!r} is out of order")
+        before = path
+        if kind == "file":
+            low, high = offsets[i] + shift, offsets[i + 1] + shift
+            digest = raw[i * SIZE : i * SIZE + SIZE]
+            if high - low == 1:
+                if own[low - base] == "0":
+                    c.digests.data[low * SIZE : high * SIZE] = digest
+                    lacking -= 1
+                elif c.digests.data[low * SIZE : high * SIZE] != digest:
+                    raise ValueError(f"the only chunk of {path!r} has another digest than the file")
+            if there[i] == "0" or (c.sizes[low] if high - low == 1 else sum(c.sizes[low:high])) != sizes[i]:
+                raise ValueError(f"the chunks of {path!r} do not add up to its size")
+            m.paths.append(path)
+            m.sizes.append(sizes[i])
+            m.digests.data += digest
+            m.executable.append(bool(bits_of[i]))
+            m.first.append(high)
+        elif kind == "dir":
+            m.folders.append(path)
+        elif kind == "link":
+            check_link(path, targets[i])
+            m.links.append((path, targets[i]))
+        else:
+            raise ValueError(f"{path!r} is of the unknown type {kind!r}")
+    if lacking:
+        raise ValueError("a chunk has no digest")
+    return before
+
+
+def _add_bases(manifest: Manifest, rows: list[dict[str, Any] | None], first: int) -> None:
+    """Add the bases of deltas, of chunks from `first` on."""
     packs = manifest.packs
-    found: dict[int, Extent] = {}
-    for i, row in enumerate(rows):
+    for i, row in enumerate(rows, first):
         if row is None:
             continue
         one = Extent(pack=packs[row["pack"]], **{name: row[name] for name in ("digest", "size", "offset", "stored", "codec")})
         check_base(manifest, i, one, row["pack"])
-        found[i] = one
-    return found
+        manifest.chunks.bases[i] = one
 
 
 def _one(column: Any) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _memory(values: Any, code: str) -> Sequence[int]:
-    """Read an Arrow array of numbers without nulls as numbers."""
-    width = array(code).itemsize
-    if values.null_count:
-        raise ValueError("a number is missing")
-    if not len(values):
-        return []
-    memory = memoryview(values.buffers()[1]).cast("B")[values.offset * width : (values.offset + len(values)) * width]
-    numbers: Any = memory  # the format's letter is a value here, which the stubs of `cast` do not foresee
-    found: Sequence[int] = numbers.cast(code)
-    return found

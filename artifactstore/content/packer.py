@@ -1,5 +1,6 @@
 """Packing: chunks get their place in the manifest, new ones their bytes in a pack; full packs are written beside the work."""
 
+from array import array
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,6 +11,7 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.backend.buffers import joined
 from artifactstore.backend.pool import Pool
+from artifactstore.content.compact import SIZE, Digests
 from artifactstore.content.fetch import fetch
 from artifactstore.content.footers import Footers
 from artifactstore.content.known import FalseChunksError, Known
@@ -48,6 +50,60 @@ class Piece:
     checksum: int | None = None
 
 
+class _Index:
+    """Finds a digest among many without an object for each; one thread adds, any may find.
+
+    A table of numbers by the first bytes of the digest; where two meet, the next free slot is taken.
+
+    Args:
+        digests: what the numbers speak of.
+    """
+
+    def __init__(self, digests: Digests) -> None:
+        self._digests = digests
+        self._table = array("q", [-1]) * 1024
+        self._left = 512  # slots that may be taken before the table grows
+
+    def find(self, digest: bytes) -> int:
+        """Return the number of a digest, or -1."""
+        table, data = self._table, self._digests.data
+        mask = len(table) - 1
+        slot = int.from_bytes(digest[:8], "little") & mask
+        while (at := table[slot]) >= 0:
+            if data[at * SIZE : at * SIZE + SIZE] == digest:
+                break
+            slot = (slot + 1) & mask
+        return at
+
+    def place(self, digest: bytes, number: int) -> int:
+        """Return the number of a digest; it gets `number`, under which it is about to be appended, if it has none."""
+        at = self.find(digest)
+        if at >= 0:
+            return at
+        if not self._left:
+            self._grow()
+        self._left -= 1
+        _take(self._table, digest, number)
+        return number
+
+    def _grow(self) -> None:
+        table = array("q", [-1]) * (4 * len(self._table))
+        data = self._digests.data
+        for at in self._table:
+            if at >= 0:
+                _take(table, data[at * SIZE : at * SIZE + SIZE], at)
+        self._left += (len(table) - len(self._table)) // 2
+        self._table = table
+
+
+def _take(table: "array[int]", digest: bytes | bytearray, number: int) -> None:
+    mask = len(table) - 1
+    slot = int.from_bytes(digest[:8], "little") & mask
+    while table[slot] >= 0:
+        slot = (slot + 1) & mask
+    table[slot] = number
+
+
 class Packer:
     """Fills one manifest's chunk records and packs; one thread uses it, `has` may be asked by any."""
 
@@ -80,7 +136,7 @@ class Packer:
         self._ledger = ledger
         self._footers = footers
         self._left = left
-        self._own: dict[bytes, int] = {}  # chunk digest → its first record
+        self._own = _Index(manifest.chunks.digests)  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
         self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' numbers here
         self._pending: list[Piece] = []  # what the next pack will hold
@@ -92,14 +148,14 @@ class Packer:
 
     def has(self, digest: bytes) -> bool:
         """Tell whether a chunk was placed already."""
-        return digest in self._own
+        return self._own.find(digest) >= 0
 
     def place(self, piece: Piece) -> None:
         """Append a chunk record; its bytes wait for the next pack unless they lie somewhere already."""
         chunks, digest = self.manifest.chunks, piece.digest
-        number = len(chunks.digests)
+        number = len(chunks)
         self._left -= piece.size
-        at = self._own.setdefault(digest, number)
+        at = self._own.place(digest, number)
         if at < number:
             pack, offset, stored, codec = chunks.packs[at], chunks.offsets[at], chunks.stored[at], chunks.codecs[at]
             base = chunks.bases.get(at)

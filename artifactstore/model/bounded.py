@@ -1,7 +1,7 @@
 """Reading Parquet of the store itself, which any writer may have written: only known columns, and within a bound on memory."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,8 @@ __all__ = ["Bounded"]
 
 _LEAST: Final = 128 * 2**20  # bytes that any file may take
 _TIMES: Final = 1024  # and this many for each of its own: paths, digests and entries that repeat shrink some 200 times
-_MOST: Final = 2**31  # and never more
+_MOST: Final = 2**31  # and never more,
+_LARGE: Final = 16  # but for a file that is large itself: a manifest of 30 million chunks has 1 GB, and takes three
 _ROWS: Final = 65_536
 _LEVELS: Final = 4  # bytes of a value in a list: how often it is repeated, and how much of it is there
 _WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
@@ -40,7 +41,7 @@ class Bounded:
             import pyarrow.parquet as pq  # noqa: PLC0415
 
         self._raw = raw
-        self._most = min(_LEAST + _TIMES * len(raw), _MOST)
+        self._most = min(_LEAST + _TIMES * len(raw), max(_MOST, _LARGE * len(raw)))
         self._footer: Footer = read_footer(io.BytesIO(raw))
         self._file = pq.ParquetFile(pa.BufferReader(raw))
         described = self._file.metadata
@@ -58,6 +59,18 @@ class Bounded:
         Raises:
             ValueError: they contradict the file's end, or take more memory than a file of this size may.
         """
+        (table,) = self._tables(wanted, use_threads=use_threads, whole=True)
+        return table
+
+    def groups(self, wanted: Callable[[str], bool], *, use_threads: bool = False) -> "Iterator[pa.Table]":
+        """Read as `read` does, a row group at a time where that takes less memory.
+
+        Raises:
+            ValueError: as `read`.
+        """
+        return self._tables(wanted, use_threads=use_threads, whole=len(self._footer.groups) < 2)
+
+    def _tables(self, wanted: Callable[[str], bool], *, use_threads: bool, whole: bool) -> "Iterator[pa.Table]":
         total, plain, shared = 0, list[str](), dict[str, int]()
         for number, leaf in enumerate(self._leaves):
             path = leaf.path
@@ -70,13 +83,25 @@ class Bounded:
                     total += one.repeated
                     plain.append(path)
         self._check(total)
-        table = self._file.read(columns=plain, use_threads=use_threads) if plain else None
-        for path, longest in shared.items():
-            column = self._in_batches(path, longest)
-            table = column if table is None else table.append_column(column.schema.field(0), column.column(0))
-        if table is None or table.num_rows != self._footer.rows:
+        rows = 0
+        if plain and not shared and not whole:
+            for number, group in enumerate(self._footer.groups):
+                table = self._file.read_row_group(number, columns=plain, use_threads=use_threads)
+                if table.num_rows != group.rows:
+                    raise ValueError(f"a row group claims {group.rows:,} rows, and has {table.num_rows:,}")
+                rows += table.num_rows
+                yield table
+        else:
+            table = self._file.read(columns=plain, use_threads=use_threads) if plain else None
+            for path, longest in shared.items():
+                column = self._in_batches(path, longest)
+                table = column if table is None else table.append_column(column.schema.field(0), column.column(0))
+            if table is not None:
+                rows = table.num_rows
+                if rows == self._footer.rows:
+                    yield table
+        if rows != self._footer.rows or not self._leaves:
             raise ValueError(f"it claims {self._footer.rows:,} rows, and has others")
-        return table
 
     def _count(self, number: int, leaf: Any) -> "_Counted":
         """Count what a column takes before it is decoded, by the file's end and by the heads of its pages."""

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifactstore.content.columns import bits, digests, numbers, texts
+from artifactstore.content.columns import bits, digests, numbers, strings, texts
+from artifactstore.content.compact import Texts
 
 pa.array([])  # the first one imports pandas
 DIGESTS = st.none() | st.binary(min_size=32, max_size=32)
@@ -26,12 +27,21 @@ def same(made: Any, values: list[Any], kind: Any) -> None:
 
 @given(values=st.lists(DIGESTS, max_size=40))
 def test_digests(values: list[bytes | None]) -> None:
-    same(digests(pa, values), values, pa.binary(32))
+    data = b"".join(bytes(32) if one is None else one for one in values)
+    same(digests(pa, data, [one is not None for one in values]), values, pa.binary(32))
+    if None not in values:
+        same(digests(pa, data), values, pa.binary(32))
 
 
 @given(values=st.lists(st.none() | st.binary(max_size=20), max_size=40))
 def test_bytes(values: list[bytes | None]) -> None:
     same(texts(pa, values, pa.binary()), values, pa.binary())
+
+
+@given(values=st.lists(st.text(max_size=20), max_size=40))
+def test_strings_in_a_row(values: list[str]) -> None:
+    found = Texts(values)
+    same(strings(pa, found.data, array("i", found.ends)), values, pa.string())
 
 
 @given(values=st.lists(st.none() | st.text(max_size=20), max_size=40))

@@ -7,6 +7,7 @@ import pytest
 
 from artifactstore import ArtifactStoreError, CorruptionError, InvalidInputError
 from artifactstore.content.codec import DELTAS, RAW
+from artifactstore.content.compact import Texts
 from artifactstore.content.manifest import INLINE, Extent, Manifest
 from artifactstore.content.manifest_check import check
 from artifactstore.content.manifest_file import decode, encode
@@ -36,7 +37,7 @@ def sound() -> Manifest:
 
 
 def rename(row: int, path: str) -> Callable[[Manifest], object]:
-    return lambda m: m.paths.__setitem__(row, path)
+    return lambda m: setattr(m, "paths", Texts([*m.paths[:row], path, *m.paths[row + 1 :]]))
 
 
 def alone(path: str) -> Callable[[Manifest], object]:
@@ -100,8 +101,6 @@ FAULTS: dict[str, Callable[[Manifest], object]] = {
     "a base that is a delta": lambda m: m.chunks.bases.update({7: Extent(b"b" * 32, 100, OTHER, 8, 90, DELTAS[2])}),
     "a base before its pack": lambda m: m.chunks.bases.update({7: Extent(b"b" * 32, 100, OTHER, -8, 90, RAW)}),
     "a base that is stored too long": lambda m: m.chunks.bases.update({7: Extent(b"b" * 32, 100, OTHER, 8, 2**27, RAW)}),
-    "a digest too short": lambda m: m.digests.__setitem__(0, b"short"),
-    "a chunk's digest too short": lambda m: m.chunks.digests.__setitem__(0, b"short"),
     "side content in no pack": side(pack=None),
     "side content here and there": side(data=b"0123456789"),
     "side content in a pack that is not listed": side(pack="e" * 32),
@@ -109,11 +108,7 @@ FAULTS: dict[str, Callable[[Manifest], object]] = {
     "side content too long": side(stored=2**27),
     "side content before its pack": side(offset=-1),
 }
-UNWRITABLE = (
-    "a digest too short",
-    "a chunk's digest too short",
-    "out of order",
-)  # Arrow would read past its buffers as it writes
+UNWRITABLE = ("out of order",)  # Arrow would read past its buffers as it writes
 CLASHES = [
     fault for fault in FAULTS if fault.startswith(("a path twice", "a folder twice", "a link twice")) or "inside of a" in fault
 ]

@@ -1,0 +1,71 @@
+"""Compact sequences are what lists of the same values are."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifactstore.content.compact import Digests, Texts
+
+DIGESTS = st.lists(st.binary(min_size=32, max_size=32), max_size=12)
+TEXTS = st.lists(st.text(max_size=12), max_size=12)
+
+
+@given(DIGESTS, st.integers(-20, 20), st.integers(-20, 20))
+def test_digests_are_a_list_of_bytes(values: list[bytes], low: int, high: int):
+    made = Digests(values)
+    assert made == values
+    assert [*made] == values
+    assert len(made) == len(values)
+    assert made[low:high] == values[low:high]
+    assert all(one in made for one in values)
+    assert made == Digests(values)
+    assert made != Digests([*values, bytes(32)])
+    for at in range(-len(values), len(values)):
+        assert made[at] == values[at]
+    for at in (len(values), -len(values) - 1):
+        with pytest.raises(IndexError):
+            made[at]
+    for at in range(len(values)):
+        made[at] = values[at][::-1]
+    assert made == [one[::-1] for one in values]
+
+
+def test_a_digest_is_found_only_where_one_begins():
+    made = Digests([bytes(range(32)), bytes(range(100, 132)), bytes(range(32))])
+    assert bytes(range(16, 32)) + bytes(range(100, 116)) not in made
+    assert bytes(range(100, 132)) in made
+    assert bytes(31) not in made
+
+
+@pytest.mark.parametrize("wrong", [b"", b"short", bytes(31), bytes(33), bytes(64)])
+def test_a_digest_of_another_length_is_refused(wrong: bytes):
+    made = Digests([bytes(32)])
+    for call in (lambda: made.append(wrong), lambda: made.__setitem__(0, wrong), lambda: Digests([wrong])):
+        with pytest.raises(ValueError, match="must have 32 bytes"):
+            call()
+    assert made == [bytes(32)]
+
+
+@given(TEXTS, st.integers(-20, 20), st.integers(-20, 20))
+def test_texts_are_a_list_of_str(values: list[str], low: int, high: int):
+    made = Texts(values)
+    assert made == values
+    assert [*made] == values
+    assert len(made) == len(values)
+    assert made[low:high] == values[low:high]
+    assert made == Texts(values)
+    assert made != Texts([*values, "more"])
+    for at in range(-len(values), len(values)):
+        assert made[at] == values[at]
+    for at in (len(values), -len(values) - 1):
+        with pytest.raises(IndexError):
+            made[at]
+
+
+@pytest.mark.parametrize("count", [4095, 4096, 4097, 9000])
+@pytest.mark.parametrize("odd", ["", "ä", "\ud800"])
+def test_many_are_gone_through_in_their_order(count: int, odd: str):
+    values = [f"{number}{odd if number == 4096 else ''}" for number in range(count)]
+    assert [*Texts(values)] == values
+    digests = [number.to_bytes(32) for number in range(count)]
+    assert [*Digests(digests)] == digests
