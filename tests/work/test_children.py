@@ -44,7 +44,8 @@ def used(store: Store, run: str) -> list[str]:
 CHILD = """
 import artifactstore, os, sys
 store = artifactstore.open(sys.argv[1], cache=None)
-store.get("a")
+if len(sys.argv) < 4:
+    store.get("a")
 if len(sys.argv) > 2:
     store.put(b"by the child", sys.argv[2])
 os._exit(0)
@@ -65,7 +66,9 @@ def test_a_child_that_knows_its_run_by_the_environment_alone_commits_what_it_rea
     with store.run("r", code=False) as run:
         child(store, run.id)
         assert used(store, run.id) == ["a"]
-    child(store, run.id, "late")
+    child(store, run.id, "later")
+    assert store.artifact("later").run is None
+    child(store, run.id, "late", "put alone")  # its first look at the store is the put itself
     assert store.artifact("late").run is None, "a run that has ended gets no more edges"
 
 
