@@ -5,13 +5,13 @@ In memory it is kept in columns; `manifest_file` writes and reads it.
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from artifactstore.content.compact import Digests, Texts
 from artifactstore.model.digest import Digest
-from artifactstore.model.listing import Extra, identify
+from artifactstore.model.listing import Extra, follow, identify, through_links
 
 __all__ = ["INLINE", "Chunks", "Extent", "Manifest", "manifest_key"]
 
@@ -133,6 +133,17 @@ class Manifest:
         """Return the row of a file, or None."""
         at = bisect_left(self.paths, path)
         return at if at < len(self.paths) and self.paths[at] == path else None
+
+    def find(self, path: str) -> int | None:
+        """Return the row of a file, or of the one that a path leads to through links, or None."""
+        row = self.index(path)
+        if row is None and self.links and (real := follow(dict(self.links), path)) is not None:
+            return self.index(real)
+        return row
+
+    def visible(self) -> Sequence[str]:
+        """Return the paths of all files, sorted, those by which links lead to one among them."""
+        return sorted([*self.paths, *through_links(self.links, self.paths)]) if self.links else self.paths
 
     def extents(self, row: int) -> Iterator[Extent]:
         """Yield a file's chunks in order."""

@@ -174,7 +174,11 @@ def _fill(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path,
     needed = {path.rpartition("/")[0] for path in chosen.paths()} | set(chosen.folders)
     for inner in sorted(needed - {""}):
         os.makedirs(os.path.join(base, inner), exist_ok=True)  # noqa: PTH103, PTH118 - 100,000 folders
-    retrieve(backend, manifest, [(row, f"{base}/{path}") for row, path in chosen.files], progress=progress)
+    first: dict[int, str] = {}
+    again = [(path, first[row]) for row, path in chosen.files if first.setdefault(row, path) != path]
+    retrieve(backend, manifest, [(row, f"{base}/{path}") for row, path in first.items()], progress=progress)
+    for path, other in again:  # a part that links lead to twice
+        shutil.copy(f"{base}/{other}", f"{base}/{path}")
     for path, to in chosen.links:
         os.symlink(to, f"{base}/{path}")  # noqa: PTH211 - pathlib would tidy the target, which is part of the identity
 

@@ -8,6 +8,7 @@ A reference with exactly one file is that file; any other is a folder. Reading i
 import io
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import fsspec
 
 import artifactstore
 from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.listing import through_links
 from artifactstore.model.reference import Reference
 
 __all__ = ["ArtifactFileSystem"]
@@ -42,6 +44,13 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         self._store = artifactstore.open(store, mode="r", storage_options=dict(store_options) if store_options else None, **cache)
         self._known: OrderedDict[str, _Files] = OrderedDict()
 
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        """Return a path as it is meant here: without scheme, and without slashes at its ends."""
+        if isinstance(path, list):
+            return [cls._strip_protocol(one) for one in path]
+        return str(super()._strip_protocol(path)).strip("/")
+
     @property
     def fsid(self) -> str:
         """What tells this file system from others: the store's place."""
@@ -50,7 +59,10 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
     def _files(self, base: str) -> _Files:
         made = self._store.artifact(base)
         if made.digest not in self._known:
-            self._known[made.digest] = {one.path: (one.size, str(one.digest)) for one in made.files if one.type == "file"}
+            files = {one.path: (one.size, str(one.digest)) for one in made.files if one.type == "file"}
+            links = [(one.path, str(one.target)) for one in made.files if one.type == "link"]
+            through = through_links(links, sorted(files)) if links else {}
+            self._known[made.digest] = files | {path: files[real] for path, real in through.items()}
             while len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         return self._known[made.digest]
@@ -61,13 +73,22 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         Raises:
             FileNotFoundError: nothing of that name.
         """
+        first: Exception | None = None
         try:
             parsed = Reference.parse(path)
             inner = parsed.path
             base = path[: -len(inner) - 1] if inner is not None else path
             return base, inner.strip("/") if inner is not None else None, self._files(base)
         except (NotFoundError, InvalidInputError) as error:
-            raise FileNotFoundError(f"{path}: {error}") from error
+            first = error
+        # A path without a version, as a listing of `churn/features` gives them: the longest name that is there, at its latest.
+        parts = path.split("/")
+        for end in range(len(parts) - 1, 0, -1):
+            base = "/".join(parts[:end])
+            with suppress(NotFoundError, InvalidInputError):
+                if Reference.parse(base).path is None:
+                    return base, "/".join(parts[end:]), self._files(base)
+        raise FileNotFoundError(f"{path}: {first}") from first
 
     def _names(self, prefix: str) -> list[dict[str, Any]]:
         """List names as folders: `churn/features` lies in `churn`."""
@@ -96,7 +117,7 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         if inner in files:
             size, digest = files[str(inner)]
             return {"name": path, "size": size, "type": "file", "digest": digest}
-        if inner is None or any(one.startswith(f"{inner}/") for one in files):
+        if not inner or any(one.startswith(f"{inner}/") for one in files):
             return {"name": path, "size": 0, "type": "directory"}
         raise FileNotFoundError(f"{base} has no file {inner!r}")
 
@@ -154,8 +175,17 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
             return file.read(-1 if high is None else max(0, high - max(0, low)))
 
     def checksum(self, path: str) -> str:
-        """Return a file's digest."""
-        return str(self.info(path)["digest"])
+        """Return a file's digest; for a folder, that of the artifact and the path in it.
+
+        Raises:
+            FileNotFoundError: neither, or a folder of names, whose content changes.
+        """
+        path = self._strip_protocol(path)
+        found = self.info(path)
+        if found["type"] == "file":
+            return str(found["digest"])
+        base, inner, _ = self._look(path)
+        return "/".join(filter(None, (self._store.artifact(base).digest, inner)))
 
     def modified(self, path: str) -> datetime:
         """Return when the version that a path lies in was put; of a bare digest nobody knows a time, so it is 1970."""

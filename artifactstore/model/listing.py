@@ -9,8 +9,9 @@ array. Anybody can check the plain lines without this library:
 
 import re
 import sys
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -19,7 +20,19 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
 
-__all__ = ["Extra", "case_clashes", "check_link", "check_links", "check_path", "check_tree", "clash", "identify", "plain_line"]
+__all__ = [
+    "Extra",
+    "case_clashes",
+    "check_link",
+    "check_links",
+    "check_path",
+    "check_tree",
+    "clash",
+    "follow",
+    "identify",
+    "plain_line",
+    "through_links",
+]
 
 MAX_SEGMENT: Final = 255  # bytes: what every file system in use can hold
 _LINK_STEPS: Final = 40  # links that a file system follows for one path
@@ -231,6 +244,58 @@ def check_tree(files: Sequence[str], folders: Sequence[str], links: Sequence[tup
 
 def _all(files: Sequence[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> Iterator[str]:
     return chain(files, folders, (path for path, _ in links))
+
+
+def follow(links: Mapping[str, str], path: str) -> str | None:
+    """Return where a path leads through links, as a file system follows them; None: outside, or in a circle.
+
+    Args:
+        links: path → target of all links.
+        path: what is asked for.
+    """
+    here: list[str] = []
+    todo, steps = path.split("/")[::-1], 0
+    while todo:
+        part = todo.pop()
+        if part in {"", "."}:
+            continue
+        if part == "..":
+            if not here:
+                return None
+            here.pop()
+            continue
+        here.append(part)
+        if (further := links.get("/".join(here))) is not None:
+            steps += 1
+            if steps > _LINK_STEPS:
+                return None
+            here.pop()
+            todo += further.split("/")[::-1]
+    return "/".join(here)
+
+
+def through_links(links: Sequence[tuple[str, str]], paths: Sequence[str]) -> dict[str, str]:
+    """Return the paths by which links lead to files, with the files' own: one link to a folder, and links in that folder.
+
+    Args:
+        links: (path, target).
+        paths: of the files, sorted.
+    """
+    table, files, found = dict(links), set(paths), dict[str, str]()
+    for path, _ in links:
+        real = follow(table, path)
+        if not real or path.startswith(f"{real}/"):
+            continue  # nothing, or a folder above, in which a walk would never end
+        if real in files:
+            found[path] = real
+            continue
+        start = bisect_left(paths, f"{real}/")
+        for at in range(start, bisect_left(paths, f"{real}0", start)):
+            found[path + paths[at][len(real) :]] = paths[at]
+        for inner, _ in links:
+            if inner.startswith(f"{real}/") and (end := follow(table, inner)) in files and end is not None:
+                found[path + inner[len(real) :]] = end
+    return found
 
 
 def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:

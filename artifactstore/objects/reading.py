@@ -57,10 +57,10 @@ class StoredFolder:
         cut = len(self._prefix)
         if self._name is not None:
             return [self._name]
-        return [path[cut:] for path in self._manifest.paths if path.startswith(self._prefix)]
+        return [path[cut:] for path in self._manifest.visible() if path.startswith(self._prefix)]
 
     def _row(self, name: str) -> int:
-        row = self._manifest.index(self._prefix + name)
+        row = self._manifest.find(self._prefix + name)
         if row is None:
             raise NotFoundError(f"the stored object has no file {name!r}; it has {', '.join(self.names[:20]) or 'none'}")
         return row

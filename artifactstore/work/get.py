@@ -17,6 +17,7 @@ from artifactstore.content.reader import open_chunks
 from artifactstore.content.trees import CacheError, Trees
 from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
 from artifactstore.model.encoding import new_id
+from artifactstore.model.listing import follow, through_links
 from artifactstore.objects.choice import read_object
 from artifactstore.objects.reading import StoredFolder
 from artifactstore.objects.trust import NOTHING, Trust, trust_of
@@ -80,7 +81,7 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
                 )
             row: int | None = 0
         else:
-            row = manifest.index(wanted)
+            row = manifest.find(wanted)
         if row is None:
             raise NotFoundError(_no_path(manifest, ref, str(wanted)))
         return open_chunks(session.core().near, manifest, row)
@@ -99,7 +100,7 @@ def open_table(session: Session, ref: str) -> Any:
         folder, chosen = _folder(session, manifest, found, NOTHING), (found.path or "").rstrip("/")
         if not chosen:
             return open_dataset(folder, ref)
-        if manifest.index(chosen) is not None:
+        if manifest.find(chosen) is not None:
             parent, _, name = chosen.rpartition("/")
             return open_dataset(folder.only(name, parent), ref)
         inside = folder.inner(chosen)
@@ -158,11 +159,34 @@ def _chooser(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None
 
 
 def _select(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None, *, rebase: bool) -> Selection:
-    chosen = select(manifest, _chooser(found, manifest, patterns, rebase=rebase))
+    wanted = _chooser(found, manifest, patterns, rebase=rebase)
+    chosen = select(manifest, wanted)
+    if manifest.links and (found.path is not None or patterns is not None):
+        _bring_linked(manifest, chosen, wanted, None if found.path is None else found.path.rstrip("/"))
     if (found.path is not None or patterns is not None) and not any(True for _ in chosen.paths()):
         asked = found.path if found.path is not None else ", ".join(patterns or ())
         raise NotFoundError(_no_path(manifest, found.name or found.digest, str(asked)))
     return chosen
+
+
+def _bring_linked(manifest: Manifest, chosen: Selection, wanted: Callable[[str], str | None], asked: str | None) -> None:
+    """Bring files instead of links to them, where the part that is got does not hold what a link needs, or is a link itself."""
+    through = through_links(manifest.links, manifest.paths)
+    brought = {path for path in manifest.paths if wanted(path) is not None}
+    brought |= {path for path, _ in manifest.links if wanted(path) is not None}
+    kept: dict[str, str] = {}
+    for path, target in manifest.links:
+        files = [real for name, real in through.items() if name == path or name.startswith(f"{path}/")]
+        next_ = follow({}, f"{path.rpartition('/')[0]}/{target}") or ""
+        works = brought.issuperset(files) and any(one == next_ or one.startswith(f"{next_}/") for one in brought)
+        if wanted(path) is not None and (not files or (works and path != asked)):
+            kept[path] = target
+    chosen.links = [(str(wanted(path)), target) for path, target in kept.items()]
+    for name, real in through.items():
+        landing, row = wanted(name), manifest.index(real)
+        if landing is not None and row is not None and not any(name == one or name.startswith(f"{one}/") for one in kept):
+            chosen.files.append((row, landing))
+    chosen.files.sort()
 
 
 def _to_folder(
@@ -180,7 +204,7 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     partial = found.path is not None or paths is not None
     key = found.digest
     if partial:
-        mark = sha256("\0".join([found.path or "", *(paths or ())]).encode()).hexdigest()[:16]
+        mark = sha256("\0".join(["links followed", found.path or "", *(paths or ())]).encode()).hexdigest()[:16]
         key = f"{key}-{mark}"
     total = sum(manifest.sizes[row] for row, _ in chosen.files)
 
