@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.redaction import MARK
 from artifactstore.store import Store
 from artifactstore.work.capture.secrets import looks_secret
+from artifactstore.work.commit import Prepared, commit
 from tests.planted import NAMES, TEXTS, forms, value
 
 CHILD = """
@@ -194,6 +196,21 @@ def test_what_was_taken_out_is_marked_and_the_rest_is_there(planted: tuple[Store
     assert environment.digest is not None
     locks = store.get(environment.digest)["locks"]
     assert f"--extra-index-url https://{MARK}@h/simple" in locks["requirements.txt"]
+
+
+def test_a_field_that_is_captured_tomorrow_passes_the_redactor_too(store: Store):
+    secret = value(11)
+    store.put(b"x", "n")
+    digest = store.artifact("n").digest
+    facts: list[dict[str, Any]] = [
+        {"fact": "started", "run": "r", "name": "x", "of_tomorrow": {"db_password": secret}},
+        {"fact": "used", "run": "r", "digest": digest, "code": {"of_tomorrow": f"https://u:{secret}1@h/x"}},
+        {"fact": "finished", "run": "r", "status": "finished", "said": f"--password {secret}2"},
+    ]
+    commit(store._session, lambda _core: [Prepared(facts, 1, "")])
+    fields = [event.fields for event in store.log()][-3:]
+    assert secret not in str(fields)
+    assert str(fields).count(MARK) == 3
 
 
 def test_parameters_that_look_like_secrets_are_told_once(store: Store):
