@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from artifactstore.backend.base import check_key
+from artifactstore.backend.base import check_place
 from artifactstore.errors import InvalidInputError
 
 __all__ = ["AzurePlace", "azure_place"]
@@ -115,10 +115,10 @@ def _check_prefix(scheme: str, path: str) -> None:
     if not path:
         return
     try:
-        check_key(path)
+        check_place(path)
     except InvalidInputError as error:
         raise InvalidInputError(
-            f"{scheme}://…/{path}: expected a prefix of letters, digits, '.', '_' and '-' between slashes"
+            f"{scheme}://…/{path}: expected a prefix of segments between slashes, none of them empty, '.' or '..', without backslashes, ?, # and *"
         ) from error
 
 

@@ -14,10 +14,26 @@ from typing import Final
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["MAX_WRITE", "Backend", "Buffer", "Clock", "Stored", "check_key", "check_prefix", "moment"]
+__all__ = [
+    "MAX_WRITE",
+    "Backend",
+    "Buffer",
+    "Clock",
+    "Stored",
+    "check_key",
+    "check_place",
+    "check_prefix",
+    "moment",
+    "split_bucket",
+]
 
 Buffer = bytes | bytearray | memoryview
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*", re.ASCII)
+_UNFIT: Final = re.compile(r"[\\?#*]")
+_ACCESS_POINT: Final = re.compile(
+    r"(arn:aws[a-z-]*:s3[a-z-]*:[a-z0-9-]*:\d{12}:(?:outpost[/:][A-Za-z0-9-]+[/:])?accesspoint[/:][A-Za-z0-9.-]+)(?:/(.*))?",
+    re.DOTALL,
+)
 _NEAR: Final = 4  # requests at a time of a place whose requests cost no round trip
 MAX_WRITE: Final = 64 * 2**20  # bytes: the most that one bytes-like `write` may carry
 
@@ -213,6 +229,37 @@ def check_key(key: str) -> str:
     if len(key) > 1024 or not _KEY.fullmatch(key) or any(segment in {".", ".."} for segment in key.split("/")):
         raise InvalidInputError(f"no key: {key!r}; expected /-separated segments of letters, digits, '.', '_' and '-'")
     return key
+
+
+def check_place(path: str) -> str:
+    r"""Return a bucket's (or container's, or share's) own path, the one that all keys of a store are below.
+
+    It may have what others' prefixes have: spaces, `=`, `+`, letters of any language.
+
+    Raises:
+        InvalidInputError: segments that are empty, `.` or `..`, control characters, `\`, `?`, `#` or `*`, or more than 700 bytes.
+    """
+    fine = path.isprintable() and _encodes(path) and not _UNFIT.search(path)
+    if not fine or len(path.encode()) > 700 or any(segment in {"", ".", ".."} for segment in path.split("/")):
+        raise InvalidInputError(f"{path!r} cannot hold a store: expected segments between slashes, without \\, ?, # and *")
+    return path
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def split_bucket(path: str) -> tuple[str, str]:
+    """Return the bucket, or the access point, and the prefix of what follows `s3://`."""
+    match = _ACCESS_POINT.fullmatch(path)
+    if match is not None:
+        return match[1], match[2] or ""
+    bucket, _, prefix = path.partition("/")
+    return bucket, prefix
 
 
 def check_prefix(prefix: str) -> str:

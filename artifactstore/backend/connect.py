@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from artifactstore.backend.base import Backend, check_key
+from artifactstore.backend.base import Backend, check_key, check_place, split_bucket
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.errors import InvalidInputError, UnsupportedError
@@ -168,13 +168,19 @@ def _segments(scheme: str, rest: str) -> str:
     path = rest.rstrip("/")
     if not path and scheme == "memory":
         return ""
+    bucket, prefix = split_bucket(path) if scheme in _S3 else path.partition("/")[::2]
     try:
-        return check_key(path)
+        if not bucket.startswith("arn:"):
+            check_key(bucket)
+        if prefix or path != bucket:
+            check_place(prefix)
     except InvalidInputError as error:
-        wanted = "a name" if scheme == "memory" else "a bucket and a prefix"
+        wanted = "a name" if scheme == "memory" else "a bucket"
         raise InvalidInputError(
-            f"{scheme}://{path}: expected {wanted} of letters, digits, '.', '_' and '-' between slashes"
+            f"{scheme}://{path}: expected {wanted} of letters, digits, '.', '_' and '-', and after it a prefix of segments between "
+            "slashes, none of them empty, '.' or '..', without backslashes, ?, # and *"
         ) from error
+    return path
 
 
 def _need(scheme: str, module: str, extra: str) -> None:

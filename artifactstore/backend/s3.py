@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix, split_bucket
 from artifactstore.backend.bodies import send_watched
 from artifactstore.backend.buffers import LARGE, flat, gather
 from artifactstore.backend.failures import DoubtfulError, check_ranges, no_such_key
@@ -53,7 +53,7 @@ class S3Backend(RemoteBackend):
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
         super().__init__(url, options, single_writer=single_writer)
         self.exclusive = True
-        self._bucket, _, root = self.url.removeprefix("s3://").partition("/")
+        self._bucket, root = split_bucket(self.url.removeprefix("s3://"))
         self._root = f"{root}/" if root else ""
         self._wire = client_options(self._options)
         self._replies = Replies()

@@ -76,7 +76,7 @@ def unholdable(paths: Iterable[str], *, windows: bool, ignores_case: bool) -> li
     if windows:
         bad += [p for p in paths if any(_WINDOWS_BAD.search(part) or _WINDOWS_NAMES.fullmatch(part) for part in p.split("/"))]
     if ignores_case:
-        bad += [second for _, second in case_clashes(paths)]
+        bad += [second for first, second in case_clashes(paths) if not windows or first.casefold() == second.casefold()]
     return bad
 
 

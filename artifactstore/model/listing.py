@@ -9,6 +9,7 @@ array. Anybody can check the plain lines without this library:
 
 import re
 import sys
+import unicodedata
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -299,9 +300,13 @@ def through_links(links: Sequence[tuple[str, str]], paths: Sequence[str]) -> dic
 
 
 def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of paths that differ only by case: such a tree can't be got back on Windows or macOS."""
+    """Yield pairs of paths that differ only by case, or by how accents are written: Windows or macOS cannot hold both."""
     seen: dict[str, str] = {}
     for path in paths:
-        first = seen.setdefault(path.casefold(), path)
+        first = seen.setdefault(path.casefold() if path.isascii() else _folded(path), path)
         if first != path:
             yield first, path
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())

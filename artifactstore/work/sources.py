@@ -259,5 +259,5 @@ def _warn_clashes(folder: Folder) -> None:
     clashes = list(case_clashes(one.rstrip("/") for one in _all_paths(folder)))
     if clashes:
         first, second = clashes[0]
-        text = f"{len(clashes)} names differ only by case ({first!r} and {second!r}): this can't be got back on Windows or macOS"
+        text = f"{len(clashes)} names differ only by case or by how accents are written ({first!r} and {second!r}): this can't be got back on Windows or macOS"
         warnings.warn(text, UserWarning, stacklevel=6)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import artifactstore
+from artifactstore.backend.base import split_bucket
 from artifactstore.backend.connect import connect
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
@@ -232,3 +233,19 @@ def test_where_nothing_has_ever_answered_the_time_for_trying_again_is_short(
     assert error.value.transient
     if scheme != "gs":
         assert where.partition(":")[0] in str(error.value)
+
+
+@pytest.mark.parametrize("prefix", ["", "ml", "env=prod/my team"])
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        "bucket",
+        "arn:aws:s3:us-east-1:123456789012:accesspoint/mine",
+        "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint:mine",
+        "arn:aws:s3-outposts:us-east-1:123456789012:outpost/op-1/accesspoint/mine",
+    ],
+)
+def test_a_bucket_may_be_an_access_point(bucket: str, prefix: str):
+    path = f"{bucket}/{prefix}" if prefix else bucket
+    assert split_bucket(path) == (bucket, prefix)
+    assert connect(f"s3://{path}/", storage_options={"anon": True}).url == f"s3://{path}"

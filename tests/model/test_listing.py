@@ -141,5 +141,9 @@ def test_links_out_of_the_tree_are_refused(target: str) -> None:
         check_link("l", target)
 
 
+def test_names_that_differ_by_how_accents_are_written_clash() -> None:
+    assert list(case_clashes(["\u00e9", "e\u0301", "E\u0301", "e"])) == [("\u00e9", "e\u0301"), ("\u00e9", "E\u0301")]
+
+
 def test_case_clashes_are_found() -> None:
     assert list(case_clashes(["a", "B", "A", "straße", "STRASSE", "b"])) == [("a", "A"), ("straße", "STRASSE"), ("B", "b")]

@@ -532,3 +532,27 @@ def test_files_and_stores_of_any_time_are_taken(tmp_path: Path, seconds: int):
     assert not store.put(folder, "f").new
     assert store.verify(level="full").ok
     assert store.get("f", tmp_path / "back").joinpath("f").read_text() == "x"
+
+
+@pytest.mark.parametrize("place", ["s3_url", "gcs_url", "memory"])
+def test_a_store_may_lie_under_any_prefix(request: pytest.FixtureRequest, place: str):
+    base = "memory://odd-prefixes" if place == "memory" else str(request.getfixturevalue(place))
+    for prefix in ("env=prod/ml", "team+x", "my team/ml", "größe/日本", "a%20b", "a&b;c,d/(e)'f'", "e\u0301"):
+        store = artifactstore.open(f"{base}/{prefix}", cache=None)
+        store.put({"prefix": prefix}, "x")
+        assert artifactstore.open(f"{base}/{prefix}/", cache=None).get("x") == {"prefix": prefix}
+        assert store.verify(level="full").ok
+    for prefix in ("a//b", "a/../b", "a/./b", "a?b", "a#b", "a\\b", "a*", "a\nb"):
+        with pytest.raises(InvalidInputError):
+            artifactstore.open(f"{base}/{prefix}")
+
+
+def test_names_that_differ_by_how_an_accent_is_written_give_a_warning(store: Store, tmp_path: Path):
+    folder = tmp_path / "accents"
+    folder.mkdir()
+    for name in ("\u00e9.txt", "e\u0301.txt"):
+        (folder / name).write_text(name)
+    if len(list(folder.iterdir())) < 2:
+        pytest.skip("this file system takes both for one")
+    with pytest.warns(UserWarning, match="how accents are written"):
+        assert store.put(folder, "name").count == 2
