@@ -335,7 +335,17 @@ class Store:
         """
         return type(self)(self._session.at(moment))
 
-    def verify(self, ref: str | None = None, *, level: str = "quick", fraction: float = 1.0, anchor: str | None = None) -> Report:
+    @property
+    def head(self) -> str:
+        """The last entry and the digest of its bytes, `12:blake3:ab…`: what `verify` takes for an anchor.
+
+        Raises:
+            NotFoundError: no store.
+            BackendError: the place could not be reached.
+        """
+        return _asking.head(self._session)
+
+    def verify(self, ref: str | None = None, *, level: str = "quick", fraction: float = 1.0, anchor: Any = None) -> Report:
         """Check that everything is there and unchanged; damage is listed in the report, never raised.
 
         Args:
@@ -343,7 +353,9 @@ class Store:
             level: `quick` checks the journal's chain, every manifest, and that packs are there; `frames` every pack's
                 checksums; `full` every file's digest.
             fraction: share of the content that `frames` and `full` look into, chosen at random.
-            anchor: `<entry>:<digest>` as noted earlier; the journal must still have it.
+            anchor: `<entry>:<digest>` as noted earlier (`head`): the journal must still have it. Or the path of a file of such
+                lines, or a list of both. Without one, entries that were deleted at the end are missed only where the cache of
+                this machine knew them.
 
         Raises:
             NotFoundError: no store, or no such reference.

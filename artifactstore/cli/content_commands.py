@@ -74,7 +74,7 @@ def put(
             **options,
         )
         if as_json:
-            printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded})
+            printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded, "head": store_.head})
         else:
             printing.say(printing.put_line(made))
 

@@ -222,6 +222,7 @@ def log(
             return
         lines = [(one.seq, printing.moment(one.time), one.actor, one.fact, _subject(one), one.reason or "") for one in found]
         printing.table(("ENTRY", "TIME (UTC)", "ACTOR", "FACT", "WHAT", "REASON"), lines)
+        printing.talk(f"head: {store_.head}")
         if txn is not None:
             printing.say(f"outcome: {found.outcome}")
 
@@ -255,7 +256,10 @@ def verify(
     ref: Annotated[str | None, typer.Argument(help="Only this artifact; without it, the whole store.")] = None,
     level: Annotated[str, typer.Option(help="quick, frames or full.")] = "quick",
     fraction: Annotated[float, typer.Option(help="Share of the content to look into.")] = 1.0,
-    anchor: Annotated[str | None, typer.Option(help="ENTRY:DIGEST that the journal must still have.")] = None,
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(help="ENTRY:DIGEST that the journal must still have, or a file of such lines; may be repeated."),
+    ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
@@ -267,9 +271,29 @@ def verify(
     else:
         for one in report.findings:
             printing.say(f"{one.severity}: {one.what}")
+        printing.say(f"head: {report.head}")
         printing.say(
             ("ok: " if report.ok else "DAMAGED: ") + ", ".join(f"{many} {what}" for what, many in report.checked.items())
         )
         for left_out in report.not_checked:
             printing.talk(f"not checked: {left_out}")
     return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]
+
+
+@app.command()
+def head(
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take this end for right, where this machine knew another one.")
+    ] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the last entry and its digest: note it elsewhere, and `verify --anchor` finds whether history was changed or cut."""
+    with opened(store, "r") as store_:
+        found = store_.head
+        if accept:
+            store_.maintenance.accept_head()
+        if as_json:
+            printing.as_json({"head": found})
+        else:
+            printing.say(found)

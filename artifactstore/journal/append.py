@@ -242,6 +242,7 @@ class Appender:
         journal = self.journal
         with journal.lock:
             head = journal.catch_up(confirm=True)
+            journal.known.check()
             if head < taken:
                 raise BackendError(f"{entry_key(taken)} exists and can't be read", transient=True)
             for ticket in batch:

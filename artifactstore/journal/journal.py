@@ -17,6 +17,7 @@ from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed, list_folders, read_many, read_or_none
+from artifactstore.journal.heads import Heads, KnownHead
 from artifactstore.journal.snapshots import Snapshot, snapshots_of, vouching, worth
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_entry, parse_facts
@@ -80,6 +81,7 @@ class Journal:
         fold: the state after the entries read so far; change it only through this class, read it under `lock`.
         lock: guards `fold`.
         digest: of the last entry's bytes.
+        known: what this machine knew of its end.
     """
 
     SAVE_SHARE: Final = 64  # a fold is kept again when 1/64 of its entries are new: that cost stays small beside reading them
@@ -93,6 +95,7 @@ class Journal:
         near: Backend | None = None,
         *,
         open_snapshot: Callable[[Snapshot], tuple[Fold, str] | None] | None = None,
+        heads: Heads | None = None,
     ) -> None:
         self.backend = backend
         self.near = near or backend
@@ -100,6 +103,7 @@ class Journal:
         self.lock = threading.RLock()
         self.fold: Any = make_fold()
         self.digest = Digest.of(config.raw, config.digest)
+        self.known = KnownHead(heads, backend.url)
         self._make_fold = make_fold
         self._keeper = keeper
         self._open_snapshot = open_snapshot
@@ -147,6 +151,7 @@ class Journal:
         before = self._read
         while True:
             try:
+                self.known.begin()
                 joint = self._open_cold(refused)
                 head = self._read_on(self._known)
                 # Segments cover entries up to head - 1 only: where nothing follows them, they are not this journal's.
@@ -160,6 +165,7 @@ class Journal:
         if not believed:
             # The journal alone is the truth: begin again without anything derived from it.
             self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
+            self.known.begin()
             self._read_on(last_listed(self.backend, 1))
         self._keep()
         self._cold = False
@@ -204,7 +210,8 @@ class Journal:
         return self.head
 
     def _keep(self) -> None:
-        if self._keeper is not None and self.head - self._saved > self._saved // self.SAVE_SHARE:
+        self.known.reach(self.head, self.digest)
+        if self._keeper is not None and self.known.fault is None and self.head - self._saved > self._saved // self.SAVE_SHARE:
             self._keeper.save(self.fold, str(self.digest))
             self._saved = self.head
 
@@ -345,6 +352,7 @@ class Journal:
     def _fold(self, raw: bytes, entry: "Entry") -> None:
         outcome = self.fold.apply(self.complete(entry))
         self.digest = Digest.of(raw, self.config.digest)
+        self.known.see(entry["seq"], self.digest)
         for txn, void in zip(entry["txns"], outcome, strict=True) if self._watched else ():
             one = txn["txn"]
             if one in self._watched and ((found := self._watched[one]) is None or found[1] is not None):

@@ -38,6 +38,8 @@ class Report:
         findings: in the order found.
         checked: what was looked at → how many.
         not_checked: what was left out, in words.
+        head: the last entry and the digest of its bytes, `12:blake3:ab…`: an anchor for a later `verify`. Without one, entries
+            that were deleted at the end are not missed.
         unfinished: whether the place is a copy that has not reached the head that it named: what it lacks is no damage.
     """
 
@@ -45,6 +47,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     checked: dict[str, int] = field(default_factory=dict)
     not_checked: list[str] = field(default_factory=list)
+    head: str = ""
     unfinished: bool = False
 
     @property

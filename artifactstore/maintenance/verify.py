@@ -3,8 +3,10 @@
 Looks at the bytes as they are stored, not at anything derived; never raises for damage, but lists it.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.pool import Pool
@@ -15,6 +17,7 @@ from artifactstore.content.manifest_file import decode
 from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatError, InvalidInputError, NotFoundError
 from artifactstore.journal.chain import entry_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed
+from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import read_standing
 from artifactstore.journal.segments import fault_in, list_segments
@@ -50,7 +53,8 @@ def verify(
         level: `quick` reads the journal, every manifest and the list of packs; `frames` also every pack, against its
             checksums; `full` also decodes every chunk and checks every file against its digest.
         fraction: share of the packs or artifacts that `frames` and `full` look into, chosen at random.
-        anchor: `<entry>:<digest>` noted earlier: that entry must still have that digest.
+        anchor: `<entry>:<digest>` noted earlier: that entry must still have that digest. Or the path of a file of such lines, or a
+            list of both.
         progress: told how many more bytes were read.
 
     Raises:
@@ -63,7 +67,10 @@ def verify(
         raise InvalidInputError(f"fraction={fraction!r}: above 0, at most 1")
     report = Report(level)
     recorded: dict[str, str] = {}
-    state = _check_journal(journal, report, _parse_anchor(anchor), recorded)
+    anchors = _anchors(anchor)
+    if (known := journal.known.noted()) is not None:
+        anchors.setdefault(known[0], {})[known[1]] = "the cache of this machine"
+    state = _check_journal(journal, report, anchors, recorded)
     _check_standing(journal, state, report)
     manifests = _check_manifests(journal, state, report, digest, recorded)
     for one in check_packs(journal.backend, manifests, report):
@@ -85,16 +92,42 @@ def verify(
     return report
 
 
-def _parse_anchor(anchor: Any) -> tuple[int, str] | None:
-    if anchor is None:
-        return None
-    number, _, digest = anchor.partition(":") if isinstance(anchor, str) else ("", "", "")
-    if not number.isdecimal() or len(number) > 12:
-        raise InvalidInputError(f"anchor={str(anchor)[:100]!r}: expected <entry>:<algorithm>:<hex>, for example 12:blake3:ab…")
-    return int(number), str(Digest.parse(digest))
+def _anchors(anchor: Any) -> dict[int, dict[str, str]]:
+    """Return what the caller noted: entry → digest → where that was noted."""
+    found: dict[int, dict[str, str]] = {}
+    for one in anchor if isinstance(anchor, list | tuple) else [] if anchor is None else [anchor]:
+        noted = parse_head(one) if isinstance(one, str) else None
+        lines = {str(one): "the anchor"} if noted is not None else _lines(one)
+        for line, where in lines.items():
+            noted = parse_head(line)
+            if noted is None:
+                raise _no_anchor(line, where)
+            found.setdefault(noted[0], {})[noted[1]] = where
+    return found
 
 
-def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | None, recorded: dict[str, str]) -> State:
+def _lines(path: Any) -> dict[str, str]:
+    """Read a file of anchors, one a line; blank lines and those that begin with `#` are passed over."""
+    if not isinstance(path, str | os.PathLike):
+        raise _no_anchor(path, "")
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise _no_anchor(path, "") from error
+    found = {line.strip(): f"{path}, line {n}," for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")}
+    if not found:
+        raise InvalidInputError(f"{path} holds no anchor: one a line is expected, as `artifactstore head` prints them")
+    return found
+
+
+def _no_anchor(text: Any, where: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{where or 'anchor='}{'' if where else repr(str(text)[:100])}{': ' + repr(text[:100]) if where else ''}: expected "
+        "<entry>:<algorithm>:<hex>, for example 12:blake3:ab…, or a file of such lines"
+    )
+
+
+def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mapping[str, str]], recorded: dict[str, str]) -> State:
     """Read every entry as it is stored (never a segment), check the chain, judge every transaction.
 
     `recorded` gets who recorded each manifest, and what is said of each digest.
@@ -132,10 +165,10 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
             for snapshot in (one for one in snapshots if one.seq == seq):
                 report.count("snapshots")
                 wrong += [(snapshot, fault) for fault in [fault_of(journal, snapshot, state, str(previous))] if fault]
-            if anchor is not None and seq == anchor[0] and str(previous) != anchor[1]:
-                report.damage(
-                    f"entry {seq} has the digest {previous}, the anchor says {anchor[1]}: history was changed", entry_key(seq)
-                )
+            for noted, where in anchors.get(seq, {}).items():
+                if noted != str(previous):
+                    what = f"the journal has {format_head(seq, previous)}, {where} says {format_head(seq, noted)}: history was changed"
+                    report.damage(what, entry_key(seq))
     except (CorruptionError, FormatError, NotFoundError) as error:
         report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1))
     report.findings += (Finding("note", what, entry_key(one)) for one, what in ahead.found())
@@ -145,11 +178,11 @@ def _check_journal(journal: Journal, report: Report, anchor: tuple[int, str] | N
             report.damage(f"{text}, and ask who vouched for it in entry {snapshot.entry}", snapshot.key)
         else:
             report.findings.append(Finding("note", f"{text}; nobody reads it, for nothing vouches for it", snapshot.key))
-    if anchor is not None and anchor[0] > state.head:
-        report.damage(
-            f"the anchor names entry {anchor[0]}, the journal ends at {state.head}: entries are missing",
-            entry_key(state.head + 1),
-        )
+    report.head = format_head(state.head, previous)
+    for seq in sorted(one for one in anchors if one > state.head):
+        for noted, where in anchors[seq].items():
+            what = f"{where} names {format_head(seq, noted)}, the journal ends with {report.head}: entries are missing"
+            report.damage(what, entry_key(state.head + 1))
     return state
 
 

@@ -14,8 +14,10 @@ from artifactstore.catalog.times import warn_of_resets
 from artifactstore.catalog.versions import Name, Version
 from artifactstore.content.source import from_file, open_unchanged
 from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.journal.heads import format_head
 from artifactstore.maintenance import verify as maintenance
 from artifactstore.maintenance.report import Report
+from artifactstore.maintenance.whole import digest_at
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.reference import check_name
 from artifactstore.work.artifact import artifact
@@ -23,7 +25,7 @@ from artifactstore.work.moment import one_state
 from artifactstore.work.place import local_path
 from artifactstore.work.session import Session
 
-__all__ = ["Conditions", "find", "log", "names", "verify", "versions"]
+__all__ = ["Conditions", "find", "head", "log", "names", "verify", "versions"]
 
 
 def names(session: Session, prefix: Any = "") -> Rows[Name]:
@@ -135,7 +137,14 @@ def log(
     return Log(found, None if parsed is None else audit.outcome_of(found, parsed[1], head))
 
 
-def verify(session: Session, ref: str | None, *, level: str, fraction: float, anchor: str | None) -> Report:
+def head(session: Session) -> str:
+    """Return the last entry and its digest; of the store as it was, that of then."""
+    journal = session.core().journal
+    with session.reading() as state:
+        return format_head(state.head, digest_at(journal, state.head))
+
+
+def verify(session: Session, ref: str | None, *, level: str, fraction: float, anchor: Any) -> Report:
     """Check the store, or one artifact; see `Store.verify`."""
     digest = None if ref is None else artifact(session, ref).digest
     journal = session.core().journal

@@ -18,10 +18,11 @@ from artifactstore.catalog.state import State
 from artifactstore.catalog.table_file import Base
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.trees import Trees
+from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.model.digest import hash_bytes
 from artifactstore.work.place import TAG, TAGGED
 
-__all__ = ["CacheUse", "Checked", "KeptFold", "Manifests", "clear_cache", "is_cache", "use_of"]
+__all__ = ["CacheUse", "Checked", "KeptFold", "LastHead", "Manifests", "clear_cache", "is_cache", "use_of"]
 
 _CHECKED: Final = 50_000  # manifests of one store: 3 MB
 _ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
@@ -116,6 +117,42 @@ class Manifests:
 
 def _weight(manifest: Manifest) -> int:
     return len(manifest.paths) + len(manifest.chunks)
+
+
+class LastHead:
+    """The last entry of a journal that this machine has seen at one place; copies of a store have ends of their own.
+
+    Args:
+        folder: the cache.
+        store: the store's id.
+        url: of the place.
+    """
+
+    def __init__(self, folder: Path, store: str, url: str) -> None:
+        self._path = folder / "stores" / store / "heads" / hash_bytes(url.encode(), "blake3").hex()[:32]
+
+    def load(self) -> tuple[int, str] | None:
+        """Return the entry's number and digest, or None."""
+        try:
+            return parse_head(self._path.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def save(self, seq: int, digest: str) -> None:
+        """Keep it."""
+        with suppress(OSError):
+            try:
+                self._write(f"{format_head(seq, digest)}\n".encode())
+            except FileNotFoundError:
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._write(f"{format_head(seq, digest)}\n".encode())
+
+    def _write(self, line: bytes) -> None:
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(fd, line)
+        finally:
+            os.close(fd)
 
 
 class Checked:

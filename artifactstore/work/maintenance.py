@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
+from artifactstore.journal.heads import format_head
 from artifactstore.work.place import DEFAULT, cache_folder, find_url
 from artifactstore.work.session import Session
 
@@ -101,6 +102,17 @@ class Maintenance:
         from artifactstore.work.bundling import bundle  # noqa: PLC0415 - as in sync
 
         return bundle(self._session, path, names=names)
+
+    def accept_head(self) -> str:
+        """Take the present end of the journal for right on this machine, whose cache knew a longer one or another; returns it.
+
+        Until then this machine warns at each opening and writes nothing there. Look first for what happened: whoever deleted
+        the last entries wants exactly this call.
+        """
+        journal = self._session.core().journal
+        journal.catch_up()
+        journal.known.accept(journal.head, journal.digest)
+        return format_head(journal.head, journal.digest)
 
     def snapshot(self) -> "Published":
         """Write down what the journal adds up to, so that whoever opens this store for the first time need not read all of it.

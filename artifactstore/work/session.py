@@ -41,7 +41,7 @@ from artifactstore.model.encoding import format_time, new_id
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
 from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
-from artifactstore.work.caches import Checked, KeptFold, Manifests
+from artifactstore.work.caches import Checked, KeptFold, LastHead, Manifests
 from artifactstore.work.fork import Fork
 from artifactstore.work.holding import Holding
 from artifactstore.work.moment import is_first, state_at
@@ -163,7 +163,10 @@ class Session:
     def _assemble(self, config: Config) -> Core:
         kept = None if self.cache is None else KeptFold(self.cache, config.store)
         near = self._near.over(self.backend, config.store)
-        journal = Journal(self.backend, config, State, kept, near, open_snapshot=partial(_open_snapshot, self.backend, config))
+        brief = self.cache is None or self.backend.url.startswith("memory://")
+        heads = None if self.cache is None or brief else LastHead(self.cache, config.store, self.backend.url)
+        opener = partial(_open_snapshot, self.backend, config)
+        journal = Journal(self.backend, config, State, kept, near, open_snapshot=opener, heads=heads)
         appender = Appender(journal, author(f"artifactstore {VERSION}"))
         return Core(
             self.backend,

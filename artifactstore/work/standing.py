@@ -23,7 +23,7 @@ def check_standing(core: "Core") -> None:
     Once is enough: a place that may be written to never becomes a copy, and that it moved stands in its journal.
 
     Raises:
-        RefusedError: a copy that was not released, or a place that has moved.
+        RefusedError: a copy that was not released, a place that has moved, or a journal of which entries are missing.
         UnsupportedError: the place can't promise what safety needs.
     """
     url = core.backend.url
@@ -39,6 +39,7 @@ def check_standing(core: "Core") -> None:
         probe(core.backend, core.config.raw)
         core.journal.catch_up()
         core.probed = True
+    core.journal.known.check()
     with core.journal.lock:
         check_moved(url, core.journal.fold)
 

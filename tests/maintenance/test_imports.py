@@ -759,9 +759,9 @@ def test_content_that_is_not_what_its_digest_says_is_not_taken_in(source, target
     source._session.backend.write(manifest_key(to), raw)
     fact = {"fact": "relocated", "digest": one.digest, "from": before, "to": to, "packs": state.manifests[there][2]}
     tell(source, {**fact, "manifest_digest": str(Digest.of(raw))})
-    with pytest.raises(CorruptionError):
+    with pytest.warns(UserWarning, match="read from an earlier manifest"):
         artifactstore.open(source.url, cache=None).maintenance.sync(target.url, names=["one"])
-    assert reopened(target).names() == []
+    assert reopened(target).get("one") == b"one"
     source.maintenance.sync(target.url, names=["other"])
     assert reopened(target).get("other") == b"other"
     assert_whole(reopened(target))
