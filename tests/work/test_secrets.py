@@ -135,7 +135,7 @@ def test_no_secret_is_in_anything_that_the_store_holds(planted: tuple[Store, set
     with store._session.reading() as state:
         digests = [*state.stored]
     assert len(digests) >= 4, "code, environment, cells, and what was made"
-    files = []
+    files: list[str] = []
     for number, digest in enumerate(digests):
         store._session.with_manifest(digest, lambda manifest: files.extend(manifest.paths))
         from artifactstore.work.get import get
