@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from artifactstore import CorruptionError, InvalidInputError, UntrustedError
+from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.formats.boosting import LightGbm, Onnx, XGBoost
 from artifactstore.objects.formats.images import Image
 from artifactstore.store import Store
-from tests.objects.folder import MemoryFolder
+from tests.objects.folder import MemoryFolder, as_files
 
 X = np.random.default_rng(0).random((100, 4))
 Y = (X.sum(1) > 2).astype(int)
@@ -178,3 +179,19 @@ def test_what_saves_itself_comes_as_a_folder_or_by_the_callers_class(store: Stor
     code = "from tests.objects.test_families import Tokenizer\nout = store.get('u', type=Tokenizer%s)"
     assert elsewhere(code % "").startswith(UntrustedError.__name__)
     assert elsewhere(code % ", trust=True" + ".words[0]") == "pickled"
+
+
+@pytest.mark.parametrize("best", [-1, 0, 1, 2, 3])
+def test_a_booster_predicts_with_its_best_iteration_when_it_comes_back(best: int):
+    lightgbm = pytest.importorskip("lightgbm")
+    model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1).fit(X, Y).booster_
+    model.best_iteration = best
+    folder = WriteFolder()
+    LightGbm().write(model, folder)
+    files = as_files(folder)
+    back = LightGbm().read(MemoryFolder(files))
+    assert (back.predict(X) == model.predict(X)).all()
+    assert sorted(files) == (["booster.json", "model.txt"] if best in {1, 2} else ["model.txt"])  # else digests would change
+    for lie in (b"[]", b'{"best_iteration":9}', b'{"best_iteration":"1"}', b"x"):
+        with pytest.raises(CorruptionError):
+            LightGbm().read(MemoryFolder({**files, "booster.json": lie}))

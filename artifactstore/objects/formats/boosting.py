@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from artifactstore.errors import CorruptionError, InvalidInputError
-from artifactstore.objects.base import ReadFolder, WriteFolder
+from artifactstore.model.encoding import canonical_json
+from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
 from artifactstore.objects.bounds.lightgbm_text import UnknownModelError, check_lightgbm
 from artifactstore.objects.bounds.xgboost_ubj import check_xgboost
 
@@ -85,13 +86,14 @@ class XGBoost:
 
 
 class LightGbm:
-    """A `lightgbm.Booster`, kept as `model.txt`."""
+    """A `lightgbm.Booster`, kept as `model.txt`, and `booster.json` where it predicts with a part of its trees."""
 
     name = "lightgbm"
     executes_code = False
     write_options = ()
     read_options = ()
     _FILE: Final = "model.txt"
+    _BEST: Final = "booster.json"
 
     def matches(self, obj: Any) -> bool:
         """Tell whether `obj` is a booster."""
@@ -106,6 +108,9 @@ class LightGbm:
         text = obj.model_to_string(num_iteration=-1)
         _check_own(check_lightgbm, text, "this booster")
         folder.add(self._FILE, text.encode())
+        best = obj.best_iteration
+        if 0 < best < obj.current_iteration():  # it predicts with these trees alone, and its text does not say so
+            folder.add(self._BEST, canonical_json({"best_iteration": best}))
 
     def read(self, folder: ReadFolder) -> Any:
         """Load it, once every index is known to be inside of what it counts."""
@@ -115,11 +120,19 @@ class LightGbm:
             text = folder.read(self._FILE).decode()
         except UnicodeDecodeError as error:
             raise CorruptionError(f"{self._FILE} is not a model of LightGBM: {error}", location=self._FILE) from error
+        said = stored_json(folder, self._BEST) if self._BEST in folder.names else {}
+        best = said.get("best_iteration", -1) if isinstance(said, dict) else None
+        if type(best) is not int:
+            raise CorruptionError(f"{self._BEST} does not have a best_iteration", location=self._BEST)
         _check_stored(check_lightgbm, text, folder, self._FILE, "LightGBM")
         try:
-            return lightgbm.Booster(model_str=text)
+            made = lightgbm.Booster(model_str=text)
+            if best > 0 and best > made.current_iteration():
+                raise ValueError(f"its best iteration is {best}, and it has {made.current_iteration()}")  # noqa: TRY301
         except (ValueError, RecursionError, lightgbm.basic.LightGBMError) as error:
             raise CorruptionError(f"{self._FILE} is not a model of LightGBM: {str(error)[:200]}", location=self._FILE) from error
+        made.best_iteration = best
+        return made
 
 
 class Onnx:
