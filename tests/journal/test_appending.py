@@ -10,6 +10,8 @@ import pytest
 from artifactstore.backend.buffers import writable
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.retrying import retry_seconds
+from artifactstore.catalog import judge as judge_module
+from artifactstore.catalog import state as state_module
 from artifactstore.catalog.state import State
 from artifactstore.errors import (
     BackendError,
@@ -26,7 +28,7 @@ from artifactstore.journal.chain import MAX_ENTRY, encode_entry, entry_key, fact
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, new_id
-from artifactstore.model.facts import WINDOW
+from artifactstore.model.facts import WINDOW, parse_entry
 
 from .making import AUTHOR, CONFIG, TIME, Memory, Refused, appender_of, digest, fill, journal_of, measured, txn, with_config
 
@@ -380,6 +382,34 @@ def test_a_clean_up_planned_before_the_head_is_refused(backend: Memory) -> None:
     assert caught.value.void.why == "alone"
     done = _commit(appender, {"fact": "condemned", "manifests": [], "packs": [new_id()]})
     assert done.seq == 2
+
+
+def test_what_was_judged_behind_a_clean_up_says_so(backend: Memory) -> None:
+    """Written with the base that it was made on, it would be void for the clean-up in between."""
+    appender = appender_of(journal_of(backend))
+    appender.journal.catch_up()
+    _stranger(backend, txn(1, {"fact": "condemned", "manifests": [], "packs": [new_id()]}))
+    assert appender.commit([measured()], birth=0, alive_at=0, refuse=Refused).seq == 2
+    (written,) = parse_entry(backend.read(entry_key(2)), "entry 2")["txns"]
+    assert (written["birth"], written["base"]) == (0, 1)
+    fresh = journal_of(backend)
+    fresh.catch_up()
+    assert fresh.fold.verdict(written["txn"]) == (2, None)
+
+
+@pytest.mark.parametrize(("head", "birth"), [(3, 0), (4, 0), (5, 5), (6, 6)])
+def test_a_transaction_keeps_its_id_up_to_the_last_entry_of_its_window(
+    backend: Memory, monkeypatch: pytest.MonkeyPatch, head: int, birth: int
+) -> None:
+    """It may be under way to each of them: under two ids it could take effect twice."""
+    for module in (append_module, judge_module, state_module):
+        monkeypatch.setattr(module, "WINDOW", 5)
+    appender = appender_of(journal_of(backend))
+    for _ in range(head):
+        _stranger(backend)
+    assert appender.commit([measured()], birth=0, alive_at=0, refuse=Refused).seq == head + 1
+    (written,) = parse_entry(backend.read(entry_key(head + 1)), "entry")["txns"]
+    assert written["birth"] == birth
 
 
 def test_a_condemned_pack_is_refused_whenever_it_was_condemned(backend: Memory) -> None:

@@ -11,7 +11,7 @@ from artifactstore.errors import BackendError, CorruptionError, FormatError
 from artifactstore.journal import fetch as fetch_module
 from artifactstore.journal import journal as journal_module
 from artifactstore.journal.chain import encode_entry, entry_key, facts_key
-from artifactstore.journal.fetch import last_listed
+from artifactstore.journal.fetch import fetch_run, last_listed
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.segments import list_segments
 from artifactstore.model.digest import Digest
@@ -162,6 +162,17 @@ def test_a_hole_is_damage_however_long_it_is(missing: Iterable[int]) -> None:
         backend.delete(entry_key(seq))
     with pytest.raises(CorruptionError, match=f"{entry_key(min(missing))} is missing"):
         journal_of(backend).catch_up()
+
+
+@pytest.mark.parametrize("missing", [2, 4, 5, 6])
+def test_a_hole_before_an_entry_that_was_read_with_it_is_damage_although_no_listing_shows_more(missing: int) -> None:
+    """Without a listing entries are asked for in ones, twos, fours …"""
+    backend = Memory()
+    raws = fill(backend, 7)
+    assert list(fetch_run(backend, 1, 0)) == raws
+    backend.delete(entry_key(missing))
+    with pytest.raises(CorruptionError, match=f"{entry_key(missing)} is missing"):
+        list(fetch_run(backend, 1, 0))
 
 
 def test_an_entry_that_appears_between_two_reads_is_no_hole() -> None:

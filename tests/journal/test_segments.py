@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -194,3 +195,14 @@ def test_a_segment_that_no_reader_would_believe_is_not_written(monkeypatch: pyte
 
     monkeypatch.setattr(segments, "_add_rows", lose)
     assert list_segments(_sealed(300)) == []
+
+
+@pytest.mark.parametrize("claim", [{"digest": "0" * 64}, {"last": 300}, {"last": 298}, {"first": 2}, {"first": 2, "last": 300}])
+def test_a_segment_is_believed_only_for_what_its_key_says(claim: dict[str, Any]) -> None:
+    backend = _sealed(300)
+    (segment,) = list_segments(backend)
+    data = backend.read(segment.key)
+    for previous in (None, Digest.of(CONFIG.raw)):
+        assert read_raw(data, segment, previous) is not None
+        fine = claim == {"first": 2, "last": 300}  # as many: whether they join the journal is for who reads it to see
+        assert (read_raw(data, replace(segment, **claim), previous) is not None) is fine
