@@ -55,7 +55,7 @@ def commit(session: Session, *facts: dict[str, object]) -> None:
 
 
 def move(session: Session) -> None:
-    """Write the newest artifact's manifest and packs under new ids, say so, and delete what they were."""
+    """Write the newest artifact's manifest and packs under new ids, say so, and condemn and delete what they were."""
     core = session.core()
     core.journal.catch_up()
     fold = core.journal.fold
@@ -72,6 +72,7 @@ def move(session: Session) -> None:
     core.backend.write(manifest_key(to), raw)
     fact = {"fact": "relocated", "digest": digest, "from": before, "to": to, "packs": manifest.packs}
     commit(session, {**fact, "manifest_digest": str(Digest.of(raw))})
+    commit(session, {"fact": "condemned", "manifests": [before], "packs": [*renamed]})
     for key in gone:
         core.backend.delete(key)
 
