@@ -1,8 +1,11 @@
 """What readers refuse in a manifest, its writers refuse before: no manifest may be written that this version can't read."""
 
+import io
 import random
 from collections.abc import Callable
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from artifactstore import ArtifactStoreError, CorruptionError, InvalidInputError
@@ -169,3 +172,20 @@ def test_writer_and_reader_agree_on_trees_made_at_random():
         assert accepted is read, (made.paths, made.folders, made.links)
         agreed[accepted] += 1
     assert min(agreed.values()) > 30
+
+
+@pytest.mark.parametrize(
+    ("chunks", "digest", "what"), [(1, b"x" * 32, "another digest than the file"), (2, None, "a chunk has no digest")]
+)
+def test_a_reader_refuses_chunks_whose_digests_are_not_theirs(chunks: int, digest: bytes | None, what: str):
+    made = Manifest("blake3", packs=[PACK])
+    for i in range(chunks):
+        made.chunks.add(bytes([i]) * 32, 10, 0, 10 * i, 10, RAW)
+    made.close_file("f", 10 * chunks, bytes(32), executable=False)
+    table = pq.read_table(io.BytesIO(encode(made, *made.identify())))
+    rows = table.to_pylist()
+    rows[0]["chunks"][0]["digest"] = digest
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), sink)
+    with pytest.raises(CorruptionError, match=what):
+        decode(sink.getvalue(), "manifests/x", algorithm="blake3")
