@@ -552,6 +552,19 @@ def test_many_that_wait_together_make_no_entry_too_large() -> None:
     assert journal_of(slow).catch_up() < 7
 
 
+def test_an_entry_that_was_read_before_it_is_accepted_is_folded_once(backend: Memory) -> None:
+    """Another thread may have read it already, and what follows it."""
+    appender = appender_of(journal_of(backend))
+    _commit(appender)
+    raw = backend.read(entry_key(1))
+    _stranger(backend)
+    assert appender.journal.catch_up() == 2
+    before, last = appender.journal.fold.dump(), appender.journal.digest
+    appender.journal.accept(raw, parse_entry(raw, "entry 1"))
+    assert (appender.journal.fold.dump(), appender.journal.digest) == (before, last)
+    assert _commit(appender).seq == 3
+
+
 def test_readers_that_catch_up_meanwhile_do_not_disturb(backend: Memory) -> None:
     mine, theirs = appender_of(journal_of(backend)), appender_of(journal_of(backend))
     stop = threading.Event()

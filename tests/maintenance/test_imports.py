@@ -472,20 +472,22 @@ def test_a_hold_that_ended_there_does_not_stop_the_removal_behind_it(source, tar
 
 
 def test_void_transactions_are_not_received(source, target):
-    source.put(b"one", "n")
+    one = source.put(b"one", "n")
     core = source._session.core()
     from artifactstore.journal.chain import encode_entry, entry_key
 
     head = core.journal.catch_up()
     origin = {"actor": "eve", "identity": "os", "host": "h", "tool": "t", "time": "2026-01-01T00:00:00.000000Z"}
     fact = {"fact": "versioned", "name": "void", "digest": f"blake3:{'0' * 64}", "kind": "data"}
-    txn = {"txn": "e" * 32, "birth": head, "base": head, "adoptable": True, **origin, "facts": [fact]}
+    measured = {"fact": "measured", "digest": one.digest, "metrics": {"loss": 0.5}}  # all or nothing
+    txn = {"txn": "e" * 32, "birth": head, "base": head, "adoptable": True, **origin, "facts": [fact, measured]}
     raw = encode_entry(head + 1, core.journal.digest, writer="0" * 32, time=core.journal.fold.marks["time"], txns=[txn])
     source._session.backend.create(entry_key(head + 1), raw)
     source = reopened(source)
     assert source.log()[-1].outcome.startswith("void")
     assert source.maintenance.sync(target.url).versions == 1
     assert [one.name for one in reopened(target).names()] == ["n"]
+    assert reopened(target).artifact("n").metrics == {}
 
 
 # -- three stores

@@ -112,3 +112,21 @@ def test_packs_that_clean_up_condemned_are_written_again(tmp_path: Path, monkeyp
     assert (made.uploaded < len(data)) is (fate == "there")
     assert Store(Session("memory://given", cache=None)).get("name") == data
     assert store.verify(level="full").ok
+
+
+def test_attempts_that_fail_one_after_the_other_leave_the_next_what_the_first_uploaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    inner = MemoryBackend(f"memory://{tmp_path.name}")
+    place: list[SlowBackend] = [SlowBackend(inner, 0, 1e12)]
+    monkeypatch.setattr("artifactstore.work.session.connect", lambda *_, **__: place[0])
+    Store(Session("memory://given", cache=None)).put(b"0", "other")
+    data = random.Random(7).randbytes(2_000_000)
+    place[0] = Failing(inner, 0, 1e12)
+    for _ in range(2):
+        with pytest.raises(BackendError, match="no more"):
+            Store(Session("memory://given", cache=tmp_path / "cache")).put(data, "name")
+    place[0] = SlowBackend(inner, 0, 1e12)
+    store = Store(Session("memory://given", cache=tmp_path / "cache"))
+    assert store.put(data, "name").uploaded < 100_000
+    assert not [*(tmp_path / "cache").rglob("*.jsonl")]
