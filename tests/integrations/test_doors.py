@@ -186,10 +186,10 @@ def test_parts_that_are_links_or_hold_some_come_with_what_the_links_need(
 
 def test_a_link_to_nothing_or_in_a_circle_is_an_error_and_no_path(tmp_path: Path):
     folder = tmp_path / "d"
-    folder.mkdir()
-    for one in ("a", "b"):
+    (folder / "deep/er").mkdir(parents=True)
+    for one in ("a", "deep/b"):
         (folder / one).write_text(one)
-    for link, target in (("gone", "nothing"), ("round", "about"), ("about", "round"), ("up", ".")):
+    for link, target in (("gone", "nothing"), ("round", "about"), ("about", "round"), ("up", "."), ("deep/er/up", "..")):
         (folder / link).symlink_to(target)
     store = artifactstore.open(tmp_path / "store")
     store.put(folder, "d")
@@ -198,4 +198,4 @@ def test_a_link_to_nothing_or_in_a_circle_is_an_error_and_no_path(tmp_path: Path
             store.open_file(f"d:v1/{part}")
     assert store.open_file("d:v1/up/a").read() == b"a"
     files = fsspec.filesystem("artifactstore", store=store.url, skip_instance_cache=True)
-    assert files.find("d:v1") == ["d:v1/a", "d:v1/b"]
+    assert files.find("d:v1") == ["d:v1/a", "d:v1/deep/b"]
