@@ -8,10 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifactstore import CorruptionError, UnsupportedError
-from artifactstore.objects import room
+from artifactstore.objects import claims, room
+from artifactstore.objects.base import WriteFolder
+from artifactstore.objects.choice import read_object
+from artifactstore.objects.formats.arrays import Array
 from artifactstore.objects.formats.tables import Table
 from artifactstore.store import Store
-from tests.objects.folder import MemoryFolder
+from tests.objects.folder import MemoryFolder, as_files
 
 
 def test_a_few_bytes_that_stand_for_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch):
@@ -83,3 +86,41 @@ def test_objects_larger_than_memory_are_refused(store: Store, monkeypatch: pytes
 
 def test_what_is_free_is_known_here():
     assert 10**8 < (room._free() or 0) < 10**13
+
+
+def test_elements_without_bytes_take_no_memory_whatever_their_number():
+    for kind in ("|S0", "<U0", "|V0"):
+        head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': (12800000000,), }}\n".encode()
+        found = Array().read(MemoryFolder({"data.npy": b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head}))
+        assert (found.shape, found.nbytes) == ((12_800_000_000,), 0)
+
+
+def test_a_table_of_few_bytes_that_would_take_gigabytes_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(claims, "_AMPLE", 1000)
+    monkeypatch.setattr(claims, "_SWOLLEN", 100)
+    folder = WriteFolder()
+    Table().write(pa.table({"a": np.zeros(100_000)}), folder, profile=False)
+    with pytest.raises(UnsupportedError, match="open_table reads it in parts"):
+        Table().read(MemoryFolder(as_files(folder)))
+
+
+def test_an_object_for_which_there_is_no_memory_is_refused_by_the_right_error(monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Array, "read", full)
+    with pytest.raises(UnsupportedError, match="more memory than could be had"):
+        read_object("array", MemoryFolder({}))
+
+
+def test_the_limit_of_a_container_and_of_the_process_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, said in {
+        "memory.max": "5000",
+        "memory.current": "3000",
+        "memory.stat": "anon 1\nactive_file 500\ninactive_file 100\n",
+    }.items():
+        (tmp_path / name).write_text(said)
+    monkeypatch.setattr(room, "_GROUP", str(tmp_path))
+    assert room._free() == 2600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert (room._free() or 0) > 10**8

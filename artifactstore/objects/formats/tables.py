@@ -36,6 +36,9 @@ _NAMED: Final = b"artifactstore.named"  # in the schema's metadata: that is the 
 _PAGES: Final = {"min_chunk_size": 32 * 1024, "max_chunk_size": 128 * 1024}  # bytes: some two of this store's chunks
 _GROUP_ROWS: Final = 2**23  # rows of a row group at most
 _GROUP_BYTES: Final = 2**28  # bytes of one at most, as the schema lets expect: what a writer holds in memory
+_FEW: Final = (
+    65_536  # rows that one thread reads: threads of Arrow that live at the end of a process may abort it (apache/arrow#34314)
+)
 _WIDE: Final = 32  # bytes that a value of no fixed width is reckoned at
 _KINDS: Final = {"pandas": "pandas.DataFrame", "polars": "polars.DataFrame", "arrow": "pyarrow.Table"}
 
@@ -114,7 +117,7 @@ class Table:
                     )
                 chosen = None if wanted is None else [*wanted, *_levels(metadata, type, set(names) - set(wanted))]
                 check_claims(file, footer, chosen, data)
-                table = file.read(columns=chosen)
+                table = file.read(columns=chosen, use_threads=sum(group.size for group in footer.groups) > _FEW)
                 if table.num_columns:
                     check_rows(file, table.num_rows)
                 table = table if chosen is None else table.select(chosen)  # "a" is "a.b", too
