@@ -19,6 +19,7 @@ from artifactstore.errors import (
     ArtifactStoreError,
     BackendError,
     ConflictError,
+    FormatError,
     OutcomeUnknownError,
     RefusedError,
 )
@@ -230,7 +231,7 @@ class Appender:
         return batch
 
     def _round(self, batch: Sequence[_Ticket], taken: int) -> int:
-        """One try: catch up, look for own transactions, judge, create the next entry.
+        """One try: catch up where something was sent before, look for own transactions, judge, create the next entry.
 
         Args:
             batch: what to append.
@@ -241,15 +242,16 @@ class Appender:
         """
         journal = self.journal
         with journal.lock:
-            head = journal.catch_up(confirm=True)
+            # What was never sent is in no entry yet, and that the next number is free its creation proves.
+            sent = taken > 0 or any(ticket.tried for ticket in batch)
+            head = journal.catch_up(confirm=True) if sent else journal.confirm()
             journal.known.check()
             if head < taken:
                 raise BackendError(f"{entry_key(taken)} exists and can't be read", transient=True)
-            for ticket in batch:
-                self._look_for(ticket, head)
-            waiting = [ticket for ticket in batch if not ticket.settled]
-            now = self._time()
-            voids = journal.fold.predict([self._judged(ticket, head) for ticket in waiting], now)
+            waiting, now, voids = self._judge(batch, head)
+            if not sent and any(void is not None for void in voids):
+                head = journal.catch_up()  # an entry that was not read yet may have made it good, and no answer is final before
+                waiting, now, voids = self._judge(batch, head)
             previous = journal.digest
         good = [ticket for ticket, void in zip(waiting, voids, strict=True) if void is None]
         for ticket, void in zip(waiting, voids, strict=True):
@@ -278,6 +280,14 @@ class Appender:
         for ticket in good:
             ticket.committed = Committed(ticket.record["txn"], head + 1)
         return 0
+
+    def _judge(self, batch: Sequence[_Ticket], head: int) -> tuple[list[_Ticket], str, Sequence[Any]]:
+        """Return what is left to append, the time of the next entry, and for each why it would be void there, or None."""
+        for ticket in batch:
+            self._look_for(ticket, head)
+        waiting = [ticket for ticket in batch if not ticket.settled]
+        now = self._time()
+        return waiting, now, self.journal.fold.predict([self._judged(ticket, head) for ticket in waiting], now)
 
     def _time(self) -> str:
         """Return the time of the next entry, by this machine's clock if the storage's does not contradict it.
@@ -362,7 +372,8 @@ class Appender:
         for ticket in batch:
             if ticket.settled:
                 continue
-            if ticket.tried <= head:
+            # An entry of a newer format is none of this process's: what was sent under its number is not there, and never will be.
+            if ticket.tried <= head + isinstance(error, FormatError):
                 ticket.error = error
                 continue
             name = f"{ticket.record['txn']}-{ticket.record['birth']}"

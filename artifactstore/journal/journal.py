@@ -145,6 +145,18 @@ class Journal:
             with no_collecting():
                 return self._read_all()
 
+    def confirm(self) -> int:
+        """Return the number of the last entry read, once it was read again: for a writer that has sent nothing yet.
+
+        One request, where `catch_up(confirm=True)` makes two. What others appended meanwhile is not seen; creating the next
+        entry finds it. Catches up where nothing was read yet, or the last entry is gone.
+
+        Raises:
+            As `catch_up`.
+        """
+        with self.lock:
+            return self.catch_up() if self._cold or self._was_taken_back(None) else self.head
+
     def _read_all(self) -> int:
         """Catch up from nothing."""
         refused: set[Snapshot] = set()

@@ -1,5 +1,6 @@
 """What a run was made with, looked at beside it and stored with its first output: its code and its environment."""
 
+import json
 import os
 import threading
 import warnings
@@ -35,6 +36,9 @@ _AT_FIRST: Final = 1.0  # seconds that the start of a run waits for the look at 
 _SHOWN: Final = 5  # reasons that a warning names
 _MOST: Final = 100  # reasons, and files that are not stored, that are recorded
 _FOLDERS: Final = 8  # folders of modules in which a repository is looked for
+
+_ENVIRONMENTS: Final = 16  # that a process keeps in mind: packages are seldom installed while it works
+_environments: Final[dict[str, dict[str, str]]] = {}  # as JSON → store → digest, so that the next run need not look again
 
 
 class Capture:
@@ -97,7 +101,11 @@ class Capture:
     def makers(self, run: str) -> list[Callable[[Core], Prepared]]:
         """Return what commits them, each an input of the run."""
         self._thread.join()
-        made = [self._maker(run, "environment", lambda: _put.found_object(self._environment, {"format": "json"}), {})]
+        found = self._environment
+        if len(_environments) > _ENVIRONMENTS:
+            _environments.clear()
+        known = _environments.setdefault(json.dumps(found, sort_keys=True), {})
+        made = [self._maker(run, "environment", lambda: _put.found_object(found, {"format": "json"}), {}, known)]
         for text in self._told:
             warnings.warn(captured(text), UserWarning, stacklevel=6)
         if not self._code:

@@ -177,7 +177,8 @@ class Noted:
         self._collect()
 
         def rest(_core: Core) -> Prepared:
-            with self.session.reading() as state, self._lock:
+            # Whether it has ended matters to a process that joined it: else this process alone ends it.
+            with self.session.reading(fresh=self._joined) as state, self._lock:
                 ended = self._joined and "status" in state.runs.get(self.run, {})
                 return Prepared([] if ended else [*self._waiting, *last], state.head, "")
 

@@ -27,9 +27,15 @@ def test_usual_acts_ask_for_no_more_than_they_need(faulty_s3):
     asked = proxy.take()
     assert asked[0] == "GET journal"  # is there something new?
     assert asked[1] == "PUT manifests"
-    assert asked[2:] == ["GET journal", "GET journal", "PUT journal"]  # is the last still the last, asked at once; the commit
+    assert asked[2:] == [
+        "GET journal",
+        "PUT journal",
+    ]  # is the last entry still there; the commit, which proves that it was the last
     store.put(os.urandom(100_000), "large")
-    assert [one for one in proxy.take() if one.startswith("PUT")] == ["PUT packs", "PUT manifests", "PUT journal"]
+    assert [one for one in proxy.take() if one.startswith("PUT")] in (
+        ["PUT packs", "PUT manifests", "PUT journal"],
+        ["PUT manifests", "PUT packs", "PUT journal"],  # they travel together
+    )
     assert not store.put(b"1", "name").new
     assert proxy.take() == ["GET journal"]
     store.names()
@@ -153,12 +159,12 @@ def run_of(store: Store, value: Any = None) -> None:
 ACTS: dict[str, tuple[Callable[[Store], Any], int, int]] = {
     # what is read of the journal at most, and created in it
     "an equal put": (lambda s: s.put({"auc": 0.2}, "out/model"), 1, 0),
-    "a new put": (lambda s: s.put({"auc": 0.7}, "out/model"), 3, 1),
+    "a new put": (lambda s: s.put({"auc": 0.7}, "out/model"), 2, 1),
     "an alias that is there": (lambda s: s.alias("out/model:v1", "old"), 1, 0),
-    "an alias": (lambda s: s.alias("out/model:v2", "old"), 3, 1),
-    "taint": (lambda s: s.registry.taint("in/data", "bad"), 3, 1),
-    "an empty run": (run_of, 5, 2),
-    "a run that reads and puts": (lambda s: run_of(s, {"auc": 0.8}), 9, 3),
+    "an alias": (lambda s: s.alias("out/model:v2", "old"), 2, 1),
+    "taint": (lambda s: s.registry.taint("in/data", "bad"), 2, 1),
+    "an empty run": (run_of, 2, 2),
+    "a run that reads and puts": (lambda s: run_of(s, {"auc": 0.8}), 5, 3),
 }
 
 
