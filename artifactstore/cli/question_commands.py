@@ -271,10 +271,10 @@ def verify(
     else:
         for one in report.findings:
             printing.say(f"{one.severity}: {one.what}")
-        printing.say(f"head: {report.head}")
         printing.say(
             ("ok: " if report.ok else "DAMAGED: ") + ", ".join(f"{many} {what}" for what, many in report.checked.items())
         )
+        printing.say(f"head: {report.head}")
         for left_out in report.not_checked:
             printing.talk(f"not checked: {left_out}")
     return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]
