@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from artifactstore import CorruptionError, UntrustedError
+from artifactstore import CorruptionError, InvalidInputError, UntrustedError
 from artifactstore.objects.formats.keras import Keras
 from artifactstore.objects.trust import Trust
 from artifactstore.store import Store
@@ -79,7 +80,46 @@ def _named(node: Any) -> set[str]:
     return _classes(node)
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"class_name": "Nope", "module": "no.such", "config": {}}'])
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"class_name": "Nope", "module": "keras.layers", "config": {}}'])
 def test_a_damaged_model_is_damaged(raw: bytes):
     with pytest.raises(CorruptionError):
         Keras().read(MemoryFolder({"config.json": raw, "metadata.json": b"{}", "model.weights.h5": b"x"}, Trust(everything=True)))
+
+
+OWN = """
+import keras
+
+
+class Scale(keras.layers.Layer):
+    def build(self, shape):
+        self.w = self.add_weight(shape=(shape[-1],))
+
+    def call(self, x):
+        return x * self.w
+"""
+
+
+def test_a_layer_of_the_users_own_is_imported_where_it_is_trusted_and_asked_for_where_it_is_not_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "layers_of_mine.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    import importlib
+
+    mine = importlib.import_module("layers_of_mine")
+    made = keras.Sequential([keras.Input((4,)), mine.Scale()])
+    with pytest.warns(UserWarning, match=r"layers_of_mine\.Scale"):
+        store.put(made, "own")
+    files = {one.name: one.read_bytes() for one in store.get("own", tmp_path / "to").iterdir()}
+    want = made.predict(X, verbose=0)
+    everything = MemoryFolder(files, Trust(everything=True))
+    np.testing.assert_allclose(Keras().read(everything).predict(X, verbose=0), want)
+    with pytest.raises(UntrustedError, match=r"layers_of_mine\.Scale"):
+        Keras().read(MemoryFolder(files, Trust(names=frozenset({"keras.Sequential"}))))
+    monkeypatch.delitem(sys.modules, "layers_of_mine")
+    (tmp_path / "layers_of_mine.py").unlink()
+    importlib.invalidate_caches()
+    with pytest.raises(InvalidInputError, match="custom_objects="):
+        Keras().read(everything)
+    given = Keras().read(everything, custom_objects={"Scale": mine.Scale})
+    np.testing.assert_allclose(given.predict(X, verbose=0), want)

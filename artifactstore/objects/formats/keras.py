@@ -6,7 +6,10 @@ by their addresses, and the time is left out. Its configuration names classes th
 Python code as bytes, so it is read only with trust.
 """
 
+import importlib
+import warnings
 import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -27,7 +30,7 @@ class Keras:
     name = "keras"
     executes_code = True
     write_options = ()
-    read_options = ("compile",)
+    read_options = ("compile", "custom_objects")
 
     def matches(self, obj: Any) -> bool:
         """Tell whether `obj` is a model of Keras 3."""
@@ -51,34 +54,81 @@ class Keras:
                 for name in sorted(archive.namelist()):
                     data = archive.read(name)
                     if name == _CONFIG:
-                        data = canonical_json(_numbered(parse_json(data, name), {}))
+                        config = parse_json(data, name)
+                        if own := sorted({f"{module}.{name}" for module, name, _ in _own_classes(config)}):
+                            text = f"this Keras model has classes of your own ({', '.join(own)}): a process that gets it must have their modules"
+                            warnings.warn(
+                                f"{text}, or custom_objects=; their code is not stored with it", UserWarning, stacklevel=8
+                            )
+                        data = canonical_json(_numbered(config, {}))
                     elif name == _ABOUT:
                         about = parse_json(data, name)
                         data = canonical_json({key: value for key, value in about.items() if key != "date_saved"})
                     folder.add(name, data)
 
-    def read(self, folder: ReadFolder, *, compile: bool = True) -> Any:  # noqa: A002 - Keras's name for it
+    def read(self, folder: ReadFolder, *, compile: bool = True, custom_objects: Mapping[str, Any] | None = None) -> Any:  # noqa: A002 - Keras's name for it
         """Make the model again.
 
         Args:
             folder: of the object.
             compile: also what it was trained with.
+            custom_objects: name → class or function, as for `keras.saving.load_model`. Trusted classes of the user's modules
+                are imported by the names that the model has for them.
 
         Raises:
             UntrustedError: names the classes that its configuration asks for.
+            InvalidInputError: a class of the user's own cannot be found here.
         """
         config = stored_json(folder, _CONFIG)
         folder.trust.check(_classes(config), "this Keras model", "its configuration names classes that are imported and called")
         import keras  # noqa: PLC0415
 
+        given = dict(custom_objects or {})
+        found, missing = _imported(config, given)
         with _scratch() as place:
             path = Path(place, "model.keras")
             path.write_bytes(zipped(folder))
             try:
-                return keras.saving.load_model(path, compile=compile, safe_mode=not folder.trust.everything)
+                return keras.saving.load_model(path, found | given, compile=compile, safe_mode=not folder.trust.everything)
             except Exception as error:
+                if missing:
+                    name = missing[0].rpartition(".")[2]
+                    raise InvalidInputError(
+                        f"this Keras model needs {', '.join(missing)}, which cannot be imported here: make the module importable, "
+                        f"or hand the class in with custom_objects={{{name!r}: {name}}}"
+                    ) from error
                 text = f"Keras can't make the model again: {type(error).__name__}: {str(error)[:300]}; its files come with to="
                 raise CorruptionError(text, location=_CONFIG) from error
+
+
+def _own_classes(config: Any) -> list[tuple[str, str, str]]:
+    """Return (module, name, registered name) of the classes in a configuration that are not Keras's own."""
+    found: dict[tuple[str, str, str], None] = {}
+    todo = [config]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            name, module, registered = one.get("class_name"), one.get("module"), one.get("registered_name")
+            if isinstance(name, str) and isinstance(module, str) and module.partition(".")[0] not in {"keras", "builtins"}:
+                found[module, name, registered if isinstance(registered, str) else name] = None
+        todo += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return list(found)
+
+
+def _imported(config: Any, given: Collection[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the user's classes that a trusted configuration names, by the names that Keras asks for, and those not found."""
+    found: dict[str, Any] = {}
+    missing = []
+    for module, name, registered in _own_classes(config):
+        if given and (name in given or registered in given):
+            continue
+        try:
+            made = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError):
+            missing.append(f"{module}.{name}")
+        else:
+            found[name] = found[registered] = made
+    return found, missing
 
 
 def _scratch() -> TemporaryDirectory[str]:
