@@ -134,7 +134,7 @@ class LastHead:
     def load(self) -> tuple[int, str] | None:
         """Return the entry's number and digest, or None."""
         try:
-            return parse_head(self._path.read_text(encoding="ascii"))
+            return parse_head(read_own(self._path).decode("ascii"))
         except (OSError, ValueError):
             return None
 
@@ -144,11 +144,11 @@ class LastHead:
             try:
                 self._write(f"{format_head(seq, digest)}\n".encode())
             except FileNotFoundError:
-                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._write(f"{format_head(seq, digest)}\n".encode())
 
     def _write(self, line: bytes) -> None:
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
             os.write(fd, line)
         finally:
@@ -184,9 +184,9 @@ class Checked:
         known.add(mark)
         if self._path is not None:
             with suppress(OSError):
-                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._path.parent.mkdir(parents=True, exist_ok=True)
                 full = len(known) > _CHECKED
-                fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if full else os.O_APPEND), 0o600)
+                fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if full else os.O_APPEND), 0o644)
                 try:
                     os.write(fd, mark + b"\n")  # one write under O_APPEND: lines of several processes do not mix
                 finally:
@@ -200,7 +200,7 @@ class Checked:
     def _lines(self) -> set[bytes]:
         if self._known is None:
             try:
-                self._known = set(self._path.read_bytes().split(b"\n")) if self._path is not None else set()
+                self._known = set(read_own(self._path).split(b"\n")) if self._path is not None else set()
             except OSError:
                 self._known = set()
         return self._known

@@ -76,7 +76,7 @@ def test_the_levels_that_fabric_manages_can_hold_no_store(rest):
 
 
 @pytest.mark.parametrize(
-    "rest", ["", f"@{HOST}/x", f"{HOST}/data/x", "data@host/x", "Data_@" + HOST, f"data@{HOST}/a b", f"data@{HOST}/x?sig=SECRET"]
+    "rest", ["", f"@{HOST}/x", f"{HOST}/data/x", "data@host/x", "Data_@" + HOST, f"data@{HOST}/a\nb", f"data@{HOST}/x?sig=SECRET"]
 )
 def test_what_is_no_place_in_azure_is_refused_without_repeating_a_signature(rest):
     with pytest.raises(InvalidInputError) as caught:

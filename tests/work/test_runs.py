@@ -27,10 +27,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def edges(store: Store, run: str, fact: str) -> list[str]:
-    """Labels of what a run used or produced; its code and environment left out."""
+    """Labels of what a run used or produced; its code and environment left out, and modules that other tests imported here."""
     with store._session.reading() as state:
         found = [
-            one for one in state.edges.get(run, ()) if one["fact"] == fact and one.get("role") not in ("code", "environment")
+            one
+            for one in state.edges.get(run, ())
+            if one["fact"] == fact and one.get("role") not in ("code", "environment", "modules")
         ]
     return [one.get("name") or one["digest"] for one in found]
 
