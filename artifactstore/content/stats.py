@@ -10,7 +10,7 @@ import struct
 import sys
 import time
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -134,11 +134,16 @@ def _mounts() -> list[tuple[str, str]]:
     if sys.platform != "linux":
         return [("/", "ufs")]  # BSD's rules; what is known of macOS and Windows is in docs/cache.md
     try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        return _parsed(Path("/proc/self/mountinfo").read_bytes())
     except OSError:
         return []
+
+
+@lru_cache(maxsize=2)
+def _parsed(raw: bytes) -> list[tuple[str, str]]:
+    """Parse mountinfo; it is the same nearly always, and takes longer to parse than to read."""
     found = []
-    for line in lines:
+    for line in raw.splitlines():
         before, _, after = line.partition(b" - ")
         point = before.split()[4].decode("unicode_escape").encode("latin-1")  # spaces are written \\040
         found.append((os.fsdecode(point), os.fsdecode(after.split()[0])))
