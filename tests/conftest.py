@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,21 @@ pytest_plugins = [
 
 # The modules of the tests are no part of the programs that they look at.
 program.PASSED.append(str(Path(__file__).parent) + os.sep)
+
+
+_SEEN: dict[str, object] = {}  # modules that were looked at, by name
+
+
+@pytest.fixture(autouse=True)
+def _passed_over() -> None:
+    """No run of a test counts modules that other tests have imported, from their temporary folders, as part of its program."""
+    for name, module in list(sys.modules.items()):
+        if _SEEN.get(name) is module:
+            continue
+        path = getattr(module, "__dict__", {}).get("__file__")
+        if isinstance(path, str) and "site-packages" not in path and not path.startswith((sys.base_prefix, *program.PASSED)):
+            program.PASSED.append(path)
+        _SEEN[name] = module
 
 
 @pytest.fixture(autouse=True)

@@ -315,8 +315,10 @@ def read_unchanged(source: Source, held: set[str] | None = None) -> bytes:
     try:
         fd = os.open(disk, READ)
         try:
-            if held is not None and held_open(fd, source.signature):
-                held.add(source.path)
+            if held is not None:
+                if held_open(fd, source.signature):
+                    held.add(source.path)
+                release(fd)
             # One byte more than there should be: files of /proc say that they are empty, and are not.
             data = os.read(fd, source.size + 1)
             while len(data) < source.size and (more := os.read(fd, source.size + 1 - len(data))):
