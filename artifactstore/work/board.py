@@ -150,9 +150,9 @@ def publish(runs: Sequence[Posted]) -> None:
 
 
 def exists() -> bool:
-    """Tell whether any process of this user on this machine may have an active run; costs one system call."""
+    """Tell whether a process above this one may have an active run; costs one system call where no process of this user has any."""
     base = _base()
-    return base is not None and _is_ours(base)
+    return base is not None and _is_ours(base) and any(os.path.exists(os.path.join(base, name, _FILE)) for name in _above())  # noqa: PTH110, PTH118
 
 
 def of_parents(store: str) -> list[Posted]:
