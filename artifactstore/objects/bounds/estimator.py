@@ -10,8 +10,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any, Final
 
-from artifactstore.objects.bounds.forest import check_trees
-from artifactstore.objects.bounds.lightgbm_text import UnknownModelError, check_lightgbm
+from artifactstore.objects.bounds.forest import UnknownModelError, check_trees
+from artifactstore.objects.bounds.lightgbm_text import check_lightgbm
 from artifactstore.objects.bounds.sparse import check_sparse
 from artifactstore.objects.bounds.xgboost_ubj import check_booster
 

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["DEEPEST", "check_trees"]
+__all__ = ["DEEPEST", "UnknownModelError", "check_trees", "outside"]
 
 DEEPEST: Final = 4096  # levels: compiled code walks down some trees by recursion, at some hundred bytes of stack a level
+
+
+class UnknownModelError(ValueError):
+    """A part that this version does not know, and so cannot vouch for: not wrong by itself."""
 
 
 def check_trees(
@@ -52,3 +56,8 @@ def check_trees(
         if bool(reached[nodes].any()) or len(np.unique(nodes)) != len(nodes):
             raise ValueError("a node has two parents")
         reached[nodes] = True
+
+
+def outside(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]", count: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Return which indices are outside of what has `count` members."""
+    return (numbers < 0) | (numbers >= count)

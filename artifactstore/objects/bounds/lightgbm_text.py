@@ -9,12 +9,12 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.objects.bounds.forest import check_trees
+from artifactstore.objects.bounds.forest import UnknownModelError, check_trees, outside
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["UnknownModelError", "check_lightgbm"]
+__all__ = ["check_lightgbm"]
 
 _HEADER: Final = frozenset(
     [
@@ -57,10 +57,6 @@ _OBJECTIVE: Final = re.compile(r"[a-z_0-9]{1,40}(?: (?:sqrt|[a-z_]{1,40}:[-+.e0-
 _PARAMETER: Final = re.compile(r"\[[a-z_0-9]+: [^\x00-\x1f\x7f]*\]")
 _CHILDREN_OF_JSON: Final = 100  # levels of the list of categories, which has two
 _MOST: Final = 2**31 - 1
-
-
-class UnknownModelError(ValueError):
-    """A part that this version does not know, and so cannot vouch for: not wrong by itself."""
 
 
 def check_lightgbm(text: str) -> None:
@@ -194,7 +190,7 @@ def _check_forest(trees: list[dict[str, Any]], features: int) -> None:
     import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
 
     used = [one["leaf_features"] for one in trees if "leaf_features" in one]
-    if used and bool(_outside(np.concatenate(used), features).any()):
+    if used and bool(outside(np.concatenate(used), features).any()):
         raise ValueError("a leaf's linear model asks for a feature that there is none of")
     trees = [one for one in trees if one["leaves"] > 1]
     if not trees:
@@ -213,9 +209,9 @@ def _check_forest(trees: list[dict[str, Any]], features: int) -> None:
     if not check_trees(left, right, roots)[1].all():
         raise ValueError("a node of a tree has no parent")
     kinds = np.concatenate([one["decision_type"] for one in trees])
-    if bool(_outside(np.concatenate([one["split_feature"] for one in trees]), features).any()):
+    if bool(outside(np.concatenate([one["split_feature"] for one in trees]), features).any()):
         raise ValueError("a node asks for a feature that there is none of")
-    if bool(_outside(kinds, 12).any()):
+    if bool(outside(kinds, 12).any()):
         raise ValueError("a kind of decision that there is none of")
     limits = np.concatenate([np.full(one["leaves"] - 1, one["categories"]) for one in trees])
     sets = np.concatenate([one["threshold"] for one in trees])[kinds & 1 == 1]
@@ -276,7 +272,3 @@ def _numbers(found: dict[str, str], key: str, count: int, tree: int) -> "np.ndar
     if len(made) != count or (np.isinf(made).sum() != text.count("inf")):
         raise ValueError(f"tree {tree}: {key} has {len(made):,} numbers, not {count:,}, or one beyond what a double holds")
     return made
-
-
-def _outside(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]", count: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    return (numbers < 0) | (numbers >= count)

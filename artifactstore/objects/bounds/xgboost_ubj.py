@@ -8,8 +8,7 @@ import re
 import struct
 from typing import Any, Final
 
-from artifactstore.objects.bounds.forest import check_trees
-from artifactstore.objects.bounds.lightgbm_text import UnknownModelError
+from artifactstore.objects.bounds.forest import UnknownModelError, check_trees, outside
 from artifactstore.objects.room import check_room
 
 __all__ = ["check_booster", "check_xgboost"]
@@ -184,7 +183,7 @@ def _check_trees(model: dict[str, Any], features: int, outputs: int) -> int:
     _known(about, "num_parallel_tree", "num_trees", "size_leaf_vector")
     trees, groups = model.get("trees"), _integers(model, "tree_info")
     count = _number(about, "num_trees")
-    if not isinstance(trees, list) or not count == len(trees) == len(groups) or bool(_outside(groups, outputs).any()):
+    if not isinstance(trees, list) or not count == len(trees) == len(groups) or bool(outside(groups, outputs).any()):
         raise ValueError("trees that belong to no output, or fewer or more than it says")
     parallel = _number(about, "num_parallel_tree", "1")
     rounds = _integers(model, "iteration_indptr") if "iteration_indptr" in model else None
@@ -202,11 +201,11 @@ def _check_trees(model: dict[str, Any], features: int, outputs: int) -> int:
         _, reached = check_trees(np.where(left < 0, -1, left + shift), np.where(right < 0, -1, right + shift), roots)
         inner = reached & (left != -1)
         asked = np.concatenate([one["split_indices"] for one in checked])
-        if bool(_outside(asked[inner], features).any()):
+        if bool(outside(asked[inner], features).any()):
             raise ValueError("a node asks for a feature that there is none of")
         sets = np.concatenate([one["has_set"] for one in checked])
         kinds = np.concatenate([one["split_type"] for one in checked])
-        if bool(_outside(kinds, 2).any()) or bool((inner & (kinds == 1) & ~sets).any()):
+        if bool(outside(kinds, 2).any()) or bool((inner & (kinds == 1) & ~sets).any()):
             raise ValueError("a node asks for a set of categories that there is none of")
         check_room(sum(one["bits"] for one in checked) // 8, "this model of XGBoost's", "get its files with to=")
     _check_categories(model.get("cats"), features)
@@ -235,16 +234,16 @@ def _tree(tree: Any, features: int) -> dict[str, Any]:
         if bool(((made[key] < -1) | (made[key] >= nodes) | (made[key] == 0)).any()):
             raise ValueError("a child of a node is outside of its tree")
     parents = made["parents"]
-    if int(parents[0]) not in _ROOT or bool(_outside(parents[1:], nodes).any()):
+    if int(parents[0]) not in _ROOT or bool(outside(parents[1:], nodes).any()):
         raise ValueError("a parent of a node is outside of its tree")
     of, segments, sizes = (_integers(tree, key) for key in _CATEGORICAL[1:])
     categories = _integers(tree, "categories")
-    if not len(of) == len(segments) == len(sizes) or bool(_outside(of, nodes).any()) or bool((of[1:] <= of[:-1]).any()):
+    if not len(of) == len(segments) == len(sizes) or bool(outside(of, nodes).any()) or bool((of[1:] <= of[:-1]).any()):
         raise ValueError("sets of categories for other nodes than it has")
     ends = segments + sizes
-    if bool(_outside(segments, len(categories) + 1).any()) or bool((sizes <= 0).any()) or bool((sizes > len(categories)).any()):
+    if bool(outside(segments, len(categories) + 1).any()) or bool((sizes <= 0).any()) or bool((sizes > len(categories)).any()):
         raise ValueError("sets of categories that do not fit")
-    if bool((ends > len(categories)).any()) or bool(_outside(categories, _CATEGORY).any()):
+    if bool((ends > len(categories)).any()) or bool(outside(categories, _CATEGORY).any()):
         raise ValueError("sets of categories that do not fit")
     made["has_set"] = np.zeros(nodes, bool)
     made["has_set"][of] = True
@@ -325,7 +324,3 @@ def _numbers(found: dict[str, Any], key: str) -> Any:
     if not _is_array(value, "fiu") and not (isinstance(value, list) and all(type(one) in {int, float} for one in value)):
         raise ValueError(f"{key} is no array of numbers")
     return value
-
-
-def _outside(numbers: Any, count: int) -> Any:
-    return (numbers < 0) | (numbers >= count)

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
-from artifactstore.objects.bounds.lightgbm_text import UnknownModelError, check_lightgbm
+from artifactstore.objects.bounds.forest import UnknownModelError
+from artifactstore.objects.bounds.lightgbm_text import check_lightgbm
 from artifactstore.objects.bounds.xgboost_ubj import check_xgboost
 
 __all__ = ["LightGbm", "Onnx", "XGBoost"]

@@ -17,7 +17,7 @@ from typing import Any, Final
 from artifactstore.errors import CorruptionError, NotFoundError
 from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, zipped
 from artifactstore.objects.bounds.estimator import check_objects, check_schema
-from artifactstore.objects.bounds.lightgbm_text import UnknownModelError
+from artifactstore.objects.bounds.forest import UnknownModelError
 from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.pickled import Pickled
 from artifactstore.objects.formats.sameness import is_plain, what_differs
