@@ -153,7 +153,7 @@ def _tree(tree: Any) -> None:
         _require(((child == -1) | ((child > 0) & (child < count))).all(), "a child of a node is outside of its tree")
     depth, _ = check_trees(left, right, np.zeros(1, np.int64))
     _require(depth <= int(tree.max_depth), "it is deeper than it says")
-    _inside(nodes["feature"][left != -1], int(tree.n_features), "a node asks for a feature that there is none of")
+    _inside(nodes["feature"][left != -1], int(tree.n_features), "a node uses a feature that does not exist")
 
 
 def _decision_tree(made: Any) -> None:
@@ -170,7 +170,7 @@ def _isolation(made: Any) -> None:
     if "estimators_" in vars(made):
         for one, columns in zip(made.estimators_, made.estimators_features_, strict=True):
             _require(one.tree_.n_features == len(columns), "one of its trees is one of other features")
-            _inside(columns, made.n_features_in_, "one of its trees asks for a feature that there is none of")
+            _inside(columns, made.n_features_in_, "one of its trees uses a feature that does not exist")
 
 
 def _boosting(made: Any) -> None:
@@ -207,10 +207,10 @@ def _histograms(made: Any) -> None:
         _inside(right[inner], len(nodes), "a child of a node is outside of its tree")
         check_trees(np.where(inner, left, -1), np.where(inner, right, -1), np.zeros(1, np.int64))
         asked = nodes["feature_idx"][inner].astype(np.int64)
-        _inside(asked, features, "a node asks for a feature that there is none of")
+        _inside(asked, features, "a node uses a feature that does not exist")
         chosen = nodes["is_categorical"][inner] != 0
         _require(known[asked[chosen]].all(), "a node asks for categories of a feature that has none")
-        _inside(nodes["bitset_idx"][inner][chosen], len(sets), "a node asks for a set of categories that there is none of")
+        _inside(nodes["bitset_idx"][inner][chosen], len(sets), "a node uses a set of categories that does not exist")
         _require(sets.ndim == 2 and sets.shape[1] == 8, "sets of categories of another size")
 
 
@@ -219,10 +219,10 @@ def _neighbour_tree(tree: Any) -> None:
     data, order, nodes, bounds, _, levels, count, *_, metric, weights = tree.__getstate__()
     samples, features = data.shape
     _require(len(order) == samples and len(nodes) == count == 2 ** int(levels) - 1, "it counts other nodes than it has")
-    _inside(order, samples, "a neighbour that there is none of")
+    _inside(order, samples, "a neighbour that does not exist")
     _require(len(set(order.tolist())) == samples, "a neighbour twice")
     starts, ends = nodes["idx_start"], nodes["idx_end"]
-    _require(((starts >= 0) & (starts <= ends) & (ends <= samples)).all(), "a node with samples that there are none of")
+    _require(((starts >= 0) & (starts <= ends) & (ends <= samples)).all(), "a node with samples that do not exist")
     _require(((nodes["is_leaf"] == 0) | (nodes["is_leaf"] == 1)).all(), "a node that is neither leaf nor inner")
     _require((nodes["is_leaf"][count // 2 :] == 1).all(), "an inner node without children")
     kinds = {"KDTree": 2, "BallTree": 1}
@@ -251,7 +251,7 @@ def _neighbours(made: Any) -> None:
         single = labels.ndim == 1 or labels.shape[1] == 1
         each = [made.classes_] if single and not isinstance(made.classes_, list) else made.classes_
         for column, classes in zip(labels.reshape(samples, -1).T, each, strict=True):
-            _inside(column, len(classes), "a label of a class that there is none of")
+            _inside(column, len(classes), "a label of a class that does not exist")
 
 
 def _support_vectors(made: Any) -> None:
@@ -273,7 +273,7 @@ def _support_vectors(made: Any) -> None:
     for key in ("_probA", "_probB"):
         _require(len(getattr(made, key)) in {0, pairs, 1}, "probabilities of other classes")
         _require(not hasattr(made, "classes_") or len(getattr(made, key)) in {0, pairs}, "probabilities of other classes")
-    _inside(made.support_, made.shape_fit_[0], "a support vector that there is none of")
+    _inside(made.support_, made.shape_fit_[0], "a support vector that does not exist")
     precomputed = made.kernel == "precomputed"
     _require(precomputed or vectors.shape == (count, made.n_features_in_), "support vectors of other features")
     _require(not precomputed or made.shape_fit_[0] == made.n_features_in_, "support vectors of another kernel")
@@ -289,13 +289,13 @@ def _vocabulary(made: Any) -> None:
     """Check the columns of words: a sparse matrix is made with them as they are."""
     words = vars(made).get("vocabulary_")
     if words is not None:
-        _require(sorted(words.values()) == list(range(len(words))), "words in columns that there are none of")
+        _require(sorted(words.values()) == list(range(len(words))), "words in columns that do not exist")
 
 
 def _one_hot(made: Any) -> None:
     if "_n_features_outs" in vars(made):
         made_anew = made._compute_n_features_outs()  # noqa: SLF001 - as `fit` does
-        _require(list(made._n_features_outs) == list(made_anew), "categories in columns that there are none of")  # noqa: SLF001
+        _require(list(made._n_features_outs) == list(made_anew), "categories in columns that do not exist")  # noqa: SLF001
 
 
 _COMPILED: Final = frozenset({"sklearn.tree._tree", "sklearn.neighbors._kd_tree", "sklearn.neighbors._ball_tree"})

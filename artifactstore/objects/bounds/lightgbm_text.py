@@ -1,7 +1,7 @@
 """The text of a LightGBM model, read as strictly as LightGBM writes it (`GBDT::SaveModelToString`, `Tree::ToString`, version v4).
 
-LightGBM's own reader takes counts and indices as they come: a number that is none aborts the process, and a child, a
-feature or a category out of range is memory of somebody else's. What passes here is text that the reader takes to its
+LightGBM's own reader takes counts and indices as they come: text where a number belongs aborts the process, and a child, a
+feature or a category out of range reads memory outside of the model. What passes here is text that the reader takes to its
 end, and trees that a prediction does not leave.
 """
 
@@ -191,7 +191,7 @@ def _check_forest(trees: list[dict[str, Any]], features: int) -> None:
 
     used = [one["leaf_features"] for one in trees if "leaf_features" in one]
     if used and bool(outside(np.concatenate(used), features).any()):
-        raise ValueError("a leaf's linear model asks for a feature that there is none of")
+        raise ValueError("a leaf's linear model uses a feature that does not exist")
     trees = [one for one in trees if one["leaves"] > 1]
     if not trees:
         return
@@ -210,14 +210,14 @@ def _check_forest(trees: list[dict[str, Any]], features: int) -> None:
         raise ValueError("a node of a tree has no parent")
     kinds = np.concatenate([one["decision_type"] for one in trees])
     if bool(outside(np.concatenate([one["split_feature"] for one in trees]), features).any()):
-        raise ValueError("a node asks for a feature that there is none of")
+        raise ValueError("a node uses a feature that does not exist")
     if bool(outside(kinds, 12).any()):
-        raise ValueError("a kind of decision that there is none of")
+        raise ValueError("a kind of decision that does not exist")
     limits = np.concatenate([np.full(one["leaves"] - 1, one["categories"]) for one in trees])
     sets = np.concatenate([one["threshold"] for one in trees])[kinds & 1 == 1]
     limits = limits[kinds & 1 == 1]
     if not bool(((sets >= 0) & (sets < limits) & (sets == np.floor(sets))).all()):
-        raise ValueError("a node asks for a set of categories that there is none of")
+        raise ValueError("a node uses a set of categories that does not exist")
 
 
 def _check_tail(tail: str) -> None:

@@ -54,7 +54,7 @@ class _Reader:
 
     def _count(self) -> int:
         if self._take(1) != b"L":
-            raise ValueError("a length that is none")
+            raise ValueError("a length was expected")
         return int.from_bytes(self._take(8), signed=True)
 
     def _text(self) -> str:
@@ -93,7 +93,7 @@ class _Reader:
         if kind == b"$":
             dtype = np.dtype(_SCALARS[mark] if (mark := self._take(1)) in _SCALARS else "V0")
             if not dtype.itemsize or self._take(1) != b"#":
-                raise ValueError("an array of a kind that there is none of")
+                raise ValueError("an array of an unknown type")
             return np.frombuffer(self._take(max(self._count(), -1) * dtype.itemsize), dtype)
         if kind != b"#" or not 0 <= (count := self._count()) <= len(self._raw) - self._at:
             raise ValueError("an array without a length")
@@ -202,11 +202,11 @@ def _check_trees(model: dict[str, Any], features: int, outputs: int) -> int:
         inner = reached & (left != -1)
         asked = np.concatenate([one["split_indices"] for one in checked])
         if bool(outside(asked[inner], features).any()):
-            raise ValueError("a node asks for a feature that there is none of")
+            raise ValueError("a node uses a feature that does not exist")
         sets = np.concatenate([one["has_set"] for one in checked])
         kinds = np.concatenate([one["split_type"] for one in checked])
         if bool(outside(kinds, 2).any()) or bool((inner & (kinds == 1) & ~sets).any()):
-            raise ValueError("a node asks for a set of categories that there is none of")
+            raise ValueError("a node uses a set of categories that does not exist")
         check_room(sum(one["bits"] for one in checked) // 8, "this model of XGBoost's", "get its files with to=")
     _check_categories(model.get("cats"), features)
     return count
@@ -279,7 +279,7 @@ def _check_categories(cats: Any, features: int) -> None:
     if segments.tolist() not in (wanted, [0] if not encoded else wanted) or len(order) != len(limits):
         raise ValueError("names of categories that do not fit")
     if bool(((order < 0) | (order >= limits)).any()):
-        raise ValueError("an order of categories that there are none of")
+        raise ValueError("an order of categories that do not exist")
 
 
 def _known(found: Any, *keys: str) -> dict[str, Any]:
