@@ -8,8 +8,8 @@ import typer
 
 from artifactstore.cli import printing
 from artifactstore.cli.app import AsJson, Reason, Ref, StoreUrl, app, described, opened, pairs, value_of
-from artifactstore.content.grouping import numpy
 from artifactstore.errors import InvalidInputError
+from artifactstore.model.loading import numpy
 
 __all__: list[str] = []
 

@@ -11,8 +11,8 @@ import typer
 
 from artifactstore.cli import EXIT_CODES, printing
 from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
-from artifactstore.content.grouping import numpy
 from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.loading import numpy
 from artifactstore.model.reference import Reference
 from artifactstore.work.card import TABLES, profile_table
 

@@ -6,8 +6,8 @@ import typer
 
 from artifactstore.cli import EXIT_CODES, printing
 from artifactstore.cli.app import AsJson, Ref, StoreUrl, app, opened
-from artifactstore.content.grouping import numpy
 from artifactstore.errors import InvalidInputError
+from artifactstore.model.loading import numpy
 
 __all__ = ["clear", "impact", "reproduce", "taint", "why"]
 

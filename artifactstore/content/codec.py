@@ -9,8 +9,9 @@ from typing import Final
 import zstandard
 
 from artifactstore.content.delta import apply_delta, make_delta
-from artifactstore.content.grouping import Grouper, choose_width, join, numpy
+from artifactstore.content.grouping import Grouper, choose_width, join
 from artifactstore.errors import CorruptionError, FormatError
+from artifactstore.model.loading import numpy
 
 __all__ = ["DELTAS", "GROUPED_2", "GROUPED_4", "RAW", "ZSTD", "Encoder", "Encoders", "decode", "is_delta"]
 

@@ -9,12 +9,25 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-__all__ = ["bits", "digests", "memory", "numbers", "present", "raw_digests", "strings", "texts"]
+__all__ = [
+    "all_equal",
+    "bits",
+    "digests",
+    "memory",
+    "numbers",
+    "present",
+    "raw_digests",
+    "raw_texts",
+    "strings",
+    "texts",
+    "truths",
+]
 
 Buffer = bytes | bytearray | memoryview
 
 _DIGEST: Final = 32  # bytes
 _DIGITS: Final = bytes.maketrans(b"\0\1", b"01")
+_NUMBERS: Final = bytes.maketrans(b"01", b"\0\1")
 
 
 def numbers(pa: Any, values: "array[int]", kind: Any) -> Any:
@@ -52,7 +65,7 @@ def texts(pa: Any, values: Sequence[bytes | None], kind: Any) -> Any:
     return pa.Array.from_buffers(kind, len(values), [_present(pa, values), pa.py_buffer(ends), pa.py_buffer(data)])
 
 
-def memory(values: Any, code: str) -> Sequence[int]:
+def memory(values: Any, code: str) -> memoryview:
     """Return a column of numbers as numbers.
 
     Raises:
@@ -61,11 +74,9 @@ def memory(values: Any, code: str) -> Sequence[int]:
     width = array(code).itemsize
     if values.null_count:
         raise ValueError("a number is missing")
-    if not len(values):
-        return []
-    raw = memoryview(values.buffers()[1]).cast("B")[values.offset * width : (values.offset + len(values)) * width]
-    anything: Any = raw  # the format's letter is a value here, which the stubs of `cast` do not foresee
-    found: Sequence[int] = anything.cast(code)
+    raw = memoryview(values.buffers()[1] if len(values) else b"").cast("B")
+    anything: Any = raw[values.offset * width : (values.offset + len(values)) * width]
+    found: memoryview = anything.cast(code)  # the format's letter is a value here, which the stubs of `cast` do not foresee
     return found
 
 
@@ -78,16 +89,53 @@ def raw_digests(column: Any) -> memoryview:
     return memoryview(column.buffers()[1]).cast("B")[column.offset * _DIGEST : (column.offset + len(column)) * _DIGEST]
 
 
+def raw_texts(column: Any) -> tuple[Buffer, "array[int]"]:
+    """Return the texts of a column in a row as UTF-8, and where each ends; before the first, where that begins.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    if column.null_count:
+        raise ValueError("a text is missing")
+    ends = array("i")
+    if not len(column):
+        return b"", array("i", [0])
+    _, offsets, data = column.buffers()
+    ends.frombytes(memoryview(offsets).cast("B")[column.offset * 4 : (column.offset + len(column) + 1) * 4])
+    return (b"" if data is None else memoryview(data).cast("B")), ends
+
+
+def all_equal(column: Any, text: bytes) -> bool:
+    """Tell whether each text of a column is this one."""
+    if column.null_count:
+        return False
+    data, ends = raw_texts(column)
+    expected = array("i", range(ends[0], ends[0] + len(text) * len(column) + 1, len(text)))
+    return ends == expected and data[ends[0] : ends[-1]] == text * len(column)
+
+
 def present(column: Any) -> str:
     """Return for each value of a column whether it is there, as digits."""
     if not column.null_count:
         return "1" * len(column)
     bitmap = column.buffers()[0]
-    if bitmap is None:
-        return "0" * len(column)
+    return "0" * len(column) if bitmap is None else _digits(bitmap, column)
+
+
+def truths(column: Any) -> bytes:
+    """Return a column of booleans as bytes of 0 and 1.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    if column.null_count:
+        raise ValueError("a boolean is missing")
+    return _digits(column.buffers()[1], column).encode().translate(_NUMBERS) if len(column) else b""
+
+
+def _digits(bitmap: Any, column: Any) -> str:
     end = column.offset + len(column)
-    digits = f"{int.from_bytes(memoryview(bitmap)[: (end + 7) // 8], 'little'):0{end}b}"[::-1]
-    return digits[column.offset : end]
+    return f"{int.from_bytes(memoryview(bitmap)[: (end + 7) // 8], 'little'):0{end}b}"[::-1][column.offset : end]
 
 
 def _present(pa: Any, values: Sequence[object]) -> Any:

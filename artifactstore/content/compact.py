@@ -5,10 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Any, Final, overload
 
-__all__ = ["SIZE", "Digests", "Texts"]
+from artifactstore.model.loading import numpy
+
+__all__ = ["SIZE", "Digests", "Texts", "shifted"]
 
 SIZE: Final = 32  # bytes of a digest
 _AT_ONCE: Final = 4096  # items that are made at a time
+_MANY: Final = 8192  # numbers, from which on loading NumPy pays
 _ANY: Final = "surrogatepass"  # what is no text is for a check to refuse by name
 
 
@@ -52,11 +55,11 @@ class Digests(Sequence[bytes]):
         self.data[at * SIZE : at * SIZE + SIZE] = digest
 
     def __iter__(self) -> Iterator[bytes]:
-        return chain.from_iterable(map(self._some, range(0, len(self.data), _AT_ONCE * SIZE)))
+        return chain.from_iterable(map(_cut, self.batches()))
 
-    def _some(self, start: int) -> list[bytes]:
-        some = bytes(self.data[start : start + _AT_ONCE * SIZE])
-        return [some[i : i + SIZE] for i in range(0, len(some), SIZE)]
+    def batches(self) -> Iterator[bytes]:
+        """Yield them some thousands at a time, one behind the other."""
+        return (bytes(self.data[at : at + _AT_ONCE * SIZE]) for at in range(0, len(self.data), _AT_ONCE * SIZE))
 
     def __contains__(self, digest: object) -> bool:
         if not isinstance(digest, bytes) or len(digest) != SIZE:
@@ -124,7 +127,10 @@ class Texts(Sequence[str]):
     def __getitem__(self, at: slice) -> list[str]: ...
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
-            return [self[i] for i in range(*at.indices(len(self)))]
+            low, high, step = at.indices(len(self))
+            if step == 1:
+                return [*chain.from_iterable(self.batches(low, max(low, high)))]
+            return [self[i] for i in range(low, high, step)]
         if at < 0:
             at += len(self)
         if not 0 <= at < len(self):
@@ -132,16 +138,20 @@ class Texts(Sequence[str]):
         return self.data[self.ends[at] : self.ends[at + 1]].decode("utf-8", _ANY)
 
     def __iter__(self) -> Iterator[str]:
-        return chain.from_iterable(map(self._some, range(0, len(self), _AT_ONCE)))
+        return chain.from_iterable(self.batches())
 
-    def _some(self, low: int) -> list[str]:
-        ends = self.ends[low : low + _AT_ONCE + 1]
-        start = ends[0]
-        some = bytes(self.data[start : ends[-1]])
+    def batches(self, low: int = 0, high: int | None = None) -> Iterator[list[str]]:
+        """Yield those from `low` to `high`, some thousands at a time: as many as `Digests.batches` yields."""
+        stop = len(self) if high is None else high
+        return (self._some(at, min(at + _AT_ONCE, stop)) for at in range(low, stop, _AT_ONCE))
+
+    def _some(self, low: int, high: int) -> list[str]:
+        some = bytes(self.data[self.ends[low] : self.ends[high]])
+        here = self.relative(low, high)
         if not some.isascii():
-            return [some[a - start : b - start].decode("utf-8", _ANY) for a, b in pairwise(ends)]
+            return [some[a:b].decode("utf-8", _ANY) for a, b in pairwise(here)]
         text = some.decode("ascii")
-        return [text[a - start : b - start] for a, b in pairwise(ends)]
+        return [text[a:b] for a, b in pairwise(here)]
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Texts):
@@ -158,6 +168,34 @@ class Texts(Sequence[str]):
         data = self.data
         data += text.encode("utf-8", _ANY)
         self.ends.append(len(data))
+
+    def take(self, data: Any, ends: "array[int]") -> None:
+        """Add texts at the end that are in a row as UTF-8, as a column of Arrow has them.
+
+        Args:
+            data: bytes that hold them.
+            ends: where each ends in `data`; before the first, where that begins.
+        """
+        shift = len(self.data) - ends[0]
+        self.data += data[ends[0] : ends[-1]]
+        self.ends.extend(shifted(ends[1:], shift))
+
+    def relative(self, low: int, high: int) -> "array[int]":
+        """Return where the texts from `low` to `high` end, counted from where the first begins; a 0 before."""
+        return shifted(self.ends[low : high + 1], -self.ends[low])
+
+
+def shifted(values: "array[int]", by: int) -> "array[int]":
+    """Return numbers of 4 or 8 bytes with the same one added to each."""
+    if len(values) < _MANY:
+        return array("q", [one + by for one in values])
+    made = array("q")
+    made.frombytes(memoryview(numpy().frombuffer(values, values.typecode).astype("q") + by).cast("B"))
+    return made
+
+
+def _cut(some: bytes) -> list[bytes]:
+    return [some[i : i + SIZE] for i in range(0, len(some), SIZE)]
 
 
 def _wrong(digest: bytes) -> ValueError:

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import zstandard
 
-from artifactstore.content.grouping import Grouper, join, numpy, scratch
+from artifactstore.content.grouping import Grouper, join, scratch
 from artifactstore.errors import CorruptionError
+from artifactstore.model.loading import numpy
 
 __all__ = ["apply_delta", "make_delta"]
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
 from artifactstore.content.fetch import fetch
-from artifactstore.content.grouping import numpy
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.content.pack import Frame, pack_key, read_records
 from artifactstore.errors import ArtifactStoreError, CorruptionError, NotFoundError
+from artifactstore.model.loading import numpy
 
 __all__ = ["Footers", "Lie", "read_footer"]
 
@@ -219,7 +219,7 @@ def _said_of(manifest: Manifest) -> Mapping[str, _Said]:
     """Return what a manifest says of each of its packs: of the chunks of files, of the bases of deltas and of side content."""
     np = numpy()
     c = manifest.chunks
-    numbers = np.frombuffer(c.packs, np.int64) if len(c) else np.empty(0, np.int64)
+    numbers = np.frombuffer(c.packs, np.int32) if len(c) else np.empty(0, np.int32)
     order = np.argsort(numbers, kind="stable")
     bounds = np.searchsorted(numbers[order], np.arange(len(manifest.packs) + 1))
     held = (c.offsets, c.stored, c.sizes, c.codecs) if len(c) else ()

@@ -8,7 +8,6 @@ than they save.
 
 import math
 import struct
-import sys
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import zstandard
 
 from artifactstore.errors import CorruptionError
-from artifactstore.model.loading import LOADING
+from artifactstore.model.loading import numpy
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Grouper", "choose_width", "join", "numpy", "scratch"]
+__all__ = ["Grouper", "choose_width", "join", "scratch"]
 
 _STRETCH: Final = 1024  # bytes: a sample is four of these
 _GLANCE: Final = 256  # bytes of a plane whose kinds are counted: noise has 160, exponents some 20
@@ -32,15 +31,6 @@ _GAIN: Final = 0.98  # of what the simpler way would store, as the sample tells
 _local = threading.local()
 _WIDE: Final = 8  # bytes of a number, from which on joining in strides is quicker
 _PACKED: Final = 1 << 31  # in a plane's length: it is a zstd frame
-
-
-def numpy() -> Any:
-    """Return NumPy, which text needs none of and a command keeps out until somebody needs it."""
-    with LOADING:
-        if sys.modules.get("numpy", sys) is None:
-            del sys.modules["numpy"]
-        import numpy as np  # noqa: PLC0415 - text needs none of this
-    return np
 
 
 def _sample(data: memoryview) -> bytes:

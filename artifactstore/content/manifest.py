@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from artifactstore.content.compact import Digests, Texts
+from artifactstore.content.lines import plain_lines
 from artifactstore.model.digest import Digest
-from artifactstore.model.listing import Extra, follow, identify, through_links
+from artifactstore.model.listing import Extra, follow, identify_lines, through_links
 
 __all__ = ["INLINE", "Chunks", "Extent", "Manifest", "manifest_key"]
 
@@ -54,7 +55,7 @@ class Chunks:
     def __init__(self) -> None:
         self.digests = Digests()
         self.sizes = array("q")
-        self.packs = array("q")
+        self.packs = array("i")
         self.offsets = array("q")
         self.stored = array("q")
         self.codecs = array("B")
@@ -122,7 +123,7 @@ class Manifest:
 
     def identify(self) -> tuple[Digest, Digest]:
         """Compute (content digest, digest) from the files."""
-        return identify(zip(self.paths, self.digests, strict=True), self.extra, self.algorithm)
+        return identify_lines(plain_lines(self.paths, self.digests), self.extra, self.algorithm)
 
     @property
     def size(self) -> int:

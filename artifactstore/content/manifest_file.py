@@ -13,15 +13,22 @@ from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from artifactstore.content.codec import is_delta
-from artifactstore.content.columns import bits, digests, memory, numbers, present, raw_digests, strings, texts
+from artifactstore.content.columns import (
+    bits,
+    digests,
+    numbers,
+    strings,
+    texts,
+)
 from artifactstore.content.compact import SIZE
 from artifactstore.content.manifest import INLINE, Extent, Manifest
-from artifactstore.content.manifest_check import check_base, check_chunks, check_packs, check_side
+from artifactstore.content.manifest_check import check_chunks, check_packs, check_side
+from artifactstore.content.manifest_rows import add_chunks, add_rows
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.bounded import Bounded
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.listing import check_link, check_links, check_path, clash
+from artifactstore.model.listing import check_links, clash
 from artifactstore.model.loading import LOADING
 
 __all__ = ["decode", "encode"]
@@ -153,7 +160,7 @@ def _columns(
         [
             digests(pa, c.digests.data[begin * SIZE : end * SIZE], own),
             numbers(pa, c.sizes[begin:end], pa.int64()),
-            numbers(pa, array("i", c.packs[begin:end]), pa.int32()),
+            numbers(pa, c.packs[begin:end], pa.int32()),
             numbers(pa, c.offsets[begin:end], pa.int64()),
             numbers(pa, c.stored[begin:end], pa.int64()),
             numbers(pa, c.codecs[begin:end], pa.uint8()),
@@ -295,10 +302,10 @@ def _fill(parquet: Bounded, meta: dict[str, Any], algorithm: str, pa: Any, *, th
         if found[:-1] != expected[:-1] or found[-1].value_type != expected[-1].value_type:
             table = table.cast(schema)
         columns = {name: _one(table.column(name)) for name in table.column_names}
-        own = _add_chunks(manifest, columns["chunks"], bases=bases)
-        if not bases and any(is_delta(codec) for codec in {*manifest.chunks.codecs}):
+        own = add_chunks(manifest, columns["chunks"], bases=bases)
+        if not bases and any(is_delta(codec) for codec in {*manifest.chunks.codecs[-len(own) :]} if own):
             return _fill(parquet, meta, algorithm, pa, threads=threads, bases=True)
-        before = _add_rows(manifest, columns, own, before)
+        before = add_rows(manifest, columns, own, before)
     check_chunks(manifest)
     check_links(manifest.links)
     manifest.clash = clash(manifest.paths, manifest.folders, manifest.links)
@@ -307,87 +314,6 @@ def _fill(parquet: Bounded, meta: dict[str, Any], algorithm: str, pa: Any, *, th
             f"{manifest.clash[1]!r} is there twice or inside of what is no folder, and links may lead out of the target"
         )
     return manifest
-
-
-def _add_chunks(manifest: Manifest, lists: Any, *, bases: bool) -> str:
-    """Add the chunks of some rows; returns for each whether it has a digest of its own, as digits."""
-    if lists.null_count:
-        raise ValueError("a file has no list of chunks")
-    ends = memory(lists.offsets, "i")
-    # Not `flatten`: that loads pyarrow.compute, 0.04 s.
-    values = lists.values.slice(ends[0], ends[-1] - ends[0]) if len(ends) else lists.values
-    if values.null_count:
-        raise ValueError("a chunk is missing")
-    names = {values.type.field(i).name: i for i in range(values.type.num_fields)}
-    fields = {name: values.field(i) for name, i in names.items()}
-    c, base = manifest.chunks, len(manifest.chunks)
-    c.digests.data += raw_digests(fields["digest"])
-    for name, target, code in (
-        ("size", c.sizes, "q"),
-        ("offset", c.offsets, "q"),
-        ("stored", c.stored, "q"),
-        ("pack", c.packs, "i"),
-        ("codec", c.codecs, "B"),
-    ):
-        target.extend(memory(fields[name], code))
-    if fields["data"].null_count < len(values):
-        c.inline.update((i, data) for i, data in enumerate(fields["data"].to_pylist(), base) if data is not None)
-    if bases and fields["base"].null_count < len(values):
-        _add_bases(manifest, fields["base"].to_pylist(), base)
-    return present(fields["digest"])
-
-
-def _add_rows(manifest: Manifest, columns: dict[str, Any], own: str, before: str) -> str:
-    """Add files, folders and links, whose chunks were added; returns the last path."""
-    m, c = manifest, manifest.chunks
-    paths, types, targets = columns["path"].to_pylist(), columns["type"].to_pylist(), columns["target"].to_pylist()
-    sizes, bits_of = memory(columns["size"], "q"), columns["executable"].to_pylist()
-    raw, there = raw_digests(columns["digest"]), present(columns["digest"])
-    offsets, base = memory(columns["chunks"].offsets, "i"), len(c) - len(own)
-    shift = base - (offsets[0] if len(offsets) else 0)
-    lacking = own.count("0")
-    for i, (path, kind) in enumerate(zip(paths, types, strict=True)):
-        check_path(path)
-        if path < before:
-            raise ValueError(f"the path {path!r} is out of order")
-        before = path
-        if kind == "file":
-            low, high = offsets[i] + shift, offsets[i + 1] + shift
-            digest = raw[i * SIZE : i * SIZE + SIZE]
-            if high - low == 1:
-                if own[low - base] == "0":
-                    c.digests.data[low * SIZE : high * SIZE] = digest
-                    lacking -= 1
-                elif c.digests.data[low * SIZE : high * SIZE] != digest:
-                    raise ValueError(f"the only chunk of {path!r} has another digest than the file")
-            if there[i] == "0" or (c.sizes[low] if high - low == 1 else sum(c.sizes[low:high])) != sizes[i]:
-                raise ValueError(f"the chunks of {path!r} do not add up to its size")
-            m.paths.append(path)
-            m.sizes.append(sizes[i])
-            m.digests.data += digest
-            m.executable.append(bool(bits_of[i]))
-            m.first.append(high)
-        elif kind == "dir":
-            m.folders.append(path)
-        elif kind == "link":
-            check_link(path, targets[i])
-            m.links.append((path, targets[i]))
-        else:
-            raise ValueError(f"{path!r} is of the unknown type {kind!r}")
-    if lacking:
-        raise ValueError("a chunk has no digest")
-    return before
-
-
-def _add_bases(manifest: Manifest, rows: list[dict[str, Any] | None], first: int) -> None:
-    """Add the bases of deltas, of chunks from `first` on."""
-    packs = manifest.packs
-    for i, row in enumerate(rows, first):
-        if row is None:
-            continue
-        one = Extent(pack=packs[row["pack"]], **{name: row[name] for name in ("digest", "size", "offset", "stored", "codec")})
-        check_base(manifest, i, one, row["pack"])
-        manifest.chunks.bases[i] = one
 
 
 def _one(column: Any) -> Any:

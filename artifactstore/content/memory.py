@@ -6,11 +6,11 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 from artifactstore.content.chunker import HEAD, Cutter, choose_rule
-from artifactstore.content.grouping import numpy
 from artifactstore.content.hooks import HookIndex, is_hook
 from artifactstore.content.source import Source, from_bytes, read_unchanged
 from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.model.listing import check_path
+from artifactstore.model.loading import numpy
 
 __all__ = ["Parts", "from_parts", "hash_first", "memory_digest", "surely_new"]
 

@@ -12,11 +12,10 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
 from artifactstore.content.codec import RAW
 from artifactstore.content.fetch import fetch, read_raw
-from artifactstore.content.grouping import numpy
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.content.retrieve import FETCHERS, LOCAL_GROUP, REMOTE_PART, WORKERS, cut_parts, read_file
 from artifactstore.model.digest import new_hasher
-from artifactstore.model.loading import LOADING
+from artifactstore.model.loading import LOADING, numpy
 
 __all__ = ["read_buffer", "use_buffer"]
 

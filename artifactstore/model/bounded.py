@@ -83,23 +83,23 @@ class Bounded:
                     total += one.repeated
                     plain.append(path)
         self._check(total)
-        rows = 0
-        if plain and not shared and not whole:
-            for number, group in enumerate(self._footer.groups):
-                table = self._file.read_row_group(number, columns=plain, use_threads=use_threads)
-                if table.num_rows != group.rows:
-                    raise ValueError(f"a row group claims {group.rows:,} rows, and has {table.num_rows:,}")
-                rows += table.num_rows
-                yield table
-        else:
-            table = self._file.read(columns=plain, use_threads=use_threads) if plain else None
+        rows = held = 0
+        groups: list[tuple[int | None, int]] = [(at, group.rows) for at, group in enumerate(self._footer.groups)]
+        for at, expected in [(None, self._footer.rows)] if whole else groups:
+            table: pa.Table | None = None
+            if plain and at is None:
+                table = self._file.read(columns=plain, use_threads=use_threads)
+            elif plain and at is not None:
+                table = self._file.read_row_group(at, columns=plain, use_threads=use_threads)
             for path, longest in shared.items():
-                column = self._in_batches(path, longest)
+                column = self._in_batches(path, longest, at, held)
+                held += column.nbytes
                 table = column if table is None else table.append_column(column.schema.field(0), column.column(0))
             if table is not None:
-                rows = table.num_rows
-                if rows == self._footer.rows:
-                    yield table
+                if table.num_rows != expected:
+                    raise ValueError(f"it claims {expected:,} rows, and has {table.num_rows:,}")
+                rows += table.num_rows
+                yield table
         if rows != self._footer.rows or not self._leaves:
             raise ValueError(f"it claims {self._footer.rows:,} rows, and has others")
 
@@ -125,12 +125,14 @@ class Bounded:
             longest = max(longest, most)
         return _Counted(size, longest, worst)
 
-    def _in_batches(self, path: str, longest: int) -> "pa.Table":
+    def _in_batches(self, path: str, longest: int, group: int | None, held: int) -> "pa.Table":
+        """Read a column of one row group, or of all, a few rows at a time; `held` bytes of it were read before."""
         import pyarrow as pa  # noqa: PLC0415
 
         rows = max(1, min(_ROWS, self._most // 8 // longest))
-        batches, total = [], 0
-        for batch in self._file.iter_batches(rows, columns=[path], use_threads=False):
+        groups = None if group is None else [group]
+        batches, total = [], held
+        for batch in self._file.iter_batches(rows, row_groups=groups, columns=[path], use_threads=False):
             total += batch.nbytes
             self._check(2 * total)  # in parts, and then in one
             batches.append(batch)

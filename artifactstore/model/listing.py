@@ -11,15 +11,17 @@ import re
 import sys
 import unicodedata
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from heapq import merge
+from itertools import islice, pairwise
+from operator import gt
 from typing import Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
+from artifactstore.model.loading import numpy
 
 __all__ = [
     "Extra",
@@ -27,19 +29,25 @@ __all__ = [
     "check_link",
     "check_links",
     "check_path",
+    "check_paths",
     "check_tree",
     "clash",
     "follow",
     "identify",
+    "identify_lines",
     "plain_line",
     "through_links",
 ]
 
 MAX_SEGMENT: Final = 255  # bytes: what every file system in use can hold
 _LINK_STEPS: Final = 40  # links that a file system follows for one path
+Buffer = bytes | bytearray | memoryview
+_FEW: Final = 20_000  # paths that may have an object each
+_AT_ONCE: Final = 4096  # paths that are looked at together
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 # What most paths are: nothing below has to be looked at then (1 us instead of 3, for each of a million files).
 _PLAIN: Final = re.compile(r"\w[\w.=+@~ -]{0,250}(/\w[\w.=+@~ -]{0,250})*", re.ASCII)
+_ALL_PLAIN: Final = re.compile(r"(\w[\w.=+@~ -]{0,250}(/\w[\w.=+@~ -]{0,250})*\n)*", re.ASCII)
 _BANNED: Final = re.compile("[\x00\r\ufffd]")
 
 
@@ -88,19 +96,29 @@ def identify(files: Iterable[tuple[str, bytes]], extra: Extra, algorithm: str) -
     Returns:
         (content, digest): equal where there are no extra lines.
     """
+    rows = iter(files)
+    batches = iter(lambda: [*islice(rows, _AT_ONCE)], [])
+    return identify_lines(
+        ("".join([plain_line(raw.hex(), path) for path, raw in some]).encode() for some in batches), extra, algorithm
+    )
+
+
+def identify_lines(lines: Iterable[Buffer], extra: Extra, algorithm: str) -> tuple[Digest, Digest]:
+    """Compute what `identify` does, of the plain lines themselves.
+
+    Args:
+        lines: in order, cut anywhere.
+        extra: as for `identify`.
+        algorithm: as for `identify`.
+    """
     hasher = new_hasher(algorithm)
-    batch: list[str] = []
-    for path, raw in files:
-        batch.append(plain_line(raw.hex(), path))
-        if len(batch) == 4096:
-            hasher.update("".join(batch).encode())
-            batch.clear()
-    hasher.update("".join(batch).encode())
+    for some in lines:
+        hasher.update(some)
     content = Digest(algorithm, hasher.digest())
-    lines = extra.lines()
-    if not lines:
+    more = extra.lines()
+    if not more:
         return content, content
-    hasher.update(b"".join(lines))
+    hasher.update(b"".join(more))
     return content, Digest(algorithm, hasher.digest())
 
 
@@ -117,6 +135,17 @@ def check_path(path: str) -> None:
     if reason:
         _blame_locale(path)
         raise InvalidInputError(f"the path {path!r} can't be stored: {reason}; rename it")
+
+
+def check_paths(paths: Sequence[str]) -> None:
+    """Refuse paths of which one cannot be in a listing, as `check_path` does.
+
+    Raises:
+        InvalidInputError: names the first of them.
+    """
+    if paths and (not _ALL_PLAIN.fullmatch(text := "\n".join([*paths, ""])) or text.count("\n") != len(paths)):
+        for path in paths:
+            check_path(path)
 
 
 def _blame_locale(path: str) -> None:
@@ -210,26 +239,58 @@ def check_links(links: Sequence[tuple[str, str]]) -> None:
                 todo += further.split("/")[::-1]
 
 
-def clash(files: Sequence[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
-    """Return two paths that one tree cannot hold: the same path twice, or a path and the file or link that it leads through."""
-    leaves = set(files)
-    leaves.update(path for path, _ in links)
-    empty = set(folders)
-    if len(leaves) + len(empty) != len(files) + len(links) + len(folders) or not leaves.isdisjoint(empty):
-        twice = next(path for path, times in Counter(_all(files, folders, links)).items() if times > 1)
-        return twice, twice
-    sound = {""}  # folders that no file and no link stands in the way of
-    for path in _all(files, folders, links):
-        parent = path.rpartition("/")[0]
-        while parent not in sound:
-            if parent in leaves:
-                return parent, path
-            sound.add(parent)
-            parent = parent.rpartition("/")[0]
+def clash(files: Collection[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return two paths that one tree cannot hold: the same path twice, or a path and the file or link that it leads through.
+
+    What leads through a file comes behind it in order, with nothing between that does not begin with the file's path: so
+    no path is kept but those that the last one begins with. Files that are sorted cost no memory.
+    """
+    return _clash(_merged(files, folders, links)) if folders or links else _clash_of_files(files)
+
+
+def _clash_of_files(files: Collection[str]) -> tuple[str, str] | None:
+    rows, above = iter(files), list[str]()
+    while batch := [*islice(rows, _AT_ONCE)]:
+        before = [*above[-1:], *batch]
+        later = before[1:]
+        if any(map(gt, before, later)):
+            return _clash((path, True) for path in sorted(files))
+        if len(above) < 2 and not any(map(str.startswith, later, before)):
+            above = batch[-1:]
+        elif (found := _clash(((path, True) for path in batch), above)) is not None:
+            return found
     return None
 
 
-def check_tree(files: Sequence[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> None:
+def _merged(files: Collection[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bool]]:
+    """Yield (path, whether nothing can be inside of it) of all, sorted."""
+    others = sorted([*((path, False) for path in folders), *((path, True) for path, _ in links)])
+    return merge(((path, True) for path in _sorted(files)), others)
+
+
+def _sorted(files: Collection[str]) -> Iterable[str]:
+    return files if all(a <= b for a, b in pairwise(files)) else sorted(files)
+
+
+def _clash(paths: Iterable[tuple[str, bool]], above: list[str] | None = None) -> tuple[str, str] | None:
+    """Look for a clash in sorted paths; `above` are those before them that the last one begins with, and gets the new ones."""
+    above = [] if above is None else above
+    before = above[-1] if above else None
+    for path, leaf in paths:
+        if path == before:
+            return path, path
+        while above and not path.startswith(above[-1]):
+            above.pop()
+        for one in above:
+            if path[len(one)] == "/":
+                return one, path
+        if leaf:
+            above.append(path)
+        before = path
+    return None
+
+
+def check_tree(files: Collection[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> None:
     """Refuse paths that one tree cannot hold together, or that could be written outside of the target.
 
     Raises:
@@ -241,10 +302,6 @@ def check_tree(files: Sequence[str], folders: Sequence[str], links: Sequence[tup
         raise InvalidInputError(
             f"the path {first!r} is there twice" if first == second else f"{second!r} is inside of {first!r}, which is no folder"
         )
-
-
-def _all(files: Sequence[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> Iterator[str]:
-    return chain(files, folders, (path for path, _ in links))
 
 
 def follow(links: Mapping[str, str], path: str) -> str | None:
@@ -300,12 +357,33 @@ def through_links(links: Sequence[tuple[str, str]], paths: Sequence[str]) -> dic
 
 
 def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of paths that differ only by case, or by how accents are written: Windows or macOS cannot hold both."""
+    """Yield pairs of paths that differ only by case, or by how accents are written: Windows or macOS cannot hold both.
+
+    Args:
+        paths: may be asked for again.
+    """
+    some = [*islice(paths, _FEW)]
+    if len(some) < _FEW:
+        yield from _alikes(some)
+        return
+    rows = iter(paths)
+    if any(not text.isascii() or text != text.lower() for text in iter(lambda: "\n".join(islice(rows, _AT_ONCE)), "")):
+        # A number each, where a dict of millions would take gigabytes; what has the same number is then compared.
+        found = numpy().sort(numpy().fromiter((hash(_alike(path)) for path in paths), "q"))
+        twice = {*found[1:][found[1:] == found[:-1]].tolist()}
+        yield from _alikes(path for path in paths if hash(_alike(path)) in twice) if twice else ()
+
+
+def _alikes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     seen: dict[str, str] = {}
     for path in paths:
-        first = seen.setdefault(path.casefold() if path.isascii() else _folded(path), path)
+        first = seen.setdefault(_alike(path), path)
         if first != path:
             yield first, path
+
+
+def _alike(path: str) -> str:
+    return path.casefold() if path.isascii() else _folded(path)
 
 
 def _folded(path: str) -> str:

@@ -6,12 +6,13 @@ ever: it doesn't exist in the child. So forks wait until nothing is being loaded
 
 import gc
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["LOADING", "no_collecting"]
+__all__ = ["LOADING", "no_collecting", "numpy"]
 
 LOADING: Final = threading.RLock()  # held while something heavy is loaded
 
@@ -29,3 +30,12 @@ def no_collecting() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def numpy() -> Any:
+    """Return NumPy, which text needs none of and a command keeps out until somebody needs it."""
+    with LOADING:
+        if sys.modules.get("numpy", sys) is None:
+            del sys.modules["numpy"]
+        import numpy as np  # noqa: PLC0415 - text needs none of this
+    return np

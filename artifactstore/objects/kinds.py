@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.content.grouping import numpy
+from artifactstore.model.loading import numpy
 
 if TYPE_CHECKING:
     import pyarrow as pa

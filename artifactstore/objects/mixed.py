@@ -6,8 +6,8 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.content.grouping import numpy
 from artifactstore.errors import InvalidInputError
+from artifactstore.model.loading import numpy
 
 if TYPE_CHECKING:
     import pyarrow as pa

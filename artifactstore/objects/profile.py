@@ -9,7 +9,7 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.content.grouping import numpy
+from artifactstore.model.loading import numpy
 from artifactstore.objects.kinds import (
     as_json,
     frictionless,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
-from artifactstore.content.grouping import numpy
+from artifactstore.model.loading import numpy
 from artifactstore.objects.kinds import is_moment, is_text, plain, seconds_of
 
 if TYPE_CHECKING:

@@ -1,10 +1,14 @@
 """Compact sequences are what lists of the same values are."""
 
+from array import array
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifactstore.content.compact import Digests, Texts
+from artifactstore.content.compact import Digests, Texts, shifted
+from artifactstore.content.lines import plain_lines
+from artifactstore.model.listing import plain_line
 
 DIGESTS = st.lists(st.binary(min_size=32, max_size=32), max_size=12)
 TEXTS = st.lists(st.text(max_size=12), max_size=12)
@@ -69,3 +73,35 @@ def test_many_are_gone_through_in_their_order(count: int, odd: str):
     assert [*Texts(values)] == values
     digests = [number.to_bytes(32) for number in range(count)]
     assert [*Digests(digests)] == digests
+
+
+@pytest.mark.parametrize("count", [0, 1, 4095, 4096, 65_537])
+@pytest.mark.parametrize("odd", ["", "ä", "b\\c", "b\nc"])
+def test_the_lines_of_many_are_those_of_each(count: int, odd: str):
+    paths = [f"{number:06}{odd if number in {3, 65_536} else ''}" for number in range(count)]
+    digests = [number.to_bytes(32) for number in range(count)]
+    expected = "".join(plain_line(raw.hex(), path) for path, raw in zip(paths, digests, strict=True))
+    assert b"".join(plain_lines(Texts(paths), Digests(digests))) == expected.encode()
+
+
+def test_lines_need_as_many_digests_as_paths():
+    with pytest.raises(ValueError, match="as many of both"):
+        next(plain_lines(Texts(["a", "b"]), Digests([bytes(32)])))
+
+
+@given(TEXTS, TEXTS)
+def test_texts_take_those_of_a_column(first: list[str], more: list[str]):
+    made = Texts(first)
+    raw = [one.encode() for one in more]
+    ends = array("i", [5])
+    for one in raw:
+        ends.append(ends[-1] + len(one))
+    made.take(b"12345" + b"".join(raw) + b"67", ends)
+    assert made == first + more
+
+
+@pytest.mark.parametrize("count", [0, 3, 9000])
+@pytest.mark.parametrize("code", ["i", "q"])
+@pytest.mark.parametrize("by", [-5, 2**40])
+def test_numbers_are_shifted(count: int, code: str, by: int):
+    assert [*shifted(array(code, range(count)), by)] == [one + by for one in range(count)]

@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -36,6 +37,17 @@ def sound() -> Manifest:
     made.folders, made.links = ["empty"], [("link", "d/b")]
     made.side = {"profile": [Extent(b"s" * 32, 10, PACK, 8, 10, RAW), Extent(b"t" * 32, 3, None, 0, 3, RAW, b"abc")]}
     made.deltas = {"f": (2, 150)}
+    return made
+
+
+def many(made: Manifest) -> Manifest:
+    """Add so many files that they are looked at in columns; some are empty, some of several chunks."""
+    for number in range(1500):
+        for part in range((1, 1, 1, 0, 3)[number % 5]):
+            made.chunks.add(Digest.of(b"%d %d" % (number, part)).raw, 7, 0, 0, 7, RAW)
+        size = 7 * (len(made.chunks) - made.first[-1])
+        own = made.chunks.digests[-1] if size == 7 else Digest.of(b"%d" % number).raw
+        made.close_file(f"z/{number:05}", size, own, executable=number % 7 == 0)
     return made
 
 
@@ -127,6 +139,56 @@ def test_what_is_sound_is_written_and_read():
     assert back.identify() == sound().identify()
     assert back.clash is None
     check(back)
+
+
+def test_many_that_are_sound_are_written_and_read():
+    mixed, files = many(sound()), many(sound())
+    files.folders, files.links = [], []
+    for made in (mixed, files):
+        check(made)
+        back = read_back(made)
+        assert back.identify() == made.identify()
+        assert (back.paths, back.sizes, back.digests, back.executable) == (made.paths, made.sizes, made.digests, made.executable)
+        assert (back.first, back.folders, back.links) == (made.first, made.folders, made.links)
+        assert vars(back.chunks) == vars(made.chunks)
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if "the path" not in fault])
+def test_a_reader_and_a_writer_refuse_the_same_among_many(fault: str, *, mixed: bool):
+    made = many(sound())
+    if not mixed:
+        made.folders, made.links = [], []
+    FAULTS[fault](made)
+    made.folders.sort()
+    made.links.sort()
+    try:
+        check(made)
+    except InvalidInputError:
+        accepted = False
+    else:
+        accepted = True
+    assert not accepted or (not mixed and any(word in fault for word in ("folder", "link")))  # they spoke of what is not there
+    if fault not in UNWRITABLE:
+        try:
+            read = read_back(made).clash is None
+        except (ArtifactStoreError, ValueError, OverflowError, KeyError):
+            read = False
+        assert read is accepted
+
+
+@pytest.mark.parametrize("row", [0, 4, 5, 700, 1503, 1504])
+@pytest.mark.parametrize("what", ["size", "digest"])
+def test_one_false_file_among_many_is_found(row: int, what: str):
+    made = many(sound())
+    if what == "size":
+        made.sizes[row] += 1
+    elif made.first[row + 1] - made.first[row] == 1:
+        made.digests[row] = b"x" * 32
+    else:
+        return
+    with pytest.raises(InvalidInputError, match=re.escape(repr(made.paths[row]))):
+        check(made)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -1,16 +1,26 @@
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest, hash_bytes
-from artifactstore.model.listing import Extra, case_clashes, check_link, check_path, identify, plain_line
+from artifactstore.model.listing import (
+    Extra,
+    case_clashes,
+    check_link,
+    check_path,
+    check_paths,
+    clash,
+    identify,
+    plain_line,
+)
 
 ODD_NAMES = [
     "plain.txt",
@@ -147,3 +157,57 @@ def test_names_that_differ_by_how_accents_are_written_clash() -> None:
 
 def test_case_clashes_are_found() -> None:
     assert list(case_clashes(["a", "B", "A", "straße", "STRASSE", "b"])) == [("a", "A"), ("straße", "STRASSE"), ("B", "b")]
+
+
+PIECES = st.sampled_from(["a", "b", "a-b", "ab", "a.b", "A", "aa", "é", "-"])
+TREES = st.lists(st.lists(PIECES, min_size=1, max_size=3).map("/".join), max_size=6)
+
+
+def clashes(files: list[str], folders: list[str], links: list[str]) -> bool:
+    every, leaves = files + folders + links, {*files, *links}
+    above = {path[:at] for path in every for at in range(len(path)) if path[at] == "/"}
+    return len({*every}) < len(every) or not leaves.isdisjoint(above)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TREES, TREES, TREES)
+def test_a_clash_is_found_wherever_it_is(files: list[str], folders: list[str], links: list[str]) -> None:
+    found = clash(files, folders, [(path, "x") for path in links])
+    assert (found is not None) is clashes(files, folders, links)
+    if found is not None:
+        assert {*found} <= {*files, *folders, *links}
+        assert found[0] == found[1] or found[1].startswith(f"{found[0]}/")
+
+
+@pytest.mark.parametrize("count", [4095, 4096, 4097, 8192])
+def test_a_clash_between_batches_is_found(count: int) -> None:
+    files = [f"{number:05}" for number in range(count)]
+    last = files[-1]
+    assert clash(files, (), ()) is None
+    assert clash([*files, f"{last}/x"], (), ()) == (last, f"{last}/x")
+    assert clash([*files, f"{last}-", f"{last}.", f"{last}/x"], (), ()) == (last, f"{last}/x")
+    assert clash([*files, last], (), ()) == (last, last)
+
+
+@given(
+    st.lists(
+        st.one_of(NAMES, st.sampled_from(["a", "a/b", "", "/", "a//b", "a\nb", "\n", "a" * 251, "a" * 256, "é/a"])), max_size=4
+    )
+)
+def test_paths_are_refused_together_as_one_by_one(paths: list[str]) -> None:
+    def refusal(call: Callable[[], object]) -> str | None:
+        try:
+            call()
+        except InvalidInputError as error:
+            return str(error)
+        return None
+
+    assert refusal(lambda: check_paths(paths)) == refusal(lambda: [*map(check_path, paths)])
+
+
+@pytest.mark.parametrize("count", [10, 19_999, 20_000, 20_001])
+def test_case_clashes_are_found_among_many(count: int) -> None:
+    paths = [f"{number:05}" for number in range(count - 6)]
+    assert list(case_clashes(paths)) == []
+    odd = ["B", "straße", "b", "STRASSE", "c", "é"]
+    assert list(case_clashes([*odd[:2], *paths, *odd[2:]])) == [("B", "b"), ("straße", "STRASSE")]

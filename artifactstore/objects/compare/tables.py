@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.content.grouping import numpy
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
 from artifactstore.model.footer import read_footer
+from artifactstore.model.loading import numpy
 from artifactstore.objects.base import ReadFolder
 from artifactstore.objects.claims import batches_of
 from artifactstore.objects.profile import Profiler
