@@ -1,13 +1,17 @@
 """What every test gets: its own home, caches and identity. The servers that tests talk to are fixtures of `tests/servers/`."""
 
+import itertools
 import os
+import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from artifactstore.work.capture import program
+from tests.unsynced import unsync
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and stop by it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -29,6 +33,7 @@ pytest_plugins = [
 program.PASSED.append(str(Path(__file__).parent) + os.sep)
 
 
+_NUMBERS = itertools.count()
 _SEEN: dict[str, object] = {}  # modules that were looked at, by name
 
 
@@ -44,10 +49,41 @@ def _passed_over() -> None:
         _SEEN[name] = module
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        unsync(patch)
+        yield
+
+
+def _folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """Make a folder with a number of its own; pytest's would list all of the others for it, each time."""
+    made = factory.getbasetemp() / f"{name}{next(_NUMBERS)}"
+    made.mkdir(mode=0o700)
+    return made
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder."""
+    return _folder(tmp_path_factory, re.sub(r"\W", "_", request.node.name)[:30])
+
+
+@pytest.fixture(scope="session")
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with one certificate: each client of S3 parses all that it is to trust, and the servers here speak no TLS."""
+    import certifi
+
+    path = _folder(tmp_path_factory, "trusted") / "one.pem"
+    end = "-----END CERTIFICATE-----\n"
+    path.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, one_authority: Path) -> Path:
     """No test sees the user's files, settings, credentials or caches, and none sees another's."""
-    home = tmp_path_factory.mktemp("home")
+    home = _folder(tmp_path_factory, "home")
     for name in [
         name
         for name in os.environ
@@ -78,4 +114,5 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         "ARTIFACTSTORE_CACHE": "artifactstore-cache",
     }.items():
         monkeypatch.setenv(name, str(home / folder))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(one_authority))
     return home

@@ -20,17 +20,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import pytest
+
+from tests.servers.botocore_models import read_once
+from tests.unsynced import unsync
+
 __all__ = ["Warm"]
 
 _ROOT: Final = Path(__file__).parents[1]
 _MODULES: Final = ("artifactstore.cli", "s3fs", "pyarrow.parquet", "artifactstore.work.sync", "artifactstore.backend.s3")
+_FOR: Final = {"abfs://": "adlfs", "gs://": "gcsfs", "sftp://": "paramiko"}  # loaded when a command first has such an argument
 
 
 class Warm:
     """A process; with what a program's command line says behind the name of Python.
 
     Args:
-        command: `-m`, a module and its arguments, or `-c`, a program and its arguments.
+        command: `-m`, a module and its arguments; `-c`, a program and its arguments; or a program's path and its arguments.
     """
 
     def __init__(self, *command: str) -> None:
@@ -121,12 +127,16 @@ def _become(job: dict[str, Any]) -> NoReturn:
         os.environ.clear()
         os.environ.update(job["env"])
         os.chdir(job["cwd"])
-        how, what, *arguments = job["command"]
-        sys.argv = [how, *arguments]
+        how, *rest = job["command"]
         if how == "-m":
-            runpy.run_module(what, run_name="__main__", alter_sys=True)
+            sys.argv = [how, *rest[1:]]
+            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+        elif how == "-c":
+            sys.argv = [how, *rest[1:]]
+            exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
         else:
-            exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+            sys.argv = [how, *rest]
+            runpy.run_path(how, run_name="__main__")
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -143,11 +153,11 @@ def _become(job: dict[str, Any]) -> NoReturn:
 def _serve() -> None:
     for name in _MODULES:
         __import__(name)
-    from botocore.loaders import JSONFileLoader
     from botocore.session import Session
 
-    # What botocore knows of S3 is read once, as in `tests.servers.moto`.
-    JSONFileLoader.load_file = staticmethod(cache(JSONFileLoader().load_file))
+    patch = pytest.MonkeyPatch()
+    read_once(patch)
+    unsync(patch)
     Session().create_client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x").close()
     for line in sys.stdin:
         job = json.loads(line)
@@ -155,6 +165,9 @@ def _serve() -> None:
             pid, status = os.waitpid(job["poll"], os.WNOHANG)
             print(json.dumps(os.waitstatus_to_exitcode(status) if pid else None), flush=True)
             continue
+        for scheme, name in _FOR.items():
+            if any(argument.startswith(scheme) for argument in job["command"]):
+                __import__(name)
         pid = os.fork()
         if not pid:
             _become(job)

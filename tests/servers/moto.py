@@ -4,10 +4,11 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.servers.botocore_models import read_once
 
 ACCESS_KEY = "AKIATESTINGTESTING"
 SECRET_KEY = "testing-secret-that-nobody-may-see"
@@ -16,7 +17,6 @@ SECRET_KEY = "testing-secret-that-nobody-may-see"
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The endpoint of an S3 server in this process, for as long as the tests run."""
-    from botocore.loaders import JSONFileLoader
     from moto import backends
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer
     from moto.s3.responses import S3Response
@@ -32,8 +32,7 @@ def s3_server() -> Iterator[str]:
     patch.setattr(S3Response, "put_object", put_in_one_step)
     services = list(backends.list_of_moto_modules())  # moto lists its own folder for every request, two fifths of its time
     patch.setattr(backends, "list_of_moto_modules", lambda: services)
-    # And botocore reads what it knows of S3 anew for each client, which is half of what making one takes.
-    patch.setattr(JSONFileLoader, "load_file", staticmethod(cache(JSONFileLoader().load_file)))
+    read_once(patch)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else every request is a line below each failed test

@@ -4,8 +4,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +23,7 @@ from artifactstore.errors import BackendError, RefusedError
 from artifactstore.store import Store
 from artifactstore.work.near import Near
 from artifactstore.work.session import Session
+from tests.warm import Warm
 
 MEGABYTE = 2**20
 
@@ -281,34 +280,31 @@ artifactstore.open(sys.argv[1], mode="r").get("large", **({"to": sys.argv[2]} if
 
 @pytest.mark.parametrize("into", ["folders", "the cache"])
 def test_many_processes_fetch_what_one_would(s3_url, tmp_path: Path, monkeypatch, into):
-    raw = random.Random(7).randbytes(40 * MEGABYTE)
+    raw = random.Random(7).randbytes(20 * MEGABYTE)
     (tmp_path / "large.bin").write_bytes(raw)
     artifactstore.open(s3_url).put(tmp_path / "large.bin", "large")
     with relay(urlparse(os.environ["AWS_ENDPOINT_URL"]).port or 80) as (port, came):
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("ARTIFACTSTORE_CACHE", str(tmp_path / "shared"))
-        processes = [
-            subprocess.Popen([sys.executable, "-c", GET, s3_url, *([str(tmp_path / f"got{n}")] if into == "folders" else [])])
-            for n in range(8)
-        ]
-        assert [process.wait(120) for process in processes] == [0] * 8
+        processes = [Warm("-c", GET, s3_url, *([str(tmp_path / f"got{n}")] if into == "folders" else [])) for n in range(8)]
+        assert [process.wait() for process in processes] == [0] * 8
     assert sum(came) < 1.2 * len(raw)
     for n in range(8 if into == "folders" else 0):
         assert (tmp_path / f"got{n}/large.bin").read_bytes() == raw
 
 
 def test_a_process_that_is_killed_while_it_fills_the_cache_harms_nobody(s3_url, tmp_path: Path, monkeypatch):
-    raw = random.Random(8).randbytes(60 * MEGABYTE)
+    raw = random.Random(8).randbytes(40 * MEGABYTE)
     (tmp_path / "large.bin").write_bytes(raw)
     artifactstore.open(s3_url).put(tmp_path / "large.bin", "large")
     cache = tmp_path / "shared"
     monkeypatch.setenv("ARTIFACTSTORE_CACHE", str(cache))
     killed = 0
     for n in range(3):
-        process = subprocess.Popen([sys.executable, "-c", GET, s3_url, str(tmp_path / f"dead{n}")])
+        process = Warm("-c", GET, s3_url, str(tmp_path / f"dead{n}"))
         while process.poll() is None:
-            if sum(path.stat().st_blocks * 512 for path in cache.rglob("*.bytes")) > n * 10 * MEGABYTE:
-                process.send_signal(signal.SIGKILL)
+            if sum(path.stat().st_blocks * 512 for path in cache.rglob("*.bytes")) > n * 8 * MEGABYTE:
+                process.kill()
                 killed += process.wait() == -signal.SIGKILL
                 break
     assert killed

@@ -17,11 +17,13 @@ from artifactstore import AlreadyExistsError, CorruptionError, Store
 from tests.servers.place import SERVERS
 
 VALIDATOR = SERVERS / "rocrate/bin"
-OFFLINE = """
-import io, sys
+# What the validator would fetch comes along with rocrate. Its imports take longer than a crate: they are done once.
+VALIDATE = """
+import io, os, sys
 from pathlib import Path
-import requests_cache, rocrate
+import requests_cache, rocrate, rocrate_validator.services
 from requests.adapters import BaseAdapter, HTTPAdapter
+from rocrate_validator.cli import cli
 from urllib3 import HTTPResponse
 
 class Shipped(BaseAdapter):
@@ -32,9 +34,16 @@ class Shipped(BaseAdapter):
     def close(self):
         pass
 
-session = requests_cache.CachedSession(sys.argv[1], backend="sqlite", expire_after=-1, allowable_methods=("GET",))
-session.mount("https://", Shipped())
-session.get("https://w3id.org/ro/crate/1.1/context")
+context, profile, *crates = sys.argv[1:]
+with requests_cache.CachedSession(context, backend="sqlite", expire_after=-1, allowable_methods=("GET",)) as session:
+    session.mount("https://", Shipped())
+    session.get("https://w3id.org/ro/crate/1.1/context")
+for crate in crates:
+    if not os.fork():
+        cli(["--no-interactive", "validate", "--offline", "--cache-path", context, "--skip-availability-check", "--no-paging",
+             "-p", profile, "-l", "required", "--output-format", "json", "-o", crate + ".json", crate])
+    status = os.wait()[1]
+    assert status == 0, f"{crate}: {status}"
 """
 
 
@@ -73,30 +82,20 @@ def test_the_reference_library_reads_it(chain: Store, tmp_path: Path, files: str
 @pytest.mark.skipif(
     not (VALIDATOR / "rocrate-validator").exists(), reason=f"no roc-validator at {VALIDATOR}: .ci/run installs it"
 )
-@pytest.mark.parametrize("profile", ["ro-crate-1.1", "process-run-crate-0.5"])
-@pytest.mark.parametrize(
-    ("ref", "files"),
-    [
-        ("churn/report", "inside"),
-        ("churn/report", "reference"),
-        ("churn/half", "inside"),
-        ("endless", "inside"),
-        ("churn/raw", "inside"),
-    ],
-)
-def test_the_validator_finds_all_that_is_required(chain: Store, tmp_path: Path, profile: str, ref: str, files: str):
-    crate(chain, tmp_path / "crate", ref, files=files)
-    subprocess.run([VALIDATOR / "python", "-c", OFFLINE, tmp_path / "context"], check=True, timeout=60)
-    command: list[str | Path] = [
-        VALIDATOR / "rocrate-validator", "--no-interactive", "validate", "--offline", "--cache-path", tmp_path / "context",
-        "--skip-availability-check", "--no-paging", "-p", profile, "-l", "required", "--output-format", "json",
-        "-o", tmp_path / "report.json", tmp_path / "crate",
-    ]  # fmt: skip
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report["passed"], report["issues"]
-    assert done.returncode == 0
-    assert report["statistics"]["total_passed_checks"] >= {"ro-crate-1.1": 38, "process-run-crate-0.5": 42}[profile]
+def test_the_validator_finds_all_that_is_required(chain: Store, tmp_path: Path):
+    shapes = {("churn/report", "inside"), ("churn/report", "reference"), ("churn/half", "inside"), ("endless", "inside"),
+              ("churn/raw", "inside")}  # fmt: skip
+    crates = [tmp_path / f"crate{number}" for number in range(len(shapes))]
+    for target, (ref, files) in zip(crates, sorted(shapes), strict=True):
+        crate(chain, target, ref, files=files)
+    # The profile of runs demands all that the profile of crates does.
+    command = [VALIDATOR / "python", "-c", VALIDATE, tmp_path / "context", "process-run-crate-0.5", *crates]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    for target in crates:
+        report = json.loads(target.with_suffix(".json").read_text())
+        assert report["passed"], report["issues"]
+        assert report["statistics"]["total_passed_checks"] >= 42
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_reference_leads_somewhere_and_every_file_is_told(chain: Store, tmp_path: Path):
