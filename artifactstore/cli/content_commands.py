@@ -25,7 +25,7 @@ def init(
     from artifactstore.opening import create  # noqa: PLC0415
     from artifactstore.work.place import find_url  # noqa: PLC0415
 
-    made = create(find_url(url or store)[0], digest=digest)
+    made = create(find_url(store if url is None else url)[0], digest=digest)
     if as_json:
         printing.as_json({"url": made.url, "digest": digest})
     else:

@@ -25,7 +25,7 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
     """
     say: Callable[[str], None] = (lambda _text: None) if quiet else lambda text: printing.say(text, lines=True)
     data, model = folder / "data", folder / "model.joblib"
-    where = url or str(folder / "store")
+    where = str(folder / "store") if url is None else url
     if not data.exists():
         _copy_data(data)
     store = open_store(where)

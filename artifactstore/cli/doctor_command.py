@@ -34,12 +34,13 @@ def doctor(
 
     if url is not None and store is not None and url != store:
         raise InvalidInputError(f"two places: {url} and --store {store}; say one")
+    url = store if url is None else url
     if policy is not None:
-        _print_policy(find_url(url or store)[0], policy, as_json=as_json)
+        _print_policy(find_url(url)[0], policy, as_json=as_json)
         return
     from artifactstore.work.maintenance import examine_url  # noqa: PLC0415
 
-    found = examine_url(url or store, single_writer=single_writer, role=role, quick=quick, large=large)
+    found = examine_url(url, single_writer=single_writer, role=role, quick=quick, large=large)
     if as_json:
         printing.as_json({"ok": found.ok, **printing.record(found)})
     else:

@@ -97,6 +97,8 @@ class Reference:
                 return cls(name, digest=(match[3], match[4]), path=path)
             if (number := _VERSION.fullmatch(word)) is not None:
                 return cls(name, version=int(number[1]), path=path)
+            if _LIKE_VERSION.fullmatch(word):
+                raise InvalidInputError(f"{text!r}: versions are :v1, :v2 and so on, without zeros in front, of at most 9 digits")
             return cls(name, alias=None if word == "latest" else check_alias(word), path=path)
         if _NAME.fullmatch(text):
             return cls(check_name(text))

@@ -53,16 +53,14 @@ def table_of(frame: Any) -> "pa.Table":
         if type(getattr(dtype, "categories", None)).__name__ == "IntervalIndex":  # Arrow's own word is "unhashable type"
             text = f"the categories of column {name!r} are intervals, which have no place in Parquet"
             raise InvalidInputError(f"{text}: make them text by .astype(str), or say format='pickle'")
-    left = check_objects(frame)
+    _check_levels(frame.index)
+    left, frame = check_objects(frame), _with_json(frame)
     try:
         # Without any column there would be no rows: then the index is one, even if it only counts.
         table = pa.Table.from_pandas(frame, preserve_index=None if len(frame.columns) else True)
     except OverflowError as error:
-        large = [name for name in frame.columns if is_object(frame[name]) and _is_beyond(frame[name])]
-        text = f"column {large[0]!r} has" if large else "the index has"
-        raise InvalidInputError(
-            f"{text} whole numbers of more than 64 bits: make them text or floats, or say format='pickle'"
-        ) from error
+        text = f"{_culprit(frame)}: whole numbers of more than 64 bits"
+        raise InvalidInputError(f"{text}: make them text or floats, or say format='pickle'") from error
     except Exception as error:  # of time zones and arrays of other packages, too
         raise InvalidInputError(f"{_culprit(frame)}: {error!s:.300}: {_WAYS}") from error
     check_categories(table.schema)
@@ -96,8 +94,45 @@ def _culprit(frame: Any) -> str:
     return "the index can't be stored"
 
 
-def _is_beyond(column: Any) -> bool:
-    return any(isinstance(value, int) and not -(2**63) <= value < 2**64 for value in column)
+def _check_levels(index: Any) -> None:
+    """Refuse a level of an index that has gaps and whole numbers which floats do not hold: pandas makes floats of them.
+
+    Raises:
+        InvalidInputError: names the level.
+    """
+    for number, level in enumerate(getattr(index, "levels", ())):
+        whole = type(level.dtype).__module__.startswith("numpy") and level.dtype.kind in "iu" and len(level)
+        if whole and (index.codes[number] < 0).any() and not -_EXACT <= level.min() <= level.max() <= _EXACT:
+            text = f"level {number} of the index has gaps and whole numbers over 2**53, which would come back as floats"
+            raise InvalidInputError(f"{text}: make the level Int64, use .reset_index(), or say format='pickle'")
+
+
+def _with_json(frame: Any) -> Any:
+    """Return a frame whose `attrs` are JSON: scalars of NumPy are Python's. pandas would leave out all of them for one that is not.
+
+    Raises:
+        InvalidInputError: names what is not.
+    """
+    if not frame.attrs:
+        return frame
+    plain = {}
+    for key, value in frame.attrs.items():
+        try:
+            plain[key] = json.loads(json.dumps(value, default=_scalar))
+            json.dumps({key: None})
+        except (TypeError, ValueError, RecursionError) as error:
+            text = f"attrs[{key!r}] is no JSON: {error!s:.200}"
+            raise InvalidInputError(f"{text}: take it out of .attrs, or say format='pickle'") from error
+    found = frame.copy(deep=False)
+    found.attrs = plain
+    return found
+
+
+def _scalar(value: Any) -> Any:
+    """Return a number or flag of NumPy as Python has it."""
+    if type(value).__module__ == "numpy" and value.ndim == 0 and value.dtype.kind in "biuf":
+        return value.item()
+    raise TypeError(f"a {type(value).__name__}")
 
 
 def _noted(frame: Any, table: "pa.Table") -> "pa.Table":

@@ -14,6 +14,7 @@ __all__ = [
     "is_moment",
     "is_number",
     "is_text",
+    "no_rows",
     "plain",
     "plain_type",
     "rounded",
@@ -24,6 +25,13 @@ __all__ = [
 _LONG: Final = 200  # characters of a text that are shown
 _DIGITS: Final = 12  # of a float: its last ones depend on the processor
 _UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def no_rows(schema: "pa.Schema") -> "pa.Table":
+    """Return a table of a schema without rows. Arrow's own `empty_table` does not know lists of extension types, and some tensors."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def plain_type(kind: "pa.DataType") -> "pa.DataType":
@@ -52,7 +60,7 @@ def plain(column: Any) -> "pa.Array":
             if column.num_chunks == 1
             else pa.concat_arrays(column.chunks)
             if column.num_chunks
-            else pa.array([], column.type)
+            else pa.nulls(0, column.type)
         )
     if isinstance(column, pa.ExtensionArray):
         column = column.storage

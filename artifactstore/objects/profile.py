@@ -16,6 +16,7 @@ from artifactstore.objects.kinds import (
     is_moment,
     is_number,
     is_text,
+    no_rows,
     plain,
     plain_type,
     rounded,
@@ -83,7 +84,7 @@ class Profiler:
         """Return the profile as a JSON value."""
         import pyarrow as pa  # noqa: PLC0415
 
-        sample = pa.concat_tables(self._sample) if self._sample else self._schema.empty_table()
+        sample = pa.concat_tables(self._sample) if self._sample else no_rows(self._schema)
         return {
             "format": 1,
             "rows": self.hashes.rows,

@@ -11,6 +11,7 @@ import xxhash
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.objects.categories import with_types
+from artifactstore.objects.kinds import no_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +140,7 @@ class Proof:
         file.seek(0)
         with pq.ParquetFile(file) as written:
             told = (written.metadata.metadata or {}).get(b"ARROW:schema", b"")
-            back = with_types(written.schema_arrow.empty_table(), told, where)
+            back = with_types(no_rows(written.schema_arrow), told, where)
             for field, found in zip(self._schema, back.schema, strict=True):
                 _check_type(field, found.type)
             for name, mark in self._odd.items():
@@ -160,9 +161,14 @@ def _check_type(field: "pa.Field", found: "pa.DataType") -> None:
 
 
 def _mark(mark: Any, column: "pa.ChunkedArray") -> None:
-    """Take the values of a column into a hash, as they are written in Python: floats have all their digits there."""
+    """Take the values of a column into a hash, as they are written in Python: floats have all their digits there.
+
+    Of an extension type these are what it is stored as: not each of them makes values of Python (a tensor in another order).
+    """
     import pyarrow as pa  # noqa: PLC0415
 
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
     for start in range(0, len(column), _ROWS):
         part = column.slice(start, _ROWS)
         try:

@@ -42,6 +42,8 @@ def get(
 ) -> Any:
     """Bring back what `ref` means; see `Store.get`. With `decode` off, an object comes as its files."""
     wanted = None if paths is None else strings(paths, "paths")
+    if wanted is not None and not wanted:
+        raise InvalidInputError("paths=[] names no file: leave it out to get all of them")
     target = None if to is None else local_path(to, "to")
     if target is not None and "://" not in session.url and Path(session.url) in (target.absolute(), *target.absolute().parents):
         raise InvalidInputError(f"{target} lies in the store itself: choose another target")

@@ -236,3 +236,17 @@ def test_the_cache_is_shown_and_cleared(filled):
     assert json.loads(filled("cache", "--clear", "--json")[1])["trees"] == 0
     assert not tree.exists()
     assert filled("ls", "d")[0] == 0
+
+
+def test_an_empty_url_is_never_taken_for_the_default_store(run, tmp_path: Path):
+    for arguments in (
+        ("init", ""),
+        ("init", "", "--store", "x"),
+        ("doctor", ""),
+        ("doctor", "", "--policy", "reader"),
+        ("ls", "--store", ""),
+        ("demo", "folder", "--store", ""),
+    ):
+        code, _, err = run(*arguments)
+        assert (code, "no URL of a store" in err) == (2, True), (arguments, err)
+    assert not (tmp_path / "store").exists()

@@ -141,3 +141,31 @@ def polars_differs(a: Any, b: Any) -> str | None:
 def test_frames_and_series_of_polars_come_back_equal_or_are_refused_by_name():
     counted = run(polars_cases(), polars_differs)
     assert counted["equal"] > 300
+
+
+def extension_cases() -> Iterable[tuple[str, Any]]:
+    storages = {
+        pa.uuid(): [b"x" * 16, b"\0" * 16], pa.json_(): ["{}", "[1]"], pa.bool8(): [1, 0], pa.opaque(pa.int8(), "a", "b"): [1, -1],
+        pa.fixed_shape_tensor(pa.int32(), [2]): [[1, 2], [3, 4]],
+        **{pa.fixed_shape_tensor(pa.float32(), [1, 2], permutation=order): [[1, 2], [0.5, -0.0]] for order in ([0, 1], [1, 0])},
+    }  # fmt: skip
+    for kind, values in storages.items():
+        for missing in (False, True):
+            column = pa.ExtensionArray.from_storage(kind, pa.array([*values, None if missing else values[0]], kind.storage_type))
+            held = {
+                "plain": column,
+                "list": pa.ListArray.from_arrays([0, 2, 2, 3], column),
+                "fixed list": pa.FixedSizeListArray.from_arrays(column, 3),
+                "struct": pa.StructArray.from_arrays([column], ["x"]),
+            }
+            for how, one in held.items():
+                for rows in (3, 0):
+                    yield f"{kind}, {how}, {rows} rows{', a gap' * missing}", pa.table({"c": one[:rows]})
+
+
+def test_extension_types_come_back_as_such_also_within_lists_and_without_rows():
+    def differs(a: pa.Table, b: pa.Table) -> str | None:
+        return None if a.equals(b) and a.schema.equals(b.schema) else f"{a} became {b}"
+
+    counted = run(extension_cases(), differs)
+    assert counted["equal"] >= 110

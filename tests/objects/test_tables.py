@@ -322,10 +322,51 @@ def test_columns_of_objects_stay_objects(store: Store):
         ([dt.date(2026, 1, 1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)], "dates and moments"),
         ([pd.Timestamp("2026-01-01"), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)], "with and without a time zone"),
         ([dt.time(1, tzinfo=dt.UTC)], "times of a time zone"), ([pd.Timestamp(1)], "nanoseconds"), ([pd.Timedelta(1)], "nanoseconds"),
-        ([2**70], "more than 64 bits"), ([1, "x"], "bad"),
+        ([2**70], "more than 64 bits"), ([2**63, 1], "more than 64 bits"), ([1, "x"], "bad"),
     ],
 )  # fmt: skip
 def test_objects_that_would_come_back_as_others_are_refused_by_column(store: Store, values: list[Any], said: str):
     with pytest.raises(InvalidInputError, match=said) as told:
         store.put(pd.DataFrame({"good": range(len(values)), "bad": pd.Series(values, dtype=object)}), "t")
     assert "bad" in str(told.value)
+
+
+def test_attrs_come_back_as_json_has_them_or_are_refused_by_name(store: Store):
+    made = pd.DataFrame({"a": [1]})
+    made.attrs = {
+        "unit": "m",
+        "count": np.int64(3),
+        "share": np.float64(0.5),
+        "flag": np.array([True])[0],
+        "parts": {"n": [np.int8(1)]},
+    }
+    store.put(made, "t")
+    assert store.get("t").attrs == {"unit": "m", "count": 3, "share": 0.5, "flag": True, "parts": {"n": [1]}}
+    assert type(made.attrs["count"]) is np.int64  # what was put is as it was
+    for odd in (np.ones(2), {1}, b"x", dt.date(2020, 1, 1), pd.DataFrame(), np.datetime64("2020", "ns"), np.complex128(1j)):
+        made.attrs = {"unit": "m", "odd": odd}
+        with pytest.raises(InvalidInputError, match=r"attrs\['odd'\]"):
+            store.put(made, "t")
+
+
+@pytest.mark.parametrize("whole", ["i1", "u4", "i8", "u8"])
+def test_a_level_of_whole_numbers_with_gaps_comes_back_or_is_refused(store: Store, whole: str):
+    for number in (5, 2**53, 2**53 + 1, np.iinfo(whole).max, np.iinfo(whole).min):
+        if not np.iinfo(whole).min <= number <= np.iinfo(whole).max:
+            continue
+        index = pd.MultiIndex(levels=[["a", "b"], pd.Index([number], dtype=whole)], codes=[[0, 1], [0, -1]])
+        made = pd.DataFrame({"x": [1, 2]}, index=index)
+        if abs(int(number)) <= 2**53:
+            store.put(made, "t")
+            assert list(store.get("t").index.levels[1]) == [number]
+        else:
+            with pytest.raises(InvalidInputError, match=r"level 1 of the index has gaps"):
+                store.put(made, "t")
+
+
+@pytest.mark.parametrize(
+    "made", [pa.table({"a": [1, 2]}).select([]), pl.DataFrame(height=2), pa.record_batch({"a": [1]}).select([])]
+)
+def test_rows_without_columns_are_refused(store: Store, made: Any):
+    with pytest.raises(InvalidInputError, match="rows without columns"):
+        store.put(made, "t")

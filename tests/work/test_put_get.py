@@ -556,3 +556,9 @@ def test_names_that_differ_by_how_an_accent_is_written_give_a_warning(store: Sto
         pytest.skip("this file system takes both for one")
     with pytest.warns(UserWarning, match="how accents are written"):
         assert store.put(folder, "name").count == 2
+
+
+def test_an_empty_selection_is_refused_as_such(store: Store):
+    store.put(b"x", "name")
+    with pytest.raises(InvalidInputError, match=r"paths=\[\] names no file"):
+        store.get("name", paths=[])

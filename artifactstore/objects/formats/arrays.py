@@ -163,6 +163,10 @@ def _write(folder: WriteFolder, name: str, array: Any) -> None:
     import numpy as np  # noqa: PLC0415
 
     array = np.asarray(array)
+    if array.dtype.hasobject and array.dtype.char == "T":
+        raise InvalidInputError(
+            f"{name}: .npy has no place for texts of any length ({array.dtype}): use .astype('U'), or a table"
+        )
     if array.dtype.hasobject:
         raise InvalidInputError(
             f"{name}: an array of Python objects (dtype {array.dtype}) would have to be pickled: give it a dtype of numbers or "

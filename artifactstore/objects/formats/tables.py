@@ -83,7 +83,7 @@ class Table:
             schema = schema.with_metadata(about)
             batches = batches if first is None else chain((first,), batches)
             _write(folder, schema, batches, Profiler(schema, full=profile == "full") if profile else None)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError, OSError) as error:
+        except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError, OSError) as error:
             if isinstance(error, ArtifactStoreError) or (isinstance(error, OSError) and error.errno is not None):
                 raise  # Parquet's own refusals are an OSError without a number
             text = f"the table can't be stored: {str(error)[:500]}: give the column one type, store the table in parts, or say format='pickle'"
@@ -188,7 +188,7 @@ def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]
     check_types(obj.schema, stream=not isinstance(obj, pa.Table))
     obj = with_categories(obj) if isinstance(obj, pa.Table) else obj
     if isinstance(obj, pa.Table) and not obj.num_rows:
-        columns = [one.chunk(0) if one.num_chunks else pa.array([], one.type) for one in obj.columns]
+        columns = [one.chunk(0) if one.num_chunks else pa.nulls(0, one.type) for one in obj.columns]
         return obj.schema, iter([pa.RecordBatch.from_arrays(columns, schema=obj.schema)])
     return obj.schema, iter(obj.to_batches() if isinstance(obj, pa.Table) else obj)
 
@@ -208,6 +208,8 @@ def _of_polars(obj: Any, kind: str) -> "pa.Table":
         raise InvalidInputError(
             f"Python objects in column {names} have no place in a table: give it one type, or say format='pickle'"
         )
+    if frame.height and not frame.width:
+        raise InvalidInputError(f"a table of {frame.height} rows without columns would come back without rows: give it one")
     table = frame.to_arrow()
     back = _polars_of(table.slice(0, 0))
     for (name, old), (_, new) in zip(frame.schema.items(), back.schema.items(), strict=True):
@@ -277,6 +279,8 @@ def _groups(batches: "Iterator[pa.RecordBatch]", rows: int) -> "Iterator[pa.Tabl
     held: list[Any] = []
     count = 0
     for batch in batches:
+        if batch.num_rows and not batch.num_columns:
+            raise InvalidInputError(f"a table of {batch.num_rows} rows without columns would come back without rows: give it one")
         if batch.num_rows:
             held.append(batch)
             count += batch.num_rows
