@@ -8,18 +8,20 @@ import io
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.backend.pool import Pool
 from artifactstore.content.chunker import Cutter
+from artifactstore.content.manifest import Manifest
 from artifactstore.content.source import Source, open_unchanged
 from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.model.digest import hash_bytes
 from artifactstore.model.loading import LOADING
 
-__all__ = ["Blocks", "Stream", "Zeros", "cut_blocks", "is_sparse", "open_source"]
+__all__ = ["Blocks", "Stream", "Zeros", "cut_blocks", "differing", "is_sparse", "open_source"]
 
 _HOLE: Final = 8 * 2**20  # bytes of a hole that is worth passing over
 _UNIT: Final = 512  # bytes of what `st_blocks` counts
@@ -106,6 +108,45 @@ def open_source(source: Source, held: set[str] | None = None) -> Iterator[tuple[
             return data
 
         yield read_at, Stream(file.readinto, file.seek, lambda: _holes(fd, source.size))
+
+
+def differing(sources: Sequence[Source], manifest: Manifest, *, own: Manifest | None = None) -> str | None:
+    """Return the path of a file whose chunk digests in a manifest are not those of its content, or None.
+
+    Args:
+        sources: the files of the manifest, in its order.
+        manifest: another writer's, with the right digests of files.
+        own: what this machine made of the same files; what is equal in it need not be read.
+
+    Raises:
+        ConflictError: a file changed since it was found.
+        InvalidInputError: a file can't be read.
+    """
+    for row, source in enumerate(sources):
+        if manifest.is_proven(row) or (own is not None and manifest.same_chunks(own, row)):
+            continue
+        if manifest.sizes[row] != source.size or not _has_chunks(source, manifest, row):
+            return manifest.paths[row]
+        manifest.proven.add(row)
+    return None
+
+
+def _has_chunks(source: Source, manifest: Manifest, row: int) -> bool:
+    extents = manifest.extents(row)
+    if source.data is not None:
+        view, at = memoryview(source.data).cast("B"), 0
+        for extent in extents:
+            if hash_bytes(view[at : at + extent.size], manifest.algorithm) != extent.digest:
+                return False
+            at += extent.size
+        return True
+    with open_source(source) as (read_at, _):
+        at = 0
+        for extent in extents:
+            if hash_bytes(read_at(at, extent.size), manifest.algorithm) != extent.digest:
+                return False
+            at += extent.size
+    return True
 
 
 def _is_sparse(st: os.stat_result) -> bool:

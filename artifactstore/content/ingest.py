@@ -393,6 +393,7 @@ class _Ingest:
         packer.finish()
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
         manifest.deltas.update({path: line.count(manifest, path) for path, line in self._lines.items()})
+        manifest.sure = True  # each chunk was cut out of its file, or copied from where that is proven
         made = Ingested(manifest, folder.files, self._read, self._held, packer.new)
         made.packs, made.sha256 = packer.packs, self._sha256 or {}
         packer.settle(lambda: meanwhile(made))

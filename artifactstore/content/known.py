@@ -55,7 +55,8 @@ class Known:
             self._manifests.append(manifest)
             first = manifest.first
             for row, digest in enumerate(manifest.digests):
-                if first[row + 1] - first[row] != 1:
+                # The digests of several chunks are the word of whoever wrote them, until they were proven.
+                if first[row + 1] - first[row] != 1 and manifest.is_proven(row):
                     self._files.setdefault(digest, base + row)
             for i, digest in enumerate(manifest.chunks.digests):
                 self._chunks.setdefault(digest, base + i)
@@ -78,7 +79,10 @@ class Known:
         return self._manifests[self._chunks[digest] >> _SHIFT]
 
     def find(self, digest: bytes) -> tuple[Manifest, int, int] | None:
-        """Return where a whole file with this digest lies: (manifest, its first chunk, behind its last), or None."""
+        """Return where a whole file with this digest is: (manifest, its first chunk, behind its last), or None.
+
+        A file of several chunks whose digests were not proven is not found: its chunks are.
+        """
         place = self._chunks.get(digest)
         if place is not None:
             chunk = place & _LOW

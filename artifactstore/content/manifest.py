@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from artifactstore.content.compact import Digests, Texts
+from artifactstore.content.compact import SIZE, Digests, Texts
 from artifactstore.content.lines import plain_lines
 from artifactstore.model.digest import Digest
 from artifactstore.model.listing import Extra, follow, identify_lines, through_links
@@ -95,6 +95,8 @@ class Manifest:
         side: name → chunks of what is known beside the files; its packs are in the list, too.
         deltas: path → (versions, stored bytes) since the last full one, of each file that is stored as deltas.
         digest: of the artifact, as text, once it was computed from what is in here; "" before.
+        sure: whether the chunk digests of all files were proven: this machine has cut them out of the files themselves.
+        proven: rows of further files whose chunk digests were proven by the digest of the file.
         clash: two of its paths that no file system can hold together, or None; versions before this one could write such.
     """
 
@@ -113,6 +115,8 @@ class Manifest:
     side: dict[str, list[Extent]] = field(default_factory=dict)
     deltas: dict[str, tuple[int, int]] = field(default_factory=dict)
     digest: str = ""
+    sure: bool = False
+    proven: set[int] = field(default_factory=set)
     clash: tuple[str, str] | None = None
 
     @property
@@ -145,6 +149,23 @@ class Manifest:
     def visible(self) -> Sequence[str]:
         """Return the paths of all files, sorted, those by which links lead to one among them."""
         return sorted([*self.paths, *through_links(self.links, self.paths)]) if self.links else self.paths
+
+    def is_proven(self, row: int) -> bool:
+        """Return whether the chunk digests of a file are known to be those of its content (decision 0045).
+
+        The digest of a file that is one chunk is the digest of that chunk.
+        """
+        return self.sure or self.first[row + 1] - self.first[row] < 2 or row in self.proven
+
+    def same_chunks(self, other: "Manifest", row: int) -> bool:
+        """Return whether another manifest of the same artifact lists the same chunk digests for a file."""
+        (low, high), (begin, end) = self.first[row : row + 2], other.first[row : row + 2]
+        ours, theirs = self.chunks, other.chunks
+        return (
+            high - low == end - begin
+            and ours.sizes[low:high] == theirs.sizes[begin:end]
+            and ours.digests.data[low * SIZE : high * SIZE] == theirs.digests.data[begin * SIZE : end * SIZE]
+        )
 
     def extents(self, row: int) -> Iterator[Extent]:
         """Yield a file's chunks in order."""

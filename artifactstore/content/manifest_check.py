@@ -9,6 +9,7 @@ from typing import Final
 from artifactstore.content.codec import is_delta
 from artifactstore.content.manifest import INLINE, Extent, Manifest
 from artifactstore.errors import InvalidInputError
+from artifactstore.model.digest import hash_bytes
 from artifactstore.model.listing import check_link, check_links, check_path, check_paths, check_tree
 from artifactstore.model.loading import numpy
 
@@ -17,8 +18,12 @@ __all__ = ["check", "check_base", "check_chunks", "check_files", "check_packs", 
 MAX_CHUNK: Final = 64 * 2**20  # bytes; no chunker makes larger ones, and nobody should be made to hold one
 _MANY: Final = 1024  # rows or chunks, from which on loading NumPy pays
 _ROWS: Final = 65_536  # that are looked at together
-_DIGEST, _SIZES = "the only chunk", "the chunks"
-_FAULTS: Final = {_DIGEST: "has another digest than the file", _SIZES: "do not add up to its size"}
+_DIGEST, _SIZES, _EMPTY = "the only chunk", "the chunks", "the digest"
+_FAULTS: Final = {
+    _DIGEST: "has another digest than the file",
+    _SIZES: "do not add up to its size",
+    _EMPTY: "must be that of an empty file, as there are no chunks",
+}
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -79,11 +84,14 @@ def check_files(manifest: Manifest, low: int = 0) -> None:
 
 def _fault_among_few(manifest: Manifest, low: int, high: int) -> tuple[int, str] | None:
     m, sizes, digests = manifest, manifest.chunks.sizes, manifest.chunks.digests
+    nothing = hash_bytes(b"", m.algorithm)
     for row, (begin, end) in enumerate(pairwise(m.first[low : high + 1]), low):
         if end - begin == 1 and digests[begin] != m.digests[row]:
             return row, _DIGEST
         if begin > end or sum(sizes[begin:end]) != m.sizes[row]:
             return row, _SIZES
+        if begin == end and m.digests[row] != nothing:
+            return row, _EMPTY
     return None
 
 
@@ -103,7 +111,11 @@ def _fault_among_many(manifest: Manifest, low: int, high: int) -> tuple[int, str
     if len(some):
         sums[some] = np.add.reduceat(np.frombuffer(c.sizes, np.int64)[: first[-1]], first[:-1][some])
     wrong = np.flatnonzero(sums != np.frombuffer(m.sizes, np.int64)[low:high])
-    return (low + int(wrong[0]), _SIZES) if len(wrong) else None
+    if len(wrong):
+        return low + int(wrong[0]), _SIZES
+    empty, nothing = np.flatnonzero(counts == 0), np.frombuffer(hash_bytes(b"", m.algorithm), np.uint64)
+    other = empty[(files[low:high][empty] != nothing).any(axis=1)]
+    return (low + int(other[0]), _EMPTY) if len(other) else None
 
 
 def check_packs(packs: Sequence[str]) -> None:

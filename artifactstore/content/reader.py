@@ -4,33 +4,123 @@ import io
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from artifactstore.backend.base import Backend
-from artifactstore.content.fetch import fetch
+from artifactstore.content.fetch import MissingPackError, fetch
 from artifactstore.content.manifest import Manifest
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Hasher, new_hasher
 
-__all__ = ["Seekable", "chunk_starts", "open_chunks", "read_ranges"]
+__all__ = [
+    "SMALL",
+    "Again",
+    "FalseChunkDigestsError",
+    "Seekable",
+    "chunk_starts",
+    "open_chunks",
+    "prove",
+    "read_parts",
+    "read_ranges",
+]
 
+SMALL: Final = 4 * 2**20  # bytes of a file that is read at once to prove its chunk digests: as much as would be read ahead
 _KEPT: Final = 8 * 2**20  # bytes of decoded chunks kept
 _AHEAD: Final = 4 * 2**20  # bytes fetched at most ahead of a reader that goes on where it stopped
 
+T = TypeVar("T")
 
-def open_chunks(backend: Backend, manifest: Manifest, row: int) -> io.BufferedReader:
-    """Open a file of a manifest for reading.
 
-    Errors come from the reads: `CorruptionError` where a chunk does not match its digest, `BackendError` where
-    the store can't be reached.
+class Again(Protocol):
+    """Calls a function with a manifest of an artifact that can be read, with another one where it fails with that."""
+
+    def __call__(self, use: Callable[[Manifest], T], /) -> T:
+        """Return what the function returns."""
+
+
+def open_chunks(backend: Backend, manifest: Manifest, row: int, again: Again | None = None) -> io.BufferedReader:
+    """Open a file of a manifest for reading; a small one whose chunk digests are not proven is read at once, and they are.
+
+    Args:
+        backend: where the packs are.
+        manifest: of the artifact.
+        row: of the file.
+        again: calls a function with a manifest of the same artifact that can be read, where this one cannot any more.
+
+    Raises:
+        MissingPackError: a pack is not there; from the reads, too.
+        CorruptionError: bytes do not match a digest; from the reads, too.
+        BackendError: the store can't be reached; from the reads, too.
     """
-    return io.BufferedReader(_Reader(backend, manifest, row), buffer_size=64 * 1024)
+    return io.BufferedReader(_Reader(backend, manifest, row, again), buffer_size=64 * 1024)
+
+
+def read_parts(backend: Backend, manifest: Manifest, row: int, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+    """Return parts of a file as `read_ranges` does; of a small one whose chunk digests are not proven all is read, and they are.
+
+    Raises:
+        MissingPackError: a pack is not there.
+        CorruptionError: bytes do not match a digest.
+        BackendError: the store can't be reached.
+    """
+    if manifest.is_proven(row) or manifest.sizes[row] > SMALL:
+        return read_ranges(backend, manifest, row, ranges)
+    whole = memoryview(b"".join(_prove_small(backend, manifest, row)))
+    return [memoryview(bytearray(whole[offset : offset + size])) for offset, size in ranges]
+
+
+def prove(backend: Backend, manifest: Manifest, row: int) -> None:
+    """Read all of a file once, to know that its chunk digests are those of its content.
+
+    Raises:
+        MissingPackError: a pack is not there.
+        CorruptionError: bytes do not match a digest.
+        BackendError: the store can't be reached.
+    """
+    hasher, low, last = new_hasher(manifest.algorithm), manifest.first[row], manifest.first[row + 1]
+    sizes = manifest.chunks.sizes
+    while low < last:
+        high, size = low + 1, sizes[low]
+        while high < last and size + sizes[high] <= _KEPT:
+            size += sizes[high]
+            high += 1
+        for chunk in fetch(backend, [manifest.extent(i) for i in range(low, high)], algorithm=manifest.algorithm):
+            hasher.update(chunk)
+        low = high
+    _note_proven(manifest, row, hasher)
+
+
+def _prove_small(backend: Backend, manifest: Manifest, row: int) -> list[bytes | memoryview]:
+    """Return the chunks of a small file, held against its own digest."""
+    chunks = fetch(backend, list(manifest.extents(row)), algorithm=manifest.algorithm)
+    hasher = new_hasher(manifest.algorithm)
+    for chunk in chunks:
+        hasher.update(chunk)
+    _note_proven(manifest, row, hasher)
+    return chunks
+
+
+def _note_proven(manifest: Manifest, row: int, hasher: Hasher) -> None:
+    if hasher.digest() != manifest.digests[row]:
+        raise FalseChunkDigestsError(
+            f"{manifest.paths[row]} does not match its digest, though its chunks match theirs: its manifest is false; "
+            "`artifactstore verify --level full` names who recorded it",
+            digest=f"{manifest.algorithm}:{manifest.digests[row].hex()}",
+            location=manifest.paths[row],
+        )
+    manifest.proven.add(row)
+
+
+class FalseChunkDigestsError(CorruptionError):
+    """A manifest has the digest of a file, and the chunks of another."""
 
 
 def read_ranges(backend: Backend, manifest: Manifest, row: int, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
     """Return parts of a file, given as (offset, length), in memory that may be written to; all are fetched at once.
+
+    Each chunk is checked against its digest; whether that is one of the file's chunks is not.
 
     Raises:
         MissingPackError: a pack is not there.
@@ -98,58 +188,76 @@ class Seekable(io.RawIOBase):
 
 
 class _Reader(Seekable):
-    def __init__(self, backend: Backend, manifest: Manifest, row: int) -> None:
+    def __init__(self, backend: Backend, manifest: Manifest, row: int, again: Again | None) -> None:
         super().__init__(manifest.sizes[row])
         self._backend = backend
-        self._manifest = manifest
-        self._first = manifest.first[row]
-        self._starts = chunk_starts(manifest, row)
+        self._again = again
+        self._row = row
         self._expected = -1  # where the next read begins if this reader just goes on
         self._ahead = 1
         self._kept: OrderedDict[int, bytes] = OrderedDict()
-        # Chunk digests are the word of whoever wrote the manifest, and the file's digest is not: what is read from the first
-        # byte to the last is held against it. A single chunk has that digest itself.
-        self._row = row
-        self._whole: Hasher | None = new_hasher(manifest.algorithm) if len(self._starts) > 2 else None
-        self._hashed = 0
         self.name = manifest.paths[row]
+        self._turn_to(manifest)
+        # What is read from the first byte to the last is held against the file's own digest.
+        self._whole: Hasher | None = None if manifest.is_proven(row) else new_hasher(manifest.algorithm)
+        self._hashed = 0
+
+    def _turn_to(self, manifest: Manifest) -> None:
+        """Read from a manifest from now on."""
+        row = self._row
+        kept = () if manifest.is_proven(row) or manifest.sizes[row] > SMALL else _prove_small(self._backend, manifest, row)
+        self._manifest = manifest
+        self._size = manifest.sizes[row]
+        self._first = manifest.first[row]
+        self._starts = chunk_starts(manifest, row)
+        self._kept = OrderedDict(enumerate(map(bytes, kept)))
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        wanted = min(len(view), self._size - self._at)
-        if wanted <= 0:
+        view = view[: max(0, min(len(view), self._size - self._at))]
+        if not view:
             return 0
         self._ahead = min(self._ahead * 2, 64) if self._at == self._expected else 1
+        try:
+            self._fill(view)
+        except (CorruptionError, MissingPackError):
+            if self._again is None:
+                raise
+            self._again(lambda manifest: self._fill_from(manifest, view))
+        if self._whole is not None:
+            self._check_whole(self._whole, view)
+        self._at += len(view)
+        self._expected = self._at
+        return len(view)
+
+    def _fill_from(self, manifest: Manifest, view: memoryview) -> None:
+        if manifest is not self._manifest:
+            if manifest.sizes[self._row] != self._size:
+                raise CorruptionError(f"{self.name} has {manifest.sizes[self._row]} bytes, expected {self._size}: open it again")
+            self._turn_to(manifest)
+        self._fill(view)
+
+    def _fill(self, view: memoryview) -> None:
         low = bisect_right(self._starts, self._at) - 1
-        high = bisect_right(self._starts, self._at + wanted - 1)
+        high = bisect_right(self._starts, self._at + len(view) - 1)
         done = 0
         for i, chunk in zip(range(low, high), self._chunks(low, high), strict=True):
             start = self._at + done - self._starts[i]
-            part = memoryview(chunk)[start : start + wanted - done]
+            part = memoryview(chunk)[start : start + len(view) - done]
             view[done : done + len(part)] = part
             done += len(part)
-        if self._whole is not None:
-            self._check_whole(view[:done])
-        self._at += done
-        self._expected = self._at
-        return done
 
-    def _check_whole(self, data: memoryview) -> None:
+    def _check_whole(self, hasher: Hasher, data: memoryview) -> None:
         """Hash on what a reader takes in from the beginning; a gap ends it, for then there is nothing to compare with."""
-        assert self._whole is not None  # its caller has looked
         if self._at > self._hashed:
             self._whole = None
             return
         fresh = data[self._hashed - self._at :]
-        self._whole.update(fresh)
+        hasher.update(fresh)
         self._hashed += len(fresh)
-        if self._hashed == self._size and self._whole.digest() != self._manifest.digests[self._row]:
-            raise CorruptionError(
-                f"{self.name} does not match its digest, though its chunks match theirs: its manifest is false; "
-                "`artifactstore verify` names who recorded it",
-                digest=f"{self._manifest.algorithm}:{self._manifest.digests[self._row].hex()}",
-                location=self.name,
-            )
+        if self._hashed == self._size:
+            _note_proven(self._manifest, self._row, hasher)
+            self._whole = None
 
     def _chunks(self, low: int, high: int) -> list[bytes]:
         """Chunks low … high - 1 of the file, with some more behind them kept for a reader that goes on."""

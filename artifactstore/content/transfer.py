@@ -134,6 +134,7 @@ def transfer(
     made = packer.manifest
     before = set(made.packs)
     beside = store_side(target, made, ((name, read_side(source, manifest, name) or b"") for name in manifest.side))
+    made.sure = all(map(made.is_proven, range(len(made.paths))))
     made.folders, made.links = list(manifest.folders), list(manifest.links)
     made.modes, made.format, made.deltas = manifest.modes, manifest.format, manifest.deltas
     return Transferred(made, packer.new, packer.uploaded + beside, packer.packs | (set(made.packs) - before))
@@ -162,6 +163,7 @@ class _Transfer:
         self._progress = progress
         self._asked: set[bytes] = set()
         self._encoder = Encoder()
+        self._copied = False  # whether the file that is collected has the chunks of one that was proven
         self._hasher: Hasher | None = None  # over the file that is being collected, as long as all of it was read
 
     def groups(self) -> Iterator[_Group]:
@@ -219,7 +221,7 @@ class _Transfer:
                 size += manifest.sizes[item.row]
             elif isinstance(item, tuple):
                 packer.copy(*item)
-                self._hasher = None
+                self._hasher, self._copied = None, True
             else:
                 self._place(item, chunks.digests[item], frames.get(item))
         self._progress(size)
@@ -256,6 +258,9 @@ class _Transfer:
                 location=manifest.paths[row],
             )
         self._hasher = None
+        if found is not None or self._copied:
+            self._packer.manifest.proven.add(row)
+        self._copied = False
         self._packer.manifest.close_file(
             manifest.paths[row], manifest.sizes[row], manifest.digests[row], executable=bool(manifest.executable[row])
         )

@@ -167,10 +167,11 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """Return a file's bytes from `start` to `end`, which count from its end where they are negative."""
-        size = self.info(path)["size"] if (start or 0) < 0 or (end or 0) < 0 else 0
-        low = start + size if start is not None and start < 0 else start or 0
-        high = end + size if end is not None and end < 0 else end
         with self._open(path) as file:
+            # Its own size: that in a listing is the word of whoever wrote the manifest.
+            size = file.seek(0, io.SEEK_END)
+            low = start + size if start is not None and start < 0 else start or 0
+            high = end + size if end is not None and end < 0 else end
             file.seek(max(0, low))
             return file.read(-1 if high is None else max(0, high - max(0, low)))
 

@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifest import Manifest
-from artifactstore.content.reader import open_chunks, read_ranges
+from artifactstore.content.reader import open_chunks, read_parts
 from artifactstore.content.retrieve import read_file
 from artifactstore.content.side import read_side
 from artifactstore.content.whole import read_buffer, use_buffer
@@ -21,6 +22,13 @@ T = TypeVar("T")
 _LITTLE: Final = 64 * 2**20  # bytes that nobody has to ask for
 
 
+class Using(Protocol):
+    """Calls a function with a manifest of an artifact, with another one where it can't be read by that."""
+
+    def __call__(self, use: Callable[[Manifest], Any], /, *, part: int) -> Any:
+        """Return what the function returns; `part` is the row of the file that is read."""
+
+
 class StoredFolder:
     """The `ReadFolder` over an artifact.
 
@@ -29,6 +37,7 @@ class StoredFolder:
         manifest: its.
         tree: materialises all of it on this machine and returns where.
         trust: what the caller trusts.
+        using: calls a function with a manifest of the artifact, given with the row of the file (`part=`) that is read in parts.
         prefix: of the folder in it that is looked at.
         name: of the one file that is looked at; None: all.
     """
@@ -40,6 +49,7 @@ class StoredFolder:
         tree: Callable[[], Path],
         trust: Trust,
         *,
+        using: Using,
         prefix: str = "",
         name: str | None = None,
     ) -> None:
@@ -48,6 +58,7 @@ class StoredFolder:
         self._backend = backend
         self._manifest = manifest
         self._tree = tree
+        self._using = using
         self._prefix = prefix
         self._name = name
 
@@ -89,12 +100,16 @@ class StoredFolder:
 
     def open(self, name: str) -> io.BufferedReader:
         """Open a file as a seekable reader that fetches only the ranges that it needs."""
-        return open_chunks(self._backend, self._manifest, self._row(name))
+        row = self._row(name)
+        again = partial(self._using, part=row)
+        opened: io.BufferedReader = again(lambda manifest: open_chunks(self._backend, manifest, row, again))
+        return opened
 
     def ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         """Return parts of a file in memory that is the caller's own, all fetched at once."""
         row = self._fitting(f"what is asked of {name}", sum(size for _, size in ranges), name)
-        return read_ranges(self._backend, self._manifest, row, ranges)
+        parts: list[memoryview] = self._using(lambda manifest: read_parts(self._backend, manifest, row, ranges), part=row)
+        return parts
 
     def path(self, name: str) -> Path:
         """Return a read-only file on this machine with a file's bytes; `""` for the folder of all."""
@@ -108,9 +123,11 @@ class StoredFolder:
 
     def inner(self, name: str) -> "StoredFolder":
         """Return a folder in this one."""
-        return StoredFolder(self._backend, self._manifest, self._tree, self.trust, prefix=f"{self._prefix}{name}/")
+        return self._in(f"{self._prefix}{name}/", None)
 
     def only(self, name: str, folder: str = "") -> "StoredFolder":
         """Return a folder that shows one file alone."""
-        prefix = f"{self._prefix}{folder}/" if folder else self._prefix
-        return StoredFolder(self._backend, self._manifest, self._tree, self.trust, prefix=prefix, name=name)
+        return self._in(f"{self._prefix}{folder}/" if folder else self._prefix, name)
+
+    def _in(self, prefix: str, name: str | None) -> "StoredFolder":
+        return StoredFolder(self._backend, self._manifest, self._tree, self.trust, using=self._using, prefix=prefix, name=name)

@@ -156,7 +156,7 @@ class LastHead:
 
 
 class Checked:
-    """Which manifests this machine has written, or found to be what they were recorded as (decision 0031).
+    """Which manifests this machine has written, or found to be what they were recorded as, chunk by chunk (decisions 0031, 0045).
 
     One line each: a digest over the place, the manifest's id and digest, and the artifact's digest. Nothing in it says where
     anything is; a line that is damaged matches nothing.
@@ -195,7 +195,7 @@ class Checked:
                     self._known = {mark}
 
     def _mark(self, *said: str) -> bytes:
-        return hash_bytes("\n".join((self._url, *said)).encode(), "blake3").hex().encode()
+        return hash_bytes("\n".join((self._url, *said, "chunks")).encode(), "blake3").hex().encode()
 
     def _lines(self) -> set[bytes]:
         if self._known is None:

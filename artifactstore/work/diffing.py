@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.rows import Rows
@@ -195,7 +195,8 @@ class _Side:
         self._manifest = session.with_manifest(found.digest, lambda manifest: manifest)
         self._chosen = found
         self.entries = _entries(self._manifest, found.path)
-        self.folder = StoredFolder(session.core().near, self._manifest, _no_tree, NOTHING)
+        using = partial(session.with_manifest, found.digest)
+        self.folder = StoredFolder(session.core().near, self._manifest, _no_tree, NOTHING, using=using)
 
     @property
     def files(self) -> list[str]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
@@ -73,7 +74,7 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
         raise InvalidInputError(f"the path is said twice: {ref!r} and {path!r}")
     _met(session, ref, found)
 
-    def use(manifest: Manifest) -> io.BufferedReader:
+    def use(manifest: Manifest) -> int:
         wanted = path if path is not None else found.path
         if wanted is None:
             if len(manifest.paths) != 1:
@@ -86,9 +87,11 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
             row = manifest.find(wanted)
         if row is None:
             raise NotFoundError(_no_path(manifest, ref, str(wanted)))
-        return open_chunks(session.core().near, manifest, row)
+        return row
 
-    return session.with_manifest(found.digest, use)
+    row = session.with_manifest(found.digest, use)  # the same in all manifests of an artifact
+    again = partial(session.with_manifest, found.digest, part=row)
+    return again(lambda manifest: open_chunks(session.core().near, manifest, row, again))
 
 
 def open_table(session: Session, ref: str) -> Any:
@@ -120,7 +123,10 @@ def _met(session: Session, ref: str, found: Resolved, to: Path | None = None) ->
 
 
 def _folder(session: Session, manifest: Manifest, found: Resolved, trust: Trust) -> StoredFolder:
-    return StoredFolder(session.core().near, manifest, lambda: _to_tree(session, manifest, found, None), trust)
+    def tree() -> Path:
+        return _to_tree(session, manifest, found, None)
+
+    return StoredFolder(session.core().near, manifest, tree, trust, using=partial(session.with_manifest, found.digest))
 
 
 def _no_path(manifest: Manifest, ref: str, path: str) -> str:

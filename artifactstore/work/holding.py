@@ -13,6 +13,7 @@ from artifactstore.content.fetch import MissingPackError
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.manifest_file import decode
 from artifactstore.content.pack import pack_key
+from artifactstore.content.reader import prove
 from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.reference import Reference
@@ -21,9 +22,10 @@ from artifactstore.work.standing import gap
 if TYPE_CHECKING:
     from artifactstore.work.session import Core
 
-__all__ = ["FalseManifestError", "Holding"]
+__all__ = ["FalseManifestError", "Holding", "Proves"]
 
 T = TypeVar("T")
+Proves = Callable[[Manifest], str | None]
 
 
 class Holding:
@@ -32,6 +34,7 @@ class Holding:
     def __init__(self) -> None:
         self._ahead = threading.local()
         self._reported: set[str] = set()
+        self._compared: set[tuple[str, int]] = set()  # manifests, and files in them whose chunk digests all others agree on
 
     def read_ahead(self, core: "Core", view: State | None, ref: Reference) -> None:
         """Begin to read the manifest that a reference most likely means, while the journal is asked for news.
@@ -50,11 +53,18 @@ class Holding:
             self._ahead.manifest = (holder, pool.submit(core.near.read, manifest_key(holder)))
             pool.shutdown(wait=False)
 
-    def use(self, core: "Core", digest: str, use: Callable[[Manifest], T]) -> T:
+    def use(self, core: "Core", digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
         """Call `use` with a manifest that holds an artifact, as often as that was moved meanwhile.
 
         The current holder comes first. One that is missing or damaged, or whose files are not those of the digest, is no
         holder: the one before it is taken then, with a warning.
+
+        Args:
+            core: the store.
+            digest: of the artifact.
+            use: what is done.
+            part: the row of a file of which only parts are read, so that its chunk digests are all there is to compare with.
+            noted: mark a manifest as proven that this machine has noted as that.
 
         Raises:
             NotFoundError: the artifact was removed.
@@ -76,7 +86,12 @@ class Holding:
             if holder is None:
                 raise failed[holders[-1]]
             try:
-                made = use(self._load(core, holder, digest, known[holder]))
+                manifest = self._load(core, holder, digest, known[holder])
+                if part is not None and not manifest.is_proven(part):
+                    self._check_part(core, holder, manifest, part)
+                if noted and not manifest.sure:
+                    manifest.sure = core.checked.has(holder, known[holder], digest)
+                made = use(manifest)
             except MissingPackError as error:
                 missing = pack_key(error.pack)
             except _MissingManifestError:
@@ -97,10 +112,43 @@ class Holding:
                     location=missing,
                 )
 
-    def holds(self, core: "Core", digest: str, *, read: bool = False) -> bool:
-        """Tell whether a manifest holds an artifact, and is what it was recorded as: whoever stores it relies on that.
+    def _check_part(self, core: "Core", holder: str, manifest: Manifest, row: int) -> None:
+        """Compare the chunk digests of a file with those of all other manifests of the artifact; where they differ, read the file.
+
+        So a writer who appends a false manifest of what is there already changes no byte that is read (decision 0045).
+
+        Raises:
+            CorruptionError: the file is not what the chunk digests say.
+        """
+        if (holder, row) in self._compared:
+            return
+        with core.journal.lock:
+            state: State = core.journal.fold
+            expected = state.manifests[holder][1]
+            others = {one: state.manifests[one][1] for one in state.holders.get(manifest.digest, ()) if one != holder}
+        if core.checked.has(holder, expected, manifest.digest):
+            manifest.sure = True
+            return
+        for other, its in others.items():
+            try:
+                same = self._load(core, other, manifest.digest, its).same_chunks(manifest, row)
+            except (_MissingManifestError, CorruptionError, FormatError):
+                continue  # it holds nothing
+            if not same:
+                prove(core.near, manifest, row)
+                return
+        self._compared.add((holder, row))
+
+    def holds(self, core: "Core", digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
+        """Return whether a manifest holds an artifact, and is what it was recorded as: what is stored relies on that.
 
         A manifest that this machine has written or looked at before is not looked at again, unless `read` is set.
+
+        Args:
+            core: the store.
+            digest: of the artifact.
+            read: also read all of it.
+            proves: compares the chunk digests of a manifest with the content itself; returns a path where they differ.
         """
         with core.journal.lock:
             state: State = core.journal.fold
@@ -108,14 +156,17 @@ class Holding:
         for holder, expected, packs in holders:
             if not read and core.checked.has(holder, expected, digest):
                 return True
-            fault = self._fault(core, (holder, expected, packs), digest, read=read)
+            fault = self._fault(core, (holder, expected, packs), digest, read=read, proves=proves)
             if fault is None:
-                core.checked.add(holder, expected, digest)
+                if proves is not None:
+                    core.checked.add(holder, expected, digest)
                 return True
             self._report(holder, f"{digest} is stored again: {fault}")
         return False
 
-    def _fault(self, core: "Core", holder: tuple[str, str, Sequence[str]], digest: str, *, read: bool) -> str | None:
+    def _fault(
+        self, core: "Core", holder: tuple[str, str, Sequence[str]], digest: str, *, read: bool, proves: Proves | None
+    ) -> str | None:
         """Return what is wrong with a holder, or None."""
         one, expected, packs = holder
         try:
@@ -127,7 +178,13 @@ class Holding:
         if set(manifest.packs) - set(packs):
             return f"{manifest_key(one)} uses packs that the journal does not name"
         lies = core.footers.lies(manifest) or core.footers.unreadable(manifest, manifest.packs if read else ())
-        return f"{manifest_key(one)} is false: {lies[0]}" if lies else None
+        if lies:
+            return f"{manifest_key(one)} is false: {lies[0]}"
+        if proves is not None and not manifest.sure:
+            if (path := proves(manifest)) is not None:
+                return f"{manifest_key(one)} is false: its chunks of {path!r} are not those of the file"
+            manifest.sure = True
+        return None
 
     def _warn(self, digest: str, failed: dict[str, ArtifactStoreError]) -> None:
         for holder, error in failed.items():

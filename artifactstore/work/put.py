@@ -5,10 +5,12 @@ import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
+from artifactstore.content.blocks import differing
 from artifactstore.content.ingest import Ingested, ingest
 from artifactstore.content.known import FalseChunksError, check_used
 from artifactstore.content.memory import hash_first, memory_digest, surely_new
@@ -107,7 +109,7 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
         known_digests = hash_first(folder.files, known_digests, core.algorithm)
     if folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, [one for one in known_digests if one is not None], core.algorithm)
-        if session.holds(str(digest), read=found.verify):
+        if session.holds(str(digest), read=found.verify, proves=partial(differing, folder.files)):
             with session.reading(fresh=False) as state:
                 return Prepared(facts_of(state, said, str(digest), [], single=found.single), alive_at, str(digest))
     if found.base is not None:
@@ -198,11 +200,15 @@ def _conclude(session: Session, found: Found, done: Ingested) -> tuple[str, Stag
     content, identity = manifest.identify()
     digest = str(identity)
     batch = session.batch()
-    if (batch is not None and digest in batch.staged) or session.holds(digest, read=found.verify):
+    if (batch is not None and digest in batch.staged) or _holds(session, found, done, digest):
         return digest, None, [], 0
     beside = store_side(session.backend, manifest, _beside(found, done))
     fact, size = store_manifest(session, manifest, content, identity)
     return digest, Staged(manifest), [fact], beside + size
+
+
+def _holds(session: Session, found: Found, done: Ingested, digest: str) -> bool:
+    return session.holds(digest, read=found.verify, proves=partial(differing, done.files, own=done.manifest))
 
 
 def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> list[bytes | None]:

@@ -43,7 +43,7 @@ from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.work.caches import Checked, KeptFold, LastHead, Manifests
 from artifactstore.work.fork import Fork
-from artifactstore.work.holding import Holding
+from artifactstore.work.holding import Holding, Proves
 from artifactstore.work.moment import is_first, state_at
 from artifactstore.work.near import Near
 from artifactstore.work.place import DEFAULT, author, cache_folder, find_url, secret_options
@@ -365,8 +365,10 @@ class Session:
 
     # -- manifests
 
-    def with_manifest(self, digest: str, use: Callable[[Manifest], T]) -> T:
+    def with_manifest(self, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
         """Call `use` with the manifest that holds an artifact, again where clean-up or repacking moved it meanwhile (PROTOCOL 8).
+
+        `part` and `noted` are those of `Holding.use`.
 
         Raises:
             NotFoundError: the artifact was removed.
@@ -375,16 +377,14 @@ class Session:
         batch = self.batch()
         if batch is not None and (staged := batch.staged.get(digest)) is not None:
             return use(staged.manifest)
-        return self._holding.use(self.core(), digest, use)
+        return self._holding.use(self.core(), digest, use, part=part, noted=noted)
 
-    def holds(self, digest: str, *, read: bool = False) -> bool:
+    def holds(self, digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
         """Tell whether an artifact is here, so that it need not be stored: not only said to be (decision 0031).
 
-        Args:
-            digest: of the artifact.
-            read: also read all of it.
+        `read` and `proves` are those of `Holding.holds`.
         """
-        return self._holding.holds(self.core(), digest, read=read)
+        return self._holding.holds(self.core(), digest, read=read, proves=proves)
 
 
 def _open_snapshot(backend: Backend, config: Config, snapshot: "Snapshot") -> tuple[State, str] | None:

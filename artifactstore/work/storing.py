@@ -58,7 +58,7 @@ def known_chunks(session: Session, wanted: Iterable[str], total: int, *, without
         if digest in without:
             return None
         try:
-            return session.with_manifest(digest, lambda manifest: manifest)
+            return session.with_manifest(digest, lambda manifest: manifest, noted=True)
         except (NotFoundError, CorruptionError, FormatError):
             return None  # what can't be read has no chunks to share, and must not keep what is new from being stored
 
@@ -106,7 +106,8 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
         fact["hooks"] = hooks
     core = session.core()
     core.manifests.put(one, manifest)
-    core.checked.add(one, fact["manifest_digest"], fact["digest"])
+    if manifest.sure:
+        core.checked.add(one, fact["manifest_digest"], fact["digest"])
     return fact, len(raw)
 
 

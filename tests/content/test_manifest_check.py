@@ -46,7 +46,7 @@ def many(made: Manifest) -> Manifest:
         for part in range((1, 1, 1, 0, 3)[number % 5]):
             made.chunks.add(Digest.of(b"%d %d" % (number, part)).raw, 7, 0, 0, 7, RAW)
         size = 7 * (len(made.chunks) - made.first[-1])
-        own = made.chunks.digests[-1] if size == 7 else Digest.of(b"%d" % number).raw
+        own = made.chunks.digests[-1] if size == 7 else Digest.of(b"%d" % number if size else b"").raw
         made.close_file(f"z/{number:05}", size, own, executable=number % 7 == 0)
     return made
 
@@ -78,6 +78,7 @@ FAULTS: dict[str, Callable[[Manifest], object]] = {
     "a path twice": rename(2, "d/b"),
     "a path twice, of a file and a folder": lambda m: m.folders.append("e"),
     "a path twice, of a file and a link": lambda m: m.links.append(("e", "a")),
+    "no chunks, and the digest of something": lambda m: m.close_file("zz", 0, b"z" * 32, executable=False),
     "a folder twice": lambda m: m.folders.append("empty"),
     "a link twice": lambda m: m.links.append(("link", "a")),
     "a file inside of a file": rename(1, "a/b"),

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import artifactstore
-from artifactstore import CorruptionError, NotFoundError
+from artifactstore import CorruptionError
 from artifactstore.content.codec import RAW
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.model.digest import Digest, new_hasher
@@ -233,9 +233,7 @@ def test_where_no_other_holder_is_left_nothing_is_returned(place: Path, tmp_path
     for door in (door_file, door_to, door_tree, door_part, door_files, door_listing, door_diff):
         if lie is in_a_pack_that_is_not_there and door not in (door_file, door_to):
             continue  # its files are those of the digest, and a cache may have their bytes: another test had them
-        # A file that is open already can't tell a pack that is missing from one that was moved.
-        expected = NotFoundError if (lie, door) == (in_a_pack_that_is_not_there, door_file) else CorruptionError
-        with pytest.raises(expected):
+        with pytest.raises(CorruptionError):
             door(fresh, "n", tmp_path)
     assert fresh.get("sound") == b"sound"
     assert not fresh.verify().ok
@@ -281,7 +279,7 @@ def false_chunks(good: bytes, evil: bytes, pack: str, offsets: list[int]) -> Man
 
 
 def test_chunks_that_are_not_the_file_s_are_no_file(tmp_path: Path, place: Path):
-    """Its listing is right, and only the file's own digest tells: what is read from end to end is held against that."""
+    """Its listing is right, and only the file's own digest tells."""
     good, evil = os.urandom(100_000), os.urandom(100_000)
     (tmp_path / "big").write_bytes(good)
     store = artifactstore.open(place, cache=None)
@@ -289,13 +287,9 @@ def test_chunks_that_are_not_the_file_s_are_no_file(tmp_path: Path, place: Path)
     pack = _write_pack(store, [evil[:50_000], evil[50_000:]])
     claim(store, digest, false_chunks(good, evil, pack[0], pack[1]))
     fresh = artifactstore.open(place, cache=None)
-    with pytest.raises(CorruptionError, match="its manifest is false"):
-        fresh.open_file("big").read()
-    reader = fresh.open_file("big")
-    with pytest.raises(CorruptionError, match="its manifest is false"):
-        list(iter(lambda: reader.read(10_000), b""))
     with LOUD:
-        assert fresh.get("big").read_bytes() == good
+        assert fresh.open_file("big").read() == good
+    assert fresh.get("big").read_bytes() == good
     assert [one.severity for one in fresh.verify(level="full").findings] == ["damage"]
 
 
