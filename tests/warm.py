@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -25,7 +26,7 @@ import pytest
 from tests.servers.botocore_models import read_once
 from tests.unsynced import unsync
 
-__all__ = ["Warm"]
+__all__ = ["Warm", "command", "program"]
 
 _ROOT: Final = Path(__file__).parents[1]
 _MODULES: Final = ("artifactstore.cli", "s3fs", "pyarrow.parquet", "artifactstore.work.sync", "artifactstore.backend.s3")
@@ -37,15 +38,22 @@ class Warm:
 
     Args:
         command: `-m`, a module and its arguments; `-c`, a program and its arguments; or a program's path and its arguments.
+        env: its environment; this process's own if left out.
+        cwd: its folder; this process's own if left out.
     """
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *command: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         os.mkfifo(self._folder / "0")
         for name in "12":  # they are looked at from now on
             (self._folder / name).touch()
-        job = {"command": command, "folder": str(self._folder), "env": dict(os.environ), "cwd": str(Path.cwd())}
+        job = {
+            "command": command,
+            "folder": str(self._folder),
+            "env": dict(os.environ if env is None else env),
+            "cwd": str(cwd or Path.cwd()),
+        }
         self.pid: int = _ask(job)
         self.returncode: int | None = None
         self._input = (self._folder / "0").open("w")  # waits until it is there
@@ -96,12 +104,25 @@ class Warm:
             os.kill(self.pid, signal.SIGKILL)
 
 
+def program(*words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run a program to its end; returns what `subprocess.run` would."""
+    process = Warm(*words, env=env, cwd=cwd)
+    return subprocess.CompletedProcess(words, process.wait(), process.output, process.errors)
+
+
+def command(*words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run the command `artifactstore` to its end."""
+    return program("-m", "artifactstore", *words, env=env, cwd=cwd)
+
+
 @cache
 def _server() -> "subprocess.Popen[str]":
     made = subprocess.Popen(
         [sys.executable, "-m", "tests.warm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT
     )
     assert made.stdin is not None
+    assert made.stdout is not None
+    atexit.register(made.stdout.close)
     atexit.register(made.wait)
     atexit.register(made.stdin.close)  # the last that is registered comes first
     return made
@@ -128,6 +149,7 @@ def _become(job: dict[str, Any]) -> NoReturn:
         os.environ.update(job["env"])
         os.chdir(job["cwd"])
         how, *rest = job["command"]
+        sys.orig_argv = [sys.executable, *job["command"]]
         if how == "-m":
             sys.argv = [how, *rest[1:]]
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
@@ -155,6 +177,9 @@ def _serve() -> None:
         __import__(name)
     from botocore.session import Session
 
+    from artifactstore.work.capture.program import PASSED
+
+    PASSED.append(str(Path(__file__).parent) + os.sep)  # as in `tests.conftest`
     patch = pytest.MonkeyPatch()
     read_once(patch)
     unsync(patch)

@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -14,6 +13,7 @@ from artifactstore.backend.connect import connect
 from artifactstore.errors import ArtifactStoreError, BackendError
 from tests.servers.moto import ACCESS_KEY, SECRET_KEY
 from tests.servers.proxy import FaultProxy, scripted
+from tests.warm import command
 
 TOKEN = "a-session-token-that-nobody-may-see"
 
@@ -158,9 +158,7 @@ def test_no_secret_is_printed_by_the_command(s3_url, s3_server, monkeypatch):
         for plan in ("403", "expired", "slowdown"):
             proxy.plan = lambda _, plan=plan: plan  # type: ignore[misc]
             for arguments in (["ls", "--store", s3_url], ["doctor", s3_url, "--quick", "--json"]):
-                run = subprocess.run(
-                    [sys.executable, "-m", "artifactstore", *arguments], capture_output=True, text=True, check=False
-                )
+                run = command(*arguments)
                 assert run.returncode != 0
                 assert run.stdout + run.stderr
                 for secret in (SECRET_KEY, TOKEN, ACCESS_KEY):

@@ -3,14 +3,24 @@
 import pytest
 
 from artifactstore.backend.connect import connect
+from artifactstore.backend.s3 import S3Backend
 from artifactstore.testing import BackendContract
 from tests.backend.test_races import check, race
 from tests.servers.moto import SECRET_KEY
 from tests.servers.s3_others import STRICT
 
 
+@pytest.fixture
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's own pages hold 1,000 keys."""
+    ask = S3Backend._page
+    monkeypatch.setattr(S3Backend, "_page", lambda self, prefix, more: ask(self, prefix, {"MaxKeys": 20, **more}))
+
+
+@pytest.mark.usefixtures("_small_pages")
 @pytest.mark.parametrize("other_url", STRICT, indirect=True)
 class TestStrict(BackendContract):
+    many = 50
     races = 10
     secrets = (SECRET_KEY,)
 
@@ -19,8 +29,10 @@ class TestStrict(BackendContract):
         return connect(other_url)
 
 
+@pytest.mark.usefixtures("_small_pages")
 @pytest.mark.parametrize("other_url", ["nanio"], indirect=True)  # s3rver fails at a listing's second page
 class TestCarelessWithOneWriter(BackendContract):
+    many = 50
     secrets = (SECRET_KEY,)
 
     @pytest.fixture

@@ -4,8 +4,6 @@ import contextlib
 import os
 import secrets
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ import artifactstore
 from artifactstore import CorruptionError, FormatError
 from artifactstore.content.codec import GROUPED_2, GROUPED_4, RAW, ZSTD, Encoder, decode
 from artifactstore.content.grouping import Grouper, join
+from tests.warm import command
 
 
 def weights(dtype: str, count: int = 200_000) -> bytes:
@@ -148,6 +147,6 @@ def test_the_command_that_keeps_numpy_out_lets_it_in_for_weights(tmp_path):
     (tmp_path / "w.bin").write_bytes(b"\0" + weights("bf16", 3_000_000))
     env = {**os.environ, "ARTIFACTSTORE_URL": str(tmp_path / "store"), "ARTIFACTSTORE_CACHE": str(tmp_path / "cache")}
     for arguments in (["put", "w.bin", "w"], ["get", "w", "to"], ["verify", "--level", "full"]):
-        command = [sys.executable, "-m", "artifactstore", *arguments]
-        subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=60)
+        done = command(*arguments, cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
     assert (tmp_path / "to/w.bin").read_bytes() == (tmp_path / "w.bin").read_bytes()

@@ -15,6 +15,7 @@ from artifactstore import AlreadyExistsError, CorruptionError, InvalidInputError
 from artifactstore.backend.connect import connect
 from artifactstore.maintenance import bundle as bundle_module
 from artifactstore.store import Store
+from tests.warm import program
 
 from .facts import clean_up, removed, tell
 from .places import accepts_writes, assert_whole_copy, entries, fill, objects
@@ -153,7 +154,7 @@ artifactstore.open(sys.argv[1], cache=None).maintenance.bundle(sys.argv[2])
 
 def test_a_killed_bundle_is_not_there(store, tmp_path):
     for at in (2, 5, 9):
-        done = subprocess.run([sys.executable, "-c", _KILLED, store.url, str(tmp_path / "x.zip"), str(at)], check=False)
+        done = program("-c", _KILLED, store.url, str(tmp_path / "x.zip"), str(at))
         assert done.returncode == -signal.SIGKILL
         assert not (tmp_path / "x.zip").exists()
     store.maintenance.bundle(tmp_path / "x.zip")

@@ -1,8 +1,6 @@
 """A store, and another process that reads from it: what this process has put it trusts."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 
 import artifactstore
 from artifactstore.store import Store
+from tests.warm import program
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def elsewhere(store: Store, tmp_path: Path) -> Callable[[str], str]:
             "except artifactstore.ArtifactStoreError as error:\n    out = type(error).__name__ + ': ' + str(error)\n"
             f"json.dump(out, open({str(target)!r}, 'w'))\n"
         )
-        done = subprocess.run([sys.executable, "-c", begin + tries + end], capture_output=True, text=True, check=False)
+        done = program("-c", begin + tries + end)
         assert done.returncode == 0, done.stderr
         return str(json.loads(target.read_text()))
 

@@ -2,8 +2,6 @@
 
 import json
 import struct
-import subprocess
-import sys
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +21,7 @@ from artifactstore import CorruptionError, InvalidInputError, Store
 from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.profile import Profiler
 from artifactstore.objects.rows import RowHashes, hash_rows
+from tests.warm import command
 
 
 @pytest.fixture
@@ -337,8 +336,9 @@ def test_show_tells_of_columns(store: Store):
     store.put(frame(1000), "t")
 
     def run(*more: str) -> str:
-        command = [sys.executable, "-m", "artifactstore", "show", "t", "--store", store.url, *more]
-        return subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout
+        done = command("show", "t", "--store", store.url, *more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     lines = run().splitlines()
     assert "rows      1,000" in lines

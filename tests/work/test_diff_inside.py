@@ -3,8 +3,6 @@
 import json
 import math
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from artifactstore import CorruptionError, InvalidInputError, Store
 from artifactstore.objects.compare.tables import StoredTable
 from artifactstore.objects.compare.values import compare_values
 from artifactstore.objects.profile import Profiler
+from tests.warm import command
 
 
 @pytest.fixture
@@ -365,8 +364,7 @@ def test_the_command_tells_what_is_inside(store: Store):
     store.put(np.arange(3) * 2, "a")
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "artifactstore", "diff", *arguments, "--store", store.url]
-        done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+        done = command("diff", *arguments, "--store", store.url)
         assert (done.returncode, done.stderr) == (1, "")
         return done.stdout
 

@@ -124,7 +124,7 @@ def test_no_yes_of_something_else_is_believed(s3_server, s3_url, monkeypatch, li
         check(artifactstore.open(s3_url, cache=None), {"name": data})
 
 
-@pytest.mark.parametrize("size", [100_000, 40_000_000])
+@pytest.mark.parametrize("size", [100_000, 20_000_000])
 @pytest.mark.parametrize("cache", [None, "cache"])
 def test_what_was_damaged_on_its_way_here_is_no_damage_and_is_not_kept(*, faulty_s3, s3_server, tmp_path, size, cache):
     proxy, s3_url = faulty_s3

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from artifactstore import InvalidInputError, Store
+from tests.warm import command
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -152,9 +153,7 @@ def test_a_tree_that_goes_on_says_so(store: Store):
 
 def test_commands_tell_what_is_wrong_and_keep_secrets(store: Store):
     def call(*arguments: str, code: int = 0) -> tuple[str, str]:
-        command = [sys.executable, "-m", "artifactstore", *arguments]
-        env = {**os.environ, "ARTIFACTSTORE_URL": store.url}
-        done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, env=env)
+        done = command(*arguments, env={**os.environ, "ARTIFACTSTORE_URL": store.url})
         assert done.returncode == code, done.stderr
         return done.stdout, done.stderr
 

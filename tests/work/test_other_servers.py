@@ -1,8 +1,6 @@
 """Whole stores on S3 servers of other makers, and what is said of those that ignore the condition."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from artifactstore.errors import AlreadyExistsError, UnsupportedError
 from artifactstore.work.maintenance import examine_url
 from tests.servers.proxy import FaultProxy, scripted
 from tests.servers.s3_others import CARELESS, STRICT
+from tests.warm import command
 from tests.work.tree import tree
 
 
@@ -66,12 +65,7 @@ def test_a_single_writer_may_and_everybody_may_read(other_url, folder: Path, tmp
 
 @pytest.mark.parametrize("other_url", CARELESS, indirect=True)
 def test_the_doctor_finds_that_the_condition_is_ignored(other_url):
-    said = subprocess.run(
-        [sys.executable, "-m", "artifactstore", "doctor", other_url, "--quick", "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    said = command("doctor", other_url, "--quick", "--json")
     assert said.returncode == 1, said.stderr
     checks = {one["name"]: one for one in json.loads(said.stdout)["checks"]}
     assert checks["create-existing"]["status"] == "fail"

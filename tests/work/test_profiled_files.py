@@ -24,6 +24,7 @@ from artifactstore.objects import claims, parquet
 from artifactstore.objects.profile import Profiler
 from artifactstore.work import profiling
 from tests.servers.web import serving
+from tests.warm import command
 
 
 def table(rows: int = 5000, seed: int = 0) -> pa.Table:
@@ -170,8 +171,9 @@ def test_openlineage_tells_of_the_columns_of_a_file(store: Store, files: Path):
 
 def test_the_command_keeps_and_shows_profiles(store: Store, files: Path):
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "artifactstore", *arguments, "--store", store.url]
-        return subprocess.run(command, capture_output=True, check=True, text=True, timeout=120).stdout
+        done = command(*arguments, "--store", store.url)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     run("put", str(files), "folder", "--profile")
     lines = run("show", "folder").splitlines()
@@ -196,8 +198,7 @@ def test_a_card_shows_some_tables_and_how_many_more_there_are(store: Store, tmp_
     assert "&lt;09&gt;.parquet: 10 rows, 1 columns" in html
     assert "&lt;10&gt;.parquet: " not in html
     assert "2 more tables" in html
-    command = [sys.executable, "-m", "artifactstore", "show", "many", "--store", store.url]
-    shown = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout
+    shown = command("show", "many", "--store", store.url).stdout
     assert "<09>.parquet" in shown
     assert "<10>.parquet" not in shown
     assert "2 more tables" in shown

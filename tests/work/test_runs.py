@@ -16,6 +16,7 @@ import pytest
 
 import artifactstore
 from artifactstore import ConflictError, InvalidInputError, NotFoundError, RefusedError, Store
+from tests.warm import command
 
 
 @pytest.fixture
@@ -504,9 +505,7 @@ def test_runs_come_along_with_an_import(chain: Store, tmp_path: Path):
 
 def test_commands(chain: Store, tmp_path: Path):
     def call(*arguments: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "artifactstore", *arguments]
-        env = {**os.environ, "ARTIFACTSTORE_URL": chain.url}
-        done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, env=env)
+        done = command(*arguments, env={**os.environ, "ARTIFACTSTORE_URL": chain.url})
         assert done.returncode == code, done.stderr
         return done.stdout
 

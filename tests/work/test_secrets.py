@@ -23,6 +23,7 @@ from artifactstore.store import Store
 from artifactstore.work.capture.secrets import looks_secret
 from artifactstore.work.commit import Prepared, commit
 from tests.planted import NAMES, TEXTS, forms, value
+from tests.warm import command
 
 CHILD = """
 import os, subprocess, sys, warnings
@@ -170,8 +171,7 @@ def test_no_secret_is_in_anything_that_the_store_shows(planted: tuple[Store, set
         ["runs", "--json"],
         ["why", runs[-1].id, runs[-2].id, "--json"],
     ):
-        command = [sys.executable, "-m", "artifactstore", *arguments, "--store", store.url]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = command(*arguments, "--store", store.url)
         shown.append(done.stdout + done.stderr)
     for one in shown:
         assert found(one if isinstance(one, str) else json.dumps(one, default=str), secrets) == set()

@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
+from tests.warm import command
 
 
 @pytest.fixture
@@ -49,8 +49,7 @@ def test_sha256sum_checks_a_model(store: Store, folder: Path, tmp_path: Path):
     other = artifactstore.create(tmp_path / "other", cache=None)
     store.maintenance.sync(other.url)
     check(other.artifact("m").sha256, folder)
-    command = [sys.executable, "-m", "artifactstore", "show", "m", "--sha256", "--store", store.url]
-    check(subprocess.run(command, capture_output=True, check=True).stdout.decode(), folder)
+    check(command("show", "m", "--sha256", "--store", store.url).stdout, folder)
 
 
 def test_objects_have_them_and_data_have_none(store: Store, folder: Path):
@@ -60,10 +59,9 @@ def test_objects_have_them_and_data_have_none(store: Store, folder: Path):
     small = store.put(b"x", "s", kind="model")
     assert small.sha256 == f"{hashlib.sha256(b'x').hexdigest()}  data\n"
     assert store.put(folder, "d").sha256 is None
-    command = [sys.executable, "-m", "artifactstore", "show", "d", "--sha256", "--store", store.url]
-    done = subprocess.run(command, capture_output=True, check=False)
+    done = command("show", "d", "--sha256", "--store", store.url)
     assert done.returncode == 2
-    assert b"--kind model" in done.stderr
+    assert "--kind model" in done.stderr
 
 
 def test_a_store_of_sha256_has_them_anyway(tmp_path: Path, folder: Path):

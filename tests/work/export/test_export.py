@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import artifactstore
 from artifactstore import AlreadyExistsError, BackendError, InvalidInputError, Store
 from artifactstore.work.export.exporting import as_text
 from artifactstore.work.export.record import repository_url
+from tests.warm import command
 from tests.work.export.conftest import SECRET
 
 STANDARDS = ("openlineage", "prov", "slsa")
@@ -162,15 +162,7 @@ def test_the_record_tells_times_that_can_be_read(chain: Store):
 
 
 def call(store: Store, *arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "artifactstore", "export", *arguments]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-        env={**os.environ, "ARTIFACTSTORE_URL": store.url, **env},
-    )
+    done = command("export", *arguments, env={**os.environ, "ARTIFACTSTORE_URL": store.url, **env})
     assert done.returncode == code, done.stderr
     return done
 
