@@ -70,11 +70,12 @@ NAMES: list[str] = [
     "apiKey", "API-KEY", "openai_api_key", "wandb_key", "hf_token", "HF_TOKEN", "access_token", "auth_token", "github_token", "token",
     "aws_secret_access_key", "aws_session_token", "account_key", "sas_token", "connection_string", "private_key", "authorization",
     "cookie", "passphrase", "credentials", "bearer_token", "webhook_url", "ssh_key", "encryption_key", "password2",
+    "snowflake_pass", "GITHUB_PAT", "databricks-pat", "AZURE_DEVOPS_EXT_PAT",
 ]  # fmt: skip
 
 # What must stay as it is.
 HARMLESS: dict[str, object] = {
-    "max_tokens": 512, "max_token": "512", "tokenizer": "gpt2", "token_count": "7", "num_tokens": 5, "eos_token": "</s>", "pad_token": "[PAD]",
+    "render_pass": "beauty", "first_pass": "2", "pat": "*.csv", "file_pat": "a*", "max_tokens": 512, "max_token": "512", "tokenizer": "gpt2", "token_count": "7", "num_tokens": 5, "eos_token": "</s>", "pad_token": "[PAD]",
     "special_tokens": ["<s>", "</s>"], "placeholder_token": "<cat>", "stop_token": "END", "key": "customer_id", "keys": ["a", "b"],
     "sort_key": "name", "primary_key": "id", "foreign_key": "id2", "partition_key": "day", "cache_key": "abc123def456", "rng_key": "0,42",
     "num_keys": 3, "key_dim": 64, "query_key": "q", "public_key": "ssh-rsa AAAA", "secret_santa.csv": "names", "secretary": "Ann",

@@ -105,7 +105,7 @@ _PROGRAM: Final = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _PROGRAMS)
 
 # Text without any of these, in small letters, has nothing to take out: a look at most text costs microseconds.
 _HINTS: Final = (
-    "http ", "https ", "xh ", "/t/", "hooks.slack",
+    "http ", "https ", "xh ", "/t/", "hooks.slack", *(f"{before}pat{behind}" for before in "_-" for behind in " =:\"'"),
     *_each(
     "pass pwd pw secret token key auth cred cookie bearer basic jwt sas otp sig code conn webhook session akia asia ghp_ gho_ ghu_ ghs_ "
     "ghr_ github_pat glpat gldt glrt glcbt glptt glft glsoat glagent gloas glimt glffct glsa_ glc_ xox xapp- hf_ sk- sk_ rk_ whsec aiza "

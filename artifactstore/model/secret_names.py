@@ -103,7 +103,8 @@ def weight_of(name: str) -> Weight:
         or last.endswith(_ENDINGS)
         or (last in {"key", "keys"} and before in _KEYS)
         or (last in {"token", "tokens"} and before in _LOGIN_TOKENS and (last == "token" or before in _MANY_TOKENS))
-        or (last in {"pass", "pw", "pwd"} and before in _BEFORE_PASS)
+        or (last in {"pass", "pw", "pwd"} and before in _BEFORE_PASS | _KEYS)
+        or (last == "pat" and before in _KEYS | _LOGIN_TOKENS | {"ext"})  # a personal access token
         or (before, last) in _PAIRS
         or words[-3:] == ["access", "key", "id"]
     )

@@ -24,7 +24,7 @@ _DEEPEST: Final = 50  # steps back
 _SHOWN: Final = 5  # files of an input that are named
 _COMPARED: Final = (
     "name, command, status and programs of the runs", "metrics", "parameters", "code", "cells", "modules", "packages",
-    "environment", "inputs", "reads around the store",
+    "environment", "inputs and their roles", "reads around the store",
 )  # fmt: skip
 
 
@@ -225,8 +225,7 @@ class _Comparison:
         found, environment = self._environment()
         alike = a.code == b.code
         run = tuple(differences(record(a.run, a.about, same_code=alike), record(b.run, b.about, same_code=alike)))
-        seen = tuple(differences(around(a.run), around(b.run)))
-        inputs = tuple(self._inputs())
+        seen, inputs = tuple(differences(around(a.run), around(b.run))), tuple(self._inputs())
         same = ("the run that made both",) if same_run else tuple(self._same)
         unknown, missing = tuple(self._unknown), self._lacking()
         return Why(
@@ -313,10 +312,14 @@ class _Comparison:
     def _inputs(self) -> Iterator[InputChange]:
         a, b = self._a.inputs, self._b.inputs
         equal = {edge["digest"] for edge in a} & {edge["digest"] for edge in b}
-        shared = [label_of(edge) for edge in a if edge["digest"] in equal]
+        moved = {one for one in equal if _roles(a, one) != _roles(b, one)}
+        shared = [label_of(edge) for edge in a if edge["digest"] in equal - moved]
         if shared:
             names = ", ".join(shared[:_SHOWN]) + (" …" if len(shared) > _SHOWN else "")
             self._same.append(f"{len(shared)} input{'' if len(shared) == 1 else 's'} ({names})")
+        for edge in {one["digest"]: one for one in a if one["digest"] in moved}.values():
+            was, now = (f"{label_of(edge)} ({', '.join(_roles(side, edge['digest'])) or 'no role'})" for side in (a, b))
+            yield InputChange(str(edge.get("name") or "input"), was, now)
         for old, new in _pairs(
             [one for one in a if one["digest"] not in equal], [one for one in b if one["digest"] not in equal]
         ):
@@ -341,6 +344,10 @@ class _Comparison:
         if self._depth >= _DEEPEST:
             return Why(a.label, b.label, equal=False, unknown=(f"why these differ: they lie more than {_DEEPEST} steps back",))
         return _Comparison(self._session, a, b, self._seen, self._depth + 1).result()
+
+
+def _roles(edges: Sequence[Mapping[str, Any]], digest: str) -> list[str]:
+    return sorted({str(edge["role"]) for edge in edges if edge["digest"] == digest and edge.get("role")})
 
 
 def label_of(edge: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
+from unicodedata import normalize
 
 from artifactstore.printable import as_lines
 
@@ -39,9 +40,11 @@ def said(value: Any) -> str:
 def pair(old: Any, new: Any) -> tuple[str, str]:
     """Return two values that differ as they are shown: so that it is seen in what."""
     shown = said(old), said(new)
-    if shown[0] != shown[1]:
+    if normalize("NFC", shown[0]) != normalize("NFC", shown[1]):
         return shown
     whole = _whole(old), _whole(new)
+    if whole[0] == whole[1] or normalize("NFC", whole[0]) == normalize("NFC", whole[1]):
+        whole = json.dumps(old), json.dumps(new)  # 1 and "1"; accents in one character and in two
     alike = next((i for i, (one, other) in enumerate(zip(*whole, strict=False)) if one != other), min(map(len, whole)))
     begin = max(0, alike - _LONGEST // 2)
     return _part(whole[0], begin), _part(whole[1], begin)

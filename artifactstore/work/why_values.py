@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.catalog.lineage import RunInfo
+from artifactstore.model.secret_names import MARK
 
 __all__ = ["Difference", "around", "differences", "lacking", "packages", "record"]
 
@@ -55,13 +56,18 @@ def differences(old: Any, new: Any, key: str = "") -> Iterator[Difference]:
         for one in sorted({*old, *new}):
             inner = f"{key}.{one}" if key else str(one)
             if one not in new:
-                yield Difference(inner, old[one], None)
+                yield Difference(inner, _there(old[one]), None)
             elif one not in old:
-                yield Difference(inner, None, new[one])
+                yield Difference(inner, None, _there(new[one]))
             else:
                 yield from differences(old[one], new[one], inner)
     elif type(old) is not type(new) or json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
-        yield Difference(key, old, new)
+        yield Difference(key, _there(old), _there(new))
+
+
+def _there(value: Any) -> Any:
+    """Return a value that is there: of a `Difference` None means that it is not."""
+    return "null" if value is None else value
 
 
 def record(run: RunInfo, about: Mapping[str, Any], *, same_code: bool) -> dict[str, Any]:
@@ -93,6 +99,8 @@ def lacking(run: RunInfo, about: Mapping[str, Any], *, code: bool, environment: 
         yield "all of its code"
     elif "complete" not in about:
         yield "whether its code is complete"
+    if MARK in json.dumps([run.params, run.command, run.programs, run.error]):
+        yield "what was redacted"
     if not environment:
         yield "environment"
     if run.reads_seen is None:

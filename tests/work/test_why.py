@@ -330,3 +330,47 @@ def test_a_long_chain_says_where_it_was_followed_no_further(store: Store, monkey
                 run.put({"from": run.get(f"{side}/{i}"), "i": i}, f"{side}/{i + 1}")
     assert "not known: why these differ: they lie more than 3 steps back" in str(store.why("a/6", "b/6"))
     assert "steps back" not in str(store.why("a/3", "b/3"))
+
+
+def pair_of(store: Store, old: Any, new: Any) -> Why:
+    for params in (old, new):
+        with store.run("train", params=params):
+            store.put(repr((params, store.head)).encode(), "m")
+    newest = len(store.versions("m"))
+    return store.why(f"m:v{newest - 1}", f"m:v{newest}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ({}, {"a": None}, "+ a: null"), ({"a": None}, {}, "- a: null"), ({"a": None}, {"a": 0}, "~ a: null -> 0"),
+        ({"a": {"b": None}}, {"a": {}}, "- a.b: null"), ({"a": 1}, {"a": "1"}, '~ a: 1 -> "1"'), ({"a": "null"}, {"a": None}, "~ a: "),
+        ({"a": "\u00e9"}, {"a": "e\u0301"}, '~ a: "\\u00e9" -> "e\\u0301"'), ({"a": True}, {"a": 1}, "~ a: true -> 1"),
+        ({"a": [1]}, {"a": [1.0]}, "~ a: [1] -> [1.0]"),
+    ],
+)  # fmt: skip
+def test_values_that_look_alike_are_shown_so_that_they_differ(store: Store, old: Any, new: Any, line: str):
+    found = pair_of(store, old, new)
+    assert f"    {line}" in str(found)
+    if "->" in line:
+        shown = line.partition(": ")[2].split(" -> ")
+        assert shown[0] != shown[1]
+
+
+def test_the_same_input_in_another_role_is_a_difference(store: Store):
+    store.put(b"x", "raw")
+    for role in (None, "train", "test", "test"):
+        with store.run("train") as run:
+            run.get("raw", **({} if role is None else {"role": role}))
+            store.put(repr(store.head).encode(), "m")
+    assert "~ raw: raw:v1 (no role) -> raw:v1 (train)" in str(store.why("m:v1", "m:v2"))
+    assert "~ raw: raw:v1 (train) -> raw:v1 (test)" in str(store.why("m:v2", "m:v3"))
+    assert "nothing that was recorded differs" not in str(store.why("m:v2", "m:v3"))
+    assert not store.why("m:v3", "m:v4").inputs
+
+
+def test_what_was_redacted_is_said_to_be_unknown(store: Store):
+    with pytest.warns(UserWarning, match="look like secrets"):
+        found = pair_of(store, {"wh_token": "one"}, {"wh_token": "two"})
+    assert "what was redacted" in found.lacking
+    assert "what was redacted" not in pair_of(store, {"a": 1}, {"a": 2}).lacking
