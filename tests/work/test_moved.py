@@ -1,11 +1,16 @@
 """Content whose layout changes under its readers: it is read where it lies now, as often as it moves."""
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import artifactstore
 from artifactstore import CorruptionError, NotFoundError
 from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
@@ -18,6 +23,8 @@ from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
 from artifactstore.work.caches import Manifests
 from artifactstore.work.session import Session
+
+from .falsified import claim, manifest_of
 
 DATA = np.random.default_rng(3).bytes(150_000)
 
@@ -130,3 +137,142 @@ def test_what_is_gone_and_was_not_moved_is_damage_and_what_was_condemned_is_remo
         reader.get("name:v1")
     with pytest.raises(NotFoundError, match="clean-up took its content in entry 3"):
         reader.at(1).get("name")
+
+
+# -- every reading door goes on to another holder, whatever becomes of the one it began with, also while it reads
+
+ROWS = np.random.default_rng(4).integers(0, 2**60, 600_000)  # 4.8 MB: more than is read at once
+
+
+def with_two_holders(folder: Path) -> Store:
+    """Return a store in which another writer has put the same table once more, into packs of its own."""
+    store = artifactstore.create(folder, cache=None)
+    source = folder.parent / "source.parquet"
+    pq.write_table(pa.table({"x": ROWS[: len(ROWS) // 2], "y": ROWS[len(ROWS) // 2 :]}), source, row_group_size=50_000)
+    digest = store.put(source, "t").digest
+    made = manifest_of(store, digest)
+    raw = decode(encode(made, *made.identify()), "copy", algorithm="blake3")
+    renamed = {pack: new_id() for pack in raw.packs}
+    for old, new in renamed.items():
+        store._session.backend.write(pack_key(new), store._session.backend.read(pack_key(old)))
+    raw.packs = list(renamed.values())
+    claim(store, digest, raw)
+    return store
+
+
+def newest(store: Store) -> tuple[str, list[str]]:
+    core = store._session.core()
+    core.journal.catch_up()
+    (digest,) = core.journal.fold.holders
+    holder = str(core.journal.fold.current_manifest(digest))
+    return holder, list(core.journal.fold.manifests[holder][2])
+
+
+def pack_removed(store: Store) -> None:
+    for pack in newest(store)[1]:
+        store._session.backend.delete(pack_key(pack))
+
+
+def pack_truncated(store: Store) -> None:
+    for pack in newest(store)[1]:
+        path = Path(store.url) / pack_key(pack)
+        path.write_bytes(path.read_bytes()[:100])
+
+
+def pack_changed(store: Store) -> None:
+    for pack in newest(store)[1]:
+        path = Path(store.url) / pack_key(pack)
+        path.write_bytes(b"\0" * path.stat().st_size)
+
+
+def pack_moved(store: Store) -> None:
+    move(store._session)
+
+
+def manifest_removed(store: Store) -> None:
+    pack_removed(store)
+    store._session.backend.delete(manifest_key(newest(store)[0]))
+
+
+def manifest_changed(store: Store) -> None:
+    pack_removed(store)
+    (Path(store.url) / manifest_key(newest(store)[0])).write_bytes(b"PAR1PAR1")
+
+
+FAILURES = [pack_removed, pack_truncated, pack_changed, pack_moved, manifest_removed, manifest_changed]
+
+
+def door_to(store: Store, folder: Path) -> Iterator[bytes]:
+    yield b""
+    yield (store.get("t", to=folder / "out") / "source.parquet").read_bytes()
+
+
+def door_tree(store: Store, _: Path) -> Iterator[bytes]:
+    yield b""
+    yield Path(store.get("t")).read_bytes()
+
+
+def door_file(store: Store, _: Path) -> Iterator[bytes]:
+    with store.open_file("t") as file:
+        begin = file.read(70_000)
+        yield b""
+        yield begin + file.read()
+
+
+def door_part(store: Store, _: Path) -> Iterator[bytes]:
+    with store.open_file("t") as file:
+        file.read(10)
+        yield b""
+        file.seek(2_500_000)
+        yield bytes(file.read(300_000))
+
+
+def door_table(store: Store, _: Path) -> Iterator[bytes]:
+    opened = store.open_table("t")
+    yield b""
+    yield opened.to_table(columns=["y"])["y"].to_numpy().tobytes()
+
+
+def door_fsspec(store: Store, _: Path) -> Iterator[bytes]:
+    place = fsspec.filesystem("artifactstore", store=store.url, cache=None, skip_instance_cache=True)
+    with place.open("t") as file:
+        file.read(10)
+        yield b""
+        file.seek(2_500_000)
+        yield bytes(file.read(300_000))
+
+
+@pytest.mark.filterwarnings("ignore:.*was read from an earlier manifest:UserWarning")
+def test_every_door_goes_on_to_another_holder_when_one_fails_while_it_reads(tmp_path: Path):
+    with_two_holders(tmp_path / "s")
+    data = (tmp_path / "source.parquet").read_bytes()
+    expected = {
+        door_to: data,
+        door_tree: data,
+        door_file: data,
+        door_part: data[2_500_000:2_800_000],
+        door_table: ROWS[len(ROWS) // 2 :].tobytes(),
+        door_fsspec: data[2_500_000:2_800_000],
+    }
+    for failure in FAILURES:
+        shutil.copytree(tmp_path / "s", tmp_path / failure.__name__)
+        store = artifactstore.open(tmp_path / failure.__name__, cache=None)
+        begun = {}
+        for door in expected:
+            begun[door] = door(artifactstore.open(store.url, cache=None), tmp_path / f"{failure.__name__}-out")
+            next(begun[door])
+        failure(store)
+        for door, right in expected.items():
+            assert next(begun[door]) == right, (failure.__name__, door.__name__)
+            begun[door].close()
+
+
+def test_without_another_holder_an_open_file_names_what_is_missing(tmp_path: Path):
+    store = with_two_holders(tmp_path / "s")
+    with store.open_file("t") as file:
+        file.read(10)
+        for pack in Path(store.url).glob("packs/*/*.pack"):
+            pack.unlink()
+        file.seek(3_000_000)
+        with pytest.raises(CorruptionError, match=r"packs/.* is missing, and the journal says"):
+            file.read()
