@@ -45,8 +45,7 @@ def sync(
         _print_import(done)
     else:
         _print_copy(done)
-    if done.left_out:
-        raise typer.Exit(EXIT_CODES["conflict"])
+    _finish(done, silent=as_json)
 
 
 @app.command()
@@ -61,9 +60,11 @@ def bundle(
         done = store_.maintenance.bundle(path, names=names or None)
     if as_json:
         printing.as_json(printing.record(done))
+        _finish(done, silent=True)
         return
     what = f"{done.versions} versions" if names else f"{done.entries} entries and {done.objects} objects"
-    printing.say(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of entry {done.head} of {done.source}")
+    printing.say(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of {done.head} of {done.source}")
+    _finish(done)
 
 
 @app.command()
@@ -81,11 +82,17 @@ def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
     printing.say(f"snapshot of entry {done.entry}: {said} ({printing.amount(done.size)}, {done.digest})")
 
 
+def _finish(done: Any, *, silent: bool = False) -> None:
+    """List what was left out; the exit code tells that something was."""
+    for one in () if silent else done.left_out:
+        printing.say(f"left out: {one.what}: {one.why}")
+    if done.left_out:
+        raise typer.Exit(EXIT_CODES["conflict"])
+
+
 def _print_copy(done: Any) -> None:
     verb = "would copy" if done.dry_run else "copied"
-    printing.say(
-        f"{verb} {done.entries} entries and {done.objects} objects, {printing.amount(done.bytes)}, up to entry {done.head}"
-    )
+    printing.say(f"{verb} {done.entries} entries and {done.objects} objects, {printing.amount(done.bytes)}, up to {done.head}")
     if done.moved:
         printing.say(f"the store is now {done.target}; {done.source} takes no more writes")
     elif done.released:
@@ -95,8 +102,6 @@ def _print_copy(done: Any) -> None:
 def _print_import(done: Any) -> None:
     verb = "would import" if done.dry_run else "imported"
     moved = f"{done.artifacts} artifacts moved, {printing.amount(done.bytes)}"
-    printing.say(f"{verb} {done.versions} versions, {moved}, as of entry {done.head} of {done.source}")
+    printing.say(f"{verb} {done.versions} versions, {moved}, as of {done.head} of {done.source}")
     for there, here in sorted(done.renamed.items()):
         printing.say(f"{there} is {here} here")
-    for one in done.left_out:
-        printing.say(f"left out: {one.what}: {one.why}")

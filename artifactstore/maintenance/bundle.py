@@ -12,12 +12,13 @@ from typing import IO, Final, Self
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
-from artifactstore.errors import CorruptionError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, CorruptionError, NotFoundError
 from artifactstore.journal.chain import entry_key, previous_of
+from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import mark_body, target_key
-from artifactstore.maintenance.sync import SyncReport, Watch
-from artifactstore.maintenance.whole import check_finished, digest_at, read_checked, sizes, snapshot
+from artifactstore.maintenance.sync import LeftOut, SyncReport, Watch
+from artifactstore.maintenance.whole import check_finished, digest_at, left_out, needed, read_checked, sizes, snapshot
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY
 
@@ -77,7 +78,15 @@ def bundle_whole(source: Journal, file: IO[bytes], *, watch: Watch, done: SyncRe
     with _Archive(file, done) as archive:
         archive.add(target_key(last, digest), mark_body(source.config.store, last, digest))
         archive.add(CONFIG_KEY, source.config.raw)
+        lost: dict[str, ArtifactStoreError] = {}
         for key, raw in _read_ahead(source.backend, keys, objects.digests.get, source.config.digest):
+            if isinstance(raw, ArtifactStoreError):
+                lost[key] = raw
+                if needed(source, lost) is None:
+                    continue
+                if isinstance(raw, NotFoundError):
+                    raise GoneError(key) from raw
+                raise raw
             archive.add(key, raw)
             done.objects += 1
             progress(len(raw))
@@ -89,7 +98,8 @@ def bundle_whole(source: Journal, file: IO[bytes], *, watch: Watch, done: SyncRe
             done.entries += 1
     if previous != digest:
         raise CorruptionError(f"{entry_key(last)} is not what it was a moment ago: it was changed", location=entry_key(last))
-    done.head = last
+    done.head = format_head(last, digest)
+    done.left_out = [LeftOut(key, left_out(error)) for key, error in sorted(lost.items())]
 
 
 def bundle_folder(folder: Backend, file: IO[bytes], *, done: SyncReport) -> None:
@@ -115,18 +125,18 @@ def _order(key: str) -> tuple[int, str]:
 
 def _read_ahead(
     backend: Backend, keys: Iterable[str], digest_of: Callable[[str], str | None], algorithm: str
-) -> Iterator[tuple[str, bytes]]:
-    """Yield objects in order, checked, a few of them being read while one is written."""
+) -> Iterator[tuple[str, bytes | ArtifactStoreError]]:
+    """Yield objects in order, checked, a few of them being read while one is written; what is missing or damaged as its error."""
 
-    def read(key: str) -> bytes:
+    def read(key: str) -> bytes | ArtifactStoreError:
         try:
             return read_checked(backend, key, digest_of(key), algorithm)
-        except NotFoundError as error:
-            raise GoneError(key) from error
+        except (CorruptionError, NotFoundError) as error:
+            return error
 
     ahead = min(_AHEAD, max(1, backend.concurrency))
     with Pool(ahead, "artifactstore-bundle") as pool:
-        waiting = deque[tuple[str, Future[bytes]]]()
+        waiting = deque[tuple[str, Future[bytes | ArtifactStoreError]]]()
         try:
             for key in keys:
                 waiting.append((key, pool.submit(read, key)))

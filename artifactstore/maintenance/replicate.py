@@ -11,15 +11,18 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
 from artifactstore.errors import ArtifactStoreError, ConflictError, CorruptionError, NotFoundError, RefusedError
 from artifactstore.journal.chain import entry_key, previous_of
+from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import Standing, mark_body, read_standing, target_key
-from artifactstore.maintenance.sync import SyncReport, Watch
+from artifactstore.maintenance.sync import LeftOut, SyncReport, Watch
 from artifactstore.maintenance.whole import (
     Objects,
     check_finished,
     digest_at,
     ensure,
     is_there,
+    left_out,
+    needed,
     read_checked,
     sizes,
     snapshot,
@@ -62,7 +65,7 @@ def replicate(
             end = source.fold.end
         check_prefix(source, copy, min(after, end))
         if after >= end:
-            done.head = end
+            done.head = format_head(end, digest_at(source, end))
             return int(end)
         if moved is not None:
             raise RefusedError(
@@ -126,20 +129,27 @@ class _Copy:
                 break
             # Perhaps clean-up took them since: then the entry that says so must be copied too, and the target waits for it.
             last, digest, objects = snapshot(self._source, after)
-            if lost := [key for key in missing if key in {*objects}]:
+            wanted = {*objects}
+            lost = {key: error for key, error in missing.items() if key in wanted}
+            if lost and (key := needed(self._source, lost)) is not None:
+                if not isinstance(lost[key], NotFoundError):
+                    raise lost[key]
                 raise CorruptionError(
-                    f"{self._source.backend.url} lacks {', '.join(lost[:5])}{' …' if len(lost) > 5 else ''}, and its journal says that "
+                    f"{self._source.backend.url} lacks {key}{' and others' if len(lost) > 1 else ''}, and its journal says that "
                     "it should be there. All else was copied, and no entry: repair the source, then run sync again",
-                    location=lost[0],
+                    location=key,
                 )
+            if len(lost) == len(missing):
+                self._done.left_out += [LeftOut(key, left_out(error)) for key, error in sorted(lost.items())]
+                break
         if objects.gone:
             self._refuse_gaps(read_standing(self._target, self._store), objects)
         self._copy_entries(after + 1, last, digest)
-        self._done.head = last
+        self._done.head = format_head(last, digest)
         return last
 
     def _estimate(self, after: int) -> int:
-        last, _, objects = snapshot(self._source, after)
+        last, digest, objects = snapshot(self._source, after)
         amounts = sizes(self._source.backend)
         there = {} if self._fresh else sizes(self._target)
         todo = [key for key in objects if key not in there]
@@ -148,7 +158,7 @@ class _Copy:
         for _, raw in self._source.raw_entries(after + 1, last):
             self._done.entries += 1
             self._done.bytes += len(raw)
-        self._done.head = last
+        self._done.head = format_head(last, digest)
         return last
 
     def _name(self, standing: Standing, last: int, digest: Digest) -> Standing:
@@ -177,24 +187,27 @@ class _Copy:
 
     # -- objects
 
-    def _copy_objects(self, objects: Objects) -> list[str]:
-        """Copy what is not there; returns what the source lacks."""
+    def _copy_objects(self, objects: Objects) -> dict[str, ArtifactStoreError]:
+        """Copy what is not there; returns what is missing or damaged at the source."""
         keys = list(objects)
         if not keys:
-            return []
+            return {}
         few = len(keys) <= _FEW
         there = {} if few else sizes(self._target)
         amounts = {} if few else sizes(self._source.backend)
         progress = self._watch("sync", sum(amounts.get(key, 0) for key in keys if key not in there))
         failed: list[BaseException] = []
 
-        def one(key: str) -> str | None:
+        lost: dict[str, ArtifactStoreError] = {}
+
+        def one(key: str) -> None:
             if failed or key in there or (few and is_there(self._target, key)):
-                return None
+                return
             try:
                 raw = read_checked(self._source.backend, key, objects.digests.get(key), self._algorithm)
-            except NotFoundError:
-                return key
+            except (CorruptionError, NotFoundError) as error:
+                lost[key] = error
+                return
             except ArtifactStoreError as error:
                 failed.append(error)
                 raise
@@ -211,11 +224,11 @@ class _Copy:
             self._done.objects += made
             self._done.bytes += len(raw) if made else 0
             progress(len(raw))
-            return None
 
         workers = min(_WORKERS, max(self._source.backend.concurrency, self._target.concurrency))
         with Pool(max(1, workers)) as pool:
-            return [key for key in pool.map(one, keys) if key is not None]
+            list(pool.map(one, keys))
+        return lost
 
     # -- entries
 

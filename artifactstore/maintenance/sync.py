@@ -10,10 +10,10 @@ Watch = Callable[[str, int], Callable[[int], None]]  # (what is done, bytes in a
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What an import could not bring.
+    """What could not be brought.
 
     Attributes:
-        what: a name, an alias (`name:alias`), a version (`name:v3`) or a run.
+        what: a name, an alias (`name:alias`), a version (`name:v3`) or a run; of a copy or a bundle, an object's key.
         why: the reason, and what to do.
     """
 
@@ -32,14 +32,14 @@ class SyncReport:
         objects: packs, manifests and facts written at the target.
         bytes: written at the target.
         entries: of the journal copied; of an import, appended at the target.
-        head: the last entry that both places have; of an import, the source's last one that was looked at.
+        head: the last entry that both places have, as `N:<digest>`; of an import, the source's last one that was looked at.
         released: whether this call made the target writable.
         moved: whether the source is closed and the target is the store.
         dry_run: whether nothing was written.
         artifacts: whose content an import brought.
         versions: of names that an import brought.
         renamed: name there → name here, where an import had to choose another one.
-        left_out: what an import could not bring.
+        left_out: what could not be brought: versions of an import; of a copy or a bundle, objects that no version needs.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class SyncReport:
     objects: int = 0
     bytes: int = 0
     entries: int = 0
-    head: int = 0
+    head: str = ""
     released: bool = False
     moved: bool = False
     dry_run: bool = False

@@ -41,6 +41,8 @@ __all__ = [
     "ensure",
     "is_empty",
     "is_there",
+    "left_out",
+    "needed",
     "read_checked",
     "sizes",
     "snapshot",
@@ -113,6 +115,38 @@ def digest_at(journal: Journal, seq: int) -> Digest:
             return journal.digest
     algorithm = journal.config.digest
     return Digest.of(journal.backend.read(entry_key(seq)) if seq else journal.config.raw, algorithm)
+
+
+def needed(journal: Journal, lost: Iterable[str]) -> str | None:
+    """Return the first of some objects without which content that a version names would be incomplete, or None.
+
+    A manifest or pack that only a `stored` fact of no use names (a false one, or one of which another manifest holds the same
+    content) must not keep everything else from being copied. A pure function of the journal's state.
+
+    Args:
+        journal: at its head.
+        lost: keys of objects that are missing or damaged; all of them, as one may stand in for another.
+    """
+    gone = dict.fromkeys(lost)
+    unnamed_for = set(gone)
+    with journal.lock:
+        state: State = journal.fold
+        for digest, holders in state.holders.items():
+            keys = {one: [manifest_key(one), *map(pack_key, state.manifests[one][2])] for one in holders}
+            lacking = [key for one in holders for key in keys[one] if key in gone]
+            if not lacking:
+                continue
+            unnamed_for.difference_update(lacking)
+            complete = any(not gone.keys() & keys[one] for one in holders)
+            if not complete and (digest in state.named or digest in state.unnamed):
+                return lacking[0]
+    return min(unnamed_for, default=None)
+
+
+def left_out(error: ArtifactStoreError) -> str:
+    """Return why an object that no version needs was not copied."""
+    what = "is missing" if isinstance(error, NotFoundError) else str(error)
+    return f"{what}; no version needs it, so all else was copied: `artifactstore verify` names the entry that says it is there"
 
 
 def ensure(backend: Backend, key: str, raw: bytes) -> bool:

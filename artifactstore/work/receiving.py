@@ -22,10 +22,12 @@ from artifactstore.errors import (
     UnsupportedError,
 )
 from artifactstore.journal.chain import join
+from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.choosing import Wish
 from artifactstore.maintenance.receive import Receiver, Step
 from artifactstore.maintenance.sync import SyncReport
+from artifactstore.maintenance.whole import digest_at
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
@@ -153,7 +155,7 @@ class _Run:
                 self._count(batch)
             else:
                 self._commit(batch)
-        report.head = self._head
+        report.head = format_head(self._head, digest_at(self._journal, self._head))
         report.renamed |= {there: here for there, here in self._receiver.names.items() if there != here}
         report.left_out = [*self._receiver.left_out]
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from artifactstore.backend.probe import probe
 from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.choosing import Wish
 from artifactstore.maintenance.move import move as move_store
 from artifactstore.maintenance.move import release as release_copy
 from artifactstore.maintenance.replicate import replicate
 from artifactstore.maintenance.sync import SyncReport
-from artifactstore.maintenance.whole import is_empty
+from artifactstore.maintenance.whole import digest_at, is_empty
 from artifactstore.model.encoding import new_id
 from artifactstore.work.receiving import ImportOptions, receive
 from artifactstore.work.session import Session
@@ -152,7 +153,8 @@ def _release_here(other: Session, *, release: bool, move: bool, dry_run: bool) -
     other.check_writable()
     report = SyncReport("replica", other.url, other.url, dry_run=dry_run)
     journal = other.core().journal
-    report.head = journal.catch_up()
+    head = journal.catch_up()
+    report.head = format_head(head, digest_at(journal, head))
     if not dry_run:
         report.released = release_copy(journal)
     return report

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,12 @@ import pytest
 import artifactstore
 from artifactstore import BackendError, ConflictError, CorruptionError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.backend.connect import connect
+from artifactstore.cli import main
+from artifactstore.content.manifest import manifest_key
+from artifactstore.content.pack import pack_key
+from artifactstore.model.encoding import new_id
+from artifactstore.store import Store
+from tests.work.falsified import append, claim, inline, manifest_of, stored
 
 from .killed import sync_killed
 from .places import accepts_writes, assert_whole_copy, entries, fill, is_writable, objects
@@ -273,3 +280,66 @@ def test_a_place_with_other_things_in_it_is_left_alone(source: str, tmp_path: Pa
     with pytest.raises(NotFoundError):
         artifactstore.open(tmp_path / "nothing", cache=None).maintenance.sync(tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["letter.txt"]
+
+
+def never_there(store: Store, digest: str) -> str:
+    """Append that a manifest which is not there holds a digest."""
+    made = manifest_of(store, digest)
+    fact = {**stored(store, digest, made), "manifest": new_id()}
+    append(store, [fact])
+    return manifest_key(str(fact["manifest"]))
+
+
+def of_another_digest(store: Store, digest: str) -> str:
+    return manifest_key(claim(store, digest, manifest_of(store, digest), manifest_digest=f"blake3:{'0' * 64}"))
+
+
+def in_a_pack_that_is_not_there(store: Store, digest: str) -> str:
+    made = manifest_of(store, digest)
+    pack = new_id()
+    claim(store, digest, made, packs=[*made.packs, pack])
+    return pack_key(pack)
+
+
+def of_what_no_version_names(store: Store, _: str) -> str:
+    claim(store, f"blake3:{'7' * 64}", inline({"a": b"a"}), packs=[pack := new_id()])
+    return pack_key(pack)
+
+
+@pytest.mark.filterwarnings("ignore:.*artifactstore verify:UserWarning")
+@pytest.mark.parametrize("lie", [never_there, of_another_digest, in_a_pack_that_is_not_there, of_what_no_version_names])
+def test_what_a_false_fact_names_is_passed_over_and_named(source: str, tmp_path: Path, lie: Callable[[Store, str], str]):
+    store = artifactstore.open(source, cache=None)
+    made = store.put(b"x" * 5000, "victim")
+    key = lie(store, made.digest)
+    store.put(b"later", "later")
+    copy, archive = tmp_path / "copy", tmp_path / "all.zip"
+    for report in (store.maintenance.sync(copy), store.maintenance.bundle(archive)):
+        assert [one.what for one in report.left_out] == [key]
+        assert "no version needs it" in report.left_out[0].why
+        assert report.head == store.head
+    for url in (copy, f"zip://{archive}"):
+        other = artifactstore.open(url, "r", cache=None)
+        assert (other.get("victim"), other.get("later")) == (b"x" * 5000, b"later")
+    assert store.maintenance.sync(copy).entries == 0
+
+
+def test_the_only_manifest_of_a_version_is_not_passed_over(source: str, tmp_path: Path):
+    store = artifactstore.open(source, cache=None)
+    made = store.put(b"x" * 5000, "victim")
+    false = never_there(store, made.digest)
+    holder = store._session.core().journal.fold.holders[made.digest][0]
+    connect(source).delete(manifest_key(holder))
+    for copy in (store.maintenance.sync, store.maintenance.bundle):
+        with pytest.raises(CorruptionError, match=f"{manifest_key(holder)}|{false}"):
+            copy(tmp_path / f"{copy.__name__}.zip")
+
+
+def test_the_command_shows_the_head_with_its_digest_and_what_was_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store = artifactstore.create(tmp_path / "s", cache=None)
+    key = never_there(store, store.put(b"x", "n").digest)
+    for command in (["sync", store.url, str(tmp_path / "copy")], ["bundle", str(tmp_path / "all.zip"), "--store", store.url]):
+        assert main(command) == 7
+        said = capsys.readouterr().out
+        assert store.head in said
+        assert f"left out: {key}: is missing" in said

@@ -1,7 +1,7 @@
 """Content whose layout changes under its readers: it is read where it lies now, as often as it moves."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import fsspec
@@ -202,24 +202,24 @@ def manifest_changed(store: Store) -> None:
 FAILURES = [pack_removed, pack_truncated, pack_changed, pack_moved, manifest_removed, manifest_changed]
 
 
-def door_to(store: Store, folder: Path) -> Iterator[bytes]:
+def door_to(store: Store, folder: Path) -> Generator[bytes, None, None]:
     yield b""
     yield (store.get("t", to=folder / "out") / "source.parquet").read_bytes()
 
 
-def door_tree(store: Store, _: Path) -> Iterator[bytes]:
+def door_tree(store: Store, _: Path) -> Generator[bytes, None, None]:
     yield b""
     yield Path(store.get("t")).read_bytes()
 
 
-def door_file(store: Store, _: Path) -> Iterator[bytes]:
+def door_file(store: Store, _: Path) -> Generator[bytes, None, None]:
     with store.open_file("t") as file:
         begin = file.read(70_000)
         yield b""
         yield begin + file.read()
 
 
-def door_part(store: Store, _: Path) -> Iterator[bytes]:
+def door_part(store: Store, _: Path) -> Generator[bytes, None, None]:
     with store.open_file("t") as file:
         file.read(10)
         yield b""
@@ -227,13 +227,13 @@ def door_part(store: Store, _: Path) -> Iterator[bytes]:
         yield bytes(file.read(300_000))
 
 
-def door_table(store: Store, _: Path) -> Iterator[bytes]:
+def door_table(store: Store, _: Path) -> Generator[bytes, None, None]:
     opened = store.open_table("t")
     yield b""
     yield opened.to_table(columns=["y"])["y"].to_numpy().tobytes()
 
 
-def door_fsspec(store: Store, _: Path) -> Iterator[bytes]:
+def door_fsspec(store: Store, _: Path) -> Generator[bytes, None, None]:
     place = fsspec.filesystem("artifactstore", store=store.url, cache=None, skip_instance_cache=True)
     with place.open("t") as file:
         file.read(10)
