@@ -7,11 +7,12 @@ from typing import Any, Final, overload
 
 from artifactstore.model.loading import numpy
 
-__all__ = ["SIZE", "Digests", "Texts", "shifted"]
+__all__ = ["SIZE", "Digests", "Looked", "Texts", "shifted"]
 
 SIZE: Final = 32  # bytes of a digest
 _AT_ONCE: Final = 4096  # items that are made at a time
 _MANY: Final = 8192  # numbers, from which on loading NumPy pays
+_NONE: Final = bytes(SIZE)
 _ANY: Final = "surrogatepass"  # what is no text is for a check to refuse by name
 
 
@@ -97,6 +98,52 @@ class Digests(Sequence[bytes]):
         """
         for digest in found:
             self.append(digest)
+
+
+class Looked(Sequence[bytes | None]):
+    """Digests of which some are not known.
+
+    Attributes:
+        digests: 32 bytes of anything for one that is not known.
+        known: 1 for each that is.
+    """
+
+    __slots__ = ("digests", "known")
+
+    def __init__(self, found: Iterable[bytes | None] = ()) -> None:
+        self.digests = Digests()
+        self.known = bytearray()
+        for one in found:
+            self.append(one)
+
+    def append(self, digest: bytes | None) -> None:
+        """Add one at the end.
+
+        Raises:
+            ValueError: it is not of 32 bytes.
+        """
+        self.digests.append(_NONE if digest is None else digest)
+        self.known.append(digest is not None)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    @overload
+    def __getitem__(self, at: int) -> bytes | None: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[bytes | None]: ...
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        return self.digests[at] if self.known[at] else None
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Looked) else other)
+
+    __hash__ = None  # type: ignore[assignment] # as a list
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return (digest if known else None for digest, known in zip(self.digests, self.known, strict=True))
 
 
 class Texts(Sequence[str]):

@@ -26,6 +26,7 @@ from artifactstore.content.ledger import Ledger
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.pack import check_frame
 from artifactstore.content.packer import Packer, Piece
+from artifactstore.content.scan import Scanned
 from artifactstore.content.series import Line, ReadAt, Reference, Series
 from artifactstore.content.source import Folder, Source, read_unchanged
 from artifactstore.model.digest import hash_bytes, new_hasher
@@ -89,8 +90,8 @@ class Ingested:
     @property
     def hashed(self) -> Iterator[tuple[Source, bytes, bool]]:
         """The sources that were read, with their digests and whether they may have been open for writing, for the stat cache."""
-        found, held = zip(self.files, self.manifest.digests, self.read, strict=True), self.held
-        return ((source, digest, source.path in held) for source, digest, bit in found if bit)
+        found = zip(self.files, self.manifest.digests, self.read, strict=True)
+        return ((source, digest, source.path in self.held) for source, digest, bit in found if bit)
 
 
 def ingest(
@@ -130,8 +131,7 @@ def ingest(
         InvalidInputError: a file can't be read.
         BackendError: a pack could not be written.
     """
-    left = sum(one.size for one in folder.files)
-    packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, footers=footers, left=left)
+    packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, footers=footers, left=folder.size)
     known_digests = [None] * len(folder.files) if sha256 or not digests else digests
     run = _Ingest(
         packer,
@@ -144,7 +144,7 @@ def ingest(
         progress=progress,
     )
     try:
-        if len(folder.files) <= _FEW_FILES and sum(one.size for one in folder.files) <= _FEW_BYTES:
+        if len(folder.files) <= _FEW_FILES and folder.size <= _FEW_BYTES:
             run.collect(run.feed(None, folder, known_digests))  # threads would cost more than they save
             return run.finish(folder, meanwhile)
         run.workers = _WAITING if backend.far and series else WORKERS
@@ -159,7 +159,7 @@ def ingest(
                 raise
         return run.finish(folder, meanwhile)
     finally:
-        run.close()
+        packer.close()
 
 
 class _Ingest:
@@ -195,9 +195,6 @@ class _Ingest:
 
     def stop(self) -> None:
         self._stopped = True
-
-    def close(self) -> None:
-        self._packer.close()
 
     # -- feeding: the coordinating thread makes work, in the order of the files
 
@@ -392,6 +389,8 @@ class _Ingest:
         packer, manifest = self._packer, self._packer.manifest
         packer.finish()
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
+        if isinstance(folder.files, Scanned):
+            folder.files.share(manifest)
         manifest.deltas.update({path: line.count(manifest, path) for path, line in self._lines.items()})
         manifest.sure = True  # each chunk was cut out of its file, or copied from where that is proven
         made = Ingested(manifest, folder.files, self._read, self._held, packer.new)

@@ -61,7 +61,7 @@ class _Index:
 
     def __init__(self, digests: Digests) -> None:
         self._digests = digests
-        self._table = array("q", [-1]) * 1024
+        self._table = array("i", [-1]) * 1024
         self._left = 512  # slots that may be taken before the table grows
 
     def find(self, digest: bytes) -> int:
@@ -87,7 +87,7 @@ class _Index:
         return number
 
     def _grow(self) -> None:
-        table = array("q", [-1]) * (4 * len(self._table))
+        table = array("i", [-1]) * (4 * len(self._table))
         data = self._digests.data
         for at in self._table:
             if at >= 0:

@@ -11,11 +11,13 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from itertools import islice
+from operator import ge
 from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.base import Backend
+from artifactstore.content.chosen import Chosen, Selection
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.partial import partial
 from artifactstore.content.retrieve import retrieve
@@ -31,48 +33,16 @@ from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
 from artifactstore.model.listing import case_clashes, check_tree
 
-__all__ = ["Selection", "fill", "place", "select", "unholdable"]
+__all__ = ["fill", "place", "unholdable"]
 
 _WINDOWS_BAD: Final = re.compile(r'[<>:"\\|?*\x01-\x1f]|[ .]$')
 _WINDOWS_NAMES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
-@dataclass(slots=True)
-class Selection:
-    """What of an artifact goes where, by path under the target.
-
-    Attributes:
-        files: (row in the manifest, path).
-        folders: empty folders.
-        links: (path, target).
-    """
-
-    files: list[tuple[int, str]] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    links: list[tuple[str, str]] = field(default_factory=list)
-
-    def paths(self) -> Iterable[str]:
-        """Yield every path."""
-        yield from (path for _, path in self.files)
-        yield from (path for path, _ in self.links)
-        yield from self.folders
-
-
-def select(manifest: Manifest, wanted: Callable[[str], str | None]) -> Selection:
-    """Choose what `wanted` gives a path for."""
-    chosen = Selection()
-    for row, path in enumerate(manifest.paths):
-        if (target := wanted(path)) is not None:
-            chosen.files.append((row, target))
-    chosen.folders = [target for path in manifest.folders if (target := wanted(path)) is not None]
-    chosen.links = [(target, to) for path, to in manifest.links if (target := wanted(path)) is not None]
-    return chosen
-
-
 def unholdable(paths: Iterable[str], *, windows: bool, ignores_case: bool) -> list[str]:
     """Return the paths that a platform can't hold."""
-    paths = list(paths)
     bad: list[str] = []
+    paths = [*paths] if windows or ignores_case else ()
     if windows:
         bad += [p for p in paths if any(_WINDOWS_BAD.search(part) or _WINDOWS_NAMES.fullmatch(part) for part in p.split("/"))]
     if ignores_case:
@@ -147,7 +117,7 @@ def _check_clash(manifest: Manifest, chosen: Selection) -> None:
     if manifest.clash is None:
         return
     try:
-        check_tree([path for _, path in chosen.files], chosen.folders, chosen.links)
+        check_tree(chosen.files.paths, chosen.folders, chosen.links)
     except InvalidInputError as error:
         raise CorruptionError(
             f"this artifact cannot be got as a whole: {error}; choose files with paths=, or read one by one with open_file",
@@ -174,9 +144,12 @@ def _fill(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path,
     needed = {path.rpartition("/")[0] for path in chosen.paths()} | set(chosen.folders)
     for inner in sorted(needed - {""}):
         os.makedirs(os.path.join(base, inner), exist_ok=True)  # noqa: PTH103, PTH118 - 100,000 folders
-    first: dict[int, str] = {}
-    again = [(path, first[row]) for row, path in chosen.files if first.setdefault(row, path) != path]
-    retrieve(backend, manifest, [(row, f"{base}/{path}") for row, path in first.items()], progress=progress)
+    files, again = chosen.files, list[tuple[str, str]]()
+    if any(map(ge, files.rows, islice(files.rows, 1, None))):
+        first: dict[int, str] = {}
+        again = [(path, first[row]) for row, path in files if first.setdefault(row, path) != path]
+        files = Chosen([*first], [*first.values()])
+    retrieve(backend, manifest, files.rows, lambda at: f"{base}/{files.paths[at]}", progress=progress)
     for path, other in again:  # a part that links lead to twice
         shutil.copy(f"{base}/{other}", f"{base}/{path}")
     for path, to in chosen.links:

@@ -7,6 +7,8 @@ digest before anybody sees it under its name: the tree is staged by the caller a
 """
 
 import os
+from array import array
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -68,7 +70,8 @@ class _Group:
 def retrieve(
     backend: Backend,
     manifest: Manifest,
-    targets: Sequence[tuple[int, str]],
+    rows: "array[int]",
+    path: Callable[[int], str],
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
@@ -77,7 +80,8 @@ def retrieve(
     Args:
         backend: where the packs lie.
         manifest: what they hold.
-        targets: (row in the manifest, path on disk), by ascending row.
+        rows: of the files in the manifest, ascending.
+        path: returns the path on disk of the file with this number among those.
         progress: told how many more bytes are written.
 
     Raises:
@@ -85,14 +89,14 @@ def retrieve(
         CorruptionError: bytes do not match a digest.
         BackendError: reading the store failed, or the disk is full.
     """
-    run = _Retrieval(backend, manifest, dict(targets), progress)
+    run = _Retrieval(backend, manifest, _Paths(rows, path), progress)
     remote = backend.far
     waiting: deque[tuple[_Group, Future[Sequence[bytes | memoryview]]]] = deque()
     ahead = 0
     with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
             sizes = (REMOTE_GROUP, REMOTE_PART) if remote else (LOCAL_GROUP, LOCAL_GROUP)
-            for group in _groups(manifest, [row for row, _ in targets], *sizes):
+            for group in _groups(manifest, rows, *sizes):
                 waiting.append((group, workers.submit(run.work, group, run.load(group, fetchers))))
                 ahead += group.weight
                 while ahead > REMOTE_AHEAD if remote else len(waiting) > WORKERS + 1:
@@ -120,10 +124,21 @@ class _Load:
     parts: Sequence[Future[list[bytes]]] | None
 
 
+class _Paths:
+    """The paths on disk by rows: made as they are asked for."""
+
+    def __init__(self, rows: "array[int]", path: Callable[[int], str]) -> None:
+        self._rows = rows
+        self._path = path
+
+    def __getitem__(self, row: int) -> str:
+        return self._path(bisect_left(self._rows, row))
+
+
 class _Retrieval:
     """One retrieve: what its threads share."""
 
-    def __init__(self, backend: Backend, manifest: Manifest, paths: dict[int, str], progress: Callable[[int], None]) -> None:
+    def __init__(self, backend: Backend, manifest: Manifest, paths: _Paths, progress: Callable[[int], None]) -> None:
         self.stopped = False
         self._backend = backend
         self._manifest = manifest
@@ -262,7 +277,7 @@ def _write_part(manifest: Manifest, path: str, group: _Group, chunks: Sequence[b
 
 
 def _write_files(
-    backend: Backend, manifest: Manifest, paths: dict[int, str], group: _Group, chunks: Sequence[bytes | memoryview]
+    backend: Backend, manifest: Manifest, paths: _Paths, group: _Group, chunks: Sequence[bytes | memoryview]
 ) -> None:
     algorithm, first, at = manifest.algorithm, manifest.first, 0
     for row in group.rows:

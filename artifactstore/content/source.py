@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from artifactstore.backend.disk import READ
 from artifactstore.content.stats import held_open, release, signature
 from artifactstore.errors import ConflictError, InvalidInputError
-from artifactstore.model.listing import check_link, check_links, check_path, clash
+from artifactstore.model.listing import check_path, clash
 
 __all__ = [
     "Far",
@@ -25,7 +25,8 @@ __all__ = [
     "from_folder",
     "open_unchanged",
     "read_unchanged",
-    "scan",
+    "regular",
+    "stat_of",
 ]
 
 # Not blocking: a file may have become a pipe since the scan, and opening that would wait for ever.
@@ -83,14 +84,25 @@ class Folder:
     """A folder as found on disk.
 
     Attributes:
-        files: sorted by path.
+        files: sorted by path; many of them are made as they are asked for (`scan`).
         folders: empty folders.
         links: (path, target) of links that stay inside.
     """
 
-    files: list[Source] = field(default_factory=list)
+    files: Sequence[Source] = ()
     folders: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The paths of the files."""
+        found: Sequence[str] | None = getattr(self.files, "paths", None)
+        return [one.path for one in self.files] if found is None else found
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(getattr(self.files, "sizes", None) or (one.size for one in self.files))
 
 
 def check_folder(folder: Folder, keys: Callable[[str], Sequence[str]] | None = None) -> None:
@@ -103,7 +115,7 @@ def check_folder(folder: Folder, keys: Callable[[str], Sequence[str]] | None = N
     Raises:
         InvalidInputError: names both keys, and how to leave one out.
     """
-    found = clash([one.path for one in folder.files], folder.folders, folder.links)
+    found = clash(folder.paths, folder.folders, folder.links)
     if found is None:
         return
     first, second = found
@@ -133,8 +145,8 @@ def from_file(disk: str) -> Source:
     """
     name = os.path.basename(os.path.abspath(disk))  # noqa: PTH100, PTH119 - the hot path of a small put
     check_path(name)
-    st = _stat(disk)
-    _check_regular(disk, st)
+    st = stat_of(disk)
+    regular(disk, st)
     return Source(name, st.st_size, signature(st), bool(st.st_mode & 0o111), disk)
 
 
@@ -150,8 +162,8 @@ def from_folder(base: str, path: str, *, executable: bool) -> Source:
         InvalidInputError: as `from_file`.
     """
     check_path(path)
-    st = _stat(base + path)
-    _check_regular(base + path, st)
+    st = stat_of(base + path)
+    regular(base + path, st)
     return Source(path, st.st_size, signature(st), executable, base)
 
 
@@ -165,92 +177,24 @@ def from_far(path: str, url: str, size: int, far: Far) -> Source:
     return Source(path, size, b"", executable=False, base=url, far=far)
 
 
-def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep") -> Folder:
-    """Walk a folder.
-
-    Args:
-        root: the folder.
-        keep: (path, is a folder) → whether it goes in.
-        links: `keep` stores links that stay inside, `follow` stores what they point to.
+def stat_of(disk: str) -> os.stat_result:
+    """Return the stat of what a path leads to.
 
     Raises:
-        InvalidInputError: an unreadable folder, a socket or a device, a name that can't be stored, a link that leaves.
+        InvalidInputError: it can't be read.
     """
-    found = Folder()
-    try:
-        _walk(found, "", _Walk(root, root.rstrip("/") + "/", keep, links == "follow", set()))
-    except RecursionError as error:
-        raise InvalidInputError(f"{root} is nested too deep: some 900 folders in each other are the most") from error
-    found.files.sort(key=_path)
-    found.folders.sort()
-    found.links.sort()
-    check_links(found.links)
-    return found
-
-
-def _path(source: Source) -> str:
-    return source.path
-
-
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """What stays the same on the way down."""
-
-    root: str
-    base: str
-    keep: Callable[[str, bool], bool]
-    follow: bool
-    visiting: set[tuple[int, int]]
-
-
-def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
-    disk = os.path.join(walk.root, prefix) if prefix else walk.root  # noqa: PTH118
-    st = _stat(disk)
-    place = (st.st_dev, st.st_ino)
-    if place in walk.visiting:
-        raise InvalidInputError(f"{disk} is a link to a folder that it lies in: links='follow' would never end")
-    walk.visiting.add(place)
-    try:
-        with os.scandir(disk) as listing:
-            entries = list(listing)
-    except OSError as error:
-        raise InvalidInputError(f"the folder {disk} can't be read: {error.strerror or error}") from error
-    empty = True
-    for entry in entries:
-        path = f"{prefix}/{entry.name}" if prefix else entry.name
-        try:
-            is_folder = entry.is_dir(follow_symlinks=walk.follow)
-            if not walk.keep(path, is_folder):
-                continue
-            check_path(path)
-            empty = False
-            if is_folder:
-                _walk(found, path, walk)
-                continue
-            if not walk.follow and entry.is_symlink():
-                target = os.readlink(entry.path)  # noqa: PTH115
-                check_link(path, target)
-                found.links.append((path, target))
-                continue
-            st = entry.stat(follow_symlinks=walk.follow)
-        except OSError as error:
-            raise InvalidInputError(f"{entry.path} can't be read: {error.strerror or error}") from error
-        _check_regular(entry.path, st)
-        found.files.append(Source(path, st.st_size, signature(st), bool(st.st_mode & 0o111), walk.base))
-    walk.visiting.discard(place)
-    if empty and prefix and not entries:
-        check_path(prefix)
-        found.folders.append(prefix)
-
-
-def _stat(disk: str) -> os.stat_result:
     try:
         return os.stat(disk)  # noqa: PTH116
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{disk!r} can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _check_regular(disk: str, st: os.stat_result) -> None:
+def regular(disk: str, st: os.stat_result) -> None:
+    """Refuse what is no regular file.
+
+    Raises:
+        InvalidInputError: names it.
+    """
     if not stat.S_ISREG(st.st_mode):
         kind = _KINDS.get(stat.S_IFMT(st.st_mode), "no regular file")
         raise InvalidInputError(f"{disk} is {kind}: only files, folders and links can be stored; exclude it")

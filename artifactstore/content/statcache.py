@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.disk import is_own
+from artifactstore.content.compact import Looked
+from artifactstore.content.scan import Scanned
 from artifactstore.content.source import Source
 from artifactstore.content.stats import device, file_system, lasting, timed
 
@@ -26,28 +28,26 @@ class StatCache:
     def __init__(self, folder: Path | None, algorithm: str) -> None:
         self._path = None if folder is None else folder / f"stat-{algorithm}.sqlite"
 
-    def lookup(self, root: str, sources: Sequence[Source]) -> list[bytes | None]:
+    def lookup(self, root: str, sources: Sequence[Source]) -> Sequence[bytes | None]:
         """Return the digest of each source that is known and unchanged, else None.
 
         Args:
             root: absolute path that all sources lie under, or the one file's own path.
             sources: sorted by path.
         """
-        unknown: list[bytes | None] = [None] * len(sources)
+        unknown = [None] * len(sources)
+        samples = sources.samples() if isinstance(sources, Scanned) else sources
         try:
             if self._path is None or not sources or not is_own(self._path.stat()):
                 return unknown
-            devices = {device(source.signature): source for source in sources}
+            devices = {device(source.signature): source for source in samples}
             proven = {one for one, source in devices.items() if timed(file_system(source.disk or ""))}
             if not proven:
                 return unknown
             with _connect(self._path) as db:
-                found = _merge(_rows(db, root, sources), sources)
+                return _merge(_rows(db, root, sources), sources, None if len(proven) == len(devices) else proven)
         except (sqlite3.Error, OSError, UnicodeEncodeError):
             return unknown
-        if len(proven) == len(devices):
-            return found
-        return [digest if device(source.signature) in proven else None for source, digest in zip(sources, found, strict=True)]
 
     def store(self, found: Iterable[tuple[Source, bytes, bool]], *, hashed_at: int) -> None:
         """Remember digests of files, with what `held_open` found of each, that were hashed not before `hashed_at` (ns since the epoch)."""
@@ -101,13 +101,20 @@ def _rows(db: sqlite3.Connection, root: str, sources: Sequence[Source]) -> Itera
     return db.execute(query, (root.rstrip("/") + "/", root.rstrip("/") + "0"))
 
 
-def _merge(rows: Iterator[tuple[str, bytes, bytes]], sources: Sequence[Source]) -> list[bytes | None]:
-    """Walk both sorted sequences once: a dict of a million rows would not fit the memory bound."""
-    digests: list[bytes | None] = []
+def _merge(rows: Iterator[tuple[str, bytes, bytes]], sources: Sequence[Source], proven: set[bytes] | None) -> Looked:
+    """Walk both sorted sequences once: a dict of a million rows would not fit the memory bound.
+
+    Args:
+        rows: of the cache.
+        sources: what is looked for.
+        proven: devices of which a stat proves something; None: all.
+    """
+    found = Looked()
     row = next(rows, None)
-    for source in sources:
-        disk = source.disk or ""
+    signed = sources.signed() if isinstance(sources, Scanned) else ((one.disk or "", one.signature) for one in sources)
+    for disk, signature in signed:
         while row is not None and row[0] < disk:
             row = next(rows, None)
-        digests.append(row[2] if row is not None and row[0] == disk and row[1] == source.signature else None)
-    return digests
+        same = row is not None and row[0] == disk and row[1] == signature and (proven is None or device(signature) in proven)
+        found.append(row[2] if same and row is not None else None)
+    return found

@@ -9,8 +9,10 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache, lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +23,7 @@ if sys.platform == "linux":
     _SIGNAL: Final = (fcntl.F_SETSIG, int(signal.SIGURG))
     _LEASE: Final = (fcntl.F_SETLEASE, fcntl.F_RDLCK)
 
-__all__ = ["device", "file_system", "held_open", "lasting", "release", "signature", "timed"]
+__all__ = ["device", "fields", "file_system", "held_open", "lasting", "release", "signature", "signatures", "timed"]
 
 # The last byte is the layout. Of layout 1 were signatures of files whose stat proves nothing.
 _SIGNATURE: Final = struct.Struct("<QQqQQB")
@@ -40,9 +42,19 @@ _TIMED: Final = _LEASES | {
 }  # fmt: skip
 
 
+def fields(st: os.stat_result) -> tuple[int, int, int, int, int]:
+    """Return what must stay the same while a file is read, and what the stat cache compares."""
+    return st.st_dev & _64, st.st_ino & _64, st.st_size, st.st_mtime_ns & _64, st.st_ctime_ns & _64
+
+
 def signature(st: os.stat_result) -> bytes:
-    """Pack what must stay the same while a file is read, and what the stat cache compares."""
-    return _SIGNATURE.pack(st.st_dev & _64, st.st_ino & _64, st.st_size, st.st_mtime_ns & _64, st.st_ctime_ns & _64, _LAYOUT)
+    """Pack the fields of a stat."""
+    return _SIGNATURE.pack(*fields(st), _LAYOUT)
+
+
+def signatures(*columns: Iterable[int]) -> Iterator[bytes]:
+    """Yield the signatures of many files: of each column one of the fields."""
+    return map(_SIGNATURE.pack, *columns, repeat(_LAYOUT))
 
 
 def _changed_at(signature: bytes) -> int:

@@ -56,7 +56,7 @@ class Excluder:
         """Warn of the patterns that matched nothing.
 
         Args:
-            paths: of all files and links that go in.
+            paths: of all files and links that go in; may be asked for again.
             disk: the source, where it is a folder of this machine.
             name: the source's own name.
 
@@ -68,11 +68,10 @@ class Excluder:
             idle = self._inside(idle, disk)
         if not idle:
             return
-        known = list(paths)
         for at in idle:
             for meant in _otherwise(self._given[at], name, disk):
                 other = Excluder([meant])
-                if any(other.below(path) for path in known):
+                if any(other.below(path) for path in paths):
                     raise InvalidInputError(f"exclude=[{self._given[at]!r}] matches nothing: {_RELATIVE}; expected {meant!r}")
         named = ", ".join(repr(self._given[at]) for at in idle)
         warnings.warn(f"exclude=[{named}] matched nothing: {_RELATIVE}", UserWarning, stacklevel=6)

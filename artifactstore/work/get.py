@@ -12,8 +12,9 @@ from tempfile import mkdtemp
 from typing import Any
 
 from artifactstore.catalog.versions import Resolved
+from artifactstore.content.chosen import Chosen, Selection, select
 from artifactstore.content.manifest import Manifest
-from artifactstore.content.place import Selection, fill, place, select
+from artifactstore.content.place import fill, place
 from artifactstore.content.reader import open_chunks
 from artifactstore.content.trees import CacheError, Trees
 from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
@@ -194,14 +195,14 @@ def _bring_linked(manifest: Manifest, chosen: Selection, wanted: Callable[[str],
         landing, row = wanted(name), manifest.index(real)
         if landing is not None and row is not None and not any(name == one or name.startswith(f"{one}/") for one in kept):
             chosen.files.append((row, landing))
-    chosen.files.sort()
+    chosen.files = Chosen(*zip(*sorted(chosen.files), strict=True)) if chosen.files else chosen.files
 
 
 def _to_folder(
     session: Session, manifest: Manifest, found: Resolved, target: Path, paths: Sequence[str] | None, *, overwrite: bool
 ) -> Path:
     chosen = _select(found, manifest, paths, rebase=True)
-    total = sum(manifest.sizes[row] for row, _ in chosen.files)
+    total = sum(manifest.sizes[row] for row in chosen.files.rows)
     place(session.core().near, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
     return target
 
@@ -214,7 +215,7 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     if partial:
         mark = sha256("\0".join(["links followed", found.path or "", *(paths or ())]).encode()).hexdigest()[:16]
         key = f"{key}-{mark}"
-    total = sum(manifest.sizes[row] for row, _ in chosen.files)
+    total = sum(manifest.sizes[row] for row in chosen.files.rows)
 
     def materialise(folder: Path) -> None:
         fill(session.core().near, manifest, chosen, folder, progress=session.watch("get", total))

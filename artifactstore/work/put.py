@@ -11,15 +11,17 @@ from typing import Any
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.blocks import differing
+from artifactstore.content.compact import Digests, Looked, Texts
 from artifactstore.content.ingest import Ingested, ingest
 from artifactstore.content.known import FalseChunksError, check_used
+from artifactstore.content.lines import plain_lines
 from artifactstore.content.memory import hash_first, memory_digest, surely_new
 from artifactstore.content.side import store_side
 from artifactstore.content.source import Source
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import Fact
-from artifactstore.model.listing import Extra, identify, plain_line
+from artifactstore.model.listing import Extra, identify_lines, plain_line
 from artifactstore.objects.trust import note_own
 from artifactstore.work.artifact import Artifact, of_resolved
 from artifactstore.work.commit import Prepared, Staged, commit, with_reason
@@ -104,11 +106,11 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
         known_digests = _memory_digests(session, core, folder.files)
     if found.hint and not found.single:
         found.hint = False
-        hint_secret(one.path for one, digest in zip(folder.files, known_digests, strict=True) if digest is None)
+        hint_secret(path for path, digest in zip(folder.paths, known_digests, strict=True) if digest is None)
     if found.likely_known:
         known_digests = hash_first(folder.files, known_digests, core.algorithm)
     if folder.files and all(digest is not None for digest in known_digests):
-        digest = _identity(found, [one for one in known_digests if one is not None], core.algorithm)
+        digest = _identity(found, known_digests, core.algorithm)
         if session.holds(str(digest), read=found.verify, proves=partial(differing, folder.files)):
             with session.reading(fresh=False) as state:
                 return Prepared(facts_of(state, said, str(digest), [], single=found.single), alive_at, str(digest))
@@ -136,7 +138,7 @@ def _store(
     """
     wanted, known_digests, alive_at, shunned = known_before
     folder = found.folder
-    total = sum(one.size for one in folder.files)
+    total = folder.size
     known = known_chunks(session, wanted, total, without=shunned)
     earlier = known.manifests
     uploads = Uploads(session)
@@ -235,11 +237,14 @@ def _beside(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
         yield from found.profiling.look()
 
 
-def _identity(found: Found, digests: Sequence[bytes], algorithm: str) -> Digest:
+def _identity(found: Found, digests: Sequence[bytes | None], algorithm: str) -> Digest:
+    """Compute the digest of files whose digests are all known."""
     folder = found.folder
     executables = [one.path for one in folder.files if one.executable] if found.modes else ()
     extra = Extra(folder.folders, folder.links, executables, found.format)
-    return identify(zip((one.path for one in folder.files), digests, strict=True), extra, algorithm)[1]
+    paths = folder.paths if isinstance(folder.paths, Texts) else Texts(folder.paths)
+    known = digests.digests if isinstance(digests, Looked) else Digests(one for one in digests if one is not None)
+    return identify_lines(plain_lines(paths, known), extra, algorithm)[1]
 
 
 # -- what comes back
@@ -256,7 +261,7 @@ def _committed(session: Session, prepared: Prepared, said: Said, *, new: bool) -
 
 
 def _uncommitted(session: Session, prepared: Prepared, said: Said, found: Found, *, new: bool) -> Artifact:
-    size, files = sum(one.size for one in found.folder.files), len(found.folder.files)
+    size, files = found.folder.size, len(found.folder.files)
     record = Version(
         name=said.name,
         version=None,

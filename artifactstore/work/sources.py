@@ -2,15 +2,17 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.connect import local_folder
 from artifactstore.content.ours import CONFIG_BYTES, is_store
 from artifactstore.content.partial import is_partial
-from artifactstore.content.source import Folder, check_folder, from_far, from_file, scan
+from artifactstore.content.scan import scan
+from artifactstore.content.source import Folder, check_folder, from_far, from_file
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import CONFIG_KEY, is_config
 from artifactstore.model.listing import case_clashes, check_tree
@@ -112,7 +114,7 @@ def _near(session: Session, source: str | os.PathLike[str], options: PutOptions,
         raise InvalidInputError(f"{path} is a file, and {os.fspath(source)!r} with its slash at the end means a folder")
     _check_single(options, str(path))
     # The path as given, not what a link at the top leads to, names the file.
-    found.folder.files.append(replace(from_file(str(path)), path=_base_name(source)))
+    found.folder.files = [replace(from_file(str(path)), path=_base_name(source))]
     found.single = True
     return found
 
@@ -155,7 +157,7 @@ def _scan(session: Session, path: Path, source: str | os.PathLike[str], options:
         return True
 
     folder = scan(top, keep=keep, links=options.get("links", "keep"))
-    excluder.check(_all_paths(folder), disk=top, name=path.name)
+    excluder.check(_AllPaths(folder), disk=top, name=path.name)
     stores.warn()
     hinted.warn()
     return folder
@@ -235,7 +237,7 @@ def _far(url: str, options: PutOptions) -> Found:
     folders = [one for one in listing.folders if not excluder.below(f"{one}/") and not stores.inside(f"{one}/")]
     folder = Folder([from_far(one.path, one.url, one.size, one) for one in kept], folders)
     check_folder(folder, lambda path: [one.place for one in listing.files if one.path == path])
-    excluder.check(_all_paths(folder), name=origin.url.rstrip("/").rpartition("/")[2])
+    excluder.check(_AllPaths(folder), name=origin.url.rstrip("/").rpartition("/")[2])
     stores.warn()
     hinted.warn()
     _warn_clashes(folder)
@@ -251,12 +253,20 @@ def _check_single(options: PutOptions, what: str) -> None:
         raise InvalidInputError(f"exclude= is for folders; {what} is one file")
 
 
-def _all_paths(folder: Folder) -> Sequence[str]:
-    return [one.path for one in folder.files] + [path for path, _ in folder.links] + [f"{one}/" for one in folder.folders]
+class _AllPaths:
+    """The paths of all that goes in, those of folders with `end`; may be gone through again and again."""
+
+    def __init__(self, folder: Folder, end: str = "/") -> None:
+        self._folder = folder
+        self._end = end
+
+    def __iter__(self) -> Iterator[str]:
+        one = self._folder
+        return chain(one.paths, (path for path, _ in one.links), (path + self._end for path in one.folders))
 
 
 def _warn_clashes(folder: Folder) -> None:
-    clashes = list(case_clashes(one.rstrip("/") for one in _all_paths(folder)))
+    clashes = list(case_clashes(_AllPaths(folder, "")))
     if clashes:
         first, second = clashes[0]
         text = f"{len(clashes)} names differ only by case or by how accents are written ({first!r} and {second!r}): this can't be got back on Windows or macOS"

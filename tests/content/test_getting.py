@@ -1,5 +1,6 @@
 """Getting files whole: by whatever way, near or far, nothing is given whose digest does not match."""
 
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def damage(backend: Backend, manifest: Manifest, harm: str) -> None:
 
 
 def to_disk(backend: Backend, manifest: Manifest, folder: Path) -> bytes:
-    retrieve(backend, manifest, [(0, str(folder / "f"))])
+    retrieve(backend, manifest, array("q", [0]), lambda _: str(folder / "f"))
     return (folder / "f").read_bytes()
 
 

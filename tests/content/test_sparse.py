@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+from array import array
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -152,10 +153,10 @@ def test_zeros_that_were_damaged_on_their_way_are_zeros_in_the_end(tmp_path: Pat
     packer.close()
     whole = b"".join(pieces)
     packer.manifest.close_file("f", len(whole), blake3(whole).digest(), executable=False)
-    retrieve(place, packer.manifest, [(0, str(tmp_path / "well"))])
+    retrieve(place, packer.manifest, array("q", [0]), lambda _: str(tmp_path / "well"))
     once = place.reads
     place.reads, place.times = 0, once
-    retrieve(place, packer.manifest, [(0, str(tmp_path / "mended"))])
+    retrieve(place, packer.manifest, array("q", [0]), lambda _: str(tmp_path / "mended"))
     assert place.reads == 2 * once
     for path in (tmp_path / "well", tmp_path / "mended"):
         assert path.read_bytes() == whole

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from artifactstore.content.place import place, select
+from artifactstore.content.chosen import select
+from artifactstore.content.place import place
 from artifactstore.errors import AlreadyExistsError, BackendError
 from artifactstore.work.export.record import Item, Record
 from artifactstore.work.export.ro_crate import METADATA, PREVIEW, folder_of

@@ -1,0 +1,174 @@
+"""The walk of a folder. What it finds stays in columns: an object for each of five million files would take gigabytes."""
+
+import os
+import stat
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from artifactstore.content.compact import Texts
+from artifactstore.content.manifest import Manifest
+from artifactstore.content.source import Folder, Source, regular, stat_of
+from artifactstore.content.stats import fields, signatures
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.listing import check_link, check_links, check_path
+
+__all__ = ["Scanned", "scan"]
+
+
+class Scanned(Sequence[Source]):
+    """The files of a folder in columns, by ascending path; sources are made as they are asked for.
+
+    Args:
+        base: the folder, ending with `/`.
+
+    Attributes:
+        paths: in the folder.
+        sizes: in bytes.
+    """
+
+    def __init__(self, base: str) -> None:
+        self.paths = Texts()
+        self.sizes = array("q")
+        self._base = base
+        self._executable = bytearray()
+        self._inodes, self._changed, self._touched = array("Q"), array("Q"), array("Q")
+        self._devices = array("I")  # the numbers of those below
+        self._numbers: dict[int, int] = {}
+
+    def append(self, path: str, st: os.stat_result) -> None:
+        """Add a file that comes behind all others."""
+        device, inode, size, changed, touched = fields(st)
+        self.paths.append(path)
+        self.sizes.append(size)
+        self._executable.append(bool(st.st_mode & 0o111))
+        self._inodes.append(inode)
+        self._changed.append(changed)
+        self._touched.append(touched)
+        self._devices.append(self._numbers.setdefault(device, len(self._numbers)))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @overload
+    def __getitem__(self, at: int) -> Source: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Source]: ...
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        at = range(len(self))[at]
+        (signature,) = self._signed(slice(at, at + 1))
+        return Source(self.paths[at], self.sizes[at], signature, bool(self._executable[at]), self._base)
+
+    def __iter__(self) -> Iterator[Source]:
+        base = self._base
+        for path, size, signature, executable in zip(self.paths, self.sizes, self._signed(), self._executable, strict=True):
+            yield Source(path, size, signature, executable == 1, base)
+
+    def signed(self) -> Iterator[tuple[str, bytes]]:
+        """Yield (path on disk, signature) of each file."""
+        return zip(map(self._base.__add__, self.paths), self._signed(), strict=True)
+
+    def samples(self) -> list[Source]:
+        """Return one file of each device."""
+        return [self[self._devices.index(number)] for number in self._numbers.values()]
+
+    def share(self, manifest: Manifest) -> None:
+        """Let a manifest of these files have the same columns, where they are equal: once in memory for both."""
+        if (manifest.paths, manifest.sizes) == (self.paths, self.sizes):
+            manifest.paths, manifest.sizes = self.paths, self.sizes
+
+    def _signed(self, part: slice = slice(None)) -> Iterator[bytes]:
+        devices = map([*self._numbers].__getitem__, self._devices[part])
+        return signatures(devices, self._inodes[part], self.sizes[part], self._changed[part], self._touched[part])
+
+
+def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep") -> Folder:
+    """Walk a folder.
+
+    Args:
+        root: the folder.
+        keep: (path, is a folder) → whether it goes in.
+        links: `keep` stores links that stay inside, `follow` stores what they point to.
+
+    Raises:
+        InvalidInputError: an unreadable folder, a socket or a device, a name that can't be stored, a link that leaves.
+    """
+    files = Scanned(root.rstrip("/") + "/")
+    found = Folder(files)
+    try:
+        _walk(found, "", _Walk(root, files, keep, links == "follow", set()))
+    except RecursionError as error:
+        raise InvalidInputError(f"{root} is nested too deep: some 900 folders in each other are the most") from error
+    found.folders.sort()
+    found.links.sort()
+    check_links(found.links)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What stays the same on the way down."""
+
+    root: str
+    files: Scanned
+    keep: Callable[[str, bool], bool]
+    follow: bool
+    visiting: set[tuple[int, int]]
+
+
+def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
+    disk = os.path.join(walk.root, prefix) if prefix else walk.root  # noqa: PTH118
+    st = stat_of(disk)
+    place = (st.st_dev, st.st_ino)
+    if place in walk.visiting:
+        raise InvalidInputError(f"{disk} is a link to a folder that it lies in: links='follow' would never end")
+    walk.visiting.add(place)
+    names, empty = _names(disk, prefix, walk)
+    for name in names:
+        path = f"{prefix}/{name}" if prefix else name
+        if path.endswith("/"):
+            check_path(path[:-1])
+            _walk(found, path[:-1], walk)
+            continue
+        check_path(path)
+        there = os.path.join(disk, name)  # noqa: PTH118
+        try:
+            st = os.stat(there, follow_symlinks=walk.follow)  # noqa: PTH116
+            if stat.S_ISLNK(st.st_mode):
+                target = os.readlink(there)  # noqa: PTH115
+                check_link(path, target)
+                found.links.append((path, target))
+                continue
+        except OSError as error:
+            raise InvalidInputError(f"{there} can't be read: {error.strerror or error}") from error
+        regular(there, st)
+        walk.files.append(path, st)
+    walk.visiting.discard(place)
+    if empty and prefix:
+        check_path(prefix)
+        found.folders.append(prefix)
+
+
+def _names(disk: str, prefix: str, walk: _Walk) -> tuple[list[str], bool]:
+    """Return what a folder has that goes in, those of folders with `/` at the end; and whether it has nothing at all.
+
+    In the order of the paths that are below them: `a-b` comes before what is in `a/`.
+    """
+    names, empty = [], True
+    try:
+        with os.scandir(disk) as listing:
+            for entry in listing:
+                empty = False
+                try:
+                    is_folder = entry.is_dir(follow_symlinks=walk.follow)
+                except OSError as error:
+                    raise InvalidInputError(f"{entry.path} can't be read: {error.strerror or error}") from error
+                if walk.keep(f"{prefix}/{entry.name}" if prefix else entry.name, is_folder):
+                    names.append(f"{entry.name}/" if is_folder else entry.name)
+    except OSError as error:
+        raise InvalidInputError(f"the folder {disk} can't be read: {error.strerror or error}") from error
+    names.sort()
+    return names, empty
