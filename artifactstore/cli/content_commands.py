@@ -44,6 +44,7 @@ def put(
     modes: Annotated[bool | None, typer.Option(help="Whether executable bits are part of the identity.")] = None,
     rehash: Annotated[bool, typer.Option(help="Read every file again.")] = False,
     allow_empty: Annotated[bool, typer.Option(help="Store a folder without files after a version that has some.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read back what the store has of it already, and mend that.")] = False,
     base: Annotated[str | None, typer.Option(help="A reference that shares content with this.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Keep a profile of each Parquet file beside it.")] = False,
     profile_full: Annotated[bool, typer.Option("--profile-full", help="The same, of every row.")] = False,
@@ -58,6 +59,8 @@ def put(
         given = {"exclude": exclude, "links": links, "modes": modes, "rehash": rehash, "allow_empty": allow_empty}
         usual = {"exclude": None, "links": "keep", "modes": None, "rehash": False, "allow_empty": False}
         options = {option: value for option, value in given.items() if value != usual[option]}
+    if verify:
+        options["verify"] = True
     if base is not None:
         options["base"] = base
     if profile or profile_full:

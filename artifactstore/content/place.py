@@ -72,7 +72,7 @@ def place(
     target = target.absolute()
     try:
         if os.path.lexists(target) and not target.is_dir():
-            raise AlreadyExistsError(f"{target} is no folder: one is needed to get into")
+            raise AlreadyExistsError(f"{target} must be a folder, and is not")
     except (OSError, ValueError) as error:
         if isinstance(error, AlreadyExistsError):
             raise
@@ -135,7 +135,7 @@ def _check_names(chosen: Selection, staging: Path) -> None:
     if bad:
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise UnsupportedError(
-            f"this platform can't hold {', '.join(map(repr, bad[:5]))}{more}: nothing was written; get them elsewhere, or one by one with open_file"
+            f"this file system cannot hold the names {', '.join(map(repr, bad[:5]))}{more}: nothing was written; get them elsewhere, or one by one with open_file"
         )
 
 
@@ -293,7 +293,7 @@ class _Move:
         with suppress(FileExistsError):
             there.mkdir()
         if not stat.S_ISDIR(there.lstat().st_mode):
-            raise AlreadyExistsError(f"{there} was made meanwhile and is no folder")
+            raise AlreadyExistsError(f"{there} was created by another process meanwhile and is not a folder")
 
     def _move(self, source: Path, there: Path, path: str) -> None:
         try:
@@ -305,7 +305,7 @@ class _Move:
                 os.link(source, there)
         except FileExistsError as error:
             if not self._is_equal(there, path):
-                raise AlreadyExistsError(f"{there} was made meanwhile, with other content") from error
+                raise AlreadyExistsError(f"{there} was created by another process meanwhile, with other content") from error
         except OSError as error:
             if error.errno == errno.EXDEV:  # a folder in the target is another file system
                 self._copy(source, there, path)

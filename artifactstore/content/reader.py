@@ -105,8 +105,8 @@ def _prove_small(backend: Backend, manifest: Manifest, row: int) -> list[bytes |
 def _note_proven(manifest: Manifest, row: int, hasher: Hasher) -> None:
     if hasher.digest() != manifest.digests[row]:
         raise FalseChunkDigestsError(
-            f"{manifest.paths[row]} does not match its digest, though its chunks match theirs: its manifest is false; "
-            "`artifactstore verify --level full` names who recorded it",
+            f"{manifest.paths[row]} does not match its digest, although its chunks match theirs: its manifest is false; "
+            "`artifactstore verify --level full` names the entry and the actor",
             digest=f"{manifest.algorithm}:{manifest.digests[row].hex()}",
             location=manifest.paths[row],
         )
@@ -180,9 +180,9 @@ class Seekable(io.RawIOBase):
         """
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}.get(whence)
         if base is None:
-            raise ValueError(f"whence is {whence}: 0, 1 and 2 are known")
+            raise ValueError(f"whence must be 0, 1 or 2, got {whence}")
         if base + offset < 0:
-            raise ValueError(f"can't seek to {base + offset}, before the file's begin")
+            raise ValueError(f"cannot seek to {base + offset}: it is before the beginning of the file")
         self._at = base + offset
         return self._at
 

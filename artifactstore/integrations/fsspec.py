@@ -156,13 +156,13 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedReader:
         if mode != "rb":
-            raise PermissionError(f"{path} can't be opened with mode {mode!r}: artifacts are never changed; put the new content")
+            raise PermissionError(f"{path} can't be opened with mode {mode!r}: artifacts are immutable; put the new content")
         base, inner, files = self._look(self._strip_protocol(path))
         if inner is None and len(files) == 1:
             inner = next(iter(files))
         if inner not in files:
             kind = IsADirectoryError if inner is None or any(one.startswith(f"{inner}/") for one in files) else FileNotFoundError
-            raise kind(f"{path} is no file of {base}")
+            raise kind(f"{path} is not a file of {base}")
         return self._store.open_file(base, inner)
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
@@ -203,12 +203,12 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         Raises:
             NotImplementedError: always.
         """
-        raise NotImplementedError(f"{path} lies in a pack and has no address of its own")
+        raise NotImplementedError(f"{path} is stored in a pack and has no URL of its own")
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Nothing to forget: what is remembered never changes."""
 
     def _refuse(self, path: str, *_: Any, **__: Any) -> Any:
-        raise PermissionError(f"{path} can't be changed: artifacts never are; put the new content with store.put")
+        raise PermissionError(f"{path} can't be changed: artifacts are immutable; put the new content with store.put")
 
     rm_file = rm = mkdir = makedirs = rmdir = touch = cp_file = pipe_file = put_file = mv = _refuse

@@ -37,7 +37,9 @@ def open_dataset(folder: ReadFolder, what: str) -> Any:
         found = (
             ", ".join(f"{len(names)} of {kind}" for kind, names in kinds.items()) or "none of Parquet, CSV, Arrow, JSON or ORC"
         )
-        raise InvalidInputError(f"{what} is no table: among its {len(folder.names)} files are {found}; say which by {what}/PATH")
+        raise InvalidInputError(
+            f"{what} is not a table: among its {len(folder.names)} files are {found}; choose some with {what}/PATH"
+        )
     kind, names = next(iter(kinds.items()))
     try:
         return dataset.dataset(
@@ -89,7 +91,7 @@ class _Files(fs.FileSystemHandler):  # type: ignore[misc]
         return self.open_input_file(path)
 
     def _refuse(self, *_: Any) -> Any:
-        raise OSError("an artifact can't be changed: put what is to be stored")
+        raise OSError("artifacts are immutable: put the new content")
 
     create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = _refuse
     move = copy_file = open_output_stream = open_append_stream = _refuse

@@ -48,19 +48,21 @@ def get(
         raise InvalidInputError("paths=[] names no file: leave it out to get all of them")
     target = None if to is None else local_path(to, "to")
     if target is not None and "://" not in session.url and Path(session.url) in (target.absolute(), *target.absolute().parents):
-        raise InvalidInputError(f"{target} lies in the store itself: choose another target")
+        raise InvalidInputError(f"{target} is inside the store: choose another target")
     found = session.resolve(ref)
     _met(session, ref, found, target)
 
     def use(manifest: Manifest) -> Any:
         if target is not None:
             if options:
-                raise InvalidInputError(f"with to= files come as they are: {', '.join(sorted(options))} is for objects")
+                raise InvalidInputError(
+                    f"with to= the files are written as they are, so {', '.join(sorted(options))} cannot be used: it is for objects"
+                )
             return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite)
         if decode and manifest.format is not None and found.path is None and wanted is None:
             return read_object(manifest.format, _folder(session, manifest, found, trust_of(trust, found.digest)), options)
         if options:
-            raise InvalidInputError(f"{ref} comes as files, for which there is no option {', '.join(sorted(options))}")
+            raise InvalidInputError(f"{ref} is files, not an object, so {', '.join(sorted(options))} cannot be used")
         return _to_tree(session, manifest, found, wanted)
 
     return session.with_manifest(found.digest, use)
@@ -69,10 +71,10 @@ def get(
 def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader:
     """Open one file of what `ref` means; see `Store.open_file`."""
     if path is not None and not isinstance(path, str):
-        raise InvalidInputError(f"path= is a str, not a {type(path).__name__}")
+        raise InvalidInputError(f"path= must be a str, got {type(path).__name__}")
     found = session.resolve(ref)
     if path is not None and found.path is not None:
-        raise InvalidInputError(f"the path is said twice: {ref!r} and {path!r}")
+        raise InvalidInputError(f"two paths are given, in {ref!r} and path={path!r}: give one")
     _met(session, ref, found)
 
     def use(manifest: Manifest) -> int:
@@ -81,7 +83,8 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
             if len(manifest.paths) != 1:
                 some = ", ".join(repr(one) for one in manifest.paths[:5])
                 raise InvalidInputError(
-                    f"{ref} has {len(manifest.paths)} files; say which: {some}" + (" …" if len(manifest.paths) > 5 else "")
+                    f"{ref} has {len(manifest.paths)} files; choose one with path=: {some}"
+                    + (" …" if len(manifest.paths) > 5 else "")
                 )
             row: int | None = 0
         else:
@@ -233,7 +236,7 @@ def _materialised(session: Session, wholes: Sequence[str], key: str, total: int,
         try:
             return next(filter(None, map(trees.find, wholes)), None) or trees.get(key, total, materialise)
         except CacheError as error:
-            text = f"{error}: what is got lies in a temporary folder until this process ends; give the get a target: to="
+            text = f"{error}: the files are in a temporary folder until this process ends; use to= to choose a folder"
             warnings.warn(text, UserWarning, stacklevel=2)
     temporary = Path(_temporary_folder())
     try:
@@ -247,7 +250,7 @@ def _materialised(session: Session, wholes: Sequence[str], key: str, total: int,
         except OSError as error:
             if isinstance(error, BackendError):
                 raise
-            raise BackendError(f"{folder} can't be written: {error.strerror or error}; give the get a target: to=") from error
+            raise BackendError(f"{folder} can't be written: {error.strerror or error}; use to= to choose a folder") from error
         return folder
 
 
@@ -264,7 +267,7 @@ def _temporary_folder() -> str:
         except OSError as error:
             raise BackendError(
                 f"there is no cache, and no folder for temporary files ({error.strerror or error}): "
-                "give the get a target (to=), or set ARTIFACTSTORE_CACHE or TMPDIR to a folder of your own"
+                "use to= to choose a folder, or set ARTIFACTSTORE_CACHE or TMPDIR to a folder of your own"
             ) from error
         _TEMPORARY.append((os.getpid(), folder))
         atexit.register(_remove_own, os.getpid(), folder)

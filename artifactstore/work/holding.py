@@ -176,7 +176,7 @@ class Holding:
         except (CorruptionError, FormatError) as error:
             return str(error)
         if set(manifest.packs) - set(packs):
-            return f"{manifest_key(one)} uses packs that the journal does not name"
+            return f"{manifest_key(one)} uses packs that are not listed in its journal entry"
         lies = core.footers.lies(manifest) or core.footers.unreadable(manifest, manifest.packs if read else ())
         if lies:
             return f"{manifest_key(one)} is false: {lies[0]}"
@@ -188,13 +188,13 @@ class Holding:
 
     def _warn(self, digest: str, failed: dict[str, ArtifactStoreError]) -> None:
         for holder, error in failed.items():
-            self._report(holder, f"{digest} was read from an earlier manifest: {error}")
+            self._report(holder, f"{digest} was read from an earlier manifest, as a newer one cannot be used: {error}")
 
     def _report(self, holder: str, text: str) -> None:
-        """Report a holder that could not be used, once."""
+        """Warn once of a manifest that could not be used."""
         if holder not in self._reported:
             self._reported.add(holder)
-            warnings.warn(f"{text}; `artifactstore verify` names who recorded it", UserWarning, stacklevel=7)
+            warnings.warn(f"{text}; `artifactstore verify` names the entry and the actor", UserWarning, stacklevel=7)
 
     def _load(self, core: "Core", holder: str, digest: str, expected: str) -> Manifest:
         """Return a manifest if it is what the journal says: the one point where a manifest is taken for a digest."""

@@ -120,10 +120,10 @@ def shun(shunned: set[str], false: FalseChunksError) -> None:
     digests = {one.digest for one in false.manifests} - shunned
     if not digests:
         raise CorruptionError(
-            f"what is stored already is not what it is said to be: {false}; put with verify=True, or verify the store"
+            f"chunks that are stored already do not match their records: {false}; put with verify=True, or run `artifactstore verify`"
         )
     for digest in sorted(digests):
         what = f"the manifest of {digest}" if digest else "the ledger of an interrupted upload, in the cache,"
-        text = f"{what} is false, so nothing relies on it: {false}; `artifactstore verify --level frames` names who recorded it"
+        text = f"{what} is false and is not used: {false}; `artifactstore verify --level frames` names the entry and the actor"
         warnings.warn(text, UserWarning, stacklevel=8)
     shunned |= digests

@@ -250,3 +250,19 @@ def test_an_empty_url_is_never_taken_for_the_default_store(run, tmp_path: Path):
         code, _, err = run(*arguments)
         assert (code, "no URL of a store" in err) == (2, True), (arguments, err)
     assert not (tmp_path / "store").exists()
+
+
+def test_put_verify_reads_back_what_is_there_and_stores_it_again_where_it_is_damaged(run, tmp_path: Path):
+    (tmp_path / "a").write_bytes(os.urandom(50_000))
+    assert run("put", "a", "n")[0] == 0
+    (pack,) = (tmp_path / "store/packs").rglob("*.pack")
+    raw = bytearray(pack.read_bytes())
+    raw[1000] ^= 1
+    pack.chmod(0o644)
+    pack.write_bytes(raw)
+    code, out, _ = run("put", "a", "n", "--json")
+    assert (code, json.loads(out)["uploaded"]) == (0, 0)
+    code, out, err = run("put", "a", "n", "--verify", "--json")
+    assert (code, "is stored again" in err) == (0, True)
+    assert json.loads(out)["uploaded"] > 50_000
+    assert run("get", "n", "out")[0] == 0

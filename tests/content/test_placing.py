@@ -192,7 +192,7 @@ def test_what_is_placed_meanwhile_and_differs_is_never_replaced(
             (out / path).symlink_to(tmp_path)
 
     monkeypatch.setattr(place, "retrieve", meanwhile)
-    with pytest.raises(AlreadyExistsError, match=r"made meanwhile.*put in place"):
+    with pytest.raises(AlreadyExistsError, match=r"by another process meanwhile.*put in place"):
         store.get("d", to=out)
     assert (out / path).read_text() == "another's" if make == "file" else (out / path).readlink() == tmp_path
 
@@ -256,3 +256,30 @@ def test_a_cached_tree_stays_as_long_as_a_process_lives_that_was_given_it(
     child.wait()
     get_more("sub/deep")
     assert (theirs.exists(), mine.exists()) == (False, True)
+
+
+@posix
+@pytest.mark.parametrize("what", ["an empty folder", "a file", "a link"])
+def test_a_get_makes_nothing_behind_a_link_in_its_target_and_says_so_before_it_writes(tmp_path: Path, what: str):
+    """Also where the very same is there behind the link."""
+    source, out, elsewhere = tmp_path / "src", tmp_path / "out", tmp_path / "elsewhere"
+    (source / "sub").mkdir(parents=True)
+    (source / "a").write_text("a")
+    make = {
+        "an empty folder": lambda folder: (folder / "x").mkdir(),
+        "a file": lambda folder: (folder / "x").write_text("x"),
+        "a link": lambda folder: (folder / "x").symlink_to("y"),
+    }[what]
+    make(source / "sub")
+    store = artifactstore.open(tmp_path / "store", cache=None)
+    store.put(source, "d")
+    elsewhere.mkdir()
+    make(elsewhere)
+    out.mkdir()
+    (out / "sub").symlink_to(elsewhere)
+    with pytest.raises(AlreadyExistsError, match=r"holds other content under sub/x; nothing was written"):
+        store.get("d", to=out)
+    assert (names(out), names(elsewhere)) == (["sub"], ["x"])
+    store.get("d", to=out, overwrite=True)
+    assert tree(out) == tree(source)
+    assert names(elsewhere) == ["x"]

@@ -90,7 +90,7 @@ def test_nothing_can_be_changed(files: Any):
 def test_what_is_not_there_says_so(files: Any):
     with pytest.raises(FileNotFoundError, match="sets/nothing"):
         files.cat("sets/nothing")
-    with pytest.raises(FileNotFoundError, match="no file of"):
+    with pytest.raises(FileNotFoundError, match="not a file of"):
         files.open("sets/raw:v1/nothing")
     with pytest.raises(IsADirectoryError):
         files.open("sets/raw:v1/deep")

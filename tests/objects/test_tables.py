@@ -240,7 +240,7 @@ def test_folders_of_files_are_tables_too_with_their_partitions(store: Store, tmp
     with pytest.raises(NotFoundError, match="no file 'year=1999'"):
         store.open_table("p:latest/year=1999")
     store.put(b"x", "b")
-    with pytest.raises(InvalidInputError, match="is no table"):
+    with pytest.raises(InvalidInputError, match="is not a table"):
         store.open_table("b")
 
 
