@@ -210,6 +210,21 @@ class Texts(Sequence[str]):
     def __repr__(self) -> str:
         return f"Texts({self[:3]}, {len(self)} in all)"
 
+    def find(self, text: str) -> int | None:
+        """Return where a text is, or None; they must be sorted by their UTF-8."""
+        data, ends, wanted = self.data, self.ends, text.encode("utf-8", _ANY)
+        low, high = 0, len(ends) - 1
+        while low < high:
+            middle = (low + high) // 2
+            found = data[ends[middle] : ends[middle + 1]]
+            if found == wanted:
+                return middle
+            if found < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return None
+
     def append(self, text: str) -> None:
         """Add one at the end."""
         data = self.data

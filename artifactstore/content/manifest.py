@@ -4,7 +4,6 @@ In memory it is kept in columns; `manifest_file` writes and reads it.
 """
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -136,8 +135,7 @@ class Manifest:
 
     def index(self, path: str) -> int | None:
         """Return the row of a file, or None."""
-        at = bisect_left(self.paths, path)
-        return at if at < len(self.paths) and self.paths[at] == path else None
+        return self.paths.find(path)
 
     def find(self, path: str) -> int | None:
         """Return the row of a file, or of the one that a path leads to through links, or None."""

@@ -26,6 +26,7 @@ INLINE_LIMIT: Final = 32 * 1024  # bytes of stored content that ride in the mani
 _OPEN: Final = -2  # the pack number of records whose bytes are still pending
 _SHARES: Final = 8  # over a network packs get smaller towards the end, so that as many connections share what is left
 _LEAST: Final = 12 * 2**20  # bytes, but never smaller than this
+_FAST: Final = 250_000  # digests in a dict: some 40 MB
 _UPLOADS: Final = 12  # packs in flight at most, so that some eight connections are always busy: 384 MiB
 
 
@@ -51,9 +52,10 @@ class Piece:
 
 
 class _Index:
-    """Finds a digest among many without an object for each; one thread adds, any may find.
+    """Finds a digest among many; one thread adds, any may find.
 
-    A table of numbers by the first bytes of the digest; where two meet, the next free slot is taken.
+    The first ones are in a dict, which is fast; more of them without an object for each, in a table of numbers by the first
+    bytes of the digest: where two meet, the next free slot is taken.
 
     Args:
         digests: what the numbers speak of.
@@ -61,11 +63,15 @@ class _Index:
 
     def __init__(self, digests: Digests) -> None:
         self._digests = digests
+        self._first: dict[bytes, int] = {}
         self._table = array("i", [-1]) * 1024
         self._left = 512  # slots that may be taken before the table grows
 
     def find(self, digest: bytes) -> int:
         """Return the number of a digest, or -1."""
+        at = self._first.get(digest, -1)
+        if at >= 0 or len(self._first) < _FAST:
+            return at
         table, data = self._table, self._digests.data
         mask = len(table) - 1
         slot = int.from_bytes(digest[:8], "little") & mask
@@ -77,6 +83,8 @@ class _Index:
 
     def place(self, digest: bytes, number: int) -> int:
         """Return the number of a digest; it gets `number`, under which it is about to be appended, if it has none."""
+        if len(self._first) < _FAST:
+            return self._first.setdefault(digest, number)
         at = self.find(digest)
         if at >= 0:
             return at

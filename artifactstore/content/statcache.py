@@ -41,7 +41,7 @@ class StatCache:
             if self._path is None or not sources or not is_own(self._path.stat()):
                 return unknown
             devices = {device(source.signature): source for source in samples}
-            proven = {one for one, source in devices.items() if timed(file_system(source.disk or ""))}
+            proven = {one for one, source in devices.items() if timed(file_system(source.disk or "", one))}
             if not proven:
                 return unknown
             with _connect(self._path) as db:
@@ -76,7 +76,7 @@ def _lasting(found: Iterable[tuple[Source, bytes, bool]], hashed_at: int) -> Ite
         if source.base and source.signature:
             one = device(source.signature)
             if one not in kinds:
-                kinds[one] = file_system(source.disk or "")
+                kinds[one] = file_system(source.disk or "", one)
             if lasting(kinds[one], source.signature, held=held, hashed_at=hashed_at):
                 yield source.disk, source.signature, digest
 

@@ -32,6 +32,7 @@ _LAYOUT: Final = 2
 _64: Final = 2**64 - 1  # inodes of ReFS have 128 bits; nanoseconds after the year 2262 or before 1678 have more than 63
 _TICK: Final = 50_000_000  # ns: more than a tick of Linux' coarse clock (10 ms at most)
 _COARSE: Final = 2_000_000_000  # ns: the tick of FAT, and of others that keep whole seconds
+_MANY: Final = 1000  # devices
 _DELAY: Final = 300 * 10**9  # ns
 _WRITEBACK: Final = ("dirty_writeback_centisecs", "dirty_expire_centisecs")
 # Their pages are those of the file itself, so that a lease knows of every map; overlayfs maps the file of another layer.
@@ -132,8 +133,29 @@ def lasting(kind: str | None, signature: bytes, *, held: bool, hashed_at: int) -
     return not _recent(changed) or (kind in _LEASES and not held)
 
 
-def file_system(path: str) -> str | None:
-    """Return the type of the file system that holds a file, None where it is not known."""
+_known: dict[bytes, tuple[float, str | None]] = {}
+_KNOWN_FOR: Final = 1.0  # seconds: far less than a device takes to become another file system's with the same files in it
+
+
+def file_system(path: str, device: bytes | None = None) -> str | None:
+    """Return the type of the file system that holds a file, None where it is not known.
+
+    Args:
+        path: of the file.
+        device: of the file, as `device` returns it; what was found for it is returned for a second.
+    """
+    now = time.monotonic()
+    if device is not None and (seen := _known.get(device)) is not None and now - seen[0] < _KNOWN_FOR:
+        return seen[1]
+    kind = _type_at(path)
+    if device is not None:
+        if len(_known) > _MANY:
+            _known.clear()
+        _known[device] = (now, kind)
+    return kind
+
+
+def _type_at(path: str) -> str | None:
     real, best = os.path.realpath(path), None
     for point, kind in _mounts():
         if (best is None or len(point) >= len(best[0])) and (real == point or real.startswith(point.rstrip("/") + "/")):

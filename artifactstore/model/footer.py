@@ -31,6 +31,7 @@ _MAP: Final = 11
 _STRUCT: Final = 12
 _SHORT: Final = frozenset({_INT16, _INT32, _INT64, _BINARY})
 _FIXED: Final = {3: 1, 7: 8, 13: 16}  # bytes of a byte, a double, a UUID
+_WORTH: Final = 256 * 1024
 _ONES: Final = 2**64 - 1
 _MARK: Final[Mapping[int, Any]] = {}  # a struct of which nothing is wanted but whether it is there
 
@@ -56,7 +57,7 @@ def _patterns() -> tuple["re.Pattern[bytes]", "re.Pattern[bytes]", "re.Pattern[b
         return b"[" + b"".join(b"\\x%02x" % (step << 4 | kind) for step in range(1, 16) for kind in kinds) + b"]"
 
     def several(kind: int, item: bytes, most: int) -> bytes:
-        return b"(?>" + b"|".join(b"\\x%02x" % (n << 4 | kind) + item * n for n in range(most, -1, -1)) + b")"
+        return b"(?>" + b"|".join(b"\\x%02x(?:%b){%d}" % (n << 4 | kind, item, n) for n in range(most, -1, -1)) + b")"
 
     number = rb"(?>[\x80-\xff]{0,9}[\x00-\x7f])"
     text = b"(?>" + b"|".join(b"\\x%02x.{%d}" % (n, n) for n in range(48)) + b")"
@@ -77,7 +78,25 @@ def _patterns() -> tuple["re.Pattern[bytes]", "re.Pattern[bytes]", "re.Pattern[b
     return re.compile(part, re.DOTALL), re.compile(head, re.DOTALL), re.compile(struct, re.DOTALL)
 
 
-_USUAL_PART, _USUAL_PAGE, _USUAL_STRUCT = _patterns()
+class _Usual:
+    """The patterns, once they are worth it: to make them takes as long as to read some hundred small files without them."""
+
+    __slots__ = ("page", "part", "seen", "struct")
+
+    def __init__(self) -> None:
+        self.seen = 0  # bytes of ends of files
+        self.part: re.Pattern[bytes] | None = None
+        self.page: re.Pattern[bytes] | None = None
+        self.struct: re.Pattern[bytes] | None = None
+
+    def see(self, size: int) -> None:
+        """Count the end of a file that is about to be read."""
+        self.seen += size
+        if self.seen > _WORTH and self.part is None:
+            self.part, self.page, self.struct = _patterns()
+
+
+_usual: Final = _Usual()
 
 
 class Part(NamedTuple):  # made in no time: there is one for each column of each file that is read
@@ -146,6 +165,7 @@ def read_footer(file: Any) -> Footer:
     if tail[4:] != _MAGIC or length > size - 12:
         raise ValueError("it does not end as Parquet does")
     file.seek(size - 8 - length)
+    _usual.see(length)
     said = _Compact(bytes(file.read(length))).struct(_FOOTER)
     return Footer(said.get(3, 0), tuple(_group(one) for one in said.get(4, ())))
 
@@ -194,9 +214,9 @@ def pages(data: Buffer, part: Part) -> Iterator[Page]:
     """
     at, end = part.start, min(part.start + part.packed, len(data))
     values = 0
-    reader = _Compact(data)
+    pattern, reader = _usual.page, _Compact(data)
     while at < end and values < part.values:
-        if usual := _USUAL_PAGE.match(data, at):
+        if pattern is not None and (usual := pattern.match(data, at)):
             size, packed, count, encoding = (_signed(one, _INT32) for one in usual.groups())
             values += max(0, count)
             yield Page(encoding, max(0, count), max(0, size))
@@ -325,7 +345,7 @@ class _Compact:
 
     def _usual(self) -> "Part | None":
         """Read a column of a row group if it is written as usual."""
-        usual = _USUAL_PART.match(self._data, self.at)
+        usual = None if _usual.part is None else _usual.part.match(self._data, self.at)
         if usual is None:
             return None
         kind, said, *numbers, dictionary = usual.groups()
@@ -346,7 +366,7 @@ class _Compact:
             length = self._unsigned()
             self.at += length
         elif kind == _STRUCT:
-            if depth < _DEPTH - 4 and (usual := _USUAL_STRUCT.match(self._data, self.at)):
+            if _usual.struct is not None and depth < _DEPTH - 4 and (usual := _usual.struct.match(self._data, self.at)):
                 self.at = usual.end()
             else:
                 self._struct(_MARK, _deeper(depth))

@@ -6,15 +6,21 @@ argument comes again in the message of an exception. There is one way in for all
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import PurePath
 from typing import Any, Final
 
 from artifactstore.model.secret_names import MARK, Weight, is_harmless, weight_of
 
-__all__ = ["MARK", "Redactor"]
+__all__ = ["MARK", "Redactor", "late"]
 
 _REMEMBERED: Final = 2000  # values of secrets that are hidden wherever they appear
 _SHORTEST: Final = 8  # characters of such a value: hiding shorter ones would make text unreadable
+
+
+def late(pattern: str, flags: int = 0) -> Callable[[], "re.Pattern[str]"]:
+    """Return a pattern that is compiled when it is first called for: most processes never need these, and all would wait for them."""
+    return cache(partial(re.compile, pattern, flags))
 
 
 def _each(words: str) -> list[str]:
@@ -23,7 +29,7 @@ def _each(words: str) -> list[str]:
 
 # -- secrets that their own form gives away
 
-_SHAPES: Final = re.compile(
+_SHAPES: Final = late(
     r"""
     -----BEGIN\ [A-Z0-9 ]*PRIVATE\ KEY(?:\ BLOCK)?-----.*?(?:-----END\ [A-Z0-9 ]*PRIVATE\ KEY(?:\ BLOCK)?-----|\Z)
     | (?<![A-Za-z0-9])(?:
@@ -48,40 +54,40 @@ _SHAPES: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-_AWS_ID: Final = re.compile(r"A[KS]IA[A-Z0-9]{16}")
-_AWS: Final = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=])")  # its secret, told by the id beside it
+_AWS_ID: Final = late(r"A[KS]IA[A-Z0-9]{16}")
+_AWS: Final = late(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=])")  # its secret, told by the id beside it
 
 # -- URLs
 
-_LOGIN: Final = re.compile(r"(?i)(?<![a-z0-9])([a-z][a-z0-9+.-]{0,30}://)([^/\s@:\"']*)(:[^/\s]*)?@")
-_QUERY: Final = re.compile(r"(?i)([?&;#]|%26|%3F)([a-z][\w.%-]*)(=|%3D)([^&\s\"'#;<>]+)")
+_LOGIN: Final = late(r"(?i)(?<![a-z0-9])([a-z][a-z0-9+.-]{0,30}://)([^/\s@:\"']*)(:[^/\s]*)?@")
+_QUERY: Final = late(r"(?i)([?&;#]|%26|%3F)([a-z][\w.%-]*)(=|%3D)([^&\s\"'#;<>]+)")
 _IN_QUERIES: Final = frozenset(
     {"sig", "signature", "key", "code", "x-amz-signature", "x-goog-signature", "x-amz-credential", "se_sig"}
 )
-_CONDA: Final = re.compile(r"(?i)(https?://[^/\s]+(?:/[\w.-]+)?/t/)[\w-]{6,}(?=/)")
+_CONDA: Final = late(r"(?i)(https?://[^/\s]+(?:/[\w.-]+)?/t/)[\w-]{6,}(?=/)")
 
 # -- names with values
 
-_AUTHORIZATION: Final = re.compile(
+_AUTHORIZATION: Final = late(
     r"""(?i)((?:proxy-)?authorization["']?\s*[:=]\s*+["']?+)(?!\[redacted\])
     ((?:digest|aws4-hmac-sha256|oauth|hawk)\s[^"'\r\n]*|(?:[a-z][\w-]*\s+)?[^\s"',;]+)""",
     re.VERBOSE,
 )
-_COOKIE: Final = re.compile(r"""(?i)(\b(?:set-)?cookie["']?\s*:\s*+["']?+)(?!\[redacted\])([^"'\r\n]+)""")
-_SCHEME: Final = re.compile(r"(?i)\b(bearer|basic)(\s+)([\w.~+/=-]{6,})")
-_NAMED: Final = re.compile(r"""(?<![\w.\-])(\\?["']?)(-{0,2}[A-Za-z_][\w.\-]{0,200}+)\1(\s*(?::=|=>|=(?!=)|:(?!//))\s*)""")
-_OPTION: Final = re.compile(r"""(?<![\w\-])(-{1,2}[A-Za-z][\w.\-]{0,80}+)(\s+|["'],\s*(?=["']))""")
-_VALUE: Final = re.compile(
+_COOKIE: Final = late(r"""(?i)(\b(?:set-)?cookie["']?\s*:\s*+["']?+)(?!\[redacted\])([^"'\r\n]+)""")
+_SCHEME: Final = late(r"(?i)\b(bearer|basic)(\s+)([\w.~+/=-]{6,})")
+_NAMED: Final = late(r"""(?<![\w.\-])(\\?["']?)(-{0,2}[A-Za-z_][\w.\-]{0,200}+)\1(\s*(?::=|=>|=(?!=)|:(?!//))\s*)""")
+_OPTION: Final = late(r"""(?<![\w\-])(-{1,2}[A-Za-z][\w.\-]{0,80}+)(\s+|["'],\s*(?=["']))""")
+_VALUE: Final = late(
     r"""\\"(?:[^"\\]|\\[^"])*\\" | "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | \[[^\]\[]*\] | [^\s"'&;|<>]+""", re.VERBOSE | re.DOTALL
 )
-_ENDS: Final = re.compile(r",(?=\s|[\w-]+\s*[=:]|$)|[)\]}]+(?=[\s,.;]*$)|[.,]$")
-_NETRC: Final = re.compile(r"(?i)(\blogin\s+\S+\s+(?:account\s+\S+\s+)?password\s+)(?!\[redacted\])(\S+)")
-_NETRC_ALONE: Final = re.compile(r"(?im)(^\s*password\s+)(?!\[redacted\])(\S+)(?=\s*$)")
-_PGPASS: Final = re.compile(r"(?m)(?<!\S)([\w.*-]+:(?:\d{4,5}|\*):[^:\s]+:[^:\s]+:)(?!\[redacted\])(\S+)(?!\S)")
-_PLAIN: Final = re.compile(r"[A-Za-z][a-z']*[.,;!?)]*")
-_IS_OPTION: Final = re.compile(r"-{1,2}[A-Za-z][\w.\-]*|[\w.\-]+:")  # or a header, torn into words
+_ENDS: Final = late(r",(?=\s|[\w-]+\s*[=:]|$)|[)\]}]+(?=[\s,.;]*$)|[.,]$")
+_NETRC: Final = late(r"(?i)(\blogin\s+\S+\s+(?:account\s+\S+\s+)?password\s+)(?!\[redacted\])(\S+)")
+_NETRC_ALONE: Final = late(r"(?im)(^\s*password\s+)(?!\[redacted\])(\S+)(?=\s*$)")
+_PGPASS: Final = late(r"(?m)(?<!\S)([\w.*-]+:(?:\d{4,5}|\*):[^:\s]+:[^:\s]+:)(?!\[redacted\])(\S+)(?!\S)")
+_PLAIN: Final = late(r"[A-Za-z][a-z']*[.,;!?)]*")
+_IS_OPTION: Final = late(r"-{1,2}[A-Za-z][\w.\-]*|[\w.\-]+:")  # or a header, torn into words
 _SCHEMES: Final = frozenset({"bearer", "basic", "token"})
-_OWN_OPTION: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?|-[A-Za-z]", re.DOTALL)
+_OWN_OPTION: Final = late(r"--[A-Za-z][\w-]*(?:=.*)?|-[A-Za-z]", re.DOTALL)
 
 # -- programs whose short options are logins: program → (options before a password, options that it is glued to)
 
@@ -101,7 +107,7 @@ _PROGRAMS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 _WITH_USER: Final[Mapping[str, tuple[str, ...]]] = {  # program → options before user:password
     **dict.fromkeys(("curl", "http", "https", "xh", "smbclient"), ("-u", "--user", "-U", "--proxy-user", "-a", "--auth")),
 }
-_PROGRAM: Final = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _PROGRAMS))})(?![\w-])")
+_PROGRAM: Final = late(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _PROGRAMS))})(?![\w-])")
 
 # Text without any of these, in small letters, has nothing to take out: a look at most text costs microseconds.
 _HINTS: Final = (
@@ -117,10 +123,10 @@ _HINTS: Final = (
 _LONG: Final = 20_000  # characters of a text, from which it is looked at line by line
 _LONGEST_SOURCE: Final = 200_000
 
-_QUOTED_LITERAL: Final = re.compile(
+_QUOTED_LITERAL: Final = late(
     r"""(?i)[rbuf]{0,2}(\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.DOTALL
 )
-_SHELL_LINE: Final = re.compile(r"(?m)^[ \t]*[!%].*$")
+_SHELL_LINE: Final = late(r"(?m)^[ \t]*[!%].*$")
 
 
 class Redactor:
@@ -152,7 +158,7 @@ class Redactor:
                 if value in text:
                     text = text.replace(value, MARK)
         if len(text) > _LONG:
-            text = _SHAPES.sub(MARK, text) if "PRIVATE KEY" in text else text  # of many lines
+            text = _SHAPES().sub(MARK, text) if "PRIVATE KEY" in text else text  # of many lines
             return "".join(map(self._line, text.splitlines(keepends=True)))
         return self._line(text)
 
@@ -161,24 +167,24 @@ class Redactor:
         if not any(hint in low for hint in _HINTS) and not ("://" in low and "@" in low) and low.count(":") < 4:
             return text
         text = self._plain(text)
-        return self._by_programs(text) if _PROGRAM.search(text) else text
+        return self._by_programs(text) if _PROGRAM().search(text) else text
 
     def _plain(self, text: str) -> str:
         """Take out what its form, or the name before it, gives away."""
-        if _AWS_ID.search(text):
-            text = _AWS.sub(MARK, text)
-        text = _SHAPES.sub(MARK, text)
-        text = _LOGIN.sub(_without_login, text)
-        text = _CONDA.sub(rf"\1{MARK}", text)
-        text = _QUERY.sub(self._query, text)
-        text = _AUTHORIZATION.sub(rf"\1{MARK}", text)
-        text = _COOKIE.sub(rf"\1{MARK}", text)
-        text = _SCHEME.sub(lambda m: m[0] if _is_prose(m[3]) else f"{m[1]}{m[2]}{MARK}", text)
-        text = _PGPASS.sub(lambda m: m[1] + self._take(m[2]), text)
-        text = _NETRC.sub(lambda m: m[1] + self._take(m[2]), text)
-        text = _NETRC_ALONE.sub(lambda m: m[1] + self._take(m[2]), text)
-        text = self._valued(text, _NAMED)
-        return self._valued(text, _OPTION)
+        if _AWS_ID().search(text):
+            text = _AWS().sub(MARK, text)
+        text = _SHAPES().sub(MARK, text)
+        text = _LOGIN().sub(_without_login, text)
+        text = _CONDA().sub(rf"\1{MARK}", text)
+        text = _QUERY().sub(self._query, text)
+        text = _AUTHORIZATION().sub(rf"\1{MARK}", text)
+        text = _COOKIE().sub(rf"\1{MARK}", text)
+        text = _SCHEME().sub(lambda m: m[0] if _is_prose(m[3]) else f"{m[1]}{m[2]}{MARK}", text)
+        text = _PGPASS().sub(lambda m: m[1] + self._take(m[2]), text)
+        text = _NETRC().sub(lambda m: m[1] + self._take(m[2]), text)
+        text = _NETRC_ALONE().sub(lambda m: m[1] + self._take(m[2]), text)
+        text = self._valued(text, _NAMED())
+        return self._valued(text, _OPTION())
 
     def _query(self, match: re.Match[str]) -> str:
         name, value = match[2].lower(), match[4]
@@ -196,16 +202,16 @@ class Redactor:
             if match.start() < done:
                 continue
             weight = weight_of(match[group])
-            value = _VALUE.match(text, match.end()) if weight else None
+            value = _VALUE().match(text, match.end()) if weight else None
             if value is None:
                 continue
             begin, end = value.span()
             found = value[0]
-            if names is _OPTION and _OWN_OPTION.fullmatch(found):
+            if names is _OPTION() and _OWN_OPTION().fullmatch(found):
                 continue
             quote = next((one for one in ('\\"', '"', "'") if found.startswith(one) and len(found) >= 2 * len(one)), "")
             if not quote and not found.startswith("["):
-                cut = _ENDS.search(found)
+                cut = _ENDS().search(found)
                 end = begin + (len(found) if cut is None else cut.start())
             inner = text[begin + len(quote) : end - len(quote)]
             if is_harmless(inner, weight) or (not quote and self._is_said(text, match, inner, names)):
@@ -219,24 +225,24 @@ class Redactor:
         """Tell whether it is prose: `invalid token: unexpected`; a line of YAML (`token: abc`), or a name in quotes, is none."""
         name = match[names.groups - 1]
         identifier = not name.isalpha() or not name[1:].islower()
-        if names is _OPTION or "=" in match[3] or match[1] or identifier or "pass" in name.lower():
+        if names is _OPTION() or "=" in match[3] or match[1] or identifier or "pass" in name.lower():
             return False
         begins = text[: match.start()].rpartition("\n")[2].strip(" \t-{,[")
-        return bool(begins) and _PLAIN.fullmatch(value) is not None
+        return bool(begins) and _PLAIN().fullmatch(value) is not None
 
     # -- command lines
 
     def words(self, command: Sequence[str]) -> list[str]:
         """Return a command line, given as its words, without the secrets in it."""
         found, weight, logins = [], Weight.NONE, _Logins()
-        with_aws = any(_AWS_ID.search(word) for word in command)
+        with_aws = any(_AWS_ID().search(word) for word in command)
         for word in command:
-            if weight and not _OWN_OPTION.fullmatch(word):
+            if weight and not _OWN_OPTION().fullmatch(word):
                 found.append(word if is_harmless(word, weight) or word.lower() in _SCHEMES else self._take(word))
                 weight = weight if word.lower() in _SCHEMES else Weight.NONE
                 continue
             found.append(self._word(word, logins, with_aws=with_aws))
-            weight = weight_of(word) if _IS_OPTION.fullmatch(word) else Weight.NONE
+            weight = weight_of(word) if _IS_OPTION().fullmatch(word) else Weight.NONE
         return found
 
     def _word(self, word: str, logins: "_Logins", *, with_aws: bool) -> str:
@@ -247,7 +253,7 @@ class Redactor:
         weight = weight_of(name) if sign and not re.search(r"[\s:/?&]", name) else Weight.NONE
         if weight:
             return word if is_harmless(value, weight) else f"{name}={self._take(value)}"
-        if with_aws and _AWS.fullmatch(word):
+        if with_aws and _AWS().fullmatch(word):
             return MARK
         return self.text(word)
 
@@ -293,10 +299,10 @@ class Redactor:
         """Return source code whose literals hold no secrets: what is no literal stays, so that it still is a program."""
         if len(text) > _LONGEST_SOURCE or text.lstrip().startswith("%%"):
             return self.text(text)
-        text = _SHELL_LINE.sub(lambda m: self.text(m[0]), text)
+        text = _SHELL_LINE().sub(lambda m: self.text(m[0]), text)
         parts: list[str] = []
         done = 0
-        for match in _QUOTED_LITERAL.finditer(text):
+        for match in _QUOTED_LITERAL().finditer(text):
             before = text[max(0, match.start() - 100) : match.start()]
             named = re.search(r"""([A-Za-z_][\w.-]*)["']?\]?\s*(?:=|:|,)\s*\Z""", before)
             quote = match[1][:3] if match[1][:3] in {'"""', "'''"} else match[1][:1]
@@ -325,7 +331,7 @@ class _Logins:
         wait, self._wait = self._wait, ""
         if MARK in word:
             return None
-        if wait and not _OWN_OPTION.fullmatch(word):
+        if wait and not _OWN_OPTION().fullmatch(word):
             return _of_user(word, take) if wait in self._users else take(word)
         if word.startswith("pass:") and len(word) > 5:
             return f"pass:{take(word[5:])}"

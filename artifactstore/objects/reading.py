@@ -76,23 +76,25 @@ class StoredFolder:
             raise NotFoundError(f"the stored object has no file {name!r}; it has {', '.join(self.names[:20]) or 'none'}")
         return row
 
-    def _fitting(self, what: str, size: int, name: str = "") -> int:
-        """Return a file's row, if there is room for so many bytes of it."""
+    def _fitting(self, name: str, ranges: Sequence[tuple[int, int]] | None = None) -> int:
+        """Return a file's row, if there is room for its bytes, or for those of some ranges of it."""
+        row = self._row(name)
+        size = self._manifest.sizes[row] if ranges is None else sum(size for _, size in ranges)
         if size > _LITTLE:
-            check_room(size, what, "get its files with to=, or read a part")
-        return self._row(name or what)
+            check_room(size, name if ranges is None else f"what is asked of {name}", "get its files with to=, or read a part")
+        return row
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
-        return read_file(self._backend, self._manifest, self._fitting(name, self.size(name)))
+        return read_file(self._backend, self._manifest, self._fitting(name))
 
     def buffer(self, name: str) -> memoryview:
         """Return a file's bytes in memory that is the caller's own."""
-        return read_buffer(self._backend, self._manifest, self._fitting(name, self.size(name)))
+        return read_buffer(self._backend, self._manifest, self._fitting(name))
 
     def used(self, name: str, use: Callable[[memoryview], T]) -> T:
         """Return what `use` makes of a file's bytes, which are checked at the same time."""
-        return use_buffer(self._backend, self._manifest, self._fitting(name, self.size(name)), use)
+        return use_buffer(self._backend, self._manifest, self._fitting(name), use)
 
     def size(self, name: str) -> int:
         """Return a file's size in bytes."""
@@ -107,7 +109,7 @@ class StoredFolder:
 
     def ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         """Return parts of a file in memory that is the caller's own, all fetched at once."""
-        row = self._fitting(f"what is asked of {name}", sum(size for _, size in ranges), name)
+        row = self._fitting(name, ranges)
         parts: list[memoryview] = self._using(lambda manifest: read_parts(self._backend, manifest, row, ranges), part=row)
         return parts
 

@@ -30,6 +30,7 @@ __all__ = ["Inbox", "Posted", "exists", "hand_over", "leaves", "of_parents", "pu
 
 _FILE: Final = "runs.json"
 _UPWARDS: Final = 24  # processes above this one that are looked at
+_TICK: Final = 50_000_000  # ns: more than a tick of a file system's clock
 _STALE: Final = 7 * 86_400  # seconds after which the folder of a process that is gone is removed
 
 
@@ -149,16 +150,28 @@ def publish(runs: Sequence[Posted]) -> None:
         scratch.replace(folder / _FILE)
 
 
+_looked: dict[int, list[str]] = {}  # when the folder of all boards was changed last, and those in it of processes above this one
+
+
 def exists() -> bool:
-    """Tell whether a process above this one may have an active run; costs one system call where no process of this user has any."""
+    """Tell whether a process above this one has an active run; costs one system call where no such process has a board."""
     base = _base()
-    return base is not None and _is_ours(base) and any(os.path.exists(os.path.join(base, name, _FILE)) for name in _above())  # noqa: PTH110, PTH118
+    st = None if base is None else _ours(base)
+    if base is None or st is None:
+        return False
+    boards = _looked.get(st.st_mtime_ns)
+    if boards is None:
+        boards = [name for name in _above() if os.path.isdir(os.path.join(base, name))]  # noqa: PTH112, PTH118
+        _looked.clear()
+        if time.time_ns() - st.st_mtime_ns > _TICK:  # a board made within the same tick would not show
+            _looked[st.st_mtime_ns] = boards
+    return any(os.path.exists(os.path.join(base, name, _FILE)) for name in boards)  # noqa: PTH110, PTH118
 
 
 def of_parents(store: str) -> list[Posted]:
     """Return the active runs in a store of the nearest process above this one that has some."""
     base = _base()
-    if base is None or not _is_ours(base):
+    if base is None or _ours(base) is None:
         return []
     for name in _above():
         found = [one for one in _read(os.path.join(base, name, _FILE)) if one.store == store]  # noqa: PTH118
@@ -198,15 +211,14 @@ def _base() -> str | None:
     return _found["base"]
 
 
-def _is_ours(base: str) -> bool:
-    """Tell whether a folder is there, and no other user can have put anything in it."""
+def _ours(base: str) -> os.stat_result | None:
+    """Return the stat of a folder into which no other user can have put anything; None where there is none."""
     try:
         st = os.lstat(base)
     except OSError:
-        return False
-    if not hasattr(os, "getuid"):
-        return stat.S_ISDIR(st.st_mode)
-    return stat.S_ISDIR(st.st_mode) and st.st_uid == os.getuid() and not st.st_mode & 0o022
+        return None
+    own = not hasattr(os, "getuid") or (st.st_uid == os.getuid() and not st.st_mode & 0o022)
+    return st if own and stat.S_ISDIR(st.st_mode) else None
 
 
 def _own_folder(*, make: bool = True) -> Path | None:
@@ -232,7 +244,7 @@ def _own_folder(*, make: bool = True) -> Path | None:
             pass
         except OSError:
             return None
-    if not _is_ours(base):
+    if _ours(base) is None:
         return None
     if _own != (pid, since):
         _own = (pid, since)
@@ -321,6 +333,7 @@ def _after_fork() -> None:
     (pid, since), *_ = _identities.items()
     _inherited[:] = [f"{pid}-{since}", *(_ancestry or _inherited)]
     _identities.clear()
+    _looked.clear()
     _ancestry, _own = None, None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.work.capture.secrets import looks_secret
+from artifactstore.work.capture.secrets import secrets_among
 
 __all__ = ["Excluder", "hint_secret"]
 
@@ -36,6 +36,8 @@ class Excluder:
 
     def __call__(self, path: str, *, folder: bool) -> bool:
         """Tell whether a file or folder is left out; the folders above it are not."""
+        if not self._rules:
+            return False
         out = False
         shown = f"{path}/" if folder else path
         for at, (keep, match, literal) in enumerate(self._rules):
@@ -162,7 +164,7 @@ def _otherwise(given: str, name: str, disk: str | None) -> list[str]:
 
 def hint_secret(paths: Iterable[str]) -> None:
     """Warn once of what looks like a secret."""
-    found = [*islice((path for path in paths if looks_secret(path)), 4)]
+    found = [*islice(secrets_among(paths), 4)]
     if found:
         more = " …" if len(found) > 3 else ""
         text = (

@@ -274,7 +274,7 @@ def signature_of(device: int, inode: int, size: int, mtime: int, ctime: int) -> 
 @pytest.fixture
 def on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not stats.timed(stats.file_system(str(tmp_path))):  # tests may run on a memory disk
-        monkeypatch.setattr(statcache, "file_system", lambda _: "ext4")
+        monkeypatch.setattr(statcache, "file_system", lambda *_: "ext4")
 
 
 SECOND = 10**9

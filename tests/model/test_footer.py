@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifactstore import CorruptionError, UnsupportedError
+from artifactstore.model import footer as footer_module
 from artifactstore.model.footer import _INT32, _INT64, _Compact, encodings_of_pages, read_footer
 from artifactstore.objects.formats.tables import Table
 from tests.objects.folder import MemoryFolder
@@ -42,6 +43,14 @@ WAYS: dict[str, dict[str, Any]] = {
     "no dictionaries": {"use_dictionary": False, "compression": "zstd"},
     "odd encodings": {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY", "number": "DELTA_BINARY_PACKED"}},
 }
+
+
+@pytest.fixture(autouse=True, params=["field by field", "by patterns"])
+def way_of_reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """Patterns are used once a process has read enough; both ways must read alike."""
+    usual = footer_module._Usual()
+    monkeypatch.setattr(footer_module, "_usual", usual)
+    monkeypatch.setattr(footer_module, "_WORTH", 2**60 if request.param == "field by field" else -1)
 
 
 def written(way: str) -> bytes:

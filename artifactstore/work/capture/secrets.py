@@ -6,15 +6,15 @@ secrets, and what it has taken out of command lines and parameters, and hides th
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from typing import Any, Final
 
 from artifactstore.model.facts import Fact
-from artifactstore.model.redaction import Redactor
+from artifactstore.model.redaction import Redactor, late
 from artifactstore.model.secret_names import Weight, is_harmless, weight_of
 
-__all__ = ["captured", "cleaned", "looks_secret", "redactor", "shown", "without_credentials"]
+__all__ = ["captured", "cleaned", "looks_secret", "redactor", "secrets_among", "shown", "without_credentials"]
 
 # Names of files, in small letters; docs/runs.md lists them.
 _PATTERNS: Final = (
@@ -60,15 +60,16 @@ _FINE: Final = (
     "*.sample",
 )
 _SECRET, _SHOWN = (
-    re.compile("|".join(map(translate, patterns))) for patterns in (_PATTERNS, _FINE)
+    late("|".join(map(translate, patterns))) for patterns in (_PATTERNS, _FINE)
 )  # one search: a repository has thousands of names
-_NAMED: Final = re.compile(rf"(?:.*[-_.])?(?:{'|'.join(_WORDS)})(?:\.(?:{'|'.join(_DATA)}))?")  # password.txt, my_api_key.json
+_NAMED: Final = late(rf"(?:.*[-_.])?(?:{'|'.join(_WORDS)})(?:\.(?:{'|'.join(_DATA)}))?")  # password.txt, my_api_key.json
+_SHAPES_KEPT: Final = 10_000
 _FOLDERS: Final = frozenset({".ssh", ".aws", ".gnupg", ".kube", ".azure", ".gcloud", ".oci", ".docker", ".vault", ".secrets"})
 _FOLDER_OF_DATA: Final = frozenset({"secrets", ".cargo", ".streamlit", ".huggingface"})  # of these what is no program
-_CODE: Final = re.compile(r".*\.(?:py|pyi|ipynb|r|jl|js|ts|c|cc|cpp|h|go|rs|java|scala|sh|sql|md|rst|lock)")
+_CODE: Final = late(r".*\.(?:py|pyi|ipynb|r|jl|js|ts|c|cc|cpp|h|go|rs|java|scala|sh|sql|md|rst|lock)")
 
-_USER: Final = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/]*@", re.IGNORECASE)
-_MORE: Final = re.compile(r"[?#].*", re.DOTALL)
+_USER: Final = late(r"^([a-z][a-z0-9+.-]*://)[^/]*@", re.IGNORECASE)
+_MORE: Final = late(r"[?#].*", re.DOTALL)
 
 _AUTOMATIC: Final = frozenset({"started", "finished"})  # facts whose fields are captured, but for these:
 _GIVEN: Final = frozenset({"fact", "run", "name", "claimed", "parent", "status", "seconds", "reads_seen", "around_more"})
@@ -77,15 +78,34 @@ _GIVEN: Final = frozenset({"fact", "run", "name", "claimed", "parent", "status",
 def looks_secret(path: str) -> bool:
     """Tell whether a path looks like that of a secret."""
     *folders, name = path.lower().split("/")
-    if _SHOWN.match(name):
+    if _SHOWN().match(name):
         return False
-    if _FOLDERS.intersection(folders) or _SECRET.match(name) is not None:
+    if _FOLDERS.intersection(folders) or _SECRET().match(name) is not None:
         return True
-    if _CODE.fullmatch(name):
+    if _CODE().fullmatch(name):
         return False
     if _FOLDER_OF_DATA.intersection(folders):
         return "credentials" in name or "secrets" in folders or "token" in name or "secrets" in name
-    return _NAMED.fullmatch(name) is not None
+    return _NAMED().fullmatch(name) is not None
+
+
+_ZEROS: Final = str.maketrans("123456789", "000000000")
+_WITH_NUMBERS: Final = late(r"p0|0cfg|id_ed|id_rsa|b00")  # what a name has that another number would make a secret
+
+
+def secrets_among(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the paths that look like those of secrets; a thousand files whose names differ in their numbers are one question."""
+    plain: set[str] = set()
+    for path in paths:
+        shape = path.translate(_ZEROS)
+        if shape in plain:
+            continue
+        if looks_secret(path):
+            yield path
+        elif not _WITH_NUMBERS().search(shape.lower()):
+            if len(plain) > _SHAPES_KEPT:
+                plain.clear()
+            plain.add(shape)
 
 
 _redactor: Final = Redactor()
@@ -115,8 +135,8 @@ def cleaned(fact: Fact) -> Fact:
 
 def without_credentials(url: str) -> str:
     """Return a URL without user and password, and without what follows `?` or `#`, where tokens are handed over."""
-    plain = _USER.sub(r"\1", url)
-    return redactor().text(_MORE.sub("", plain) if "://" in plain else plain)
+    plain = _USER().sub(r"\1", url)
+    return redactor().text(_MORE().sub("", plain) if "://" in plain else plain)
 
 
 def shown(command: Sequence[str]) -> list[str]:
