@@ -35,7 +35,7 @@ _ACCESS_POINT: Final = re.compile(
     re.DOTALL,
 )
 _NEAR: Final = 4  # requests at a time of a place whose requests cost no round trip
-MAX_WRITE: Final = 64 * 2**20  # bytes: the most that one bytes-like `write` may carry
+MAX_WRITE: Final = 64 * 2**20  # bytes: the most that `create` takes, and that `write` sends in one piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class Backend(ABC):
 
         Args:
             key: where.
-            data: bytes-like of at most 64 MiB, or an iterable of buffers, each released before the next is asked for.
+            data: bytes-like, or an iterable of buffers, each released before the next is asked for; of any size.
 
         Raises:
             BackendError: no space, no permission, no connection: nothing of it is visible.

@@ -26,6 +26,7 @@ __all__ = [
     "grouped",
     "is_buffer",
     "joined",
+    "pieces",
     "writable",
 ]
 
@@ -73,6 +74,18 @@ def flat(data: Any, *, limit: int = MAX_WRITE) -> memoryview:
     return view.cast("B") if view.c_contiguous and view.ndim > 0 and view.nbytes else memoryview(view.tobytes())
 
 
+def pieces(data: Any) -> list[memoryview]:
+    """Return a bytes-like of any size as bytes in a row, in pieces of at most `MAX_WRITE`.
+
+    Raises:
+        InvalidInputError: no bytes-like.
+    """
+    view = flat(data, limit=memoryview(data).nbytes if is_buffer(data) else 0)
+    if view.nbytes <= MAX_WRITE:
+        return [view]
+    return [view[at : at + MAX_WRITE] for at in range(0, view.nbytes, MAX_WRITE)]
+
+
 def writable(raw: Buffer, limit: int = MAX_WRITE) -> Buffer | list[Buffer]:
     """Return bytes as `write` takes them: in one piece up to `limit`, in a list of pieces beyond; nothing is copied."""
     view = memoryview(raw)
@@ -85,15 +98,14 @@ def batched(data: Any) -> Iterator[list[memoryview]]:
     Where all buffers are there at once nothing is copied.
 
     Raises:
-        InvalidInputError: something in it is no bytes-like, or a bytes-like is too large.
+        InvalidInputError: something in it is no bytes-like.
     """
     if not isinstance(data, list | tuple):
         yield from ([piece] for piece in grouped(data))
         return
     batch: list[memoryview] = []
     size = 0
-    for item in data:
-        view = flat(item)
+    for view in chain.from_iterable(map(pieces, data)):
         if batch and (len(batch) == _MOST or size + view.nbytes > MAX_WRITE):
             yield batch
             batch, size = [], 0
@@ -115,16 +127,15 @@ def grouped(data: Any, least: int = _GROUP // 4) -> Iterator[memoryview]:
         least: bytes from which on a buffer is not copied.
 
     Raises:
-        InvalidInputError: something in it is no bytes-like, or a bytes-like is too large.
+        InvalidInputError: something in it is no bytes-like.
     """
     if is_buffer(data):
-        yield flat(data)
+        yield from pieces(data)
         return
     if isinstance(data, str) or not isinstance(data, Iterable):
         raise InvalidInputError(f"expected bytes or an iterable of buffers, not {type(data).__name__}")
     small = bytearray()
-    for item in data:
-        view = flat(item)
+    for view in chain.from_iterable(map(pieces, data)):
         if view.nbytes < least:
             small += view
             if len(small) >= _GROUP:
@@ -139,20 +150,20 @@ def grouped(data: Any, least: int = _GROUP // 4) -> Iterator[memoryview]:
         yield memoryview(small)
 
 
-def joined(pieces: Sequence[Buffer]) -> bytes | memoryview:
+def joined(parts: Sequence[Buffer]) -> bytes | memoryview:
     """Return all bytes in one row; while many are copied, other threads run.
 
     `bytes.join` holds the interpreter's lock for as long as it copies and takes fresh memory each time: 0.45 seconds a GB,
     in which no other thread finds work, beside 0.1 here.
     """
-    size = sum(memoryview(piece).nbytes for piece in pieces)
+    size = sum(memoryview(part).nbytes for part in parts)
     if size < _GROUP:
-        return b"".join(pieces)
+        return b"".join(parts)
     with LOADING:
         import pyarrow as pa  # noqa: PLC0415 - what is this large came of chunks, which need it anyway
     room = pa.allocate_buffer(size)
     sink = pa.FixedSizeBufferWriter(room)
-    for piece in grouped(pieces, _SMALL):
+    for piece in grouped(parts, _SMALL):
         sink.write(piece)
     sink.close()
     return memoryview(room).cast("B").toreadonly()
@@ -169,17 +180,17 @@ def gather(data: Any, limit: int = MAX_WRITE) -> tuple[bytes | memoryview, Itera
     if isinstance(data, bytes) and len(data) <= limit:
         return data, None
     if is_buffer(data) and memoryview(data).nbytes <= limit:
-        return flat(data), None
+        return flat(data, limit=limit), None
     if isinstance(data, list | tuple):
         # All of it is there already: one copy, where the pieces of an iterator have to be copied as they come.
-        views = [flat(item) for item in data]
+        views = [view for item in data for view in pieces(item)]
         if sum(view.nbytes for view in views) <= limit:
             return joined(views), None
     whole = bytearray()
-    pieces = grouped(data)
-    for piece in pieces:
+    rest = grouped(data)
+    for piece in rest:
         room = limit - len(whole)
         whole += piece[:room]
         if piece.nbytes > room:
-            return bytes(whole), chain((memoryview(bytes(piece[room:])),), pieces)
+            return bytes(whole), chain((memoryview(bytes(piece[room:])),), rest)
     return bytes(whole), None

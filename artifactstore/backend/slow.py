@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from artifactstore.backend.base import Backend, Buffer, Stored
-from artifactstore.backend.buffers import flat, gather, is_buffer
+from artifactstore.backend.buffers import gather, is_buffer, pieces
 from artifactstore.backend.pool import Pool
 from artifactstore.backend.wrappers import Wrapper
 
@@ -73,7 +73,7 @@ class SlowBackend(Wrapper):
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Write, after a while."""
         if is_buffer(data) or isinstance(data, list | tuple):
-            self._wait(sum(flat(piece).nbytes for piece in ([data] if is_buffer(data) else data)))
+            self._wait(sum(piece.nbytes for item in ([data] if is_buffer(data) else data) for piece in pieces(item)))
             self.inner.write(key, data)
             return
         whole, rest = gather(data)

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Backend, Buffer, Stored
-from artifactstore.backend.buffers import flat, is_buffer
+from artifactstore.backend.buffers import is_buffer, pieces
 from artifactstore.backend.failures import NotLandedError
 from artifactstore.backend.reading import Unchanging
 from artifactstore.errors import BackendError, InvalidInputError, RefusedError
@@ -139,10 +139,10 @@ class CountingBackend(Wrapper):
         """Write, counted."""
         self._events.append(("write", key))
         if is_buffer(data):
-            self._written.append(flat(data).nbytes)
+            self._written.append(sum(piece.nbytes for piece in pieces(data)))
             self.inner.write(key, data)
         elif isinstance(data, list | tuple):
-            self._written.append(sum(flat(item).nbytes for item in data))
+            self._written.append(sum(piece.nbytes for item in data for piece in pieces(item)))
             self.inner.write(key, data)
         else:
             self.inner.write(key, self._counted(data))

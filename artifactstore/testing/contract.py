@@ -124,12 +124,15 @@ class BackendContract:
             data[:] = b"after!" * times
             assert backend.read("a") == b"before" * times
 
-    def test_more_than_a_bytes_like_may_carry_goes_by_an_iterable(self, backend: Backend) -> None:
+    def test_more_than_one_piece_carries_is_written_in_parts(self, backend: Backend) -> None:
         piece = secrets.token_bytes(2**20)
         with pytest.raises(InvalidInputError):
-            backend.write("a", bytes(MAX_WRITE + 1))
+            backend.create("a", bytes(MAX_WRITE + 1))
         with pytest.raises(NotFoundError):
             backend.read("a")
+        backend.write("b", piece * 66)
+        assert backend.size("b") == 66 * 2**20
+        assert backend.read_ranges("b", [(65 * 2**20, 2**20), (63 * 2**20 + 5, 10)]) == [piece, piece[5:15]]
         backend.write("a", (piece for _ in range(66)))
         assert backend.size("a") == 66 * 2**20
         assert backend.read_ranges("a", [(65 * 2**20, 2**20), (63 * 2**20 + 5, 10)]) == [piece, piece[5:15]]
