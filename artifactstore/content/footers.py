@@ -15,7 +15,7 @@ from artifactstore.backend.pool import Pool
 from artifactstore.content.fetch import fetch
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.content.pack import Frame, pack_key, read_records
-from artifactstore.errors import ArtifactStoreError, CorruptionError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionError, NotFoundError
 from artifactstore.model.loading import numpy
 
 __all__ = ["Footers", "Lie", "read_footer"]
@@ -167,7 +167,9 @@ class Footers:
     def _unread(self, extents: Sequence[Extent], algorithm: str) -> list[Lie]:
         try:
             fetch(self._backend, extents, algorithm=algorithm)
-        except (CorruptionError, NotFoundError) as error:
+        except (BackendError, CorruptionError, NotFoundError) as error:
+            if isinstance(error, BackendError) and error.transient:
+                raise
             if len(extents) == 1:
                 return [Lie(extents[0].pack or "", extents[0].offset, str(error))]
             half = len(extents) // 2
@@ -180,6 +182,10 @@ class Footers:
         except NotFoundError:
             return Lie(pack, 0, "the pack is missing", unreadable=True)
         except CorruptionError as error:
+            return Lie(pack, 0, str(error), unreadable=True)
+        except BackendError as error:  # a bad sector, a link to itself: whoever trusts in it fares as with a damaged one
+            if error.transient:
+                raise
             return Lie(pack, 0, str(error), unreadable=True)
         return None if found is None else Lie(pack, *found)
 

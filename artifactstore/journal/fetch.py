@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
-from artifactstore.errors import CorruptionError, NotFoundError
+from artifactstore.errors import BackendError, CorruptionError, NotFoundError
 from artifactstore.journal.chain import FOLDER, entry_key, folder_of, key_number
 
 __all__ = ["fetch_run", "last_listed", "list_folders", "read_many", "read_or_none"]
@@ -69,6 +69,7 @@ def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = Non
 
     Raises:
         CorruptionError: an entry is missing below one that exists.
+        BackendError: one can't be read; all before it were given.
     """
     seq, step = start, 1
     while end is None or seq <= end:
@@ -76,7 +77,22 @@ def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = Non
         upto = min(known + 1, seq + 255) if known >= seq else seq + step - 1
         if end is not None:
             upto = min(upto, end)
-        raws = read_many(backend, [entry_key(n) for n in range(seq, upto + 1)])
+        raws: list[bytes | None] = []
+        failed: BackendError | None = None
+        try:
+            raws = read_many(backend, [entry_key(n) for n in range(seq, upto + 1)])
+        except BackendError as error:
+            if error.transient or upto == seq:
+                raise
+            failed = error
+        if failed is not None:  # one of them can't be read: those before it are given first
+            half = seq + (upto - seq) // 2
+            for one in fetch_run(backend, seq, min(known, half), end=half):
+                yield one
+                seq += 1
+            if seq <= half:
+                raise failed
+            continue
         for offset, raw in enumerate(raws):
             found = raw
             if found is None and (seq + offset <= known or any(later is not None for later in raws[offset + 1 :])):

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -373,3 +374,29 @@ def test_the_fold_shares_nothing_with_a_copy() -> None:
     before = copy.deepcopy(journal.fold.dump())
     list(journal.entries())
     assert journal.fold.dump() == before
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
+def test_what_comes_before_an_entry_that_cannot_be_read_is_given_first(count: int):
+    class Broken(Memory):
+        bad = 0
+
+        def read(self, key: str) -> bytes:
+            if key == entry_key(self.bad):
+                raise BackendError("a bad sector", transient=False)
+            return super().read(key)
+
+    backend = Broken()
+    for number in range(1, count + 1):
+        backend.create(entry_key(number), str(number).encode())
+    for known in (0, 1, count):
+        backend.bad = 0
+        assert [int(one) for one in fetch_run(backend, 1, known)] == [*range(1, count + 1)]
+        for bad in range(1, count + 1):
+            backend.bad = bad
+            with pytest.raises(BackendError, match="a bad sector"):
+                list(fetch_run(backend, 1, known))
+            given: list[int] = []
+            with contextlib.suppress(BackendError):
+                given.extend(int(one) for one in fetch_run(backend, 1, known))
+            assert given == [*range(1, bad)]

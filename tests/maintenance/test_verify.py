@@ -1,5 +1,6 @@
 """Verify holds what is stored against what the journal says of it, both ways."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,45 @@ def test_chunks_that_are_right_and_in_another_order_are_found(store: Store):
     assert "do not add up to its digest" in str(report.findings[0])
     with pytest.warns(UserWarning, match="does not match its digest"):  # what held it before still does
         assert store.get("name0") == np.random.default_rng(0).bytes(300_000)
+
+
+@pytest.mark.parametrize("how", ["a link to itself", "a pipe", "a folder", "nothing"])
+@pytest.mark.parametrize("level", ["quick", "frames", "full"])
+@pytest.mark.parametrize("what", ["packs", "manifests", "journal"])
+def test_one_path_that_cannot_be_read_is_a_finding_and_the_rest_is_checked(tmp_path: Path, what: str, level: str, how: str):
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    for seed in range(3):
+        store.put(np.random.default_rng(seed).bytes(300_000), f"name{seed}")
+    path = sorted(one for one in (tmp_path / "store" / what).rglob("*") if one.is_file())[1]
+    path.unlink()
+    {"a link to itself": lambda: path.symlink_to(path.name), "a pipe": lambda: os.mkfifo(path), "a folder": path.mkdir}.get(
+        how, lambda: None
+    )()
+    report = artifactstore.open(tmp_path / "store", "r", cache=None).verify(level=level)
+    assert not report.ok
+    assert any(path.name.partition(".")[0] in str(one) for one in report.findings)
+    assert report.checked["manifests"] >= (1 if what == "journal" else 2)
+    if what != "journal":
+        assert report.checked["entries"] == 3
+        assert len([one for one in report.findings if one.severity == "damage"]) <= 3  # the others are fine
+
+
+def test_a_put_stores_again_what_it_cannot_read(tmp_path: Path):
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    data = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8)
+    store.put(data, "name")
+    (pack,) = (one for one in (tmp_path / "store/packs").rglob("*") if one.is_file())
+    pack.unlink()
+    pack.symlink_to(pack.name)  # fails as a bad sector does: again and again
+    store = artifactstore.open(tmp_path / "store", cache=None)
+    changed = data.copy()
+    changed[1000] += 1
+    with pytest.warns(UserWarning, match="can't be read"):
+        store.put(changed, "name")
+    assert (store.get("name:v2") == changed).all()
+    store.put(data.tobytes(), "bytes")
+    assert store.get("bytes") == data.tobytes()
+    again = artifactstore.open(tmp_path / "store", cache=None)
+    with pytest.warns(UserWarning, match="can't be read"):
+        again.put(data, "again")
+    assert (again.get("name:v1") == data).all()

@@ -144,7 +144,7 @@ def test_frames_and_series_of_polars_come_back_equal_or_are_refused_by_name():
 
 
 def extension_cases() -> Iterable[tuple[str, Any]]:
-    storages = {
+    storages: dict[Any, list[Any]] = {
         pa.uuid(): [b"x" * 16, b"\0" * 16], pa.json_(): ["{}", "[1]"], pa.bool8(): [1, 0], pa.opaque(pa.int8(), "a", "b"): [1, -1],
         pa.fixed_shape_tensor(pa.int32(), [2]): [[1, 2], [3, 4]],
         **{pa.fixed_shape_tensor(pa.float32(), [1, 2], permutation=order): [[1, 2], [0.5, -0.0]] for order in ([0, 1], [1, 0])},
