@@ -112,6 +112,27 @@ def fill(
     _fill(backend, manifest, chosen, folder, progress)
 
 
+def is_placed(manifest: Manifest, chosen: Selection, folder: Path) -> bool:
+    """Return whether a folder holds what was chosen and nothing else; every file is read."""
+    links = dict(chosen.links)
+    files = {path: row for row, path in chosen.files}
+    for inner, folders, names in os.walk(folder):
+        above = Path(inner).relative_to(folder).as_posix().removeprefix(".")
+        above += "/" if above else ""
+        for name in (*folders, *names):
+            path, there = above + name, Path(inner, name)
+            if there.is_symlink():
+                if links.pop(path, None) != _target(there):
+                    return False
+            elif name in names:
+                row = files.pop(path, None)
+                if row is None or _compare(there, manifest, row) != "equal":
+                    return False
+                if bool(there.stat().st_mode & stat.S_IXUSR) != bool(manifest.executable[row]):
+                    return False
+    return not links and not files and all((folder / path).is_dir() for path in chosen.folders)
+
+
 def _check_clash(manifest: Manifest, chosen: Selection) -> None:
     """Refuse to write paths of which one leads through another, perhaps through a link and so out of the target."""
     if manifest.clash is None:

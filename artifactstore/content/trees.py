@@ -43,8 +43,15 @@ class Trees:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "trees"
 
-    def find(self, digest: str) -> Path | None:
-        """Return the folder of a tree that is there and untouched, or None; one that was touched is taken away."""
+    def find(self, digest: str, is_right: Callable[[Path], bool] | None = None) -> Path | None:
+        """Return the folder of a tree that is there and untouched, or None; one that was touched is taken away.
+
+        A tree that was copied, as into the image of a container, has lost its mark: it is compared with its digests instead.
+
+        Args:
+            digest: of the tree.
+            is_right: compares a folder with what the tree must be.
+        """
         target = self._folder / digest.replace(":", "-")
         try:
             st = target.lstat()
@@ -57,18 +64,36 @@ class Trees:
                         mark.touch()
                     _hold(self._folder, target.name)
                     return target
+            if (
+                is_right is not None
+                and not (mark.exists() and os.access(self._folder, os.W_OK))
+                and self._is_copy(target, is_right)
+            ):
+                return target
         except OSError:
             return None
         self._take_away(target, mark)
         return None
 
-    def get(self, digest: str, size: int, fill: Callable[[Path], None]) -> Path:
+    def _is_copy(self, tree: Path, is_right: Callable[[Path], bool]) -> bool:
+        """Compare a tree with its digests, once in a process where that can't be noted beside it."""
+        signature = _signature(tree)
+        if _RIGHT.get(tree) != signature:
+            if not is_right(tree):
+                return False
+            _RIGHT[tree] = signature
+            with suppress(OSError):
+                self._mark(tree).write_text(signature)
+        _hold(self._folder, tree.name)
+        return True
+
+    def get(self, digest: str, size: int, fill: Callable[[Path], None], is_right: Callable[[Path], bool] | None = None) -> Path:
         """Return a tree's folder, filled once by `fill` in a hidden sibling that is then renamed.
 
         Raises:
             CacheError: the cache folder can't be used.
         """
-        found = self.find(digest)
+        found = self.find(digest, is_right)
         if found is not None:
             return found
         with turn(self._folder.parent / "locks", [f"trees/{digest}"], patience=_PATIENCE):
@@ -157,6 +182,8 @@ def digest_of_tree(name: str) -> str | None:
     found = _NAMED.match(name)
     return None if found is None else f"{found[1]}:{found[2]}"
 
+
+_RIGHT: Final[dict[Path, str]] = {}  # trees that were compared with their digests, and what they were like then
 
 # (process, folder) → the list of trees that this process was given, its lock, and what is in it.
 _GIVEN: Final[dict[tuple[int, str], tuple[Path, int, set[str]]]] = {}

@@ -14,7 +14,7 @@ from typing import Any
 from artifactstore.catalog.versions import Resolved
 from artifactstore.content.chosen import Chosen, Selection, select
 from artifactstore.content.manifest import Manifest
-from artifactstore.content.place import fill, place
+from artifactstore.content.place import fill, is_placed, place
 from artifactstore.content.reader import open_chunks
 from artifactstore.content.trees import CacheError, Trees
 from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
@@ -213,9 +213,9 @@ def _to_folder(
 def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Sequence[str] | None) -> Path:
     """Materialise in the cache; a part of an artifact gets a tree of its own unless the whole is there."""
     chosen = _select(found, manifest, paths, rebase=False)
-    partial = found.path is not None or paths is not None
+    is_part = found.path is not None or paths is not None
     key = found.digest
-    if partial:
+    if is_part:
         mark = sha256("\0".join(["links followed", found.path or "", *(paths or ())]).encode()).hexdigest()[:16]
         key = f"{key}-{mark}"
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
@@ -223,18 +223,28 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     def materialise(folder: Path) -> None:
         fill(session.core().near, manifest, chosen, folder, progress=session.watch("get", total))
 
-    root = _materialised(session, [found.digest] if partial else [], key, total, materialise)
+    def is_right(folder: Path) -> bool:
+        return is_placed(manifest, chosen, folder)
+
+    root = _materialised(session, [found.digest] if is_part else [], (key, total), materialise, is_right)
     if found.path is not None:
         return root / found.path
     return root / manifest.paths[0] if _is_single(session, found, manifest) else root
 
 
-def _materialised(session: Session, wholes: Sequence[str], key: str, total: int, materialise: Callable[[Path], None]) -> Path:
-    """Return a tree in the cache; where that can't be used, one that lives as long as this process."""
+def _materialised(
+    session: Session,
+    wholes: Sequence[str],
+    tree: tuple[str, int],
+    materialise: Callable[[Path], None],
+    is_right: Callable[[Path], bool],
+) -> Path:
+    """Return a tree in the cache, given as its key and its bytes; where that can't be used, one that lives as long as this process."""
+    key, total = tree
     if session.cache is not None:
         trees = Trees(session.cache)
         try:
-            return next(filter(None, map(trees.find, wholes)), None) or trees.get(key, total, materialise)
+            return next(filter(None, map(trees.find, wholes)), None) or trees.get(key, total, materialise, is_right)
         except CacheError as error:
             text = f"{error}: the files are in a temporary folder until this process ends; use to= to choose a folder"
             warnings.warn(text, UserWarning, stacklevel=2)

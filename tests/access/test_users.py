@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -197,6 +198,54 @@ def test_a_cache_that_root_has_filled_serves_a_user_who_can_only_read_it(folder:
         ]
 
     assert acting(FIRST, read) == [[], ["whole", ["part"], None]]
+
+
+@pytest.mark.parametrize("writable", [False, True])
+@pytest.mark.parametrize("change", ["nothing", "bytes", "a file more", "a file less", "a mode"])
+@pytest.mark.parametrize("part", [False, True])
+def test_trees_of_a_cache_that_was_copied_into_an_image_are_used_if_they_are_right(
+    folder: Path, change: str, *, part: bool, writable: bool
+):
+    """A copy has other inodes and times; without packs nothing else can serve what was got before."""
+    (folder / "src/sub").mkdir(parents=True)
+    (folder / "src/sub/a").write_text("a")
+    (folder / "src/run").write_text("run")
+    (folder / "src/run").chmod(0o755)
+    (folder / "src/link").symlink_to("sub/a")
+    (folder / "src/empty").mkdir()
+    asked = ["sub/*"] if part else None
+    store = artifactstore.open(folder / "s", cache=folder / "cache")
+    store.put(folder / "src", "d")
+    store.get("d", paths=asked)
+    shutil.copytree(folder / "cache", folder / "baked", symlinks=True)
+    shutil.rmtree(folder / "cache")
+    (root,) = (one for one in (folder / "baked/trees").iterdir() if one.is_dir() and not one.name.startswith("."))
+    if change == "bytes":
+        (root / "sub/a").chmod(0o644)
+        (root / "sub/a").write_text("b")
+    elif change == "a file more":
+        (root / "more").write_text("more")
+    elif change == "a file less":
+        (root / "sub/a").unlink()
+    elif change == "a mode":
+        (root / "sub/a").chmod(0o555)
+    owned(folder / "baked", FIRST if writable else 0)
+    for path in (folder / "baked", *(folder / "baked").rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
+
+    def get() -> Any:
+        mine = artifactstore.open(folder / "s", "r", cache=folder / "baked")
+        found = [mine.get("d", paths=asked), mine.get("d", paths=asked)]
+        return [[(one / "sub/a").read_text() for one in found], found[0] == found[1], str(found[0])]
+
+    said, (texts, same, place) = acting(FIRST, get)
+    assert texts == ["a", "a"]
+    assert same or not writable
+    if change == "nothing":
+        assert (said, place) == ([], str(root))
+    elif not writable:
+        assert place != str(root)
 
 
 # -- users that the machine does not know
