@@ -425,7 +425,12 @@ def test_the_past_begins_with_a_snapshot_from_before_it(url: str, folded: list[i
     head = store._session.core().journal.catch_up()
     entries = [*store._session.core().journal.entries()]
     assert early < late < head
-    for seq in range(1, head + 1):
+    seqs = {*range(1, head + 1)}
+    if url.startswith(
+        ("s3:", "gcs:", "gs:", "sftp:")
+    ):  # where each costs requests: the first, the last, and both sides of each edge
+        seqs &= {1, early - 1, early, early + 1, late - 1, late, late + 1, head}
+    for seq in sorted(seqs):
         plain = State()
         for entry in copy.deepcopy(entries[:seq]):
             plain.apply(entry)

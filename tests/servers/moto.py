@@ -14,10 +14,17 @@ ACCESS_KEY = "AKIATESTINGTESTING"
 SECRET_KEY = "testing-secret-that-nobody-may-see"
 
 
+def number_request(headers: dict[str, str]) -> str:
+    headers["x-amzn-requestid"] = made = uuid.uuid4().hex.upper()
+    return made
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The endpoint of an S3 server in this process, for as long as the tests run."""
     from moto import backends
+    from moto.core import errors as core_errors
+    from moto.core import responses as core_responses
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer
     from moto.s3.responses import S3Response
 
@@ -33,6 +40,10 @@ def s3_server() -> Iterator[str]:
     services = list(backends.list_of_moto_modules())  # moto lists its own folder for every request, two fifths of its time
     patch.setattr(backends, "list_of_moto_modules", lambda: services)
     read_once(patch)
+    # And it makes its table of errors anew for each error, and draws each request's number by 52 draws.
+    errors = core_errors.ErrorLookupFactory()
+    patch.setattr(core_errors, "ErrorLookupFactory", lambda: errors)
+    patch.setattr(core_responses, "gen_amzn_requestid_long", number_request)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else every request is a line below each failed test

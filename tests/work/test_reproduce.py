@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from artifactstore.backend.forked import ForkedBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.cli import main
 from artifactstore.errors import BackendError, RefusedError
+from artifactstore.work import building
 from artifactstore.work.building import build, present
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -260,7 +262,10 @@ def test_a_fork_ends_at_its_head_and_never_touches_its_origin():
     assert len([*origin.list("")]) == 9
 
 
-def test_an_environment_is_built_with_the_recorded_packages_and_says_what_it_lacks(tmp_path: Path):
+def test_an_environment_is_built_with_the_recorded_packages_and_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It takes long: Python gives a new environment a pip of its own, which installs."""
     recorded = {
         "python": {"version": sys.version.split()[0]},
         "packages": [
@@ -290,6 +295,15 @@ def test_an_environment_is_built_with_the_recorded_packages_and_says_what_it_lac
     assert shown[2] == artifactstore.__version__
     assert [note.split()[0] for note in built.notes] == ["mine"]
     assert build(recorded, tmp_path / "env", code) == built
+    call_really = building._call
+
+    def with_a_copy(command: Sequence[str], failing: str) -> str:
+        if command[1:3] != ["-m", "venv"]:
+            return call_really(command, failing)
+        shutil.copytree(tmp_path / "env", command[-1], symlinks=True)  # an environment like the first is soon there
+        return ""
+
+    monkeypatch.setattr(building, "_call", with_a_copy)
     with pytest.raises(BackendError, match="env=False"):
         build({"packages": [{"name": "iniconfig", "version": "0.0.999"}]}, tmp_path / "env2", None)
     notes = present({"python": {"version": "2.7"}, "packages": [{"name": "iniconfig", "version": "0"}]}).notes
