@@ -1,5 +1,7 @@
 """Pictures, boosters, ONNX, save_pretrained: each in a format of its own, with equal digests for equal things."""
 
+import io
+import itertools
 import struct
 import zlib
 from collections.abc import Callable
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from artifactstore import CorruptionError, InvalidInputError, UntrustedError
@@ -34,6 +37,51 @@ def test_an_image_comes_back_without_loss(store: Store, mode: str):
     assert (back.mode, back.size) == (image.mode, image.size)
     assert back.convert("RGBA" if mode == "P" else mode).tobytes() == image.convert("RGBA" if mode == "P" else mode).tobytes()
     assert store.put(image.copy()).digest == store.put(image).digest
+
+
+def test_images_by_mode_palette_and_transparency_come_back_or_are_refused(store: Store):
+    rng, count = np.random.default_rng(0), 0
+    for mode, size in itertools.product(
+        ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I", "F", "CMYK", "PA", "RGBX"], [(1, 1), (7, 3), (9, 16)]
+    ):
+        image = PIL.Image.new(mode, size)
+        image.frombytes(rng.integers(0, 256, len(image.tobytes()), np.uint8).tobytes())
+        images = [image]
+        if mode == "P":
+            for colours, told in itertools.product([1, 2, 5, 16, 256], [None, 0, b"\0\x10\xff"]):
+                some = PIL.Image.new("P", size)
+                some.putdata([one % colours for one in range(size[0] * size[1])])
+                some.putpalette(rng.integers(0, 256, colours * 3, np.uint8).tobytes())
+                some.info |= {} if told is None else {"transparency": told}
+                images.append(some)
+        for one in images:
+            try:
+                store.put(one, "i")
+            except InvalidInputError:
+                assert mode in {"I", "F", "CMYK", "PA", "RGBX"} or (mode == "P" and one is image)  # which has no palette
+                continue
+            back = store.get("i")
+            assert (back.mode, back.size, back.tobytes()) == (one.mode, one.size, one.tobytes())
+            assert back.convert("RGBA").tobytes() == one.convert("RGBA").tobytes()
+            count += 1
+    assert count > 55
+
+
+def test_images_of_which_a_part_would_be_lost_are_refused(store: Store):
+    beyond = PIL.Image.new("P", (2, 2), 5)
+    beyond.putpalette([1, 2, 3])
+    with pytest.raises(InvalidInputError, match="would come back as another"):
+        store.put(beyond, "i")
+    pictures = [PIL.Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    for kind in ("GIF", "TIFF", "PNG", "WEBP"):
+        file = io.BytesIO()
+        pictures[0].save(file, kind, save_all=True, append_images=pictures[1:])
+        with PIL.Image.open(file) as moving, pytest.raises(InvalidInputError, match="2 frames"):
+            store.put(moving, "i")
+    file = io.BytesIO()
+    PIL.Image.effect_noise((200, 200), 9).save(file, "JPEG")
+    with PIL.Image.open(io.BytesIO(file.getvalue()[:3000])) as cut, pytest.raises(InvalidInputError, match="can't be read"):
+        store.put(cut, "i")
 
 
 def test_a_mode_that_png_lacks_is_refused_with_the_ways_on(store: Store):

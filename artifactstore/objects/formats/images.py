@@ -3,7 +3,7 @@
 import io
 import struct
 import warnings
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.objects.base import ReadFolder, WriteFolder
@@ -37,7 +37,15 @@ class Image:
                 f"PNG has no mode {obj.mode!r}: convert the image ('RGB', 'L' …), or store its numbers: np.asarray(image)"
             )
         _check_pixels(*obj.size)
-        clean = obj.copy()
+        if (
+            getattr(obj, "format", None) != "MPO" and (frames := getattr(obj, "n_frames", 1)) > 1
+        ):  # of which the others are previews
+            text = f"the image has {frames} frames, and PNG keeps one"
+            raise InvalidInputError(f"{text}: put the file that it came from, or frames one by one (PIL.ImageSequence)")
+        try:
+            clean = obj.copy()
+        except (OSError, SyntaxError) as error:  # what PIL says of files that are cut off or damaged
+            raise InvalidInputError(f"the image can't be read: {error}") from error
         clean.info = {key: value for key, value in obj.info.items() if key == "transparency"}
         with folder.open(_FILE) as file:
             try:
@@ -47,6 +55,8 @@ class Image:
                     f"the image can't be written as PNG ({error}): look at its info['transparency'], or store np.asarray(image)"
                 )
                 raise InvalidInputError(text) from error
+            if clean.mode == "P" or clean.info:
+                _compare(clean, file)
 
     def read(self, folder: ReadFolder) -> Any:
         """Read it; a picture that claims more pixels than PIL takes for sane is damaged."""
@@ -82,6 +92,21 @@ class Figure:
     def read(self, folder: ReadFolder) -> Any:
         """Read the picture, as PIL's image."""
         return _read(folder)
+
+
+def _compare(image: Any, file: IO[bytes]) -> None:
+    """Refuse an image that PIL writes as another: a pixel may have a number that its palette does not have."""
+    import PIL.Image  # noqa: PLC0415
+
+    file.seek(0)
+    back = PIL.Image.open(file, formats=["PNG"])
+    if (back.mode, back.tobytes(), _colours(back)) != (image.mode, image.tobytes(), _colours(image)):
+        text = "the image would come back as another one: it has pixels of colours that its palette does not have"
+        raise InvalidInputError(f"{text}, or a transparency that PNG does not know: convert it ('RGB', 'RGBA')")
+
+
+def _colours(image: Any) -> bytes:
+    return bytes(image.convert("RGBA").tobytes())
 
 
 def _check_pixels(width: int, height: int) -> None:
