@@ -29,6 +29,14 @@ pytest_plugins = [
 ]
 
 
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One process more than there are cores, where they are few: a quarter of the time, tests wait for other processes."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1 if cores <= 4 else cores
+
+
 # The modules of the tests are no part of the programs that they look at.
 program.PASSED.append(str(Path(__file__).parent) + os.sep)
 
