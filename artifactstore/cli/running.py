@@ -100,8 +100,12 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
                 _talk(said.getvalue().rstrip("\n"))
             return EXIT_CODES["invalid_input"]
         if isinstance(error, OSError):
-            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - what is left in the old one can't be written
-            _say(f"the answer can't be written: {error.strerror or error}", as_json, "backend")
+            if _is_of_the_answer(error):
+                sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - what is left in the old one can't be written
+                _say(f"the answer can't be written: {error.strerror or error}", as_json, "backend")
+            else:
+                where = error.filename if error.filename is not None else "a file of this machine"
+                _say(f"{where} cannot be read or written: {error.strerror or error}", as_json, "backend")
             return EXIT_CODES["backend"]
         traceback.print_exc()
         _say(
@@ -115,6 +119,14 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
             "interrupted",
         )
     return code if isinstance(code, int) else EXIT_CODES["ok"]
+
+
+def _is_of_the_answer(error: OSError) -> bool:
+    """Return whether writing to stdout failed: that was called from here, or by what draws tables, and names no file."""
+    if error.filename is not None or error.__traceback__ is None:
+        return False
+    *_, last = traceback.walk_tb(error.__traceback__)
+    return last[0].f_globals.get("__name__", "").startswith(("artifactstore.cli.", "rich."))
 
 
 def _say(text: str, as_json: bool, kind: str, **extra: Any) -> None:

@@ -266,3 +266,33 @@ def test_put_verify_reads_back_what_is_there_and_stores_it_again_where_it_is_dam
     assert (code, "is stored again" in err) == (0, True)
     assert json.loads(out)["uploaded"] > 50_000
     assert run("get", "n", "out")[0] == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", [["log", "--json"], ["ls"], ["cat", "n"], ["doctor"]])
+def test_an_answer_that_cannot_be_written_is_named_as_that(run, tmp_path: Path, command: list[str]):
+    (tmp_path / "a").write_text("a")
+    assert run("put", "a", "n")[0] == 0
+    with Path("/dev/full").open("w") as full:
+        code = f"import sys; from artifactstore.cli import main; sys.exit(main({command!r}))"
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == EXIT_CODES["backend"], done.stderr
+    assert "the answer can't be written: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), PermissionError(13, "Permission denied", "/some/file")]
+)
+def test_a_failure_of_another_file_is_not_blamed_on_the_answer(run, monkeypatch: pytest.MonkeyPatch, error: OSError):
+    """Whatever a command calls may raise it."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    from artifactstore.store import Store
+
+    monkeypatch.setattr(Store, "names", fail)
+    code, _, err = run("ls")
+    assert code == EXIT_CODES["backend"]
+    assert "answer" not in err
+    assert f"{error.filename or 'a file of this machine'} cannot be read or written: {error.strerror}" in err
