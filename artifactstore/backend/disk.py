@@ -4,14 +4,14 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.failures import of_system
-from artifactstore.errors import ArtifactStoreError
+from artifactstore.errors import ArtifactStoreError, BackendError
 from artifactstore.model.encoding import new_id
 
 if sys.platform == "darwin":
@@ -35,6 +35,7 @@ __all__ = [
     "shared_bits",
     "sync",
     "sync_folder",
+    "temporary",
     "write_all",
 ]
 
@@ -160,6 +161,25 @@ def replace_whole(path: Path, *parts: bytes, private: bool = False) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary(what: str = "") -> Iterator[None]:
+    """Name the cause where a machine has no folder for temporary files, as in a container with a read-only root.
+
+    Args:
+        what: what needs one, and what else can be done, for the message.
+
+    Raises:
+        BackendError: a temporary file could not be made.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ArtifactStoreError):
+            raise
+        text = f"{what + ': ' if what else ''}temporary files cannot be written ({error.strerror or error})"
+        raise BackendError(f"{text}: set TMPDIR to a folder that can be written") from error
 
 
 def is_own(st: os.stat_result) -> bool:

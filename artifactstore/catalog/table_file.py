@@ -20,6 +20,7 @@ from weakref import finalize
 
 import xxhash
 
+from artifactstore.backend.disk import temporary
 from artifactstore.errors import CorruptionError
 
 __all__ = ["LISTS", "SPILLED", "Base", "encoded", "scratch"]
@@ -304,8 +305,9 @@ class Base:
 
 def scratch() -> Path:
     """Make an empty file for passing use."""
-    handle, name = tempfile.mkstemp(prefix="artifactstore-", suffix=".fold")
-    os.close(handle)
+    with temporary("the tables of a snapshot need a file"):
+        handle, name = tempfile.mkstemp(prefix="artifactstore-", suffix=".fold")
+        os.close(handle)
     return Path(name)
 
 

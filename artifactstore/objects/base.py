@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile, mkdtemp
 from typing import IO, Any, Final, Protocol, TypeVar
 
+from artifactstore.backend.disk import temporary
 from artifactstore.backend.pool import Pool
 from artifactstore.content.memory import from_parts
 from artifactstore.content.source import Source, from_file
@@ -37,7 +38,8 @@ class _Spool:
 
     def folder(self) -> Path:
         if self._folder is None:
-            self._folder = Path(mkdtemp(prefix="artifactstore-"))
+            with temporary("this object is written to files first"):
+                self._folder = Path(mkdtemp(prefix="artifactstore-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder
 

@@ -65,7 +65,10 @@ class Capture:
         try:
             if self._code:
                 told: list[str] = []
-                self._tree = self._find_tree(told)
+                try:
+                    self._tree = self._find_tree(told)
+                except OSError as error:  # such as no folder for git's temporary index
+                    told.append(f"it cannot be read: {error.strerror or error}")
                 self._told += [f"the code is not recorded as git has it: {text}" for text in dict.fromkeys(told)]
                 if self._tree is None:
                     self._folder = self._plain_folder()
@@ -94,7 +97,7 @@ class Capture:
     def _plain_folder(self) -> Path:
         """Return the folder of a program that is in no repository: where it runs, unless its file is elsewhere."""
         main, here = self._program.main, self._here.resolve()
-        if main is None or (Path(main).is_relative_to(here) and here not in {Path(here.anchor), Path.home()}):
+        if main is None or (Path(main).is_relative_to(here) and here not in {Path(here.anchor), Path(os.path.expanduser("~"))}):  # noqa: PTH111 - a user may have no home
             return here
         return Path(main).parent
 
@@ -201,7 +204,12 @@ class Capture:
         if known:
             yield self._maker(run, "history", lambda: _put.Found(Folder()), {}, known)
             return
-        folder = mkdtemp(prefix="artifactstore-")
+        try:
+            folder = mkdtemp(prefix="artifactstore-")
+        except OSError as error:
+            text = f"the history of {tree.root} is not recorded: no temporary file can be written ({error.strerror or error})"
+            warnings.warn(text, UserWarning, stacklevel=6)
+            return
         path = Path(folder) / "history.bundle"
 
         def find() -> _put.Found:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from artifactstore.backend.disk import temporary
 from artifactstore.catalog.versions import Resolved
 from artifactstore.content.chosen import Chosen, Selection, select
 from artifactstore.content.manifest import Manifest
@@ -272,13 +273,8 @@ def _temporary_folder() -> str:
     if not _TEMPORARY or _TEMPORARY[-1][0] != os.getpid():
         import atexit  # noqa: PLC0415 - only without a cache
 
-        try:
+        with temporary("there is no cache: use to= to choose a folder, or set ARTIFACTSTORE_CACHE"):
             folder = mkdtemp(prefix="artifactstore-")
-        except OSError as error:
-            raise BackendError(
-                f"there is no cache, and no folder for temporary files ({error.strerror or error}): "
-                "use to= to choose a folder, or set ARTIFACTSTORE_CACHE or TMPDIR to a folder of your own"
-            ) from error
         _TEMPORARY.append((os.getpid(), folder))
         atexit.register(_remove_own, os.getpid(), folder)
     return _TEMPORARY[-1][1]

@@ -107,7 +107,9 @@ class Around:
         """
         known = {*stored}
         passed = tuple(f"{one}{os.sep}" for one in {*_installed(), *(str(one) for one in skip), *self.known})
-        passed = (*passed, *_SYSTEM, os.path.join(tempfile.gettempdir(), "artifactstore-"))  # noqa: PTH118
+        passed = (*passed, *_SYSTEM)
+        with suppress(OSError):  # a machine without a folder for temporary files has none of ours, either
+            passed = (*passed, os.path.join(tempfile.gettempdir(), "artifactstore-"))  # noqa: PTH118
         found: list[dict[str, Any]] = []
         budget, more = _HASHED_ALL, self._more
         for path in {**self._read, **dict.fromkeys(one for one in _open_now() if one not in self._before)}:
