@@ -5,6 +5,7 @@ order of keys and nothing else.
 """
 
 from collections.abc import Mapping
+from operator import le
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
@@ -14,6 +15,7 @@ from artifactstore.objects.base import ReadFolder, WriteFolder
 __all__ = ["note_order", "with_order"]
 
 _NOTE: Final = "order"
+_LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def note_order(folder: WriteFolder, value: Any) -> None:
@@ -22,19 +24,23 @@ def note_order(folder: WriteFolder, value: Any) -> None:
     Dicts with the same keys mostly have them in the same order, so it is noted once for each set of keys (`keys`), and for the
     dicts that have another one by their place (`at`: path, keys).
     """
-    rules: dict[frozenset[str], list[str]] = {}
+    rules: dict[frozenset[str], tuple[str, ...]] = {}
+    usual: set[tuple[str, ...]] = set()
     others: list[list[Any]] = []
     todo: list[tuple[Any, Any]] = [(value, None)]  # with (place of what holds it, key or number)
     while todo:
         one, place = todo.pop()
         if isinstance(one, Mapping):
-            keys = list(one)
-            if rules.setdefault(frozenset(keys), keys) != keys:
-                others.append([_path(place), keys])
-            todo += [(member, (place, key)) for key, member in one.items() if isinstance(member, Mapping | list)]
+            keys = tuple(one)
+            if keys not in usual:
+                if rules.setdefault(frozenset(keys), keys) == keys:
+                    usual.add(keys)
+                else:
+                    others.append([_path(place), list(keys)])
+            todo += [(member, (place, key)) for key, member in one.items() if type(member) not in _LEAVES]
         elif isinstance(one, list):
-            todo += [(member, (place, number)) for number, member in enumerate(one) if isinstance(member, Mapping | list)]
-    unsorted = sorted(keys for keys in rules.values() if sorted(keys) != keys)
+            todo += [(member, (place, number)) for number, member in enumerate(one) if type(member) not in _LEAVES]
+    unsorted = sorted(list(keys) for keys in rules.values() if not all(map(le, keys, keys[1:])))
     if unsorted or others:
         folder.note(_NOTE, canonical_json({"at": sorted(others, key=repr), "keys": unsorted}))
 
@@ -54,25 +60,60 @@ def with_order(folder: ReadFolder, value: Any) -> Any:
         return value
     try:
         said = parse_json(raw, _NOTE)
-        at: dict[int, list[str]] = {}
-        rules = {frozenset(keys): keys for keys in said["keys"]}
+        order = _Order(said["keys"])
         for path, keys in said["at"]:
             held = value
             for step in path:
                 held = held[step]
             if isinstance(held, dict) and set(keys) == set(held):
-                at[id(held)] = keys
-        return _ordered(value, rules, at)
+                order.at[id(held)] = keys
+        return order.of(value)
     except (InvalidInputError, KeyError, TypeError, ValueError, IndexError, RecursionError):
         return value  # it is known of the content, and no part of it
 
 
-def _ordered(value: Any, rules: Mapping[frozenset[str], list[str]], at: Mapping[int, list[str]]) -> Any:
-    if isinstance(value, dict):
-        keys = at.get(id(value)) or rules.get(frozenset(value)) or value
-        if len(keys) != len(value):
-            keys = value
-        return {key: _ordered(value[key], rules, at) for key in keys}
-    if isinstance(value, list):
-        return [_ordered(one, rules, at) for one in value]
-    return value
+class _Order:
+    """Brings keys into their order, in a value that was just parsed.
+
+    Args:
+        rules: orders of keys, each for the dicts with exactly these.
+
+    Attributes:
+        at: orders of single dicts, by their ids.
+    """
+
+    def __init__(self, rules: list[list[str]]) -> None:
+        self.at: dict[int, list[str]] = {}
+        self._rules: dict[int, dict[frozenset[str], list[str]]] = {}  # by the number of keys
+        for keys in rules:
+            unique = frozenset(keys)
+            if len(unique) == len(keys):
+                self._rules.setdefault(len(keys), {})[unique] = keys
+
+    def of(self, value: Any) -> Any:
+        """Return a value with its keys in order; lists are changed in place."""
+        if type(value) is list:
+            for number, one in enumerate(value):
+                if type(one) is dict or type(one) is list:
+                    value[number] = self.of(one)
+            return value
+        if type(value) is not dict:
+            return value
+        keys = self.at.get(id(value)) or self._rule(value)
+        try:
+            made = value if keys is None else dict(zip(keys, map(value.__getitem__, keys), strict=True))
+        except KeyError:  # the rule is for others with as many keys
+            made = value
+        for key, one in made.items():
+            if type(one) is dict or type(one) is list:
+                made[key] = self.of(one)
+        return made
+
+    def _rule(self, value: dict[str, Any]) -> list[str] | None:
+        """Return the order for a dict's keys, or one for as many others."""
+        rules = self._rules.get(len(value))
+        if rules is None:
+            return None
+        if len(rules) == 1:
+            return next(iter(rules.values()))
+        return rules.get(frozenset(value))

@@ -50,9 +50,10 @@ _TREE: Final = [
 _CATEGORIES: Final = ["cat_boundaries", "cat_threshold"]
 _LINEAR: Final = ["leaf_const", "num_features", "leaf_features", "leaf_coeff"]
 _INTEGER: Final = re.compile(r"-?[0-9]{1,10}")
-_INTEGERS: Final = re.compile(r"(?:-?[0-9]{1,10}(?: -?[0-9]{1,10})*)?")
-_NUMBER: Final = r"(?:-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:e[+-]?[0-9]{1,3})?|-?inf|-?nan)"
-_NUMBERS: Final = re.compile(rf"(?:{_NUMBER}(?: {_NUMBER})*)?")
+_INTEGERS: Final = re.compile(r"(?:-?+[0-9]{1,10}+(?: -?+[0-9]{1,10}+)*+)?+")
+_NUMBER: Final = r"-?+(?:[0-9]{1,40}+(?:\.[0-9]{1,40}+)?+(?:e[+-]?+[0-9]{1,3}+)?+|inf|nan)"
+_NUMBERS: Final = re.compile(rf"(?:{_NUMBER}(?: {_NUMBER})*+)?+")
+_HUGE: Final = re.compile(r"e\+?[0-9]{3}")  # only with such an exponent can a number be beyond what a double holds
 _OBJECTIVE: Final = re.compile(r"[a-z_0-9]{1,40}(?: (?:sqrt|[a-z_]{1,40}:[-+.e0-9]{1,40}))*")
 _PARAMETER: Final = re.compile(r"\[[a-z_0-9]+: [^\x00-\x1f\x7f]*\]")
 _CHILDREN_OF_JSON: Final = 100  # levels of the list of categories, which has two
@@ -159,15 +160,17 @@ def _tree(number: int, lines: list[str]) -> dict[str, Any]:
         raise ValueError(f"tree {number} lacks {', '.join(sorted(set(wanted) - found.keys())) or 'is_linear'}")
     if strange := found.keys() - set(wanted) - {"is_linear"}:
         raise UnknownModelError(f"the key {min(strange)[:40]!r} of a tree")
-    _numbers(found, "shrinkage", 1, number)
+    _check_numbers(found, "shrinkage", 1, number)
     inner = leaves - 1
     made: dict[str, Any] = {"leaves": leaves, "categories": categories}
     for key in ("split_feature", "decision_type", "left_child", "right_child", "internal_count"):
         made[key] = _integers(found, key, inner, number)
     for key in ("split_gain", "threshold", "internal_value", "internal_weight"):
-        made[key] = _numbers(found, key, inner, number)
-    _numbers(found, "leaf_value", leaves, number)
-    _numbers(found, "leaf_weight", leaves if found["leaf_weight"] or inner else 0, number)
+        _check_numbers(found, key, inner, number)
+    if categories:
+        made["threshold"] = _parsed(found["threshold"])
+    _check_numbers(found, "leaf_value", leaves, number)
+    _check_numbers(found, "leaf_weight", leaves if found["leaf_weight"] or inner else 0, number)
     _integers(found, "leaf_count", leaves if found["leaf_count"] or inner else 0, number)
     if categories:
         bounds = _integers(found, "cat_boundaries", categories + 1, number)
@@ -175,13 +178,13 @@ def _tree(number: int, lines: list[str]) -> dict[str, Any]:
         if bounds[0] != 0 or bool((bounds[1:] <= bounds[:-1]).any()) or bool(((words < 0) | (words >= 2**32)).any()):
             raise ValueError(f"tree {number}: sets of categories that do not fit")
     if linear == "1":
-        _numbers(found, "leaf_const", leaves, number)
+        _check_numbers(found, "leaf_const", leaves, number)
         used = _integers(found, "num_features", leaves, number)
         if bool((used < 0).any()):
             raise ValueError(f"tree {number}: a leaf of fewer than no features")
         squeezed = {key: " ".join(found[key].split()) for key in ("leaf_features", "leaf_coeff")}
         made["leaf_features"] = _integers(squeezed, "leaf_features", int(used.sum()), number)
-        _numbers(squeezed, "leaf_coeff", int(used.sum()), number)
+        _check_numbers(squeezed, "leaf_coeff", int(used.sum()), number)
     return made
 
 
@@ -213,11 +216,13 @@ def _check_forest(trees: list[dict[str, Any]], features: int) -> None:
         raise ValueError("a node uses a feature that does not exist")
     if bool(outside(kinds, 12).any()):
         raise ValueError("a kind of decision that does not exist")
-    limits = np.concatenate([np.full(one["leaves"] - 1, one["categories"]) for one in trees])
-    sets = np.concatenate([one["threshold"] for one in trees])[kinds & 1 == 1]
-    limits = limits[kinds & 1 == 1]
-    if not bool(((sets >= 0) & (sets < limits) & (sets == np.floor(sets))).all()):
-        raise ValueError("a node uses a set of categories that does not exist")
+    for one in trees:
+        chosen = one["decision_type"] & 1 == 1
+        if not chosen.any():
+            continue
+        sets = one["threshold"][chosen] if "threshold" in one else np.array([-1.0])
+        if not bool(((sets >= 0) & (sets < one["categories"]) & (sets == np.floor(sets))).all()):
+            raise ValueError("a node uses a set of categories that does not exist")
 
 
 def _check_tail(tail: str) -> None:
@@ -264,11 +269,20 @@ def _integers(found: dict[str, str], key: str, count: int, tree: int) -> "np.nda
     return made
 
 
-def _numbers(found: dict[str, str], key: str, count: int, tree: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def _check_numbers(found: dict[str, str], key: str, count: int, tree: int) -> None:
+    text = _matching(_NUMBERS, found[key], f"tree {tree}: {key}")
+    there = text.count(" ") + 1 if text else 0
+    if there != count or (_HUGE.search(text) and _infinite(_parsed(text)) != text.count("inf")):
+        raise ValueError(f"tree {tree}: {key} has {there:,} numbers, not {count:,}, or one beyond what a double holds")
+
+
+def _parsed(text: str) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
 
-    text = _matching(_NUMBERS, found[key], f"tree {tree}: {key}")
-    made = np.fromstring(text, np.float64, sep=" ")
-    if len(made) != count or (np.isinf(made).sum() != text.count("inf")):
-        raise ValueError(f"tree {tree}: {key} has {len(made):,} numbers, not {count:,}, or one beyond what a double holds")
-    return made
+    return np.fromstring(text, np.float64, sep=" ")
+
+
+def _infinite(numbers: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> int:
+    import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
+
+    return int(np.isinf(numbers).sum())
