@@ -3,12 +3,18 @@
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, Final, overload
 
 from artifactstore.content.compact import Texts
 from artifactstore.content.manifest import Manifest
+from artifactstore.content.retrieve import PAGE
+from artifactstore.model.digest import hash_bytes
 
-__all__ = ["Chosen", "Selection", "select"]
+__all__ = ["Chosen", "Selection", "room_of", "select"]
+
+_LARGE: Final = 8 * 2**20  # bytes of a file in which holes matter
+_SHRUNK: Final = 64  # times as long as it is stored: a chunk that may be zeros
+_LENGTHS: Final = 8  # of chunks of zeros: a file has one, and one at each of its ends
 
 
 class Chosen(Sequence[tuple[int, str]]):
@@ -76,3 +82,18 @@ def select(manifest: Manifest, wanted: Callable[[str], str | None]) -> Selection
     chosen.folders = [target for path in manifest.folders if (target := wanted(path)) is not None]
     chosen.links = [(target, to) for path, to in manifest.links if (target := wanted(path)) is not None]
     return chosen
+
+
+def room_of(manifest: Manifest, rows: Iterable[int]) -> int:
+    """Return how many bytes files take on disk once they are written: chunks of zeros become holes."""
+    total, chunks, zeros = 0, manifest.chunks, dict[int, bytes]()
+    for row in rows:
+        total += manifest.sizes[row]
+        if manifest.sizes[row] >= _LARGE:
+            for i in range(manifest.first[row], manifest.first[row + 1]):
+                size = chunks.sizes[i]
+                if size >= PAGE and size > chunks.stored[i] * _SHRUNK and (size in zeros or len(zeros) < _LENGTHS):
+                    if size not in zeros:
+                        zeros[size] = hash_bytes(bytes(size), manifest.algorithm)
+                    total -= size if chunks.digests[i] == zeros[size] else 0
+    return total

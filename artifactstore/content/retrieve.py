@@ -30,7 +30,7 @@ from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.errors import BackendError, CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
 
-__all__ = ["cut_parts", "read_file", "retrieve"]
+__all__ = ["PAGE", "cut_parts", "read_file", "retrieve"]
 
 LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time where a read costs no round trip
 REMOTE_GROUP: Final = 17 * 2**20  # the same where it does: one long request, two for a full pack
@@ -39,7 +39,7 @@ REMOTE_AHEAD: Final = 208 * 2**20  # stored bytes read ahead there, so that some
 FETCHERS: Final = 16  # requests at a time at most
 GROUP_FILES: Final = 2_048
 WORKERS: Final = 2
-_PAGE: Final = 4096  # bytes: the least that a file system leaves out
+PAGE: Final = 4096  # bytes: the least that a file system leaves out
 _REPEATED: Final = 64  # times as long as what it takes: a file of which most is the same bytes
 _BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -313,7 +313,7 @@ def _write_all(fd: int, chunks: Sequence[bytes | memoryview], size: int) -> None
 
 def _is_hole(chunk: bytes | memoryview) -> bool:
     """Tell whether a chunk is nothing but zeros, and long enough to be worth a hole."""
-    return len(chunk) >= _PAGE and not chunk[0] and not chunk[-1] and bytes(chunk) == bytes(len(chunk))
+    return len(chunk) >= PAGE and not chunk[0] and not chunk[-1] and bytes(chunk) == bytes(len(chunk))
 
 
 def _cant_write(path: str, error: OSError) -> BackendError:

@@ -88,7 +88,7 @@ class Trees:
         return True
 
     def get(self, digest: str, size: int, fill: Callable[[Path], None], is_right: Callable[[Path], bool] | None = None) -> Path:
-        """Return a tree's folder, filled once by `fill` in a hidden sibling that is then renamed.
+        """Return a tree's folder, filled once by `fill` in a hidden sibling that is then renamed; it takes `size` bytes of disk.
 
         Raises:
             CacheError: the cache folder can't be used.

@@ -13,7 +13,7 @@ from typing import Any
 
 from artifactstore.backend.disk import temporary
 from artifactstore.catalog.versions import Resolved
-from artifactstore.content.chosen import Chosen, Selection, select
+from artifactstore.content.chosen import Chosen, Selection, room_of, select
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.place import fill, is_placed, place
 from artifactstore.content.reader import open_chunks
@@ -227,7 +227,9 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     def is_right(folder: Path) -> bool:
         return is_placed(manifest, chosen, folder)
 
-    root = _materialised(session, [found.digest] if is_part else [], (key, total), materialise, is_right)
+    root = _materialised(
+        session, [found.digest] if is_part else [], (key, room_of(manifest, chosen.files.rows)), materialise, is_right
+    )
     if found.path is not None:
         return root / found.path
     return root / manifest.paths[0] if _is_single(session, found, manifest) else root

@@ -17,6 +17,7 @@ import artifactstore
 from artifactstore.backend.local import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.content import blocks
+from artifactstore.content.chosen import room_of
 from artifactstore.content.chunker import CHUNKERS
 from artifactstore.content.codec import RAW
 from artifactstore.content.ingest import Ingested, ingest
@@ -124,6 +125,23 @@ def test_files_of_zeros_of_any_size_come_back_whole(size: int, hole: object, tmp
     back = Path(store.get("zeros", to=tmp_path / "back"))
     assert all((back / name).read_bytes() == (source / name).read_bytes() for name in "abc")
     assert (on_disk(back / "a") == 0) is hole
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_cache_makes_room_for_what_a_file_takes_and_not_for_its_holes(tmp_path: Path, layout: str):
+    make(tmp_path / "f", layout)
+    place = MemoryBackend(f"memory://room-{layout}")
+    source = from_file(str(tmp_path / "f"))
+    made = ingest(place, Folder([source]), algorithm="blake3", chunkers=dict(CHUNKERS), known=Known())
+    retrieve(place, made.manifest, array("q", [0]), lambda _: str(tmp_path / "got"))
+    room = room_of(made.manifest, [0])
+    assert on_disk(tmp_path / "got") - 8192 <= room <= on_disk(tmp_path / "got") + 64 * 1024
+
+
+def test_what_shrinks_much_and_is_not_zeros_takes_room(tmp_path: Path):
+    (tmp_path / "f").write_bytes(b"\1" * 10 * MIB)
+    made = stored(from_file(str(tmp_path / "f")), "room-ones", dict(CHUNKERS))
+    assert room_of(made.manifest, [0]) == 10 * MIB
 
 
 class Damaging(LocalBackend):
