@@ -17,8 +17,31 @@ MUTANT_SEEDS = 3000
 ALL = {**MUTANTS, **BETWEEN}
 # What a mutant may take out of the tasks: with all of it in place, the same world must hold.
 RULES: dict[str, Any] = {field.name: True for field in fields(Habits) if field.default is True}
-# Seeds that find what takes longest to find: they are looked at first, then all in turn.
-LATE = {"watch": 458, "released when reached": 153, "read on": 105, "alone": 89, "received holders are judged": 81, "window": 80}
+# Seeds that find what is taken out: they are looked at first, then, where they do not any more, all in turn.
+FINDERS = {
+    "holder": 6,
+    "twice": 21,
+    "window": 71,
+    "alone": 31,
+    "alone by the fold": 6,
+    "new id after a doubt": 20,
+    "exists then write": 3,
+    "predict in order": 37,
+    "accept": 20,
+    "watch": 166,
+    "closed upwards": 12,
+    "holds": 15,
+    "read on": 99,
+    "closed right behind": 15,
+    "released when reached": 167,
+    "entries are created": 26,
+    "received holders are judged": 115,
+    "received once": 24,
+    "behind its history": 24,
+    "gone is removed": 19,
+    "own words stand": 23,
+    "one history": 22,
+}
 
 
 def _explain(seed: int, outcome: Outcome) -> str:
@@ -79,7 +102,7 @@ def test_what_clients_with_faults_append_is_not_idle() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_the_simulator_misses_each_rule_that_is_taken_out(name: str) -> None:
-    seed = _finder(ALL[name], LATE.get(name, 0))
+    seed = _finder(ALL[name], FINDERS.get(name, 0))
     assert seed is not None, f"{ALL[name].rule}: {MUTANT_SEEDS} seeds found nothing without it"
     habits = replace(ALL[name].habits, **RULES)
     outcome = simulate(seed, habits, with_reference=False)
@@ -90,7 +113,7 @@ def test_the_simulator_misses_each_rule_that_is_taken_out(name: str) -> None:
 @pytest.mark.parametrize("name", EQUIVALENT)
 def test_what_is_guarded_elsewhere_changes_nothing(name: str) -> None:
     with EQUIVALENT[name].patched():
-        assert all(simulate(seed, with_reference=False).violation is None for seed in range(60))
+        assert all(simulate(seed, with_reference=False).violation is None for seed in range(30))
 
 
 def _finder(mutant: Mutant, first: int) -> int | None:
