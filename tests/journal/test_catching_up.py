@@ -400,3 +400,27 @@ def test_what_comes_before_an_entry_that_cannot_be_read_is_given_first(count: in
             with contextlib.suppress(BackendError):
                 given.extend(int(one) for one in fetch_run(backend, 1, known))
             assert given == [*range(1, bad)]
+
+
+def test_a_hole_before_an_entry_that_cannot_be_read_is_no_end():
+    class Broken(Memory):
+        bad = 0
+
+        def read(self, key: str) -> bytes:
+            if key == entry_key(self.bad):
+                raise BackendError("a bad sector", transient=False)
+            return super().read(key)
+
+    for last, hole in ((one, hole) for one in (2, 3, 5, 8, 12) for hole in range(1, one)):
+        backend = Broken()
+        for number in range(1, last + 1):
+            if number != hole:
+                backend.create(entry_key(number), str(number).encode())
+        for backend.bad in range(hole + 1, last + 1):
+            given: list[int] = []
+            with pytest.raises((BackendError, CorruptionError)):
+                given.extend(int(one) for one in fetch_run(backend, 1, last))
+            assert given == [*range(1, hole)]
+            if (last, hole) == (3, 2):  # asked for together, before anything says that there are so many
+                with pytest.raises(BackendError):
+                    list(fetch_run(backend, 1, 0))

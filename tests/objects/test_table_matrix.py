@@ -169,3 +169,35 @@ def test_extension_types_come_back_as_such_also_within_lists_and_without_rows():
 
     counted = run(extension_cases(), differs)
     assert counted["equal"] >= 110
+
+
+class Silent(pa.ExtensionType):  # type: ignore[misc]
+    """An extension type whose values show nothing of what they are."""
+
+    class Value(pa.ExtensionScalar):  # type: ignore[misc]
+        def as_py(self, **_options: Any) -> Any:
+            raise NotImplementedError("no value of Python")
+
+    def __init__(self) -> None:
+        super().__init__(pa.int64(), "tests.silent")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, _storage: Any, _text: bytes) -> "Silent":
+        return cls()
+
+    def __arrow_ext_scalar_class__(self) -> type:
+        return self.Value
+
+
+def test_extension_types_are_compared_by_what_they_are_stored_as():
+    pa.register_extension_type(Silent())
+    try:
+        put = pa.table({"c": pa.ExtensionArray.from_storage(Silent(), pa.array([1, None, 3]))})
+        back = there_and_back(put)
+        assert back.schema == put.schema
+        assert back.column("c").combine_chunks().storage == put.column("c").combine_chunks().storage
+    finally:
+        pa.unregister_extension_type("tests.silent")
