@@ -162,6 +162,7 @@ def test_a_killed_bundle_is_not_there(store, tmp_path):
 
 
 def test_memory_stays_bounded(tmp_path):
+    """It takes long: a bundle in memory shows only where it is larger than what the libraries themselves take."""
     if not Path("/proc/self/status").exists():
         pytest.skip("only Linux tells a process's own peak: elsewhere it counts what its parent had when it was forked")
     store = artifactstore.create(tmp_path / "store", cache=None)

@@ -49,6 +49,7 @@ def run(cases: Iterable[tuple[str, Any]], differs: Callable[[Any, Any], str | No
 
 
 def test_frames_and_series_of_pandas_come_back_equal_or_are_refused_by_name():
+    """It takes long: there are thousands of cases, each of which is written and read."""
     # Every case has its turn with ARTIFACTSTORE_MATRIX=all: half a minute, with one and the other version of pandas.
     step = 1 if os.environ.get("ARTIFACTSTORE_MATRIX") == "all" else 4
     counted = run(islice(matrix.frames(), 0, None, step), matrix.differs)

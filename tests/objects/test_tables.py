@@ -154,6 +154,7 @@ def batches(count: int) -> Iterator[pa.RecordBatch]:
 
 
 def test_a_reader_of_more_than_memory_streams_through(store: Store, tmp_path: Path):
+    """It takes long: a table in parts shows only where it is larger than what the libraries themselves take."""
     code = f"""
 import artifactstore, pyarrow as pa
 from tests.objects.test_tables import batches

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_children_read_for_the_run_of_the_moment_whatever_their_start_life_and_end(tmp_path: Path):
+    """It takes long: children that are spawned do all of their imports, and there are 30 kinds of them."""
     program = [sys.executable, str(ROOT / "tests/work/children.py"), str(tmp_path)]
     done = subprocess.run(
         program, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240, check=False

@@ -86,6 +86,7 @@ def test_puts_over_a_bad_network_take_effect_exactly_once(s3_server, s3_url, mon
 
 @pytest.mark.slow
 def test_folders_of_many_packs_come_and_go_over_a_bad_network(s3_server, s3_url, folder: Path, tmp_path: Path, monkeypatch):
+    """It takes long: only folders of some 75 MB are several packs."""
     draw = random.Random(1)
     for number in range(3):
         (folder / f"large-{number}").write_bytes(draw.randbytes(25_000_000))
@@ -168,6 +169,7 @@ for n in range(puts):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(1))
 def test_eight_processes_commit_at_once_over_a_bad_network(s3_server, s3_url, monkeypatch, seed):
+    """It takes long: eight processes try again whatever fails, each at its own times."""
     clean = direct(s3_server, s3_url)
     clean.put(b"first", "shared")
     with FaultProxy(s3_server, seeded(seed, 0.15), late=0.3) as proxy:

@@ -83,6 +83,7 @@ def test_the_reference_library_reads_it(chain: Store, tmp_path: Path, files: str
     not (VALIDATOR / "rocrate-validator").exists(), reason=f"no roc-validator at {VALIDATOR}: .ci/run installs it"
 )
 def test_the_validator_finds_all_that_is_required(chain: Store, tmp_path: Path):
+    """It takes long: the validator parses its profiles anew for each crate."""
     shapes = {("churn/report", "inside"), ("churn/report", "reference"), ("churn/half", "inside"), ("endless", "inside"),
               ("churn/raw", "inside")}  # fmt: skip
     crates = [tmp_path / f"crate{number}" for number in range(len(shapes))]
