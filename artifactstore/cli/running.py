@@ -126,7 +126,7 @@ def _is_of_the_answer(error: OSError) -> bool:
     if error.filename is not None or error.__traceback__ is None:
         return False
     *_, last = traceback.walk_tb(error.__traceback__)
-    return last[0].f_globals.get("__name__", "").startswith(("artifactstore.cli.", "rich."))
+    return str(last[0].f_globals.get("__name__", "")).startswith(("artifactstore.cli.", "rich."))
 
 
 def _say(text: str, as_json: bool, kind: str, **extra: Any) -> None:
