@@ -11,7 +11,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from operator import ge
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,7 @@ from artifactstore.errors import (
 )
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
-from artifactstore.model.listing import case_clashes, check_tree
+from artifactstore.model.listing import case_clashes, check_tree, reads_utf8
 
 __all__ = ["fill", "place", "unholdable"]
 
@@ -148,6 +148,13 @@ def _check_clash(manifest: Manifest, chosen: Selection) -> None:
 
 
 def _check_names(chosen: Selection, staging: Path) -> None:
+    if not reads_utf8():
+        texts = chain(chosen.paths(), chosen.folders, (to for _, to in chosen.links))
+        if (odd := next((text for text in texts if not text.isascii()), None)) is not None:
+            raise UnsupportedError(
+                f"the locale of this process cannot write the name {odd!a}: nothing was written; "
+                "set PYTHONUTF8=1, or a locale with UTF-8 (LC_ALL=C.UTF-8)"
+            )
     probe = staging / ".Case"
     probe.touch()
     ignores_case = (staging / ".cASE").exists()

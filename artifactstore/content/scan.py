@@ -12,7 +12,7 @@ from artifactstore.content.manifest import Manifest
 from artifactstore.content.source import Folder, Source, regular, stat_of
 from artifactstore.content.stats import fields, signatures
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.listing import check_link, check_links, check_path
+from artifactstore.model.listing import check_disk_path, check_disk_text, check_link, check_links
 
 __all__ = ["Scanned", "scan"]
 
@@ -130,15 +130,16 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
     for name in names:
         path = f"{prefix}/{name}" if prefix else name
         if path.endswith("/"):
-            check_path(path[:-1])
+            check_disk_path(path[:-1])
             _walk(found, path[:-1], walk)
             continue
-        check_path(path)
+        check_disk_path(path)
         there = os.path.join(disk, name)  # noqa: PTH118
         try:
             st = os.stat(there, follow_symlinks=walk.follow)  # noqa: PTH116
             if stat.S_ISLNK(st.st_mode):
                 target = os.readlink(there)  # noqa: PTH115
+                check_disk_text(target)
                 check_link(path, target)
                 found.links.append((path, target))
                 continue
@@ -148,7 +149,7 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
         walk.files.append(path, st)
     walk.visiting.discard(place)
     if empty and prefix:
-        check_path(prefix)
+        check_disk_path(prefix)
         found.folders.append(prefix)
 
 

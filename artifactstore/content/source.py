@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from artifactstore.backend.disk import READ
 from artifactstore.content.stats import held_open, release, signature
 from artifactstore.errors import ConflictError, InvalidInputError
-from artifactstore.model.listing import check_path, clash
+from artifactstore.model.listing import check_disk_path, check_path, clash
 
 __all__ = [
     "Far",
@@ -144,7 +144,7 @@ def from_file(disk: str) -> Source:
         InvalidInputError: missing, no regular file, or with a name that can't be stored.
     """
     name = os.path.basename(os.path.abspath(disk))  # noqa: PTH100, PTH119 - the hot path of a small put
-    check_path(name)
+    check_disk_path(name)
     st = stat_of(disk)
     regular(disk, st)
     return Source(name, st.st_size, signature(st), bool(st.st_mode & 0o111), disk)
@@ -161,7 +161,7 @@ def from_folder(base: str, path: str, *, executable: bool) -> Source:
     Raises:
         InvalidInputError: as `from_file`.
     """
-    check_path(path)
+    check_disk_path(path)
     st = stat_of(base + path)
     regular(base + path, st)
     return Source(path, st.st_size, signature(st), executable, base)

@@ -26,6 +26,8 @@ from artifactstore.model.loading import numpy
 __all__ = [
     "Extra",
     "case_clashes",
+    "check_disk_path",
+    "check_disk_text",
     "check_link",
     "check_links",
     "check_path",
@@ -36,6 +38,7 @@ __all__ = [
     "identify",
     "identify_lines",
     "plain_line",
+    "reads_utf8",
     "through_links",
 ]
 
@@ -146,6 +149,34 @@ def check_paths(paths: Sequence[str]) -> None:
     if paths and (not _ALL_PLAIN.fullmatch(text := "\n".join([*paths, ""])) or text.count("\n") != len(paths)):
         for path in paths:
             check_path(path)
+
+
+def check_disk_path(path: str) -> None:
+    """Refuse a path that was read from a disk as `check_path` does, and where the locale is not UTF-8 what is not ASCII.
+
+    Names on disk are bytes, and those in a listing are UTF-8: the same folder must give the same artifact in every locale.
+
+    Raises:
+        InvalidInputError: it cannot be in a listing.
+    """
+    check_path(path)
+    check_disk_text(path)
+
+
+def check_disk_text(text: str) -> None:
+    """Refuse a name that is not UTF-8 on disk, or that the locale of this process has read otherwise.
+
+    Raises:
+        InvalidInputError: says which of the two.
+    """
+    if not (reads_utf8() or text.isascii()):
+        _blame_locale(text)
+        raise InvalidInputError(f"the path {text!a} can't be stored: its name is not valid UTF-8; rename it")
+
+
+def reads_utf8() -> bool:
+    """Return whether this process reads and writes the names of files as UTF-8."""
+    return sys.getfilesystemencoding() in {"utf-8", "utf8", "UTF-8"}
 
 
 def _blame_locale(path: str) -> None:
