@@ -213,3 +213,32 @@ def test_what_git_lfs_left_in_place_of_a_file_is_counted(store: Store, repositor
     code, paths = stored(store, run.id)
     assert code.about["lfs_pointers"] == 2
     assert {"weights.bin", "more.bin", "about.md"} <= paths
+
+
+def test_what_python_and_its_tools_make_is_no_code_where_git_was_not_told_to_overlook_it(store: Store, repository: Path):
+    def code_of_run() -> Any:
+        with store.run("train") as run:
+            run.put(repr(store.head).encode(), "model")
+        code = store.lineage("model").code
+        assert code is not None
+        return code
+
+    clean = code_of_run()
+    assert not clean.dirty
+    derived = [
+        "__pycache__/train.cpython-311.pyc", "src/__pycache__/a.pyc", "src/.ipynb_checkpoints/nb-checkpoint.ipynb", ".pytest_cache/v/x",
+        ".mypy_cache/3.11/a.json", ".ruff_cache/0/a", "env/pyvenv.cfg", "env/lib/python3.11/site-packages/six.py", "a/b/.venv/pyvenv.cfg", "a/b/.venv/bin/x",
+    ]  # fmt: skip
+    for name in derived:
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text(name)
+    again = code_of_run()
+    assert (again.digest, again.tree, again.dirty) == (clean.digest, clean.tree, False)
+    for name in ("environment/six.py", "pycache/x.py", "src/only.pyc"):  # a module may come without its source
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text(name)
+    last = code_of_run()
+    assert last.dirty
+    assert {one.path for one in store.artifact(last.digest).files} - {one.path for one in store.artifact(clean.digest).files} == {
+        "environment/six.py", "pycache/x.py", "src/only.pyc",
+    }  # fmt: skip

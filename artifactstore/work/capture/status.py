@@ -10,6 +10,9 @@ from artifactstore.work.capture.git_calls import Git
 
 __all__ = ["SECONDS", "changed_paths", "read_status"]
 
+# Folders of what Python and its tools make of code, whether or not git was told to overlook them; and what an environment has.
+_DERIVED: Final = frozenset({"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache"})
+_ENVIRONMENT: Final = "pyvenv.cfg"
 SECONDS: Final = 15.0  # that untracked files may take
 _KEYS: Final = (
     "store.json",
@@ -39,14 +42,14 @@ def read_status(git: Git, because: list[str]) -> bytes | None:
 
 
 def _without_own(root: str, status: bytes) -> bytes:
-    """Leave untracked files of stores and caches out of a status: they are no code, and change with every run."""
+    """Leave untracked files of stores, caches and environments out of a status: they are no code, and change with every run."""
     words = status.split(b"\0")
     untracked = [os.fsdecode(word[2:]) for word in words if word[:2] == b"? "]
     folders = {own for path in untracked if (own := own_part(root, path)) is not None}
-    if not folders:
-        return status
     inside = tuple(folders - {""}) + (_KEYS if "" in folders else ())
-    return b"\0".join(word for word in words if word[:2] != b"? " or not os.fsdecode(word[2:]).startswith(inside))
+    inside += tuple(path.removesuffix(_ENVIRONMENT) for path in untracked if path.endswith(f"/{_ENVIRONMENT}"))
+    gone = {path for path in untracked if path.startswith(inside) or not _DERIVED.isdisjoint(path.split("/")[:-1])}
+    return b"\0".join(word for word in words if word[:2] != b"? " or os.fsdecode(word[2:]) not in gone) if gone else status
 
 
 def changed_paths(status: bytes, *, untracked: bool = True, tracked: bool = True) -> Iterator[str]:
