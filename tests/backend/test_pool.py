@@ -3,12 +3,13 @@
 import threading
 import time
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
 from artifactstore.backend.failures import ThrottledError
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.pool import Pool
+from artifactstore.backend.pool import Pool, forsaken, rest
 from artifactstore.backend.retrying import RetryingBackend
 from artifactstore.backend.wrappers import Wrapper
 from artifactstore.errors import BackendError
@@ -31,23 +32,42 @@ class Down(Wrapper):
 
 @pytest.mark.parametrize("error", [BackendError, ThrottledError])
 def test_who_is_left_by_an_error_is_not_waited_for_until_his_patience_ends(error: type[BackendError]):
-    down, working = Down(error), list[Future[object]]()
-    place = RetryingBackend(down, seconds=60)
+    down, working, ends = Down(error), list[Future[object]](), list[bool]()
+
+    def pause(seconds: float) -> None:
+        rest(seconds)
+        ends.append(forsaken())
+
+    place = RetryingBackend(down, seconds=60, sleep=pause)
 
     def interrupted() -> None:
         with Pool(2) as pool:
             working.append(pool.submit(place.read, "key"))
             working.append(pool.submit(lambda: [*Pool(1).map(place.read, ["key"])]))
             assert down.asked.wait(10)
-            time.sleep(1)
+            time.sleep(0.3)
             raise KeyboardInterrupt
 
-    start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert time.monotonic() - start < 10
     for one in working:
         assert isinstance(one.exception(timeout=10), BackendError)
+    assert 1 <= ends.count(True) < 10, "each gives up after the pause in which it was left"
+
+
+def test_a_rest_ends_soon_after_nobody_wants_its_work_any_more(monkeypatch: pytest.MonkeyPatch):
+    slept: list[float] = []
+    with Pool(1) as pool:
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            if len(slept) == 3:
+                pool._left.set()
+
+        monkeypatch.setattr("artifactstore.backend.pool.time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0))
+        pool.submit(rest, 50.0).result()
+    assert len(slept) == 3
+    assert max(slept) < 1
 
 
 def test_who_is_waited_for_goes_on_trying():
