@@ -12,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from artifactstore.backend.pool import Pool
 from artifactstore.errors import InvalidInputError
 
 __all__ = [
     "MAX_WRITE",
+    "PART",
     "Backend",
     "Buffer",
     "Clock",
@@ -35,6 +37,8 @@ _ACCESS_POINT: Final = re.compile(
     re.DOTALL,
 )
 _NEAR: Final = 4  # requests at a time of a place whose requests cost no round trip
+PART: Final = 8 * 2**20  # bytes of a large object that one request brings
+_AT_ONCE: Final = 16  # requests for parts
 MAX_WRITE: Final = 64 * 2**20  # bytes: the most that `create` takes, and that `write` sends in one piece
 
 
@@ -135,6 +139,20 @@ class Backend(ABC):
             NotFoundError: there is definitely no such key (never a denied permission or a time-out).
             BackendError: anything else.
         """
+
+    def read_large(self, key: str) -> bytes:
+        """Return all bytes of an object that most likely is large: in parts, several at a time, where requests travel.
+
+        Raises:
+            NotFoundError: as `read`.
+            BackendError: as `read`.
+        """
+        size = self.size(key) if self.far else 0
+        if size <= PART:
+            return self.read(key)
+        ranges = [(at, min(PART, size - at)) for at in range(0, size, PART)]
+        with Pool(max(1, min(self.concurrency, _AT_ONCE)), "artifactstore-parts") as pool:
+            return b"".join(pool.map(lambda one: self.read_ranges(key, [one])[0], ranges))
 
     @abstractmethod
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

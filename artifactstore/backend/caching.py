@@ -53,8 +53,15 @@ class CachingBackend(Wrapper):
 
     def read(self, key: str) -> bytes:
         """Return all bytes of an object, those that are kept if it is one that never changes."""
+        return self._whole(key, self.inner.read)
+
+    def read_large(self, key: str) -> bytes:
+        """Return all bytes of an object as `read` does; what is not kept comes in parts."""
+        return self._whole(key, self.inner.read_large)
+
+    def _whole(self, key: str, read: Callable[[str], bytes]) -> bytes:
         if not key.startswith(self._prefixes):
-            return self.inner.read(key)
+            return read(key)
         kept = self._pieces.whole(key)
         if kept is not None:
             return kept
@@ -62,7 +69,7 @@ class CachingBackend(Wrapper):
         with turn(self._locks, [key], patience=_PATIENCE):
             kept = self._pieces.whole(key)
             if kept is None:
-                kept = self.inner.read(key)
+                kept = read(key)
                 self._pieces.keep_whole(key, kept)
         return kept
 

@@ -13,14 +13,21 @@ from artifactstore.content.lines import plain_lines
 from artifactstore.model.digest import Digest
 from artifactstore.model.listing import Extra, follow, identify_lines, through_links
 
-__all__ = ["INLINE", "Chunks", "Extent", "Manifest", "manifest_key"]
+__all__ = ["INLINE", "Chunks", "Extent", "Manifest", "is_large", "manifest_key"]
 
+_A_FILE, _A_BYTE = 33, 1400  # bytes of a manifest for each file, and bytes of content for each of a manifest
+_LARGE: Final = 16 * 2**20  # bytes of a manifest
 INLINE: Final = -1  # the pack number of a chunk whose stored bytes ride in the manifest
 
 
 def manifest_key(manifest: str) -> str:
     """Return the key of a manifest."""
     return f"manifests/{manifest[:2]}/{manifest}.parquet"
+
+
+def is_large(files: int, size: int) -> bool:
+    """Return whether the manifest of so many files and bytes is worth being read in parts, which takes one request more."""
+    return _A_FILE * files + size // _A_BYTE > _LARGE
 
 
 @dataclass(frozen=True, slots=True)

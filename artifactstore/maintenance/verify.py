@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State
 from artifactstore.catalog.times import Ahead
-from artifactstore.content.manifest import Manifest, manifest_key
+from artifactstore.content.manifest import Manifest, is_large, manifest_key
 from artifactstore.content.manifest_file import decode
 from artifactstore.errors import ArtifactStoreError, InvalidInputError, NotFoundError
 from artifactstore.journal.chain import entry_key, join
@@ -228,7 +228,9 @@ def _check_manifests(
         one, holder = item
         key = manifest_key(holder)
         try:
-            raw = journal.backend.read(key)
+            fact = state.stored.get(one, {})
+            large = is_large(int(fact.get("files", 0)), int(fact.get("size", 0)))
+            raw = (journal.backend.read_large if large else journal.backend.read)(key)
             expected = state.manifests[holder][1]
             if str(Digest.of(raw, journal.config.digest)) != expected:
                 return None, f"{key} does not match its digest in the journal: it was changed or truncated"

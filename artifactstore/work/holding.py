@@ -10,7 +10,7 @@ from artifactstore.backend.pool import Pool
 from artifactstore.catalog.state import State
 from artifactstore.catalog.versions import resolve
 from artifactstore.content.fetch import MissingPackError
-from artifactstore.content.manifest import Manifest, manifest_key
+from artifactstore.content.manifest import Manifest, is_large, manifest_key
 from artifactstore.content.manifest_file import decode
 from artifactstore.content.pack import pack_key
 from artifactstore.content.reader import prove
@@ -45,12 +45,13 @@ class Holding:
             return
         with core.journal.lock:
             try:
-                holder = core.journal.fold.current_manifest(resolve(view or core.journal.fold, ref).digest)
+                digest = resolve(view or core.journal.fold, ref).digest
+                holder = core.journal.fold.current_manifest(digest)
             except ArtifactStoreError:
                 return
         if holder is not None and core.manifests.get(holder) is None:
             pool = Pool(1, "artifactstore-ahead")
-            self._ahead.manifest = (holder, pool.submit(core.near.read, manifest_key(holder)))
+            self._ahead.manifest = (holder, pool.submit(_reading(core, digest), manifest_key(holder)))
             pool.shutdown(wait=False)
 
     def use(self, core: "Core", digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
@@ -200,7 +201,7 @@ class Holding:
         """Return a manifest if it is what the journal says: the one point where a manifest is taken for a digest."""
         found = core.manifests.get(holder)
         if found is None:
-            found = self._read(core, holder, expected)
+            found = self._read(core, holder, digest, expected)
             core.manifests.put(holder, found)
         if found.digest != digest:
             key = manifest_key(holder)
@@ -211,14 +212,14 @@ class Holding:
             )
         return found
 
-    def _read(self, core: "Core", holder: str, expected: str) -> Manifest:
-        key = manifest_key(holder)
+    def _read(self, core: "Core", holder: str, digest: str, expected: str) -> Manifest:
+        key, read = manifest_key(holder), _reading(core, digest)
         begun, self._ahead.manifest = getattr(self._ahead, "manifest", None), None
         try:
-            raw = begun[1].result() if begun is not None and begun[0] == holder else core.near.read(key)
+            raw = begun[1].result() if begun is not None and begun[0] == holder else read(key)
             if str(Digest.of(raw, core.algorithm)) != expected:
                 forget(core.near, key)  # it may have been damaged on its way
-                raw = core.near.read(key)
+                raw = read(key)
         except NotFoundError as error:
             raise _MissingManifestError(key) from error
         if str(Digest.of(raw, core.algorithm)) != expected:
@@ -231,6 +232,13 @@ class Holding:
             return decode(raw, key, algorithm=core.algorithm)
         except CorruptionError as error:  # its bytes are those that the journal names: so it was written
             raise FalseManifestError(str(error), digest=expected, location=key) from error
+
+
+def _reading(core: "Core", digest: str) -> Callable[[str], bytes]:
+    """Return how to read the manifest of an artifact: in parts where it must be large."""
+    with core.journal.lock:
+        fact = core.journal.fold.stored.get(digest, {})
+    return core.near.read_large if is_large(int(fact.get("files", 0)), int(fact.get("size", 0))) else core.near.read
 
 
 class FalseManifestError(CorruptionError):

@@ -6,16 +6,20 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import artifactstore
-from artifactstore.backend import buffers
-from artifactstore.backend.base import MAX_WRITE
+from artifactstore.backend import base, buffers
+from artifactstore.backend.base import MAX_WRITE, Backend
+from artifactstore.backend.caching import CachingBackend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.memory import MemoryBackend
+from artifactstore.backend.pieces import Pieces
+from artifactstore.content import manifest
 from artifactstore.errors import BackendError
 from artifactstore.maintenance import whole
 from tests.servers.proxy import Exchange, FaultProxy, scripted
@@ -144,3 +148,61 @@ def test_it_goes_with_a_store_wherever_that_goes(limited: int, tmp_path: Path):
         assert reader.verify(level="full").ok
     back = Path(artifactstore.open(zipped, "r").get("many", to=tmp_path / "back"))
     assert all(path.readlink() == (back / path.name).readlink() for path in source.iterdir() if path.is_symlink())
+
+
+class Travelling(MemoryBackend):
+    """A place whose requests travel; counts them."""
+
+    concurrency = 8
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.asked: list[tuple[int, int]] = []
+
+    def read(self, key: str) -> bytes:
+        found = super().read(key)
+        self.asked.append((0, len(found)))
+        return found
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        self.asked += ranges
+        return [super(Travelling, self).read(key)[at : at + size] for at, size in ranges]
+
+    def size(self, key: str) -> int:
+        return len(super().read(key))
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 4000, 4001, 33_333])
+def test_what_is_large_is_read_in_parts_and_kept_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int):
+    monkeypatch.setattr(base, "PART", 1000)
+    place, data = Travelling(f"memory://parts-{size}"), random.Random(size).randbytes(size)
+    place.write("manifests/a", data)
+    near = CachingBackend(place, Pieces(tmp_path, "store"), ["manifests/"])
+    assert near.read_large("manifests/a") == data
+    parts = [(at, min(1000, size - at)) for at in range(0, size, 1000)]
+    assert sorted(place.asked) == (parts or [(0, 0)])
+    place.asked.clear()
+    assert near.read_large("manifests/a") == near.read("manifests/a") == data
+    assert place.asked == []
+
+
+def test_a_large_manifest_is_read_in_parts(monkeypatch: pytest.MonkeyPatch):
+    """By get and by verify; a small one is not."""
+    asked: list[str] = []
+    read = Backend.read_large
+
+    def counted(self: Backend, key: str) -> bytes:
+        asked.append(key)
+        return read(self, key)
+
+    store = artifactstore.open("memory://large-or-not", cache=None)
+    store.put({"a": 1}, "small")
+    monkeypatch.setattr(Backend, "read_large", counted)
+    assert artifactstore.open("memory://large-or-not", cache=None).get("small") == {"a": 1}
+    assert asked == []
+    monkeypatch.setattr(manifest, "_LARGE", 0)
+    again = artifactstore.open("memory://large-or-not", cache=None)
+    assert again.get("small") == {"a": 1}
+    assert len(asked) == 1
+    assert again.verify().ok
+    assert len(asked) == 2
