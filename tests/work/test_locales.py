@@ -47,9 +47,9 @@ def test_a_tree_is_the_same_artifact_in_every_locale_or_refused_by_name(tmp_path
         path.parent.mkdir(parents=True)
         path.write_bytes(name)
     (source / "empty/ü").mkdir(parents=True)
-    for path, target in (("link/ü", "a"), ("target/b", "ü/a")):
-        (source / path).parent.mkdir()
-        (source / path).symlink_to(target)
+    for link, target in (("link/ü", "a"), ("target/b", "ü/a")):
+        (source / link).parent.mkdir()
+        (source / link).symlink_to(target)
     store = artifactstore.open(tmp_path / "s", cache=None)
     right = {name: store.put(tmp_path / "src" / name, f"good/{name}").digest for name in ("plain", "utf8", "folder", "empty")}
     right |= {name: store.put(tmp_path / "src" / name, f"good/{name}").digest for name in ("link", "target")}
