@@ -14,6 +14,7 @@ from artifactstore.backend.memory import MemoryBackend
 from artifactstore.catalog.state import State
 from artifactstore.errors import RefusedError
 from artifactstore.journal import append
+from artifactstore.model.encoding import new_id
 
 DAY = dt.timedelta(days=1)
 
@@ -179,3 +180,32 @@ def test_a_clock_reads_what_replies_say():
         told.note(said)
         assert told.now() is None
     assert MemoryBackend("memory://clock").storage_time(fresh=True) is None
+
+
+@pytest.mark.parametrize("place", ["s3", "azure", "gcs"])
+def test_replies_of_every_cloud_tell_its_clock_and_a_writer_that_is_ahead_of_it_is_refused(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    url = request.getfixturevalue(f"{place}_url")
+    store = artifactstore.open(url, cache=None)
+    store.put(b"1", "a")
+    told = store._session.backend.storage_time()
+    assert told is not None
+    assert abs(now() - told) < dt.timedelta(minutes=2)
+    for fresh in (False, True):
+        writer = artifactstore.open(url, cache=None) if fresh else store
+        clock(monkeypatch, lambda: now() + dt.timedelta(minutes=20))
+        with pytest.raises(RefusedError, match="this machine's clock says"):
+            writer.put(b"2", "a")
+        clock(monkeypatch, now)
+    assert store.put(b"2", "a").version == 2
+
+
+@pytest.mark.parametrize("place", ["memory", "sftp"])
+def test_a_place_that_tells_no_time_refuses_no_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, place: str):
+    url = request.getfixturevalue("sftp_url") if place == "sftp" else f"memory://{new_id()}"
+    store = artifactstore.open(url, cache=None)
+    store.put(b"1", "a")
+    assert store._session.backend.storage_time(fresh=True) is None
+    clock(monkeypatch, lambda: now() + 400 * DAY)
+    assert store.put(b"2", "a").version == 2
