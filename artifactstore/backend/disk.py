@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.failures import of_system
-from artifactstore.errors import ArtifactStoreError, BackendError
+from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError
 from artifactstore.model.encoding import new_id
 
 if sys.platform == "darwin":
@@ -21,6 +21,7 @@ __all__ = [
     "IGNORED",
     "READ",
     "Step",
+    "absolute",
     "count_links",
     "forget",
     "is_own",
@@ -66,6 +67,20 @@ class Step:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError) and not isinstance(error, ArtifactStoreError):
             raise of_system(error, self._path, "written") from error
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return an absolute path, `~` expanded.
+
+    Raises:
+        InvalidInputError: it is relative to a current folder that is gone.
+    """
+    try:
+        return os.path.abspath(os.path.expanduser(os.fspath(path)))  # noqa: PTH100, PTH111 - pathlib drops what Windows needs
+    except FileNotFoundError as error:
+        raise InvalidInputError(
+            f"{os.fspath(path)} cannot be found: the current folder is gone; change to another, or use an absolute path"
+        ) from error
 
 
 def make_folder(folder: str) -> bool:

@@ -21,6 +21,7 @@ from artifactstore.backend.disk import (
     IGNORED,
     READ,
     Step,
+    absolute,
     count_links,
     forget,
     make_folder,
@@ -86,7 +87,7 @@ class LocalBackend(Backend):
     concurrency = 4
 
     def __init__(self, root: str | os.PathLike[str], *, single_writer: bool = False) -> None:
-        self.url = os.path.abspath(os.path.expanduser(os.fspath(root)))  # noqa: PTH100, PTH111 - pathlib drops what Windows needs
+        self.url = absolute(root)
         self._single_writer = single_writer
         # Folders whose entries in their parents this process has synced, and what a group that shares them may do there.
         self._clock = Clock()

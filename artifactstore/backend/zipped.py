@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
-from artifactstore.backend.disk import pread
+from artifactstore.backend.disk import absolute, pread
 from artifactstore.backend.failures import check_ranges, no_such_key, of_system, past_the_end
 from artifactstore.backend.reading import ReadingBackend
 from artifactstore.errors import (
@@ -72,7 +72,7 @@ class ZipBackend(ReadingBackend):
     concurrency = 4
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.path.abspath(os.path.expanduser(os.fspath(path)))  # noqa: PTH100, PTH111 - as for folders
+        self.path = absolute(path)
         self.url = f"zip://{self.path}"
         self._known: _Directory | None = None
 

@@ -23,7 +23,7 @@ from artifactstore.work.capture.around import Around
 from artifactstore.work.capture.cells import executed
 from artifactstore.work.capture.environment import ci_claims, environment
 from artifactstore.work.capture.git import Tree, bundle, read_tree, skipped_text
-from artifactstore.work.capture.program import Part, Program, running
+from artifactstore.work.capture.program import Part, Program, current_folder, running
 from artifactstore.work.capture.secrets import captured, looks_secret, shown
 from artifactstore.work.commit import Prepared
 from artifactstore.work.said import Said
@@ -47,7 +47,7 @@ class Capture:
     def __init__(self, session: Session, *, code: bool | str) -> None:
         self._session = session
         self._history = code == "history"
-        self._here = self._folder = Path.cwd()
+        self._here = self._folder = Path(current_folder())
         self._code = bool(code)
         self._told: list[str] = []
         self._tree: Tree | None = None

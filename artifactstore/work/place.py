@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.backend.connect import refuse_mistyped
-from artifactstore.backend.disk import is_own, may_write
+from artifactstore.backend.disk import absolute, is_own, may_write
 from artifactstore.backend.options import secret_names
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.append import Author
@@ -170,6 +170,8 @@ def local_path(value: Any, what: str) -> Path:
         raise InvalidInputError(f"{what}={text[:200]!r} can't be a path: {error}") from error
     if "\0" in text or not text:
         raise InvalidInputError(f"{what}={text[:200]!r} can't be a path")
+    if not path.is_absolute():
+        absolute(path)  # names a current folder that is gone
     return path
 
 

@@ -4,11 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+import artifactstore
 from artifactstore import InvalidInputError, Store
 from tests.warm import command
 
@@ -178,3 +180,30 @@ def test_a_login_in_an_error_is_not_kept(store: Store):
     with pytest.raises(OSError, match="s3cr3t"), store.run("load"):
         raise OSError("no answer from postgresql://user:s3cr3t@host/db")
     assert store.runs()[-1].error == "OSError: no answer from postgresql://[redacted]@host/db"
+
+
+def test_a_current_folder_that_is_gone_hinders_nothing_but_paths_relative_to_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url = store.url
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "data").write_text("x")
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    store = artifactstore.open(url, cache=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of code that is not found
+        with store.run("train") as run:
+            run.put(tmp_path / "data", "data")
+            assert run.get("data", to=tmp_path / "there").is_dir()
+    assert store.runs()[-1].status == "finished"
+    for call in (
+        lambda: artifactstore.open("store"), lambda: artifactstore.open("zip://store.zip"), lambda: artifactstore.create("store"),
+        lambda: store.put("data"), lambda: store.get("data", to="there"), lambda: store.put(Path("data")), artifactstore.open,
+    ):  # fmt: skip
+        monkeypatch.delenv("ARTIFACTSTORE_URL", raising=False)
+        with pytest.raises(InvalidInputError, match="current folder is gone"):
+            call()
+    monkeypatch.setenv("ARTIFACTSTORE_URL", "store")
+    with pytest.raises(InvalidInputError, match="current folder is gone"):
+        artifactstore.open()

@@ -16,7 +16,7 @@ from typing import Any, Final
 from artifactstore.work.capture.around import installed
 from artifactstore.work.capture.environment import command_line
 
-__all__ = ["PASSED", "SETTLED", "Part", "Program", "running", "stat_key"]
+__all__ = ["PASSED", "SETTLED", "Part", "Program", "current_folder", "running", "stat_key"]
 
 PASSED: list[str] = []  # folders whose modules are part of no program, each ending with a separator
 SETTLED: Final = 2 * 10**9  # ns after which a file's time tells whether it has changed: clocks of file systems tick slowly
@@ -63,6 +63,14 @@ class Program:
     seen: bool = True
 
 
+def current_folder() -> str:
+    """Return the current folder; where it is gone, its path as the shell had it, at which nothing is found."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text is asked for
+    except OSError:
+        return os.environ.get("PWD") or os.devnull
+
+
 def running() -> Program:
     """Return the program of this process, with the contents of its files as they are now."""
     found, passed = Program(), (*installed(), *PASSED)
@@ -81,7 +89,7 @@ def running() -> Program:
     elif (text := _without_file()) is not None:
         found.lacking.append(text)
     total = sum(len(one.data or b"") for one in found.parts.values())
-    own = {os.path.dirname(found.main or "") + os.sep, os.path.realpath(".") + os.sep}  # noqa: PTH120
+    own = {os.path.dirname(found.main or "") + os.sep, os.path.realpath(current_folder()) + os.sep}  # noqa: PTH120
     passed = (*passed, *(one for one in _packaged() if one not in own))
     for name, path in _imported(passed):
         real = os.path.realpath(path)
@@ -129,7 +137,10 @@ def _name_of(module: str, path: str) -> str:
 
 def _existing(path: str) -> str | None:
     """Return the file that a module is from: itself, or the archive that it is in; None where there is none."""
-    place = os.path.abspath(path)  # noqa: PTH100
+    try:
+        place = os.path.abspath(path)  # noqa: PTH100
+    except OSError:  # the current folder is gone, and the path relative to it
+        return None
     while not os.path.isfile(place):  # noqa: PTH113
         above = os.path.dirname(place)  # noqa: PTH120
         if above == place or os.path.isdir(place):  # noqa: PTH112
