@@ -44,6 +44,14 @@ class _Spool:
         return self._folder
 
 
+class _Spooled(SpooledTemporaryFile[bytes]):
+    """A file in memory that goes to this machine's disk when it becomes large."""
+
+    def rollover(self) -> None:
+        with temporary(f"this object has a file of more than {_SPOOL // 2**20} MiB, which is written to the disk first"):
+            super().rollover()
+
+
 class WriteFolder:
     """Where a format puts an object's files: `with folder.open(name) as file`, or `folder.add` for bytes at hand.
 
@@ -72,7 +80,7 @@ class WriteFolder:
 
         What is larger than 64 MiB waits on this machine's disk, so that no object needs the memory twice.
         """
-        with SpooledTemporaryFile(_SPOOL) as file:
+        with _Spooled(_SPOOL) as file:
             yield file
             file.seek(0)
             if isinstance(getattr(file, "_file", None), io.BytesIO):

@@ -292,6 +292,20 @@ def test_without_any_folder_for_temporary_files_a_get_says_what_it_needs(folder:
     assert "to=" in acting(FIRST, get)[1]
 
 
+def test_without_any_folder_for_temporary_files_a_large_object_says_what_it_needs(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    import pandas as pd
+
+    store = artifactstore.create(folder / "s", cache=None)
+    store.put(b"1", "n")
+    monkeypatch.setattr("artifactstore.objects.base._SPOOL", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(artifactstore.BackendError, match="set TMPDIR"):
+        store.put(pd.DataFrame({"x": range(10_000)}), "t")
+    with pytest.raises(artifactstore.BackendError, match="set TMPDIR"):
+        store.maintenance.snapshot()
+    assert store.put({"a": 1}, "small").version == 1
+
+
 def test_who_acts_is_named_by_its_number_where_it_has_no_name():
     assert acting(FIRST, lambda: author("t").actor)[1] == f"uid:{FIRST}"
 
