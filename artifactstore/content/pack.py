@@ -25,7 +25,7 @@ _RECORD: Final = struct.Struct("<BIIQ32s")
 _TRAILER: Final = struct.Struct("<QII8s")
 TRAILER: Final = _TRAILER.size
 DELTA: Final = 0x80
-MOST: Final = 200_000  # frames of one pack: its footer has to be read at once
+MOST: Final = 50_000  # frames of one pack: while it is written, each takes some objects; the format allows 200,000
 _MAX_FOOTER: Final = 64 * 2**20
 
 
