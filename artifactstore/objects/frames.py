@@ -264,17 +264,15 @@ def frame_of(table: "pa.Table") -> Any:
     note = json.loads(metadata.get(PANDAS, b"{}"))
     known = {one["field_name"]: one for one in said["columns"]}
     fields = table.column_names
-    flat = {
-        **said,
-        "index_columns": [],
-        "column_indexes": [],
-        "columns": [{**one, "name": one["field_name"]} for one in said["columns"]],
-    }
     types = note.get(_TYPES, {})
-    flat["columns"] = [one for one in flat["columns"] if types.get(one["field_name"]) != "arrow"]
+    columns = [{**one, "name": one["field_name"]} for one in said["columns"] if types.get(one["field_name"]) != "arrow"]
+    flat = {**said, "index_columns": [], "column_indexes": [], "columns": columns}
     frame = table.replace_schema_metadata({b"pandas": json.dumps(flat).encode()}).to_pandas()
     for number, field in enumerate(fields):
-        series, column = frame.iloc[:, number], table.column(number)
+        column = table.column(number)
+        if types.get(field) is None and _is_plain(column.type, known.get(field)):
+            continue
+        series = frame.iloc[:, number]
         made = _restored(series, column, known.get(field), types.get(field))
         if made is not series:
             frame.isetitem(number, made)
@@ -318,19 +316,32 @@ def _labels(fields: list[str], said: Mapping[str, Any], dtype: str | None) -> An
     heads = said["column_indexes"]
     if not fields and len(heads) == 1 and heads[0]["pandas_type"] in {"int64", "integer"}:
         return pd.RangeIndex(0, name=heads[0]["name"])
+    columns = [one for one in said["columns"] if one["field_name"] in fields]
+    texts = len(heads) == 1 and heads[0]["numpy_type"] == "object" and heads[0]["pandas_type"] == "unicode"
+    names = [one["name"] for one in columns]
+    if texts and dtype is None and len(names) == len(fields) and all(isinstance(name, str) for name in names):
+        at = {one["field_name"]: one["name"] for one in columns}
+        return pd.Index([at[field] for field in fields], dtype=object, name=heads[0]["name"])
     # No types: what pyarrow can't make of a column is of no matter here.
-    columns = [
-        {**one, "numpy_type": "object", "pandas_type": "empty", "metadata": None}
-        for one in said["columns"]
-        if one["field_name"] in fields
-    ]
+    columns = [{**one, "numpy_type": "object", "pandas_type": "empty", "metadata": None} for one in columns]
     told = json.dumps({**said, "index_columns": [], "columns": columns}).encode()
     empty = pa.table([pa.array([], pa.null())] * len(fields), names=fields).replace_schema_metadata({b"pandas": told})
     labels = empty.to_pandas().columns
     if dtype is not None:
         return pd.Index(_of_dtype(pd.Series(labels), dtype)).rename(labels.name)
-    texts = len(heads) == labels.nlevels == 1 and heads[0]["numpy_type"] == "object" and heads[0]["pandas_type"] == "unicode"
-    return labels.astype(object) if texts else labels
+    return labels.astype(object) if texts and labels.nlevels == 1 else labels
+
+
+def _is_plain(kind: "pa.DataType", known: Mapping[str, Any] | None) -> bool:
+    """Tell whether a column of which no dtype is noted comes from pyarrow as it was put."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return (
+        known is not None
+        and known["numpy_type"] != "object"
+        and not pa.types.is_dictionary(kind)
+        and not pa.types.is_nested(kind)
+    )
 
 
 def _restored(series: Any, column: "pa.ChunkedArray", known: Mapping[str, Any] | None, noted: str | None) -> Any:
