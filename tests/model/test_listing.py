@@ -211,3 +211,8 @@ def test_case_clashes_are_found_among_many(count: int) -> None:
     assert list(case_clashes(paths)) == []
     odd = ["B", "straße", "b", "STRASSE", "c", "é"]
     assert list(case_clashes([*odd[:2], *paths, *odd[2:]])) == [("B", "b"), ("straße", "STRASSE")]
+
+
+def test_a_name_that_is_too_long_is_refused_among_others_though_it_has_a_line_feed() -> None:
+    with pytest.raises(InvalidInputError, match="255"):
+        check_paths(["a", "b" * 200 + "\n" + "c" * 200, "d"])
