@@ -17,6 +17,7 @@ from artifactstore.backend.pool import Pool
 from artifactstore.content.chunker import Cutter
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.source import Source, open_unchanged
+from artifactstore.content.stats import Held
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.model.loading import LOADING
@@ -75,7 +76,7 @@ def is_sparse(source: Source) -> bool:
 
 
 @contextmanager
-def open_source(source: Source, held: set[str] | None = None) -> Iterator[tuple[Callable[[int, int], bytes], Stream]]:
+def open_source(source: Source, held: Held | None = None) -> Iterator[tuple[Callable[[int, int], bytes], Stream]]:
     """Give two ways of reading a file: (offset, size) → bytes, and on and on into memory; refuse one that changes.
 
     Args:

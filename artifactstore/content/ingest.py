@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.pool import Pool
@@ -29,6 +29,7 @@ from artifactstore.content.packer import Packer, Piece
 from artifactstore.content.scan import Scanned
 from artifactstore.content.series import Line, ReadAt, Reference, Series
 from artifactstore.content.source import Folder, Source, read_unchanged
+from artifactstore.content.stats import Held
 from artifactstore.model.digest import hash_bytes, new_hasher
 
 __all__ = ["Ingested", "ingest"]
@@ -47,8 +48,7 @@ _Window = tuple[memoryview, list[int], _References]
 _Todo = tuple[Source, bytes | None]  # a file, and its digest where it need not be read
 
 
-@dataclass(slots=True)
-class _Done:
+class _Done(NamedTuple):
     """What became of one file, or of a window of a large one.
 
     Attributes:
@@ -190,7 +190,7 @@ class _Ingest:
         self._progress = progress
         self._packer = packer
         self._read = bytearray()
-        self._held: set[str] = set()
+        self._held = Held()
         self._stopped = False
 
     def stop(self) -> None:
@@ -329,7 +329,7 @@ class _Ingest:
         pieces = [deltas.get(digest) or self._piece(digest, chunk) for digest, chunk in zip(digests, chunks, strict=True)]
         if sum(len(piece.stored) for piece in pieces if piece.codec == RAW and piece.stored is not None) < len(view) // 2:
             # A raw piece is a view into the window and would keep all of it alive until its pack is written.
-            return [p if p.stored is None or p.codec != RAW else replace(p, stored=bytes(p.stored)) for p in pieces]
+            return [p if p.stored is None or p.codec != RAW else p._replace(stored=bytes(p.stored)) for p in pieces]
         return pieces
 
     def _deltas(
@@ -393,7 +393,7 @@ class _Ingest:
             folder.files.share(manifest)
         manifest.deltas.update({path: line.count(manifest, path) for path, line in self._lines.items()})
         manifest.sure = True  # each chunk was cut out of its file, or copied from where that is proven
-        made = Ingested(manifest, folder.files, self._read, self._held, packer.new)
+        made = Ingested(manifest, folder.files, self._read, self._held.paths, packer.new)
         made.packs, made.sha256 = packer.packs, self._sha256 or {}
         packer.settle(lambda: meanwhile(made))
         made.uploaded = packer.uploaded

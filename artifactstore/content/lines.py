@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from artifactstore.content.compact import SIZE, Digests, Texts
@@ -10,8 +11,9 @@ from artifactstore.model.loading import LOADING
 
 __all__ = ["plain_lines"]
 
-_MANY: Final = 4096  # files, from which on loading Arrow's functions pays
-_ROWS: Final = 65_536  # lines that are made together
+_MANY: Final = 250_000  # files, from which on loading Arrow's functions pays
+_FEW: Final = 4096  # lines that are made together in Python
+_ROWS: Final = 65_536  # lines that are made together by Arrow
 _DIGITS: Final = 2 * SIZE
 
 
@@ -27,11 +29,19 @@ def plain_lines(paths: Texts, digests: Digests) -> Iterator[Buffer]:
     """
     if len(paths) != len(digests):
         raise ValueError(f"{len(paths)} paths and {len(digests)} digests: as many of both are needed")
-    if len(paths) < _MANY:
-        yield "".join([plain_line(raw.hex(), path) for path, raw in zip(paths, digests, strict=True)]).encode()
-        return
-    for low in range(0, len(paths), _ROWS):
-        yield _joined(paths, digests, low, min(low + _ROWS, len(paths)))
+    if b"\\" in paths.data or b"\n" in paths.data:
+        rows = iter(zip(map(bytes.hex, digests), paths, strict=True))
+        while some := "".join([plain_line(digits, path) for digits, path in islice(rows, _FEW)]):
+            yield some.encode()
+    elif len(paths) < _MANY:
+        rest = iter(paths)
+        for low in range(0, len(paths), _FEW):
+            digits = digests.data[low * SIZE : (low + _FEW) * SIZE].hex()
+            hexes = [digits[at : at + _DIGITS] for at in range(0, len(digits), _DIGITS)]
+            yield ("\n".join(map("  ".join, zip(hexes, islice(rest, len(hexes)), strict=True))) + "\n").encode()
+    else:
+        for low in range(0, len(paths), _ROWS):
+            yield _joined(paths, digests, low, min(low + _ROWS, len(paths)))
 
 
 def _joined(paths: Texts, digests: Digests, low: int, high: int) -> Buffer:
@@ -39,17 +49,15 @@ def _joined(paths: Texts, digests: Digests, low: int, high: int) -> Buffer:
         import pyarrow as pa  # noqa: PLC0415 - only for many
         import pyarrow.compute as pc  # noqa: PLC0415
 
-    data = bytes(paths.data[paths.ends[low] : paths.ends[high]])
-    if b"\\" in data or b"\n" in data:
-        rows = zip(paths[low:high], digests[low:high], strict=True)
-        return "".join([plain_line(raw.hex(), path) for path, raw in rows]).encode()
     kind, count = pa.large_binary(), high - low
 
-    def column(ends: "array[int]", data: bytes) -> "pa.Array":
-        return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(ends), pa.py_buffer(data)])
+    def column(ends: "array[int]", data: Buffer) -> "pa.Array":
+        return pa.Array.from_buffers(kind, len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(data)])
 
+    data = bytes(paths.data[paths.ends[low] : paths.ends[high]])
     digits = digests.data[low * SIZE : high * SIZE].hex().encode()
     hexes = column(array("q", range(0, len(digits) + 1, _DIGITS)), digits)
-    between, after, nothing = (pa.scalar(one, kind) for one in (b"  ", b"\n", b""))
+    # Not by `pyarrow.scalar`, which imports pandas.
+    between, after, nothing = (column(array("q", [0, len(one)]), one)[0] for one in (b"  ", b"\n", b""))
     made = pc.binary_join_element_wise(hexes, between, column(paths.relative(low, high), data), after, nothing)
     return memoryview(made.buffers()[2])[: len(digits) + 3 * count + len(data)]

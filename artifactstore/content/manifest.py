@@ -6,7 +6,7 @@ In memory it is kept in columns; `manifest_file` writes and reads it.
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from artifactstore.content.compact import SIZE, Digests, Texts
 from artifactstore.content.lines import plain_lines
@@ -30,8 +30,7 @@ def is_large(files: int, size: int) -> bool:
     return _A_FILE * files + size // _A_BYTE > _LARGE
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):  # made in no time: there may be millions
     """Where one chunk's stored bytes lie.
 
     Attributes:

@@ -127,14 +127,15 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
         raise InvalidInputError(f"{disk} is a link to a folder that it lies in: links='follow' would never end")
     walk.visiting.add(place)
     names, empty = _names(disk, prefix, walk)
+    above, inside = f"{disk.rstrip('/')}/", f"{prefix}/" if prefix else ""
     for name in names:
-        path = f"{prefix}/{name}" if prefix else name
-        if path.endswith("/"):
+        path = inside + name
+        if name[-1] == "/":
             check_disk_path(path[:-1])
             _walk(found, path[:-1], walk)
             continue
         check_disk_path(path)
-        there = os.path.join(disk, name)  # noqa: PTH118
+        there = above + name
         try:
             st = os.stat(there, follow_symlinks=walk.follow)  # noqa: PTH116
             if stat.S_ISLNK(st.st_mode):
@@ -159,6 +160,7 @@ def _names(disk: str, prefix: str, walk: _Walk) -> tuple[list[str], bool]:
     In the order of the paths that are below them: `a-b` comes before what is in `a/`.
     """
     names, empty = [], True
+    inside = f"{prefix}/" if prefix else ""
     try:
         with os.scandir(disk) as listing:
             for entry in listing:
@@ -167,7 +169,7 @@ def _names(disk: str, prefix: str, walk: _Walk) -> tuple[list[str], bool]:
                     is_folder = entry.is_dir(follow_symlinks=walk.follow)
                 except OSError as error:
                     raise InvalidInputError(f"{entry.path} can't be read: {error.strerror or error}") from error
-                if walk.keep(f"{prefix}/{entry.name}" if prefix else entry.name, is_folder):
+                if walk.keep(inside + entry.name, is_folder):
                     names.append(f"{entry.name}/" if is_folder else entry.name)
     except OSError as error:
         raise InvalidInputError(f"the folder {disk} can't be read: {error.strerror or error}") from error

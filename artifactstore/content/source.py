@@ -7,10 +7,10 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from artifactstore.backend.disk import READ
-from artifactstore.content.stats import held_open, release, signature
+from artifactstore.content.stats import Held, signature
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.listing import check_disk_path, check_path, clash
 
@@ -51,8 +51,7 @@ class Far(Protocol):
         """Raise a `ConflictError` if it is not what it was when it was found."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):  # made in no time: there may be millions
     """One file to be stored.
 
     Attributes:
@@ -205,10 +204,10 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
 
     Args:
         source: the file.
-        held: gets the path of a file that was changed lately and that a process may still have open for writing.
+        held: is shown it before it is read.
     """
 
-    def __init__(self, source: Source, held: set[str] | None = None) -> None:
+    def __init__(self, source: Source, held: Held | None = None) -> None:
         self._source = source
         self._held = held
         self._fd = -1
@@ -221,9 +220,7 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
             raise _unreadable(disk, error) from error
         self._check()
         if self._held is not None:
-            if held_open(self._fd, self._source.signature):
-                self._held.add(self._source.path)
-            release(self._fd)
+            self._held.look(self._fd, self._source.path, self._source.signature)
         return self._fd
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -238,7 +235,7 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
             raise _changed(self._source.disk)
 
 
-def read_unchanged(source: Source, held: set[str] | None = None) -> bytes:
+def read_unchanged(source: Source, held: Held | None = None) -> bytes:
     """Return the whole of a small file, if it is what the scan saw.
 
     One look at the end is enough: it tells a file that changed or was replaced before or while it was read.
@@ -260,9 +257,7 @@ def read_unchanged(source: Source, held: set[str] | None = None) -> bytes:
         fd = os.open(disk, READ)
         try:
             if held is not None:
-                if held_open(fd, source.signature):
-                    held.add(source.path)
-                release(fd)
+                held.look(fd, source.path, source.signature)
             # One byte more than there should be: files of /proc say that they are empty, and are not.
             data = os.read(fd, source.size + 1)
             while len(data) < source.size and (more := os.read(fd, source.size + 1 - len(data))):

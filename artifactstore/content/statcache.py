@@ -50,7 +50,7 @@ class StatCache:
             return unknown
 
     def store(self, found: Iterable[tuple[Source, bytes, bool]], *, hashed_at: int) -> None:
-        """Remember digests of files, with what `held_open` found of each, that were hashed not before `hashed_at` (ns since the epoch)."""
+        """Remember digests of files, with whether each may have been open for writing, that were hashed not before `hashed_at` (ns since the epoch)."""
         if self._path is None:
             return
         # Row by row: a list of a million would not fit the memory bound.

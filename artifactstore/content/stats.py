@@ -10,7 +10,6 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import repeat
 from pathlib import Path
@@ -22,8 +21,9 @@ if sys.platform == "linux":
     _fcntl = fcntl.fcntl
     _SIGNAL: Final = (fcntl.F_SETSIG, int(signal.SIGURG))
     _LEASE: Final = (fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    _NO_LEASE: Final = (fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
-__all__ = ["device", "fields", "file_system", "held_open", "lasting", "release", "signature", "signatures", "timed"]
+__all__ = ["Held", "device", "fields", "file_system", "lasting", "signature", "signatures", "timed"]
 
 # The last byte is the layout. Of layout 1 were signatures of files whose stat proves nothing.
 _SIGNATURE: Final = struct.Struct("<QQqQQB")
@@ -58,46 +58,49 @@ def signatures(*columns: Iterable[int]) -> Iterator[bytes]:
     return map(_SIGNATURE.pack, *columns, repeat(_LAYOUT))
 
 
-def _changed_at(signature: bytes) -> int:
-    """Return when a file was changed last, as its times show it, in ns since the epoch."""
-    changed: int = max(_TIMES.unpack(signature))
-    return changed
+class Held:
+    """Finds the files that may be open for writing as they are read: changes through a map then need not set their times.
 
+    Only those that were changed lately are looked at. For one put; any thread may ask.
 
-def held_open(fd: int, signature: bytes) -> bool:
-    """Tell whether a file was changed lately and may still be open for writing: changes through a map then need not set its times.
-
-    Asked before the file is read: what is changed later through a new map sets them. A writer that opens the file waits
-    until `release` was called, or the file was closed.
+    Attributes:
+        paths: of the files found.
     """
-    if not _recent(_changed_at(signature)):
-        return False
-    if sys.platform != "linux":
-        return True
-    try:
-        # A lease is granted only while no process has the file open for writing, which a map that can write counts as.
-        _fcntl(fd, *_SIGNAL)  # what a writer that comes this moment makes the kernel send; the default, SIGIO, would kill
-        _fcntl(fd, *_LEASE)
-    except OSError:
-        return True
-    return False
 
+    __slots__ = ("_since", "paths")
 
-def release(fd: int) -> None:
-    """End what `held_open` began, before a long read."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            _fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+        self._since = time.time_ns() - _delay()
 
+    def look(self, fd: int, path: str, signature: bytes) -> None:
+        """Look at a file before it is read: what is changed later through a new map sets its times.
 
-def _recent(changed: int) -> bool:
-    """Tell whether a page that was changed then may not have been written back; a map that changes it again after that sets the time."""
-    return time.time_ns() - changed < _delay()
+        Args:
+            fd: the open file.
+            path: by which it is known in `paths`.
+            signature: of it.
+        """
+        if max(_TIMES.unpack(signature)) <= self._since:
+            return
+        if sys.platform != "linux":
+            self.paths.add(path)
+            return
+        try:
+            # A lease is granted only while no process has the file open for writing, which a map that can write counts as.
+            _fcntl(fd, *_SIGNAL)  # what a writer that comes this moment makes the kernel send; the default, SIGIO, would kill
+            _fcntl(fd, *_LEASE)
+            _fcntl(fd, *_NO_LEASE)  # a writer that opens the file waits until then
+        except OSError:
+            self.paths.add(path)
 
 
 @cache
 def _delay() -> int:
-    """Return for how long the kernel leaves changed pages in memory, in ns, with much to spare."""
+    """Return for how long the kernel leaves changed pages in memory, in ns, with much to spare.
+
+    A map that changes a page again after it was written back sets the time.
+    """
     if sys.platform != "linux":
         return _DELAY
     try:
@@ -123,14 +126,14 @@ def lasting(kind: str | None, signature: bytes, *, held: bool, hashed_at: int) -
     Args:
         kind: the type of its file system.
         signature: as it was before and after the file was read.
-        held: what `held_open` found before it was read.
+        held: whether it may have been open for writing.
         hashed_at: ns since the epoch, not after it was read.
     """
-    changed = _changed_at(signature)
+    changed: int = max(_TIMES.unpack(signature))
     # A change within the same tick of the file system's clock would not show (git's racily-clean rule).
     if not timed(kind) or changed + (_COARSE if changed % 1_000_000 == 0 else _TICK) >= hashed_at:
         return False
-    return not _recent(changed) or (kind in _LEASES and not held)
+    return changed <= hashed_at - _delay() or (kind in _LEASES and not held)
 
 
 _known: dict[bytes, tuple[float, str | None]] = {}

@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from dataclasses import replace
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, mkdtemp
 from typing import IO, Any, Final, Protocol, TypeVar
@@ -89,7 +88,7 @@ class WriteFolder:
             target = self._spool.folder() / str(len(self.sources))
             with target.open("xb") as kept:
                 shutil.copyfileobj(file, kept, 2**20)
-        self.sources.append(replace(from_file(str(target)), path=self._prefix + name))
+        self.sources.append(from_file(str(target))._replace(path=self._prefix + name))
 
     @contextmanager
     def directory(self) -> Iterator[Path]:
@@ -99,7 +98,7 @@ class WriteFolder:
         yield top
         for path in sorted(top.rglob("*")):
             if path.is_file():
-                self.sources.append(replace(from_file(str(path)), path=self._prefix + path.relative_to(top).as_posix()))
+                self.sources.append(from_file(str(path))._replace(path=self._prefix + path.relative_to(top).as_posix()))
 
     def inner(self, name: str) -> "WriteFolder":
         """Return a folder in this one."""

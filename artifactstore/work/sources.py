@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -114,7 +114,7 @@ def _near(session: Session, source: str | os.PathLike[str], options: PutOptions,
         raise InvalidInputError(f"{path} is a file, and {os.fspath(source)!r} with its slash at the end means a folder")
     _check_single(options, str(path))
     # The path as given, not what a link at the top leads to, names the file.
-    found.folder.files = [replace(from_file(str(path)), path=_base_name(source))]
+    found.folder.files = [from_file(str(path))._replace(path=_base_name(source))]
     found.single = True
     return found
 

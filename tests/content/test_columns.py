@@ -63,13 +63,16 @@ def test_numbers(code: str, kind: Any) -> None:
 def test_a_first_put_and_a_run_load_nothing_that_they_need_not(tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     code = (
-        "import sys, artifactstore; s = artifactstore.open('s'); s.put('d', 'd'); s.put({'a': 1}, 'j'); s.get('d', to='o');"
+        "import sys, artifactstore; s = artifactstore.open('s'); s.put('d', 'd'); s.put('many', 'm'); s.put({'a': 1}, 'j'); s.get('d', to='o');"
         "r = s.run('r'); r.start(); r.put(b'x', 'x'); r.finish(); artifactstore.open('s').names(); s.get('j');"
         "print([m for m in ('pandas', 'pydantic', 'polars', 'fsspec', 'sklearn', 'scipy', 'asyncio') if m in sys.modules])"
     )
     (tmp_path / "d").mkdir()
     (tmp_path / "d/large").write_bytes(os.urandom(300_000))
     (tmp_path / "d/small").write_bytes(b"x")
+    (tmp_path / "many").mkdir()
+    for number in range(4200):
+        (tmp_path / f"many/{number}").touch()
     (tmp_path / "d/link").symlink_to("small")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "[]\n"

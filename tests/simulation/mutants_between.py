@@ -36,7 +36,7 @@ REAL_HISTORIES = Histories.of
 REAL_CHOOSE = whole_module.choose
 
 
-def _entries_first(self: Any, objects: Any) -> list[str]:
+def _entries_first(self: Any, objects: Any) -> Any:
     """Copy the entries, and then what they need."""
     last, digest, _ = whole_module.snapshot(self._source, 0)
     REAL_COPY_ENTRIES(self, 1, last, digest)

@@ -58,5 +58,4 @@ def manifest_of(store: Store, digest: str) -> Manifest:
 
 def elsewhere(extent: Extent, **changes: Any) -> Extent:
     """Return where a chunk is said to be, changed."""
-    fields = {name: getattr(extent, name) for name in Extent.__slots__}
-    return Extent(**{**fields, **changes})
+    return extent._replace(**changes)

@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -107,7 +107,7 @@ class Kept:
             data = self.data.get(path, again.get(path))
             try:
                 if data is not None:
-                    yield replace(from_bytes(path, data), executable=path in executable)
+                    yield from_bytes(path, data)._replace(executable=path in executable)
                 elif path in again:
                     lost.append(path)
                 else:

@@ -90,7 +90,7 @@ def test_the_validator_finds_all_that_is_required(chain: Store, tmp_path: Path):
     for target, (ref, files) in zip(crates, sorted(shapes), strict=True):
         crate(chain, target, ref, files=files)
     # The profile of runs demands all that the profile of crates does.
-    command = [VALIDATOR / "python", "-c", VALIDATE, tmp_path / "context", "process-run-crate-0.5", *crates]
+    command: list[str | Path] = [VALIDATOR / "python", "-c", VALIDATE, tmp_path / "context", "process-run-crate-0.5", *crates]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     for target in crates:
         report = json.loads(target.with_suffix(".json").read_text())
