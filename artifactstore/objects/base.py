@@ -57,11 +57,17 @@ class WriteFolder:
     Attributes:
         sources: what was written, in the order written.
         side: path → what is known beside the files, such as a table's profile; no part of the identity.
+        late: what makes more of that, if the content turns out to be new after all.
+        marks: of what was written, each of a value from which `side` is made: an equal one has an equal mark.
+        known: mark → whether the content that it was made into is stored, so that nothing needs to be known beside it again.
     """
 
     def __init__(self) -> None:
         self.sources: list[Source] = []
         self.side: dict[str, bytes] = {}
+        self.late: list[Callable[[], None]] = []
+        self.marks: list[str] = []
+        self.known: Callable[[str], bool] = lambda _: False
         self._prefix = ""
         self._spool = _Spool()
 

@@ -6,8 +6,11 @@ is held of it meanwhile is bounded.
 """
 
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+
+import xxhash
 
 from artifactstore.model.loading import numpy
 from artifactstore.objects.kinds import (
@@ -27,7 +30,7 @@ from artifactstore.objects.rows import RowHashes, hash_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Profiler"]
+__all__ = ["Profiler", "mark_of"]
 
 _SAMPLE: Final = 100_000  # rows of a sample at most
 _SAMPLE_BYTES: Final = 2**28  # and bytes: a hundred thousand pictures may be the whole table
@@ -35,6 +38,27 @@ _STRIDE: Final = 65_536  # rows at a time: what they are turned into stays in a 
 _BINS: Final = 20  # of a histogram
 _TOP: Final = 50
 _EXTREMES: Final = 64  # that are held of a column: they may be long texts
+_SPARE: Final = 2**20  # bytes of buffers that a batch may have besides its own
+
+
+def mark_of(schema: "pa.Schema", batches: "Sequence[pa.RecordBatch]", *, full: bool) -> str | None:
+    """Return a mark of a table: of an equal one in the same memory layout, and nearly no other one, it is the same.
+
+    Some milliseconds for what takes half a second to profile.
+
+    Returns:
+        The mark; None for a small part of large buffers, all of which would have to be read.
+    """
+    hasher = xxhash.xxh3_128(schema.serialize())
+    for batch in batches:
+        if batch.get_total_buffer_size() > 2 * batch.nbytes + _SPARE:
+            return None
+        for column in batch.columns:
+            hasher.update(b"%d %d %d" % (full, column.offset, len(column)))
+            held = [column, column.dictionary] if hasattr(column, "dictionary") else [column]
+            for buffer in (one for part in held for one in part.buffers()):
+                hasher.update(b"" if buffer is None else buffer)
+    return str(hasher.hexdigest())
 
 
 class Profiler:

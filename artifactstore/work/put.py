@@ -80,6 +80,8 @@ def put(
     else:
         prepared = commit(session, lambda core: [*(maker(core) for maker in makers), make(core)], reason=reason)[-1]
         made = _committed(session, prepared, said, new=outcome[-1])
+    for mark in found.kept.marks if found.kept is not None else ():
+        session.core().checked.add("mark", mark, prepared.digest)
     if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
         warnings.warn(lacking, UserWarning, stacklevel=3)
     if kind is not None and made.kind != kind:
@@ -230,6 +232,8 @@ def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> li
 def _beside(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
     """Yield what is known beside the files."""
     if found.kept is not None:
+        for make in found.kept.late:
+            make()
         yield from found.kept.side.items()
     if done.sha256:
         yield "sha256", "".join(plain_line(done.sha256[path].hex(), path) for path in done.manifest.paths).encode()

@@ -2,8 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "find", "found_object", "is_object"]
 
+_LAST: Final = 8  # versions of a name, one of which an unchanged object may be
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
 
 
@@ -67,7 +69,7 @@ def find(session: Session, source: Any, options: PutOptions, said: Said) -> Foun
         for option in ("exclude", "links", "modes", "rehash", "source_options", "allow_empty"):
             if option in options:
                 raise InvalidInputError(f"{option}= is for files and folders; this is an object")
-        return found_object(source, options)
+        return found_object(source, options, known=partial(_is_known, session, said))
     found: Found | None = None
     if isinstance(source, str) and "://" in source:
         folder = local_folder(source)
@@ -83,9 +85,24 @@ def find(session: Session, source: Any, options: PutOptions, said: Said) -> Foun
     return found
 
 
-def found_object(source: Any, options: PutOptions) -> Found:
-    """Write an object as files; large ones among them wait on disk for as long as the folder lives."""
+def _is_known(session: Session, said: Said, mark: str) -> bool:
+    """Tell whether one of the last versions of a name was made of a value with this mark."""
+    with session.reading() as state:
+        rows = state.names.get(said.name, []) if said.name is not None else []
+        digests = [row["digest"] for row in rows[-_LAST:] if row["digest"] in state.holders]
+    return any(session.core().checked.has("mark", mark, digest) for digest in digests)
+
+
+def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] | None = None) -> Found:
+    """Write an object as files; large ones among them wait on disk for as long as the folder lives.
+
+    Args:
+        source: the object.
+        options: of its format.
+        known: mark of a value → whether what it is made into is stored already.
+    """
     written = WriteFolder()
+    written.known = known or written.known
     own = {option: value for option, value in options.items() if option not in ("format", "base", "verify")}
     name = write_object(source, written, options.get("format"), own)
     files = sorted(written.sources, key=lambda one: one.path.encode())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 import artifactstore
 from artifactstore import CorruptionError, InvalidInputError, Store
 from artifactstore.model.encoding import canonical_json
-from artifactstore.objects.profile import Profiler
+from artifactstore.objects.profile import Profiler, mark_of
 from artifactstore.objects.rows import RowHashes, hash_rows
 from tests.warm import command
 
@@ -358,3 +359,74 @@ def test_large_numbers_close_together_have_a_profile(store: Store, values: pa.Ar
     made = store.put(pa.table({"a": values}), "t")
     assert made.profile is not None
     assert made.profile["columns"]["a"]["distinct"] == len(values)
+
+
+SHAPES = {
+    "pandas": lambda table: table.to_pandas(),
+    "polars": pl.from_arrow,
+    "pyarrow": lambda table: table,
+    "a batch": lambda table: table.to_batches()[0],
+    "members": lambda table: {"a": table, "b": {"c": 1}},
+}
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows that were profiled."""
+    rows: list[int] = []
+    add = Profiler.add
+
+    def look(self: Profiler, table: pa.Table) -> None:
+        rows.append(table.num_rows)
+        add(self, table)
+
+    monkeypatch.setattr(Profiler, "add", look)
+    return rows
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_unchanged_table_is_not_profiled_again(shape: str, looked_at: list[int], tmp_path: Path):
+    table = pa.table({"n": range(1000), "t": [f"row {number}" for number in range(1000)]})
+    made = SHAPES[shape]
+
+    def opened() -> Store:
+        return artifactstore.open(tmp_path / "store", cache=tmp_path / "cache")
+
+    first = artifactstore.create(tmp_path / "store", cache=tmp_path / "cache").put(made(table), "t")
+    assert sum(looked_at) == 1000
+    looked_at.clear()
+    store = opened()
+    assert store.put(made(table), "t").digest == first.digest
+    assert opened().put(made(table), "t").digest == first.digest
+    assert not looked_at, "not by the same store, and not by the next process"
+    other = table.set_column(0, "n", pa.array(range(1, 1001)))
+    assert store.put(made(other), "t").digest != first.digest
+    assert sum(looked_at) == 1000
+    store.put(made(table), "another")
+    assert sum(looked_at) == 2000, "what a name has had is known, and not all that any name has"
+
+
+def test_what_only_seems_unchanged_is_profiled_when_it_proves_to_be_new(
+    looked_at: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("artifactstore.objects.formats.tables.mark_of", lambda *_, **__: "the same for all")
+    store = artifactstore.create(tmp_path / "store", cache=tmp_path / "cache")
+    store.put(frame(1000), "t")
+    made = store.put(frame(2000), "t")
+    assert made.profile == store.put(frame(2000), "fresh").profile
+    assert looked_at == [1000, 2000, 2000]
+
+
+def test_another_depth_is_profiled_again(looked_at: list[int], tmp_path: Path):
+    store = artifactstore.create(tmp_path / "store", cache=tmp_path / "cache")
+    store.put(frame(1000), "t")
+    store.put(frame(1000), "t", profile="full")
+    assert looked_at == [1000, 1000]
+
+
+def test_a_stream_and_a_small_part_of_large_buffers_have_no_mark():
+    table = pa.table({"n": range(10**6)})
+    assert mark_of(table.schema, table.to_batches(), full=False) is not None
+    assert mark_of(table.schema, table.slice(10, 5).to_batches(), full=False) is None
+    parts = [table.slice(0, 700_000).to_batches(), table.slice(1, 700_000).to_batches()]
+    assert len({mark_of(table.schema, part, full=full) for part in parts for full in (True, False)}) == 4

@@ -20,7 +20,7 @@ from artifactstore.objects.categories import KEY, check_categories, packed, unpa
 from artifactstore.objects.claims import check_claims, check_rows
 from artifactstore.objects.frames import PANDAS, frame_of, refuse_twins, table_of
 from artifactstore.objects.kinds import width
-from artifactstore.objects.profile import Profiler
+from artifactstore.objects.profile import Profiler, mark_of
 from artifactstore.objects.proof import Proof, check_types
 
 if TYPE_CHECKING:
@@ -82,7 +82,19 @@ class Table:
                 about[_EMPTY] = packed(first.slice(0, 0))
             schema = schema.with_metadata(about)
             batches = batches if first is None else chain((first,), batches)
-            _write(folder, schema, batches, Profiler(schema, full=profile == "full") if profile else None)
+            if not profile:
+                _write(folder, schema, batches, None)
+                return
+            mark = None
+            if _is_held(obj, kind):
+                held = [*batches]
+                batches, mark = iter(held), mark_of(schema, held, full=profile == "full")
+            if mark is None or not folder.known(mark):
+                _write(folder, schema, batches, Profiler(schema, full=profile == "full"))
+            else:
+                _write(folder, schema, batches, None)
+                folder.late.append(lambda: _profile(folder, held, Profiler(schema, full=profile == "full")))
+            folder.marks += [] if mark is None else [mark]
         except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError, OSError) as error:
             if isinstance(error, ArtifactStoreError) or (isinstance(error, OSError) and error.errno is not None):
                 raise  # Parquet's own refusals are an OSError without a number
@@ -168,6 +180,11 @@ def _kind(obj: Any) -> str | None:
         if top == "pyarrow" and one.__name__ in {"Table", "RecordBatch", "RecordBatchReader", "Dataset"}:
             return "pyarrow.Table"
     return None
+
+
+def _is_held(obj: Any, kind: str) -> bool:
+    """Tell whether a table is in memory, and no stream."""
+    return kind != "pyarrow.Table" or hasattr(obj, "nbytes")
 
 
 def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
@@ -268,8 +285,19 @@ def _write(folder: WriteFolder, schema: "pa.Schema", batches: "Iterator[pa.Recor
                     looking.result()
         proof.check(file, _FILE)
     if profiler is not None:
-        folder.note("profile", canonical_json(profiler.finish()))
-        folder.note("rows", profiler.hashes.encode())
+        _note(folder, profiler)
+
+
+def _profile(folder: WriteFolder, batches: "list[pa.RecordBatch]", profiler: Profiler) -> None:
+    """Profile a table that was written without a profile."""
+    for group in _groups(iter(batches), _rows_of_group(batches[0].schema)):
+        profiler.add(group)
+    _note(folder, profiler)
+
+
+def _note(folder: WriteFolder, profiler: Profiler) -> None:
+    folder.note("profile", canonical_json(profiler.finish()))
+    folder.note("rows", profiler.hashes.encode())
 
 
 def _groups(batches: "Iterator[pa.RecordBatch]", rows: int) -> "Iterator[pa.Table]":
