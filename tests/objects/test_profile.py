@@ -428,5 +428,14 @@ def test_a_stream_and_a_small_part_of_large_buffers_have_no_mark():
     table = pa.table({"n": range(10**6)})
     assert mark_of(table.schema, table.to_batches(), full=False) is not None
     assert mark_of(table.schema, table.slice(10, 5).to_batches(), full=False) is None
+    for column in (
+        pa.array([1, 2]),
+        pa.array([1, None]),
+        pa.array(["a", "b"]),
+        pa.array(["a", "c"]),
+        pa.array(["a", "c"]).dictionary_encode(),
+    ):
+        others = [mark_of(table.schema, [pa.record_batch([other], ["n"])], full=False) for other in (column, column.take([1, 0]))]
+        assert None not in others and others[0] != others[1]
     parts = [table.slice(0, 700_000).to_batches(), table.slice(1, 700_000).to_batches()]
     assert len({mark_of(table.schema, part, full=full) for part in parts for full in (True, False)}) == 4
