@@ -14,7 +14,7 @@ from artifactstore.content.ours import CONFIG_BYTES, is_store
 from artifactstore.content.partial import is_partial
 from artifactstore.content.scan import scan
 from artifactstore.content.source import Folder, check_folder, from_far, from_file
-from artifactstore.errors import InvalidInputError
+from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.facts import CONFIG_KEY, is_config
 from artifactstore.model.listing import case_clashes, check_tree
 from artifactstore.model.loading import LOADING
@@ -87,9 +87,14 @@ def find(session: Session, source: Any, options: PutOptions, said: Said) -> Foun
 
 def _is_known(session: Session, said: Said, mark: str) -> bool:
     """Tell whether one of the last versions of a name was made of a value with this mark."""
-    with session.reading() as state:
-        rows = state.names.get(said.name, []) if said.name is not None else []
-        digests = [row["digest"] for row in rows[-_LAST:] if row["digest"] in state.holders]
+    if said.name is None:
+        return False
+    try:
+        with session.reading() as state:
+            rows = state.names.get(said.name, [])[-_LAST:]
+            digests = [row["digest"] for row in rows if row["digest"] in state.holders]
+    except NotFoundError:
+        return False  # a store that is made only now
     return any(session.core().checked.has("mark", mark, digest) for digest in digests)
 
 
