@@ -23,7 +23,7 @@ from artifactstore.content.known import Known
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.manifest_file import decode as read_manifest
 from artifactstore.content.manifest_file import encode as write_manifest
-from artifactstore.content.pack import OpenPack, read_records
+from artifactstore.content.pack import TRAILER, OpenPack, read_records
 from artifactstore.content.place import unholdable
 from artifactstore.content.source import Folder, Source, from_bytes, from_file
 from artifactstore.content.statcache import StatCache
@@ -160,8 +160,9 @@ def test_a_pack_reads_back_and_tells_damage_to_its_footer(chunks: list[bytes], d
     assert [raw[f.offset : f.offset + f.stored] for f in frames] == chunks
     footer = len(raw) - frames[-1].offset - frames[-1].stored
     at = data.draw(st.integers(1, footer))
-    with pytest.raises((CorruptionError, LookupError)):
-        read_records(raw[:-at] + bytes([raw[-at] ^ 1]) + raw[len(raw) - at + 1 :], len(raw), "p")
+    for wrong in (*range(1, TRAILER + 1), at):
+        with pytest.raises((CorruptionError, LookupError)):
+            read_records(raw[:-wrong] + bytes([raw[-wrong] ^ 1]) + raw[len(raw) - wrong + 1 :], len(raw), "p")
     with pytest.raises((CorruptionError, LookupError)):
         read_records(raw[:-at], len(raw) - at, "p")
 

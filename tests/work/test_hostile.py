@@ -15,10 +15,12 @@ import pytest
 import artifactstore
 from artifactstore import (
     AlreadyExistsError,
+    BackendError,
     ConflictError,
     CorruptionError,
     InvalidInputError,
     NotFoundError,
+    OutcomeUnknownError,
     RefusedError,
 )
 from artifactstore.content.ingest import ingest
@@ -62,6 +64,32 @@ def test_a_store_put_back_from_a_copy_is_not_broken_by_a_writer_that_knew_more(s
     fresh = artifactstore.open(store.url, cache=None)
     assert fresh.get("n:v6") == b"new"
     assert fresh.verify(level="full").ok
+
+
+def test_a_store_put_back_between_two_tries_is_not_broken(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store.put(b"0", "n")
+    shutil.copytree(store.url, tmp_path / "copy")
+    for i in range(1, 5):
+        store.put(str(i).encode(), "n")
+    journal = store._session.core().journal
+    create, tries = journal.backend.create, list[str]()
+
+    def first_without_reply(key: str, data: bytes) -> None:
+        tries.append(key)
+        if len(tries) > 1:
+            create(key, data)
+            return
+        shutil.rmtree(store.url)
+        shutil.copytree(tmp_path / "copy", store.url)
+        raise BackendError("no reply", transient=True)
+
+    monkeypatch.setattr(journal.backend, "create", first_without_reply)
+    with pytest.warns(UserWarning, match="entries are missing"), pytest.raises(OutcomeUnknownError, match="accept"):
+        store.put(b"new", "n")
+    assert len(tries) == 1
+    fresh = artifactstore.open(store.url, cache=None)
+    assert fresh.verify(level="full").ok
+    assert fresh.artifact("n").version == 1
 
 
 def test_a_store_that_was_made_anew_is_not_written_by_who_knew_the_old_one(store: Store):
