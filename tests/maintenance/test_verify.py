@@ -142,3 +142,20 @@ def test_a_put_stores_again_what_it_cannot_read(tmp_path: Path):
     with pytest.warns(UserWarning, match="can't be read"):
         again.put(data, "again")
     assert (again.get("name:v1") == data).all()
+
+
+@pytest.mark.parametrize("level", ["quick", "frames", "full"])
+def test_a_manifest_whose_bytes_changed_and_whose_content_did_not_is_found(store: Store, level: str):
+    """Whoever may write manifests could otherwise change what no digest but the journal's covers, such as chunks."""
+    state = state_of(store)
+    holder = str(state.current_manifest(next(iter(state.holders))))
+    path = Path(store.url, manifest_key(holder))
+    raw = path.read_bytes()
+    changed = raw.replace(b"parquet-cpp-arrow version", b"parquet-cpp-arrow Version")
+    assert changed != raw
+    assert decode(changed, holder, algorithm="blake3").digest == decode(raw, holder, algorithm="blake3").digest
+    path.chmod(0o644)
+    path.write_bytes(changed)
+    report = store.verify(level=level)
+    assert not report.ok
+    assert any("does not match its digest in the journal" in str(finding) for finding in report.findings), report.findings
