@@ -376,16 +376,19 @@ def test_the_fold_shares_nothing_with_a_copy() -> None:
     assert journal.fold.dump() == before
 
 
+class Broken(Memory):
+    """A place of which one entry cannot be read."""
+
+    bad = 0
+
+    def read(self, key: str) -> bytes:
+        if key == entry_key(self.bad):
+            raise BackendError("a bad sector", transient=False)
+        return super().read(key)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
 def test_what_comes_before_an_entry_that_cannot_be_read_is_given_first(count: int):
-    class Broken(Memory):
-        bad = 0
-
-        def read(self, key: str) -> bytes:
-            if key == entry_key(self.bad):
-                raise BackendError("a bad sector", transient=False)
-            return super().read(key)
-
     backend = Broken()
     for number in range(1, count + 1):
         backend.create(entry_key(number), str(number).encode())
@@ -403,14 +406,6 @@ def test_what_comes_before_an_entry_that_cannot_be_read_is_given_first(count: in
 
 
 def test_a_hole_before_an_entry_that_cannot_be_read_is_no_end():
-    class Broken(Memory):
-        bad = 0
-
-        def read(self, key: str) -> bytes:
-            if key == entry_key(self.bad):
-                raise BackendError("a bad sector", transient=False)
-            return super().read(key)
-
     for last, hole in ((one, hole) for one in (2, 3, 5, 8, 12) for hole in range(1, one)):
         backend = Broken()
         for number in range(1, last + 1):
