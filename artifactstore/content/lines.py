@@ -2,7 +2,6 @@
 
 from array import array
 from collections.abc import Iterator
-from itertools import islice
 from typing import Final
 
 from artifactstore.content.compact import SIZE, Digests, Texts
@@ -12,7 +11,6 @@ from artifactstore.model.loading import LOADING
 __all__ = ["plain_lines"]
 
 _MANY: Final = 250_000  # files, from which on loading Arrow's functions pays
-_FEW: Final = 4096  # lines that are made together in Python
 _ROWS: Final = 65_536  # lines that are made together by Arrow
 _DIGITS: Final = 2 * SIZE
 
@@ -29,19 +27,18 @@ def plain_lines(paths: Texts, digests: Digests) -> Iterator[Buffer]:
     """
     if len(paths) != len(digests):
         raise ValueError(f"{len(paths)} paths and {len(digests)} digests: as many of both are needed")
-    if b"\\" in paths.data or b"\n" in paths.data:
-        rows = iter(zip(map(bytes.hex, digests), paths, strict=True))
-        while some := "".join([plain_line(digits, path) for digits, path in islice(rows, _FEW)]):
-            yield some.encode()
-    elif len(paths) < _MANY:
-        rest = iter(paths)
-        for low in range(0, len(paths), _FEW):
-            digits = digests.data[low * SIZE : (low + _FEW) * SIZE].hex()
-            hexes = [digits[at : at + _DIGITS] for at in range(0, len(digits), _DIGITS)]
-            yield ("\n".join(map("  ".join, zip(hexes, islice(rest, len(hexes)), strict=True))) + "\n").encode()
-    else:
+    escaped = b"\\" in paths.data or b"\n" in paths.data
+    if len(paths) >= _MANY and not escaped:
         for low in range(0, len(paths), _ROWS):
             yield _joined(paths, digests, low, min(low + _ROWS, len(paths)))
+        return
+    for raws, some in zip(digests.batches(), paths.batches(), strict=True):
+        digits = raws.hex()
+        hexes = [digits[at : at + _DIGITS] for at in range(0, len(digits), _DIGITS)]
+        made = (
+            "".join(map(plain_line, hexes, some)) if escaped else "\n".join(map("  ".join, zip(hexes, some, strict=True))) + "\n"
+        )
+        yield made.encode()
 
 
 def _joined(paths: Texts, digests: Digests, low: int, high: int) -> Buffer:
