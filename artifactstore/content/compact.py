@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from typing import Any, Final, overload
 
 from artifactstore.model.loading import numpy
@@ -96,8 +96,11 @@ class Digests(Sequence[bytes]):
         Raises:
             ValueError: one is not of 32 bytes.
         """
-        for digest in found:
-            self.append(digest)
+        some = [*found]
+        for digest in some:
+            if len(digest) != SIZE:
+                raise _wrong(digest)
+        self.data += b"".join(some)
 
 
 class Looked(Sequence[bytes | None]):
@@ -162,8 +165,7 @@ class Texts(Sequence[str]):
     def __init__(self, found: Iterable[str] = ()) -> None:
         self.data = bytearray()
         self.ends = array("q", [0])
-        for text in found:
-            self.append(text)
+        self.extend(found)
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -230,6 +232,12 @@ class Texts(Sequence[str]):
         data = self.data
         data += text.encode("utf-8", _ANY)
         self.ends.append(len(data))
+
+    def extend(self, found: Iterable[str]) -> None:
+        """Add some at the end."""
+        some = [text.encode("utf-8", _ANY) for text in found]
+        self.ends.extend(islice(accumulate(map(len, some), initial=len(self.data)), 1, None))
+        self.data += b"".join(some)
 
     def take(self, data: Any, ends: "array[int]") -> None:
         """Add texts at the end that are in a row as UTF-8, as a column of Arrow has them.

@@ -369,7 +369,8 @@ class _Ingest:
             self._take(waiting.popleft())
 
     def _take(self, item: Future[list[_Done]] | list[_Done]) -> None:
-        manifest, packer, size = self._packer.manifest, self._packer, 0
+        packer, size, chunks = self._packer, 0, self._packer.manifest.chunks.sizes
+        rows: list[tuple[str, int, bytes, bool, int]] = []
         for done in item if isinstance(item, list) else item.result():
             if done.pieces is None:
                 found = self._known.find(done.digest)
@@ -382,7 +383,9 @@ class _Ingest:
                     size += piece.size
             if (source := done.source) is not None:
                 self._read.append(done.read)
-                manifest.close_file(source.path, source.size, done.digest, executable=source.executable)
+                rows.append((source.path, source.size, done.digest, source.executable, len(chunks)))
+        if rows:
+            packer.manifest.close_files(rows)
         self._progress(size)
 
     def finish(self, folder: Folder, meanwhile: Callable[[Ingested], None]) -> Ingested:

@@ -4,7 +4,7 @@ In memory it is kept in columns; `manifest_file` writes and reads it.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -195,6 +195,15 @@ class Manifest:
         """Yield what lies in packs beside the chunks of files: bases of deltas, and side content."""
         for extents in (self.chunks.bases.values(), *self.side.values()):
             yield from (extent for extent in extents if extent.pack is not None)
+
+    def close_files(self, rows: Iterable[tuple[str, int, bytes, bool, int]]) -> None:
+        """Append files: of each its path, size, digest, whether it is executable, and how many chunks there are up to its end."""
+        paths, sizes, digests, executable, ends = zip(*rows, strict=True)
+        self.paths.extend(paths)
+        self.sizes.extend(sizes)
+        self.digests.extend(digests)
+        self.executable.extend(executable)
+        self.first.extend(ends)
 
     def close_file(self, path: str, size: int, digest: bytes, *, executable: bool) -> None:
         """Append a file whose chunks are those added since the last one."""

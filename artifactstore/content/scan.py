@@ -5,7 +5,7 @@ import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Final, overload
 
 from artifactstore.content.compact import Texts
 from artifactstore.content.manifest import Manifest
@@ -15,6 +15,8 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.listing import check_disk_path, check_disk_text, check_link, check_links
 
 __all__ = ["Scanned", "scan"]
+
+_AT_ONCE: Final = 4096  # files that are put into columns together
 
 
 class Scanned(Sequence[Source]):
@@ -36,17 +38,28 @@ class Scanned(Sequence[Source]):
         self._inodes, self._changed, self._touched = array("Q"), array("Q"), array("Q")
         self._devices = array("I")  # the numbers of those below
         self._numbers: dict[int, int] = {}
+        self._new: list[tuple[str, os.stat_result]] = []
 
     def append(self, path: str, st: os.stat_result) -> None:
-        """Add a file that comes behind all others."""
-        device, inode, size, changed, touched = fields(st)
-        self.paths.append(path)
-        self.sizes.append(size)
-        self._executable.append(bool(st.st_mode & 0o111))
-        self._inodes.append(inode)
-        self._changed.append(changed)
-        self._touched.append(touched)
-        self._devices.append(self._numbers.setdefault(device, len(self._numbers)))
+        """Add a file that comes behind all others; it is in the columns after `settle`."""
+        self._new.append((path, st))
+        if len(self._new) >= _AT_ONCE:
+            self.settle()
+
+    def settle(self) -> None:
+        """Put what was added into the columns."""
+        if not self._new:
+            return
+        paths, stats = zip(*self._new, strict=True)
+        self._new = []
+        devices, inodes, sizes, changed, touched = zip(*map(fields, stats), strict=True)
+        self.paths.extend(paths)
+        self.sizes.extend(sizes)
+        self._executable.extend([st.st_mode & 0o111 != 0 for st in stats])
+        self._inodes.extend(inodes)
+        self._changed.extend(changed)
+        self._touched.extend(touched)
+        self._devices.extend([self._numbers.setdefault(device, len(self._numbers)) for device in devices])
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -102,6 +115,7 @@ def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep") -
         _walk(found, "", _Walk(root, files, keep, links == "follow", set()))
     except RecursionError as error:
         raise InvalidInputError(f"{root} is nested too deep: some 900 folders in each other are the most") from error
+    files.settle()
     found.folders.sort()
     found.links.sort()
     check_links(found.links)

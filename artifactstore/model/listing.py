@@ -14,8 +14,8 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from itertools import islice, pairwise
-from operator import gt
+from itertools import compress, islice, pairwise
+from operator import ge
 from typing import Final
 
 from artifactstore.errors import InvalidInputError
@@ -280,16 +280,19 @@ def clash(files: Collection[str], folders: Sequence[str], links: Sequence[tuple[
 
 
 def _clash_of_files(files: Collection[str]) -> tuple[str, str] | None:
-    rows, above = iter(files), list[str]()
+    rows, above = iter(files), list[str]()  # above: paths so far that the last one begins with, itself at the end
     while batch := [*islice(rows, _AT_ONCE)]:
         before = [*above[-1:], *batch]
         later = before[1:]
-        if any(map(gt, before, later)):
+        if any(map(ge, before, later)):
             return _clash((path, True) for path in sorted(files))
-        if len(above) < 2 and not any(map(str.startswith, later, before)):
-            above = batch[-1:]
-        elif (found := _clash(((path, True) for path in batch), above)) is not None:
-            return found
+        # All paths that begin with another one follow it: most are not even followed by one.
+        above = [*above[:-1], *compress(before, map(str.startswith, later, before))]
+        for path in above:
+            at = bisect_left(batch, f"{path}/")
+            if at < len(batch) and batch[at].startswith(f"{path}/"):
+                return path, batch[at]
+        above = [*(path for path in above if batch[-1].startswith(path)), batch[-1]]
     return None
 
 
@@ -303,10 +306,9 @@ def _sorted(files: Collection[str]) -> Iterable[str]:
     return files if all(a <= b for a, b in pairwise(files)) else sorted(files)
 
 
-def _clash(paths: Iterable[tuple[str, bool]], above: list[str] | None = None) -> tuple[str, str] | None:
-    """Look for a clash in sorted paths; `above` are those before them that the last one begins with, and gets the new ones."""
-    above = [] if above is None else above
-    before = above[-1] if above else None
+def _clash(paths: Iterable[tuple[str, bool]]) -> tuple[str, str] | None:
+    """Look for a clash in sorted (path, whether nothing can be inside of it)."""
+    above, before = list[str](), None
     for path, leaf in paths:
         if path == before:
             return path, path

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from blake3 import blake3
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifactstore.errors import InvalidInputError
+from artifactstore.model import listing
 from artifactstore.model.digest import Digest, hash_bytes
 from artifactstore.model.listing import (
     Extra,
@@ -177,6 +179,15 @@ def test_a_clash_is_found_wherever_it_is(files: list[str], folders: list[str], l
     if found is not None:
         assert {*found} <= {*files, *folders, *links}
         assert found[0] == found[1] or found[1].startswith(f"{found[0]}/")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(PIECES, min_size=1, max_size=3).map("/".join), max_size=12), st.integers(1, 4))
+def test_a_clash_among_files_is_found_in_batches_of_any_size(files: list[str], size: int) -> None:
+    with mock.patch.object(listing, "_AT_ONCE", size):
+        found = clash(sorted(files), (), ())
+    assert (found is not None) is clashes(files, [], [])
+    assert found is None or ({*found} <= {*files} and (found[0] == found[1] or found[1].startswith(f"{found[0]}/")))
 
 
 @pytest.mark.parametrize("count", [4095, 4096, 4097, 8192])
