@@ -1,4 +1,4 @@
-"""How a store is opened or made: `artifactstore.open` and `artifactstore.create`."""
+"""Opening and creating a store: `artifactstore.open` and `artifactstore.create`."""
 
 import os
 from collections.abc import Mapping
@@ -19,21 +19,21 @@ def open(  # noqa: A001 - artifactstore.open, as in gzip.open
     cache: str | os.PathLike[str] | None = DEFAULT,
     single_writer: bool = False,
 ) -> Store:
-    """Open the store at a URL; reads `store.json` at most, and creates nothing: the first write does.
+    """Open the store at a URL; reads at most `store.json` and creates nothing: the first write creates the store.
 
     Args:
-        url: a folder, `s3://bucket/prefix`, `memory://name` …; None takes `$ARTIFACTSTORE_URL`, else `[tool.artifactstore]
+        url: a folder, `s3://bucket/prefix`, `memory://name` …; None means `$ARTIFACTSTORE_URL`, else `[tool.artifactstore]
             url` of the nearest `pyproject.toml` upwards, else a store in the user's data folder.
         mode: `a` reads and appends, `r` only reads.
-        storage_options: handed to the backend (endpoint, profile …); credentials are better left to the environment.
-        cache: a folder for local caches, None for none; by default `$ARTIFACTSTORE_CACHE`, else the user's cache folder.
-        single_writer: you promise that nobody else writes, so that places without exclusive creation can be used.
+        storage_options: passed to the backend (endpoint, profile …); prefer the environment for credentials.
+        cache: the folder for local caches, or None for no cache; by default `$ARTIFACTSTORE_CACHE`, else the user's cache folder.
+        single_writer: a promise that no other process writes, which permits backends without exclusive creation.
 
     Raises:
-        InvalidInputError: no URL, or an unknown scheme.
+        InvalidInputError: the URL is invalid, or its scheme unknown.
         UnsupportedError: the backend's extra is not installed.
-        FormatError: a newer format, or not a store.
-        BackendError: the place can't be reached.
+        FormatError: the store has a newer format, or the URL is not a store.
+        BackendError: the backend is unreachable.
     """
     return Store(Session(url, mode=mode, storage_options=storage_options, cache=cache, single_writer=single_writer))
 
@@ -46,18 +46,18 @@ def create(
     cache: str | os.PathLike[str] | None = DEFAULT,
     single_writer: bool = False,
 ) -> Store:
-    """Create an empty store, or open the one that is there if it has the same parameters.
+    """Create an empty store, or open an existing store with the same parameters.
 
     Args:
-        url: where.
-        digest: `blake3`, or `sha256` where rules demand it; it can never be changed.
+        url: the location.
+        digest: `blake3`, or `sha256` if regulations require it; it can never be changed.
         storage_options: as for `open`.
         cache: as for `open`.
         single_writer: as for `open`.
 
     Raises:
-        AlreadyExistsError: a store with other parameters is there.
-        InvalidInputError: other things are there, or no such digest algorithm.
+        AlreadyExistsError: a store with other parameters exists.
+        InvalidInputError: the location is not empty, or the digest algorithm is unknown.
     """
     session = Session(url, storage_options=storage_options, cache=cache, single_writer=single_writer)
     session.create(digest)

@@ -1,6 +1,6 @@
-"""Text from elsewhere as it may be shown: whoever wrote a name, a reason or a message must not steer the terminal or the page of its reader.
+"""Escaping of untrusted text for display: names, reasons and messages must not steer a terminal or change a page.
 
-The lowest room of the house, for messages of errors show such text, too. It knows characters and no things.
+The lowest module of the package, as error messages show such text, too. It knows characters and nothing of the domain.
 """
 
 import re
@@ -9,16 +9,16 @@ from typing import Final
 
 __all__ = ["as_lines", "html", "json_escaped", "visible"]
 
-# Printable by Unicode's word, and yet not seen: fillers, joiners, selectors of variants.
+# Printable according to Unicode, but invisible: fillers, joiners, variation selectors.
 _UNSEEN: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """Return a text with what a terminal would obey, what turns the direction of a line, and what is not seen, written out.
+    """Return a text with control characters, bidirectional controls and invisible characters escaped.
 
     Args:
-        text: from elsewhere.
-        lines: line feeds stay; else they are written out, so that a text cannot look like two.
+        text: untrusted text.
+        lines: keep line feeds; else they are escaped, so that one message cannot look like two.
     """
     if text.isprintable() and (text.isascii() or _UNSEEN.search(text) is None):
         return text
@@ -34,19 +34,19 @@ def _escaped(one: str) -> str:
 
 
 def as_lines(lines: Iterable[str]) -> str:
-    """Return lines as one text; what is in a line cannot make another."""
+    """Join lines into a text; line feeds inside a line are escaped."""
     return "\n".join(map(visible, lines))
 
 
 def html(text: str) -> str:
-    """Return a text for an element or an attribute of HTML."""
+    """Escape a text for an HTML element or attribute."""
     from html import escape  # noqa: PLC0415 - its table of entities is for pages alone
 
     return escape(visible(text, lines=True))
 
 
 def json_escaped(text: str) -> str:
-    """Return JSON in which all that is not seen is written as JSON's own escapes; it says the same."""
+    """Return equal JSON in which all invisible characters are escaped."""
     if text.isprintable() and text.isascii():
         return text
     return "".join(one if one == "\n" or _is_seen(one) else _json_escape(one) for one in text)

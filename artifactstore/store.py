@@ -1,4 +1,4 @@
-"""The front door: `Store`, every method of which calls one room."""
+"""The public entry point: `Store`. Each method calls one module of `artifactstore.work`."""
 
 import io
 import os
@@ -63,30 +63,30 @@ class Store:
     ) -> Artifact:
         """Store a file, a folder or an object, and record it as the next version of `name`.
 
-        Content that is there is not stored again, and putting what the newest version of the name holds makes no new
-        version. What is there keeps the profile that it was first stored with, or none. When this returns, the artifact is
-        durable and everybody sees it. Files whose size and times are as they were are not read again, where those prove that
-        (docs/cache.md); `rehash=True` reads every file.
+        Existing content is not uploaded again, and if the newest version of the name already has this content, no new version
+        is made. Existing content keeps the profile that it was first stored with, or none. When this method returns, the
+        artifact is durable and visible to every reader. A file whose size and timestamps prove that it is unchanged is not read
+        again (docs/cache.md); `rehash=True` reads every file.
 
         Args:
-            source: a path (`~` is expanded, a link at the top followed), a URL that fsspec knows, or an object, see
-                docs/objects.md. A `str` is always a path or a URL unless `format="text"` is said.
-            name: `/`-separated parts of letters, digits, `.`, `_`, `-`; without one the artifact has only its digest.
-            kind: data (the default), model, code, or a word of your own.
-            metadata: any JSON object; on an equal put it describes the version anew.
-            metrics: metric → finite number, measured of this artifact.
-            reason: why, for the audit trail.
+            source: a path (`~` is expanded, a symbolic link at the top is followed), a URL supported by fsspec, or an object, see
+                docs/objects.md. A `str` is always a path or a URL unless `format="text"` is passed.
+            name: `/`-separated parts of letters, digits, `.`, `_`, `-`; without a name the artifact has only its digest.
+            kind: data (the default), model, code, or your own word.
+            metadata: any JSON object; if the content is unchanged, it replaces the metadata of the version.
+            metrics: metric → finite number, measured on this artifact.
+            reason: why, for the audit log.
             **options: see `PutOptions`: exclude, links, modes, rehash, format, base, profile, source_options.
 
         Returns:
-            The artifact; `.new` tells whether anything was recorded, `.version` is None inside a batch.
+            The artifact; `.new` is True if anything was recorded, `.version` is None inside a batch.
 
         Raises:
-            InvalidInputError: no such path, a name that can't be stored, an object of no known format, the store itself, or
-                `profile=` of what has no table.
-            ConflictError: a file changed while it was read; nothing was committed.
-            RefusedError: a read-only store.
-            BackendError: the place failed for `$ARTIFACTSTORE_RETRY_SECONDS`; `OutcomeUnknownError` if it may have landed.
+            InvalidInputError: the path does not exist, the name is invalid, no format can store the object, the source is the
+                store itself, or `profile=` was passed for a source without tables.
+            ConflictError: a file changed while it was being read; nothing was committed.
+            RefusedError: the store is read-only.
+            BackendError: the backend kept failing for `$ARTIFACTSTORE_RETRY_SECONDS`; `OutcomeUnknownError` if the commit may have landed.
         """
         return _put.put(
             self._session, source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=options
@@ -102,30 +102,30 @@ class Store:
         trust: bool | str | Iterable[str] = False,
         **options: Any,
     ) -> Any:
-        """Bring back what a reference means, every byte checked against its digest.
+        """Read an artifact, or a part of it; every byte is checked against its digest.
 
         Args:
-            ref: `name`, `name:v3`, `name:latest`, `name:alias`, `name@blake3:ab12cd…`, `blake3:…`, each but the first with
-                `/path` behind it if wanted.
-            to: a folder that becomes the artifact's root (one file lands in it under its name). It may exist: missing
-                files are added, equal ones left alone, unrelated ones never touched.
+            ref: `name`, `name:v3`, `name:latest`, `name:alias`, `name@blake3:ab12cd…`, `blake3:…`; all but the first may end with
+                `/path`.
+            to: a folder that becomes the artifact's root (a single file is written into it under its own name). It may exist:
+                missing files are added, equal files are left alone, unrelated files are never touched.
             paths: only these files, folders or patterns.
             overwrite: replace files that differ.
-            trust: what of the artifact may run or be imported, where its format can't be read otherwise (`pickle`): True,
-                its digest, or names of globals. What this process has put itself needs none.
-            **options: of the object's format (docs/objects.md), such as `mmap`, `keys`, `tensors`, `type`.
+            trust: what the artifact may import or run, if its format cannot be read otherwise (`pickle`): True, its digest, or
+                names of globals. Artifacts that this process has put itself need no trust.
+            **options: options of the object's format (docs/objects.md), such as `mmap`, `keys`, `tensors`, `type`.
 
         Returns:
-            With `to`: its `Path`. Without: the object, where one was put; else the `Path` of a read-only copy in the
-            local cache (of the file itself, where one file was put), which stays as long as this process lives.
+            With `to`: its `Path`. Without: the object, if an object was put; else the `Path` of a read-only copy in the local
+            cache (of the file itself, if a single file was put), which exists for the life of this process.
 
         Raises:
-            NotFoundError: nothing of that name, or removed.
-            AlreadyExistsError: `to` holds files that differ; nothing was written.
-            CorruptionError: stored bytes do not match their digest; nothing was put in place.
-            BackendError: the store or the target failed; it says how much was put in place.
-            UnsupportedError: names that this platform can't hold, or an object's format that can't be read here.
-            UntrustedError: reading the object would run code that the store holds, and `trust` does not allow it.
+            NotFoundError: no such artifact, or it was removed.
+            AlreadyExistsError: `to` has files that differ; nothing was written.
+            CorruptionError: stored bytes do not match their digest; no file was written.
+            BackendError: the store or the target failed; the message says how much was written.
+            UnsupportedError: this platform does not support a file name, or an object's format cannot be read here.
+            UntrustedError: reading the object would run code from the store, and `trust` does not allow it.
         """
         return _get.get(self._session, ref, to, paths=paths, overwrite=overwrite, trust=trust, options=options)
 
@@ -133,8 +133,8 @@ class Store:
         """Open one file as a seekable binary reader that fetches only the ranges it needs, each chunk verified.
 
         Raises:
-            NotFoundError: nothing of that name, or no such file in it.
-            InvalidInputError: several files, and no path was said.
+            NotFoundError: no such artifact, or no such file in it.
+            InvalidInputError: the artifact has several files, and no path was passed.
         """
         return _get.open_file(self._session, ref, path)
 
@@ -142,42 +142,42 @@ class Store:
         """Open a table as a `pyarrow.dataset.Dataset` that fetches only the ranges it needs, each chunk verified.
 
         Args:
-            ref: a stored table, or files of one kind (Parquet, CSV, Arrow, JSON, ORC); with `/path`, one file or folder of it.
+            ref: a stored table, or files of a single kind (Parquet, CSV, Arrow, JSON, ORC); with `/path`, a file or folder of it.
 
         Raises:
-            NotFoundError: nothing of that name, or no such path in it.
-            InvalidInputError: no files of tables, or several kinds.
+            NotFoundError: no such artifact, or no such path in it.
+            InvalidInputError: the artifact has no table files, or several kinds of them.
         """
         return _get.open_table(self._session, ref)
 
     def artifact(self, ref: str) -> Artifact:
-        """Return what is known about an artifact, without its content.
+        """Return the record of an artifact, without its content.
 
         Raises:
-            NotFoundError: nothing of that name, or removed.
+            NotFoundError: no such artifact, or it was removed.
         """
         return _artifact.artifact(self._session, ref)
 
     def diff(self, a: str, b: str, *, key: str | Sequence[str] = (), exact: bool = False) -> Diff:
-        """Compare the files of two artifacts (or of folders or files in them); empty where they are equal.
+        """Compare the files of two artifacts (or of folders or files in them); the result is empty if they are equal.
 
-        Its `.tables`, `.tensors` and `.json` tell what differs inside of files, `.overlap()` which rows two tables share.
+        Its `.tables`, `.tensors` and `.json` list differences inside files, `.overlap()` the rows that two tables share.
 
         Args:
             a: a reference.
             b: another.
-            key: columns that tell the rows of tables apart, so that changed rows can be told from new ones; both are read then.
-            exact: read tables, where a sample of their rows' hashes would do.
+            key: columns that identify the rows of a table, so that changed rows are distinguished from new rows; reads both tables.
+            exact: read the tables, even if a sample of their row hashes would suffice.
 
         Raises:
-            NotFoundError: nothing of one of these names.
+            NotFoundError: no such artifact.
         """
         return _diffing.diff(self._session, a, b, key=key, exact=exact)
 
     def batch(self, *, reason: str | None = None) -> AbstractContextManager[Batch]:
-        """Collect puts and alias moves in a `with` block and commit them together: nothing is visible before its end.
+        """Collect puts and alias moves in a `with` block and commit them together: nothing is visible before the block ends.
 
-        Inside, own puts are found by their digest. An exception commits nothing. An inner batch joins the outer one.
+        Inside the block, its own puts are found by digest. An exception commits nothing. A nested batch joins the outer batch.
         """
         return _batch.batch(self._session, reason)
 
@@ -189,7 +189,7 @@ class Store:
         """Return all versions of a name, oldest first.
 
         Raises:
-            NotFoundError: no such name; the message has the nearest ones.
+            NotFoundError: no such name; the message lists the nearest names.
         """
         return _asking.versions(self._session, name)
 
@@ -200,7 +200,7 @@ class Store:
             **conditions: see `Conditions`: name, kind, metadata, metrics, file, uses, code, run, since.
 
         Raises:
-            InvalidInputError: a condition that can't be read; NotFoundError: no such artifact in `uses`.
+            InvalidInputError: a condition is malformed; NotFoundError: no such artifact in `uses`.
         """
         return _asking.find(self._session, conditions)
 
@@ -209,15 +209,15 @@ class Store:
 
         Args:
             ref: a version.
-            alias: the word; never `latest` or `v<number>`.
-            expect: the number of the version that must hold the alias now, None for an alias that must not exist yet.
-            reason: why, for the audit trail.
+            alias: the alias; must not be `latest` or `v<number>`.
+            expect: the number of the version that the alias must point to now, or None if the alias must not exist yet.
+            reason: why, for the audit log.
 
         Returns:
             The artifact that it points to; None inside a batch.
 
         Raises:
-            ConflictError: another version holds the alias; the message says who moved it and when.
+            ConflictError: the alias points to another version; the message names the actor and the time of that move.
             NotFoundError: no such version.
         """
         return _alias.move_alias(self._session, ref, alias, expect=expect, reason=reason)
@@ -227,24 +227,24 @@ class Store:
         name: str,
         *,
         params: Mapping[str, Any] | None = None,
-        id: str | None = None,  # noqa: A002 - what users call it
+        id: str | None = None,  # noqa: A002 - part of the public API
         code: bool | str = True,
     ) -> "Run":
-        """Begin a run: `with store.run("train", params={"depth": 8}) as run:`, or `.start()` and `.finish()` in a notebook.
+        """Create a run: `with store.run("train", params={"depth": 8}) as run:`, or `.start()` and `.finish()` in a notebook.
 
-        What is read from this store inside is recorded as an input, what is put as an output; the working tree's code and
-        the environment go along.
+        Reads from this store inside the run are recorded as inputs, puts as outputs, together with the working tree's code and
+        the environment.
 
         Args:
-            name: what kind of work it is.
-            params: its parameters; what JSON can't say is kept as its `repr`.
-            id: unique in the store; an unfinished run of that id is joined (a pod that was restarted).
-            code: whether the working tree is stored; `history`: with all commits up to its own, as a git bundle.
+            name: the kind of work.
+            params: its parameters; a value without a JSON form is recorded as its `repr`.
+            id: unique in the store; an unfinished run of that id is joined (for example by a restarted pod).
+            code: whether to store the working tree; `history`: with all commits up to its own, as a git bundle.
 
         Raises:
-            InvalidInputError: no name, or an id that can't be; `RefusedError`: this store can't be written.
+            InvalidInputError: the name or the id is invalid; `RefusedError`: this store is read-only.
         """
-        from artifactstore.work.run import Run  # noqa: PLC0415 - what looks at code and packages, 30 ms
+        from artifactstore.work.run import Run  # noqa: PLC0415 - imports code and package capture, 30 ms
 
         return Run(self._session, name, params=params, id=id, code=code)
 
@@ -255,12 +255,13 @@ class Store:
     def step(self, name: str | None = None) -> "Callable[[Callable[P, R]], Callable[P, R]]": ...
 
     def step(self, name: Any = None) -> Any:
-        """Make a run of each call of a function: `@store.step`; its arguments that JSON can say are the parameters.
+        """Decorate a function so that each call is a run: `@store.step`; arguments with a JSON form are its parameters.
 
-        What it returns is stored only under a name: `@store.step("churn/features")`.
+        The return value is stored only if a name is passed: `@store.step("churn/features")`.
 
         Raises:
-            InvalidInputError: no name, or no function: a generator is none, as it works on after its call.
+            InvalidInputError: the name is invalid, or the decorated object is not a function. Generators are refused, as they
+                run after the call returns.
         """
         from artifactstore.work.run import step  # noqa: PLC0415 - as above
 
@@ -274,7 +275,7 @@ class Store:
         return _lineage.runs(self._session, name=name, status=status)
 
     def lineage(self, ref: str) -> Lineage:
-        """Return what an artifact (by a reference) or a run (by its id) was made from, and what was made from it.
+        """Return the lineage of an artifact (by reference) or of a run (by id), upstream and downstream.
 
         Raises:
             NotFoundError: no such artifact or run.
@@ -282,9 +283,9 @@ class Store:
         return _lineage.lineage(self._session, ref)
 
     def why(self, a: str, b: str) -> "Why":
-        """Tell why two artifacts, or two runs, differ: parameters, code, packages, metrics and inputs, and why those differ.
+        """Explain why two artifacts, or two runs, differ: parameters, code, packages, metrics and inputs, and why those differ.
 
-        Only what is not equal is opened. The answer prints as text; `.to_json()`, `.to_html()`.
+        Only unequal parts are opened. The answer prints as text; see also `.to_json()` and `.to_html()`.
 
         Args:
             a: a reference, or a run's id.
@@ -293,7 +294,7 @@ class Store:
         Raises:
             NotFoundError: no such artifact or run.
         """
-        from artifactstore.work.why import why  # noqa: PLC0415 - compares texts, which only this does
+        from artifactstore.work.why import why  # noqa: PLC0415 - imports text comparison, used only here
 
         return why(self._session, a, b)
 
@@ -308,72 +309,72 @@ class Store:
         fact: str | None = None,
         txn: str | None = None,
     ) -> Log:
-        """Return the audit trail, oldest first: who did what, when and why, with the outcome of each.
+        """Return the audit log, oldest first: the actor, time and reason of each action, with its outcome.
 
         Args:
-            name: only facts that speak of this name.
-            alias: only facts that speak of this alias.
-            actor: only what this actor did.
-            since: from this moment on (aware).
-            until: up to this moment (aware).
-            fact: only one kind: stored, versioned, described, aliased, measured …
-            txn: one transaction, as `OutcomeUnknownError.txn` gives it; `.outcome` then is committed, void, never or unknown.
+            name: only facts about this name.
+            alias: only facts about this alias.
+            actor: only actions of this actor.
+            since: from this time on (aware datetime).
+            until: up to this time (aware datetime).
+            fact: a single kind of fact: stored, versioned, described, aliased, measured …
+            txn: a transaction, as in `OutcomeUnknownError.txn`; `.outcome` is then committed, void, never or unknown.
 
         Raises:
-            InvalidInputError: a naive datetime, or no transaction.
+            InvalidInputError: a datetime is naive, or the transaction id is malformed.
             CorruptionError: the journal is damaged.
         """
         return _asking.log(self._session, name=name, alias=alias, actor=actor, since=since, until=until, fact=fact, txn=txn)
 
     def at(self, moment: int | datetime | date) -> Self:
-        """Return this store, read-only, as it was: an entry's number, an aware datetime, or a date (its end, UTC).
+        """Return a read-only view of this store as of an entry number, an aware datetime, or a date (its end, UTC).
 
-        Names, versions and aliases resolve as they did then; where bytes lie is always taken from today.
+        Names, versions and aliases resolve as they did then; content is read from its current location.
 
         Raises:
-            InvalidInputError: a naive datetime, or an entry that does not exist.
+            InvalidInputError: a datetime is naive, or the entry does not exist.
         """
         return type(self)(self._session.at(moment))
 
     @property
     def head(self) -> str:
-        """The last entry and the digest of its bytes, `12:blake3:ab…`: what `verify` takes for an anchor.
+        """The last entry and the digest of its bytes, `12:blake3:ab…`: an anchor for `verify`.
 
         Raises:
-            NotFoundError: no store.
-            BackendError: the place could not be reached.
+            NotFoundError: no store at this URL.
+            BackendError: the backend is unreachable.
         """
         return _asking.head(self._session)
 
     def verify(self, ref: str | None = None, *, level: str = "quick", fraction: float = 1.0, anchor: Any = None) -> Report:
-        """Check that everything is there and unchanged; damage is listed in the report, never raised.
+        """Check that all content is present and unchanged; damage is listed in the report, never raised.
 
         Args:
             ref: only this artifact (and the journal).
-            level: `quick` checks the journal's chain, every manifest, and that packs are there; `frames` every pack's
-                checksums; `full` every file's digest.
-            fraction: share of the content that `frames` and `full` look into, chosen at random.
-            anchor: `<entry>:<digest>` as noted earlier (`head`): the journal must still have it. Or the path of a file of such
-                lines, or a list of both. Without one, entries that were deleted at the end are missed only where the cache of
-                this machine knew them.
+            level: `quick` checks the journal's chain, every manifest, and that packs exist; `frames` also every pack's
+                checksums; `full` also every file's digest.
+            fraction: share of the content that `frames` and `full` read, chosen at random.
+            anchor: `<entry>:<digest>` as noted earlier (`head`), which the journal must still contain; or the path of a file with
+                such lines, or a list of both. Without an anchor, the loss of the last entries is detected only if the cache of this
+                machine has seen them.
 
         Raises:
-            NotFoundError: no store, or no such reference.
-            InvalidInputError: no such level, fraction or anchor.
-            BackendError: the place could not be reached.
+            NotFoundError: no store, or no such artifact.
+            InvalidInputError: the level, the fraction or an anchor is invalid.
+            BackendError: the backend is unreachable.
         """
         return _asking.verify(self._session, ref, level=level, fraction=fraction, anchor=anchor)
 
     @property
     def registry(self) -> "Registry":
-        """Judgements on what is stored, such as taint."""
-        from artifactstore.work.registry import Registry  # noqa: PLC0415 - what training code does without
+        """Markings of stored content, such as taint."""
+        from artifactstore.work.registry import Registry  # noqa: PLC0415 - not needed by training code
 
         return Registry(self._session)
 
     @property
     def maintenance(self) -> Maintenance:
-        """What keeps a store in order: copies, moves and checks of the place it lies in."""
+        """Upkeep of the store: copies, moves, snapshots, and checks of its backend."""
         if self._maintenance is None:
             self._maintenance = Maintenance(self._session)
         return self._maintenance

@@ -1,4 +1,4 @@
-"""The command `artifactstore`: stdout is the answer, stderr the talk; the exit codes are for ever (docs/cli.md)."""
+"""The command `artifactstore`: answers go to stdout, messages to stderr; exit codes never change (docs/cli.md)."""
 
 import sys
 from typing import Final

@@ -1,4 +1,4 @@
-"""The command's frame: the app, the options that every command has, and the store that it opens."""
+"""The command-line application: common options, and the store that a command opens."""
 
 import json
 import sys
@@ -50,18 +50,18 @@ def _all(
 
 
 def _load_arrow_alone() -> None:
-    """Keep pyarrow from loading numpy, where nothing has yet: that would be half of a small command's time (0.09 s).
+    """Keep pyarrow from loading numpy if nothing has loaded it yet: that would be half of a small command's time (0.09 s).
 
-    pyarrow works without it since version 18, and only chunks of numbers need it (`content/grouping.py` lets it in). Only where this process is the command:
-    who calls `main` may want numpy later.
+    pyarrow works without it since version 18, and only chunks of numbers need it (`content/grouping.py` imports it). Only if
+    this process is the command: a caller of `main` may need numpy later.
     """
     if running.alone:
-        sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]  # "not there", in the import system's own words
+        sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]  # None means "not importable" to the import system
 
 
 @contextmanager
 def opened(url: str | None, mode: str = "a") -> "Iterator[Store]":
-    """Open the store that a command works with, and draw its progress."""
+    """Open the store of a command, and show its progress."""
     from artifactstore.cli.progress import shown  # noqa: PLC0415 - `--help` must not load the store
     from artifactstore.opening import open as open_store  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ def opened(url: str | None, mode: str = "a") -> "Iterator[Store]":
 
 
 def described(artifact: Any) -> dict[str, Any]:
-    """Return what is known about an artifact as JSON values."""
+    """Return the record of an artifact as JSON values."""
     return {
         "ref": artifact.ref,
         "name": artifact.name,
@@ -89,7 +89,7 @@ def described(artifact: Any) -> dict[str, Any]:
 
 
 def pairs(option: str, items: list[str] | None) -> Iterator[tuple[str, str]]:
-    """Read KEY=VALUE options."""
+    """Parse KEY=VALUE options."""
     for item in items or ():
         key, sign, value = item.partition("=")
         if not sign or not key:
@@ -98,7 +98,7 @@ def pairs(option: str, items: list[str] | None) -> Iterator[tuple[str, str]]:
 
 
 def value_of(text: str) -> Any:
-    """Read a value as JSON, or else as text."""
+    """Parse a value as JSON, or else as text."""
     try:
         return json.loads(text)
     except ValueError:

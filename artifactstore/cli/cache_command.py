@@ -1,4 +1,4 @@
-"""The command `cache`: where the local cache lies, what it holds, and away with it."""
+"""The command `cache`: show the local cache, or clear it."""
 
 from typing import Annotated
 
@@ -13,18 +13,18 @@ __all__: list[str] = []
 
 @app.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it; the stores keep what they hold.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it; stores are not changed.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say where the local cache lies and what it holds."""
+    """Show the folder of the local cache and its size."""
     from artifactstore.work.caches import clear_cache, use_of  # noqa: PLC0415 - `--help` must not load the store
     from artifactstore.work.place import DEFAULT, cache_folder  # noqa: PLC0415
 
     del store  # one cache serves all stores
     folder = cache_folder(DEFAULT)
     if folder is None:
-        raise InvalidInputError("there is no cache: set ARTIFACTSTORE_CACHE to a folder that can be written, or unset it")
+        raise InvalidInputError("there is no cache: set ARTIFACTSTORE_CACHE to a writable folder, or unset it")
     if clear:
         clear_cache(folder)
     use = use_of(folder)

@@ -1,4 +1,4 @@
-"""Commands that put and get: init, put, get, cat, alias, demo, version."""
+"""Commands for content: init, put, get, cat, alias, demo, version."""
 
 import sys
 from pathlib import Path
@@ -16,8 +16,8 @@ __all__: list[str] = []
 
 @app.command()
 def init(
-    url: Annotated[str | None, typer.Argument(help="Where; else as for --store.")] = None,
-    digest: Annotated[str, typer.Option(help="blake3, or sha256 where rules demand it.")] = "blake3",
+    url: Annotated[str | None, typer.Argument(help="The location; by default as for --store.")] = None,
+    digest: Annotated[str, typer.Option(help="blake3, or sha256 if regulations require it.")] = "blake3",
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,20 +35,22 @@ def init(
 @app.command()
 def put(
     path: Annotated[str, typer.Argument(help="A file or a folder.")],
-    name: Annotated[str | None, typer.Argument(help="The name to put it under.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The name of the new version.")] = None,
     kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
-    meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, the value as JSON or as text; may be repeated.")] = None,
+    meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, the value as JSON or text; may be repeated.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER; may be repeated.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Pattern as in .gitignore to leave out; may be repeated.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Pattern to leave out, as in .gitignore; may be repeated.")] = None,
     links: Annotated[str, typer.Option(help="keep or follow.")] = "keep",
     modes: Annotated[bool | None, typer.Option(help="Whether executable bits are part of the identity.")] = None,
     rehash: Annotated[bool, typer.Option(help="Read every file again.")] = False,
     allow_empty: Annotated[bool, typer.Option(help="Store a folder without files after a version that has some.")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read back what the store has of it already, and mend that.")] = False,
-    base: Annotated[str | None, typer.Option(help="A reference that shares content with this.")] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Keep a profile of each Parquet file beside it.")] = False,
-    profile_full: Annotated[bool, typer.Option("--profile-full", help="The same, of every row.")] = False,
-    text: Annotated[bool, typer.Option(help="PATH is the text itself, not a path.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read back content that the store already has, and repair it.")
+    ] = False,
+    base: Annotated[str | None, typer.Option(help="An artifact that shares content with this one.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Store a profile of each Parquet file.")] = False,
+    profile_full: Annotated[bool, typer.Option("--profile-full", help="Likewise, computed from every row.")] = False,
+    text: Annotated[bool, typer.Option(help="PATH is the text to store, not a path.")] = False,
     reason: Reason = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -64,7 +66,7 @@ def put(
     if base is not None:
         options["base"] = base
     if profile or profile_full:
-        numpy()  # before Arrow is loaded, which looks for it only then
+        numpy()  # before Arrow is loaded, which looks for numpy only then
         options["profile"] = "full" if profile_full else True
     with opened(store) as store_:
         made = store_.put(
@@ -86,25 +88,25 @@ def _number(key: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise InvalidInputError(f"--metric {key}={text}: not a number") from error
+        raise InvalidInputError(f"--metric {key}={text}: the value must be a number") from error
 
 
 @app.command()
 def get(
     ref: Ref,
-    to: Annotated[Path | None, typer.Argument(help="Folder to get into; without it, a read-only copy in the cache.")] = None,
+    to: Annotated[Path | None, typer.Argument(help="Folder to write into; by default a read-only copy in the cache.")] = None,
     path: Annotated[list[str] | None, typer.Option(help="Only this file, folder or pattern; may be repeated.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files that differ.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Get an artifact's files, verified; prints where they are."""
+    """Get an artifact's files, verified; prints their path."""
     from artifactstore.work.get import get as get_files  # noqa: PLC0415 - an object comes as its files here
 
     with opened(store, "r") as store_:
         session = store_._session  # noqa: SLF001
         if to is None and session.cache is None:
-            raise InvalidInputError("there is no cache that could keep the files: say which folder to get into")
+            raise InvalidInputError("there is no cache to keep the files in: pass the folder to write into")
         place = get_files(session, ref, to, paths=path or None, overwrite=overwrite, decode=False)
         if as_json:
             printing.as_json({"ref": ref, "path": str(place)})
@@ -115,7 +117,7 @@ def get(
 @app.command()
 def cat(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Write one file's bytes to stdout, each chunk verified."""
-    del as_json  # bytes are bytes
+    del as_json  # the output is raw bytes either way
     with opened(store, "r") as store_, store_.open_file(ref) as file:
         while block := file.read(2**20):
             sys.stdout.buffer.write(block)
@@ -125,7 +127,7 @@ def cat(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
 def alias(
     ref: Ref,
     word: Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")],
-    expect: Annotated[str | None, typer.Option(help="The version that must hold it now (v3 or 3), or `none`.")] = None,
+    expect: Annotated[str | None, typer.Option(help="The version it must point to now (v3 or 3), or `none`.")] = None,
     reason: Reason = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -134,11 +136,11 @@ def alias(
     conditions: dict[str, Any] = {}
     if expect is not None:
         if expect != "none" and not expect.removeprefix("v").isdecimal():
-            raise InvalidInputError(f"--expect {expect}: a version like v3, or none")
+            raise InvalidInputError(f"--expect {expect}: expected a version like v3, or none")
         conditions["expect"] = None if expect == "none" else int(expect.removeprefix("v"))
     with opened(store) as store_:
         found = store_.alias(ref, word, reason=reason, **conditions)
-        assert found is not None  # only a batch gives none
+        assert found is not None  # None is returned only inside a batch
         if as_json:
             printing.as_json({"name": found.name, "alias": word, "version": found.version, "digest": found.digest})
         else:
@@ -147,11 +149,11 @@ def alias(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the demo keeps its things.")] = Path("artifactstore-demo"),
+    folder: Annotated[Path, typer.Argument(help="Folder for the demo's files.")] = Path("artifactstore-demo"),
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the main job on real data: a data set, a model, an edit, an alias, and everything back again."""
+    """Show the main workflow on real data: a data set, a model, an edit, an alias, and the data read back."""
     from artifactstore.cli.demo import run_demo  # noqa: PLC0415
 
     summary = run_demo(folder, store, quiet=as_json)

@@ -1,4 +1,4 @@
-"""The demo: the main job on real data, told step by step; run again, it finds everything unchanged."""
+"""The demo: the main workflow on real data, step by step; a second run finds everything unchanged."""
 
 import shutil
 from collections.abc import Callable
@@ -18,10 +18,10 @@ _EDITED: Final = "breast_cancer.csv"
 
 
 def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str, Any]:
-    """Run the demo in `folder`; returns what was done, for programs.
+    """Run the demo in `folder`; return the results as JSON values.
 
     Raises:
-        UnsupportedError: scikit-learn, whose data it uses, is not installed.
+        UnsupportedError: scikit-learn, which provides the data, is not installed.
     """
     say: Callable[[str], None] = (lambda _text: None) if quiet else lambda text: printing.say(text, lines=True)
     data, model = folder / "data", folder / "model.joblib"
@@ -30,9 +30,9 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
         _copy_data(data)
     store = open_store(where)
     with shown(store._session):  # noqa: SLF001 - the command line draws the progress of the store that it opened
-        say(f"The store is {store.url}; it is made by the first put.\n")
+        say(f"The store is {store.url}; the first put creates it.\n")
         say(
-            f"1. A folder with {sum(one.is_file() for one in data.rglob('*'))} real files, scikit-learn's images and tables, gets a name."
+            f"1. A folder with {sum(one.is_file() for one in data.rglob('*'))} real files, scikit-learn's images and tables, is put under a name."
         )
         data_v1 = _put(store, say, data, "demo/data")
 
@@ -42,7 +42,7 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
         trained = _put(store, say, model, "demo/model", kind="model", metrics=metrics)
         say(f"   metrics: {dict(trained.metrics)}")
 
-        say(f"\n3. One row of {_EDITED} is corrected, and the folder is put again: only what changed is stored.")
+        say(f"\n3. One row of {_EDITED} is corrected, and the folder is put again: only the change is stored.")
         _edit(data / _EDITED)
         data_v2 = _put(store, say, data, "demo/data")
         say(f"   of {amount(data_v2.size)}, {amount(data_v2.uploaded)} went into the store")
@@ -52,22 +52,22 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
         for line in repr(changes).splitlines():
             say(f"   {line}")
 
-        say("\n5. A word that moves: production.    store.alias('demo/model:v1', 'production', reason=…)")
+        say("\n5. A movable pointer: production.    store.alias('demo/model:v1', 'production', reason=…)")
         store.alias("demo/model:v1", "production", reason="the demo's first model")
         for event in store.log(name="demo/model", fact="aliased"):
             say(
                 f"   {event.time:%Y-%m-%d %H:%M:%S} {event.actor}: {event.name}:{event.alias} -> v{event.version} ({event.reason})"
             )
 
-        say("\n6. The data as the model saw it comes back, every byte checked against its digest.")
+        say("\n6. The data as the model saw it is read back, every byte checked against its digest.")
         back = store.get("demo/data:v1", folder / "data-v1", overwrite=True)
         say(f"   store.get('demo/data:v1', to='{back}')")
 
-        say("\n7. Is everything there and unchanged?    store.verify(level='full')")
+        say("\n7. Is all content present and unchanged?    store.verify(level='full')")
         report = store.verify(level="full")
         say(f"   {'ok' if report.ok else 'DAMAGED'}: " + ", ".join(f"{many} {what}" for what, many in report.checked.items()))
     digest = store.artifact("demo/data:v1").content.partition(":")[2]
-    say(f"\nAnybody can check demo/data:v1 without this library: run this in {back}; its result begins with {digest[:12]}")
+    say(f"\ndemo/data:v1 can be checked without this library: run this in {back}; its result begins with {digest[:12]}")
     say("   find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0r b3sum -- | b3sum")
     say(f"Next: artifactstore ls --store {where}; artifactstore log --store {where}")
     return {
@@ -89,13 +89,11 @@ def _put(store: Store, say: Callable[[str], None], path: Path, name: str, **said
 
 
 def _copy_data(data: Path) -> None:
-    """Copy the images and tables that come with scikit-learn."""
+    """Copy the images and tables that scikit-learn contains."""
     try:
         import sklearn.datasets  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise UnsupportedError(
-            "the demo uses scikit-learn's data and a model of it: pip install 'artifactstore[demo]'"
-        ) from error
+        raise UnsupportedError("the demo uses data and a model of scikit-learn: pip install 'artifactstore[demo]'") from error
     source = Path(sklearn.datasets.__file__).parent
     part = data.with_name(f".{data.name}.partial")
     shutil.rmtree(part, ignore_errors=True)

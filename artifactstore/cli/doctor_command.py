@@ -1,4 +1,4 @@
-"""The command `doctor`: examines a place, or prints the policy that a role needs there."""
+"""The command `doctor`: check a store location, or print the policy that a role needs."""
 
 import sys
 from typing import Annotated, Any, Final
@@ -16,24 +16,24 @@ _COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "b
 
 @app.command()
 def doctor(
-    url: Annotated[str | None, typer.Argument(help="Where; else as for --store. There need be no store yet.")] = None,
-    role: Annotated[str | None, typer.Option(help="Judge it for a reader (writes nothing), a writer or a janitor.")] = None,
+    url: Annotated[str | None, typer.Argument(help="The location; by default as for --store. It may be empty.")] = None,
+    role: Annotated[str | None, typer.Option(help="Check for a reader (writes nothing), a writer or a janitor.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer races, small listings, 10 MB at most.")] = False,
     large: Annotated[bool, typer.Option("--large", help="Also write one object of more than 64 MiB.")] = False,
     single_writer: Annotated[
-        bool, typer.Option("--single-writer", help="Nothing else writes there: judge a place that can't keep writers apart.")
+        bool, typer.Option("--single-writer", help="No other process writes: accept a backend without exclusive creation.")
     ] = False,
     policy: Annotated[
-        str | None, typer.Option(help="Only print what a reader, writer or janitor must be allowed there; asks nothing.")
+        str | None, typer.Option(help="Only print the policy for a reader, writer or janitor; sends no request.")
     ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try each verb and guarantee that a store needs at a place; exit code 1 where one fails, 4 where nothing answers."""
+    """Check each operation and guarantee that a store needs; exit code 1 if a check fails, 4 if the backend is unreachable."""
     from artifactstore.work.place import find_url  # noqa: PLC0415 - `--help` must not load the store
 
     if url is not None and store is not None and url != store:
-        raise InvalidInputError(f"two places: {url} and --store {store}; say one")
+        raise InvalidInputError(f"two locations: {url} and --store {store}; pass one")
     url = store if url is None else url
     if policy is not None:
         _print_policy(find_url(url)[0], policy, as_json=as_json)
@@ -85,9 +85,9 @@ def _print_advice(found: Any) -> None:
             for word, text in (("tried", one.tried), ("happened", one.happened), ("means", one.means), ("fix", one.fix)):
                 if text:
                     printing.say(f"  {word + ':':<10}{_line(text)}")
-    verdict = "every guarantee that a store needs holds" if found.ok else "not fit as it is: see the fixes above"
+    verdict = "every guarantee that a store needs holds" if found.ok else "not suitable as configured: see the fixes above"
     if not found.reached:
-        verdict = "nothing could be reached: see the fix above"
+        verdict = "the backend is unreachable: see the fix above"
     printing.say()
     printing.say(f"{found.url} for a {found.role}: {verdict}")
 

@@ -1,4 +1,4 @@
-"""The command that tells lineage in the words of a standard."""
+"""The command `export`: lineage in a standard format."""
 
 from typing import Annotated, Any
 
@@ -18,16 +18,16 @@ def export(
     to: Annotated[
         str | None, typer.Option("--to", help="A file; a server's URL (openlineage); a folder or a zip (ro-crate).")
     ] = None,
-    files: Annotated[str | None, typer.Option(help="Of ro-crate: inside (the default), or by reference.")] = None,
-    license: Annotated[str | None, typer.Option(help="Of ro-crate: its licence, a URL or words.")] = None,  # noqa: A002 - the option's name
-    builder: Annotated[str | None, typer.Option(help="Of slsa: URI of whoever ran it.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Of openlineage: of jobs; else $OPENLINEAGE_NAMESPACE.")] = None,
-    send: Annotated[bool, typer.Option("--send", help="Of openlineage: send to $OPENLINEAGE_URL.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    files: Annotated[str | None, typer.Option(help="For ro-crate: inside (the default), or by reference.")] = None,
+    license: Annotated[str | None, typer.Option(help="For ro-crate: its licence, a URL or text.")] = None,  # noqa: A002 - the option's name
+    builder: Annotated[str | None, typer.Option(help="For slsa: URI of the builder, such as a CI system.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="For openlineage: of jobs; by default $OPENLINEAGE_NAMESPACE.")] = None,
+    send: Annotated[bool, typer.Option("--send", help="For openlineage: send to $OPENLINEAGE_URL.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what something was made from in the words of a standard; REF may be a run's id, too."""
+    """Export the lineage of an artifact in a standard format; REF may also be a run's id."""
     from artifactstore.work.export.exporting import as_text  # noqa: PLC0415 - the standards, only for who exports
 
     said: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace}
@@ -38,7 +38,7 @@ def export(
     if isinstance(made, int):
         if as_json:
             printing.as_json({"sent": made})
-        none = "" if made else ": none is recorded, or OPENLINEAGE_DISABLED is set"
+        none = "" if made else ": no run is recorded, or OPENLINEAGE_DISABLED is set"
         printing.talk(f"{made} events were sent{none}")
     elif isinstance(made, dict | list):
         if as_json:
@@ -46,7 +46,7 @@ def export(
         else:
             printing.document(json_escaped(as_text(made)))
         if not made:
-            printing.talk(f"no run is recorded for {ref}: there is nothing to tell")
+            printing.talk(f"no run is recorded for {ref}: nothing to export")
     elif as_json:
         printing.as_json({"path": str(made)})
     else:

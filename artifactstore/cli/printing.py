@@ -1,4 +1,4 @@
-"""How answers look: plain lines and small tables for people, JSON for programs."""
+"""Output: plain lines and small tables for people, JSON for programs."""
 
 import json
 import sys
@@ -15,32 +15,32 @@ __all__ = ["amount", "as_json", "document", "moment", "put_line", "record", "say
 
 
 def say(text: object = "", *, lines: bool = False) -> None:
-    """Print a part of the answer; what is in it cannot steer the terminal, nor look like another line.
+    """Print a part of the answer; it cannot steer the terminal, nor look like another line.
 
     Args:
         text: one line, or several if `lines`.
-        lines: line feeds are the answer's own.
+        lines: keep line feeds.
     """
     print(visible(str(text), lines=lines))
 
 
 def talk(text: object) -> None:
-    """Print a part of the talk to stderr; lines behind the first are indented, so that none looks like another message."""
+    """Print a message to stderr; its further lines are indented, so that none looks like another message."""
     print(visible(str(text), lines=True).replace("\n", "\n  "), file=sys.stderr)
 
 
 def document(text: str) -> None:
-    """Print text of a format that has escapes of its own, which were used already: HTML, SVG, Mermaid."""
+    """Print a document that is already escaped: HTML, SVG, Mermaid."""
     print(text, end="")
 
 
 def moment(time: datetime) -> str:
-    """Write a time in UTC to the second."""
+    """Format a time in UTC to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def record(value: Any) -> Any:
-    """Turn a record into JSON values."""
+    """Convert a record to JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         return {one.name: record(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, datetime):
@@ -58,7 +58,7 @@ def as_json(value: Any) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; its header goes to stderr, so that stdout holds rows alone."""
+    """Print a table; its header goes to stderr, so that stdout has the rows only."""
     lines = [[visible(str(cell)) for cell in row] for row in rows]
     widths = [max([len(title), *(len(line[i]) for line in lines)]) for i, title in enumerate(header)]
     if sys.stderr.isatty() and sys.stdout.isatty() and lines:
@@ -72,7 +72,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def put_line(artifact: Any) -> str:
-    """Say what a put did, in one line."""
+    """Describe the result of a put in one line."""
     what = f"{artifact.ref}  {artifact.digest[:15]}…  {artifact.count} files, {amount(artifact.size)}"
     if not artifact.new:
         return f"{what}: unchanged, 0 uploaded"

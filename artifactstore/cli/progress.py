@@ -1,4 +1,4 @@
-"""Progress on a terminal: bytes, bytes per second, time left. Nothing where stderr is no terminal."""
+"""Progress on a terminal: bytes, bytes per second, time left. Shows nothing if stderr is not a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,12 +9,12 @@ from artifactstore.work.session import Session
 
 __all__ = ["shown"]
 
-_LEAST: Final = 8 * 10**6  # bytes: less is done before anybody could read a bar
+_LEAST: Final = 8 * 10**6  # bytes: less is done before a bar could be read
 
 
 @contextmanager
 def shown(session: Session) -> Iterator[None]:
-    """Show how far puts and gets of an open store are, while the block runs."""
+    """Show the progress of puts and gets of an open store during the block."""
     if not sys.stderr.isatty():
         yield
         return
@@ -27,7 +27,7 @@ def shown(session: Session) -> Iterator[None]:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
 
         columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
-        # stdout is the answer's: rich must not catch it, and the bar is gone before anything is printed there.
+        # stdout is for the answer: rich must not capture it, and the bar is removed before anything is printed there.
         bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
         bar.start()
         bars.append(bar)

@@ -1,4 +1,4 @@
-"""Commands that ask: ls, versions, find, show, diff, log, verify."""
+"""Commands for queries: ls, versions, find, show, diff, log, verify."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ __all__: list[str] = []
 
 @app.command("ls")
 def list_(
-    ref: Annotated[str | None, typer.Argument(help="A reference, to list its files; without it, all names.")] = None,
+    ref: Annotated[str | None, typer.Argument(help="An artifact, to list its files; without it, all names.")] = None,
     prefix: Annotated[str, typer.Option(help="Only names that begin with this.")] = "",
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -50,7 +50,7 @@ def list_(
 
 
 def _files(store: Any, ref: str) -> list[Any]:
-    """The files of an artifact, or those under a path in it."""
+    """Return the files of an artifact, or those under a path in it."""
     parsed = Reference.parse(ref)
     files = store.artifact(str(replace(parsed, path=None))).files
     if parsed.path is None:
@@ -88,20 +88,20 @@ def find(
     kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
     meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Condition, for example 'auc>=0.9'; may be repeated.")] = None,
-    file: Annotated[str | None, typer.Option(help="A file, or a file's digest, that must be in it.")] = None,
-    uses: Annotated[str | None, typer.Option(help="A reference that they were made from.")] = None,
-    code: Annotated[str | None, typer.Option(help="A commit, or its beginning, that they were made with.")] = None,
-    run: Annotated[str | None, typer.Option(help="A run's id, or a name or pattern, that produced them.")] = None,
+    file: Annotated[str | None, typer.Option(help="A file that they contain, or its digest.")] = None,
+    uses: Annotated[str | None, typer.Option(help="An artifact that they were made from.")] = None,
+    code: Annotated[str | None, typer.Option(help="The commit that they were made with, or its first digits.")] = None,
+    run: Annotated[str | None, typer.Option(help="The run that produced them: its id, its name or a pattern.")] = None,
     since: Annotated[str | None, typer.Option(help="Put at this ISO time or later.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find versions by name, kind, metadata, metrics, a file that they hold, or what they were made from."""
+    """Find versions by name, kind, metadata, metrics, a file that they contain, or lineage."""
     conditions = {}
     for text in metric or ():
         at = min((text.find(sign) for sign in "<>=!" if sign in text), default=0)
         if at < 1:
-            raise InvalidInputError(f"--metric {text!r}: expected for example 'auc>=0.9'")
+            raise InvalidInputError(f"--metric {text!r}: expected a condition such as 'auc>=0.9'")
         conditions[text[:at].strip()] = text[at:]
     with opened(store, "r") as store_:
         wanted = {key: value_of(value) for key, value in pairs("meta", meta)}
@@ -130,11 +130,11 @@ def find(
 def show(
     ref: Ref,
     listing: Annotated[bool, typer.Option("--listing", help="Print the plain lines, for `b3sum --check`.")] = False,
-    sha256: Annotated[bool, typer.Option("--sha256", help="Print a model's, for `sha256sum --check`.")] = False,
+    sha256: Annotated[bool, typer.Option("--sha256", help="Print a model's lines, for `sha256sum --check`.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is known about an artifact."""
+    """Show the record of an artifact."""
     with opened(store, "r") as store_:
         found = store_.artifact(ref)
         if listing or sha256:
@@ -162,7 +162,7 @@ def show(
             _table(profiles[path])
         if len(profiles) > TABLES:
             printing.say()
-            printing.say(f"… {len(profiles) - TABLES:,} more tables: --json tells of all")
+            printing.say(f"… {len(profiles) - TABLES:,} more tables: --json lists all of them")
 
 
 def _table(profile: Mapping[str, Any]) -> None:
@@ -175,16 +175,16 @@ def _table(profile: Mapping[str, Any]) -> None:
 def diff(
     a: Annotated[str, typer.Argument(help="A reference.")],
     b: Annotated[str, typer.Argument(help="Another.")],
-    inside: Annotated[bool, typer.Option("--inside", help="Also what differs inside of tables, tensors and JSON.")] = False,
-    key: Annotated[list[str] | None, typer.Option(help="A column that tells a table's rows apart; again for more.")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Read tables where a sample of row hashes would do.")] = False,
+    inside: Annotated[bool, typer.Option("--inside", help="Also differences inside tables, tensors and JSON.")] = False,
+    key: Annotated[list[str] | None, typer.Option(help="A column that identifies rows of a table; may be repeated.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Read tables, even if a sample of row hashes would suffice.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Compare two artifacts; exit code 1 where they differ."""
+    """Compare two artifacts; exit code 1 if they differ."""
     inside = inside or bool(key) or exact
     if inside:
-        numpy()  # before Arrow is loaded, which looks for it only then
+        numpy()  # before Arrow is loaded, which looks for numpy only then
     with opened(store, "r") as store_:
         found = store_.diff(a, b, key=key or (), exact=exact)
         if as_json:
@@ -204,15 +204,15 @@ def diff(
 def log(
     name: Annotated[str | None, typer.Option(help="Only facts about this name.")] = None,
     alias: Annotated[str | None, typer.Option(help="Only facts about this alias.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Only what this actor did.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only actions of this actor.")] = None,
     since: Annotated[str | None, typer.Option(help="From this ISO time on.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this ISO time.")] = None,
     fact: Annotated[str | None, typer.Option(help="One kind of fact.")] = None,
-    txn: Annotated[str | None, typer.Option(help="One transaction, and its outcome.")] = None,
+    txn: Annotated[str | None, typer.Option(help="A transaction, and its outcome.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the audit trail: who did what, when and why."""
+    """Print the audit log: the actor, time and reason of each action."""
     with opened(store, "r") as store_:
         moments = {"since": _time(since), "until": _time(until)}
         found = store_.log(name=name, alias=alias, actor=actor, fact=fact, txn=txn, **moments)
@@ -233,7 +233,7 @@ def _time(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidInputError(f"{text!r} is no time; expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
+        raise InvalidInputError(f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
     return moment if moment.tzinfo else moment.astimezone()
 
 
@@ -255,15 +255,15 @@ def _subject(event: Any) -> str:
 def verify(
     ref: Annotated[str | None, typer.Argument(help="Only this artifact; without it, the whole store.")] = None,
     level: Annotated[str, typer.Option(help="quick, frames or full.")] = "quick",
-    fraction: Annotated[float, typer.Option(help="Share of the content to look into.")] = 1.0,
+    fraction: Annotated[float, typer.Option(help="Share of the content to read.")] = 1.0,
     anchor: Annotated[
         list[str] | None,
-        typer.Option(help="ENTRY:DIGEST that the journal must still have, or a file of such lines; may be repeated."),
+        typer.Option(help="ENTRY:DIGEST that the journal must still contain, or a file of such lines; may be repeated."),
     ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check that everything is there and unchanged; exit code 5 where it is not."""
+    """Check that all content is present and unchanged; exit code 5 if it is not."""
     with opened(store, "r") as store_:
         report = store_.verify(ref, level=level, fraction=fraction, anchor=anchor)
     if as_json:
@@ -283,12 +283,12 @@ def verify(
 @app.command()
 def head(
     accept: Annotated[
-        bool, typer.Option("--accept", help="Take this end for right, where this machine knew another one.")
+        bool, typer.Option("--accept", help="Accept this head on this machine, which has seen another one.")
     ] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the last entry and its digest: note it elsewhere, and `verify --anchor` finds whether history was changed or cut."""
+    """Print the last entry and its digest: keep it elsewhere, and `verify --anchor` detects whether history was changed or cut."""
     with opened(store, "r") as store_:
         found = store_.head
         if accept:

@@ -1,4 +1,4 @@
-"""Commands of runs and lineage: run a program, list runs, draw what something was made from."""
+"""Commands for runs and lineage: run a program, list runs, draw lineage."""
 
 import os
 import subprocess
@@ -17,23 +17,23 @@ __all__ = ["lineage", "run", "runs"]
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
     context: typer.Context,
-    inputs: Annotated[list[str] | None, typer.Option("--in", help="NAME or NAME=PATH: an input, got into PATH first.")] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--in", help="NAME or NAME=PATH: an input, first written to PATH.")] = None,
     outputs: Annotated[list[str] | None, typer.Option("--out", help="NAME=PATH: an output, put from PATH at the end.")] = None,
-    name: Annotated[str | None, typer.Option(help="What kind of work it is; by default the program's name.")] = None,
-    id: Annotated[str | None, typer.Option(help="A run's id of your own.")] = None,  # noqa: A002 - the option's name
+    name: Annotated[str | None, typer.Option(help="The kind of work; by default the program's name.")] = None,
+    id: Annotated[str | None, typer.Option(help="Your own id for the run.")] = None,  # noqa: A002 - the option's name
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
     """Run a program as a run: `artifactstore run --in data=in.csv --out model=model.bin -- python train.py`.
 
-    What it returns is this command's exit code.
+    The exit code of the program is the exit code of this command.
     """
     command = [word for i, word in enumerate(context.args) if word != "--" or i]
     if not command:
-        raise InvalidInputError("which program? artifactstore run [--in …] [--out …] -- COMMAND …")
+        raise InvalidInputError("no program: pass it after --, artifactstore run [--in …] [--out …] -- COMMAND …")
     if command[0].startswith("-"):
         option = command[0].partition("=")[0]
-        raise InvalidInputError(f"no such option: {option}; parameters of the program stand behind it: … -- COMMAND {option}")
+        raise InvalidInputError(f"no such option: {option}; arguments of the program come after it: … -- COMMAND {option}")
     needed = [_pair(one, "--in", whole=False) for one in inputs or ()]
     wanted = [_pair(one, "--out", whole=True) for one in outputs or ()]
     with opened(store, "a") as store_:
@@ -60,11 +60,11 @@ def run(
 
 
 def _call(command: list[str]) -> int:
-    """Run a program in the foreground; Ctrl-C is for it, and what it returns then is told."""
+    """Run a program in the foreground and return its exit code; Ctrl-C goes to the program."""
     try:
         child = subprocess.Popen(command)  # noqa: S603 - what the user asked for
     except OSError as error:
-        raise InvalidInputError(f"{command[0]} can't be run: {error.strerror or error}") from error
+        raise InvalidInputError(f"cannot run {command[0]}: {error.strerror or error}") from error
     while True:
         try:
             found = child.wait()
@@ -114,14 +114,14 @@ def _took(seconds: float | None) -> str:
 @app.command()
 def lineage(
     ref: Ref,
-    down: Annotated[bool, typer.Option("--down/--up", help="What was made from it, or what it was made from.")] = False,
+    down: Annotated[bool, typer.Option("--down/--up", help="Downstream artifacts, or upstream (the default).")] = False,
     format: Annotated[str, typer.Option(help="text, svg, html, mermaid or json.")] = "text",  # noqa: A002 - the option's name
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what something was made from; REF may be a run's id, too."""
+    """Show the lineage of an artifact; REF may also be a run's id."""
     if format not in {"text", "svg", "html", "mermaid", "json"}:
-        raise InvalidInputError(f"--format {format}: text, svg, html, mermaid or json")
+        raise InvalidInputError(f"--format {format}: expected text, svg, html, mermaid or json")
     with opened(store, "r") as store_:
         found = store_.lineage(ref)
         view: Any = found.downstream() if down else found.upstream()
@@ -131,6 +131,6 @@ def lineage(
             printing.document(view.mermaid())
         elif format in {"svg", "html"}:
             text = view.svg() if format == "svg" else view.draw().html()
-            printing.document(text.encode("ascii", "xmlcharrefreplace").decode())  # the same in every terminal's encoding
+            printing.document(text.encode("ascii", "xmlcharrefreplace").decode())  # equal for every encoding of a terminal
         else:
             printing.say(str(view), lines=True)

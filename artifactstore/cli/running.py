@@ -1,4 +1,4 @@
-"""Running a command: errors become one message and an exit code, warnings become notes."""
+"""Running a command: an error becomes a message and an exit code, a warning becomes a note."""
 
 import atexit
 import contextlib
@@ -17,13 +17,13 @@ from artifactstore.errors import ArtifactStoreError, BackendError, OutcomeUnknow
 
 __all__ = ["alone", "leave", "run"]
 
-alone = False  # whether this process is the command and nothing else
+alone = False  # whether this process runs the command and nothing else
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments`."""
     if alone:
-        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them in all packages takes 15 ms
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # searching all packages for plugins takes 15 ms
     _ready_streams()
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
@@ -32,15 +32,15 @@ def run(arguments: list[str]) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process, which is a command and nothing else, with all that Python does at its end but nothing of C++.
+    """End this process, which runs the command and nothing else: run Python's exit handlers, skip the destructors of C++.
 
-    Arrow's thread pools are torn down by destructors that now and then abort the process (2 of 750 runs of `ls`, each
-    with its answer given): a command that has succeeded must not end as one that crashed.
+    Destructors of Arrow's thread pools abort the process now and then (2 of 750 runs of `ls`, after its output was
+    complete): a command that has succeeded must not end as a crash.
     """
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
-    atexit._run_exitfuncs()  # noqa: SLF001 - what `os._exit` leaves out
+    atexit._run_exitfuncs()  # noqa: SLF001 - which `os._exit` skips
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -48,7 +48,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _ready_streams() -> None:
-    """Let any name be printed anywhere: what the terminal's encoding lacks is escaped, a closed stream swallows."""
+    """Make any name printable: escape what the terminal's encoding lacks, replace a closed stream by the null device."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -58,9 +58,9 @@ def _ready_streams() -> None:
 
 
 def _run(arguments: list[str], *, as_json: bool) -> int:
-    import typer  # noqa: PLC0415 - 0.1 s, which whoever imports this room need not pay
+    import typer  # noqa: PLC0415 - 0.1 s, which an import of this module need not cost
 
-    # They add themselves to the app.
+    # The commands register themselves.
     from artifactstore.cli import (  # noqa: PLC0415
         cache_command,  # noqa: F401
         content_commands,  # noqa: F401
@@ -81,7 +81,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_CODES["interrupted"]
     except (BrokenPipeError, SystemExit):
-        # The reader has left (`| head`), which typer turns into an exit: no failure, and nothing more can be said to it.
+        # The reader has closed the pipe (`| head`), which typer turns into an exit: not a failure, and nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_CODES["ok"]
     except ArtifactStoreError as error:
@@ -90,8 +90,8 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
             extra["txn"] = error.txn
         _say(str(error), as_json, error.kind, **extra)
         return EXIT_CODES[error.kind]
-    except Exception as error:  # noqa: BLE001 - the last net: a crash is told as one, with all that is known
-        if hasattr(error, "show") and hasattr(error, "format_message"):  # a usage error, whichever click typer brings along
+    except Exception as error:  # noqa: BLE001 - the last resort: report a crash with all that is known
+        if hasattr(error, "show") and hasattr(error, "format_message"):  # a usage error, of whichever click typer bundles
             if as_json:
                 _say(error.format_message(), as_json, "invalid_input")
             else:
@@ -101,16 +101,14 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
             return EXIT_CODES["invalid_input"]
         if isinstance(error, OSError):
             if _is_of_the_answer(error):
-                sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - what is left in the old one can't be written
-                _say(f"the answer can't be written: {error.strerror or error}", as_json, "backend")
+                sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - the rest of the old buffer cannot be written
+                _say(f"cannot write the answer: {error.strerror or error}", as_json, "backend")
             else:
                 where = error.filename if error.filename is not None else "a file of this machine"
-                _say(f"{where} cannot be read or written: {error.strerror or error}", as_json, "backend")
+                _say(f"cannot read or write {where}: {error.strerror or error}", as_json, "backend")
             return EXIT_CODES["backend"]
         traceback.print_exc()
-        _say(
-            "this is a fault of artifactstore itself, not of your input: please report it with the lines above", as_json, "crash"
-        )
+        _say("this is a bug in artifactstore, not in your input: please report it with the lines above", as_json, "crash")
         return EXIT_CODES["crash"]
     if code == EXIT_CODES["interrupted"]:  # typer swallows Ctrl-C where it runs a command
         _say(
@@ -122,7 +120,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
 
 
 def _is_of_the_answer(error: OSError) -> bool:
-    """Return whether writing to stdout failed: that was called from here, or by what draws tables, and names no file."""
+    """Return True if writing to stdout failed: raised by this package or by the table renderer, without a file name."""
     if error.filename is not None or error.__traceback__ is None:
         return False
     *_, last = traceback.walk_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Commands that keep a store in order: sync, bundle, snapshot."""
+"""Commands for upkeep: sync, bundle, snapshot."""
 
 from typing import Annotated, Any
 
@@ -13,21 +13,21 @@ __all__: list[str] = []
 
 @app.command()
 def sync(
-    source: Annotated[str, typer.Argument(help="URL of the store that is copied or imported.")],
-    target: Annotated[str, typer.Argument(help="An empty place, a copy made by sync, or another store.")],
-    names: Annotated[list[str] | None, typer.Option("--names", help="Into another store: only these, e.g. 'churn/*'.")] = None,
-    on_conflict: Annotated[str, typer.Option(help="Into another store: leave, or rename to NAME.from-LABEL.")] = "leave",
+    source: Annotated[str, typer.Argument(help="URL of the store to copy or import.")],
+    target: Annotated[str, typer.Argument(help="An empty location, a copy made by sync, or another store.")],
+    names: Annotated[list[str] | None, typer.Option("--names", help="For another store: only these, e.g. 'churn/*'.")] = None,
+    on_conflict: Annotated[str, typer.Option(help="For another store: leave, or rename to NAME.from-LABEL.")] = "leave",
     label: Annotated[str | None, typer.Option(help="The label in such names.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Into another store: why, for its audit trail.")] = None,
+    reason: Annotated[str | None, typer.Option(help="For another store: why, for its audit log.")] = None,
     move: Annotated[bool, typer.Option("--move", help="Then close the source for writing and open the target.")] = False,
-    release: Annotated[bool, typer.Option("--release", help="Then make the copy writable on its own.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    release: Annotated[bool, typer.Option("--release", help="Then make the copy an independent, writable store.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be done.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a store, move it, or import it into another; run again, it brings what is new."""
+    """Copy a store, move it, or import it into another; a second run brings what is new."""
     if store is not None and store != source:
-        raise InvalidInputError(f"two sources: {source} and --store {store}; say one")
+        raise InvalidInputError(f"two sources: {source} and --store {store}; pass one")
     with opened(source, "a" if move or release else "r") as store_:
         done = store_.maintenance.sync(
             target,
@@ -50,12 +50,12 @@ def sync(
 
 @app.command()
 def bundle(
-    path: Annotated[str, typer.Argument(help="The zip file to write; it must not exist.")],
-    names: Annotated[list[str] | None, typer.Argument(help="Only these names or patterns; everything by default.")] = None,
+    path: Annotated[str, typer.Argument(help="The zip file to write; must not exist.")],
+    names: Annotated[list[str] | None, typer.Argument(help="Only these names or patterns; by default everything.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a store, or some of its names, as one zip file: read it as zip://PATH, import it with sync."""
+    """Write a store, or some of its names, into one zip file: read it as zip://PATH, import it with sync."""
     with opened(store, "r") as store_:
         done = store_.maintenance.bundle(path, names=names or None)
     if as_json:
@@ -69,21 +69,21 @@ def bundle(
 
 @app.command()
 def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """Write down what the journal adds up to: a store of many entries is then opened at once, also for the first time."""
+    """Write a snapshot of the folded journal: a store of many entries then opens fast, also for the first time."""
     with opened(store, "a") as store_:
         done = store_.maintenance.snapshot()
     if as_json:
         printing.as_json(printing.record(done))
         return
     if not done.entry:
-        printing.say("nothing was ever put here: there is nothing to write down")
+        printing.say("the store is empty: no snapshot was written")
         return
     said = "written" if done.new else "there already, nothing came since"
     printing.say(f"snapshot of entry {done.entry}: {said} ({printing.amount(done.size)}, {done.digest})")
 
 
 def _finish(done: Any, *, silent: bool = False) -> None:
-    """List what was left out; the exit code tells that something was."""
+    """List what was left out, and set the exit code."""
     for one in () if silent else done.left_out:
         printing.say(f"left out: {one.what}: {one.why}")
     if done.left_out:

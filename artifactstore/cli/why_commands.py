@@ -1,4 +1,4 @@
-"""Commands that judge by lineage: why two things differ, what was made from one, whether it can be made again, taint."""
+"""Commands on lineage: why two things differ, impact, reproduce, taint."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from artifactstore.model.loading import numpy
 
 __all__ = ["clear", "impact", "reproduce", "taint", "why"]
 
-Why = Annotated[str, typer.Argument(help="Why, for those who meet it later and for the audit trail.")]
+Why = Annotated[str, typer.Argument(help="Why, for users of the artifact and for the audit log.")]
 
 
 @app.command()
@@ -22,10 +22,10 @@ def why(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Tell why two artifacts or runs differ: parameters, code, packages, metrics, inputs; exit code 1 where they do."""
+    """Explain why two artifacts or runs differ: parameters, code, packages, metrics, inputs; exit code 1 if they do."""
     if format not in {"text", "json", "html"}:
-        raise InvalidInputError(f"--format {format}: text, json or html")
-    numpy()  # before Arrow is loaded, which looks for it only then
+        raise InvalidInputError(f"--format {format}: expected text, json or html")
+    numpy()  # before Arrow is loaded, which looks for numpy only then
     with opened(store, "r") as store_:
         found = store_.why(a, b)
         if as_json or format == "json":
@@ -39,7 +39,7 @@ def why(
 
 @app.command()
 def impact(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """List the named artifacts that were made from something, and the aliases that point there."""
+    """List the named artifacts that were made from an artifact, and the aliases that point to them."""
     with opened(store, "r") as store_:
         _print_impact(store_.lineage(ref).impact(), as_json=as_json)
 
@@ -56,18 +56,18 @@ def _print_impact(rows: Any, *, as_json: bool) -> None:
 def taint(
     ref: Ref,
     reason: Why,
-    spread: Annotated[bool, typer.Option("--spread/--no-spread", help="Also warn of what was made from it.")] = True,
+    spread: Annotated[bool, typer.Option("--spread/--no-spread", help="Also warn for artifacts made from it.")] = True,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say that an artifact must not be used any more; prints what was made from it."""
+    """Mark an artifact as not to be used; prints the artifacts that were made from it."""
     with opened(store, "a") as store_:
         _print_impact(store_.registry.taint(ref, reason, spread=spread), as_json=as_json)
 
 
 @app.command()
 def clear(ref: Ref, reason: Why, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """Take a taint back; prints what was made from the artifact."""
+    """Remove a taint; prints the artifacts that were made from the artifact."""
     with opened(store, "a") as store_:
         _print_impact(store_.registry.clear(ref, reason), as_json=as_json)
 
@@ -75,14 +75,14 @@ def clear(ref: Ref, reason: Why, store: StoreUrl = None, as_json: AsJson = False
 @app.command()
 def reproduce(
     ref: Ref,
-    folder: Annotated[str, typer.Argument(help="An empty or a new folder: code, environment, log and scratch store.")],
-    env: Annotated[bool, typer.Option("--env/--no-env", help="Build the recorded environment, or use the present one.")] = True,
-    tolerance: Annotated[float, typer.Option(help="By how much metrics may differ, relative to the larger.")] = 1e-6,
+    folder: Annotated[str, typer.Argument(help="An empty or new folder for code, environment, log and scratch store.")],
+    env: Annotated[bool, typer.Option("--env/--no-env", help="Build the recorded environment, or use the current one.")] = True,
+    tolerance: Annotated[float, typer.Option(help="Allowed difference of metrics, relative to the larger.")] = 1e-6,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the program is stopped.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Run again what produced an artifact, which executes stored code; exit code 1 where it comes out different."""
+    """Run again the program that produced an artifact, which executes stored code; exit code 1 if the result differs."""
     with opened(store, "r") as store_:
         found = store_.lineage(ref).reproduce(folder, env=env, tolerance=tolerance, timeout=timeout)
     if as_json:

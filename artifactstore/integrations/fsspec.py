@@ -1,8 +1,8 @@
-"""`artifactstore://REF/path` for everything that opens files by fsspec: pandas, pyarrow, polars, DuckDB, Dask.
+"""`artifactstore://REF/path` for libraries that open files by fsspec: pandas, pyarrow, polars, DuckDB, Dask.
 
     pandas.read_parquet("artifactstore://churn/features:v3", storage_options={"store": "s3://bucket/ml"})
 
-A reference with exactly one file is that file; any other is a folder. Reading is by range, each chunk checked.
+A reference to an artifact with a single file is that file; any other is a folder. Reads are by range; each chunk is verified.
 """
 
 import io
@@ -21,7 +21,7 @@ from artifactstore.model.reference import Reference
 
 __all__ = ["ArtifactFileSystem"]
 
-_KEPT: Final = 16  # artifacts whose files are remembered: they never change
+_KEPT: Final = 16  # artifacts whose file lists are cached: they never change
 _Files = dict[str, tuple[int, str]]  # path → size, digest
 
 
@@ -32,7 +32,7 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         store: the store's URL; by default what `artifactstore.open()` opens.
         store_options: `storage_options` of that URL.
         cache: the local cache folder, None for none; by default the usual one.
-        **more: fsspec's own.
+        **more: options of fsspec itself.
     """
 
     protocol = "artifactstore"
@@ -46,14 +46,14 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        """Return a path as it is meant here: without scheme, and without slashes at its ends."""
+        """Return a path without its scheme and without leading and trailing slashes."""
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
         return str(super()._strip_protocol(path)).strip("/")
 
     @property
     def fsid(self) -> str:
-        """What tells this file system from others: the store's place."""
+        """The identity of this file system: the URL of the store."""
         return f"artifactstore-{self._store.url}"
 
     def _files(self, base: str) -> _Files:
@@ -68,10 +68,10 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return self._known[made.digest]
 
     def _look(self, path: str) -> tuple[str, str | None, _Files]:
-        """Return the reference, what of it is meant, and its files.
+        """Return the reference, the path in it (or None), and its files.
 
         Raises:
-            FileNotFoundError: nothing of that name.
+            FileNotFoundError: no such artifact.
         """
         first: Exception | None = None
         try:
@@ -81,7 +81,7 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
             return base, inner.strip("/") if inner is not None else None, self._files(base)
         except (NotFoundError, InvalidInputError) as error:
             first = error
-        # A path without a version, as a listing of `churn/features` gives them: the longest name that is there, at its latest.
+        # A path without a version, as from a listing of `churn/features`: the longest existing name, at its latest version.
         parts = path.split("/")
         for end in range(len(parts) - 1, 0, -1):
             base = "/".join(parts[:end])
@@ -91,7 +91,7 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         raise FileNotFoundError(f"{path}: {first}") from first
 
     def _names(self, prefix: str) -> list[dict[str, Any]]:
-        """List names as folders: `churn/features` lies in `churn`."""
+        """List names as folders: `churn/features` is in the folder `churn`."""
         start = f"{prefix}/" if prefix else ""
         tops = {start + one.name[len(start) :].partition("/")[0] for one in self._store.names(start)}
         return [{"name": top, "size": 0, "type": "directory"} for top in sorted(tops)]
@@ -100,7 +100,7 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         """Return name, size, type and digest of a file, or of a folder.
 
         Raises:
-            FileNotFoundError: neither.
+            FileNotFoundError: no such file or folder.
         """
         path = self._strip_protocol(path)
         if not path:
@@ -122,10 +122,10 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         raise FileNotFoundError(f"{base} has no file {inner!r}")
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: FBT001, FBT002 - fsspec's interface
-        """List a folder, or the one file.
+        """List a folder, or a single file.
 
         Raises:
-            FileNotFoundError: neither.
+            FileNotFoundError: no such file or folder.
         """
         path = self._strip_protocol(path).rstrip("/")
         found = self.info(path)
@@ -156,7 +156,7 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedReader:
         if mode != "rb":
-            raise PermissionError(f"{path} can't be opened with mode {mode!r}: artifacts are immutable; put the new content")
+            raise PermissionError(f"cannot open {path} with mode {mode!r}: artifacts are immutable; put the new content")
         base, inner, files = self._look(self._strip_protocol(path))
         if inner is None and len(files) == 1:
             inner = next(iter(files))
@@ -166,9 +166,9 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return self._store.open_file(base, inner)
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        """Return a file's bytes from `start` to `end`, which count from its end where they are negative."""
+        """Return a file's bytes from `start` to `end`; negative offsets count from the end of the file."""
         with self._open(path) as file:
-            # Its own size: that in a listing is the word of whoever wrote the manifest.
+            # The size of the file as read, not that of the listing, which the writer of the manifest claimed.
             size = file.seek(0, io.SEEK_END)
             low = start + size if start is not None and start < 0 else start or 0
             high = end + size if end is not None and end < 0 else end
@@ -176,10 +176,10 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
             return file.read(-1 if high is None else max(0, high - max(0, low)))
 
     def checksum(self, path: str) -> str:
-        """Return a file's digest; for a folder, that of the artifact and the path in it.
+        """Return a file's digest; for a folder, that of its artifact and path.
 
         Raises:
-            FileNotFoundError: neither, or a folder of names, whose content changes.
+            FileNotFoundError: no such file, or a folder of names, whose content changes.
         """
         path = self._strip_protocol(path)
         found = self.info(path)
@@ -189,7 +189,7 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return "/".join(filter(None, (self._store.artifact(base).digest, inner)))
 
     def modified(self, path: str) -> datetime:
-        """Return when the version that a path lies in was put; of a bare digest nobody knows a time, so it is 1970."""
+        """Return when the version of a path was put; 1970 for a bare digest, which has no time."""
         made = self._store.artifact(self._look(self._strip_protocol(path))[0])
         if made.name is None or made.version is None:
             return datetime(1970, 1, 1, tzinfo=UTC)
@@ -198,7 +198,7 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
     created = modified
 
     def sign(self, path: str, *_: Any, **__: Any) -> str:
-        """Refuse: a file in a pack has no address of its own.
+        """Raise an error: a file in a pack has no URL of its own.
 
         Raises:
             NotImplementedError: always.
@@ -206,9 +206,9 @@ class ArtifactFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         raise NotImplementedError(f"{path} is stored in a pack and has no URL of its own")
 
     def invalidate_cache(self, path: str | None = None) -> None:
-        """Nothing to forget: what is remembered never changes."""
+        """Do nothing: cached file lists never change."""
 
     def _refuse(self, path: str, *_: Any, **__: Any) -> Any:
-        raise PermissionError(f"{path} can't be changed: artifacts are immutable; put the new content with store.put")
+        raise PermissionError(f"cannot change {path}: artifacts are immutable; put the new content with store.put")
 
     rm_file = rm = mkdir = makedirs = rmdir = touch = cp_file = pipe_file = put_file = mv = _refuse

@@ -1,1 +1,1 @@
-"""Where things meet history: put, get, batch and what can be asked of an open store."""
+"""Operations of an open store: put, get, batch, runs, lineage, queries."""

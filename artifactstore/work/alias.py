@@ -1,4 +1,4 @@
-"""Aliases: movable words for versions, with history."""
+"""Aliases: movable pointers to versions, with history."""
 
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ __all__ = ["ANY", "move_alias"]
 
 
 class _Any:
-    """The default of `expect=`: whoever holds the alias may lose it."""
+    """The default of `expect=`: the alias may point to any version."""
 
     def __repr__(self) -> str:
         return "ANY"
@@ -34,7 +34,7 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
     check_alias(alias)
     if expect is not ANY and expect is not None and (isinstance(expect, bool) or not isinstance(expect, int) or expect < 1):
         raise InvalidInputError(
-            f"expect={expect!r}: the number of the version that must hold the alias, or None for no alias yet"
+            f"expect={expect!r}: must be the number of the version that the alias points to now, or None if it must not exist yet"
         )
     session.core()
     found = session.resolve(ref)
@@ -44,7 +44,7 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
     name = found.name or (batch.name_of(found.digest) if batch is not None else None)
     if name is None:
         raise InvalidInputError(
-            f"{ref!r} is a bare digest: an alias belongs to a name, so say NAME:v3 or NAME@{found.digest[:15]}"
+            f"{ref!r} is a bare digest, and an alias belongs to a name: pass NAME:v3 or NAME@{found.digest[:15]}"
         )
 
     def make(_core: Core) -> Prepared:
@@ -57,7 +57,7 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
             if expect is not ANY:
                 fact["expect"] = expect
             moves = state.aliases.get(name, {}).get(alias, [])
-            # Where it points there already, and nobody expects anything else, nothing has happened.
+            # If the alias points there already, and no other `expect` was passed, nothing is recorded.
             same = bool(moves) and found.version is not None and moves[-1]["version"] == found.version
             same = same and (expect is ANY or expect == found.version)
             return Prepared([] if same else [fact], state.head, found.digest)

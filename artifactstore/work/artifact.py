@@ -1,4 +1,4 @@
-"""An artifact as users hold it: what it is, what it is called, what is in it."""
+"""The public view of an artifact: identity, names, record and files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,21 +44,21 @@ class File:
 
 
 class Artifact:
-    """Immutable content with a digest, and what is said about it.
+    """Immutable content with a digest, and its record.
 
     Attributes:
-        name: the name that it was asked for by or put under, or None.
+        name: the name that was requested or put, or None.
         version: k of `v<k>`; None for an unnamed artifact and inside a batch.
         digest: its identity, as `<algorithm>:<hex>`.
-        ref: a reference that will always mean this very artifact.
+        ref: a reference that always resolves to this artifact.
         size: bytes of all files.
-        count: how many files there are; unlike `files` it needs no manifest.
-        kind: data, model, code, or the user's word.
-        metadata: what was said about it when it was put or described.
+        count: the number of files; unlike `files`, needs no manifest.
+        kind: data, model, code, or the user's own word.
+        metadata: the metadata of its last put or description.
         metrics: the newest measured value of each metric.
-        tainted: whether somebody has said that it must not be used any more.
+        tainted: whether it is marked as not to be used.
         run: the run that produced it, or None.
-        new: whether the put that returned it recorded anything new.
+        new: whether the put that returned it recorded anything.
         uploaded: bytes of packs and manifests that this put wrote.
     """
 
@@ -88,21 +88,21 @@ class Artifact:
 
     @property
     def content(self) -> str:
-        """The digest of the plain listing: what `b3sum` (or `sha256sum`) over the listing of the files gives."""
+        """The digest of the plain listing: equals `b3sum` (or `sha256sum`) of the listing of the files."""
         return str(self._with(lambda manifest: manifest.identify()[0]))
 
     @property
     def listing(self) -> str:
-        """The plain lines of the listing, as `b3sum --check` reads them."""
+        """The plain lines of the listing, in the format of `b3sum --check`."""
         return self._with(
             lambda m: "".join(plain_line(digest.hex(), path) for path, digest in zip(m.paths, m.digests, strict=True))
         )
 
     @property
     def sha256(self) -> str | None:
-        """The lines of the listing with SHA-256 digests, as `sha256sum --check` reads them; only what was put as a model has them.
+        """The lines of the listing with SHA-256 digests, in the format of `sha256sum --check`; None unless put as a model.
 
-        In a store whose digests are SHA-256, all have them: it is the listing.
+        In a store with SHA-256 digests, every artifact has them: they are its listing.
         """
         if self.digest.startswith("sha256:"):
             return self.listing
@@ -116,35 +116,35 @@ class Artifact:
 
     @property
     def profile(self) -> Mapping[str, Any] | None:
-        """What is known of a table without opening it (docs/format.md, "Side content"); None for anything else.
+        """The profile of its table (docs/format.md, "Side content"); None for an artifact that is not a table.
 
-        A table is an object that is one, or an artifact whose only file was put with `profile=`. See `profiles` for those
-        inside of folders and of dicts.
+        A table is a stored table object, or an artifact whose only file was put with `profile=`. See `profiles` for tables
+        inside folders and dicts.
 
         Raises:
-            CorruptionError: it is damaged.
+            CorruptionError: the profile is damaged.
         """
         found = self._side_json(self._with(own_profile))
         return found if isinstance(found, Mapping) else None
 
     @property
     def profiles(self) -> Profiles:
-        """What is known of each table in it, by the path of its file: of members, and of Parquet files that were put with `profile=`.
+        """The profiles of its tables, by file path: of members, and of Parquet files that were put with `profile=`.
 
-        A profile is read when it is asked for, and then may raise a `CorruptionError`.
+        A profile is read on access, which may raise a `CorruptionError`.
         """
 
         def read(name: str) -> Mapping[str, Any]:
             found = self._side_json(name)
             if not isinstance(found, Mapping):
-                raise CorruptionError(f"the {name} of {self.ref} is none", digest=self.digest)
+                raise CorruptionError(f"the {name} of {self.ref} must be a JSON object", digest=self.digest)
             return found
 
         return Profiles(self._with(profiled), read)
 
     @property
     def imports(self) -> Sequence[str] | None:
-        """The globals that a stored pickle would import, as a scan found them when it was put; None for anything else.
+        """The globals that a stored pickle would import, as scanned when it was put; None for other formats.
 
         Raises:
             CorruptionError: the list is damaged.
@@ -165,7 +165,7 @@ class Artifact:
         try:
             return None if raw is None else parse_json(raw, f"the {name}")
         except InvalidInputError as error:
-            raise CorruptionError(f"the {name} of {self.ref} can't be read: {error}", digest=self.digest) from error
+            raise CorruptionError(f"cannot read the {name} of {self.ref}: {error}", digest=self.digest) from error
 
     def _with(self, use: Callable[[Manifest], T]) -> T:
         return self._session.with_manifest(self.digest, use)
@@ -185,7 +185,7 @@ class Artifact:
             files = [(one.path, one.size) for one in self.files[:SHOWN]]
             profiles = self.profiles
             shown, tables = {path: profiles[path] for path in [*profiles][:TABLES]}, len(profiles)
-        except ArtifactStoreError:  # it is removed, or the place can't be reached: what is known is shown
+        except ArtifactStoreError:  # removed, or the backend is unreachable: show the record only
             files, shown, tables = [], {}, 0
         return card(
             self.ref,
@@ -218,15 +218,15 @@ def files_of(manifest: Manifest) -> Rows[File]:
 
 
 def artifact(session: Session, ref: str) -> Artifact:
-    """Return what a reference means, with its record.
+    """Return the artifact that a reference resolves to.
 
     Raises:
-        NotFoundError: nothing of that name, or removed.
-        InvalidInputError: no reference.
+        NotFoundError: no such artifact, or it was removed.
+        InvalidInputError: the reference is malformed, or names a path in an artifact.
     """
     found = session.resolve(ref)
     if found.path is not None:
-        raise InvalidInputError(f"{ref!r} names a path in an artifact: ask for the artifact, and look at its files")
+        raise InvalidInputError(f"{ref!r} names a path in an artifact: pass the artifact, and look at its files")
     return of_resolved(session, found)
 
 

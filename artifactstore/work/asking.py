@@ -1,4 +1,4 @@
-"""Questions to an open store: names, versions, find, log."""
+"""Queries of an open store: names, versions, find, log, verify."""
 
 import os
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ __all__ = ["Conditions", "find", "head", "log", "names", "verify", "versions"]
 def names(session: Session, prefix: Any = "") -> Rows[Name]:
     """Return all names that begin with `prefix`."""
     if not isinstance(prefix, str):
-        raise InvalidInputError(f"a prefix is a str, not a {type(prefix).__name__}")
+        raise InvalidInputError(f"prefix must be a str, got {type(prefix).__name__}")
     with session.asking() as state:
         return Rows(Name, catalog.names(state, prefix))
 
@@ -49,13 +49,13 @@ class Conditions(TypedDict, total=False):
     Attributes:
         name: a name or a pattern (`churn/*`).
         kind: data, model, code …
-        metadata: keys (dotted ones look inside) and the values they must have.
+        metadata: keys (dotted for nested values) and the values they must have.
         metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest value counts.
-        file: a local file, or a file's digest: versions that hold exactly these bytes.
-        uses: a reference: versions that were made from it, by however many steps.
-        code: a commit, or the beginning of one (7 digits or more): versions that a run of it produced.
-        run: a run's id (or its beginning, as `lineage` takes it), or its name or a pattern of it: versions that it produced.
-        since: an aware datetime: versions that were put then or later.
+        file: a local file, or a file's digest: versions that contain exactly these bytes.
+        uses: a reference: versions made from it, directly or indirectly.
+        code: a commit, or its first digits (at least 7): versions that a run of it produced.
+        run: a run's id (or its beginning, as for `lineage`), its name, or a pattern of names: versions that it produced.
+        since: an aware datetime: versions put at this time or later.
     """
 
     name: str | None
@@ -75,7 +75,7 @@ def find(session: Session, conditions: Conditions) -> Rows[Version]:
     given: dict[str, Any] = {key: value for key, value in conditions.items() if value is not None}
     if unknown := sorted(set(given) - set(Conditions.__annotations__)):
         known = ", ".join(sorted(Conditions.__annotations__))
-        raise InvalidInputError(f"find has no condition {', '.join(unknown)}; it knows {known}")
+        raise InvalidInputError(f"find has no condition {', '.join(unknown)}; expected {known}")
     core = session.core()
     file, uses = given.pop("file", None), given.pop("uses", None)
     if uses is not None:
@@ -95,16 +95,16 @@ def _holds(session: Session, digest: str, wanted: bytes) -> bool:
     try:
         return session.with_manifest(digest, lambda manifest: wanted in manifest.digests)
     except NotFoundError:
-        return False  # removed meanwhile
+        return False  # removed in the meantime
 
 
 def _file_digest(file: Any, algorithm: str) -> bytes:
-    """Return the raw digest of a file on disk, or the one that is written out."""
+    """Return the raw digest of a file on disk, or of a digest in text form."""
     text = str(local_path(file, "file"))
     if isinstance(file, str) and text.startswith(("blake3:", "sha256:")):
         digest = Digest.parse(text)
         if digest.algorithm != algorithm:
-            raise InvalidInputError(f"this store has {algorithm} digests: {text} can't be looked up in it")
+            raise InvalidInputError(f"{text} cannot be looked up: this store has {algorithm} digests")
         return digest.raw
     source = from_file(text)
     hasher = new_hasher(algorithm)
@@ -138,7 +138,7 @@ def log(
 
 
 def head(session: Session) -> str:
-    """Return the last entry and its digest; of the store as it was, that of then."""
+    """Return the last entry and its digest, for a view of the past the last entry of that time."""
     journal = session.core().journal
     with session.reading() as state:
         return format_head(state.head, digest_at(journal, state.head))

@@ -1,4 +1,4 @@
-"""A batch: many puts and alias moves as one transaction. Nothing is visible before its end."""
+"""Batches: many puts and alias moves as one transaction. Nothing is visible before its end."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ __all__ = ["Batch", "batch"]
 
 
 class Batch:
-    """What was put inside a `with store.batch():` block and waits for its end.
+    """The pending puts and alias moves of a `with store.batch():` block.
 
     Attributes:
         session: the store.
-        outer: the batch of another store around it, or None.
+        outer: the enclosing batch of another store, or None.
         staged: digest → content that is durable and not committed.
     """
 
@@ -29,7 +29,7 @@ class Batch:
         self._prepared: list[Prepared] | None = []
 
     def add(self, make: Callable[[Core], Prepared]) -> Prepared:
-        """Prepare one more thing; it is prepared again if clean-up takes its content before the end."""
+        """Prepare one more step; it is prepared again if clean-up takes its content before the end."""
         prepared = make(self.session.core_to_write())
         self._makers.append(make)
         if self._prepared is not None:
@@ -39,7 +39,7 @@ class Batch:
         return prepared
 
     def find(self, ref: str) -> str | None:
-        """Return the digest of an own put by its digest or a part of it, or None."""
+        """Return the digest of a put in this batch by its digest or a prefix of it, or None."""
         parsed = Reference.parse(ref)
         if parsed.digest is None:
             return None
@@ -48,7 +48,7 @@ class Batch:
         return found.pop() if len(found) == 1 else None
 
     def name_of(self, digest: str) -> str | None:
-        """Return the name that a digest was put under in this batch, or None."""
+        """Return the name under which this batch put a digest, or None."""
         for one in self._prepared or ():
             for fact in one.facts:
                 if fact["fact"] == "versioned" and fact["digest"] == digest and fact["name"] is not None:
@@ -56,20 +56,20 @@ class Batch:
         return None
 
     def prepare(self, core: Core) -> Sequence[Prepared]:
-        """Return what was prepared, the first time; prepare everything anew after that."""
+        """Return the prepared steps; prepare everything anew from the second call on."""
         prepared, self._prepared = self._prepared, None
         return prepared if prepared is not None else [make(core) for make in self._makers]
 
 
 @contextmanager
 def batch(session: Session, reason: Any = None) -> Iterator[Batch]:
-    """Collect what is put inside the block; commit all of it at the end, nothing of it on an exception.
+    """Collect the puts of a block; commit all of them at its end, none of them on an exception.
 
-    A batch inside another of the same store joins it.
+    A batch inside another batch of the same store joins it.
     """
     session.check_writable()
     if reason is not None and not isinstance(reason, str):
-        raise InvalidInputError(f"a reason is a str, not a {type(reason).__name__}")
+        raise InvalidInputError(f"reason must be a str, got {type(reason).__name__}")
     around = session.batch()
     if around is not None:
         yield around

@@ -1,9 +1,9 @@
-"""The runs of this process, published for the processes below it, and what those hand back.
+"""The active runs of this process, published for its child processes, and the facts that those hand back.
 
-A small file by the process's number lists its active runs, so a child finds the run of the moment, however and whenever it
+A small file named by the process's number lists its active runs, so a child finds the current run, however and whenever it
 was started: children of a fork server or of a pool do not have the environment of the run. A child appends its facts to a
 file of the run, which the parent reads before each commit: a child may end at any time, without any clean-up of its own.
-Both are local and short-lived. Where they cannot be had (no folder for temporary files, another machine), a child knows its
+Both are local and short-lived. If they are not available (no folder for temporary files, another machine), a child knows its
 run by the environment alone and commits its facts itself (`work.tracking`).
 """
 
@@ -29,9 +29,9 @@ from artifactstore.model.facts import Fact
 __all__ = ["Inbox", "Posted", "exists", "hand_over", "leaves", "of_parents", "publish"]
 
 _FILE: Final = "runs.json"
-_UPWARDS: Final = 24  # processes above this one that are looked at
+_UPWARDS: Final = 24  # ancestor processes that are checked
 _TICK: Final = 50_000_000  # ns: more than a tick of a file system's clock
-_STALE: Final = 7 * 86_400  # seconds after which the folder of a process that is gone is removed
+_STALE: Final = 7 * 86_400  # seconds after which the folder of an ended process is removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Posted:
     Attributes:
         store: the id of its store.
         run: its id.
-        parent: the run around it, or None.
+        parent: the enclosing run, or None.
         inbox: the file for facts of other processes.
     """
 
@@ -52,7 +52,7 @@ class Posted:
 
 
 class Inbox:
-    """Facts of one run that other processes have written; read by the process that owns the run."""
+    """Facts of a run written by other processes; read by the process that owns the run."""
 
     def __init__(self) -> None:
         self.path = ""
@@ -79,17 +79,17 @@ class Inbox:
         return [fact for line in whole.splitlines() if (fact := _fact_of(line)) is not None]
 
     def close(self) -> None:
-        """Take no more facts: a process that writes later finds no file."""
+        """Stop accepting facts: a process that writes later finds no file."""
         if self.path:
             path, self.path = Path(self.path), ""
             with suppress(OSError):
                 path.unlink()
-                path.parent.rmdir()  # so that a look at it costs nothing while no run is active
+                path.parent.rmdir()  # so that checking it costs nothing while no run is active
                 path.parent.parent.rmdir()
 
 
 def _fact_of(line: bytes) -> Fact | None:
-    """Return the fact that a line has, with known fields of the right types alone; None for anything else."""
+    """Parse a line into a fact with known fields of the right types only; None for anything else."""
     try:
         told = json.loads(line)
         kind = told["fact"]
@@ -119,7 +119,7 @@ def hand_over(inbox: str, fact: Fact) -> bool | None:
     Returns:
         True: written; None: the run has ended; False: it cannot be written.
     """
-    line = b"\n" + json.dumps(fact).encode() + b"\n"  # a line that another process could not finish spoils no other
+    line = b"\n" + json.dumps(fact).encode() + b"\n"  # the leading newline: another process's partial line damages no other
     try:
         fd = os.open(inbox, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
@@ -135,7 +135,7 @@ def hand_over(inbox: str, fact: Fact) -> bool | None:
 
 
 def publish(runs: Sequence[Posted]) -> None:
-    """Let the processes below this one find its active runs; none: it has no more."""
+    """Publish the active runs of this process for its child processes; an empty sequence removes them."""
     folder = _own_folder(make=bool(runs))
     if folder is None:
         return
@@ -150,11 +150,11 @@ def publish(runs: Sequence[Posted]) -> None:
         scratch.replace(folder / _FILE)
 
 
-_looked: dict[int, list[str]] = {}  # when the folder of all boards was changed last, and those in it of processes above this one
+_looked: dict[int, list[str]] = {}  # mtime of the folder of all boards → the boards of ancestor processes in it
 
 
 def exists() -> bool:
-    """Tell whether a process above this one has an active run; costs one system call where no such process has a board."""
+    """Return True if an ancestor process has an active run; costs one system call if no ancestor has a board."""
     base = _base()
     st = None if base is None else _ours(base)
     if base is None or st is None:
@@ -163,13 +163,13 @@ def exists() -> bool:
     if boards is None:
         boards = [name for name in _above() if os.path.isdir(os.path.join(base, name))]  # noqa: PTH112, PTH118
         _looked.clear()
-        if time.time_ns() - st.st_mtime_ns > _TICK:  # a board made within the same tick would not show
+        if time.time_ns() - st.st_mtime_ns > _TICK:  # a board made within the same tick would be missed
             _looked[st.st_mtime_ns] = boards
     return any(os.path.exists(os.path.join(base, name, _FILE)) for name in boards)  # noqa: PTH110, PTH118
 
 
 def of_parents(store: str) -> list[Posted]:
-    """Return the active runs in a store of the nearest process above this one that has some."""
+    """Return the active runs in a store of the nearest ancestor process that has some."""
     base = _base()
     if base is None or _ours(base) is None:
         return []
@@ -181,7 +181,7 @@ def of_parents(store: str) -> list[Posted]:
 
 
 def leaves(runs: Sequence[Posted]) -> list[Posted]:
-    """Return the innermost of some runs: those inside of which no other one goes on."""
+    """Return the innermost runs: those without another active run inside."""
     outer = {one.parent for one in runs}
     return [*{one.run: one for one in runs if one.run not in outer}.values()]
 
@@ -195,13 +195,13 @@ def _read(path: str) -> Iterator[Posted]:
         return
 
 
-# -- where it is
+# -- location
 
 _found: dict[str, str | None] = {}
 
 
 def _base() -> str | None:
-    """Return the folder of all boards of this user; None where temporary files cannot be written."""
+    """Return the folder of all boards of this user; None if temporary files cannot be written."""
     if "base" not in _found:
         try:
             user = str(os.getuid()) if hasattr(os, "getuid") else "own"
@@ -212,7 +212,7 @@ def _base() -> str | None:
 
 
 def _ours(base: str) -> os.stat_result | None:
-    """Return the stat of a folder into which no other user can have put anything; None where there is none."""
+    """Return the stat of a folder if no other user can have written to it; else None."""
     try:
         st = os.lstat(base)
     except OSError:
@@ -222,7 +222,7 @@ def _ours(base: str) -> os.stat_result | None:
 
 
 def _own_folder(*, make: bool = True) -> Path | None:
-    """Return the folder of this process's board; None where there is none and none can be made."""
+    """Return the folder of this process's board; None if there is none and none can be made."""
     global _own  # noqa: PLW0603
     base = _base()
     if base is None:
@@ -257,7 +257,7 @@ _own: tuple[int, int] | None = None  # the process whose folder was made here
 
 
 def _leave(pid: int, folder: Path) -> None:
-    """Remove the board of a process that ends while runs of it go on."""
+    """Remove the board of a process that ends while its runs are active."""
     if pid == os.getpid():
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
@@ -265,7 +265,7 @@ def _leave(pid: int, folder: Path) -> None:
 
 
 def _clear(base: str) -> None:
-    """Remove what processes that were killed have left."""
+    """Remove the boards of killed processes."""
     with suppress(OSError):
         for entry in os.scandir(base):
             pid = entry.name.partition("-")[0]
@@ -274,11 +274,11 @@ def _clear(base: str) -> None:
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
-# -- which processes are above
+# -- ancestor processes
 
 
 def _stat_of(pid: int) -> tuple[int, int] | None:
-    """Return (parent, start) of a process; None where it is gone. Without `/proc` both are 0."""
+    """Return (parent, start) of a process; None if it has ended. Without `/proc` both are 0."""
     if not sys.platform.startswith("linux"):
         return 0, 0
     try:
@@ -289,11 +289,11 @@ def _stat_of(pid: int) -> tuple[int, int] | None:
         return None
 
 
-_identities: dict[int, int] = {}  # this process, and when it began
+_identities: dict[int, int] = {}  # this process, and its start time
 
 
 def _identity() -> tuple[int, int]:
-    """Return what this process is known by: its number, and when it began, as numbers are used again."""
+    """Return the identity of this process: its number and its start time, as numbers are reused."""
     pid = os.getpid()
     if pid not in _identities:
         told = _stat_of(pid)
@@ -302,15 +302,15 @@ def _identity() -> tuple[int, int]:
 
 
 _ancestry: list[str] | None = None
-_inherited: list[str] = []  # what was above before a fork, and the process that forked
+_inherited: list[str] = []  # the ancestors before a fork, and the process that forked
 
 
 def _above() -> list[str]:
-    """Return the names of the processes above this one, the nearest first; they are looked for once."""
+    """Return the names of the ancestor processes, the nearest first; computed once."""
     global _ancestry  # noqa: PLW0603
     if _ancestry is None:
         starts = [os.getppid()]
-        module = sys.modules.get("multiprocessing.process")  # a child of a fork server knows who asked for it
+        module = sys.modules.get("multiprocessing.process")  # a child of a fork server knows the process that requested it
         parent = None if module is None else module.parent_process()
         if parent is not None and parent.pid is not None:
             starts.append(parent.pid)

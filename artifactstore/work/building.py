@@ -1,4 +1,4 @@
-"""Building the environment of a run again: an interpreter of the recorded version with exactly the recorded packages."""
+"""Rebuilding the environment of a run: an interpreter of the recorded version with exactly the recorded packages."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from artifactstore.model import version as _here
 __all__ = ["Built", "build", "present"]
 
 _OWN: Final = "artifactstore"
-_TOOLS: Final = frozenset({"pip", "setuptools", "wheel"})  # what builds an environment and is in none of its results
+_TOOLS: Final = frozenset({"pip", "setuptools", "wheel"})  # they build an environment and are not part of it
 _MINOR: Final = re.compile(r"(\d+\.\d+)")
 
 
@@ -26,7 +26,7 @@ class Built:
 
     Attributes:
         python: its interpreter.
-        notes: in what it differs from the recorded one.
+        notes: how it differs from the recorded environment.
     """
 
     python: str
@@ -34,7 +34,7 @@ class Built:
 
 
 def present(recorded: Mapping[str, Any]) -> Built:
-    """Return the interpreter that runs now, and in what its packages differ from those recorded."""
+    """Return the running interpreter, with notes on how its packages differ from the recorded packages."""
     return Built(sys.executable, tuple(_differing(recorded)))
 
 
@@ -54,24 +54,24 @@ def _differing(recorded: Mapping[str, Any]) -> Iterator[str]:
 def build(recorded: Mapping[str, Any], folder: Path, code: Path | None) -> Built:
     """Build a virtual environment with the recorded packages.
 
-    Packages that lay on the recording machine alone can't be had: what is in the code itself is taken from there, and this
-    library is the one that runs now.
+    Packages that were only on the recording machine are not available: what the code itself has of them is used, and this
+    library is used as it runs now.
 
     Args:
-        recorded: what the run's environment was.
-        folder: where to build; one that is there already is used.
+        recorded: the environment of the run.
+        folder: where to build; an existing environment is used.
         code: the code that was checked out.
 
     Raises:
         UnsupportedError: no virtual environment can be made here.
-        BackendError: the packages can't be installed: what the installer says is part of the message.
+        BackendError: the packages cannot be installed; the message contains the output of the installer.
     """
     notes: list[str] = []
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     done = folder / ".built"
     if done.exists():
         return Built(str(python), tuple(done.read_text(encoding="utf-8").splitlines()))
-    _call([_interpreter(recorded, notes), "-m", "venv", "--clear", str(folder)], "a virtual environment can't be made")
+    _call([_interpreter(recorded, notes), "-m", "venv", "--clear", str(folder)], "cannot make a virtual environment")
     site = Path(
         _call(
             [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], "the new Python does not run"
@@ -82,7 +82,7 @@ def build(recorded: Mapping[str, Any], folder: Path, code: Path | None) -> Built
         listed = folder / "requirements.txt"
         listed.write_text("\n".join(wanted) + "\n", encoding="utf-8")
         command = [str(python), "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "-q", "-r", str(listed)]
-        _call(command, "the recorded packages can't be installed; env=False runs with those that are here")
+        _call(command, "cannot install the recorded packages; pass env=False to run with the installed packages")
     _add_own(site)
     if code is not None:
         (site / "_code.pth").write_text("".join(f"{one}\n" for one in (code, code / "src") if one.is_dir()), encoding="utf-8")
@@ -100,7 +100,7 @@ def _interpreter(recorded: Mapping[str, Any], notes: list[str]) -> str:
         return sys.executable
     other = shutil.which(f"python{found[1]}")
     if other is None:
-        notes.append(f"Python {asked} was recorded and is not here, {here} is used")
+        notes.append(f"Python {asked} was recorded and is not installed, {here} is used")
         return sys.executable
     return other
 
@@ -123,7 +123,7 @@ def _requirements(recorded: Mapping[str, Any], notes: list[str]) -> Iterator[str
 
 
 def _add_own(site: Path) -> None:
-    """Give the environment this library as it runs now."""
+    """Make this library available in the environment, as it runs now."""
     package = Path(_here.__file__).parents[1]
     shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""Bundling: a store, or a selection of its names, becomes one zip file; whole under its name, or not there at all."""
+"""Bundles: a store, or a selection of its names, written into one zip file; complete under its name, or absent."""
 
 import os
 import shutil
@@ -17,13 +17,13 @@ from artifactstore.work.staging import durable, name_new, staged, target_of
 
 __all__ = ["bundle"]
 
-_TRIES: Final = 5  # times that clean-up may take something while it is written
+_TRIES: Final = 5  # attempts, as clean-up may remove objects meanwhile
 
 
 def bundle(session: Session, path: Any, *, names: Any = None) -> SyncReport:
     """Write a bundle; see `Maintenance.bundle`."""
     if session.view is not None:
-        raise InvalidInputError("a store as it was at some time can't be bundled: open it without at()")
+        raise InvalidInputError("cannot bundle a view of the past: open the store without at()")
     target = _target(session, path)
     Wish.checked(names, "leave", None, "")
     report = SyncReport("bundle", session.url, str(target))
@@ -41,21 +41,21 @@ def _check(part: Path, report: SyncReport) -> None:
     """Open a bundle as its readers will, before it gets its name.
 
     Raises:
-        CorruptionError: a reader would refuse it.
+        CorruptionError: readers would reject it.
     """
     backend = ZipBackend(part)
     journal = Session(backend.url, mode="r", cache=None).core().journal
     entries = sum(key_number(item.key) is not None for item in backend.list("journal/"))
     if not journal.catch_up() == entries == report.entries:
         raise CorruptionError(
-            f"the bundle has {entries} entries and {report.entries} were written into it: make it again", location=str(part)
+            f"expected {report.entries} entries in the bundle, got {entries}: make it again", location=str(part)
         )
 
 
 def _target(session: Session, path: Any) -> Path:
     target = target_of(session, path, what="the bundle's path", said="a bundle")
     if os.path.lexists(target):
-        raise AlreadyExistsError(f"{target} is there already: choose another name, or remove it first")
+        raise AlreadyExistsError(f"{target} exists already: choose another name, or remove it first")
     return target
 
 
@@ -71,7 +71,7 @@ def _whole(session: Session, part: Path, report: SyncReport) -> None:
             if journal.catch_up() > before and left:
                 continue
             raise CorruptionError(
-                f"{session.url} lacks {error}, and its journal says that it should be there: restore it from a copy of the store",
+                f"{error} is missing in {session.url}, but the journal names it: restore it from a copy of the store",
                 location=str(error),
             ) from error
         else:
@@ -79,7 +79,7 @@ def _whole(session: Session, part: Path, report: SyncReport) -> None:
 
 
 def _selection(session: Session, part: Path, names: Any, report: SyncReport) -> None:
-    """Import the selection into a small store beside the target, and pack that one."""
+    """Import the selection into a small store beside the target, and pack that store."""
     stage = part.with_suffix(".store")
     try:
         other = Session(stage, cache=None)

@@ -1,4 +1,4 @@
-"""What is kept of stores on this machine: folds between processes, manifests while one runs. All derived, all verified."""
+"""Local caches of stores: folds on disk, manifests in memory. All derived, all verified."""
 
 import json
 import os
@@ -25,21 +25,21 @@ from artifactstore.work.place import TAG, TAGGED
 __all__ = ["CacheUse", "Checked", "KeptFold", "LastHead", "Manifests", "clear_cache", "is_cache", "use_of"]
 
 _CHECKED: Final = 50_000  # manifests of one store: 3 MB
-_ROWS: Final = 3_000_000  # files and chunks of manifests that are kept in memory: some 500 MB at most
+_ROWS: Final = 3_000_000  # files and chunks of manifests in memory: about 500 MB at most
 
 
 class KeptFold:
-    """The fold of one store in the cache folder; any failure of it means that there is none.
+    """The fold of one store in the cache folder; any failure to read it counts as a cache miss.
 
-    One line of JSON (where the tables lie, and a checksum of them all), then the tables as JSON. The large tables of a large
-    store lie in a file of their own beside it, which is never changed.
+    One line of JSON (locations of the tables, and a checksum of them all), then the tables as JSON. The large tables of a
+    large store are in a separate file beside it, which never changes.
     """
 
     def __init__(self, folder: Path, store: str) -> None:
         self._path = folder / "stores" / store / "fold.json"
 
     def load(self) -> tuple[State, str] | None:
-        """Return the kept fold and the digest of the entry that it ends with."""
+        """Return the cached fold and the digest of its last entry."""
         try:
             line, _, body = read_own(self._path).partition(b"\n")
             kept = json.loads(line)
@@ -58,7 +58,7 @@ class KeptFold:
             return None
 
     def save(self, fold: Any, digest: str) -> None:
-        """Keep a fold, whole or not at all."""
+        """Save a fold, completely or not at all."""
         with suppress(OSError, sqlite3.Error):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._save(fold, digest)
@@ -82,13 +82,13 @@ class KeptFold:
             "tables": places,
         }
         replace_whole(self._path, json.dumps(kept).encode(), b"\n", whole)
-        # One that another process may be about to open is left: it has read the line that was there before.
+        # A file that another process may be about to open is left: it has read the previous line.
         for old in sorted(self._path.parent.glob("fold-*.sqlite"), key=lambda path: path.stat().st_mtime)[:-2]:
             old.unlink(missing_ok=True)
 
 
 class Manifests:
-    """Decoded manifests by id: immutable, so never stale; the least used go first."""
+    """Decoded manifests by id: immutable, so never stale; the least recently used are evicted first."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Manifest] = OrderedDict()
@@ -96,7 +96,7 @@ class Manifests:
         self._lock = threading.Lock()
 
     def get(self, manifest: str) -> Manifest | None:
-        """Return a manifest that is kept."""
+        """Return a cached manifest, or None."""
         with self._lock:
             found = self._kept.get(manifest)
             if found is not None:
@@ -104,7 +104,7 @@ class Manifests:
             return found
 
     def put(self, manifest: str, decoded: Manifest) -> None:
-        """Keep a manifest."""
+        """Add a manifest."""
         with self._lock:
             if manifest in self._kept:
                 return
@@ -120,12 +120,12 @@ def _weight(manifest: Manifest) -> int:
 
 
 class LastHead:
-    """The last entry of a journal that this machine has seen at one place; copies of a store have ends of their own.
+    """The last entry of a journal that this machine has seen at one URL; copies of a store have their own ends.
 
     Args:
         folder: the cache.
         store: the store's id.
-        url: of the place.
+        url: of the backend.
     """
 
     def __init__(self, folder: Path, store: str, url: str) -> None:
@@ -139,7 +139,7 @@ class LastHead:
             return None
 
     def save(self, seq: int, digest: str) -> None:
-        """Keep it."""
+        """Save the entry's number and digest."""
         with suppress(OSError):
             try:
                 self._write(f"{format_head(seq, digest)}\n".encode())
@@ -156,15 +156,15 @@ class LastHead:
 
 
 class Checked:
-    """Which manifests this machine has written, or found to be what they were recorded as, chunk by chunk (decisions 0031, 0045).
+    """The manifests that this machine has written or verified, chunk by chunk (decisions 0031, 0045).
 
-    One line each: a digest over the place, the manifest's id and digest, and the artifact's digest. Nothing in it says where
-    anything is; a line that is damaged matches nothing.
+    One line each: a digest over the URL, the manifest's id and digest, and the artifact's digest. The lines contain no
+    locations; a damaged line matches nothing.
 
     Args:
-        folder: the cache, or None: it is known only as long as the process lives.
+        folder: the cache, or None: then the record lasts as long as the process.
         store: the store's id.
-        url: of its place: another one with the same id may hold other packs.
+        url: of the backend: another backend with the same store id may have other packs.
     """
 
     def __init__(self, folder: Path | None, store: str, url: str) -> None:
@@ -173,11 +173,11 @@ class Checked:
         self._known: set[bytes] | None = None
 
     def has(self, manifest: str, manifest_digest: str, digest: str) -> bool:
-        """Tell whether a manifest was checked."""
+        """Return True if a manifest was checked."""
         return self._mark(manifest, manifest_digest, digest) in self._lines()
 
     def add(self, manifest: str, manifest_digest: str, digest: str) -> None:
-        """Note that a manifest was checked, or written here."""
+        """Record that a manifest was checked, or written here."""
         mark, known = self._mark(manifest, manifest_digest, digest), self._lines()
         if mark in known:
             return
@@ -188,7 +188,7 @@ class Checked:
                 full = len(known) > _CHECKED
                 fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if full else os.O_APPEND), 0o644)
                 try:
-                    os.write(fd, mark + b"\n")  # one write under O_APPEND: lines of several processes do not mix
+                    os.write(fd, mark + b"\n")  # a single write with O_APPEND: lines of several processes do not mix
                 finally:
                     os.close(fd)
                 if full:
@@ -208,13 +208,13 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """What a cache folder holds, in bytes.
+    """The size of a cache folder, in bytes.
 
     Attributes:
-        folder: where it lies.
-        trees: what gets without a target have materialised.
+        folder: its path.
+        trees: files of gets without a target.
         pieces: of packs, manifests and segments of remote stores.
-        limit: how much both may be.
+        limit: the bound of both together.
     """
 
     folder: str
@@ -224,12 +224,12 @@ class CacheUse:
 
 
 def use_of(folder: Path) -> CacheUse:
-    """Look what a cache folder holds."""
+    """Measure a cache folder."""
     return CacheUse(str(folder), Trees(folder).size(), kept_bytes(folder), cache_limit())
 
 
 def is_cache(disk: str, own: str | None) -> bool:
-    """Tell whether a folder of this machine is a cache of this library: the one that is in use, or any that is tagged."""
+    """Return True if a folder of this machine is a cache of this library: the cache in use, or any folder with its tag."""
     if disk == own:
         return True
     tag = f"{disk}/{TAG}"
@@ -240,7 +240,7 @@ def is_cache(disk: str, own: str | None) -> bool:
 
 
 def clear_cache(folder: Path) -> None:
-    """Remove what lies in a cache folder, and nothing that is not ours."""
+    """Remove the contents of a cache folder that belong to this library, and nothing else."""
     Trees(folder).clear()
     for name in ("stores", "places"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a run was made with, looked at beside it and stored with its first output: its code and its environment."""
+"""Captures a run's code and environment in the background; stored with its first output."""
 
 import json
 import os
@@ -32,17 +32,17 @@ from artifactstore.work.session import Core, Session
 
 __all__ = ["Capture", "shown"]
 
-_AT_FIRST: Final = 1.0  # seconds that the start of a run waits for the look at its code
-_SHOWN: Final = 5  # reasons that a warning names
-_MOST: Final = 100  # reasons, and files that are not stored, that are recorded
-_FOLDERS: Final = 8  # folders of modules in which a repository is looked for
+_AT_FIRST: Final = 1.0  # seconds that the start of a run waits for the capture of its code
+_SHOWN: Final = 5  # reasons in a warning
+_MOST: Final = 100  # recorded reasons, and recorded files that are not stored
+_FOLDERS: Final = 8  # folders of modules that are searched for a repository
 
-_ENVIRONMENTS: Final = 16  # that a process keeps in mind: packages are seldom installed while it works
-_environments: Final[dict[str, dict[str, str]]] = {}  # as JSON → store → digest, so that the next run need not look again
+_ENVIRONMENTS: Final = 16  # cached by a process: packages are seldom installed while it works
+_environments: Final[dict[str, dict[str, str]]] = {}  # as JSON → store → digest, so that the next run need not capture again
 
 
 class Capture:
-    """The code and the environment of a run, looked at as it begins; what takes long is looked at beside it."""
+    """The code and the environment of a run, captured at its start; slow parts in the background."""
 
     def __init__(self, session: Session, *, code: bool | str) -> None:
         self._session = session
@@ -58,7 +58,7 @@ class Capture:
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait until the code was read, but no longer than a moment."""
+        """Wait until the code was read, at most a moment."""
         self._seen.wait(_AT_FIRST)
 
     def _look(self) -> None:
@@ -77,7 +77,7 @@ class Capture:
         self._environment = environment(self._folder if self._tree is None else self._here)
 
     def _find_tree(self, told: list[str]) -> Tree | None:
-        """Return the repository that the program is in: of its own file, else of this folder, else of what it has imported."""
+        """Return the repository of the program: of its own file, else of the current folder, else of the imported modules."""
         main, parts = self._program.main, self._program.parts
         here = read_tree(self._here, told, parts)
         if here is not None and main is not None and here.has(main):
@@ -95,14 +95,14 @@ class Capture:
         return here
 
     def _plain_folder(self) -> Path:
-        """Return the folder of a program that is in no repository: where it runs, unless its file is elsewhere."""
+        """Return the folder of a program without a repository: the current folder, unless its file is elsewhere."""
         main, here = self._program.main, self._here.resolve()
         if main is None or (Path(main).is_relative_to(here) and here not in {Path(here.anchor), Path(os.path.expanduser("~"))}):  # noqa: PTH111 - a user may have no home
             return here
         return Path(main).parent
 
     def makers(self, run: str) -> list[Callable[[Core], Prepared]]:
-        """Return what commits them, each an input of the run."""
+        """Return the steps that commit code and environment, each as an input of the run."""
         self._thread.join()
         found = self._environment
         if len(_environments) > _ENVIRONMENTS:
@@ -149,7 +149,7 @@ class Capture:
         return made
 
     def _divided(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return which files of the program are in its folder, and which are elsewhere: each by its path, with that in the artifact."""
+        """Divide the files of the program into those in its folder and those elsewhere: each path → path in the artifact."""
         tree, inside, outside = self._tree, dict[str, str](), dict[str, str]()
         root = self._folder.resolve() if tree is None else tree.root
         top, taken = f"{root}{os.sep}".replace(os.sep * 2, os.sep), set[str]()
@@ -171,7 +171,7 @@ class Capture:
         about: Mapping[str, Any],
         known: dict[str, str] | None = None,
     ) -> Callable[[Core], Prepared]:
-        """Return what stores one thing and says that the run used it; what is known to be there is not looked at again."""
+        """Return a step that stores one thing as an input of the run; content known to be stored is not read again."""
         kind = role if role == "environment" else "code"
         said, known = Said(None, kind, None, {}), {} if known is None else known
 
@@ -185,7 +185,7 @@ class Capture:
                     prepared = _put.prepare(self._session, core, find(), said)
                     known[store] = prepared.digest
             except (ConflictError, InvalidInputError) as error:
-                # The work itself must not fail for it.
+                # The run itself must not fail for it.
                 warnings.warn(f"the {role} of the run {run} is not recorded: {error}", UserWarning, stacklevel=7)
                 with self._session.reading() as state:
                     return Prepared([], state.head, "")
@@ -196,7 +196,7 @@ class Capture:
         return make
 
     def _with_history(self, run: str, tree: Tree) -> Iterator[Callable[[Core], Prepared]]:
-        """Yield what commits the history of the commit, as a git bundle; one that some run of this code has stored is used again."""
+        """Yield the step that commits the history up to the commit, as a git bundle; a bundle that an earlier run stored is reused."""
         store = self._session.core().config.store
         with self._session.asking() as state:
             digest = history_of(state, tree.digests.get(store, ""), tree.about["commit"])
@@ -207,7 +207,7 @@ class Capture:
         try:
             folder = mkdtemp(prefix="artifactstore-")
         except OSError as error:
-            text = f"the history of {tree.root} is not recorded: no temporary file can be written ({error.strerror or error})"
+            text = f"the history of {tree.root} is not recorded: cannot write a temporary file ({error.strerror or error})"
             warnings.warn(text, UserWarning, stacklevel=6)
             return
         path = Path(folder) / "history.bundle"
@@ -215,14 +215,14 @@ class Capture:
         def find() -> _put.Found:
             return _put.Found(Folder(files=[from_file(str(path))]), modes=True)
 
-        finalize(find, rmtree, folder, ignore_errors=True)  # it is needed until it was committed, and that may be tried again
+        finalize(find, rmtree, folder, ignore_errors=True)  # needed until it is committed, which may be retried
         if not bundle(tree.root, path):
-            warnings.warn(f"the history of {tree.root} is not recorded: git can't write it", UserWarning, stacklevel=6)
+            warnings.warn(f"the history of {tree.root} is not recorded: git cannot write it", UserWarning, stacklevel=6)
             return
         yield self._maker(run, "history", find, {}, known)
 
     def cells(self, run: str) -> list[Callable[[Core], Prepared]]:
-        """Return what commits a notebook's cells as they were executed up to now, as a file; nothing outside of notebooks."""
+        """Return the steps that commit a notebook's cells executed so far, as a file; empty outside notebooks."""
         found = executed() if self._code else None
         if found is None:
             return []
@@ -235,7 +235,7 @@ class Capture:
         return [self._maker(run, "cells", find, about)]
 
     def around(self, seen: Around) -> Fact:
-        """Return what is told at the end of a run of the reads that went around the store."""
+        """Return the fact that records, at the end of a run, the reads that bypassed the store."""
         self._thread.join()
         tree, url = self._tree, self._session.url
         skip = [Path(url)] if "://" not in url else []
@@ -258,7 +258,7 @@ def _inside(folder: Path, root: Path) -> str:
 
 
 def _found_tree(tree: Tree, about: dict[str, Any]) -> _put.Found:
-    """Return a working tree as it was, and note what of it can't be had any more."""
+    """Return a working tree as it was, and note what of it is not available any more."""
     lost: list[str] = []
     files = list(tree.kept.sources(str(tree.root), tree.files, tree.executable, lost))
     if lost:
@@ -270,9 +270,9 @@ def _found_tree(tree: Tree, about: dict[str, Any]) -> _put.Found:
 
 
 def _found_parts(parts: Mapping[str, Part], names: Mapping[str, str]) -> _put.Found:
-    """Return files of the program, each under a path of its own."""
+    """Return files of the program, each under its own path."""
     sources = []
     for path, name in sorted(names.items(), key=lambda one: one[1].encode("utf-8", "surrogateescape")):
-        with suppress(InvalidInputError):  # it can't be stored under its name
+        with suppress(InvalidInputError):  # its path is not storable
             sources.append(from_bytes(name, parts[path].data or b""))
     return _put.Found(Folder(files=sources), modes=True, root="", likely_known=True)

@@ -1,4 +1,4 @@
-"""An artifact for people: one line in a terminal, a small card in a notebook. No script, nothing unescaped."""
+"""Display of an artifact: a line for terminals, a small card for notebooks. No scripts, everything escaped."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,19 +8,19 @@ from artifactstore.printable import html, visible
 
 __all__ = ["SHOWN", "TABLES", "amount", "card", "line", "profile_table", "tree"]
 
-SHOWN: Final = 200  # files of a tree, and lines of what is said
-TABLES: Final = 10  # tables whose columns are shown: each profile is read for it
+SHOWN: Final = 200  # files of a tree, and lines of metrics and metadata
+TABLES: Final = 10  # tables whose columns are shown: each needs its profile read
 _CELL: Final = 24  # characters of a cell that are shown
 _LONG: Final = 500  # characters of a text that are shown
 _SHORT: Final = 12  # hexadecimal digits of a digest that are shown
-# Colours are those of the page: the same card is read on white and on black.
+# Colours are inherited from the page: the same card is read on white and on black.
 _BOX: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:46em;line-height:1.45"
 _DIM: Final = "opacity:.7"
 _TAG: Final = "border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:0 .4em;margin-left:.5em;font-size:85%"
 
 
 def amount(size: int) -> str:
-    """Write bytes for people: `1.2 MB`."""
+    """Format bytes for people: `1.2 MB`."""
     number = float(size)
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if number < 1000 or unit == "TB":
@@ -42,11 +42,11 @@ def line(ref: str, digest: str, count: int, size: int, *, new: bool | None) -> s
     """Return `churn/features:v3  blake3:ab12…  3 files  12.0 MB  (unchanged)`.
 
     Args:
-        ref: of the artifact; where it is the digest itself, that is not said twice.
-        digest: its.
-        count: of its files.
-        size: of them all, in bytes.
-        new: whether a put recorded anything new; None where it is not known of a put.
+        ref: of the artifact; if it is the digest itself, the digest is not repeated.
+        digest: of the artifact.
+        count: the number of its files.
+        size: of all files, in bytes.
+        new: whether a put recorded anything; None if it was not put by this call.
     """
     first = _short(digest) if ref == digest else f"{ref}  {_short(digest)}"
     return f"{first}  {_files(count)}  {amount(size)}" + ("  (unchanged)" if new is False else "")
@@ -66,20 +66,20 @@ def card(
     profiles: Mapping[str, Mapping[str, Any]],
     tables: int,
 ) -> str:
-    """Return the card of an artifact as HTML.
+    """Render the card of an artifact as HTML.
 
     Args:
-        ref: how it is called.
-        digest: its.
+        ref: its reference.
+        digest: its digest.
         kind: data, model, code …
-        count: of its files.
-        size: of them all, in bytes.
+        count: the number of its files.
+        size: of all files, in bytes.
         time: when it was put.
         actor: who put it.
         said: heading → name → value, such as metrics and metadata.
         files: (path, size) of each, by path.
         profiles: of the first tables, by the path of their file.
-        tables: how many have one.
+        tables: the number of tables with a profile.
     """
     name = "" if ref == digest else f"<b>{html(ref)}</b>"
     when = f"{time:%Y-%m-%d %H:%M} UTC" if time is not None else ""
@@ -104,7 +104,7 @@ def card(
 
 
 def profile_table(profile: Mapping[str, Any]) -> tuple[Sequence[str], list[tuple[str, ...]]]:
-    """Return what a profile says of each column, as a heading and rows of text; the first 200 columns."""
+    """Return a heading and one row of text for each column in a profile; the first 200 columns."""
     rows = []
     for field in profile["schema"]["fields"][:SHOWN]:
         column = profile["columns"].get(field["name"], {})
@@ -121,7 +121,7 @@ def _shown(value: Any) -> str:
 
 
 def _columns(profile: Mapping[str, Any], path: str) -> str:
-    """Return the columns of a table as HTML that can be opened; a path says which of several files it is."""
+    """Render the columns of a table as expandable HTML; the path tells several files apart."""
     which = f"{html(path)}: " if path else ""
     heading, rows = profile_table(profile)
     head = "".join(f'<th style="text-align:left;{_DIM}">{html(word.lower())}</th>' for word in heading)
@@ -134,7 +134,7 @@ def _columns(profile: Mapping[str, Any], path: str) -> str:
 
 
 def tree(files: Iterable[tuple[str, int]], count: int) -> str:
-    """Return files as a tree of HTML that can be opened, folders with what they hold, the first 200 files."""
+    """Render files as an expandable tree of HTML, folders with their contents, the first 200 files."""
     lines: list[str] = []
     above: list[str] = []
     for number, (path, size) in enumerate(files):

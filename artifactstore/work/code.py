@@ -1,4 +1,4 @@
-"""The code of a run, given back as it was: byte for byte, checked against git's own ids, with its history where that is stored."""
+"""The code of a run, restored byte for byte, checked against git's own ids, with its history if that is stored."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,19 +18,19 @@ _SHA1: Final = 40  # hexadecimal digits
 
 
 class Code:
-    """The code of a run, as it was stored.
+    """The stored code of a run.
 
     Attributes:
         digest: of the artifact.
         commit: of the repository, or None.
         tree: git's id of the tree that was stored, changes and untracked files included; None without git.
-        dirty: whether it had changes that no commit holds.
-        about: all that was recorded of it.
+        dirty: whether it had uncommitted changes.
+        about: everything that was recorded about it.
         history: digest of the commits up to `commit` as a git bundle, where the run stored them; else None.
-        modules: digest of what the program is made of besides that folder, each file under the path by which Python
-            imports it; None where nothing is.
-        complete: whether everything is stored that Python had imported as the run began; None where that is not known.
-        because: why it is not complete, in words.
+        modules: digest of the parts of the program outside that folder, each file under the path by which Python
+            imports it; None if there are none.
+        complete: whether everything is stored that Python had imported at the start of the run; None if unknown.
+        because: the reasons why it is not complete.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class Code:
         self.because: tuple[str, ...] = tuple(map(str, because)) if isinstance(because, list) else ()
 
     def checkout(self, to: Any, *, overwrite: bool = False, history: bool = False) -> Path:
-        """Bring the exact tree back into a folder, executable bits, links and submodules included, checked against git's ids.
+        """Restore the exact tree into a folder, executable bits, links and submodules included, checked against git's ids.
 
         Args:
             to: the folder.
-            overwrite: replace files that differ; then nothing is checked, as other files may lie there.
-            history: make it a repository again, at its commit, with what was changed as changes; needs git, a new folder, and
+            overwrite: replace files that differ; then nothing is checked, as other files may be present.
+            history: also restore the repository, at its commit, with uncommitted changes as such; needs git, a new folder, and
                 a run that stored it (`store.run(…, code="history")`).
 
         Raises:
-            AlreadyExistsError: other content lies there.
-            CorruptionError: it is not the tree that was recorded.
+            AlreadyExistsError: the folder has other content.
+            CorruptionError: the tree is not the recorded tree.
             NotFoundError: no history was stored.
             UnsupportedError: git is not installed.
         """
@@ -86,11 +86,11 @@ class Code:
             inner = {one.removeprefix(f"{path}/"): commit for one, commit in modules.items() if one.startswith(f"{path}/")}
             found = tree_id(made / path, inner if path else modules)
             if found != recorded:
-                raise CorruptionError(f"{made / path} has the tree {found}, and {recorded} was recorded", digest=self.digest)
+                raise CorruptionError(f"expected tree {recorded} in {made / path}, got {found}", digest=self.digest)
 
     def _clone(self, target: Path) -> None:
         if self.history is None:
-            raise NotFoundError("no history was stored with this code: store.run(…, code='history') does so")
+            raise NotFoundError("no history was stored with this code: store.run(…, code='history') stores it")
         if target.exists() and any(target.iterdir()):
             raise AlreadyExistsError(f"{target} is not empty: a repository needs a folder of its own")
         with TemporaryDirectory(prefix="artifactstore-") as scratch:
@@ -114,6 +114,6 @@ class Code:
 def _git(folder: Path, *arguments: str) -> None:
     git = Git.find(folder)
     if git is None:
-        raise UnsupportedError("git is not installed: without it no history can be given back, the code itself can")
+        raise UnsupportedError("git is not installed: history needs it; code without history does not")
     if git.run(*arguments, env={"GIT_ALLOW_PROTOCOL": "file"}) is None:
         raise InvalidInputError(f"git {arguments[0]} failed in {folder}: {git.said[:500]}")

@@ -1,4 +1,4 @@
-"""Committing: what was prepared becomes one transaction, and a refusal becomes the error that helps."""
+"""Committing: prepared facts become one transaction; a void transaction becomes a specific error."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,27 +14,27 @@ from artifactstore.work.session import Core, Session
 
 __all__ = ["Prepared", "Staged", "commit", "with_reason"]
 
-_TRIES = 3  # times that a put stores its content when clean-up takes it before the commit
+_TRIES = 3  # times that a put stores its content if clean-up takes it before the commit
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Content that is durable and that no entry names yet."""
+    """Content that is durable and not yet named by an entry."""
 
     manifest: Manifest
 
 
 @dataclass(slots=True)
 class Prepared:
-    """What one call wants to append.
+    """The facts that one call will append.
 
     Attributes:
-        facts: in order; none if nothing has to be said.
-        alive_at: the head when its references were known to be alive.
-        digest: of the artifact that it speaks of.
-        staged: its content, where that was stored anew.
+        facts: in order; empty if there is nothing to record.
+        alive_at: the head at which its references were known to be alive.
+        digest: of the artifact that it is about.
+        staged: its content, if that was stored anew.
         uploaded: bytes of packs and manifests that were written.
-        ended: told whether it was committed, when that is known.
+        ended: called with True if the transaction was committed, False otherwise.
     """
 
     facts: list[Fact]
@@ -46,7 +46,7 @@ class Prepared:
 
 
 def with_reason(prepared: Prepared, reason: str) -> Prepared:
-    """Return the same with a reason at each fact: inside a batch the transaction's own reason is the batch's."""
+    """Return the same with a reason at each fact: inside a batch the reason of the transaction is that of the batch."""
     return replace(prepared, facts=[{**fact, "reason": reason} for fact in prepared.facts])
 
 
@@ -55,24 +55,24 @@ class _GoneError(Exception):
 
 
 def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, reason: str | None = None) -> list[Prepared]:
-    """Prepare, append, and prepare anew while clean-up takes what was just stored.
+    """Prepare and append; prepare anew if clean-up takes content that was just stored.
 
     Raises:
-        InvalidInputError: a fact has a field that readers would take for absent.
-        ConflictError: a precondition failed: someone was first.
-        CondemnedBeforeCommitError: clean-up took the content again and again.
-        RefusedError: a hold or a move says no.
-        OutcomeUnknownError: sent, and no answer came.
+        InvalidInputError: a fact has a field that readers would ignore.
+        ConflictError: a precondition failed: another writer was first.
+        CondemnedBeforeCommitError: clean-up took the content repeatedly.
+        RefusedError: a hold or a move forbids it.
+        OutcomeUnknownError: the commit was sent, and no reply came.
     """
     core = session.core_to_write()
     for tried in range(_TRIES):
-        with one_state(anew=bool(tried)):  # the append looks at the head again, and judges by it
+        with one_state(anew=bool(tried)):  # the append reads the head again, and decides by it
             prepared = list(prepare(core))
         facts = [cleaned(fact) for one in prepared for fact in one.facts]
         _refuse_malformed(facts)
         if not facts:
             for one in prepared:
-                one.ended(not facts)  # all of it is there already
+                one.ended(not facts)  # everything was stored already
             return prepared
         alive_at = min(one.alive_at for one in prepared)
         committed = False
@@ -87,12 +87,12 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
         core.journal.seal()
         return prepared
     raise CondemnedBeforeCommitError(
-        f"clean-up condemned what this put had stored, {_TRIES} times in a row; nothing was committed: put again when gc has finished"
+        f"clean-up condemned the content of this put {_TRIES} times in a row; nothing was committed: put again when gc has finished"
     )
 
 
 def _refuse_malformed(facts: Sequence[Fact]) -> None:
-    """Refuse what every reader would take for absent.
+    """Refuse facts with fields that every reader would ignore.
 
     Raises:
         InvalidInputError: names the field.
@@ -100,7 +100,7 @@ def _refuse_malformed(facts: Sequence[Fact]) -> None:
     for fact in facts:
         if bad := malformed(fact):
             raise InvalidInputError(
-                f"a {fact['fact']!r} fact cannot be recorded: {', '.join(bad)} has not the form that readers expect"
+                f"cannot record a {fact['fact']!r} fact: {', '.join(bad)} does not have the form that readers expect"
             )
 
 

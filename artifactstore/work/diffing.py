@@ -1,4 +1,4 @@
-"""Comparing: which files of two artifacts differ, and what differs inside of them."""
+"""Comparison of artifacts: which files differ, and how they differ inside."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Change", "Diff", "diff", "stored_value"]
 
 _SHOWN: Final = 100  # characters of a value
-_JSON: Final = 64 * 2**20  # bytes of a JSON file that is looked into
+_JSON: Final = 64 * 2**20  # bytes of a JSON file that is compared inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Change:
         new_size: bytes after, or None.
         old: digest before, as text, or None.
         new: digest after, as text, or None.
-        moved_from: the path before, where it was moved.
+        moved_from: the path before, if it was moved.
     """
 
     path: str
@@ -53,12 +53,12 @@ class Change:
 
 
 class Diff(Rows[Change]):
-    """The files in which two artifacts differ; empty (and false) where their files are equal.
+    """The files in which two artifacts differ; empty (and false) if their files are equal.
 
     Attributes:
-        a: reference of the one.
-        b: reference of the other.
-        unchanged: how many files are equal.
+        a: reference of the first artifact.
+        b: reference of the second artifact.
+        unchanged: the number of equal files.
     """
 
     def __init__(self, a: "_Side", b: "_Side", *, key: Sequence[str], exact: bool) -> None:
@@ -72,13 +72,13 @@ class Diff(Rows[Change]):
 
     @cached_property
     def tables(self) -> Mapping[str, "TableDiff"]:
-        """What differs inside of Parquet files that were changed, by path; looked at when it is asked for.
+        """The differences inside changed Parquet files, by path; computed on access.
 
-        Two artifacts of one file each are compared whatever the files are called; so are tensors and JSON.
+        Two artifacts of one file each are compared whatever the names of their files; likewise tensors and JSON.
 
         Raises:
-            CorruptionError: a file is no such file, or damaged.
-            InvalidInputError: the key does not tell rows apart.
+            CorruptionError: a file is not a Parquet file, or is damaged.
+            InvalidInputError: the key does not identify rows.
         """
         from artifactstore.objects.compare.tables import compare_tables  # noqa: PLC0415 - Arrow, which names need not
 
@@ -90,10 +90,10 @@ class Diff(Rows[Change]):
 
     @cached_property
     def tensors(self) -> Mapping[str, Rows["TensorChange"]]:
-        """Which tensors differ inside of safetensors and `.npy` files that were changed, by path of the file.
+        """The tensors that differ inside changed safetensors and `.npy` files, by file path.
 
         Raises:
-            CorruptionError: a file is no such file, or damaged.
+            CorruptionError: a file is not in this format, or is damaged.
         """
         from artifactstore.objects.compare.tensors import TensorChange, compare_tensors  # noqa: PLC0415 - NumPy
 
@@ -105,10 +105,10 @@ class Diff(Rows[Change]):
 
     @cached_property
     def json(self) -> Mapping[str, Rows[ValueChange]]:
-        """Which values differ inside of JSON files of up to 64 MiB that were changed, by path of the file.
+        """The values that differ inside changed JSON files of up to 64 MiB, by file path.
 
         Raises:
-            CorruptionError: a file is no JSON, or damaged.
+            CorruptionError: a file is not JSON, or is damaged.
         """
         a, b = self._sides
         return {
@@ -119,7 +119,7 @@ class Diff(Rows[Change]):
 
     @cached_property
     def patches(self) -> Mapping[str, str]:
-        """The lines that differ in text files of up to 1 MiB, as `diff -u` writes them, by path; of notebooks the cells' source."""
+        """The lines that differ in text files of up to 1 MiB, in the format of `diff -u`, by path; for notebooks the cells' source."""
         from artifactstore.objects.compare.texts import LARGEST, patch  # noqa: PLC0415 - difflib, which names need not
 
         found: dict[str, str] = {}
@@ -132,7 +132,7 @@ class Diff(Rows[Change]):
         return found
 
     def _pairs(self, *suffixes: str) -> list[tuple[str, str]]:
-        """Return the files to compare, as (path there, path here)."""
+        """Return the files to compare, as (path in a, path in b)."""
         pairs = [(one.path, one.path) for one in self if one.change == "changed"]
         old, new = (side.files for side in self._sides)
         if not pairs and self and len(old) == len(new) == 1:
@@ -140,13 +140,13 @@ class Diff(Rows[Change]):
         return [pair for pair in pairs if any(pair[0].endswith(one) and pair[1].endswith(one) for one in suffixes)]
 
     def overlap(self) -> "Overlap":
-        """Tell which rows two tables share, such as those of a test set that were trained on.
+        """Find the rows that two tables share, such as rows of a test set that were trained on.
 
-        Each artifact (or folder in it) has to have one Parquet file. Whether a sample of the rows decides, and by how much it
-        may be wrong, the answer says; `store.diff(a, b, exact=True)` compares all.
+        Each artifact (or folder in it) must have exactly one Parquet file. The answer states whether it is based on a sample of
+        the rows, and its error bound; `store.diff(a, b, exact=True)` compares all rows.
 
         Raises:
-            InvalidInputError: there is not one table on each side, or they have no column in common.
+            InvalidInputError: one side does not have exactly one table, or the tables have no column in common.
             CorruptionError: a table is damaged.
         """
         from artifactstore.objects.compare.tables import overlap  # noqa: PLC0415 - Arrow, which names need not
@@ -160,7 +160,7 @@ class Diff(Rows[Change]):
         return as_lines([*lines, f"{counts or 'no differences'}, {self.unchanged} unchanged"])
 
     def inside(self) -> str:
-        """Return what differs inside of files as text: a line that names the file, and what differs in it."""
+        """Return the differences inside files as text: a line with the file's name, then its differences."""
         parts = []
         for path, table in self.tables.items():
             parts += [f"{path}:", *(f"  {line}" for line in str(table).splitlines())]
@@ -186,7 +186,7 @@ def _line_of(one: "TensorChange | ValueChange") -> str:
 
 
 class _Side:
-    """One of two artifacts that are compared, or a folder or file in it."""
+    """One of the two compared artifacts, or a folder or file in it."""
 
     def __init__(self, session: Session, ref: str) -> None:
         found = session.resolve(ref)
@@ -200,7 +200,7 @@ class _Side:
 
     @property
     def files(self) -> list[str]:
-        """Paths of the regular files, as `entries` has them."""
+        """Paths of the regular files, as in `entries`."""
         return [path for path in self.entries if self._manifest.index(self.inner(path)) is not None]
 
     def inner(self, path: str) -> str:
@@ -215,19 +215,19 @@ class _Side:
         return self.entries[path][1]
 
     def content(self, path: str) -> bytes | None:
-        """Return a file's bytes; None where there is no such file."""
+        """Return a file's bytes; None if there is no such file."""
         inner = self.inner(path)
         return self.folder.read(inner) if path in self.entries and self._manifest.index(inner) is not None else None
 
     def value(self, path: str) -> Any:
-        """Return what a JSON file holds."""
+        """Parse a JSON file."""
         try:
             return parse_json(self.folder.read(self.inner(path)), path)
         except InvalidInputError as error:
             raise CorruptionError(f"{self.ref}: {error}", location=path) from error
 
     def table(self, path: str) -> "StoredTable":
-        """Return a Parquet file, with what is known beside it."""
+        """Return a Parquet file, with its side content."""
         from artifactstore.objects.compare.tables import StoredTable  # noqa: PLC0415 - Arrow, which names need not
 
         inner, backend, manifest = self.inner(path), self._session.core().near, self._manifest
@@ -239,19 +239,19 @@ class _Side:
         return StoredTable(self.folder, inner, side)
 
     def only_table(self) -> "StoredTable":
-        """Return the one Parquet file that there is.
+        """Return the only Parquet file.
 
         Raises:
             InvalidInputError: there is none, or more than one.
         """
         found = [path for path in self.files if path.endswith(".parquet")]
         if len(found) != 1:
-            raise InvalidInputError(f"{self.ref} has {len(found)} Parquet files, and one is needed: say which by {self.ref}/PATH")
+            raise InvalidInputError(f"expected one Parquet file in {self.ref}, got {len(found)}: pass {self.ref}/PATH")
         return self.table(found[0])
 
 
 def _no_tree() -> Any:
-    raise AssertionError  # nothing that compares asks for files on this machine
+    raise AssertionError  # no comparison needs files on this machine
 
 
 @one_state()
@@ -262,11 +262,11 @@ def diff(session: Session, a: str, b: str, *, key: Any = (), exact: bool = False
 
 
 def stored_value(session: Session, digest: str) -> Any:
-    """Return an artifact that is one JSON value; the current run is not told.
+    """Return an artifact that is a JSON value; not recorded as an input of the current run.
 
     Raises:
         NotFoundError: it is no longer stored.
-        CorruptionError: it is no JSON.
+        CorruptionError: it is not JSON.
     """
     return _Side(session, digest).value("data.json")
 

@@ -1,4 +1,4 @@
-"""Drawings of lineage where people look at them: in notebooks, and in files."""
+"""Drawings of lineage for notebooks and files."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -13,16 +13,16 @@ from artifactstore.work.place import local_path
 
 __all__ = ["Drawing", "joined"]
 
-_IN_NOTEBOOK: Final = 300  # nodes: a notebook keeps a copy of what it shows
+_IN_NOTEBOOK: Final = 300  # nodes: a notebook file contains a copy of its output
 
 
 class Drawing:
-    """A picture of a graph: notebooks show it, `str()` is its SVG, `save` writes a file.
+    """A picture of a graph: shown by notebooks, `str()` is its SVG, `save` writes a file.
 
     Args:
-        graph: what is drawn.
-        start: the id of the node that the question was about.
-        up: whether all leads there (True) or comes from there (False); None: both.
+        graph: the graph.
+        start: the id of the node of the query.
+        up: True if the graph is upstream of it, False if downstream; None: both.
     """
 
     def __init__(self, graph: Graph, start: str, *, up: bool | None) -> None:
@@ -32,22 +32,22 @@ class Drawing:
 
     @property
     def title(self) -> str:
-        """What is written above."""
+        """The heading of the drawing."""
         label = clean(self._graph.nodes[self._start].label)
         if self._up is None:
             return f"Lineage of {label}"
         return f"What {label} was made from" if self._up else f"What was made from {label}"
 
     def svg(self, *, limit: int = LIMIT) -> str:
-        """Return it as SVG, with at most so many nodes: the nearest; how many are left out is written in it."""
+        """Render as SVG, with at most `limit` nodes: the nearest; the number of omitted nodes is shown."""
         return draw(self._graph, self._start, self.title, up=self._up, limit=limit)
 
     def mermaid(self) -> str:
-        """Return it as a flowchart in Mermaid, with the same colours."""
+        """Render as a flowchart in Mermaid, with the same colours."""
         return flowchart(self._graph, self._start)
 
     def html(self, *, limit: int = LIMIT) -> str:
-        """Return it as a page that stands alone."""
+        """Render as a standalone HTML page."""
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escaped(self.title)}</title>'
             '<meta name="color-scheme" content="light dark"><style>body{margin:0}</style></head>'
@@ -55,17 +55,17 @@ class Drawing:
         )
 
     def save(self, to: Any) -> Path:
-        """Write it into a file, all of it or nothing: `.svg`, `.html` or `.mmd`.
+        """Write a file atomically: `.svg`, `.html` or `.mmd`.
 
         Raises:
-            InvalidInputError: another ending, or a folder that isn't there.
+            InvalidInputError: the suffix is not supported, or the folder does not exist.
         """
         path = local_path(to, "to")
         make = {".svg": self.svg, ".html": self.html, ".mmd": self.mermaid}.get(path.suffix.lower())
         if make is None:
-            raise InvalidInputError(f"a drawing is written as .svg, .html or .mmd, not as {path.suffix or path.name!r}")
+            raise InvalidInputError(f"expected a path ending with .svg, .html or .mmd, got {path.suffix or path.name!r}")
         if not path.parent.is_dir():
-            raise InvalidInputError(f"{path.parent} is no folder: make it first, or draw elsewhere")
+            raise InvalidInputError(f"the folder {path.parent} does not exist: make it first, or choose another path")
         replace_whole(path, make().encode())
         return path
 
@@ -77,12 +77,12 @@ class Drawing:
 
     def _repr_html_(self) -> str:
         # Inline, for tooltips and the notebook's own theme; wide drawings scroll instead of being squeezed. There is no
-        # `_repr_svg_` beside it: Jupyter, VS Code and Colab prefer HTML, and a notebook would keep both.
+        # `_repr_svg_`: Jupyter, VS Code and Colab prefer HTML, and a notebook would store both.
         return f'<div style="overflow:auto;max-height:80vh">{self.svg(limit=_IN_NOTEBOOK)}</div>'
 
 
 def joined(one: Graph, other: Graph) -> Graph:
-    """Return two graphs that begin at the same node as one, nearest nodes first."""
+    """Join two graphs with the same start node, nearest nodes first."""
     nodes = dict(one.nodes)
     for key, node in other.nodes.items():
         if key not in nodes or node.depth < nodes[key].depth:

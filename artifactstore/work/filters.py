@@ -1,4 +1,4 @@
-"""What of a source goes in: `exclude=` patterns as in `.gitignore`, and hints at what is there by mistake."""
+"""Filters of a source: `exclude=` patterns as in `.gitignore`, and warnings about files included by mistake."""
 
 import os
 import warnings
@@ -12,19 +12,19 @@ from artifactstore.work.capture.secrets import secrets_among
 
 __all__ = ["Excluder", "hint_secret"]
 
-_LOOKED: Final = 20_000  # entries of left out folders that are looked at for patterns that matched nothing else
+_LOOKED: Final = 20_000  # entries of excluded folders that are checked for patterns that matched nothing else
 _RELATIVE: Final = "patterns are read as in a .gitignore file, relative to the source"
 
 
 class Excluder:
-    """The patterns of one put; the last one that matches a file or folder decides, and nothing below what is left out is seen.
+    """The patterns of one put; the last matching pattern decides, and excluded folders are not entered.
 
     Args:
-        patterns: as the caller wrote them.
-        roots: how the source is called: absolute paths, or its URL; patterns that begin so are relative to it.
+        patterns: as passed by the caller.
+        roots: the names of the source: absolute paths, or its URL; patterns that begin with one are relative to the source.
 
     Raises:
-        InvalidInputError: a pattern that can mean nothing below the source.
+        InvalidInputError: a pattern cannot match anything in the source.
     """
 
     def __init__(self, patterns: Sequence[str], roots: Sequence[str] = ()) -> None:
@@ -35,7 +35,7 @@ class Excluder:
         self._left_out: list[str] = []  # folders
 
     def __call__(self, path: str, *, folder: bool) -> bool:
-        """Tell whether a file or folder is left out; the folders above it are not."""
+        """Return True if a file or folder is excluded; the folders above it are not."""
         if not self._rules:
             return False
         out = False
@@ -50,20 +50,20 @@ class Excluder:
         return out
 
     def below(self, path: str) -> bool:
-        """Tell whether a file, or a folder with `/` at its end, is left out by itself or by a folder above it."""
+        """Return True if a file, or a folder with a trailing `/`, is excluded by itself or by a folder above it."""
         *above, own = [*accumulate(path.rstrip("/").split("/"), "{}/{}".format)]
         return any(self(one, folder=True) for one in above) or self(own, folder=path.endswith("/"))
 
     def check(self, paths: Iterable[str], *, disk: str | None = None, name: str = "") -> None:
-        """Warn of the patterns that matched nothing.
+        """Warn of patterns that matched nothing.
 
         Args:
-            paths: of all files and links that go in; may be asked for again.
-            disk: the source, where it is a folder of this machine.
+            paths: of all included files and links; may be iterated more than once.
+            disk: the source, if it is a folder of this machine.
             name: the source's own name.
 
         Raises:
-            InvalidInputError: a pattern that was meant otherwise: relative to the folder above, or to the current one.
+            InvalidInputError: a pattern is relative to the folder above, or to the current folder.
         """
         idle = [at for at in range(len(self._rules)) if at not in self._used]
         if idle and disk is not None:
@@ -79,7 +79,7 @@ class Excluder:
         warnings.warn(f"exclude=[{named}] matched nothing: {_RELATIVE}", UserWarning, stacklevel=6)
 
     def _inside(self, idle: list[int], disk: str) -> list[int]:
-        """Return the patterns that match nothing in what is left out either, as far as that was looked at."""
+        """Return the patterns that match nothing in excluded folders either, as far as those were checked."""
         looked = 0
         for top in self._left_out:
             for folder, folders, files in os.walk(os.path.join(disk, top)):  # noqa: PTH118
@@ -97,7 +97,7 @@ class Excluder:
         plain = self._relative(text, given)
         text = f"\\{plain}" if plain.startswith("#") else plain
         bare = text.rstrip(" ")
-        text = bare + "\\ " * (len(text) - len(bare))  # spaces at the end are part of a name here
+        text = bare + "\\ " * (len(text) - len(bare))  # trailing spaces are part of a name here
         try:
             match = _matcher(text)
         except ValueError as error:
@@ -107,7 +107,7 @@ class Excluder:
         return keep, match, plain.lstrip("/")
 
     def _relative(self, text: str, given: str) -> str:
-        """Return a pattern as one of .gitignore: what stands before it may name the source."""
+        """Convert a pattern to .gitignore form: it may begin with the source."""
         if os.name == "nt":
             text = text.replace("\\", "/")
         if text.startswith("~/"):
@@ -127,10 +127,10 @@ class Excluder:
 
 
 def _matcher(text: str) -> Callable[[str], Any]:
-    """Return what tells whether a pattern matches a path itself; pathspec's own answer counts what is below a match, too.
+    """Return a function that matches a path itself; pathspec's own answer includes everything below a match.
 
     Raises:
-        ValueError: no pattern.
+        ValueError: the pattern is malformed.
     """
     from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only where something is left out
 
@@ -151,7 +151,7 @@ def _own(shown: str) -> str:
 
 
 def _otherwise(given: str, name: str, disk: str | None) -> list[str]:
-    """Return what a pattern may have meant that matched nothing: relative to the folder above the source, or to the current one."""
+    """Return the likely meanings of a pattern that matched nothing: relative to the folder above, or to the current folder."""
     text, found = given.removeprefix("!").removeprefix("./"), []
     if name and text.startswith(f"{name}/"):
         found.append("/" + text[len(name) + 1 :])
@@ -163,12 +163,12 @@ def _otherwise(given: str, name: str, disk: str | None) -> list[str]:
 
 
 def hint_secret(paths: Iterable[str]) -> None:
-    """Warn once of what looks like a secret."""
+    """Warn once of files that look like secrets."""
     found = [*islice(secrets_among(paths), 4)]
     if found:
         more = " …" if len(found) > 3 else ""
         text = (
-            f"{', '.join(map(repr, found[:3]))}{more} may hold secrets, and what is stored stays: "
+            f"{', '.join(map(repr, found[:3]))}{more} may hold secrets, and stored content is permanent: "
             f"exclude=[{Path(found[0]).name!r}] leaves out what must not go in"
         )
         warnings.warn(text, UserWarning, stacklevel=6)

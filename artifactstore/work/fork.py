@@ -1,7 +1,7 @@
-"""Forks: a store as it was at some entry, for a program that runs again and must not change the store itself.
+"""Forks: a store as of some entry, for a program that runs again and must not change the store itself.
 
-Whatever such a program opens by this store's URL, by one where nothing is, or by none, is the fork; other stores it may only
-read. It is told by `$ARTIFACTSTORE_FORK`, the path of a small JSON file.
+Whatever URL such a program opens (that of this store, an unused one, or none), it gets the fork; other stores are read-only
+for it. The fork is passed by `$ARTIFACTSTORE_FORK`, the path of a small JSON file.
 """
 
 import json
@@ -29,14 +29,14 @@ _FILE: Final = "fork.json"
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """A store as it was, with what is written since in a folder.
+    """A store as of some entry, with new writes in a folder.
 
     Attributes:
-        folder: what is written lies here.
+        folder: contains the new writes.
         url: of the store.
         store: its id.
-        head: the entry up to which it counts.
-        options: storage options of the store, none of them secret.
+        head: the last entry that counts.
+        options: storage options of the store, without secrets.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Fork:
 
     @property
     def cache(self) -> Path:
-        """A cache folder of its own: under the same id another history is kept elsewhere."""
+        """A separate cache folder: the same store id has another history elsewhere."""
         return self.folder.with_name(self.folder.name + "-cache")
 
     @property
@@ -56,7 +56,7 @@ class Fork:
         return self.folder.with_name(_FILE)
 
     def save(self) -> None:
-        """Write the file that describes it; only its owner may read it."""
+        """Write the file that describes it, readable only by its owner."""
         self.folder.mkdir(parents=True, exist_ok=True)
         told = {"folder": self.folder.name, "url": self.url, "store": self.store, "head": self.head, "options": self.options}
         replace_whole(self.file, json.dumps(told).encode(), private=True)
@@ -66,28 +66,28 @@ class Fork:
         """Read such a file.
 
         Raises:
-            InvalidInputError: it can't be read.
+            InvalidInputError: it cannot be read.
         """
         try:
             told = json.loads(path.read_bytes())
             return cls(path.with_name(told["folder"]), told["url"], told["store"], told["head"], told["options"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InvalidInputError(f"{VARIABLE}={path} can't be read ({error}): unset it") from error
+            raise InvalidInputError(f"cannot read {VARIABLE}={path} ({error}): unset it") from error
 
     @classmethod
     def of_environment(cls) -> Self | None:
-        """Return the fork that this process works in, or None."""
+        """Return the fork of this process, or None."""
         path = os.environ.get(VARIABLE)
         return cls.load(Path(path)) if path else None
 
     def over(self, place: Backend) -> Backend:
-        """Return what a program that opens `place` gets."""
+        """Wrap the backend that a program opens."""
         own = LocalBackend(self.folder)
         origin: Backend | None = None
         if place.url != own.url:
             raw = read_or_none(place, CONFIG_KEY)
             if raw is not None and parse_config(raw, f"{place.url}/{CONFIG_KEY}").store != self.store:
-                return ReadOnlyBackend(place, "a program that runs again to be compared changes nothing but its fork")
+                return ReadOnlyBackend(place, "a program that runs again for comparison changes nothing but its fork")
             origin = None if raw is None else place
         if origin is None:
             origin = connect(self.url, storage_options=self.options or None)

@@ -43,10 +43,10 @@ def get(
     decode: bool = True,
     options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Bring back what `ref` means; see `Store.get`. With `decode` off, an object comes as its files."""
+    """Read what `ref` resolves to; see `Store.get`. With `decode` off, an object is returned as its files."""
     wanted = None if paths is None else strings(paths, "paths")
     if wanted is not None and not wanted:
-        raise InvalidInputError("paths=[] names no file: leave it out to get all of them")
+        raise InvalidInputError("paths=[] names no file: leave it out to get all files")
     target = None if to is None else local_path(to, "to")
     if target is not None and "://" not in session.url and Path(session.url) in (target.absolute(), *target.absolute().parents):
         raise InvalidInputError(f"{target} is inside the store: choose another target")
@@ -57,25 +57,25 @@ def get(
         if target is not None:
             if options:
                 raise InvalidInputError(
-                    f"with to= the files are written as they are, so {', '.join(sorted(options))} cannot be used: it is for objects"
+                    f"with to= the files are written as they are, and {', '.join(sorted(options))} is for objects only: leave one of them out"
                 )
             return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite)
         if decode and manifest.format is not None and found.path is None and wanted is None:
             return read_object(manifest.format, _folder(session, manifest, found, trust_of(trust, found.digest)), options)
         if options:
-            raise InvalidInputError(f"{ref} is files, not an object, so {', '.join(sorted(options))} cannot be used")
+            raise InvalidInputError(f"{ref} is not an object but files, so {', '.join(sorted(options))} cannot be used")
         return _to_tree(session, manifest, found, wanted)
 
     return session.with_manifest(found.digest, use)
 
 
 def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader:
-    """Open one file of what `ref` means; see `Store.open_file`."""
+    """Open a file of the artifact that `ref` resolves to; see `Store.open_file`."""
     if path is not None and not isinstance(path, str):
         raise InvalidInputError(f"path= must be a str, got {type(path).__name__}")
     found = session.resolve(ref)
     if path is not None and found.path is not None:
-        raise InvalidInputError(f"two paths are given, in {ref!r} and path={path!r}: give one")
+        raise InvalidInputError(f"got two paths, in {ref!r} and path={path!r}: pass one")
     _met(session, ref, found)
 
     def use(manifest: Manifest) -> int:
@@ -84,7 +84,7 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
             if len(manifest.paths) != 1:
                 some = ", ".join(repr(one) for one in manifest.paths[:5])
                 raise InvalidInputError(
-                    f"{ref} has {len(manifest.paths)} files; choose one with path=: {some}"
+                    f"{ref} has {len(manifest.paths)} files; pass path= with one of {some}"
                     + (" …" if len(manifest.paths) > 5 else "")
                 )
             row: int | None = 0
@@ -100,7 +100,7 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
 
 
 def open_table(session: Session, ref: str) -> Any:
-    """Open what `ref` means as a table; see `Store.open_table`."""
+    """Open the table that `ref` resolves to; see `Store.open_table`."""
     from artifactstore.objects.arrow import open_dataset  # noqa: PLC0415 - loads Arrow's datasets
 
     found = session.resolve(ref)
@@ -122,7 +122,7 @@ def open_table(session: Session, ref: str) -> Any:
 
 
 def _met(session: Session, ref: str, found: Resolved, to: Path | None = None) -> None:
-    """Let what is read be judged, and be an input of the current run."""
+    """Check for taint and record the read as an input of the current run."""
     check_taint(session, ref, found)
     note_read(session, found, to)
 
@@ -142,7 +142,7 @@ def _no_path(manifest: Manifest, ref: str, path: str) -> str:
 
 
 def _is_single(session: Session, found: Resolved, manifest: Manifest) -> bool:
-    """Tell whether the reference means an artifact that was put from one file."""
+    """Return True if the reference means an artifact that was put from a single file."""
     if found.name is None or found.version is None or len(manifest.paths) != 1:
         return False
     with session.reading(fresh=False) as state:
@@ -150,15 +150,15 @@ def _is_single(session: Session, found: Resolved, manifest: Manifest) -> bool:
 
 
 def _chooser(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None, *, rebase: bool) -> Callable[[str], str | None]:
-    """Return the function path → path under the target, None for what is not wanted.
+    """Return a function from a path to the path under the target, or None if it is not selected.
 
-    A path in the reference chooses one file or one folder; where `rebase` is set it lands under its own name.
+    A path in the reference selects one file or folder; with `rebase` it is written under its own name.
     """
     chosen = None if found.path is None else found.path.rstrip("/")
     base = chosen.rpartition("/")[0] if chosen is not None and rebase else ""
     cut = len(base) + 1 if base else 0
     globs = None if patterns is None else [pattern.rstrip("/") for pattern in patterns]
-    # A name that is there means itself, even if it reads like a pattern: `a[1].txt`.
+    # The name of an existing file means that file, even if it looks like a pattern: `a[1].txt`.
     literal = {glob for glob in globs or () if manifest.index(glob) is not None}
 
     def wanted(path: str) -> str | None:
@@ -183,7 +183,7 @@ def _select(found: Resolved, manifest: Manifest, patterns: Sequence[str] | None,
 
 
 def _bring_linked(manifest: Manifest, chosen: Selection, wanted: Callable[[str], str | None], asked: str | None) -> None:
-    """Bring files instead of links to them, where the part that is got does not hold what a link needs, or is a link itself."""
+    """Write files instead of links if the selection lacks the target of a link, or is itself a link."""
     through = through_links(manifest.links, manifest.paths)
     brought = {path for path in manifest.paths if wanted(path) is not None}
     brought |= {path for path, _ in manifest.links if wanted(path) is not None}
@@ -212,7 +212,7 @@ def _to_folder(
 
 
 def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Sequence[str] | None) -> Path:
-    """Materialise in the cache; a part of an artifact gets a tree of its own unless the whole is there."""
+    """Materialise in the cache; a part of an artifact gets its own tree unless the whole artifact is cached."""
     chosen = _select(found, manifest, paths, rebase=False)
     is_part = found.path is not None or paths is not None
     key = found.digest
@@ -242,20 +242,20 @@ def _materialised(
     materialise: Callable[[Path], None],
     is_right: Callable[[Path], bool],
 ) -> Path:
-    """Return a tree in the cache, given as its key and its bytes; where that can't be used, one that lives as long as this process."""
+    """Return a tree in the cache, given its key and size; if the cache fails, a temporary tree for the life of this process."""
     key, total = tree
     if session.cache is not None:
         trees = Trees(session.cache)
         try:
             return next(filter(None, map(trees.find, wholes)), None) or trees.get(key, total, materialise, is_right)
         except CacheError as error:
-            text = f"{error}: the files are in a temporary folder until this process ends; use to= to choose a folder"
+            text = f"{error}: the files are in a temporary folder until this process ends; pass to= to choose a folder"
             warnings.warn(text, UserWarning, stacklevel=2)
     temporary = Path(_temporary_folder())
     try:
         return Trees(temporary).get(key, total, materialise)
     except CacheError:
-        # Whatever a tree needs beyond being written (a rename, modes) may be what fails here.
+        # Operations beyond plain writes (a rename, modes) may be what fails here.
         folder = temporary / new_id()
         try:
             folder.mkdir()
@@ -263,7 +263,7 @@ def _materialised(
         except OSError as error:
             if isinstance(error, BackendError):
                 raise
-            raise BackendError(f"{folder} can't be written: {error.strerror or error}; use to= to choose a folder") from error
+            raise BackendError(f"cannot write {folder}: {error.strerror or error}; pass to= to choose a folder") from error
         return folder
 
 
@@ -271,11 +271,11 @@ _TEMPORARY: list[tuple[int, str]] = []
 
 
 def _temporary_folder() -> str:
-    """Return a folder that lives as long as this process: where there is no cache, trees have to lie somewhere."""
+    """Return a folder for trees that exists for the life of this process, if there is no cache."""
     if not _TEMPORARY or _TEMPORARY[-1][0] != os.getpid():
         import atexit  # noqa: PLC0415 - only without a cache
 
-        with temporary("there is no cache: use to= to choose a folder, or set ARTIFACTSTORE_CACHE"):
+        with temporary("there is no cache: pass to= to choose a folder, or set ARTIFACTSTORE_CACHE"):
             folder = mkdtemp(prefix="artifactstore-")
         _TEMPORARY.append((os.getpid(), folder))
         atexit.register(_remove_own, os.getpid(), folder)

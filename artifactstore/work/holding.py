@@ -1,4 +1,4 @@
-"""Holding: the manifest that holds an artifact now, read from near by, and again where it was moved meanwhile (PROTOCOL 8)."""
+"""Manifest reader: finds the current manifest of an artifact, reads it from the cache, and again if it was moved (PROTOCOL 8)."""
 
 import threading
 import warnings
@@ -29,17 +29,17 @@ Proves = Callable[[Manifest], str | None]
 
 
 class Holding:
-    """Reads the manifests of a session; what a thread has begun to read is its own."""
+    """Reads the manifests of a session; a prefetched manifest belongs to its thread."""
 
     def __init__(self) -> None:
         self._ahead = threading.local()
         self._reported: set[str] = set()
-        self._compared: set[tuple[str, int]] = set()  # manifests, and files in them whose chunk digests all others agree on
+        self._compared: set[tuple[str, int]] = set()  # (manifest, file row) whose chunk digests agree with all others
 
     def read_ahead(self, core: "Core", view: State | None, ref: Reference) -> None:
-        """Begin to read the manifest that a reference most likely means, while the journal is asked for news.
+        """Prefetch the manifest that a reference most likely resolves to, while the journal is read.
 
-        So a warm get takes two sequential round trips. What comes is used only if the journal agrees.
+        This makes a warm get two sequential round trips. The result is used only if the journal agrees.
         """
         if core.journal.head == 0:
             return
@@ -55,21 +55,21 @@ class Holding:
             pool.shutdown(wait=False)
 
     def use(self, core: "Core", digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
-        """Call `use` with a manifest that holds an artifact, as often as that was moved meanwhile.
+        """Call `use` with a manifest of an artifact; repeat if that was moved meanwhile.
 
-        The current holder comes first. One that is missing or damaged, or whose files are not those of the digest, is no
-        holder: the one before it is taken then, with a warning.
+        The current holder comes first. If it is missing or damaged, or its files do not match the digest, the previous holder is
+        used, with a warning.
 
         Args:
             core: the store.
             digest: of the artifact.
-            use: what is done.
-            part: the row of a file of which only parts are read, so that its chunk digests are all there is to compare with.
-            noted: mark a manifest as proven that this machine has noted as that.
+            use: the function to call.
+            part: the row of the file, if only parts of it are read: then its chunk digests are compared with other manifests.
+            noted: mark the manifest as proven if this machine has recorded it as checked.
 
         Raises:
             NotFoundError: the artifact was removed.
-            CorruptionError: an object is missing or damaged, whichever holder is asked.
+            CorruptionError: an object is missing or damaged for every holder.
         """
         failed: dict[str, ArtifactStoreError] = {}
         while True:
@@ -108,18 +108,18 @@ class Holding:
                 moved = holder not in core.journal.fold.holders.get(digest, ())
             if not moved:
                 failed[holder] = gap(core, missing) or CorruptionError(
-                    f"{missing} is missing, and the journal says that it should be there: restore it from a copy of the store",
+                    f"{missing} is missing, but the journal names it: restore it from a copy of the store",
                     digest=digest,
                     location=missing,
                 )
 
     def _check_part(self, core: "Core", holder: str, manifest: Manifest, row: int) -> None:
-        """Compare the chunk digests of a file with those of all other manifests of the artifact; where they differ, read the file.
+        """Compare a file's chunk digests with those of all other manifests of the artifact; if they differ, read the file.
 
-        So a writer who appends a false manifest of what is there already changes no byte that is read (decision 0045).
+        A writer who appends a false manifest of existing content cannot change any byte that is read (decision 0045).
 
         Raises:
-            CorruptionError: the file is not what the chunk digests say.
+            CorruptionError: the file does not match the chunk digests.
         """
         if (holder, row) in self._compared:
             return
@@ -134,22 +134,22 @@ class Holding:
             try:
                 same = self._load(core, other, manifest.digest, its).same_chunks(manifest, row)
             except (_MissingManifestError, CorruptionError, FormatError):
-                continue  # it holds nothing
+                continue  # it is not a holder
             if not same:
                 prove(core.near, manifest, row)
                 return
         self._compared.add((holder, row))
 
     def holds(self, core: "Core", digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
-        """Return whether a manifest holds an artifact, and is what it was recorded as: what is stored relies on that.
+        """Return True if a manifest holds an artifact and matches its record, so that content need not be stored again.
 
-        A manifest that this machine has written or looked at before is not looked at again, unless `read` is set.
+        A manifest that this machine has written or checked before is not checked again, unless `read` is set.
 
         Args:
             core: the store.
             digest: of the artifact.
-            read: also read all of it.
-            proves: compares the chunk digests of a manifest with the content itself; returns a path where they differ.
+            read: also read all of its content.
+            proves: compares the chunk digests of a manifest with the content itself; returns a path that differs, or None.
         """
         with core.journal.lock:
             state: State = core.journal.fold
@@ -168,7 +168,7 @@ class Holding:
     def _fault(
         self, core: "Core", holder: tuple[str, str, Sequence[str]], digest: str, *, read: bool, proves: Proves | None
     ) -> str | None:
-        """Return what is wrong with a holder, or None."""
+        """Return the fault of a holder, or None."""
         one, expected, packs = holder
         try:
             manifest = self._load(core, one, digest, expected)
@@ -192,13 +192,13 @@ class Holding:
             self._report(holder, f"{digest} was read from an earlier manifest, as a newer one cannot be used: {error}")
 
     def _report(self, holder: str, text: str) -> None:
-        """Warn once of a manifest that could not be used."""
+        """Warn once of an unusable manifest."""
         if holder not in self._reported:
             self._reported.add(holder)
             warnings.warn(f"{text}; `artifactstore verify` names the entry and the actor", UserWarning, stacklevel=7)
 
     def _load(self, core: "Core", holder: str, digest: str, expected: str) -> Manifest:
-        """Return a manifest if it is what the journal says: the one point where a manifest is taken for a digest."""
+        """Return a manifest if it matches the journal: the only function that accepts a manifest for a digest."""
         found = core.manifests.get(holder)
         if found is None:
             found = self._read(core, holder, digest, expected)
@@ -206,7 +206,7 @@ class Holding:
         if found.digest != digest:
             key = manifest_key(holder)
             raise FalseManifestError(
-                f"{key} was recorded as the manifest of {digest} and is that of {found.digest}: it is not used",
+                f"{key} was recorded as the manifest of {digest}, but is that of {found.digest}: it is not used",
                 digest=digest,
                 location=key,
             )
@@ -218,7 +218,7 @@ class Holding:
         try:
             raw = begun[1].result() if begun is not None and begun[0] == holder else read(key)
             if str(Digest.of(raw, core.algorithm)) != expected:
-                forget(core.near, key)  # it may have been damaged on its way
+                forget(core.near, key)  # it may have been damaged in transit
                 raw = read(key)
         except NotFoundError as error:
             raise _MissingManifestError(key) from error
@@ -230,23 +230,23 @@ class Holding:
             )
         try:
             return decode(raw, key, algorithm=core.algorithm)
-        except CorruptionError as error:  # its bytes are those that the journal names: so it was written
+        except CorruptionError as error:  # its bytes match the journal: it was written like this
             raise FalseManifestError(str(error), digest=expected, location=key) from error
 
 
 def _reading(core: "Core", digest: str) -> Callable[[str], bytes]:
-    """Return how to read the manifest of an artifact: in parts where it must be large."""
+    """Return the function that reads the manifest of an artifact: in parts if it must be large."""
     with core.journal.lock:
         fact = core.journal.fold.stored.get(digest, {})
     return core.near.read_large if is_large(int(fact.get("files", 0)), int(fact.get("size", 0))) else core.near.read
 
 
 class FalseManifestError(CorruptionError):
-    """A manifest was recorded as what it is not: no copy of the store has a better one."""
+    """A manifest that does not match its record in the journal: no copy of the store has a better one."""
 
 
 class _MissingManifestError(Exception):
-    """A manifest is not there: the journal decides whether that is damage."""
+    """A manifest is missing: the journal decides whether that is damage."""
 
 
 def _condemned_in(state: State, digest: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Lineage: what something was made from, and what was made from it."""
+"""Lineage: the ancestors and descendants of an artifact or a run."""
 
 import os
 import re
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 __all__ = ["Lineage", "View", "lineage", "resolve", "runs"]
 
 
-_DEEPEST: Final = 60  # steps that a tree shows: further to the right nobody reads
+_DEEPEST: Final = 60  # steps shown by a tree: deeper indentation is unreadable
 
 
 class View:
-    """A part of the graph; prints as a tree, and draws itself.
+    """A part of the lineage graph; prints as a tree, and can be drawn.
 
     Attributes:
-        artifacts: the artifacts in it that were asked for, nearest first, without where it begins.
-        runs: the runs in it, nearest first.
-        edges: (from, to, role), in the direction in which things were made.
+        artifacts: the matching artifacts, nearest first, without the start.
+        runs: its runs, nearest first.
+        edges: (from, to, role), in the direction of data flow.
     """
 
     def __init__(self, graph: Graph, start: str, *, up: bool, chosen: Collection[str] | None = None) -> None:
@@ -90,7 +90,7 @@ class View:
         return as_lines(lines)
 
     def _told_of(self, before: str, after: str, role: str | None, shown: str) -> str:
-        """Return what stands behind a line: the role, where the kind doesn't say it, and what else an artifact was read as."""
+        """Return the suffix of a tree line: the role, if the kind doesn't imply it, and the name it was read under."""
         artifact, read_as = self._graph.nodes[before], self._graph.read_as.get((before, after))
         words = [role] if role and role != self._graph.nodes[shown].kind else []
         words += [f"as {read_as}"] if read_as not in (None, artifact.label) else []
@@ -100,18 +100,18 @@ class View:
         return str(self)
 
     def mermaid(self) -> str:
-        """Return it as a flowchart in Mermaid, for a README (GitHub draws at most 500 edges)."""
+        """Render as a flowchart in Mermaid, for a README (GitHub draws at most 500 edges)."""
         return self.draw().mermaid()
 
     def svg(self) -> str:
-        """Return it as a picture in SVG; see `draw`."""
+        """Render as SVG; see `draw`."""
         return self.draw().svg()
 
     def draw(self, to: Any = None) -> "Drawing":
-        """Return it as a drawing, which notebooks show, and write it into a file: `.svg`, `.html` or `.mmd`.
+        """Return a drawing, which notebooks show; with `to`, also write a file: `.svg`, `.html` or `.mmd`.
 
         Raises:
-            InvalidInputError: another ending, or a folder that isn't there.
+            InvalidInputError: the suffix is not supported, or the folder does not exist.
         """
         from artifactstore.work.drawing import Drawing  # noqa: PLC0415 - 10 ms, which most commands do without
 
@@ -124,7 +124,7 @@ class View:
         return self.draw()._repr_html_()
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON value."""
+        """Return the graph as a JSON value."""
         nodes = [{key: getattr(node, key) for key in Node.__dataclass_fields__} for node in self._graph.nodes.values()]
         edges = [{"from": a, "to": b, "role": role, "read_as": self._graph.read_as.get((a, b))} for a, b, role in self.edges]
         return {"nodes": nodes, "edges": edges}
@@ -157,7 +157,7 @@ def _chosen(graph: Graph, start: str, *, kind: str | None, name: str | None, rol
 
 
 class Lineage:
-    """What `store.lineage(ref)` returns: questions about one artifact or run.
+    """Lineage of one artifact or run, as returned by `store.lineage(ref)`.
 
     Attributes:
         id: the artifact's digest, or the run's id.
@@ -171,7 +171,7 @@ class Lineage:
     def _view(self, *, up: bool, kind: str | None, name: str | None, role: str | None) -> View:
         for what, text in (("kind", kind), ("name", name), ("role", role)):
             if text is not None and not isinstance(text, str):
-                raise InvalidInputError(f"{what}={text!r}: a str is needed")
+                raise InvalidInputError(f"{what} must be a str, got {text!r}")
         with self._session.asking() as state:
             graph = closure(state, self.id, up=up)
         if (kind, name, role) == (None, None, None):
@@ -180,29 +180,29 @@ class Lineage:
         return View(filtered(graph, up=up, chosen=chosen), self.id, up=up, chosen=chosen)
 
     def upstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> View:
-        """Everything that it was made from.
+        """Return everything that it was made from.
 
         Args:
-            kind: only artifacts of this kind, and the ways to them.
+            kind: only artifacts of this kind, and the paths to them.
             name: only those with this name, or a pattern of it (`churn/*`).
-            role: only those that some run used or produced in this role.
+            role: only artifacts that some run used or produced in this role.
         """
         return self._view(up=True, kind=kind, name=name, role=role)
 
     def downstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> View:
-        """Everything that was made from it; see `upstream`."""
+        """Return everything that was made from it; see `upstream`."""
         return self._view(up=False, kind=kind, name=name, role=role)
 
     @property
     def runs(self) -> Rows[RunInfo]:
-        """The runs that produced it, the newest last; of a run itself."""
+        """The runs that produced it, newest last; for a run, the run itself."""
         with self._session.asking() as state:
             found = [self.id] if self._is_run else state.produced_by.get(self.id, [])
             return Rows(RunInfo, [run_info(state, run, _now(self._session, state)) for run in found if run in state.runs])
 
     @property
     def artifacts(self) -> Rows[Node]:
-        """What the runs that produced it produced in all, itself included; of a run its outputs."""
+        """All artifacts produced by the runs that produced it, itself included; for a run, its outputs."""
         with self._session.asking() as state:
             made = [self.id] if self._is_run else state.produced_by.get(self.id, [])
             found = dict.fromkeys(one["digest"] for run in made for one in state.edges.get(run, ()) if one["fact"] == "produced")
@@ -210,7 +210,7 @@ class Lineage:
 
     @property
     def inputs(self) -> Rows[Node]:
-        """What the runs that produced it used, code and environment included."""
+        """The artifacts used by the runs that produced it, code and environment included."""
         with self._session.asking() as state:
             depth = 1 if self._is_run else 2
             graph = closure(state, self.id, up=True, steps=depth)
@@ -218,7 +218,7 @@ class Lineage:
 
     @property
     def code(self) -> Code | None:
-        """The code that it was made with, of the newest run that recorded some; None where none did."""
+        """The code that it was made with, from the newest run that recorded code; None if no run did."""
         with self._session.asking() as state:
             found = [self.id] if self._is_run else state.produced_by.get(self.id, [])
             for run in reversed(found):
@@ -230,7 +230,7 @@ class Lineage:
 
     @one_state()
     def path(self, to: str) -> list[Node]:
-        """Return a shortest way from it to something that was made of it, or the other way round; empty where there is none."""
+        """Return a shortest path between it and another artifact, in either direction; empty if there is none."""
         other, _ = resolve(self._session, to)
         with self._session.asking() as state:
             way = path(state, self.id, other) or path(state, other, self.id)
@@ -238,7 +238,7 @@ class Lineage:
 
     @one_state()
     def impact(self) -> Rows[Node]:
-        """Every artifact that was made from it and that has a name, with the aliases that point there."""
+        """Return every named artifact that was made from it, with the aliases that point to it."""
         return Rows(Node, [node for node in self.downstream().artifacts if node.name is not None])
 
     def reproduce(
@@ -250,15 +250,15 @@ class Lineage:
         command: Sequence[str] | None = None,
         timeout: float | None = None,
     ) -> "Reproduction":
-        """Make it again: run the program of the run that produced it, on the recorded code, inputs and environment.
+        """Run the program that produced it again, on the recorded code, inputs and environment.
 
-        The program works in a fork of the store, as that was when the run began: what it puts lies in `folder`, and the
-        store itself is not changed. This executes code that the store holds: do so only where you trust who wrote it.
+        The program works in a fork of the store as of the start of the run: its puts are written to `folder`, and the store
+        itself is not changed. This executes stored code: do so only if you trust its author.
 
         Args:
-            folder: an empty or a new one; code, environment, log and scratch store come to lie there.
-            env: build the recorded environment (a virtual one, its packages installed anew); False: the present one.
-            tolerance: by how much metrics may differ, relative to the larger.
+            folder: an empty or new folder for code, environment, log and scratch store.
+            env: build the recorded environment (a virtual environment with newly installed packages); False: use the current one.
+            tolerance: allowed difference of metrics, relative to the larger.
             command: what to run instead of the recorded command.
             timeout: seconds after which the program is stopped.
 
@@ -268,8 +268,8 @@ class Lineage:
         Raises:
             NotFoundError: no run produced it, or no code was recorded.
             AlreadyExistsError: the folder is not empty.
-            InvalidInputError: the command is not known, or had a secret.
-            BackendError: the recorded packages can't be installed.
+            InvalidInputError: the command is unknown, or had a secret.
+            BackendError: the recorded packages cannot be installed.
         """
         from artifactstore.work.reproduce import reproduce  # noqa: PLC0415 - needs this room itself
 
@@ -285,7 +285,7 @@ class Lineage:
         )
 
     def draw(self, to: Any = None) -> "Drawing":
-        """Return what it was made from and what was made from it as one drawing, and write it into a file; see `View.draw`."""
+        """Return one drawing of its ancestors and descendants; with `to`, also write a file; see `View.draw`."""
         from artifactstore.work.drawing import Drawing, joined  # noqa: PLC0415 - as above
 
         with self._session.asking() as state:
@@ -300,23 +300,23 @@ class Lineage:
 
     @one_state()
     def export(self, standard: str, to: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Tell what it was made from (of a run: that run alone) in the words of a standard, see docs/exports.md.
+        """Export its lineage (for a run: that run alone) in a standard format, see docs/exports.md.
 
         Args:
             standard: `openlineage` (run events), `prov` (W3C PROV-JSON), `slsa` (in-toto statements) or `ro-crate`.
-            to: a file; for openlineage also a server's URL; for a crate a new folder, or a file called `….zip`.
-            **options: of openlineage `namespace` of its jobs, and `send=True` to $OPENLINEAGE_URL; of slsa the `builder`'s
-                URI; of ro-crate `files` (`inside`, or by `reference`) and its `license`; of all but crates `overwrite=True`.
+            to: a file; for openlineage also a server's URL; for ro-crate a new folder, or a file named `….zip`.
+            **options: for openlineage the `namespace` of its jobs, and `send=True` to $OPENLINEAGE_URL; for slsa the `builder`'s
+                URI; for ro-crate `files` (`inside`, or by `reference`) and its `license`; for all but ro-crate `overwrite=True`.
 
         Returns:
-            JSON values without `to`, else its path; of a server how many events were sent.
+            JSON values without `to`, else its path; for a server the number of events sent.
 
         Raises:
-            InvalidInputError: no such standard or option; those known are named.
-            AlreadyExistsError: the file is there, or a folder that is not empty.
-            BackendError: the store or the server can't be reached.
+            InvalidInputError: no such standard or option; the message lists the known ones.
+            AlreadyExistsError: the file exists, or the folder is not empty.
+            BackendError: the store or the server is unreachable.
         """
-        from artifactstore.work.export.exporting import export  # noqa: PLC0415 - the standards, only for who exports
+        from artifactstore.work.export.exporting import export  # noqa: PLC0415 - loads the standards only if needed
 
         return export(self._session, self.id, is_run=self._is_run, standard=standard, to=to, options=options)
 
@@ -325,14 +325,14 @@ class Lineage:
 
 
 def resolve(session: Session, ref: str) -> tuple[str, bool]:
-    """Return what a reference means: (digest or run, whether it is a run).
+    """Resolve a reference to (digest or run, whether it is a run).
 
     Raises:
-        NotFoundError: nothing of that name.
-        InvalidInputError: no reference, or the beginning of several runs' ids.
+        NotFoundError: no such artifact or run.
+        InvalidInputError: the reference is malformed, or is a prefix of several runs' ids.
     """
     if not isinstance(ref, str):
-        raise InvalidInputError(f"a reference is a str, not a {type(ref).__name__}")
+        raise InvalidInputError(f"a reference must be a str, got {type(ref).__name__}")
     with session.asking() as state:
         found = _run_of(state, ref)
         if found is not None:
@@ -345,14 +345,14 @@ def resolve(session: Session, ref: str) -> tuple[str, bool]:
     except NotFoundError as error:
         if ":" in ref:
             raise
-        raise NotFoundError(f"{error}; no run's id and no commit begins so either") from error
+        raise NotFoundError(f"{error}; no run's id and no commit begins with it either") from error
 
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
 
 
 def _code_of_commit(state: State, commit: str) -> str | None:
-    """Return the code artifact that some run recorded for a commit; the one without changes, where there are several."""
+    """Return the code artifact that a run recorded for a commit; of several, the one without changes."""
     found: dict[str, bool] = {}
     for edges in state.edges.values():
         for edge in edges:
@@ -361,7 +361,7 @@ def _code_of_commit(state: State, commit: str) -> str | None:
     clean = [digest for digest, dirty in found.items() if not dirty]
     if len(found) > 1 and len(clean) != 1:
         raise InvalidInputError(
-            f"{len(found)} states of the code were recorded for commit {commit}: say the run, or the code's digest"
+            f"{len(found)} states of the code were recorded for commit {commit}: pass the run, or the code's digest"
         )
     return next(iter(clean or found), None)
 
@@ -374,12 +374,12 @@ def _run_of(state: State, ref: str) -> str | None:
         if len(near) == 1:
             return near[0]
         if len(near) > 1:
-            raise InvalidInputError(f"{len(near)} runs begin with {ref!r}: say more of it")
+            raise InvalidInputError(f"{len(near)} runs begin with {ref!r}: pass more digits")
     return None
 
 
 def _now(session: Session, state: State) -> datetime:
-    """Return the time by which a run is judged abandoned: of a store as it was, that of its last entry."""
+    """Return the time at which abandoned runs are determined: for a view of the past, that of its last entry."""
     return datetime.now(UTC) if session.view is None else parse_time(state.marks["time"])
 
 
@@ -393,12 +393,12 @@ def lineage(session: Session, ref: str) -> Lineage:
 def runs(session: Session, *, name: Any = None, status: Any = None) -> Rows[RunInfo]:
     """Return runs, oldest first; see `Store.runs`."""
     if status is not None and status not in {"running", "finished", "failed", "abandoned"}:
-        raise InvalidInputError(f"status={status!r}: running, finished, failed or abandoned")
+        raise InvalidInputError(f"status={status!r}: expected running, finished, failed or abandoned")
     if name is not None and not isinstance(name, str):
-        raise InvalidInputError(f"name={name!r}: a str is needed")
+        raise InvalidInputError(f"name must be a str, got {name!r}")
     with session.asking() as state:
         chosen = [run for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
         found = [run_info(state, run, _now(session, state)) for run in chosen]
     if name is not None and not found and "*" not in name:
-        raise NotFoundError(f"no run is called {name!r}")
+        raise NotFoundError(f"no run has the name {name!r}")
     return Rows(RunInfo, [one for one in found if status in (None, one.status)])

@@ -1,4 +1,4 @@
-"""`Store.maintenance`: what keeps a store in order. Each method calls one room of `artifactstore.maintenance`."""
+"""`Store.maintenance`: upkeep of a store. Each method calls one module of `artifactstore.maintenance`."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ __all__ = ["Maintenance", "examine_url"]
 
 
 class Maintenance:
-    """The upkeep of one open store; made by `Store.maintenance`."""
+    """Upkeep of one open store, as returned by `Store.maintenance`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -36,34 +36,34 @@ class Maintenance:
         storage_options: Mapping[str, Any] | None = None,
         **importing: "Unpack[ImportOptions]",
     ) -> "SyncReport":
-        """Bring this store to another place. Run again, it copies what is new, and goes on where it was killed.
+        """Copy, move or import this store to another location. A second run copies what is new, and resumes an interrupted one.
 
-        An empty target, or a copy of this store, becomes a *replica*: the same store, byte for byte, readable, and written
-        to by sync alone. Another store *imports*: content that it lacks moves, and names come with their versions, aliases
-        and marks, by their own actors at their own times. What a store has said itself stands above what it is told: a name
-        whose versions differ in both is left out, or comes as `<name>.from-<label>`.
+        If the target is empty, or a copy of this store, it becomes a *replica*: the same store, byte for byte, readable, and
+        written by sync only. If the target is another store, it *imports*: missing content is copied, and names come with their
+        versions, aliases and marks, by their own actors at their own times. The target's own facts take precedence over received
+        ones: a name whose versions differ in both is left out, or imported as `<name>.from-<label>`.
 
         Args:
             target: a URL, a path, or an open store.
-            move: then close this place for writing and open the other; reading here goes on. Into an empty place only.
-            release: then make the copy writable, although this place stays writable too: from then on the two diverge.
-                A copy whose source is lost is released by naming it as its own target.
-            dry_run: write nothing; the report says what would be copied.
-            storage_options: of the target, where it is a URL.
-            **importing: for a target that is another store, see `ImportOptions`: names, on_conflict, label, reason. With
-                names=, an empty place becomes a new store that holds these.
+            move: then close this location for writing and open the target; reads here still work. The target must be empty.
+            release: then make the copy writable, although this store stays writable too: from then on the two diverge.
+                If the source is lost, release a copy by passing it as its own target.
+            dry_run: write nothing; only report what would be copied.
+            storage_options: of the target, if it is a URL.
+            **importing: if the target is another store, see `ImportOptions`: names, on_conflict, label, reason. With
+                names=, an empty target becomes a new store with these names.
 
         Returns:
-            What was copied, whether the target was released and the store moved; what an import left out, and why.
+            A report of what was copied, whether the target was released and the store moved; for an import, what was left out, and why.
 
         Raises:
-            ConflictError: two places of this store have different histories; names the first entry that differs.
-            RefusedError: the source is unfinished or has moved; the target has moved or can't be written to.
-            InvalidInputError: the target holds other things, is the source itself or lies inside of it.
-            NotFoundError: no store here, or no name that one of `names` means.
+            ConflictError: source and target have different histories; names the first entry that differs.
+            RefusedError: the source is unfinished or has moved; the target has moved or is not writable.
+            InvalidInputError: the target is not empty and not a store, or one of the two contains the other.
+            NotFoundError: no store here, or `names` match nothing.
             UnsupportedError: the target is another store with another digest algorithm.
-            CorruptionError: the source is damaged; what is whole was copied.
-            BackendError: a place failed; run it again.
+            CorruptionError: the source is damaged; undamaged content was copied.
+            BackendError: a backend failed; run it again.
         """
         from artifactstore.work.sync import sync  # noqa: PLC0415 - opening a store must not load what few need
 
@@ -78,23 +78,23 @@ class Maintenance:
         )
 
     def bundle(self, path: str | os.PathLike[str], *, names: Sequence[str] | None = None) -> "SyncReport":
-        """Write this store, or a selection of it, as one zip file: to be carried where no network goes.
+        """Write this store, or a selection of it, as one zip file, for transport without a network.
 
-        `artifactstore.open("zip://PATH")` reads it where it lies, and `sync` copies or imports it from there. A whole store
-        is a copy: the same entries, byte for byte, and the same store at the same entry gives the same file. A selection is a
-        small store of its own whose history was received from this one.
+        `artifactstore.open("zip://PATH")` reads it directly, and `sync` copies or imports it. A complete store is a copy: the
+        same entries, byte for byte, and the same store at the same entry gives the same file. A selection is a small separate
+        store whose history was received from this one.
 
         Args:
-            path: the file; it must not exist. It appears when it is whole: an interrupted bundle leaves nothing behind.
+            path: the file; must not exist. It appears when complete: an interrupted bundle leaves nothing behind.
             names: names or patterns (`churn/*`); everything by default.
 
         Returns:
-            How much is in it.
+            A report of its contents.
 
         Raises:
-            AlreadyExistsError: there is such a file.
-            InvalidInputError: a path that can't be written, or inside of the store.
-            NotFoundError: no store here, or no name that one of `names` means.
+            AlreadyExistsError: the file exists.
+            InvalidInputError: the path is not writable, or is inside the store.
+            NotFoundError: no store here, or `names` match nothing.
             CorruptionError: the store is damaged.
             RefusedError: this is an unfinished copy.
             BackendError: reading or writing failed.
@@ -104,10 +104,10 @@ class Maintenance:
         return bundle(self._session, path, names=names)
 
     def accept_head(self) -> str:
-        """Take the present end of the journal for right on this machine, whose cache knew a longer one or another; returns it.
+        """Accept the present end of the journal on this machine, whose cache has seen a longer or different one; return it.
 
-        Until then this machine warns at each opening and writes nothing there. Look first for what happened: whoever deleted
-        the last entries wants exactly this call.
+        Until then this machine warns at each opening and does not write to the store. Find out what happened first: an attacker
+        who deleted the last entries wants exactly this call.
         """
         journal = self._session.core().journal
         journal.catch_up()
@@ -115,19 +115,19 @@ class Maintenance:
         return format_head(journal.head, journal.digest)
 
     def snapshot(self) -> "Published":
-        """Write down what the journal adds up to, so that whoever opens this store for the first time need not read all of it.
+        """Write a snapshot of the folded journal, so that the first open on a machine need not read all of it.
 
-        Worth it from some tens of thousands of entries on: without one, the first process on a machine reads and folds every
-        entry (80 µs each, some 80 s for a million); with one, what came after it. A `snapshot` fact in the journal vouches
-        for the digest of its bytes, `verify` compares it with the journal. It is only derived: it may be deleted.
+        Worth it from some tens of thousands of entries on: without a snapshot, the first process on a machine reads and folds every
+        entry (80 µs each, some 80 s for a million); with it, only newer entries. A `snapshot` fact in the journal vouches for the
+        digest of its bytes, and `verify` compares it with the journal. It is derived: it may be deleted.
 
         Returns:
-            The entry up to which it goes, its digest and size, and whether it was written now.
+            Its entry, digest and size, and whether it was written now.
 
         Raises:
             NotFoundError: no store here.
-            RefusedError: the store can't be written.
-            BackendError: the place failed; run it again.
+            RefusedError: the store is read-only.
+            BackendError: the backend failed; run it again.
         """
         from artifactstore.maintenance.snapshot import publish  # noqa: PLC0415 - as in sync
 
@@ -137,16 +137,16 @@ class Maintenance:
         return publish(core.journal, core.appender)
 
     def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> "Diagnosis":
-        """Try each verb and guarantee that a store needs at the place where it lies, in a folder of its own, and clean up.
+        """Check each operation and guarantee that a store needs, in a separate folder of its backend, and clean up.
 
         Args:
-            role: judge it for a `reader` (nothing is written), a `writer` or a `janitor`; by default what the credentials
+            role: check for a `reader` (nothing is written), a `writer` or a `janitor`; by default what the credentials
                 allow, and a reader for a store opened with mode="r".
-            quick: fewer races and smaller listings, 10 MB at most; otherwise up to 64 MiB go each way together.
+            quick: fewer races and smaller listings, 10 MB at most; otherwise up to 64 MiB in total.
             large: also write one object of more than 64 MiB.
 
         Returns:
-            The checks, each with what was tried, what happened, what it means and the fix; `.ok` where all guarantees hold.
+            The checks, each with what was tried, the result, its meaning and the fix; `.ok` if all guarantees hold.
 
         Raises:
             InvalidInputError: no such role.
@@ -179,11 +179,11 @@ def examine_url(
     quick: bool = False,
     large: bool = False,
 ) -> "Diagnosis":
-    """Examine a place where no store needs to be, or where one can't be opened.
+    """Check a location that has no store, or one that cannot be opened.
 
     Raises:
-        InvalidInputError: no URL that could mean a store, or no such role.
-        UnsupportedError: a scheme whose library is not installed.
+        InvalidInputError: the URL is invalid, or no such role.
+        UnsupportedError: the library for the scheme is not installed.
     """
     from artifactstore.maintenance.doctor import Place, examine  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Moments at which a store can be looked at: an entry's number, a time, the end of a day; and what it was then."""
+"""Time travel: the state as of an entry number, a time, or the end of a day; one state for each query."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,15 +26,15 @@ __all__ = ["is_first", "one_state", "state_at"]
 Opened = tuple[State, str] | None  # and the digest of the last entry folded
 
 
-_asked: ContextVar[set[int] | None] = ContextVar("artifactstore_asked", default=None)  # journals that a question has read on
+_asked: ContextVar[set[int] | None] = ContextVar("artifactstore_asked", default=None)  # journals that a query has caught up
 
 
 @contextmanager
 def one_state(*, anew: bool = False) -> Iterator[None]:
-    """Answer one question from one state: of all that look at the head inside, the first alone reads the journal on.
+    """Answer a query from a single state: only the first access to the head inside catches up with the journal.
 
     Args:
-        anew: do not rely on what a question around this one has read.
+        anew: do not rely on what an enclosing query has read.
     """
     token = _asked.set(set() if anew else set(_asked.get() or ()))
     try:
@@ -44,7 +44,7 @@ def one_state(*, anew: bool = False) -> Iterator[None]:
 
 
 def is_first(journal: Journal) -> bool:
-    """Tell whether a look at the head has to read the journal on: always, but for all but the first of one question."""
+    """Return True if this access to the head must catch up with the journal: always, except for later ones of one query."""
     asked = _asked.get()
     if asked is None:
         return True
@@ -54,12 +54,12 @@ def is_first(journal: Journal) -> bool:
 
 
 def state_at(journal: Journal, moment: object, open_snapshot: Callable[[Snapshot], Opened]) -> State:
-    """Return what the entries up to a moment add up to; a snapshot from before it spares reading those that it has.
+    """Fold the entries up to a moment; an earlier snapshot saves reading the entries that it covers.
 
     Args:
         journal: the store's.
         moment: an entry's number, an aware datetime, or a date (the end of that day, UTC).
-        open_snapshot: opens one whose bytes are what they should be.
+        open_snapshot: opens a snapshot whose bytes match their digest.
 
     Raises:
         InvalidInputError: a naive datetime, another type, an entry that does not exist.
@@ -82,20 +82,20 @@ def state_at(journal: Journal, moment: object, open_snapshot: Callable[[Snapshot
 
 
 def _told(entry: "Entry", view: State, resets: list[list[Any]]) -> str:
-    """Return when an entry was written, as far as the whole journal lets believe."""
+    """Return when an entry was written, as far as the rest of the journal supports its claim."""
     if any(one[0] == entry["seq"] for one in resets):
         return entry["time"]
     return plausible(resets, entry["seq"], max(entry["time"], view.marks["time"]))
 
 
 def _begin(journal: Journal, limit: int | str, open_snapshot: Callable[[Snapshot], Opened]) -> Opened:
-    """Open the newest snapshot from before a moment that the journal, as far as it is known now, vouches for."""
+    """Open the newest snapshot before a moment that the journal, as known now, vouches for."""
     with journal.lock:
         vouched: dict[str, int] = dict(journal.fold.snapshots)
     for snapshot in worth(snapshots_of(list_derived(journal.backend), State.LAYOUT), 0) if vouched else ():
         fine = vouched.get(snapshot.digest) == snapshot.seq
         raw = read_or_none(journal.backend, entry_key(snapshot.seq)) if fine else None
-        # An entry's own time is no later than what the fold makes of it: most are ruled out before they are brought here.
+        # An entry's own time is never later than the fold's estimate: most snapshots are ruled out before they are read.
         if raw is None or _is_behind(limit, snapshot.seq, parse_entry(raw, entry_key(snapshot.seq))["time"]):
             continue
         opened = open_snapshot(snapshot)
@@ -120,14 +120,14 @@ def _limit_of(moment: object, head: int) -> int | str:
         InvalidInputError: a naive datetime, another type, an entry that does not exist.
     """
     if isinstance(moment, bool) or not isinstance(moment, int | date):
-        raise InvalidInputError(f"at({moment!r}): an entry's number, an aware datetime or a date")
+        raise InvalidInputError(f"at({moment!r}): expected an entry's number, an aware datetime or a date")
     if isinstance(moment, int):
         if not 0 <= moment <= head:
             raise InvalidInputError(f"at({moment}): the journal has entries 1 to {head}")
         return moment
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
-            raise InvalidInputError(f"at({moment!r}): a datetime without a time zone; use datetime.now(UTC) or .astimezone()")
+            raise InvalidInputError(f"at({moment!r}): the datetime must have a time zone; use datetime.now(UTC) or .astimezone()")
         try:
             return format_time(moment)
         except OverflowError as error:

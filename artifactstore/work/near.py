@@ -1,6 +1,6 @@
-"""What is near: a remote place behind the local cache, and what can be answered while it can't be reached.
+"""Offline fallback: serves reads from the local cache while the remote backend is unreachable.
 
-Only answers: whoever writes has to read the journal's head first, and is told that the place can't be reached.
+Reads only: a writer must read the journal's head first, and gets an error while the backend is unreachable.
 """
 
 import json
@@ -20,19 +20,19 @@ from artifactstore.model.digest import hash_bytes
 
 __all__ = ["Near"]
 
-_CONSTANT: Final = ("manifests/", "packs/", "facts/", "segments/")  # written once, under names that are used once
-_AWAY: Final = 60.0  # seconds for which a place that could not be reached is not asked again
+_CONSTANT: Final = ("manifests/", "packs/", "facts/", "segments/")  # written once, under keys that are used once
+_AWAY: Final = 60.0  # seconds after a failure before an unreachable backend is tried again
 
 
 class Near:
-    """What one session knows of its place without asking it.
+    """Local knowledge of one session about its backend.
 
     Args:
-        backend: the place.
+        backend: the backend.
         cache: the cache folder, or None for no cache.
 
     Attributes:
-        backend: the place; one that answers nothing where `$ARTIFACTSTORE_OFFLINE` is set.
+        backend: the backend; unreachable if `$ARTIFACTSTORE_OFFLINE` is set.
     """
 
     def __init__(self, backend: Backend, cache: Path | None) -> None:
@@ -44,32 +44,32 @@ class Near:
 
     @property
     def reachable(self) -> bool:
-        """Whether it makes sense to ask the place."""
+        """Whether to try the backend."""
         return not self.offline and time.monotonic() > self._away
 
     def over(self, backend: Backend, store: str) -> Backend:
-        """Return the place of a store behind the cache: for reading what never changes."""
+        """Return the backend of a store behind the cache, for reading immutable objects."""
         if self._cache is None:
             return backend
         return CachingBackend(backend, Pieces(self._cache, store), _CONSTANT, reachable=lambda: self.reachable)
 
     def lose(self, error: BackendError, known: str) -> None:
-        """Note that the place could not be reached, and say what the answers rest on instead.
+        """Record that the backend is unreachable, and warn that answers come from the cache.
 
         Raises:
-            BackendError: the one handed in, where it says something else.
+            BackendError: the given error, if it has another cause.
         """
         if not error.transient or self._cache is None:
             raise error
         if not self.offline:
             self._away = time.monotonic() + _AWAY
-            text = f"{self.backend.url} can't be reached: answering from the cache, {known}. It said: {error}"
+            text = f"{self.backend.url} is unreachable: answering from the cache, {known}. The error was: {error}"
             warnings.warn(text, UserWarning, stacklevel=6)
 
-    # -- store.json, by the place's URL
+    # -- store.json, by the backend's URL
 
     def remember(self, config: bytes) -> None:
-        """Keep `store.json`, by which the cache of a store is found."""
+        """Save `store.json`, which identifies the cache of a store."""
         path = self._path()
         if path is None or (self.recall() == config):
             return
@@ -78,7 +78,7 @@ class Near:
             replace_whole(path, json.dumps({"url": self.backend.url, "config": config.decode()}).encode())
 
     def recall(self) -> bytes | None:
-        """Return `store.json` as it was when the place was last reached."""
+        """Return `store.json` as of the last contact with the backend."""
         path = self._path()
         try:
             kept = json.loads(read_own(path)) if path is not None else {}

@@ -19,24 +19,24 @@ from artifactstore.work.session import Core, Session
 
 __all__ = ["Noted", "role"]
 
-_MOST: Final = 1000  # facts that wait at most before they are committed
+_MOST: Final = 1000  # pending facts before they are committed
 
-role: ContextVar[str | None] = ContextVar("artifactstore_role", default=None)  # of what is read and put in this context
+role: ContextVar[str | None] = ContextVar("artifactstore_role", default=None)  # of reads and puts in this context
 
 
 class Noted:
-    """What one process has read and put in a run: the one that has begun it, or one below that.
+    """The reads and puts of one process in a run: the process that has begun it, or a child process.
 
-    A process below hands what it notes over to the one above at once, since it may end without any clean-up; where that
-    cannot be reached, it commits it at once.
+    A child process hands its facts over to its parent at once, since it may end without any clean-up; if the parent is not
+    reachable, it commits them itself at once.
 
     Args:
         session: its store.
         store: that store's id.
         run: its id.
-        parent: the run around it, or None.
-        inbox: of a run of another process: the file for its facts, or None where they are committed here.
-        joined: whether the run is one of another process.
+        parent: the enclosing run, or None.
+        inbox: for a run of another process: the file for its facts, or None if they are committed here.
+        joined: whether the run belongs to another process.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Noted:
         self.run = run
         self.parent = parent
         self.pid = os.getpid()
-        self.explicit = True  # begun by `start()`; a `with` block belongs to its context alone
+        self.explicit = True  # begun by `start()`; a `with` block belongs to its context only
         self._inbox = inbox
         self._joined = joined
-        self.odd: Counter[str] = Counter()  # how often each metric was not finite
-        self._handed: Inbox | None = None  # what other processes note in a run of this one
-        self.makers: list[Callable[[Core], Prepared]] = []  # what else is committed with the first output, such as its code
-        self._taken: list[Callable[[Core], Prepared]] = []  # of these, what an output has taken along
-        self.around = Around()  # what is read without the store
+        self.odd: Counter[str] = Counter()  # metric → how often it was not finite
+        self._handed: Inbox | None = None  # facts of other processes for a run of this one
+        self.makers: list[Callable[[Core], Prepared]] = []  # steps to commit with the first output, such as its code
+        self._taken: list[Callable[[Core], Prepared]] = []  # of these, the steps in a pending commit
+        self.around = Around()  # reads that bypass the store
         self.before: Callable[[], None] = lambda: None  # fills `makers`
         self._lock = threading.Lock()
         self._waiting: list[Fact] = []
@@ -69,7 +69,7 @@ class Noted:
         self._produced: set[str] = set()
 
     def used(self, digest: str, *, name: str | None = None, version: int | None = None, **more: Any) -> None:
-        """Note an input; the first word on a digest counts."""
+        """Record an input; the first record of a digest counts."""
         fact: Fact = {"fact": "used", "run": self.run, "digest": digest}
         fact |= {key: value for key, value in {"name": name, "version": version, **more}.items() if value is not None}
         with self._lock:
@@ -81,12 +81,12 @@ class Noted:
             self._commit_at_once()
 
     def measured(self, metrics: dict[str, float], step: int | None, odd: dict[str, str] | None = None) -> None:
-        """Note metrics of the run itself; `odd` are those that are not finite."""
+        """Record metrics of the run itself; `odd` are those that are not finite."""
         fact: Fact = {"fact": "measured", "run": self.run, "metrics": metrics}
         fact |= {} if step is None else {"step": step}
         fact |= {"not_finite": odd} if odd else {}
         if self._joined and self._hand_over(fact) is not False:
-            return  # the process above commits it: its order among other values is that of the inbox
+            return  # the parent process commits it: its order among other values is that of the inbox
         with self._lock:
             self.odd.update(list(odd or ()))
             self._waiting.append(fact)
@@ -102,12 +102,12 @@ class Noted:
             self.flush_or_warn()
 
     def _collect(self, *, last: bool = False) -> None:
-        """Take in what other processes have noted in this run, and what was read of the cache."""
+        """Collect what other processes have recorded in this run, and what was read from the cache."""
         for name in self.around.cached(mapped=last):
             digest = digest_of_tree(name)
             with self.session.reading(fresh=False) as state:
                 known = digest is not None and digest in state.stored
-            if digest is not None and known:  # a cache may be that of several stores
+            if digest is not None and known:  # a cache may serve several stores
                 self.used(digest)
         for fact in () if self._handed is None else self._handed.take():
             if fact.pop("fact") == "used":
@@ -118,14 +118,14 @@ class Noted:
                     self._waiting.append({"fact": "measured", "run": self.run, **fact})
 
     def _has_ended(self) -> bool:
-        """Tell whether the journal has the end of a run of another process: nothing is added to it any more."""
+        """Return True if the journal has the end of a run of another process: nothing is added to it any more."""
         if not self._joined:
             return False
         with self.session.reading(fresh=False) as state:
             return "status" in state.runs.get(self.run, {})
 
     def edges(self, digest: str, name: str | None) -> list[Fact]:
-        """Return the facts to commit with an output: what was read so far, and that it was produced."""
+        """Return the facts to commit with an output: the reads so far, and that it was produced."""
         if self._has_ended():
             return []
         self._collect()
@@ -138,20 +138,20 @@ class Noted:
             return facts
 
     def sent(self, facts: Iterable[Fact]) -> None:
-        """Forget what was committed."""
+        """Remove committed facts."""
         gone = list(facts)
         with self._lock:
             self._waiting = [fact for fact in self._waiting if not any(fact is one for one in gone)]
             self._produced.update(fact["digest"] for fact in gone if fact["fact"] == "produced")
 
     def with_edges(self, prepared: Prepared, name: str | None) -> Prepared:
-        """Let an output bring its edges with it."""
+        """Add its edges to an output."""
         facts = self.edges(prepared.digest, name)
         prepared.facts = [*prepared.facts, *facts]
         return _once_committed(prepared, lambda: self.sent(facts))
 
     def take_makers(self, *, last: bool = False) -> list[Callable[[Core], Prepared]]:
-        """Return what else is to be committed with the next output, once; the last time all that was not committed."""
+        """Return the steps to commit with the next output, once; the last time all uncommitted steps."""
         self.before()
         with self._lock:
             found = [maker for maker in self.makers if last or maker not in self._taken]
@@ -159,7 +159,7 @@ class Noted:
         return [self._noted(maker) for maker in found]
 
     def _noted(self, maker: Callable[[Core], Prepared]) -> Callable[[Core], Prepared]:
-        """Return a maker that is forgotten when what it made is committed."""
+        """Wrap a step so that it is removed when it is committed."""
 
         def forget() -> None:
             with self._lock:
@@ -168,16 +168,16 @@ class Noted:
         return lambda core: _once_committed(maker(core), forget)
 
     def flush(self, *last: Fact) -> None:
-        """Commit what waits, and some last facts.
+        """Commit pending facts, and some last facts.
 
         Raises:
-            BackendError: it could not be committed; it waits on.
+            BackendError: the commit failed; the facts stay pending.
         """
         makers = self.take_makers(last=True) if last else []
         self._collect()
 
         def rest(_core: Core) -> Prepared:
-            # Whether it has ended matters to a process that joined it: else this process alone ends it.
+            # Whether it has ended matters only to a process that joined it: else this process alone ends it.
             with self.session.reading(fresh=self._joined) as state, self._lock:
                 ended = self._joined and "status" in state.runs.get(self.run, {})
                 return Prepared([] if ended else [*self._waiting, *last], state.head, "")
@@ -194,7 +194,7 @@ class Noted:
             self.sent(prepared[-1].facts)
 
     def flush_or_warn(self) -> None:
-        """Commit what waits; a failure is a warning, as whoever reads must not fail for it."""
+        """Commit pending facts; a failure is a warning, as a read must not fail for it."""
         try:
             self.flush()
         except ArtifactStoreError as error:
@@ -203,10 +203,10 @@ class Noted:
 
 
 def _once_committed(prepared: Prepared, then: Callable[[], None]) -> Prepared:
-    """Let something be done when it is known that this was committed."""
+    """Add a callback for when the transaction is known to be committed."""
     ended = prepared.ended
 
-    def done(committed: bool) -> None:  # noqa: FBT001 - told by its caller
+    def done(committed: bool) -> None:  # noqa: FBT001 - set by its caller
         ended(committed)
         if committed:
             then()

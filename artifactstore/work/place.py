@@ -1,4 +1,4 @@
-"""Where things are: which store is meant, where the caches lie, and who is acting. Settings come from here alone."""
+"""Settings: the URL of the store, the cache folder, the actor; and checks of paths. Settings are read here only."""
 
 import os
 import warnings
@@ -16,7 +16,7 @@ from artifactstore.journal.append import Author
 
 __all__ = ["DEFAULT", "TAG", "TAGGED", "author", "cache_folder", "find_url", "local_path", "matches", "secret_options", "strings"]
 
-TAG: Final = "CACHEDIR.TAG"  # by which backups, and put, know a cache (bford.info/cachedir)
+TAG: Final = "CACHEDIR.TAG"  # marks a cache for backups, and for put (bford.info/cachedir)
 TAGGED: Final = (
     b"Signature: 8a477f597d28d172789f06886806bc55\n# The cache of artifactstore: derived, may be deleted at any time.\n"
 )
@@ -24,18 +24,20 @@ DEFAULT: Final = "default"  # of `cache=`: the user's cache folder
 
 
 def find_url(url: Any) -> tuple[str, bool]:
-    """Return (URL of the store that is meant, whether it is the embedded default).
+    """Return (URL of the store, whether it is the embedded default).
 
-    In this order: what was given, `$ARTIFACTSTORE_URL`, `[tool.artifactstore] url` of the nearest `pyproject.toml`
+    In this order: the argument, `$ARTIFACTSTORE_URL`, `[tool.artifactstore] url` of the nearest `pyproject.toml`
     upwards (a relative path in it is relative to that file), a local store in the user's data folder.
 
     Raises:
-        InvalidInputError: an empty URL, or a `pyproject.toml` that can't be read.
+        InvalidInputError: the URL is empty, or a `pyproject.toml` cannot be read.
     """
     if url is not None:
         text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
         if not isinstance(text, str) or not text or "\0" in text or (not text.isascii() and not _encodable(text)):
-            raise InvalidInputError(f"{str(url)[:200]!r} is no URL of a store: a folder, s3://bucket/prefix, memory://name")
+            raise InvalidInputError(
+                f"{str(url)[:200]!r} is not the URL of a store: expected a folder, s3://bucket/prefix, memory://name"
+            )
         refuse_mistyped(text)
         return (text if "://" in text else str(local_path(text, "url"))), False
     if text := os.environ.get("ARTIFACTSTORE_URL", ""):
@@ -43,9 +45,7 @@ def find_url(url: Any) -> tuple[str, bool]:
     try:
         here = Path.cwd()
     except OSError as error:
-        raise InvalidInputError(
-            "the current folder is gone: change to another, or say which store is meant by its URL"
-        ) from error
+        raise InvalidInputError("the current folder is gone: change to another, or pass the URL of the store") from error
     for folder in (here, *here.parents):
         if text := _from_pyproject(folder / "pyproject.toml"):
             if "://" not in text and not Path(text).expanduser().is_absolute():
@@ -55,7 +55,7 @@ def find_url(url: Any) -> tuple[str, bool]:
         return str(Path(_users_folder("data")) / "store"), True
     except RuntimeError as error:
         raise InvalidInputError(
-            "no store is named, and this user has no home folder for one: set ARTIFACTSTORE_URL, or say which store is meant by its URL"
+            "no store is named, and this user has no home folder for one: set ARTIFACTSTORE_URL, or pass the URL of the store"
         ) from error
 
 
@@ -63,7 +63,7 @@ def _users_folder(what: str) -> str:
     """Return the user's folder for caches or for data.
 
     Raises:
-        RuntimeError: there is none: no $HOME, and a user that the system does not know, as in many containers.
+        RuntimeError: there is none: no $HOME, and a user unknown to the system, as in many containers.
     """
     import platformdirs  # noqa: PLC0415 - only where nothing else says where
 
@@ -83,7 +83,7 @@ def _encodable(text: str) -> bool:
 
 def _from_pyproject(path: Path) -> str:
     try:
-        data = path.read_bytes() if path.is_file() else b""  # a pipe of that name would never end
+        data = path.read_bytes() if path.is_file() else b""  # reading a pipe of that name would never end
     except OSError:
         return ""
     import tomllib  # noqa: PLC0415 - only where there is something to read
@@ -91,7 +91,7 @@ def _from_pyproject(path: Path) -> str:
     try:
         tools: Any = tomllib.loads(data.decode()).get("tool")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path} can't be read ({error}): mend it, or say which store is meant by its URL") from error
+        raise InvalidInputError(f"cannot read {path} ({error}): fix it, or pass the URL of the store") from error
     section = tools.get("artifactstore") if isinstance(tools, dict) else None
     text = section.get("url", "") if isinstance(section, dict) else ""
     if not isinstance(text, str):
@@ -102,8 +102,8 @@ def _from_pyproject(path: Path) -> str:
 def cache_folder(cache: Any) -> Path | None:
     """Return the cache folder, or None for no cache.
 
-    A folder that other users can write, that can't be made or that this user has no home for gives one warning and no cache.
-    One that was filled by root or by this user and can only be read (in an image of a container) is read.
+    A folder that other users can write, that cannot be made or for which this user has no home gives one warning and no cache.
+    A folder that was filled by root or by this user and is read-only (in a container image) is read.
 
     `DEFAULT` means `$ARTIFACTSTORE_CACHE`, else the user's cache folder; an empty variable means no cache.
     """
@@ -127,15 +127,15 @@ def cache_folder(cache: Any) -> Path | None:
         writable = may_write(folder)
         filled = writable or any(True for _ in folder.iterdir())
     except OSError as error:
-        _without_cache(f"the cache folder {folder} can't be written ({error.strerror or error})")
+        _without_cache(f"cannot write the cache folder {folder} ({error.strerror or error})")
         return None
     if not is_own(st):
         _without_cache(
-            f"other users can write the cache folder {folder}, so what is in it can't be believed (its owner: chmod go-w)"
+            f"other users can write the cache folder {folder}, so its contents cannot be trusted (its owner: chmod go-w)"
         )
         return None
     if not filled:
-        _without_cache(f"the cache folder {folder} can't be written")
+        _without_cache(f"cannot write the cache folder {folder}")
         return None
     tag = folder / TAG
     if not tag.exists():
@@ -146,7 +146,7 @@ def cache_folder(cache: Any) -> Path | None:
 
 def _without_cache(why: str) -> None:
     warnings.warn(
-        f"{why}: working without a cache; set ARTIFACTSTORE_CACHE to a folder of your own, or to nothing",
+        f"{why}: working without a cache; set ARTIFACTSTORE_CACHE to a folder of your own, or to the empty string",
         UserWarning,
         stacklevel=5,
     )
@@ -156,22 +156,22 @@ def local_path(value: Any, what: str) -> Path:
     """Return a path on this machine, `~` expanded.
 
     Raises:
-        InvalidInputError: no `str` or `os.PathLike`, or one that no file system could have.
+        InvalidInputError: not a `str` or `os.PathLike`, or not a valid path.
     """
     if not isinstance(value, str | os.PathLike):
-        raise InvalidInputError(f"{what} is a path, not a {type(value).__name__}")
+        raise InvalidInputError(f"{what} must be a path, got {type(value).__name__}")
     text = os.fspath(value)
     if not isinstance(text, str):
-        raise InvalidInputError(f"{what} is a path as str, not as {type(text).__name__}")
+        raise InvalidInputError(f"{what} must be a path as str, got {type(text).__name__}")
     try:
         os.fsencode(text)
         path = Path(text).expanduser()
     except (UnicodeEncodeError, RuntimeError) as error:
-        raise InvalidInputError(f"{what}={text[:200]!r} can't be a path: {error}") from error
+        raise InvalidInputError(f"{what}={text[:200]!r} is not a valid path: {error}") from error
     if "\0" in text or not text:
-        raise InvalidInputError(f"{what}={text[:200]!r} can't be a path")
+        raise InvalidInputError(f"{what}={text[:200]!r} is not a valid path")
     if not path.is_absolute():
-        absolute(path)  # names a current folder that is gone
+        absolute(path)  # fails if the current folder is gone
     return path
 
 
@@ -179,29 +179,29 @@ def strings(value: Any, what: str) -> list[str]:
     """Return a list of strings.
 
     Raises:
-        InvalidInputError: one string alone, no list, or something else in it.
+        InvalidInputError: not a list, a single string, or an item that is not a str.
     """
     if isinstance(value, str):
-        raise InvalidInputError(f"{what} is a list: {what}=[{value[:200]!r}]")
+        raise InvalidInputError(f"{what} must be a list: {what}=[{value[:200]!r}]")
     try:
         found = list(value)
     except TypeError as error:
-        raise InvalidInputError(f"{what} is a list of str, not a {type(value).__name__}") from error
+        raise InvalidInputError(f"{what} must be a list of str, got {type(value).__name__}") from error
     for one in found:
         if not isinstance(one, str):
-            raise InvalidInputError(f"{what} is a list of str; a {type(one).__name__} is in it")
+            raise InvalidInputError(f"{what} must be a list of str, got {type(one).__name__} in it")
     return found
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Tell whether a path is what a pattern means: the path itself, a folder above it, or what `*`, `?`, `[…]`, `**/` fit."""
+    """Return True if a pattern matches a path: the path itself, a folder above it, or by `*`, `?`, `[…]`, `**/`."""
     if path == pattern or path.startswith(pattern + "/") or fnmatchcase(path, pattern):
         return True
     return pattern.startswith("**/") and matches(path, pattern[3:])
 
 
 def author(tool: str) -> Author:
-    """Return who is acting: `$ARTIFACTSTORE_ACTOR` (claimed), else the operating system's user, else `uid:<number>`."""
+    """Return the actor: `$ARTIFACTSTORE_ACTOR` (claimed), else the operating system's user, else `uid:<number>`."""
     claimed = os.environ.get("ARTIFACTSTORE_ACTOR", "").strip()
     if claimed:
         return Author(claimed, "claimed", _host(), tool)
@@ -217,7 +217,7 @@ def _host() -> str:
 
 
 def _os_user() -> str:
-    # getpass asks the environment first, which anybody can set: that would be a claim, not knowledge.
+    # getpass asks the environment first, which any process can set: that would be a claim, not knowledge.
     if hasattr(os, "getuid"):
         import pwd  # noqa: PLC0415 - not on Windows
 
@@ -225,7 +225,7 @@ def _os_user() -> str:
             return pwd.getpwuid(os.getuid()).pw_name
         except KeyError:
             return f"uid:{os.getuid()}"
-    import getpass  # noqa: PLC0415 - only where the system's own word is not to be had
+    import getpass  # noqa: PLC0415 - only if the system has no name for the user
 
     try:
         return getpass.getuser()
@@ -234,5 +234,5 @@ def _os_user() -> str:
 
 
 def secret_options(options: Mapping[str, Any] | None) -> list[str]:
-    """Return the storage options that are, or may hold, secrets, those inside of others dotted."""
+    """Return the storage options that are, or may hold, secrets; nested ones dotted."""
     return secret_names(options or {})

@@ -1,4 +1,4 @@
-"""The profiles of an artifact's tables, each read when it is asked for."""
+"""The profiles of an artifact's tables, each read on access."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,8 +12,8 @@ class Profiles(Mapping[str, Mapping[str, Any]]):
     """Path of a table in an artifact → its profile.
 
     Args:
-        names: path → what the profile is called.
-        read: returns it by that.
+        names: path → name of the profile.
+        read: returns a profile by its name.
     """
 
     def __init__(self, names: Mapping[str, str], read: Callable[[str], Mapping[str, Any]]) -> None:

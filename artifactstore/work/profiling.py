@@ -1,4 +1,4 @@
-"""Profiling: what a put is asked to tell of the Parquet files among what it stores, and what it could not tell."""
+"""Profiling: profiles of the Parquet files of one put, and warnings about files that have none."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -10,19 +10,19 @@ from artifactstore.work.artifact import Artifact
 
 __all__ = ["Profiling"]
 
-_NAMED = 5  # files that a warning names
+_NAMED = 5  # files in a warning
 
 
 class Profiling:
-    """Profiles the Parquet files of one put. One file that can't be profiled is refused; of several, others still are.
+    """Profiles the Parquet files of one put. A single file that cannot be profiled is refused; of several, the others are profiled.
 
     Args:
-        files: what is put.
-        full: look at every row for what is else told of a sample.
-        single: whether it is one file and no folder.
+        files: the files to put.
+        full: compute from every row what is otherwise based on a sample.
+        single: whether the source is a single file.
 
     Raises:
-        InvalidInputError: none of it is called Parquet, or the one file is not.
+        InvalidInputError: no file has a suffix of Parquet, or the single file is not Parquet.
     """
 
     def __init__(self, files: Sequence[Source], *, full: bool, single: bool) -> None:
@@ -32,18 +32,18 @@ class Profiling:
         self._looked = False
         self._failed: list[str] = []
         if not self._tables:
-            what = f"{files[0].path} is not called" if single else "no file in it is called"
+            what = f"{files[0].path} is not named" if single else "no file in it is named"
             raise InvalidInputError(f"profile= is for tables, and {what} .parquet or .pq: leave it out")
         if single:
             check_table(self._tables[0])  # before anything is stored
 
     def look(self) -> Iterator[tuple[str, bytes]]:
-        """Yield names and bytes of what is known beside the files, each read when it is asked for.
+        """Yield names and bytes of side content, each read on access.
 
         Raises:
-            InvalidInputError: the one file can't be profiled.
+            InvalidInputError: the single file cannot be profiled.
             ConflictError: a file changed since it was found.
-            BackendError: a file that lies elsewhere can't be had.
+            BackendError: a remote file cannot be read.
         """
         self._looked, self._failed = True, []
         for one in self._tables:
@@ -57,17 +57,17 @@ class Profiling:
             yield from ((f"{one.path}/{name}", data) for name, data in known.items())
 
     def lacking(self, made: Artifact) -> str | None:
-        """Return what a caller has to be told: files that have no profile, although it was asked for; None if all have one."""
+        """Return a warning about files without a profile, although profiles were requested; None if all have one."""
         if self._looked:
             if not self._failed:
                 return None
             more = f"; and {len(self._failed) - _NAMED} more" if len(self._failed) > _NAMED else ""
             return f"{self._of(len(self._failed))}: {'; '.join(self._failed[:_NAMED])}{more}"
-        with suppress(ArtifactStoreError):  # the put is done: a failure now would belie that
+        with suppress(ArtifactStoreError):  # the put is done: an error now would contradict that
             known = made.profiles
             missing = sum(one.path not in known for one in self._tables)
             if missing:
-                return f"{self._of(missing)}: {made.ref} was there already, and what is there is not stored again"
+                return f"{self._of(missing)}: {made.ref} was stored already, and existing content is not stored again"
         return None
 
     def _of(self, count: int) -> str:

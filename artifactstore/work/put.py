@@ -1,4 +1,4 @@
-"""Putting: something on disk or in memory becomes content, and the content gets a name."""
+"""Putting: a source on disk or in memory is stored and gets a name."""
 
 import threading
 import time
@@ -93,7 +93,7 @@ def put(
 
 
 def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
-    """Store what is not there yet and say what has to be appended."""
+    """Upload missing content; return the facts to append."""
     with session.reading() as state:
         check_moved(session.url, state)
         alive_at = state.head
@@ -133,7 +133,7 @@ def _store(
     said: Said,
     known_before: tuple[Sequence[str], Sequence[bytes | None], int, Collection[str]],
 ) -> Prepared:
-    """Store what is not there yet, relying on the likeliest manifests but those that are shunned.
+    """Upload missing content, relying on the likeliest manifests except shunned ones.
 
     Raises:
         FalseChunksError: one of those manifests is false.
@@ -179,7 +179,7 @@ def _store(
 
 
 def _refuse_emptied(state: State, said: Said) -> None:
-    """Refuse a folder without files where the newest version has some: a disk that is not mounted looks so.
+    """Refuse a folder without files if the newest version has some: an unmounted disk looks like that.
 
     Raises:
         InvalidInputError: names the version.
@@ -188,16 +188,16 @@ def _refuse_emptied(state: State, said: Said) -> None:
     held = [(number, row) for number, row in enumerate(rows, 1) if "removed" not in row]
     if held and (files := int(state.stored.get(held[-1][1]["digest"], {}).get("files", 0))):
         raise InvalidInputError(
-            f"the source has no files now, and {said.name}:v{held[-1][0]} has {files}: check that it is mounted and that exclude= does "
-            "not leave out everything; allow_empty=True stores it as it is"
+            f"the source has no files, but {said.name}:v{held[-1][0]} has {files}: check that it is mounted and that exclude= does "
+            "not leave out everything; pass allow_empty=True to store it as it is"
         )
 
 
 def _conclude(session: Session, found: Found, done: Ingested) -> tuple[str, Staged | None, list[Fact], int]:
-    """Write a manifest, and what is known beside the files, if the content is new; its last packs may be on their way.
+    """Write the manifest and side content, if the content is new; its last packs may still be uploading.
 
     Returns:
-        The artifact's digest, and of what was written the manifest, what its storing has to be told by, and bytes.
+        The artifact's digest, the manifest if it was written, the facts to record, and the bytes written.
     """
     manifest = done.manifest
     manifest.modes, manifest.format = found.modes, found.format
@@ -216,9 +216,9 @@ def _holds(session: Session, found: Found, done: Ingested, digest: str) -> bool:
 
 
 def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> list[bytes | None]:
-    """Hash what is in memory at once: content that some other name holds already must not be uploaded again.
+    """Hash what is in memory at once: content that another name has must not be uploaded again.
 
-    Writing to a folder costs little, so what can hardly be known there is hashed only as it is written.
+    Writing to a folder is cheap, so content that is unlikely to be known there is hashed only as it is written.
     """
     hooks = None if session.backend.far else fresh_hooks(session)
     return [
@@ -230,7 +230,7 @@ def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> li
 
 
 def _beside(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
-    """Yield what is known beside the files."""
+    """Yield the side content."""
     if found.kept is not None:
         for make in found.kept.late:
             make()
@@ -242,7 +242,7 @@ def _beside(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
 
 
 def _identity(found: Found, digests: Sequence[bytes | None], algorithm: str) -> Digest:
-    """Compute the digest of files whose digests are all known."""
+    """Compute the identity of files whose digests are all known."""
     folder = found.folder
     executables = [one.path for one in folder.files if one.executable] if found.modes else ()
     extra = Extra(folder.folders, folder.links, executables, found.format)
@@ -251,7 +251,7 @@ def _identity(found: Found, digests: Sequence[bytes | None], algorithm: str) -> 
     return identify_lines(plain_lines(paths, known), extra, algorithm)[1]
 
 
-# -- what comes back
+# -- results
 
 
 def _committed(session: Session, prepared: Prepared, said: Said, *, new: bool) -> Artifact:
@@ -260,7 +260,7 @@ def _committed(session: Session, prepared: Prepared, said: Said, *, new: bool) -
     with session.reading(fresh=False) as state:
         number = state.version_of({"name": said.name, "digest": prepared.digest})
     if number is None:
-        raise ConflictError(f"{said.name} lost the version that this put made: someone removed it meanwhile; put again")
+        raise ConflictError(f"{said.name} lost the version that this put made: it was removed meanwhile; put again")
     return of_resolved(session, Resolved(prepared.digest, said.name, number), new=new, uploaded=prepared.uploaded)
 
 

@@ -1,6 +1,6 @@
-"""Receiving: another store's content and history come into this one, batch by batch, each batch a transaction.
+"""Import: another store's content and history come into this one, batch by batch, each batch a transaction.
 
-Killed anywhere, the next run goes on behind the last transaction: what is here is known from the journal alone.
+If it is killed, the next run continues after the last transaction: the journal alone records what is here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,22 +39,22 @@ from artifactstore.work.uploads import Uploads
 __all__ = ["ImportOptions", "receive"]
 
 T = TypeVar("T")
-_FACTS: Final = 512 * 1024  # bytes of facts of one transaction, where single steps are not larger
-_CONTENT: Final = 2**30  # bytes of content of one transaction: what a kill costs at most in what is visible
+_FACTS: Final = 512 * 1024  # bytes of facts of one transaction, unless a single step is larger
+_CONTENT: Final = 2**30  # bytes of content of one transaction: the most that a kill can cost
 _ARTIFACTS: Final = 256  # of one transaction
-_SMALL: Final = 4 * 2**20  # bytes: such artifacts travel side by side, larger ones alone and in parts
+_SMALL: Final = 4 * 2**20  # bytes: smaller artifacts are copied in parallel, larger ones alone and in parts
 _AT_ONCE: Final = 8
-_TRIES: Final = 8  # times that a plan is made anew because somebody wrote meanwhile
+_TRIES: Final = 8  # attempts at a plan, as another writer may change its basis
 
 
 class ImportOptions(TypedDict, total=False):
     """Options of a sync into another store.
 
     Attributes:
-        names: names or patterns (`churn/*`) that are brought; everything by default.
-        on_conflict: `leave` leaves out what can't stand under its name, `rename` brings it as `<name>.from-<label>`.
-        label: the word in such names; by default the first 8 digits of the source's store id.
-        reason: why, for the audit trail of the target.
+        names: names or patterns (`churn/*`) to import; everything by default.
+        on_conflict: `leave` leaves out names that conflict, `rename` imports them as `<name>.from-<label>`.
+        label: the label in such names; by default the first 8 digits of the source's store id.
+        reason: why, for the audit log of the target.
     """
 
     names: Sequence[str] | None
@@ -64,11 +64,11 @@ class ImportOptions(TypedDict, total=False):
 
 
 class _StaleError(Exception):
-    """Somebody wrote at one of the two places: decide anew."""
+    """Another writer changed one of the two stores: plan again."""
 
 
 class _FalseError(Exception):
-    """An artifact of the source whose content can never come: pass over it."""
+    """An artifact of the source that can never be imported: skip it."""
 
     def __init__(self, digest: str, why: str) -> None:
         super().__init__(why)
@@ -76,7 +76,7 @@ class _FalseError(Exception):
 
 
 class _GoneError(Exception):
-    """What was brought was condemned before the commit: bring it again."""
+    """Imported content was condemned before the commit: import it again."""
 
 
 @dataclass(slots=True)
@@ -90,14 +90,14 @@ class _Batch:
 
 
 def receive(source: Session, target: Session, options: ImportOptions, *, dry_run: bool) -> SyncReport:
-    """Bring the content and history of one store into another; see `Maintenance.sync`.
+    """Import the content and history of one store into another; see `Maintenance.sync`.
 
     Raises:
         UnsupportedError: the two have different digest algorithms.
-        NotFoundError: nothing of the source is called so.
-        ConflictError: others wrote all the time.
-        CorruptionError: the source is damaged; what came before the damage is committed. A version whose manifest was recorded
-            as what it is not, or that no version of this library may write any more, is passed over and reported.
+        NotFoundError: the source has no such name.
+        ConflictError: other writers changed the plan in every attempt.
+        CorruptionError: the source is damaged; what came before the damage is committed. A version whose manifest does not match
+            its record, or that no version of this library may write any more, is skipped and reported.
     """
     core = source.core()
     there = core.config
@@ -106,7 +106,7 @@ def receive(source: Session, target: Session, options: ImportOptions, *, dry_run
     if there.digest != here.digest:
         raise UnsupportedError(
             f"{source.url} has {there.digest} digests and {target.url} {here.digest}: an artifact has one identity in each of them, "
-            f"so history can't be carried over; get from the one and put into the other, or make the target with digest={there.digest!r}"
+            f"so history cannot be imported; get from the one and put into the other, or make the target with digest={there.digest!r}"
         )
     report = SyncReport("import", source.url, target.url, dry_run=dry_run)
     false: dict[str, str] = {}
@@ -124,7 +124,7 @@ def receive(source: Session, target: Session, options: ImportOptions, *, dry_run
             continue
         target.core().journal.seal()
         return report
-    raise ConflictError(f"{_TRIES} times somebody wrote at {source.url} or {target.url} what changed the plan: run it again")
+    raise ConflictError(f"{source.url} or {target.url} kept changing during the import ({_TRIES} attempts): run it again")
 
 
 class _Run:
@@ -142,7 +142,7 @@ class _Run:
             total = sum(size for one, size in self._sizes.items() if not here.alive(one))
         self._total, self._progress = total, source.watch("import", total)
         self._lock = Lock()
-        self._shunned: set[str] = set()  # artifacts here whose manifests are false
+        self._shunned: set[str] = set()  # artifacts of the target whose manifests are false
 
     @staticmethod
     def _id(session: Session) -> str:
@@ -191,7 +191,7 @@ class _Run:
         self._report.entries += 1
         self._report.versions += _versions(batch.steps)
 
-    # -- bringing
+    # -- copying
 
     def _commit(self, batch: _Batch) -> None:
         tries = 3
@@ -222,9 +222,7 @@ class _Run:
             self._report.artifacts += len(stored)
             self._report.versions += _versions(batch.steps)
             return
-        raise CondemnedBeforeCommitError(
-            "clean-up took what this import had brought, 3 times in a row: run it again when gc has finished"
-        )
+        raise CondemnedBeforeCommitError("clean-up took the imported content 3 times in a row: run it again when gc has finished")
 
     def _known(self, todo: Mapping[str, str | None]) -> Known:
         with self._target.reading(fresh=False) as state:
@@ -232,7 +230,7 @@ class _Run:
         return known_chunks(self._target, wanted, sum(self._sizes.get(digest, 0) for digest in todo), without=self._shunned)
 
     def _bring(self, todo: Mapping[str, str | None], uploads: Uploads) -> list[Fact]:
-        """Bring content; returns the `stored` facts. Small artifacts of different names travel side by side."""
+        """Copy content; return the `stored` facts. Small artifacts of different names are copied in parallel."""
         if not todo:
             return []
         known = self._known(todo)
@@ -299,12 +297,13 @@ class _Run:
             raise _FalseError(digest, str(error)) from error
 
     def _lost(self, digest: str, error: Exception) -> Exception:
-        """Tell clean-up at the source, which its journal knows of, from damage."""
+        """Distinguish clean-up at the source, which its journal records, from damage."""
         with self._source.reading() as there:
             if there.end > self._head:
                 return _StaleError(str(error))
         return CorruptionError(
-            f"{self._source.url} names {digest} and nothing there holds it: restore it from a copy of the store", digest=digest
+            f"{self._source.url} names {digest}, but no manifest there holds it: restore it from a copy of the store",
+            digest=digest,
         )
 
 
@@ -318,7 +317,7 @@ def _entries(journal: Journal, last: int) -> Iterator[tuple[Any, Digest]]:
 
 
 def _with_expectations(steps: Sequence[Step]) -> list[Fact]:
-    """Join the facts of steps; the first says what their names must be like before the transaction."""
+    """Join the facts of steps; the first states the expected state of their names before the transaction."""
     expect: dict[str, dict[str, int]] = {}
     for step in steps:
         for name, counts in step.expect.items():
@@ -336,5 +335,5 @@ def _refuse(void: Void) -> Exception:
     if void.why in {"condemned", "holder", "base", "window"}:
         return _GoneError(str(void))
     if void.why in {"moved", "format"}:
-        return RefusedError(f"{void.text}: nothing more was brought", reasons=(void.text,))
+        return RefusedError(f"{void.text}: nothing more was imported", reasons=(void.text,))
     return _StaleError(str(void))

@@ -1,4 +1,4 @@
-"""`Store.registry`: judgements on what is stored."""
+"""`Store.registry`: marks on stored content."""
 
 from typing import Any
 
@@ -15,33 +15,33 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """Judgements on the artifacts of one open store; made by `Store.registry`."""
+    """Marks on the artifacts of one open store, as returned by `Store.registry`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def taint(self, ref: str, reason: str, *, spread: bool = True) -> Rows[Node]:
-        """Say that an artifact must not be used any more: `store.registry.taint("churn/raw:v3", "wrong labels, CR-77")`.
+        """Mark an artifact as not to be used: `store.registry.taint("churn/raw:v3", "wrong labels, CR-77")`.
 
-        Asked for by an alias it is refused then, by its version or digest it comes with a warning, and `latest` passes it
-        by. Taint belongs to the content: putting it again does not help.
+        Reads by an alias are then refused, reads by version or digest give a warning, and `latest` skips it. Taint belongs to
+        the content: putting it again does not remove it.
 
         Args:
             ref: the artifact.
-            reason: why; whoever meets it reads this.
-            spread: also warn of what was made from it.
+            reason: why; shown to every reader of the artifact.
+            spread: also warn for artifacts that were made from it.
 
         Returns:
-            The named artifacts that were made from it, with the aliases that point there.
+            The named artifacts that were made from it, with the aliases that point to them.
 
         Raises:
             NotFoundError: no such artifact.
-            InvalidInputError: no reason, or a path in an artifact.
+            InvalidInputError: no reason was passed, or the reference is a path in an artifact.
         """
         return _mark(self._session, ref, reason, tainted=True, spread=spread)
 
     def clear(self, ref: str, reason: str) -> Rows[Node]:
-        """Take a taint back; both stay in the audit trail.
+        """Remove a taint; both marks stay in the audit log.
 
         Args:
             ref: the artifact.
@@ -52,7 +52,7 @@ class Registry:
 
         Raises:
             NotFoundError: no such artifact.
-            InvalidInputError: it is not tainted, or no reason.
+            InvalidInputError: it is not tainted, or no reason was passed.
         """
         return _mark(self._session, ref, reason, tainted=False)
 
@@ -62,14 +62,14 @@ class Registry:
 
 @one_state()
 def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: bool = True) -> Rows[Node]:
-    """Taint an artifact or clear it, and return what was made from it."""
+    """Taint or clear an artifact, and return the artifacts that were made from it."""
     session.check_writable()
     if not isinstance(reason, str) or not reason.strip():
-        raise InvalidInputError(f"reason={reason!r}: say why, for those who meet it later")
+        raise InvalidInputError(f"reason={reason!r}: must state why, for users of the artifact")
     session.core()
     found = session.resolve(ref)
     if found.path is not None:
-        raise InvalidInputError(f"{ref!r}: a whole artifact is tainted, not a path in it")
+        raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
     fact: Fact = {"fact": "tainted" if tainted else "cleared", "digest": found.digest}
     fact |= {"spread": False} if tainted and not spread else {}
 

@@ -1,6 +1,6 @@
-"""Making an artifact again: its run's code, inputs and environment as they were recorded, and a verdict on what comes out.
+"""Reproduction of an artifact from its run's recorded code, inputs and environment, and a verdict on the result.
 
-What runs again works in a fork of the store (`work.fork`): it reads what was there when it ran, and what it writes lies in a
+The program runs in a fork of the store (`work.fork`): it reads what was stored when the run began, and writes to a
 scratch store.
 """
 
@@ -31,25 +31,25 @@ from artifactstore.work.verdict import Made, Reproduction, compare
 
 __all__ = ["reproduce"]
 
-_RESTORED: Final = ("PYTHONHASHSEED", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # that change what a program computes
+_RESTORED: Final = ("PYTHONHASHSEED", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # they affect the results of a program
 
 
 @dataclass(slots=True)
 class _Recorded:
-    """What the journal has of a run.
+    """The journal's record of a run.
 
     Attributes:
         run: itself.
-        root: the outermost run that it began in, with which its program began.
+        root: the outermost enclosing run, with which its program began.
         code: digest of its code, or None.
-        about: what was recorded of it.
+        about: the record of its code.
         environment: digest, or None.
         cells: digest of a notebook's cells, or None.
-        modules: digest of what its code is made of besides one folder, or None.
-        inputs: (name, version) of what it read by name.
-        outputs: what it produced, as facts.
-        head: the entry up to which the store is as it was then.
-        later: (name, version) that came in between, and that its inputs were not.
+        modules: digest of its code outside the folder, or None.
+        inputs: (name, version) of its reads by name.
+        outputs: its outputs, as facts.
+        head: the entry at which the store is restored.
+        later: (name, version) that appeared between the run's start and its reads and are not inputs.
     """
 
     run: RunInfo
@@ -79,18 +79,18 @@ def reproduce(
     """Run again what produced an artifact; see `Lineage.reproduce`."""
     target = local_path(folder, "folder").absolute()
     if target.exists() and not target.is_dir():
-        raise AlreadyExistsError(f"{target} is a file: what is made again needs a folder of its own")
+        raise AlreadyExistsError(f"{target} is a file: pass an empty or new folder")
     if target.exists() and any(target.iterdir()):
-        raise AlreadyExistsError(f"{target} is not empty: what is made again needs a folder of its own")
+        raise AlreadyExistsError(f"{target} is not empty: pass an empty or new folder")
     if session.url.startswith("memory://"):
-        raise UnsupportedError("another process can't read a store in memory: sync it to a folder first")
+        raise UnsupportedError("another process cannot read a store in memory: sync it to a folder first")
     with session.asking() as state:
         recorded = _recorded(state, start, is_run=is_run)
     about, top = dict(recorded.about), target / "code"
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInputError(f"{target} can't be made: {error.strerror or error}; choose another folder") from error
+        raise InvalidInputError(f"cannot make {target}: {error.strerror or error}; choose another folder") from error
     if recorded.code is not None:
         Code(session, recorded.code, about).checkout(top)
     else:
@@ -124,20 +124,20 @@ def reproduce(
 
 def _lacking(recorded: _Recorded, session: Session) -> Iterator[str]:
     if names := secret_options(session.given[1]):
-        yield f"storage options that hold secrets were not handed to the program: {', '.join(names)}; it logs in by its environment"
+        yield f"storage options that hold secrets were not passed to the program: {', '.join(names)}; it logs in by its environment"
     if recorded.code is None:
         yield "no code was recorded"
     yield from (f"{path} was not stored with the code: it {why}" for path, why in recorded.about.get("skipped", ()))
     yield from (f"the code is not complete: {text}" for text in recorded.about.get("because", ()))
 
 
-# -- what was recorded
+# -- the record
 
 
 def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
     made = [start] if is_run else [run for run in state.produced_by.get(start, ()) if run in state.runs]
     if not made:
-        raise NotFoundError(f"no run is known that produced {start}")
+        raise NotFoundError(f"no run produced {start}")
     run = made[-1]
     root = run
     while (parent := state.runs[root].get("parent")) in state.runs and parent is not None:
@@ -166,7 +166,7 @@ def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
 
 
 def _handed_on(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the storage options that the program gets in a file: no secrets, and only what JSON can hold."""
+    """Return the storage options that the program gets in a file: no secrets, and only JSON values."""
     found = {}
     for name, value in without_secrets(options).items():
         with suppress(TypeError, ValueError):
@@ -179,7 +179,7 @@ def _known(state: State, name: str, number: int) -> bool:
 
 
 def _fork(session: Session, recorded: _Recorded, target: Path) -> Fork:
-    """Make the store as it was when the run began, with what it read as the newest of its name."""
+    """Make the store as of the start of the run, with the versions it read as the newest of their names."""
     url, options, _ = session.given
     fork = Fork(target / "store", url, session.core().config.store, recorded.head, _handed_on(options or {}))
     fork.save()
@@ -199,15 +199,15 @@ def _fork(session: Session, recorded: _Recorded, target: Path) -> Fork:
 
 
 def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[str]:
-    """Return what to run: the recorded command, with the paths of this machine."""
+    """Return the command to run: the recorded command, with paths of this machine."""
     words = list(recorded.run.command)
     if recorded.cells is not None:
         cells = next(iter((target / "cells").iterdir()))
         return [python, "-m", "artifactstore.work.capture.cells", str(cells)]
     if len(words) < 2:
-        raise InvalidInputError(f"how the program of the run {recorded.run.id} was called is not known: say it by command=[…]")
+        raise InvalidInputError(f"the command of the run {recorded.run.id} is unknown: pass it as command=[…]")
     if any("***" in word or MARK in word for word in words):  # ***: of versions before the mark
-        raise InvalidInputError("the recorded command had a secret, which was not kept: say it by command=[…]")
+        raise InvalidInputError("the recorded command had a secret, which was not stored: pass it as command=[…]")
     script, place = recorded.about.get("script"), top
     if not script and recorded.about.get("program"):
         script, place = recorded.about["program"], target / "modules"
@@ -215,7 +215,7 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
     shown = [python]
     for word in words[1:]:
         path = PureWindowsPath(word) if "\\" in word else PurePosixPath(word)
-        elsewhere = path.is_absolute() or not (folder / path).exists()  # it was started in another folder than its code's
+        elsewhere = path.is_absolute() or not (folder / path).exists()  # it was started in a folder other than its code's
         if script and elsewhere and f"/{path.as_posix()}".endswith(f"/{script}"):
             shown.append(str(place / script))
         elif path.is_absolute() and path.parent.name in {"bin", "Scripts"} and len(shown) == 1:
@@ -243,7 +243,7 @@ def _run(words: Sequence[str], folder: Path, variables: Mapping[str, str], out: 
     try:
         child = subprocess.Popen(words, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # noqa: S603 - what the caller asks for
     except OSError as error:
-        raise InvalidInputError(f"{words[0]} can't be run: {error.strerror or error}") from error
+        raise InvalidInputError(f"cannot run {words[0]}: {error.strerror or error}") from error
     try:
         return child.wait(timeout)
     except subprocess.TimeoutExpired:
@@ -256,11 +256,11 @@ def _run(words: Sequence[str], folder: Path, variables: Mapping[str, str], out: 
             child.wait()
 
 
-# -- what came of it
+# -- the result
 
 
 def _made(state: State, recorded: _Recorded) -> Iterator[Made]:
-    """Yield what runs of the same name have produced in the fork, those with the same parameters first."""
+    """Yield the outputs of runs of the same name in the fork, those with the same parameters first."""
     runs = [run for run, row in state.runs.items() if row["name"] == recorded.run.name and _since(row, run, recorded)]
     runs.sort(key=lambda run: state.runs[run].get("params", {}) != recorded.run.params)
     for run in runs:

@@ -1,4 +1,4 @@
-"""Runs: a piece of work that knows what it read, what it made of it, and with which code, parameters and environment."""
+"""Runs: a unit of work with its inputs, outputs, code, parameters and environment."""
 
 import functools
 import inspect
@@ -32,20 +32,20 @@ __all__ = ["Run", "step"]
 P = ParamSpec("P")
 R = TypeVar("R")
 _LONGEST: Final = 100  # characters of a run's id
-_ERROR: Final = 2000  # characters of what a failed run says
+_ERROR: Final = 2000  # characters of the error of a failed run
 
 
 class Run:
     """A run: `with store.run("train", params={"depth": 8}) as run:`, or `start()` and `finish()` across a notebook's cells.
 
-    Inside, what is read from the store is an input and what is put an output; its code and environment are recorded with
-    its first output, or at its end.
+    Reads inside are recorded as inputs, puts as outputs; its code and environment are recorded with its first output, or at
+    its end.
 
     Attributes:
         id: of the run, unique in its store.
-        name: what kind of work it is.
-        params: its parameters, as they are recorded.
-        status: None as long as it goes on; finished or failed.
+        name: the kind of work.
+        params: its parameters, as recorded.
+        status: None while it is running; then finished or failed.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Run:
         code: bool | str = True,
     ) -> None:
         if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
-            raise InvalidInputError(f"a run's name is a str of 1 to 200 printable characters, not {name!r}")
+            raise InvalidInputError(f"a run's name must be a str of 1 to 200 printable characters, got {name!r}")
         if id is not None and (not isinstance(id, str) or not 0 < len(id) <= _LONGEST or not id.isprintable()):
-            raise InvalidInputError(f"id={id!r}: a str of 1 to {_LONGEST} printable characters, or None")
+            raise InvalidInputError(f"id={id!r}: expected a str of 1 to {_LONGEST} printable characters, or None")
         if code not in (True, False, "history"):
-            raise InvalidInputError(f"code={code!r}: True, False, or 'history' to store the commits, too")
+            raise InvalidInputError(f"code={code!r}: expected True, False, or 'history' to store the commits, too")
         session.check_writable()
         self.id = id or new_id()
         self.name = name
@@ -75,18 +75,18 @@ class Run:
         self._token: Any = None
         self._began = 0.0
         self._pid = 0
-        self._capture: Capture | None = None  # until it was handed on
+        self._capture: Capture | None = None  # until it was handed to the tracker
         self._looked: Capture | None = None
         self._warned: set[str] = set()
 
-    # -- begin and end
+    # -- start and end
 
     def start(self) -> Self:
-        """Begin: from now on it is this process's current run.
+        """Start the run: it becomes this process's current run.
 
         Raises:
-            ConflictError: it has begun, or a run of this id has finished.
-            BackendError: the store can't be reached.
+            ConflictError: it was started already, or a run of this id has finished.
+            BackendError: the store is unreachable.
         """
         if self._tracker is not None or self.status is not None:
             raise ConflictError(f"the run {self.id!r} was started already")
@@ -115,15 +115,15 @@ class Run:
         return self
 
     def finish(self, *, error: str | None = None) -> None:
-        """End: what was read, and that it has finished (or failed, with `error`), is committed.
+        """End the run: commit its pending reads, and that it has finished (or failed, with `error`).
 
         Raises:
             ConflictError: it was not started, or has ended.
-            BackendError: that could not be committed.
+            BackendError: the commit failed.
         """
         tracker = self._running()
         if os.getpid() != self._pid:
-            return  # a forked child: the run goes on in its parent, which has what this process read
+            return  # a forked child: the run continues in its parent, which has the reads of this process
         self.status = "finished" if error is None else "failed"
         fact: Fact = {
             "fact": "finished",
@@ -151,7 +151,7 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None) -> None:
         tracker = self._running()
         tracker.leave(self._token)
-        if error is None or (isinstance(error, SystemExit) and error.code in {None, 0}):  # `sys.exit()` is no failure
+        if error is None or (isinstance(error, SystemExit) and error.code in {None, 0}):  # `sys.exit()` is not a failure
             self.finish()
             return
         try:
@@ -165,36 +165,36 @@ class Run:
             raise ConflictError(f"the run {self.id!r} {state}")
         return self._tracker if os.getpid() == self._pid else join_again(self._tracker)
 
-    # -- inside
+    # -- inside the run
 
     def get(self, ref: str, to: Any = None, *, role: str | None = None, **options: Any) -> Any:
-        """Read as `Store.get` does, as an input of this run; `role` names the part that it has."""
+        """Read like `Store.get`, as an input of this run; `role` is its role in the run."""
         with self._running().innermost(), in_role(role):
             known = {key: options.pop(key) for key in ("paths", "overwrite", "trust") if key in options}
             return _get.get(self._session, ref, to, options=options, **known)
 
     def put(self, source: Any, name: str | None = None, *, role: str | None = None, **options: Any) -> Artifact:
-        """Store as `Store.put` does, as an output of this run; `role` names the part that it has."""
+        """Store like `Store.put`, as an output of this run; `role` is its role in the run."""
         with self._running().innermost(), in_role(role):
             known = {key: options.pop(key) for key in ("kind", "metadata", "metrics", "reason") if key in options}
             chosen: Any = options
             return _put.put(self._session, source, name, options=chosen, **known)
 
     def use(self, ref: str, *, role: str | None = None) -> None:
-        """Note an input that is read by other means, such as a file that was got before.
+        """Record an input that is read by other means, such as a file from an earlier get.
 
         Raises:
-            RefusedError: an alias of a tainted version.
+            RefusedError: the reference is an alias of a tainted version.
         """
         tracker, found = self._running(), self._session.resolve(ref)
         check_taint(self._session, ref, found)
         tracker.used(found.digest, name=found.name, version=found.version, role=role, path=found.path)
 
     def log(self, *, step: int | None = None, **metrics: float) -> None:
-        """Note metrics of the run itself, such as a loss; they are committed with the next output, or at the end.
+        """Record metrics of the run itself, such as a loss; they are committed with the next output, or at the end.
 
-        It never ends the work: NaN and infinities are recorded as such and counted (`RunInfo.not_finite`), and a value that is
-        no number, or a step that is no whole one, is warned of once and left out.
+        Never raises for a value: NaN and infinities are recorded as such and counted (`RunInfo.not_finite`); a value that is
+        not a number, or a step that is not a whole number, gives one warning and is left out.
         """
         number = None if step is None else whole(step)
         if step is not None and number is None:
@@ -206,32 +206,32 @@ class Run:
             self._running()
 
     def _sorted(self, metrics: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-        """Return finite values and others; warns once of each metric that has no number or none that is finite."""
+        """Return finite values and others; warn once of each metric that is not a finite number."""
         finite, odd, refused = numbers(metrics)
         for name, why in refused.items():
             self._warn_once(f"metric {name}", f"the metric {name!r} is not recorded: {why}")
         for name, text in odd.items():
             self._warn_once(
-                f"metric {name}", f"the metric {name!r} is {text}: it is recorded as that, and is no value to find it by"
+                f"metric {name}", f"the metric {name!r} is {text}: it is recorded as such, and find() cannot match it"
             )
         return finite, odd
 
     def _warn_once(self, what: str, text: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
-            warnings.warn(f"{text} (run {self.id[:12]}; said once)", UserWarning, stacklevel=4)
+            warnings.warn(f"{text} (run {self.id[:12]}; warned once)", UserWarning, stacklevel=4)
 
     def measure(self, ref: str, metrics: Mapping[str, float], *, on: str | None = None) -> None:
         """Record metrics of an artifact, measured by this run.
 
         Args:
-            ref: what was measured.
-            metrics: name → number; what is not finite, or no number, is treated as by `log`.
-            on: what it was measured on, such as a test set.
+            ref: the measured artifact.
+            metrics: name → number; non-finite values and non-numbers are treated as in `log`.
+            on: the artifact it was measured on, such as a test set.
         """
         self._running()
         if not isinstance(metrics, Mapping):
-            raise InvalidInputError(f"metrics must be a dict of numbers, not a {type(metrics).__name__}")
+            raise InvalidInputError(f"metrics must be a dict of numbers, got {type(metrics).__name__}")
         found = self._session.resolve(ref)
         finite, odd = self._sorted(metrics)
         fact: Fact = {"fact": "measured", "digest": found.digest, "metrics": finite, "by": self.id}
@@ -246,7 +246,7 @@ class Run:
         commit(self._session, prepare)
 
     def _fill(self) -> None:
-        """Hand what was captured to the tracker, once."""
+        """Pass the capture to the tracker, once."""
         capture, self._capture = self._capture, None
         if capture is not None and self._tracker is not None:
             self._tracker.makers += capture.makers(self._tracker.run)
@@ -259,17 +259,17 @@ def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]]
     """Return a decorator that makes a run of each call; see `Store.step`.
 
     Raises:
-        InvalidInputError: no name; or, of the decorator, no function, or a generator.
+        InvalidInputError: the name is invalid; from the decorator: not a function, or a generator.
     """
     if name is not None:
         check_name(name)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if not callable(function):
-            raise InvalidInputError(f"a step is a function, not {function!r:.200}")
+            raise InvalidInputError(f"a step must be a function, got {function!r:.200}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise InvalidInputError(
-                f"{function.__qualname__} is a generator, which works on after its call: use `with store.run(…)`"
+                f"{function.__qualname__} is a generator, which runs after its call returns: use `with store.run(…)`"
             )
         signature = inspect.signature(function)
 
@@ -304,7 +304,7 @@ def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]]
 
 
 def _said_only(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those arguments that JSON can say."""
+    """Return the arguments that have a JSON form."""
     found = {}
     for key, value in arguments.items():
         try:

@@ -1,4 +1,4 @@
-"""What a caller says of an artifact, checked before any work: options, name, kind, metadata, metrics."""
+"""Validated arguments of put: options, name, kind, metadata, metrics."""
 
 import math
 import os
@@ -20,23 +20,22 @@ class PutOptions(TypedDict, total=False):
     """Options of `put`.
 
     Attributes:
-        exclude: what to leave out, each pattern as a line of a .gitignore file in the source would be read (`*.tmp`, `cache/`, `/logs`,
-            `data/**/raw`, `!keep.tmp`); paths that begin with the source's own are relative to it. A warning names those that
-            match nothing.
-        links: `keep` stores links that stay inside as links, `follow` what they point to.
+        exclude: patterns to leave out, in .gitignore syntax relative to the source (`*.tmp`, `cache/`, `/logs`,
+            `data/**/raw`, `!keep.tmp`); paths that begin with the source's own are relative to it. Patterns that match nothing
+            give a warning.
+        links: `keep` stores links that stay inside the source as links, `follow` stores their targets.
         modes: whether executable bits are part of the identity; default only for kind="code".
-        rehash: read every file again, also those that count as unchanged by their size and times: after changes through a
-            memory map, which some file systems note only when they write them back (docs/cache.md).
-        verify: read back what the store holds of it already, each chunk checked against its digest, and store again what does
-            not come; by default what other writers say of it is compared with the ends of the packs (docs/decisions/0031).
-        format: how an object is kept, such as `text` or `pickle`; found by its type otherwise (docs/objects.md).
-        allow_empty: a folder without files may follow a version that has some; refused without, as an unmounted disk looks so.
+        rehash: read every file again, even if its size and times are unchanged: after changes through a memory map, which some
+            file systems note only when they write them back (docs/cache.md).
+        verify: read back existing content, each chunk checked against its digest, and store unreadable content again; by
+            default the records of other writers are compared with the pack footers (docs/decisions/0031).
+        format: the format of an object, such as `text` or `pickle`; by default chosen by its type (docs/objects.md).
+        allow_empty: permit a folder without files after a version with files; refused otherwise, as an unmounted disk looks like it.
         base: a reference to an artifact that shares content with this one.
-        profile: of a table that is an object: False keeps no profile beside it (the default is True), `full` looks at every
-            row for what is else told of a sample. Of a file, a folder or a URL: True or `full` reads the Parquet files in it
-            (`.parquet`, `.pq`) a second time and keeps a profile of each; the default is False. Content that is there already is
-            not stored again, and gets no profile.
-        source_options: where the source is a URL: what fsspec's class takes, such as endpoint and credentials.
+        profile: for a table object: False stores no profile (the default is True), `full` computes everything from every row
+            instead of a sample. For a file, a folder or a URL: True or `full` reads its Parquet files (`.parquet`, `.pq`) a second
+            time and stores a profile of each; the default is False. Existing content is not stored again, and gets no profile.
+        source_options: for a URL source: options of fsspec's class, such as endpoint and credentials.
     """
 
     exclude: Sequence[str]
@@ -53,12 +52,12 @@ class PutOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the caller said about the artifact.
+    """Validated arguments that describe the artifact.
 
     Attributes:
         name: the name, or None.
         kind: data, model, code …
-        metadata: a JSON object, or None where nothing was said.
+        metadata: a JSON object, or None if none was passed.
         metrics: metric → finite number.
     """
 
@@ -69,27 +68,27 @@ class Said:
 
 
 def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
-    """Return the options of a put; those of an object that are not known here are for its format to judge.
+    """Check the options of a put; unknown options of an object are left to its format.
 
     Raises:
-        InvalidInputError: an unknown one, or one without sense.
+        InvalidInputError: an option is unknown or has an invalid value.
     """
     if not is_object and options.get("profile", False) not in (True, False, "full"):
-        raise InvalidInputError(f"profile={options['profile']!r}: True, False or 'full'")
+        raise InvalidInputError(f"profile={options['profile']!r}: expected True, False or 'full'")
     unknown = set(options) - set(PutOptions.__annotations__)
     if unknown and not is_object:
         known = ", ".join(sorted(PutOptions.__annotations__))
-        raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; it knows {known}")
+        raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; expected {known}")
     if options.get("links", "keep") not in ("keep", "follow"):
-        raise InvalidInputError(f"links={options['links']!r}: 'keep' or 'follow'")
+        raise InvalidInputError(f"links={options['links']!r}: expected 'keep' or 'follow'")
     for option in ("modes", "rehash", "allow_empty", "verify"):
         if not isinstance(options.get(option, False), bool):
-            raise InvalidInputError(f"{option}={options[option]!r}: True or False")
+            raise InvalidInputError(f"{option}={options[option]!r}: expected True or False")
     for option in ("format", "base"):
         if not isinstance(options.get(option, ""), str):
-            raise InvalidInputError(f"{option}={options[option]!r}: a str is needed")
+            raise InvalidInputError(f"{option}={options[option]!r}: expected a str")
     if not isinstance(options.get("source_options", {}), Mapping):
-        raise InvalidInputError("source_options is a dict whose keys are the names of options")
+        raise InvalidInputError("source_options must be a dict whose keys are the names of options")
     checked: Any = dict(options)
     if "exclude" in options:
         given = options["exclude"]
@@ -110,52 +109,52 @@ def check_said(
     metrics: Mapping[str, float] | None,
     reason: Any,
 ) -> Said:
-    """Return what was said, as values that nobody else can change.
+    """Validate the arguments and copy them, so that later changes by the caller have no effect.
 
     Raises:
-        InvalidInputError: no name, no JSON, no finite number, swapped arguments.
+        InvalidInputError: an argument is invalid, or arguments are swapped.
     """
     if name is not None:
         if not isinstance(name, str):
             swapped = f"; the arguments look swapped: put(source, {source!r})" if isinstance(source, str) else ""
-            raise InvalidInputError(f"a name is a str, not a {type(name).__name__}{swapped}")
+            raise InvalidInputError(f"name must be a str, got {type(name).__name__}{swapped}")
         check_name(name)
     if reason is not None and (not isinstance(reason, str) or len(reason) > 10_000):
-        raise InvalidInputError("a reason is a str of at most 10,000 characters")
+        raise InvalidInputError("reason must be a str of at most 10,000 characters")
     checked = None
     if metadata is not None:
         if not isinstance(metadata, Mapping):
-            raise InvalidInputError(f"metadata is a dict, not a {type(metadata).__name__}")
+            raise InvalidInputError(f"metadata must be a dict, got {type(metadata).__name__}")
         checked = dict(metadata)
         check_json(checked, "metadata")
-        checked = parse_json(canonical_json(checked), "metadata")  # a copy: the caller's may change
+        checked = parse_json(canonical_json(checked), "metadata")  # a copy: the caller may change the original
     return Said(name, check_kind("data" if kind is None else kind), checked, check_metrics(metrics))
 
 
 def check_metrics(metrics: Any) -> dict[str, float]:
-    """Return metrics as finite numbers.
+    """Validate metrics and convert them to finite numbers.
 
     Raises:
-        InvalidInputError: no dict, a name that is none, or something else than a finite number.
+        InvalidInputError: not a dict, an invalid name, or a value that is not a finite number.
     """
     found: dict[str, float] = {}
     if metrics is not None and not isinstance(metrics, Mapping):
-        raise InvalidInputError(f"metrics is a dict of numbers, not a {type(metrics).__name__}")
+        raise InvalidInputError(f"metrics must be a dict of numbers, got {type(metrics).__name__}")
     for metric, value in (metrics or {}).items():
         if not isinstance(metric, str) or not metric:
-            raise InvalidInputError(f"the name of a metric is a str: {metric!r}")
+            raise InvalidInputError(f"the name of a metric must be a str, got {metric!r}")
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidInputError(f"the metric {metric!r} is {value!r}: a number is needed") from error
+            raise InvalidInputError(f"the metric {metric!r} must be a number, got {value!r}") from error
         if isinstance(value, str) or not math.isfinite(number):
-            raise InvalidInputError(f"the metric {metric!r} is {value!r}: a finite number is needed")
+            raise InvalidInputError(f"the metric {metric!r} must be a finite number, got {value!r}")
         found[metric] = number
     return found
 
 
 def facts_of(state: State, said: Said, digest: str, stored: list[Fact], *, single: bool) -> list[Fact]:
-    """Return what has to be appended so that the store says what the caller said: nothing, if it says so already."""
+    """Return the facts to append so that the store records the arguments; none if it does already."""
     facts = list(stored)
     rows = state.names.get(said.name, []) if said.name is not None else []
     if said.name is not None:

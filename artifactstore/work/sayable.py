@@ -1,4 +1,4 @@
-"""What the journal can say of values that JSON has no words for: parameters, arguments, and names that are no text."""
+"""JSON-safe forms of values without a JSON form: parameters, arguments, and undecodable names."""
 
 import math
 import operator
@@ -13,20 +13,20 @@ from artifactstore.work.capture.secrets import captured
 
 __all__ = ["numbers", "parameters", "sayable", "text_of", "whole"]
 
-_warned: Final[set[str]] = set()  # parameters of which this process was told
-_TOLD: Final = 200  # characters of a parameter that JSON can't say
+_warned: Final[set[str]] = set()  # parameters for which this process has warned
+_TOLD: Final = 200  # characters of a parameter without a JSON form
 
 
 def parameters(given: Any) -> dict[str, Any]:
-    """Return parameters as JSON has them; what it can't say is its `repr`, and marked, as secrets are.
+    """Return parameters as JSON; other values are recorded as their `repr` and marked, as secrets are.
 
     Raises:
-        InvalidInputError: no dict with str keys.
+        InvalidInputError: not a dict with str keys.
     """
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-        raise InvalidInputError(f"params is a dict with str keys, not {_repr(given)}")
+        raise InvalidInputError(f"params must be a dict with str keys, got {_repr(given)}")
     found = {text_of(key): _json_or_repr(value) for key, value in given.items()}
     shown: dict[str, Any] = captured(found)
     new = [key for key, value in found.items() if shown.get(key) != value and key not in _warned]
@@ -38,7 +38,7 @@ def parameters(given: Any) -> dict[str, Any]:
 
 
 def sayable(value: Any) -> Any:
-    """Return a JSON value whose texts can all be written as UTF-8: file names and arguments may hold any bytes."""
+    """Return a JSON value whose texts are valid UTF-8: file names and arguments may contain any bytes."""
     if isinstance(value, str):
         return text_of(value)
     if isinstance(value, list | tuple):
@@ -49,7 +49,7 @@ def sayable(value: Any) -> Any:
 
 
 def text_of(text: str) -> str:
-    """Return a text with what is no character written out: a byte of a file name by its hexadecimal digits, as Python does."""
+    """Escape undecodable characters: a byte of a file name becomes its hexadecimal digits, as in Python."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -61,11 +61,11 @@ def text_of(text: str) -> str:
 
 
 def numbers(given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str], dict[str, str]]:
-    """Sort measured values: what is logged in the middle of a long work must never end it.
+    """Sort measured values without raising: a log call in the middle of long work must never end it.
 
     Returns:
-        Finite numbers; `nan`, `inf` or `-inf` of those that are not finite, which JSON has no words for; and of what is no
-        number, why not. Each by the metric's name.
+        Finite numbers; `nan`, `inf` or `-inf` for values that are not finite, which JSON lacks; and for values that are not
+        numbers, the reason. Each by the metric's name.
     """
     finite: dict[str, float] = {}
     odd: dict[str, str] = {}
@@ -86,27 +86,27 @@ def numbers(given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str],
 
 
 def _number(value: Any) -> float | None:
-    """Return a value as a number; a tensor or an array of one element is one, and a text or a truth is none."""
+    """Convert a value to a number; also a tensor or an array of one element; None for text and booleans."""
     if isinstance(value, str | bytes | bytearray | bool) or value is None:
         return None
     try:
-        value = value.detach() if hasattr(value, "detach") else value  # of PyTorch, which warns of a gradient that is lost
+        value = value.detach() if hasattr(value, "detach") else value  # PyTorch warns of a lost gradient otherwise
         value = value.item() if hasattr(value, "item") else value
         return None if isinstance(value, bool) else float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
-    except Exception:  # noqa: BLE001 - of the user's own: an array of several raises what its library likes
+    except Exception:  # noqa: BLE001 - user code: an array of several elements raises an error of its library
         return None
 
 
 def whole(value: Any) -> int | None:
-    """Return a step as a whole number; None for anything else."""
+    """Convert a step to a whole number; None for anything else."""
     if isinstance(value, bool | str | bytes):
         return None
     try:
         value = value.item() if hasattr(value, "item") else value
         number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
-    except Exception:  # noqa: BLE001 - of the user's own, as above
+    except Exception:  # noqa: BLE001 - user code, as above
         return None
     return number if abs(number) < 2**63 else None
 
@@ -122,7 +122,7 @@ def _json_or_repr(value: Any, deep: int = 20) -> Any:
         check_json(value)
     except InvalidInputError:
         if hasattr(value, "item") and getattr(value, "shape", None) == ():
-            return _json_or_repr(value.item(), 0)  # a number of NumPy's
+            return _json_or_repr(value.item(), 0)  # a NumPy number
         return {"repr": _repr(value)}
     return value
 
@@ -130,5 +130,5 @@ def _json_or_repr(value: Any, deep: int = 20) -> Any:
 def _repr(value: Any) -> str:
     try:
         return text_of(captured(repr(value)[: 10 * _TOLD])[:_TOLD])
-    except Exception:  # noqa: BLE001 - of the user's own: the work must not fail for how a parameter is told
+    except Exception:  # noqa: BLE001 - user code: the work must not fail for the `repr` of a parameter
         return object.__repr__(value)

@@ -1,6 +1,6 @@
-"""An open store: its place, its journal and fold, its caches; what every room of this storey works with.
+"""An open store: its backend, journal, fold and caches; used by every module of this package.
 
-Connects late: opening reads `store.json` and nothing else, and the first write creates it.
+Connects lazily: opening reads `store.json` only, and the first write creates it.
 """
 
 import os
@@ -56,15 +56,15 @@ if TYPE_CHECKING:
 __all__ = ["Core", "Session", "current_batch"]
 
 T = TypeVar("T")
-Watch = Callable[[str, int], Callable[[int], None]]  # (what is done, bytes in all) → told how many more bytes are done
+Watch = Callable[[str, int], Callable[[int], None]]  # (operation, bytes in all) → called with the number of bytes done
 current_batch: ContextVar["Batch | None"] = ContextVar("artifactstore_batch", default=None)
 
 
 @dataclass(slots=True)
 class Core:
-    """What belongs to a store that exists; one a process.
+    """State of an existing store, one per process.
 
-    `near` is its place behind the local cache: for reading what never changes.
+    `near` is its backend behind the local cache: for reading immutable objects.
     """
 
     backend: Backend
@@ -86,7 +86,7 @@ class Core:
 
 
 class Session:
-    """One open store for the threads of a process; picklable, and whole again in a forked child."""
+    """One open store for the threads of a process; picklable, and usable in a forked child."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Session:
         fork: Fork | None = None,
     ) -> None:
         if not isinstance(mode, str) or mode not in {"a", "r"}:
-            raise InvalidInputError(f"mode={mode!r}: 'a' reads and appends, 'r' only reads")
+            raise InvalidInputError(f"mode={mode!r}: expected 'a' to read and append, or 'r' to only read")
         self._asked = {"mode": mode, "storage_options": storage_options, "cache": cache, "single_writer": single_writer}
         text, self._embedded = find_url(url)
         place = connect(text, storage_options=storage_options, single_writer=single_writer)
@@ -125,8 +125,8 @@ class Session:
         secrets = secret_options(options if isinstance(options, Mapping) else None)
         if secrets:
             raise InvalidInputError(
-                f"this store can't be pickled: its storage_options hold secrets ({', '.join(secrets)}), and those must not travel; "
-                "give them by the environment or by the cloud's own identity"
+                f"cannot pickle this store: its storage_options hold secrets ({', '.join(secrets)}), which must not travel; "
+                "pass them by the environment or by the cloud's own identity"
             )
         if self.view is not None:
             return _reopen_at, (self._given, self._asked, self.view.head)
@@ -135,10 +135,10 @@ class Session:
     # -- the store itself
 
     def _connect(self) -> bool:
-        """Read `store.json`, unless a thread has; False where there is none."""
+        """Read `store.json`, unless a thread has; return False if there is none."""
         with self._lock:
             if self._core is not None:
-                return True  # one for all threads: what another has committed must be seen in it
+                return True  # shared by all threads: commits of one must be visible to the others
             config = self._config()
             if config is None:
                 return False
@@ -189,13 +189,13 @@ class Session:
             self._lock = threading.RLock()
         with self._lock:
             if self._core is not None and self._pid != os.getpid():
-                # In a forked child the parent's locks may be held for ever, by threads that do not exist here.
+                # In a forked child, locks of the parent may be held forever by threads that do not exist here.
                 self._core, self._pid = self._assemble(self._core.config), os.getpid()
             missing = self._core is None and not self._connect()
             if missing and self.backend.listable and any(True for _ in self.backend.list("journal/")) and not self._connect():
                 raise self._lost_config()
             if self._core is None and self.backend.read_only:
-                raise NotFoundError(f"no store at {self.url}: check the URL; expected there is {CONFIG_KEY}")
+                raise NotFoundError(f"no store at {self.url}: check the URL; expected {CONFIG_KEY} there")
             if self._core is None:
                 raise NotFoundError(
                     f"no store at {self.url}: check the URL; the first put creates a store, `artifactstore init` an empty one"
@@ -204,30 +204,30 @@ class Session:
             return self._core
 
     def check_writable(self) -> None:
-        """Refuse, before any work, what a read-only store can't do.
+        """Raise an error, before any work, if the store is read-only.
 
         Raises:
-            RefusedError: opened with mode="r", or as it was at some time.
+            RefusedError: opened with mode="r", a view of the past, or without write permission.
         """
         if self.view is not None:
             raise RefusedError(
-                f"this is {self.url} as it was at entry {self.view.head}: the past can't be changed; open the store without at()"
+                f"this is {self.url} as it was at entry {self.view.head}: the past cannot be changed; open the store without at()"
             )
         if self.backend.read_only:
-            raise RefusedError(f"{self.url} can only be read: copy it to another place with `artifactstore sync` to write there")
+            raise RefusedError(f"{self.url} is read-only: copy it to another location with `artifactstore sync` to write there")
         if self._asked["mode"] == "r":
             raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
         if self._near.offline:
-            raise RefusedError(f"{self.url} can't be written while ARTIFACTSTORE_OFFLINE is set: unset it")
+            raise RefusedError(f"cannot write {self.url} while ARTIFACTSTORE_OFFLINE is set: unset it")
         if "://" not in self.url and os.path.isdir(self.url) and not may_write(self.url):  # noqa: PTH112
-            raise RefusedError(f"{self.url} can't be written by this user: ask whoever owns it, or put into a store of your own")
+            raise RefusedError(f"this user cannot write {self.url}: ask its owner, or put into a store of your own")
 
     def core_to_write(self, digest: str = ALGORITHMS[0]) -> Core:
-        """Return the store, for writing; makes it where there is none.
+        """Return the store, for writing; create it if there is none.
 
         Raises:
-            RefusedError: a read-only store.
-            UnsupportedError: the place can't promise what safety needs.
+            RefusedError: the store is read-only.
+            UnsupportedError: the backend lacks a guarantee that writes need.
         """
         self.check_writable()
         try:
@@ -238,19 +238,17 @@ class Session:
         return core
 
     def create(self, digest: str) -> Core:
-        """Create the store; where another did it first, use that one.
+        """Create the store; if another process was first, use its store.
 
         Raises:
-            InvalidInputError: something else lies there, or no such digest algorithm.
-            AlreadyExistsError: a store with another algorithm is there.
+            InvalidInputError: the location is not empty, or the digest algorithm is unknown.
+            AlreadyExistsError: a store with another algorithm exists.
         """
         if digest not in ALGORITHMS:
-            raise InvalidInputError(f"digest={digest!r}: known are {', '.join(ALGORITHMS)}")
+            raise InvalidInputError(f"digest={digest!r}: expected one of {', '.join(ALGORITHMS)}")
         if not self._connect():
             if self.backend.read_only:
-                raise RefusedError(
-                    f"no store can be made at {self.url}, which can only be read: make it elsewhere and copy it there"
-                )
+                raise RefusedError(f"cannot make a store at {self.url}, which is read-only: make it elsewhere and copy it there")
             self._check_empty()
         if self._core is None:
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
@@ -264,7 +262,7 @@ class Session:
         core = self.core()
         if core.config.digest != digest:
             raise AlreadyExistsError(
-                f"the store at {self.url} has {core.config.digest} digests, not {digest}: choose another place"
+                f"the store at {self.url} has {core.config.digest} digests, not {digest}: choose another location"
             )
         return core
 
@@ -273,34 +271,34 @@ class Session:
         return CorruptionError(text, location=CONFIG_KEY)
 
     def _check_empty(self) -> None:
-        # What an examination could not remove again, without the right to delete, must not keep a store from being made.
+        # Files of `doctor` that could not be deleted, without that permission, must not block the creation of a store.
         others = (item.key for item in self.backend.list("") if not item.key.startswith(".doctor-"))
         found = [*islice(others, 3)]
-        # What is there may be a store that another process has made since the last look.
+        # The files may belong to a store that another process has made since the last check.
         if not found or self._connect():
             return
         if any(True for _ in self.backend.list("journal/")):
             raise self._lost_config()
         refuse_begun_copy(self.url, found)
         raise InvalidInputError(
-            f"{self.url} is no store and holds other things ({', '.join(found)} …): choose an empty or a new place"
+            f"{self.url} is not an artifactstore and is not empty ({', '.join(found)} …): choose an empty or new location"
         )
 
     @property
     def given(self) -> "tuple[str, Mapping[str, Any] | None, bool]":
-        """How another connection is made: URL, storage options, whether nobody else writes."""
+        """How another connection is made: URL, storage options, whether it is the single writer."""
         return self._given, self._asked["storage_options"], self._asked["single_writer"]  # type: ignore[return-value]
 
     @property
     def may_write(self) -> bool:
-        """Whether it was opened for writing, and is not the store as it was."""
+        """Whether it was opened for writing, and is not a view of the past."""
         return self._asked["mode"] != "r" and self.view is None and not self.backend.read_only
 
     # -- history
 
     @contextmanager
     def reading(self, *, fresh: bool = True) -> Iterator[State]:
-        """Give the state: at the head, read in this call unless `fresh` is off, or as it was at the time asked for."""
+        """Yield the state: at the head, caught up in this call unless `fresh` is off, or as of the requested time."""
         core = self.core()
         if fresh and is_first(core.journal):
             core.journal.catch_up()
@@ -309,10 +307,10 @@ class Session:
 
     @contextmanager
     def asking(self) -> Iterator[State]:
-        """Give the state for an answer: at the head, or where the place can't be reached, at the last entry known here.
+        """Yield the state for a query: at the head, or if the backend is unreachable, at the last entry known here.
 
         Raises:
-            BackendError: it can't be reached, and nothing of it is known here.
+            BackendError: it is unreachable, and nothing of it is cached.
         """
         journal = self.core().journal
         if is_first(journal) and (self._near.reachable or not journal.recall()):
@@ -326,7 +324,7 @@ class Session:
             yield state
 
     def at(self, moment: "int | datetime | date") -> "Session":
-        """Return this store as it was: an entry's number, an aware datetime, or a date (the end of that day, UTC).
+        """Return a view of this store as of an entry number, an aware datetime, or a date (the end of that day, UTC).
 
         Raises:
             InvalidInputError: a naive datetime, another type, an entry that does not exist.
@@ -340,11 +338,11 @@ class Session:
         return past
 
     def resolve(self, ref: str) -> Resolved:
-        """Find what a reference means: at the head, or at this session's time; own uncommitted puts go by digest.
+        """Resolve a reference at the head, or at this session's time; own uncommitted puts are found by digest.
 
         Raises:
-            NotFoundError: nothing of that name.
-            InvalidInputError: no reference.
+            NotFoundError: no such artifact.
+            InvalidInputError: the reference is malformed.
         """
         parsed = Reference.parse(ref)
         batch = self.batch()
@@ -366,9 +364,9 @@ class Session:
     # -- manifests
 
     def with_manifest(self, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
-        """Call `use` with the manifest that holds an artifact, again where clean-up or repacking moved it meanwhile (PROTOCOL 8).
+        """Call `use` with the manifest of an artifact, again if clean-up or repacking moved it meanwhile (PROTOCOL 8).
 
-        `part` and `noted` are those of `Holding.use`.
+        For `part` and `noted` see `Holding.use`.
 
         Raises:
             NotFoundError: the artifact was removed.
@@ -380,9 +378,9 @@ class Session:
         return self._holding.use(self.core(), digest, use, part=part, noted=noted)
 
     def holds(self, digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
-        """Tell whether an artifact is here, so that it need not be stored: not only said to be (decision 0031).
+        """Return True if an artifact is verifiably stored, so that it need not be stored again (decision 0031).
 
-        `read` and `proves` are those of `Holding.holds`.
+        For `read` and `proves` see `Holding.holds`.
         """
         return self._holding.holds(self.core(), digest, read=read, proves=proves)
 

@@ -1,4 +1,4 @@
-"""Sources: a file, a folder or a URL that is to be stored, found and filtered before anything of it is read."""
+"""Sources of a put: a file, a folder or a URL, listed and filtered before any content is read."""
 
 import os
 import warnings
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "find", "found_object", "is_object"]
 
-_LAST: Final = 8  # versions of a name, one of which an unchanged object may be
+_LAST: Final = 8  # versions of a name that are compared with an object
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
 
 
 @dataclass(slots=True)
 class Found:
-    """What is to be stored."""
+    """The listed source of a put."""
 
     folder: Folder
     single: bool = False
@@ -50,20 +50,20 @@ class Found:
     kept: WriteFolder | None = None
     profiling: "Profiling | None" = None
     may_be_empty: bool = False
-    likely_known: bool = False  # then it is hashed as a whole before anything of it is sent
-    hint: bool = False  # at what looks like a secret, once
+    likely_known: bool = False  # then it is hashed as a whole before any upload
+    hint: bool = False  # whether to warn of files that look like secrets, once
 
 
 def is_object(source: Any, options: Mapping[str, Any]) -> bool:
-    """Tell whether a source is an object, and not a path or a URL."""
+    """Return True if a source is an object, not a path or a URL."""
     return "format" in options or not isinstance(source, str | os.PathLike)
 
 
 def find(session: Session, source: Any, options: PutOptions, said: Said) -> Found:
-    """Find what is to be stored.
+    """List the source of a put.
 
     Raises:
-        InvalidInputError: nothing is there, it cannot be stored, or an option that means nothing for it.
+        InvalidInputError: it does not exist, cannot be stored, or an option does not apply to it.
     """
     if is_object(source, options):
         for option in ("exclude", "links", "modes", "rehash", "source_options", "allow_empty"):
@@ -86,7 +86,7 @@ def find(session: Session, source: Any, options: PutOptions, said: Said) -> Foun
 
 
 def _is_known(session: Session, said: Said, mark: str) -> bool:
-    """Tell whether one of the last versions of a name was made of a value with this mark."""
+    """Return True if one of the last versions of a name was made from a value with this mark."""
     if said.name is None:
         return False
     try:
@@ -94,17 +94,17 @@ def _is_known(session: Session, said: Said, mark: str) -> bool:
             rows = state.names.get(said.name, [])[-_LAST:]
             digests = [row["digest"] for row in rows if row["digest"] in state.holders]
     except NotFoundError:
-        return False  # a store that is made only now
+        return False  # the store does not exist yet
     return any(session.core().checked.has("mark", mark, digest) for digest in digests)
 
 
 def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] | None = None) -> Found:
-    """Write an object as files; large ones among them wait on disk for as long as the folder lives.
+    """Write an object as files; large files are kept on disk for as long as the folder exists.
 
     Args:
         source: the object.
         options: of its format.
-        known: mark of a value → whether what it is made into is stored already.
+        known: mark of a value → whether its artifact is stored already.
     """
     written = WriteFolder()
     written.known = known or written.known
@@ -114,7 +114,7 @@ def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] 
     try:
         check_tree([one.path for one in files], (), ())
     except InvalidInputError as error:
-        raise InvalidInputError(f"the format {name!r} wrote files that one artifact cannot hold: {error}") from error
+        raise InvalidInputError(f"the format {name!r} wrote files that cannot be in one artifact: {error}") from error
     return Found(Folder(files=files), format=name, base=options.get("base"), kept=written)
 
 
@@ -133,9 +133,9 @@ def _near(session: Session, source: str | os.PathLike[str], options: PutOptions,
         _warn_clashes(found.folder)
         return found
     if os.fspath(source).endswith(("/", os.sep)):
-        raise InvalidInputError(f"{path} is a file, and {os.fspath(source)!r} with its slash at the end means a folder")
+        raise InvalidInputError(f"{path} is a file, but {os.fspath(source)!r} with a trailing slash means a folder")
     _check_single(options, str(path))
-    # The path as given, not what a link at the top leads to, names the file.
+    # The path as passed, not the target of a link at the top, names the file.
     found.folder.files = [from_file(str(path))._replace(path=_base_name(source))]
     found.single = True
     return found
@@ -147,7 +147,7 @@ def _path(source: str | os.PathLike[str], name: str | None) -> Path:
     try:
         return path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:
-        hint = "to store the text itself, say format='text'"
+        hint = "to store the text itself, pass format='text'"
         if name is not None and os.path.exists(name):  # noqa: PTH110 - any failure means no
             hint = f"the arguments look swapped: put({name!r}, {text[:200]!r})"
         raise InvalidInputError(f"no such path: {text[:200]!r}; {hint}") from error
@@ -163,7 +163,9 @@ def _scan(session: Session, path: Path, source: str | os.PathLike[str], options:
     stores, hinted = _Ours(), _Hinted()
     own = os.path.realpath(session.url) if "://" not in session.url else None
     if is_store(top):
-        raise InvalidInputError(f"{path} is an artifactstore: `artifactstore sync` copies one, `bundle` makes one file of it")
+        raise InvalidInputError(
+            f"{path} is an artifactstore: use `artifactstore sync` to copy it, or `bundle` to make it one file"
+        )
     cache = None if session.cache is None else str(session.cache)
 
     def keep(inner: str, is_folder: bool) -> bool:  # noqa: FBT001 - the scanner's interface
@@ -186,7 +188,7 @@ def _scan(session: Session, path: Path, source: str | os.PathLike[str], options:
 
 
 class _Ours:
-    """Stores and caches of this library in a source: they are never part of it."""
+    """Stores and caches of this library in a source: always left out."""
 
     def __init__(self) -> None:
         self._found: list[str] = []
@@ -200,12 +202,12 @@ class _Ours:
     def warn(self) -> None:
         if self._found:
             more = f" and {len(self._found) - 1} more" if len(self._found) > 1 else ""
-            text = f"{self._found[0]!r}{more} is a store or a cache of artifactstore: it is not part of what is put"
+            text = f"{self._found[0]!r}{more} is a store or a cache of artifactstore: it is left out"
             warnings.warn(text, UserWarning, stacklevel=6)
 
 
 class _Hinted:
-    """The first folder that is seldom meant to go in."""
+    """The first folder that is seldom stored on purpose."""
 
     def __init__(self) -> None:
         self._first = ""
@@ -216,7 +218,7 @@ class _Hinted:
 
     def warn(self) -> None:
         if self._first:
-            text = f"{self._first} goes in too; exclude=[{self._first.rpartition('/')[2]!r}] leaves it out"
+            text = f"{self._first} is stored too; pass exclude=[{self._first.rpartition('/')[2]!r}] to leave it out"
             warnings.warn(text, UserWarning, stacklevel=6)
 
 
@@ -224,7 +226,7 @@ class _Hinted:
 
 
 def _far(url: str, options: PutOptions) -> Found:
-    """Find what is behind a URL: a folder or one file, which are read from there as they are stored."""
+    """List a URL: a folder or one file, read from there as it is stored."""
     from artifactstore.backend.origin import Origin  # noqa: PLC0415 - fsspec, which local files don't need
 
     for option in ("links", "modes", "rehash"):
@@ -242,7 +244,7 @@ def _far(url: str, options: PutOptions) -> Found:
         above, _, name = one.path.rpartition("/")
         if name == CONFIG_KEY and one.size <= CONFIG_BYTES and is_config(one.read(0, one.size)):
             if not above:
-                raise InvalidInputError(f"{origin.url} is an artifactstore: `artifactstore sync` copies one")
+                raise InvalidInputError(f"{origin.url} is an artifactstore: use `artifactstore sync` to copy it")
             stores.add(above)
     kept = [
         one for one in listing.files if not excluder.below(one.path) and not stores.inside(one.path) and not _partial(one.path)
@@ -276,7 +278,7 @@ def _check_single(options: PutOptions, what: str) -> None:
 
 
 class _AllPaths:
-    """The paths of all that goes in, those of folders with `end`; may be gone through again and again."""
+    """The paths of all entries, those of folders with `end`; may be iterated more than once."""
 
     def __init__(self, folder: Folder, end: str = "/") -> None:
         self._folder = folder
@@ -291,5 +293,5 @@ def _warn_clashes(folder: Folder) -> None:
     clashes = list(case_clashes(_AllPaths(folder, "")))
     if clashes:
         first, second = clashes[0]
-        text = f"{len(clashes)} names differ only by case or by how accents are written ({first!r} and {second!r}): this can't be got back on Windows or macOS"
+        text = f"{len(clashes)} names differ only by case or by how accents are written ({first!r} and {second!r}): Windows and macOS cannot have both"
         warnings.warn(text, UserWarning, stacklevel=6)

@@ -1,4 +1,4 @@
-"""Files that are whole under their names or not there at all: where they may lie, and how they get there."""
+"""Atomic files: complete under their names or absent; and checks of their location."""
 
 import os
 import shutil
@@ -16,36 +16,36 @@ __all__ = ["durable", "name_new", "staged", "target_of"]
 
 
 def target_of(session: Session, to: Any, *, what: str, said: str) -> Path:
-    """Return where to write a file of this machine.
+    """Check and return the path of a file to write on this machine.
 
     Args:
-        session: the store, in which nothing may be written.
-        to: what the caller said.
-        what: what that is called in messages.
-        said: what is written there, in the message about a URL.
+        session: the store, which must not contain the path.
+        to: the path as passed by the caller.
+        what: the name of the argument in messages.
+        said: the kind of the file, in the message about a URL.
 
     Raises:
-        InvalidInputError: a URL, a place in the store itself, or one whose folder is not there.
+        InvalidInputError: a URL, a path in the store itself, or in a folder that does not exist.
     """
     target = local_path(to, what)
     if "://" in os.fspath(to):
         raise InvalidInputError(f"{os.fspath(to)[:200]!r} is a URL: {said} is written to a file on this machine")
     target = target.absolute()
     if not target.parent.is_dir():
-        raise InvalidInputError(f"there is no folder {target.parent}: make it first")
+        raise InvalidInputError(f"the folder {target.parent} does not exist: make it first")
     if "://" not in session.url and Path(session.url).resolve() in (target.resolve(), *target.resolve().parents):
         raise InvalidInputError(
-            f"{target} lies inside of the store: choose a place beside it, nothing else is written in the store itself"
+            f"{target} is inside the store: choose a path outside, as only the store's own files may be there"
         )
     return target
 
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """Give a hidden name beside the target; what is left there at the end is removed.
+    """Yield a hidden name beside the target; any file under that name is removed at the end.
 
     Raises:
-        BackendError: it can't be written.
+        BackendError: it cannot be written.
     """
     part = target.with_name(f".{target.name[:100]}.{new_id()[:16]}.partial")
     try:
@@ -53,7 +53,7 @@ def staged(target: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, ArtifactStoreError):
             raise
-        raise BackendError(f"{target} can't be written: {error.strerror or error}; nothing was put in place") from error
+        raise BackendError(f"cannot write {target}: {error.strerror or error}; nothing was written") from error
     finally:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
@@ -64,7 +64,7 @@ def staged(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def durable(part: Path) -> Iterator[IO[bytes]]:
-    """Open a file that is on the disk when the block ends."""
+    """Open a file that is synced to disk when the block ends."""
     with part.open("wb") as file:
         yield file
         file.flush()
@@ -72,14 +72,14 @@ def durable(part: Path) -> Iterator[IO[bytes]]:
 
 
 def name_new(part: Path, target: Path) -> None:
-    """Give a finished file its name, never over what somebody put there meanwhile.
+    """Give a finished file its name, never replacing a file that was made meanwhile.
 
     Raises:
-        AlreadyExistsError: somebody did.
+        AlreadyExistsError: another file has the name.
     """
     try:
         os.link(part, target)
     except FileExistsError as error:
-        raise AlreadyExistsError(f"{target} was made by someone else meanwhile: choose another name") from error
+        raise AlreadyExistsError(f"{target} was made by another process meanwhile: choose another name") from error
     except OSError:
         part.rename(target)

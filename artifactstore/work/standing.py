@@ -1,4 +1,4 @@
-"""How a place stands: whether it may be written to, or is a copy, or has moved; asked before any work."""
+"""Write guard: refuses writes to replicas and to stores that have moved."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,13 +18,13 @@ __all__ = ["check_moved", "check_standing", "create_config", "gap", "refuse_begu
 
 
 def check_standing(core: "Core") -> None:
-    """Refuse to write where nobody may; asked of the place itself once a session.
+    """Refuse to write to a replica or a moved store; the backend is asked once per session.
 
-    Once is enough: a place that may be written to never becomes a copy, and that it moved stands in its journal.
+    Once suffices: a writable store never becomes a replica, and a move is recorded in its journal.
 
     Raises:
-        RefusedError: a copy that was not released, a place that has moved, or a journal of which entries are missing.
-        UnsupportedError: the place can't promise what safety needs.
+        RefusedError: a replica that was not released, a store that has moved, or a journal with missing entries.
+        UnsupportedError: the backend lacks a guarantee that writes need.
     """
     url = core.backend.url
     if not core.probed:
@@ -45,25 +45,25 @@ def check_standing(core: "Core") -> None:
 
 
 def check_moved(url: str, state: State) -> None:
-    """Refuse to write to a place that a store has moved away from.
+    """Refuse to write to a location that a store has moved away from.
 
     Raises:
-        RefusedError: names the new place.
+        RefusedError: names the new location.
     """
     if state.marks["moved_to"] is not None:
         raise RefusedError(f"the store at {url} has moved to {state.marks['moved_to']}: write there; reading here goes on")
 
 
 def create_config(backend: Backend, config: Config, connect: Callable[[], bool]) -> bool:
-    """Create `store.json`; False where another's is used instead, or an own one whose reply was lost.
+    """Create `store.json`; return False if another process's is used instead, or an own one whose reply was lost.
 
     Args:
-        backend: the place.
+        backend: the backend.
         config: what to create.
-        connect: reads what is there, and uses it; False where nothing is.
+        connect: reads and uses an existing one; returns False if there is none.
 
     Raises:
-        BackendError: it can't be created.
+        BackendError: it cannot be created.
     """
     patience = Patience(time.sleep)
     while True:
@@ -83,22 +83,24 @@ def create_config(backend: Backend, config: Config, connect: Callable[[], bool])
 
 
 def gap(core: "Core", missing: str) -> ArtifactStoreError | None:
-    """Return the error for an object that is missing because a copy is not finished, or None: then it is damage."""
+    """Return the error for an object that is missing because a copy is not finished; None if it is damage."""
     standing = read_standing(core.backend, core.config.store)
     if standing.target is None or standing.reached(core.journal.head):
         return None
     return BackendError(
         f"{missing} is not here yet: {core.backend.url} is an unfinished copy (entry {core.journal.head} of {standing.target[0]}). "
-        "Read from where it comes, or run sync again",
+        "Read from its source, or run sync again",
         transient=True,
     )
 
 
 def refuse_begun_copy(url: str, keys: Sequence[str]) -> None:
-    """Refuse to make a store where a copy of another one was begun.
+    """Refuse to make a store at a location with a partial copy of another store.
 
     Raises:
         RefusedError: there are marks of a copy.
     """
     if any(key.startswith(PREFIX) for key in keys):
-        raise RefusedError(f"a copy of a store was begun at {url}: finish it with `artifactstore sync`, or choose an empty place")
+        raise RefusedError(
+            f"there is a partial copy of a store at {url}: finish it with `artifactstore sync`, or choose an empty location"
+        )

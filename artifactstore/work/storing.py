@@ -1,4 +1,4 @@
-"""Storing: what puts and imports share: which chunks need not be stored again, and how a manifest is written."""
+"""Deduplication shared by puts and imports: candidate manifests with known chunks, and writing a manifest."""
 
 import warnings
 from collections.abc import Collection, Iterable
@@ -19,9 +19,9 @@ from artifactstore.work.session import Session
 
 __all__ = ["candidates", "fresh_hooks", "known_chunks", "shun", "store_manifest"]
 
-_CANDIDATES: Final = 2  # newest versions of the same name whose chunks are looked at
-_CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files stay within the memory bound
-_OBSERVED: Final = 1000  # bytes of content below which nothing is looked up elsewhere
+_CANDIDATES: Final = 2  # newest versions of the same name whose chunks are compared
+_CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files fit the memory limit
+_OBSERVED: Final = 1000  # bytes of content below which no other artifact is searched
 
 
 def candidates(state: State, name: str | None) -> list[str]:
@@ -45,7 +45,7 @@ def fresh_hooks(session: Session) -> HookIndex:
 
 
 def known_chunks(session: Session, wanted: Iterable[str], total: int, *, without: Collection[str] = ()) -> Known:
-    """Collect the chunks of the manifests that most likely share some with what is stored.
+    """Collect the chunks of the manifests that are likeliest to share some with the new content.
 
     Args:
         session: where it is stored.
@@ -60,7 +60,7 @@ def known_chunks(session: Session, wanted: Iterable[str], total: int, *, without
         try:
             return session.with_manifest(digest, lambda manifest: manifest, noted=True)
         except (NotFoundError, CorruptionError, FormatError):
-            return None  # what can't be read has no chunks to share, and must not keep what is new from being stored
+            return None  # an unreadable manifest shares no chunks, and must not block new content
 
     hooks = None
     if total >= _OBSERVED:
@@ -79,7 +79,7 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
     """Write a manifest under a new id; returns its `stored` fact and its size in bytes.
 
     Raises:
-        InvalidInputError: no reader would accept it.
+        InvalidInputError: readers would reject it.
         BackendError: it could not be written.
     """
     check(manifest)
@@ -100,7 +100,7 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
         fact["content"] = str(content)
     if manifest.format is not None:
         fact["format"] = manifest.format
-    # Inline chunks can't be shared, so they are no hooks.
+    # Inline chunks cannot be shared, so they are not hooks.
     hooks = select(d for d, pack in zip(manifest.chunks.digests, manifest.chunks.packs, strict=True) if pack >= 0)
     if hooks:
         fact["hooks"] = hooks
@@ -112,10 +112,10 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
 
 
 def shun(shunned: set[str], false: FalseChunksError) -> None:
-    """Rely no more on artifacts whose manifests are false, and report each.
+    """Stop relying on artifacts whose manifests are false, and warn of each.
 
     Raises:
-        CorruptionError: none of them was relied on, and it is false all the same.
+        CorruptionError: chunks are false, but none of the known artifacts has them.
     """
     digests = {one.digest for one in false.manifests} - shunned
     if not digests:

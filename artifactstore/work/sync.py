@@ -1,4 +1,4 @@
-"""Syncing two open stores: whether a copy, a move or an import is meant, and who may write where."""
+"""Syncing two open stores: choose between copy, move and import, and check who may write."""
 
 import os
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def sync(
     """Copy, move or import; see `Maintenance.sync`."""
     options = _options(importing or {})
     if session.view is not None:
-        raise InvalidInputError("a store as it was at some time can't be synced: open it without at()")
+        raise InvalidInputError("cannot sync a view of the past: open the store without at()")
     other = _other(session, target, storage_options)
     if other.backend.url == session.backend.url:
         return _release_here(other, release=release, move=move, dry_run=dry_run)
@@ -44,7 +44,7 @@ def sync(
     other.check_writable()
     there = _journal(other)
     if there is None and not is_empty(other.backend):
-        raise InvalidInputError(f"{other.url} is no store and holds other things: choose an empty or a new place")
+        raise InvalidInputError(f"{other.url} is not an artifactstore and is not empty: choose an empty or new location")
     if there is not None and not dry_run:
         probe(other.backend, there.config.raw)
     if there is None and options.get("names") is not None and not (move or release):
@@ -54,14 +54,14 @@ def sync(
             raise InvalidInputError(
                 f"{', '.join(f'{option}=' for option in options)} is for a target that is another store; {other.url} "
                 + (
-                    "becomes a copy of this one, which is whole"
+                    "becomes a copy of this one, which is complete"
                     if there is None
-                    else "is a copy of this one, and copies are whole"
+                    else "is a copy of this one, and copies are complete"
                 )
             )
         return _replica(session, other, moving=move, releasing=release, dry_run=dry_run)
     if move or release:
-        raise InvalidInputError(f"{other.url} is another store: a move goes into an empty place, and only a copy can be released")
+        raise InvalidInputError(f"{other.url} is another store: a move needs an empty location, and only a copy can be released")
     return receive(session, other, options, dry_run=dry_run)
 
 
@@ -69,10 +69,10 @@ def _options(given: Mapping[str, Any]) -> ImportOptions:
     unknown = set(given) - set(ImportOptions.__annotations__)
     if unknown:
         known = ", ".join(sorted(ImportOptions.__annotations__))
-        raise InvalidInputError(f"sync has no option {', '.join(sorted(unknown))}; into another store it knows {known}")
+        raise InvalidInputError(f"sync has no option {', '.join(sorted(unknown))}; for another store, expected {known}")
     reason = given.get("reason")
     if reason is not None and (not isinstance(reason, str) or len(reason) > 10_000):
-        raise InvalidInputError("a reason is a str of at most 10,000 characters")
+        raise InvalidInputError("reason must be a str of at most 10,000 characters")
     Wish.checked(given.get("names"), given.get("on_conflict", "leave"), given.get("label"), "")
     checked: Any = {key: value for key, value in given.items() if value is not None and (key, value) != ("on_conflict", "leave")}
     options: ImportOptions = checked
@@ -80,14 +80,14 @@ def _options(given: Mapping[str, Any]) -> ImportOptions:
 
 
 def _refuse_nesting(session: Session, other: Session) -> None:
-    """Refuse a place inside of another: a store in a store's folder would be taken for a part of it."""
+    """Refuse a location inside the other: a store in a store's folder would be taken for a part of it."""
     source, target = (_place(one.backend.url) for one in (session, other))
     if source == target:
-        raise InvalidInputError(f"{session.url} and {other.url} are the same place: name two")
+        raise InvalidInputError(f"{session.url} and {other.url} are the same location: pass two")
     for inner, outer in ((source, target), (target, source)):
         if inner.startswith(outer.rstrip("/") + "/"):
-            what = "the target lies inside of the source" if inner == target else "the source lies inside of the target"
-            raise InvalidInputError(f"{what} ({session.url} and {other.url}): choose a place beside it")
+            what = "the target is inside the source" if inner == target else "the source is inside the target"
+            raise InvalidInputError(f"{what} ({session.url} and {other.url}): choose a location outside")
 
 
 def _place(url: str) -> str:
@@ -95,7 +95,7 @@ def _place(url: str) -> str:
 
 
 def _into_new(session: Session, other: Session, options: ImportOptions, *, dry_run: bool) -> SyncReport:
-    """Bring a selection into an empty place, which becomes a store of its own."""
+    """Import a selection into an empty location, which becomes a separate store."""
     digest = session.core().config.digest
     if not dry_run:
         other.create(digest)
@@ -111,10 +111,10 @@ def _other(session: Session, target: Any, storage_options: Mapping[str, Any] | N
     opened = getattr(target, "_session", None)
     if isinstance(opened, Session):
         if storage_options is not None:
-            raise InvalidInputError("storage_options belong to a URL: the target is a store that is open already")
+            raise InvalidInputError("storage_options belong to a URL: the target is an open store")
         return opened
     if not isinstance(target, str | os.PathLike):
-        raise InvalidInputError(f"a target is a URL, a path or an open store, not a {type(target).__name__}")
+        raise InvalidInputError(f"target must be a URL, a path or an open store, got {type(target).__name__}")
     return Session(target, storage_options=storage_options, cache=session.cache)
 
 
@@ -145,10 +145,10 @@ def _has_moved(session: Session) -> bool:
 
 
 def _release_here(other: Session, *, release: bool, move: bool, dry_run: bool) -> SyncReport:
-    """A copy whose source is lost is released by naming it as its own source."""
+    """Release a copy whose source is lost; it is passed as its own source."""
     if move or not release:
         raise InvalidInputError(
-            f"{other.url} is both the source and the target: name two places, or release=True for a copy whose source is lost"
+            f"{other.url} is both the source and the target: pass two locations, or release=True for a copy whose source is lost"
         )
     other.check_writable()
     report = SyncReport("replica", other.url, other.url, dry_run=dry_run)

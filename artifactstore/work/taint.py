@@ -1,4 +1,4 @@
-"""Meeting tainted content: what must not be used any more is refused or warned of, and so is what was made from it."""
+"""Taint checks on read: refuse or warn for tainted content, and warn for content made from it."""
 
 import warnings
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ["check_taint"]
 
 
 def check_taint(session: Session, ref: str, found: Resolved) -> None:
-    """Refuse tainted content that is asked for by an alias, and warn of it otherwise, as of what was made from such content.
+    """Refuse tainted content if it is requested by an alias; else warn, also for content made from tainted content.
 
     Raises:
         RefusedError: the alias points to a tainted version.
@@ -41,4 +41,4 @@ def check_taint(session: Session, ref: str, found: Resolved) -> None:
 
 def _said(marks: list[Any]) -> str:
     one = marks[0] or marks[1]
-    return visible(f"{one.get('reason', 'no reason was said')} ({one['actor']}, {one['time'][:10]})")
+    return visible(f"{one.get('reason', 'no reason was given')} ({one['actor']}, {one['time'][:10]})")

@@ -1,4 +1,4 @@
-"""The current run: which run what is read and put belongs to, in threads, tasks and child processes."""
+"""The current run: the run that reads and puts belong to, in threads, tasks and child processes."""
 
 import atexit
 import os
@@ -20,24 +20,24 @@ from artifactstore.work.session import Session
 
 __all__ = ["EXPORTED", "Tracker", "around", "current", "in_role", "join_again", "note_read"]
 
-EXPORTED: Final = "ARTIFACTSTORE_RUN"  # <store id>/<run>: what a child process joins that cannot see its parent's board
+EXPORTED: Final = "ARTIFACTSTORE_RUN"  # <store id>/<run>: joined by a child process that cannot see its parent's board
 
 _innermost: ContextVar["Tracker | None"] = ContextVar("artifactstore_run", default=None)
 _lock = threading.Lock()
-_active: Final[list["Tracker"]] = []  # every run of this process that has not ended
+_active: Final[list["Tracker"]] = []  # every active run of this process
 _joined: Final[dict[tuple[str, str, str | None], "Tracker"]] = {}  # runs of other processes: by store, run and inbox
-_variable: list[str | None] = []  # of `EXPORTED`: what it was before this process set it, and what it was set to
+_variable: list[str | None] = []  # of `EXPORTED`: its value before this process set it, and the value it set
 _born: str | None = None  # the run in which this process was forked
 
 
 class Tracker(Noted):
-    """What one process notes in a run, and whether that run is the current one."""
+    """The record of one process in a run; knows whether that run is current."""
 
-    # -- which one is current
+    # -- the current run
 
     @contextmanager
     def innermost(self) -> Iterator[None]:
-        """Be the current run of this context."""
+        """Make this the current run of the context during the block."""
         token = _innermost.set(self)
         try:
             yield
@@ -45,17 +45,17 @@ class Tracker(Noted):
             _innermost.reset(token)
 
     def enter(self) -> Any:
-        """Become the current run of this context; returns what `leave` needs."""
+        """Make this the current run of the context; returns what `leave` needs."""
         self.explicit = False
         return _innermost.set(self)
 
     def leave(self, token: Any) -> None:
-        """Make the run before this one current again."""
+        """Make the previous run current again."""
         with suppress(ValueError):  # entered in another context, such as another cell of a notebook
             _innermost.reset(token)
 
     def begin(self) -> None:
-        """Count as one of this process's runs."""
+        """Add to the active runs of this process."""
         self.around.begin(None if self.session.cache is None else self.session.cache / "trees")
         self._handed = Inbox()
         with _lock:
@@ -64,11 +64,11 @@ class Tracker(Noted):
         watch(_around)
 
     def posted(self) -> Posted:
-        """Return it as other processes find it."""
+        """Return the record that other processes find."""
         return Posted(self.store, self.run, self.parent, "" if self._handed is None else self._handed.path)
 
     def withdraw(self) -> None:
-        """Let no other process join any more; what they have noted up to now is still taken in."""
+        """Unpublish the run; facts of other processes up to now are still collected."""
         with _lock:
             if self in _active:
                 _active.remove(self)
@@ -76,19 +76,19 @@ class Tracker(Noted):
         self._collect(last=True)
 
     def end(self) -> None:
-        """Count no more."""
+        """Remove from the active runs."""
         self.withdraw()
         if self._handed is not None:
             self._handed.close()
 
 
 def _publish() -> None:
-    """Let the processes below find the active runs; the lock is held."""
+    """Publish the active runs for child processes; the lock is held."""
     mine = [one.posted() for one in _active]
     board.publish(mine)
     now = os.environ.get(EXPORTED)
     if not _variable or _variable[1] != now:
-        _variable[:] = [now, now]  # of a process above, or of none
+        _variable[:] = [now, now]  # set by a parent process, or unset
     inner = board.leaves([one for one in mine if one.store == mine[0].store]) if mine else []
     wanted = _variable[0] if not mine else f"{inner[0].store}/{inner[0].run}" if len(inner) == 1 else None
     if wanted is None:
@@ -99,7 +99,7 @@ def _publish() -> None:
 
 
 def _after_fork() -> None:
-    """Make what was this process's the parent's."""
+    """Turn the runs of this process into runs of the parent."""
     global _lock, _born  # noqa: PLW0603
     _lock = threading.Lock()  # another thread may have held it
     found = _innermost.get()
@@ -120,14 +120,14 @@ def _here() -> Tracker | None:
 
 
 def current(session: Session) -> Tracker | None:
-    """Return the run that this context works for in a store, or None."""
+    """Return the run of a store that this context works for, or None."""
     found = _here()
     if found is None and not _active and EXPORTED not in os.environ and not board.exists():
         return None
     try:
         store = session.core().config.store
     except NotFoundError:
-        return None  # a store that is made only now
+        return None  # the store does not exist yet
     if found is not None and found.store == store:
         return found
     with _lock:
@@ -137,19 +137,19 @@ def current(session: Session) -> Tracker | None:
         _warn_of_several(len(runs), "thread")
         return None
     if here:
-        return here[-1]  # of one run several where it was begun again, as a notebook's cell does
+        return here[-1]  # several records of one run, which was started again, as by a notebook's cell
     return _of_parents(session, store)
 
 
 def _warn_of_several(count: int, what: str) -> None:
-    text = f"{count} runs are active, and this {what} belongs to none: what it reads and puts is recorded for none of them"
+    text = f"{count} runs are active, and this {what} belongs to none: its reads and puts are recorded for none of them"
     warnings.warn(text, UserWarning, stacklevel=6)
 
 
 def around(session: Session) -> str | None:
-    """Return the run inside which a new one begins: of this context, the one that a notebook has begun, or a parent process's.
+    """Return the run that encloses a new run: of this context, of the notebook, or of a parent process.
 
-    What other threads and tasks work at is not around it.
+    Runs of other threads and tasks do not enclose it.
     """
     store = session.core().config.store
     found = _here()
@@ -168,13 +168,13 @@ def around(session: Session) -> str | None:
 
 
 def _above(store: str) -> list[Posted]:
-    """Return the innermost active runs of the processes above; that in which this one was forked, if it is one of several."""
+    """Return the innermost active runs of the ancestor processes; if this process was forked in one of several, that one."""
     found = board.leaves(board.of_parents(store))
     return [one for one in found if one.run == _born] or found if len(found) > 1 else found
 
 
 def _of_parents(session: Session, store: str) -> Tracker | None:
-    """Return the run of a process above that this one works for now, or None."""
+    """Return the run of an ancestor process that this process works for now, or None."""
     found = _above(store)
     if len(found) > 1:
         _warn_of_several(len(found), "process")
@@ -200,19 +200,19 @@ def _join(session: Session, store: str, run: str, inbox: str | None) -> Tracker:
 
 
 def join_again(tracker: Tracker) -> Tracker:
-    """Return what a forked process notes in the run of its parent that it still has in hand."""
+    """Return a forked process's record in the run of its parent."""
     for one in board.of_parents(tracker.store):
         if one.run == tracker.run:
             return _join(tracker.session, one.store, one.run, one.inbox)
     found = _join(tracker.session, tracker.store, tracker.run, None)  # it has ended, or its process publishes nothing
     if found._has_ended():  # noqa: SLF001 - of this module
-        text = f"the run {tracker.run} has ended in its own process: what this one reads and puts is recorded for none"
+        text = f"the run {tracker.run} has ended in its own process: reads and puts of this process are recorded for none"
         warnings.warn(text, UserWarning, stacklevel=5)
     return found
 
 
 def _around() -> Around | None:
-    """Return where to note what is opened around the store: the run of this context, or the only one. Takes no lock."""
+    """Return the record of reads that bypass the store: of the run of this context, or the only one. Takes no lock."""
     found = _innermost.get()
     if found is None and len({one.run for one in _active}) == 1:
         found = _active[-1]
@@ -220,7 +220,7 @@ def _around() -> Around | None:
 
 
 def note_read(session: Session, found: Resolved, to: Path | None = None) -> None:
-    """Let what is read be an input of the current run; `to` is where it comes to lie."""
+    """Record a read as an input of the current run; `to` is its target on disk."""
     tracker = current(session)
     if tracker is not None:
         if to is not None and not to.exists():
@@ -230,7 +230,7 @@ def note_read(session: Session, found: Resolved, to: Path | None = None) -> None
 
 @contextmanager
 def in_role(name: str | None) -> Iterator[None]:
-    """Name the part that what is read and put inside has in the run."""
+    """Set the role of reads and puts inside the block."""
     token = role.set(name)
     try:
         yield

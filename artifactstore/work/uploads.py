@@ -1,4 +1,4 @@
-"""Interrupted uploads: what a dead attempt has written to a network place is used by the next put of the same content."""
+"""Resumed uploads: chunks that an interrupted put uploaded to a remote backend are used by the next put of the same content."""
 
 from pathlib import Path
 from typing import Final, Self
@@ -11,15 +11,15 @@ from artifactstore.work.session import Session
 
 __all__ = ["Uploads"]
 
-_AT_ONCE: Final = 8  # packs that are looked for at a time
+_AT_ONCE: Final = 8  # packs that are checked at a time
 
 
 class Uploads:
-    """The ledger of one put, and the chunks that dead attempts before it have uploaded.
+    """The ledger of one put, and the chunks that interrupted attempts before it have uploaded.
 
     Attributes:
         ledger: of this put.
-        known: what lies there already, named by no entry.
+        known: uploaded chunks that no entry names.
     """
 
     def __init__(self, session: Session) -> None:
@@ -33,7 +33,7 @@ class Uploads:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """A block that fails ends the attempt; after one that doesn't, the commit does."""
+        """End the attempt if the block fails; otherwise the commit ends it."""
         if kind is not None:
             self.ended(committed=False)
 
@@ -42,7 +42,7 @@ class Uploads:
         return None if cache is None else cache / "stores" / self._session.core().config.store / "uploads"
 
     def _alive(self, packs: list[str]) -> set[str]:
-        """Tell which packs are there and condemned by no entry; one that is condemned later makes the commit void."""
+        """Return the packs that exist and are condemned by no entry; a pack that is condemned later makes the commit void."""
         with self._session.reading(fresh=False) as state:
             packs = [pack for pack in packs if pack not in state.condemned_packs]
 
@@ -50,13 +50,13 @@ class Uploads:
             try:
                 return self._session.backend.size(pack_key(pack)) > 0
             except NotFoundError:
-                return False  # the place was put back from a copy, or is another copy of the store
+                return False  # the backend was restored from a copy, or is another copy of the store
 
         with Pool(_AT_ONCE, "artifactstore-look") as pool:
             return {pack for pack, there in zip(packs, pool.map(is_there, packs), strict=True) if there}
 
     def ended(self, *, committed: bool) -> None:
-        """End this attempt; once its packs are named by an entry, no ledger is needed any more."""
+        """End this attempt; once its packs are named by an entry, the ledger is not needed any more."""
         self.ledger.close(committed=committed)
         for path in self._used if committed else ():
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The verdict on what was made again: which artifacts are equal, which only measure alike, and where it diverges first."""
+"""Comparison of a reproduction with its record: which artifacts are equal, which have equal metrics, and the first difference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,20 +12,20 @@ from artifactstore.work.why_text import pair
 __all__ = ["Made", "Output", "Reproduction", "compare"]
 
 _RANKS: Final = ("bit-equal", "within tolerance", "different", "failed")  # verdicts, the best first
-_TAIL: Final = 1500  # characters of a failed program's last words
+_TAIL: Final = 1500  # characters of a failed program's output
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One artifact that a run produced, and what it became.
+    """One output of a run, recorded and reproduced.
 
     Attributes:
-        name: under which it was put, or None.
-        role: the part that it has, or None.
-        recorded: digest of what was recorded.
-        made: digest of what was made now; None where nothing was.
+        name: of its put, or None.
+        role: its role in the run, or None.
+        recorded: the recorded digest.
+        made: the reproduced digest; None if it was not made.
         verdict: bit-equal, within tolerance or different.
-        metrics: metric → (recorded, now), where both know it.
+        metrics: metric → (recorded, now), for metrics that both have.
     """
 
     name: str | None
@@ -37,24 +37,24 @@ class Output:
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """Its name, role or digest."""
         return self.name or self.role or self.recorded[:15]
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """What came of running again; prints as text.
+    """Result of a reproduction; prints as text.
 
     Attributes:
         run: the recorded run.
-        verdict: `bit-equal`, `within tolerance` (bytes differ, metrics agree), `different`, or `failed`: the program did.
-        outputs: what the run produced, in order.
-        diverged: the first that is not bit-equal, or None.
-        notes: in what the conditions were not those that were recorded.
-        command: what was run.
-        folder: code, environment, log and scratch store lie here.
+        verdict: `bit-equal`, `within tolerance` (bytes differ, metrics agree), `different`, or `failed` (the program failed).
+        outputs: the outputs of the run, in order.
+        diverged: the first output that is not bit-equal, or None.
+        notes: differences from the recorded conditions.
+        command: the command that was run.
+        folder: contains code, environment, log and scratch store.
         returned: the program's exit code.
-        log: what the program printed.
+        log: the output of the program.
     """
 
     run: RunInfo
@@ -69,14 +69,14 @@ class Reproduction:
 
     @classmethod
     def of(cls, outputs: tuple[Output, ...], run: RunInfo, returned: int, **about: Any) -> Self:
-        """Return it with the verdict that its outputs and the program's exit code give."""
+        """Return the result with the verdict that follows from its outputs and the program's exit code."""
         diverged = next((one for one in outputs if one.verdict != _RANKS[0]), None)
         verdict = _RANKS[3] if returned else max((one.verdict for one in outputs), key=_RANKS.index, default=_RANKS[0])
         return cls(run=run, verdict=verdict, outputs=outputs, diverged=diverged, returned=returned, **about)
 
     @property
     def ok(self) -> bool:
-        """Whether it was made again, to the byte or within the tolerance."""
+        """Whether it was reproduced, bit for bit or within the tolerance."""
         return self.verdict in _RANKS[:2]
 
     def __str__(self) -> str:
@@ -87,25 +87,25 @@ class Reproduction:
                 f"    {metric}: {' -> '.join(pair(*both))}" for metric, both in sorted(one.metrics.items()) if len({*both}) > 1
             ]
         if self.diverged is not None:
-            lines.append(f"  the first that diverges: {self.diverged.label}")
+            lines.append(f"  first difference: {self.diverged.label}")
         if self.verdict == "failed":
-            lines.append(f"  the program returned {self.returned}; its last words:")
+            lines.append(f"  the program returned {self.returned}; the end of its output:")
             lines += [f"    {line}" for line in self.log.read_text("utf-8", "replace")[-_TAIL:].splitlines()[-15:]]
         lines += [f"  note: {note}" for note in self.notes]
         lines.append(f"  in {self.folder}")
         return as_lines(lines)
 
 
-Made = tuple[Mapping[str, Any], Mapping[str, float]]  # what was produced, as a fact, and its metrics
+Made = tuple[Mapping[str, Any], Mapping[str, float]]  # an output, as a fact, and its metrics
 
 
 def compare(old: Sequence[Made], new: Sequence[Made], tolerance: float) -> tuple[Output, ...]:
-    """Compare what was recorded with what was made, each with the one that fits best by name and role.
+    """Compare recorded outputs with reproduced ones, matched by name and role.
 
     Args:
-        old: what was recorded, in order.
-        new: what was made.
-        tolerance: by how much metrics may differ, relative to the larger.
+        old: the recorded outputs, in order.
+        new: the reproduced outputs.
+        tolerance: allowed difference of metrics, relative to the larger.
     """
     left = list(new)
     outputs: list[Output] = []

@@ -1,6 +1,6 @@
-"""Why two artifacts differ: their runs' parameters, code, packages, environment, metrics and inputs, and why those differ.
+"""Explains why two artifacts differ: their runs' parameters, code, packages, environment, metrics and inputs, recursively.
 
-Only what is not equal is opened: content, code and environment are compared by their digests first.
+Only unequal parts are opened: content, code and environment are compared by their digests first.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from artifactstore.work.why_values import Difference, around, differences, lacki
 __all__ = ["CodeChange", "Difference", "InputChange", "Why", "why"]
 
 _DEEPEST: Final = 50  # steps back
-_SHOWN: Final = 5  # files of an input that are named
+_SHOWN: Final = 5  # files of an input that are listed
 _COMPARED: Final = (
     "name, command, status and programs of the runs", "metrics", "parameters", "code", "cells", "modules", "packages",
     "environment", "inputs and their roles", "reads around the store",
@@ -30,15 +30,15 @@ _COMPARED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CodeChange:
-    """How the code of two runs differs.
+    """The difference between the code of two runs.
 
     Attributes:
         old: commit before, or None.
         new: commit now, or None.
-        old_dirty: whether it had changes that no commit holds.
+        old_dirty: whether it had uncommitted changes.
         new_dirty: likewise.
-        files: (sign, path, lines added, lines removed), the sign `+`, `-`, `~` or `>` (moved); None for no text.
-        patch: the lines that differ, as `git apply` reads them.
+        files: (sign, path, lines added, lines removed), the sign `+`, `-`, `~` or `>` (moved); None if not text.
+        patch: the lines that differ, in the format of `git apply`.
     """
 
     old: str | None
@@ -51,15 +51,15 @@ class CodeChange:
 
 @dataclass(frozen=True, slots=True)
 class InputChange:
-    """One input that differs.
+    """A changed input.
 
     Attributes:
-        role: the part that it has, or its name.
-        old: what it was: `churn/raw:v3`; None where there was none.
-        new: what it is; None where there is none.
-        files: lines that say which files differ.
-        inside: lines that say what differs inside of tables, tensors and JSON.
-        why: why it differs, where runs produced both.
+        role: its role, or its name.
+        old: before: `churn/raw:v3`; None if there was none.
+        new: now; None if there is none.
+        files: lines on the files that differ.
+        inside: lines on the differences inside tables, tensors and JSON.
+        why: why it differs, if runs produced both.
     """
 
     role: str
@@ -72,27 +72,27 @@ class InputChange:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """What differs between two artifacts, or two runs; prints as text, shows itself in notebooks.
+    """The differences between two artifacts, or two runs; prints as text, and shows in notebooks.
 
     Attributes:
-        a: reference of the one.
-        b: reference of the other.
+        a: reference of the first.
+        b: reference of the second.
         equal: whether they are the same content (the same run).
-        runs: what produced each, or None.
+        runs: the runs that produced them, or None.
         metrics: of the artifacts and of their runs.
         params: of the runs.
-        code: None where it is equal or unknown.
-        cells: of notebooks, as they were executed; None where they are equal or unknown.
-        modules: of the program outside of its folder; likewise.
-        run: what else the runs record: name, command, status, programs that were started, branch …
+        code: None if equal or unknown.
+        cells: of notebooks, as executed; None if equal or unknown.
+        modules: of the program outside its folder; likewise.
+        run: other recorded values of the runs: name, command, status, started programs, branch …
         packages: name → versions.
         environment: Python, platform, processors, variables.
         around: files that were read without the store: path → digest, or bytes.
-        inputs: those that differ.
-        same: what is equal, in words.
-        unknown: what can't be told, in words.
-        compared: what was compared, in words.
-        lacking: what was not recorded, in words.
+        inputs: the inputs that differ.
+        same: the equal parts, in words.
+        unknown: the parts that cannot be compared, in words.
+        compared: the compared parts, in words.
+        lacking: the parts that were not recorded, in words.
     """
 
     a: str
@@ -121,13 +121,13 @@ class Why:
         return str(self)
 
     def to_html(self) -> str:
-        """Return it as a page of HTML that folds, without scripts."""
+        """Render as collapsible HTML, without scripts."""
         return page(self)
 
     _repr_html_ = to_html
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON value."""
+        """Return the answer as a JSON value."""
         told: dict[str, Any] = {"a": self.a, "b": self.b, "equal": self.equal}
         told["runs"] = [None if run is None else {"id": run.id, "name": run.name, "status": run.status} for run in self.runs]
         for part in PARTS:
@@ -151,16 +151,16 @@ class Why:
 
 @dataclass(slots=True)
 class _Side:
-    """What the journal knows of one of the two.
+    """The journal's knowledge of one side.
 
     Attributes:
-        label: how it is called.
+        label: its reference or run.
         digest: of an artifact; None for a run.
-        run: what produced it.
-        metrics: of both.
+        run: the run that produced it.
+        metrics: of the artifact and its run.
         code: its digest, or None.
-        about: what was recorded of the code.
-        beside: role → digest of what goes along with a run, such as its environment.
+        about: the record of the code.
+        beside: role → digest of content recorded with a run, such as its environment.
         inputs: its other inputs, as facts.
     """
 
@@ -176,7 +176,7 @@ class _Side:
 
 @one_state()
 def why(session: Session, a: str, b: str) -> Why:
-    """Tell what differs; see `Store.why`."""
+    """Explain the differences; see `Store.why`."""
     starts = [resolve(session, ref) for ref in (a, b)]
     with session.asking() as state:
         sides = [_side(state, ref, start, is_run=is_run) for ref, (start, is_run) in zip((a, b), starts, strict=True)]
@@ -197,7 +197,7 @@ def _side(state: State, label: str, start: str, *, is_run: bool) -> _Side:
 
 
 class _Comparison:
-    """What is found out about two things, each after what made it."""
+    """The comparison of two things and of the runs that made them."""
 
     def __init__(self, session: Session, a: _Side, b: _Side, seen: set[tuple[str, str]], depth: int = 0) -> None:
         self._session = session
@@ -234,7 +234,7 @@ class _Comparison:
         )  # fmt: skip
 
     def _lacking(self) -> tuple[str, ...]:
-        """Return what either run does not record, in words."""
+        """Return the parts that either run does not record, in words."""
         a, b = (
             [*lacking(one.run, one.about, code=one.code is not None, environment="environment" in one.beside)]
             for one in (self._a, self._b)
@@ -245,7 +245,7 @@ class _Comparison:
         return (*both, *rest)
 
     def _texts(self, role: str) -> CodeChange | None:
-        """Compare what goes along with a run in a role: code that is an artifact of its own."""
+        """Compare content recorded with a run in a role: code that is a separate artifact."""
         a, b = self._a, self._b
         old, new = a.beside.get(role), b.beside.get(role)
         if old == new:
@@ -333,7 +333,7 @@ class _Comparison:
             yield InputChange(role, *labels, files, inside, self._deeper(labels, (old["digest"], new["digest"])))
 
     def _deeper(self, labels: tuple[Any, Any], pair: tuple[str, str]) -> Why | None:
-        """Tell why two inputs differ, once for each pair; None where nobody knows what made them."""
+        """Explain why two inputs differ, once for each pair; None if no run made them."""
         if pair in self._seen:
             return None
         self._seen.add(pair)
@@ -342,7 +342,7 @@ class _Comparison:
         if a.run is None and b.run is None:
             return None
         if self._depth >= _DEEPEST:
-            return Why(a.label, b.label, equal=False, unknown=(f"why these differ: they lie more than {_DEEPEST} steps back",))
+            return Why(a.label, b.label, equal=False, unknown=(f"why these differ: they are more than {_DEEPEST} steps back",))
         return _Comparison(self._session, a, b, self._seen, self._depth + 1).result()
 
 
@@ -351,7 +351,7 @@ def _roles(edges: Sequence[Mapping[str, Any]], digest: str) -> list[str]:
 
 
 def label_of(edge: Mapping[str, Any]) -> str:
-    """Return how a run called what it used."""
+    """Return the label that a run recorded for an input."""
     if edge.get("name"):
         return f"{edge['name']}:v{edge['version']}" if edge.get("version") else str(edge["name"])
     return str(edge["digest"])[:15]
@@ -360,7 +360,7 @@ def label_of(edge: Mapping[str, Any]) -> str:
 def _pairs(
     old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]:
-    """Match inputs: by role and name, then by name, then by role, in order; what is left stands alone."""
+    """Match inputs: by role and name, then by name, then by role, in order; the rest is unmatched."""
     olds, news = list(old), list(new)
     for keys in (("role", "name"), ("name",), ("role",)):
         for one in list(olds):
@@ -386,7 +386,7 @@ def _diff(session: Session, old: str, new: str) -> Diff | None:
 
 
 def _content(session: Session, old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what differs in the files of an input, and inside of them, as lines."""
+    """Return the differences in the files of an input, and inside them, as lines."""
     found = _diff(session, old, new)
     if found is None:
         return ("its content is no longer stored",), ()
@@ -396,5 +396,5 @@ def _content(session: Session, old: str, new: str) -> tuple[tuple[str, ...], tup
     try:
         inside = found.inside().splitlines()
     except ArtifactStoreError as error:
-        inside = [f"can't be compared inside: {error}"]
+        inside = [f"cannot compare inside: {error}"]
     return tuple(files), tuple(inside)

@@ -1,4 +1,4 @@
-"""What differs between two artifacts, as HTML that folds. No script, nothing unescaped."""
+"""An explanation of differences as collapsible HTML. No scripts, everything escaped."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
@@ -19,7 +19,7 @@ _COLOURS: Final = {"+": "#1a8a4a", "-": "#d1453b"}
 
 
 def page(found: "Why", told: set[str] | None = None) -> str:
-    """Return it as one element; patches that were `told` further up are not shown again."""
+    """Render as one element; patches in `told` were shown before and are not repeated."""
     parts = "".join(_parts(found, set() if told is None else told))
     return f'<div style="max-width:64em;line-height:1.45;font-family:sans-serif">{parts}</div>'
 

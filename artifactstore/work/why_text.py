@@ -1,4 +1,4 @@
-"""What differs between two artifacts, as lines for a terminal."""
+"""An explanation of differences as lines for a terminal."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CODES", "PARTS", "code_title", "pair", "said", "text"]
 
-# Parts of an answer that are lists of values, and how they are called.
+# Parts of an answer that are lists of values, and their titles.
 PARTS: Final = {
     "metrics": "metrics",
     "params": "params",
@@ -28,17 +28,17 @@ _LINES: Final = 60  # of a patch
 
 
 def text(found: "Why") -> str:
-    """Return it as lines, what lies further back indented."""
+    """Render as lines, nested explanations indented."""
     return as_lines(_lines(found, set()))
 
 
 def said(value: Any) -> str:
-    """Return a value as it is shown."""
+    """Format a value for display."""
     return _part(f"{value:.6g}" if isinstance(value, float) else _whole(value), 0)
 
 
 def pair(old: Any, new: Any) -> tuple[str, str]:
-    """Return two values that differ as they are shown: so that it is seen in what."""
+    """Format two different values so that their difference is visible."""
     shown = said(old), said(new)
     if normalize("NFC", shown[0]) != normalize("NFC", shown[1]):
         return shown
@@ -68,7 +68,7 @@ def _change(one: "Difference") -> str:
 
 
 def code_title(code: "CodeChange") -> str:
-    """Return which commits the code is of."""
+    """Return the commits of the code."""
     sides = [
         (commit or "no commit")[:12] + (" with changes" if dirty else "")
         for commit, dirty in ((code.old, code.old_dirty), (code.new, code.new_dirty))

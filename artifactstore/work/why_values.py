@@ -1,4 +1,4 @@
-"""The values that a run records, compared one by one; and what it does not record."""
+"""Comparison of the values that runs record; and the list of what they do not record."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ _ABOUT: Final = (
     "lfs_pointers",
     "claimed_by",
 )  # of code
-_OF_COMMIT: Final = ("commit", "describe", "tree")  # that need not be told where the code itself differs
+_OF_COMMIT: Final = ("commit", "describe", "tree")  # not repeated if the code itself differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Difference:
     """One value that differs.
 
     Attributes:
-        key: what it is called; a dotted key lies inside.
+        key: its name; dotted if nested.
         old: before; None where there was none.
         new: now; None where there is none.
     """
@@ -41,17 +41,17 @@ class Difference:
 
 
 def around(run: RunInfo) -> dict[str, Any]:
-    """Return what a run may have read without the store, less what is compared as its code."""
+    """Return what a run may have read without the store, except what is compared as its code."""
     return {str(one["path"]): one.get("digest", one["size"]) for one in run.around if not one.get("stored")}
 
 
 def packages(environment: dict[str, Any]) -> dict[str, Any]:
-    """Take the packages out of an environment: name → version, or where it came from."""
+    """Take the packages out of an environment: name → version, or origin."""
     return {str(one["name"]): one.get("direct") or one["version"] for one in environment.pop("packages", ())}
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterator[Difference]:
-    """Yield where two JSON values differ, inside of objects by their keys."""
+    """Yield the differences of two JSON values, nested by their keys."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for one in sorted({*old, *new}):
             inner = f"{key}.{one}" if key else str(one)
@@ -66,17 +66,17 @@ def differences(old: Any, new: Any, key: str = "") -> Iterator[Difference]:
 
 
 def _there(value: Any) -> Any:
-    """Return a value that is there: of a `Difference` None means that it is not."""
+    """Return a present value: in a `Difference` None means absent."""
     return "null" if value is None else value
 
 
 def record(run: RunInfo, about: Mapping[str, Any], *, same_code: bool) -> dict[str, Any]:
-    """Return what a run records of itself besides what has a part of its own.
+    """Return the values that a run records of itself, except those shown in parts of their own.
 
     Args:
         run: the run.
-        about: what was recorded of its code.
-        same_code: whether the code is the same content: then only this tells another commit of it.
+        about: the record of its code.
+        same_code: whether the code is the same content: then only this shows that its commit differs.
     """
     told: dict[str, Any] = {"name": run.name, "status": run.status, "actor": run.actor}
     told |= {"command": shlex.join(run.command)} if run.command else {}
@@ -88,7 +88,7 @@ def record(run: RunInfo, about: Mapping[str, Any], *, same_code: bool) -> dict[s
 
 
 def lacking(run: RunInfo, about: Mapping[str, Any], *, code: bool, environment: bool) -> Iterator[str]:
-    """Yield what a run does not record, in words."""
+    """Yield the parts that a run does not record, in words."""
     if not run.command:
         yield "its command"
     if not run.params:

@@ -38,7 +38,7 @@ for call in (lambda: store.put(b"x", "x"), lambda: store.alias("d:v1", "good")):
     try:
         call()
     except RefusedError as error:
-        assert "can't be written" in str(error), error
+        assert "this user cannot write" in str(error), error
     else:
         raise AssertionError("written")
 sys.exit(main(["doctor", url, "--quick"]))

@@ -143,7 +143,7 @@ def test_every_main_command_works_there_with_at_most_one_warning(tmp_path: Path)
     for what, (value, said) in found.items():
         store_, _, action = what.partition(" ")
         if action == "get folder":
-            assert "use to= to choose a folder" in value  # no folder is left that could hold it
+            assert "pass to= to choose a folder" in value  # no folder is left that could hold it
             continue
         assert value == right.get(action, 0), (what, value, said)
         # An opened store warns once, and each command opens it.

@@ -248,7 +248,7 @@ def test_an_empty_url_is_never_taken_for_the_default_store(run, tmp_path: Path):
         ("demo", "folder", "--store", ""),
     ):
         code, _, err = run(*arguments)
-        assert (code, "no URL of a store" in err) == (2, True), (arguments, err)
+        assert (code, "not the URL of a store" in err) == (2, True), (arguments, err)
     assert not (tmp_path / "store").exists()
 
 
@@ -277,7 +277,7 @@ def test_an_answer_that_cannot_be_written_is_named_as_that(run, tmp_path: Path, 
         code = f"import sys; from artifactstore.cli import main; sys.exit(main({command!r}))"
         done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == EXIT_CODES["backend"], done.stderr
-    assert "the answer can't be written: No space left on device" in done.stderr
+    assert "cannot write the answer: No space left on device" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -295,4 +295,4 @@ def test_a_failure_of_another_file_is_not_blamed_on_the_answer(run, monkeypatch:
     code, _, err = run("ls")
     assert code == EXIT_CODES["backend"]
     assert "answer" not in err
-    assert f"{error.filename or 'a file of this machine'} cannot be read or written: {error.strerror}" in err
+    assert f"cannot read or write {error.filename or 'a file of this machine'}: {error.strerror}" in err

@@ -187,7 +187,7 @@ def test_what_makes_no_sense_is_said(store, tmp_path):
         store.maintenance.bundle(tmp_path / "there.zip")
     with pytest.raises(InvalidInputError, match="no folder"):
         store.maintenance.bundle(tmp_path / "no/x.zip")
-    with pytest.raises(InvalidInputError, match="inside of the store"):
+    with pytest.raises(InvalidInputError, match="is inside the store"):
         store.maintenance.bundle(Path(store.url) / "x.zip")
     with pytest.raises(InvalidInputError, match="is a URL"):
         store.maintenance.bundle("s3://bucket/x.zip")

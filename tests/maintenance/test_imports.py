@@ -821,7 +821,7 @@ def test_what_makes_no_sense_is_said_before_any_work(source, target, tmp_path):
         ({"on_conflict": "merge"}, InvalidInputError, "'leave' or 'rename'"),
         ({"label": "a b"}, InvalidInputError, "label='a b'"),
         ({"lable": "x"}, InvalidInputError, "no option lable"),
-        ({"reason": 3}, InvalidInputError, "a reason is a str"),
+        ({"reason": 3}, InvalidInputError, "reason must be a str"),
         ({"move": True}, InvalidInputError, "is another store"),
         ({"release": True}, InvalidInputError, "is another store"),
     ]
@@ -833,9 +833,9 @@ def test_what_makes_no_sense_is_said_before_any_work(source, target, tmp_path):
     (tmp_path / "link").symlink_to(source.url)
     with pytest.raises(InvalidInputError, match="same place"):
         source.maintenance.sync(tmp_path / "link")
-    with pytest.raises(InvalidInputError, match="target lies inside of the source"):
+    with pytest.raises(InvalidInputError, match="target is inside the source"):
         source.maintenance.sync(Path(source.url) / "inner")
-    with pytest.raises(InvalidInputError, match="source lies inside of the target"):
+    with pytest.raises(InvalidInputError, match="source is inside the target"):
         source.maintenance.sync(tmp_path)
     with pytest.raises(InvalidInputError, match=r"copies? .*whole|becomes a copy"):
         source.maintenance.sync(tmp_path / "fresh", label="x")

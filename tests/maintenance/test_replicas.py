@@ -89,7 +89,7 @@ def test_a_copy_killed_at_any_change_is_finished_by_the_next_run(source: str, tm
             assert half.verify(level="full").ok
             assert half.log()[-1:] == [] or half.log()[-1].seq <= len(entries(source))
         else:
-            with pytest.raises(RefusedError, match="copy of a store was begun"):
+            with pytest.raises(RefusedError, match="partial copy of a store"):
                 artifactstore.open(target, cache=None).put(b"x", "n")
         store.maintenance.sync(target)
         assert_whole_copy(source, target)
@@ -275,7 +275,7 @@ def test_an_unfinished_copy_is_neither_released_nor_copied_on(source: str, tmp_p
 def test_a_place_with_other_things_in_it_is_left_alone(source: str, tmp_path: Path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/letter.txt").write_text("dear")
-    with pytest.raises(InvalidInputError, match="holds other things"):
+    with pytest.raises(InvalidInputError, match="is not empty"):
         artifactstore.open(source, cache=None).maintenance.sync(tmp_path / "full")
     with pytest.raises(NotFoundError):
         artifactstore.open(tmp_path / "nothing", cache=None).maintenance.sync(tmp_path / "new")

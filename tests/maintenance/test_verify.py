@@ -61,7 +61,7 @@ def test_a_manifest_of_another_artifact_is_found(store: Store, level: str):
     tell(store, {**fact, "packs": state.manifests[other][2]})
     report = store.verify(level=level)
     (finding,) = report.findings
-    assert f"as the manifest of {digest} and is that of" in str(finding)
+    assert f"as the manifest of {digest}, but is that of" in str(finding)
 
 
 @pytest.mark.parametrize("level", ["quick", "frames", "full"])

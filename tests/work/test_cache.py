@@ -246,7 +246,7 @@ def test_a_place_that_is_away_is_answered_for_with_a_warning_and_never_written(s
     first.get("value")
     monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "0.2")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.warns(UserWarning, match="can't be reached: answering from the cache, which knows this store"):
+    with pytest.warns(UserWarning, match="is unreachable: answering from the cache, which knows this store"):
         cold = artifactstore.open(s3_url)
     assert cold.get("value") == {"a": 1}
     with pytest.raises(BackendError) as caught:

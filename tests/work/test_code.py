@@ -213,7 +213,7 @@ def test_a_repository_of_somebody_else_that_git_refuses_is_told(store: Store, re
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("HOME", str(repository.parent))
-    with pytest.warns(UserWarning, match=r"does not trust who owns .*safe\.directory"), store.run("train") as run:
+    with pytest.warns(UserWarning, match=r"does not trust the owner of .*safe\.directory"), store.run("train") as run:
         store.put(b"x", "x")
     code = store.lineage(run.id).code
     assert code is None or code.about["kind"] == "modules"

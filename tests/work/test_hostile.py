@@ -341,7 +341,7 @@ def test_wrong_arguments_are_invalid_input(store: Store, call):
 def test_a_store_without_permission_refuses_at_the_call(store: Store, monkeypatch: pytest.MonkeyPatch):
     store.put(b"x", "a")
     monkeypatch.setattr("artifactstore.work.session.may_write", lambda _: False)
-    with pytest.raises(RefusedError, match="can't be written by this user"):
+    with pytest.raises(RefusedError, match="this user cannot write"):
         store.put(b"y", "a")
     assert store.get("a") == b"x"
 
@@ -373,7 +373,7 @@ def test_an_answer_survives_any_terminal(store: Store, tmp_path: Path):
         f"{sys.executable} -m artifactstore ls --store {store.url} > /dev/full", shell=True, capture_output=True, check=False
     )
     assert full.returncode == 4
-    assert b"can't be written" in full.stderr
+    assert b"cannot write the answer" in full.stderr
     assert b"Traceback" not in full.stderr
 
 

@@ -274,5 +274,5 @@ def test_without_another_holder_an_open_file_names_what_is_missing(tmp_path: Pat
         for pack in Path(store.url).glob("packs/*/*.pack"):
             pack.unlink()
         file.seek(3_000_000)
-        with pytest.raises(CorruptionError, match=r"packs/.* is missing, and the journal says"):
+        with pytest.raises(CorruptionError, match=r"packs/.* is missing, but the journal names it"):
             file.read()

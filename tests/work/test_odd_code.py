@@ -46,10 +46,10 @@ def test_names_and_links_that_cannot_be_stored_are_told_and_are_not_in_the_tree(
     code, paths = stored(store, run.id)
     assert "new.py" in paths
     assert {path: why.split(":")[0] for path, why in code.about["skipped"]} == {
-        "bad\\xff.py": "can't be stored under its name",
-        "carriage\rreturn": "can't be stored under its name",
+        "bad\\xff.py": "cannot be stored under its name",
+        "carriage\rreturn": "cannot be stored under its name",
         "password": "looks like a secret",
-        "tracked": "points outside of the repository",
+        "tracked": "points outside the repository",
     }
     back = code.checkout(tmp_path / "back")
     assert tree_id(back) == code.tree, "git's id is of what is stored"

@@ -209,14 +209,14 @@ def test_a_card_shows_some_tables_and_how_many_more_there_are(store: Store, tmp_
 
 @pytest.mark.parametrize("option", ["half", 7, None, "True"])
 def test_an_option_without_sense_is_refused(store: Store, files: Path, option: Any):
-    with pytest.raises(InvalidInputError, match=f"profile={option!r}: True, False or 'full'"):
+    with pytest.raises(InvalidInputError, match=f"profile={option!r}: expected True, False or 'full'"):
         store.put(files, "t", profile=option)
 
 
 def test_what_has_no_tables_is_refused(store: Store, files: Path):
     with pytest.raises(InvalidInputError, match=r"notes\.txt is not called \.parquet"):
         store.put(files / "notes.txt", "t", profile=True)
-    with pytest.raises(InvalidInputError, match=r"no file in it is called \.parquet"):
+    with pytest.raises(InvalidInputError, match=r"no file in it is named \.parquet"):
         store.put(files, "t", profile=True, exclude=["*.parquet"])
     with pytest.raises(InvalidInputError, match="no option profile"):
         store.put("text", "t", format="text", profile=True)
@@ -339,7 +339,7 @@ def test_content_that_is_there_gets_no_profile_and_that_is_told(store: Store, fi
     assert told[0].filename == __file__
     with pytest.warns(UserWarning, match="2 of 2 Parquet files have no profile: other:v1 was there already"):
         store.put(files, "other", profile=True)
-    with store.batch(), pytest.warns(UserWarning, match="no profile: .* was there already"):
+    with store.batch(), pytest.warns(UserWarning, match="no profile: .* was stored already"):
         store.put(files, "third", profile=True)
 
 
@@ -432,7 +432,7 @@ def test_files_behind_a_url_are_profiled_whole_by_row_groups_or_by_pieces(
     assert made.digest == want.digest
     assert dict(made.profiles) == {path: near(one) for path, one in want.profiles.items()}
     assert other.put(f"{bucket}/a.parquet", "one", profile=True).profile == near(want.profiles["a.parquet"])
-    with pytest.raises(InvalidInputError, match="is not called"):
+    with pytest.raises(InvalidInputError, match="is not named"):
         other.put(f"{bucket}/notes.txt", "none", profile=True)
 
 

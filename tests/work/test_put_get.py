@@ -404,7 +404,7 @@ def test_opening_creates_nothing(tmp_path: Path):
 
 def test_a_folder_with_other_things_is_no_store(folder: Path):
     store = artifactstore.open(folder)
-    with pytest.raises(InvalidInputError, match="holds other things"):
+    with pytest.raises(InvalidInputError, match="is not empty"):
         store.put(b"x", "name")
     assert not (folder / "store.json").exists()
 
@@ -501,7 +501,7 @@ def test_without_a_cache_everything_works(tmp_path: Path, folder: Path):
 
 def test_a_cache_that_can_not_be_written_gives_one_warning(tmp_path: Path, folder: Path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match="can't be written"):
+    with pytest.warns(UserWarning, match="cannot write the cache folder"):
         store = artifactstore.open(tmp_path / "store", cache=tmp_path / "file/cache")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

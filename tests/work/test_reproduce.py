@@ -115,7 +115,7 @@ def test_a_run_by_its_id_and_what_differs_is_named(tmp_path: Path):
     assert found.diverged is not None
     assert found.diverged.label == "report"
     assert found.diverged.metrics == {"loss": (0.25, 0.25)}
-    assert "the first that diverges: report" in str(found)
+    assert "first difference: report" in str(found)
 
 
 def test_other_metrics_differ_and_a_program_that_fails_is_told_with_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -200,7 +200,7 @@ def test_what_can_not_be_made_again_is_said_first(tmp_path: Path, monkeypatch: p
         store.lineage("secret").reproduce(full)
     with pytest.raises(AlreadyExistsError, match="is a file"):
         store.lineage("secret").reproduce(full / "x")
-    with pytest.raises(InvalidInputError, match="can't be made"):
+    with pytest.raises(InvalidInputError, match="cannot make"):
         store.lineage("secret").reproduce(full / "x/y", env=False)
     memory = artifactstore.open("memory://again", cache=None)
     with memory.run("r"):

@@ -425,7 +425,7 @@ def test_lineage_of_a_run_and_of_what_is_not_there(chain: Store):
         assert labels(chain.lineage(ref).upstream().artifacts) == ["features:v1", "raw:v1"]
     with pytest.raises(NotFoundError):
         chain.lineage("nothing")
-    with pytest.raises(NotFoundError, match="no run is called 'trian'"):
+    with pytest.raises(NotFoundError, match="no run has the name 'trian'"):
         chain.runs("trian")
     assert [one.name for one in chain.runs("*r*")] == ["prepare", "train", "report"]
 

@@ -242,7 +242,7 @@ def test_a_folder_that_became_empty_is_refused_unless_that_is_meant(store: Store
     assert store.put(full, name).version == 2
     excludes: list[list[str]] = [[], ["*"]]
     for source, exclude in zip((empty, full), excludes, strict=True):
-        with pytest.raises(InvalidInputError, match=r"has no files now, and .*:v2 has 1.*allow_empty=True"):
+        with pytest.raises(InvalidInputError, match=r"has no files, but .*:v2 has 1.*allow_empty=True"):
             store.put(source, name, exclude=exclude)
     assert store.versions(name)[-1].version == 2
     assert store.put(empty, name, allow_empty=True).version == 3

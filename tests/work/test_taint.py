@@ -93,7 +93,7 @@ def test_it_can_be_cleared_and_both_are_in_the_trail(store: Store):
 def test_bad_calls_change_nothing(store: Store):
     head = store._session.core().journal.catch_up()
     for reason in ("", " ", None):
-        with pytest.raises(InvalidInputError, match="say why"):
+        with pytest.raises(InvalidInputError, match="must state why"):
             store.registry.taint("raw:v1", reason)  # type: ignore[arg-type]
     with pytest.raises(NotFoundError):
         store.registry.taint("row", "x")

@@ -328,7 +328,7 @@ def test_a_long_chain_says_where_it_was_followed_no_further(store: Store, monkey
         for i in range(6):
             with store.run("job", code=False) as run:
                 run.put({"from": run.get(f"{side}/{i}"), "i": i}, f"{side}/{i + 1}")
-    assert "not known: why these differ: they lie more than 3 steps back" in str(store.why("a/6", "b/6"))
+    assert "not known: why these differ: they are more than 3 steps back" in str(store.why("a/6", "b/6"))
     assert "steps back" not in str(store.why("a/3", "b/3"))
 
 

@@ -1,1 +1,1 @@
-"""What a run was made with: its code, whatever the state of the working tree, and its environment."""
+"""Capture of a run: its code, whatever the state of the working tree, and its environment."""

@@ -1,7 +1,7 @@
-"""Reads that go around the store: what a program opens itself while a run is active, as far as Python tells of it.
+"""Reads that bypass the store: files that a program opens itself while a run is active, as far as Python reports them.
 
-An audit hook sees what Python opens; what native code opens (Arrow, Polars, safetensors) it does not, but files that are
-still open or mapped when the run ends are found on Linux. So what is told is what *may* have been read, and never all of it.
+An audit hook sees what Python opens, but not what native code opens (Arrow, Polars, safetensors); files that are still
+open or mapped at the end of the run are found on Linux. So the record lists what *may* have been read, and is never complete.
 """
 
 import os
@@ -20,22 +20,22 @@ from artifactstore.work.capture.secrets import looks_secret
 
 __all__ = ["Around", "installed", "watch"]
 
-_MOST: Final = 200  # files, and programs, that are told
-_NOTED: Final = 20_000  # files that are kept in mind; of more only the number is
+_MOST: Final = 200  # recorded files, and recorded programs
+_NOTED: Final = 20_000  # files kept in memory; more are only counted
 _HASHED: Final = 64 * 2**20  # bytes of a file that is still hashed, and
 _HASHED_ALL: Final = 256 * 2**20  # of all of them together
 _NOT_DATA: Final = (".py", ".pyc", ".pyi", ".so", ".pyd", ".dll", ".dylib", ".pth", ".egg-link")
 _SYSTEM: Final = ("/proc/", "/sys/", "/dev/", "/etc/", "/run/", "/usr/share/", "/usr/lib/", "/lib/")
-_FRAMES: Final = 12  # how far up this library is looked for: what it opens itself is no read around it
+_FRAMES: Final = 12  # depth of the search for frames of this library, whose own reads do not count
 _PACKAGE: Final = str(Path(__file__).resolve().parents[2]) + os.sep
 
 
 class Around:
-    """What was opened around the store during one run.
+    """Files opened outside the store during one run.
 
     Attributes:
-        known: folders and files that came from the store, or went into it.
-        trees: the folder of the cache's trees, ending with a separator; a path in it names what it came from.
+        known: folders and files that came from the store, or were put into it.
+        trees: the folder of the cache's trees, with a trailing separator; paths in it name their tree.
     """
 
     def __init__(self) -> None:
@@ -43,25 +43,25 @@ class Around:
         self.trees = ""
         self._cached: dict[str, None] = {}
         self._read: dict[str, None] = {}
-        self._more = 0  # that were opened when there was no room any more
+        self._more = 0  # opened when the list was full
         self._written: set[str] = set()
         self._programs: dict[tuple[str, ...], None] = {}
         self._before: set[str] = set()
 
     def begin(self, trees: Path | None = None) -> None:
-        """Note what is open already: it is none of the run's."""
+        """Record which files are open already: they do not belong to the run."""
         self.trees = "" if trees is None else f"{trees}{os.sep}"
         self._before = set(_open_now())
 
     def note(self, event: str, args: tuple[Any, ...]) -> None:
-        """Take one event of Python's (https://docs.python.org/3/library/audit_events.html)."""
+        """Handle an audit event of Python (https://docs.python.org/3/library/audit_events.html)."""
         if event == "open":
             path, mode, flags = args
             if isinstance(path, int) or path is None:
                 return
             text = os.fsdecode(path)
             if not text.endswith(_NOT_DATA) and not text.startswith(_SYSTEM) and not _is_ours():
-                absolute = os.path.abspath(text)  # noqa: PTH100 - as it is called now: the folder may change
+                absolute = os.path.abspath(text)  # noqa: PTH100 - now: the current folder may change
                 reads = any(sign in mode for sign in "r+") if isinstance(mode, str) else not flags & os.O_WRONLY
                 if not reads:
                     self._written.add(absolute)
@@ -78,7 +78,7 @@ class Around:
             self._programs.setdefault(tuple(os.fsdecode(word) for word in words))
 
     def cached(self, *, mapped: bool) -> list[str]:
-        """Return the names of the cache's trees that were read, and forget them; `mapped`: also of those that are open now."""
+        """Return and reset the names of the cache's trees that were read; with `mapped`, also of those that are open now."""
         if self.trees and mapped:
             for path in _open_now():
                 if path.startswith(self.trees) and path not in self._before:
@@ -96,19 +96,19 @@ class Around:
                 self._more += 1
 
     def files(self, *, root: Path | None, stored: Iterable[str], skip: Iterable[Path]) -> tuple[list[dict[str, Any]], int]:
-        """Return what may have been read, each {path, size, digest?, stored?}, in order, and how many more there were.
+        """Return the files that may have been read, each {path, size, digest?, stored?}, in order, and the number of further ones.
 
-        No digest is told of what looks like a secret: a short one could be guessed by it.
+        Files that look like secrets get no digest: a short secret could be guessed from it.
 
         Args:
-            root: the folder of the code; what lies in it is called by its path there.
-            stored: files of the code that are stored with it, by such paths.
-            skip: folders of this library's own, such as the cache.
+            root: the folder of the code; files in it are listed by relative path.
+            stored: files of the code that are stored with it, by relative path.
+            skip: folders of this library, such as the cache.
         """
         known = {*stored}
         passed = tuple(f"{one}{os.sep}" for one in {*_installed(), *(str(one) for one in skip), *self.known})
         passed = (*passed, *_SYSTEM)
-        with suppress(OSError):  # a machine without a folder for temporary files has none of ours, either
+        with suppress(OSError):  # without a folder for temporary files, there are none of this library either
             passed = (*passed, os.path.join(tempfile.gettempdir(), "artifactstore-"))  # noqa: PTH118
         found: list[dict[str, Any]] = []
         budget, more = _HASHED_ALL, self._more
@@ -118,7 +118,7 @@ class Around:
             try:
                 st = os.stat(path)  # noqa: PTH116 - one call
             except (OSError, ValueError):
-                continue  # gone: it was of passing use
+                continue  # deleted: it was temporary
             if not stat.S_ISREG(st.st_mode):
                 continue
             if len(found) == _MOST:
@@ -135,7 +135,7 @@ class Around:
         return found, more
 
     def programs(self) -> list[list[str]]:
-        """Return the programs that were started, by their arguments."""
+        """Return the started programs, by their arguments."""
         return [list(words) for words in list(self._programs)[:_MOST]]
 
 
@@ -143,7 +143,7 @@ _ready: list[Callable[[], Around | None]] = []
 
 
 def watch(which: Callable[[], Around | None]) -> None:
-    """Let Python tell from now on what it opens; done once in a process, and of no effect where `which` returns None."""
+    """Install the audit hook, once per process; it does nothing while `which` returns None."""
     if _ready:
         return
     _ready.append(which)
@@ -164,8 +164,8 @@ _EVENTS: Final = frozenset({"open", "sqlite3.connect", "subprocess.Popen", "os.s
 
 
 def _is_ours() -> bool:
-    """Tell whether this library, or the import of a module, opens it."""
-    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - documented, and the only way; above are this, what notes and the hook
+    """Return True if this library, or the import of a module, opens the file."""
+    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - documented, and the only way; skips this function, its caller and the hook
     for _ in range(_FRAMES):
         if frame is None:
             return False
@@ -177,19 +177,19 @@ def _is_ours() -> bool:
 
 
 def _installed() -> Iterator[str]:
-    """Yield where Python and what is installed lie: what is opened there is no data of the user's."""
+    """Yield the folders of Python and of installed packages: their files are not the user's data."""
     yield from {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     yield from (path for path in sys.path if path.endswith(("site-packages", "dist-packages")))
 
 
 def installed() -> tuple[str, ...]:
-    """Return what the paths begin with of all that belongs to Python, to what is installed, or to this library."""
+    """Return the path prefixes of Python, installed packages and this library."""
     places = {one for one in (sysconfig.get_path("scripts"), *_installed()) if one}
     return (_PACKAGE, *(f"{one}{os.sep}" for one in {*places, *map(os.path.realpath, places)}))
 
 
 def _open_now() -> Iterator[str]:
-    """Yield the files that this process has open or mapped; nothing but on Linux."""
+    """Yield the files that this process has open or mapped; nothing except on Linux."""
     try:
         for one in os.listdir("/proc/self/fd"):  # noqa: PTH208
             with suppress(OSError):

@@ -1,6 +1,6 @@
-"""The cells of a notebook, or of an interactive IPython, as they were executed; and running them again.
+"""The executed cells of a notebook or of an interactive IPython; and running them again.
 
-One text file, a line `# %% [n]` before each cell: what editors know as the percent format.
+One text file, with a line `# %% [n]` before each cell: the percent format of editors.
 """
 
 import os
@@ -20,12 +20,12 @@ _MARK: Final = re.compile(r"^# %% \[(\d+)\]$", re.MULTILINE)
 
 
 class Cells:
-    """Cells as they were executed.
+    """Executed cells.
 
     Attributes:
-        text: all of them, each under its mark.
-        name: of the file to store it as: `.ipy` where IPython's own syntax (`%magic`, `!command`) is used, else `.py`.
-        notebook: the notebook's path, where whoever runs it tells.
+        text: all of them, each after its mark.
+        name: of the stored file: `.ipy` if IPython syntax (`%magic`, `!command`) is used, else `.py`.
+        notebook: the notebook's path, if its front end reports it.
     """
 
     def __init__(self, text: str, name: str, notebook: str | None) -> None:
@@ -35,7 +35,7 @@ class Cells:
 
 
 def executed() -> Cells | None:
-    """Return the cells that this process has executed, the one that runs now included; None where it is no notebook."""
+    """Return the cells executed by this process, the running one included; None outside notebooks."""
     shell = _shell()
     history = getattr(shell, "history_manager", None)
     sources = list(getattr(history, "input_hist_raw", ()))[1:]
@@ -49,13 +49,13 @@ def executed() -> Cells | None:
 
 
 def _shell() -> Any:
-    module = sys.modules.get("IPython")  # never imported here: where nobody has, there are no cells
+    module = sys.modules.get("IPython")  # never imported here: if it is not loaded, there are no cells
     return module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
 
 
 def _is_plain(source: str) -> bool:
     try:
-        compile(source, "<cell>", "exec", flags=0x2000)  # with `await` at the top, as IPython allows
+        compile(source, "<cell>", "exec", flags=0x2000)  # with top-level `await`, as IPython allows
     except (SyntaxError, ValueError):
         return False
     return True
@@ -74,10 +74,10 @@ def split_cells(text: str) -> Iterator[tuple[int, str]]:
 
 
 def run_cells(path: Path) -> int:
-    """Run the cells of a file one after the other in one namespace, as a notebook does: one that fails stops none behind it.
+    """Run the cells of a file in order in one namespace, as a notebook does: a failed cell does not stop the next ones.
 
     Returns:
-        How many failed.
+        The number of failed cells.
     """
     cells = list(split_cells(path.read_text(encoding="utf-8")))
     try:

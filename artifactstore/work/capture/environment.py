@@ -1,4 +1,4 @@
-"""The environment of a run: Python, the machine, exact packages, and what a scheduler says. Never a dump of variables."""
+"""The environment of a run: Python, the machine, exact packages, and the scheduler. Never a dump of variables."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from artifactstore.work.capture.secrets import captured, without_credentials
 
 __all__ = ["ci_claims", "command_line", "environment"]
 
-# Variables that say where something ran; none of them holds a secret.
+# Variables that identify where something ran; none of them holds a secret.
 _VARIABLES: Final = (
     "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONHASHSEED", "CONDA_DEFAULT_ENV", "KUBERNETES_SERVICE_HOST", "POD_NAME",
     "POD_NAMESPACE", "NODE_NAME", "TRAINING_JOB_NAME", "TRAINING_JOB_ARN", "AZUREML_RUN_ID", "AZUREML_EXPERIMENT_ID",
@@ -36,10 +36,10 @@ _kept: Final[dict[str, Any]] = {}
 
 
 def environment(folder: Path | None = None) -> dict[str, Any]:
-    """Return what a run was made with, as a JSON value; equal where nothing has changed.
+    """Return the environment as a JSON value; equal if nothing has changed.
 
     Args:
-        folder: where the program runs; lock files are looked for from there up to its repository's top.
+        folder: where the program runs; lock files are searched from there up to its repository's top.
     """
     found: dict[str, Any] = {
         "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
@@ -63,7 +63,7 @@ def environment(folder: Path | None = None) -> dict[str, Any]:
 
 
 def _locks(folder: Path) -> dict[str, str]:
-    """Return the lock files of the nearest folder upwards that has some, as they stand."""
+    """Return the lock files of the nearest folder upwards that has some."""
     for place in (folder, *folder.parents[:_UPWARDS]):
         found = {}
         for name in _LOCKS:
@@ -76,7 +76,7 @@ def _locks(folder: Path) -> dict[str, str]:
 
 
 def _lock(path: Path) -> str:
-    """Return a lock file without the logins in it; looked at again when it has changed."""
+    """Return a lock file without credentials; read again when it has changed."""
     st = path.stat()
     key = (str(path), st.st_mtime_ns, st.st_size)
     known = _kept.get(path.name)
@@ -87,7 +87,7 @@ def _lock(path: Path) -> str:
 
 
 def _packages() -> list[dict[str, Any]]:
-    """Return what is installed; looked at again when a folder of packages has changed."""
+    """Return the installed packages; read again when a folder of packages has changed."""
     key = tuple((path, os.stat(path).st_mtime_ns) for path in sys.path if os.path.isdir(path))  # noqa: PTH112, PTH116
     if _kept.get("key") != key:
         _kept.update(key=key, packages=_installed())
@@ -101,7 +101,7 @@ def _installed() -> list[dict[str, Any]]:
         for folder in _records(place):
             name, version = _head(folder)
             if not name or name.lower() in rows:
-                continue  # what comes first on the path is what is imported
+                continue  # the first on the path is imported
             row: dict[str, Any] = {"name": name, "version": version}
             with suppress(OSError, UnicodeDecodeError):
                 row["direct"] = _direct((folder / "direct_url.json").read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ def _installed() -> list[dict[str, Any]]:
 
 
 def _records(place: str) -> list[Path]:
-    """Return what lies in a folder of packages and tells of one (https://packaging.python.org, recording installed projects)."""
+    """Return the metadata folders of installed packages (https://packaging.python.org, recording installed projects)."""
     try:
         with os.scandir(place or ".") as found:
             names = sorted(entry.name for entry in found if entry.name.endswith((".dist-info", ".egg-info")))
@@ -120,7 +120,7 @@ def _records(place: str) -> list[Path]:
 
 
 def _head(record: Path) -> tuple[str, str]:
-    """Return name and version of a package: the head of its metadata alone, a tenth of the time that parsing all takes."""
+    """Return name and version of a package: reads the head of its metadata only, a tenth of the time of a full parse."""
     for inner in ("METADATA", "PKG-INFO", ""):
         found: dict[str, str] = {}
         try:
@@ -138,7 +138,7 @@ def _head(record: Path) -> tuple[str, str]:
 
 
 def _direct(text: str) -> Any:
-    """Return where a package came from, without credentials; of a folder on this machine only that it was one."""
+    """Return the origin of a package, without credentials; a local folder only as such."""
     try:
         said = json.loads(text)
         url = str(said.get("url", ""))
@@ -174,12 +174,12 @@ def _gpus() -> list[str]:
 
 
 def command_line() -> list[str]:
-    """Return how this program was called: the arguments of the interpreter, without what an interpreter of notebooks adds."""
+    """Return the command of this program: the arguments of the interpreter, without those of notebook kernels."""
     return [sys.executable, *sys.orig_argv[1:]] if sys.orig_argv else [sys.executable, *sys.argv]
 
 
 def ci_claims(env: Mapping[str, str]) -> dict[str, str] | None:
-    """Return what a CI system says of the code, where there is no repository: claimed, not looked at."""
+    """Return a CI system's variables about the code, if there is no repository: claimed, not verified."""
     for system, names in {
         "github": {"commit": "GITHUB_SHA", "branch": "GITHUB_REF_NAME", "repository": "GITHUB_REPOSITORY"},
         "gitlab": {"commit": "CI_COMMIT_SHA", "branch": "CI_COMMIT_REF_NAME", "repository": "CI_PROJECT_PATH"},

@@ -1,7 +1,7 @@
-"""The working tree as git sees it: tracked, modified and untracked files that are not ignored, with their tree's id.
+"""The working tree as git sees it: tracked, modified and untracked files that are not ignored, with the id of their tree.
 
-The user's index and objects stay as they are: git works on a copy of the index, and writes what it must into a folder of
-ours (`GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`).
+The user's index and objects stay unchanged: git works on a copy of the index, and writes objects into a separate folder
+(`GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`).
 """
 
 import os
@@ -26,12 +26,12 @@ from artifactstore.work.capture.tree_id import blob_id
 
 __all__ = ["CAP", "Git", "Tree", "bundle", "read_tree", "skipped_text"]
 
-CAP: Final = 50 * 2**20  # bytes of an untracked file that is still taken for code
+CAP: Final = 50 * 2**20  # bytes: a larger untracked file is not taken for code
 _ALL: Final = 500 * 2**20  # bytes of all untracked files together
 _CODE: Final = (".py", ".pyi", ".ipynb", ".sh", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".json", ".sql", ".r", ".R", ".jl")
-_LINK, _MODULE = "120000", "160000"  # modes of git's: a symbolic link, a submodule
+_LINK, _MODULE = "120000", "160000"  # git's modes of a symbolic link and a submodule
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
-_POINTER: Final = range(100, 1024)  # bytes: of a pointer of git LFS, which has a digest and a size at least
+_POINTER: Final = range(100, 1024)  # bytes of a git LFS pointer, which has at least a digest and a size
 
 
 @dataclass(slots=True)
@@ -42,14 +42,14 @@ class Tree:
         root: its folder.
         files: paths of regular files, sorted.
         links: (path, target) of symbolic links.
-        executable: the paths that git calls executable.
-        about: what is recorded of it in the journal: commit, tree, branch …
-        skipped: (path, why) of what is not stored.
-        hidden: paths whose changes git was told to overlook.
-        forced: paths that git ignores, and that the program has imported.
-        because: why it is not complete, in words.
-        kept: the contents as they were.
-        digests: store → the artifact that it is there.
+        executable: the paths with git's executable mode.
+        about: its record in the journal: commit, tree, branch …
+        skipped: (path, why) of files that are not stored.
+        hidden: paths whose changes git was configured to ignore (assume-unchanged, skip-worktree).
+        forced: ignored paths that the program has imported.
+        because: the reasons why it is not complete.
+        kept: the contents when the tree was read.
+        digests: store → its artifact in that store.
     """
 
     root: Path
@@ -65,7 +65,7 @@ class Tree:
     digests: dict[str, str] = field(default_factory=dict)
 
     def has(self, path: str) -> bool:
-        """Tell whether a file on disk (its path without links) is stored with it."""
+        """Return True if a file on disk (its path without links) is stored with it."""
         inner = _below(path, str(self.root))
         return inner is not None and inner in self.stored
 
@@ -79,17 +79,17 @@ class Tree:
     _stored: frozenset[str] = frozenset()
 
 
-_tops: dict[str, str] = {}  # folder → the repository that it lies in
-_trees: dict[str, tuple[Any, Tree]] = {}  # repository → what it was like, and its tree then
+_tops: dict[str, str] = {}  # folder → its repository
+_trees: dict[str, tuple[Any, Tree]] = {}  # repository → its state, and its tree in that state
 
 
 def read_tree(folder: Path, told: list[str] | None = None, taken: Mapping[str, Part] | None = None) -> Tree | None:
-    """Read the working tree that a folder lies in; None where there is none, or no git that reads it.
+    """Read the working tree that contains a folder; None if there is none, or if git cannot read it.
 
     Args:
         folder: anywhere in the tree.
-        told: is given what the user should know.
-        taken: files of the program, by their paths: they go in even if git ignores them, with these contents.
+        told: receives warnings for the user.
+        taken: files of the program, by their paths: included even if git ignores them, with these contents.
     """
     told, taken = [] if told is None else told, taken or {}
     asked = Git.find(folder)
@@ -99,15 +99,15 @@ def read_tree(folder: Path, told: list[str] | None = None, taken: Mapping[str, P
     top = _tops.get(place) or asked.line("rev-parse", "--show-toplevel")
     if top is None:
         if "safe.directory" in asked.said:
-            told.append(f"git does not trust who owns {folder}: git config --global --add safe.directory {folder}")
-        return None  # no repository, a bare one, or one of another owner that git refuses to read
+            told.append(f"git does not trust the owner of {folder}: git config --global --add safe.directory {folder}")
+        return None  # not a repository, a bare one, or one of another owner that git refuses to read
     _tops[place] = top
     git = asked.at(Path(top))
     tree = Tree(git.folder)
     status = read_status(git, tree.because)
     known = _trees.get(top)
     if status is None:
-        told.append(f"git can't read {top}: {git.said[:500]}")
+        told.append(f"git cannot read {top}: {git.said[:500]}")
         return None
     inside = [inner for path in taken if (inner := _below(path, top)) is not None]
     if known is not None and known[0] == (status, _signature(git.folder, status, known[1])) and _has_all(known[1], inside):
@@ -118,30 +118,30 @@ def read_tree(folder: Path, told: list[str] | None = None, taken: Mapping[str, P
     modules = tree.about.get("submodules", {})
     key = [*before, *_times(git.folder, (*tree.hidden, *tree.forced))]
     settled = all(changed < time.time_ns() - SETTLED and path not in modules for path, changed, _ in key)
-    if settled:  # a change within a submodule that has some already is not told apart from them
+    if settled:  # a change within a submodule that already has changes is not detected by the status
         _trees[top] = ((status, key), tree)
     return tree
 
 
 def _below(path: str, top: str) -> str | None:
-    """Return the path below a folder, or None."""
+    """Return the path relative to a folder, or None."""
     return path[len(top) + 1 :] if path.startswith(f"{top}{os.sep}") else None
 
 
 def _has_all(tree: Tree, inside: Sequence[str]) -> bool:
-    """Tell whether a tree has the files of a program that are below its top, or can't have them."""
+    """Return True if a tree has the files of a program that are below its top, or cannot have them."""
     passed = {path for path, _ in tree.skipped}
     return all(path in tree.stored or path in passed or _in_another(tree.root, path) for path in inside)
 
 
 def _in_another(root: Path, path: str) -> bool:
-    """Tell whether a file is in a repository of its own below the top of one."""
+    """Return True if a file is in another repository below the top."""
     folders = path.split("/")[:-1]
     return any(os.path.lexists(f"{root}/{'/'.join(folders[:n])}/.git") for n in range(1, len(folders) + 1))
 
 
 def _signature(root: Path, status: bytes, tree: Tree | None = None) -> list[tuple[str, int, int]]:
-    """Return what tells whether files that differ from the last commit have changed again."""
+    """Return the state of the files that differ from the last commit, which changes when they change again."""
     more = () if tree is None else (*tree.hidden, *tree.forced)
     return [*_times(root, (*changed_paths(status), ".git/config")), *_times(root, more)]
 
@@ -154,7 +154,7 @@ def _times(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _read_files(git: Git, tree: Tree, status: bytes, taken: Mapping[str, Part]) -> bool:
-    """Find what is in the tree, and compute its id on a copy of the index; tells whether there are changes that git overlooks."""
+    """List the tree, and compute its id on a copy of the index; return True if there are changes that git ignores."""
     with TemporaryDirectory(prefix="artifactstore-") as scratch:
         env = own_index(git, Path(scratch))
         lines = listed(git, env)
@@ -164,7 +164,7 @@ def _read_files(git: Git, tree: Tree, status: bytes, taken: Mapping[str, Part]) 
         changed = [*changed_paths(status, untracked=False), *tree.hidden]
         added = not changed or git.run("add", "-u", "--", ".", env=env) is not None
         if not added:
-            Path(env["GIT_INDEX_FILE"] + ".lock").unlink(missing_ok=True)  # it was ended
+            Path(env["GIT_INDEX_FILE"] + ".lock").unlink(missing_ok=True)  # git was killed
         set_lines(git, _read_untracked(git, tree, untracked, taken, env), env)
         if changed or untracked:
             lines = listed(git, env)
@@ -177,7 +177,7 @@ def _read_files(git: Git, tree: Tree, status: bytes, taken: Mapping[str, Part]) 
         written = git.run("write-tree", "--missing-ok", env=env)
     tree.skipped += refused.items()
     there = {one.path for one in entries} | {path for path, _ in tree.skipped}
-    tree.skipped += [(path, "git can't add it") for path in untracked if path not in there]
+    tree.skipped += [(path, "git cannot add it") for path in untracked if path not in there]
     if written is not None:
         tree.about["tree"] = written.decode().strip()
     _sort_entries(git, tree, [one for one in entries if one.path not in refused])
@@ -186,7 +186,7 @@ def _read_files(git: Git, tree: Tree, status: bytes, taken: Mapping[str, Part]) 
 
 
 def _untracked(git: Git, tree: Tree, status: bytes, lines: Sequence[bytes], taken: Mapping[str, Part]) -> list[str]:
-    """Return the untracked files that are stored, the program's own and other code first; also those of it that git ignores."""
+    """Return the untracked files to store, those of the program and other code first; includes ignored files of the program."""
     found = [*changed_paths(status, tracked=False)]
     inside = {inner for path in taken if (inner := _below(path, str(git.folder))) is not None and taken[path].data is not None}
     if inside:
@@ -206,22 +206,22 @@ def _untracked(git: Git, tree: Tree, status: bytes, lines: Sequence[bytes], take
 def _read_untracked(
     git: Git, tree: Tree, untracked: Sequence[str], taken: Mapping[str, Part], env: Mapping[str, str]
 ) -> list[bytes]:
-    """Add untracked files; returns lines for the index of those that git did not add itself.
+    """Add untracked files; return index lines of those that git did not add itself.
 
-    git is needed where it keeps files otherwise than they are on disk; a filter that fails or takes too long keeps none out.
+    git is needed if it stores files in another form than on disk; a filter that fails or takes too long excludes none.
     """
     end = time.monotonic() + SECONDS
     git.until = end - SECONDS / 2
     by_git = not tree.kept.plain and git.run_for(untracked, "add", "-f", env=env)
     git.until = None
     if not by_git:
-        Path(env["GIT_INDEX_FILE"] + ".lock").unlink(missing_ok=True)  # it was ended
+        Path(env["GIT_INDEX_FILE"] + ".lock").unlink(missing_ok=True)  # git was killed
     lines, late = [], []
     for path in untracked:
         if time.monotonic() > end and path not in tree.forced and not path.endswith(".py") and not by_git:
             late.append(path)
         elif (found := tree.kept.read(f"{git.folder}/{path}", path, taken)) is None:
-            tree.skipped.append((path, "can't be read"))
+            tree.skipped.append((path, "cannot be read"))
         elif not by_git:
             lines.append(index_line(path, found[1], found[0]))
     if late:
@@ -233,7 +233,7 @@ def _read_untracked(
 def _read_changed(
     git: Git, tree: Tree, changed: Sequence[str], taken: Mapping[str, Part], entries: Sequence[Entry], *, added: bool
 ) -> tuple[list[Entry], list[bytes]]:
-    """Read tracked files that have changed; returns the entries, and lines for the index where it had something else than was read."""
+    """Read changed tracked files; return the entries, and index lines of those whose index content was not as read."""
     there, lines = {one.path: one for one in entries}, []
     for path in changed:
         known, found = there.get(path), tree.kept.read(f"{git.folder}/{path}", path, taken)
@@ -245,14 +245,14 @@ def _read_changed(
             (known is None or known.mode != _MODULE) and (not added or tree.kept.plain) and known != (new := Entry(*found, path))
         ):
             if known is not None and added:
-                new = Entry(known.mode, new.digest, path)  # git knows whether modes count
+                new = Entry(known.mode, new.digest, path)  # git decides whether modes count
             lines.append(index_line(path, new.digest, new.mode))
             there[path] = new
     return [*there.values()], lines
 
 
 def _show_hidden(git: Git, tree: Tree, lines: Sequence[bytes], env: Mapping[str, str]) -> bool:
-    """Let our index see the files whose changes git was told to overlook, where they are there; tells whether there are such changes."""
+    """Make the copied index see existing files whose changes git was configured to ignore; return True if there are such changes."""
     flagged = [path_of(raw) for raw in lines if raw[:1] == b"S" or raw[:1].islower()]
     tree.hidden = [path for path in flagged if os.path.lexists(git.folder / path)]
     if not tree.hidden:
@@ -263,37 +263,37 @@ def _show_hidden(git: Git, tree: Tree, lines: Sequence[bytes], env: Mapping[str,
 
 
 def _unstorable(root: Path, entry: Entry) -> str:
-    """Return why an entry can't be stored, or ""."""
+    """Return why an entry cannot be stored, or ""."""
     if looks_secret(entry.path):
         return "looks like a secret"
     try:
         check_path(entry.path)
     except InvalidInputError:
-        return "can't be stored under its name"
+        return "cannot be stored under its name"
     if entry.mode == _LINK:
         try:
             check_link(entry.path, os.readlink(root / entry.path))  # noqa: PTH115 - pathlib would tidy it
         except InvalidInputError:
-            return "points outside of the repository"
+            return "points outside the repository"
         except OSError:
-            return ""  # is gone, which is told later
+            return ""  # deleted, which is reported later
     return ""
 
 
 def _refused(path: Path, name: str, total: int) -> tuple[str, int]:
-    """Return why an untracked file is not taken, or "", and its size."""
+    """Return why an untracked file is not stored, or "", and its size."""
     if looks_secret(name):
         return "looks like a secret", 0
     try:
         st = path.lstat()
     except OSError as error:
-        return f"can't be read ({error.strerror})", 0
+        return f"cannot be read ({error.strerror})", 0
     if name.endswith("/"):
         return "is a repository of its own", 0
     if not stat.S_ISREG(st.st_mode) and not stat.S_ISLNK(st.st_mode):
-        return "is no regular file", 0
+        return "is not a regular file", 0
     if st.st_size > CAP:
-        return f"has {st.st_size:,} bytes, and untracked files of more than {CAP:,} are no code", 0
+        return f"has {st.st_size:,} bytes, and untracked files of more than {CAP:,} are not code", 0
     if total + st.st_size > _ALL:
         return f"untracked files have more than {_ALL:,} bytes together", 0
     return "", st.st_size
@@ -303,7 +303,7 @@ def _sort_entries(git: Git, tree: Tree, entries: Sequence[Entry]) -> None:
     executable, modules, pointers, altered = set[str](), dict[str, str](), 0, False
     kept, before = tree.kept, len(tree.skipped)
     for entry in entries:
-        path, place = entry.path, f"{git.folder}/{entry.path}"  # as texts: paths of pathlib take four times as long
+        path, place = entry.path, f"{git.folder}/{entry.path}"  # strings: pathlib takes four times as long
         if entry.mode == _MODULE:
             modules[path] = entry.digest
             if os.path.exists(f"{place}/.git"):  # noqa: PTH110
@@ -328,13 +328,13 @@ def _sort_entries(git: Git, tree: Tree, entries: Sequence[Entry]) -> None:
     if modules:
         tree.about["submodules"] = {**modules, **tree.about.get("submodules", {})}
     if altered or len(tree.skipped) > before:
-        tree.about["altered"] = True  # git's tree is of other bytes than those on disk: its filters change line ends and more
+        tree.about["altered"] = True  # git's tree has other bytes than the files on disk: its filters change line ends and more
     if pointers:
         tree.about["lfs_pointers"] = pointers
 
 
 def _add_module(git: Git, tree: Tree, path: str) -> None:
-    """Take the content of a submodule in, as it lies there, under its path."""
+    """Add the content of a submodule, as it is on disk, under its path."""
     inner = Tree(git.folder)
     _read_files(git, inner, read_status(git, inner.because) or b"", {})
     tree.kept.add_module(path, inner.kept)
@@ -353,7 +353,7 @@ def _add_module(git: Git, tree: Tree, path: str) -> None:
 
 
 def _look_at(path: str) -> os.stat_result | None:
-    """Return the state of a regular file; None where there is none."""
+    """Return the stat of a regular file; None if there is none."""
     try:
         st = os.stat(path)  # noqa: PTH116
     except OSError:
@@ -362,7 +362,7 @@ def _look_at(path: str) -> os.stat_result | None:
 
 
 def _is_pointer(path: str) -> bool:
-    """Tell whether a file is what git LFS left in place of its content."""
+    """Return True if a file is a git LFS pointer."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             return file.read(len(_LFS)) == _LFS
@@ -371,13 +371,13 @@ def _is_pointer(path: str) -> bool:
 
 
 def bundle(root: Path, target: Path) -> bool:
-    """Write the history of the current commit, with its branches and tags, as one file; False where git can't."""
+    """Write the history of the current commit, with its branches and tags, as one file; return False if git cannot."""
     git = Git.find(root)
     command = ("-c", "pack.threads=1", "bundle", "create", "-q", str(target), "HEAD", "--branches", "--tags")
     return git is not None and git.run(*command) is not None
 
 
 def skipped_text(skipped: Sequence[tuple[str, str]]) -> str:
-    """Return what was not stored, for a warning."""
+    """Describe files that were not stored, for a warning."""
     some = "; ".join(f"{path} ({why})" for path, why in skipped[:5])
     return some + (f" and {len(skipped) - 5} more" if len(skipped) > 5 else "")

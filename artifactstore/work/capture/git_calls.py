@@ -1,4 +1,4 @@
-"""Calls of git, as a program: no prompts, no locks, and nothing that the user's shell says about another repository."""
+"""Calls of the git program: no prompts, no locks, and no environment variables about another repository."""
 
 import os
 import re
@@ -15,17 +15,17 @@ from artifactstore.work.capture.secrets import without_credentials
 
 __all__ = ["Git", "about_commit", "joined"]
 
-_SECONDS: Final = 60  # that one call of git may take
-_REMOTE: Final = re.compile(r"(\S+)\t(.*) \((?:fetch|push)\)(?: \[[^]]*\])?")  # a partial clone has its filter behind it
+_SECONDS: Final = 60  # limit of one git call
+_REMOTE: Final = re.compile(r"(\S+)\t(.*) \((?:fetch|push)\)(?: \[[^]]*\])?")  # a partial clone appends its filter
 
 
 class Git:
     """Calls of git in one folder.
 
     Attributes:
-        folder: where.
-        said: what the last call that failed had to say.
-        until: the moment (of `time.monotonic`) at which a call ends in any case, or None.
+        folder: the folder.
+        said: the error output of the last failed call.
+        until: the time (of `time.monotonic`) at which any call is stopped, or None.
     """
 
     def __init__(self, folder: Path, program: str) -> None:
@@ -33,20 +33,20 @@ class Git:
         self.said = ""
         self.until: float | None = None
         self._program = program
-        # Nothing that the user's shell says about another repository, no prompts, no locks for looking.
+        # No variables of the user's shell about another repository, no prompts, no locks for reads.
         self._env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         self._env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-        # Nothing is brought from elsewhere: a partial clone lacks what it was asked to lack. Old versions know the second alone.
+        # No fetches: a partial clone lacks what it was asked to lack. Old versions know only the second variable.
         self._env |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 
     @classmethod
     def find(cls, folder: Path) -> Self | None:
-        """Return git for a folder; None where it is not installed."""
+        """Return git for a folder; None if it is not installed."""
         program = shutil.which("git")
         return None if program is None else cls(folder, program)
 
     def run(self, *arguments: str, given: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes | None:
-        """Return what git prints, or None where it fails."""
+        """Return the output of git, or None if it fails."""
         limit = _SECONDS if self.until is None else min(_SECONDS, max(0.0, self.until - time.monotonic()))
         try:
             child = subprocess.Popen(  # noqa: S603 - git, by its full path, no shell
@@ -56,7 +56,7 @@ class Git:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env={**self._env, **(env or {})},
-                start_new_session=True,  # its filters end with it
+                start_new_session=True,  # its filters are killed with it
             )
         except OSError as error:
             self.said = str(error)
@@ -82,7 +82,7 @@ class Git:
         return other
 
     def run_for(self, paths: Sequence[str], *arguments: str, env: Mapping[str, str]) -> bool:
-        """Run git with paths, which mean themselves, however many they are; False where it fails."""
+        """Run git with any number of literal paths; return False if it fails."""
         if not paths:
             return True
         done = self.run(
@@ -92,19 +92,19 @@ class Git:
         return done is not None
 
     def line(self, *arguments: str) -> str | None:
-        """Return the one line that git prints, or None."""
+        """Return a single line of output, or None."""
         out = self.run(*arguments)
         text = "" if out is None else out.decode(errors="replace").strip()
         return text or None
 
 
 def joined(paths: Iterable[str]) -> bytes:
-    """Return paths as git reads them with `-z`."""
+    """Join paths for git's `-z`."""
     return b"\0".join(os.fsencode(path) for path in paths)
 
 
 def _kill(child: "subprocess.Popen[bytes]") -> None:
-    """End git with all that it has started: what is left of it would hold its output open."""
+    """Kill git with all its child processes, which would keep its output open."""
     with suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(child.pid, signal.SIGKILL)
@@ -113,7 +113,7 @@ def _kill(child: "subprocess.Popen[bytes]") -> None:
 
 
 def about_commit(git: Git, status: bytes, *, dirty: bool) -> dict[str, Any]:
-    """Return what is recorded of the commit of a working tree; `status` is what `git status` prints of it."""
+    """Return the record of the commit of a working tree; `status` is the output of `git status`."""
     heads = dict(word[2:].split(b" ", 1) for word in status.split(b"\0") if word.startswith(b"# branch."))
     commit, branch = (os.fsdecode(heads.get(key, b"")) for key in (b"branch.oid", b"branch.head"))
     commit = "" if commit == "(initial)" else commit

@@ -1,4 +1,4 @@
-"""A copy of git's index, worked on so that the user's own stays as it is: its lines, and what is set in it."""
+"""A copy of git's index, so that the user's own stays unchanged: its lines, and setting its entries."""
 
 import os
 import shutil
@@ -22,17 +22,17 @@ class Entry:
 
     @classmethod
     def of(cls, raw: bytes) -> Self:
-        """Read what `git ls-files -s` prints."""
+        """Parse a line of `git ls-files -s`."""
         about, _, path = raw.partition(b"\t")
         mode, digest, _ = about.decode().split(" ")
         return cls(mode, digest, os.fsdecode(path))
 
 
 def own_index(git: Git, scratch: Path) -> dict[str, str]:
-    """Copy the index, and give git a folder of its own for objects."""
+    """Copy the index, and set up a separate object folder for git."""
     index, _, objects = (git.line("rev-parse", "--git-path", "index", "--git-path", "objects") or "").partition("\n")
     if index and (git.folder / index).exists():
-        # With its time: by that git knows which files may have changed since without their times telling it.
+        # With its mtime: git uses it to detect files that may have changed in the same tick.
         shutil.copy2(git.folder / index, scratch / "index")
     (scratch / "objects").mkdir()
     env = {"GIT_INDEX_FILE": str(scratch / "index"), "GIT_OBJECT_DIRECTORY": str(scratch / "objects")}
@@ -42,12 +42,12 @@ def own_index(git: Git, scratch: Path) -> dict[str, str]:
 
 
 def listed(git: Git, env: Mapping[str, str]) -> list[bytes]:
-    """Return the lines of the index: a letter that tells how git treats the file, its mode, digest and path."""
+    """Return the lines of the index: a letter for git's treatment of the file, its mode, digest and path."""
     return [raw for raw in (git.run("ls-files", "-v", "-s", "-z", env=env) or b"").split(b"\0") if raw]
 
 
 def path_of(raw: bytes) -> str:
-    """Return the path in such a line."""
+    """Return the path in a line of the index."""
     return os.fsdecode(raw.partition(b"\t")[2])
 
 
@@ -63,7 +63,7 @@ def set_lines(git: Git, lines: Sequence[bytes], env: Mapping[str, str]) -> None:
 
 
 def has_filters(git: Git, paths: Iterable[str]) -> bool:
-    """Tell whether git may keep files otherwise than they lie on disk."""
+    """Return True if git may store files in another form than on disk."""
     if any(path.endswith(".gitattributes") for path in paths):
         return True
     said = git.line("config", "--get-regexp", r"^core\.(autocrlf|attributesfile)$") or ""

@@ -1,6 +1,6 @@
-"""The contents of a working tree as they were when it was read, for storing them later: files change while a run goes on.
+"""The contents of a working tree at the time it was read, for storing them later: files change while a run is active.
 
-What no commit has is read at once and kept in memory, up to a bound; what a commit has is brought back from git where its
+Uncommitted content is read at once and kept in memory, up to a limit; committed content is restored from git if its
 file has changed since.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["Kept", "blob_of"]
 
 _LARGEST: Final = 2**20  # bytes of a file that is kept in memory, and
 _ALL: Final = 64 * 2**20  # of all of them
-_BATCH: Final = 2000  # files that are brought back by one call of git
+_BATCH: Final = 2000  # files restored by one call of git
 
 
 def blob_of(data: bytes) -> str:
@@ -34,14 +34,14 @@ def blob_of(data: bytes) -> str:
 
 @dataclass(slots=True)
 class Kept:
-    """What is known of the files of one working tree.
+    """The recorded contents of one working tree.
 
     Attributes:
-        data: path → content, of files that no commit has.
-        seen: path → what told the state of its file when the tree was read, and whether its time can be trusted.
-        blobs: path → git's id of what is in its index.
-        plain: whether git keeps files as they are on disk.
-        modules: paths of submodules, which have a git of their own, the deepest first.
+        data: path → content, of files without a committed version.
+        seen: path → the stat key of the file when the tree was read, and whether its mtime can be trusted.
+        blobs: path → git's id of its content in the index.
+        plain: whether git stores files as they are on disk.
+        modules: paths of submodules, which have their own git, deepest first.
     """
 
     data: dict[str, bytes] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Kept:
     _total: int = 0
 
     def add_module(self, path: str, inner: "Kept") -> None:
-        """Take in what is known of a submodule."""
+        """Add the contents of a submodule."""
         self.data.update({f"{path}/{one}": data for one, data in inner.data.items()})
         self.seen.update({f"{path}/{one}": state for one, state in inner.seen.items()})
         self.blobs.update({f"{path}/{one}": digest for one, digest in inner.blobs.items()})
@@ -60,7 +60,7 @@ class Kept:
         self.plain = self.plain and inner.plain
 
     def read(self, place: str, path: str, taken: Mapping[str, Part]) -> tuple[str, str] | None:
-        """Read a file that no commit has; returns its mode and git's id of its content.
+        """Read an uncommitted file; return its mode and git's id of its content.
 
         Args:
             place: the file.
@@ -88,18 +88,18 @@ class Kept:
         return mode, blob_of(data)
 
     def see(self, path: str, st: os.stat_result) -> None:
-        """Note the state of a file whose content is not kept."""
+        """Record the stat key of a file whose content is not kept."""
         settled = max(st.st_mtime_ns, st.st_ctime_ns) < time.time_ns() - SETTLED
         self.seen.setdefault(path, (stat_key(st), settled))
 
     def sources(self, root: str, paths: Sequence[str], executable: frozenset[str], lost: list[str]) -> Iterator[Source]:
-        """Yield what is to be stored: each file as it was.
+        """Yield the sources to store: each file as it was.
 
         Args:
             root: the folder of the tree.
             paths: of its files, sorted.
-            executable: those of them that are.
-            lost: is given the paths whose content cannot be had any more.
+            executable: the executable ones among them.
+            lost: receives the paths whose content is not available any more.
         """
         base, changed = f"{root}/", [path for path in paths if path not in self.data and not self._is_same(root, path)]
         again = self._from_git(root, changed)
@@ -116,19 +116,19 @@ class Kept:
                 lost.append(path)
 
     def _is_same(self, root: str, path: str) -> bool:
-        """Tell whether a file has the content that it had."""
+        """Return True if a file still has the recorded content."""
         known = self.seen.get(path)
         if known is None:
-            return True  # it could not be looked at then
+            return True  # it could not be read then
         place = f"{root}/{path}"
         with suppress(OSError):
             if known[0] == stat_key(os.stat(place)):  # noqa: PTH116
-                # One that was new then may have changed since without its times telling it.
+                # A file that was new then may have changed since without a change of its times.
                 return known[1] or not self.plain or path not in self.blobs or blob_id(place).hex() == self.blobs[path]
         return False
 
     def _from_git(self, root: str, paths: Sequence[str]) -> dict[str, bytes | None]:
-        """Return the contents that git has for files that have changed since; None for those that it hasn't."""
+        """Return git's contents of files that have changed since; None for those that git lacks."""
         found: dict[str, bytes | None] = dict.fromkeys(paths)
         asked: dict[str, list[str]] = {}
         for path in paths:
@@ -152,7 +152,7 @@ class Kept:
 
 
 def _contents(out: bytes) -> Iterator[bytes | None]:
-    """Yield the contents that `git cat-file --batch` has printed; None for each that it does not have."""
+    """Yield the contents in the output of `git cat-file --batch`; None for each missing object."""
     at = 0
     while at < len(out):
         end = out.index(b"\n", at)

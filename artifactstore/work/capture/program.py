@@ -1,7 +1,7 @@
-"""The program that runs: its own file and the modules that it has imported, with their contents as a run begins.
+"""The running program: its own file and its imported modules, with their contents at the start of a run.
 
-Begun from `__main__` and `sys.modules`, wherever they are: what Python and packages bring along is recorded as the
-environment and is no part of it. Taking contents costs little, as they are read once and then known by their times.
+Found from `__main__` and `sys.modules`, wherever the files are: Python and installed packages are recorded as the
+environment and are not part of it. Reading contents is cheap: each is read once and then cached by its times.
 """
 
 import os
@@ -18,15 +18,15 @@ from artifactstore.work.capture.environment import command_line
 
 __all__ = ["PASSED", "SETTLED", "Part", "Program", "current_folder", "running", "stat_key"]
 
-PASSED: list[str] = []  # folders whose modules are part of no program, each ending with a separator
-SETTLED: Final = 2 * 10**9  # ns after which a file's time tells whether it has changed: clocks of file systems tick slowly
+PASSED: list[str] = []  # folders whose modules never belong to a program, each with a trailing separator
+SETTLED: Final = 2 * 10**9  # ns: mtimes older than this detect changes reliably; file system clocks tick slowly
 
 _SCRIPTS: Final = (".py", ".sh", ".r", ".R", ".jl", ".pl", ".rb", ".js", ".sql", ".ipynb")
 _LARGEST: Final = 8 * 2**20  # bytes of a file of a program
 _ALL: Final = 64 * 2**20  # bytes of all of them
 _MOST: Final = 5000  # files
 _COMPILED: Final = (".so", ".pyd", ".dll", ".dylib", ".pyc")
-_LATE: Final = 0.1  # seconds: by how much clocks may differ
+_LATE: Final = 0.1  # seconds: tolerated clock difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class Part:
 
     Attributes:
         path: on disk, without links.
-        name: the path under which it is imported: `package/module.py`.
-        data: its content; None where it was not taken.
-        why: why not.
+        name: the path by which it is imported: `package/module.py`.
+        data: its content; None if it was not read.
+        why: the reason why it was not read.
     """
 
     path: str
@@ -48,13 +48,13 @@ class Part:
 
 @dataclass(slots=True)
 class Program:
-    """What runs.
+    """The running program.
 
     Attributes:
-        main: the program's own file; None where it is installed, or has none.
+        main: the program's own file; None if it is installed, or has none.
         parts: its files by their path, the main one first.
-        lacking: what runs and can't be had, in words.
-        seen: whether what it imports is seen; not so of a command that another program runs.
+        lacking: parts that are not available, in words.
+        seen: whether its imports are visible; False for a command that another program runs.
     """
 
     main: str | None = None
@@ -64,7 +64,7 @@ class Program:
 
 
 def current_folder() -> str:
-    """Return the current folder; where it is gone, its path as the shell had it, at which nothing is found."""
+    """Return the current folder; if it is gone, its path in the shell, where no file is found."""
     try:
         return os.getcwd()  # noqa: PTH109 - a text is asked for
     except OSError:
@@ -72,7 +72,7 @@ def current_folder() -> str:
 
 
 def running() -> Program:
-    """Return the program of this process, with the contents of its files as they are now."""
+    """Return the program of this process, with the current contents of its files."""
     found, passed = Program(), (*installed(), *PASSED)
     path = _file_of(sys.modules.get("__main__"))
     if path is not None:
@@ -104,16 +104,16 @@ def running() -> Program:
 
 
 def _file_of(module: Any) -> str | None:
-    """Return the file of a module without waking one that loads itself when it is looked at."""
+    """Return the file of a module without triggering lazy loading on attribute access."""
     try:
         path = object.__getattribute__(module, "__dict__").get("__file__")
     except (AttributeError, TypeError):
-        return None  # anything may be there
+        return None  # any object may be in sys.modules
     return path if isinstance(path, str) and not path.startswith("<") else None  # `<stdin>`
 
 
 def _imported(passed: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Yield the files of modules and of scripts in the command, each with the path under which it is imported."""
+    """Yield the files of modules and of scripts in the command, each with its import path."""
     for name, module in list(sys.modules.items()):
         path = _file_of(module)
         if path is None or path.startswith(passed):
@@ -121,7 +121,7 @@ def _imported(passed: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         place = _existing(path)
         if place is not None and name not in {"__main__", "__mp_main__"}:
             yield _name_of(name, place), place
-    for word in command_line()[1:]:  # of a program that runs another, such as `artifactstore run`, they are all that is known
+    for word in command_line()[1:]:  # for a program that runs another, such as `artifactstore run`, only these are known
         if word.endswith(_SCRIPTS) and os.path.isfile(word):  # noqa: PTH113
             yield os.path.basename(word), os.path.abspath(word)  # noqa: PTH100, PTH119
 
@@ -136,10 +136,10 @@ def _name_of(module: str, path: str) -> str:
 
 
 def _existing(path: str) -> str | None:
-    """Return the file that a module is from: itself, or the archive that it is in; None where there is none."""
+    """Return the file of a module: itself, or the archive that contains it; None if there is none."""
     try:
         place = os.path.abspath(path)  # noqa: PTH100
-    except OSError:  # the current folder is gone, and the path relative to it
+    except OSError:  # the current folder is gone, and the path is relative to it
         return None
     while not os.path.isfile(place):  # noqa: PTH113
         above = os.path.dirname(place)  # noqa: PTH120
@@ -154,7 +154,7 @@ def _is_passed(path: str, passed: tuple[str, ...]) -> bool:
 
 
 def _without_file() -> str | None:
-    """Return why a program that has no file can't be had; None where it is in the command, or is kept as cells."""
+    """Return why a program without a file is not available; None if it is in the command, or is stored as cells."""
     shell = sys.modules.get("IPython")
     if shell is not None and getattr(shell, "get_ipython", lambda: None)() is not None:
         return None
@@ -165,16 +165,16 @@ def _without_file() -> str | None:
     return None
 
 
-_contents: Final[dict[str, tuple[tuple[int, ...], Part]]] = {}  # path → what told its state, and what it was
+_contents: Final[dict[str, tuple[tuple[int, ...], Part]]] = {}  # path → its stat key, and its part in that state
 
 
 def stat_key(st: os.stat_result) -> tuple[int, ...]:
-    """Return what changes with a file's content."""
+    """Return a key that changes with a file's content."""
     return st.st_mtime_ns, st.st_ctime_ns, st.st_size, st.st_ino
 
 
 def _take(path: str, name: str) -> Part:
-    """Read a file; what is known of it is taken as long as its times are those of then."""
+    """Read a file; the cached part is used while its times are unchanged."""
     if name.endswith(_COMPILED):
         return Part(path, name, None, "is compiled")
     try:
@@ -186,14 +186,14 @@ def _take(path: str, name: str) -> Part:
             return Part(path, name, None, f"has {st.st_size:,} bytes")
         part = Part(path, name, Path(path).read_bytes())
     except OSError as error:
-        return Part(path, name, None, f"can't be read ({error.strerror or error})")
+        return Part(path, name, None, f"cannot be read ({error.strerror or error})")
     if max(st.st_mtime_ns, st.st_ctime_ns) < time.time_ns() - SETTLED:
         _contents[path] = (stat_key(st), part)
     return part
 
 
 def _is_late(path: str) -> bool:
-    """Tell whether a file was changed since this process began; only Linux tells when that was."""
+    """Return True if a file was changed after this process began, whose start time only Linux reports."""
     try:
         with open("/proc/self/stat", "rb") as file:  # noqa: PTH123
             ticks = int(file.read().rpartition(b")")[2].split()[19])
@@ -209,7 +209,7 @@ _targets: Final[dict[str, tuple[int, bool]]] = {}
 
 
 def _packaged() -> Iterator[str]:
-    """Yield the folders of the path that packages were installed into, such as by `pip install --target`."""
+    """Yield the folders on the path into which packages were installed, such as by `pip install --target`."""
     for place in sys.path:
         with suppress(OSError):
             changed = os.stat(place or ".").st_mtime_ns  # noqa: PTH116

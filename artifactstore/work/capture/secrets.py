@@ -1,7 +1,7 @@
-"""What must never be stored by itself: files that hold secrets, by their names, and secrets in what is captured.
+"""Secrets that must never be stored unasked: files that hold secrets, by name, and secrets in captured values.
 
-Everything that is captured passes the one redactor of this process. It knows the values of environment variables whose names mean
-secrets, and what it has taken out of command lines and parameters, and hides them wherever they come again.
+Every captured value passes the single redactor of this process. It knows the values of environment variables whose names
+suggest secrets, and the values removed from command lines and parameters, and hides them wherever they occur again.
 """
 
 import os
@@ -65,18 +65,18 @@ _SECRET, _SHOWN = (
 _NAMED: Final = late(rf"(?:.*[-_.])?(?:{'|'.join(_WORDS)})(?:\.(?:{'|'.join(_DATA)}))?")  # password.txt, my_api_key.json
 _SHAPES_KEPT: Final = 10_000
 _FOLDERS: Final = frozenset({".ssh", ".aws", ".gnupg", ".kube", ".azure", ".gcloud", ".oci", ".docker", ".vault", ".secrets"})
-_FOLDER_OF_DATA: Final = frozenset({"secrets", ".cargo", ".streamlit", ".huggingface"})  # of these what is no program
+_FOLDER_OF_DATA: Final = frozenset({"secrets", ".cargo", ".streamlit", ".huggingface"})  # files in these, except programs
 _CODE: Final = late(r".*\.(?:py|pyi|ipynb|r|jl|js|ts|c|cc|cpp|h|go|rs|java|scala|sh|sql|md|rst|lock)")
 
 _USER: Final = late(r"^([a-z][a-z0-9+.-]*://)[^/]*@", re.IGNORECASE)
 _MORE: Final = late(r"[?#].*", re.DOTALL)
 
-_AUTOMATIC: Final = frozenset({"started", "finished"})  # facts whose fields are captured, but for these:
+_AUTOMATIC: Final = frozenset({"started", "finished"})  # facts whose fields are captured, except these:
 _GIVEN: Final = frozenset({"fact", "run", "name", "claimed", "parent", "status", "seconds", "reads_seen", "around_more"})
 
 
 def looks_secret(path: str) -> bool:
-    """Tell whether a path looks like that of a secret."""
+    """Return True if a path looks like a secret."""
     *folders, name = path.lower().split("/")
     if _SHOWN().match(name):
         return False
@@ -90,11 +90,11 @@ def looks_secret(path: str) -> bool:
 
 
 _ZEROS: Final = str.maketrans("123456789", "000000000")
-_WITH_NUMBERS: Final = late(r"p0|0cfg|id_ed|id_rsa|b00")  # what a name has that another number would make a secret
+_WITH_NUMBERS: Final = late(r"p0|0cfg|id_ed|id_rsa|b00")  # parts of names that another number would make a secret
 
 
 def secrets_among(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the paths that look like those of secrets; a thousand files whose names differ in their numbers are one question."""
+    """Yield the paths that look like secrets; names that differ only in their numbers are checked once."""
     plain: set[str] = set()
     for path in paths:
         shape = path.translate(_ZEROS)
@@ -112,19 +112,19 @@ _redactor: Final = Redactor()
 
 
 def redactor() -> Redactor:
-    """Return the redactor of this process, which knows what the environment holds now."""
+    """Return the redactor of this process, with the current values of the environment."""
     named = ((value, weight_of(name)) for name, value in os.environ.items())
     _redactor.know(value for value, weight in named if weight > Weight.TOKEN and not is_harmless(value, Weight.LOGIN))
     return _redactor
 
 
 def captured(value: Any, name: str = "") -> Any:
-    """Return what was captured, a JSON value, without secrets."""
+    """Return a captured JSON value without secrets."""
     return redactor().value(value, name)
 
 
 def cleaned(fact: Fact) -> Fact:
-    """Return a fact without secrets in what was captured; what a user said by himself stays."""
+    """Return a fact without secrets in captured fields; values passed by the user stay."""
     kind = fact.get("fact")
     if kind in _AUTOMATIC:
         return {key: one if key in _GIVEN else captured(one, key) for key, one in fact.items()}
@@ -134,11 +134,11 @@ def cleaned(fact: Fact) -> Fact:
 
 
 def without_credentials(url: str) -> str:
-    """Return a URL without user and password, and without what follows `?` or `#`, where tokens are handed over."""
+    """Return a URL without user and password, and without query and fragment, which may have tokens."""
     plain = _USER().sub(r"\1", url)
     return redactor().text(_MORE().sub("", plain) if "://" in plain else plain)
 
 
 def shown(command: Sequence[str]) -> list[str]:
-    """Return a command line without what looks like a secret."""
+    """Return a command line without values that look like secrets."""
     return redactor().words(command)

@@ -1,4 +1,4 @@
-"""What git says of a working tree: which files differ from the last commit, and which it does not know."""
+"""The output of `git status`: files that differ from the last commit, and untracked files."""
 
 import os
 import time
@@ -10,10 +10,10 @@ from artifactstore.work.capture.git_calls import Git
 
 __all__ = ["SECONDS", "changed_paths", "read_status"]
 
-# Folders of what Python and its tools make of code, whether or not git was told to overlook them; and what an environment has.
+# Folders that Python and its tools create, ignored by git or not; and the markers of an environment.
 _DERIVED: Final = frozenset({"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache"})
 _ENVIRONMENT: Final = "pyvenv.cfg"
-SECONDS: Final = 15.0  # that untracked files may take
+SECONDS: Final = 15.0  # limit for untracked files
 _KEYS: Final = (
     "store.json",
     "journal/",
@@ -30,7 +30,7 @@ _KEYS: Final = (
 
 
 def read_status(git: Git, because: list[str]) -> bytes | None:
-    """Return what differs from the last commit; without untracked files, where those take too long to be found."""
+    """Return the status; without untracked files, if finding those takes too long."""
     words = ("status", "--porcelain=v2", "--branch", "-z", "--no-renames", "--ignore-submodules=none")
     git.until = time.monotonic() + SECONDS
     found = git.run(*words, "--untracked-files=all")
@@ -42,7 +42,7 @@ def read_status(git: Git, because: list[str]) -> bytes | None:
 
 
 def _without_own(root: str, status: bytes) -> bytes:
-    """Leave untracked files of stores, caches and environments out of a status: they are no code, and change with every run."""
+    """Remove untracked files of stores, caches and environments from a status: they are not code, and change with every run."""
     words = status.split(b"\0")
     untracked = [os.fsdecode(word[2:]) for word in words if word[:2] == b"? "]
     folders = {own for path in untracked if (own := own_part(root, path)) is not None}
@@ -53,11 +53,11 @@ def _without_own(root: str, status: bytes) -> bytes:
 
 
 def changed_paths(status: bytes, *, untracked: bool = True, tracked: bool = True) -> Iterator[str]:
-    """Yield the paths that `_status` names."""
+    """Yield the paths in a status."""
     words = iter(status.split(b"\0"))
     for word in words:
         fields = {b"1 ": 8, b"2 ": 9, b"u ": 10, b"? ": 1}.get(word[:2])
         if fields is not None and (untracked if fields == 1 else tracked):
             yield os.fsdecode(word.split(b" ", fields)[fields])
         if word[:2] == b"2 ":
-            next(words, None)  # the path before it was renamed
+            next(words, None)  # the previous path of a renamed file

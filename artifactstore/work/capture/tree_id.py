@@ -10,11 +10,11 @@ __all__ = ["blob_id", "tree_id"]
 
 
 def tree_id(folder: Path, modules: Mapping[str, str] | None = None) -> str:
-    """Return the id that `git write-tree` gives for the files and links in a folder, as they are; empty folders don't count.
+    """Return the id that `git write-tree` gives for the files and links in a folder; empty folders don't count.
 
     Args:
         folder: the top; its `.git` does not count.
-        modules: path → commit of submodules, of which git's tree holds the commit alone, whatever lies there.
+        modules: path → commit of submodules, of which git's tree has only the commit, whatever their files.
     """
     return (_tree(folder, modules or {}) or _object(b"tree", b"")).hex()
 
@@ -36,7 +36,7 @@ def _tree(folder: Path, modules: Mapping[str, str]) -> bytes | None:
     try:
         found = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
-        found = []  # where there are only submodules that were not there
+        found = []  # if there are only submodules that were absent
     folders = {entry.name for entry in found if entry.is_dir(follow_symlinks=False)} | inside.keys()
     for one in folders - modules.keys() - {".git"}:
         inner = _tree(folder / one, inside.get(one, {}))
@@ -59,7 +59,7 @@ def _tree(folder: Path, modules: Mapping[str, str]) -> bytes | None:
 
 
 def blob_id(path: str) -> bytes:
-    """Return git's id of a file's bytes as they are."""
+    """Return git's id of a file's bytes."""
     size = os.stat(path).st_size  # noqa: PTH116 - a million of them
     hasher = hashlib.sha1(b"blob " + str(size).encode() + b"\0", usedforsecurity=False)
     with open(path, "rb") as file:  # noqa: PTH123

@@ -1,1 +1,1 @@
-"""Standards out: what the store knows of runs and artifacts, in the words of OpenLineage, W3C PROV, SLSA and RO-Crate."""
+"""Export of runs and artifacts in standard formats: OpenLineage, W3C PROV, SLSA and RO-Crate."""

@@ -1,4 +1,4 @@
-"""Collecting what an export tells: from the fold, and from what lies beside artifacts."""
+"""Collects the record of an export from the fold, manifests and side content."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,18 +22,18 @@ __all__ = ["collect"]
 
 
 def collect(session: Session, start: str, *, is_run: bool, look: Collection[str] = ()) -> Record:
-    """Collect what an export tells.
+    """Collect the record of an export.
 
     Args:
         session: the store.
-        start: a digest, whose upstream is told; or a run's id, and that run alone is.
-        is_run: which of both.
-        look: what else is looked for, each costs a request per artifact: `profile` of tables, `sha256` of the files of
+        start: a digest, whose upstream is exported; or a run's id: then that run only.
+        is_run: whether `start` is a run.
+        look: parts to read in addition, at a request per artifact: `profile` of tables, `sha256` of the files of
             models, `files` of everything, `environment` of runs.
 
     Raises:
-        BackendError: the store can't be reached.
-        CorruptionError: what lies beside an artifact is damaged.
+        BackendError: the store is unreachable.
+        CorruptionError: side content of an artifact is damaged.
     """
     core = session.core()
     url = session.url if "://" in session.url else Path(session.url).absolute().as_uri()
@@ -94,7 +94,7 @@ def _run(state: State, store: str, run: str) -> RunOf:
 
 
 def _is_environment(state: State, edge: Mapping[str, Any]) -> bool:
-    """Tell whether an edge is to what a run captured of its environment, and not to something that was used in that role."""
+    """Return True if an edge is to the captured environment of a run, not to an artifact that was used in that role."""
     if edge["fact"] != "used" or edge.get("role") != "environment" or "name" in edge:
         return False
     return bool(state.unnamed.get(edge["digest"], {}).get("kind", "environment") == "environment")
@@ -145,8 +145,8 @@ def _naming(state: State, name: str, number: int) -> Naming:
 
 
 def _looked(session: Session, item: Item, look: Collection[str]) -> Item:
-    """Add what lies in an artifact's manifest and beside it."""
-    # Of a file only its manifest tells whether it has one.
+    """Add what is in an artifact's manifest and side content."""
+    # Only the manifest of a file records whether it has a profile.
     profile = "profile" in look and (item.format == "table" or (item.format is None and item.count == 1))
     files = "files" in look or ("sha256" in look and (item.kind == "model" or item.algorithm == "sha256"))
     if not item.there or not (profile or files):
@@ -163,12 +163,12 @@ def _looked(session: Session, item: Item, look: Collection[str]) -> Item:
 
     try:
         return session.with_manifest(item.digest, use)
-    except NotFoundError:  # removed since, where the store is asked as it was
+    except NotFoundError:  # removed since, in a view of the past
         return replace(item, there=False)
 
 
 def _parts(manifest: Manifest, lines: bytes | None) -> tuple[Part, ...]:
-    """Return the files; the lines of SHA-256 digests stand in the order of the manifest's paths."""
+    """Return the files; the lines of SHA-256 digests are in the order of the manifest's paths."""
     digests = [Digest(manifest.algorithm, raw) for raw in manifest.digests]
     others: Sequence[str | None] = [None] * len(digests)
     if manifest.algorithm == "sha256":
@@ -194,5 +194,5 @@ def _json(raw: bytes | None, what: str, item: Item) -> Mapping[str, Any] | None:
     try:
         found = parse_json(raw, f"the {what}")
     except InvalidInputError as error:
-        raise CorruptionError(f"the {what} of {item.ref} can't be read: {error}", digest=item.digest) from error
+        raise CorruptionError(f"cannot read the {what} of {item.ref}: {error}", digest=item.digest) from error
     return found if isinstance(found, Mapping) else None

@@ -1,4 +1,4 @@
-"""The way in: which standards there are, what each is asked for, and where its bytes go."""
+"""Entry point of exports: the supported standards, their options, and their targets."""
 
 import json
 import os
@@ -27,7 +27,7 @@ _FILES: Final = ("inside", "reference")
 
 
 def export(session: Session, start: str, *, is_run: bool, standard: str, to: Any, options: Mapping[str, Any]) -> Any:
-    """Tell what something was made from in the words of a standard; see `Lineage.export`."""
+    """Export lineage in a standard format; see `Lineage.export`."""
     _check(standard, options)
     if standard == "ro-crate":
         return _crate(session, start, to, is_run=is_run, **options)
@@ -45,7 +45,7 @@ def export(session: Session, start: str, *, is_run: bool, standard: str, to: Any
 
 
 def as_text(value: Any) -> str:
-    """Return an export as a file holds it: a list as JSON lines, one value as indented JSON; keys sorted."""
+    """Serialise an export for a file: a list as JSON lines, a single value as indented JSON; keys sorted."""
     if isinstance(value, list):
         return "".join(canonical_json(one).decode() + "\n" for one in value)
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True) + "\n"
@@ -54,14 +54,14 @@ def as_text(value: Any) -> str:
 def _check(standard: Any, options: Mapping[str, Any]) -> None:
     known = OPTIONS.get(standard) if isinstance(standard, str) else None
     if known is None:
-        raise InvalidInputError(f"no standard {standard!r}: known are {', '.join(OPTIONS)}")
+        raise InvalidInputError(f"no standard {standard!r}: expected one of {', '.join(OPTIONS)}")
     for name, value in options.items():
         if name not in known:
-            raise InvalidInputError(f"{standard} has no option {name!r}: known are {', '.join(known)}")
+            raise InvalidInputError(f"{standard} has no option {name!r}: expected one of {', '.join(known)}")
         if not isinstance(value, known[name]):
-            raise InvalidInputError(f"{name}={value!r}: a {known[name].__name__} is needed")
+            raise InvalidInputError(f"{name}={value!r}: expected a {known[name].__name__}")
     if options.get("files", _FILES[0]) not in _FILES:
-        raise InvalidInputError(f"files={options['files']!r}: known are {', '.join(_FILES)}")
+        raise InvalidInputError(f"files={options['files']!r}: expected one of {', '.join(_FILES)}")
 
 
 def _target(session: Session, to: Any) -> Path:
@@ -88,7 +88,7 @@ def _openlineage(session: Session, start: str, to: Any, *, is_run: bool, options
 
 
 def _server(to: Any, *, wanted: bool) -> str | None:
-    """Return where events are sent, or None where they are not."""
+    """Return the URL to which events are sent, or None."""
     if isinstance(to, str) and to.lower().startswith(("http://", "https://")):
         return sending.endpoint_of(to)
     if not wanted:
@@ -97,7 +97,7 @@ def _server(to: Any, *, wanted: bool) -> str | None:
         raise InvalidInputError(f"send=True sends to a server, and to={to!r} is a file: leave one of them out")
     url = os.environ.get("OPENLINEAGE_URL", "").strip()
     if not url:
-        raise InvalidInputError("send=True needs to know where to: set $OPENLINEAGE_URL, or say to='https://…'")
+        raise InvalidInputError("send=True needs a server: set $OPENLINEAGE_URL, or pass to='https://…'")
     return sending.endpoint_of(url)
 
 
@@ -111,7 +111,7 @@ def _crate(
     license: str | None = None,  # noqa: A002 - the standard's word
 ) -> Path:
     if to is None:
-        raise InvalidInputError("a crate is a folder or a zip file: say to='crate' or to='crate.zip'")
+        raise InvalidInputError("a crate is a folder or a zip file: pass to='crate' or to='crate.zip'")
     target, inside = _target(session, to), files == "inside"
     look: Sequence[str] = ("files" if inside else "sha256", "environment")
     record = collect(session, start, is_run=is_run, look=look)

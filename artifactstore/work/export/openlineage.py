@@ -21,17 +21,17 @@ _FORMATS: Final = {"table": "parquet", "json": "json", "text": "text"}
 
 
 def events(record: Record, namespace: str | None = None) -> list[dict[str, Any]]:
-    """Return the events, those of one run after another, oldest run first.
+    """Return the events, grouped by run, oldest run first.
 
     Args:
-        record: what is told; `profile` makes schemas and metrics of columns.
-        namespace: of jobs; data sets are always in that of their store.
+        record: the record; `profile` adds schemas and metrics of columns.
+        namespace: of jobs; data sets always have that of their store.
     """
     return [event for run in record.runs for event in _of_run(record, run, namespace or record.url)]
 
 
 def run_id(ref: RunRef) -> str:
-    """Return a run's UUID of version 7, as servers expect it: when it started, and what names it in place of random bits."""
+    """Return a run's UUID of version 7, as servers expect it: its start time, and a hash of its identity as random bits."""
     time = parse_time(ref.started)
     milliseconds = int(time.timestamp()) * 1000 + time.microsecond // 1000
     bits = ref.uuid.int
@@ -65,7 +65,7 @@ def _of_run(record: Record, run: RunOf, namespace: str) -> Iterator[dict[str, An
 
 
 def _facet(schema: str, **fields: Any) -> dict[str, Any]:
-    """Return a facet with what each facet must have; `schema` is `<version>/<Name>`."""
+    """Return a facet with the required fields; `schema` is `<version>/<Name>`."""
     name = schema.partition("/")[2]
     return {"_producer": PRODUCER, "_schemaURL": f"{_SPEC}/facets/{schema}.json#/$defs/{name}", **fields}
 
@@ -104,7 +104,7 @@ def _job_facets(record: Record, run: RunOf) -> dict[str, Any]:
     facets = {"jobType": _facet("2-0-4/JobTypeJobFacet", processingType="BATCH", integration="ARTIFACTSTORE", jobType="RUN")}
     commit = run.code.get("commit")
     if commit is not None or run.code_digest is not None:
-        # Where no repository is known, what was stored of the working tree is the place to look at.
+        # Without a known repository, link to the stored working tree.
         stored = record.place(run.code_digest) if run.code_digest is not None else record.url
         said = {
             "type": "git",
@@ -181,12 +181,12 @@ def _output(record: Record, edge: Edge) -> dict[str, Any]:
 
 
 def _column(column: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a column's metrics; a number here is no text and no truth value."""
+    """Return a column's metrics; text and booleans do not count as numbers."""
     nulls = column["nulls"]
     count = profile["rows"] - nulls
     found: dict[str, Any] = {"nullCount": nulls, "count": count}
-    if "distinct" in column and profile["every"] == 1:  # of a sample it would be too few
-        found["distinctCount"] = min(column["distinct"], count)  # NaN is a gap, and no value
+    if "distinct" in column and profile["every"] == 1:  # a sample would give too few
+        found["distinctCount"] = min(column["distinct"], count)  # NaN is missing, and not a value
     found |= {key: column[key] for key in ("min", "max") if _is_number(column.get(key))}
     quantiles = column.get("quantiles")
     if quantiles and all(_is_number(one) for one in quantiles):

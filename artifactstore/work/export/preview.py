@@ -1,4 +1,4 @@
-"""The page of a crate for people: what is in it, without a program that knows crates."""
+"""The HTML page of a crate: its contents for people without a crate reader."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -19,7 +19,7 @@ _STYLE: Final = (
 
 
 def page(record: Record, *, inside: bool) -> str:
-    """Return the page."""
+    """Render the page."""
     title = html(f"Provenance of {record.title}")
     runs = "".join(_run(record, run) for run in record.runs)
     items = "".join(_item(item, inside=inside) for item in record.items.values())

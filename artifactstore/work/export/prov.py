@@ -1,8 +1,8 @@
 """W3C PROV as PROV-JSON (https://www.w3.org/submissions/prov-json/), as a plain dict.
 
-Artifacts are entities by their digests, the same whatever they are called; a version is another side of one of them
-(`alternateOf`) and a special case of its name (`specializationOf`). Ids are made of what they name, so that what two exports
-share has equal ids: documents can be merged.
+Artifacts are entities by their digests, whatever their names; a version is an alternate of one of them (`alternateOf`)
+and a specialization of its name (`specializationOf`). Ids are derived from content, so equal things have equal ids in two
+exports: documents can be merged.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from artifactstore.work.export.record import Edge, Item, Record, RunOf, actor_uu
 
 __all__ = ["document"]
 
-_MOST: Final = 10_000  # derivations of one run: beyond, its uses and products tell the same
+_MOST: Final = 10_000  # derivations of one run: beyond, its uses and products imply the same
 
 
 def document(record: Record) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def document(record: Record) -> dict[str, Any]:
 
 
 class _Telling:
-    """The document while it is written: kind → id → attributes."""
+    """The document under construction: kind → id → attributes."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -51,17 +51,17 @@ class _Telling:
         return name
 
     def _relate(self, kind: str, **attributes: Any) -> None:
-        """Add a relation under an id made of what it relates."""
+        """Add a relation under an id derived from its ends."""
         ends = {f"prov:{key}": value for key, value in attributes.items() if "__" not in key and value is not None}
         more = {key: value for key, value in attributes.items() if "__" in key}
         name = f"_:{uuid5(NAMESPACE_URL, canonical_json([kind, self.record.store, ends]).decode()).hex}"
         self.kinds.setdefault(kind, {})[name] = ends
         self._add(kind, name, **more)
 
-    # -- what there is
+    # -- entities
 
     def item(self, item: Item) -> None:
-        """Tell of an artifact, of the versions that it is, and of who put them."""
+        """Add an artifact, its versions, and the actors who put them."""
         one = self._add(
             "entity",
             _entity(item.digest),
@@ -105,10 +105,10 @@ class _Telling:
     def _agent(self, actor: str) -> str:
         return self._add("agent", f"uuid:{actor_uuid(actor)}", prov__label=actor)
 
-    # -- what happened
+    # -- activities
 
     def run(self, run: RunOf, makers: Mapping[str, list[RunOf]]) -> None:
-        """Tell of a run: what it used and made, with which code, for whom, and after which others."""
+        """Add a run: its inputs and outputs, its code, its actor, and the runs before it."""
         activity = f"uuid:{run.ref.uuid}"
         self._add(
             "activity",
@@ -176,7 +176,7 @@ def _time(time: str) -> dict[str, str]:
 
 
 def _json(value: Any) -> str | None:
-    """Return what PROV has no words for as JSON; None where it is empty."""
+    """Return a value that PROV cannot express as JSON; None if it is empty."""
     return canonical_json(value).decode() if value else None
 
 

@@ -1,7 +1,7 @@
-"""What an export tells: runs with what they used and made, as plain values.
+"""The record of an export: runs with their inputs and outputs, as plain values.
 
-`collecting` makes a `Record` of a store and knows no standard. Each standard's room makes plain values of a `Record` and
-knows no store; equal records make equal bytes.
+`collecting` builds a `Record` from a store and knows no standard. The module of each standard converts a `Record` and
+knows no store; equal records give equal bytes.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from artifactstore.model.version import VERSION
 
 __all__ = ["PRODUCER", "Edge", "Item", "Naming", "Part", "Record", "RunOf", "RunRef", "actor_uuid", "repository_url"]
 
-PRODUCER: Final = f"pkg:pypi/artifactstore@{VERSION}"  # a package URL: the library's name that belongs to no host
+PRODUCER: Final = f"pkg:pypi/artifactstore@{VERSION}"  # a package URL: a name of the library independent of any host
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Part:
         path: in the artifact.
         size: in bytes.
         digest: as `<algorithm>:<hex>`.
-        sha256: the hex digits of its SHA-256, where the store has it.
+        sha256: the hex digits of its SHA-256, if the store has it.
     """
 
     path: str
@@ -36,16 +36,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """A version that an artifact is.
+    """A version of an artifact.
 
     Attributes:
         name: the name.
         number: k of `v<k>`.
         time: when it was put.
-        actor: by whom.
-        reason: why, where that was said.
+        actor: of the put.
+        reason: why, if that was recorded.
         aliases: that point to it now.
-        metadata: what was said about it.
+        metadata: its metadata.
         removed: whether it was removed.
     """
 
@@ -70,18 +70,18 @@ class Item:
 
     Attributes:
         digest: as `<algorithm>:<hex>`.
-        kind: data, model, code, environment or the user's word.
-        size: bytes of all files; None where the store never had them.
-        count: how many files; likewise.
+        kind: data, model, code, environment or the user's own word.
+        size: bytes of all files; None if the store never had them.
+        count: the number of files; likewise.
         format: the stored object's format, or None.
-        namings: the versions that it is, in order; none of an unnamed one.
-        time: when it was first put here, or None where the store knows only its digest.
-        actor: by whom, or None.
+        namings: its versions, in order; empty if unnamed.
+        time: when it was first put here, or None if the store knows only its digest.
+        actor: of that put, or None.
         metrics: the newest measured values.
-        tainted: whether it is.
+        tainted: whether it is tainted.
         there: whether its bytes are in the store.
-        profile: of a table, where that was looked for.
-        parts: its files, where they were looked for.
+        profile: of a table, if that was requested.
+        parts: its files, if requested.
     """
 
     digest: str
@@ -110,7 +110,7 @@ class Item:
 
     @property
     def naming(self) -> Naming | None:
-        """The newest version that it is and that was not removed; the newest one where all were; None where it has no name."""
+        """Its newest version that was not removed; its newest version if all were; None if it has no name."""
         return next((one for one in reversed(self.namings) if not one.removed), self.namings[-1] if self.namings else None)
 
     @property
@@ -120,18 +120,18 @@ class Item:
 
     @property
     def title(self) -> str:
-        """What people call it: as `ref`, but a digest cut short."""
+        """A label for people: as `ref`, but with a shortened digest."""
         return self.digest[:15] if self.naming is None else self.naming.ref
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """That a run used or made an artifact.
+    """A use or production of an artifact by a run.
 
     Attributes:
         digest: of the artifact.
-        name: under which that was, or None.
-        role: the part that it had, or None.
+        name: the name of that use or put, or None.
+        role: its role in the run, or None.
     """
 
     digest: str
@@ -141,11 +141,11 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """What names a run.
+    """Identity of a run.
 
     Attributes:
         id: in its store.
-        name: what kind of work it is.
+        name: the kind of work.
         started: when.
         uuid: the same in every copy of the store, and in stores that received the run.
     """
@@ -158,25 +158,25 @@ class RunRef:
 
 @dataclass(frozen=True, slots=True)
 class RunOf:
-    """A run with all that is known of it.
+    """A run with its full record.
 
     Attributes:
-        ref: what names it.
+        ref: its identity.
         status: running, finished or failed.
         finished: when, or None.
-        seconds: how long it took, as it said.
-        actor: who started it.
+        seconds: its duration, as recorded.
+        actor: of its start.
         params: its parameters.
-        parents: the run around it, then the one around that …
-        error: what a failed run said.
-        command: how its program was called.
+        parents: the enclosing run, then the next one …
+        error: of a failed run.
+        command: of its program.
         metrics: its own.
-        code: what was recorded of its code: commit, branch, remotes, dirty …
-        code_digest: the artifact that its code is, or None.
-        environment_digest: the artifact that its environment is, or None.
-        environment: what is in that, where it was looked for.
-        inputs: what it used, without its code and environment.
-        outputs: what it made.
+        code: the record of its code: commit, branch, remotes, dirty …
+        code_digest: the artifact of its code, or None.
+        environment_digest: the artifact of its environment, or None.
+        environment: its content, if requested.
+        inputs: its inputs, without code and environment.
+        outputs: its outputs.
     """
 
     ref: RunRef
@@ -198,7 +198,7 @@ class RunOf:
 
     @property
     def remote(self) -> str | None:
-        """The URL of its repository: that of `origin`, else of the first remote; None where none is known."""
+        """The URL of its repository: that of `origin`, else of the first remote; None if unknown."""
         remotes = self.code.get("remotes")
         if not isinstance(remotes, Mapping) or not remotes:
             return None
@@ -207,15 +207,15 @@ class RunOf:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is exported.
+    """The contents of an export.
 
     Attributes:
         store: the store's id.
-        url: where it is, as a URL without credentials.
-        start: the digest or run's id that was asked for.
-        title: what people call that.
+        url: its URL without credentials.
+        start: the requested digest or run id.
+        title: a label for that.
         runs: oldest first.
-        items: digest → artifact; everything that the runs name, and what was asked for.
+        items: digest → artifact; all that the runs name, and the requested one.
     """
 
     store: str
@@ -226,18 +226,18 @@ class Record:
     items: Mapping[str, Item]
 
     def place(self, digest: str) -> str:
-        """Return an absolute URI of an artifact: the store's URL and the digest behind `#`."""
+        """Return an absolute URI of an artifact: the store's URL, `#` and the digest."""
         return f"{self.url}#{digest}"
 
     @property
     def newest(self) -> str:
-        """The time of the last thing that it tells of."""
+        """The time of the last event in the record."""
         times = [one for run in self.runs for one in (run.ref.started, run.finished)]
         return max(one for one in (*times, *(item.time for item in self.items.values()), "1970-01-01T00:00:00.000000Z") if one)
 
 
 def repository_url(remote: str) -> str:
-    """Return a repository's remote as a URL: git also writes `git@host:path`, and paths."""
+    """Convert a repository's remote to a URL: git also accepts `git@host:path`, and paths."""
     if "://" in remote:
         return remote
     host, sign, path = remote.partition(":")
@@ -247,5 +247,5 @@ def repository_url(remote: str) -> str:
 
 
 def actor_uuid(actor: str) -> UUID:
-    """Return an id of somebody, from what the store calls them."""
+    """Return an id of an actor, derived from its name in the store."""
     return uuid5(NAMESPACE_URL, f"artifactstore:actor/{actor}")

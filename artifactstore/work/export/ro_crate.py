@@ -1,7 +1,7 @@
 """RO-Crate 1.1 with the profile Process Run Crate 0.5: the metadata of a crate as a plain dict.
 
 https://www.researchobject.org/ro-crate/specification/1.1/ and https://www.researchobject.org/workflow-run-crate/profiles/0.5/.
-Each run is a `CreateAction`, what it was called its `SoftwareApplication`.
+Each run is a `CreateAction`, its program a `SoftwareApplication`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,13 +20,13 @@ PREVIEW: Final = "ro-crate-preview.html"
 _CONTEXT: Final = "https://w3id.org/ro/crate/1.1/context"
 _SPEC: Final = "https://w3id.org/ro/crate/1.1"
 _PROFILE: Final = "https://w3id.org/ro/wfrun/process/0.5"
-_SHA256: Final = "https://w3id.org/ro/terms/workflow-run#sha256"  # no term of the context
+_SHA256: Final = "https://w3id.org/ro/terms/workflow-run#sha256"  # not in the context
 _STATUS: Final = {
     "finished": "http://schema.org/CompletedActionStatus",
     "failed": "http://schema.org/FailedActionStatus",
     "running": "http://schema.org/ActiveActionStatus",
 }
-_FILES: Final = 1000  # files of an artifact that are told one by one
+_FILES: Final = 1000  # files of an artifact that are listed individually
 _TYPES: Final = {
     "csv": "text/csv",
     "html": "text/html",
@@ -49,16 +49,16 @@ def folder_of(item: Item) -> str:
     naming = item.naming
     if naming is None:
         return f"artifacts/{item.algorithm}-{item.hex}"
-    return f"artifacts/{naming.name.replace('/', '~')}~v{naming.number}"  # no name has a tilde, so no two share a folder
+    return f"artifacts/{naming.name.replace('/', '~')}~v{naming.number}"  # names have no tilde, so no two share a folder
 
 
 def metadata(record: Record, *, inside: bool, license: str | None = None) -> _Entity:  # noqa: A002 - the standard's word
-    """Return what `ro-crate-metadata.json` holds.
+    """Return the content of `ro-crate-metadata.json`.
 
     Args:
-        record: what is told, with `files` of what comes along, and `environment`.
-        inside: whether the files of what is in the store are in the crate.
-        license: of the crate: a URL, or words.
+        record: the record, with `files` of included artifacts, and `environment`.
+        inside: whether the crate includes the files of stored artifacts.
+        license: of the crate: a URL, or text.
     """
     crate = _Crate(record, inside=inside)
     for item in record.items.values():
@@ -68,14 +68,14 @@ def metadata(record: Record, *, inside: bool, license: str | None = None) -> _En
 
 
 class _Crate:
-    """The graph while it is written: id → entity."""
+    """The graph under construction: id → entity."""
 
     def __init__(self, record: Record, *, inside: bool) -> None:
         self.record = record
         self.inside = inside
         self.graph: dict[str, _Entity] = {}
         self.ids: dict[str, str] = {}  # digest → id
-        self.parts: list[str] = []  # what the root holds, files in folders too: readers look for them there
+        self.parts: list[str] = []  # parts of the root, including files in folders: readers look for them there
 
     def _add(self, kind: str | list[str], ident: str, /, **attributes: Any) -> str:
         said = {key: value for key, value in attributes.items() if value is not None and value != []}
@@ -83,7 +83,7 @@ class _Crate:
         return ident
 
     def whole(self, actions: list[str], license: str) -> _Entity:  # noqa: A002 - the standard's word
-        """Return the metadata: the root and what describes it, then all else by id."""
+        """Return the metadata: the root and its descriptor, then all else by id."""
         record = self.record
         is_url = license.startswith(("http://", "https://"))
         if is_url:
@@ -114,7 +114,7 @@ class _Crate:
     # -- artifacts
 
     def artifact(self, item: Item) -> str:
-        """Add an artifact with its files; returns its id, which runs name it by."""
+        """Add an artifact with its files; return its id, to which runs refer."""
         naming = item.naming
         said: dict[str, Any] = {
             "name": item.title,
@@ -132,7 +132,7 @@ class _Crate:
             size = None if item.size is None else str(item.size)
             more = {"contentSize": size, "sha256": parts[0].sha256 if single and len(parts) == 1 else None}
             types = ["File" if single else "Dataset", kind]
-            place = self.record.place(item.digest) + ("" if single else "/")  # how the standard tells folders from files
+            place = self.record.place(item.digest) + ("" if single else "/")  # the standard distinguishes folders by the slash
             return self._known(item, self._add(_types(types), place, **said, **more))
         top = f"{quote(folder_of(item))}/"
         if item.count == 1 and len(parts) == 1:
@@ -168,7 +168,7 @@ class _Crate:
     # -- runs
 
     def action(self, run: RunOf) -> str:
-        """Add a run; returns its id."""
+        """Add a run; return its id."""
         name = f"#{run.ref.uuid}"
         used = [self.ids[edge.digest] for edge in run.inputs]
         made = [self.ids[edge.digest] for edge in run.outputs]
@@ -189,7 +189,7 @@ class _Crate:
         )
 
     def _software(self, run: RunOf) -> str:
-        """Add what ran: a name with a state of the code; returns its id."""
+        """Add the program of a run: a name with a state of the code; return its id."""
         state = [run.ref.name, run.code_digest, run.code.get("commit")]
         commit = run.code.get("commit")
         python = (run.environment or {}).get("python", {})
@@ -212,13 +212,13 @@ def _ref(name: str) -> dict[str, str]:
 
 
 def _refs(names: Iterable[str]) -> Any:
-    """Return references; the standard wants a single one without a list."""
+    """Return references; the standard requires a single reference without a list."""
     found = [{"@id": name} for name in dict.fromkeys(names)]
     return found[0] if len(found) == 1 else found
 
 
 def _time(time: str) -> str:
-    """Return a time with milliseconds and an offset, as the profile's validator takes it."""
+    """Return a time with milliseconds and an offset, as the profile's validator requires."""
     return f"{time[:23]}+00:00"
 
 

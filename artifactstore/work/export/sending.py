@@ -1,4 +1,4 @@
-"""Sending OpenLineage events to a server over HTTP, one after another."""
+"""Sends OpenLineage events to a server over HTTP, in order."""
 
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final
@@ -16,45 +16,45 @@ _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def is_disabled(env: Mapping[str, str]) -> bool:
-    """Tell whether the environment forbids to send anything."""
+    """Return True if the environment forbids sending."""
     return env.get("OPENLINEAGE_DISABLED", "").strip().lower() in {"true", "1"}
 
 
 def endpoint_of(url: str) -> str:
-    """Return where a server takes events, without what a message must not show.
+    """Return the endpoint of a server, without secrets that a message must not show.
 
     Raises:
-        InvalidInputError: no URL of a server, or one with a password in it.
+        InvalidInputError: not the URL of a server, or a URL with a password.
     """
     parts = urlsplit(url)
     if parts.scheme.lower() not in {"http", "https"} or not parts.hostname:
-        raise InvalidInputError(f"{url[:200]!r} is no URL of an OpenLineage server: https://host[:port][/prefix] is needed")
+        raise InvalidInputError(f"{url[:200]!r} is not the URL of an OpenLineage server: expected https://host[:port][/prefix]")
     if "@" in parts.netloc:
         raise InvalidInputError(
-            f"the URL of the OpenLineage server at {parts.hostname} holds a password: give $OPENLINEAGE_API_KEY instead"
+            f"the URL of the OpenLineage server at {parts.hostname} holds a password: set $OPENLINEAGE_API_KEY instead"
         )
     if parts.query or parts.fragment:
-        raise InvalidInputError(f"the URL of the OpenLineage server at {parts.hostname} has a query: give only its address")
+        raise InvalidInputError(f"the URL of the OpenLineage server at {parts.hostname} has a query: pass only its address")
     base = f"{parts.scheme.lower()}://{parts.netloc}{parts.path.rstrip('/')}"
     return base if base.endswith(_PATH) else base + _PATH
 
 
 def send(url: str, events: Sequence[Mapping[str, Any]], key: str | None = None) -> int:
-    """Post events in their order; returns how many.
+    """Post events in order; return their number.
 
     Args:
         url: what `endpoint_of` returned.
-        events: what is sent.
-        key: an API key, sent as a bearer token, never followed to another address.
+        events: the events.
+        key: an API key, sent as a bearer token, never to a redirect.
 
     Raises:
-        BackendError: the server can't be reached or does not take one; what came before it was taken.
+        BackendError: the server is unreachable or rejects an event; the events before it were accepted.
     """
     import urllib.error  # noqa: PLC0415 - loads the whole of http, only where something is sent
     import urllib.request  # noqa: PLC0415
 
     class Strict(urllib.request.HTTPRedirectHandler):
-        """Follows no redirect: it would turn the event into a plain look, and carry the key elsewhere."""
+        """Follows no redirect: that would turn the POST into a GET, and send the key elsewhere."""
 
         def redirect_request(self, *_: Any) -> None:
             return None
@@ -72,22 +72,22 @@ def send(url: str, events: Sequence[Mapping[str, Any]], key: str | None = None) 
         except urllib.error.HTTPError as error:
             why = f"{error.code} {error.reason}{_said(error)}"
             if 300 <= error.code < 400:
-                why += "; give the address that it leads to"
+                why += "; pass the address that it redirects to"
             elif error.code in {401, 403}:
                 why += "; check $OPENLINEAGE_API_KEY"
             raise BackendError(
-                f"{url} did not take an event: {why} ({done})".replace(key or "\0", "***"), transient=error.code in _AGAIN
+                f"{url} did not accept an event: {why} ({done})".replace(key or "\0", "***"), transient=error.code in _AGAIN
             ) from None
         except OSError as error:
             reason = getattr(error, "reason", None) or error
             raise BackendError(
-                f"{url} can't be reached: {reason}; check the address and the network, then send again ({done})", transient=True
+                f"{url} is unreachable: {reason}; check the address and the network, then send again ({done})", transient=True
             ) from error
     return len(events)
 
 
 def _said(error: IO[bytes]) -> str:
-    """Return what a server says of an error, cut short."""
+    """Return the server's error text, shortened."""
     try:
         text = error.read(300).decode(errors="replace").strip()
     except OSError:

@@ -1,7 +1,7 @@
 """in-toto Statements with SLSA provenance, one for each run that made something.
 
-https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and https://slsa.dev/spec/v1.0/provenance: what a
-laptop says of itself reaches level 1 and no more; nothing in here is signed.
+https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and https://slsa.dev/spec/v1.0/provenance: claims of
+a laptop about itself reach level 1 and no more; nothing in here is signed.
 """
 
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from artifactstore.work.export.record import PRODUCER, Edge, Item, Record, RunOf
 
 __all__ = ["BUILD_TYPE", "statements"]
 
-BUILD_TYPE: Final = "pkg:pypi/artifactstore?build_type=run-v1#docs/exports.md"  # the page that says what the parameters are
-_FILES: Final = 1000  # files of an artifact that are subjects of their own
+BUILD_TYPE: Final = "pkg:pypi/artifactstore?build_type=run-v1#docs/exports.md"  # the page that documents the parameters
+_FILES: Final = 1000  # files of an artifact that are individual subjects
 
 
 def statements(record: Record, builder: str | None = None) -> list[dict[str, Any]]:
-    """Return a statement for each run that made something, oldest first.
+    """Return a statement for each run with outputs, oldest first.
 
     Args:
-        record: what is told; `sha256` makes files of models subjects, `environment` tells the versions of Python.
-        builder: URI of whoever ran it, such as a CI system's; without it this library is named.
+        record: the record; `sha256` adds files of models as subjects, `environment` the versions of Python.
+        builder: URI of the builder, such as a CI system; by default this library.
     """
     return [_statement(record, run, builder or PRODUCER) for run in record.runs if run.outputs]
 
@@ -52,7 +52,7 @@ def _statement(record: Record, run: RunOf, builder: str) -> dict[str, Any]:
 
 
 def _subjects(item: Item) -> Iterator[dict[str, Any]]:
-    """Yield the artifact, whose digest is that of its listing, and its files where their SHA-256 is known."""
+    """Yield the artifact, with the digest of its listing, and its files if their SHA-256 is known."""
     yield {"name": item.ref, "digest": {item.algorithm: item.hex}}
     parts = [part for part in item.parts or () if part.sha256 is not None]
     if len(parts) <= _FILES:

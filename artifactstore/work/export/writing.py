@@ -1,4 +1,4 @@
-"""Writing what was exported: to a file or a folder that is whole under its name, or not there at all."""
+"""Writes exports to a file or folder: complete under its name, or absent."""
 
 import os
 import shutil
@@ -18,15 +18,15 @@ from artifactstore.work.staging import durable, name_new, staged
 
 __all__ = ["write_crate", "write_file"]
 
-_DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
+_DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can represent
 
 
 def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
     """Write a file.
 
     Raises:
-        AlreadyExistsError: it is there, and `overwrite` is off.
-        BackendError: it can't be written.
+        AlreadyExistsError: it exists, and `overwrite` is off.
+        BackendError: it cannot be written.
     """
     if not overwrite:
         _check_free(target)
@@ -40,19 +40,19 @@ def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
 
 
 def write_crate(session: Session, record: Record, target: Path, texts: tuple[bytes, bytes], *, inside: bool) -> None:
-    """Write a crate: into a folder, or into a zip file where the target is called so.
+    """Write a crate: into a zip file if the target ends with `.zip`, else into a folder.
 
     Args:
         session: the store.
-        record: what is told.
-        target: where to.
+        record: the record.
+        target: the target.
         texts: the metadata and the page for people.
-        inside: whether the files of artifacts come along.
+        inside: whether to include the files of artifacts.
 
     Raises:
-        AlreadyExistsError: a file, or a folder that is not empty, is there.
+        AlreadyExistsError: the target is a file, or a folder that is not empty.
         CorruptionError: bytes do not match their digest; nothing was written.
-        BackendError: the store can't be read, or the target not be written.
+        BackendError: the store cannot be read, or the target cannot be written.
     """
     zipped = target.suffix.lower() == ".zip"
     _check_free(target, may_be_empty=not zipped)
@@ -69,7 +69,7 @@ def write_crate(session: Session, record: Record, target: Path, texts: tuple[byt
                 name_new(packed, target)
         else:
             if target.is_dir():
-                target.rmdir()  # fails where something has come in meanwhile
+                target.rmdir()  # fails if a file was added meanwhile
             part.rename(target)
 
 
@@ -77,17 +77,17 @@ def _check_free(target: Path, *, may_be_empty: bool = False) -> None:
     if not os.path.lexists(target):
         return
     if not (may_be_empty and target.is_dir()):
-        raise AlreadyExistsError(f"{target} is there already: choose another name, or remove it first")
+        raise AlreadyExistsError(f"{target} exists already: choose another name, or remove it first")
     try:
         full = any(True for _ in target.iterdir())
     except OSError as error:
-        raise BackendError(f"{target} can't be read: {error.strerror or error}") from error
+        raise BackendError(f"cannot read {target}: {error.strerror or error}") from error
     if full:
         raise AlreadyExistsError(f"{target} is not empty: choose a new or an empty folder")
 
 
 def _materialise(session: Session, item: Item, folder: Path) -> None:
-    """Bring an artifact's files below a crate. Not by `get`: inside a run, an export is no input."""
+    """Write an artifact's files into a crate. Not by `get`: inside a run, an export is not an input."""
     folder.parent.mkdir(exist_ok=True)
     watch: Callable[[int], None] = session.watch("export", item.size or 0)
     session.with_manifest(
@@ -97,7 +97,7 @@ def _materialise(session: Session, item: Item, folder: Path) -> None:
 
 
 def _pack(folder: Path, packed: Path) -> None:
-    """Write a zip file whose bytes are a function of the folder: sorted, dateless, and stored as it is, since compressors differ."""
+    """Write a zip file whose bytes depend only on the folder: sorted, dateless, and uncompressed, since compressors differ."""
     with zipfile.ZipFile(packed, "x", zipfile.ZIP_STORED) as out:
         for path in sorted(folder.rglob("*"), key=lambda one: one.relative_to(folder).as_posix()):
             name = path.relative_to(folder).as_posix()

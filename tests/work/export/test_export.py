@@ -89,12 +89,12 @@ def test_unknown_standards_and_options_name_those_that_are_known(chain: Store, t
         ("prof", {}, "openlineage, prov, slsa, ro-crate"),
         (5, {}, "openlineage"),
         ("prov", {"files": "inside"}, "prov has no option 'files': known are overwrite"),
-        ("openlineage", {"namespace": 5}, "a str is needed"),
+        ("openlineage", {"namespace": 5}, "expected a str"),
         ("ro-crate", {"files": "near", "to": tmp_path / "c"}, "inside, reference"),
         ("ro-crate", {}, "folder or a zip"),
         ("prov", {"to": "https://host"}, "is a URL"),
         ("slsa", {"to": tmp_path / "none/x"}, "make it first"),
-        ("slsa", {"to": Path(chain.url) / "x"}, "in the store itself"),
+        ("slsa", {"to": Path(chain.url) / "x"}, "is inside the store"),
         ("openlineage", {"to": tmp_path / "x", "send": True}, "leave one of them out"),
     ]
     for standard, options, said in cases:
@@ -185,4 +185,4 @@ def test_the_command(chain: Store, tmp_path: Path):
     call(chain, "nothing", "--as", "prov", code=3)
     assert "no run is recorded" in call(chain, "churn/raw", "--as", "slsa").stderr
     dead = call(chain, "churn/report", "--as", "openlineage", "--send", code=4, OPENLINEAGE_URL="http://127.0.0.1:9")
-    assert "127.0.0.1:9/api/v1/lineage can't be reached" in dead.stderr
+    assert "127.0.0.1:9/api/v1/lineage is unreachable" in dead.stderr

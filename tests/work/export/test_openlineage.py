@@ -305,7 +305,7 @@ def test_a_refusal_says_how_far_it_came_and_no_key(
 
 
 def test_a_server_that_is_not_there_may_come_back(chain: Store):
-    with pytest.raises(BackendError, match="can't be reached") as caught:
+    with pytest.raises(BackendError, match="is unreachable") as caught:
         events(chain, to="http://127.0.0.1:9")
     assert caught.value.transient
 
