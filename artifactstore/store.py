@@ -66,11 +66,11 @@ class Store:
         Existing content is not uploaded again, and if the newest version of the name already has this content, no new version
         is made. Existing content keeps the profile that it was first stored with, or none. When this method returns, the
         artifact is durable and visible to every reader. A file whose size and timestamps prove that it is unchanged is not read
-        again (docs/cache.md); `rehash=True` reads every file.
+        again (docs/reference/cache.md); `rehash=True` reads every file.
 
         Args:
             source: a path (`~` is expanded, a symbolic link at the top is followed), a URL supported by fsspec, or an object, see
-                docs/objects.md. A `str` is always a path or a URL unless `format="text"` is passed.
+                docs/reference/objects.md. A `str` is always a path or a URL unless `format="text"` is passed.
             name: `/`-separated parts of letters, digits, `.`, `_`, `-`; without a name the artifact has only its digest.
             kind: data (the default), model, code, or your own word.
             metadata: any JSON object; if the content is unchanged, it replaces the metadata of the version.
@@ -113,7 +113,7 @@ class Store:
             overwrite: replace files that differ.
             trust: what the artifact may import or run, if its format cannot be read otherwise (`pickle`): True, its digest, or
                 names of globals. Artifacts that this process has put itself need no trust.
-            **options: options of the object's format (docs/objects.md), such as `mmap`, `keys`, `tensors`, `type`.
+            **options: options of the object's format (docs/reference/objects.md), such as `mmap`, `keys`, `tensors`, `type`.
 
         Returns:
             With `to`: its `Path`. Without: the object, if an object was put; else the `Path` of a read-only copy in the local

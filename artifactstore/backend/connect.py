@@ -38,7 +38,7 @@ def connect(
 
     Args:
         url: a path (`~` and relative ones too), `file://`, `memory://name`, `s3://bucket/prefix`, `zip://file.zip`, or another URL
-            that `docs/backends.md` lists.
+            that `docs/reference/backends.md` lists.
         storage_options: what fsspec's class for the scheme takes: endpoint, credentials. Never part of any message.
         single_writer: the caller promises that nothing else writes, so `create` may work where exclusiveness is not to be had.
 

@@ -1,6 +1,6 @@
 """Whether a transaction takes effect: the void rules of the protocol, as a function on values.
 
-Each rule was once missing from a model and lost data or told a lie (docs/format.md, "The fold").
+Each rule was once missing from a model and lost data or told a lie (docs/reference/format.md, "The fold").
 """
 
 from collections.abc import Container, Iterable, Mapping, MutableMapping

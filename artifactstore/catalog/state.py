@@ -1,7 +1,7 @@
 """The fold: what the journal's facts add up to. It is the judge; appenders only predict it.
 
 Deterministic and pure: entries go in by number, transactions in their order, each judged on the state that
-the one before left (PROTOCOL 1). It never depends on content, clocks or a reader's configuration. The state is
+the one before left (docs/reference/protocol.md, rule 1). It never depends on content, clocks or a reader's configuration. The state is
 made of plain tables (`catalog.tables`); every change goes through `_set`, `_push` and `_drop`, so that a trial can be
 undone.
 """

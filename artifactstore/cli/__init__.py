@@ -1,4 +1,4 @@
-"""The command `artifactstore`: answers go to stdout, messages to stderr; exit codes never change (docs/cli.md)."""
+"""The command `artifactstore`: answers go to stdout, messages to stderr; exit codes never change (docs/reference/cli.md)."""
 
 import sys
 from typing import Final

@@ -1,4 +1,4 @@
-"""Deltas: a chunk as the difference of its numbers to those of an earlier one (docs/format.md, "Codecs").
+"""Deltas: a chunk as the difference of its numbers to those of an earlier one (docs/reference/format.md, "Codecs").
 
 A step of training moves every weight a little: no chunk stays as it is, but the differences are small numbers. They are
 taken between the bit patterns as whole numbers, which for floats of one sign grow as the values do, and grouped by byte.

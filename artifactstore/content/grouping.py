@@ -1,4 +1,4 @@
-"""Byte grouping: bytes of numbers, each with those of its own significance (docs/format.md, "Codecs").
+"""Byte grouping: bytes of numbers, each with those of its own significance (docs/reference/format.md, "Codecs").
 
 Weights of a network differ in their lower bits at random and in their exponents hardly at all: apart, the one kind is
 stored as it is and the other shrinks to a third. What shrinks is told by a sample's entropy; a plane of exponents has no

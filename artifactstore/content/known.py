@@ -1,6 +1,6 @@
 """Chunks that need not be stored again: those of manifests loaded because they are likely to share some.
 
-The fold says which manifests are uncondemned; a cache may supply their bytes, never their membership (PROTOCOL 5).
+The fold says which manifests are uncondemned; a cache may supply their bytes, never their membership (docs/reference/protocol.md, rule 5).
 """
 
 import threading

@@ -1,6 +1,6 @@
 """Manifests as Parquet: one row a file, folder or link, sorted by the path's UTF-8 bytes.
 
-DuckDB, Polars or pandas can read them without this library (docs/format.md, "Manifest").
+DuckDB, Polars or pandas can read them without this library (docs/reference/format.md, "Manifests").
 """
 
 import base64

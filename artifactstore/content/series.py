@@ -1,4 +1,4 @@
-"""Series: which chunks of an earlier version a new one may be stored as a delta to (docs/format.md, "Codecs").
+"""Series: which chunks of an earlier version a new one may be stored as a delta to (docs/reference/format.md, "Codecs").
 
 Only what tells its own layout is looked at: a safetensors file's tensors, paired by name, dtype and shape, and a `.npy`
 file with the same header. A sample decides whether deltas pay; where they do, a tensor is cut as it was cut before.

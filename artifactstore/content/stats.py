@@ -169,7 +169,7 @@ def _type_at(path: str) -> str | None:
 def _mounts() -> list[tuple[str, str]]:
     """Return (mount point, type) of each file system; of two at one point the later one hides the earlier."""
     if sys.platform != "linux":
-        return [("/", "ufs")]  # BSD's rules; what is known of macOS and Windows is in docs/cache.md
+        return [("/", "ufs")]  # BSD's rules; what is known of macOS and Windows is in docs/reference/cache.md
     try:
         return _parsed(Path("/proc/self/mountinfo").read_bytes())
     except OSError:

@@ -1,4 +1,4 @@
-"""Appending: transactions become part of the next entry, several threads' in one, exactly once (PROTOCOL 3).
+"""Appending: transactions become part of the next entry, several threads' in one, exactly once (docs/reference/protocol.md, rule 3).
 
 Success is found in the journal, never in a reply: after every doubt the journal is read on, and own
 transaction ids are looked for there first.
@@ -33,7 +33,7 @@ __all__ = ["Appender", "Author", "Committed", "Patience"]
 
 SPILL: Final = 2**20  # bytes of facts above which they get an object of their own
 AHEAD: Final = timedelta(minutes=15)  # that a clock may be ahead of the storage's: as much as S3 lets signatures be
-FAR: Final = timedelta(days=1)  # that the journal's time may be ahead of the right one before an entry says so (docs/format.md)
+FAR: Final = timedelta(days=1)  # that the journal may be ahead before an entry resets it (docs/reference/format.md, "Times")
 _BEFORE: Final = "2025-06"  # before this was written no clock can have been right
 _ALONE: Final = frozenset({"condemned", "moved_to"})
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the backend fails

@@ -1,6 +1,6 @@
 """The journal as one process sees it: catch up, read, append; one loop a process, shared by its threads.
 
-PROTOCOL 2 (catch up), 3 (append) and 10 (segments). The fold is handed in: this room asks it to judge and
+Rules 2 (catch up), 3 (append) and 10 (segments) of docs/reference/protocol.md. The fold is handed in: this room asks it to judge and
 never looks into facts, but for what moves bytes around them (spilled facts).
 """
 

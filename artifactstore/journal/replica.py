@@ -3,7 +3,7 @@
 A copy (replica) names its target head before anything else is there, under `replica/<12 digits>-<hex>.json`; the highest
 number counts. Until that entry is reached, objects that are missing there are "incomplete", not damage. Nobody
 writes to it before its owner creates `replica/<12 digits>-end.json` at a reached head; a release is for ever. A place
-that began as a store of its own never becomes a replica, so one look a session tells a writer enough (PROTOCOL 13).
+that began as a store of its own never becomes a replica, so one look a session tells a writer enough (docs/reference/protocol.md, rule 13).
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Move and release: which of two places of one store may be written to, never both (PROTOCOL 13)."""
+"""Move and release: which of two places of one store may be written to, never both (docs/reference/protocol.md, rule 13)."""
 
 from collections.abc import Callable
 from typing import Any, Final

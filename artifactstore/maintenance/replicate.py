@@ -1,4 +1,4 @@
-"""Replicate: a store copied byte for byte to another place, and kept up with (PROTOCOL 13).
+"""Replicate: a store copied byte for byte to another place, and kept up with (docs/reference/protocol.md, rule 13).
 
 The order is what makes a kill harmless: the target names the head that it copies up to, then comes `store.json`, then packs,
 manifests and facts, then the entries in order, each created exclusively. This room knows two places and one chain; it

@@ -1,7 +1,7 @@
 """Facts, transactions and entries: the records of the journal, as plain dicts.
 
 Fields that this version doesn't know are kept and carried, and so are unknown kinds of facts; only a
-newer `format` of the store may give those power over others (docs/format.md, "Facts").
+newer `format` of the store may give those power over others (docs/reference/format.md, "Facts").
 """
 
 import json
@@ -40,7 +40,7 @@ WINDOW: Final = 4096  # entries: how long after its birth a transaction may take
 
 Fact = dict[str, Any]
 
-# What nothing but a `condemned` can invalidate (PROTOCOL 4); a `started` with a caller's id is excepted where it is judged.
+# What nothing but a `condemned` can invalidate (docs/reference/protocol.md, rule 4); a `started` with a caller's id is excepted where it is judged.
 ADOPTABLE: Final = frozenset({"stored", "versioned", "described", "measured", "started", "finished", "used", "produced"})
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 

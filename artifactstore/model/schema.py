@@ -1,7 +1,7 @@
 """The schemas of facts, transactions and entries: what the bytes of the journal must look like.
 
 Loaded only when bytes that others wrote are read. The schemas are given to pydantic's core as they are: deriving them from
-classes costs 0.13 s at start-up (docs/decisions/0028). Fields that this version doesn't know are kept (docs/format.md, "Facts").
+classes costs 0.13 s at start-up (docs/decisions/0028). Fields that this version doesn't know are kept (docs/reference/format.md, "Facts").
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which format an object gets: an ordered list, the first match wins (docs/format.md, "Objects").
+"""Which format an object gets: an ordered list, the first match wins (docs/reference/format.md, "Objects").
 
 A format is loaded only for objects of the libraries that it is for, so nothing is imported in vain: an object names its
 type's modules itself.

@@ -1,4 +1,4 @@
-"""The profile of a table: what is known of it without opening it (docs/format.md, "Side content").
+"""The profile of a table: what is known of it without opening it (docs/reference/format.md, "Side content").
 
 Numbers of rows and of gaps, extremes, means and deviations are those of all rows, in one pass; quantiles, a histogram, the
 most frequent values and the number of different ones are those of every k-th row. However long a table and its texts are, what

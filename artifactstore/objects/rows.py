@@ -1,4 +1,4 @@
-"""Row hashes: 64 bits for each row of a table, from its values alone (docs/format.md, "Row hashes").
+"""Row hashes: 64 bits for each row of a table, from its values alone (docs/reference/format.md, "Side content").
 
 They tell which rows two tables share without opening them. Anybody can make a collision on purpose: they are a measure, no
 identity.

@@ -116,7 +116,7 @@ class Artifact:
 
     @property
     def profile(self) -> Mapping[str, Any] | None:
-        """The profile of its table (docs/format.md, "Side content"); None for an artifact that is not a table.
+        """The profile of its table (docs/reference/format.md, "Side content"); None for an artifact that is not a table.
 
         A table is a stored table object, or an artifact whose only file was put with `profile=`. See `profiles` for tables
         inside folders and dicts.

@@ -1,4 +1,4 @@
-"""Manifest reader: finds the current manifest of an artifact, reads it from the cache, and again if it was moved (PROTOCOL 8)."""
+"""Manifest reader: finds the current manifest of an artifact, reads it from the cache, and again if it was moved (docs/reference/protocol.md, rule 8)."""
 
 import threading
 import warnings

@@ -300,7 +300,7 @@ class Lineage:
 
     @one_state()
     def export(self, standard: str, to: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Export its lineage (for a run: that run alone) in a standard format, see docs/exports.md.
+        """Export its lineage (for a run: that run alone) in a standard format, see docs/reference/exports.md.
 
         Args:
             standard: `openlineage` (run events), `prov` (W3C PROV-JSON), `slsa` (in-toto statements) or `ro-crate`.

@@ -26,10 +26,10 @@ class PutOptions(TypedDict, total=False):
         links: `keep` stores links that stay inside the source as links, `follow` stores their targets.
         modes: whether executable bits are part of the identity; default only for kind="code".
         rehash: read every file again, even if its size and times are unchanged: after changes through a memory map, which some
-            file systems note only when they write them back (docs/cache.md).
+            file systems note only when they write them back (docs/reference/cache.md).
         verify: read back existing content, each chunk checked against its digest, and store unreadable content again; by
             default the records of other writers are compared with the pack footers (docs/decisions/0031).
-        format: the format of an object, such as `text` or `pickle`; by default chosen by its type (docs/objects.md).
+        format: the format of an object, such as `text` or `pickle`; by default chosen by its type (docs/reference/objects.md).
         allow_empty: permit a folder without files after a version with files; refused otherwise, as an unmounted disk looks like it.
         base: a reference to an artifact that shares content with this one.
         profile: for a table object: False stores no profile (the default is True), `full` computes everything from every row

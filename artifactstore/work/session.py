@@ -364,7 +364,7 @@ class Session:
     # -- manifests
 
     def with_manifest(self, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
-        """Call `use` with the manifest of an artifact, again if clean-up or repacking moved it meanwhile (PROTOCOL 8).
+        """Call `use` with the manifest of an artifact, again if clean-up or repacking moved it meanwhile (docs/reference/protocol.md, rule 8).
 
         For `part` and `noted` see `Holding.use`.
 

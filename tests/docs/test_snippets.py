@@ -21,8 +21,14 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(document: Path, language: str) -> list[str]:
-    return [text for name, text in BLOCK.findall(document.read_text()) if name == language and "# not run here" not in text]
+def blocks(document: Path) -> list[tuple[str, str]]:
+    """Return the blocks that are run, with their languages, in the order in which they are read."""
+    found = BLOCK.findall(document.read_text())
+    return [(name, text) for name, text in found if name in {"python", "console"} and "# not run here" not in text]
+
+
+def commands(text: str) -> list[str]:
+    return [line[2:] for line in text.splitlines() if line.startswith("$ ")]
 
 
 # The command of all documents but the README: it asks the test for what the command would do, in a process of its own.
@@ -69,32 +75,44 @@ def commands_in(folder: Path) -> Iterator[None]:
             thread.join()
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_the_snippets_of_a_document_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@contextmanager
+def variables_restored() -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+# The pages of the tutorial are one story: each goes on where the one before ended.
+TUTORIAL = [path for path in DOCUMENTS if path.parent.name == "tutorial"]
+STORIES = [TUTORIAL, *([path] for path in DOCUMENTS if path not in TUTORIAL)]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story[0].relative_to(ROOT).as_posix())
+def test_the_snippets_of_a_document_run(story: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for text in blocks(document, "python"):
-        exec(compile(text, str(document), "exec"), names)
-    commands = [line[2:] for text in blocks(document, "console") for line in text.splitlines() if line.startswith("$ ")]
-    if not commands:
-        return
-    script = "set -e\n" + "\n".join(commands)
     folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        if document.name != "README.md":
+        if any(commands(text) for document in story for _, text in blocks(document)) and story != [ROOT / "README.md"]:
             stack.enter_context(commands_in(Path(folder)))
             folders.insert(0, folder)
-        env = {**os.environ, "PATH": os.pathsep.join(folders)}
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=env)
-        assert done.returncode == 0, done.stderr
-
-
-def test_every_link_to_a_document_leads_somewhere():
-    for document in DOCUMENTS:
-        for target in re.findall(r"`((?:docs|benchmarks|tests)/[A-Za-z0-9_./-]+)`", document.read_text()):
-            assert (ROOT / target).exists(), f"{document.name} names {target}"
-
-
-def test_documents_name_no_machine_and_no_registry():
-    for document in DOCUMENTS:
-        assert not re.search(r"/work/|/root/|pypi\.org|files\.pythonhosted", document.read_text()), document
+        stack.enter_context(variables_restored())
+        own = {"PATH": os.pathsep.join(folders), "VARIABLES": str(Path(folder, "variables"))}
+        for document in story:
+            for language, text in blocks(document):
+                if language == "python":
+                    exec(compile(text, str(document), "exec"), names)
+                elif commands(text):
+                    script = [
+                        "set -e",
+                        'touch "$VARIABLES"; . "$VARIABLES"; cd "$PWD"',
+                        *commands(text),
+                        'export -p > "$VARIABLES"',
+                    ]
+                    done = subprocess.run(
+                        ["bash", "-c", "\n".join(script)], capture_output=True, text=True, check=False, env={**os.environ, **own}
+                    )
+                    assert done.returncode == 0, done.stderr

@@ -295,7 +295,7 @@ def test_rows_have_one_hash_just_where_they_are_equal(rows: list[tuple[str | Non
 
 
 def mix(word: int) -> int:
-    """The specification in docs/format.md, word for word."""
+    """The specification in docs/reference/format.md, word for word."""
     for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
         word = (word ^ word >> 33) * factor % 2**64
     return word ^ word >> 33

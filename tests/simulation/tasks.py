@@ -1,6 +1,6 @@
 """What happens in a world: writers, movers of aliases, removers, clean-up, repacking, readers, adopters.
 
-Each follows docs/format.md with the library's real Journal, Appender and State; content is a word, each of its
+Each follows docs/reference/format.md with the library's real Journal, Appender and State; content is a word, each of its
 letters a chunk, and each pack holds one letter. `Habits` are the rules of the protocol that lie in a task and not
 in the library: mutants switch them off.
 """

@@ -16,7 +16,7 @@ from artifactstore.model.secret_names import Weight, is_harmless, weight_of
 
 __all__ = ["captured", "cleaned", "looks_secret", "redactor", "secrets_among", "shown", "without_credentials"]
 
-# Names of files, in small letters; docs/runs.md lists them.
+# Names of files, in small letters; docs/reference/runs.md lists them.
 _PATTERNS: Final = (
     ".env", ".env.*", ".env-*", ".env_*", "*.env", ".envrc", "*.pem", "*.key", "*.p8", "*.p12", "*.pfx", "*.ppk", "*.jks",
     "*.keystore", "*.kdb", "*.kdbx", "*.ovpn", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", "_netrc", ".authinfo*",
