@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.cli import printing
-from artifactstore.cli.printing import amount
+from artifactstore.cli.printing import amount, counted
 from artifactstore.cli.progress import shown
 from artifactstore.errors import UnsupportedError
 from artifactstore.opening import open as open_store
@@ -65,7 +65,7 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
 
         say("\n7. Is all content present and unchanged?    store.verify(level='full')")
         report = store.verify(level="full")
-        say(f"   {'ok' if report.ok else 'DAMAGED'}: " + ", ".join(f"{many} {what}" for what, many in report.checked.items()))
+        say(f"   {'ok' if report.ok else 'DAMAGED'}: " + ", ".join(counted(many, what) for what, many in report.checked.items()))
     digest = store.artifact("demo/data:v1").content.partition(":")[2]
     say(f"\ndemo/data:v1 can be checked without this library: run this in {back}; its result begins with {digest[:12]}")
     say("   find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0r b3sum -- | b3sum")

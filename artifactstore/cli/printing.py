@@ -11,7 +11,7 @@ from artifactstore.model.fields import finite
 from artifactstore.printable import json_escaped, visible
 from artifactstore.work.card import amount
 
-__all__ = ["amount", "as_json", "document", "moment", "put_line", "record", "say", "table", "talk", "visible"]
+__all__ = ["amount", "as_json", "counted", "document", "moment", "put_line", "record", "say", "table", "talk", "visible"]
 
 
 def say(text: object = "", *, lines: bool = False) -> None:
@@ -71,9 +71,16 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
+def counted(many: int, plural: str) -> str:
+    """Format a number of things: `1 entry`, `2 entries`."""
+    if many != 1:
+        return f"{many} {plural}"
+    return f"1 {plural.removesuffix('ies')}y" if plural.endswith("ies") else f"1 {plural.removesuffix('s')}"
+
+
 def put_line(artifact: Any) -> str:
     """Describe the result of a put in one line."""
-    what = f"{artifact.ref}  {artifact.digest[:15]}…  {artifact.count} files, {amount(artifact.size)}"
+    what = f"{artifact.ref}  {artifact.digest[:15]}…  {counted(artifact.count, 'files')}, {amount(artifact.size)}"
     if not artifact.new:
         return f"{what}: unchanged, 0 uploaded"
     return f"{what}: {amount(artifact.uploaded)} uploaded"

@@ -271,9 +271,8 @@ def verify(
     else:
         for one in report.findings:
             printing.say(f"{one.severity}: {one.what}")
-        printing.say(
-            ("ok: " if report.ok else "DAMAGED: ") + ", ".join(f"{many} {what}" for what, many in report.checked.items())
-        )
+        counts = ", ".join(printing.counted(many, what) for what, many in report.checked.items())
+        printing.say(("ok: " if report.ok else "DAMAGED: ") + counts)
         printing.say(f"head: {report.head}")
         for left_out in report.not_checked:
             printing.talk(f"not checked: {left_out}")

@@ -62,7 +62,7 @@ def bundle(
         printing.as_json(printing.record(done))
         _finish(done, silent=True)
         return
-    what = f"{done.versions} versions" if names else f"{done.entries} entries and {done.objects} objects"
+    what = _versions(done) if names else _entries(done)
     printing.say(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of {done.head} of {done.source}")
     _finish(done)
 
@@ -78,7 +78,7 @@ def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
     if not done.entry:
         printing.say("the store is empty: no snapshot was written")
         return
-    said = "written" if done.new else "there already, nothing came since"
+    said = "written" if done.new else "exists already, no entry since"
     printing.say(f"snapshot of entry {done.entry}: {said} ({printing.amount(done.size)}, {done.digest})")
 
 
@@ -90,9 +90,17 @@ def _finish(done: Any, *, silent: bool = False) -> None:
         raise typer.Exit(EXIT_CODES["conflict"])
 
 
+def _entries(done: Any) -> str:
+    return f"{printing.counted(done.entries, 'entries')} and {printing.counted(done.objects, 'objects')}"
+
+
+def _versions(done: Any) -> str:
+    return printing.counted(done.versions, "versions")
+
+
 def _print_copy(done: Any) -> None:
     verb = "would copy" if done.dry_run else "copied"
-    printing.say(f"{verb} {done.entries} entries and {done.objects} objects, {printing.amount(done.bytes)}, up to {done.head}")
+    printing.say(f"{verb} {_entries(done)}, {printing.amount(done.bytes)}, up to {done.head}")
     if done.moved:
         printing.say(f"the store is now {done.target}; {done.source} takes no more writes")
     elif done.released:
@@ -101,7 +109,7 @@ def _print_copy(done: Any) -> None:
 
 def _print_import(done: Any) -> None:
     verb = "would import" if done.dry_run else "imported"
-    moved = f"{done.artifacts} artifacts moved, {printing.amount(done.bytes)}"
-    printing.say(f"{verb} {done.versions} versions, {moved}, as of {done.head} of {done.source}")
+    moved = f"{printing.counted(done.artifacts, 'artifacts')} moved, {printing.amount(done.bytes)}"
+    printing.say(f"{verb} {_versions(done)}, {moved}, as of {done.head} of {done.source}")
     for there, here in sorted(done.renamed.items()):
-        printing.say(f"{there} is {here} here")
+        printing.say(f"{there} is named {here} here")

@@ -216,7 +216,7 @@ class _Comparison:
         if equal and (same_run or self._depth):
             return Why(a.label, b.label, equal=True, runs=runs, metrics=metrics)
         if a.run is None or b.run is None:
-            lost = tuple(f"what made {side.label}: no run is known" for side in (a, b) if side.run is None)
+            lost = tuple(dict.fromkeys(f"no run produced {side.label}" for side in (a, b) if side.run is None))
             return Why(a.label, b.label, equal, runs, metrics, unknown=lost)
         params = tuple(differences(a.run.params, b.run.params))
         if not params and a.run.params:

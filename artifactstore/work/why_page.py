@@ -39,7 +39,7 @@ def _parts(found: "Why", told: set[str]) -> Iterator[str]:
         yield _input(one, told)
     if found.same:
         yield f'<div style="opacity:.7">the same: {html(", ".join(found.same))}</div>'
-    yield from (f'<div style="opacity:.7">not known: {html(one)}</div>' for one in found.unknown)
+    yield from (f'<div style="opacity:.7">unknown: {html(one)}</div>' for one in found.unknown)
     if found.compared:
         ending = f"; not recorded: {', '.join(found.lacking)}" if found.lacking else ""
         yield f'<div style="opacity:.7">compared: {html(", ".join(found.compared) + ending)}</div>'

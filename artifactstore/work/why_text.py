@@ -93,7 +93,7 @@ def _lines(found: "Why", told: set[str]) -> Iterator[str]:
             yield from _input(changed, told)
     if found.same:
         yield "  the same: " + ", ".join(found.same)
-    yield from (f"  not known: {unknown}" for unknown in found.unknown)
+    yield from (f"  unknown: {unknown}" for unknown in found.unknown)
     if not found.compared:
         return
     parts = (found.equal, found.inputs, *(getattr(found, part) for part in (*PARTS, *CODES)), found.unknown)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore.cli import EXIT_CODES, main
+from artifactstore.cli import EXIT_CODES, main, printing
 from artifactstore.errors import ArtifactStoreError
 
 
@@ -91,6 +91,17 @@ def test_tables_for_people(filled):
     assert filled("verify", "--level", "full")[1].startswith("ok: ")
 
 
+def test_one_thing_is_counted_in_the_singular(filled):
+    assert "  1 file, " in filled("put", "data/a.txt", "single")[1]
+    assert filled("verify")[1].startswith("ok: ")
+    assert [printing.counted(n, word) for n, word in ((1, "entries"), (2, "entries"), (1, "files"), (0, "packs"))] == [
+        "1 entry",
+        "2 entries",
+        "1 file",
+        "0 packs",
+    ]
+
+
 def test_exit_codes(filled, tmp_path: Path):
     assert filled("diff", "d:v1", "d:v1")[0] == 0
     assert filled("diff", "d:v1", "d:v2")[0] == 1
@@ -122,7 +133,7 @@ def test_hints_are_notes_on_stderr(filled, tmp_path: Path):
     (tmp_path / "data/.git").mkdir()
     code, _, err = filled("put", "data", "d")
     assert code == 0
-    assert err.startswith("note: .git goes in too")
+    assert err.startswith("note: .git is stored too")
 
 
 def test_init_and_text(run, tmp_path: Path):

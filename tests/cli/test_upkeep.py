@@ -29,7 +29,7 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_import_that_leaves_something_out_ends_with_7_and_says_what(two, capsys):
     code, out, _ = said(capsys, "sync", "lab", "team")
     assert code == 7
-    assert "imported 1 versions, 1 artifacts moved" in out
+    assert "imported 1 version, 1 artifact moved" in out
     assert "left out: taken: taken:v1 is another artifact" in out
     code, out, _ = said(capsys, "sync", "lab", "team", "--json")
     assert code == 7
@@ -40,7 +40,7 @@ def test_an_import_that_leaves_something_out_ends_with_7_and_says_what(two, caps
     code, out, _ = said(capsys, "sync", "lab", "team", "--on-conflict", "rename", "--label", "lab", "--dry-run")
     assert (code, "would import 1 versions" in out) == (0, True)
     code, out, _ = said(capsys, "sync", "lab", "team", "--on-conflict", "rename", "--label", "lab", "--reason", "CR-7")
-    assert (code, "taken is taken.from-lab here" in out) == (0, True)
+    assert (code, "taken is named taken.from-lab here" in out) == (0, True)
     code, out, _ = said(capsys, "log", "--name", "taken.from-lab", "--store", "team")
     assert (code, "(from store " in out) == (0, True)
     code, out, _ = said(capsys, "log", "--fact", "received", "--store", "team")

@@ -125,8 +125,8 @@ def test_the_same_and_what_nobody_knows_is_said(store: Store):
     assert "the same" in str(store.why(a, a))
     store.put(b"alone", "alone")
     found = store.why("alone", a)
-    assert found.unknown == ("what made alone: no run is known",)
-    assert "not known: what made alone" in str(found)
+    assert found.unknown == ("no run produced alone",)
+    assert "unknown: no run produced alone" in str(found)
     first, second = [run.id for run in store.runs()][:2]
     assert not store.why(first, second).equal
     assert store.why(first, first).equal
@@ -328,7 +328,7 @@ def test_a_long_chain_says_where_it_was_followed_no_further(store: Store, monkey
         for i in range(6):
             with store.run("job", code=False) as run:
                 run.put({"from": run.get(f"{side}/{i}"), "i": i}, f"{side}/{i + 1}")
-    assert "not known: why these differ: they are more than 3 steps back" in str(store.why("a/6", "b/6"))
+    assert "unknown: why these differ: they are more than 3 steps back" in str(store.why("a/6", "b/6"))
     assert "steps back" not in str(store.why("a/3", "b/3"))
 
 
