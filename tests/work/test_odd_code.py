@@ -86,7 +86,7 @@ def test_changes_that_git_was_told_to_overlook_are_seen(store: Store, repository
 
 def test_a_repository_that_git_cannot_read_is_told_and_is_not_called_clean(store: Store, repository: Path):
     (repository / ".git/index").write_bytes(b"garbage")
-    with pytest.warns(UserWarning, match="not recorded as git has it: git can't read"), store.run("train") as run:
+    with pytest.warns(UserWarning, match="not recorded as git has it: git cannot read"), store.run("train") as run:
         pass
     assert store.lineage(run.id).code is None or store.lineage(run.id).code.about["kind"] == "modules"  # type: ignore[union-attr]
 

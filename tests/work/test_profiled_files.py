@@ -214,7 +214,7 @@ def test_an_option_without_sense_is_refused(store: Store, files: Path, option: A
 
 
 def test_what_has_no_tables_is_refused(store: Store, files: Path):
-    with pytest.raises(InvalidInputError, match=r"notes\.txt is not called \.parquet"):
+    with pytest.raises(InvalidInputError, match=r"notes\.txt is not named \.parquet"):
         store.put(files / "notes.txt", "t", profile=True)
     with pytest.raises(InvalidInputError, match=r"no file in it is named \.parquet"):
         store.put(files, "t", profile=True, exclude=["*.parquet"])
@@ -334,10 +334,10 @@ def test_a_file_that_changes_while_it_is_profiled_is_a_conflict(store: Store, fi
 def test_content_that_is_there_gets_no_profile_and_that_is_told(store: Store, files: Path):
     store.put(files / "a.parquet", "t")
     store.put(files, "folder")
-    with pytest.warns(UserWarning, match=r"a\.parquet has no profile: t:v1 was there already") as told:
+    with pytest.warns(UserWarning, match=r"a\.parquet has no profile: t:v1 was stored already") as told:
         assert store.put(files / "a.parquet", "t", profile=True).profile is None
     assert told[0].filename == __file__
-    with pytest.warns(UserWarning, match="2 of 2 Parquet files have no profile: other:v1 was there already"):
+    with pytest.warns(UserWarning, match="2 of 2 Parquet files have no profile: other:v1 was stored already"):
         store.put(files, "other", profile=True)
     with store.batch(), pytest.warns(UserWarning, match="no profile: .* was stored already"):
         store.put(files, "third", profile=True)

@@ -346,7 +346,7 @@ def test_a_loss_that_is_not_finite_leaves_the_newest_finite_one_and_is_counted(s
     store.put(b"model", "model")
     with store.run("train") as run:
         run.log(loss=0.5, step=0)
-        with pytest.warns(UserWarning, match="'loss' is nan: it is recorded as that"):
+        with pytest.warns(UserWarning, match="'loss' is nan: it is recorded as such"):
             run.log(loss=NAN, step=1)
         run.log(loss=0.4, step=2)
         run.log(loss=NAN, step=3)  # said once
