@@ -1,20 +1,20 @@
-"""Every error that this library raises on purpose: one tree, grouped by what the handler does.
+"""All errors that this library raises on purpose: one tree, grouped by what the handler does.
 
 ArtifactStoreError                     .kind: a stable string
-├── NotFoundError (KeyError)           what was asked, and the nearest names that exist
-├── ConflictError                      someone was first: read again, retry
-│   └── CondemnedBeforeCommitError     clean-up took own uploads and the source is gone: put again
+├── NotFoundError (KeyError)           what is missing, and the nearest names that exist
+├── ConflictError                      another writer was first: read again, retry
+│   └── CondemnedBeforeCommitError     clean-up removed the uploads and the source is gone: put again
 ├── AlreadyExistsError (FileExistsError)
 ├── CorruptionError                    bytes do not match their digest: .digest .location
 ├── FormatError                        written by a newer or a foreign format: upgrade
 ├── BackendError (OSError)             .transient decides whether to retry
 │   └── OutcomeUnknownError            the commit may or may not have landed: .txn
-├── UnsupportedError                   the backend can't do what safety needs
+├── UnsupportedError                   the backend cannot do what safety needs
 ├── UntrustedError (PermissionError)   reading this would run code: pass trust=
-├── RefusedError (PermissionError)     a gate, a hold or a read-only store says no: .reasons
+├── RefusedError (PermissionError)     a gate, a hold or a read-only store refuses: .reasons
 └── InvalidInputError (ValueError)     fix the call
 
-The built-in that a caller would guess is a base too. Messages say what happened, to which thing
+The built-in that a caller would guess is also a base class. Messages state what happened, to which object,
 and what to do next; causes are chained; credentials never appear.
 """
 
@@ -40,7 +40,7 @@ __all__ = [
 
 
 def _rebuild(cls: type["ArtifactStoreError"], message: str, attributes: dict[str, Any]) -> "ArtifactStoreError":
-    """Make an unpickled error: its message and its attributes, without its constructor's rules."""
+    """Rebuild an unpickled error from its message and attributes, without running its constructor's checks."""
     error = cls.__new__(cls, message)
     Exception.__init__(error, message)
     error.__dict__.update(attributes)
@@ -48,13 +48,13 @@ def _rebuild(cls: type["ArtifactStoreError"], message: str, attributes: dict[str
 
 
 class ArtifactStoreError(Exception):
-    """The root: `except ArtifactStoreError` catches all that this library raises on purpose."""
+    """Base class of all errors: `except ArtifactStoreError` catches all that this library raises on purpose."""
 
     kind: ClassVar[str] = "error"
 
     def __str__(self) -> str:
-        # What others have written is part of many messages, and a traceback shows them as they are.
-        # Lines behind the first are indented, so that none looks like a message of its own.
+        # Many messages quote text that others wrote, and a traceback prints it as it is.
+        # Lines after the first are indented, so that none of them can pass for a message of its own.
         return visible(str(self.args[0]), lines=True).replace("\n", "\n  ") if self.args else self.__class__.__name__
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -62,19 +62,19 @@ class ArtifactStoreError(Exception):
 
 
 class NotFoundError(ArtifactStoreError, KeyError):
-    """What was asked for is not there."""
+    """The requested object does not exist."""
 
     kind = "not_found"
 
 
 class ConflictError(ArtifactStoreError):
-    """Someone else was first; read again and retry."""
+    """Another writer was first; read again and retry."""
 
     kind = "conflict"
 
 
 class CondemnedBeforeCommitError(ConflictError):
-    """Clean-up condemned what this put had uploaded, and its source can't be read again: put again."""
+    """Clean-up condemned what this put had uploaded, and its source cannot be read again: put again."""
 
     kind = "condemned_before_commit"
 
@@ -89,8 +89,8 @@ class CorruptionError(ArtifactStoreError):
     """Stored bytes do not match their digest.
 
     Attributes:
-        digest: what the bytes should have hashed to, or None where the damage is structural.
-        location: the object, and the offset in it where that is known.
+        digest: the expected digest of the bytes, or None where the damage is structural.
+        location: the object, and the offset in it where known.
     """
 
     kind = "corruption"
@@ -102,16 +102,16 @@ class CorruptionError(ArtifactStoreError):
 
 
 class FormatError(ArtifactStoreError):
-    """Written by a newer version of this library, or not by this library at all."""
+    """The data was written by a newer version of this library, or by other software."""
 
     kind = "format"
 
 
 class BackendError(ArtifactStoreError, OSError):
-    """The place that holds the bytes failed.
+    """The storage backend failed.
 
     Attributes:
-        transient: whether trying the same again may help.
+        transient: whether a retry may help.
     """
 
     kind = "backend"
@@ -122,10 +122,10 @@ class BackendError(ArtifactStoreError, OSError):
 
 
 class OutcomeUnknownError(BackendError):
-    """A commit was sent and its answer never came: it may land, now or later.
+    """A commit was sent and its reply never arrived: it may land, now or later.
 
     Attributes:
-        txn: the transaction as `<32 hex>-<birth>`; `store.log(txn=…)` tells its outcome.
+        txn: the transaction as `<32 hex>-<birth>`; `store.log(txn=…)` shows its outcome.
     """
 
     kind = "outcome_unknown"
@@ -136,19 +136,19 @@ class OutcomeUnknownError(BackendError):
 
 
 class UnsupportedError(ArtifactStoreError):
-    """The backend or the platform can't do what safety needs."""
+    """The backend or the platform cannot do what safety needs."""
 
     kind = "unsupported"
 
 
 class UntrustedError(ArtifactStoreError, PermissionError):
-    """Reading this would run code, and the caller did not say `trust=`."""
+    """Reading this would run code, and the caller did not pass `trust=`."""
 
     kind = "untrusted"
 
 
 class RefusedError(ArtifactStoreError, PermissionError):
-    """A rule says no: a gate, a hold, a read-only store.
+    """A rule refuses the operation: a gate, a hold, a read-only store.
 
     Attributes:
         reasons: each rule that refused, in words.
@@ -162,6 +162,6 @@ class RefusedError(ArtifactStoreError, PermissionError):
 
 
 class InvalidInputError(ArtifactStoreError, ValueError):
-    """The call can't be carried out as it is written."""
+    """The call is invalid; fix its arguments."""
 
     kind = "invalid_input"

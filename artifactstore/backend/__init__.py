@@ -1,1 +1,1 @@
-"""Places for bytes. This room must never know what the bytes mean."""
+"""Storage backends: bytes under keys. This room must never know what the bytes mean."""

@@ -1,8 +1,8 @@
 """Azure Blob Storage, ADLS Gen2 and OneLake, by single requests of adlfs's own client.
 
-Not by adlfs's verbs: they ask for properties first, keep listings, try to make containers and see a directory where
-there is a prefix. Nor by the client's convenient ones where those send more than one request or try again by
-themselves: `RetryingBackend` does that, and knows which requests must not be sent twice.
+adlfs's own verbs are not used: they ask for properties first, cache listings, try to create containers and take a
+prefix for a directory. Neither are the client's convenience methods that send several requests or retry by
+themselves: `RetryingBackend` retries, and knows which requests must not be sent twice.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputE
 
 __all__ = ["AzureBackend"]
 
-# For each request: one try, and an end to waiting (seconds).
+# For each request: one attempt, with time-outs (seconds).
 _ONCE: Final[Mapping[str, Any]] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
-_Came = tuple[list[bytes], Mapping[str, str]]  # a body in pieces, and the headers of a reply
-_FOLDER: Final = "hdi_isfolder"  # the mark of a directory of a hierarchical namespace, which is a blob without content
+_Came = tuple[list[bytes], Mapping[str, str]]  # body in pieces, reply headers
+_FOLDER: Final = "hdi_isfolder"  # marks a directory of a hierarchical namespace, which is a blob without content
 
 
 class AzureBackend(RemoteBackend):
     """Blobs in a container under a prefix; `create` is a Put Blob with `If-None-Match: *`, decided by the service.
 
     Args:
-        place: where, as `azure_place` reads it from a URL.
+        place: container and prefix, as parsed by `azure_place`.
         options: for `adlfs.AzureBlobFileSystem`.
-        single_writer: the caller promises that nothing else writes: a service that ignores conditions will do.
+        single_writer: the caller promises that nothing else writes: a service that ignores conditions is then accepted.
 
     Attributes:
-        url: the place's.
+        url: URL of the store location.
     """
 
     concurrency = 32
@@ -48,7 +48,7 @@ class AzureBackend(RemoteBackend):
         self._place = place
 
     def _connect(self) -> tuple[Any, str]:
-        # What the URL says of the account stands first, but for `anon`, which a caller may want otherwise.
+        # Account options from the URL take precedence, except `anon`, which the caller may override.
         options = {"anon": False, **self._place.options, **self._options}
         return make_filesystem("abfs", options), f"{self._place.container}/{self._place.root}"
 
@@ -58,9 +58,9 @@ class AzureBackend(RemoteBackend):
         if failure is not None:
             return failure, None
         if isinstance(error, ValueError) and self._connected is None:
-            # adlfs repeats what it was given in its message, so this is told in other words.
+            # adlfs repeats its arguments in the message, so the error gets a text of its own.
             return BackendError(
-                f"{self.url}: no connection can be made with these options; check account_name, account_key, sas_token and "
+                f"{self.url}: cannot connect with these options; check account_name, account_key, sas_token and "
                 "connection_string, in storage_options and as AZURE_STORAGE_…"
             ), None
         return super()._explain(error, action, key)
@@ -73,7 +73,7 @@ class AzureBackend(RemoteBackend):
     async def _get(self, key: str, span: tuple[int, int] | None = None) -> _Came:
         """Return an object's bytes, or a range of them (offset, length), in pieces, and the reply's headers; by one request.
 
-        The generated client is asked, since `download_blob` sends a second request for empty and for large blobs.
+        Uses the generated client, since `download_blob` sends a second request for empty and for large blobs.
         """
         wanted = {} if span is None else {"range": f"bytes={span[0]}-{span[0] + span[1] - 1}"}
         response, stream = await self._blob(key)._client.blob.download(  # noqa: SLF001
@@ -86,17 +86,17 @@ class AzureBackend(RemoteBackend):
         return [chunk async for chunk in stream], headers
 
     def _judge(self, came: _Came, key: str, span: tuple[int, int] | None = None) -> bytes:
-        """Return what came, if it is all of what was asked for."""
+        """Return the received bytes, if they are complete."""
         data, headers = b"".join(came[0]), came[1]
         announced = int(headers["Content-Length"])
         if len(data) != announced:
             raise BackendError(
-                f"{key} in {self.url}: {len(data):,} of {announced:,} bytes came, then the connection ended", transient=True
+                f"{key} in {self.url}: {len(data):,} of {announced:,} bytes received, then the connection ended", transient=True
             )
         checksum = headers.get("Content-MD5") if span is None else None
         if checksum and checksum != content_md5(data):
-            raise BackendError(f"{key} in {self.url} was damaged on its way: it does not match its MD5", transient=True)
-        if span is not None and len(data) != span[1]:  # the service gives what there is
+            raise BackendError(f"{key} in {self.url} was damaged in transit: it does not match its MD5", transient=True)
+        if span is not None and len(data) != span[1]:  # the service returns as many bytes as exist
             raise past_the_end(key, *span, None, self.url)
         return data
 
@@ -115,7 +115,7 @@ class AzureBackend(RemoteBackend):
 
         Raises:
             NotFoundError: no such key.
-            BackendError: a range ends behind the object's end, or anything else; a `RangesFailedError` says what came.
+            BackendError: a range ends beyond the object's end, or anything else; a `RangesFailedError` holds the ranges that were read.
         """
         check_key(key)
         check_ranges(ranges)
@@ -148,12 +148,12 @@ class AzureBackend(RemoteBackend):
         check_key(key)
         whole, rest = gather(data)
         if rest is None:
-            self._put(key, bytes(whole), "written", overwrite=True)
+            self._put(key, bytes(whole), "write", overwrite=True)
         else:
             send_in_parts(self, key, whole, rest, lambda request: request())
 
     def start_upload(self, key: str) -> str:  # noqa: ARG002 - the protocol's name
-        """Return the name that all blocks of a new upload begin with: blocks of an attempt that died are not mixed with them."""
+        """Return a new upload id, which prefixes all block ids: blocks of an attempt that died are never mixed in."""
         return secrets.token_hex(16)
 
     def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
@@ -164,20 +164,20 @@ class AzureBackend(RemoteBackend):
         async def stage() -> None:
             await self._blob(key).stage_block(name, raw, length=len(raw), headers=checked, **_ONCE)
 
-        self._call(lambda: self._run(stage), "written", key)
+        self._call(lambda: self._run(stage), "write", key)
         return name
 
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's name
-        """Make the blob of its blocks, replacing what was there."""
+        """Commit the blocks as one blob, replacing any existing one."""
         from azure.storage.blob import BlobBlock  # noqa: PLC0415 - loaded by the connection
 
         async def commit() -> None:
             await self._blob(key).commit_block_list([BlobBlock(block_id=name) for name in parts], **_ONCE)
 
-        self._call(lambda: self._run(commit), "written", key)
+        self._call(lambda: self._run(commit), "write", key)
 
     def drop_upload(self, key: str, upload: str) -> None:
-        """Do nothing: the service shows no block without a commit, and drops it in a week."""
+        """Do nothing: uncommitted blocks are invisible, and the service drops them after a week."""
 
     def create(self, key: str, data: bytes) -> None:
         """Store an object only if nothing is there: one conditional request, sent once.
@@ -190,12 +190,12 @@ class AzureBackend(RemoteBackend):
         raw = bytes(flat(data))
         if self._single_writer:
             self._refuse_existing(key)
-        self._put(key, raw, "created", overwrite=False)
+        self._put(key, raw, "create", overwrite=False)
 
     # -- listing, deleting, looking
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """Yield every object whose key starts with `prefix`: one request for each 5,000; directories are no objects.
+        """Yield every object whose key starts with `prefix`: one request for each 5,000; directories are skipped.
 
         Raises:
             BackendError: the listing could not be completed.
@@ -211,7 +211,7 @@ class AzureBackend(RemoteBackend):
                 try:
                     check_key(key)
                 except InvalidInputError:
-                    continue  # not ours
+                    continue  # not an object of the store
                 yield Stored(key, item.size, item.last_modified.astimezone(UTC))
             if not token:
                 return
@@ -223,10 +223,10 @@ class AzureBackend(RemoteBackend):
             items = [item async for item in await anext(pages)]
             return items, pages.continuation_token
 
-        return self._call(lambda: self._run(page), "listed", prefix)  # type: ignore[no-any-return]
+        return self._call(lambda: self._run(page), "list", prefix)  # type: ignore[no-any-return]
 
     def delete(self, key: str) -> None:
-        """Remove an object; a missing key is no error.
+        """Remove an object; a missing key is not an error.
 
         Raises:
             BackendError: it may still be there.
@@ -237,7 +237,7 @@ class AzureBackend(RemoteBackend):
             await self._blob(key).delete_blob(**_ONCE)
 
         with contextlib.suppress(NotFoundError):
-            self._call(lambda: self._run(drop), "deleted", key)
+            self._call(lambda: self._run(drop), "delete", key)
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes.
@@ -251,15 +251,15 @@ class AzureBackend(RemoteBackend):
         async def look() -> Any:
             return await self._blob(key).get_blob_properties(**_ONCE)
 
-        found = self._call(lambda: self._run(look), "looked at", key)
+        found = self._call(lambda: self._run(look), "stat", key)
         if str((found.metadata or {}).get(_FOLDER, "")).lower() == "true":
             raise NotFoundError(no_such_key(key, self.url))
         return int(found.size)
 
 
 def _checked(raw: bytes) -> dict[str, str]:
-    """Return the header by which the service refuses what was damaged on its way; it keeps it, too.
+    """Return the headers that make the service reject a damaged body; it stores the checksum, too.
 
-    The client would make it on its loop, where all other requests wait meanwhile: 1.5 seconds a GB.
+    The client would compute it on its event loop, where all other requests wait meanwhile: 1.5 seconds a GB.
     """
     return {"Content-MD5": content_md5(raw)}

@@ -1,4 +1,4 @@
-"""The contract of a backend: seven verbs over keys, of which ranges come in two ways. Nothing else of a place is ever used.
+"""The backend contract: seven verbs over keys, with two variants of ranged reads. Nothing else of a backend is ever used.
 
 `artifactstore.testing.BackendContract` is this contract as a test suite; every backend and every wrapper passes it.
 """
@@ -36,20 +36,20 @@ _ACCESS_POINT: Final = re.compile(
     r"(arn:aws[a-z-]*:s3[a-z-]*:[a-z0-9-]*:\d{12}:(?:outpost[/:][A-Za-z0-9-]+[/:])?accesspoint[/:][A-Za-z0-9.-]+)(?:/(.*))?",
     re.DOTALL,
 )
-_NEAR: Final = 4  # requests at a time of a place whose requests cost no round trip
-PART: Final = 8 * 2**20  # bytes of a large object that one request brings
-_AT_ONCE: Final = 16  # requests for parts
-MAX_WRITE: Final = 64 * 2**20  # bytes: the most that `create` takes, and that `write` sends in one piece
+_NEAR: Final = 4  # concurrent requests to a backend without round trips
+PART: Final = 8 * 2**20  # bytes of a large object read per request
+_AT_ONCE: Final = 16  # concurrent requests for parts
+MAX_WRITE: Final = 64 * 2**20  # bytes: the most that `create` accepts, and that `write` sends in one request
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One object as a listing shows it.
+    """One object of a listing.
 
     Attributes:
         key: its key.
         size: bytes.
-        modified: when it was last written, by the store's own clock, or None where that is unknown.
+        modified: last modification time by the storage's own clock, or None where unknown.
     """
 
     key: str
@@ -58,7 +58,7 @@ class Stored:
 
 
 def moment(seconds: float) -> datetime | None:
-    """Return a time of a file system as a datetime; None for one that none can hold: before year 1 or after 9999."""
+    """Return a file system's timestamp as a datetime; None where datetime cannot represent it: before year 1 or after 9999."""
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
@@ -66,7 +66,7 @@ def moment(seconds: float) -> datetime | None:
 
 
 class Clock:
-    """The clock of a storage service, as its replies show it; it costs no request."""
+    """The clock of a storage service, as its replies show it; reading it costs no request."""
 
     __slots__ = ("_at", "_there")
 
@@ -75,15 +75,15 @@ class Clock:
         self._at = 0.0
 
     def __reduce__(self) -> tuple[type["Clock"], tuple[()]]:
-        return Clock, ()  # seconds of another machine mean nothing here
+        return Clock, ()  # monotonic seconds of another machine mean nothing here
 
     def note(self, there: datetime | str | None) -> None:
-        """Note what a reply says: a time, or the header `Date`."""
+        """Record a reply's time, or its `Date` header."""
         if there is not None:
             self._there, self._at = there, time.monotonic()
 
     def now(self) -> datetime | None:
-        """Return the time there; None where no reply has said it."""
+        """Return the service's current time; None before the first reply that carries it."""
         if isinstance(self._there, str):
             try:
                 self._there = parsedate_to_datetime(self._there)
@@ -96,20 +96,20 @@ class Clock:
 
 
 class Backend(ABC):
-    """A place for bytes under keys: `/`-separated segments of `[A-Za-z0-9._-]+`, none of them `.` or `..`.
+    """Storage for bytes under keys: `/`-separated segments of `[A-Za-z0-9._-]+`, none of them `.` or `..`.
 
-    Every verb is safe to call from many threads and from many processes. Data that a caller hands in is
-    not kept after the call returns; data that is handed out belongs to the caller. A missing key is a
-    `NotFoundError` everywhere; every other failure of the place is a `BackendError` whose `transient` says
-    whether trying again may help.
+    Every verb is safe to call from many threads and from many processes. Data that a caller passes in is
+    not kept after the call returns; data that is returned belongs to the caller. A missing key is a
+    `NotFoundError` everywhere; every other failure of the storage is a `BackendError` whose `transient` tells
+    whether a retry may help.
 
     Attributes:
-        url: where the place is, without any credentials; fit for messages.
-        exclusive: whether `create` can keep its promise here. Where it is False, `create` raises `UnsupportedError`.
-        concurrency: how many requests at a time are worth making (round trips cost time; disks do not).
-        read_only: whether nothing can ever be written here, by anybody: a zip file, a web server.
-        listable: whether `list` can keep its promise here. Where it is False, `list` raises `UnsupportedError`, and what
-            a listing would only have made quicker is found without one.
+        url: location of the backend, without any credentials; safe for messages.
+        exclusive: whether `create` can guarantee exclusiveness here. Where it is False, `create` raises `UnsupportedError`.
+        concurrency: how many concurrent requests are worthwhile (round trips cost time; disks do not).
+        read_only: whether nothing can ever be written here, by any client: a zip file, a web server.
+        listable: whether `list` works here. Where it is False, `list` raises `UnsupportedError`, and
+            callers that list only to be faster do without.
     """
 
     url: str
@@ -120,20 +120,20 @@ class Backend(ABC):
 
     @property
     def far(self) -> bool:
-        """Whether a request costs a round trip, so that a thread to save one is worth it."""
+        """Whether a request costs a round trip, so that a thread to save one pays off."""
         return self.concurrency > _NEAR
 
-    def storage_time(self, *, fresh: bool = False) -> datetime | None:  # noqa: ARG002 - for those that can look
-        """Return the time by the storage's own clock; None where that is unknown.
+    def storage_time(self, *, fresh: bool = False) -> datetime | None:  # noqa: ARG002 - for backends that can look
+        """Return the time by the storage's own clock; None where unknown.
 
         Args:
-            fresh: look now, where that costs no request; else what the last replies said will do.
+            fresh: look now, where that costs no request; otherwise the time of the last replies will do.
         """
         return None
 
     @abstractmethod
     def read(self, key: str) -> bytes:
-        """Return all bytes of an object, as they were written in whole: never a part of them.
+        """Return all bytes of an object, as they were written as a whole: never a part of them.
 
         Raises:
             NotFoundError: there is definitely no such key (never a denied permission or a time-out).
@@ -141,7 +141,7 @@ class Backend(ABC):
         """
 
     def read_large(self, key: str) -> bytes:
-        """Return all bytes of an object that most likely is large: in parts, several at a time, where requests travel.
+        """Return all bytes of an object that is probably large: in parts, several at a time, if the backend is remote.
 
         Raises:
             NotFoundError: as `read`.
@@ -162,21 +162,21 @@ class Backend(ABC):
 
         Raises:
             NotFoundError: no such key.
-            BackendError: a range ends behind the object's end (permanent), or anything else.
+            BackendError: a range ends beyond the object's end (permanent), or anything else.
         """
 
     def read_into(self, key: str, wanted: Sequence[tuple[int, memoryview]]) -> None:
-        """Fill memory with the bytes of an object from each offset on: `read_ranges` for who has room for them already.
+        """Read an object's bytes into memory from each offset on: `read_ranges` into the caller's buffers.
 
-        Only a place that can do it without a copy does it otherwise than here.
+        Overridden only by backends that can do it without a copy.
 
         Args:
-            key: of the object.
-            wanted: (offset, memory that may be written to, as bytes); what is in it after an error is undefined.
+            key: the object's key.
+            wanted: (offset, writable memory, as bytes); its content is undefined after an error.
 
         Raises:
             NotFoundError: no such key.
-            BackendError: a range ends behind the object's end (permanent), or anything else.
+            BackendError: a range ends beyond the object's end (permanent), or anything else.
         """
         ranges = [(offset, len(room)) for offset, room in wanted]
         for (_, room), data in zip(wanted, self.read_ranges(key, ranges), strict=True):
@@ -189,8 +189,8 @@ class Backend(ABC):
         Writing the same bytes again is harmless: callers use it for keys that are their own.
 
         Args:
-            key: where.
-            data: bytes-like, or an iterable of buffers, each released before the next is asked for; of any size.
+            key: the object's key.
+            data: bytes-like, or an iterable of buffers, each released before the next is requested; of any size.
 
         Raises:
             BackendError: no space, no permission, no connection: nothing of it is visible.
@@ -200,12 +200,12 @@ class Backend(ABC):
     def create(self, key: str, data: bytes) -> None:
         """Write `data` under `key` only if nothing is there: exactly one of all racing callers succeeds.
 
-        Durable when it returns. A reply that was lost is not retried here: the caller reads the key back
+        Durable when it returns. A lost reply is not retried here: the caller reads the key back
         and decides whether the write is its own.
 
         Raises:
             AlreadyExistsError: `key` exists, whoever wrote it.
-            UnsupportedError: this backend can't promise exclusiveness.
+            UnsupportedError: this backend cannot guarantee exclusiveness.
             BackendError: the outcome is unknown; `transient` says whether to try again.
         """
 
@@ -216,13 +216,13 @@ class Backend(ABC):
         `prefix` is empty or ends with `/`. No such prefix yields nothing.
 
         Raises:
-            UnsupportedError: this backend can't list.
+            UnsupportedError: this backend cannot list.
             BackendError: the listing could not be completed.
         """
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove an object. A key that is missing is no error.
+        """Remove an object. A missing key is not an error.
 
         Raises:
             BackendError: it may still be there.
@@ -239,20 +239,20 @@ class Backend(ABC):
 
 
 def check_key(key: str) -> str:
-    """Return `key` if it has the form that every backend can hold.
+    """Return `key` if its form is valid on every backend.
 
     Raises:
         InvalidInputError: empty, absolute, over 1,024 bytes, or with a segment that is empty, `.`, `..` or has other characters.
     """
     if len(key) > 1024 or not _KEY.fullmatch(key) or any(segment in {".", ".."} for segment in key.split("/")):
-        raise InvalidInputError(f"no key: {key!r}; expected /-separated segments of letters, digits, '.', '_' and '-'")
+        raise InvalidInputError(f"not a key: {key!r}; expected /-separated segments of letters, digits, '.', '_' and '-'")
     return key
 
 
 def check_place(path: str) -> str:
-    r"""Return a bucket's (or container's, or share's) own path, the one that all keys of a store are below.
+    r"""Return a path in a bucket (or container, or share), the prefix of all keys of a store.
 
-    It may have what others' prefixes have: spaces, `=`, `+`, letters of any language.
+    It may contain what other tools' prefixes contain: spaces, `=`, `+`, letters of any language.
 
     Raises:
         InvalidInputError: segments that are empty, `.` or `..`, control characters, `\`, `?`, `#` or `*`, or more than 700 bytes.
@@ -272,7 +272,7 @@ def _encodes(text: str) -> bool:
 
 
 def split_bucket(path: str) -> tuple[str, str]:
-    """Return the bucket, or the access point, and the prefix of what follows `s3://`."""
+    """Split what follows `s3://` into the bucket, or the access point, and the prefix."""
     match = _ACCESS_POINT.fullmatch(path)
     if match is not None:
         return match[1], match[2] or ""
@@ -281,13 +281,13 @@ def split_bucket(path: str) -> tuple[str, str]:
 
 
 def check_prefix(prefix: str) -> str:
-    """Return `prefix` if a listing may start there: empty, or a key followed by `/`.
+    """Return `prefix` if it is a valid listing prefix: empty, or a key followed by `/`.
 
     Raises:
         InvalidInputError: anything else.
     """
     if prefix:
         if not prefix.endswith("/"):
-            raise InvalidInputError(f"no prefix: {prefix!r}; expected a key followed by '/', or nothing for everything")
+            raise InvalidInputError(f"not a prefix: {prefix!r}; expected a key followed by '/', or nothing for everything")
         check_key(prefix[:-1])
     return prefix

@@ -1,4 +1,4 @@
-"""What callers hand in to be written: one bytes-like, or an iterable of buffers; here both become flat memory."""
+"""Normalisation of the data passed to a write: a bytes-like object or an iterable of buffers becomes flat memory."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from artifactstore.model.loading import LOADING
 _crc32c: Any
 try:
     import google_crc32c as _crc32c
-except ImportError:  # it comes with the extras `s3` and `gcs`
+except ImportError:  # installed with the extras `s3` and `gcs`
     _crc32c = None
 
 __all__ = [
@@ -30,55 +30,57 @@ __all__ = [
     "writable",
 ]
 
-LARGE: Final = 2**20  # bytes, from which on it matters what a checksum costs
-_STEP: Final = 2**18  # bytes that are copied at a time for one
-_MOST: Final = 1024  # buffers that one system call takes: IOV_MAX of Linux, macOS and the BSDs
-_SMALL: Final = 16 * 1024  # bytes: what is less is cheaper to copy twice than to hand over alone
+LARGE: Final = 2**20  # bytes: from this size on the cost of a checksum matters
+_STEP: Final = 2**18  # bytes that a checksum copies at a time
+_MOST: Final = 1024  # buffers per system call: IOV_MAX of Linux, macOS and the BSDs
+_SMALL: Final = 16 * 1024  # bytes: smaller buffers are cheaper to copy twice than to pass on alone
 _GROUP: Final = 2**20  # bytes: small buffers are copied together up to here, larger ones pass uncopied
 
 
 def content_md5(raw: Buffer) -> str:
-    """The checksum as HTTP's Content-MD5 writes it: against damage on the way; nothing rests on MD5 being hard to forge."""
+    """Return the checksum for HTTP's Content-MD5: against damage in transit; nothing relies on MD5 being hard to forge."""
     return base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode()
 
 
 def content_crc32c(raw: Buffer) -> str | None:
-    """The checksum as S3 and Google write it (RFC 3720); None where that would take longer than an MD5.
+    """Return the checksum as S3 and Google encode it (RFC 3720); None where it would take longer than an MD5.
 
-    It takes 0.2 seconds of a core a GB, MD5 1.5.
+    It takes 0.2 core seconds a GB, MD5 1.5.
     """
     if getattr(_crc32c, "implementation", "") != "c":
         return None
     found = 0
-    for at in range(0, len(raw), _STEP):  # it takes nothing but bytes, and keeps other threads from running meanwhile
+    for at in range(0, len(raw), _STEP):  # it accepts bytes only, and blocks other threads meanwhile
         found = _crc32c.extend(found, bytes(raw[at : at + _STEP]))
     return base64.b64encode(found.to_bytes(4, "big")).decode()
 
 
 def is_buffer(data: Any) -> bool:
-    """Whether `data` is one bytes-like and not an iterable of them."""
+    """Whether `data` is a single bytes-like object, not an iterable of them."""
     return isinstance(data, bytes | bytearray | memoryview)
 
 
 def flat(data: Any, *, limit: int = MAX_WRITE) -> memoryview:
-    """Return a bytes-like as bytes in a row, without a copy where it already is that.
+    """Return a bytes-like object as contiguous bytes, without a copy where it already is.
 
     Raises:
-        InvalidInputError: no bytes-like, or over `limit` bytes.
+        InvalidInputError: not a bytes-like object, or over `limit` bytes.
     """
     if not is_buffer(data):
         raise InvalidInputError(f"expected bytes, bytearray or memoryview, not {type(data).__name__}")
     view = memoryview(data)
     if view.nbytes > limit:
-        raise InvalidInputError(f"{view.nbytes:,} bytes in one piece: the most is {limit:,}; hand in an iterator of buffers")
+        raise InvalidInputError(
+            f"a buffer of {view.nbytes:,} bytes is too large: the limit is {limit:,} bytes; pass an iterator of smaller buffers"
+        )
     return view.cast("B") if view.c_contiguous and view.ndim > 0 and view.nbytes else memoryview(view.tobytes())
 
 
 def pieces(data: Any) -> list[memoryview]:
-    """Return a bytes-like of any size as bytes in a row, in pieces of at most `MAX_WRITE`.
+    """Return a bytes-like object of any size as contiguous bytes, in pieces of at most `MAX_WRITE`.
 
     Raises:
-        InvalidInputError: no bytes-like.
+        InvalidInputError: not a bytes-like object.
     """
     view = flat(data, limit=memoryview(data).nbytes if is_buffer(data) else 0)
     if view.nbytes <= MAX_WRITE:
@@ -87,18 +89,18 @@ def pieces(data: Any) -> list[memoryview]:
 
 
 def writable(raw: Buffer, limit: int = MAX_WRITE) -> Buffer | list[Buffer]:
-    """Return bytes as `write` takes them: in one piece up to `limit`, in a list of pieces beyond; nothing is copied."""
+    """Return bytes in the form that `write` accepts: one piece up to `limit`, a list of pieces beyond; nothing is copied."""
     view = memoryview(raw)
     return raw if view.nbytes <= limit else [view[at : at + limit] for at in range(0, view.nbytes, limit)]
 
 
 def batched(data: Any) -> Iterator[list[memoryview]]:
-    """Yield the bytes in lists of pieces fit for one system call each; a list is valid until the next is asked for.
+    """Yield the bytes in lists of pieces sized for one system call each; a list is valid until the next is requested.
 
-    Where all buffers are there at once nothing is copied.
+    Nothing is copied if all buffers exist at once.
 
     Raises:
-        InvalidInputError: something in it is no bytes-like.
+        InvalidInputError: an item is not a bytes-like object.
     """
     if not isinstance(data, list | tuple):
         yield from ([piece] for piece in grouped(data))
@@ -117,17 +119,17 @@ def batched(data: Any) -> Iterator[list[memoryview]]:
 
 
 def grouped(data: Any, least: int = _GROUP // 4) -> Iterator[memoryview]:
-    """Yield the bytes in pieces fit for one system call each; a piece is valid until the next is asked for.
+    """Yield the bytes in pieces sized for one system call each; a piece is valid until the next is requested.
 
-    A buffer of an iterable is never looked at again after the next was asked for, so small ones
-    are copied together: that costs a tenth of what a system call each would.
+    A buffer of an iterable is never used after the next was requested, so small ones
+    are copied together: that costs a tenth of a system call each.
 
     Args:
-        data: one bytes-like or an iterable of them.
-        least: bytes from which on a buffer is not copied.
+        data: one bytes-like object or an iterable of them.
+        least: buffers from this size on, in bytes, are not copied.
 
     Raises:
-        InvalidInputError: something in it is no bytes-like.
+        InvalidInputError: an item is not a bytes-like object.
     """
     if is_buffer(data):
         yield from pieces(data)
@@ -151,16 +153,16 @@ def grouped(data: Any, least: int = _GROUP // 4) -> Iterator[memoryview]:
 
 
 def joined(parts: Sequence[Buffer]) -> bytes | memoryview:
-    """Return all bytes in one row; while many are copied, other threads run.
+    """Return all bytes as one contiguous buffer; other threads run during large copies.
 
-    `bytes.join` holds the interpreter's lock for as long as it copies and takes fresh memory each time: 0.45 seconds a GB,
-    in which no other thread finds work, beside 0.1 here.
+    `bytes.join` holds the interpreter's lock while it copies and takes fresh memory each time: 0.45 seconds a GB,
+    in which no other thread can run, compared with 0.1 here.
     """
     size = sum(memoryview(part).nbytes for part in parts)
     if size < _GROUP:
         return b"".join(parts)
     with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - what is this large came of chunks, which need it anyway
+        import pyarrow as pa  # noqa: PLC0415 - data of this size comes from chunks, which need it anyway
     room = pa.allocate_buffer(size)
     sink = pa.FixedSizeBufferWriter(room)
     for piece in grouped(parts, _SMALL):
@@ -170,9 +172,9 @@ def joined(parts: Sequence[Buffer]) -> bytes | memoryview:
 
 
 def gather(data: Any, limit: int = MAX_WRITE) -> tuple[bytes | memoryview, Iterator[memoryview] | None]:
-    """Return all bytes and None; or, where an iterable has more than `limit`, exactly that many and the rest.
+    """Return all bytes and None; or, if an iterable has more than `limit`, exactly that many and the rest.
 
-    One bytes-like is returned as it is: its owner leaves it alone until the call that it was handed to has returned.
+    A single bytes-like object is returned as it is: its owner must not change it until the call that it was passed to returns.
 
     Raises:
         InvalidInputError: see `grouped`.
@@ -182,7 +184,7 @@ def gather(data: Any, limit: int = MAX_WRITE) -> tuple[bytes | memoryview, Itera
     if is_buffer(data) and memoryview(data).nbytes <= limit:
         return flat(data, limit=limit), None
     if isinstance(data, list | tuple):
-        # All of it is there already: one copy, where the pieces of an iterator have to be copied as they come.
+        # All buffers exist already: one copy; the pieces of an iterator have to be copied as they arrive.
         views = [view for item in data for view in pieces(item)]
         if sum(view.nbytes for view in views) <= limit:
             return joined(views), None

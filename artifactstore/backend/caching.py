@@ -1,7 +1,7 @@
-"""A place behind a local cache: what never changes is read once a machine.
+"""A backend behind a local cache: objects that never change are read once a machine.
 
-Only `read` and `read_ranges` of objects that are written once under a name of their own are answered from the cache;
-all else passes. What is kept tells what such an object holds, never whether it is still there.
+Only `read` and `read_ranges` of write-once objects are answered from the cache; everything else passes through. The
+cache knows an object's content, never whether the object still exists.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +17,17 @@ from artifactstore.errors import BackendError
 
 __all__ = ["CachingBackend", "UnreachableBackend", "forget"]
 
-_PATIENCE: Final = 120.0  # seconds that one waits for what another fetches
+_PATIENCE: Final = 120.0  # seconds to wait for an object that another process fetches
 
 
 class CachingBackend(Wrapper):
     """Reads through a local cache.
 
     Args:
-        inner: the place.
-        pieces: what is kept.
+        inner: the remote backend.
+        pieces: the cache.
         prefixes: of keys whose objects never change.
-        reachable: whether it makes sense to ask the place; where it doesn't, what is not kept is a `BackendError`.
+        reachable: whether the backend is worth asking; if not, an object that is not cached is a `BackendError`.
     """
 
     def __init__(
@@ -40,23 +40,23 @@ class CachingBackend(Wrapper):
         self._locks = pieces.cache / "locks"
 
     def forget(self, key: str) -> None:
-        """Drop what is kept of an object; where the place can't be asked, it stays."""
+        """Evict an object; it stays if the backend is unreachable."""
         if self._reachable is None or self._reachable():
             self._pieces.forget(key)
 
     def _check_reachable(self, key: str) -> None:
         if self._reachable is not None and not self._reachable():
             raise BackendError(
-                f"{key} of {self.url} is not in the cache {self._pieces.cache}, and the place can't be reached: try again when it can",
+                f"{key} of {self.url} is not in the cache {self._pieces.cache}, and the backend cannot be reached: try again when it can",
                 transient=True,
             )
 
     def read(self, key: str) -> bytes:
-        """Return all bytes of an object, those that are kept if it is one that never changes."""
+        """Return all bytes of an object, from the cache if it is immutable and cached."""
         return self._whole(key, self.inner.read)
 
     def read_large(self, key: str) -> bytes:
-        """Return all bytes of an object as `read` does; what is not kept comes in parts."""
+        """Return all bytes of an object like `read`; if not cached, it is read in parts."""
         return self._whole(key, self.inner.read_large)
 
     def _whole(self, key: str, read: Callable[[str], bytes]) -> bytes:
@@ -74,9 +74,9 @@ class CachingBackend(Wrapper):
         return kept
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
-        """Return the bytes of each range; those that are not kept are asked for in one call.
+        """Return the bytes of each range; those that are not cached are read in one call.
 
-        While one process fetches a range, others that want the same one wait for it.
+        While one process fetches a range, others that need the same range wait for it.
         """
         if not key.startswith(self._prefixes):
             return self.inner.read_ranges(key, ranges)
@@ -103,7 +103,7 @@ class CachingBackend(Wrapper):
 
 
 def forget(backend: Backend, key: str) -> None:
-    """Drop what a cache before this place holds of an object: it may have been damaged on its way there."""
+    """Evict an object from the cache in front of this backend: it may have been damaged on its way there."""
     place = backend
     while isinstance(place, Wrapper):
         if isinstance(place, CachingBackend):
@@ -112,11 +112,11 @@ def forget(backend: Backend, key: str) -> None:
 
 
 class UnreachableBackend(Unchanging, Wrapper):
-    """Answers nothing, at once.
+    """Fails every request at once.
 
     Args:
-        inner: the place that is not asked.
-        why: completes "… is not asked: ".
+        inner: the backend that is not asked.
+        why: completes "… is not used: ".
     """
 
     def __init__(self, inner: Backend, why: str) -> None:
@@ -124,7 +124,9 @@ class UnreachableBackend(Unchanging, Wrapper):
         self._why = why
 
     def _refusal(self, key: str, action: str) -> BackendError:
-        return BackendError(f"{key or 'the place'} can't be {action}: {self.url} is not asked: {self._why}", transient=True)
+        return BackendError(
+            f"cannot {action} {f'{key} in ' if key else ''}{self.url}: it is not used: {self._why}", transient=True
+        )
 
     def read(self, key: str) -> bytes:
         """Refuse.
@@ -148,7 +150,7 @@ class UnreachableBackend(Unchanging, Wrapper):
         Raises:
             BackendError: always.
         """
-        raise self._refusal(prefix, "listed")
+        raise self._refusal(prefix, "list")
 
     def size(self, key: str) -> int:
         """Refuse.
@@ -156,4 +158,4 @@ class UnreachableBackend(Unchanging, Wrapper):
         Raises:
             BackendError: always.
         """
-        raise self._refusal(key, "looked at")
+        raise self._refusal(key, "stat")

@@ -1,6 +1,6 @@
-"""From a URL to a backend: the one place that knows which schemes there are.
+"""From a URL to a backend: the only module that knows which schemes exist.
 
-A local folder or memory never imports more than this room; what speaks to a network is imported when it is asked for.
+A local folder or memory imports nothing beyond this room; network backends are imported on demand.
 """
 
 import difflib
@@ -34,20 +34,22 @@ _MISTYPED: Final = re.compile(rf"({'|'.join(_OURS)}):/?(?!/).*", re.ASCII | re.D
 def connect(
     url: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None, single_writer: bool = False
 ) -> Backend:
-    """Return the backend of a URL or a local path; touches neither network nor disk, and creates nothing.
+    """Return the backend for a URL or a local path; touches neither network nor disk, and creates nothing.
 
     Args:
         url: a path (`~` and relative ones too), `file://`, `memory://name`, `s3://bucket/prefix`, `zip://file.zip`, or another URL
             that `docs/reference/backends.md` lists.
-        storage_options: what fsspec's class for the scheme takes: endpoint, credentials. Never part of any message.
-        single_writer: the caller promises that nothing else writes, so `create` may work where exclusiveness is not to be had.
+        storage_options: options of fsspec's class for the scheme: endpoint, credentials. Never part of any message.
+        single_writer: the caller promises that nothing else writes, so `create` may work where exclusiveness is not available.
 
     Raises:
-        InvalidInputError: no URL that could mean a store, or one with a password in it.
+        InvalidInputError: not a URL of a store, or a URL that contains a password.
         UnsupportedError: a scheme whose library is not installed.
     """
     if not isinstance(single_writer, bool):
-        raise InvalidInputError(f"single_writer={single_writer!r}: True or False; True promises that nothing else ever writes")
+        raise InvalidInputError(
+            f"single_writer must be True or False, not {single_writer!r}; True promises that nothing else ever writes"
+        )
     text = _text(url)
     options = _options(storage_options)
     match = _SCHEME.fullmatch(text)
@@ -70,32 +72,32 @@ def connect(
 
 
 def local_folder(url: str) -> str | None:
-    """Return the path on this machine that a `file://` or `local://` URL means, None for other URLs.
+    """Return the local path of a `file://` or `local://` URL, None for other URLs.
 
     Raises:
-        InvalidInputError: it names a host, or no absolute path.
+        InvalidInputError: it names a host, or the path is not absolute.
     """
     match = _SCHEME.fullmatch(url)
     return _file_path(match[1].lower(), match[2]) if match is not None and match[1].lower() in _FILE else None
 
 
 def refuse_mistyped(text: str) -> None:
-    """Refuse what would be a folder only because a slash is missing: `s3:/bucket`.
+    """Refuse a path that is a URL with a missing slash: `s3:/bucket`.
 
     Raises:
-        InvalidInputError: it is that, and there is no such folder.
+        InvalidInputError: it is such a path, and no such folder exists.
     """
     match = _MISTYPED.fullmatch(text)
-    if match is not None and not os.path.exists(text):  # noqa: PTH110 - any failure means no
-        # What follows the scheme is not shown: it may hold a password.
+    if match is not None and not os.path.exists(text):  # noqa: PTH110 - any failure means that it does not exist
+        # The text after the scheme is not shown: it may contain a password.
         raise InvalidInputError(
-            f"this URL begins with {match[1]}: and goes on without two slashes: expected {match[1].lower()}://…, "
-            f"or ./{match[1]}:… for a folder of such a name"
+            f"this URL begins with {match[1]}: but lacks the two slashes: expected {match[1].lower()}://…, "
+            f"or ./{match[1]}:… for a folder of that name"
         )
 
 
 def _far(scheme: str, rest: str, text: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    """Load what speaks to a network."""
+    """Import and connect a network backend."""
     if scheme in _S3:
         return _s3(_segments(scheme, rest), options, single_writer=single_writer)
     if scheme in _AZURE:
@@ -113,13 +115,13 @@ def _text(url: Any) -> str:
     if isinstance(url, os.PathLike):
         url = os.fspath(url)
     if not isinstance(url, str):
-        raise InvalidInputError(f"a store's URL is a str or a path, not {type(url).__name__}")
+        raise InvalidInputError(f"a store's URL must be a str or a path, not {type(url).__name__}")
     if not url.strip():
         raise InvalidInputError("the store's URL is empty: pass a folder or a URL such as s3://bucket/prefix")
     if "\0" in url:
-        raise InvalidInputError("the store's URL has a NUL character in it")
-    if "::" in re.sub(r"\[[0-9A-Fa-f:.%]*\]", "", url) and "://" in url:  # an IPv6 address has them, too
-        raise InvalidInputError("URLs chained with '::' can't hold a store: name the place itself")
+        raise InvalidInputError("the store's URL must not contain a NUL character")
+    if "::" in re.sub(r"\[[0-9A-Fa-f:.%]*\]", "", url) and "://" in url:  # an IPv6 address has '::', too
+        raise InvalidInputError("URLs chained with '::' are not supported for a store: pass the URL of the store itself")
     refuse_mistyped(url)
     return url
 
@@ -128,26 +130,26 @@ def _options(storage_options: Any) -> dict[str, Any]:
     if storage_options is None:
         return {}
     if not isinstance(storage_options, Mapping) or not all(isinstance(name, str) for name in storage_options):
-        raise InvalidInputError("storage_options is a dict whose keys are the names of options")
+        raise InvalidInputError("storage_options must be a dict whose keys are option names")
     return dict(storage_options)
 
 
 def _refuse_options(options: Mapping[str, Any], place: str) -> None:
     if options:
-        raise InvalidInputError(f"{place} takes no storage_options; leave out {', '.join(sorted(options))}")
+        raise InvalidInputError(f"{place} does not accept storage_options; leave out {', '.join(sorted(options))}")
 
 
 def _refuse_secrets(scheme: str, rest: str) -> None:
-    # The text after the scheme is in none of these messages: it holds what must not be shown.
+    # None of these messages repeats the text after the scheme: it contains what must not be shown.
     authority = rest.split("/", 1)[0]
     if scheme not in _FILE and ":" in authority.rpartition("@")[0]:
         raise InvalidInputError(
-            f"this {scheme}:// URL has a password in it, which would end up in logs: leave user and password out and pass "
+            f"this {scheme}:// URL contains a password, which would end up in logs: leave user and password out and pass "
             "them as storage_options={…}, or set them in the environment"
         )
     if scheme in _S3 | _GCS and ("?" in rest or "@" in rest):
         raise InvalidInputError(
-            f"a store's {scheme}:// URL is a bucket and a prefix, with no '?' and no '@': pass everything else as storage_options={{…}}"
+            f"a store's {scheme}:// URL must be a bucket and a prefix, without '?' and '@': pass everything else as storage_options={{…}}"
         )
 
 
@@ -157,14 +159,14 @@ def _file_path(scheme: str, rest: str) -> str:
     host, slash, path = rest.partition("/")
     if host not in {"", "localhost"} or not slash:
         raise InvalidInputError(
-            f"file://{rest} names a host or no absolute path; expected file:///folder, as pathlib's as_uri() gives"
+            f"file://{rest} must not name a host, and its path must be absolute; expected file:///folder, as pathlib's as_uri() gives"
         )
     path = unquote(path)
     return path if re.match(r"[A-Za-z]:[\\/]", path) and os.name == "nt" else f"/{path}"
 
 
 def _segments(scheme: str, rest: str) -> str:
-    """Check what comes after `scheme://` and return it without slashes at its end."""
+    """Check what follows `scheme://` and return it without trailing slashes."""
     path = rest.rstrip("/")
     if not path and scheme == "memory":
         return ""
@@ -191,9 +193,9 @@ def _need(scheme: str, module: str, extra: str) -> None:
 def _zip(rest: str) -> Backend:
     if not rest.strip("/"):
         raise InvalidInputError(
-            "zip:// takes the path of a zip file: zip:///folder/store.zip, or zip://store.zip for one in this folder"
+            "zip:// must be followed by the path of a zip file: zip:///folder/store.zip, or zip://store.zip in the current folder"
         )
-    from artifactstore.backend.zipped import ZipBackend  # noqa: PLC0415 - nobody else needs it
+    from artifactstore.backend.zipped import ZipBackend  # noqa: PLC0415 - only needed here
 
     return ZipBackend(rest)
 
@@ -209,10 +211,10 @@ def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
 
 
 def _check_endpoint(options: Mapping[str, Any], *variables: str) -> None:
-    """Refuse an endpoint without `http://` or `https://`: the libraries say of it only that something is not valid.
+    """Refuse an endpoint without `http://` or `https://`: the libraries only report that something is not valid.
 
     Raises:
-        InvalidInputError: it is that.
+        InvalidInputError: the endpoint has no scheme.
     """
     inner = options.get("client_kwargs")
     told = {"storage_options: endpoint_url": options.get("endpoint_url")}
@@ -233,7 +235,7 @@ def _gcs(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
 
 
 def _sftp(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    from artifactstore.backend.sftp_login import sftp_place  # noqa: PLC0415 - nobody else needs it
+    from artifactstore.backend.sftp_login import sftp_place  # noqa: PLC0415 - only needed here
 
     place = sftp_place(scheme, rest, options)
     _need(scheme, "paramiko", "sftp")
@@ -247,12 +249,12 @@ def _web(scheme: str, rest: str, options: dict[str, Any]) -> Backend:
     host, _, path = rest.partition("/")
     if not re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", host, re.ASCII):
         raise InvalidInputError(
-            f"this {scheme}:// URL names no host; expected {scheme}://host/folder, and credentials as storage_options"
+            f"this {scheme}:// URL has no host; expected {scheme}://host/folder, and credentials as storage_options"
         )
     if re.search(r"[?#\s\\]", path):
-        # What stands behind a '?' may be a signature, so nothing of it is repeated.
+        # Text after a '?' may be a signature, so none of it is repeated.
         raise InvalidInputError(
-            f"a store's {scheme}:// URL is a folder, with no '?' and no '#': what the server asks for goes into "
+            f"a store's {scheme}:// URL must be a folder, without '?' and '#': pass what the server requires as "
             "storage_options={'headers': {…}}"
         )
     _need(scheme, "aiohttp", "http")
@@ -263,7 +265,7 @@ def _web(scheme: str, rest: str, options: dict[str, Any]) -> Backend:
 
 
 def _azure(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    from artifactstore.backend.azure_urls import azure_place  # noqa: PLC0415 - nobody else needs it
+    from artifactstore.backend.azure_urls import azure_place  # noqa: PLC0415 - only needed here
 
     place = azure_place(scheme, rest, options, os.environ)
     _need(scheme, "adlfs", "azure")
@@ -279,12 +281,12 @@ def _other(scheme: str, url: str, options: dict[str, Any], *, single_writer: boo
 
     if Redactor().text(url) != url:
         raise InvalidInputError(
-            f"this {scheme}:// URL holds what looks like a token, which would end up in logs: pass it as storage_options={{…}}, or "
+            f"this {scheme}:// URL contains what looks like a token, which would end up in logs: pass it as storage_options={{…}}, or "
             "set it in the environment"
         )
     known = known_schemes()
     if scheme not in known:
         near = difflib.get_close_matches(scheme, sorted({*_OURS, *known}), n=3)
-        hint = f"did you mean {' or '.join(f'{one}://' for one in near)}?" if near else f"known are {', '.join(_OURS)}"
-        raise InvalidInputError(f"no scheme {scheme}:// is known; {hint}")
+        hint = f"did you mean {' or '.join(f'{one}://' for one in near)}?" if near else f"supported are {', '.join(_OURS)}"
+        raise InvalidInputError(f"the scheme {scheme}:// is not supported; {hint}")
     return RetryingBackend(RemoteBackend(url, options, single_writer=single_writer))

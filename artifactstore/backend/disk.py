@@ -1,4 +1,4 @@
-"""The system calls of a folder that must survive a crash: written in whole, synced, and their errors in words."""
+"""System calls for a folder that must survive a crash: complete, synced writes; system errors become backend errors."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ __all__ = [
     "write_all",
 ]
 
-IGNORED: Final = ".gitignore"  # in a store: no object of it, it keeps git from storing the store
+IGNORED: Final = ".gitignore"  # in a store: not an object; it keeps git from tracking the store's files
 
 # Without O_NONBLOCK, opening a named pipe waits for a writer, for ever if there is none.
 READ: Final = (
@@ -51,12 +51,12 @@ READ: Final = (
     | getattr(os, "O_NOCTTY", 0)
 )
 
-# A filesystem that has no sync for folders (some FUSE and SMB mounts) has nothing to sync there.
+# A file system that cannot sync folders (some FUSE and SMB mounts) has nothing to sync there.
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
 
 
 class Step:
-    """System calls of one write: their errors become the backend's."""
+    """Context of one write's system calls: their errors become backend errors."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -66,25 +66,25 @@ class Step:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError) and not isinstance(error, ArtifactStoreError):
-            raise of_system(error, self._path, "written") from error
+            raise of_system(error, self._path, "write") from error
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """Return an absolute path, `~` expanded.
 
     Raises:
-        InvalidInputError: it is relative to a current folder that is gone.
+        InvalidInputError: it is relative to a working directory that no longer exists.
     """
     try:
         return os.path.abspath(os.path.expanduser(os.fspath(path)))  # noqa: PTH100, PTH111 - pathlib drops what Windows needs
     except FileNotFoundError as error:
         raise InvalidInputError(
-            f"{os.fspath(path)} cannot be found: the current folder is gone; change to another, or use an absolute path"
+            f"{os.fspath(path)} cannot be resolved: the current folder no longer exists; change to another, or use an absolute path"
         ) from error
 
 
 def make_folder(folder: str) -> bool:
-    """Make one folder; False if it was there, whoever made it."""
+    """Create one folder; False if it existed already, whoever created it."""
     try:
         os.mkdir(folder)  # noqa: PTH102
     except FileExistsError:
@@ -95,13 +95,13 @@ def make_folder(folder: str) -> bool:
 
 
 def shared_bits(folder: str) -> int:
-    """Return what a folder that a group shares (its set-group-ID bit is set, as git's sharedRepository does) lets the group do."""
+    """Return the group's permission bits of a shared folder (set-group-ID bit set, as by git's sharedRepository)."""
     mode = os.stat(folder).st_mode  # noqa: PTH116
     return mode & 0o070 if mode & stat.S_ISGID and os.name != "nt" else 0
 
 
 def share_folder(folder: str, parent: str) -> None:
-    """Let the group use a new folder as it may use the one above, whatever this user's umask is."""
+    """Give the group the same access to a new folder as to its parent, whatever this user's umask is."""
     bits = shared_bits(parent)
     mode = stat.S_IMODE(os.stat(folder).st_mode) if bits else 0  # noqa: PTH116
     if bits and mode | bits | stat.S_ISGID != mode:
@@ -109,14 +109,14 @@ def share_folder(folder: str, parent: str) -> None:
 
 
 def share_file(fd: int, bits: int) -> None:
-    """Let the group use a new file as it may use its folder, whatever this user's umask is."""
+    """Give the group the same access to a new file as to its folder, whatever this user's umask is."""
     mode = stat.S_IMODE(os.fstat(fd).st_mode) if bits else 0
     if mode | (bits & 0o060) != mode:
         os.fchmod(fd, mode | (bits & 0o060))
 
 
 def write_all(fd: int, pieces: Sequence[memoryview]) -> None:
-    """Write until nothing is left: one call may take less than it was given."""
+    """Write until nothing is left: one call may write less than it was given."""
     done = os.writev(fd, pieces) if len(pieces) > 1 and hasattr(os, "writev") else 0
     for piece in pieces:
         rest, done = piece[done:], max(0, done - len(piece))
@@ -125,10 +125,10 @@ def write_all(fd: int, pieces: Sequence[memoryview]) -> None:
 
 
 def sync(fd: int) -> None:
-    """Bring a file's bytes to the disk itself."""
+    """Flush a file's bytes to the disk."""
     if sys.platform == "darwin":
         try:
-            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync alone leaves the bytes in the drive's own memory there
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # there, fsync leaves the bytes in the drive's cache
         except OSError:
             os.fsync(fd)
     else:
@@ -136,9 +136,9 @@ def sync(fd: int) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Bring a folder's entries to the disk itself."""
+    """Flush a folder's entries to the disk."""
     if os.name == "nt":
-        return  # folders can't be opened; NTFS journals their entries itself
+        return  # folders cannot be opened; NTFS journals their entries itself
     fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         os.fsync(fd)
@@ -150,23 +150,23 @@ def sync_folder(folder: str) -> None:
 
 
 def forget(temporary: str) -> None:
-    """Remove a temporary file if it is still there."""
+    """Remove a temporary file if it still exists."""
     try:
         os.unlink(temporary)  # noqa: PTH108
     except OSError:
-        return  # published by a rename, or litter that clean-up removes
+        return  # published by a rename, or left for clean-up
 
 
 def replace_whole(path: Path, *parts: bytes, private: bool = False) -> None:
-    """Replace a file that needs not survive a crash: others see the old one or the new one, never a part.
+    """Replace a file that need not survive a crash: readers see the old or the new content, never a part.
 
     Args:
         path: the file.
         *parts: its bytes.
-        private: only its owner may read it.
+        private: make it readable by its owner only.
 
     Raises:
-        OSError: the old one stands.
+        OSError: the old file is unchanged.
     """
     part = path.with_name(f".{new_id()}.partial")
     try:
@@ -180,13 +180,13 @@ def replace_whole(path: Path, *parts: bytes, private: bool = False) -> None:
 
 @contextmanager
 def temporary(what: str = "") -> Iterator[None]:
-    """Name the cause where a machine has no folder for temporary files, as in a container with a read-only root.
+    """Explain the failure if the machine has no folder for temporary files, like a container with a read-only root.
 
     Args:
-        what: what needs one, and what else can be done, for the message.
+        what: what needs the file, and an alternative, for the message.
 
     Raises:
-        BackendError: a temporary file could not be made.
+        BackendError: a temporary file cannot be created.
     """
     try:
         yield
@@ -194,13 +194,13 @@ def temporary(what: str = "") -> Iterator[None]:
         if isinstance(error, ArtifactStoreError):
             raise
         text = f"{what + ': ' if what else ''}temporary files cannot be written ({error.strerror or error})"
-        raise BackendError(f"{text}: set TMPDIR to a folder that can be written") from error
+        raise BackendError(f"{text}: set TMPDIR to a writable folder") from error
 
 
 def is_own(st: os.stat_result) -> bool:
-    """Tell whether only this user (or root) can have written what is in a file or folder.
+    """Whether only this user (or root) can have written what is in a file or folder.
 
-    A group may write if it is the user's own: many systems give each user one, and let it write by default.
+    Group write permission is accepted if it is the user's own group: many systems give each user one, writable by default.
     """
     if not hasattr(os, "geteuid"):
         return True
@@ -224,15 +224,15 @@ def _is_private(group: int, user: int) -> bool:
 
 
 def may_write(folder: str | Path) -> bool:
-    """Tell whether this process may make files in a folder, as the user that it acts for now."""
+    """Whether this process may create files in a folder, with its current user id."""
     return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def read_own(path: Path) -> bytes:
-    """Read a file of the cache.
+    """Read a cache file.
 
     Raises:
-        OSError: it can't be read, is not a regular file, or another user can write it.
+        OSError: it cannot be read, is not a regular file, or another user can write it.
     """
     fd = os.open(path, READ)
     try:
@@ -246,7 +246,7 @@ def read_own(path: Path) -> bytes:
 
 
 def count_links(temporary: str) -> int:
-    """How many names a file has, asked anew (NFS may have cached what an open file says); 0 if that is unknown."""
+    """Return the number of a file's hard links, read anew (NFS may have cached them for an open file); 0 if unknown."""
     try:
         return os.stat(temporary).st_nlink  # noqa: PTH116
     except OSError:
@@ -258,13 +258,13 @@ if hasattr(os, "pread"):
 else:
 
     def pread(fd: int, length: int, offset: int) -> bytes:
-        """Read at an offset; the file is the caller's own, so moving its position harms nobody."""
+        """Read at an offset; moving the position is harmless, since the file is the caller's own."""
         os.lseek(fd, offset, os.SEEK_SET)
         return os.read(fd, length)
 
 
 def keep_from_git(folder: str) -> None:
-    """Make a `.gitignore` that leaves out all of a folder, unless there is one; a store works without."""
+    """Create a `.gitignore` that excludes the whole folder, unless there is one; a store works without it."""
     with suppress(OSError), open(f"{folder}/{IGNORED}", "x", encoding="ascii") as file:  # noqa: PTH123
         share_file(file.fileno(), shared_bits(folder))
         file.write("*\n")

@@ -1,4 +1,4 @@
-"""How a place says no: the words and classes that all backends share."""
+"""Failures of backends: error classes and messages that all backends share."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ __all__ = [
     "seconds_of",
 ]
 
-# What may be gone a moment later: a server that restarts, a busy file, too many open files.
+# Errors that may be gone a moment later: a server that restarts, a busy file, too many open files.
 _TRANSIENT: Final = frozenset(
     getattr(errno, name)
     for name in ("EAGAIN", "EINTR", "EBUSY", "ESTALE", "ETIMEDOUT", "EMFILE", "ENFILE", "ENOMEM", "EHOSTDOWN", "ENETDOWN")
@@ -38,21 +38,21 @@ _ADVICE: Final = {
     errno.EROFS: "it is mounted read-only: open the store with mode='r', or mount it writable",
     errno.EIO: "the disk or the network mount reports damage: check it before anything else",
     errno.ENAMETOOLONG: "the folder's path is too long here: use a shorter one",
-    errno.EISDIR: "a folder stands where the object should be",
-    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EISDIR: "a folder is in the object's place",
+    errno.ENOTDIR: "a file is in the place of a folder",
     errno.EMFILE: "this process has too many files open",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was tried; each service adds what its refusals are explained by.
+    """Context of a failed request; each service adds what its errors need to be explained.
 
     Attributes:
         url: the backend's.
         bucket: its bucket or container.
-        action: completes "… can't be".
-        key: which object, empty for a listing.
+        action: the verb: "cannot <action> …".
+        key: the object's key; for a listing its prefix, or empty.
     """
 
     url: str
@@ -61,13 +61,13 @@ class Request:
     key: str
 
     def __str__(self) -> str:
-        return f"{self.key or 'the listing'} in {self.url} can't be {self.action}"
+        return f"cannot {self.action} {f'{self.key} in ' if self.key else ''}{self.url}"
 
 
 class NotLandedError(BackendError):
-    """A transient failure after which it is certain that nothing was written: the same bytes may be sent again.
+    """A transient failure after which certainly nothing was written: the same bytes may be sent again.
 
-    To a handler it is a `BackendError` with `transient`; only what retries `create` looks for the class.
+    To a handler it is a transient `BackendError`; only the code that retries `create` looks for this class.
     """
 
     def __init__(self, message: str, *, transient: bool = True) -> None:
@@ -75,14 +75,14 @@ class NotLandedError(BackendError):
 
 
 class UnreachableError(NotLandedError):
-    """No connection stood: refused, no such host, no way there."""
+    """No connection was established: refused, unknown host, no route."""
 
 
 class DoubtfulError(BackendError):
-    """The yes to a `create` did not fit to what was sent: the object has to be looked at.
+    """The reply to a successful `create` does not match what was sent: the object must be checked.
 
     Attributes:
-        md5: of what the place says that it wrote; if that lies there, it is this call's, damaged on its way.
+        md5: checksum that the server reports; an object with this checksum is this call's own, damaged in transit.
     """
 
     def __init__(self, message: str, *, md5: str | None = None) -> None:
@@ -91,10 +91,10 @@ class DoubtfulError(BackendError):
 
 
 class ThrottledError(BackendError):
-    """The place asks for fewer requests: a transient failure that all threads of a backend heed together.
+    """The service asks for fewer requests: a transient failure that all threads of a backend respect together.
 
     Attributes:
-        retry_after: for how many seconds it wants to be left alone, None where it didn't say.
+        retry_after: seconds to wait, None where the service named none.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -103,11 +103,11 @@ class ThrottledError(BackendError):
 
 
 class RangesFailedError(BackendError):
-    """Some of many ranges failed, all transiently: only those need to be asked for again.
+    """Some of many ranges failed, all transiently: only those need to be requested again.
 
     Attributes:
-        found: what came: position in the question → bytes.
-        first: the failure of the first that did not come.
+        found: the ranges that were read: index in the request → bytes.
+        first: the failure of the first range that failed.
     """
 
     def __init__(self, found: Mapping[int, bytes], first: BackendError) -> None:
@@ -117,22 +117,22 @@ class RangesFailedError(BackendError):
 
 
 def no_such_key(key: str, url: str) -> str:
-    """The text of a `NotFoundError`."""
+    """Return the message of a `NotFoundError`."""
     return f"no {key} in {url}"
 
 
 def of_system(error: OSError, path: str, action: str) -> BackendError:
-    """Make the error of a failed system call; `action` completes "… can't be".
+    """Return the error for a failed system call; `action` completes "cannot …".
 
     The caller raises it `from` the cause.
     """
     code = error.errno or 0
     advice = f"; {_ADVICE[code]}" if code in _ADVICE else ""
-    return BackendError(f"{path} can't be {action}: {os.strerror(code) if code else error}{advice}", transient=code in _TRANSIENT)
+    return BackendError(f"cannot {action} {path}: {os.strerror(code) if code else error}{advice}", transient=code in _TRANSIENT)
 
 
 def seconds_of(retry_after: object) -> float | None:
-    """How long a server wants to be left alone, by its header Retry-After: a number of seconds or a date; None if it doesn't say."""
+    """Return a Retry-After header as seconds (it holds a number of seconds or a date); None if absent or invalid."""
     text = str(retry_after or "").strip()
     if text.isdigit():
         return float(text)
@@ -146,14 +146,16 @@ def check_ranges(ranges: Sequence[tuple[int, int]]) -> None:
     """Refuse negative offsets and lengths.
 
     Raises:
-        InvalidInputError: there is one.
+        InvalidInputError: a range has one.
     """
     for offset, length in ranges:
         if offset < 0 or length < 0:
-            raise InvalidInputError(f"no range: offset {offset}, length {length}; neither can be negative")
+            raise InvalidInputError(f"invalid range: offset {offset}, length {length}; neither may be negative")
 
 
 def past_the_end(key: str, offset: int, length: int, size: int | None, url: str) -> BackendError:
-    """Make the error of a range that ends behind the object's end; `size` None where it is unknown."""
+    """Return the error for a range that ends beyond the object's end; `size` None where unknown."""
     known = "" if size is None else f" of {size:,} bytes"
-    return BackendError(f"{key}{known} in {url} ends before byte {offset + length:,}: range {offset}+{length} can't be read")
+    return BackendError(
+        f"cannot read range {offset}+{length} of {key} in {url}: the object{known} ends before byte {offset + length:,}"
+    )

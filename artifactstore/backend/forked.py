@@ -1,6 +1,6 @@
-"""A place that begins as another one was and goes its own way: what is written lies in a folder of its own.
+"""A copy-on-write fork of a backend: reads fall through to the origin, writes go to a backend of its own.
 
-Made for trying a history anew: the journal of the origin ends at some entry, all that it points to is read from there, and
+Used to replay a history: the origin's journal ends at some entry, everything that it points to is read from there, and
 nothing is ever written to it.
 """
 
@@ -16,16 +16,16 @@ __all__ = ["ForkedBackend"]
 _T = TypeVar("_T")
 _ENTRY: Final = re.compile(r"journal/\d+/(\d+)\.json", re.ASCII)
 _SEGMENT: Final = re.compile(r"segments/\d+-\d+-(\d+)-[0-9a-f]+\.parquet", re.ASCII)
-_OWN: Final = ("journal/inbox/", "replica/", ".")  # of a place itself, never of what it was forked from
+_OWN: Final = ("journal/inbox/", "replica/", ".")  # keys that belong to one backend, never read from the origin
 
 
 class ForkedBackend(Backend):
-    """The origin up to one entry, and what was written since.
+    """The origin up to one entry, plus later writes.
 
     Args:
-        own: what is written goes here.
-        origin: what was there; it is only read.
-        head: the last entry of the origin's journal that counts.
+        own: receives all writes.
+        origin: the forked backend; read only.
+        head: the last visible entry of the origin's journal.
     """
 
     def __init__(self, own: Backend, origin: Backend, head: int) -> None:
@@ -41,7 +41,7 @@ class ForkedBackend(Backend):
         return f"ForkedBackend({self.own!r}, {self.origin!r}, {self.head})"
 
     def _shared(self, key: str) -> bool:
-        """Tell whether a key of the origin counts."""
+        """Whether a key of the origin is visible."""
         if key.startswith(_OWN):
             return False
         match = _ENTRY.fullmatch(key) or _SEGMENT.fullmatch(key)
@@ -57,7 +57,7 @@ class ForkedBackend(Backend):
         return True
 
     def _either(self, key: str, ask: Callable[[Backend], _T]) -> _T:
-        """Ask the own place, and the origin where that has nothing and the key counts."""
+        """Query the own backend, then the origin if the own has nothing and the key is visible."""
         try:
             return ask(self.own)
         except NotFoundError:
@@ -66,25 +66,25 @@ class ForkedBackend(Backend):
             return ask(self.origin)
 
     def read(self, key: str) -> bytes:
-        """Read what was written since, else what was there."""
+        """Read from the own backend, else from the origin."""
         return self._either(key, lambda place: place.read(key))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read ranges of what was written since, else of what was there."""
+        """Read ranges from the own backend, else from the origin."""
         return self._either(key, lambda place: place.read_ranges(key, ranges))
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
-        """Write to the own place."""
+        """Write to the own backend."""
         self.own.write(key, data)
 
     def create(self, key: str, data: bytes) -> None:
-        """Create in the own place, unless the origin has it."""
+        """Create in the own backend, unless the origin has the key."""
         if self._there(key):
             raise AlreadyExistsError(f"{key} exists in {self.origin.url}")
         self.own.create(key, data)
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """List what was written since, and what was there."""
+        """List the objects of the own backend and of the origin."""
         seen = set()
         for item in self.own.list(prefix):
             seen.add(item.key)
@@ -94,15 +94,15 @@ class ForkedBackend(Backend):
                 yield item
 
     def delete(self, key: str) -> None:
-        """Remove what was written since.
+        """Remove an object of the own backend.
 
         Raises:
-            RefusedError: the origin has it, and nothing of that is ever removed.
+            RefusedError: it belongs to the origin, from which nothing is ever removed.
         """
         self.own.delete(key)
         if self._there(key):
-            raise RefusedError(f"{key} belongs to {self.origin.url}, of which this is a fork: nothing of it is removed")
+            raise RefusedError(f"cannot delete {key}: it belongs to {self.origin.url}, which this store is a fork of")
 
     def size(self, key: str) -> int:
-        """Return the size of what was written since, else of what was there."""
+        """Return the size of the own backend's object, else of the origin's."""
         return self._either(key, lambda place: place.size(key))

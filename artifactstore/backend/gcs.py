@@ -1,7 +1,7 @@
 """Google Cloud Storage by single requests of its JSON API, through gcsfs's session and with gcsfs's credentials.
 
-Not by gcsfs's verbs: they try again by themselves, also what must not be sent twice, ask what kind of bucket it is,
-keep listings, and turn a missing bucket into a missing file.
+gcsfs's own verbs are not used: they retry by themselves, even requests that must not be sent twice, query the kind of
+bucket, cache listings, and turn a missing bucket into a missing file.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ class GcsBackend(RemoteBackend):
     Args:
         url: `gs://bucket/prefix`.
         options: for `gcsfs.GCSFileSystem`.
-        single_writer: the caller promises that nothing else writes: a service that ignores conditions will do.
+        single_writer: the caller promises that nothing else writes: a service that ignores conditions is then accepted.
 
     Attributes:
-        url: as given.
+        url: as passed.
     """
 
     concurrency = 32
@@ -63,9 +63,9 @@ class GcsBackend(RemoteBackend):
         if failure is not None:
             return failure, None
         if self._connected is None and not isinstance(error, ImportError):
-            # The libraries repeat what they were given in their messages, so this is told in other words.
+            # The libraries repeat their arguments in messages, so the error gets a text of its own.
             return BackendError(
-                f"{self.url}: no connection can be made with these options ({type(error).__name__}); check token, project and "
+                f"{self.url}: cannot connect with these options ({type(error).__name__}); check token, project and "
                 "endpoint_url in storage_options, and GOOGLE_APPLICATION_CREDENTIALS"
             ), None
         return super()._explain(error, action, key)
@@ -75,7 +75,7 @@ class GcsBackend(RemoteBackend):
         try:
             return super()._call(call, action, key)
         except ExpiredError:
-            # Nothing was done. An identity's token may be had anew; a token that came as an option stays as it is.
+            # Nothing was done. An identity's token can be refreshed; a token passed as an option cannot.
             if "token" in self._options:
                 raise
             if self._connected is used:
@@ -85,18 +85,18 @@ class GcsBackend(RemoteBackend):
     # -- requests
 
     async def _send(self, method: str, url: str, *, headers: Mapping[str, str], **more: Any) -> Reply:
-        """Send one request, once; the answer may be any."""
+        """Send one request, once; return any reply."""
         filesystem = self._filesystem()[0]
-        session = await filesystem._set_session()  # noqa: SLF001 - makes it, or returns the one there is
+        session = await filesystem._set_session()  # noqa: SLF001 - creates the session, or returns the existing one
         complete = {"User-Agent": "artifactstore", "Accept-Encoding": "identity", **headers}
-        # A thread of its own: asking for a new token waits for an answer.
+        # In a thread of its own: requesting a new token blocks.
         await asyncio.to_thread(filesystem.credentials.apply, complete)
-        params = filesystem._get_params(more.pop("params", {}))  # noqa: SLF001 - adds who pays, where that was said
+        params = filesystem._get_params(more.pop("params", {}))  # noqa: SLF001 - adds the project that pays, where given
         return await exchange(session, method, url, headers=complete, params=params, allow_redirects=False, **more)
 
     async def _ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
-        """Send one request, once, and return its answer if it is a yes."""
-        location = self._filesystem()[0]._location  # noqa: SLF001 - of the service, the emulator or the endpoint that was said
+        """Send one request, once, and return its reply if it is a success."""
+        location = self._filesystem()[0]._location  # noqa: SLF001 - of the service, the emulator or the endpoint option
         reply = await self._send(method, f"{location}{path}", headers=headers or {}, **more)
         self._clock.note(reply.headers.get("Date"))
         if not 200 <= reply.status < 300:
@@ -108,12 +108,12 @@ class GcsBackend(RemoteBackend):
         return f"/storage/v1/b/{quote(self._bucket, safe='')}/o/{quote(self._root + key, safe='')}"
 
     def _of_object(self, call: Callable[[], _T], action: str, key: str) -> _T:
-        """Ask for what concerns one object; a 404 that does not say what is missing is made clear."""
+        """Send a request about one object; a 404 that does not say what is missing is resolved."""
         try:
             return self._call(call, action, key)
         except UnclearError:
             if not self._bucket_seen:
-                self._page("", {"maxResults": 1})  # its failure is the news: no bucket, or no right to look
+                self._page("", {"maxResults": 1})  # raises if the bucket is missing, or listing is denied
         raise NotFoundError(no_such_key(key, self.url))
 
     async def _get(self, key: str, wanted: tuple[int, int] | None = None) -> Reply:
@@ -133,7 +133,7 @@ class GcsBackend(RemoteBackend):
         reply = self._of_object(lambda: self._run(self._get, key), "read", key)
         sums = dict(one.strip().partition("=")[::2] for one in reply.headers.get("X-Goog-Hash", "").split(","))
         if "md5" in sums and sums["md5"] != content_md5(reply.body):
-            raise BackendError(f"{key} in {self.url} was damaged on its way: it does not match its MD5", transient=True)
+            raise BackendError(f"{key} in {self.url} was damaged in transit: it does not match its MD5", transient=True)
         return reply.body  # type: ignore[no-any-return]
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -141,7 +141,7 @@ class GcsBackend(RemoteBackend):
 
         Raises:
             NotFoundError: no such key.
-            BackendError: a range ends behind the object's end, or anything else; a `RangesFailedError` says what came.
+            BackendError: a range ends beyond the object's end, or anything else; a `RangesFailedError` holds the ranges that were read.
         """
         check_key(key)
         check_ranges(ranges)
@@ -169,7 +169,7 @@ class GcsBackend(RemoteBackend):
             reply = await self._ask("GET", self._object(key), params={"fields": "size"})
             return int(json.loads(reply.body)["size"])
 
-        return self._of_object(lambda: self._run(look), "looked at", key)  # type: ignore[no-any-return]
+        return self._of_object(lambda: self._run(look), "stat", key)  # type: ignore[no-any-return]
 
     # -- writing
 
@@ -193,8 +193,8 @@ class GcsBackend(RemoteBackend):
 
         kept = self._written(lambda: self._run(put), action, key).get(name, digest)
         if kept != digest:
-            # The service itself refuses such a body; a server that does not has kept something else.
-            raise BackendError(f"{key} in {self.url}: the server has kept other bytes than were sent")
+            # The service rejects such a body; a server that does not has stored something else.
+            raise BackendError(f"{key} in {self.url}: the server stored other bytes than were sent")
 
     @property
     def _inbox(self) -> str:
@@ -203,7 +203,7 @@ class GcsBackend(RemoteBackend):
     def _written(self, call: Callable[[], _T], action: str, key: str) -> _T:
         try:
             return self._call(call, action, key)
-        except UnclearError:  # of what is being written only the bucket can be missing
+        except UnclearError:  # in a write only the bucket can be missing
             raise BackendError(f"the bucket {self._bucket} does not exist: create it, or check the URL {self.url}") from None
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
@@ -216,22 +216,22 @@ class GcsBackend(RemoteBackend):
         whole, rest = gather(data)
         if rest is None:
             try:
-                self._put(key, whole, "written")
+                self._put(key, whole, "write")
             except DeniedError:
-                # Who may create but not delete may not replace either, and need not if the first answer was lost.
+                # An identity that may create but not delete may not replace either, and need not if only the first reply was lost.
                 if self._kept(key) != content_md5(whole):
                     raise
         else:
             send_in_parts(self, key, whole, rest, lambda call: call())
 
     def _kept(self, key: str) -> str | None:
-        """The MD5 of what the service has under a key; None where that can't be told."""
+        """Return the MD5 of the stored object; None where unknown."""
 
         async def look() -> Any:
             return _parsed(await self._ask("GET", self._object(key), params={"fields": "md5Hash"})).get("md5Hash")
 
         try:
-            return self._of_object(lambda: self._run(look), "looked at", key)  # type: ignore[no-any-return]
+            return self._of_object(lambda: self._run(look), "stat", key)  # type: ignore[no-any-return]
         except ArtifactStoreError:
             return None
 
@@ -246,9 +246,9 @@ class GcsBackend(RemoteBackend):
         raw = bytes(flat(data))
         if self._single_writer:
             self._refuse_existing(key)
-        self._put(key, raw, "created", ifGenerationMatch="0")
+        self._put(key, raw, "create", ifGenerationMatch="0")
 
-    # -- an upload in parts (`InParts`): Google's resumable upload
+    # -- multipart upload (`InParts`): Google's resumable upload
 
     def start_upload(self, key: str) -> str:
         """Return the id of a new resumable upload."""
@@ -264,28 +264,28 @@ class GcsBackend(RemoteBackend):
             )
             return Upload(reply.headers.get("Location", ""))
 
-        upload = self._written(lambda: self._run(start), "written", key)
-        name = secrets.token_hex(8)  # not the address itself, which is all that it takes to write
+        upload = self._written(lambda: self._run(start), "write", key)
+        name = secrets.token_hex(8)  # not the session URL itself, which alone is enough to write
         self._uploads[name] = upload
         return name
 
     def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
-        """Send a part; the last, if it is short, goes with `finish_upload`, which knows that it is the last."""
+        """Send a part; a short last part is sent by `finish_upload`, which knows that it is the last."""
         state = self._uploads[upload]
         state.count(number, data)
-        self._written(lambda: self._run(state.send, self._send, number, data), "written", key)
+        self._written(lambda: self._run(state.send, self._send, number, data), "write", key)
         return str(number)
 
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's name
-        """Make the object of its parts, replacing what was there."""
+        """Complete the object from its parts, replacing any existing one."""
         state = self._uploads[upload]
-        self._written(lambda: self._run(state.finish, self._send, f"{key} in {self.url}"), "written", key)
+        self._written(lambda: self._run(state.finish, self._send, f"{key} in {self.url}"), "write", key)
         del self._uploads[upload]
 
     def drop_upload(self, key: str, upload: str) -> None:
-        """Forget an upload and its parts."""
+        """Abort an upload and drop its parts."""
         state = self._uploads.pop(upload)
-        self._call(lambda: self._run(state.drop, self._send), "written", key)
+        self._call(lambda: self._run(state.drop, self._send), "write", key)
 
     # -- listing, deleting
 
@@ -304,11 +304,11 @@ class GcsBackend(RemoteBackend):
                 try:
                     check_key(key)
                 except InvalidInputError:
-                    continue  # not ours
+                    continue  # not an object of the store
                 yield Stored(key, int(item["size"]), datetime.fromisoformat(item["updated"]).astimezone(UTC))
             token = page.get("nextPageToken")
             if token and more.get("pageToken") == token:
-                raise BackendError(f"{prefix or 'the listing'} in {self.url}: the server gives the same page again and again")
+                raise BackendError(f"{prefix or 'the listing'} in {self.url}: the server returns the same page again and again")
             more = {"pageToken": token} if token else None
 
     def _page(self, prefix: str, more: Mapping[str, Any]) -> Any:
@@ -316,10 +316,10 @@ class GcsBackend(RemoteBackend):
             path = f"/storage/v1/b/{quote(self._bucket, safe='')}/o"
             return _parsed(await self._ask("GET", path, params={"prefix": self._root + prefix, "fields": _FIELDS, **more}))
 
-        return self._call(lambda: self._run(page), "listed", prefix)
+        return self._call(lambda: self._run(page), "list", prefix)
 
     def delete(self, key: str) -> None:
-        """Remove an object; a missing key is no error.
+        """Remove an object; a missing key is not an error.
 
         Raises:
             BackendError: it may still be there.
@@ -330,7 +330,7 @@ class GcsBackend(RemoteBackend):
             await self._ask("DELETE", self._object(key))
 
         with contextlib.suppress(NotFoundError):
-            self._of_object(lambda: self._run(drop), "deleted", key)
+            self._of_object(lambda: self._run(drop), "delete", key)
 
 
 def _parsed(reply: Reply) -> Any:
@@ -340,6 +340,6 @@ def _parsed(reply: Reply) -> Any:
         found = None
     if not isinstance(found, dict):
         raise BackendError(
-            "the answer is none of Google Cloud Storage's; is something between here and the service?", transient=True
+            "the reply is not from Google Cloud Storage; check for a proxy between here and the service", transient=True
         )
     return found

@@ -1,4 +1,4 @@
-"""What Google Cloud Storage's refusals and its libraries' failures mean; no text of theirs that may show more than it should."""
+"""Explanations of Google Cloud Storage's errors and its libraries' failures; none of their text that may contain secrets."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,37 +14,37 @@ __all__ = ["DeniedError", "ExpiredError", "Refusal", "Request", "UnclearError", 
 
 _NEEDED: Final[Mapping[str, str]] = {
     "read": "storage.objects.get",
-    "looked at": "storage.objects.get",
-    "written": "storage.objects.create (and storage.objects.delete to replace an object)",
-    "created": "storage.objects.create",
-    "deleted": "storage.objects.delete",
-    "listed": "storage.objects.list",
+    "stat": "storage.objects.get",
+    "write": "storage.objects.create (and storage.objects.delete to replace an object)",
+    "create": "storage.objects.create",
+    "delete": "storage.objects.delete",
+    "list": "storage.objects.list",
 }
 _LOGIN: Final = (
-    "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, give the "
+    "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, assign the "
     "machine or the pod an identity, or pass storage_options={'token': 'anon'} for a public bucket"
 )
 _ADVICE: Final[Mapping[str, str]] = {
     "retentionPolicyNotMet": "it is locked until its retention ends",
-    "objectUnderActiveHold": "a hold is on it: release that first",
+    "objectUnderActiveHold": "it is under a hold: release that first",
     "accountDisabled": "the project's billing or account is disabled",
     "userProjectMissing": "the requester pays for this bucket: pass storage_options={'requester_pays': True, 'project': …}",
-    "uploadTooLarge": "the service takes no object of this size",
+    "uploadTooLarge": "the object is too large for the service",
 }
-# The service saw that the body is damaged and has kept nothing of it.
+# The service found the body damaged and stored nothing of it.
 _DAMAGED: Final = ("doesn't match calculated", "does not match calculated")
 _THROTTLED: Final = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 _BROKE: Final = frozenset({"ClientError", "TimeoutError", "IncompleteReadError"})
 _NEVER_STOOD: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutError", "ClientProxyConnectionError"})
 
 
-class Refusal(Exception):  # noqa: N818 - never seen outside: `explain` makes an error of it
-    """An answer that is no success.
+class Refusal(Exception):  # noqa: N818 - internal: `explain` turns it into an error
+    """An unsuccessful reply.
 
     Attributes:
-        reply: the answer.
-        reason: Google's word for it, empty where there is none.
-        message: what it says in words.
+        reply: the reply.
+        reason: Google's error reason, empty where there is none.
+        message: Google's error message.
     """
 
     def __init__(self, reply: Reply) -> None:
@@ -63,36 +63,36 @@ def _said(body: bytes) -> tuple[str, str]:
 
 
 class ExpiredError(BackendError):
-    """The credentials were not accepted: nothing was done, and new ones may help."""
+    """The credentials were rejected: nothing was done, and new credentials may help."""
 
 
 class DeniedError(BackendError):
-    """The credentials are good, and do not allow this."""
+    """The credentials are valid, but do not allow this."""
 
 
 class UnclearError(BackendError):
-    """A 404 that doesn't say what is missing: the object or the bucket."""
+    """A 404 that does not say whether the object or the bucket is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request(failures.Request):
-    """What was tried.
+    """Context of a failed request.
 
     Attributes:
-        hide: blots secrets out of a server's words.
+        hide: blots secrets out of a server's message.
     """
 
     hide: Callable[[str], str]
 
 
 def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
-    """Return the error to raise; None where this is no failure of Google's."""
+    """Return the error to raise; None where this is not a failure of Google's."""
     if isinstance(error, Refusal):
         return _of_reply(error, request)
     names = {kind.__name__ for kind in type(error).__mro__}
     name = type(error).__name__
     if names & {"GoogleAuthError", "NonRetryableError"} or (name == "HttpError" and getattr(error, "code", None) == 401):
-        # Of the libraries that log in; a failure of theirs that may pass says so.
+        # From the login libraries; their transient failures are marked as such.
         passing = bool(getattr(error, "retryable", False)) or "TransportError" in names
         kind = UnreachableError if "TransportError" in names else BackendError
         return kind(f"{request}: no usable credentials ({name}); {_LOGIN}", transient=passing)
@@ -101,7 +101,7 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
     if names & _NEVER_STOOD:
         return UnreachableError(f"{request}: no connection to Google Cloud Storage; check the network and STORAGE_EMULATOR_HOST")
     if names & _BROKE or isinstance(error, TimeoutError | ConnectionError):
-        return BackendError(f"{request}: the connection broke, or no answer came in time ({name})", transient=True)
+        return BackendError(f"{request}: the connection broke, or no reply arrived in time ({name})", transient=True)
     return None
 
 
@@ -111,27 +111,27 @@ def _of_reply(refusal: Refusal, request: Request) -> ArtifactStoreError:
     said = f"{request}: {reason or f'status {status}'}{f' ({message})' if message else ''}"
     if status == 404:
         return _missing(message, said, request)
-    if status == 412 and request.action == "created":
+    if status == 412 and request.action == "create":
         return AlreadyExistsError(f"{key} exists in {url}")
     if status == 416:
-        return BackendError(f"{request}: a range lies behind its end")
+        return BackendError(f"{request}: the range ends beyond the end of the object")
     if status == 401:
-        return ExpiredError(f"{said}; the credentials are missing, not valid or have expired: {_LOGIN}")
+        return ExpiredError(f"{said}; the credentials are missing, invalid or expired: {_LOGIN}")
     if status in {429, 503} or reason in _THROTTLED:
         return ThrottledError(said, retry_after=seconds_of(refusal.reply.headers.get("Retry-After")))
     if status >= 500 or status == 408:
         return BackendError(said, transient=True)
     if status == 400 and any(words in message for words in _DAMAGED):
-        return NotLandedError(f"{request}: it was damaged on its way, which the service noticed")
+        return NotLandedError(f"{request}: the body was damaged in transit; the service rejected it")
     if 300 <= status < 400:
-        return BackendError(f"{said}; the server sends elsewhere: check the endpoint (STORAGE_EMULATOR_HOST, endpoint_url)")
+        return BackendError(f"{said}; the server redirects elsewhere: check the endpoint (STORAGE_EMULATOR_HOST, endpoint_url)")
     advice: str | None = _ADVICE.get(reason)
     if advice is None and status == 400 and "requester pays" in message:
         advice = _ADVICE["userProjectMissing"]
     if advice is None and status == 403:
         advice = (
             f"check the credentials and whether they allow {_NEEDED.get(request.action, 'this')} on {url} "
-            "(without storage.objects.list a missing object looks like this, too)"
+            "(without storage.objects.list a missing object gives the same error)"
         )
     kind = DeniedError if status == 403 else BackendError
     return kind(f"{said}; {advice}" if advice else said)
@@ -142,4 +142,4 @@ def _missing(message: str, said: str, request: Request) -> ArtifactStoreError:
         return BackendError(f"the bucket {request.bucket} does not exist: create it, or check the URL {request.url}")
     if message.startswith("No such object"):
         return NotFoundError(no_such_key(request.key, request.url))
-    return UnclearError(f"{said}; is the bucket there?")
+    return UnclearError(f"{said}; check that the bucket exists")

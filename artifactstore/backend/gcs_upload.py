@@ -1,4 +1,4 @@
-"""A resumable upload to Google Cloud Storage: bytes in order to one address; nothing is visible before the last."""
+"""A resumable upload to Google Cloud Storage: bytes in order to one session URL; nothing is visible before the last."""
 
 import base64
 import hashlib
@@ -13,17 +13,17 @@ from artifactstore.errors import BackendError
 
 __all__ = ["Upload"]
 
-_GOES_ON: Final = 308  # Google's "resume incomplete"; its Range header says what has arrived
-_GONE: Final = 499  # Google's answer to the end of an upload that was dropped
+_GOES_ON: Final = 308  # Google's "resume incomplete"; its Range header tells what has arrived
+_GONE: Final = 499  # Google's reply to the end of an aborted upload
 
 Send = Callable[..., Awaitable[Reply]]
 
 
 class Upload:
-    """What is known of one upload. Parts are of `MAX_WRITE` bytes each but for the last.
+    """State of one upload. Parts are of `MAX_WRITE` bytes each except the last.
 
     Args:
-        address: where its bytes go; whoever knows it can write, so no message shows it.
+        address: the session URL; it alone is enough to write, so no message shows it.
     """
 
     def __init__(self, address: str) -> None:
@@ -33,16 +33,16 @@ class Upload:
         self._tail: bytes | memoryview = b""
 
     def count(self, number: int, data: bytes | memoryview) -> None:
-        """Take a part into the checksum, before it is sent: once, and not on the loop, which all requests share."""
+        """Add a part to the checksum, before it is sent: once, and not on the event loop, which all requests share."""
         if number > self._parts:
             self._md5.update(data)
             self._parts = number
 
     async def send(self, send: Send, number: int, data: bytes | memoryview) -> None:
-        """Send a part; a short one waits for `finish`, since only the last bytes of all may be an odd number.
+        """Send a part; a short one is kept for `finish`, since only the last part may have an odd size.
 
         Raises:
-            Refusal: the service says no.
+            Refusal: the service refuses.
         """
         if len(data) < MAX_WRITE:
             self._tail = data
@@ -50,21 +50,21 @@ class Upload:
         start = (number - 1) * MAX_WRITE
         end = start + len(data)
         at = start
-        while at < end:  # of a body that was cut the service keeps a beginning, and wants the rest
+        while at < end:  # the service keeps the beginning of a truncated body, and expects the rest
             reply = await self._put(send, data[at - start :], f"bytes {at}-{end - 1}/*")
             if reply.status != _GOES_ON:
                 raise Refusal(reply)
             arrived = _arrived(reply)
             if arrived <= at:
-                raise BackendError("the service keeps nothing of what is uploaded", transient=True)
+                raise BackendError("the service stores none of the uploaded bytes", transient=True)
             at = arrived
 
     async def finish(self, send: Send, what: str) -> None:
-        """Send the last bytes and their number.
+        """Send the last bytes and the total size.
 
         Raises:
-            Refusal: the service says no.
-            BackendError: the service has made something else of it.
+            Refusal: the service refuses.
+            BackendError: the service stored other bytes.
         """
         start = (self._parts - (1 if self._tail else 0)) * MAX_WRITE
         total = start + len(self._tail)
@@ -77,13 +77,13 @@ class Upload:
         kept = json.loads(reply.body or b"{}")
         digest = base64.b64encode(self._md5.digest()).decode()
         if int(kept.get("size", total)) != total or kept.get("md5Hash", digest) != digest:
-            raise BackendError(f"{what}: the service has kept other bytes than were sent")
+            raise BackendError(f"{what}: the service stored other bytes than were sent")
 
     async def drop(self, send: Send) -> None:
-        """Tell the service to forget it; an upload that is left alone is forgotten in a week.
+        """Abort the upload; an abandoned upload expires in a week.
 
         Raises:
-            Refusal: the service says no.
+            Refusal: the service refuses.
         """
         reply = await send("DELETE", self._address, headers={"Content-Length": "0"})
         if reply.status not in {200, 204, 404, 410, _GONE}:
@@ -94,6 +94,6 @@ class Upload:
 
 
 def _arrived(reply: Reply) -> int:
-    """How many bytes the service has: `Range: bytes=0-99` are a hundred."""
+    """Return how many bytes the service has: `Range: bytes=0-99` means a hundred."""
     last = reply.headers.get("Range", "").rpartition("-")[2]
     return int(last) + 1 if last.isdigit() else 0

@@ -1,7 +1,7 @@
-"""A store that somebody publishes on the web: files below a URL, to be read by anybody who may.
+"""A store published on the web: static files below a URL, read-only.
 
-A web server lists nothing, so nobody is asked what there is: entries are found by their numbers, until a definite
-"not found". Any server of static files will do; one that knows ranges saves bytes.
+A web server cannot list, so entries are found by their numbers, until a definite
+"not found". Any server of static files will do; one that supports ranges saves bytes.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class HttpBackend(ReadingBackend, RemoteBackend):
         options: for fsspec's `HTTPFileSystem`: `headers`, `client_kwargs` …
 
     Attributes:
-        url: as given.
+        url: as passed.
     """
 
     concurrency = 16
@@ -40,13 +40,13 @@ class HttpBackend(ReadingBackend, RemoteBackend):
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(url, options)
         self._scheme = url.partition(":")[0]
-        self._ranges_known: bool | None = None  # whether the server honours them
+        self._ranges_known: bool | None = None  # whether the server honours ranges
 
     def _connect(self) -> tuple[Any, str]:
         return make_filesystem(self._scheme, self._options), self.url
 
     def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
-        what = f"{key} in {self.url} can't be {action}"
+        what = f"cannot {action} {key} in {self.url}"
         names = {kind.__name__ for kind in type(error).__mro__}
         name = type(error).__name__
         if names & _UNTRUSTED:
@@ -54,39 +54,39 @@ class HttpBackend(ReadingBackend, RemoteBackend):
         if names & _NEVER_STOOD:
             return UnreachableError(f"{what}: no connection to {urlsplit(self.url).netloc}; check the network and the URL"), None
         if "TooManyRedirects" in names:
-            return BackendError(f"{what}: the server sends from one address to the next without end"), None
+            return BackendError(f"{what}: the server redirects without end"), None
         if "ClientError" in names or isinstance(error, TimeoutError | ConnectionError):
-            return BackendError(f"{what}: the connection broke, or no answer came in time ({name})", transient=True), None
+            return BackendError(f"{what}: the connection broke, or no reply arrived in time ({name})", transient=True), None
         return super()._explain(error, action, key)
 
     async def _ask(self, method: str, key: str, action: str, **headers: str) -> Reply:
-        """Send one request; redirects are followed. The answer is a yes, or this raises."""
+        """Send one request, following redirects; return its reply if it is a success, else raise."""
         filesystem = self._filesystem()[0]
         session = await filesystem.set_session()
         more = dict(filesystem.kwargs)
-        # As the bytes lie there: a range of compressed bytes would be no range of ours.
+        # Without compression: a range of compressed bytes would not be a range of the object.
         complete = {"Accept-Encoding": "identity", **more.pop("headers", {}), **headers}
         reply = await exchange(session, method, f"{self.url}/{key}", headers=complete, allow_redirects=True, **more)
         if self._scheme == "https" and not reply.url.startswith("https:"):
-            raise BackendError(f"{key} in {self.url} can't be {action}: the server sends to an address without encryption")
+            raise BackendError(f"cannot {action} {key} in {self.url}: the server redirects to an unencrypted address")
         if reply.status in {200, 206}:
             return reply
         raise self._refused(reply, action, key)
 
     def _refused(self, reply: Reply, action: str, key: str) -> ArtifactStoreError:
-        what = f"{key} in {self.url} can't be {action}: status {reply.status}"
+        what = f"cannot {action} {key} in {self.url}: status {reply.status}"
         if reply.status in _GONE:
             return NotFoundError(no_such_key(key, self.url))
         if reply.status == 416:
-            return BackendError(f"{what}: a range lies behind its end")
+            return BackendError(f"{what}: the range ends beyond the end of the object")
         if reply.status in {429, 503}:
             return ThrottledError(what, retry_after=seconds_of(reply.headers.get("Retry-After")))
         if reply.status >= 500 or reply.status == 408:
             return BackendError(what, transient=True)
         if reply.status in {401, 403}:
             return BackendError(
-                f"{what}; pass what the server asks for as storage_options={{'headers': {{…}}}}. A server that says so of what is "
-                "missing, too, as a bucket without the right to list does, can't hold a store: only a 404 tells where it ends"
+                f"{what}; pass what the server requires as storage_options={{'headers': {{…}}}}. A server that replies like this for "
+                "missing files, too, as a bucket without list permission does, cannot serve a store: only a 404 marks its end"
             )
         return BackendError(what)
 
@@ -96,36 +96,34 @@ class HttpBackend(ReadingBackend, RemoteBackend):
         """Return all bytes of an object, by one request.
 
         Raises:
-            NotFoundError: the server says 404 or 410.
+            NotFoundError: the server replies 404 or 410.
             BackendError: anything else.
         """
         check_key(key)
-        # A cache on the way may keep a "not found", behind which the history would seem to end.
+        # A cache on the way may keep a stale "not found", at which the history would seem to end.
         reply = self._call(lambda: self._run(self._get_whole, key), "read", key)
         return reply.body  # type: ignore[no-any-return]
 
     async def _get_whole(self, key: str) -> Reply:
         reply = await self._ask("GET", key, "read", **{"Cache-Control": "no-cache"})
         if reply.status != 200:
-            raise BackendError(f"{key} in {self.url}: a part came where all was asked for")
+            raise BackendError(f"{key} in {self.url}: the server returned a part of the file instead of all of it")
         if "Content-Length" not in reply.headers and "chunked" not in reply.headers.get("Transfer-Encoding", "").lower():
-            raise BackendError(
-                f"{key} in {self.url}: the server says nowhere how many bytes it has, so a cut could not be noticed"
-            )
+            raise BackendError(f"{key} in {self.url}: the server does not report the length, so truncation could not be detected")
         return reply
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Return the bytes of each (offset, length), in the order asked for; from a server without ranges, out of the whole.
+        """Return the bytes of each (offset, length), in the order asked for; without range support, out of the whole file.
 
         Raises:
-            NotFoundError: the server says 404 or 410.
-            BackendError: a range ends behind the object's end, or anything else; a `RangesFailedError` says what came.
+            NotFoundError: the server replies 404 or 410.
+            BackendError: a range ends beyond the object's end, or anything else; a `RangesFailedError` holds the ranges that were read.
         """
         check_key(key)
         check_ranges(ranges)
 
         whole: list[Reply] = []
-        # One request at a time until it is known that the server honours ranges: else each would bring the whole.
+        # One request at a time until the server is known to honour ranges: else each would transfer the whole file.
         first = asyncio.Lock()
 
         async def one(wanted: tuple[int, int]) -> Reply:
@@ -141,7 +139,7 @@ class HttpBackend(ReadingBackend, RemoteBackend):
             if reply.status == 200:
                 whole.append(reply)
             elif "Content-Encoding" in reply.headers:
-                raise BackendError(f"{key} in {self.url}: the server compresses ranges, though it was asked not to")
+                raise BackendError(f"{key} in {self.url}: the server compresses ranges despite 'Accept-Encoding: identity'")
             return reply
 
         def call() -> list[bytes]:
@@ -150,24 +148,24 @@ class HttpBackend(ReadingBackend, RemoteBackend):
         return self._call(call, "read", key)
 
     def size(self, key: str) -> int:
-        """Return an object's size in bytes, by HEAD; where the server does not tell, by reading it.
+        """Return an object's size in bytes, by HEAD; if the server does not report it, by reading the object.
 
         Raises:
-            NotFoundError: the server says 404 or 410.
+            NotFoundError: the server replies 404 or 410.
             BackendError: anything else.
         """
         check_key(key)
 
         async def look() -> str | None:
             try:
-                reply = await self._ask("HEAD", key, "looked at")
+                reply = await self._ask("HEAD", key, "stat")
             except BackendError as error:
                 if error.transient:
                     raise
-                return None  # some servers know no HEAD
+                return None  # some servers do not support HEAD
             return None if "Content-Encoding" in reply.headers else reply.headers.get("Content-Length")
 
-        size = self._call(lambda: self._run(look), "looked at", key)
+        size = self._call(lambda: self._run(look), "stat", key)
         return len(self.read(key)) if size is None else int(size)
 
     def list(self, prefix: str) -> Iterator[Stored]:
@@ -177,4 +175,4 @@ class HttpBackend(ReadingBackend, RemoteBackend):
             UnsupportedError: always.
         """
         check_prefix(prefix)
-        raise UnsupportedError(f"{self.url} can't be listed: a web server tells nobody what it has")
+        raise UnsupportedError(f"cannot list {self.url}: a web server does not provide listings")

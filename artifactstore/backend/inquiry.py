@@ -1,6 +1,6 @@
-"""What a place says of itself beyond the seven verbs: which credentials are in use, what it keeps of what is deleted.
+"""Properties of a backend beyond the seven verbs: the credentials in use, and how long deleted objects are retained.
 
-For `doctor` alone: nothing of a store rests on these answers, most of which need rights that a store does not need.
+For `doctor` only: no store relies on these properties, most of which need permissions that a store does not need.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def _s3(backend: Backend) -> Any:
 
 
 def credentials_in_use(backend: Backend) -> str | None:
-    """Return which kind of credentials a request would carry, never a part of them; None where that can't be told."""
+    """Return which kind of credentials a request would carry, never a part of them; None where unknown."""
     place = _s3(backend)
     if place is None:
         return _google(_place(backend))
@@ -43,18 +43,18 @@ def credentials_in_use(backend: Backend) -> str | None:
 
     try:
         how = place._run(method)  # noqa: SLF001
-    except Exception as error:  # noqa: BLE001 - botocore's providers raise whatever they meet; the request itself tells more
+    except Exception as error:  # noqa: BLE001 - botocore's providers raise anything; the request itself is more informative
         return f"unknown: looking for them failed ({type(error).__name__})"
     return "none were found" if how is None else _METHODS.get(how, how)
 
 
 def _google(place: Any) -> str | None:
-    """The kind of Google's credentials, by the class that its library has for it."""
+    """Return the kind of Google credentials, by the class that its library uses."""
     if type(place).__name__ != "GcsBackend":
         return None
     try:
         found = place._filesystem()[0].credentials.credentials  # noqa: SLF001
-    except Exception as error:  # noqa: BLE001 - Google's library raises whatever it meets; the request itself tells more
+    except Exception as error:  # noqa: BLE001 - Google's library raises anything; the request itself is more informative
         return f"unknown: looking for them failed ({type(error).__name__})"
     kind = type(found).__module__
     return "none were found (anonymous requests)" if found is None else _GOOGLE.get(kind, kind.rpartition(".")[2])
@@ -81,7 +81,7 @@ _METHODS = {
 
 
 def retention(backend: Backend) -> dict[str, str] | None:
-    """Return what S3 says of versioning and Object Lock: `on`, `off` or why it can't be told; None for other places."""
+    """Return S3's versioning and Object Lock settings: `on`, `off` or why they are unknown; None for other backends."""
     place = _s3(backend)
     if place is None:
         return None
@@ -89,9 +89,9 @@ def retention(backend: Backend) -> dict[str, str] | None:
 
     def asked(verb: str, read: Callable[[Any], str]) -> str:
         try:
-            return read(place._call(lambda: place._run(place._send, verb, bucket), "asked", ""))  # noqa: SLF001
+            return read(place._call(lambda: place._run(place._send, verb, bucket), "query", ""))  # noqa: SLF001
         except ArtifactStoreError as error:
-            return "off" if "ObjectLockConfigurationNotFound" in str(error) else "can't be told: this identity may not ask"
+            return "off" if "ObjectLockConfigurationNotFound" in str(error) else "unknown: this identity may not read the setting"
 
     return {
         "versioning": asked("get_bucket_versioning", lambda reply: "on" if reply.get("Status") == "Enabled" else "off"),

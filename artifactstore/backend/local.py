@@ -1,6 +1,6 @@
-"""A folder as a backend: keys are paths below it, and what returned is on the disk.
+"""A folder as a backend: keys are paths below it, and a completed write is on the disk.
 
-Whole files appear by `link` (create) or `replace` (write) of a temporary file beside them that was synced first;
+Whole files appear by `link` (create) or `replace` (write) of a temporary file next to them that was synced first;
 then the folder is synced. A crash leaves at most a `.tmp-<32 hex>` file, which no listing shows.
 """
 
@@ -48,7 +48,7 @@ __all__ = ["LocalBackend"]
 _TEMPORARY: Final = re.compile(r"\.tmp-[0-9a-f]{32}")
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
-# How filesystems without hard links say so: exFAT and FAT EPERM, blobfuse and other FUSE ENOSYS or ENOTSUP, some EMLINK.
+# Error codes of file systems without hard links: exFAT and FAT EPERM, blobfuse and other FUSE ENOSYS or ENOTSUP, some EMLINK.
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 
 
@@ -68,17 +68,17 @@ if hasattr(os, "register_at_fork"):
 
 
 def _leads_up(link: str, passed: Sequence[str]) -> bool:
-    """Tell whether a link leads to a folder that a listing has come through: below it is nothing new."""
+    """Whether a link leads to a folder that the listing has already entered: nothing new is below it."""
     target = os.path.realpath(link)
     return any(one == target or one.startswith(target.rstrip(os.sep) + os.sep) for one in passed)
 
 
 class LocalBackend(Backend):
-    """Files below a folder, which is made by the first write and not before.
+    """Files below a folder, which the first write creates.
 
     Args:
         root: the folder; `~` and relative paths are resolved now.
-        single_writer: the caller promises that no other process writes: `create` may then do without hard links.
+        single_writer: the caller promises that no other process writes: `create` then works without hard links.
 
     Attributes:
         url: the folder's absolute path.
@@ -89,7 +89,7 @@ class LocalBackend(Backend):
     def __init__(self, root: str | os.PathLike[str], *, single_writer: bool = False) -> None:
         self.url = absolute(root)
         self._single_writer = single_writer
-        # Folders whose entries in their parents this process has synced, and what a group that shares them may do there.
+        # Folders that this process has synced into their parents, and the permissions of a group that shares them.
         self._clock = Clock()
         self._durable: dict[str, int] = {}
 
@@ -100,7 +100,7 @@ class LocalBackend(Backend):
         return {**self.__dict__, "_durable": {}}
 
     def storage_time(self, *, fresh: bool = False) -> datetime | None:
-        """Return the time by the file system's clock, which a file server may have of its own."""
+        """Return the time by the file system's clock; a file server may have its own."""
         if fresh:
             temporary = os.path.join(self.url, f".tmp-{secrets.token_hex(16)}")  # noqa: PTH118
             try:
@@ -121,7 +121,7 @@ class LocalBackend(Backend):
 
         Raises:
             NotFoundError: no such file.
-            BackendError: it can't be read.
+            BackendError: it cannot be read.
         """
         path = self._path(key)
         try:
@@ -148,18 +148,18 @@ class LocalBackend(Backend):
 
         Raises:
             NotFoundError: no such file.
-            BackendError: a range ends behind the file's end, or it can't be read.
+            BackendError: a range ends beyond the file's end, or the file cannot be read.
         """
         check_ranges(ranges)
         with self._reading(key) as (fd, size):
             return [self._range(fd, key, offset, length, size) for offset, length in ranges]
 
     def read_into(self, key: str, wanted: Sequence[tuple[int, memoryview]]) -> None:
-        """Fill memory with the bytes from each offset on, without a copy.
+        """Read bytes from each offset into memory, without a copy.
 
         Raises:
             NotFoundError: no such file.
-            BackendError: a range ends behind the file's end, or it can't be read.
+            BackendError: a range ends beyond the file's end, or the file cannot be read.
         """
         if not hasattr(os, "preadv"):
             super().read_into(key, wanted)
@@ -175,7 +175,7 @@ class LocalBackend(Backend):
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[tuple[int, int]]:
-        """Open an object to be read: its file and how long it is."""
+        """Open an object for reading: its file and its length."""
         path = self._path(key)
         try:
             fd = os.open(path, READ)
@@ -209,7 +209,7 @@ class LocalBackend(Backend):
 
         Raises:
             NotFoundError: no such file.
-            BackendError: it can't be looked at.
+            BackendError: `stat` fails.
         """
         path = self._path(key)
         try:
@@ -219,20 +219,20 @@ class LocalBackend(Backend):
         return self._size_of(st, key, path)
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """Yield every object whose key starts with `prefix`; files that vanish meanwhile may or may not be among them.
+        """Yield every object whose key starts with `prefix`; files that vanish meanwhile may or may not be included.
 
         Raises:
-            BackendError: a folder can't be read.
+            BackendError: a folder cannot be read.
         """
         for item, temporary in self._walk(check_prefix(prefix)):
             if not temporary:
                 yield item
 
     def temporaries(self) -> Iterator[Stored]:
-        """Yield the temporary files that crashed writers left, and those of writers at work: `delete` removes one.
+        """Yield the temporary files of crashed writers, and those of active writers: `delete` removes one.
 
         Raises:
-            BackendError: a folder can't be read.
+            BackendError: a folder cannot be read.
         """
         return (item for item, temporary in self._walk("") if temporary)
 
@@ -247,7 +247,7 @@ class LocalBackend(Backend):
             except OSError as error:
                 if error.errno in {errno.ENOENT, errno.ENOTDIR}:
                     continue
-                raise of_system(error, path, "listed") from error
+                raise of_system(error, path, "list") from error
             for entry in entries:
                 key = folder + entry.name
                 if key == IGNORED:
@@ -262,11 +262,11 @@ class LocalBackend(Backend):
                         continue
                     st = entry.stat()
                 except (InvalidInputError, FileNotFoundError):
-                    continue  # not ours, or gone since
+                    continue  # not an object of the store, or gone since
                 except OSError as error:
                     if error.errno == errno.ELOOP:
-                        continue  # a link to itself holds nothing
-                    raise of_system(error, entry.path, "listed") from error
+                        continue  # a link to itself contains nothing
+                    raise of_system(error, entry.path, "list") from error
                 if stat.S_ISREG(st.st_mode):
                     modified = moment(st.st_mtime)
                     yield Stored(key, st.st_size, modified), _TEMPORARY.fullmatch(entry.name) is not None
@@ -286,7 +286,7 @@ class LocalBackend(Backend):
 
         Raises:
             AlreadyExistsError: `key` exists.
-            UnsupportedError: the filesystem has no hard links and nobody promised to be the only writer.
+            UnsupportedError: the file system has no hard links and the caller did not pass `single_writer=True`.
             BackendError: no space, no permission.
         """
         self._place(key, iter(([flat(data)],)), self._link)
@@ -296,14 +296,14 @@ class LocalBackend(Backend):
         path = self._path(key)
         folder, name = os.path.split(path)
         if _TEMPORARY.fullmatch(name):
-            raise InvalidInputError(f"no key: {key!r}; names like this are those of unfinished files")
+            raise InvalidInputError(f"not a key: {key!r}; such names are reserved for temporary files")
         temporary = os.path.join(folder, f".tmp-{secrets.token_hex(16)}")  # noqa: PTH118
         step = Step(path)
         with step:
             fd = self._open_new(temporary, folder)
         try:
             try:
-                for pieces in batches:  # what goes wrong in the caller's iterator is the caller's to name
+                for pieces in batches:  # an error of the caller's iterator passes unchanged
                     with step:
                         write_all(fd, pieces)
                 with step:
@@ -319,17 +319,17 @@ class LocalBackend(Backend):
             sync_folder(folder)
 
     def _link(self, temporary: str, path: str) -> None:
-        """Give the finished file its name unless that is taken: one step of the kernel, so exactly one of many wins."""
+        """Give the finished file its name unless that is taken: one atomic step of the kernel, so exactly one of many wins."""
         if os.name == "nt":
             try:
-                os.rename(temporary, path)  # noqa: PTH104 - on Windows it refuses an existing target, which is the point
+                os.rename(temporary, path)  # noqa: PTH104 - on Windows it refuses an existing target, as needed here
             except FileExistsError as error:
                 raise self._exists(path) from error
             return
         try:
             os.link(temporary, path)
         except OSError as error:
-            # NFS: the reply to a link that was made may get lost; the repeated request then says EEXIST (open(2), O_EXCL).
+            # NFS: the reply to a successful link may get lost; the repeated request then fails with EEXIST (open(2), O_EXCL).
             if count_links(temporary) == 2:
                 return
             if error.errno == errno.EEXIST:
@@ -338,13 +338,13 @@ class LocalBackend(Backend):
                 raise
             if not self._single_writer:
                 raise UnsupportedError(
-                    f"the filesystem of {self.url} has no hard links ({error.strerror}), so of two writers neither would notice "
-                    "the other: keep the store elsewhere, or pass single_writer=True if nothing else ever writes to it"
+                    f"the file system of {self.url} has no hard links ({error.strerror}), so concurrent writers would overwrite each "
+                    "other: keep the store elsewhere, or pass single_writer=True if nothing else ever writes to it"
                 ) from error
             self._rename_as_only_writer(temporary, path)
 
     def _rename_as_only_writer(self, temporary: str, path: str) -> None:
-        # Not O_EXCL on the name itself: a crash would leave half an object under it for ever.
+        # Not O_EXCL on the name itself: a crash would leave half an object under that name for ever.
         with _TURN.lock:
             if os.path.lexists(path):
                 raise self._exists(path)
@@ -352,11 +352,11 @@ class LocalBackend(Backend):
 
     def _exists(self, path: str) -> Exception:
         if os.path.isdir(path):  # noqa: PTH112
-            return BackendError(f"{path} can't be written: a folder stands where the object should be")
+            return BackendError(f"cannot write {path}: a folder is in the object's place")
         return AlreadyExistsError(f"{path} exists")
 
     def delete(self, key: str) -> None:
-        """Remove an object; a missing key is no error.
+        """Remove an object; a missing key is not an error.
 
         Raises:
             BackendError: it may still be there.
@@ -366,25 +366,25 @@ class LocalBackend(Backend):
             os.unlink(path)  # noqa: PTH108
             sync_folder(os.path.dirname(path))  # noqa: PTH120
         except OSError as error:
-            if error.errno in _ABSENT or os.path.isdir(path):  # noqa: PTH112 - macOS says EPERM to the unlinking of a folder
+            if error.errno in _ABSENT or os.path.isdir(path):  # noqa: PTH112 - macOS reports EPERM when a folder is unlinked
                 return
-            raise of_system(error, path, "deleted") from error
+            raise of_system(error, path, "delete") from error
 
     # -- inside
 
     def _size_of(self, st: os.stat_result, key: str, path: str) -> int:
-        """Return the size of what was opened, which must be a regular file: a pipe or a device may never end."""
+        """Return the size of an opened file, which must be a regular file: a pipe or a device may never end."""
         if stat.S_ISDIR(st.st_mode):
             raise NotFoundError(no_such_key(key, self.url))
         if not stat.S_ISREG(st.st_mode):
-            raise BackendError(f"{path} can't be read: it is not a regular file (a pipe, a socket or a device); remove it")
+            raise BackendError(f"cannot read {path}: it is not a regular file (a pipe, a socket or a device); remove it")
         return st.st_size
 
     def _path(self, key: str) -> str:
         return os.path.join(self.url, *check_key(key).split("/")) if os.sep != "/" else f"{self.url}/{check_key(key)}"  # noqa: PTH118
 
     def _read_failed(self, error: OSError, key: str, path: str) -> NoReturn:
-        # Windows says EACCES to the opening of a folder.
+        # Windows reports EACCES when a folder is opened.
         if error.errno in _ABSENT or (os.name == "nt" and os.path.isdir(path)):  # noqa: PTH112
             raise NotFoundError(no_such_key(key, self.url)) from error
         raise of_system(error, path, "read") from error
@@ -393,9 +393,9 @@ class LocalBackend(Backend):
         try:
             if folder not in self._durable:
                 self._make(folder)
-            fd = os.open(temporary, _NEW, 0o666)  # the umask decides, as for any file that a user makes
+            fd = os.open(temporary, _NEW, 0o666)  # the umask applies, as for any file that a user creates
         except FileNotFoundError:
-            self._durable.clear()  # someone removed the folder
+            self._durable.clear()  # the folder was removed
             self._make(folder)
             fd = os.open(temporary, _NEW, 0o666)
         try:
@@ -407,7 +407,7 @@ class LocalBackend(Backend):
         return fd
 
     def _make(self, folder: str) -> None:
-        """Make a folder and what is missing above it; each one's name is on the disk afterwards.
+        """Create a folder and its missing parents; afterwards each of their names is on the disk.
 
         A folder that another process has just made may not be synced yet, so the parent of
         each folder of the store is synced once by every process that relies on it.
@@ -424,7 +424,7 @@ class LocalBackend(Backend):
             try:
                 sync_folder(parent)
             except OSError:
-                # A folder that was given to us may lie in one that we must not open.
+                # The store's folder may be inside one that this process may not open.
                 if made or folder != self.url:
                     raise
         self._durable[folder] = shared_bits(folder)

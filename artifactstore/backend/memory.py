@@ -1,6 +1,6 @@
-"""A backend in this process's memory: for tests, examples and what may be forgotten.
+"""A backend in this process's memory: for tests, examples and temporary data.
 
-One place per URL: whoever connects to the same name in the same process sees the same objects. A forked child
+One store location per URL: all connections to the same name in the same process see the same objects. A forked child
 starts with a copy, a spawned one with nothing.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["MemoryBackend"]
 
 
 class _Places:
-    """All places of this process, under one lock that a fork never leaves locked."""
+    """The objects of all memory URLs of this process, under one lock that a fork never leaves locked."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -69,7 +69,7 @@ class MemoryBackend(Backend):
 
         Raises:
             NotFoundError: no such key.
-            BackendError: a range ends behind the object's end.
+            BackendError: a range ends beyond the object's end.
         """
         check_ranges(ranges)
         data = self.read(key)
@@ -107,7 +107,7 @@ class MemoryBackend(Backend):
         yield from found
 
     def delete(self, key: str) -> None:
-        """Remove an object; a missing key is no error."""
+        """Remove an object; a missing key is not an error."""
         with _PLACES.lock:
             self._objects.pop(check_key(key), None)
 

@@ -1,4 +1,4 @@
-"""Which of a backend's options are secrets: what must reach no message, no repr, no pickle and no file."""
+"""Detection of secrets among a backend's options: they must reach no message, repr, pickle or file."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,12 @@ from artifactstore.model.secret_names import Weight, is_harmless, weight_of
 
 __all__ = ["hide", "secret_names", "unknown_option", "without_secrets"]
 
-# Parts of option names, over all classes of fsspec: key, secret, account_key, sas_token, connection_string …
+# Parts of option names, from all fsspec classes: key, secret, account_key, sas_token, connection_string …
 _PARTS: Final = (
     "key", "secret", "token", "pass", "pwd", "cred", "connection", "sas", "cookie", "auth", "session", "header", "cert", "login",
     "signature", "bearer", "jwt",
 )  # fmt: skip
-_TABLES: Final = ("header", "cookie")  # whatever is in a table of this name is a secret, unless it is known to be none
+_TABLES: Final = ("header", "cookie")  # everything in such a table is a secret, except the names below
 _PLAIN_HEADERS: Final = frozenset({
     "accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-type", "expect", "host", "if-match",
     "if-modified-since", "if-none-match", "pragma", "range", "referer", "te", "user-agent", "x-requested-with", "x-request-id",
@@ -26,13 +26,15 @@ _PLAIN_HEADERS: Final = frozenset({
 _HARMLESS: Final = re.compile(
     r"authority|author(?!iz)|keys?_?(?:file|path|filename)|look_for_keys|known_hosts|key_?prefix|keepalive"
 )
-_ANONYMOUS: Final = frozenset({"anon", "cloud", "google_default", "browser", "cache", ""})  # what gcsfs takes as its token
+_ANONYMOUS: Final = frozenset(
+    {"anon", "cloud", "google_default", "browser", "cache", ""}
+)  # gcsfs's token values without a secret
 _PLAIN: Final = (str, bytes, int, float, bool, PurePath, type, FunctionType, BuiltinFunctionType)
-_SHORTEST: Final = 6  # characters: hiding shorter values would make messages unreadable and protect nothing
+_SHORTEST: Final = 6  # characters: hiding shorter values would garble messages and protect nothing
 
 
 def _walk(options: Mapping[str, Any], path: str = "", *, table: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    """Yield each option that holds no others: its name, with those around it, its value, and whether it is a secret."""
+    """Yield each leaf option: its name, its dotted path, its value, and whether it is a secret."""
     for name, value in options.items():
         yield from _look(str(name), f"{path}{name}", value, table=table)
 
@@ -52,7 +54,7 @@ def _look(name: str, path: str, value: Any, *, table: bool) -> Iterator[tuple[st
 
 
 def _inside(value: Any) -> list[tuple[str, Any]] | None:
-    """Return what a value holds, by name: of dicts, lists, and of records such as aiohttp's BasicAuth; None for one value."""
+    """Return a value's items, by name: of dicts, lists, and of records such as aiohttp's BasicAuth; None for a single value."""
     if isinstance(value, Mapping):
         return [(str(key), one) for key, one in value.items()]
     fields = getattr(value, "_fields", None) or getattr(value, "__dataclass_fields__", None)
@@ -74,7 +76,7 @@ def _is_secret(name: str, value: Any, *, table: bool) -> bool:
     if isinstance(value, int | float):
         return weight_of(name) is Weight.ALWAYS
     if not isinstance(value, _PLAIN):
-        return True  # an object may hold anything
+        return True  # an object may contain anything
     if isinstance(value, str):
         if is_harmless(value, Weight.ALWAYS) or (name == "token" and value in _ANONYMOUS):
             return False
@@ -84,12 +86,12 @@ def _is_secret(name: str, value: Any, *, table: bool) -> bool:
 
 
 def secret_names(options: Mapping[str, Any]) -> "list[str]":
-    """Return the names of options that are, or may hold, a secret, those inside of others dotted: objects may hold anything."""
+    """Return the names of options that are, or may contain, a secret, nested ones dotted: objects may contain anything."""
     return [name for name, _, secret in _walk(options) if secret]
 
 
 def without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are no secrets, with what is left of those that hold others."""
+    """Return the options that are not secrets, and of nested options the parts that are not."""
     return _left(options, table=False)
 
 
@@ -105,7 +107,7 @@ def _left(options: Mapping[str, Any], *, table: bool) -> dict[str, Any]:
 
 
 def hide(text: str, options: Mapping[str, Any]) -> str:
-    """Return `text` with the values of secret options blotted out, as they are and as a URL has them."""
+    """Return `text` with the values of secret options blotted out, in plain and in URL-encoded form."""
     for _, value, secret in _walk(options):
         if secret and isinstance(value, str | bytes):
             for part in sorted(
@@ -117,7 +119,7 @@ def hide(text: str, options: Mapping[str, Any]) -> str:
 
 
 def _parts(value: str) -> set[str]:
-    """Return what of a secret a message may show: all of it, its words (`Bearer …`), its fields (`AccountKey=…;`)."""
+    """Return the forms of a secret to look for in a message: all of it, its words (`Bearer …`), its fields (`AccountKey=…;`)."""
     found = {value, quote(value, safe="")}
     for login in re.findall(r"://([^/\s@]*)@", value):
         found |= {login, login.partition(":")[2]}
@@ -131,7 +133,7 @@ def _parts(value: str) -> set[str]:
 
 
 def unknown_option(error: Exception, options: Mapping[str, Any]) -> str | None:
-    """Return the option, with those around it (`client_kwargs.endpoint`), that a library says it doesn't know; else None."""
+    """Return the dotted name of the option that a library rejects as unknown (`client_kwargs.endpoint`); else None."""
     said = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
     if said is None:
         return None

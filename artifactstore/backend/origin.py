@@ -1,4 +1,4 @@
-"""An origin: files behind any URL that fsspec knows, to be read once, from beginning to end; nothing is ever written there."""
+"""Source files behind any URL that fsspec supports, read once from beginning to end; never written."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,8 @@ from artifactstore.errors import BackendError, ConflictError, InvalidInputError,
 
 __all__ = ["Listing", "Origin", "OriginFile"]
 
-_PART: Final = 4 * 2**20  # bytes of one request; a longer read is several at a time
-_UNRANGED: Final = 64 * 2**20  # bytes: the largest file that is taken from a server that sends it whole each time
+_PART: Final = 4 * 2**20  # bytes per request; longer reads take several requests at a time
+_UNRANGED: Final = 64 * 2**20  # bytes: the largest file accepted from a server without range support
 _WEB: Final = frozenset({"http", "https"})
 _S3: Final = frozenset({"s3", "s3a"})
 _VERSIONED: Final = _S3 | {"az", "abfs", "abfss"}
@@ -34,7 +34,7 @@ _MARKS: Final = (
 
 
 class _Place(RemoteBackend):
-    """fsspec's filesystem of a URL; its failures become ours, and no message shows the URL's query."""
+    """fsspec's filesystem for a URL; its failures become our errors, and no message shows the URL's query."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         super().__init__(url.partition("?")[0], options)
@@ -44,30 +44,30 @@ class _Place(RemoteBackend):
         return open_url(self._full, self._options)
 
     def ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
-        """Call a verb of the filesystem; one at a time unless it is made for many."""
+        """Call a verb of the filesystem; one at a time unless the filesystem is thread-safe."""
 
         def call() -> Any:
             with self._turn():
                 return getattr(self._filesystem()[0], verb)(*arguments, **named)
 
-        return self._call(call, "read", "what lies there")
+        return self._call(call, "read", "files")
 
     @property
     def root(self) -> str:
-        """The URL's path, as the filesystem names it."""
-        return str(self._call(lambda: self._filesystem()[1], "read", "what lies there"))
+        """Return the URL's path, as the filesystem names it."""
+        return str(self._call(lambda: self._filesystem()[1], "read", "files"))
 
 
 @dataclass(frozen=True, slots=True)
 class OriginFile:
-    """One file of an origin.
+    """One file of a source URL.
 
     Attributes:
-        origin: where it lies.
+        origin: the source it belongs to.
         place: its path there.
         path: relative to the URL; its name, where the URL is a file.
         size: in bytes.
-        mark: what tells that it changed: ETag, checksum or times, as far as the place tells any.
+        mark: detects changes: ETag, checksum or times, as far as the server reports them.
     """
 
     origin: "Origin"
@@ -78,43 +78,43 @@ class OriginFile:
 
     @property
     def url(self) -> str:
-        """For messages."""
+        """The URL, for messages."""
         return f"{self.origin.url} ({self.path})"
 
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly these bytes.
 
         Raises:
-            BackendError: they can't be had.
+            BackendError: they cannot be read.
         """
         return self.origin.read(self, offset, size)
 
     def fill(self, view: memoryview, offset: int) -> None:
-        """Copy as many bytes from `offset` on as the view has room for.
+        """Fill a view with bytes from `offset` on.
 
         Raises:
-            BackendError: they can't be had.
+            BackendError: they cannot be read.
         """
         view[:] = self.read(offset, len(view))
 
     def check(self) -> None:
-        """See whether it is what the listing saw.
+        """Check that the file is unchanged since the listing.
 
         Raises:
-            ConflictError: it changed, or is gone.
+            ConflictError: it changed, or was removed.
         """
         self.origin.check(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is behind a URL.
+    """The files at a source URL.
 
     Attributes:
         files: sorted by path.
-        folders: those without anything in them.
-        others: paths of what is neither, such as links.
-        single: whether the URL is one file and no folder.
+        folders: the empty ones.
+        others: paths that are neither files nor folders, such as links.
+        single: whether the URL is a single file.
     """
 
     files: list[OriginFile]
@@ -124,25 +124,25 @@ class Listing:
 
 
 class Origin:
-    """The files behind a URL: a folder, or one file.
+    """The files at a URL: a folder, or one file.
 
     Args:
-        url: any that fsspec knows.
+        url: any that fsspec supports.
         options: for fsspec's class: endpoint, credentials. Never part of any message.
 
     Raises:
-        InvalidInputError: no scheme that fsspec knows, or a password in the URL.
+        InvalidInputError: a scheme that fsspec does not support, or a password in the URL.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         scheme, _, rest = url.partition("://")
         if ":" in rest.split("/", 1)[0].rpartition("@")[0]:
             raise InvalidInputError(
-                f"this {scheme}:// URL has a password in it, which would end up in logs: pass it as source_options={{…}}, or set it "
+                f"this {scheme}:// URL contains a password, which would end up in logs: pass it as source_options={{…}}, or set it "
                 "in the environment"
             )
         if scheme.lower() not in known_schemes():
-            raise InvalidInputError(f"no scheme {scheme}:// is known; to store the text itself, say format='text'")
+            raise InvalidInputError(f"the scheme {scheme}:// is not supported; to store the text itself, pass format='text'")
         known = scheme.lower()
         self._version = match[1] if known in _VERSIONED and (match := _VERSION.search(url)) else None
         given = dict(options or {}) if self._version is None else {"version_aware": True, **(options or {})}
@@ -154,12 +154,12 @@ class Origin:
         self.url = self._place.url
 
     def files(self) -> Listing:
-        """Return what is there.
+        """List the source's files.
 
         Raises:
-            InvalidInputError: nothing is there, or the server does not say how long it is.
+            InvalidInputError: nothing is there, or the server does not report a file's length.
             UnsupportedError: a library is missing.
-            BackendError: it can't be listed.
+            BackendError: it cannot be listed.
         """
         root = self._place.root
         info: Mapping[str, Any] = {"type": "directory"}
@@ -167,17 +167,17 @@ class Origin:
             info = self._ask("info", root)
         except NotFoundError as error:
             if not self._is_folder:
-                raise InvalidInputError(f"nothing lies at {self.url}: check the URL, and that it may be read") from error
+                raise InvalidInputError(f"{self.url} does not exist: check the URL, and that it may be read") from error
         if info["type"] == "file" and not self._is_folder:
             return Listing([self._made(root, self._name(root), info)], single=True)
         if self._file is not None:
-            raise InvalidInputError(f"{self.url} is no file: the web knows no folders; name each file")
+            raise InvalidInputError(f"{self.url} is not a file: HTTP has no folders; pass the URL of each file")
         if self._version is not None:
-            raise InvalidInputError(f"{self.url} is a folder, and a version is one of a single object")
+            raise InvalidInputError(f"{self.url} is a folder, and `version` applies to single objects only")
         found = self._inside(root.rstrip("/"))
-        # With a slash at its end a URL means a folder, even where an object has the name without it.
+        # A trailing slash means a folder, even if an object has the name without it.
         if not found.files and not found.folders and not found.others and (info["type"] == "file" or not self._exists(root)):
-            raise InvalidInputError(f"no files lie at {self.url}: check the URL, and that it may be listed")
+            raise InvalidInputError(f"{self.url} contains no files: check the URL, and that it may be listed")
         return found
 
     def _inside(self, top: str) -> Listing:
@@ -185,9 +185,9 @@ class Origin:
         for place, one in chain(self._ask("find", top, detail=True).items(), self._folders(top)):
             path = place[len(top) :].lstrip("/")
             if place.rstrip("/") == top and one["type"] == "file" and not place.endswith("/"):
-                continue  # an object of the folder's own name
+                continue  # an object with the folder's own name
             if one["type"] == "directory" or (path.endswith("/") and not one.get("size")):
-                folders.add(path.rstrip("/"))  # some places mark a folder by an empty object with a slash at its end
+                folders.add(path.rstrip("/"))  # some services mark a folder by an empty object with a trailing slash
             elif one["type"] == "file" and not path.endswith("/"):
                 files.append(self._made(place, path, one))
             elif path:
@@ -197,16 +197,16 @@ class Origin:
         return Listing(sorted(files, key=lambda one: one.path), sorted(folders - above), others)
 
     def _folders(self, top: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield the folders of a place that has any; S3 shows the objects that mark some among its files.
+        """Yield the folders, where the service has them; S3 lists its folder markers among the files.
 
-        A listing of its own: in one of both a folder hides a file of its name.
+        A separate listing: in a combined listing a folder hides a file of its name.
         """
         if not self._marked:
             found = self._ask("find", top, detail=True, withdirs=True).items()
             yield from ((place, one) for place, one in found if one["type"] == "directory")
 
     def _exists(self, root: str) -> bool:
-        """Whether a folder without anything in it is there."""
+        """Whether an empty folder exists."""
         try:
             return bool(self._ask("info", root)["type"] == "directory")
         except NotFoundError:
@@ -219,11 +219,11 @@ class Origin:
     def _made(self, place: str, path: str, info: Mapping[str, Any]) -> OriginFile:
         size = info.get("size")
         if size is None:
-            raise InvalidInputError(f"{self.url} ({path}): the server does not say how long it is; fetch it first")
+            raise InvalidInputError(f"{self.url} ({path}): the server does not report its length; download it first")
         return OriginFile(self, place, path, int(size), tuple(str(info.get(mark)) for mark in _MARKS))
 
     def read(self, file: OriginFile, offset: int, size: int) -> bytes:
-        """Return exactly these bytes of a file, in several requests at a time where they are many."""
+        """Return exactly these bytes of a file, with several concurrent requests if they are many."""
         starts = [*range(offset, offset + size, _PART)]
         ends = [min(start + _PART, offset + size) for start in starts]
 
@@ -242,17 +242,17 @@ class Origin:
             return data
         if len(data) == file.size:
             if file.size > _UNRANGED:
-                raise UnsupportedError(f"{file.url}: the server sends the whole file each time: fetch it first")
+                raise UnsupportedError(f"{file.url}: the server does not support ranges: download the file first")
             return data[start:end]
-        raise BackendError(f"{file.url}: {len(data)} bytes came instead of {end - start}", transient=True)
+        raise BackendError(f"{file.url}: expected {end - start} bytes, got {len(data)}", transient=True)
 
     def check(self, file: OriginFile) -> None:
-        """See whether a file is what the listing saw."""
+        """Check that a file is unchanged since the listing."""
         try:
             now = self._made(file.place, file.path, self._ask("info", file.place))
         except NotFoundError:
             now = None
-        # A listing may tell less than a look at the file itself, or more.
+        # A listing may report fewer properties than a stat of the file, or more.
         told = [(a, b) for a, b in zip(file.mark, now.mark, strict=True) if "None" not in (a, b)] if now else []
         if now is None or now.size != file.size or any(a != b for a, b in told):
             raise ConflictError(f"{file.url} changed while it was being put; nothing was committed: put again")

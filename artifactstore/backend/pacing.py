@@ -1,7 +1,7 @@
-"""How fast a place that asked for fewer requests may be asked: one pace for all threads of a backend.
+"""Rate limit for a throttling service: one limiter for all threads of a backend.
 
-Each thread backing off alone is not enough: thirty-two of them still hammer a server that begs for a pause. So the first
-refusal stops all of them, one of them asks again after the pause, and each success lets twice as many ask at once.
+Each thread backing off alone is not enough: thirty-two of them still hammer a throttling server. So the first
+refusal stops all of them, one retries after the pause, and each success doubles how many may ask at once.
 """
 
 import os
@@ -20,17 +20,17 @@ __all__ = ["Pace"]
 
 
 class Pace:
-    """Turns to ask a place: free for all until it complains, then few at a time.
+    """Permits for requests: unlimited until the service throttles, then few at a time.
 
     Args:
-        sleep: waits; a test hands in its own.
-        clock: seconds that only grow.
+        sleep: waits; replaceable in tests.
+        clock: monotonic seconds.
     """
 
-    FIRST: Final = 0.2  # seconds: the first pause after a complaint; each is twice as long as the one before
+    FIRST: Final = 0.2  # seconds: the first pause after throttling; each pause is twice as long as the previous
     LONGEST: Final = 10.0
-    FREE: Final = 64  # requests at a time from which on nobody is counted
-    BUDGET: Final = 64  # failures without as many successes between, after which a place is spared as if it had complained
+    FREE: Final = 64  # concurrent requests from which on there is no limit
+    BUDGET: Final = 64  # failures without as many successes between, after which the service counts as throttling
 
     def __init__(self, sleep: Callable[[float], None] = rest, clock: Callable[[], float] = time.monotonic) -> None:
         self._sleep = sleep
@@ -40,10 +40,10 @@ class Pace:
     def _renew(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._limit: int | None = None  # requests at a time, None = no limit
+        self._limit: int | None = None  # concurrent requests, None = no limit
         self._active = 0
         self._not_before = 0.0
-        self._slowed = float("-inf")  # when it was last made slower
+        self._slowed = float("-inf")  # when the limit was last lowered
         self._complaints = 0
         self._said = ""
         self._budget = self.BUDGET
@@ -53,20 +53,20 @@ class Pace:
 
     @property
     def limit(self) -> int | None:
-        """How many requests may be under way at once; None while there is no limit."""
+        """Return how many requests may be in flight at once; None while there is no limit."""
         return self._limit
 
     @contextmanager
     def turn(self, deadline: Callable[[], float], *, counted: bool = True) -> Iterator[None]:
-        """Wait for a turn to send one request, and learn from what becomes of it.
+        """Wait for a permit to send one request, and adapt to its outcome.
 
         Args:
-            deadline: until when it is worth waiting, by the clock; asked only if there is something to wait for.
-            counted: whether it takes one of few places; not for a listing, whose reader may want to ask something else
+            deadline: until when to wait, by the clock; called only if there is something to wait for.
+            counted: whether it takes one of the permits; not for a listing, whose reader may want to send another request
                 before it reads on.
 
         Raises:
-            NotLandedError: no turn came in time; nothing was sent.
+            NotLandedError: no permit in time; nothing was sent.
         """
         if self._pid != os.getpid():
             self._renew()  # a fork may have copied the lock while it was held
@@ -98,16 +98,16 @@ class Pace:
                 if pause <= 0 and free:
                     self._active += counted
                     return now
-            # Those that wait for a place look again soon; the jitter keeps them apart.
+            # Threads that wait for a permit check again soon; the jitter keeps them apart.
             pause = max(pause, 0.0 if free else 0.05) * random.uniform(1.0, 1.2)  # noqa: S311 - spreads threads
             if now + pause > deadline() or forsaken():
-                raise NotLandedError(f"{self._said}; fewer requests were asked for, and no turn came in time")
+                raise NotLandedError(f"{self._said}; the service throttles, and no request could be sent in time")
             self._sleep(pause)
 
     def _slow_down(self, sent: float, retry_after: float | None) -> None:
         with self._lock:
             now = self._clock()
-            if sent >= self._slowed:  # else it left before the last complaint came and says nothing new
+            if sent >= self._slowed:  # else it was sent before the last throttling and tells nothing new
                 pause = min(self.LONGEST, self.FIRST * 2 ** min(self._complaints, 30))
                 self._complaints += 1
                 self._slowed = now
@@ -125,7 +125,7 @@ class Pace:
 
     def _speed_up(self) -> None:
         if self._limit is None and self._budget == self.BUDGET:
-            return  # the usual way takes no lock
+            return  # the common path takes no lock
         with self._lock:
             self._budget = min(self.BUDGET, self._budget + 1)
             if self._limit is not None:

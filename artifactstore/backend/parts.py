@@ -1,4 +1,4 @@
-"""Objects too large for one request: parts that are sent, and tried again, each on its own."""
+"""Multipart uploads of objects too large for one request: parts are sent, and retried, individually."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,22 +15,22 @@ _T = TypeVar("_T")
 
 @runtime_checkable
 class InParts(Protocol):
-    """A place that takes an object in parts; nothing is visible before `finish_upload`."""
+    """A backend that supports multipart uploads; nothing is visible before `finish_upload`."""
 
     def start_upload(self, key: str) -> str:
         """Return the id of a new upload."""
 
     def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
-        """Send part `number`, from 1; the same part may be sent again. Returns what `finish_upload` wants to know of it."""
+        """Send part `number`, from 1; the same part may be sent again. Returns the token that `finish_upload` needs."""
 
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
-        """Make the object of its parts, replacing what was there."""
+        """Complete the object from its parts, replacing any existing one."""
 
     def drop_upload(self, key: str, upload: str) -> None:
-        """Forget an upload and its parts."""
+        """Abort an upload and drop its parts."""
 
     def size(self, key: str) -> int:
-        """The backend's own."""
+        """Return the backend's `size`."""
 
 
 def send_in_parts(
@@ -40,14 +40,14 @@ def send_in_parts(
     rest: Iterator[memoryview] | None,
     carry: Callable[[Callable[[], _T]], _T],
 ) -> None:
-    """Upload; a failure, also one of the caller's iterator, leaves nothing behind.
+    """Upload in parts; a failure, also of the caller's iterator, leaves nothing behind.
 
     Args:
-        place: where to.
-        key: under which key.
+        place: the backend.
+        key: the object's key.
         whole: the first part.
-        rest: what comes after it.
-        carry: runs one request, as often as it sees fit.
+        rest: the remaining data.
+        carry: runs one request, with retries.
     """
     upload: str = carry(lambda: place.start_upload(key))  # type: ignore[assignment,arg-type,return-value]
     total = 0
@@ -62,7 +62,7 @@ def send_in_parts(
             whole, rest = gather(rest)
         carry(_Finish(place, key, upload, parts, total))  # type: ignore[arg-type]
     except BaseException:
-        # If this fails too, the place's own rule for unfinished uploads removes the parts; the first failure is the news.
+        # If this fails too, the service's own rule for unfinished uploads removes the parts; the first failure is the one to raise.
         with contextlib.suppress(ArtifactStoreError):
             place.drop_upload(key, upload)
         raise
@@ -84,6 +84,6 @@ class _Finish:
         try:
             self.place.finish_upload(self.key, self.upload, self.parts)
         except BackendError as error:
-            # The first try may have done it and lost its reply: then the upload is gone and the object is there.
+            # The first try may have succeeded with its reply lost: then the upload is gone and the object exists.
             if error.transient or self.tries == 1 or self.place.size(self.key) != self.total:
                 raise

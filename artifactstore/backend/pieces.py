@@ -1,11 +1,11 @@
-"""Pieces: what was read of objects that never change, kept in a local folder; bounded, checked, shared by processes.
+"""Range cache: objects that never change, cached in a local folder; bounded, checked, shared by processes.
 
     <folder>/<key>           a whole object: XXH3-64 of the rest (8 bytes, little-endian), then its bytes
     <folder>/<key>.bytes     parts of an object at their offsets; the rest of the file is a hole
     <folder>/<key>.pieces    which parts: records of offset u64, length u32, XXH3-64 u64, little-endian, appended
 
-Nothing here needs to be durable or locked: a piece counts only if its checksum fits, and one that doesn't is as good as
-one that isn't there. The least used objects go first. No failure of it is an error of the caller's.
+Nothing here needs to be durable or locked: a piece counts only if its checksum matches, and any other is treated as
+missing. The least recently used objects are evicted first. No failure of the cache is an error of the caller's.
 """
 
 import os
@@ -25,20 +25,20 @@ from artifactstore.errors import InvalidInputError
 
 __all__ = ["FOLDER", "Pieces", "cache_limit", "kept_bytes", "remove_all"]
 
-FOLDER: Final = "near"  # of a store in the cache
-_PIECE: Final = 2**20  # bytes: what is read and checked at least, to get a part of it
+FOLDER: Final = "near"  # folder of a store's pieces in the cache
+_PIECE: Final = 2**20  # bytes: the minimum that is read and checked
 _RECORD: Final = struct.Struct("<QIQ")
 _SUM: Final = struct.Struct("<Q")
-_USED: Final = 60.0  # seconds for which one note of a use is enough
+_USED: Final = 60.0  # seconds between two updates of an object's last use
 _DEFAULT: Final = 20 * 10**9  # bytes, unless $ARTIFACTSTORE_CACHE_BYTES says otherwise
-_SHARE: Final = 2  # pieces take at most a half of it
-_LOOK: Final = 20  # and are counted again when a twentieth of that was written
+_SHARE: Final = 2  # pieces take at most half of it
+_LOOK: Final = 20  # usage is measured again after writing a twentieth of that
 
 _Piece = tuple[int, int, int]  # offset, length, checksum
 
 
 class Pieces:
-    """The pieces of one store; safe for many threads and processes.
+    """The cached pieces of one store; safe for many threads and processes.
 
     Args:
         cache: the cache folder.
@@ -48,13 +48,13 @@ class Pieces:
     def __init__(self, cache: Path, store: str) -> None:
         self.cache = cache
         self._folder = cache / "stores" / store / FOLDER
-        self._broken = cache.exists() and not may_write(cache)  # then it is only read
-        self._written: int | None = None  # since the last look at how much there is
+        self._broken = cache.exists() and not may_write(cache)  # read-only cache
+        self._written: int | None = None  # bytes since usage was last measured
 
     # -- whole objects
 
     def whole(self, key: str) -> bytes | None:
-        """Return an object that is kept, or None."""
+        """Return a cached object, or None."""
         path = self._folder / key
         try:
             raw = read_own(path)
@@ -68,7 +68,7 @@ class Pieces:
         return body
 
     def keep_whole(self, key: str, data: bytes) -> None:
-        """Keep an object."""
+        """Cache an object."""
         path = self._folder / key
 
         def write() -> None:
@@ -80,7 +80,7 @@ class Pieces:
     # -- parts
 
     def parts(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes | None]:
-        """Return the bytes of each (offset, length) that is kept, None for the others."""
+        """Return the bytes of each (offset, length) that is cached, None for the others."""
         index, data = self._paths(key)
         try:
             raw = read_own(index)
@@ -91,7 +91,7 @@ class Pieces:
             if not is_own(os.fstat(fd)):
                 return [None] * len(ranges)
             if len(raw) % _RECORD.size:
-                # Whoever wrote the last record was stopped in the midst of it: what follows would be read askew.
+                # The writer of the last record was interrupted: what follows would be misaligned.
                 self._drop(index, data)
                 return [None] * len(ranges)
             known = {piece[0]: piece for piece in _RECORD.iter_unpack(raw) if piece[1] <= _PIECE}
@@ -101,7 +101,7 @@ class Pieces:
                 run = _cover(known, offsets, offset, length)
                 part = _read(fd, run, offset, length) if run else None
                 if run and part is None:
-                    self._drop(index, data)  # damaged: whatever else is in it is not worth a second look
+                    self._drop(index, data)  # damaged: the rest of it is not trusted either
                 found.append(part)
         except OSError:
             return [None] * len(ranges)
@@ -111,7 +111,7 @@ class Pieces:
         return found
 
     def keep_parts(self, key: str, parts: Iterable[tuple[int, bytes]]) -> None:
-        """Keep (offset, bytes) of an object."""
+        """Cache (offset, bytes) pairs of an object."""
         index, data = self._paths(key)
         parts = [(offset, part) for offset, part in parts if part]
 
@@ -134,7 +134,7 @@ class Pieces:
         self._keep(write, sum(len(part) for _, part in parts))
 
     def forget(self, key: str) -> None:
-        """Drop what is kept of an object."""
+        """Evict an object."""
         self._drop(self._folder / key, *self._paths(key))
 
     # -- inside
@@ -151,7 +151,7 @@ class Pieces:
             write()
         except OSError as error:
             self._broken = True
-            text = f"the cache folder {self.cache} can't be written ({error.strerror or error}): nothing more is kept there"
+            text = f"cannot write to the cache folder {self.cache} ({error.strerror or error}): nothing more is cached there"
             warnings.warn(text, UserWarning, stacklevel=2)
             return
         written = None if self._written is None else self._written + size
@@ -169,7 +169,7 @@ class Pieces:
 
 
 def _cover(known: dict[int, _Piece], offsets: Sequence[int], offset: int, length: int) -> list[_Piece]:
-    """Choose pieces that hold a range without a gap; none if there are none such."""
+    """Choose pieces that cover a range without a gap; none if they don't."""
     run: list[_Piece] = []
     at, end = offset, offset + length
     while at < end:
@@ -188,7 +188,7 @@ def _cover(known: dict[int, _Piece], offsets: Sequence[int], offset: int, length
 
 
 def _read(fd: int, run: Sequence[_Piece], offset: int, length: int) -> bytes | None:
-    """Read the range out of the pieces that hold it; None if one of them is not what was kept."""
+    """Read the range from its pieces; None if one of them is damaged."""
     low, high = run[0][0], run[-1][0] + run[-1][1]
     data = b""
     while len(data) < high - low and (more := os.pread(fd, high - low - len(data), low + len(data))):
@@ -213,34 +213,34 @@ def _note_use(path: Path) -> None:
         return
 
 
-# -- how much there may be, and is
+# -- limit and usage
 
 
 def cache_limit() -> int:
-    """Return how many bytes the cache folder may hold: `$ARTIFACTSTORE_CACHE_BYTES`, else 20 GB.
+    """Return the size limit of the cache folder in bytes: `$ARTIFACTSTORE_CACHE_BYTES`, else 20 GB.
 
     Raises:
-        InvalidInputError: the variable holds no number.
+        InvalidInputError: the variable is not a number.
     """
     text = os.environ.get("ARTIFACTSTORE_CACHE_BYTES", str(_DEFAULT))
     try:
         return int(float(text))
     except (ValueError, OverflowError) as error:
-        raise InvalidInputError(f"ARTIFACTSTORE_CACHE_BYTES is {text!r}: not a number of bytes") from error
+        raise InvalidInputError(f"ARTIFACTSTORE_CACHE_BYTES must be a number of bytes, not {text!r}") from error
 
 
 def kept_bytes(cache: Path) -> int:
-    """Return how many bytes the pieces of all stores take on disk."""
+    """Return the disk usage of all stores' pieces in bytes."""
     return sum(size for _, size, _ in _objects(cache))
 
 
 def remove_all(cache: Path) -> None:
-    """Remove the pieces of all stores."""
+    """Remove all stores' pieces."""
     _evict(cache, 0)
 
 
 def _evict(cache: Path, limit: int) -> None:
-    """Remove the objects used longest ago until what is left fits."""
+    """Remove the least recently used objects until the rest fits."""
     objects = sorted(_objects(cache), key=lambda one: one[0])
     total = sum(size for _, size, _ in objects)
     if total <= limit:
@@ -257,7 +257,7 @@ def _evict(cache: Path, limit: int) -> None:
 
 
 def _objects(cache: Path) -> Iterable[tuple[float, int, list[Path]]]:
-    """Yield (last use, bytes on disk, files) of each object; the index goes before what it speaks of."""
+    """Yield (last use, bytes on disk, files) of each object; the index comes before the bytes that it describes."""
     for top in (cache / "stores").glob(f"*/{FOLDER}"):
         for folder, _, names in os.walk(top):
             for name in names:

@@ -1,4 +1,4 @@
-"""Whether a place keeps the promise of `create`, asked once a session by a write that can do no harm."""
+"""Probe of a backend's exclusive `create`, once a session, by a write that can do no harm."""
 
 import time
 from collections.abc import Callable
@@ -17,19 +17,19 @@ _TRIES: Final = 6
 
 
 def probe(backend: Backend, config_raw: bytes, *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Create `store.json` again, with its own bytes: a place that is fit to be written to refuses.
+    """Create `store.json` again, with its own bytes: a backend with working conditions refuses.
 
-    It needs no right to delete, leaves no litter, and where the condition is ignored it replaces the object by its
-    equal. One request; none for folders and memory, whose `create` is this library's own.
+    It needs no permission to delete, leaves no litter, and if the condition is ignored it replaces the object with
+    identical bytes. One request; none for folders and memory, whose `create` is this library's own.
 
     Args:
-        backend: of an existing store, as it will be written to.
+        backend: of an existing store, as it will be used for writes.
         config_raw: the bytes of its `store.json`, as read.
         sleep: waits between tries.
 
     Raises:
         UnsupportedError: the server ignores the condition silently, or does not know it.
-        BackendError: the question could not be asked.
+        BackendError: the probe could not be made.
     """
     place = backend
     while isinstance(place, Wrapper):
@@ -42,14 +42,14 @@ def probe(backend: Backend, config_raw: bytes, *, sleep: Callable[[float], None]
         except AlreadyExistsError:
             return
         except BackendError as error:
-            # Sending it again is harmless here, whatever became of the first.
+            # Sending it again is harmless here, whatever the outcome of the first.
             if not error.transient or attempt == _TRIES - 1:
                 raise
             sleep(0.1 * 2**attempt)
         else:
             break
     raise UnsupportedError(
-        f"{backend.url}: the server wrote {CONFIG_KEY} although it exists and the request forbade that: it ignores "
-        "conditions silently, so of two writers one would overwrite the other. Pass single_writer=True if nothing else "
+        f"{backend.url}: the server overwrote the existing {CONFIG_KEY} although the request was conditional: it ignores "
+        "conditions silently, so concurrent writers would overwrite each other. Pass single_writer=True if nothing else "
         "ever writes to it, or use another server; nothing was damaged"
     )

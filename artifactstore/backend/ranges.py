@@ -1,7 +1,7 @@
-"""Many ranges of one object, asked for at the same time: a failure of some does not lose the others.
+"""Concurrent reads of many ranges of one object: a failure of some does not lose the others.
 
-One thread serves the loop of a client, and so all its connections; what need not be done there is done by whoever asked. To
-put an answer of some megabytes together is a quarter of that thread's work, so it comes in pieces, as they arrived.
+One thread serves a client's event loop, and so all its connections; work that can be done elsewhere is left to the
+calling thread. Joining a reply of some megabytes takes a quarter of that thread's time, so replies come in pieces.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ _T = TypeVar("_T")
 async def together(
     one: Callable[[tuple[int, int]], Awaitable[_T]], ranges: Sequence[tuple[int, int]], limit: int
 ) -> list[_T | BaseException | None]:
-    """Ask for each range, `limit` at a time.
+    """Request each range, `limit` at a time.
 
     Args:
-        one: asks for an (offset, length).
-        ranges: all of them; one of no bytes is not asked for.
-        limit: how many at a time.
+        one: requests an (offset, length).
+        ranges: all ranges; empty ones are not requested.
+        limit: number of concurrent requests.
 
     Returns:
-        For each range the answer, or the failure, or None.
+        For each range the reply, or the failure, or None.
     """
     turn = asyncio.Semaphore(limit)
 
@@ -51,16 +51,16 @@ def keep_or_raise(
     judge: Callable[[_T, tuple[int, int]], bytes],
     explain: Callable[[Exception], BaseException],
 ) -> list[bytes]:
-    """Make bytes of the answers, and return them if all came.
+    """Convert the replies to bytes, and return them if all succeeded.
 
     Args:
         came: as `together` returns it.
-        ranges: what was asked for.
-        judge: makes bytes of an answer, or raises a `BackendError` where they are not those that were wanted.
-        explain: makes an error of ours of a failure.
+        ranges: the requested ranges.
+        judge: converts a reply to bytes, or raises a `BackendError` if they are not the requested ones.
+        explain: converts a failure to an error of this library.
 
     Raises:
-        BackendError: the first that will fail again; else, where some came, a `RangesFailedError` that holds those.
+        BackendError: the first permanent failure; else, if some succeeded, a `RangesFailedError` that holds those.
     """
     found: dict[int, bytes] = {}
     failed: list[BaseException] = []
@@ -74,7 +74,7 @@ def keep_or_raise(
             failed.append(error)
     for failure in failed:
         if not (isinstance(failure, BackendError) and failure.transient):
-            raise failure  # it will fail again: there is nothing to keep the others for
+            raise failure  # permanent: the other ranges are of no use
     if failed and isinstance(failed[0], BackendError):
         raise RangesFailedError(found, failed[0]) if found else failed[0]
     return list(found.values())

@@ -1,4 +1,4 @@
-"""Places at which nothing can be changed: each verb that would is refused at once."""
+"""Backends that cannot be changed: every mutating verb is refused at once."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ __all__ = ["ReadingBackend", "Unchanging"]
 
 
 class Unchanging(Backend):
-    """A backend whose three verbs that change something raise; a subclass says what."""
+    """A backend whose three mutating verbs raise; a subclass provides the error."""
 
     @abstractmethod
     def _refusal(self, key: str, action: str) -> ArtifactStoreError:
-        """Make the error of a verb; `action` completes "… can't be"."""
+        """Return the error for a verb; `action` completes "cannot …"."""
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:  # noqa: ARG002 - the contract's name
         """Refuse.
@@ -22,7 +22,7 @@ class Unchanging(Backend):
         Raises:
             ArtifactStoreError: always.
         """
-        raise self._refusal(key, "written")
+        raise self._refusal(key, "write")
 
     def create(self, key: str, data: bytes) -> None:  # noqa: ARG002 - the contract's name
         """Refuse.
@@ -30,7 +30,7 @@ class Unchanging(Backend):
         Raises:
             ArtifactStoreError: always.
         """
-        raise self._refusal(key, "created")
+        raise self._refusal(key, "create")
 
     def delete(self, key: str) -> None:
         """Refuse.
@@ -38,18 +38,18 @@ class Unchanging(Backend):
         Raises:
             ArtifactStoreError: always.
         """
-        raise self._refusal(key, "deleted")
+        raise self._refusal(key, "delete")
 
 
 class ReadingBackend(Unchanging):
-    """A place that can only be read, whatever is promised: a zip file, a web server.
+    """A backend that is always read-only: a zip file, a web server.
 
     Attributes:
-        url: where it is.
+        url: its URL.
     """
 
     read_only = True
     exclusive = False
 
     def _refusal(self, key: str, action: str) -> RefusedError:
-        return RefusedError(f"{check_key(key)} can't be {action}: {self.url} can only be read")
+        return RefusedError(f"cannot {action} {check_key(key)}: {self.url} is read-only")

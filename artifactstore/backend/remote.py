@@ -1,7 +1,7 @@
-"""A place that fsspec knows: reading from any, writing only where the caller promises to be the only writer.
+"""A backend on any fsspec filesystem: reads from all, writes only if the caller promises to be the only writer.
 
-The one module that knows fsspec. Its generic "create" is exists-then-write, on which two writers overwrite each
-other now and then, so a class without a native condition (`s3.py` has one) is never trusted with a race.
+The only module that knows fsspec. fsspec's generic "create" is exists-then-write, with which two writers overwrite each
+other now and then, so a class without a native condition (`s3.py` has one) is never trusted with concurrent writers.
 """
 
 import os
@@ -32,44 +32,44 @@ from artifactstore.errors import (
 __all__ = ["RemoteBackend", "known_schemes", "make_filesystem", "open_url"]
 
 _T = TypeVar("_T")
-# Filesystems of the process that forked this one: their loops have no thread here, and closing one would wait for it.
+# Filesystems of the parent process of a fork: their loops have no thread here, and closing one would block.
 _PARENTS: Final[list[Any]] = []
 
 
 def known_schemes() -> frozenset[str]:
-    """The schemes that fsspec has a class for, installed or not."""
+    """Return the schemes that fsspec has a class for, installed or not."""
     return frozenset(fsspec.available_protocols())
 
 
 def make_filesystem(scheme: str, options: Mapping[str, Any]) -> Any:
-    """Make fsspec's filesystem for a scheme: one of its own, shared with nobody, without listings kept."""
+    """Create fsspec's filesystem for a scheme: unshared, without cached listings."""
     try:
         return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
     except TypeError as error:
         raise InvalidInputError(
-            f"storage_options for {scheme}:// has a key that it doesn't know; given are {', '.join(options) or 'none'}"
+            f"storage_options for {scheme}:// contain an unknown key; expected options of fsspec's class, got {', '.join(options) or 'none'}"
         ) from error
 
 
 def open_url(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return fsspec's filesystem for a URL, of one's own, and the URL's path there."""
+    """Return an unshared fsspec filesystem for a URL, and the URL's path there."""
     return fsspec.core.url_to_fs(url, **{"skip_instance_cache": True, "use_listings_cache": False, **options})  # type: ignore[no-any-return]
 
 
 class RemoteBackend(Backend):
-    """Objects behind one of fsspec's filesystems.
+    """Objects on an fsspec filesystem.
 
-    The connection is made by the first request, and made anew in a forked child. Pickles carry the URL and the
+    The first request connects, and again in a forked child. Pickles carry the URL and the
     options, and are refused where an option is a secret.
 
     Args:
-        url: scheme and place, without credentials.
+        url: scheme and path, without credentials.
         options: for fsspec's class.
-        single_writer: the caller promises that nothing else writes; without it nothing can be written.
+        single_writer: the caller promises that nothing else writes; required for any write.
 
     Attributes:
-        url: as given.
-        exclusive: whether `create` works: only with the promise.
+        url: as passed.
+        exclusive: whether `create` works: only with `single_writer`.
     """
 
     concurrency = 4
@@ -86,14 +86,14 @@ class RemoteBackend(Backend):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
-    def storage_time(self, *, fresh: bool = False) -> datetime | None:  # noqa: ARG002 - the last reply is as fresh as it gets
-        """Return the time by the service's clock, where its replies say it."""
+    def storage_time(self, *, fresh: bool = False) -> datetime | None:  # noqa: ARG002 - the last reply is as fresh as possible
+        """Return the time by the service's clock, where its replies show it."""
         return self._clock.now()
 
     def __getstate__(self) -> dict[str, Any]:
         if names := secret_names(self._options):
             raise InvalidInputError(
-                f"{self.url} can't be pickled: storage_options hold what may be a secret ({', '.join(names)}); "
+                f"{self.url} cannot be pickled: storage_options may contain a secret ({', '.join(names)}); "
                 "set it in the environment of each process, or open the store there"
             )
         return {name: value for name, value in self.__dict__.items() if name != "_lock"} | {"_connected": None}
@@ -105,7 +105,7 @@ class RemoteBackend(Backend):
     # -- the connection
 
     def _connect(self) -> tuple[Any, str]:
-        """Return the filesystem and what stands before its keys."""
+        """Return the filesystem and the prefix of all keys."""
         return fsspec.core.url_to_fs(self.url, skip_instance_cache=True, **self._options)  # type: ignore[no-any-return]
 
     def _filesystem(self) -> tuple[Any, str]:
@@ -119,7 +119,7 @@ class RemoteBackend(Backend):
         return connected[1], connected[2]
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a coroutine function on the filesystem's own loop."""
+        """Run a coroutine function on the filesystem's own event loop."""
         return run_on(self._filesystem()[0].loop, function, *arguments)
 
     def _ranges(
@@ -129,37 +129,37 @@ class RemoteBackend(Backend):
         ask: Callable[[tuple[int, int]], Awaitable[_T]],
         judge: Callable[[_T, tuple[int, int]], bytes],
     ) -> list[bytes]:
-        """Ask for ranges of an object, many at a time on the loop; what came is made bytes of in the calling thread."""
+        """Read ranges of an object, many at a time on the loop; replies are converted to bytes in the calling thread."""
         came = self._run(together, ask, ranges, self.concurrency)
         return keep_or_raise(came, ranges, judge, self._failure(key))
 
     def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
-        """Run what talks to the place; its failures become ours, with no more of their text than is known to be harmless."""
+        """Run a request; its failures become our errors, with only such text of theirs as is known to be harmless."""
         try:
             return call()
         except ArtifactStoreError:
             raise
-        except Exception as error:  # noqa: BLE001 - fsspec's classes raise whatever their libraries do
+        except Exception as error:  # noqa: BLE001 - fsspec's classes raise what their libraries raise
             failure, cause = self._explain(error, action, key)
-        raise failure from cause  # outside of the handler: a cause that may show credentials is not even the context
+        raise failure from cause  # outside the handler: a cause that may contain credentials is not even the context
 
     def _failure(self, key: str) -> Callable[[Exception], BaseException]:
-        """What makes an error of ours of a failure to read a part of an object."""
+        """Return a converter from a failed read of a part of an object to our error."""
         return lambda error: error if isinstance(error, ArtifactStoreError) else self._explain(error, "read", key)[0]
 
     def _refuse_existing(self, key: str) -> None:
-        """Look before a write, which is enough for a single writer.
+        """Check before a write, which is enough for a single writer.
 
         Raises:
-            AlreadyExistsError: something is there.
+            AlreadyExistsError: the key exists.
         """
         with suppress(NotFoundError):
             self.size(key)
             raise AlreadyExistsError(f"{key} exists in {self.url}")
 
     def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
-        """Return the error to raise, and its cause if that is fit to be seen."""
-        what = f"{key or 'the listing'} in {self.url} can't be {action}"
+        """Return the error to raise, and its cause if that is safe to show."""
+        what = f"cannot {action} {f'{key} in ' if key else ''}{self.url}"
         if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
             return NotFoundError(no_such_key(key, self.url)), None
         if isinstance(error, FileExistsError):
@@ -169,9 +169,9 @@ class RemoteBackend(Backend):
             return UnsupportedError(f"{what}: a library is missing: {missing}"), None
         if (option := unknown_option(error, self._options)) is not None:
             scheme = self.url.partition("://")[0]
-            return InvalidInputError(f"storage_options: {scheme}:// knows no {option!r}: check how it is written"), None
+            return InvalidInputError(f"storage_options: {scheme}:// has no option {option!r}: check its spelling"), None
         if isinstance(error, TimeoutError | ConnectionError):
-            return BackendError(f"{what}: no answer came ({type(error).__name__})", transient=True), None
+            return BackendError(f"{what}: no reply arrived ({type(error).__name__})", transient=True), None
         if isinstance(error, PermissionError):
             return BackendError(f"{what}: permission denied; check the credentials and what they allow"), None
         reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
@@ -180,9 +180,9 @@ class RemoteBackend(Backend):
     # -- the verbs
 
     def _alone(self, call: Callable[[], _T], action: str, key: str) -> _T:
-        """As `_call`, for this class's own verbs: one thread at a time, and what is missing is told from what fails.
+        """Like `_call`, for this class's own verbs: one thread at a time, and missing objects are told from other failures.
 
-        Of fsspec's classes only those with a loop of their own are fit for threads: others share one connection.
+        Only fsspec classes with a loop of their own are thread-safe: others share one connection.
         """
         with self._turn():
             try:
@@ -199,19 +199,19 @@ class RemoteBackend(Backend):
             yield
             return
         if self._lock[0] != os.getpid():
-            self._lock = os.getpid(), threading.RLock()  # a fork may have copied it while it was held
+            self._lock = os.getpid(), threading.RLock()  # a fork may have copied it while locked
         with self._lock[1]:
             yield
 
     def _filesystem_or_none(self) -> Any:
-        """The filesystem, or None where it can't be made: the request itself says why."""
+        """Return the filesystem, or None where it cannot be created: the request itself reports why."""
         try:
             return self._filesystem()[0]
-        except Exception:  # noqa: BLE001 - fsspec's classes raise whatever their libraries do
+        except Exception:  # noqa: BLE001 - fsspec's classes raise what their libraries raise
             return None
 
     def _is_there(self, key: str) -> bool:
-        """Whether a key exists, or may: some classes have words of their own for what is missing, a listing has not."""
+        """Whether a key exists, or may: some classes raise errors of their own for a missing key, a listing does not."""
         if self._filesystem_or_none() is None:
             return True
         filesystem, path = self._path(key)
@@ -231,7 +231,7 @@ class RemoteBackend(Backend):
 
         Raises:
             NotFoundError: no such key.
-            BackendError: it can't be read.
+            BackendError: it cannot be read.
         """
         check_key(key)
 
@@ -246,7 +246,7 @@ class RemoteBackend(Backend):
 
         Raises:
             NotFoundError: no such key.
-            BackendError: a range ends behind the object's end, or it can't be read.
+            BackendError: a range ends beyond the object's end, or it cannot be read.
         """
         check_key(key)
         check_ranges(ranges)
@@ -259,17 +259,17 @@ class RemoteBackend(Backend):
 
         found = [bytes(data) for data in self._alone(call, "read", key)]
         for (offset, length), data in zip(ranges, found, strict=True):
-            if len(data) != length:  # fsspec clips without a word
-                self.size(key)  # of what is no object it may give nothing
+            if len(data) != length:  # fsspec clips silently
+                self.size(key)  # raises if it is not an object
                 raise past_the_end(key, offset, length, None, self.url)
         return found
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
-        """Store an object, replacing what was there; as whole and as durable as fsspec's class for this place makes it.
+        """Store an object, replacing what was there; as atomic and durable as fsspec's class makes it.
 
         Raises:
-            UnsupportedError: nobody promised to be the only writer.
-            BackendError: it can't be written.
+            UnsupportedError: the caller did not pass `single_writer=True`.
+            BackendError: it cannot be written.
         """
         self._check_writable(key)
         whole, rest = gather(data)
@@ -285,15 +285,15 @@ class RemoteBackend(Backend):
                     file.write(piece)
 
         with self._turn():
-            self._call(call, "written", key)
+            self._call(call, "write", key)
 
     def create(self, key: str, data: bytes) -> None:
-        """Store an object if nothing is there, which only a single writer can know.
+        """Store an object if the key does not exist, which only a single writer can know.
 
         Raises:
             AlreadyExistsError: `key` exists.
-            UnsupportedError: nobody promised to be the only writer.
-            BackendError: it can't be written.
+            UnsupportedError: the caller did not pass `single_writer=True`.
+            BackendError: it cannot be written.
         """
         self._check_writable(key)
         raw = bytes(flat(data))
@@ -312,12 +312,12 @@ class RemoteBackend(Backend):
             filesystem, path = self._path(prefix)
             filesystem.invalidate_cache()
             if prefix and filesystem.info(path.rstrip("/"))["type"] != "directory":
-                return {}  # some classes list a file as if it lay in itself
+                return {}  # some classes list a file as its own content
             return filesystem.find(path.rstrip("/"), detail=True)  # type: ignore[no-any-return]
 
         try:
             with self._turn():
-                found = self._call(call, "listed", prefix)
+                found = self._call(call, "list", prefix)
         except NotFoundError:
             return
         before = len(self._path("")[1].lstrip("/"))
@@ -326,15 +326,15 @@ class RemoteBackend(Backend):
             try:
                 check_key(key)
             except InvalidInputError:
-                continue  # not ours
+                continue  # not an object of the store
             if key.startswith(prefix):
                 yield Stored(key, int(info["size"]), _modified(info))
 
     def delete(self, key: str) -> None:
-        """Remove an object; a missing key is no error.
+        """Remove an object; a missing key is not an error.
 
         Raises:
-            UnsupportedError: nobody promised to be the only writer.
+            UnsupportedError: the caller did not pass `single_writer=True`.
             BackendError: it may still be there.
         """
         self._check_writable(key)
@@ -344,7 +344,7 @@ class RemoteBackend(Backend):
             filesystem.rm_file(path)
 
         try:
-            self._alone(call, "deleted", key)
+            self._alone(call, "delete", key)
         except NotFoundError:
             return
 
@@ -353,7 +353,7 @@ class RemoteBackend(Backend):
 
         Raises:
             NotFoundError: no such key.
-            BackendError: it can't be looked at.
+            BackendError: `stat` fails.
         """
         check_key(key)
 
@@ -362,7 +362,7 @@ class RemoteBackend(Backend):
             filesystem.invalidate_cache()
             return filesystem.info(path)  # type: ignore[no-any-return]
 
-        info = self._alone(call, "looked at", key)
+        info = self._alone(call, "stat", key)
         if info["type"] != "file":
             raise NotFoundError(no_such_key(key, self.url))
         return int(info["size"])
@@ -371,13 +371,13 @@ class RemoteBackend(Backend):
         check_key(key)
         if not self._single_writer:
             raise UnsupportedError(
-                f"{self.url} can be read only: of two writers neither would notice the other there; "
+                f"{self.url} is read-only: this backend has no exclusive create, so concurrent writers would overwrite each other; "
                 "pass single_writer=True if nothing else ever writes to it"
             )
 
 
 def _modified(info: Mapping[str, Any]) -> datetime | None:
-    """The time of the last change, under whichever of its names fsspec's class gives it."""
+    """Return the modification time, under whichever name fsspec's class reports it."""
     for name in ("LastModified", "last_modified", "mtime", "modified", "updated"):
         value = info.get(name)
         if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""The backend that tries again: what networks need and disks do not."""
+"""Retries: what networks need and disks do not."""
 
 import hashlib
 import os
@@ -21,11 +21,11 @@ from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputE
 __all__ = ["RetryingBackend", "retry_seconds"]
 
 _T = TypeVar("_T")
-_REACHED: Final[set[str]] = set()  # hosts and buckets of which an answer came, in this process
+_REACHED: Final[set[str]] = set()  # hosts and buckets that have replied to this process
 
 
 def retry_seconds() -> float:
-    """How long a failing place is tried again: `$ARTIFACTSTORE_RETRY_SECONDS`, 300 without it.
+    """Return for how many seconds a failing request is retried: `$ARTIFACTSTORE_RETRY_SECONDS`, 300 by default.
 
     Raises:
         InvalidInputError: the variable is not a number.
@@ -34,27 +34,27 @@ def retry_seconds() -> float:
     try:
         return max(0.0, float(text))
     except ValueError as error:
-        raise InvalidInputError(f"ARTIFACTSTORE_RETRY_SECONDS is {text!r}: not a number of seconds") from error
+        raise InvalidInputError(f"ARTIFACTSTORE_RETRY_SECONDS must be a number of seconds, not {text!r}") from error
 
 
 class RetryingBackend(Wrapper):
-    """Tries again after transient failures, with growing random pauses, until the time is up.
+    """Retries after transient failures, with growing random pauses, until the time is up.
 
-    A place that asks for fewer requests is asked by one thread at a time until it is well again (`Pace`).
-    `create` is tried again only where it is certain that nothing landed (S3's 409, a connection that never stood):
-    after any other failure it is the caller who must read the key before anything is sent again.
+    A throttling service gets requests from one thread at a time until it recovers (`Pace`).
+    `create` is retried only if it is certain that nothing was written (S3's 409, a connection that was never established):
+    after any other failure the caller must read the key before anything is sent again.
 
     Args:
         inner: the backend inside.
-        seconds: how long one call may be tried; None = `retry_seconds()`, asked at the first failure.
-        sleep: waits; a test hands in its own.
-        clock: seconds that only grow.
+        seconds: time limit for the retries of one call; None = `retry_seconds()`, evaluated at the first failure.
+        sleep: waits; replaceable in tests.
+        clock: monotonic seconds.
     """
 
-    FIRST: Final = 0.1  # seconds: the first pause; each is up to twice as long as the one before
+    FIRST: Final = 0.1  # seconds: the first pause; each pause is up to twice as long as the previous
     LONGEST: Final = 10.0
-    CONTACT: Final = 6.0  # seconds for which a place is tried at which nothing has ever answered this process
-    PATIENCE: Final = 5.0  # seconds of failures before a warning tells what is being waited for
+    CONTACT: Final = 6.0  # seconds of retries for a host that has never replied to this process
+    PATIENCE: Final = 5.0  # seconds of failures before a warning
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class RetryingBackend(Wrapper):
         self._pace = Pace(sleep, clock)
 
     def _limit(self, error: BackendError | None = None) -> float:
-        """Return for how many seconds one call may be tried, after this failure."""
+        """Return for how many seconds one call may be retried after this failure."""
         whole = retry_seconds() if self._seconds is None else self._seconds
         if not isinstance(error, UnreachableError):
             if error is not None:
@@ -82,16 +82,16 @@ class RetryingBackend(Wrapper):
         return whole if self._host in _REACHED else min(whole, self.CONTACT)
 
     def _reached(self) -> None:
-        """Note that something answers there: from now on, silence is worth waiting for."""
+        """Record that the host replies: from now on its silence is worth waiting for."""
         if self._host not in _REACHED:
             _REACHED.add(self._host)
 
     def retried(self, call: Callable[[], _T], again: type[BackendError] = BackendError) -> _T:
-        """Run what raises `BackendError`s, tried again as the verbs are.
+        """Run a call that raises `BackendError`s, with the retries of the verbs.
 
         Args:
-            call: what to run.
-            again: the class after which to try again.
+            call: the call.
+            again: the error class to retry after.
         """
         start, failures = self._clock(), 0
         while True:
@@ -101,7 +101,7 @@ class RetryingBackend(Wrapper):
             except ArtifactStoreError as error:
                 if not isinstance(error, again) or not error.transient:
                     if not isinstance(error, UnreachableError):
-                        self._reached()  # a no is an answer
+                        self._reached()  # a refusal is a reply
                     raise
                 if not self._wait(start, failures, error):
                     raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
@@ -112,23 +112,23 @@ class RetryingBackend(Wrapper):
             failures += 1
 
     def _given_up(self, error: BackendError, start: float, failures: int) -> BackendError:
-        """Add to the last failure how often and for how long it was tried."""
+        """Add the number and duration of the tries to the last failure."""
         unheard = isinstance(error, UnreachableError) and self._host not in _REACHED
         if failures or unheard:
             times = f"{failures + 1} times" if failures else "once"
-            why = "nothing has ever answered there" if unheard else "$ARTIFACTSTORE_RETRY_SECONDS says for how long"
+            why = "no reply has ever come from there" if unheard else "the limit is $ARTIFACTSTORE_RETRY_SECONDS"
             error.args = (f"{error} (tried {times} in {self._clock() - start:.0f} s; {why})",)
         return error
 
     def _tell(self, start: float, error: BackendError) -> None:
-        """Say once, when somebody could begin to wonder, what is being waited for."""
+        """Warn once, when the silence becomes noticeable, what is being waited for."""
         if not self._told and self._clock() - start > self.PATIENCE:
             self._told = True
-            text = f"{self.url} does not answer ({error}): trying again for up to {self._limit(error):.0f} s ($ARTIFACTSTORE_RETRY_SECONDS)"
+            text = f"{self.url} does not answer ({error}): retrying for up to {self._limit(error):.0f} s ($ARTIFACTSTORE_RETRY_SECONDS)"
             warnings.warn(text, UserWarning, stacklevel=2)
 
     def _wait(self, start: float, failures: int, error: BackendError) -> bool:
-        """Wait before try `failures + 1`; False if that would take too long in all, or if nobody wants an answer any more."""
+        """Wait before try `failures + 1`; False if that would exceed the time limit, or if this thread's work was cancelled."""
         longest = min(self.LONGEST, self.FIRST * 2 ** min(failures, 30))
         pause = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients that failed together
         if self._clock() + pause - start > self._limit(error):
@@ -137,16 +137,16 @@ class RetryingBackend(Wrapper):
         return not forsaken()
 
     def read(self, key: str) -> bytes:
-        """Read, tried again."""
+        """Read, with retries."""
         return self.retried(lambda: self.inner.read(key))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
-        """Read ranges; those that failed are asked for again, the others are kept."""
+        """Read ranges; failed ranges are requested again, the others are kept."""
         found: dict[int, bytes] = {}
         start, failures = self._clock(), 0
         while True:
             missing = [index for index in range(len(ranges)) if index not in found]
-            asked = missing[: self._pace.limit]  # a place that is being spared gets no more at once than its pace allows
+            asked = missing[: self._pace.limit]  # a throttling service gets no more at once than its limit
             try:
                 with self._pace.turn(lambda: start + self._limit()):  # noqa: B023 - called before the next turn
                     data = self.inner.read_ranges(key, [ranges[index] for index in asked])
@@ -156,7 +156,7 @@ class RetryingBackend(Wrapper):
                 if isinstance(error, RangesFailedError):
                     found.update((asked[position], data) for position, data in error.found.items())
                     if error.found:
-                        start, failures = self._clock(), 0  # it gets on: the time counts from here
+                        start, failures = self._clock(), 0  # progress was made: restart the clock
                 failure = error.first if isinstance(error, RangesFailedError) else error
                 if not error.transient:
                     raise failure from error.__cause__
@@ -168,9 +168,9 @@ class RetryingBackend(Wrapper):
                 return [found[index] for index in range(len(ranges))]
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
-        """Write, tried again: up to 64 MiB at once, and more in parts where the place takes parts.
+        """Write, with retries: up to 64 MiB at once, larger objects in parts where the backend supports them.
 
-        Where it does not, a list is tried again as a whole; more than 64 MiB of an iterator goes through once.
+        Without parts, a list is retried as a whole; more than 64 MiB from an iterator is tried once.
         """
         if is_buffer(data) or (isinstance(data, list | tuple) and not isinstance(self.inner, InParts)):
             self.retried(lambda: self.inner.write(key, data))
@@ -184,9 +184,9 @@ class RetryingBackend(Wrapper):
             self.inner.write(key, chain((whole,), rest))
 
     def create(self, key: str, data: bytes) -> None:
-        """Create; tried again only if nothing can have landed.
+        """Create; retried only if certainly nothing was written.
 
-        What landed damaged is mended: the yes, with the MD5 of what lies there, says that it is this call's own.
+        An object that was damaged in transit is repaired: the success reply, with the stored object's MD5, proves it is this call's own.
         """
         try:
             self.retried(lambda: self.inner.create(key, data), NotLandedError)
@@ -202,7 +202,7 @@ class RetryingBackend(Wrapper):
             self.write(key, data)
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """List; after a failure anew, without what was already yielded."""
+        """List; after a failure start again, skipping what was already yielded."""
         seen: set[str] = set()
         start, failures = self._clock(), 0
         while True:
@@ -215,7 +215,7 @@ class RetryingBackend(Wrapper):
                             yield item
             except BackendError as error:
                 if len(seen) > before:
-                    start, failures = self._clock(), 0  # it gets on: the time counts from here
+                    start, failures = self._clock(), 0  # progress was made: restart the clock
                 if not error.transient:
                     raise
                 if not self._wait(start, failures, error):
@@ -227,9 +227,9 @@ class RetryingBackend(Wrapper):
                 return
 
     def delete(self, key: str) -> None:
-        """Delete, tried again."""
+        """Delete, with retries."""
         self.retried(lambda: self.inner.delete(key))
 
     def size(self, key: str) -> int:
-        """Ask for a size, tried again."""
+        """Return an object's size, with retries."""
         return self.retried(lambda: self.inner.size(key))

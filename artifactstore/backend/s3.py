@@ -1,8 +1,8 @@
-"""S3 and what speaks like it, by single requests of s3fs's own client.
+"""S3 and compatible servers, by single requests of s3fs's own client.
 
-Not by s3fs's verbs: `cat_file` asks for the size first and then reads large objects in parts that need not belong
-together; its listings are cached; a parameter that an old botocore does not know, such as the condition of
-`create`, is dropped without a word; and failures are translated until a missing bucket is a missing file.
+s3fs's own verbs are not used: `cat_file` asks for the size first and then reads large objects in parts that need not
+belong together; its listings are cached; a parameter that an old botocore does not know, such as the condition of
+`create`, is dropped silently; and failures are translated until a missing bucket is a missing file.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ from artifactstore.errors import (
 __all__ = ["S3Backend"]
 
 _T = TypeVar("_T")
-_Came = tuple[list[bytes], Mapping[str, Any]]  # a body in pieces, and the rest of a reply
-_PIECE: Final = 2**20  # bytes of a body that are taken at a time, if as many have come
-_HEAD: Final = "looked at"
+_Came = tuple[list[bytes], Mapping[str, Any]]  # body in pieces, rest of the reply
+_PIECE: Final = 2**20  # bytes of a body that are read at a time, if available
+_HEAD: Final = "stat"
 
 
 class S3Backend(RemoteBackend):
@@ -42,10 +42,10 @@ class S3Backend(RemoteBackend):
     Args:
         url: `s3://bucket/prefix`.
         options: for `s3fs.S3FileSystem`.
-        single_writer: the caller promises that nothing else writes: servers without conditional writes will do.
+        single_writer: the caller promises that nothing else writes: servers without conditional writes are then accepted.
 
     Attributes:
-        url: as given.
+        url: as passed.
     """
 
     concurrency = 32
@@ -71,17 +71,17 @@ class S3Backend(RemoteBackend):
         try:
             return super()._call(call, action, key)
         except ExpiredError:
-            # Nothing was done. Credentials that a file, a process or a service holds may have been made anew by now.
+            # Nothing was done. Credentials from a file, a process or a service may have been refreshed by now.
             if not self._renewed(used):
                 raise
         return super()._call(call, action, key)
 
     def _renewed(self, used: Any) -> bool:
-        """Connect with credentials made anew; False if they are those that have expired."""
+        """Reconnect with refreshed credentials; False if they are the expired ones."""
         if secret_names(self._options):
-            return False  # they came as options, and stay as they are
+            return False  # passed as options: they cannot be refreshed
         if self._connected is not used:
-            return True  # another thread was faster
+            return True  # refreshed by another thread
 
         async def held(filesystem: Any) -> tuple[Any, Any]:
             await filesystem.set_session()
@@ -94,13 +94,13 @@ class S3Backend(RemoteBackend):
             self._connected = None
             return bool(self._run(held, self._filesystem()[0]) != old)
 
-        return super()._call(ask, "connected to anew", "the place")
+        return super()._call(ask, "reconnect to", "")
 
     def _where(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._root + key}
 
     async def _client(self) -> tuple[Any, Any]:
-        """Return the filesystem and its client; `set_session` makes that if there is none or if it was closed."""
+        """Return the filesystem and its client; `set_session` creates the client if there is none or it was closed."""
         filesystem = self._filesystem()[0]
         await filesystem.set_session()
         return filesystem, await filesystem.get_s3(self._bucket)
@@ -109,11 +109,11 @@ class S3Backend(RemoteBackend):
         """Send one request, once."""
         filesystem, client = await self._client()
         method = getattr(make_plain(client), verb)
-        # Adds what the options ask of every request (encryption, who pays), and drops what this botocore does not know.
+        # Adds what the options require of every request (encryption, requester pays), and drops what this botocore does not know.
         complete = filesystem._get_s3_method_kwargs(method, **arguments)  # noqa: SLF001
         if missing := arguments.keys() - complete.keys():
             raise UnsupportedError(
-                f"the installed botocore does not know {', '.join(sorted(missing))}: install s3fs and botocore anew"
+                f"the installed botocore does not know {', '.join(sorted(missing))}: reinstall s3fs and botocore"
             )
         timeout = float(self._wire["config_kwargs"]["read_timeout"])
         reply = await send_watched(
@@ -127,7 +127,7 @@ class S3Backend(RemoteBackend):
         return checks_crc((await self._client())[1].meta.endpoint_url)
 
     async def _get(self, key: str, extra: Mapping[str, str]) -> _Came:
-        """Return the bytes that came, in pieces, and the rest of the reply."""
+        """Return the received bytes, in pieces, and the rest of the reply."""
         reply = await self._send("get_object", {**self._where(key), **extra})
         body, pieces = reply["Body"], []
         try:
@@ -141,8 +141,8 @@ class S3Backend(RemoteBackend):
     def _refuse_foreign(self, reply: Mapping[str, Any], key: str) -> None:
         if self._replies.is_foreign(reply):
             raise BackendError(
-                f"{key} in {self.url}: an answer came that is not the server's (it has no ETag); something between here and "
-                "there answers in its stead: log in to the network, or check AWS_ENDPOINT_URL",
+                f"{key} in {self.url}: the reply is not from the storage server (it has no ETag); a proxy or captive portal "
+                "answers in its place: log in to the network, or check AWS_ENDPOINT_URL",
                 transient=True,
             )
 
@@ -166,33 +166,33 @@ class S3Backend(RemoteBackend):
         return b"".join(pieces), reply
 
     def _read_again(self, key: str, first: bytes) -> bytes:
-        """Read once more what did not fit to its ETag: what was damaged on its way comes differently now."""
+        """Read once more after an ETag mismatch: bytes damaged in transit come out differently now."""
         data, reply = self._whole(key)
         if not self._replies.doubtful(reply, md5_of(data)):
             return whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
         if data != first:
             raise BackendError(
-                f"{key} in {self.url}: read twice, and other bytes came each time, neither with an ETag that fits", transient=True
+                f"{key} in {self.url}: two reads returned different bytes, neither matching its ETag", transient=True
             )
         self._replies.is_other()
-        return data  # what lies there is what it is: digests judge it
+        return data  # the stored bytes are the same each time: digests judge them
 
     def _announced(self, key: str) -> int | None:
-        """An object's size as HEAD tells it; some servers don't."""
+        """Return an object's size by HEAD; None where the server does not report it."""
         reply = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key)
         self._refuse_foreign(reply, key)
         size = reply.get("ContentLength")
         return None if size is None else int(size)
 
     def _missing(self, key: str, said: UnclearError) -> ArtifactStoreError:
-        """What a 404 that is not S3's means: a listing by the same server knows whether there is the key."""
+        """Resolve a 404 that is not S3's: a listing by the same server shows whether the key exists."""
         try:
             page = self._page(key, {"MaxKeys": 1})
         except ArtifactStoreError as error:
-            # Only a question that was answered proves anything.
+            # Only a successful listing proves anything.
             return BackendError(str(said), transient=isinstance(error, BackendError) and error.transient)
         if any(item.get("Key") == self._root + key for item in page.get("Contents", ())):
-            return BackendError(f"{said}; yet it is listed", transient=True)
+            return BackendError(f"{said}; but the key is listed", transient=True)
         return NotFoundError(no_such_key(key, self.url))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -200,7 +200,7 @@ class S3Backend(RemoteBackend):
 
         Raises:
             NotFoundError: no such key.
-            BackendError: a range ends behind the object's end, or anything else; a `RangesFailedError` says what came.
+            BackendError: a range ends beyond the object's end, or anything else; a `RangesFailedError` holds the ranges that were read.
         """
         check_key(key)
         check_ranges(ranges)
@@ -230,7 +230,7 @@ class S3Backend(RemoteBackend):
         check_key(key)
         whole, rest = gather(data)
         if rest is None:
-            self._put(key, whole, "written")
+            self._put(key, whole, "write")
         else:
             send_in_parts(self, key, whole, rest, lambda call: call())
 
@@ -250,9 +250,9 @@ class S3Backend(RemoteBackend):
             raise DoubtfulError(str(error), md5=self._replies.told(reply)) from None
 
     def _confirm(self, key: str, raw: bytes | memoryview, reply: Mapping[str, Any]) -> None:
-        """Look whether a PUT was done whose yes is odd: a proxy's page of its own comes with a 200, too.
+        """Verify a PUT whose success reply is unusual: a proxy's own page comes with a 200, too.
 
-        Not every server checks the MD5 that it is sent, so bytes may also have been damaged on their way.
+        Not every server checks the Content-MD5, so bytes may also have been damaged in transit.
         """
         try:
             found: bytes | None = self.read(key)
@@ -262,17 +262,17 @@ class S3Backend(RemoteBackend):
             if self._replies.fits(reply, md5_of(raw)) is False:
                 self._replies.is_other()
             return
-        what = "the object is not there" if found is None else "other bytes are there"
+        what = "the object does not exist" if found is None else "the object has other bytes"
         raise BackendError(
-            f"{key} in {self.url}: the answer was a yes, and {what}; is something between here and the server that damages "
-            "what passes, or answers in its stead? Check the network and AWS_ENDPOINT_URL",
+            f"{key} in {self.url}: the server reported success, but {what}; check for a proxy that damages data or replies in the "
+            "server's place: check the network and AWS_ENDPOINT_URL",
             transient=True,
         )
 
-    # -- an upload in parts (`InParts`)
+    # -- multipart upload (`InParts`)
 
     def _ask(self, verb: str, key: str, **arguments: Any) -> Any:
-        return self._call(lambda: self._run(self._send, verb, {**self._where(key), **arguments}), "written", key)
+        return self._call(lambda: self._run(self._send, verb, {**self._where(key), **arguments}), "write", key)
 
     def start_upload(self, key: str) -> str:
         """Return the id of a new multipart upload."""
@@ -283,18 +283,20 @@ class S3Backend(RemoteBackend):
         checksum = checksum_of(data, crc=False)
         reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, **checksum)
         if self._replies.refutes(reply, checksum):
-            raise BackendError(f"part {number} of {key} in {self.url} did not arrive as it was sent", transient=True)
+            raise BackendError(f"part {number} of {key} in {self.url} was damaged in transit", transient=True)
         return str(reply["ETag"])
 
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
-        """Make the object of its parts, replacing what was there."""
+        """Complete the object from its parts, replacing any existing one."""
         listed = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(parts, 1)]
         reply = self._ask("complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": listed})
         if not reply.get("ETag"):
-            raise BackendError(f"{key} in {self.url} can't be written: the answer is not the server's (no ETag)", transient=True)
+            raise BackendError(
+                f"cannot write {key} in {self.url}: the reply is not from the storage server (no ETag)", transient=True
+            )
 
     def drop_upload(self, key: str, upload: str) -> None:
-        """Forget an upload and its parts."""
+        """Abort an upload and drop its parts."""
         self._ask("abort_multipart_upload", key, UploadId=upload)
 
     def create(self, key: str, data: bytes) -> None:
@@ -302,22 +304,22 @@ class S3Backend(RemoteBackend):
 
         Raises:
             AlreadyExistsError: `key` exists, whoever wrote it.
-            UnsupportedError: the server knows no conditional writes, and nobody promised to be the only writer.
+            UnsupportedError: the server does not support conditional writes, and the caller did not pass `single_writer=True`.
             BackendError: the outcome is unknown, except for a `NotLandedError`.
         """
         check_key(key)
         raw = bytes(flat(data))
         if not self._single_writer:
-            self._put(key, raw, "created", IfNoneMatch="*")
+            self._put(key, raw, "create", IfNoneMatch="*")
             return
         self._refuse_existing(key)
         try:
-            self._put(key, raw, "created", IfNoneMatch="*")
+            self._put(key, raw, "create", IfNoneMatch="*")
         except UnsupportedError:
-            self._put(key, raw, "created")
+            self._put(key, raw, "create")
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """Yield every object whose key starts with `prefix`: one request for each 1,000, or for what the server calls a page.
+        """Yield every object whose key starts with `prefix`: one request for each 1,000, or for each page of the server's size.
 
         Raises:
             BackendError: the listing could not be completed.
@@ -327,24 +329,24 @@ class S3Backend(RemoteBackend):
         while more is not None:
             page = self._page(prefix, more)
             for found in of_listing(page, self._root):
-                with contextlib.suppress(InvalidInputError):  # not ours
+                with contextlib.suppress(InvalidInputError):  # not an object of the store
                     check_key(found.key)
                     yield found
             more = next_page(page, more, f"{prefix or 'the listing'} in {self.url}")
 
     def _page(self, prefix: str, more: Mapping[str, Any]) -> Any:
         arguments = {"Bucket": self._bucket, "Prefix": self._root + prefix, **more}
-        return self._call(lambda: self._run(self._send, "list_objects_v2", arguments), "listed", prefix)
+        return self._call(lambda: self._run(self._send, "list_objects_v2", arguments), "list", prefix)
 
     def delete(self, key: str) -> None:
-        """Remove an object; a missing key is no error.
+        """Remove an object; a missing key is not an error.
 
         Raises:
             BackendError: it may still be there.
         """
         check_key(key)
-        with contextlib.suppress(NotFoundError, UnclearError):  # some servers say so, S3 itself does not
-            self._call(lambda: self._run(self._send, "delete_object", self._where(key)), "deleted", key)
+        with contextlib.suppress(NotFoundError, UnclearError):  # some servers report a missing key, S3 itself does not
+            self._call(lambda: self._run(self._send, "delete_object", self._where(key)), "delete", key)
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes.
@@ -357,5 +359,5 @@ class S3Backend(RemoteBackend):
         size = None
         with contextlib.suppress(NotFoundError):
             size = self._announced(key)
-        # A 404 to HEAD has no body, so this may be a missing bucket: GET says which. It also finds a size that HEAD left out.
+        # A 404 to HEAD has no body, so the bucket may be missing: GET tells. It also returns a size that HEAD left out.
         return len(self.read(key)) if size is None else size

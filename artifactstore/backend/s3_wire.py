@@ -1,7 +1,7 @@
-"""What goes over the wire to an S3 server: no more than every server knows, and nothing that may wait for ever.
+"""S3 client settings: no more than every server supports, and nothing that may block for ever.
 
-Not every server that speaks S3 knows all that botocore sends these days. What no server needs is left out: the wait for
-`100 Continue` (a round trip a PUT, and a hang where the server doesn't know it), counters of tries, checksums as trailers.
+Not every S3-compatible server supports all that botocore sends these days. What no server needs is left out: the wait for
+`100 Continue` (a round trip a PUT, and a hang where the server doesn't support it), retry counters, checksums as trailers.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 __all__ = ["client_options", "make_plain"]
 
 _CONFIG: Final[Mapping[str, Any]] = {
-    # One try a request: RetryingBackend tries again, and knows which requests must not be sent twice.
+    # One attempt per request: RetryingBackend retries, and knows which requests must not be sent twice.
     "retries": {"total_max_attempts": 1, "mode": "standard"},
     "max_pool_connections": 64,
     "read_timeout": 60,  # seconds without a byte
     "connect_timeout": 10,
     # Newer botocores send a checksum as a trailer, which some servers refuse or store as if it were data (boto/boto3#4392).
-    # Content-MD5 every server knows, and the digest that signs a body where it is signed; CRC32C goes as a header, to Amazon alone.
+    # Every server supports Content-MD5, and the digest that signs a body where it is signed; CRC32C goes as a header, to Amazon only.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
     "user_agent": "artifactstore",
@@ -27,7 +27,7 @@ _NEEDLESS: Final = ("Expect", "amz-sdk-invocation-id", "amz-sdk-request")
 
 
 def client_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options for s3fs's class; what the caller set in `config_kwargs` stands."""
+    """Return the options for s3fs's class; the caller's `config_kwargs` take precedence."""
     return {**options, "config_kwargs": {**_CONFIG, **options.get("config_kwargs", {})}}
 
 
@@ -42,24 +42,24 @@ def _note_host(params: Any, context: Any, **_: Any) -> None:
 
 
 def _leave_unsigned(params: Any, context: Any, **_: Any) -> None:
-    """Spare the SHA-256 of a body that goes over TLS with a checksum, as botocore does where it made the checksum itself."""
+    """Skip the SHA-256 of a body that goes over TLS with a checksum, as botocore does where it made the checksum itself."""
     if _CRC in params["headers"]:
         context["checksum"] = {"request_algorithm": {"algorithm": "crc32c", "in": "header", "name": _CRC}}
 
 
 def _note_redirect(http_response: Any, parsed: Any, context: Any, **_: Any) -> None:
-    """Say in a reply that it is another host's: aiohttp follows redirects, without the signature that is not for others."""
+    """Record in a reply that it came from another host: aiohttp follows redirects, without the signature meant for the first."""
     host = urlsplit(str(http_response.url)).netloc
     if host != context.get("artifactstore_host", host):
         parsed.setdefault("ResponseMetadata", {})["RedirectedTo"] = host
 
 
 def make_plain(client: Any) -> Any:
-    """Let a client of botocore leave out the headers that no server needs; returns it."""
+    """Configure a botocore client to leave out the headers that no server needs; returns it."""
     if not getattr(client, "_artifactstore_plain", False):
         client.meta.events.register("before-send.s3", _leave_out)
         client.meta.events.register("before-call.s3", _note_host)
         client.meta.events.register("before-call.s3", _leave_unsigned)
         client.meta.events.register("after-call.s3", _note_redirect)
-        client._artifactstore_plain = True  # noqa: SLF001 - a mark of ours
+        client._artifactstore_plain = True  # noqa: SLF001 - our own marker
     return client

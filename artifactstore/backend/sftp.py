@@ -1,6 +1,6 @@
-"""A folder behind an SSH server, by SFTP: keys are paths below it, and what returned is on the server's disk.
+"""A folder behind an SSH server, by SFTP: keys are paths below it, and a completed write is on the server's disk.
 
-Files are written under a temporary name beside their own, synced, and then get their name in one step of the
+Files are written under a temporary name next to their own, synced, and then get their name in one step of the
 server's file system: by a hard link for `create`, which no server makes over an existing file, by a rename for `write`.
 A crash leaves at most a `.tmp-<32 hex>` file, which no listing shows.
 """
@@ -32,19 +32,19 @@ __all__ = ["SftpBackend"]
 
 _T = TypeVar("_T")
 _TEMPORARY: Final = re.compile(r"\.tmp-[0-9a-f]{32}")
-_FIRST: Final = 2**18  # bytes asked for before the size is known: most objects that are read in whole are smaller
+_FIRST: Final = 2**18  # bytes requested before the size is known: most objects that are read as a whole are smaller
 
 
 class SftpBackend(Backend):
-    """Files below a folder of a server, which is made by the first write and not before.
+    """Files below a folder of a server, which the first write creates.
 
     Args:
-        place: where, as `sftp_place` reads it from a URL.
+        place: location, as parsed by `sftp_place`.
         options: see `sftp_login.OPTIONS`.
-        single_writer: the caller promises that nothing else writes: a file system without hard links will do.
+        single_writer: the caller promises that nothing else writes: a file system without hard links is then accepted.
 
     Attributes:
-        url: the place's.
+        url: URL of the store location.
     """
 
     concurrency = 8
@@ -66,7 +66,7 @@ class SftpBackend(Backend):
     def __getstate__(self) -> dict[str, Any]:
         if names := secret_names(self._options):
             raise InvalidInputError(
-                f"{self.url} can't be pickled: storage_options hold what may be a secret ({', '.join(names)}); "
+                f"{self.url} cannot be pickled: storage_options may contain a secret ({', '.join(names)}); "
                 "use ~/.ssh/config and the agent, or open the store in each process"
             )
         return {**self.__dict__, "_pool": None}
@@ -75,10 +75,10 @@ class SftpBackend(Backend):
         self.__dict__.update(state)
         self._pool = self._new_pool()
 
-    # -- talking
+    # -- requests
 
     def _call(self, call: Callable[[Wire], _T], action: str, key: str) -> _T:
-        """Run what talks to the server; its failures become ours."""
+        """Run a request; its failures become our errors."""
         failure: BaseException
         try:
             with self._pool.wire() as wire:
@@ -91,25 +91,25 @@ class SftpBackend(Backend):
             failure = callers.error
         except Status as status:
             failure = self._refused(status, action, key)
-        except Exception as error:  # noqa: BLE001 - paramiko raises whatever sockets, ciphers and threads do
+        except Exception as error:  # noqa: BLE001 - paramiko raises what sockets, ciphers and threads raise
             failure = BackendError(
-                f"{key or 'the listing'} in {self.url} can't be {action}: the connection broke, or no answer came in time "
+                f"cannot {action} {f'{key} in ' if key else ''}{self.url}: the connection broke, or no reply arrived in time "
                 f"({type(error).__name__})",
                 transient=True,
             )
         raise failure
 
     def _refused(self, status: Status, action: str, key: str) -> ArtifactStoreError:
-        what = f"{key or 'the listing'} in {self.url} can't be {action}"
-        if status.code == NO_SUCH_FILE and action != "written":
+        what = f"cannot {action} {f'{key} in ' if key else ''}{self.url}"
+        if status.code == NO_SUCH_FILE and action != "write":
             return NotFoundError(no_such_key(key, self.url))
         if status.code == PERMISSION_DENIED:
             return BackendError(f"{what}: permission denied; check the permissions of this file and of its folders on the server")
         if status.code == FAILURE:
             return BackendError(
-                f"{what}: the server says only that it failed; is there space left, a quota, a folder in its place?"
+                f"{what}: the server gives no reason (generic failure); check free space, quotas, and for a folder of that name"
             )
-        return BackendError(f"{what}: the server says no (status {status.code})")
+        return BackendError(f"{what}: the server refuses (status {status.code})")
 
     def _path(self, key: str) -> bytes:
         return f"{self._place.folder}/{check_key(key)}".encode()
@@ -121,16 +121,16 @@ class SftpBackend(Backend):
 
         Raises:
             NotFoundError: no such file.
-            BackendError: it can't be read.
+            BackendError: it cannot be read.
         """
         return self._read(key, None)[0]
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Return the bytes of each (offset, length), in the order asked for; all are asked for at once.
+        """Return the bytes of each (offset, length), in the order asked for; all are requested at once.
 
         Raises:
             NotFoundError: no such file.
-            BackendError: a range ends behind the file's end, or it can't be read.
+            BackendError: a range ends beyond the file's end, or the file cannot be read.
         """
         check_ranges(ranges)
         return self._read(key, ranges)
@@ -163,7 +163,7 @@ class SftpBackend(Backend):
         if found.mode is not None and not stat.S_ISREG(found.mode):
             raise Answer(NotFoundError(no_such_key(key, self.url)))
         if found.size is None:
-            raise Answer(BackendError(f"{key} in {self.url}: the server does not say how many bytes it has"))
+            raise Answer(BackendError(f"{key} in {self.url}: the server does not report the length"))
         return found.size
 
     def size(self, key: str) -> int:
@@ -171,26 +171,26 @@ class SftpBackend(Backend):
 
         Raises:
             NotFoundError: no such file.
-            BackendError: it can't be looked at.
+            BackendError: `stat` fails.
         """
         path = self._path(key)
-        return self._call(lambda wire: self._size(wire.stat(path), key), "looked at", key)
+        return self._call(lambda wire: self._size(wire.stat(path), key), "stat", key)
 
     # -- listing
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """Yield every object whose key starts with `prefix`; files that vanish meanwhile may or may not be among them.
+        """Yield every object whose key starts with `prefix`; files that vanish meanwhile may or may not be included.
 
         Raises:
-            BackendError: a folder can't be read.
+            BackendError: a folder cannot be read.
         """
         return (item for item in self._walk(check_prefix(prefix)) if not _TEMPORARY.fullmatch(item.key.rpartition("/")[2]))
 
     def temporaries(self) -> Iterator[Stored]:
-        """Yield the temporary files that crashed writers left, and those of writers at work: `delete` removes one.
+        """Yield the temporary files of crashed writers, and those of active writers: `delete` removes one.
 
         Raises:
-            BackendError: a folder can't be read.
+            BackendError: a folder cannot be read.
         """
         return (item for item in self._walk("") if _TEMPORARY.fullmatch(item.key.rpartition("/")[2]))
 
@@ -204,7 +204,7 @@ class SftpBackend(Backend):
                     yield from items
 
     def _folder(self, folder: str) -> tuple[Sequence[str], Sequence[Stored]]:
-        """Return the folders in a folder, and its files."""
+        """Return the subfolders of a folder, and its files."""
         path = f"{self._place.folder}/{folder}".rstrip("/").encode()
 
         def call(wire: Wire) -> tuple[Sequence[str], Sequence[Stored]]:
@@ -214,14 +214,14 @@ class SftpBackend(Backend):
                 try:
                     check_key(key)
                 except InvalidInputError:
-                    continue  # not ours
+                    continue  # not an object of the store
                 found = attributes
                 if found.mode is None or stat.S_ISLNK(found.mode):
                     try:
                         found = wire.stat(path + b"/" + name)
                     except Status as status:
                         if status.code == NO_SUCH_FILE:
-                            continue  # gone since, or a link to nothing
+                            continue  # gone since, or a broken link
                         raise
                 if stat.S_ISDIR(found.mode or 0):
                     inner.append(f"{key}/")
@@ -231,7 +231,7 @@ class SftpBackend(Backend):
             return inner, items
 
         try:
-            return self._call(call, "listed", folder)
+            return self._call(call, "list", folder)
         except NotFoundError:
             return [], []
 
@@ -250,7 +250,7 @@ class SftpBackend(Backend):
 
         Raises:
             AlreadyExistsError: `key` exists.
-            UnsupportedError: the server can't do it in one step, and nobody promised to be the only writer.
+            UnsupportedError: the server has no atomic operation for it, and the caller did not pass `single_writer=True`.
             BackendError: the outcome is unknown, except for a `NotLandedError`.
         """
         self._write(key, iter((flat(data),)), self._files.publish)
@@ -260,7 +260,7 @@ class SftpBackend(Backend):
         path = self._path(key)
         folder, _, name = key.rpartition("/")
         if _TEMPORARY.fullmatch(name):
-            raise InvalidInputError(f"no key: {key!r}; names like this are those of unfinished files")
+            raise InvalidInputError(f"not a key: {key!r}; such names are reserved for temporary files")
         parent, _, _ = path.rpartition(b"/")
         temporary = parent + b"/.tmp-" + secrets.token_hex(16).encode()
         begun: list[bool] = []
@@ -272,20 +272,20 @@ class SftpBackend(Backend):
                 begun.append(True)
                 publish(wire, temporary, path, key)
             except Status:
-                with contextlib.suppress(Status):  # one that stays is passed over by listings and removed by clean-up
+                with contextlib.suppress(Status):  # if it stays, listings skip it and clean-up removes it
                     wire.remove(temporary)
                 raise
             self._files.sync_folder(wire, parent)
 
         try:
-            self._call(call, "written", key)
+            self._call(call, "write", key)
         except BackendError as error:
             if begun or not error.transient or isinstance(error, NotLandedError):
                 raise
-            raise NotLandedError(str(error)) from None  # nothing has its name yet
+            raise NotLandedError(str(error)) from None  # the name was not given yet
 
     def delete(self, key: str) -> None:
-        """Remove an object; a missing key is no error.
+        """Remove an object; a missing key is not an error.
 
         Raises:
             BackendError: it may still be there.
@@ -301,11 +301,11 @@ class SftpBackend(Backend):
                 raise
             self._files.sync_folder(wire, path.rpartition(b"/")[0])
 
-        self._call(call, "deleted", key)
+        self._call(call, "delete", key)
 
 
 class _Callers(Status):
-    """Something went wrong in the iterator that the caller handed in: the caller's to name, and the wire is fine."""
+    """An error of the caller's iterator: it passes unchanged, and the connection is fine."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(0, "")
@@ -316,7 +316,7 @@ def _callers(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
     while True:
         try:
             piece = next(pieces, None)
-        except BaseException as error:  # noqa: BLE001 - raised again as it is, where nothing takes it for the server's
+        except BaseException as error:  # noqa: BLE001 - raised again unchanged, where it cannot be mistaken for the server's
             raise _Callers(error) from None
         if piece is None:
             return

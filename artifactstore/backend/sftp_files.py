@@ -1,6 +1,6 @@
-"""The steps by which a file behind SFTP gets its name, and folders get theirs, so that a crash leaves nothing half done.
+"""Crash-safe publication of files and folders over SFTP.
 
-Two writers never share a name: a hard link is made over nothing, in one step of the server's file system.
+Two writers never get the same name: a hard link never replaces a file, in one step of the server's file system.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ SYNC: Final = "fsync@openssh.com"
 
 
 class Answer(Status):
-    """A judgement of ours on what the server said: the wire is fine."""
+    """An error of ours about the server's reply: the connection is fine."""
 
     def __init__(self, failure: Exception) -> None:
         super().__init__(0, "")
@@ -31,16 +31,16 @@ class Files:
     """A folder on a server.
 
     Args:
-        url: of the place, for messages.
+        url: the backend's URL, for messages.
         root: the folder.
-        single_writer: the caller promises that nothing else writes: a file system without hard links will do.
+        single_writer: the caller promises that nothing else writes: a file system without hard links is then accepted.
     """
 
     def __init__(self, url: str, root: str, *, single_writer: bool) -> None:
         self._url = url
         self._root = root
         self._single_writer = single_writer
-        self._durable: set[str] = set()  # folders whose entries in their parents this process has synced
+        self._durable: set[str] = set()  # folders that this process has synced into their parents
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_durable": set()}
@@ -48,28 +48,28 @@ class Files:
     # -- names
 
     def replace(self, wire: Wire, temporary: bytes, path: bytes, key: str) -> None:
-        """Give a finished file its name, replacing what has it."""
+        """Give a finished file its name, replacing an existing file."""
         if _REPLACE in wire.extensions:
             wire.extended(_REPLACE, temporary, path)
             return
         try:
             wire.rename(temporary, path)
         except Status:
-            # Only to replace an own object by its equal: for a moment there is none of that name.
+            # Only to replace an own object by its equal: for a moment no file has that name.
             if not self._there(wire, path, key):
                 raise
             wire.remove(path)
             wire.rename(temporary, path)
 
     def publish(self, wire: Wire, temporary: bytes, path: bytes, key: str) -> None:
-        """Give a finished file its name unless that is taken.
+        """Give a finished file its name unless it is taken.
 
         Raises:
-            Answer: it is taken, or the server can't do this in one step.
+            Answer: it is taken, or the server has no atomic operation for it.
         """
         linked = _LINK in wire.extensions
         try:
-            # OpenSSH's rename refuses an existing target, too, but looks before it leaps where there are no hard links.
+            # OpenSSH's rename refuses an existing target, too, but not atomically on file systems without hard links.
             if linked:
                 wire.extended(_LINK, temporary, path)
             else:
@@ -82,7 +82,7 @@ class Files:
             if not self._single_writer:
                 raise Answer(
                     UnsupportedError(
-                        f"the file system of {self._url} makes no hard links, so of two writers neither would notice the other: keep "
+                        f"the file system of {self._url} has no hard links, so concurrent writers would overwrite each other: keep "
                         "the store elsewhere, or pass single_writer=True if nothing else ever writes to it"
                     )
                 ) from None
@@ -99,25 +99,25 @@ class Files:
                 return False
             raise
         if stat.S_ISDIR(found.mode or 0):
-            raise Answer(BackendError(f"{key} in {self._url} can't be written: a folder stands where the object should be"))
+            raise Answer(BackendError(f"cannot write {key} in {self._url}: a folder is in the object's place"))
         return True
 
     # -- folders
 
     def open_new(self, wire: Wire, temporary: bytes, folder: str) -> bytes:
-        """Make a file in a folder of the store (empty = its root), which is made if it is missing; returns a handle."""
+        """Create a file in a folder of the store (empty = its root), and the folder if it is missing; returns a handle."""
         if folder in self._durable:
             try:
                 return wire.open_new(temporary)
             except Status as status:
                 if status.code != NO_SUCH_FILE:
                     raise
-                self._durable.clear()  # someone removed the folder
+                self._durable.clear()  # the folder was removed
         self._make(wire, folder)
         return wire.open_new(temporary)
 
     def _make(self, wire: Wire, folder: str) -> None:
-        """Make a folder of the store and what is missing above it; each one's name is on the disk afterwards.
+        """Create a folder of the store and its missing parents; afterwards each of their names is on the disk.
 
         A folder that another process has just made may not be synced yet, so the parent of each is synced once by
         every process that relies on it.
@@ -135,7 +135,7 @@ class Files:
         self._durable.add(folder)
 
     def _make_one(self, wire: Wire, path: str, *, always: bool) -> None:
-        """Make a folder if it is missing, and sync the one above it if something was made there, or `always`."""
+        """Create a folder if it is missing, and sync its parent if something was created there, or `always`."""
         made = False
         if not self.is_folder(wire, path.encode()):
             try:
@@ -144,20 +144,20 @@ class Files:
             except Status:
                 if not self.is_folder(wire, path.encode()):
                     raise
-                # Somebody else was faster.
+                # Another writer created it meanwhile.
         if made or always:
             above = path.rpartition("/")[0]
             self.sync_folder(wire, above.encode() or (b"/" if path.startswith("/") else b"."))
 
     def is_folder(self, wire: Wire, path: bytes) -> bool:
-        """Tell whether a folder is there."""
+        """Whether a folder exists."""
         try:
             return stat.S_ISDIR(wire.stat(path).mode or 0)
         except Status:
             return False
 
     def sync_folder(self, wire: Wire, path: bytes) -> None:
-        """Sync a folder where the server can: OpenSSH opens one like a file. Elsewhere it is the file system's to keep."""
+        """Sync a folder if the server can: OpenSSH opens a folder like a file. Otherwise durability is up to the file system."""
         if SYNC not in wire.extensions:
             return
         with contextlib.suppress(Status):

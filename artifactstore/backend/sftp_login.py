@@ -1,7 +1,7 @@
-"""How a connection over SSH is made: where to, as whom, with which keys, and whether the server is the one it says it is.
+"""SSH connections: host, user, keys, and the check that the server is the expected one.
 
-What `ssh` knows is used: `~/.ssh/config`, the agent, the keys in `~/.ssh`, `known_hosts`. A server whose key is not known
-is an error that says what to do, never a question and never a shrug.
+Uses what `ssh` uses: `~/.ssh/config`, the agent, the keys in `~/.ssh`, `known_hosts`. A server with an unknown key
+is an error that explains what to do, never a prompt and never ignored.
 """
 
 import base64
@@ -28,7 +28,7 @@ OPTIONS: Final = frozenset({
 _AUTHORITY: Final = re.compile(
     r"(?:(?P<user>[^@/:\s]+)@)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(?::(?P<port>\d{1,5}))?", re.ASCII
 )
-_FORM: Final = "sftp://user@host/folder (user and :port may be left out; /~/folder is one in the user's home)"
+_FORM: Final = "sftp://user@host/folder (user and :port may be left out; /~/folder is relative to the user's home)"
 _TIMEOUT: Final = 15.0  # seconds, for each step of connecting
 _LOG: Final = "artifactstore.sftp"
 _KNOWN: Final = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
@@ -36,13 +36,13 @@ _KNOWN: Final = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 @dataclass(frozen=True, slots=True)
 class SftpPlace:
-    """What a URL says.
+    """Parts of an SFTP URL.
 
     Attributes:
-        url: in its plain form.
+        url: in canonical form.
         host: a name or an address, or an alias of `~/.ssh/config`.
-        port: None where nothing is said.
-        user: None where nothing is said.
+        port: None where not given.
+        user: None where not given.
         folder: absolute, or relative to the user's home.
     """
 
@@ -54,39 +54,39 @@ class SftpPlace:
 
 
 def sftp_place(scheme: str, rest: str, options: Mapping[str, Any]) -> SftpPlace:
-    """Read a URL.
+    """Parse an SFTP URL.
 
     Args:
         scheme: sftp or ssh.
-        rest: what stands behind `://`.
+        rest: what follows `://`.
         options: the caller's `storage_options`.
 
     Raises:
-        InvalidInputError: no place for a store, or an option that is not known.
+        InvalidInputError: not a valid location for a store, or an unknown option.
     """
     authority, _, path = rest.partition("/")
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
-        raise InvalidInputError(f"this {scheme}:// URL names no host; expected {_FORM}")
+        raise InvalidInputError(f"this {scheme}:// URL has no host; expected {_FORM}")
     if unknown := sorted(options.keys() - OPTIONS):
         raise InvalidInputError(
-            f"storage_options for {scheme}:// has {', '.join(unknown)}; known are {', '.join(sorted(OPTIONS))}"
+            f"storage_options for {scheme}:// must not contain {', '.join(unknown)}; expected {', '.join(sorted(OPTIONS))}"
         )
     path = re.sub("/+", "/", path).strip("/")
     parts = path.split("/")
     if not path or path == "~" or any(part in {".", ".."} or re.search(r"[\x00-\x1f]", part) for part in parts):
-        raise InvalidInputError(f"{scheme}://{authority}/{path} names no folder for a store; expected {_FORM}")
+        raise InvalidInputError(f"{scheme}://{authority}/{path} has no folder for a store; expected {_FORM}")
     folder = "/".join(parts[1:]) if parts[0] == "~" else f"/{path}"
     user = unquote(match["user"]) if match["user"] else None
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 0 < port < 2**16:
-        raise InvalidInputError(f"{scheme}://{authority}/{path}: there is no port {port}")
+        raise InvalidInputError(f"{scheme}://{authority}/{path}: {port} is not a valid port")
     return SftpPlace(f"sftp://{authority}/{path}", match["host"].strip("[]"), port, user, folder)
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where to connect to in the end, after `~/.ssh/config` was asked."""
+    """The address to connect to, after applying `~/.ssh/config`."""
 
     host: str
     port: int
@@ -97,14 +97,14 @@ class _Target:
 
 
 def connect(place: SftpPlace, options: Mapping[str, Any]) -> Any:
-    """Return a client of paramiko that is connected and logged in.
+    """Return a paramiko client that is connected and logged in.
 
     Raises:
-        BackendError: no connection (a `UnreachableError`), a server that is not known or not the one it was, or no login.
+        BackendError: no connection (an `UnreachableError`), an unknown server or a changed host key, or the login failed.
     """
     import paramiko  # noqa: PLC0415 - loaded by the first request
 
-    logging.getLogger(_LOG).addHandler(logging.NullHandler())  # else paramiko prints what becomes an error here
+    logging.getLogger(_LOG).addHandler(logging.NullHandler())  # else paramiko prints what is raised as an error here
     target = _target(place, options, paramiko)
     client = paramiko.SSHClient()
     client.set_log_channel(_LOG)
@@ -131,16 +131,16 @@ def connect(place: SftpPlace, options: Mapping[str, Any]) -> Any:
             look_for_keys=options.get("look_for_keys", True),
             compress=bool(options.get("compress")),
         )
-    except Exception as error:  # noqa: BLE001 - it raises whatever sockets, keys and agents do
+    except Exception as error:  # noqa: BLE001 - it raises what sockets, keys and agents raise
         transport = client.get_transport()
-        # Then the server is up and the one that it says it is: what is wrong is who we are.
+        # Then the server is up and its key is verified: what failed is the login.
         met = transport is not None and transport.is_active() and transport.initial_kex_done
         client.close()
         failure = _failure(error, place, target, paramiko, met=met)
     else:
         client.get_transport().set_keepalive(30)
         return client
-    raise failure  # outside of the handler: what paramiko says may show more than it should
+    raise failure  # outside the handler: paramiko's text may contain secrets
 
 
 def _target(place: SftpPlace, options: Mapping[str, Any], paramiko: Any) -> _Target:
@@ -152,10 +152,10 @@ def _target(place: SftpPlace, options: Mapping[str, Any], paramiko: Any) -> _Tar
             found = paramiko.SSHConfig.from_path(path).lookup(place.host)
         except Exception as error:
             raise InvalidInputError(
-                f"{path} can't be read ({type(error).__name__}): mend it, or pass storage_options={{'ssh_config': None}}"
+                f"cannot read {path} ({type(error).__name__}): fix it, or pass storage_options={{'ssh_config': None}}"
             ) from error
     elif path and "ssh_config" in options:
-        raise InvalidInputError(f"no file {path}: ssh_config is the path of a file such as ~/.ssh/config")
+        raise InvalidInputError(f"{path} does not exist: ssh_config must be the path of a file such as ~/.ssh/config")
     host = str(found.get("hostname", place.host))
     port = place.port or int(options.get("port") or found.get("port") or 22)
     user = str(place.user or options.get("username") or found.get("user") or getpass.getuser())
@@ -167,8 +167,8 @@ def _target(place: SftpPlace, options: Mapping[str, Any], paramiko: Any) -> _Tar
     return _Target(host, port, user, keys, proxy, (known,) if isinstance(known, str) else tuple(known))
 
 
-class _UnknownHost(Exception):  # noqa: N818 - never seen outside
-    """The server's key stands in no `known_hosts`."""
+class _UnknownHost(Exception):  # noqa: N818 - internal
+    """The server's key is not in any `known_hosts`."""
 
     def __init__(self, name: str, kind: str, raw: bytes) -> None:
         super().__init__(name)
@@ -177,7 +177,7 @@ class _UnknownHost(Exception):  # noqa: N818 - never seen outside
 
 def _refusing(paramiko: Any) -> Any:
     class Refusing(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
-        """Says which key was shown."""
+        """Reports the unknown key."""
 
         def missing_host_key(self, client: Any, hostname: str, key: Any) -> NoReturn:
             del client
@@ -195,31 +195,31 @@ def _failure(error: Exception, place: SftpPlace, target: _Target, paramiko: Any,
     port = "" if target.port == 22 else f"-p {target.port} "
     if isinstance(error, _UnknownHost):
         return BackendError(
-            f"{place.url}: the server's key is not known here ({error.text}). If that is its key, as whoever runs it can tell, add it: "
-            f"`ssh-keyscan {port}{target.host} >> ~/.ssh/known_hosts`; or pass storage_options={{'known_hosts': FILE}}, or "
-            "{'auto_add': True} to believe any server"
+            f"{place.url}: the server's key is not in known_hosts ({error.text}). Check the key with the server's operator, then add "
+            f"it: `ssh-keyscan {port}{target.host} >> ~/.ssh/known_hosts`; or pass storage_options={{'known_hosts': FILE}}, or "
+            "{'auto_add': True} to trust any server"
         )
     if isinstance(error, paramiko.BadHostKeyException):
         return BackendError(
-            f"{place.url}: the server's key is another one than known_hosts has ({_fingerprint(error.key.asbytes())} was shown). "
-            f"Either the server was set up anew or somebody stands between: ask whoever runs it, then "
+            f"{place.url}: the server's key differs from the one in known_hosts (got {_fingerprint(error.key.asbytes())}). "
+            f"Either the server was reinstalled or the connection is intercepted: check with the server's operator, then "
             f"`ssh-keygen -R {target.host if target.port == 22 else f'[{target.host}]:{target.port}'}`"
         )
     if isinstance(error, paramiko.PasswordRequiredException):
         return BackendError(
-            f"{place.url}: the key is locked: add it to the agent (ssh-add), or pass storage_options={{'passphrase': …}}"
+            f"{place.url}: the private key is encrypted: add it to the agent (ssh-add), or pass storage_options={{'passphrase': …}}"
         )
     if isinstance(error, paramiko.AuthenticationException) or (met and isinstance(error, paramiko.SSHException)):
         return BackendError(
-            f"{place.url}: {where} does not let {target.user} in; try `ssh {port}{target.user}@{target.host}`, and pass key_filename or "
+            f"{place.url}: {where} rejected the login of {target.user}; try `ssh {port}{target.user}@{target.host}`, and pass key_filename or "
             "password in storage_options, or put the key into the agent or into ~/.ssh"
         )
     if isinstance(error, socket.gaierror):
-        return UnreachableError(f"{place.url}: no address is known for {target.host}; check the name")
+        return UnreachableError(f"{place.url}: cannot resolve {target.host}; check the name")
     if isinstance(error, OSError | EOFError | paramiko.SSHException):
         if isinstance(error, FileNotFoundError | PermissionError):
-            return BackendError(f"{place.url}: {error.filename or 'a key file'} can't be read ({error.strerror})")
+            return BackendError(f"{place.url}: cannot read {error.filename or 'a key file'} ({error.strerror})")
         return UnreachableError(
-            f"{place.url}: no connection to {where} ({type(error).__name__}); is the server up, and the port right?"
+            f"{place.url}: no connection to {where} ({type(error).__name__}); check that the server is up, and the port"
         )
-    return BackendError(f"{place.url}: no connection can be made with these options ({type(error).__name__})")
+    return BackendError(f"{place.url}: cannot connect with these options ({type(error).__name__})")

@@ -1,7 +1,7 @@
-"""Connections over SSH, shared by the threads of a process; a forked child makes its own.
+"""SSH connections, shared by the threads of a process; a forked child makes its own.
 
-A copied connection would be the parent's: both would send over the same socket under the same cipher. So the child
-forgets it, and makes sure that nothing in it can say good-bye in the parent's name.
+A connection copied by a fork would still be the parent's: both would send over the same socket under the same cipher. So
+the child drops it, and makes sure that nothing in it can close the connection in the parent's name.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ __all__ = ["Pool"]
 _CHANNELS: Final = 4  # on one connection; OpenSSH allows 10, and one connection uses one core
 _SILENCE: Final = 60.0  # seconds without a byte
 _POOLS: Final["weakref.WeakSet[Pool]"] = weakref.WeakSet()
-_PARENTS: Final[list[Any]] = []  # what a forked child must not even collect
+_PARENTS: Final[list[Any]] = []  # the parent's connections, which a forked child must not even garbage-collect
 
 
 class Pool:
-    """Wires to one server.
+    """A pool of SFTP channels to one server.
 
     Args:
-        login: makes a client of paramiko that is logged in.
-        size: how many wires at most.
+        login: returns a paramiko client that is logged in.
+        size: the maximum number of channels.
     """
 
     def __init__(self, login: Callable[[], Any], size: int) -> None:
@@ -47,7 +47,7 @@ class Pool:
 
     @contextmanager
     def wire(self) -> Iterator[Wire]:
-        """Lend a wire; one on which anything but the server's no came up is not used again.
+        """Lend a channel; it is not used again after any error except a refusal of the server.
 
         Raises:
             BackendError: no connection.
@@ -70,7 +70,7 @@ class Pool:
     def _take(self) -> Wire:
         while True:
             try:
-                wire = self._idle.pop()  # one step, so no lock
+                wire = self._idle.pop()  # atomic, so no lock
             except IndexError:
                 break
             if _alive(wire.channel):
@@ -82,7 +82,7 @@ class Pool:
             return wire
 
     def _channel(self) -> Any:
-        """Open a channel on a connection that has room, or on a new one."""
+        """Open a channel on a connection with capacity, or on a new one."""
         for client in [*self._clients]:
             transport = client.get_transport()
             if transport is None or not transport.is_active():
@@ -97,20 +97,20 @@ class Pool:
 
     def _drop(self, wire: Wire) -> None:
         self._wires.discard(wire)
-        with contextlib.suppress(Exception):  # it is broken already
+        with contextlib.suppress(Exception):  # the connection is broken already
             wire.channel.close()
 
     def forget(self) -> None:
-        """Begin anew in a forked child; the parent's connections stay the parent's."""
+        """Reset after a fork, in the child; the parent's connections stay the parent's."""
         for wire in self._wires:
-            wire.channel.lock = threading.Lock()  # a fork may have copied it while it was held
-            wire.channel.closed = True  # else its end would be announced, in the parent's name
+            wire.channel.lock = threading.Lock()  # a fork may have copied it while locked
+            wire.channel.closed = True  # else it would send a close message in the parent's name
         for client in self._clients:
             transport = client.get_transport()
             if transport is not None:
                 transport.active = False
                 if isinstance(transport.sock, socket.socket):
-                    transport.sock.close()  # this process's copy alone
+                    transport.sock.close()  # only this process's copy
         _PARENTS.append((self._wires, self._clients))
         self._begin()
 
@@ -129,7 +129,7 @@ def _alive(channel: Any) -> bool:
 def _close(pid: int, clients: list[Any]) -> None:
     if pid == os.getpid():
         for client in clients:
-            with contextlib.suppress(Exception):  # nobody is left to tell
+            with contextlib.suppress(Exception):  # the peer is gone
                 client.close()
 
 

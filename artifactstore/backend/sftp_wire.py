@@ -1,7 +1,7 @@
-"""SFTP version 3 over one channel: packets, and many requests under way at once. Knows paths and handles, never keys.
+"""SFTP version 3 over one channel: packets, and many concurrent requests. Knows paths and handles, never keys.
 
-A client library's file objects wait for one answer after the other, or start a thread for each file; here as many
-requests as the line holds are sent before the first answer is read. One thread at a time uses a wire.
+A client library's file objects wait for one reply after the other, or start a thread for each file; here as many
+requests as the line holds are sent before the first reply is read. One thread at a time uses a channel.
 """
 
 import struct
@@ -19,18 +19,18 @@ _EXTENDED: Final = 200
 _OK, _EOF = 0, 1
 NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, UNSUPPORTED = 2, 3, 4, 8
 READING: Final = 0x01
-NEW: Final = 0x02 | 0x08 | 0x20  # to write to, made by this very request
-_PIECE: Final = 2**15  # bytes of one request: what every server takes
-_AHEAD: Final = 128  # requests under way: 4 MiB
+NEW: Final = 0x02 | 0x08 | 0x20  # open for writing, and create exclusively
+_PIECE: Final = 2**15  # bytes of one request: supported by every server
+_AHEAD: Final = 128  # concurrent requests: 4 MiB
 _LARGEST: Final = 2**20  # bytes of a packet; servers send at most some 256 KiB
 
 
-class Status(Exception):  # noqa: N818 - never seen outside: the backend makes an error of it
-    """A no of the server.
+class Status(Exception):  # noqa: N818 - internal: the backend turns it into an error
+    """An error status from the server.
 
     Attributes:
-        code: of SFTP.
-        text: the server's.
+        code: SFTP status code.
+        text: the server's message.
     """
 
     def __init__(self, code: int, text: str) -> None:
@@ -41,7 +41,7 @@ class Status(Exception):  # noqa: N818 - never seen outside: the backend makes a
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What the server says of a path, None where it doesn't.
+    """File attributes, None where the server does not report them.
 
     Attributes:
         size: bytes.
@@ -58,11 +58,11 @@ class Wire:
     """One SFTP session.
 
     Args:
-        channel: of paramiko, on which the server's SFTP subsystem was started.
+        channel: paramiko's, with the server's SFTP subsystem started.
 
     Attributes:
-        channel: as given.
-        extensions: what the server can do beyond version 3.
+        channel: as passed.
+        extensions: the server's protocol extensions.
     """
 
     def __init__(self, channel: Any) -> None:
@@ -73,7 +73,7 @@ class Wire:
         self._send(struct.pack(">BI", _INIT, 3))
         kind, body = self._receive()
         if kind != _VERSION:
-            raise EOFError("the server does not speak SFTP")
+            raise EOFError("the server does not support SFTP")
         self.extensions = frozenset(name.decode("ascii", "replace") for name in [*_strings(body[4:])][::2])
 
     # -- packets
@@ -84,7 +84,7 @@ class Wire:
     def _receive(self) -> tuple[int, bytes]:
         (length,) = struct.unpack(">I", self._exactly(4))
         if not 1 <= length <= _LARGEST:
-            raise EOFError("what the server sends is no SFTP")
+            raise EOFError("the server sent an invalid SFTP packet")
         packet = self._exactly(length)
         return packet[0], packet[1:]
 
@@ -103,7 +103,7 @@ class Wire:
         return b"".join(parts)
 
     def _ask(self, kind: int, *fields: bytes | int, tail: bytes = b"") -> int:
-        """Send a request and return its number; whoever sends must read the answer."""
+        """Send a request and return its number; the caller must read the reply."""
         self._number = (self._number + 1) & 0xFFFFFFFF
         packet = [struct.pack(">BI", kind, self._number)]
         packet.extend(struct.pack(">I", one) if isinstance(one, int) else struct.pack(">I", len(one)) + one for one in fields)
@@ -111,7 +111,7 @@ class Wire:
         return self._number
 
     def _answer(self, number: int) -> tuple[int, bytes]:
-        """Return the answer to a request; those to others that come before are kept."""
+        """Return the reply to a request; replies to others that arrive earlier are kept."""
         while number not in self._early:
             kind, body = self._receive()
             (of,) = struct.unpack_from(">I", body)
@@ -122,10 +122,10 @@ class Wire:
         return self._early.pop(number)
 
     def _wanted(self, number: int, wanted: int) -> bytes:
-        """Return the body of the answer that was hoped for.
+        """Return the body of the expected reply.
 
         Raises:
-            Status: the server says no.
+            Status: the server refuses.
         """
         kind, body = self._answer(number)
         if kind == _STATUS:
@@ -133,29 +133,29 @@ class Wire:
             if status.code != _OK or wanted != _STATUS:
                 raise status
         elif kind != wanted:
-            raise EOFError("the server answers something else than was asked")
+            raise EOFError("the server sent an unexpected reply")
         return body
 
     # -- requests
 
     def open(self, path: bytes, flags: int = READING) -> bytes:
-        """Return a handle."""
+        """Open a file; returns a handle."""
         return _first(self._wanted(self._ask(_OPEN, path, flags, 0), _HANDLE))
 
     def open_new(self, path: bytes) -> bytes:
-        """Make a file that must not be there, to write to; the server's umask decides who may read it."""
+        """Create a file exclusively and open it for writing; the server's umask sets its permissions."""
         return self.open(path, NEW)
 
     def close(self, handle: bytes) -> None:
-        """Close a handle, without waiting: nothing is done with it any more, and nothing can be learnt."""
+        """Close a handle, without waiting: it is not used any more, and the reply is irrelevant."""
         self._ignored.add(self._ask(_CLOSE, handle))
 
     def stat(self, path: bytes) -> Attributes:
-        """Look at a path; links are followed."""
+        """Return a path's attributes; links are followed."""
         return _attributes(self._wanted(self._ask(_STAT, path), _ATTRS))[0]
 
     def lstat(self, path: bytes) -> Attributes:
-        """Look at a path; links are not followed."""
+        """Return a path's attributes; links are not followed."""
         return _attributes(self._wanted(self._ask(_LSTAT, path), _ATTRS))[0]
 
     def remove(self, path: bytes) -> None:
@@ -163,23 +163,23 @@ class Wire:
         self._wanted(self._ask(_REMOVE, path), _STATUS)
 
     def discard(self, path: bytes) -> None:
-        """Remove a file, without waiting for whether that works."""
+        """Remove a file, without waiting for the reply."""
         self._ignored.add(self._ask(_REMOVE, path))
 
     def mkdir(self, path: bytes) -> None:
-        """Make a folder."""
+        """Create a folder."""
         self._wanted(self._ask(_MKDIR, path, 0), _STATUS)
 
     def rename(self, old: bytes, new: bytes) -> None:
-        """Rename; by the protocol's word an error where `new` exists."""
+        """Rename; by the protocol an error if `new` exists."""
         self._wanted(self._ask(_RENAME, old, new), _STATUS)
 
     def extended(self, name: str, *fields: bytes) -> None:
-        """Use an extension."""
+        """Call a protocol extension."""
         self._wanted(self._ask(_EXTENDED, name.encode(), *fields), _STATUS)
 
     def listdir(self, path: bytes) -> Iterator[tuple[bytes, Attributes]]:
-        """Yield what lies in a folder, without `.` and `..`."""
+        """Yield the entries of a folder, without `.` and `..`."""
         handle = _first(self._wanted(self._ask(_OPENDIR, path), _HANDLE))
         try:
             while True:
@@ -194,7 +194,7 @@ class Wire:
             self.close(handle)
 
     def look_and_read(self, handle: bytes, ranges: Sequence[tuple[int, int]]) -> tuple[Attributes, list[bytes] | Status]:
-        """Look at an open file and read ranges of it in one go; a no to the reading is returned, since the look may explain it."""
+        """Stat an open file and read ranges of it in one go; a failed read is returned, since the attributes may explain it."""
         number = self._ask(_FSTAT, handle)
         found: list[bytes] | Status
         try:
@@ -222,7 +222,7 @@ class Wire:
             number, (index, start, length) = under_way.popleft()
             try:
                 parts[index].append(self._read_on(handle, number, start, length))
-            except Status as status:  # the other answers are still to be read: the wire goes on being used
+            except Status as status:  # the other replies must still be read: the channel stays in use
                 trouble = trouble or status
         if trouble is not None:
             raise trouble
@@ -232,7 +232,7 @@ class Wire:
         return self._ask(_READ, handle, tail=struct.pack(">QI", offset, length))
 
     def _read_on(self, handle: bytes, number: int, offset: int, length: int) -> bytes:
-        """Return what a request for a piece brings, and ask again for what a server with a smaller measure left out."""
+        """Return the bytes of a requested piece, and request again what a server with a smaller limit left out."""
         data = b""
         while True:
             try:
@@ -246,7 +246,7 @@ class Wire:
             number = self._ask_read(handle, offset + len(data), length - len(data))
 
     def write(self, handle: bytes, pieces: Iterable[memoryview], *, sync: str | None) -> None:
-        """Write from the beginning on, sync by the extension of that name, and close; all of it is done when this returns."""
+        """Write from the beginning, sync by the extension of that name, and close; all of it is done when this returns."""
         under_way: deque[int] = deque()
         offset = 0
         trouble: Status | None = None
@@ -303,7 +303,7 @@ def _status(body: bytes) -> Status:
 
 
 def _attributes(body: bytes, at: int = 0) -> tuple[Attributes, int]:
-    """Parse attributes; returns them and where what follows begins."""
+    """Parse attributes; returns them and the offset of what follows."""
     (flags,) = struct.unpack_from(">I", body, at)
     at += 4
     found: dict[str, Any] = {"size": None, "mode": None, "modified": None}
@@ -332,7 +332,7 @@ def _names(body: bytes) -> Iterator[tuple[bytes, Attributes]]:
     for _ in range(count):
         name = _first(body[at:])
         at += 4 + len(name)
-        at += 4 + struct.unpack_from(">I", body, at)[0]  # the line that `ls -l` would show
+        at += 4 + struct.unpack_from(">I", body, at)[0]  # the `ls -l` line
         attributes, at = _attributes(body, at)
         if name not in {b".", b".."}:
             yield name, attributes

@@ -1,4 +1,4 @@
-"""A link in front of a place: round trips that take time, and connections that carry so many bytes a second each."""
+"""A simulated network link: round-trip latency, and a limited bandwidth per connection."""
 
 import threading
 import time
@@ -14,21 +14,21 @@ from artifactstore.backend.wrappers import Wrapper
 
 __all__ = ["SlowBackend"]
 
-_PAGE: Final = 1000  # keys that one request of a listing shows
+_PAGE: Final = 1000  # keys per listing request
 
 
 class SlowBackend(Wrapper):
-    """Takes the time that a network would: a round trip a request, and the bytes at its connection's speed.
+    """Delays requests like a network: a round trip each, plus the transfer at its connection's bandwidth.
 
-    Each request has a connection of its own while it runs, as a client's pool gives it; ranges travel at the same
-    time, up to `concurrency` of them.
+    Each request has a connection of its own while it runs, as in a client's pool; ranges are transferred
+    concurrently, up to `concurrency` of them.
 
     Args:
         inner: the backend inside.
-        latency: seconds a round trip; a listing takes one for each 1,000 keys.
-        bandwidth: bytes a second of one connection, None = endless.
-        connections: how many requests may be under way at once, None = any number.
-        sleep: waits; a test hands in its own.
+        latency: seconds per round trip; a listing takes one for each 1,000 keys.
+        bandwidth: bytes per second of one connection, None = unlimited.
+        connections: the maximum number of concurrent requests, None = unlimited.
+        sleep: waits; replaceable in tests.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SlowBackend(Wrapper):
             self._sleep(self._latency + (size / self._bandwidth if self._bandwidth else 0.0))
 
     def read(self, key: str) -> bytes:
-        """Read, after a while."""
+        """Read, with latency."""
         try:
             data = self.inner.read(key)
         except BaseException:
@@ -62,7 +62,7 @@ class SlowBackend(Wrapper):
         return data
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
-        """Read ranges, each after a while of its own."""
+        """Read ranges, each with its own latency."""
         if len(ranges) < 2:
             self._wait(sum(length for _, length in ranges))
         else:
@@ -71,7 +71,7 @@ class SlowBackend(Wrapper):
         return self.inner.read_ranges(key, ranges)
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
-        """Write, after a while."""
+        """Write, with latency."""
         if is_buffer(data) or isinstance(data, list | tuple):
             self._wait(sum(piece.nbytes for item in ([data] if is_buffer(data) else data) for piece in pieces(item)))
             self.inner.write(key, data)
@@ -81,12 +81,12 @@ class SlowBackend(Wrapper):
         self.inner.write(key, whole if rest is None else chain((whole,), rest))
 
     def create(self, key: str, data: bytes) -> None:
-        """Create, after a while."""
+        """Create, with latency."""
         self._wait(len(data))
         self.inner.create(key, data)
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """List, after a while for each 1,000 keys."""
+        """List, with latency for each 1,000 keys."""
         self._wait()
         for number, item in enumerate(self.inner.list(prefix), 1):
             yield item
@@ -94,11 +94,11 @@ class SlowBackend(Wrapper):
                 self._wait()
 
     def delete(self, key: str) -> None:
-        """Delete, after a while."""
+        """Delete, with latency."""
         self._wait()
         self.inner.delete(key)
 
     def size(self, key: str) -> int:
-        """Ask for a size, after a while."""
+        """Return the size, with latency."""
         self._wait()
         return self.inner.size(key)

@@ -1,6 +1,6 @@
-"""Turns: of many processes and threads on one machine that want the same, one does the work and the others wait.
+"""Single-flight file locks: one process or thread does the work, the others on the machine wait for its result.
 
-Waiting saves work and is never needed for safety: whoever waits too long, or can't lock here, goes ahead.
+Waiting saves work and is never needed for safety: after the time-out, or where locks are unavailable, work proceeds.
 """
 
 import os
@@ -14,28 +14,26 @@ import xxhash
 
 try:
     import fcntl
-except ImportError:  # Windows: the same may be fetched twice
+except ImportError:  # Windows: an object may be fetched twice
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["turn"]
 
-_FILES: Final = 1024  # lock files, made once and never removed; two wishes that share one only wait in vain
-_FIRST: Final = 0.002  # seconds of the first pause between two looks
+_FILES: Final = 1024  # lock files, created once and never removed; two keys that share a file only wait needlessly
+_FIRST: Final = 0.002  # seconds of the first pause between two tries
 _LONGEST: Final = 0.05
 
 
 @contextmanager
 def turn(folder: Path, wishes: Iterable[str], *, patience: float) -> Iterator[None]:
-    """Hold the turn for some wishes; a process that ends, however it ends, gives its turns back.
+    """Hold the locks for some keys; when a process ends, for any reason, its locks are released.
 
     Args:
-        folder: where the lock files lie.
-        wishes: what is to be done, in words that all processes use.
-        patience: seconds after which to go ahead all the same.
+        folder: where the lock files are.
+        wishes: keys of the work, the same in all processes.
+        patience: seconds after which to proceed without the lock.
     """
-    numbers = sorted(
-        {xxhash.xxh3_64_intdigest(wish.encode()) % _FILES for wish in wishes}
-    )  # in one order: nobody waits in a circle
+    numbers = sorted({xxhash.xxh3_64_intdigest(wish.encode()) % _FILES for wish in wishes})  # in a fixed order: no deadlock
     end = time.monotonic() + patience
     with ExitStack() as held:
         for number in numbers if fcntl is not None else ():
@@ -57,13 +55,13 @@ def _lock(path: Path, end: float) -> Iterator[None]:
         yield
     finally:
         if got:
-            # A child that was forked meanwhile shares the lock: closing our side alone would leave it locked.
+            # A child that was forked meanwhile shares the lock: closing our descriptor alone would leave it locked.
             fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
 
 def _wait(fd: int, end: float) -> bool:
-    """Lock, looking now and then, so that Ctrl-C is heard; False where it is not to be had."""
+    """Lock by polling, so that Ctrl-C works; False where the lock is not available."""
     pause = _FIRST
     while True:
         try:
@@ -74,6 +72,6 @@ def _wait(fd: int, end: float) -> bool:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST)
         except OSError:
-            return False  # a file system that knows no locks
+            return False  # a file system without locks
         else:
             return True

@@ -1,4 +1,4 @@
-"""Waiting in a thread for what runs on a loop elsewhere, for as long as anybody wants it."""
+"""Waiting in a thread for a coroutine on an event loop elsewhere, until cancelled."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -11,28 +11,28 @@ from artifactstore.errors import BackendError
 __all__ = ["run_on"]
 
 _T = TypeVar("_T")
-_STEP: Final = 0.2  # seconds between two looks whether anybody still waits
+_STEP: Final = 0.2  # seconds between two checks for cancellation
 
 
 def run_on(loop: Any, function: Callable[..., Coroutine[Any, Any, _T]], *arguments: Any) -> _T:
-    """Return what a coroutine function returns, run on a loop that another thread serves.
+    """Run a coroutine function on an event loop that another thread runs, and return its result.
 
-    Unlike fsspec's `sync`, a request that nobody wants any more is dropped where it is: after Ctrl-C, or in a pool that was
-    left by an error, a server that does not answer would keep the program for as long as a reply may take.
+    Unlike fsspec's `sync`, a cancelled request is dropped where it is: after Ctrl-C, or in a pool that was
+    left by an error, a server that does not reply would block the program for as long as its time-out.
 
     Raises:
-        RuntimeError: the loop is closed, or it is this thread that serves it.
-        BackendError: nobody wants the answer any more.
+        RuntimeError: the loop is closed, or this thread runs it.
+        BackendError: the result is no longer needed.
     """
     if loop is None or loop.is_closed():
-        raise RuntimeError("the loop of this place's client is closed")
+        raise RuntimeError("the event loop of this backend's client is closed")
     if _loop_of_this_thread() is loop:
-        raise RuntimeError("a store can't be used within the loop that serves its client")
+        raise RuntimeError("a store cannot be used within the event loop that runs its client")
     future = asyncio.run_coroutine_threadsafe(function(*arguments), loop)
     try:
         while not wait((future,), _STEP).done:
             if forsaken():
-                raise BackendError("a request was dropped: nobody waits for its answer any more", transient=True)
+                raise BackendError("the request was cancelled", transient=True)
         return future.result()
     finally:
         future.cancel()

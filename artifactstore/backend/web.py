@@ -1,4 +1,4 @@
-"""Single requests over HTTP, each sent once, with an end to waiting: what `gcs` and `http` share.
+"""Single HTTP requests, each sent once, with time-outs: shared by `gcs` and `http`.
 
 Whole bodies or an error: a connection that ends too early is a transient failure, never less data.
 """
@@ -20,13 +20,13 @@ _SILENCE: Final = 60.0  # seconds without a byte
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, read to its end.
+    """A reply, read to its end.
 
     Attributes:
-        status: of the answer.
-        headers: names are looked up in any case.
-        pieces: of its body, as they came.
-        url: where it came from in the end, after redirects.
+        status: HTTP status.
+        headers: with case-insensitive names.
+        pieces: of its body, as received.
+        url: final URL, after redirects.
     """
 
     status: int
@@ -36,25 +36,25 @@ class Reply:
 
     @cached_property
     def body(self) -> bytes:
-        """All of it; empty for HEAD. A large one is put together by whoever wants it, and not on the loop."""
+        """Return the whole body; empty for HEAD. A large one is joined by the caller's thread, not on the event loop."""
         return b"".join(self.pieces)
 
 
 async def exchange(session: Any, method: str, url: str, *, data: bytes | memoryview | None = None, **more: Any) -> Reply:
-    """Send one request through a session of aiohttp and read the answer, whatever it says.
+    """Send one request through an aiohttp session and read the reply, whatever its status.
 
     Args:
         session: aiohttp's.
         method: GET, HEAD, POST, PUT or DELETE.
-        url: where to.
+        url: the URL.
         data: the body to send.
-        **more: headers, params and what else aiohttp takes.
+        **more: headers, params and other arguments of aiohttp.
     """
-    import aiohttp  # noqa: PLC0415 - only a place in the web needs it
+    import aiohttp  # noqa: PLC0415 - only HTTP backends need it
     from yarl import URL  # noqa: PLC0415 - aiohttp's own
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
-    # What aiohttp quotes anew would ask for another key: keys are already quoted.
+    # Quoted again by aiohttp, the URL would name another key: keys are already quoted.
     target = URL(url, encoded=True)
 
     async def send(body: Any) -> Reply:
@@ -66,20 +66,20 @@ async def exchange(session: Any, method: str, url: str, *, data: bytes | memoryv
 
 
 def of_range(reply: Reply, wanted: tuple[int, int], key: str, url: str) -> bytes:
-    """Return the bytes of a range (offset, length) from the answer to a request for it, also from one that holds everything.
+    """Return the bytes of a range (offset, length) from the reply to a request for it, or from a reply with the whole object.
 
     Raises:
-        BackendError: the range ends behind the object's end, or it is another one (transient).
+        BackendError: the range ends beyond the object's end, or it is a different range (transient).
     """
     offset, length = wanted
-    if reply.status == 200:  # it knows no ranges and sent everything
+    if reply.status == 200:  # the server ignores ranges and sent everything
         if len(reply.body) < offset + length:
             raise past_the_end(key, offset, length, len(reply.body), url)
         return reply.body[offset : offset + length]
     said = reply.headers.get("Content-Range", "")  # "bytes 0-9/100"
     first = said.removeprefix("bytes").strip().partition("-")[0]
     if not first.isdigit() or int(first) != offset:
-        raise BackendError(f"{key} in {url}: bytes from {offset:,} on were asked for, and others came ({said})", transient=True)
-    if len(reply.body) != length:  # the server gives what there is
+        raise BackendError(f"{key} in {url}: expected bytes from {offset:,} on, got others ({said})", transient=True)
+    if len(reply.body) != length:  # the server returns as many bytes as exist
         raise past_the_end(key, offset, length, None, url)
     return reply.body

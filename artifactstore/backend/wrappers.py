@@ -1,4 +1,4 @@
-"""Backends around a backend: what cuts across all places. Each passes the same contract suite as a place does."""
+"""Backends that wrap a backend, for cross-cutting concerns. Each passes the same contract suite."""
 
 import random
 import time
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 class Wrapper(Backend):
-    """Hands every verb on; a subclass changes those that it is about.
+    """Delegates every verb; a subclass overrides those that it changes.
 
     Attributes:
         inner: the backend inside.
@@ -73,12 +73,12 @@ class Wrapper(Backend):
         self.inner.delete(key)
 
     def size(self, key: str) -> int:
-        """Ask the inner backend for a size."""
+        """Return the inner backend's size of an object."""
         return self.inner.size(key)
 
 
 class CountingBackend(Wrapper):
-    """Counts what passes; safe from many threads (a list's append is one step) and without a lock that a fork could keep.
+    """Counts calls; safe from many threads (a list's append is atomic) and without a lock that a fork could keep.
 
     Attributes:
         inner: the backend inside.
@@ -93,31 +93,31 @@ class CountingBackend(Wrapper):
 
     @property
     def calls(self) -> "list[tuple[str, str]]":
-        """Each call as (verb, key or prefix), in order, failed ones too."""
+        """Return each call as (verb, key or prefix), in order, failed calls included."""
         return [*self._events]
 
     @property
     def counts(self) -> Counter[str]:
-        """Calls per verb."""
+        """Return the number of calls per verb."""
         return Counter(verb for verb, _ in self.calls)
 
     @property
     def requests(self) -> int:
-        """Requests that a network place would see: each range is one of its own; a listing counts once, whatever its pages."""
+        """Return how many network requests this would be: each range is one; a listing counts once, whatever its pages."""
         return len(self._events) + sum(count - 1 for count in self._ranges)
 
     @property
     def bytes_read(self) -> int:
-        """Bytes that `read` and `read_ranges` returned."""
+        """Return the bytes that `read` and `read_ranges` returned."""
         return sum(self._read)
 
     @property
     def bytes_written(self) -> int:
-        """Bytes that `write` and `create` took, also where they failed."""
+        """Return the bytes passed to `write` and `create`, also where they failed."""
         return sum(self._written)
 
     def reset(self) -> None:
-        """Start counting anew."""
+        """Reset all counts."""
         self._events, self._ranges, self._read, self._written = [], [], [], []
 
     def read(self, key: str) -> bytes:
@@ -161,7 +161,7 @@ class CountingBackend(Wrapper):
         self.inner.create(key, data)
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """List, counted when it is called."""
+        """List, counted when called."""
         self._events.append(("list", prefix))
         return self.inner.list(prefix)
 
@@ -171,17 +171,17 @@ class CountingBackend(Wrapper):
         self.inner.delete(key)
 
     def size(self, key: str) -> int:
-        """Ask for a size, counted."""
+        """Return a size, counted."""
         self._events.append(("size", key))
         return self.inner.size(key)
 
 
 class ReadOnlyBackend(Unchanging, Wrapper):
-    """Refuses every verb that changes something, before any work.
+    """Refuses every mutating verb, before any work.
 
     Args:
         inner: the backend inside.
-        why: completes "… is read-only: "; None says that it was opened so.
+        why: completes "… is read-only: "; None if the store was opened with mode='r'.
     """
 
     def __init__(self, inner: Backend, why: str | None = None) -> None:
@@ -193,7 +193,7 @@ class ReadOnlyBackend(Unchanging, Wrapper):
         self.inner.read_into(key, wanted)
 
     def _refusal(self, key: str, action: str) -> RefusedError:
-        return RefusedError(f"{self.url} is read-only, {key} can't be {action}: {self._why}", reasons=(self._why,))
+        return RefusedError(f"cannot {action} {key}: {self.url} is read-only: {self._why}", reasons=(self._why,))
 
 
 FAULTS: Final = ("ok", "fail", "lost-reply", "torn-write", "409", "denied", "full", "delay")
@@ -201,17 +201,17 @@ _MUTATING: Final = ("write", "create", "delete")
 
 
 class FaultyBackend(Wrapper):
-    """Fails as its script says: one word for each call of `verbs`; once the script is used up, all is ok.
+    """Injects faults by a script: one word for each call of `verbs`; after the last word all calls succeed.
 
-    The words: `ok`; `fail`: nothing happened, transient; `lost-reply`: done, and then a transient error as if not;
-    `torn-write`: half of the data was taken, nothing is visible, transient; `409`: refused because two writers met,
+    The words: `ok`; `fail`: nothing happened, transient; `lost-reply`: done, then a transient error as if not;
+    `torn-write`: half of the data was consumed, nothing is visible, transient; `409`: refused because two writers met,
     certainly nothing happened, transient; `denied` and `full`: nothing happened, permanent; `delay`: waits, then ok.
 
     Args:
         inner: the backend inside.
-        script: the words, separated by blanks; `draw_script(seed)` makes one.
-        verbs: which verbs take a word from the script; by default those that change something.
-        sleep: what `delay` calls.
+        script: the words, separated by blanks; `draw_script(seed)` creates one.
+        verbs: the verbs that take a word from the script; by default the mutating ones.
+        sleep: called for `delay`.
         seconds: how long `delay` waits.
     """
 
@@ -227,7 +227,7 @@ class FaultyBackend(Wrapper):
         super().__init__(inner)
         words = script.split()
         if unknown := sorted({*words} - {*FAULTS}):
-            raise InvalidInputError(f"no fault: {', '.join(unknown)}; known are {', '.join(FAULTS)}")
+            raise InvalidInputError(f"unknown faults: {', '.join(unknown)}; expected {', '.join(FAULTS)}")
         self._rest = deque(words)
         self._verbs = frozenset(verbs)
         self._sleep = sleep
@@ -240,7 +240,7 @@ class FaultyBackend(Wrapper):
         if verb not in self._verbs:
             return "ok"
         try:
-            return self._rest.popleft()  # one step: each of many threads gets a word of its own
+            return self._rest.popleft()  # atomic: each of many threads gets a word of its own
         except IndexError:
             return "ok"
 
@@ -256,56 +256,56 @@ class FaultyBackend(Wrapper):
         elif word == "fail":
             raise BackendError(f"{verb} {key}: no connection", transient=True)
         elif word == "409":
-            raise NotLandedError(f"{verb} {key}: 409, another writer is at it")
+            raise NotLandedError(f"{verb} {key}: 409, another writer is writing it")
         elif word == "denied":
             raise BackendError(f"{verb} {key}: access denied")
         elif word == "full":
             raise BackendError(f"{verb} {key}: no space left; free some space, then try again")
         result = call()
         if word == "lost-reply":
-            raise BackendError(f"{verb} {key}: no answer came", transient=True)
+            raise BackendError(f"{verb} {key}: no reply arrived", transient=True)
         return result
 
     def read(self, key: str) -> bytes:
-        """Read, if the script lets it."""
+        """Read, unless the script fails it."""
         return self._play("read", key, lambda: self.inner.read(key))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
-        """Read ranges, if the script lets it."""
+        """Read ranges, unless the script fails it."""
         return self._play("read_ranges", key, lambda: self.inner.read_ranges(key, ranges))
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
-        """Write, if the script lets it; a torn write takes an iterable's first buffer."""
+        """Write, unless the script fails it; a torn write takes an iterable's first buffer."""
         self._play("write", key, lambda: self.inner.write(key, data), lambda: None if is_buffer(data) else next(iter(data), None))
 
     def create(self, key: str, data: bytes) -> None:
-        """Create, if the script lets it."""
+        """Create, unless the script fails it."""
         self._play("create", key, lambda: self.inner.create(key, data))
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """List, if the script lets it; a torn listing ends after its first item."""
+        """List, unless the script fails it; a torn listing ends after its first item."""
         word = self._word("list")
         if word == "torn-write":
             yield from islice(self.inner.list(prefix), 1)
         yield from self._act(word, "list", prefix, lambda: self.inner.list(prefix), lambda: None)
 
     def delete(self, key: str) -> None:
-        """Delete, if the script lets it."""
+        """Delete, unless the script fails it."""
         self._play("delete", key, lambda: self.inner.delete(key))
 
     def size(self, key: str) -> int:
-        """Ask for a size, if the script lets it."""
+        """Return a size, unless the script fails it."""
         return self._play("size", key, lambda: self.inner.size(key))
 
 
 def draw_script(seed: int, calls: int = 100, *, rate: float = 0.2, faults: Sequence[str] = FAULTS[1:]) -> str:
-    """Draw a script for `FaultyBackend`: the same for the same arguments, for ever.
+    """Generate a script for `FaultyBackend`: the same for the same arguments, for ever.
 
     Args:
-        seed: what decides.
-        calls: how many words.
+        seed: random seed.
+        calls: number of words.
         rate: the share of calls that are not ok.
-        faults: what may happen.
+        faults: the possible faults.
     """
-    dice = random.Random(seed)  # noqa: S311 - replayable is the point
+    dice = random.Random(seed)  # noqa: S311 - must be replayable
     return " ".join(faults[int(dice.random() * len(faults))] if dice.random() < rate else "ok" for _ in range(calls))

@@ -1,7 +1,7 @@
-"""One zip file as a place to read from: a store that travels on a stick or by mail, opened where it lies.
+"""A zip file as a read-only backend: a store that travels on a stick or by mail, opened in place.
 
-Only the file's directory is kept. Stored members are read by ranges straight from the file, deflated ones by
-inflating them from their beginning. Nothing is ever unpacked, and no more memory is used than what was asked for.
+Only the central directory is kept in memory. Stored members are read by ranges straight from the file, deflated ones by
+inflating them from their beginning. Nothing is ever unpacked, and no more memory is used than was requested.
 """
 
 import os
@@ -30,7 +30,7 @@ from artifactstore.model.facts import CONFIG_KEY
 
 __all__ = ["ZipBackend"]
 
-_LOCAL: Final = struct.Struct("<4s5H3L2H")  # the header before each member: signature … lengths of name and extra
+_LOCAL: Final = struct.Struct("<4s5H3L2H")  # the local header of each member: signature … lengths of name and extra
 _SIGNATURE: Final = b"PK\x03\x04"
 _ENCRYPTED: Final = 0x1 | 0x40  # flags: by password, by certificate
 _PIECE: Final = 2**18  # bytes read or inflated at a time
@@ -41,7 +41,7 @@ _READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """Where a member's header lies, and what the directory says of it."""
+    """A member's header offset and its entry in the central directory."""
 
     name: bytes
     header: int
@@ -60,10 +60,10 @@ class _Directory:
 
 
 class ZipBackend(ReadingBackend):
-    """The members of a zip file; where a store's folder was packed by its name, keys are what stands behind that.
+    """The members of a zip file; if a store's folder was packed with its name, keys are relative to that folder.
 
     Args:
-        path: the zip file; `~` and relative paths are resolved now. It is looked at by the first request.
+        path: the zip file; `~` and relative paths are resolved now. The first request opens it.
 
     Attributes:
         url: `zip://` and the file's absolute path.
@@ -89,14 +89,14 @@ class ZipBackend(ReadingBackend):
 
         Raises:
             NotFoundError: no such member.
-            CorruptionError: the zip file is damaged, truncated, or made to deceive.
-            UnsupportedError: a member that is compressed in a way that is not read here, or is too large to be inflated at once.
+            CorruptionError: the zip file is damaged, truncated, or malicious.
+            UnsupportedError: a member with an unsupported compression method, or too large to be inflated at once.
         """
         with _Opened(self, key) as (fd, member):
             if member.method != zipfile.ZIP_STORED and member.size > MOST_INFLATED:
                 raise UnsupportedError(
-                    f"{key} in {self.url} would inflate to {member.size:,} bytes, and at most {MOST_INFLATED:,} are inflated at "
-                    "once: pack the store anew without compression (zip -0)"
+                    f"{key} in {self.url} would inflate to {member.size:,} bytes; at most {MOST_INFLATED:,} are inflated at "
+                    "once: pack the store again without compression (zip -0)"
                 )
             data = b"".join(self._pieces(fd, key, member))
         if zlib.crc32(data) != member.crc:
@@ -108,9 +108,9 @@ class ZipBackend(ReadingBackend):
 
         Raises:
             NotFoundError: no such member.
-            BackendError: a range ends behind the member's end.
-            CorruptionError: the zip file is damaged, truncated, or made to deceive.
-            UnsupportedError: a member that is compressed in a way that is not read here.
+            BackendError: a range ends beyond the member's end.
+            CorruptionError: the zip file is damaged, truncated, or malicious.
+            UnsupportedError: a member with an unsupported compression method.
         """
         check_key(key)
         check_ranges(ranges)
@@ -136,10 +136,10 @@ class ZipBackend(ReadingBackend):
         return [bytes(data) for data in found]
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """Yield every object whose key starts with `prefix`; the times in a zip file have no zone, so none is told.
+        """Yield every object whose key starts with `prefix`; without times, since those in a zip file have no zone.
 
         Raises:
-            CorruptionError: the zip file is damaged, truncated, or made to deceive.
+            CorruptionError: the zip file is damaged, truncated, or malicious.
         """
         check_prefix(prefix)
         try:
@@ -155,14 +155,14 @@ class ZipBackend(ReadingBackend):
 
         Raises:
             NotFoundError: no such member.
-            CorruptionError: the zip file is damaged, truncated, or made to deceive.
+            CorruptionError: the zip file is damaged, truncated, or malicious.
         """
         return self._member(check_key(key), self._directory()).size
 
-    # -- the directory
+    # -- the central directory
 
     def _directory(self) -> _Directory:
-        """Return the directory of the file as it is now; read again when the file was replaced."""
+        """Return the central directory of the file as it is now; read again if the file was replaced."""
         try:
             st = os.stat(self.path)  # noqa: PTH116
         except OSError as error:
@@ -170,7 +170,7 @@ class ZipBackend(ReadingBackend):
         known = self._known
         if known is None or known.state != _state(st):
             if not stat.S_ISREG(st.st_mode):
-                raise BackendError(f"{self.path} is no file: zip:// takes the path of a zip file")
+                raise BackendError(f"{self.path} is not a file: zip:// requires the path of a zip file")
             known = self._known = _Directory(_state(st), self._read_directory(st.st_size))
         return known
 
@@ -181,30 +181,32 @@ class ZipBackend(ReadingBackend):
         except OSError as error:
             raise self._unreadable(error) from error
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error, UnicodeError) as error:
-            raise self._damaged(f"it has no directory that can be read ({error})") from error
+            raise self._damaged(f"its central directory cannot be read ({error})") from error
         inside = self._inside([info.filename for info in found])
         members: dict[str, _Member] = {}
         for info in found:
             if _TRICK.search(info.orig_filename) or _TRICK.search(info.filename):
-                raise self._damaged(f"a member's name leads out of it ({info.orig_filename!r})")
+                raise self._damaged(f"a member's name is outside of it ({info.orig_filename!r})")
             key = info.filename.removeprefix(inside)
             if info.is_dir() or not _is_key(key):
-                continue  # not ours
+                continue  # not an object of the store
             if key in members:
-                raise self._damaged(f"{key} is in it twice, and which one counts can't be told")
+                raise self._damaged(f"it contains {key} twice")
             if info.flag_bits & _ENCRYPTED:
-                raise UnsupportedError(f"{key} in {self.url} is encrypted: unpack it with its password and open the folder")
+                raise UnsupportedError(
+                    f"{key} in {self.url} is encrypted: unpack the zip file with its password and open the folder"
+                )
             if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
-                raise self._damaged(f"{key} is said to be {info.file_size:,} bytes, of which {info.compress_size:,} are there")
+                raise self._damaged(f"{key} should be {info.file_size:,} bytes, but only {info.compress_size:,} are stored")
             if info.header_offset < 0 or info.header_offset + info.compress_size > length:
-                raise self._damaged(f"{key} would lie behind its end")
+                raise self._damaged(f"{key} would be beyond its end")
             raw = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
             members[key] = _Member(raw, info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
         return members
 
     @staticmethod
     def _inside(names: Sequence[str]) -> str:
-        """The one folder with a `store.json`, as when a store's folder was packed by its name; empty where there is none."""
+        """Return the only folder with a `store.json`, if a store's folder was packed with its name; empty where there is none."""
         if CONFIG_KEY in names:
             return ""
         folders = {name.removesuffix(CONFIG_KEY) for name in names if name.count("/") == 1 and name.endswith(f"/{CONFIG_KEY}")}
@@ -219,13 +221,13 @@ class ZipBackend(ReadingBackend):
     # -- the bytes
 
     def _start(self, fd: int, key: str, member: _Member) -> int:
-        """Where a member's bytes begin: behind a header of its own, which must be of the same member."""
+        """Return where a member's bytes begin: after its local header, which must be of the same member."""
         raw = pread(fd, _LOCAL.size, member.header)
         if len(raw) < _LOCAL.size or not raw.startswith(_SIGNATURE):
-            raise self._damaged(f"{key} is not where the directory says")
+            raise self._damaged(f"{key} is not at its recorded offset")
         *_, name, extra = _LOCAL.unpack(raw)
         if pread(fd, name, member.header + _LOCAL.size) != member.name:
-            raise self._damaged(f"{key} has another name where it lies")
+            raise self._damaged(f"the local header of {key} has another name")
         return member.header + _LOCAL.size + int(name) + int(extra)
 
     def _exactly(self, fd: int, key: str, offset: int, length: int) -> bytes:
@@ -239,14 +241,14 @@ class ZipBackend(ReadingBackend):
         return b"".join(parts)
 
     def _pieces(self, fd: int, key: str, member: _Member) -> Iterator[bytes]:
-        """Yield a member's bytes: exactly as many as the directory says, whatever is packed there."""
+        """Yield a member's bytes: exactly as many as the directory records, whatever is packed."""
         start = self._start(fd, key, member)
         if member.method == zipfile.ZIP_STORED:
             yield self._exactly(fd, key, start, member.size)
             return
         if member.method != zipfile.ZIP_DEFLATED:
             raise UnsupportedError(
-                f"{key} in {self.url} is compressed by method {member.method}: pack the store anew without compression (zip -0)"
+                f"{key} in {self.url} is compressed by method {member.method}: pack the store again without compression (zip -0)"
             )
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         left, at = member.size, start
@@ -258,9 +260,9 @@ class ZipBackend(ReadingBackend):
             try:
                 data = inflate.decompress(packed, min(_PIECE, left))
             except zlib.error as error:
-                raise self._damaged(f"{key} can't be inflated ({error})") from error
+                raise self._damaged(f"cannot inflate {key} ({error})") from error
             if not data and (inflate.eof or not packed):
-                raise self._damaged(f"{key} is shorter than the directory says")
+                raise self._damaged(f"{key} is shorter than its recorded size")
             packed = inflate.unconsumed_tail
             left -= len(data)
             yield data
@@ -269,20 +271,20 @@ class ZipBackend(ReadingBackend):
 
     def _damaged(self, what: str) -> CorruptionError:
         return CorruptionError(
-            f"{self.url} is no zip file of a store: {what}. Was it copied in whole? Get it again from where it comes",
+            f"{self.url} is not a valid zip file of a store: {what}. It may have been copied incompletely: copy it again from its source",
             location=self.path,
         )
 
     def _unreadable(self, error: OSError) -> ArtifactStoreError:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return NotFoundError(f"no file {self.path}")
+            return NotFoundError(f"{self.path} does not exist")
         return of_system(error, self.path, "read")
 
 
 class _Opened:
-    """The file, open for one call, and the member that is asked for.
+    """The file, open for one call, and the requested member.
 
-    Opened by each call, so that nothing is left open and nothing is shared with a forked child.
+    Opened by each call, so that nothing stays open and nothing is shared with a forked child.
     """
 
     def __init__(self, backend: ZipBackend, key: str) -> None:
@@ -293,7 +295,7 @@ class _Opened:
     def __enter__(self) -> tuple[int, _Member]:
         backend = self._backend
         while True:
-            directory = backend._directory()  # noqa: SLF001 - a part of it
+            directory = backend._directory()  # noqa: SLF001 - internal to ZipBackend
             try:
                 self._fd = os.open(backend.path, _READ)
             except OSError as error:
@@ -304,7 +306,7 @@ class _Opened:
             except BaseException:
                 os.close(self._fd)
                 raise
-            os.close(self._fd)  # it was replaced since its directory was read
+            os.close(self._fd)  # replaced since its directory was read
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         os.close(self._fd)

@@ -54,8 +54,8 @@ _UNKNOWN: Final = re.compile(
     re.IGNORECASE,
 )
 _NOWHERE: Final = re.compile(
-    r"no connection|connection broke|no answer|bucket \S+ does not exist|container \S+ does not exist|another region|PermanentRedirect"
-    r"|AuthorizationHeaderMalformed|not what S3 says|is AWS_ENDPOINT_URL right|no bucket or key",
+    r"no connection|connection broke|no answer|no reply|cannot connect|bucket \S+ does not exist|container \S+ does not exist|another region|PermanentRedirect"
+    r"|AuthorizationHeaderMalformed|not what S3 says|reply is not a listing|not a valid S3 bucket or key",
     re.IGNORECASE,
 )
 # (what the error says, what it means, the fix), most telling first.
@@ -83,12 +83,12 @@ _RULES: Final = (
         "create it, or check the URL's first part and the endpoint (AWS_ENDPOINT_URL)",
     ),
     (
-        r"not what S3 says|AWS_ENDPOINT_URL right|ResponseParserError|not well-formed|UnsupportedOperation|\b405\b",
+        r"not what S3 says|reply is not a listing|ResponseParserError|not well-formed|UnsupportedOperation|\b405\b",
         "what answers there does not speak S3: a web page, a proxy, or another service's port",
         "check AWS_ENDPOINT_URL (scheme, host and port of the S3 API, not of the console)",
     ),
     (
-        r"no connection|no answer|connection broke|Could not connect|Name or service",
+        r"no connection|no answer|no reply|cannot connect|connection broke|Could not connect|Name or service",
         "nothing answers at this address",
         ("check the network, AWS_ENDPOINT_URL or the account's name, and a proxy (HTTPS_PROXY, NO_PROXY); a server without host "
         "names for buckets needs storage_options={'config_kwargs': {'s3': {'addressing_style': 'path'}}}, one that wants them "

@@ -158,7 +158,7 @@ def test_a_body_that_was_damaged_on_its_way_is_noticed(place):
         backend.read("a")
     assert caught.value.transient
     server.rule = refusing(400, "invalid", 'Provided MD5 hash "x" doesn\'t match calculated MD5 hash "y".')
-    with pytest.raises(NotLandedError, match="damaged on its way"):
+    with pytest.raises(NotLandedError, match="damaged in transit"):
         backend.create("b", b"1")
 
 
@@ -208,7 +208,7 @@ def test_of_many_ranges_those_that_came_are_kept(place):
     assert caught.value.found == {0: b"01", 2: b"89"}
     server.rule = lambda *_: None
     server.change = lambda answer, _headers: (answer[0], {**answer[1], "Content-Range": "bytes 1-2/10"}, answer[2])
-    with pytest.raises(BackendError, match="others came"):
+    with pytest.raises(BackendError, match="got others"):
         backend.read_ranges("a", [(0, 2)])
 
 
@@ -218,7 +218,7 @@ def test_an_endless_listing_ends(place):
     with pytest.raises(BackendError, match="same page again"):
         list(backend.list(""))
     server.change = lambda answer, _headers: (answer[0], answer[1], b"<html>a portal</html>")
-    with pytest.raises(BackendError, match="none of Google Cloud Storage's"):
+    with pytest.raises(BackendError, match="not from Google Cloud Storage"):
         list(backend.list(""))
 
 
@@ -265,7 +265,7 @@ def test_a_token_reaches_no_error_no_repr_and_no_pickle(gcs_url, gcs_server, mon
 
 def test_a_service_accounts_file_that_is_broken_is_told_without_its_content(gcs_url, tmp_path, monkeypatch):
     (tmp_path / "key.json").write_text('{"type": "service_account", "private_key": "SECRET"}')
-    with pytest.raises(BackendError, match="no connection can be made") as caught:
+    with pytest.raises(BackendError, match="cannot connect with these options") as caught:
         GcsBackend(gcs_url, {"token": str(tmp_path / "key.json")}).read("a")
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 

@@ -185,8 +185,8 @@ def test_a_link_that_was_not_made_is_no_success(backend, root, monkeypatch):
         (errno.EDQUOT, False, "quota"),
         (errno.EIO, False, "check it"),
         (errno.EROFS, False, "read-only"),
-        (errno.ESTALE, True, "can't be written"),
-        (errno.EINTR, True, "can't be written"),
+        (errno.ESTALE, True, "cannot write"),
+        (errno.EINTR, True, "cannot write"),
     ],
     ids=lambda failure: errno.errorcode[failure[0]],
 )
@@ -325,7 +325,7 @@ def test_unfinished_files_are_in_no_listing_and_can_be_found_and_removed(backend
     (root / name).write_bytes(b"half")
     assert [item.key for item in backend.list("")] == ["a/b"]
     assert [(item.key, item.size) for item in backend.temporaries()] == [(name, 4)]
-    with pytest.raises(InvalidInputError, match="unfinished"):
+    with pytest.raises(InvalidInputError, match="reserved for temporary files"):
         backend.write(name, b"")
     backend.delete(name)
     assert files(root) == ["a/b"]
@@ -355,9 +355,9 @@ def test_files_that_vanish_during_a_listing_are_no_error(backend, root):
 def test_a_folder_where_the_object_should_be_is_said(backend):
     backend.write("a/b", b"1")
     for verb in (backend.write, backend.create):
-        with pytest.raises(BackendError, match="a folder stands where the object should be"):
+        with pytest.raises(BackendError, match="a folder is in the object's place"):
             verb("a", b"")
-        with pytest.raises(BackendError, match="a file stands where a folder should be"):
+        with pytest.raises(BackendError, match="a file is in the place of a folder"):
             verb("a/b/c", b"")
 
 

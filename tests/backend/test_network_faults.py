@@ -109,7 +109,7 @@ LASTING = {
     "403": ("AccessDenied", "check the credentials"),
     "expired": ("ExpiredToken", "log in again, or set new credentials"),
     "skewed": ("RequestTimeTooSkewed", "s ahead of this machine's: set this machine's clock"),
-    "redirect": ("found at other.example", "set AWS_ENDPOINT_URL"),
+    "redirect": ("redirects to other.example", "set AWS_ENDPOINT_URL"),
     "moved": ("301|PermanentRedirect", "AWS_REGION=eu-west-7"),
 }
 
@@ -179,7 +179,7 @@ def test_a_redirect_is_followed_and_a_refusal_there_names_the_host(place, s3_ser
     backend.write("new", DATA)  # moto takes unsigned writes: the signature is for the first host alone
     host = s3_server.removeprefix("http://")
     for call in (lambda: backend.read("there"), lambda: backend.size("there"), lambda: backend.delete("there")):
-        with pytest.raises(BackendError, match=f"so says {host}.*set AWS_ENDPOINT_URL to that") as caught:
+        with pytest.raises(BackendError, match=f"the reply came from {host}.*set AWS_ENDPOINT_URL to that") as caught:
             call()
         assert not caught.value.transient
     proxy.plan = scripted("")

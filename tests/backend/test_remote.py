@@ -52,6 +52,6 @@ def test_a_store_behind_ftp_is_written_by_one_and_read_by_all(ftp_place, tmp_pat
 def test_what_fails_is_an_error_without_the_password_and_never_a_missing_key(ftp_place):
     url, options = ftp_place
     backend = connect(url, storage_options={**options, "password": "wrong-but-secret"})
-    with pytest.raises(BackendError, match="can't be read") as caught:
+    with pytest.raises(BackendError, match="cannot read") as caught:
         backend.read("a")
     assert "wrong-but-secret" not in "".join(traceback.format_exception(caught.value))

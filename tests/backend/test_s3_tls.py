@@ -177,7 +177,7 @@ def test_what_arrived_damaged_under_such_a_yes_is_told(s3_url, amazon, monkeypat
         return await real(self, verb, arguments)
 
     monkeypatch.setattr(S3Backend, "_send", send)
-    with pytest.raises(BackendError, match="other bytes are there"):
+    with pytest.raises(BackendError, match="the object has other bytes"):
         S3Backend(s3_url).write("packs/one", LARGE)
 
 

@@ -136,5 +136,5 @@ def test_a_loop_that_can_not_serve_is_told() -> None:
     async def within() -> None:
         run_on(asyncio.get_running_loop(), answer)
 
-    with pytest.raises(RuntimeError, match="within the loop"):
+    with pytest.raises(RuntimeError, match="within the event loop"):
         asyncio.run(within())

@@ -180,7 +180,7 @@ def test_a_cache_that_gets_full_costs_one_warning(place, tmp_path: Path):
     blocked = cache / "stores" / store._session.core().config.store / "near"
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where the folder should be")
-    with pytest.warns(UserWarning, match="can't be written.*nothing more is kept there"):
+    with pytest.warns(UserWarning, match="cannot write to .*nothing more is cached there"):
         store.get("large", to=tmp_path / "one")
     store.get("small", to=tmp_path / "two")
 
@@ -225,7 +225,7 @@ def test_what_is_cached_is_read_offline(s3_url, tmp_path: Path, monkeypatch):
     assert offline.get("value") == {"a": 1}
     offline.get("large", to=tmp_path / "two")
     assert (tmp_path / "two/large.bin").read_bytes() == (tmp_path / "large.bin").read_bytes()
-    with pytest.raises(BackendError, match=r"is not in the cache .*, and the place can't be reached"):
+    with pytest.raises(BackendError, match=r"is not in the cache .*, and the backend cannot be reached"):
         offline.get("never", to=tmp_path / "three")
     with pytest.raises(RefusedError, match="while ARTIFACTSTORE_OFFLINE is set"):
         offline.put({"b": 2}, "value")

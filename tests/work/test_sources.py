@@ -108,7 +108,7 @@ def test_a_slash_at_the_end_means_a_folder_even_beside_an_object_of_that_name(st
     url = laid("s3://", {"data": b"m", "data/one": b"1", "data/two": b"2", "only": b"x", "marked/": b"not empty"})
     assert [one.path for one in store.put(f"{url}/data/").files] == ["one", "two"]
     assert [one.path for one in store.put(f"{url}/data").files] == ["data"]
-    with pytest.raises(InvalidInputError, match="no files lie"):
+    with pytest.raises(InvalidInputError, match="contains no files"):
         store.put(f"{url}/only/")
     with pytest.raises(InvalidInputError, match="neither a file nor a folder"):
         store.put(f"{url}/")

@@ -81,7 +81,7 @@ def test_a_file_of_the_web_is_one_file(store, web, files):
     assert made.digest == store.put(files / "a.txt", "disk").digest
     assert store.put(f"{web}/deep/b%20c.bin", "large").size == 9_000_000
     assert Path(store.get("large")).name == "b c.bin"
-    with pytest.raises(InvalidInputError, match="nothing lies at") as caught:
+    with pytest.raises(InvalidInputError, match="does not exist") as caught:
         store.put(f"{web}/none.txt?token=secret", "none")
     assert "secret" not in str(caught.value)
 
@@ -89,9 +89,9 @@ def test_a_file_of_the_web_is_one_file(store, web, files):
 @pytest.mark.parametrize(
     ("url", "what"),
     [
-        ("s3://no-such-bucket-at-all/x", "nothing lies at"),
-        ("nosuch://x/y", "no scheme nosuch://"),
-        ("sftp://me:secret@host/x", "has a password in it"),
+        ("s3://no-such-bucket-at-all/x", "does not exist"),
+        ("nosuch://x/y", "the scheme nosuch:// is not supported"),
+        ("sftp://me:secret@host/x", "contains a password"),
     ],
 )
 def test_a_url_that_leads_nowhere_says_so(store, s3_url, url, what):
