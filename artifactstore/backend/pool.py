@@ -9,12 +9,13 @@ the next retry gives up then: its result is no longer needed, and its time-out m
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
 
-__all__ = ["Pool", "forsaken", "rest"]
+__all__ = ["Pool", "forsaken", "rest", "until"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -35,6 +36,20 @@ def rest(seconds: float) -> None:
     end = time.monotonic() + seconds
     while not forsaken() and (more := end - time.monotonic()) > 0:
         time.sleep(min(more, _STEP))
+
+
+@contextmanager
+def until(given_up: threading.Event) -> Iterator[None]:
+    """Let the calling thread give up what it waits for inside the block, as soon as an event is set."""
+    around = getattr(_HERE, "left", None)
+    _HERE.left = (*(around or ()), given_up)
+    try:
+        yield
+    finally:
+        if around is None:
+            del _HERE.left
+        else:
+            _HERE.left = around
 
 
 class Pool(ThreadPoolExecutor):

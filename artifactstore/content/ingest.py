@@ -10,13 +10,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.pool import Pool
+from artifactstore.backend.pool import Pool, until
 from artifactstore.content.blocks import Blocks, Zeros, cut_blocks, is_sparse, open_source
 from artifactstore.content.chunker import HEAD, Cutter, choose_rule
 from artifactstore.content.codec import RAW, Encoders
@@ -30,6 +30,7 @@ from artifactstore.content.scan import Scanned
 from artifactstore.content.series import Line, ReadAt, Reference, Series
 from artifactstore.content.source import Folder, Source, read_unchanged
 from artifactstore.content.stats import Held
+from artifactstore.errors import BackendError
 from artifactstore.model.digest import hash_bytes, new_hasher
 
 __all__ = ["Ingested", "ingest"]
@@ -73,8 +74,8 @@ class Ingested:
         read: 1 for each that was read, 0 where only its digest was looked up.
         held: paths of those that may have been open for writing when they were read.
         new: bytes of content that were not in the store before.
-        uploaded: bytes of packs written.
-        packs: those that were written.
+        uploaded: bytes of packs written; set when the block ends.
+        packs: those that are written.
         sha256: path → raw SHA-256 of each file, if asked for.
     """
 
@@ -94,6 +95,7 @@ class Ingested:
         return ((source, digest, source.path in self.held) for source, digest, bit in found if bit)
 
 
+@contextmanager
 def ingest(
     backend: Backend,
     folder: Folder,
@@ -107,9 +109,11 @@ def ingest(
     ledger: Ledger | None = None,
     footers: Footers | None = None,
     progress: Callable[[int], None] = lambda _: None,
-    meanwhile: Callable[[Ingested], None] = lambda _: None,
-) -> Ingested:
-    """Store what `known` doesn't hold; when it returns, every pack that its manifest refers to is durable.
+) -> Iterator[Ingested]:
+    """Store what `known` doesn't hold.
+
+    Inside the block the manifest is complete, and the last packs may still be on their way; when the block ends, every pack that
+    the manifest refers to is durable.
 
     Args:
         backend: where packs go.
@@ -122,8 +126,7 @@ def ingest(
         sha256: also compute each file's SHA-256; then every file is read.
         ledger: notes each pack that is durable.
         footers: gets those of the packs that are written.
-        progress: told how many more bytes of content are done.
-        meanwhile: is called when the manifest is complete and the last packs are still on their way.
+        progress: called with how many more bytes of content are done.
 
     Raises:
         ConflictError: a file changed while it was read.
@@ -146,18 +149,26 @@ def ingest(
     try:
         if len(folder.files) <= _FEW_FILES and folder.size <= _FEW_BYTES:
             run.collect(run.feed(None, folder, known_digests))  # threads would cost more than they save
-            return run.finish(folder, meanwhile)
-        run.workers = _WAITING if backend.far and series else WORKERS
-        with Pool(run.workers, "artifactstore-ingest") as workers:
-            try:
-                # Closed on its way out: what it reads ahead and hashes with are threads, and a program's end waits for them.
-                with closing(run.feed(workers, folder, known_digests)) as work:
-                    run.collect(work)
-            except BaseException:
-                run.stop()
-                workers.shutdown(wait=False, cancel_futures=True)
-                raise
-        return run.finish(folder, meanwhile)
+        else:
+            run.workers = _WAITING if backend.far and series else WORKERS
+            with Pool(run.workers, "artifactstore-ingest") as workers:
+                try:
+                    # Closed on its way out: what it reads ahead and hashes with are threads, and a program's end waits for them.
+                    with closing(run.feed(workers, folder, known_digests)) as work:
+                        run.collect(work)
+                except BaseException:
+                    run.stop()
+                    workers.shutdown(wait=False, cancel_futures=True)
+                    raise
+        made = run.finish(folder)
+        try:
+            with until(packer.failed):
+                yield made
+        except BackendError:
+            packer.wait()  # the failure of a pack, if there is one, comes first
+            raise
+        packer.wait()
+        made.uploaded = packer.uploaded
     finally:
         packer.close()
 
@@ -388,7 +399,7 @@ class _Ingest:
             packer.manifest.close_files(rows)
         self._progress(size)
 
-    def finish(self, folder: Folder, meanwhile: Callable[[Ingested], None]) -> Ingested:
+    def finish(self, folder: Folder) -> Ingested:
         packer, manifest = self._packer, self._packer.manifest
         packer.finish()
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)
@@ -398,6 +409,4 @@ class _Ingest:
         manifest.sure = True  # each chunk was cut out of its file, or copied from where that is proven
         made = Ingested(manifest, folder.files, self._read, self._held.paths, packer.new)
         made.packs, made.sha256 = packer.packs, self._sha256 or {}
-        packer.settle(lambda: meanwhile(made))
-        made.uploaded = packer.uploaded
         return made

@@ -1,10 +1,9 @@
 """Packing: chunks get their place in the manifest, new ones their bytes in a pack; full packs are written beside the work."""
 
+import threading
 from array import array
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import copy_context
 from typing import Final, NamedTuple
 
 from artifactstore.backend.base import Backend
@@ -137,6 +136,7 @@ class Packer:
         self.new = 0  # bytes of content that were not in the store
         self.uploaded = 0  # bytes of packs written
         self.packs: set[str] = set()  # their ids
+        self.failed = threading.Event()  # one of them could not be written
         self._backend = backend
         self._known = known
         self._ledger = ledger
@@ -271,6 +271,11 @@ class Packer:
         while len(self._uploads) >= most:
             self.uploaded += self._uploads.popleft().result()
         self._uploads.append(self._uploaders.submit(self._upload, pack))
+        self._uploads[-1].add_done_callback(self._note_failure)
+
+    def _note_failure(self, upload: Future[int]) -> None:
+        if not upload.cancelled() and upload.exception() is not None:
+            self.failed.set()
 
     def _upload(self, pack: OpenPack) -> int:
         buffers = pack.seal()
@@ -304,25 +309,12 @@ class Packer:
         elif self._pending:
             self._flush()
 
-    def settle(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+    def wait(self) -> None:
         """Wait for all packs: they are durable when this returns.
-
-        Args:
-            meanwhile: is called while they are on their way; where one of them fails, nothing of it is tried again.
 
         Raises:
             BackendError: a pack could not be written.
         """
-        if not (self._uploads and self._backend.far):
-            meanwhile()
-            self._wait()
-            return
-        with Pool(1, "artifactstore-meanwhile") as beside:
-            done = beside.submit(copy_context().run, meanwhile)
-            self._wait()
-            done.result()
-
-    def _wait(self) -> None:
         while self._uploads:
             self.uploaded += self._uploads.popleft().result()
 

@@ -50,7 +50,7 @@ def store_side(backend: Backend, manifest: Manifest, contents: Iterable[tuple[st
                 packer.place(Piece(hash_bytes(chunk, manifest.algorithm), len(chunk), *encoder.encode(chunk)))
             ends[name] = len(scratch.chunks)
         packer.finish()
-        packer.settle()
+        packer.wait()
     finally:
         packer.close()
     start = 0

@@ -128,7 +128,7 @@ def transfer(
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
         packer.finish()
-        packer.settle()
+        packer.wait()
     finally:
         packer.close()
     made = packer.manifest

@@ -26,8 +26,8 @@ from artifactstore.errors import (
 from artifactstore.journal.chain import MAX_ENTRY, encode_entry, entry_key, facts_key
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
-from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_json, parse_time
-from artifactstore.model.facts import ADOPTABLE, FORMAT, WINDOW, Fact, check_txn
+from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_time
+from artifactstore.model.facts import ADOPTABLE, FORMAT, WINDOW, Fact, parse_txn
 
 __all__ = ["Appender", "Author", "Committed", "Patience"]
 
@@ -163,12 +163,12 @@ class Appender:
         }
         if reason is not None:
             record["reason"] = reason
-        # Decoded again: the fold keeps what it is handed, and must not share a dict that the caller may change later.
-        raw = canonical_json(list(facts))
-        ticket = _Ticket(record, parse_json(raw, "the facts"), len(raw), refuse)
-        # One malformed fact in an entry would stop every reader for ever.
-        check_txn({**record, "facts": ticket.facts})
-        self._spill(ticket, raw)
+        # Decoded again: the fold keeps what it is handed, and must not share a dict that the caller may change later; and one
+        # malformed fact in an entry would stop every reader for ever.
+        raw = canonical_json({**record, "facts": list(facts)})
+        ticket = _Ticket(record, parse_txn(raw)["facts"], len(raw), refuse)
+        if len(raw) > SPILL:
+            self._spill(ticket)
         self.journal.watch(record["txn"])
         try:
             self._wait_or_lead(ticket)
@@ -344,10 +344,8 @@ class Appender:
         txns = [{**ticket.record, "facts": ticket.facts} for ticket in good]
         return {"format": FORMAT, "seq": seq, "previous": str(previous), "writer": self._writer, "time": time, "txns": txns}
 
-    def _spill(self, ticket: _Ticket, raw: bytes) -> None:
-        if len(raw) <= SPILL:
-            return
-        one = new_id()
+    def _spill(self, ticket: _Ticket) -> None:
+        raw, one = canonical_json(ticket.facts), new_id()
         patience = Patience(self._sleep)
         while True:
             try:

@@ -16,7 +16,7 @@ from artifactstore.model.encoding import canonical_json
 from artifactstore.model.loading import LOADING
 
 if TYPE_CHECKING:
-    from artifactstore.model.schema import Entry
+    from artifactstore.model.schema import Entry, Txn
 
 __all__ = [
     "ADOPTABLE",
@@ -26,11 +26,11 @@ __all__ = [
     "Config",
     "Fact",
     "check_format",
-    "check_txn",
     "is_config",
     "parse_config",
     "parse_entry",
     "parse_facts",
+    "parse_txn",
 ]
 
 CONFIG_KEY: Final = "store.json"  # what a store is: created once, never changed
@@ -142,13 +142,13 @@ def parse_facts(raw: bytes, key: str) -> list[Fact]:
     return schema.parse_facts(raw, key)
 
 
-def check_txn(txn: Mapping[str, Any]) -> None:
-    """Refuse a transaction that readers would not take for one.
+def parse_txn(raw: bytes) -> "Txn":
+    """Read a transaction as readers of its entry will.
 
     Raises:
-        InvalidInputError: names the field.
+        InvalidInputError: names the field that they would refuse.
     """
     with LOADING:
         from artifactstore.model import schema  # noqa: PLC0415 - as above
 
-    schema.check_txn(txn)
+    return schema.parse_txn(raw)

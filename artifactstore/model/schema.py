@@ -12,11 +12,11 @@ from pydantic_core import SchemaValidator, ValidationError
 from pydantic_core import core_schema as core
 
 from artifactstore.errors import CorruptionError, FormatError, InvalidInputError
-from artifactstore.model.encoding import canonical_json, parse_json, parse_time
+from artifactstore.model.encoding import parse_json, parse_time
 from artifactstore.model.facts import FORMAT, check_format
 from artifactstore.model.loading import LOADING
 
-__all__ = ["KINDS", "Entry", "Txn", "check_txn", "parse_entry", "parse_facts"]
+__all__ = ["KINDS", "Entry", "Txn", "parse_entry", "parse_facts", "parse_txn"]
 
 
 class Txn(TypedDict):
@@ -255,19 +255,20 @@ def parse_facts(raw: bytes, key: str) -> list[dict[str, Any]]:
     return facts
 
 
-def check_txn(txn: Mapping[str, Any]) -> None:
-    """Refuse a transaction that `parse_entry` would refuse.
+def parse_txn(raw: bytes) -> Txn:
+    """Read a transaction as `parse_entry` would, limits of the parser included, before it becomes a part of an entry.
 
     Raises:
-        InvalidInputError: names the field.
+        InvalidInputError: names the field that readers would refuse.
     """
     try:
-        _validator("transaction").validate_json(canonical_json(txn))  # as a reader does it, limits of the parser included
+        txn: Txn = _validator("transaction").validate_json(raw)
         _check_facts(txn["facts"], "the transaction")
     except ValidationError as error:
         raise InvalidInputError(f"no transaction: {_first_fault(error)}") from error
     except CorruptionError as error:
         raise InvalidInputError(str(error)) from error
+    return txn
 
 
 def _check_facts(facts: list[dict[str, Any]], key: str) -> None:

@@ -7,7 +7,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
 from artifactstore.work.artifact import Artifact, of_resolved
-from artifactstore.work.commit import Prepared, commit, with_reason
+from artifactstore.work.commit import Prepared, Step, commit
 from artifactstore.work.moment import one_state
 from artifactstore.work.session import Core, Session
 
@@ -47,7 +47,7 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
             f"{ref!r} is a bare digest, and an alias belongs to a name: pass NAME:v3 or NAME@{found.digest[:15]}"
         )
 
-    def make(_core: Core) -> Prepared:
+    def prepare(_core: Core) -> Prepared:
         with session.reading() as state:
             fact: Fact = {"fact": "aliased", "name": name, "alias": alias}
             if found.version is not None:
@@ -63,7 +63,7 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
             return Prepared([] if same else [fact], state.head, found.digest)
 
     if batch is not None:
-        batch.add(make if reason is None else lambda core: with_reason(make(core), reason))
+        batch.add(Step(prepare, reason=reason))
         return None
-    commit(session, lambda core: [make(core)], reason=reason)
+    commit(session, Step(prepare), reason=reason)
     return of_resolved(session, Resolved(found.digest, name, found.version))

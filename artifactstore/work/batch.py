@@ -1,13 +1,13 @@
 """Batches: many puts and alias moves as one transaction. Nothing is visible before its end."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.reference import Reference
-from artifactstore.work.commit import Prepared, Staged, commit
-from artifactstore.work.session import Core, Session, current_batch
+from artifactstore.work.commit import Prepared, Staged, Step, commit
+from artifactstore.work.session import Session, current_batch
 
 __all__ = ["Batch", "batch"]
 
@@ -25,15 +25,14 @@ class Batch:
         self.session = session
         self.outer = outer
         self.staged: dict[str, Staged] = {}
-        self._makers: list[Callable[[Core], Prepared]] = []
-        self._prepared: list[Prepared] | None = []
+        self._steps: list[Step] = []
+        self._prepared: list[Prepared] = []
 
-    def add(self, make: Callable[[Core], Prepared]) -> Prepared:
+    def add(self, step: Step) -> Prepared:
         """Prepare one more step; it is prepared again if clean-up takes its content before the end."""
-        prepared = make(self.session.core_to_write())
-        self._makers.append(make)
-        if self._prepared is not None:
-            self._prepared.append(prepared)
+        prepared = step.run(self.session.core_to_write())
+        self._steps.append(step)
+        self._prepared.append(prepared)
         if prepared.staged is not None:
             self.staged[prepared.digest] = prepared.staged
         return prepared
@@ -44,21 +43,20 @@ class Batch:
         if parsed.digest is None:
             return None
         text = ":".join(parsed.digest)
-        found = {one.digest for one in self._prepared or () if one.digest.startswith(text)}
+        found = {one.digest for one in self._prepared if one.digest.startswith(text)}
         return found.pop() if len(found) == 1 else None
 
     def name_of(self, digest: str) -> str | None:
         """Return the name under which this batch put a digest, or None."""
-        for one in self._prepared or ():
+        for one in self._prepared:
             for fact in one.facts:
                 if fact["fact"] == "versioned" and fact["digest"] == digest and fact["name"] is not None:
                     return str(fact["name"])
         return None
 
-    def prepare(self, core: Core) -> Sequence[Prepared]:
-        """Return the prepared steps; prepare everything anew from the second call on."""
-        prepared, self._prepared = self._prepared, None
-        return prepared if prepared is not None else [make(core) for make in self._makers]
+    def commit(self, reason: str | None) -> None:
+        """Commit all of it."""
+        commit(self.session, *self._steps, reason=reason, prepared=self._prepared)
 
 
 @contextmanager
@@ -80,4 +78,4 @@ def batch(session: Session, reason: Any = None) -> Iterator[Batch]:
         yield mine
     finally:
         current_batch.reset(token)
-    commit(session, mine.prepare, reason=reason)
+    mine.commit(reason)

@@ -25,7 +25,7 @@ from artifactstore.work.capture.environment import ci_claims, environment
 from artifactstore.work.capture.git import Tree, bundle, read_tree, skipped_text
 from artifactstore.work.capture.program import Part, Program, current_folder, running
 from artifactstore.work.capture.secrets import captured, looks_secret, shown
-from artifactstore.work.commit import Prepared
+from artifactstore.work.commit import Prepared, Step
 from artifactstore.work.said import Said
 from artifactstore.work.sayable import sayable, text_of
 from artifactstore.work.session import Core, Session
@@ -101,14 +101,14 @@ class Capture:
             return here
         return Path(main).parent
 
-    def makers(self, run: str) -> list[Callable[[Core], Prepared]]:
+    def steps(self, run: str) -> list[Step]:
         """Return the steps that commit code and environment, each as an input of the run."""
         self._thread.join()
         found = self._environment
         if len(_environments) > _ENVIRONMENTS:
             _environments.clear()
         known = _environments.setdefault(json.dumps(found, sort_keys=True), {})
-        made = [self._maker(run, "environment", lambda: _put.found_object(found, {"format": "json"}), {}, known)]
+        made = [self._step(run, "environment", lambda: _put.found_object(found, {"format": "json"}), {}, known)]
         for text in self._told:
             warnings.warn(captured(text), UserWarning, stacklevel=6)
         if not self._code:
@@ -134,18 +134,18 @@ class Capture:
                 about["skipped"] = sayable(tree.skipped[:_MOST])
                 warnings.warn(f"not stored with the code: {skipped_text(tree.skipped)}", UserWarning, stacklevel=6)
             about = {**about, "kind": "git", "folder": _inside(self._here, tree.root), **tree.about}
-            made.append(self._maker(run, "code", lambda: _found_tree(tree, about), about, tree.digests))
+            made.append(self._step(run, "code", lambda: _found_tree(tree, about), about, tree.digests))
             if self._history and "commit" in tree.about:
                 made += self._with_history(run, tree)
         elif inside or because:
             about = {**about, "kind": "modules", **(ci_claims(os.environ) or {})}
-            made.append(self._maker(run, "code", lambda: _found_parts(parts, inside), about))
+            made.append(self._step(run, "code", lambda: _found_parts(parts, inside), about))
         if because:
             more = f"; and {len(because) - _SHOWN} more" if len(because) > _SHOWN else ""
             text = captured(f"the code is not complete: {'; '.join(because[:_SHOWN])}{more}")
             warnings.warn(text, UserWarning, stacklevel=6)
         if outside:
-            made.append(self._maker(run, "modules", lambda: _found_parts(parts, outside), {}))
+            made.append(self._step(run, "modules", lambda: _found_parts(parts, outside), {}))
         return made
 
     def _divided(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -163,19 +163,19 @@ class Capture:
                 outside[path] = name
         return inside, outside
 
-    def _maker(
+    def _step(
         self,
         run: str,
         role: str,
         find: Callable[[], _put.Found],
         about: Mapping[str, Any],
         known: dict[str, str] | None = None,
-    ) -> Callable[[Core], Prepared]:
+    ) -> Step:
         """Return a step that stores one thing as an input of the run; content known to be stored is not read again."""
         kind = role if role == "environment" else "code"
         said, known = Said(None, kind, None, {}), {} if known is None else known
 
-        def make(core: Core) -> Prepared:
+        def prepare(core: Core) -> Prepared:
             store = core.config.store
             try:
                 with self._session.reading(fresh=False) as state:
@@ -193,16 +193,16 @@ class Capture:
             prepared.facts = [*prepared.facts, {**fact, "code": dict(about)} if about else fact]
             return prepared
 
-        return make
+        return Step(prepare)
 
-    def _with_history(self, run: str, tree: Tree) -> Iterator[Callable[[Core], Prepared]]:
+    def _with_history(self, run: str, tree: Tree) -> Iterator[Step]:
         """Yield the step that commits the history up to the commit, as a git bundle; a bundle that an earlier run stored is reused."""
         store = self._session.core().config.store
         with self._session.asking() as state:
             digest = history_of(state, tree.digests.get(store, ""), tree.about["commit"])
         known = {} if digest is None else {store: digest}
         if known:
-            yield self._maker(run, "history", lambda: _put.Found(Folder()), {}, known)
+            yield self._step(run, "history", lambda: _put.Found(Folder()), {}, known)
             return
         try:
             folder = mkdtemp(prefix="artifactstore-")
@@ -219,9 +219,9 @@ class Capture:
         if not bundle(tree.root, path):
             warnings.warn(f"the history of {tree.root} is not recorded: git cannot write it", UserWarning, stacklevel=6)
             return
-        yield self._maker(run, "history", find, {}, known)
+        yield self._step(run, "history", find, {}, known)
 
-    def cells(self, run: str) -> list[Callable[[Core], Prepared]]:
+    def cells(self, run: str) -> list[Step]:
         """Return the steps that commit a notebook's cells executed so far, as a file; empty outside notebooks."""
         found = executed() if self._code else None
         if found is None:
@@ -232,7 +232,7 @@ class Capture:
             source = from_bytes(cells.name, cells.text.encode())
             return _put.Found(Folder(files=[source]), modes=True)
 
-        return [self._maker(run, "cells", find, about)]
+        return [self._step(run, "cells", find, about)]
 
     def around(self, seen: Around) -> Fact:
         """Return the fact that records, at the end of a run, the reads that bypassed the store."""

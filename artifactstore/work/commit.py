@@ -1,7 +1,7 @@
 """Committing: prepared facts become one transaction; a void transaction becomes a specific error."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from artifactstore.catalog.state import Void
 from artifactstore.content.manifest import Manifest
@@ -11,8 +11,9 @@ from artifactstore.model.fields import malformed
 from artifactstore.work.capture.secrets import cleaned
 from artifactstore.work.moment import one_state
 from artifactstore.work.session import Core, Session
+from artifactstore.work.uploads import Uploads
 
-__all__ = ["Prepared", "Staged", "commit", "with_reason"]
+__all__ = ["Prepared", "Staged", "Step", "commit"]
 
 _TRIES = 3  # times that a put stores its content if clean-up takes it before the commit
 
@@ -34,7 +35,7 @@ class Prepared:
         digest: of the artifact that it is about.
         staged: its content, if that was stored anew.
         uploaded: bytes of packs and manifests that were written.
-        ended: called with True if the transaction was committed, False otherwise.
+        uploads: the ledger of these packs; closed when the outcome is known.
     """
 
     facts: list[Fact]
@@ -42,20 +43,45 @@ class Prepared:
     digest: str
     staged: Staged | None = None
     uploaded: int = 0
-    ended: Callable[[bool], None] = lambda _committed: None
+    uploads: Uploads | None = None
 
 
-def with_reason(prepared: Prepared, reason: str) -> Prepared:
-    """Return the same with a reason at each fact: inside a batch the reason of the transaction is that of the batch."""
-    return replace(prepared, facts=[{**fact, "reason": reason} for fact in prepared.facts])
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One part of a transaction.
+
+    Attributes:
+        prepare: store its content, if any, and return what to append; called again if clean-up took that content.
+        settled: called with the result of `prepare` and whether it was committed.
+        reason: recorded with each of its facts: inside a batch the transaction's own reason is the batch's.
+    """
+
+    prepare: Callable[[Core], Prepared]
+    settled: Callable[[Prepared, bool], None] = lambda _prepared, _committed: None
+    reason: str | None = None
+
+    def run(self, core: Core) -> Prepared:
+        """Prepare, and add the reason."""
+        prepared = self.prepare(core)
+        if self.reason is not None:
+            prepared.facts = [{**fact, "reason": self.reason} for fact in prepared.facts]
+        return prepared
 
 
 class _GoneError(Exception):
     """References were condemned meanwhile: prepare again."""
 
 
-def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, reason: str | None = None) -> list[Prepared]:
+def commit(
+    session: Session, *steps: Step, reason: str | None = None, prepared: Sequence[Prepared] | None = None
+) -> list[Prepared]:
     """Prepare and append; prepare anew if clean-up takes content that was just stored.
+
+    Args:
+        session: the store.
+        steps: what to commit, as one transaction.
+        reason: recorded with the transaction.
+        prepared: results of the steps that are prepared already.
 
     Raises:
         InvalidInputError: a fact has a field that readers would ignore.
@@ -67,14 +93,13 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
     core = session.core_to_write()
     for tried in range(_TRIES):
         with one_state(anew=bool(tried)):  # the append reads the head again, and decides by it
-            prepared = list(prepare(core))
-        facts = [cleaned(fact) for one in prepared for fact in one.facts]
+            made = [step.run(core) for step in steps] if tried or prepared is None else list(prepared)
+        facts = [cleaned(fact) for one in made for fact in one.facts]
         _refuse_malformed(facts)
         if not facts:
-            for one in prepared:
-                one.ended(not facts)  # everything was stored already
-            return prepared
-        alive_at = min(one.alive_at for one in prepared)
+            _settle(steps, made, committed=True)  # everything was stored already
+            return made
+        alive_at = min(one.alive_at for one in made)
         committed = False
         try:
             core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_refuse, reason=reason)
@@ -82,13 +107,19 @@ def commit(session: Session, prepare: Callable[[Core], Sequence[Prepared]], *, r
         except _GoneError:
             continue
         finally:
-            for one in prepared:
-                one.ended(committed)
+            _settle(steps, made, committed=committed)
         core.journal.seal()
-        return prepared
+        return made
     raise CondemnedBeforeCommitError(
         f"clean-up condemned the content of this put {_TRIES} times in a row; nothing was committed: put again when gc has finished"
     )
+
+
+def _settle(steps: Sequence[Step], made: Sequence[Prepared], *, committed: bool) -> None:
+    for step, one in zip(steps, made, strict=True):
+        if one.uploads is not None:
+            one.uploads.ended(committed=committed)
+        step.settled(one, committed)
 
 
 def _refuse_malformed(facts: Sequence[Fact]) -> None:

@@ -14,7 +14,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.work import board
 from artifactstore.work.board import Inbox
 from artifactstore.work.capture.around import Around
-from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.commit import Prepared, Step, commit
 from artifactstore.work.session import Core, Session
 
 __all__ = ["Noted", "role"]
@@ -59,10 +59,10 @@ class Noted:
         self._joined = joined
         self.odd: Counter[str] = Counter()  # metric → how often it was not finite
         self._handed: Inbox | None = None  # facts of other processes for a run of this one
-        self.makers: list[Callable[[Core], Prepared]] = []  # steps to commit with the first output, such as its code
-        self._taken: list[Callable[[Core], Prepared]] = []  # of these, the steps in a pending commit
+        self.pending: list[Step] = []  # steps to commit with the first output, such as its code
+        self._taken: list[Step] = []  # of these, the steps in a pending commit
         self.around = Around()  # reads that bypass the store
-        self.before: Callable[[], None] = lambda: None  # fills `makers`
+        self.before: Callable[[], None] = lambda: None  # fills `pending`
         self._lock = threading.Lock()
         self._waiting: list[Fact] = []
         self._used: set[str] = set()
@@ -144,28 +144,41 @@ class Noted:
             self._waiting = [fact for fact in self._waiting if not any(fact is one for one in gone)]
             self._produced.update(fact["digest"] for fact in gone if fact["fact"] == "produced")
 
-    def with_edges(self, prepared: Prepared, name: str | None) -> Prepared:
-        """Add its edges to an output."""
-        facts = self.edges(prepared.digest, name)
-        prepared.facts = [*prepared.facts, *facts]
-        return _once_committed(prepared, lambda: self.sent(facts))
+    def with_edges(self, step: Step, name: str | None) -> Step:
+        """Return a step that also records the edges of its output."""
+        edges: list[Fact] = []
 
-    def take_makers(self, *, last: bool = False) -> list[Callable[[Core], Prepared]]:
+        def prepare(core: Core) -> Prepared:
+            prepared = step.prepare(core)
+            edges[:] = self.edges(prepared.digest, name)
+            prepared.facts = [*prepared.facts, *edges]
+            return prepared
+
+        def settled(prepared: Prepared, committed: bool) -> None:  # noqa: FBT001 - as `Step` calls it
+            step.settled(prepared, committed)
+            if committed:
+                self.sent(edges)
+
+        return Step(prepare, settled, step.reason)
+
+    def take_pending(self, *, last: bool = False) -> list[Step]:
         """Return the steps to commit with the next output, once; the last time all uncommitted steps."""
         self.before()
         with self._lock:
-            found = [maker for maker in self.makers if last or maker not in self._taken]
+            found = [step for step in self.pending if last or step not in self._taken]
             self._taken += found
-        return [self._noted(maker) for maker in found]
+        return [self._until_committed(step) for step in found]
 
-    def _noted(self, maker: Callable[[Core], Prepared]) -> Callable[[Core], Prepared]:
-        """Wrap a step so that it is removed when it is committed."""
+    def _until_committed(self, step: Step) -> Step:
+        """Return a step that is pending until it is committed."""
 
-        def forget() -> None:
-            with self._lock:
-                self.makers = [one for one in self.makers if one is not maker]
+        def settled(prepared: Prepared, committed: bool) -> None:  # noqa: FBT001 - as `Step` calls it
+            step.settled(prepared, committed)
+            if committed:
+                with self._lock:
+                    self.pending = [one for one in self.pending if one is not step]
 
-        return lambda core: _once_committed(maker(core), forget)
+        return Step(step.prepare, settled, step.reason)
 
     def flush(self, *last: Fact) -> None:
         """Commit pending facts, and some last facts.
@@ -173,7 +186,7 @@ class Noted:
         Raises:
             BackendError: the commit failed; the facts stay pending.
         """
-        makers = self.take_makers(last=True) if last else []
+        steps = self.take_pending(last=True) if last else []
         self._collect()
 
         def rest(_core: Core) -> Prepared:
@@ -182,16 +195,8 @@ class Noted:
                 ended = self._joined and "status" in state.runs.get(self.run, {})
                 return Prepared([] if ended else [*self._waiting, *last], state.head, "")
 
-        prepared: list[Prepared] = []
-
-        def prepare(core: Core) -> list[Prepared]:
-            prepared[:] = [make(core) for make in makers]
-            prepared.append(rest(core))
-            return prepared
-
-        if makers or last or self._waiting:
-            commit(self.session, prepare)
-            self.sent(prepared[-1].facts)
+        if steps or last or self._waiting:
+            self.sent(commit(self.session, *steps, Step(rest))[-1].facts)
 
     def flush_or_warn(self) -> None:
         """Commit pending facts; a failure is a warning, as a read must not fail for it."""
@@ -200,16 +205,3 @@ class Noted:
         except ArtifactStoreError as error:
             text = f"what this process read for the run {self.run} was not recorded: {error}"
             warnings.warn(text, UserWarning, stacklevel=2)
-
-
-def _once_committed(prepared: Prepared, then: Callable[[], None]) -> Prepared:
-    """Add a callback for when the transaction is known to be committed."""
-    ended = prepared.ended
-
-    def done(committed: bool) -> None:  # noqa: FBT001 - set by its caller
-        ended(committed)
-        if committed:
-            then()
-
-    prepared.ended = done
-    return prepared

@@ -24,7 +24,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, identify_lines, plain_line
 from artifactstore.objects.trust import note_own
 from artifactstore.work.artifact import Artifact, of_resolved
-from artifactstore.work.commit import Prepared, Staged, commit, with_reason
+from artifactstore.work.commit import Prepared, Staged, Step, commit
 from artifactstore.work.filters import hint_secret
 from artifactstore.work.said import PutOptions, Said, check_options, check_said, facts_of
 from artifactstore.work.session import Core, Session
@@ -62,23 +62,23 @@ def put(
     outcome: list[bool] = []
 
     tracker = current(session)
-    makers = tracker.take_makers() if tracker is not None else []
+    steps = tracker.take_pending() if tracker is not None else []
 
-    def make(core: Core) -> Prepared:
+    def store(core: Core) -> Prepared:
         prepared = prepare(session, core, found, said)
         if found.format is not None:
             note_own(prepared.digest)
         outcome.append(bool(prepared.facts))
-        return prepared if tracker is None else tracker.with_edges(prepared, name)
+        return prepared
 
     batch = session.batch()
+    step = Step(store, reason=reason if batch is not None else None)
+    steps.append(step if tracker is None else tracker.with_edges(step, name))
     if batch is not None:
-        for maker in makers:
-            batch.add(maker)
-        prepared = batch.add(make if reason is None else lambda core: with_reason(make(core), reason))
+        prepared = [batch.add(one) for one in steps][-1]
         made = _uncommitted(session, prepared, said, found, new=outcome[-1])
     else:
-        prepared = commit(session, lambda core: [*(maker(core) for maker in makers), make(core)], reason=reason)[-1]
+        prepared = commit(session, *steps, reason=reason)[-1]
         made = _committed(session, prepared, said, new=outcome[-1])
     for mark in found.kept.marks if found.kept is not None else ():
         session.core().checked.add("mark", mark, prepared.digest)
@@ -147,35 +147,28 @@ def _store(
     if "" not in shunned:
         known.add(uploads.known)
     started = time.time_ns()
-    concluded: list[tuple[str, Staged | None, list[Fact], int]] = []
-    noting: list[threading.Thread] = []
-
-    def meanwhile(done: Ingested) -> None:
+    made_by = ingest(
+        session.backend,
+        folder,
+        algorithm=core.algorithm,
+        chunkers=core.config.chunkers,
+        known=known,
+        digests=known_digests,
+        series=earlier,
+        sha256=said.kind == "model" and core.algorithm != "sha256",
+        ledger=uploads.ledger,
+        footers=core.footers,
+        progress=session.watch("put", total),
+    )
+    with uploads, made_by as done:
         check_used(done.manifest, done.packs, known, core.footers, read=found.verify)
-        noting.append(threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started}))
-        noting[0].start()
-        concluded.append(_conclude(session, found, done))
-
-    with uploads:
-        done = ingest(
-            session.backend,
-            folder,
-            algorithm=core.algorithm,
-            chunkers=core.config.chunkers,
-            known=known,
-            digests=known_digests,
-            series=earlier,
-            sha256=said.kind == "model" and core.algorithm != "sha256",
-            ledger=uploads.ledger,
-            footers=core.footers,
-            progress=session.watch("put", total),
-            meanwhile=meanwhile,
-        )
-    noting[0].join()
-    ((made, staged, stored, size),) = concluded
+        noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
+        noting.start()
+        made, staged, stored, size = _conclude(session, found, done)
+    noting.join()
     with session.reading(fresh=False) as state:
         facts = facts_of(state, said, made, stored, single=found.single)
-    return Prepared(facts, alive_at, made, staged, done.uploaded + size, lambda committed: uploads.ended(committed=committed))
+    return Prepared(facts, alive_at, made, staged, done.uploaded + size, uploads)
 
 
 def _refuse_emptied(state: State, said: Said) -> None:

@@ -6,7 +6,7 @@ from artifactstore.catalog.lineage import Node
 from artifactstore.catalog.rows import Rows
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import Fact
-from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.commit import Prepared, Step, commit
 from artifactstore.work.lineage import lineage
 from artifactstore.work.moment import one_state
 from artifactstore.work.session import Core, Session
@@ -73,13 +73,13 @@ def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: boo
     fact: Fact = {"fact": "tainted" if tainted else "cleared", "digest": found.digest}
     fact |= {"spread": False} if tainted and not spread else {}
 
-    def prepare(_core: Core) -> list[Prepared]:
+    def prepare(_core: Core) -> Prepared:
         with session.reading() as state:
             own = state.tainted.get(found.digest)
             if not tainted and own is None:
                 raise InvalidInputError(f"{ref} is not tainted")
             known = own is not None and own[0] is not None and own[0].get("reason") == reason and own[0]["spread"] == spread
-            return [Prepared([] if tainted and known else [fact], state.head, found.digest)]
+            return Prepared([] if tainted and known else [fact], state.head, found.digest)
 
-    commit(session, prepare, reason=reason)
+    commit(session, Step(prepare), reason=reason)
     return lineage(session, found.digest).impact()

@@ -20,7 +20,7 @@ from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFound
 from artifactstore.model.redaction import MARK
 from artifactstore.work.building import Built, build, present
 from artifactstore.work.code import Code
-from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.commit import Prepared, Step, commit
 from artifactstore.work.diffing import stored_value
 from artifactstore.work.fork import VARIABLE, Fork
 from artifactstore.work.get import get
@@ -187,11 +187,11 @@ def _fork(session: Session, recorded: _Recorded, target: Path) -> Fork:
         there = Session(url, storage_options=options, cache=None, fork=fork)
         facts = [{"fact": "removed", "name": name, "version": number} for name, number in recorded.later]
 
-        def prepare(_core: Any) -> list[Prepared]:
+        def prepare(_core: Any) -> Prepared:
             with there.reading() as state:
-                return [Prepared(list(facts), state.head, "")]
+                return Prepared(list(facts), state.head, "")
 
-        commit(there, prepare, reason="came after what the run read")
+        commit(there, Step(prepare), reason="came after what the run read")
     return fork
 
 

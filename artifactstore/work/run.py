@@ -21,7 +21,7 @@ from artifactstore.work.artifact import Artifact
 from artifactstore.work.capture.environment import command_line
 from artifactstore.work.capture.secrets import captured, shown
 from artifactstore.work.capturing import Capture
-from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.commit import Prepared, Step, commit
 from artifactstore.work.sayable import numbers, parameters, sayable, text_of, whole
 from artifactstore.work.session import Core, Session
 from artifactstore.work.taint import check_taint
@@ -98,14 +98,14 @@ class Run:
         fact |= {"params": self.params} if self.params else {}
         fact |= {"parent": outer} if outer not in (None, self.id) else {}
 
-        def prepare(_core: Core) -> list[Prepared]:
+        def prepare(_core: Core) -> Prepared:
             with self._session.reading(fresh=self._claimed) as state:
                 known = state.runs.get(self.id)
                 if known is not None and "status" in known:
                     raise ConflictError(f"the run {self.id!r} has {known['status']} at {known['finished']}: choose another id")
-                return [Prepared([] if known is not None else [fact], state.head, "")]
+                return Prepared([] if known is not None else [fact], state.head, "")
 
-        commit(self._session, prepare)
+        commit(self._session, Step(prepare))
         self._capture.wait()
         store = core.config.store
         self._tracker = Tracker(self._session, store, self.id, parent=outer)
@@ -135,7 +135,7 @@ class Run:
             fact["error"] = text_of(captured(error[: 10 * _ERROR], "error")[:_ERROR])
         if self._looked is not None:
             fact |= sayable(self._looked.around(tracker.around))
-            tracker.makers += self._looked.cells(self.id)
+            tracker.pending += self._looked.cells(self.id)
         tracker.withdraw()
         fact |= {"not_finite": dict(tracker.odd)} if tracker.odd else {}
         try:
@@ -239,17 +239,17 @@ class Run:
         if on is not None:
             fact["on"] = self._session.resolve(on).digest
 
-        def prepare(_core: Core) -> list[Prepared]:
+        def prepare(_core: Core) -> Prepared:
             with self._session.reading() as state:
-                return [Prepared([fact], state.head, found.digest)]
+                return Prepared([fact], state.head, found.digest)
 
-        commit(self._session, prepare)
+        commit(self._session, Step(prepare))
 
     def _fill(self) -> None:
         """Pass the capture to the tracker, once."""
         capture, self._capture = self._capture, None
         if capture is not None and self._tracker is not None:
-            self._tracker.makers += capture.makers(self._tracker.run)
+            self._tracker.pending += capture.steps(self._tracker.run)
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, id={self.id!r}, {self.status or ('running' if self._tracker is not None else 'not started')})"

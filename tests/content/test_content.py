@@ -18,7 +18,6 @@ from artifactstore.content import hooks, statcache, stats
 from artifactstore.content.chunker import CHUNKERS, Cutter, choose_rule
 from artifactstore.content.codec import RAW, ZSTD, Encoder, decode
 from artifactstore.content.fetch import plan_ranges
-from artifactstore.content.ingest import ingest
 from artifactstore.content.known import Known
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.manifest_file import decode as read_manifest
@@ -29,6 +28,7 @@ from artifactstore.content.source import Folder, Source, from_bytes, from_file
 from artifactstore.content.statcache import StatCache
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest, hash_bytes
+from tests.content.ingested import ingested
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -88,7 +88,7 @@ def test_equal_bytes_are_cut_alike_from_disk_and_from_memory(tmp_path: Path):
     (tmp_path / "f").write_bytes(data)
     both = []
     for source in (from_file(str(tmp_path / "f")), from_bytes("f", data)):
-        done = ingest(
+        done = ingested(
             MemoryBackend(f"memory://{tmp_path}-{source.disk}"),
             Folder([source]),
             algorithm="blake3",
@@ -414,6 +414,6 @@ def test_chunks_that_repeat_are_stored_once(tmp_path: Path):
     backend = CountingBackend(LocalBackend(str(tmp_path / "s")))
     data = noise(3_000_000)
     folder = Folder([from_bytes(name, data) for name in ("a", "b", "c")])
-    done = ingest(backend, folder, algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    done = ingested(backend, folder, algorithm="blake3", chunkers=CHUNKERS, known=Known())
     assert done.uploaded < 3_100_000
     assert done.new == 3_000_000

@@ -16,11 +16,11 @@ from artifactstore.content import memory, whole
 from artifactstore.content.blocks import Blocks
 from artifactstore.content.chunker import CHUNKERS
 from artifactstore.content.hooks import HookIndex, select
-from artifactstore.content.ingest import ingest
 from artifactstore.content.known import Known
 from artifactstore.content.memory import from_parts, memory_digest, surely_new
 from artifactstore.content.source import Folder, from_bytes, from_file
 from artifactstore.store import Store
+from tests.content.ingested import ingested
 
 
 def test_a_block_is_lent_again_only_when_nobody_looks_at_it():
@@ -75,7 +75,7 @@ def test_an_array_that_changes_while_it_is_stored_is_one_thing_or_the_other(tmp_
     thread = threading.Thread(target=change)
     thread.start()
     try:
-        done = ingest(backend, Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+        done = ingested(backend, Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
     finally:
         ended.set()
         thread.join()
@@ -90,7 +90,7 @@ def test_what_has_an_unknown_hook_is_new(monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setattr(memory, "_MUCH", 2**20)
     data = np.random.default_rng(0).bytes(24_000_000)
     source, parts = from_bytes("a", data), from_parts("a", [b"", data[:100], data[100:]])
-    done = ingest(LocalBackend(tmp_path), Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    done = ingested(LocalBackend(tmp_path), Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
     full, empty = HookIndex(), HookIndex()
     full.update({"blake3:00": select(done.manifest.chunks.digests)})
     for one in (source, parts):
@@ -120,7 +120,7 @@ def store(tmp_path: Path) -> Store:
 def test_what_lies_as_it_is_is_read_in_a_few_long_ranges(tmp_path: Path):
     backend = CountingBackend(LocalBackend(tmp_path))
     data = np.random.default_rng(0).bytes(20_000_000)
-    done = ingest(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    done = ingested(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
     backend.reset()
     assert whole.read_buffer(backend, done.manifest, 0) == data
     assert backend.counts["read_ranges"] <= 6
@@ -142,7 +142,7 @@ class FlippingBackend(Wrapper):
 def test_what_is_made_of_bytes_is_given_out_only_where_these_are_right(tmp_path: Path):
     backend = LocalBackend(tmp_path)
     data = np.random.default_rng(0).bytes(5_000_000)
-    done = ingest(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    done = ingested(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
     seen: list[bytes] = []
 
     def decode(view: memoryview) -> int:

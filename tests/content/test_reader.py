@@ -8,7 +8,6 @@ import pytest
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.content.chunker import CHUNKERS
 from artifactstore.content.codec import DELTAS, RAW, Encoder
-from artifactstore.content.ingest import ingest
 from artifactstore.content.known import Known
 from artifactstore.content.manifest import Extent, Manifest
 from artifactstore.content.pack import pack_key
@@ -18,6 +17,7 @@ from artifactstore.content.source import Folder, from_bytes
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.model.encoding import new_id
+from tests.content.ingested import ingested
 
 SIZE = 400_000
 
@@ -33,7 +33,7 @@ def text(size: int) -> bytes:
 def stored(data: bytes) -> tuple[MemoryBackend, Manifest]:
     backend = MemoryBackend(f"memory://{new_id()}")
     folder = Folder([from_bytes("f", data)])
-    return backend, ingest(backend, folder, algorithm="blake3", chunkers=CHUNKERS, known=Known()).manifest
+    return backend, ingested(backend, folder, algorithm="blake3", chunkers=CHUNKERS, known=Known()).manifest
 
 
 def by_ranges(backend: MemoryBackend, manifest: Manifest, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

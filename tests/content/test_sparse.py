@@ -20,13 +20,14 @@ from artifactstore.content import blocks
 from artifactstore.content.chosen import room_of
 from artifactstore.content.chunker import CHUNKERS
 from artifactstore.content.codec import RAW
-from artifactstore.content.ingest import Ingested, ingest
+from artifactstore.content.ingest import Ingested
 from artifactstore.content.known import Known
 from artifactstore.content.manifest import Manifest
 from artifactstore.content.manifest_file import encode
 from artifactstore.content.packer import Packer, Piece
 from artifactstore.content.retrieve import retrieve
 from artifactstore.content.source import Folder, Source, from_bytes, from_file
+from tests.content.ingested import ingested
 
 MIB = 2**20
 SIZE = 26 * MIB + 4097
@@ -61,7 +62,7 @@ def make(path: Path, layout: str, seed: int = 1) -> bytes:
 
 def stored(source: Source, name: str, chunkers: dict[str, tuple[int, int, int]]) -> Ingested:
     place = MemoryBackend(f"memory://{name}")
-    return ingest(place, Folder([source]), algorithm="blake3", chunkers=chunkers, known=Known(), sha256=True)
+    return ingested(place, Folder([source]), algorithm="blake3", chunkers=chunkers, known=Known(), sha256=True)
 
 
 def on_disk(path: Path) -> int:
@@ -132,7 +133,7 @@ def test_the_cache_makes_room_for_what_a_file_takes_and_not_for_its_holes(tmp_pa
     make(tmp_path / "f", layout)
     place = MemoryBackend(f"memory://room-{layout}")
     source = from_file(str(tmp_path / "f"))
-    made = ingest(place, Folder([source]), algorithm="blake3", chunkers=dict(CHUNKERS), known=Known())
+    made = ingested(place, Folder([source]), algorithm="blake3", chunkers=dict(CHUNKERS), known=Known())
     retrieve(place, made.manifest, array("q", [0]), lambda _: str(tmp_path / "got"))
     room = room_of(made.manifest, [0])
     assert on_disk(tmp_path / "got") - 8192 <= room <= on_disk(tmp_path / "got") + 64 * 1024
@@ -167,7 +168,7 @@ def test_zeros_that_were_damaged_on_their_way_are_zeros_in_the_end(tmp_path: Pat
     for data in pieces:
         packer.place(Piece(blake3(data).digest(), len(data), RAW, data))
     packer.finish()
-    packer.settle()
+    packer.wait()
     packer.close()
     whole = b"".join(pieces)
     packer.manifest.close_file("f", len(whole), blake3(whole).digest(), executable=False)

@@ -12,7 +12,6 @@ from unittest.mock import patch
 from artifactstore.catalog import judge as judge_module
 from artifactstore.catalog import state as state_module
 from artifactstore.catalog.state import State
-from artifactstore.content import packer as packer_module
 from artifactstore.content.packer import Packer
 from artifactstore.errors import AlreadyExistsError, NotFoundError
 from artifactstore.journal import journal as journal_module
@@ -94,12 +93,6 @@ def _judge_as_planned_here(state: Any, txn: Any, seq: int, *, alone: bool) -> An
 
 def _wait_for_nothing(_self: Packer) -> None:
     pass
-
-
-def _settle_packs_alone(self: Packer, meanwhile: Callable[[], object]) -> None:
-    pool: Any = vars(packer_module)["Pool"]  # as it is replaced in a world
-    pool(1, "").submit(meanwhile)
-    self._wait()
 
 
 def _batch_all(self: Appender) -> list[Any]:
@@ -207,10 +200,7 @@ MUTANTS: dict[str, Mutant] = {
         Habits(strange=True),
     ),
     "packs first": Mutant(
-        "an entry comes behind its packs", _patches((Packer, "_wait", _wait_for_nothing)), Habits(by_library=True)
-    ),
-    "manifest first": Mutant(
-        "an entry comes behind its manifest", _patches((Packer, "settle", _settle_packs_alone)), Habits(by_library=True)
+        "an entry comes behind its packs", _patches((Packer, "wait", _wait_for_nothing)), Habits(by_library=True)
     ),
     "look for own": Mutant("own ids are looked for first", _patches((Appender, "_look_for", _success_is_a_reply))),
     "new id after a doubt": Mutant(

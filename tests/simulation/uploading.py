@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from artifactstore.backend.base import Backend, Buffer
 from artifactstore.content.codec import RAW
-from artifactstore.content.ingest import Ingested, ingest
+from artifactstore.content.ingest import ingest
 from artifactstore.content.known import Known
 from artifactstore.content.manifest import Manifest, manifest_key
 from artifactstore.content.pack import MAGIC
@@ -126,18 +126,13 @@ def upload(process: "Process", word: str, known: dict[str, str]) -> tuple[str, b
     index = Known()
     if known:
         index.add(_manifest_of(known))
-    written: list[tuple[str, bytes, list[str]]] = []
-
-    def meanwhile(done: Ingested) -> None:
+    place = cast("Backend", _Patient(process))
+    with ingest(place, folder, algorithm="blake3", chunkers=_CHUNKERS, known=index) as done:
         made, one = done.manifest, process.world.new_id()
         packs = {path: made.packs[number] for path, number in zip(made.paths, made.chunks.packs, strict=True)}
         raw = json.dumps({"word": word, "packs": packs}).encode()
         process._durable(manifest_key(one), raw)
-        written.append((one, raw, sorted(packs.values())))
-
-    place = cast("Backend", _Patient(process))
-    ingest(place, folder, algorithm="blake3", chunkers=_CHUNKERS, known=index, meanwhile=meanwhile)
-    return written[0]
+    return one, raw, sorted(packs.values())
 
 
 def _manifest_of(known: dict[str, str]) -> Manifest:

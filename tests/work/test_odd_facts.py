@@ -23,7 +23,7 @@ from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import parse_entry
 from artifactstore.model.schema import KINDS
 from artifactstore.store import Store
-from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.commit import Prepared, Step, commit
 
 DIGESTS = ["blake3:" + "0" * 64]  # and that of what is stored, which is added when it is known
 RUNS = ["r1", "r2", "run three"]
@@ -213,7 +213,7 @@ def test_a_malformed_field_counts_as_absent_is_named_by_verify_and_refused_by_ou
     digest = store.put(b"x", "n").digest
     whole = fact if fact["fact"] in {"started", "finished", "measured", "described"} else {**fact, "digest": digest}
     with pytest.raises(InvalidInputError, match=field):
-        commit(store._session, lambda _core: [Prepared([whole], 1, "")])
+        commit(store._session, Step(lambda _core: Prepared([whole], 1, "")))
     head = store._session.core().journal.head
     for one in ([] if fact["fact"] == "started" else [{"fact": "started", "run": "r1", "name": "x"}]) + [whole]:
         append(store, one)

@@ -21,7 +21,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.redaction import MARK
 from artifactstore.store import Store
 from artifactstore.work.capture.secrets import looks_secret
-from artifactstore.work.commit import Prepared, commit
+from artifactstore.work.commit import Prepared, Step, commit
 from tests.planted import NAMES, TEXTS, forms, value
 from tests.warm import command
 
@@ -207,7 +207,7 @@ def test_a_field_that_is_captured_tomorrow_passes_the_redactor_too(store: Store)
         {"fact": "used", "run": "r", "digest": digest, "code": {"of_tomorrow": f"https://u:{secret}1@h/x"}},
         {"fact": "finished", "run": "r", "status": "finished", "said": f"--password {secret}2"},
     ]
-    commit(store._session, lambda _core: [Prepared(facts, 1, "")])
+    commit(store._session, Step(lambda _core: Prepared(facts, 1, "")))
     fields = [event.fields for event in store.log()][-3:]
     assert secret not in str(fields)
     assert str(fields).count(MARK) == 3

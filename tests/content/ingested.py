@@ -1,0 +1,11 @@
+"""An ingest of which every pack has been written."""
+
+from typing import Any
+
+from artifactstore.content.ingest import Ingested, ingest
+
+
+def ingested(*arguments: Any, **options: Any) -> Ingested:
+    with ingest(*arguments, **options) as made:
+        pass
+    return made
