@@ -24,7 +24,7 @@ def cache(
     del store  # one cache serves all stores
     folder = cache_folder(DEFAULT)
     if folder is None:
-        raise InvalidInputError("there is no cache: set ARTIFACTSTORE_CACHE to a writable folder, or unset it")
+        raise InvalidInputError("no cache is available: set ARTIFACTSTORE_CACHE to a writable folder, or unset it")
     if clear:
         clear_cache(folder)
     use = use_of(folder)

@@ -106,7 +106,7 @@ def get(
     with opened(store, "r") as store_:
         session = store_._session  # noqa: SLF001
         if to is None and session.cache is None:
-            raise InvalidInputError("there is no cache to keep the files in: pass the folder to write into")
+            raise InvalidInputError("no cache is available for the files: pass the folder to write into")
         place = get_files(session, ref, to, paths=path or None, overwrite=overwrite, decode=False)
         if as_json:
             printing.as_json({"ref": ref, "path": str(place)})

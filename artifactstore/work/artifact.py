@@ -83,7 +83,7 @@ class Artifact:
 
     @property
     def ref(self) -> str:
-        """`name:v3`, or the digest where there is no version."""
+        """`name:v3`, or the digest if it has no version."""
         return self.digest if self.version is None else f"{self.name}:v{self.version}"
 
     @property

@@ -215,7 +215,7 @@ class _Side:
         return self.entries[path][1]
 
     def content(self, path: str) -> bytes | None:
-        """Return a file's bytes; None if there is no such file."""
+        """Return a file's bytes; None if it does not exist."""
         inner = self.inner(path)
         return self.folder.read(inner) if path in self.entries and self._manifest.index(inner) is not None else None
 
@@ -265,7 +265,7 @@ def stored_value(session: Session, digest: str) -> Any:
     """Return an artifact that is a JSON value; not recorded as an input of the current run.
 
     Raises:
-        NotFoundError: it is no longer stored.
+        NotFoundError: it is not stored any more.
         CorruptionError: it is not JSON.
     """
     return _Side(session, digest).value("data.json")

@@ -76,7 +76,7 @@ class Drawing:
         return f"Drawing({self.title!r}, {len(self._graph.nodes):,} nodes)"
 
     def _repr_html_(self) -> str:
-        # Inline, for tooltips and the notebook's own theme; wide drawings scroll instead of being squeezed. There is no
+        # Inline, for tooltips and the notebook's own theme; wide drawings scroll instead of being squeezed. It has no
         # `_repr_svg_`: Jupyter, VS Code and Colab prefer HTML, and a notebook would store both.
         return f'<div style="overflow:auto;max-height:80vh">{self.svg(limit=_IN_NOTEBOOK)}</div>'
 

@@ -271,11 +271,11 @@ _TEMPORARY: list[tuple[int, str]] = []
 
 
 def _temporary_folder() -> str:
-    """Return a folder for trees that exists for the life of this process, if there is no cache."""
+    """Return a folder for trees that exists for the life of this process, without a cache."""
     if not _TEMPORARY or _TEMPORARY[-1][0] != os.getpid():
         import atexit  # noqa: PLC0415 - only without a cache
 
-        with temporary("there is no cache: pass to= to choose a folder, or set ARTIFACTSTORE_CACHE"):
+        with temporary("no cache is available: pass to= to choose a folder, or set ARTIFACTSTORE_CACHE"):
             folder = mkdtemp(prefix="artifactstore-")
         _TEMPORARY.append((os.getpid(), folder))
         atexit.register(_remove_own, os.getpid(), folder)

@@ -271,7 +271,7 @@ class _Comparison:
         a, b = (self._a.about, self._b.about) if role == "code" else ({}, {})
         found = _diff(self._session, old, new)
         if found is None:
-            self._unknown.append(f"what differs in the {role}: it is no longer stored")
+            self._unknown.append(f"what differs in the {role}: it is not stored any more")
             return None
         from artifactstore.objects.compare.texts import count  # noqa: PLC0415 - difflib, where code differs
 
@@ -389,7 +389,7 @@ def _content(session: Session, old: str, new: str) -> tuple[tuple[str, ...], tup
     """Return the differences in the files of an input, and inside them, as lines."""
     found = _diff(session, old, new)
     if found is None:
-        return ("its content is no longer stored",), ()
+        return ("its content is not stored any more",), ()
     files = repr(found).splitlines()
     if len(files) > _SHOWN + 1:
         files = [*files[:_SHOWN], f"… {len(files) - 1 - _SHOWN} more files", files[-1]]

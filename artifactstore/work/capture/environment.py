@@ -179,7 +179,7 @@ def command_line() -> list[str]:
 
 
 def ci_claims(env: Mapping[str, str]) -> dict[str, str] | None:
-    """Return a CI system's variables about the code, if there is no repository: claimed, not verified."""
+    """Return a CI system's variables about the code, in the absence of a repository: claimed, not verified."""
     for system, names in {
         "github": {"commit": "GITHUB_SHA", "branch": "GITHUB_REF_NAME", "repository": "GITHUB_REPOSITORY"},
         "gitlab": {"commit": "CI_COMMIT_SHA", "branch": "CI_COMMIT_REF_NAME", "repository": "CI_PROJECT_PATH"},
