@@ -86,7 +86,7 @@ class Code:
             inner = {one.removeprefix(f"{path}/"): commit for one, commit in modules.items() if one.startswith(f"{path}/")}
             found = tree_id(made / path, inner if path else modules)
             if found != recorded:
-                raise CorruptionError(f"expected tree {recorded} in {made / path}, got {found}", digest=self.digest)
+                raise CorruptionError(f"expected the recorded tree {recorded} in {made / path}, got {found}", digest=self.digest)
 
     def _clone(self, target: Path) -> None:
         if self.history is None:

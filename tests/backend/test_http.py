@@ -147,7 +147,7 @@ def test_every_change_is_refused_before_any_work(published, tmp_path):
         lambda: artifactstore.create(f"{url}-new"),
         lambda: there.maintenance.sync(url),
     ):
-        with pytest.raises(RefusedError, match="can only be read"):
+        with pytest.raises(RefusedError, match="read-only"):
             call()
     backend = connect(url)
     for verb in (lambda: backend.write("a", b""), lambda: backend.create("a", b""), lambda: backend.delete("store.json")):

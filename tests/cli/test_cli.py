@@ -224,7 +224,7 @@ def test_sync_copies_moves_and_says_so(run, tmp_path: Path):
     assert run("put", "a.txt", "n")[0] == 0
     source = str(tmp_path / "store")
     code, out, _ = run("sync", source, "copy", "--dry-run")
-    assert (code, out.startswith("would copy 1 entries")) == (0, True)
+    assert (code, out.startswith("would copy 1 entry ")) == (0, True)
     assert not (tmp_path / "copy").exists()
     code, out, _ = run("sync", source, "copy", "--json")
     assert (code, json.loads(out)["entries"], json.loads(out)["moved"]) == (0, 1, False)

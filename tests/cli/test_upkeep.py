@@ -38,7 +38,7 @@ def test_an_import_that_leaves_something_out_ends_with_7_and_says_what(two, caps
     code, out, _ = said(capsys, "sync", "lab", "team", "--names", "churn/*")
     assert code == 0
     code, out, _ = said(capsys, "sync", "lab", "team", "--on-conflict", "rename", "--label", "lab", "--dry-run")
-    assert (code, "would import 1 versions" in out) == (0, True)
+    assert (code, "would import 1 version," in out) == (0, True)
     code, out, _ = said(capsys, "sync", "lab", "team", "--on-conflict", "rename", "--label", "lab", "--reason", "CR-7")
     assert (code, "taken is named taken.from-lab here" in out) == (0, True)
     code, out, _ = said(capsys, "log", "--name", "taken.from-lab", "--store", "team")

@@ -828,10 +828,10 @@ def test_what_makes_no_sense_is_said_before_any_work(source, target, tmp_path):
     for options, error, words in wrong:
         with pytest.raises(error, match=words):
             source.maintenance.sync(target.url, **options)
-    with pytest.raises(InvalidInputError, match=r"same place|both the source"):
+    with pytest.raises(InvalidInputError, match=r"same location|both the source"):
         source.maintenance.sync(source.url)
     (tmp_path / "link").symlink_to(source.url)
-    with pytest.raises(InvalidInputError, match="same place"):
+    with pytest.raises(InvalidInputError, match="same location"):
         source.maintenance.sync(tmp_path / "link")
     with pytest.raises(InvalidInputError, match="target is inside the source"):
         source.maintenance.sync(Path(source.url) / "inner")

@@ -508,7 +508,7 @@ def test_the_command_writes_one(tmp_path: Path, capsys: pytest.CaptureFixture[st
         return capsys.readouterr().out
 
     assert "snapshot of entry" in asked()
-    assert "there already, nothing came since" in asked()
+    assert "exists already, no entry since" in asked()
     assert json.loads(asked("--json"))["new"] is False
 
 

@@ -389,7 +389,7 @@ def test_a_checkout_that_is_not_what_was_recorded_is_told(store: Store, reposito
     with pytest.raises(AlreadyExistsError):
         code.checkout(tmp_path / "full")
     code.tree = "0" * 40
-    with pytest.raises(CorruptionError, match="was recorded"):
+    with pytest.raises(CorruptionError, match="expected the recorded tree"):
         code.checkout(tmp_path / "other")
 
 

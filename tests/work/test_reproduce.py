@@ -186,7 +186,7 @@ def test_what_can_not_be_made_again_is_said_first(tmp_path: Path, monkeypatch: p
     project = Project(tmp_path)
     store = project.store
     monkeypatch.chdir(project.top)
-    with pytest.raises(NotFoundError, match="no run is known"):
+    with pytest.raises(NotFoundError, match="no run produced"):
         store.lineage("raw").reproduce(tmp_path / "x")
     monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", "--token", "abc"])
     with store.run("secret"):

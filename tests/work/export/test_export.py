@@ -88,7 +88,7 @@ def test_unknown_standards_and_options_name_those_that_are_known(chain: Store, t
     cases: list[tuple[Any, dict[str, Any], str]] = [
         ("prof", {}, "openlineage, prov, slsa, ro-crate"),
         (5, {}, "openlineage"),
-        ("prov", {"files": "inside"}, "prov has no option 'files': known are overwrite"),
+        ("prov", {"files": "inside"}, "prov has no option 'files': expected one of overwrite"),
         ("openlineage", {"namespace": 5}, "expected a str"),
         ("ro-crate", {"files": "near", "to": tmp_path / "c"}, "inside, reference"),
         ("ro-crate", {}, "folder or a zip"),
@@ -106,7 +106,7 @@ def test_a_file_is_replaced_only_where_that_is_said(chain: Store, tmp_path: Path
     lineage, target = chain.lineage("churn/report"), tmp_path / "out.jsonl"
     assert lineage.export("slsa", target) == target
     assert [json.loads(line) for line in target.read_text().splitlines()] == lineage.export("slsa")
-    with pytest.raises(AlreadyExistsError, match=r"out\.jsonl is there already"):
+    with pytest.raises(AlreadyExistsError, match=r"out\.jsonl exists already"):
         lineage.export("openlineage", target)
     lineage.export("openlineage", str(target), overwrite=True)
     assert target.read_text() == as_text(lineage.export("openlineage"))
@@ -181,7 +181,7 @@ def test_the_command(chain: Store, tmp_path: Path):
     assert sorted(one.name for one in crate.iterdir()) == ["ro-crate-metadata.json", "ro-crate-preview.html"]
     call(chain, "churn/report", "--as", "ro-crate", "--to", str(crate), code=7)
     call(chain, "churn/report", "--as", "ro-crate", code=2)
-    assert "known are openlineage" in call(chain, "churn/report", "--as", "x", code=2).stderr
+    assert "expected one of openlineage" in call(chain, "churn/report", "--as", "x", code=2).stderr
     call(chain, "nothing", "--as", "prov", code=3)
     assert "no run is recorded" in call(chain, "churn/raw", "--as", "slsa").stderr
     dead = call(chain, "churn/report", "--as", "openlineage", "--send", code=4, OPENLINEAGE_URL="http://127.0.0.1:9")

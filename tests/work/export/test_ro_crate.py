@@ -208,7 +208,7 @@ def test_what_is_there_is_never_written_over(chain: Store, tmp_path: Path):
     (tmp_path / "x.zip").touch()
     for name in ("x.zip", "x"):
         (tmp_path / name).touch()
-        with pytest.raises(AlreadyExistsError, match="is there already"):
+        with pytest.raises(AlreadyExistsError, match="exists already"):
             lineage.export("ro-crate", tmp_path / name)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "x", "x.zip"]
 
