@@ -11,9 +11,9 @@ from typing import Any, Final
 from mkdocs.structure.files import File, Files
 
 _HERE: Final = Path(__file__).parent
-sys.path[:0] = [str(_HERE.parent), str(_HERE)]
+sys.path.insert(0, str(_HERE))
 
-import pictures  # noqa: E402 - beside this file
+import pictures  # noqa: E402 - beside this file; MkDocs takes its folder out again
 
 _MARK: Final = "<!-- the help of each command: docs/hooks.py -->"
 _IMAGE: Final = re.compile(r'<p><img alt="([^"]*)" src="[^"]*pictures/([a-z-]+\.(?:svg|png))" ?/?></p>')
@@ -26,6 +26,7 @@ _drawn: dict[str, Future[str]] = {}
 
 def on_config(config: Any) -> Any:
     """List every decision in the navigation, and begin to draw."""
+    sys.path.insert(0, str(_HERE.parent))  # the library of this clone, whatever is installed
     decisions = [f"decisions/{path.name}" for path in sorted((_HERE / "decisions").glob("0*.md"))]
     _extend(config.nav, decisions)
     pool = ThreadPoolExecutor(1)
