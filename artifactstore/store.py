@@ -75,7 +75,7 @@ class Store:
             kind: data (the default), model, code, or your own word.
             metadata: any JSON object; if the content is unchanged, it replaces the metadata of the version.
             metrics: metric → finite number, measured on this artifact.
-            reason: why, for the audit log.
+            reason: why, for the audit trail.
             **options: see `PutOptions`: exclude, links, modes, rehash, format, base, profile, source_options.
 
         Returns:
@@ -211,7 +211,7 @@ class Store:
             ref: a version.
             alias: the alias; must not be `latest` or `v<number>`.
             expect: the number of the version that the alias must point to now, or None if the alias must not exist yet.
-            reason: why, for the audit log.
+            reason: why, for the audit trail.
 
         Returns:
             The artifact that it points to; None inside a batch.
@@ -309,7 +309,7 @@ class Store:
         fact: str | None = None,
         txn: str | None = None,
     ) -> Log:
-        """Return the audit log, oldest first: the actor, time and reason of each action, with its outcome.
+        """Return the audit trail, oldest first: the actor, time and reason of each action, with its outcome.
 
         Args:
             name: only facts about this name.

@@ -100,7 +100,7 @@ def get(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Get an artifact's files, verified; prints their path."""
+    """Get an artifact's files, verified. Prints their path."""
     from artifactstore.work.get import get as get_files  # noqa: PLC0415 - an object comes as its files here
 
     with opened(store, "r") as store_:
@@ -116,7 +116,7 @@ def get(
 
 @app.command()
 def cat(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """Write one file's bytes to stdout, each chunk verified."""
+    """Write one file to stdout, each chunk verified."""
     del as_json  # the output is raw bytes either way
     with opened(store, "r") as store_, store_.open_file(ref) as file:
         while block := file.read(2**20):
@@ -153,7 +153,7 @@ def demo(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the main workflow on real data: a data set, a model, an edit, an alias, and the data read back."""
+    """Show the main workflow on real data. Puts a data set and a model, edits, moves an alias, and reads the data back."""
     from artifactstore.cli.demo import run_demo  # noqa: PLC0415
 
     summary = run_demo(folder, store, quiet=as_json)

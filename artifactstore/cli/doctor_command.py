@@ -29,7 +29,7 @@ def doctor(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check each operation and guarantee that a store needs; exit code 1 if a check fails, 4 if the backend is unreachable."""
+    """Check each guarantee that a store needs. Exit code 1 if a check fails, 4 if the backend is unreachable."""
     from artifactstore.work.place import find_url  # noqa: PLC0415 - `--help` must not load the store
 
     if url is not None and store is not None and url != store:

@@ -27,7 +27,7 @@ def export(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export the lineage of an artifact in a standard format; REF may also be a run's id."""
+    """Export lineage in a standard format. REF may also be a run's id."""
     from artifactstore.work.export.exporting import as_text  # noqa: PLC0415 - the standards, only for who exports
 
     said: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace}

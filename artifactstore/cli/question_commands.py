@@ -96,7 +96,7 @@ def find(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find versions by name, kind, metadata, metrics, a file that they contain, or lineage."""
+    """Find versions that meet all conditions."""
     conditions = {}
     for text in metric or ():
         at = min((text.find(sign) for sign in "<>=!" if sign in text), default=0)
@@ -181,7 +181,7 @@ def diff(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Compare two artifacts; exit code 1 if they differ."""
+    """Compare two artifacts. Exit code 1 if they differ."""
     inside = inside or bool(key) or exact
     if inside:
         numpy()  # before Arrow is loaded, which looks for numpy only then
@@ -212,7 +212,7 @@ def log(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the audit log: the actor, time and reason of each action."""
+    """Print the audit trail: the actor, time and reason of each action."""
     with opened(store, "r") as store_:
         moments = {"since": _time(since), "until": _time(until)}
         found = store_.log(name=name, alias=alias, actor=actor, fact=fact, txn=txn, **moments)
@@ -263,7 +263,7 @@ def verify(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check that all content is present and unchanged; exit code 5 if it is not."""
+    """Check that all content is unchanged. Exit code 5 if any is missing or damaged."""
     with opened(store, "r") as store_:
         report = store_.verify(ref, level=level, fraction=fraction, anchor=anchor)
     if as_json:
@@ -287,7 +287,7 @@ def head(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the last entry and its digest: keep it elsewhere, and `verify --anchor` detects whether history was changed or cut."""
+    """Print the last entry and its digest. Keep it elsewhere: `verify --anchor` then detects whether history was changed or cut."""
     with opened(store, "r") as store_:
         found = store_.head
         if accept:

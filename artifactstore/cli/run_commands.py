@@ -24,7 +24,7 @@ def run(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Run a program as a run: `artifactstore run --in data=in.csv --out model=model.bin -- python train.py`.
+    """Run a program as a run. Example: `artifactstore run --in data=in.csv --out model=model.bin -- python train.py`.
 
     The exit code of the program is the exit code of this command.
     """
@@ -119,7 +119,7 @@ def lineage(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the lineage of an artifact; REF may also be a run's id."""
+    """Show the lineage of an artifact. REF may also be a run's id."""
     if format not in {"text", "svg", "html", "mermaid", "json"}:
         raise InvalidInputError(f"--format {format}: expected text, svg, html, mermaid or json")
     with opened(store, "r") as store_:

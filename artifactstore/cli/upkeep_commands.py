@@ -18,14 +18,14 @@ def sync(
     names: Annotated[list[str] | None, typer.Option("--names", help="For another store: only these, e.g. 'churn/*'.")] = None,
     on_conflict: Annotated[str, typer.Option(help="For another store: leave, or rename to NAME.from-LABEL.")] = "leave",
     label: Annotated[str | None, typer.Option(help="The label in such names.")] = None,
-    reason: Annotated[str | None, typer.Option(help="For another store: why, for its audit log.")] = None,
+    reason: Annotated[str | None, typer.Option(help="For another store: why, for its audit trail.")] = None,
     move: Annotated[bool, typer.Option("--move", help="Then close the source for writing and open the target.")] = False,
     release: Annotated[bool, typer.Option("--release", help="Then make the copy an independent, writable store.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be done.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a store, move it, or import it into another; a second run brings what is new."""
+    """Copy, move or import a store. A second run brings what is new."""
     if store is not None and store != source:
         raise InvalidInputError(f"two sources: {source} and --store {store}; pass one")
     with opened(source, "a" if move or release else "r") as store_:
@@ -55,7 +55,7 @@ def bundle(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a store, or some of its names, into one zip file: read it as zip://PATH, import it with sync."""
+    """Write a store into one zip file. NAMES select a part of it. Read the file as zip://PATH, import it with sync."""
     with opened(store, "r") as store_:
         done = store_.maintenance.bundle(path, names=names or None)
     if as_json:
@@ -69,7 +69,7 @@ def bundle(
 
 @app.command()
 def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """Write a snapshot of the folded journal: a store of many entries then opens fast, also for the first time."""
+    """Write a snapshot of the folded journal. A store of many entries then opens fast, also for the first time."""
     with opened(store, "a") as store_:
         done = store_.maintenance.snapshot()
     if as_json:

@@ -11,7 +11,7 @@ from artifactstore.model.loading import numpy
 
 __all__ = ["clear", "impact", "reproduce", "taint", "why"]
 
-Why = Annotated[str, typer.Argument(help="Why, for users of the artifact and for the audit log.")]
+Why = Annotated[str, typer.Argument(help="Why, for users of the artifact and for the audit trail.")]
 
 
 @app.command()
@@ -22,7 +22,7 @@ def why(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Explain why two artifacts or runs differ: parameters, code, packages, metrics, inputs; exit code 1 if they do."""
+    """Explain why two artifacts or runs differ. Compares parameters, code, packages, metrics and inputs; exit code 1 if they differ."""
     if format not in {"text", "json", "html"}:
         raise InvalidInputError(f"--format {format}: expected text, json or html")
     numpy()  # before Arrow is loaded, which looks for numpy only then
@@ -39,7 +39,7 @@ def why(
 
 @app.command()
 def impact(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """List the named artifacts that were made from an artifact, and the aliases that point to them."""
+    """List the named artifacts made from an artifact. Also lists the aliases that point to them."""
     with opened(store, "r") as store_:
         _print_impact(store_.lineage(ref).impact(), as_json=as_json)
 
@@ -60,14 +60,14 @@ def taint(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Mark an artifact as not to be used; prints the artifacts that were made from it."""
+    """Mark an artifact as not to be used. Prints the artifacts that were made from it."""
     with opened(store, "a") as store_:
         _print_impact(store_.registry.taint(ref, reason, spread=spread), as_json=as_json)
 
 
 @app.command()
 def clear(ref: Ref, reason: Why, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """Remove a taint; prints the artifacts that were made from the artifact."""
+    """Remove a taint. Prints the artifacts that were made from the artifact."""
     with opened(store, "a") as store_:
         _print_impact(store_.registry.clear(ref, reason), as_json=as_json)
 
@@ -82,7 +82,7 @@ def reproduce(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Run again the program that produced an artifact, which executes stored code; exit code 1 if the result differs."""
+    """Run again what produced an artifact. This executes stored code; exit code 1 if the result differs."""
     with opened(store, "r") as store_:
         found = store_.lineage(ref).reproduce(folder, env=env, tolerance=tolerance, timeout=timeout)
     if as_json:

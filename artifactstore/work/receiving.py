@@ -54,7 +54,7 @@ class ImportOptions(TypedDict, total=False):
         names: names or patterns (`churn/*`) to import; everything by default.
         on_conflict: `leave` leaves out names that conflict, `rename` imports them as `<name>.from-<label>`.
         label: the label in such names; by default the first 8 digits of the source's store id.
-        reason: why, for the audit log of the target.
+        reason: why, for the audit trail of the target.
     """
 
     names: Sequence[str] | None

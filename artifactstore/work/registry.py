@@ -41,7 +41,7 @@ class Registry:
         return _mark(self._session, ref, reason, tainted=True, spread=spread)
 
     def clear(self, ref: str, reason: str) -> Rows[Node]:
-        """Remove a taint; both marks stay in the audit log.
+        """Remove a taint; both marks stay in the audit trail.
 
         Args:
             ref: the artifact.
