@@ -1,1 +1,1 @@
-"""Bytes: cut, encoded, packed, listed and brought back. This room knows digests and places, never names or history."""
+"""Content: bytes cut into chunks, encoded, packed, listed and read back. Knows digests and extents, never names or history."""

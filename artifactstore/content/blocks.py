@@ -1,4 +1,4 @@
-"""Reading a large file that is to be stored: block by block, ahead of the work on it, refusing one that changes meanwhile.
+"""Read-ahead of a large file during a put: block by block, concurrent with hashing; a file that changes meanwhile is rejected.
 
 The holes of a sparse file are not read: all their bytes are zeros.
 """
@@ -24,26 +24,26 @@ from artifactstore.model.loading import LOADING
 
 __all__ = ["Blocks", "Stream", "Zeros", "cut_blocks", "differing", "is_sparse", "open_source"]
 
-_HOLE: Final = 8 * 2**20  # bytes of a hole that is worth passing over
-_UNIT: Final = 512  # bytes of what `st_blocks` counts
-_PIECE: Final = 4 * 2**20  # bytes of them that are hashed at a time
-_RUN: Final = 128 * 2**20  # bytes of zeros that are handed on at a time
+_HOLE: Final = 8 * 2**20  # min bytes of a hole worth skipping
+_UNIT: Final = 512  # bytes per unit of `st_blocks`
+_PIECE: Final = 4 * 2**20  # bytes of zeros hashed at a time
+_RUN: Final = 128 * 2**20  # bytes of zeros passed on at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Zeros:
-    """Equal chunks of zeros in a row, which were not read.
+    """A run of equal chunks of zeros, which were not read.
 
     Attributes:
-        count: how many.
-        size: of each, in bytes.
+        count: number of chunks.
+        size: bytes per chunk.
     """
 
     count: int
     size: int
 
     def pieces(self) -> Iterator[memoryview]:
-        """Yield all of them as memory, some megabytes at a time."""
+        """Yield the zeros as memory, some megabytes at a time."""
         left = self.count * self.size
         block = memoryview(bytes(min(_PIECE, left)))
         while left:
@@ -53,12 +53,12 @@ class Zeros:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A file that is read on and on.
+    """A sequential reader of a file.
 
     Attributes:
-        fill: reads on into memory; returns how many bytes came.
-        seek: goes to an offset.
-        holes: lists (begin, end) of stretches that hold nothing but zeros and take no room, ascending.
+        fill: reads the next bytes into memory; returns how many.
+        seek: moves to an offset.
+        holes: lists (begin, end) of holes (unallocated zeros), ascending.
     """
 
     fill: Callable[[memoryview], int]
@@ -67,7 +67,7 @@ class Stream:
 
 
 def is_sparse(source: Source) -> bool:
-    """Tell whether a file takes much less room than it has bytes."""
+    """Return whether a file takes far less disk space than its size."""
     if source.size < _HOLE or source.disk is None or source.far is not None:
         return False
     with suppress(OSError):
@@ -77,7 +77,7 @@ def is_sparse(source: Source) -> bool:
 
 @contextmanager
 def open_source(source: Source, held: Held | None = None) -> Iterator[tuple[Callable[[int, int], bytes], Stream]]:
-    """Give two ways of reading a file: (offset, size) → bytes, and on and on into memory; refuse one that changes.
+    """Yield two readers of a file: (offset, size) → bytes, and a sequential one; reject a file that changes.
 
     Args:
         source: the file.
@@ -116,12 +116,12 @@ def differing(sources: Sequence[Source], manifest: Manifest, *, own: Manifest | 
 
     Args:
         sources: the files of the manifest, in its order.
-        manifest: another writer's, with the right digests of files.
-        own: what this machine made of the same files; what is equal in it need not be read.
+        manifest: another writer's, whose file digests are correct.
+        own: this machine's manifest of the same files; files whose chunks are equal in it are not read.
 
     Raises:
-        ConflictError: a file changed since it was found.
-        InvalidInputError: a file can't be read.
+        ConflictError: a file changed since the scan.
+        InvalidInputError: a file cannot be read.
     """
     for row, source in enumerate(sources):
         if manifest.is_proven(row) or (own is not None and manifest.same_chunks(own, row)):
@@ -155,9 +155,9 @@ def _is_sparse(st: os.stat_result) -> bool:
 
 
 def _holes(fd: int, size: int) -> list[tuple[int, int]]:
-    """Return the large holes of a file; none where the file system does not list them.
+    """Return the large holes of a file; none if the file system does not list them.
 
-    A file that was just written is flushed first: some file systems list what is only in memory as a hole.
+    A freshly written file is flushed first: some file systems list dirty pages as a hole.
     """
     found: list[tuple[int, int]] = []
     if not hasattr(os, "SEEK_HOLE") or not _is_sparse(os.fstat(fd)):
@@ -170,7 +170,7 @@ def _holes(fd: int, size: int) -> list[tuple[int, int]]:
             try:
                 at = min(os.lseek(fd, begin, os.SEEK_DATA), size)
             except OSError as error:
-                if error.errno != errno.ENXIO:  # no data behind this offset
+                if error.errno != errno.ENXIO:  # no data after this offset
                     raise
                 at = size
             if at - begin >= _HOLE:
@@ -183,16 +183,16 @@ def _holes(fd: int, size: int) -> list[tuple[int, int]]:
 
 
 class Blocks:
-    """Memory for blocks, used again as soon as nobody looks at what was in it: fresh memory costs more than what is done in it.
+    """A pool of buffers, each reused once nothing refers to it: page faults of fresh memory cost more than the work done in it.
 
-    Many threads may hold what `lend` gave: the last view of it gives it back.
+    Several threads may hold views of what `lend` returned: the last view to go returns the buffer.
     """
 
     def __init__(self) -> None:
         self._free: deque[Any] = deque()
 
     def lend(self, size: int) -> memoryview:
-        """Return so many bytes, in which there may be anything."""
+        """Return `size` bytes of uninitialised memory."""
         with LOADING:
             import pyarrow as pa  # noqa: PLC0415 - the manifest needs it anyway
         base = None
@@ -200,7 +200,7 @@ class Blocks:
             one = self._free.popleft()
             base = one if one.size >= size else None
         if base is None:
-            # Arrow's pool hands out used memory as it is: a bytearray is cleared first, page by page, while all threads wait.
+            # Arrow's pool returns used memory unchanged: a bytearray is zeroed first, page by page, while it blocks all threads.
             base = pa.allocate_buffer(size)
         lent = pa.py_buffer(memoryview(base)[:size])
         weakref.finalize(lent, self._free.append, base).atexit = False
@@ -210,30 +210,30 @@ class Blocks:
 def cut_blocks(
     stream: Stream, source: Source, cutter: Cutter, size: int, blocks: Blocks
 ) -> Iterator[tuple[int, memoryview, list[int]] | Zeros]:
-    """Yield a file window by window, cut: (offset, bytes, ends of the chunks in it), or zeros for what a hole holds.
+    """Yield a file window by window: (offset, bytes, ends of the chunks in it), or zeros for a hole.
 
-    The chunks are those of the same bytes without holes.
+    The chunks are the same as for the same bytes without holes.
 
     Args:
-        stream: of the file, at its begin.
+        stream: stream of the file, at its beginning.
         source: the file.
-        cutter: cuts it.
+        cutter: chooses the cut points.
         size: bytes of a window.
-        blocks: lends the memory.
+        blocks: the buffer pool.
 
     Raises:
-        ConflictError: the file is shorter than it was.
-        InvalidInputError: it can't be read.
+        ConflictError: the file became shorter.
+        InvalidInputError: it cannot be read.
     """
     most = cutter.maximum
     holes = stream.holes() if cutter.cuts_zeros_evenly() else []
-    start = at = 0  # of the next chunk, and of what is read next
+    start = at = 0  # offsets of the next chunk, and of the next read
     for begin, end in [*holes, (source.size, source.size)]:
-        # So far into the hole that a chunk begins in it: from there on all chunks are alike.
+        # Far enough into the hole that a chunk begins in it: from there on all chunks are equal.
         stop = min(begin + 2 * most, source.size)
         if stop <= at:
             continue
-        rest = memoryview(b"")  # behind the last cut: it comes again, before the next block
+        rest = memoryview(b"")  # bytes after the last cut: repeated before the next block
         for block, room in _read_blocks(stream.fill, source, stop - at, size, most, blocks):
             first = room - len(rest)
             block[first:room] = rest
@@ -252,18 +252,18 @@ def cut_blocks(
             at = start
             stream.seek(at)
         elif start < at < source.size:
-            at = start  # behind the last cut: read again
+            at = start  # after the last cut: read again
             stream.seek(at)
 
 
-def _read_blocks(  # noqa: PLR0917 - what a generator of one caller needs
+def _read_blocks(  # noqa: PLR0917 - a generator with a single caller
     fill: Callable[[memoryview], int], source: Source, length: int, size: int, room: int, blocks: Blocks
 ) -> Iterator[tuple[memoryview, int]]:
-    """Yield so much of a file block by block, each read while the one before is worked on; `room` bytes before it are free.
+    """Yield `length` bytes of a file block by block, each read ahead; the first `room` bytes of a block are free.
 
     Raises:
-        ConflictError: the file is shorter than it was.
-        InvalidInputError: it can't be read.
+        ConflictError: the file became shorter.
+        InvalidInputError: it cannot be read.
     """
 
     def read(length: int) -> memoryview:
@@ -273,7 +273,7 @@ def _read_blocks(  # noqa: PLR0917 - what a generator of one caller needs
             while at < len(block) and (more := fill(block[at:])):
                 at += more
         except OSError as error:
-            raise InvalidInputError(f"{source.disk} can't be read on: {error.strerror or error}") from error
+            raise InvalidInputError(f"{source.disk} cannot be read further: {error.strerror or error}") from error
         if at < len(block):
             raise ConflictError(f"{source.disk} became shorter while it was being put; nothing was committed: put again")
         return block
@@ -291,12 +291,12 @@ def _read_blocks(  # noqa: PLR0917 - what a generator of one caller needs
 
 
 def _read_at(fd: int, offset: int, size: int) -> bytes:
-    """Read up to `size` bytes; fewer only where the file ends."""
+    """Read up to `size` bytes; fewer only at the end of the file."""
     try:
         os.lseek(fd, offset, os.SEEK_SET)
         data = os.read(fd, size)
         while len(data) < size and (more := os.read(fd, size - len(data))):
             data += more
     except OSError as error:
-        raise InvalidInputError(f"a file can't be read on: {error.strerror or error}") from error
+        raise InvalidInputError(f"a file cannot be read further: {error.strerror or error}") from error
     return data

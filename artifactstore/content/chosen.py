@@ -1,4 +1,4 @@
-"""What of an artifact is got, and under which paths."""
+"""The selection of a get: which files of an artifact it writes, and to which paths."""
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,17 +12,17 @@ from artifactstore.model.digest import hash_bytes
 
 __all__ = ["Chosen", "Selection", "room_of", "select"]
 
-_LARGE: Final = 8 * 2**20  # bytes of a file in which holes matter
-_SHRUNK: Final = 64  # times as long as it is stored: a chunk that may be zeros
-_LENGTHS: Final = 8  # of chunks of zeros: a file has one, and one at each of its ends
+_LARGE: Final = 8 * 2**20  # min bytes of a file whose holes matter
+_SHRUNK: Final = 64  # compression ratio from which on a chunk may be zeros
+_LENGTHS: Final = 8  # distinct lengths of zero chunks checked: a file has one, and one at each of its ends
 
 
 class Chosen(Sequence[tuple[int, str]]):
     """Files as (row in the manifest, path), in columns: five million pairs would take a gigabyte.
 
     Args:
-        rows: of the files.
-        paths: as many.
+        rows: rows of the files in the manifest.
+        paths: their paths.
     """
 
     def __init__(self, rows: Sequence[int] = (), paths: Sequence[str] = ()) -> None:
@@ -52,7 +52,7 @@ class Chosen(Sequence[tuple[int, str]]):
 
 @dataclass(slots=True)
 class Selection:
-    """What of an artifact goes where, by path under the target.
+    """The files, folders and links to write, by path under the target.
 
     Attributes:
         files: (row in the manifest, path).
@@ -72,20 +72,20 @@ class Selection:
 
 
 def select(manifest: Manifest, wanted: Callable[[str], str | None]) -> Selection:
-    """Choose what `wanted` gives a path for."""
+    """Select all entries for which `wanted` returns a path."""
     chosen = Selection()
     for row, path in enumerate(manifest.paths):
         if (target := wanted(path)) is not None:
             chosen.files.append((row, target))
     if chosen.files.paths == manifest.paths:
-        chosen.files.paths = manifest.paths  # all of it: once for both
+        chosen.files.paths = manifest.paths  # everything is selected: share the column
     chosen.folders = [target for path in manifest.folders if (target := wanted(path)) is not None]
     chosen.links = [(target, to) for path, to in manifest.links if (target := wanted(path)) is not None]
     return chosen
 
 
 def room_of(manifest: Manifest, rows: Iterable[int]) -> int:
-    """Return how many bytes files take on disk once they are written: chunks of zeros become holes."""
+    """Return the bytes that files take on disk: chunks of zeros become holes."""
     total, chunks, zeros = 0, manifest.chunks, dict[int, bytes]()
     for row in rows:
         total += manifest.sizes[row]

@@ -1,8 +1,8 @@
-"""Cutting content into chunks: FastCDC (2020 variant, normalised) by a rule that looks at the content alone.
+"""Chunker: FastCDC (2020 variant, normalised), with parameters chosen from the content alone.
 
-Equal bytes are always cut alike, whatever their name, source or read sizes: the rule is a function of the
-first bytes, its parameters lie in `store.json`, and golden cut points pin the algorithm (pyfastcdc's tables).
-Chunking never changes a digest; it decides only what can be shared.
+Equal bytes always have equal cut points, whatever their name, source or read sizes: the rule is a function of the
+first bytes, its parameters are in `store.json`, and golden cut points pin the algorithm (pyfastcdc's tables).
+Chunking never changes a digest; it only decides what can be deduplicated.
 """
 
 import json
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = ["CHUNKERS", "HEAD", "Cutter", "Rule", "choose_rule", "read_header"]
 
-# name → (minimum, average, maximum) bytes. Text is edited by rows: small chunks find what stayed (measured: docs/decisions/0003).
+# name → (minimum, average, maximum) bytes. Text is edited by rows: small chunks share what stayed (measured: docs/decisions/0003).
 CHUNKERS: Final[Mapping[str, tuple[int, int, int]]] = {
     "rows": (8 * 1024, 32 * 1024, 128 * 1024),
     "bytes": (16 * 1024, 64 * 1024, 256 * 1024),
     "tensors": (64 * 1024, 256 * 1024, 1024 * 1024),
 }
-HEAD: Final = 4096  # bytes that the rule looks at
+HEAD: Final = 4096  # bytes that the rule reads
 _MAX_HEADER: Final = 16 * 2**20  # a safetensors header larger than this is cut as plain bytes
 
 Rule = tuple[str, tuple[int, ...]]  # the chunker's name, and offsets at which a chunk must begin
 
 
 def choose_rule(head: bytes | memoryview, size: int, read_at: Callable[[int, int], bytes]) -> Rule:
-    """Choose how content is cut.
+    """Choose the chunker parameters for some content.
 
     Args:
         head: its first `HEAD` bytes (all, if it is shorter).
         size: its length in bytes.
-        read_at: reads (offset, length) of it; asked only for a safetensors header.
+        read_at: reads (offset, length) of it; called only for a safetensors header.
 
     Returns:
         `tensors` with the tensors' offsets for safetensors, `rows` for content without NUL in its head, else `bytes`.
@@ -52,15 +52,15 @@ def choose_rule(head: bytes | memoryview, size: int, read_at: Callable[[int, int
 
 
 def read_header(start: bytes, size: int, read_at: Callable[[int, int], bytes]) -> tuple[dict[str, Any], int]:
-    """Return what a safetensors file (8-byte little-endian header length, JSON header, data) says, and where its data begin.
+    """Return the header of a safetensors file (8-byte little-endian header length, JSON header, data), and the offset of its data.
 
     Args:
-        start: its first bytes, 10 at least.
+        start: its first bytes, at least 10.
         size: its length in bytes.
         read_at: reads (offset, length) of it.
 
     Returns:
-        Nothing and 0 for any other file.
+        An empty header and 0 for any other file.
     """
     if len(start) < 10 or start[8:9] != b"{":
         return {}, 0
@@ -75,7 +75,7 @@ def read_header(start: bytes, size: int, read_at: Callable[[int, int], bytes]) -
 
 
 def _tensor_bounds(start: bytes, size: int, read_at: Callable[[int, int], bytes]) -> tuple[int, ...]:
-    """Return where tensors begin in a safetensors file, or ()."""
+    """Return the offsets of the tensors in a safetensors file, or ()."""
     header, base = read_header(start, size, read_at)
     try:
         bounds = {base + int(offset) for name, one in header.items() if name != "__metadata__" for offset in one["data_offsets"]}
@@ -93,12 +93,12 @@ class Cutter:
         bounds: tuple[int, ...] = (),
         cuts: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
-        """Begin a stream.
+        """Start a stream.
 
         Args:
             chunker: minimum, average and maximum size of a chunk in bytes.
             bounds: offsets at which a chunk must begin, ascending.
-            cuts: where a stretch between two of them begins → where its chunks end, if that is decided already.
+            cuts: begin of a stretch between two bounds → the ends of its chunks, if predetermined.
         """
         self.average, self.maximum = chunker[1:]
         self._cuts = {begin: ends for begin, ends in (cuts or {}).items() if self._short(begin, ends)}
@@ -106,22 +106,22 @@ class Cutter:
         self._bounds = bounds
 
     def cuts_zeros_evenly(self) -> bool:
-        """Tell whether zeros become chunks of the maximum size from any begin of a chunk on: nothing else decides the cuts."""
+        """Return whether zeros are cut into chunks of the maximum size from any chunk boundary on, with no other influence."""
         if self._bounds or self._cuts:
             return False
         return self.cut(memoryview(bytes(2 * self.maximum)), 0, last=True) == [self.maximum, 2 * self.maximum]
 
     def _short(self, begin: int, ends: Sequence[int]) -> bool:
-        """Tell whether no chunk is longer than a window has room for: they may come from a store that cuts otherwise."""
+        """Return whether all predetermined chunks fit a window: they may come from a store with other parameters."""
         return all(end - start <= self.maximum for start, end in pairwise([begin, *ends]))
 
     def cut(self, window: memoryview, offset: int, *, last: bool) -> list[int]:
         """Return the ends of the chunks in a window, relative to it.
 
         Args:
-            window: bytes that begin where a chunk begins.
-            offset: of the window in the content.
-            last: whether the content ends with it; if not, the bytes behind the last end come again with the next window.
+            window: bytes that start at a chunk boundary.
+            offset: offset of the window in the content.
+            last: whether the content ends here; if not, the bytes after the last end are passed again with the next window.
         """
         ends: list[int] = []
         start, size = 0, len(window)
@@ -142,7 +142,7 @@ class Cutter:
                 end += chunk.length
                 ends.append(end)
             if not final:
-                # Where the buffer ended is no cut point, unless it happens to be one: then it is found again.
+                # The end of the buffer is not a cut point, unless it happens to be one: then it is found again.
                 ends.pop()
                 break
             start = stop
@@ -155,10 +155,10 @@ def _fastcdc(chunker: tuple[int, int, int]) -> "FastCDC":
     import pyfastcdc  # noqa: PLC0415 - not needed for small content
 
     if pyfastcdc.FastCDC.__module__.startswith("pyfastcdc.py"):
-        text = "pyfastcdc has no compiled part for this platform: cutting is some hundred times slower"
+        text = "pyfastcdc has no compiled part for this platform: chunking is about a hundred times slower"
         warnings.warn(text, RuntimeWarning, stacklevel=4)
     low, mean, high = chunker
     try:
         return pyfastcdc.FastCDC(mean, min_size=low, max_size=high, normalized_chunking=1)
     except ValueError as error:
-        raise InvalidInputError(f"the chunker {chunker} can't be used: {error}") from error
+        raise InvalidInputError(f"the chunker {chunker} cannot be used: {error}") from error

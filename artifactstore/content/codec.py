@@ -1,6 +1,6 @@
-"""How a chunk lies in a pack: as it is, compressed, grouped by the bytes of its numbers, or as a delta to an earlier one.
+"""Codecs: how a chunk is stored in a pack: raw, compressed, byte-grouped, or as a delta to an earlier chunk.
 
-Named per chunk in the manifest; never part of an identity.
+Recorded per chunk in the manifest; never part of an identity.
 """
 
 import threading
@@ -23,36 +23,36 @@ DELTAS: Final = {2: 4, 4: 5, 8: 6}  # bytes of a number → codec of deltas to a
 _WIDTHS: Final = {GROUPED_2: 2, GROUPED_4: 4}
 _DELTA_WIDTHS: Final = {codec: width for width, codec in DELTAS.items()}
 _CODECS: Final = {width: codec for codec, width in _WIDTHS.items()}
-_LEAST: Final = 16 * 1024  # bytes of a chunk that is worth looking at for numbers
-_PATIENCE: Final = 16  # chunks in a row that did not shrink before only every 8th is tried
-_TRUSTED: Final = 32  # chunks that one look at a sample decides for
-_CLOSE: Final = 0.03  # of a chunk: how near the outcome must be to what the sample told
-_LITTLE: Final = 1 / 64  # of a chunk: what saves less is stored as it is
-_NEAR: Final = 1 / 8  # the same of grouping where bytes cost no time to move: it takes longer than to write and read them
-_GLANCE: Final = 256  # bytes at the begin of a chunk, by which numbers of 8 bytes are told from others
-_KINDS: Final = 12  # of bytes at most, where these are signs and exponents; 32 bytes of noise have 30
+_LEAST: Final = 16 * 1024  # min bytes of a chunk that is checked for numbers
+_PATIENCE: Final = 16  # incompressible chunks in a row after which only every 8th is tried
+_TRUSTED: Final = 32  # chunks for which the choice from a sample is reused
+_CLOSE: Final = 0.03  # of a chunk: tolerated difference between result and sample
+_LITTLE: Final = 1 / 64  # of a chunk: min saving; otherwise it is stored raw
+_NEAR: Final = 1 / 8  # likewise for grouping on local disk, where grouping takes longer than writing and reading
+_GLANCE: Final = 256  # leading bytes of a chunk that distinguish 8-byte numbers
+_KINDS: Final = 12  # max distinct bytes among signs and exponents; 32 bytes of noise have 30
 _local = threading.local()
 
 
 class Encoder:
-    """Encodes the chunks of one thread, and learns when trying is a waste: media and archives do not shrink.
+    """Encodes the chunks of one thread, and learns when compression does not pay: media and archives do not shrink.
 
     Args:
-        near: the chunks go to a place of this machine. Numbers of 8 bytes, of which grouping saves a tenth, lie there as
-            they are: to group and to join them would take longer than everything else that is done with them.
+        near: the chunks go to a local store. There, 8-byte numbers, of which grouping saves a tenth, are stored
+            raw: grouping and joining would take longer than all other work on them.
     """
 
     def __init__(self, *, near: bool = False) -> None:
-        self._least = _NEAR if near else _LITTLE  # what grouping has to save, as the sample tells
+        self._least = _NEAR if near else _LITTLE  # min saving of grouping, as estimated from the sample
         self._zstd = zstandard.ZstdCompressor(level=1, write_content_size=True, write_checksum=False)
         self._misses = 0
         self._grouper = Grouper()
         self._choice: tuple[int, list[bool], float] = (0, [], 0.0)
-        self._left: float | None = None  # what zstd alone left of the chunk for which grouping was ruled out
-        self._trusted = 0  # chunks for which the choice is taken as it is, if it keeps its word
+        self._left: float | None = None  # ratio by zstd alone of the chunk for which grouping was ruled out
+        self._trusted = 0  # chunks for which the choice is reused while its estimate holds
 
     def encode(self, data: bytes | memoryview) -> tuple[int, bytes | memoryview]:
-        """Return (codec, stored bytes); what does not shrink by 1/64 is stored as it is."""
+        """Return (codec, stored bytes); a chunk that does not shrink by 1/64 is stored raw."""
         if self._misses >= _PATIENCE and self._misses % 8:
             self._misses += 1
             return RAW, data
@@ -64,7 +64,7 @@ class Encoder:
             if self._left is None:
                 self._left = left
             elif abs(left - self._left) >= _CLOSE:
-                # Another kind of content than that for which grouping was ruled out.
+                # Content of another kind than that for which grouping was ruled out.
                 self._trusted = 0
                 if (grouped := self._group(memoryview(data))) is not None:
                     return self._counted(grouped)
@@ -80,11 +80,11 @@ class Encoder:
         return outcome
 
     def delta(self, data: memoryview, base: memoryview, width: int, lead: int) -> bytes:
-        """Return a chunk as a delta to another of its size; see `make_delta`."""
+        """Encode a chunk as a delta to another chunk of its size; see `make_delta`."""
         return make_delta(data, base, width, lead, self._grouper)
 
     def _group(self, data: memoryview) -> tuple[int, bytes | memoryview] | None:
-        """Group a chunk if that is best. Neighbours are mostly alike, so a choice holds for some chunks, as long as it fits."""
+        """Group a chunk if that is best. Neighbours are mostly alike, so a choice is reused for some chunks while it fits."""
         for fresh in (False, True):
             if looked := fresh or not self._trusted:
                 self._choice, self._trusted, self._left = choose_width(data, self._zstd), _TRUSTED, None
@@ -103,12 +103,12 @@ class Encoder:
 
 
 def _is_wide(data: memoryview) -> bool:
-    """Tell whether at most one byte of eight is of few kinds, as of fp64 and noise; of narrower numbers, two or more are."""
+    """Return whether at most one byte in eight has few distinct values, as in fp64 and noise; narrower numbers have two or more."""
     return sum(len(set(data[i:_GLANCE:8])) <= _KINDS for i in range(8)) <= 1
 
 
 class Encoders:
-    """An encoder for each thread.
+    """One encoder per thread.
 
     Args:
         near: see `Encoder`.
@@ -119,7 +119,7 @@ class Encoders:
         self._local = threading.local()
 
     def mine(self) -> Encoder:
-        """Return this thread's."""
+        """Return this thread's encoder."""
         if not hasattr(self._local, "encoder"):
             self._local.encoder = Encoder(near=self._near)
         encoder: Encoder = self._local.encoder
@@ -127,29 +127,29 @@ class Encoders:
 
 
 def is_delta(codec: int) -> bool:
-    """Tell whether a codec needs a base chunk."""
+    """Return whether a codec needs a base chunk."""
     return codec in _DELTA_WIDTHS
 
 
 def decode(
     codec: int, stored: bytes | memoryview, size: int, where: str, base: bytes | memoryview | None = None
 ) -> bytes | memoryview:
-    """Return the chunk that lies behind stored bytes; never more than some times `size` bytes are made.
+    """Decode a chunk; allocates at most a small multiple of `size` bytes.
 
     Args:
-        codec: how it is encoded.
+        codec: codec of the chunk.
         stored: its stored bytes.
         size: the chunk's length.
-        where: for messages.
-        base: the chunk that a delta refers to.
+        where: location, for messages.
+        base: the base chunk of a delta.
 
     Raises:
-        CorruptionError: the bytes are no frame, or not of a chunk of this size.
-        FormatError: a codec that this version doesn't know.
+        CorruptionError: the bytes are not a valid frame, or not of a chunk of this size.
+        FormatError: the codec is unknown to this version.
     """
     if codec == RAW:
         if len(stored) != size:
-            raise CorruptionError(f"{where} holds {len(stored)} bytes for a chunk of {size}", location=where)
+            raise CorruptionError(f"{where} has {len(stored)} bytes for a chunk of {size}", location=where)
         return stored
     if codec != ZSTD and codec not in _WIDTHS and codec not in _DELTA_WIDTHS:
         raise FormatError(f"{where} uses codec {codec}, which this version does not know: upgrade artifactstore")
@@ -158,18 +158,18 @@ def decode(
             _local.zstd = zstandard.ZstdDecompressor()
         if codec in _DELTA_WIDTHS:
             if base is None or len(base) != size:
-                raise CorruptionError(f"{where} holds a delta to no chunk of its size", location=where)
+                raise CorruptionError(f"{where} has a delta without a base chunk of its size", location=where)
             return apply_delta(stored, base, _DELTA_WIDTHS[codec], where, _local.zstd)
         if codec != ZSTD:
             made = numpy().empty(size, "u1")
             join(stored, _WIDTHS[codec], made, where, _local.zstd)
             return memoryview(made)
-        # The frame's own word on its size would decide the allocation: it is checked first.
+        # The frame's own size field would decide the allocation: check it first.
         if zstandard.get_frame_parameters(stored).content_size != size:
-            raise CorruptionError(f"{where} holds a frame of another size than {size} bytes", location=where)
+            raise CorruptionError(f"{where} has a frame whose size is not {size} bytes", location=where)
         data: bytes = _local.zstd.decompress(stored, max_output_size=size)
     except zstandard.ZstdError as error:
         raise CorruptionError(
-            f"{where} holds a damaged frame ({error}): restore it from a copy of the store", location=where
+            f"{where} has a damaged frame ({error}): restore it from a copy of the store", location=where
         ) from error
     return data

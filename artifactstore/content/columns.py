@@ -1,7 +1,7 @@
-"""Columns of Arrow from Python's values, made of their buffers.
+"""Arrow columns built from raw buffers of Python values.
 
-Not by `pyarrow.array`: it imports pandas, where that is installed, to ask whether a list is a series. That was 0.5 s of a
-process's first put. A value that is None is missing (https://arrow.apache.org/docs/format/Columnar.html).
+`pyarrow.array` is avoided: it imports pandas, if installed, to check whether a list is a series. That took 0.5 s of a
+process's first put. None is a missing value (https://arrow.apache.org/docs/format/Columnar.html).
 """
 
 from array import array
@@ -31,7 +31,7 @@ _NUMBERS: Final = bytes.maketrans(b"01", b"\0\1")
 
 
 def numbers(pa: Any, values: "array[int]", kind: Any) -> Any:
-    """Make a column of numbers of that kind; the array must have its width."""
+    """Make a column of numbers of a type; the array must have its width."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
@@ -45,8 +45,8 @@ def digests(pa: Any, data: Buffer, present: Sequence[object] | None = None) -> A
 
     Args:
         pa: pyarrow.
-        data: all of them in a row, 32 bytes of anything for one that is missing.
-        present: for each whether it is there; None where all are.
+        data: all digests, concatenated, with any 32 bytes for a missing one.
+        present: truthy for each digest that is present; None if all are.
     """
     count = len(data) // _DIGEST
     there = None if present is None or all(present) else _bitmap(pa, present)
@@ -54,46 +54,46 @@ def digests(pa: Any, data: Buffer, present: Sequence[object] | None = None) -> A
 
 
 def strings(pa: Any, data: Buffer, ends: "array[int]") -> Any:
-    """Make a column of strings that are in a row as UTF-8; `ends` says where each ends, after a 0."""
+    """Make a column of strings from concatenated UTF-8; `ends` are their end offsets, after a 0."""
     return pa.Array.from_buffers(pa.string(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(data)])
 
 
 def texts(pa: Any, values: Sequence[bytes | None], kind: Any) -> Any:
-    """Make a column of strings, which are given as UTF-8, or of bytes."""
+    """Make a column of strings, given as UTF-8, or of bytes."""
     data = b"".join(one for one in values if one is not None)
     ends = array("i", accumulate((0 if one is None else len(one) for one in values), initial=0))
     return pa.Array.from_buffers(kind, len(values), [_present(pa, values), pa.py_buffer(ends), pa.py_buffer(data)])
 
 
 def memory(values: Any, code: str) -> memoryview:
-    """Return a column of numbers as numbers.
+    """Return the values of a column of numbers.
 
     Raises:
-        ValueError: one is missing.
+        ValueError: a value is missing.
     """
     width = array(code).itemsize
     if values.null_count:
         raise ValueError("a number is missing")
     raw = memoryview(values.buffers()[1] if len(values) else b"").cast("B")
     anything: Any = raw[values.offset * width : (values.offset + len(values)) * width]
-    found: memoryview = anything.cast(code)  # the format's letter is a value here, which the stubs of `cast` do not foresee
+    found: memoryview = anything.cast(code)  # the format letter is not a literal, which the stubs of `cast` require
     return found
 
 
 def raw_digests(column: Any) -> memoryview:
-    """Return a column of digests as they are in a row; anything for one that is missing."""
+    """Return the concatenated digests of a column; any bytes for a missing one."""
     if not len(column):
         return memoryview(b"")
     if column.type.byte_width != _DIGEST:
-        raise ValueError(f"a digest must have {_DIGEST} bytes, found {column.type.byte_width}")
+        raise ValueError(f"a digest must have {_DIGEST} bytes, got {column.type.byte_width}")
     return memoryview(column.buffers()[1]).cast("B")[column.offset * _DIGEST : (column.offset + len(column)) * _DIGEST]
 
 
 def raw_texts(column: Any) -> tuple[Buffer, "array[int]"]:
-    """Return the texts of a column in a row as UTF-8, and where each ends; before the first, where that begins.
+    """Return the concatenated UTF-8 of a column's texts, and the begin of the first and the end of each.
 
     Raises:
-        ValueError: one is missing.
+        ValueError: a value is missing.
     """
     if column.null_count:
         raise ValueError("a text is missing")
@@ -106,7 +106,7 @@ def raw_texts(column: Any) -> tuple[Buffer, "array[int]"]:
 
 
 def all_equal(column: Any, text: bytes) -> bool:
-    """Tell whether each text of a column is this one."""
+    """Return whether all texts of a column equal `text`."""
     if column.null_count:
         return False
     data, ends = raw_texts(column)
@@ -115,7 +115,7 @@ def all_equal(column: Any, text: bytes) -> bool:
 
 
 def present(column: Any) -> str:
-    """Return for each value of a column whether it is there, as digits."""
+    """Return for each value of a column whether it is present, as digits."""
     if not column.null_count:
         return "1" * len(column)
     bitmap = column.buffers()[0]
@@ -126,7 +126,7 @@ def truths(column: Any) -> bytes:
     """Return a column of booleans as bytes of 0 and 1.
 
     Raises:
-        ValueError: one is missing.
+        ValueError: a value is missing.
     """
     if column.null_count:
         raise ValueError("a boolean is missing")
@@ -139,11 +139,11 @@ def _digits(bitmap: Any, column: Any) -> str:
 
 
 def _present(pa: Any, values: Sequence[object]) -> Any:
-    """Return the bitmap of what is not missing; None where nothing is."""
+    """Return the validity bitmap; None if no value is missing."""
     return _bitmap(pa, [one is not None for one in values]) if None in values else None
 
 
 def _bitmap(pa: Any, values: Iterable[object]) -> Any:
-    """Return bits, the first value's the lowest of the first byte; as digits of one number, which needs no numpy."""
+    """Return a bitmap, least significant bit first; built from the digits of one number, without NumPy."""
     digits = bytes(map(bool, values)).translate(_DIGITS)
     return pa.py_buffer(int(b"0" + digits[::-1], 2).to_bytes((len(digits) + 7) // 8, "little"))

@@ -1,4 +1,4 @@
-"""Sequences of texts and of digests that take no object each: five million paths and digests must fit into memory."""
+"""Compact sequences of texts and digests, without an object per item: five million paths and digests must fit in memory."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,20 +10,20 @@ from artifactstore.model.loading import numpy
 __all__ = ["SIZE", "Digests", "Looked", "Texts", "shifted"]
 
 SIZE: Final = 32  # bytes of a digest
-_AT_ONCE: Final = 4096  # items that are made at a time
-_MANY: Final = 8192  # numbers, from which on loading NumPy pays
+_AT_ONCE: Final = 4096  # items built at a time
+_MANY: Final = 8192  # count of numbers from which on loading NumPy pays
 _NONE: Final = bytes(SIZE)
-_ANY: Final = "surrogatepass"  # what is no text is for a check to refuse by name
+_ANY: Final = "surrogatepass"  # invalid text is rejected, with its name, by a later check
 
 
 class Digests(Sequence[bytes]):
-    """Raw digests in a row.
+    """Raw digests, concatenated.
 
     Args:
-        found: what it begins with.
+        found: initial digests.
 
     Attributes:
-        data: all of them, one behind the other.
+        data: the concatenated digests.
     """
 
     __slots__ = ("data",)
@@ -59,7 +59,7 @@ class Digests(Sequence[bytes]):
         return chain.from_iterable(map(_cut, self.batches()))
 
     def batches(self) -> Iterator[bytes]:
-        """Yield them some thousands at a time, one behind the other."""
+        """Yield concatenated digests, some thousands at a time."""
         return (bytes(self.data[at : at + _AT_ONCE * SIZE]) for at in range(0, len(self.data), _AT_ONCE * SIZE))
 
     def __contains__(self, digest: object) -> bool:
@@ -81,20 +81,20 @@ class Digests(Sequence[bytes]):
         return f"Digests({[one.hex() for one in self[:3]]}, {len(self)} in all)"
 
     def append(self, digest: bytes) -> None:
-        """Add one at the end.
+        """Append a digest.
 
         Raises:
-            ValueError: it is not of 32 bytes.
+            ValueError: it does not have 32 bytes.
         """
         if len(digest) != SIZE:
             raise _wrong(digest)
         self.data += digest
 
     def extend(self, found: Iterable[bytes]) -> None:
-        """Add some at the end.
+        """Append digests.
 
         Raises:
-            ValueError: one is not of 32 bytes.
+            ValueError: a digest does not have 32 bytes.
         """
         some = [*found]
         for digest in some:
@@ -104,11 +104,11 @@ class Digests(Sequence[bytes]):
 
 
 class Looked(Sequence[bytes | None]):
-    """Digests of which some are not known.
+    """Digests of which some are unknown.
 
     Attributes:
-        digests: 32 bytes of anything for one that is not known.
-        known: 1 for each that is.
+        digests: the digests; any 32 bytes for an unknown one.
+        known: 1 for each known digest.
     """
 
     __slots__ = ("digests", "known")
@@ -120,10 +120,10 @@ class Looked(Sequence[bytes | None]):
             self.append(one)
 
     def append(self, digest: bytes | None) -> None:
-        """Add one at the end.
+        """Append a digest.
 
         Raises:
-            ValueError: it is not of 32 bytes.
+            ValueError: it does not have 32 bytes.
         """
         self.digests.append(_NONE if digest is None else digest)
         self.known.append(digest is not None)
@@ -150,14 +150,14 @@ class Looked(Sequence[bytes | None]):
 
 
 class Texts(Sequence[str]):
-    """Texts in a row, as UTF-8.
+    """Texts as concatenated UTF-8.
 
     Args:
-        found: what it begins with.
+        found: initial texts.
 
     Attributes:
-        data: all of them, one behind the other.
-        ends: where each ends, in bytes; a 0 before the first.
+        data: the concatenated texts.
+        ends: their end offsets in bytes, after a 0.
     """
 
     __slots__ = ("data", "ends")
@@ -190,7 +190,7 @@ class Texts(Sequence[str]):
         return chain.from_iterable(self.batches())
 
     def batches(self, low: int = 0, high: int | None = None) -> Iterator[list[str]]:
-        """Yield those from `low` to `high`, some thousands at a time: as many as `Digests.batches` yields."""
+        """Yield the texts from `low` to `high`, some thousands at a time: in batches as large as those of `Digests.batches`."""
         stop = len(self) if high is None else high
         return (self._some(at, min(at + _AT_ONCE, stop)) for at in range(low, stop, _AT_ONCE))
 
@@ -213,7 +213,7 @@ class Texts(Sequence[str]):
         return f"Texts({self[:3]}, {len(self)} in all)"
 
     def find(self, text: str) -> int | None:
-        """Return where a text is, or None; they must be sorted by their UTF-8."""
+        """Return the index of a text, or None; the texts must be sorted by their UTF-8."""
         data, ends, wanted = self.data, self.ends, text.encode("utf-8", _ANY)
         low, high = 0, len(ends) - 1
         while low < high:
@@ -228,35 +228,35 @@ class Texts(Sequence[str]):
         return None
 
     def append(self, text: str) -> None:
-        """Add one at the end."""
+        """Append a text."""
         data = self.data
         data += text.encode("utf-8", _ANY)
         self.ends.append(len(data))
 
     def extend(self, found: Iterable[str]) -> None:
-        """Add some at the end."""
+        """Append texts."""
         some = [text.encode("utf-8", _ANY) for text in found]
         self.ends.extend(islice(accumulate(map(len, some), initial=len(self.data)), 1, None))
         self.data += b"".join(some)
 
     def take(self, data: Any, ends: "array[int]") -> None:
-        """Add texts at the end that are in a row as UTF-8, as a column of Arrow has them.
+        """Append texts given as concatenated UTF-8, as in an Arrow column.
 
         Args:
-            data: bytes that hold them.
-            ends: where each ends in `data`; before the first, where that begins.
+            data: the bytes.
+            ends: begin of the first text in `data`, then the end of each.
         """
         shift = len(self.data) - ends[0]
         self.data += data[ends[0] : ends[-1]]
         self.ends.extend(shifted(ends[1:], shift))
 
     def relative(self, low: int, high: int) -> "array[int]":
-        """Return where the texts from `low` to `high` end, counted from where the first begins; a 0 before."""
+        """Return the end offsets of the texts from `low` to `high`, relative to the begin of the first, after a 0."""
         return shifted(self.ends[low : high + 1], -self.ends[low])
 
 
 def shifted(values: "array[int]", by: int) -> "array[int]":
-    """Return numbers of 4 or 8 bytes with the same one added to each."""
+    """Return numbers of 4 or 8 bytes, each increased by `by`."""
     if len(values) < _MANY:
         return array("q", [one + by for one in values])
     made = array("q")
@@ -269,4 +269,4 @@ def _cut(some: bytes) -> list[bytes]:
 
 
 def _wrong(digest: bytes) -> ValueError:
-    return ValueError(f"a digest must have {SIZE} bytes, found {len(digest)}")
+    return ValueError(f"a digest must have {SIZE} bytes, got {len(digest)}")

@@ -1,8 +1,8 @@
-"""Deltas: a chunk as the difference of its numbers to those of an earlier one (docs/reference/format.md, "Codecs").
+"""Delta codec: a chunk as the differences between its numbers and those of a base chunk (docs/reference/format.md, "Codecs").
 
-A step of training moves every weight a little: no chunk stays as it is, but the differences are small numbers. They are
-taken between the bit patterns as whole numbers, which for floats of one sign grow as the values do, and grouped by byte.
-Measured on weights of normal distribution after a step of normal noise, that stores less than XOR for both widths
+A training step changes every weight a little: no chunk stays equal, but the differences are small numbers. They are
+computed between bit patterns as integers, which for floats of one sign are ordered as the values are, and grouped by byte.
+Measured on normally distributed weights after a step of normal noise, this stores less than XOR for both widths
 (docs/decisions/0021).
 """
 
@@ -16,18 +16,18 @@ from artifactstore.model.loading import numpy
 
 __all__ = ["apply_delta", "make_delta"]
 
-_HEAD: Final = 1  # bytes before the grouped part: how many bytes come before the first whole number
+_HEAD: Final = 1  # bytes before the grouped part: the count of bytes before the first complete number
 
 
 def make_delta(data: memoryview, base: memoryview, width: int, lead: int, grouper: Grouper) -> bytes:
-    """Return the stored form: `lead` (u8), the zig-zag differences grouped by `width`, and the bytes of no whole number.
+    """Return the stored form: `lead` (u8), the zig-zag differences grouped by `width`, and the bytes outside complete numbers.
 
     Args:
         data: the chunk.
-        base: as many bytes.
-        width: of a number, in bytes: 2, 4 or 8.
-        lead: how many bytes of the chunk come before its first whole number.
-        grouper: of this thread.
+        base: the base chunk, of the same length.
+        width: bytes of a number: 2, 4 or 8.
+        lead: bytes of the chunk before its first complete number.
+        grouper: this thread's grouper.
     """
     np = numpy()
     end = lead + (len(data) - lead) // width * width
@@ -48,17 +48,17 @@ def apply_delta(
     where: str,
     unpacker: zstandard.ZstdDecompressor,
 ) -> memoryview:
-    """Return the chunk behind a delta; it is as long as its base.
+    """Decode a delta; the chunk is as long as its base.
 
     Raises:
-        CorruptionError: it is damaged; no more than some times a chunk's bytes are made.
+        CorruptionError: it is damaged; at most a small multiple of the chunk's size is allocated.
     """
     view, old, size = memoryview(stored), memoryview(base), len(base)
     lead = view[0] if view else width
     end = lead + (size - lead) // width * width
     rest = size - (end - lead)
     if lead >= width or end < lead or len(view) < _HEAD + rest:
-        raise CorruptionError(f"{where} holds no delta to a chunk of {size} bytes", location=where)
+        raise CorruptionError(f"{where} does not have a valid delta to a chunk of {size} bytes", location=where)
     np: Any = numpy()
     kind = np.dtype(f"<u{width}")
     room = scratch(end - lead, 1)

@@ -1,4 +1,4 @@
-"""Fetching: chunk records become bytes, in few long reads, decoded and never longer than they say."""
+"""Pack reader: reads the frames of chunks in few long ranges, and decodes them, bounded by their recorded sizes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ LONGEST: Final = 17 * 2**20  # bytes of one range: half a full pack; several are
 
 
 class MissingPackError(NotFoundError):
-    """A pack is not there: cleaned up since the manifest was read, or lost. Who knows the journal decides which."""
+    """A pack is missing: collected since the manifest was read, or lost. Only the journal can tell which."""
 
     def __init__(self, pack: str) -> None:
         super().__init__(f"the pack {pack_key(pack)} is missing")
@@ -41,7 +41,7 @@ class MissingPackError(NotFoundError):
 
 
 def plan_ranges(extents: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join (offset, length) pairs into as few ranges as are worth it, sorted, none longer than it must be."""
+    """Merge (offset, length) pairs into as few ranges as worthwhile, sorted, none longer than necessary."""
     ranges: list[tuple[int, int]] = []
     for offset, length in sorted(extents):
         if ranges:
@@ -56,12 +56,12 @@ def plan_ranges(extents: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class PackRead:
-    """What is read of one pack in one call.
+    """The reads from one pack in one call.
 
     Attributes:
         pack: its id.
-        numbers: which of the planned extents lie in it.
-        ranges: (offset, length) that hold them all.
+        numbers: indices of the planned extents in it.
+        ranges: (offset, length) that cover them all.
     """
 
     pack: str
@@ -70,15 +70,15 @@ class PackRead:
 
 
 def _with_bases(extents: Sequence[Extent]) -> Sequence[Extent]:
-    """Return extents followed by what deltas among them refer to."""
+    """Return extents followed by the bases of the deltas among them."""
     bases = [extent.base for extent in extents if extent.base is not None]
     return [*extents, *bases] if bases else extents
 
 
 def plan_reads(extents: Sequence[Extent]) -> list[PackRead]:
-    """Plan how extents are read: one call for each pack; those that ride in the manifest need none.
+    """Plan the reads for extents: one call per pack; inline chunks need none.
 
-    The bases of deltas are read with them, in the same round trip; they are numbered behind the extents, in order.
+    The bases of deltas are read in the same round trip; their indices follow those of the extents, in order.
     """
     extents = _with_bases(extents)
     wanted: dict[str, list[int]] = {}
@@ -95,7 +95,7 @@ def read_pack(backend: Backend, read: PackRead) -> list[bytes]:
     """Read the ranges of one pack.
 
     Raises:
-        MissingPackError: it is not there.
+        MissingPackError: the pack is missing.
         CorruptionError: it is too short.
         BackendError: reading failed.
     """
@@ -104,15 +104,15 @@ def read_pack(backend: Backend, read: PackRead) -> list[bytes]:
 
 
 def read_raw(backend: Backend, extents: Sequence[Extent], room: memoryview) -> None:
-    """Read chunks that lie in packs as they are straight to where they belong, in a row; nothing is verified.
+    """Read raw chunks from packs straight into their destination, consecutively; nothing is verified.
 
     Args:
-        backend: where the packs lie; for a place whose requests cost no round trip.
-        extents: of chunks, each stored raw.
-        room: as many bytes as they have together.
+        backend: backend of the packs; meant for local backends.
+        extents: extents of chunks, each stored raw.
+        room: destination, as large as all of them together.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: a pack is too short.
         BackendError: reading failed.
     """
@@ -127,7 +127,7 @@ def read_raw(backend: Backend, extents: Sequence[Extent], room: memoryview) -> N
 
 
 def _runs(extents: Sequence[Extent]) -> list[tuple[str, list[tuple[int, int]]]]:
-    """Return (pack, ranges) that give the extents' stored bytes in their order; neighbours in a pack are one range."""
+    """Return (pack, ranges) for the extents' stored bytes in their order; neighbours in a pack are one range."""
     found: list[tuple[str, list[tuple[int, int]]]] = []
     for extent in extents:
         pack = str(extent.pack)
@@ -143,7 +143,7 @@ def _runs(extents: Sequence[Extent]) -> list[tuple[str, list[tuple[int, int]]]]:
 
 @contextmanager
 def _naming(backend: Backend, pack: str, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
-    """Say of a pack that can't be read whether it is missing or too short."""
+    """Report for an unreadable pack whether it is missing or truncated."""
     key = pack_key(pack)
     try:
         yield
@@ -165,10 +165,10 @@ def decode_extents(
     """Return the decoded chunks of extents, in order.
 
     Args:
-        extents: as planned.
+        extents: the planned extents.
         reads: their plan.
-        parts: what `read_pack` gave for each read.
-        algorithm: verify each chunk against its digest by this; None where the caller verifies whole files.
+        parts: results of `read_pack` for each read.
+        algorithm: verify each chunk against its digest with it; None if the caller verifies whole files.
 
     Raises:
         CorruptionError: a frame is damaged, or a chunk does not match its digest.
@@ -179,7 +179,7 @@ def decode_extents(
     before: Extent | None = None
     for extent, stored in zip(extents, raw, strict=False):
         if extent == before and extent.base is None:
-            chunks.append(chunks[-1])  # as the zeros of a sparse file: thousands of times the same
+            chunks.append(chunks[-1])  # such as the zeros of a sparse file: the same chunk thousands of times
             continue
         before = extent
         base = None
@@ -198,17 +198,17 @@ def decode_extents(
 
 
 def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None = None) -> list[bytes | memoryview]:
-    """Read and decode the chunks of extents, in order; several packs at the same time where that saves round trips.
+    """Read and decode the chunks of extents, in order; concurrently from several packs if that saves round trips.
 
-    What does not decode or match is read a second time before it is called damaged.
+    Data that does not decode or match its digest is read a second time before it is reported as damaged.
 
     Args:
-        backend: where the packs lie.
-        extents: what to fetch; the same bytes may be asked for twice.
-        algorithm: verify each chunk against its digest by this; None where the caller verifies whole files.
+        backend: backend of the packs.
+        extents: extents to fetch; duplicates are allowed.
+        algorithm: verify each chunk against its digest with it; None if the caller verifies whole files.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: a pack is too short, a frame is damaged, or a chunk does not match its digest.
         BackendError: reading failed.
     """
@@ -217,9 +217,9 @@ def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None 
 
 
 def twice(backend: Backend, extents: Sequence[Extent], read: Callable[[], T]) -> T:
-    """Read and check extents of packs, a second time where they seem damaged.
+    """Read and check extents of packs, a second time if they seem damaged.
 
-    Perhaps it was damaged on its way: what lies there damaged is so the second time, too.
+    They may have been damaged in transit; damage in the store shows the second time, too.
     """
     try:
         return read()
@@ -231,8 +231,8 @@ def twice(backend: Backend, extents: Sequence[Extent], read: Callable[[], T]) ->
 
 
 def forget_packs(backend: Backend, extents: Sequence[Extent]) -> None:
-    """Let what is wrong come from the place itself when it is read again, not from a cache."""
-    from artifactstore.backend.caching import forget  # noqa: PLC0415 - only where something is wrong
+    """Evict packs from the cache, so that damaged data is read again from the store itself."""
+    from artifactstore.backend.caching import forget  # noqa: PLC0415 - only needed after damage
 
     for pack in {extent.pack for extent in _with_bases(extents) if extent.pack is not None}:
         forget(backend, pack_key(pack))
@@ -250,10 +250,10 @@ def _place(extent: Extent) -> str:
 
 
 def mismatch(extent: Extent, algorithm: str) -> CorruptionError:
-    """Make the error for a chunk whose bytes are not what they should be."""
+    """Make the error for a chunk whose bytes do not match its digest."""
     where = _place(extent)
     return CorruptionError(
-        f"{where}: {extent.stored} stored bytes do not give the chunk {algorithm}:{extent.digest.hex()}: "
+        f"{where}: {extent.stored} stored bytes do not decode to the chunk {algorithm}:{extent.digest.hex()}: "
         "the store is damaged there; restore that object from a copy of the store",
         digest=f"{algorithm}:{extent.digest.hex()}",
         location=where,
@@ -261,7 +261,7 @@ def mismatch(extent: Extent, algorithm: str) -> CorruptionError:
 
 
 def _frames(read: PackRead, parts: Sequence[bytes], extents: Sequence[Extent]) -> list[memoryview]:
-    """Cut the stored bytes of extents out of the ranges that were read."""
+    """Slice the stored bytes of extents from the ranges that were read."""
     found: dict[int, memoryview] = {}
     at = 0
     for offset, length in sorted({(one.offset, one.stored) for one in extents}):
@@ -275,12 +275,12 @@ def _frames(read: PackRead, parts: Sequence[bytes], extents: Sequence[Extent]) -
 def stored_frames(
     extents: Sequence[Extent], reads: Sequence[PackRead], parts: Iterable[Sequence[bytes]]
 ) -> list[bytes | memoryview]:
-    """Return the stored bytes of extents, then of the bases among them, as they lie in their packs; nothing is verified.
+    """Return the stored bytes of extents, then of their bases, as stored in their packs; nothing is verified.
 
     Args:
-        extents: as planned.
+        extents: the planned extents.
         reads: their plan.
-        parts: what `read_pack` gave for each read.
+        parts: results of `read_pack` for each read.
     """
     extents = _with_bases(extents)
     found: list[bytes | memoryview] = [extent.data or b"" for extent in extents]
@@ -296,6 +296,6 @@ def _truncated(backend: Backend, key: str, ranges: Sequence[tuple[int, int]]) ->
     if size >= end:
         return None
     text = (
-        f"{key} is truncated: it has {size} bytes, and its manifest expects at least {end}; restore it from a copy of the store"
+        f"{key} is truncated: it has {size} bytes, but its manifest expects at least {end}; restore it from a copy of the store"
     )
     return CorruptionError(text, location=f"{key} at {size}")

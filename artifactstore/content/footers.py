@@ -1,7 +1,7 @@
-"""Footers: what packs say of themselves. A manifest is the word of whoever wrote it; where it differs from a footer, it is wrong.
+"""Footers: the authoritative index of each pack. Where a manifest differs from a footer, the manifest is wrong.
 
-Small, read once, cached per pack: a writer asks them before it relies on another writer's manifest (decision 0031), `verify`
-asks them of every pack.
+Small, read once, cached per pack: a writer checks them before it relies on another writer's manifest (decision 0031), and
+`verify` checks those of every pack.
 """
 
 import threading
@@ -20,22 +20,22 @@ from artifactstore.model.loading import numpy
 
 __all__ = ["Footers", "Lie", "read_footer"]
 
-_FIRST: Final = 256 * 1024  # bytes read from a pack's end: the records of some 5,000 chunks
-_KEPT: Final = 16 * 2**20  # bytes of footers kept in memory
+_FIRST: Final = 256 * 1024  # bytes read from a pack's end: the records of about 5,000 chunks
+_KEPT: Final = 16 * 2**20  # bytes of footers cached in memory
 _AT_ONCE: Final = 16
-_GROUP: Final = 32 * 2**20  # bytes that are read at a time
+_GROUP: Final = 32 * 2**20  # bytes read at a time
 _FIELDS: Final = (("offset", "q"), ("stored", "q"), ("size", "q"), ("codec", "B"))
 
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """A chunk that is not where a manifest says.
+    """A chunk that is not where a manifest claims it is.
 
     Attributes:
-        pack: the pack's id; "" where the chunk rides in the manifest.
-        offset: where in it.
-        why: in words.
-        unreadable: whether the pack's footer says nothing at all: it is missing or damaged.
+        pack: the pack's id; "" for an inline chunk.
+        offset: its offset in the pack.
+        why: the reason.
+        unreadable: whether the pack's footer cannot be read at all: it is missing or damaged.
     """
 
     pack: str
@@ -48,7 +48,7 @@ class Lie:
 
 
 class _Table:
-    """The frames of one pack in columns, by ascending offset."""
+    """The frames of a pack in columns, by ascending offset."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         np = numpy()
@@ -60,7 +60,7 @@ class _Table:
         self.bases = {one.offset: one.base for one in frames if one.base is not None}
 
     def lie(self, said: "_Said") -> tuple[int, str] | None:
-        """Return the first offset of which something else is said than the footer says, and why."""
+        """Return the first offset at which the manifest contradicts the footer, and the reason."""
         np = numpy()
         at = np.searchsorted(self.offsets, said.offsets)
         there = at < len(self.offsets)
@@ -72,16 +72,16 @@ class _Table:
             same &= column[at] == values
         same &= (self.digests[at] == said.digests).all(axis=1)
         if not same.all():
-            return int(said.offsets[int(np.argmin(same))]), "the pack's own footer knows no such chunk"
+            return int(said.offsets[int(np.argmin(same))]), "the pack's footer has no such chunk"
         for offset, base in said.bases:
             if self.bases.get(offset) != base:
-                return offset, "the pack's own footer names another base"
+                return offset, "the pack's footer has another base"
         return None
 
 
 @dataclass(slots=True)
 class _Said:
-    """What manifests say of one pack, in columns."""
+    """A manifest's claims about one pack, in columns."""
 
     offsets: Any
     stored: Any
@@ -92,10 +92,10 @@ class _Said:
 
 
 class Footers:
-    """The footers of one place; safe for threads.
+    """The footers of one backend; thread-safe.
 
     Args:
-        backend: where the packs are: not behind a cache, whose bytes another store may have supplied.
+        backend: backend of the packs: not behind a cache, whose bytes another store may have supplied.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -105,12 +105,12 @@ class Footers:
         self._lock = threading.Lock()
 
     def keep(self, pack: str, tail: bytes, size: int) -> None:
-        """Keep the footer of a pack that was read or written just now: it need not be read again.
+        """Cache the footer of a pack that was just read or written.
 
         Args:
             pack: its id.
-            tail: its last bytes, the whole footer.
-            size: of the pack, in bytes.
+            tail: its last bytes, with the whole footer.
+            size: size of the pack, in bytes.
         """
         with self._lock:
             if pack not in self._kept:
@@ -120,11 +120,11 @@ class Footers:
                 self._size -= len(self._kept.popitem(last=False)[1][0])
 
     def lies(self, manifest: Manifest, packs: Iterable[str] | None = None) -> list[Lie]:
-        """Return where a manifest contradicts the footers of its packs, the first contradiction of each pack.
+        """Return where a manifest contradicts the footers of its packs: the first contradiction per pack.
 
         Args:
-            manifest: what is said.
-            packs: of these packs alone; all by default.
+            manifest: the manifest to check.
+            packs: check only these packs; all by default.
 
         Raises:
             BackendError: a footer could not be read.
@@ -141,13 +141,13 @@ class Footers:
         return [one for one in looked if one is not None]
 
     def unreadable(self, manifest: Manifest, packs: Iterable[str]) -> list[Lie]:
-        """Read all that a manifest says is in some packs, and what rides in it; return the chunks that are not as they should.
+        """Read all chunks that a manifest has in some packs, and its inline chunks; return those that do not match.
 
         Raises:
             BackendError: a pack could not be read.
         """
         wanted = set(packs) | {None}
-        ids = [*manifest.packs, None]  # the last one is that of what rides in the manifest
+        ids = [*manifest.packs, None]  # the last one is for inline chunks
         chunks = [manifest.extent(i) for i, number in enumerate(manifest.chunks.packs) if ids[number] in wanted]
         extents = sorted(
             {(one.pack or "", one.offset, one.digest): one for one in chunks}.values(),
@@ -183,7 +183,7 @@ class Footers:
             return Lie(pack, 0, "the pack is missing", unreadable=True)
         except CorruptionError as error:
             return Lie(pack, 0, str(error), unreadable=True)
-        except BackendError as error:  # a bad sector, a link to itself: whoever trusts in it fares as with a damaged one
+        except BackendError as error:  # a bad sector, a link to itself: as bad as a damaged pack
             if error.transient:
                 raise
             return Lie(pack, 0, str(error), unreadable=True)
@@ -202,11 +202,11 @@ class Footers:
 
 
 def read_footer(backend: Backend, key: str) -> tuple[list[Frame], bytes, int]:
-    """Read the footer of a pack; returns its frames, its last bytes with the whole footer, and the pack's size in bytes.
+    """Read the footer of a pack; return its frames, its last bytes with the whole footer, and the pack's size in bytes.
 
     Raises:
-        NotFoundError: the pack is not there.
-        CorruptionError: its footer is damaged, or the pack is truncated or longer than it says.
+        NotFoundError: the pack is missing.
+        CorruptionError: its footer is damaged, or the pack's size is not what the footer declares.
         BackendError: it could not be read.
     """
     size = backend.size(key)
@@ -222,7 +222,7 @@ def read_footer(backend: Backend, key: str) -> tuple[list[Frame], bytes, int]:
 
 
 def _said_of(manifest: Manifest) -> Mapping[str, _Said]:
-    """Return what a manifest says of each of its packs: of the chunks of files, of the bases of deltas and of side content."""
+    """Return a manifest's claims about each of its packs: chunks of files, bases of deltas, and side content."""
     np = numpy()
     c = manifest.chunks
     numbers = np.frombuffer(c.packs, np.int32) if len(c) else np.empty(0, np.int32)
@@ -249,5 +249,5 @@ def _said_of(manifest: Manifest) -> Mapping[str, _Said]:
 
 
 def _columns(digests: Sequence[bytes]) -> Any:
-    """Return digests as rows of four numbers, which compare at once."""
+    """Return digests as rows of four numbers, for vectorised comparison."""
     return numpy().frombuffer(b"".join(digests), numpy().uint64).reshape(-1, 4)

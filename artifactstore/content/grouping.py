@@ -1,8 +1,8 @@
-"""Byte grouping: bytes of numbers, each with those of its own significance (docs/reference/format.md, "Codecs").
+"""Byte grouping: splits numbers into planes, one per byte of significance (docs/reference/format.md, "Codecs").
 
-Weights of a network differ in their lower bits at random and in their exponents hardly at all: apart, the one kind is
-stored as it is and the other shrinks to a third. What shrinks is told by a sample's entropy; a plane of exponents has no
-repetitions worth looking for, so zstd is told not to: three times as fast, and smaller, since short matches cost more
+The lower bits of a network's weights are random, their exponents nearly constant: separated, the former are stored raw
+and the latter shrink to a third. A sample's entropy decides which planes are compressed; a plane of exponents has no
+repetitions worth finding, so zstd's match search is off: three times as fast, and smaller, since short matches cost more
 than they save.
 """
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 __all__ = ["Grouper", "choose_width", "join", "scratch"]
 
 _STRETCH: Final = 1024  # bytes: a sample is four of these
-_GLANCE: Final = 256  # bytes of a plane whose kinds are counted: noise has 160, exponents some 20
-_NOISE: Final = 7.8  # bits a byte: a plane with more is stored as it is
-_FLOOR: Final = 0.16  # bits a byte that are reckoned at least
+_GLANCE: Final = 256  # bytes of a plane whose distinct values are counted: noise has 160, exponents about 20
+_NOISE: Final = 7.8  # bits per byte: a plane with more is stored raw
+_FLOOR: Final = 0.16  # bits per byte assumed at least
 _TABLES: Final = 100  # bytes of a frame's tables, which weigh more in a sample than in a chunk
-_GAIN: Final = 0.98  # of what the simpler way would store, as the sample tells
+_GAIN: Final = 0.98  # max size relative to the simpler encoding, estimated from the sample
 _local = threading.local()
-_WIDE: Final = 8  # bytes of a number, from which on joining in strides is quicker
-_PACKED: Final = 1 << 31  # in a plane's length: it is a zstd frame
+_WIDE: Final = 8  # bytes of a number from which on strided joining is faster
+_PACKED: Final = 1 << 31  # flag in a plane's length: it is a zstd frame
 
 
 def _sample(data: memoryview) -> bytes:
-    """Return four stretches of a chunk, each from a multiple of four."""
+    """Return four stretches of a chunk, each at a multiple of four."""
     step = (len(data) - _STRETCH) // 3 // 4 * 4
     return b"".join(data[i * step : i * step + _STRETCH] for i in range(4))
 
 
 def choose_width(data: memoryview, packer: zstandard.ZstdCompressor) -> tuple[int, list[bool], float]:
-    """Return the width by which a chunk is worth grouping, 0 for none; for each plane whether it may shrink; and what is left.
+    """Return the best width to group a chunk by, 0 for none; per plane whether it may shrink; and the estimated ratio.
 
     Args:
         data: a chunk of at least 4 KiB.
-        packer: compresses as chunks are compressed alone.
+        packer: the compressor for ungrouped chunks.
     """
     sample = _sample(data)
     if sample.isascii() and b"\0" not in sample:
@@ -62,7 +62,7 @@ def choose_width(data: memoryview, packer: zstandard.ZstdCompressor) -> tuple[in
 
 
 def _entropies(np: Any, counts: "np.ndarray[Any, Any]") -> list[float]:
-    """Bits a byte of each row, by Shannon, with Miller's and Madow's correction for the few that were counted."""
+    """Bits per byte of each row, by Shannon, with the Miller-Madow correction for small samples."""
     totals = counts.sum(1)
     logs = np.log2(np.maximum(counts, 1))
     bits = np.log2(totals) - (counts * logs).sum(1) / totals + ((counts > 0).sum(1) - 1) / (2 * math.log(2) * totals)
@@ -77,15 +77,15 @@ class Grouper:
             1, strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=6, write_content_size=1, write_checksum=0
         )
         self._zstd = zstandard.ZstdCompressor(compression_params=literals)
-        self._room: Any = None  # used again for each chunk: fresh memory costs as much as the work that is done in it
+        self._room: Any = None  # reused for each chunk: page faults of fresh memory cost as much as the work
 
     def group(self, data: memoryview, width: int, packed: list[bool]) -> bytes:
-        """Return the stored form: for each plane its length (u32, highest bit: a zstd frame), then the planes.
+        """Return the stored form: the length of each plane (u32, highest bit: a zstd frame), then the planes.
 
         Args:
             data: the chunk.
             width: 2, 4 or 8.
-            packed: for each plane whether compressing is tried.
+            packed: per plane whether to try compression.
         """
         np = numpy()
         count = len(data) // width
@@ -115,7 +115,7 @@ class Grouper:
 
 
 def _turned(packed: list[bool], planes: Sequence[bytes | memoryview]) -> list[bool]:
-    """Turn a choice so that it fits: a chunk may begin in the midst of a number, its neighbour otherwise than it."""
+    """Rotate a choice to fit: a chunk may begin in the middle of a number, at another byte than its neighbour."""
     if all(packed) or not any(packed):
         return packed
     kinds = [len(set(plane[:_GLANCE])) for plane in planes]
@@ -124,9 +124,9 @@ def _turned(packed: list[bool], planes: Sequence[bytes | memoryview]) -> list[bo
 
 
 def scratch(size: int, slot: int = 0) -> Any:
-    """Return this thread's room of that many bytes, which its next use of that slot overwrites.
+    """Return this thread's scratch memory of `size` bytes; the next call with the same slot overwrites it.
 
-    Memory that is asked for anew comes page by page, which costs more than what is done in it.
+    Page faults of fresh memory cost more than the work done in it.
     """
     held = getattr(_local, "rooms", None)
     if held is None:
@@ -138,26 +138,26 @@ def scratch(size: int, slot: int = 0) -> Any:
 
 
 def join(stored: bytes | memoryview, width: int, made: Any, where: str, unpacker: zstandard.ZstdDecompressor) -> None:
-    """Fill `made` with the chunk behind its grouped form.
+    """Decode a grouped chunk into `made`.
 
     Args:
         stored: the grouped form.
-        width: of a number, in bytes.
-        made: as many bytes as the chunk has, an array of them.
-        where: for messages.
-        unpacker: of this thread.
+        width: bytes of a number.
+        made: an array of as many bytes as the chunk.
+        where: location, for messages.
+        unpacker: this thread's decompressor.
 
     Raises:
-        CorruptionError: it is damaged, or not of a chunk of this size; no more than its bytes are made.
+        CorruptionError: it is damaged, or not of a chunk of this size; no more than its size is allocated.
     """
     np = numpy()
     view, size = memoryview(stored), len(made)
     head = struct.Struct(f"<{width}I")
     if len(view) < head.size:
-        raise CorruptionError(f"{where} holds {len(view)} bytes, too few for a grouped chunk", location=where)
+        raise CorruptionError(f"{where} has {len(view)} bytes, too few for a grouped chunk", location=where)
     lengths = head.unpack_from(view)
     if sum(length & ~_PACKED for length in lengths) != len(view) - head.size:
-        raise CorruptionError(f"{where} holds planes that do not add up to their length", location=where)
+        raise CorruptionError(f"{where} has planes that do not add up to its length", location=where)
     whole = size // width * width
     numbers = made[:whole].view(f"<u{width}")
     shifted = scratch(whole).view(numbers.dtype)
@@ -168,13 +168,13 @@ def join(stored: bytes | memoryview, width: int, made: Any, where: str, unpacker
         wanted = (size - i + width - 1) // width
         if length & _PACKED:
             if zstandard.get_frame_parameters(plane).content_size != wanted:
-                raise CorruptionError(f"{where} holds a plane of another size than {wanted} bytes", location=where)
+                raise CorruptionError(f"{where} has a plane whose size is not {wanted} bytes", location=where)
             plane = memoryview(unpacker.decompress(plane, max_output_size=wanted))
         if len(plane) != wanted:
-            raise CorruptionError(f"{where} holds a plane of {len(plane)} bytes for {wanted}", location=where)
+            raise CorruptionError(f"{where} has a plane of {len(plane)} bytes for {wanted}", location=where)
         part = np.frombuffer(plane[: len(numbers)], np.uint8)
         if width == _WIDE:
-            # Byte by byte in strides: twice as fast as eight passes over whole numbers. For four and two it is slower.
+            # Byte by byte in strides: twice as fast as eight passes over complete numbers. For four and two bytes it is slower.
             made[i:whole:width] = part
         elif i:
             shifted[:] = part

@@ -1,7 +1,7 @@
-"""Hooks: a few chunk digests of each artifact, by which a writer finds manifests worth loading (sparse indexing).
+"""Hooks: a few chunk digests per artifact, by which a writer finds manifests worth loading (sparse indexing).
 
 A chunk whose digest is 0 modulo 64 is a hook; an artifact lists at most its 4,096 smallest, as their first 8
-bytes. No store, however large, needs an index of every chunk.
+bytes. No store, however large, needs an index of all chunks.
 """
 
 import heapq
@@ -12,11 +12,11 @@ __all__ = ["HookIndex", "is_hook", "select"]
 
 MODULUS: Final = 64
 LIMIT: Final = 4096
-SIZE: Final = 8  # bytes of a digest that are listed
+SIZE: Final = 8  # bytes listed per digest
 
 
 def is_hook(digest: bytes) -> bool:
-    """Tell whether a chunk's digest, read as a big-endian number, is 0 modulo 64."""
+    """Return whether a chunk's digest, as a big-endian number, is 0 modulo 64."""
     return digest[-1] % MODULUS == 0
 
 
@@ -28,7 +28,7 @@ def select(digests: Iterable[bytes]) -> str:
 
 
 class HookIndex:
-    """Finds the artifacts that list a hook; built once from the journal's fold, grown as it grows."""
+    """Finds the artifacts that list a hook; built from the journal's fold, and updated as that grows."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, str] = {}
@@ -36,7 +36,7 @@ class HookIndex:
         self._mark: tuple[int, str | None] | None = None
 
     def update(self, hooks: Mapping[str, str]) -> None:
-        """Take in what the fold lists: artifact digest → its hooks as hex; at once where nothing is new."""
+        """Add the fold's hooks: artifact digest → its hooks as hex; returns at once if nothing is new."""
         mark = (len(hooks), next(reversed(hooks), None)) if isinstance(hooks, dict) else None
         if mark is not None and mark == self._mark:
             return
@@ -49,5 +49,5 @@ class HookIndex:
                     self._known[raw[at : at + SIZE]] = digest
 
     def find(self, chunk: bytes) -> str | None:
-        """Return the digest of an artifact that lists this chunk as a hook, the newest one seen, or None."""
+        """Return the digest of the newest known artifact that lists this chunk as a hook, or None."""
         return self._known.get(chunk[:SIZE])

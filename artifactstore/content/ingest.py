@@ -1,8 +1,8 @@
-"""Ingest: files become chunks, chunks become packs, all at the same time and in bounded memory.
+"""Ingest: splits files into chunks and writes them into packs, in a pipeline with bounded memory.
 
 One coordinator reads large files window by window and finds the cut points; one thread hashes them as a whole;
-workers hash and compress chunks, and do small files alone; uploaders write full packs while the next are being cut.
-Results are taken in the order of the files, so packs hold neighbours next to each other and a get reads long ranges.
+workers hash and compress chunks, and process small files on their own; uploaders write full packs meanwhile.
+Results are collected in the order of the files, so packs contain neighbours next to each other and a get reads long ranges.
 """
 
 import hashlib
@@ -35,26 +35,26 @@ from artifactstore.model.digest import hash_bytes, new_hasher
 
 __all__ = ["Ingested", "ingest"]
 
-WINDOW: Final = 4 * 2**20  # bytes of a large file that go to a worker at a time
-_FAR: Final = 16 * 2**20  # the same of a file elsewhere: several requests at a time
-BATCH_FILES: Final = 256  # files to read in one batch
-_BATCH_KNOWN: Final = 4096  # files in one batch, those that need no reading counted
+WINDOW: Final = 4 * 2**20  # bytes of a large file per unit of work
+_FAR: Final = 16 * 2**20  # the same for a remote file: several concurrent requests
+BATCH_FILES: Final = 256  # files read per batch
+_BATCH_KNOWN: Final = 4096  # files per batch, including those that need no reading
 _FEW_FILES: Final = 16
 _FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
-_WAITING: Final = 8  # workers where each may wait for chunks of an earlier version to come over a network
+_WAITING: Final = 8  # workers, if each may wait for chunks of an earlier version over a network
 _BEHIND: Final = 8  # windows that the hashing of a whole file may lag behind
-_References = Sequence[Reference | None] | None  # of each chunk of a window, or of none
+_References = Sequence[Reference | None] | None  # per chunk of a window; None if no chunk has a reference
 _Window = tuple[memoryview, list[int], _References]
-_Todo = tuple[Source, bytes | None]  # a file, and its digest where it need not be read
+_Todo = tuple[Source, bytes | None]  # a file, and its digest if it need not be read
 
 
 class _Done(NamedTuple):
-    """What became of one file, or of a window of a large one.
+    """The result for a file, or for a window of a large one.
 
     Attributes:
-        pieces: its chunks; None where the whole file is known: its records are copied.
-        source: the file that ends here, or None; `digest` is its own.
+        pieces: its chunks; None if the whole file is stored already: its records are copied.
+        source: the file that ends here, or None; `digest` is its digest.
         read: whether that file was read, or only its digest looked up.
     """
 
@@ -66,17 +66,17 @@ class _Done(NamedTuple):
 
 @dataclass(slots=True)
 class Ingested:
-    """What an ingest made.
+    """The result of an ingest.
 
     Attributes:
-        manifest: complete.
+        manifest: the complete manifest.
         files: the sources, in the manifest's order.
-        read: 1 for each that was read, 0 where only its digest was looked up.
-        held: paths of those that may have been open for writing when they were read.
+        read: 1 per source that was read, 0 if only its digest was looked up.
+        held: paths of sources that may have been open for writing when read.
         new: bytes of content that were not in the store before.
         uploaded: bytes of packs written; set when the block ends.
-        packs: those that are written.
-        sha256: path → raw SHA-256 of each file, if asked for.
+        packs: ids of the packs written.
+        sha256: path → raw SHA-256 of each file, if requested.
     """
 
     manifest: Manifest
@@ -110,28 +110,28 @@ def ingest(
     footers: Footers | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Ingested]:
-    """Store what `known` doesn't hold.
+    """Store the content that `known` lacks.
 
-    Inside the block the manifest is complete, and the last packs may still be on their way; when the block ends, every pack that
+    Inside the block the manifest is complete, while the last packs may still be in flight; when the block ends, every pack that
     the manifest refers to is durable.
 
     Args:
-        backend: where packs go.
-        folder: what to store.
+        backend: target of the packs.
+        folder: the files to store.
         algorithm: the store's digest algorithm.
         chunkers: the store's chunker parameters.
         known: chunks that need not be stored.
-        digests: for each file its digest where the stat cache knows it, else None.
-        series: manifests of earlier versions, the likeliest first; what pays is stored as deltas to their chunks.
-        sha256: also compute each file's SHA-256; then every file is read.
-        ledger: notes each pack that is durable.
-        footers: gets those of the packs that are written.
-        progress: called with how many more bytes of content are done.
+        digests: per file its digest from the stat cache, else None.
+        series: manifests of earlier versions, the likeliest first; chunks are stored as deltas to theirs where that pays.
+        sha256: also compute each file's SHA-256; every file is then read.
+        ledger: records each durable pack.
+        footers: caches the footers of the packs written.
+        progress: called with the number of content bytes just completed.
 
     Raises:
         ConflictError: a file changed while it was read.
-        FalseChunksError: what is known is not so.
-        InvalidInputError: a file can't be read.
+        FalseChunksError: a manifest in `known` is false.
+        InvalidInputError: a file cannot be read.
         BackendError: a pack could not be written.
     """
     packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, footers=footers, left=folder.size)
@@ -153,7 +153,7 @@ def ingest(
             run.workers = _WAITING if backend.far and series else WORKERS
             with Pool(run.workers, "artifactstore-ingest") as workers:
                 try:
-                    # Closed on its way out: what it reads ahead and hashes with are threads, and a program's end waits for them.
+                    # Close it on the way out: its read-ahead and hashing are threads, which the end of a program waits for.
                     with closing(run.feed(workers, folder, known_digests)) as work:
                         run.collect(work)
                 except BaseException:
@@ -174,7 +174,7 @@ def ingest(
 
 
 class _Ingest:
-    """The state of one ingest; only the coordinating thread changes it."""
+    """The state of an ingest; only the coordinating thread changes it."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class _Ingest:
         self._blocks = Blocks()
         self._sha256: dict[str, bytes] | None = {} if sha256 else None
         self._series = series
-        self._lines: dict[str, Line] = {}  # by path: files that are stored as deltas
+        self._lines: dict[str, Line] = {}  # by path: files stored as deltas
         self._algorithm = algorithm
         self._chunkers = chunkers
         self._least = min(average for _, average, _ in chunkers.values())
@@ -207,7 +207,7 @@ class _Ingest:
     def stop(self) -> None:
         self._stopped = True
 
-    # -- feeding: the coordinating thread makes work, in the order of the files
+    # -- feeding: the coordinating thread creates work, in the order of the files
 
     def feed(
         self, workers: Pool | None, folder: Folder, digests: Sequence[bytes | None]
@@ -221,7 +221,7 @@ class _Ingest:
                 yield self._send(workers, batch, unread)
                 batch, unread, size = [], 0, 0
             if large:
-                assert workers is not None  # what is large is never little
+                assert workers is not None  # large files are never processed inline
                 yield from self._large(workers, source)
                 continue
             batch.append((source, known))
@@ -231,7 +231,7 @@ class _Ingest:
             yield self._send(workers, batch, unread)
 
     def _send(self, workers: Pool | None, batch: list[_Todo], unread: int) -> Future[list[_Done]] | list[_Done]:
-        """Hand a batch to a worker, unless there is nothing in it to read."""
+        """Submit a batch to a worker, unless it has nothing to read."""
         return self._do_batch(batch) if workers is None or not unread else workers.submit(self._do_batch, batch)
 
     def _large(self, workers: Pool, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
@@ -244,7 +244,7 @@ class _Ingest:
                 for hasher in hashers:
                     hasher.update(data)
 
-        # Alone in its thread: updates keep their order, and the coordinator goes on reading and cutting.
+        # One thread: updates keep their order, while the coordinator continues to read and cut.
         with Pool(1, "artifactstore-hash") as hashing:
             for one in self._windows(source):
                 behind.append(hashing.submit(update, one.pieces() if isinstance(one, Zeros) else (one[0][: one[1][-1]],)))
@@ -283,7 +283,7 @@ class _Ingest:
     def _cutter(
         self, source: Source, head: bytes | memoryview, read_at: ReadAt
     ) -> tuple[Cutter, Callable[[int, Sequence[int]], _References]]:
-        """Return what cuts a file, and what tells to which chunks those of a window may be deltas."""
+        """Return the cutter for a file, and the function that returns the delta references for the chunks of a window."""
         rule, bounds = choose_rule(head, source.size, read_at)
         line = self._series.line(source.path, source.size, read_at) if self._series is not None else None
         if line is None:
@@ -313,7 +313,7 @@ class _Ingest:
         return done
 
     def _cut(self, source: Source, data: bytes | memoryview, digest: bytes) -> list[Piece] | None:
-        """The pieces of a file that is whole in memory; one that is not longer than an average chunk is one piece."""
+        """The pieces of a file that is entirely in memory; a file not longer than an average chunk is one piece."""
         if not len(data):
             return []
         if self._known.find(digest) is not None:
@@ -339,15 +339,15 @@ class _Ingest:
         deltas = self._deltas(digests, chunks, references) if references is not None else {}
         pieces = [deltas.get(digest) or self._piece(digest, chunk) for digest, chunk in zip(digests, chunks, strict=True)]
         if sum(len(piece.stored) for piece in pieces if piece.codec == RAW and piece.stored is not None) < len(view) // 2:
-            # A raw piece is a view into the window and would keep all of it alive until its pack is written.
+            # A raw piece is a view into the window and would keep all of it in memory until its pack is written.
             return [p if p.stored is None or p.codec != RAW else p._replace(stored=bytes(p.stored)) for p in pieces]
         return pieces
 
     def _deltas(
         self, digests: Sequence[bytes], chunks: Sequence[memoryview], references: Sequence[Reference | None]
     ) -> dict[bytes, Piece]:
-        """Store what is new as deltas, where that takes less than their bases do."""
-        assert self._series is not None  # nothing else makes references
+        """Store new chunks as deltas, where these take less than their bases."""
+        assert self._series is not None  # references need a series
         wanted = [
             (digest, chunk, reference)
             for digest, chunk, reference in zip(digests, chunks, references, strict=True)
@@ -385,7 +385,7 @@ class _Ingest:
         for done in item if isinstance(item, list) else item.result():
             if done.pieces is None:
                 found = self._known.find(done.digest)
-                assert found is not None  # it was there when the pieces were left out, and nothing is ever taken away
+                assert found is not None  # it existed when the pieces were omitted, and nothing is ever removed
                 packer.copy(*found)
                 size += done.source.size if done.source is not None else 0
             else:
@@ -406,7 +406,7 @@ class _Ingest:
         if isinstance(folder.files, Scanned):
             folder.files.share(manifest)
         manifest.deltas.update({path: line.count(manifest, path) for path, line in self._lines.items()})
-        manifest.sure = True  # each chunk was cut out of its file, or copied from where that is proven
+        manifest.sure = True  # each chunk was cut from its file, or copied from a proven record
         made = Ingested(manifest, folder.files, self._read, self._held.paths, packer.new)
         made.packs, made.sha256 = packer.packs, self._sha256 or {}
         return made

@@ -1,6 +1,6 @@
-"""Chunks that need not be stored again: those of manifests loaded because they are likely to share some.
+"""Known chunks: an index over manifests that were loaded because they are likely to share chunks with a put.
 
-The fold says which manifests are uncondemned; a cache may supply their bytes, never their membership (docs/reference/protocol.md, rule 5).
+The fold decides which manifests are uncondemned; a cache may supply their bytes, never their membership (docs/reference/protocol.md, rule 5).
 """
 
 import threading
@@ -13,17 +13,19 @@ from artifactstore.content.manifest import Extent, Manifest
 
 __all__ = ["FalseChunksError", "Known", "check_used"]
 
-_SHIFT: Final = 40  # a place is (number of the manifest << 40) + number of the chunk: one int, not a tuple, for a million of them
+_SHIFT: Final = (
+    40  # a position is (index of the manifest << 40) + index of the chunk: one int instead of a tuple, for a million of them
+)
 _LOW: Final = (1 << _SHIFT) - 1
 _MOST: Final = 24  # manifests loaded through hooks in one put
 
 
 class FalseChunksError(Exception):
-    """Manifests say of chunks what is not so: they are not to be relied on.
+    """Manifests contain false chunk records and must not be relied on.
 
     Args:
-        manifests: those; one without a digest is the ledger of an interrupted upload.
-        why: in words.
+        manifests: the false manifests; one without a digest is the ledger of an interrupted upload.
+        why: the reason.
     """
 
     def __init__(self, manifests: Sequence[Manifest], why: str) -> None:
@@ -32,13 +34,13 @@ class FalseChunksError(Exception):
 
 
 class Known:
-    """An index over candidate manifests: chunk digest → where it lies. Grows while a put runs; safe for its threads."""
+    """An index over candidate manifests: chunk digest → extent. Grows during a put; thread-safe."""
 
     def __init__(self, hooks: HookIndex | None = None, load: Callable[[str], Manifest | None] | None = None) -> None:
         self._manifests: list[Manifest] = []
         self._chunks: dict[bytes, int] = {}
         self._files: dict[bytes, int] = {}
-        self._bases: dict[bytes, Extent] = {}  # chunks of earlier versions that deltas refer to
+        self._bases: dict[bytes, Extent] = {}  # base chunks of deltas
         self._hooks = hooks
         self._load = load
         self._asked: set[str] = set()
@@ -48,14 +50,14 @@ class Known:
         return len(self._chunks)
 
     def add(self, manifest: Manifest) -> int:
-        """Take in a manifest's chunks; returns how many were new."""
+        """Add a manifest's chunks; return how many were new."""
         with self._lock:
             base = len(self._manifests) << _SHIFT
             before = len(self._chunks)
             self._manifests.append(manifest)
             first = manifest.first
             for row, digest in enumerate(manifest.digests):
-                # The digests of several chunks are the word of whoever wrote them, until they were proven.
+                # The chunk digests of a file with several chunks are unproven claims of the manifest's writer.
                 if first[row + 1] - first[row] != 1 and manifest.is_proven(row):
                     self._files.setdefault(digest, base + row)
             for i, digest in enumerate(manifest.chunks.digests):
@@ -66,22 +68,22 @@ class Known:
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:
-        """What was taken in so far, in order."""
+        """The manifests added so far, in order."""
         return tuple(self._manifests)
 
     def chunk(self, digest: bytes) -> Extent | None:
-        """Return where a chunk lies, or None."""
+        """Return the extent of a chunk, or None."""
         place = self._chunks.get(digest)
         return self._bases.get(digest) if place is None else self._manifests[place >> _SHIFT].extent(place & _LOW)
 
     def source(self, digest: bytes) -> Manifest:
-        """Return the manifest that says where a chunk lies."""
+        """Return the manifest that lists a chunk."""
         return self._manifests[self._chunks[digest] >> _SHIFT]
 
     def find(self, digest: bytes) -> tuple[Manifest, int, int] | None:
-        """Return where a whole file with this digest is: (manifest, its first chunk, behind its last), or None.
+        """Return the position of a whole file with this digest: (manifest, its first chunk, one past its last), or None.
 
-        A file of several chunks whose digests were not proven is not found: its chunks are.
+        A file with several chunks whose digests are unproven is not returned: its chunks are found one by one.
         """
         place = self._chunks.get(digest)
         if place is not None:
@@ -113,18 +115,18 @@ class Known:
 
 
 def check_used(manifest: Manifest, own: Collection[str], known: Known, footers: Footers, *, read: bool = False) -> None:
-    """Look whether what a new manifest relies on is so (decision 0031).
+    """Check the records of other manifests that a new manifest relies on (decision 0031).
 
     Args:
-        manifest: complete.
+        manifest: the complete new manifest.
         own: packs that were written for it.
-        known: what it relies on.
-        footers: of its place.
-        read: also read it, each chunk checked against its digest.
+        known: the index it relies on.
+        footers: footers of its backend.
+        read: also read the chunks and check each against its digest.
 
     Raises:
-        FalseChunksError: some of it is not so.
-        BackendError: it could not be looked at.
+        FalseChunksError: some records are false.
+        BackendError: they could not be checked.
     """
     used = set(manifest.packs).difference(own)
     lies = footers.lies(manifest, used) or (footers.unreadable(manifest, used) if read else [])
@@ -138,7 +140,7 @@ def check_used(manifest: Manifest, own: Collection[str], known: Known, footers: 
 
 
 def _names(manifest: Manifest, places: Collection[tuple[str, int]]) -> bool:
-    """Tell whether a manifest says that a chunk is at one of these places."""
+    """Return whether a manifest has a chunk at one of these positions."""
     packs, chunks = manifest.packs, manifest.chunks
     own = ((packs[number], offset) for number, offset in zip(chunks.packs, chunks.offsets, strict=True) if number >= 0)
     return any(place in places for place in own) or any((str(one.pack), one.offset) in places for one in manifest.beside())

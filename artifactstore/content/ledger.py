@@ -1,8 +1,8 @@
-"""The ledger of uploads: which packs an attempt has written, so that the next one need not write them again.
+"""Upload ledger: records the packs that an attempt has written, so that the next attempt need not write them again.
 
-A local file for each attempt in the cache folder, locked while its process lives, gone when its put is committed. What
-it lists is durable and named by no entry; whether clean-up condemned it is for the journal to say. Any failure of it
-means that there is none.
+A local file per attempt in the cache folder, locked while its process lives, deleted when its put is committed. The packs
+it lists are durable and in no entry; whether gc has condemned them is decided by the journal. On any failure the ledger is
+ignored.
 """
 
 import json
@@ -19,21 +19,21 @@ from artifactstore.model.encoding import new_id
 
 try:
     import fcntl
-except ImportError:  # Windows: without a lock nobody could tell a dead attempt from a living one
+except ImportError:  # Windows: without a lock, dead and living attempts could not be told apart
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Ledger", "unfinished"]
 
-_PLAIN: Final = 5  # columns of a chunk that is no delta
+_PLAIN: Final = 5  # columns of a chunk that is not a delta
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_MOST: Final = 256 * 2**20  # bytes of ledgers that are read: some four million chunks
+_MOST: Final = 256 * 2**20  # max bytes of ledgers read: about four million chunks
 
 
 class Ledger:
-    """What one attempt has uploaded; threads may record at the same time.
+    """The packs that one attempt has uploaded; thread-safe.
 
     Args:
-        folder: where ledgers of this store lie; None for no ledger.
+        folder: folder of this store's ledgers; None for no ledger.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -43,7 +43,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def record(self, pack: str, extents: Callable[[], list[Extent]]) -> None:
-        """Note a pack that is durable, and where its chunks lie."""
+        """Record a durable pack, and the extents of its chunks."""
         if self._folder is None:
             return
         line = json.dumps({"pack": pack, "chunks": [_row(one) for one in extents()]}).encode() + b"\n"
@@ -54,12 +54,12 @@ class Ledger:
                     self._path = self._folder / f"{new_id()}.jsonl"
                     self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                     fcntl.flock(self._fd, fcntl.LOCK_EX)
-            os.write(self._fd, line)  # one write under O_APPEND: lines of several threads do not mix
+            os.write(self._fd, line)  # one write under O_APPEND: lines of different threads do not interleave
         except OSError:
             self._folder = None
 
     def close(self, *, committed: bool) -> None:
-        """End the attempt; a committed one leaves nothing behind."""
+        """End the attempt; the ledger of a committed one is deleted."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -71,9 +71,9 @@ def unfinished(folder: Path | None, algorithm: str, alive: Callable[[list[str]],
     """Return the chunks that dead attempts have uploaded, as a manifest without files, and their ledgers.
 
     Args:
-        folder: where ledgers of this store lie.
-        algorithm: of the store.
-        alive: tells which of some packs are there and condemned by no entry.
+        folder: folder of this store's ledgers.
+        algorithm: digest algorithm of the store.
+        alive: returns which of the given packs exist and are condemned by no entry.
     """
     manifest, used, records = Manifest(algorithm), list[Path](), list[dict[str, Any]]()
     left = _MOST
@@ -100,7 +100,7 @@ def unfinished(folder: Path | None, algorithm: str, alive: Callable[[list[str]],
 
 
 def _row(one: Extent) -> list[str | int | None]:
-    """One chunk as a line of JSON has it: of a delta with the digest, pack, offset, stored length and codec of its base."""
+    """A chunk as a line of JSON; for a delta with digest, pack, offset, stored length and codec of its base."""
     row: list[str | int | None] = [one.digest.hex(), one.size, one.offset, one.stored, one.codec]
     base = one.base
     return row if base is None else [*row, base.digest.hex(), base.pack, base.offset, base.stored, base.codec]
@@ -109,7 +109,7 @@ def _row(one: Extent) -> list[str | int | None]:
 def _read(path: Path, most: int) -> Iterator[dict[str, Any]]:
     try:
         with os.fdopen(os.open(path, READ), "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a living attempt's: it is busy with it itself
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if the attempt is still running
             st = os.fstat(file.fileno())
             if st.st_size > most or not is_own(st):
                 return
@@ -120,13 +120,13 @@ def _read(path: Path, most: int) -> Iterator[dict[str, Any]]:
         try:
             record = json.loads(line)
         except ValueError:
-            continue  # the last line of a process that was killed
+            continue  # the truncated last line of a killed process
         if _is_record(record):
             yield record
 
 
 def _is_record(record: Any) -> bool:
-    """Tell whether a line has what `record` writes: a damaged one costs an upload, never a put."""
+    """Return whether a line has the fields that `record` writes: a damaged line costs an upload, never a put."""
     try:
         rows = [
             (row[0], row[1:5]) if len(row) == _PLAIN else (row[0] + row[5], [*row[1:5], *row[7:]]) for row in record["chunks"]

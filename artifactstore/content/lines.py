@@ -1,4 +1,4 @@
-"""The plain lines of a listing from columns: a million of them without an object each."""
+"""The plain lines of a listing, built from columns without an object per file."""
 
 from array import array
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ from artifactstore.model.loading import LOADING
 
 __all__ = ["plain_lines"]
 
-_MANY: Final = 250_000  # files, from which on loading Arrow's functions pays
-_ROWS: Final = 65_536  # lines that are made together by Arrow
+_MANY: Final = 250_000  # count of files from which on loading Arrow's functions pays
+_ROWS: Final = 65_536  # lines that Arrow builds at a time
 _DIGITS: Final = 2 * SIZE
 
 
 def plain_lines(paths: Texts, digests: Digests) -> Iterator[Buffer]:
-    """Yield the lines of files, many in a row.
+    """Yield the concatenated lines of files, in blocks.
 
     Args:
-        paths: of the files.
-        digests: theirs.
+        paths: paths of the files.
+        digests: their digests.
 
     Raises:
-        ValueError: there are more of one than of the other.
+        ValueError: the counts differ.
     """
     if len(paths) != len(digests):
-        raise ValueError(f"{len(paths)} paths and {len(digests)} digests: as many of both are needed")
+        raise ValueError(f"the counts must be equal, got {len(paths)} paths and {len(digests)} digests")
     escaped = b"\\" in paths.data or b"\n" in paths.data
     if len(paths) >= _MANY and not escaped:
         for low in range(0, len(paths), _ROWS):
@@ -43,7 +43,7 @@ def plain_lines(paths: Texts, digests: Digests) -> Iterator[Buffer]:
 
 def _joined(paths: Texts, digests: Digests, low: int, high: int) -> Buffer:
     with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - only for many
+        import pyarrow as pa  # noqa: PLC0415 - only needed for many files
         import pyarrow.compute as pc  # noqa: PLC0415
 
     kind, count = pa.large_binary(), high - low
@@ -54,7 +54,7 @@ def _joined(paths: Texts, digests: Digests, low: int, high: int) -> Buffer:
     data = bytes(paths.data[paths.ends[low] : paths.ends[high]])
     digits = digests.data[low * SIZE : high * SIZE].hex().encode()
     hexes = column(array("q", range(0, len(digits) + 1, _DIGITS)), digits)
-    # Not by `pyarrow.scalar`, which imports pandas.
+    # `pyarrow.scalar` would import pandas.
     between, after, nothing = (column(array("q", [0, len(one)]), one)[0] for one in (b"  ", b"\n", b""))
     made = pc.binary_join_element_wise(hexes, between, column(paths.relative(low, high), data), after, nothing)
     return memoryview(made.buffers()[2])[: len(digits) + 3 * count + len(data)]

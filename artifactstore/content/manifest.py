@@ -1,6 +1,6 @@
-"""Manifests: what files an artifact has and where each of their chunks lies. The manifest is the index.
+"""Manifests: the files of an artifact, and the extents of their chunks. The manifest is the index.
 
-In memory it is kept in columns; `manifest_file` writes and reads it.
+In memory it is columnar; `manifest_file` writes and reads it.
 """
 
 from array import array
@@ -15,9 +15,9 @@ from artifactstore.model.listing import Extra, follow, identify_lines, through_l
 
 __all__ = ["INLINE", "Chunks", "Extent", "Manifest", "is_large", "manifest_key"]
 
-_A_FILE, _A_BYTE = 33, 1400  # bytes of a manifest for each file, and bytes of content for each of a manifest
+_A_FILE, _A_BYTE = 33, 1400  # bytes of a manifest per file, and bytes of content per byte of a manifest
 _LARGE: Final = 16 * 2**20  # bytes of a manifest
-INLINE: Final = -1  # the pack number of a chunk whose stored bytes ride in the manifest
+INLINE: Final = -1  # the pack number of an inline chunk, whose stored bytes are in the manifest
 
 
 def manifest_key(manifest: str) -> str:
@@ -26,22 +26,22 @@ def manifest_key(manifest: str) -> str:
 
 
 def is_large(files: int, size: int) -> bool:
-    """Return whether the manifest of so many files and bytes is worth being read in parts, which takes one request more."""
+    """Return whether a manifest of that many files and bytes is worth reading in parts, which takes one more request."""
     return _A_FILE * files + size // _A_BYTE > _LARGE
 
 
-class Extent(NamedTuple):  # made in no time: there may be millions
-    """Where one chunk's stored bytes lie.
+class Extent(NamedTuple):  # cheap to create: there may be millions
+    """The position of a chunk's stored bytes.
 
     Attributes:
         digest: the chunk's raw digest.
         size: the chunk's length in bytes.
-        pack: the pack's id, or None where the bytes are inline.
-        offset: in the pack.
+        pack: the pack's id, or None if the bytes are inline.
+        offset: offset in the pack.
         stored: length in the pack.
-        codec: how it is encoded.
+        codec: its encoding.
         data: the stored bytes of an inline chunk.
-        base: where the chunk lies that a delta refers to; it is no delta itself, and in a pack.
+        base: extent of a delta's base; the base is in a pack, and not itself a delta.
     """
 
     digest: bytes
@@ -55,7 +55,7 @@ class Extent(NamedTuple):  # made in no time: there may be millions
 
 
 class Chunks:
-    """The chunk records of a manifest in columns: 1 M files must fit in memory."""
+    """The chunk records of a manifest, in columns: 1 M files must fit in memory."""
 
     def __init__(self) -> None:
         self.digests = Digests()
@@ -65,13 +65,13 @@ class Chunks:
         self.stored = array("q")
         self.codecs = array("B")
         self.inline: dict[int, bytes] = {}
-        self.bases: dict[int, Extent] = {}  # of deltas; their packs are in the manifest's list, too
+        self.bases: dict[int, Extent] = {}  # bases of deltas; their packs are in the manifest's list, too
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def add(self, digest: bytes, size: int, pack: int, offset: int, stored: int, codec: int) -> None:  # noqa: PLR0917 - the hot loop
-        """Append one record; `pack` is a number in the manifest's list of packs, or `INLINE`, and then its bytes go to `inline`."""
+        """Append a record; `pack` is an index into the manifest's list of packs, or `INLINE`, whose bytes then go to `inline`."""
         self.digests.append(digest)
         self.sizes.append(size)
         self.packs.append(pack)
@@ -85,24 +85,24 @@ class Manifest:
     """The files of an artifact and their extents.
 
     Attributes:
-        algorithm: of all digests in it.
+        algorithm: algorithm of all its digests.
         packs: ids of the packs that its chunks refer to.
-        paths: of the regular files, sorted by their UTF-8 bytes.
-        sizes: of the files, in bytes.
-        digests: raw, of the files.
+        paths: paths of the regular files, sorted by their UTF-8 bytes.
+        sizes: sizes of the files, in bytes.
+        digests: raw digests of the files.
         executable: 1 for each file with an executable bit.
-        first: index of each file's first chunk, and one more at the end.
+        first: index of each file's first chunk, and the total count at the end.
         chunks: the chunk records, in file order.
         folders: paths of empty folders.
         links: (path, target) of symbolic links.
         modes: whether executable bits are part of the identity.
         format: name of the stored object's format, or None.
-        side: name → chunks of what is known beside the files; its packs are in the list, too.
-        deltas: path → (versions, stored bytes) since the last full one, of each file that is stored as deltas.
-        digest: of the artifact, as text, once it was computed from what is in here; "" before.
-        sure: whether the chunk digests of all files were proven: this machine has cut them out of the files themselves.
+        side: name → chunks of side content; their packs are in the list, too.
+        deltas: path → (versions, stored bytes) since the last full version, for each file stored as deltas.
+        digest: digest of the artifact, as text, once computed from this content; "" before.
+        sure: whether the chunk digests of all files are proven: this machine has cut them from the files themselves.
         proven: rows of further files whose chunk digests were proven by the digest of the file.
-        clash: two of its paths that no file system can hold together, or None; versions before this one could write such.
+        clash: two of its paths that no file system can store together, or None; earlier versions could write such manifests.
     """
 
     algorithm: str
@@ -126,7 +126,7 @@ class Manifest:
 
     @property
     def extra(self) -> Extra:
-        """What follows the plain lines of the listing."""
+        """The lines of the listing after the plain ones."""
         executables = [path for path, bit in zip(self.paths, self.executable, strict=True) if bit] if self.modes else ()
         return Extra(self.folders, self.links, executables, self.format)
 
@@ -144,25 +144,25 @@ class Manifest:
         return self.paths.find(path)
 
     def find(self, path: str) -> int | None:
-        """Return the row of a file, or of the one that a path leads to through links, or None."""
+        """Return the row of a file, also if the path leads to it through links; or None."""
         row = self.index(path)
         if row is None and self.links and (real := follow(dict(self.links), path)) is not None:
             return self.index(real)
         return row
 
     def visible(self) -> Sequence[str]:
-        """Return the paths of all files, sorted, those by which links lead to one among them."""
+        """Return the paths of all files, sorted, including those that reach a file through links."""
         return sorted([*self.paths, *through_links(self.links, self.paths)]) if self.links else self.paths
 
     def is_proven(self, row: int) -> bool:
-        """Return whether the chunk digests of a file are known to be those of its content (decision 0045).
+        """Return whether the chunk digests of a file are proven to be those of its content (decision 0045).
 
-        The digest of a file that is one chunk is the digest of that chunk.
+        The digest of a file with a single chunk is the digest of that chunk.
         """
         return self.sure or self.first[row + 1] - self.first[row] < 2 or row in self.proven
 
     def same_chunks(self, other: "Manifest", row: int) -> bool:
-        """Return whether another manifest of the same artifact lists the same chunk digests for a file."""
+        """Return whether another manifest of the same artifact has the same chunk digests for a file."""
         (low, high), (begin, end) = self.first[row : row + 2], other.first[row : row + 2]
         ours, theirs = self.chunks, other.chunks
         return (
@@ -172,12 +172,12 @@ class Manifest:
         )
 
     def extents(self, row: int) -> Iterator[Extent]:
-        """Yield a file's chunks in order."""
+        """Yield a file's extents in order."""
         for i in range(self.first[row], self.first[row + 1]):
             yield self.extent(i)
 
     def extent(self, i: int) -> Extent:
-        """Return one chunk record."""
+        """Return the extent of a chunk."""
         c = self.chunks
         pack = c.packs[i]
         return Extent(
@@ -192,12 +192,12 @@ class Manifest:
         )
 
     def beside(self) -> Iterator[Extent]:
-        """Yield what lies in packs beside the chunks of files: bases of deltas, and side content."""
+        """Yield the extents in packs that belong to no file: bases of deltas, and side content."""
         for extents in (self.chunks.bases.values(), *self.side.values()):
             yield from (extent for extent in extents if extent.pack is not None)
 
     def close_files(self, rows: Iterable[tuple[str, int, bytes, bool, int]]) -> None:
-        """Append files: of each its path, size, digest, whether it is executable, and how many chunks there are up to its end."""
+        """Append files: for each its path, size, digest, whether it is executable, and the number of chunks up to its end."""
         paths, sizes, digests, executable, ends = zip(*rows, strict=True)
         self.paths.extend(paths)
         self.sizes.extend(sizes)
@@ -206,7 +206,7 @@ class Manifest:
         self.first.extend(ends)
 
     def close_file(self, path: str, size: int, digest: bytes, *, executable: bool) -> None:
-        """Append a file whose chunks are those added since the last one."""
+        """Append a file whose chunks are those added since the last file."""
         self.paths.append(path)
         self.sizes.append(size)
         self.digests.append(digest)

@@ -1,4 +1,4 @@
-"""What readers demand of a manifest. Writers ask the same before they write one: none may exist that this version refuses."""
+"""Manifest checks shared by readers and writers: no manifest may be written that this version would reject."""
 
 import re
 from array import array
@@ -15,23 +15,23 @@ from artifactstore.model.loading import numpy
 
 __all__ = ["check", "check_base", "check_chunks", "check_files", "check_packs", "check_side"]
 
-MAX_CHUNK: Final = 64 * 2**20  # bytes; no chunker makes larger ones, and nobody should be made to hold one
-_MANY: Final = 1024  # rows or chunks, from which on loading NumPy pays
-_ROWS: Final = 65_536  # that are looked at together
+MAX_CHUNK: Final = 64 * 2**20  # bytes; no chunker makes larger chunks, and no reader should have to allocate one
+_MANY: Final = 1024  # count of rows or chunks from which on loading NumPy pays
+_ROWS: Final = 65_536  # rows checked at a time
 _DIGEST, _SIZES, _EMPTY = "the only chunk", "the chunks", "the digest"
 _FAULTS: Final = {
     _DIGEST: "has another digest than the file",
     _SIZES: "do not add up to its size",
-    _EMPTY: "must be that of an empty file, as there are no chunks",
+    _EMPTY: "must be that of an empty file, since there are no chunks",
 }
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def check(manifest: Manifest) -> None:
-    """Refuse a manifest that `manifest_file.decode` would refuse once it is written.
+    """Reject a manifest that `manifest_file.decode` would reject once written.
 
     Raises:
-        InvalidInputError: names what is wrong with it.
+        InvalidInputError: with the fault.
     """
     try:
         _check_paths(manifest)
@@ -62,16 +62,16 @@ def _check_paths(manifest: Manifest) -> None:
     check_links(m.links)
     check_tree(m.paths, m.folders, m.links)
     if any(a >= b for a, b in pairwise(m.paths)):
-        raise ValueError("its paths are out of order")
+        raise ValueError("its paths are not sorted")
     if {len(m.sizes), len(m.digests), len(m.executable), len(m.first) - 1} != {len(m.paths)} or m.first[-1] != len(m.chunks):
-        raise ValueError("its columns are not of the same length")
+        raise ValueError("its columns differ in length")
 
 
 def check_files(manifest: Manifest, low: int = 0) -> None:
-    """Refuse files whose chunks are not those of the file, as far as their records tell; from a row on.
+    """Reject files, from row `low` on, whose chunk records contradict the file's record.
 
     Raises:
-        ValueError: names the first one.
+        ValueError: with the first such file.
     """
     for start in range(low, len(manifest.paths), _ROWS):
         high = min(start + _ROWS, len(manifest.paths))
@@ -96,7 +96,7 @@ def _fault_among_few(manifest: Manifest, low: int, high: int) -> tuple[int, str]
 
 
 def _fault_among_many(manifest: Manifest, low: int, high: int) -> tuple[int, str] | None:
-    """Look as `_fault_among_few` does, at all of them at once."""
+    """Check as `_fault_among_few` does, vectorised."""
     np, m, c = numpy(), manifest, manifest.chunks
     first = np.frombuffer(m.first, np.int64)[low : high + 1]
     counts = np.diff(first)
@@ -119,24 +119,24 @@ def _fault_among_many(manifest: Manifest, low: int, high: int) -> tuple[int, str
 
 
 def check_packs(packs: Sequence[str]) -> None:
-    """Refuse a list of packs of which one is no id.
+    """Reject a list of packs with an invalid id.
 
     Raises:
-        ValueError: it has one.
+        ValueError: an id is invalid.
     """
     if not all(isinstance(pack, str) and _ID.fullmatch(pack) for pack in packs):
-        raise ValueError("a pack in its list is no id")
+        raise ValueError("its list of packs has an invalid id")
 
 
 def check_chunks(manifest: Manifest) -> None:
-    """Refuse chunk records that say nothing possible.
+    """Reject impossible chunk records.
 
     Raises:
-        ValueError: names the first kind of fault.
+        ValueError: with the first kind of fault.
     """
     c = manifest.chunks
     if {*map(len, (c.packs, c.sizes, c.stored, c.offsets, c.codecs))} != {len(c.digests)}:
-        raise ValueError("the columns of its chunks are not of the same length")
+        raise ValueError("the columns of its chunks differ in length")
     if not len(c):
         return
     for what, column, low, high in (
@@ -147,16 +147,16 @@ def check_chunks(manifest: Manifest) -> None:
     ):
         least, most = _span(column)
         if least < low or most > high:
-            raise ValueError(f"the {what} of a chunk must be from {low} to {high}, found {least} to {most}")
+            raise ValueError(f"the {what} of a chunk must be from {low} to {high}, got {least} to {most}")
     if c.packs.count(INLINE) != len(c.inline) or any(c.packs[i] != INLINE for i in c.inline):
         raise ValueError("a chunk has bytes both in the manifest and in a pack, or in neither")
     deltas = {codec for codec in {*c.codecs} if is_delta(codec)}
     if {i for i, codec in enumerate(c.codecs) if codec in deltas} != set(c.bases) if deltas else c.bases:
-        raise ValueError("a chunk is a delta without a base, or has a base and is none")
+        raise ValueError("a chunk is a delta without a base, or has a base but is not a delta")
 
 
 def _span(column: "array[int]") -> tuple[int, int]:
-    """Return the least and the greatest of some numbers."""
+    """Return the minimum and maximum of some numbers."""
     if len(column) < _MANY:
         return min(column), max(column)
     found = numpy().frombuffer(column, column.typecode)
@@ -164,21 +164,21 @@ def _span(column: "array[int]") -> tuple[int, int]:
 
 
 def check_base(manifest: Manifest, i: int, base: Extent, pack: int) -> None:
-    """Refuse what can't be the base of chunk `i`; `pack` is the number of its pack.
+    """Reject an impossible base of chunk `i`; `pack` is the index of its pack.
 
     Raises:
-        ValueError: it can't.
+        ValueError: the base is impossible.
     """
     fits = base.size == manifest.chunks.sizes[i] and 0 <= base.stored <= MAX_CHUNK and base.offset >= 0 <= pack
     if not fits or base.digest is None or is_delta(base.codec) or not is_delta(manifest.chunks.codecs[i]):
-        raise ValueError(f"chunk {i} can't have the base that it names")
+        raise ValueError(f"chunk {i} has an impossible base")
 
 
 def check_side(one: Extent) -> None:
-    """Refuse a chunk of side content that is nowhere.
+    """Reject a chunk of side content without a position.
 
     Raises:
-        ValueError: it is.
+        ValueError: it has none, or is too large.
     """
     fits = 0 <= one.size <= MAX_CHUNK and 0 <= one.stored <= MAX_CHUNK and one.offset >= 0
     if not fits or (one.pack is None) == (one.data is None) or is_delta(one.codec):

@@ -1,4 +1,4 @@
-"""Manifests as Parquet: one row a file, folder or link, sorted by the path's UTF-8 bytes.
+"""Manifests as Parquet: one row per file, folder or link, sorted by the path's UTF-8 bytes.
 
 DuckDB, Polars or pandas can read them without this library (docs/reference/format.md, "Manifests").
 """
@@ -36,7 +36,7 @@ __all__ = ["decode", "encode"]
 
 MANIFEST_FORMAT: Final = 1
 ROW_GROUP: Final = 50_000
-_THREADS: Final = 2**20  # bytes of a manifest
+_THREADS: Final = 2**20  # min bytes of a manifest that is decoded by several threads
 _CHUNK: Final = "chunks.list.element"
 _LEAVES: Final = frozenset(
     {"path", "type", "size", "digest", "executable", "target"}
@@ -102,8 +102,8 @@ def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
     if manifest.side:
         meta["side"] = _side_rows(manifest)
     schema = _schema(pa)
-    sink = io.BytesIO()  # Arrow's own stream takes twice as much as it grows, and is copied in the end
-    # Digests and stored bytes do not compress and do not repeat: neither dictionary nor zstd is tried on what can't gain.
+    sink = io.BytesIO()  # Arrow's own stream takes twice as much while it grows, and is copied at the end
+    # Digests and stored bytes neither compress nor repeat: dictionary and zstd are off where they cannot gain.
     numbers = {f"chunks.list.element.{name}": "DELTA_BINARY_PACKED" for name in ("size", "pack", "offset", "stored")}
     plain = {"digest": "PLAIN", "path": "DELTA_BYTE_ARRAY", "size": "DELTA_BINARY_PACKED"}
     with pq.ParquetWriter(
@@ -116,7 +116,7 @@ def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
         write_statistics=["path"],
         store_schema=False,
     ) as writer:
-        # A row group at a time: all columns of millions of files at once would take as much memory as the manifest itself.
+        # One row group at a time: all columns of millions of files at once would take as much memory as the manifest itself.
         for columns in _row_groups(manifest, schema, pa):
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=ROW_GROUP)
         writer.add_key_value_metadata({"artifactstore": canonical_json(meta).decode()})
@@ -124,14 +124,14 @@ def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
 
 
 def _row_groups(manifest: Manifest, schema: Any, pa: Any) -> Iterator[list[Any]]:
-    """Yield the Arrow columns of each row group; folders and links are merged in among the files by path."""
+    """Yield the Arrow columns of each row group; folders and links are merged in between the files by path."""
     m = manifest
     others: list[tuple[str, bytes, bytes | None]] = [(path, b"dir", None) for path in m.folders]
     others += [(path, b"link", target.encode()) for path, target in m.links]
     others.sort()
-    before = [bisect_left(m.paths, path) for path, _, _ in others]  # as many files come before each
+    before = [bisect_left(m.paths, path) for path, _, _ in others]  # the number of files before each
     rows = len(m.paths) + len(others)
-    low = done = 0  # of the files, and of the others
+    low = done = 0  # positions in the files, and in the others
     for start in range(0, max(rows, 1), ROW_GROUP):
         size, high, first = min(ROW_GROUP, rows - start), low, done
         while high - low + done - first < size:
@@ -139,7 +139,7 @@ def _row_groups(manifest: Manifest, schema: Any, pa: Any) -> Iterator[list[Any]]
                 done += 1
             else:
                 high = min(low + size - (done - first), before[done] if done < len(others) else len(m.paths))
-        at = [before[i] - low + i - first for i in range(first, done)]  # their rows among these
+        at = [before[i] - low + i - first for i in range(first, done)]  # their rows in this group
         yield _columns(manifest, (low, high), dict(zip(at, others[first:done], strict=True)), schema, pa)
         low = high
 
@@ -147,14 +147,14 @@ def _row_groups(manifest: Manifest, schema: Any, pa: Any) -> Iterator[list[Any]]
 def _columns(
     manifest: Manifest, part: tuple[int, int], others: dict[int, tuple[str, bytes, bytes | None]], schema: Any, pa: Any
 ) -> list[Any]:
-    """Make the Arrow columns of some files, with folders and links between them by their rows."""
+    """Build the Arrow columns of some files, with folders and links at their rows in between."""
     m, c, (low, high) = manifest, manifest.chunks, part
     first = m.first[low : high + 1]
     begin, end = first[0], first[-1]
     own = bytearray(b"\1") * (end - begin)
     for one, following in pairwise(first):
         if following - one == 1:
-            own[one - begin] = 0  # it equals the file's
+            own[one - begin] = 0  # equal to the file's digest
     element = schema.field("chunks").type.value_type
     inline = c.inline and [c.inline.get(i) for i in range(begin, end)]
     values = pa.StructArray.from_arrays(
@@ -204,7 +204,7 @@ def _columns(
 
 
 def _side_rows(manifest: Manifest) -> dict[str, list[list[Any]]]:
-    """Return what the metadata say of side content."""
+    """Return the records of side content for the metadata."""
     packs = {pack: i for i, pack in enumerate(manifest.packs)}
 
     def row(one: Extent) -> list[Any]:
@@ -216,12 +216,12 @@ def _side_rows(manifest: Manifest) -> dict[str, list[list[Any]]]:
 
 
 def _side_of(said: dict[str, list[list[Any]]], packs: list[str]) -> dict[str, list[Extent]]:
-    """Read what `_side_rows` wrote."""
+    """Parse the output of `_side_rows`."""
 
     def extent(row: list[Any]) -> Extent:
         digest, size, number, offset, stored, codec, data = row
         if not INLINE <= number < len(packs):
-            raise ValueError("side content is in a pack that is not in the list")
+            raise ValueError("side content is in a pack that is not listed")
         pack = None if number == INLINE else packs[number]
         one = Extent(bytes.fromhex(digest), size, pack, offset, stored, codec, None if data is None else base64.b64decode(data))
         check_side(one)
@@ -231,7 +231,7 @@ def _side_of(said: dict[str, list[list[Any]]], packs: list[str]) -> dict[str, li
 
 
 def _bases(manifest: Manifest, begin: int, end: int, kind: Any, pa: Any) -> Any:
-    """Make the column that tells where the bases of deltas lie, for some chunks."""
+    """Build the column of the bases of deltas, for some chunks."""
     found = manifest.chunks.bases
     if not found:
         return pa.nulls(end - begin, kind)
@@ -255,12 +255,12 @@ def _bases(manifest: Manifest, begin: int, end: int, kind: Any, pa: Any) -> Any:
 
 
 def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
-    """Read a manifest; its caller has checked that `raw` matches the digest in the journal, and compares `digest` with what it asked for.
+    """Parse a manifest; the caller has checked `raw` against the digest in the journal, and compares `digest` with the one requested.
 
     Raises:
         FormatError: written by a newer version.
-        CorruptionError: no manifest, or one that does not add up, or with a path that must not be written. Files whose paths clash
-            are no error here: each of its files can be read, and `place` refuses to write them together.
+        CorruptionError: not a manifest, or inconsistent, or with an unsafe path. Files whose paths clash
+            are not an error here: each file can be read, and `place` rejects writing them together.
     """
     with LOADING:
         import pyarrow as pa  # noqa: PLC0415
@@ -283,7 +283,7 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
         raise bad(str(error) or repr(error)) from error
     manifest.digest = str(manifest.identify()[1])
     if manifest.digest != meta["digest"]:
-        raise bad(f"its files do not add up to {meta['digest']}")
+        raise bad(f"its files do not match {meta['digest']}")
     return manifest
 
 
@@ -293,13 +293,13 @@ def _fill(parquet: Bounded, meta: dict[str, Any], algorithm: str, pa: Any, *, th
     manifest.deltas = {path: (int(versions), int(stored)) for path, (versions, stored) in meta.get("deltas", {}).items()}
     manifest.side = _side_of(meta.get("side", {}), manifest.packs)
     schema = _schema(pa, bases=bases)
-    leaves = _LEAVES | _BASES if bases else _LEAVES  # columns of later versions are never decoded
-    # Arrow's threads are for large ones: started for a small one, they may outlive a short program and abort its end.
+    leaves = _LEAVES | _BASES if bases else _LEAVES  # columns of newer versions are never decoded
+    # Arrow's threads only for large ones: started for a small one, they may outlive a short program and abort its exit.
     before = ""
     for part in parquet.groups(leaves.__contains__, use_threads=threads):
         table = part.select(schema.names)
         found, expected = table.schema.types, schema.types
-        # Read in part, a list's items have another name and may be null: that alone is worth no cast.
+        # Read in part, the items of a list have another name and may be null: no cast needed for that alone.
         if found[:-1] != expected[:-1] or found[-1].value_type != expected[-1].value_type:
             table = table.cast(schema)
         columns = {name: _one(table.column(name)) for name in table.column_names}
@@ -312,7 +312,7 @@ def _fill(parquet: Bounded, meta: dict[str, Any], algorithm: str, pa: Any, *, th
     manifest.clash = clash(manifest.paths, manifest.folders, manifest.links)
     if manifest.clash is not None and manifest.links:
         raise ValueError(
-            f"{manifest.clash[1]!r} is there twice or inside of what is no folder, and links may lead out of the target"
+            f"{manifest.clash[1]!r} is a duplicate, or is inside something that is not a folder, and links may lead out of the target"
         )
     return manifest
 

@@ -1,4 +1,4 @@
-"""Row groups of a manifest's Parquet file become columns of a manifest: where all are files, without an object for each."""
+"""Parses row groups of a manifest's Parquet file into a manifest's columns; without an object per row if all are files."""
 
 from array import array
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ __all__ = ["add_chunks", "add_rows"]
 
 
 def add_chunks(manifest: Manifest, lists: Any, *, bases: bool) -> str:
-    """Add the chunks of some rows; returns for each whether it has a digest of its own, as digits."""
+    """Add the chunks of some rows; return for each whether it has its own digest, as digits."""
     if lists.null_count:
         raise ValueError("a file has no list of chunks")
     ends = memory(lists.offsets, "i")
-    # Not `flatten`: that loads pyarrow.compute, 0.04 s.
+    # `flatten` would load pyarrow.compute, 0.04 s.
     values = lists.values.slice(ends[0], ends[-1] - ends[0]) if len(ends) else lists.values
     if values.null_count:
         raise ValueError("a chunk is missing")
@@ -38,7 +38,7 @@ def add_chunks(manifest: Manifest, lists: Any, *, bases: bool) -> str:
 
 
 def add_rows(manifest: Manifest, columns: dict[str, Any], own: str, before: str) -> str:
-    """Add files, folders and links, whose chunks were added; returns the last path."""
+    """Add files, folders and links, whose chunks were added before; return the last path."""
     m, base, low = manifest, len(manifest.chunks) - len(own), len(manifest.paths)
     ends = array("i", memory(columns["chunks"].offsets, "i").tobytes() or bytes(4))
     shift = base - ends[0]
@@ -62,16 +62,16 @@ def add_rows(manifest: Manifest, columns: dict[str, Any], own: str, before: str)
 
 
 def _check_order(paths: Sequence[str], before: str) -> str:
-    """Check paths and that they are sorted; returns the last one."""
+    """Check that paths are valid and sorted; return the last one."""
     check_paths(paths)
     if any(map(gt, (before, *paths), paths)):
         path = next(two for one, two in pairwise((before, *paths)) if one > two)
-        raise ValueError(f"the path {path!r} is out of order")
+        raise ValueError(f"the path {path!r} is not in sorted order")
     return paths[-1] if paths else before
 
 
 def _add_mixed(manifest: Manifest, columns: dict[str, Any], paths: list[str], ends: list[int]) -> None:
-    """Add files with folders and links between them."""
+    """Add files mixed with folders and links."""
     m = manifest
     kinds, targets, bits_of = (columns[name].to_pylist() for name in ("type", "target", "executable"))
     sizes, raw, there = memory(columns["size"], "q"), raw_digests(columns["digest"]), present(columns["digest"])
@@ -90,11 +90,11 @@ def _add_mixed(manifest: Manifest, columns: dict[str, Any], paths: list[str], en
             check_link(path, targets[i])
             m.links.append((path, targets[i]))
         else:
-            raise ValueError(f"{path!r} is of the unknown type {kind!r}")
+            raise ValueError(f"{path!r} has the unknown type {kind!r}")
 
 
 def _add_digests(manifest: Manifest, low: int, base: int, own: str) -> None:
-    """Give chunks that are the only one of their file the file's digest; `own` says which of those from `base` on have one."""
+    """Set the digest of single-chunk files on their chunk; `own` marks the chunks from `base` on that have their own digest."""
     m, lacking = manifest, own.count("0")
     if lacking == len(own) == len(m.paths) - low and m.first[low:] == array("q", range(base, base + len(own) + 1)):
         m.chunks.digests.data[base * SIZE :] = m.digests.data[low * SIZE :]
@@ -109,7 +109,7 @@ def _add_digests(manifest: Manifest, low: int, base: int, own: str) -> None:
 
 
 def _add_bases(manifest: Manifest, rows: list[dict[str, Any] | None], first: int) -> None:
-    """Add the bases of deltas, of chunks from `first` on."""
+    """Add the bases of deltas, for chunks from `first` on."""
     packs = manifest.packs
     for i, row in enumerate(rows, first):
         if row is None:

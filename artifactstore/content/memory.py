@@ -1,4 +1,4 @@
-"""Files in memory that are several buffers in a row, such as a header and an array: none of it is copied as a whole."""
+"""Files in memory composed of several buffers, such as a header and an array; never copied as a whole."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from artifactstore.model.loading import numpy
 
 __all__ = ["Parts", "from_parts", "hash_first", "memory_digest", "surely_new"]
 
-_LARGE: Final = 64 * 1024  # bytes from which on a copy that lets others run is worth its call
-_MUCH: Final = 64 * 2**20  # bytes that take so long to hash that a look for hooks pays
-_ALL_LISTED: Final = 8 * 2**30  # bytes of content of which all hooks are listed
-_LOOKED_AT: Final = 48 * 2**20  # bytes that are looked through for a hook at most
+_LARGE: Final = 64 * 1024  # bytes from which on a copy without the interpreter's lock pays
+_MUCH: Final = 64 * 2**20  # bytes whose hashing takes long enough that looking for hooks pays
+_ALL_LISTED: Final = 8 * 2**30  # bytes of content up to which all hooks are listed
+_LOOKED_AT: Final = 48 * 2**20  # max bytes searched for a hook
 _WINDOW: Final = 4 * 2**20
-_READ_TWICE: Final = 64 * 2**20  # bytes of files that are hashed before they are stored
+_READ_TWICE: Final = 64 * 2**20  # max bytes of files that are hashed before they are stored
 
 
 class Parts:
-    """A file in memory that is several buffers in a row: read window by window, so that none of it is copied as a whole.
+    """A file in memory composed of several buffers: read window by window, so that it is never copied as a whole.
 
-    A window is a copy: whoever changes an array while it is stored gets an artifact that is one thing or the other, never
-    one whose digests contradict each other.
+    A window is a copy: if another thread modifies an array while it is stored, the artifact has one state or the other, never
+    digests that contradict each other.
     """
 
     def __init__(self, parts: Sequence[memoryview]) -> None:
@@ -39,7 +39,7 @@ class Parts:
         return self._starts[-1]
 
     def fill(self, view: memoryview, offset: int) -> None:
-        """Copy as many bytes from `offset` on as the view has room for."""
+        """Fill the view with bytes from `offset` on."""
         done, np = 0, numpy()
         for i in range(bisect_right(self._starts, offset) - 1, len(self._parts)):
             if done == len(view):
@@ -49,21 +49,21 @@ class Parts:
             if len(piece) < _LARGE:
                 view[done : done + len(piece)] = piece
             else:
-                # An assignment to a slice of a memoryview holds the interpreter's lock; NumPy lets others run.
+                # Assigning to a slice of a memoryview holds the interpreter's lock; NumPy releases it.
                 np.copyto(np.frombuffer(view[done : done + len(piece)], np.uint8), np.frombuffer(piece, np.uint8))
             done += len(piece)
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return exactly these bytes."""
+        """Return exactly `size` bytes at `offset`."""
         room = bytearray(size)
         self.fill(memoryview(room), offset)
         return bytes(room)
 
     def check(self) -> None:
-        """Nothing to compare with."""
+        """Do nothing: memory has no signature to compare."""
 
     def digest(self, algorithm: str) -> bytes:
-        """Return what it holds now."""
+        """Return the digest of the current content."""
         hasher = new_hasher(algorithm)
         for part in self._parts:
             hasher.update(part)
@@ -71,7 +71,7 @@ class Parts:
 
 
 def from_parts(path: str, parts: Sequence[bytes | memoryview]) -> Source:
-    """Make a source of buffers in memory that are one file in a row."""
+    """Make a source from buffers that form one file."""
     if len(parts) == 1:
         return from_bytes(path, parts[0])
     check_path(path)
@@ -80,16 +80,16 @@ def from_parts(path: str, parts: Sequence[bytes | memoryview]) -> Source:
 
 
 def surely_new(source: Source, chunkers: Mapping[str, tuple[int, int, int]], algorithm: str, hooks: HookIndex) -> bool:
-    """Tell whether much content in memory can't be an artifact's that is there already: it has a hook that none lists.
+    """Return whether large content in memory cannot be an existing artifact's: it has a hook that no artifact lists.
 
-    Looks at as little of it as it takes to find the first hook. An artifact that was cut otherwise (as an earlier version
-    was, or by a store with other parameters) is not recognised.
+    Reads only as much as needed to find the first hook. An artifact that was chunked with other parameters (by an earlier
+    version or another store) is not recognised.
 
     Args:
         source: bytes in memory.
         chunkers: the store's chunker parameters.
         algorithm: the store's digest algorithm.
-        hooks: of all artifacts.
+        hooks: hooks of all artifacts.
     """
     if not _MUCH <= source.size <= _ALL_LISTED or source.disk is not None:
         return False
@@ -115,19 +115,19 @@ def surely_new(source: Source, chunkers: Mapping[str, tuple[int, int, int]], alg
 
 
 def memory_digest(source: Source, algorithm: str) -> bytes | None:
-    """Return the digest of what is in memory; None for files, which are hashed as they are read."""
+    """Return the digest of content in memory; None for files, which are hashed as they are read."""
     if source.data is not None:
         return hash_bytes(source.data, algorithm)
     return source.far.digest(algorithm) if isinstance(source.far, Parts) else None
 
 
 def hash_first(sources: Sequence[Source], known: Sequence[bytes | None], algorithm: str) -> list[bytes | None]:
-    """Return the digests of all sources, those that are not known from their content; as they are where that is much.
+    """Return the digests of all sources, computing unknown ones; return them unchanged if that would read too much.
 
-    For content that most likely is stored already: what is new is read twice.
+    For content that is most likely stored already: new content is read twice.
 
     Raises:
-        ConflictError: a file changed since it was found.
+        ConflictError: a file changed since the scan.
     """
     if sum(one.size for one in sources) > _READ_TWICE:
         return list(known)

@@ -1,4 +1,4 @@
-"""Folders of this library's own, a store or a cache: they are no content of a project that they are in."""
+"""Recognises this library's own folders (stores and caches), which are not content of the project around them."""
 
 import os
 import re
@@ -9,8 +9,8 @@ from artifactstore.model.facts import CONFIG_KEY, is_config
 
 __all__ = ["CONFIG_BYTES", "is_store", "own_part"]
 
-CONFIG_BYTES: Final = 2**20  # more than any store.json has
-_CACHED: Final = re.compile(  # a path in a cache, up to the cache's folder
+CONFIG_BYTES: Final = 2**20  # more than any store.json
+_CACHED: Final = re.compile(  # a path inside a cache; group: up to the cache's folder
     r"(?P<folder>(?:.*?/)?)"
     r"(?:stat-(?:blake3|sha256)\.sqlite(?:-\w+)?$|trees/(?:blake3|sha256)-[0-9a-f]{64}(?:-[0-9a-f]{16})?/|stores/[0-9a-f]{32}/)",
     re.ASCII,
@@ -18,7 +18,7 @@ _CACHED: Final = re.compile(  # a path in a cache, up to the cache's folder
 
 
 def is_store(disk: str) -> bool:
-    """Tell whether a folder of this machine is a store."""
+    """Return whether a local folder is an artifactstore."""
     config = f"{disk}/{CONFIG_KEY}"
     try:
         if not os.path.isfile(config) or os.path.getsize(config) > CONFIG_BYTES:  # noqa: PTH113, PTH202 - each folder of a scan
@@ -29,9 +29,9 @@ def is_store(disk: str) -> bool:
 
 
 def own_part(root: str, path: str) -> str | None:
-    """Return the folder of a store or a cache that a file shows to be there, by its path below `root`; None for other files.
+    """Return the folder of the store or cache that a file belongs to, from its path below `root`; None for other files.
 
-    The folder is a path below `root`, ending with `/`, or empty for `root` itself.
+    The result is a path below `root`, ending with `/`, or empty for `root` itself.
     """
     folder, slash, name = path.rpartition("/")
     if name == CONFIG_KEY:

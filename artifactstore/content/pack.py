@@ -1,9 +1,9 @@
-"""Packs: objects that hold many frames, with a footer that makes each readable alone.
+"""Packs: objects with many frames, and a footer that makes each frame readable on its own.
 
     magic (8 bytes) | frame | frame | … | record | record | … | trailer (24 bytes)
 
 A record, little-endian: codec u8, stored length u32, chunk length u32, XXH3-64 of the stored bytes u64, the
-chunk's digest (32 bytes), and where the codec is a delta (bit 7 set) the digest of its base (32 bytes).
+chunk's digest (32 bytes), and for a delta codec (bit 7 set) the digest of its base (32 bytes).
 The trailer: XXH3-64 of all records u64, their length in bytes u32, their number u32, magic.
 """
 
@@ -20,27 +20,27 @@ from artifactstore.model.encoding import new_id
 __all__ = ["MOST", "TARGET", "TRAILER", "Frame", "OpenPack", "check_frame", "pack_key", "read_records"]
 
 MAGIC: Final = b"ASTPACK1"
-TARGET: Final = 32 * 2**20  # bytes of frames after which a pack is closed: one PUT, and few enough to keep several in flight
+TARGET: Final = 32 * 2**20  # bytes of frames after which a pack is closed: one PUT, and small enough to keep several in flight
 _RECORD: Final = struct.Struct("<BIIQ32s")
 _TRAILER: Final = struct.Struct("<QII8s")
 TRAILER: Final = _TRAILER.size
 DELTA: Final = 0x80
-MOST: Final = 50_000  # frames of one pack: while it is written, each takes some objects; the format allows 200,000
+MOST: Final = 50_000  # max frames of a pack: while it is written, each takes some objects; the format allows 200,000
 _MAX_FOOTER: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as the footer lists it.
+    """A frame as listed in the footer.
 
     Attributes:
-        offset: in the pack, in bytes.
+        offset: offset in the pack, in bytes.
         stored: its length in the pack.
         size: the chunk's length.
-        codec: how it is encoded.
-        checksum: XXH3-64 of the stored bytes: against bit rot, never an identity.
+        codec: its encoding.
+        checksum: XXH3-64 of the stored bytes: against bit rot, not an identity.
         digest: the chunk's raw digest.
-        base: digest of the chunk that a delta refers to, else None.
+        base: digest of a delta's base, else None.
     """
 
     offset: int
@@ -63,7 +63,7 @@ def check_frame(stored: bytes | memoryview) -> int:
 
 
 class OpenPack:
-    """A pack that is being filled; `seal` gives the buffers to write. Never re-used."""
+    """A pack being filled; `seal` returns the buffers to write. Never reused."""
 
     def __init__(self) -> None:
         self.id = new_id()
@@ -85,7 +85,7 @@ class OpenPack:
         *,
         checksum: int | None = None,
     ) -> int:
-        """Append a frame; returns its offset. A delta names the digest of its base; `checksum` is that of `stored`, if known."""
+        """Append a frame; return its offset. A delta has the digest of its base; `checksum` is that of `stored`, if known."""
         offset = self.size
         self._frames.append(stored)
         mark = codec if base is None else codec | DELTA
@@ -96,7 +96,7 @@ class OpenPack:
         return offset
 
     def extents(self) -> list[Extent]:
-        """Return where each chunk lies in it, in order."""
+        """Return the extents of its chunks, in order."""
         found, offset = [], len(MAGIC)
         for record, base in zip(self._records, self._bases, strict=True):
             codec, stored, size, _, digest = _RECORD.unpack_from(record)
@@ -105,7 +105,7 @@ class OpenPack:
         return found
 
     def seal(self) -> list[bytes | memoryview]:
-        """Return the whole pack as buffers in order, and keep none of them."""
+        """Return the whole pack as a list of buffers, and release them."""
         records = b"".join(self._records)
         frames, self._frames = self._frames, []
         return [*frames, records, _TRAILER.pack(xxhash.xxh3_64_intdigest(records), len(records), len(self._records), MAGIC)]
@@ -117,11 +117,11 @@ def read_records(tail: bytes, size: int, key: str) -> list[Frame]:
     Args:
         tail: the pack's last bytes, at least the whole footer and trailer.
         size: the pack's length in bytes.
-        key: for messages.
+        key: key of the pack, for messages.
 
     Raises:
         CorruptionError: the footer is damaged, or does not describe a pack of this size.
-        LookupError: `tail` is too short; its argument is how many bytes it takes.
+        LookupError: `tail` is too short; its argument is the number of bytes needed.
     """
 
     def bad(what: str) -> CorruptionError:
@@ -133,9 +133,9 @@ def read_records(tail: bytes, size: int, key: str) -> list[Frame]:
         raise bad(f"{size} bytes are too few for a pack: it was truncated")
     checksum, length, count, magic = _TRAILER.unpack(tail[-TRAILER:])
     if magic != MAGIC or length > size - len(MAGIC) - TRAILER:
-        raise bad("its last bytes are no pack's: it was truncated or overwritten")
+        raise bad("its last bytes are not a pack's trailer: it was truncated or overwritten")
     if length > _MAX_FOOTER:
-        raise bad(f"its footer would have {length} bytes")
+        raise bad(f"its footer length is {length} bytes")
     if length + TRAILER > len(tail):
         raise LookupError(length + TRAILER)
     records = tail[len(tail) - TRAILER - length : len(tail) - TRAILER]
@@ -152,5 +152,5 @@ def read_records(tail: bytes, size: int, key: str) -> list[Frame]:
         frames.append(Frame(offset, stored, chunk, codec & ~DELTA, mark, digest, base))
         offset += stored
     if at != length or len(frames) != count or offset != size - TRAILER - length:
-        raise bad("its footer does not add up to its length")
+        raise bad("its footer does not match its length")
     return frames

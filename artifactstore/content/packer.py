@@ -1,4 +1,4 @@
-"""Packing: chunks get their place in the manifest, new ones their bytes in a pack; full packs are written beside the work."""
+"""Pack writer: adds chunk records to a manifest and new chunks to packs; full packs are written concurrently."""
 
 import threading
 from array import array
@@ -20,24 +20,24 @@ from artifactstore.errors import CorruptionError, NotFoundError
 
 __all__ = ["Packer", "Piece"]
 
-INLINE_LIMIT: Final = 32 * 1024  # bytes of stored content that ride in the manifest instead of a pack
+INLINE_LIMIT: Final = 32 * 1024  # max stored bytes of content kept inline in the manifest instead of a pack
 _OPEN: Final = -2  # the pack number of records whose bytes are still pending
-_SHARES: Final = 8  # over a network packs get smaller towards the end, so that as many connections share what is left
-_LEAST: Final = 12 * 2**20  # bytes, but never smaller than this
-_FAST: Final = 250_000  # digests in a dict: some 40 MB
-_UPLOADS: Final = 12  # packs in flight at most, so that some eight connections are always busy: 384 MiB
+_SHARES: Final = 8  # over a network packs get smaller towards the end, so that this many connections share the rest
+_LEAST: Final = 12 * 2**20  # bytes: min size of such packs
+_FAST: Final = 250_000  # digests in a dict: about 40 MB
+_UPLOADS: Final = 12  # max packs in flight, so that about eight connections are always busy: 384 MiB
 
 
-class Piece(NamedTuple):  # made in no time: there may be millions
-    """One chunk as a worker leaves it.
+class Piece(NamedTuple):  # cheap to create: there may be millions
+    """A chunk as a worker returns it.
 
     Attributes:
         digest: the chunk's raw digest.
         size: its length in bytes.
-        codec: how `stored` is encoded.
-        stored: its bytes as they should lie in a pack, or None where the store is known to have them.
-        base: of a delta: where the chunk lies that it refers to.
-        checksum: of `stored`, where a worker has made it already: the one thread that packs has enough to do.
+        codec: encoding of `stored`.
+        stored: its bytes to store in a pack, or None if the store has them already.
+        base: extent of a delta's base.
+        checksum: checksum of `stored`, if a worker has computed it already: the single packing thread is busy enough.
     """
 
     digest: bytes
@@ -49,23 +49,23 @@ class Piece(NamedTuple):  # made in no time: there may be millions
 
 
 class _Index:
-    """Finds a digest among many; one thread adds, any may find.
+    """Maps digests to their index; one thread adds, any may look up.
 
-    The first ones are in a dict, which is fast; more of them without an object for each, in a table of numbers by the first
-    bytes of the digest: where two meet, the next free slot is taken.
+    The first ones are in a dict, which is fast; more of them, without an object each, in a hash table of indices keyed by the
+    first bytes of the digest, with linear probing.
 
     Args:
-        digests: what the numbers speak of.
+        digests: the digests that the indices refer to.
     """
 
     def __init__(self, digests: Digests) -> None:
         self._digests = digests
         self._first: dict[bytes, int] = {}
         self._table = array("i", [-1]) * 1024
-        self._left = 512  # slots that may be taken before the table grows
+        self._left = 512  # free slots before the table grows
 
     def find(self, digest: bytes) -> int:
-        """Return the number of a digest, or -1."""
+        """Return the index of a digest, or -1."""
         at = self._first.get(digest, -1)
         if at >= 0 or len(self._first) < _FAST:
             return at
@@ -79,7 +79,7 @@ class _Index:
         return at
 
     def place(self, digest: bytes, number: int) -> int:
-        """Return the number of a digest; it gets `number`, under which it is about to be appended, if it has none."""
+        """Return the index of a digest; if it has none, assign `number`, at which it is about to be appended."""
         if len(self._first) < _FAST:
             return self._first.setdefault(digest, number)
         at = self.find(digest)
@@ -110,7 +110,7 @@ def _take(table: "array[int]", digest: bytes | bytearray, number: int) -> None:
 
 
 class Packer:
-    """Fills one manifest's chunk records and packs; one thread uses it, `has` may be asked by any."""
+    """Fills a manifest's chunk records and packs; used by one thread, except `has`, which is thread-safe."""
 
     def __init__(
         self,
@@ -122,15 +122,15 @@ class Packer:
         footers: Footers | None = None,
         left: int = 0,
     ) -> None:
-        """Begin a manifest.
+        """Start a manifest.
 
         Args:
-            backend: where packs go.
-            manifest: to fill.
+            backend: target of the packs.
+            manifest: the manifest to fill.
             known: chunks that need not be stored.
-            ledger: notes each pack that is durable.
-            footers: gets those of the packs that are written.
-            left: bytes of content that will come, as far as is known.
+            ledger: records each durable pack.
+            footers: caches the footers of the packs written.
+            left: bytes of content still to come, as far as known.
         """
         self.manifest = manifest
         self.new = 0  # bytes of content that were not in the store
@@ -143,21 +143,21 @@ class Packer:
         self._footers = footers
         self._left = left
         self._own = _Index(manifest.chunks.digests)  # chunk digest → its first record
-        self._numbers: dict[str, int] = {}  # pack id → its number in the manifest
-        self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' numbers here
-        self._pending: list[Piece] = []  # what the next pack will hold
+        self._numbers: dict[str, int] = {}  # pack id → its index in the manifest
+        self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' indices here
+        self._pending: list[Piece] = []  # content of the next pack
         self._pending_size = 0
         self._known_before = len(known)
-        self._places: list[int] = []  # records whose bytes are pending: their offset is the piece's number so far
+        self._places: list[int] = []  # records whose bytes are pending: their offset is the piece's index for now
         self._uploaders: Pool | None = None
         self._uploads: deque[Future[int]] = deque()
 
     def has(self, digest: bytes) -> bool:
-        """Tell whether a chunk was placed already."""
+        """Return whether a chunk has a record already."""
         return self._own.find(digest) >= 0
 
     def place(self, piece: Piece) -> None:
-        """Append a chunk record; its bytes wait for the next pack unless they lie somewhere already."""
+        """Append a chunk record; its bytes are queued for the next pack unless they are stored already."""
         chunks, digest = self.manifest.chunks, piece.digest
         number = len(chunks)
         self._left -= piece.size
@@ -193,7 +193,7 @@ class Packer:
             ours.add(theirs.digests[i], theirs.sizes[i], number, theirs.offsets[i], theirs.stored[i], theirs.codecs[i])
 
     def _refer(self, number: int, base: Extent | None) -> None:
-        """Let a chunk record be a delta to `base`; its pack must stay as long as the chunk does."""
+        """Make a chunk record a delta to `base`, whose pack must live as long as the chunk."""
         if base is not None:
             self._number(str(base.pack))
             self.manifest.chunks.bases[number] = base
@@ -201,7 +201,7 @@ class Packer:
     def _put(self, piece: Piece) -> tuple[int, int, int, int, Extent | None]:
         if piece.stored is None:
             extent = self._known.chunk(piece.digest)
-            assert extent is not None  # a worker leaves the bytes out only where an index has the digest
+            assert extent is not None  # a worker omits the bytes only if an index has the digest
             if extent.pack is not None:
                 return self._number(extent.pack), extent.offset, extent.stored, extent.codec, extent.base
             self._check(extent, self._known.source(piece.digest))
@@ -215,10 +215,10 @@ class Packer:
         return _OPEN, len(self._pending) - 1, length, piece.codec, piece.base
 
     def _check(self, extent: Extent, manifest: Manifest) -> None:
-        """Look at the bytes of a chunk that another manifest carries: they become a part of this one.
+        """Verify the inline bytes of a chunk from another manifest, since they become part of this one.
 
         Raises:
-            FalseChunksError: they are not those of the chunk.
+            FalseChunksError: they do not match the chunk's digest.
         """
         try:
             fetch(self._backend, [extent], algorithm=self.manifest.algorithm)
@@ -232,9 +232,9 @@ class Packer:
         return number
 
     def _flush(self) -> None:
-        """Close the pack that is being filled.
+        """Close the current pack.
 
-        Hooks may have led to manifests meanwhile that hold some of its chunks: those are left out.
+        Manifests loaded through hooks meanwhile may contain some of its chunks: those are left out.
         """
         pack = OpenPack()
         grown = len(self._known) > self._known_before
@@ -254,7 +254,7 @@ class Packer:
             if isinstance(home, int):
                 chunks.packs[i], chunks.offsets[i] = number, home
             else:
-                assert home.pack is not None  # looked at above
+                assert home.pack is not None  # checked above
                 chunks.packs[i], chunks.offsets[i] = self._number(home.pack), home.offset
                 chunks.stored[i], chunks.codecs[i] = home.stored, home.codec
                 chunks.bases.pop(i, None)
@@ -280,9 +280,9 @@ class Packer:
     def _upload(self, pack: OpenPack) -> int:
         buffers = pack.seal()
         size = sum(map(len, buffers))
-        tail = bytes(buffers[-2]) + bytes(buffers[-1])  # its records and its trailer
+        tail = bytes(buffers[-2]) + bytes(buffers[-1])  # records and trailer
         if self._backend.far:
-            # A network's client wants one piece; joined here, the frames are gone while it is under way.
+            # A network client wants a single buffer; joined here, the frames are freed while it is being sent.
             raw = joined(buffers)
             del buffers
             self._backend.write(pack_key(pack.id), raw)
@@ -295,7 +295,7 @@ class Packer:
         return size
 
     def finish(self) -> None:
-        """Put what is left into the manifest, if it is little, or else into a last pack: the manifest is complete then.
+        """Store the remaining chunks, inline in the manifest if small, else in a last pack: the manifest is then complete.
 
         Raises:
             BackendError: a pack could not be written.
@@ -319,6 +319,6 @@ class Packer:
             self.uploaded += self._uploads.popleft().result()
 
     def close(self) -> None:
-        """Wait for what is being written, begin no more."""
+        """Wait for the writes in flight; start no more."""
         if self._uploaders is not None:
             self._uploaders.shutdown(wait=True, cancel_futures=True)

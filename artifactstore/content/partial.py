@@ -1,7 +1,7 @@
-"""Unfinished folders: a tree is written in a hidden folder first, which its process holds a lock on.
+"""Partial folders: a tree is written into a hidden folder first, on which its process holds a lock.
 
-One whose process died is recognised by its lock, which the kernel took away, and cleared by the next get into the same
-folder. No put stores one.
+If that process died, the kernel has released the lock, and the next get into the same folder removes the remains. No put
+stores a partial folder.
 """
 
 import os
@@ -23,28 +23,30 @@ if sys.platform != "win32":
 __all__ = ["is_partial", "lock", "partial"]
 
 _PARTIAL: Final = re.compile(r"\.(.+\.)?([0-9a-f]{16}|[0-9a-f]{32})\.partial", re.DOTALL)
-_LOCKED: Final = re.compile(r"\.get\.[0-9a-f]{16}\.partial")  # by its process for as long as it lives
-_LITTER: Final = 86_400.0  # seconds after which one without a lock is litter
+_LOCKED: Final = re.compile(r"\.get\.[0-9a-f]{16}\.partial")  # names that are locked by their process while it lives
+_LITTER: Final = 86_400.0  # seconds after which a partial folder without a lock is litter
 
 
 def is_partial(name: str) -> bool:
-    """Tell whether a name is one that this library gives to what is not complete yet."""
+    """Return whether a name is one that this library gives to incomplete files and folders."""
     return name.endswith(".partial") and _PARTIAL.fullmatch(name) is not None
 
 
 @contextmanager
 def partial(*parents: Path) -> Iterator[Path]:
-    """Make an unfinished folder in the first of these folders that takes one; what is left of it at the end is removed.
+    """Create a partial folder in the first writable one of `parents`; its remains are removed at the end.
 
     Raises:
-        InvalidInputError: none of them can be written.
+        InvalidInputError: none of them is writable.
     """
     for parent in parents:
         try:
             folder, fd = _make(parent)
         except OSError as error:
             if parent is parents[-1]:
-                raise InvalidInputError(f"{parent} can't be written: {error.strerror or error}; choose another target") from error
+                raise InvalidInputError(
+                    f"{parent} cannot be written: {error.strerror or error}; choose another target"
+                ) from error
             continue
         break
     try:
@@ -61,7 +63,7 @@ def _make(parent: Path) -> tuple[Path, int | None]:
     while True:
         folder = parent / f".get.{new_id()[:16]}.partial"
         folder.mkdir()
-        # Before it is locked, another get may take it for litter.
+        # Until it is locked, another get may take it for litter.
         with suppress(BlockingIOError, FileNotFoundError):
             fd = lock(folder)
             if folder.is_dir():
@@ -71,7 +73,7 @@ def _make(parent: Path) -> tuple[Path, int | None]:
 
 
 def _clear(parent: Path) -> None:
-    """Remove what processes that died left in a folder."""
+    """Remove what dead processes left in a folder."""
     with suppress(OSError):
         for name in os.listdir(parent):  # noqa: PTH208 - names alone: there may be very many
             if name.endswith(".partial") and (_LOCKED.fullmatch(name) or is_partial(name)):
@@ -92,14 +94,14 @@ def _clear_one(folder: Path) -> None:
 
 
 def lock(path: Path, *, alone: bool = False) -> int | None:
-    """Mark a file or folder as used by this process, until the file descriptor that this returns is closed.
+    """Lock a file or folder for this process, until the returned file descriptor is closed.
 
     Args:
-        path: what is used.
-        alone: only if no living process uses it.
+        path: the file or folder.
+        alone: fail if another living process uses it.
 
     Returns:
-        The file descriptor; None where the file system or the platform has no such locks.
+        The file descriptor; None if the file system or the platform has no such locks.
 
     Raises:
         BlockingIOError: another process uses it, or is about to remove it.
@@ -114,5 +116,5 @@ def lock(path: Path, *, alone: bool = False) -> int | None:
         os.close(fd)
         if isinstance(error, BlockingIOError):
             raise
-        return None  # NFS grants none alone on what is open for reading
+        return None  # NFS grants no exclusive lock on a file open for reading
     return fd

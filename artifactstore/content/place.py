@@ -1,4 +1,4 @@
-"""Placing: verified files get their names. A tree is staged in a hidden sibling and renamed into place.
+"""Checkout: writes verified files into a target folder. A tree is staged in a hidden sibling and renamed into place.
 
 An existing folder is added to: equal files are left alone, unrelated ones never touched, and one that differs is
 an error before anything is written.
@@ -40,7 +40,7 @@ _WINDOWS_NAMES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
 
 
 def unholdable(paths: Iterable[str], *, windows: bool, ignores_case: bool) -> list[str]:
-    """Return the paths that a platform can't hold."""
+    """Return the paths that a platform cannot store."""
     bad: list[str] = []
     paths = [*paths] if windows or ignores_case else ()
     if windows:
@@ -59,12 +59,12 @@ def place(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Bring what was chosen under `target`: all of it is verified before any of it gets its name.
+    """Write the selected files under `target`: all of them are verified before any of them gets its name.
 
     Raises:
-        AlreadyExistsError: something else is there; the first five are named.
-        InvalidInputError: `target` can't be a folder.
-        UnsupportedError: names that this platform can't hold.
+        AlreadyExistsError: other content exists there; with the first five paths.
+        InvalidInputError: `target` cannot be a folder.
+        UnsupportedError: names that this platform cannot store.
         CorruptionError: bytes do not match a digest.
         BackendError: reading the store failed, or the disk is full.
     """
@@ -72,12 +72,12 @@ def place(
     target = target.absolute()
     try:
         if os.path.lexists(target) and not target.is_dir():
-            raise AlreadyExistsError(f"{target} must be a folder, and is not")
+            raise AlreadyExistsError(f"{target} must be a folder")
     except (OSError, ValueError) as error:
         if isinstance(error, AlreadyExistsError):
             raise
-        raise InvalidInputError(f"{str(target)!r} can't be a folder: {error}") from error
-    # Inside of a target that is there: it may be a mount, or a link to another disk, in a folder that can't be written.
+        raise InvalidInputError(f"{str(target)!r} cannot be a folder: {error}") from error
+    # Stage inside an existing target: it may be a mount, or a link to another disk, whose parent folder is not writable.
     with partial(*([target.resolve()] if os.path.isdir(target) else []), target.parent) as staging:  # noqa: PTH112 - any failure means no
         try:
             _check_names(chosen, staging)
@@ -86,7 +86,7 @@ def place(
         except OSError as error:
             if isinstance(error, ArtifactStoreError):
                 raise
-            raise _failed(error, target, "nothing was put in place") from error
+            raise _failed(error, target, "nothing was written") from error
         moved = _Move(manifest, missing, staging, target, overwrite=overwrite)
         try:
             moved.all()
@@ -99,21 +99,21 @@ def place(
 def _failed(error: OSError, target: Path, outcome: str) -> Exception:
     if error.errno == errno.ENAMETOOLONG:
         name = str(error.filename or target)[:200]
-        return InvalidInputError(f"{name!r} … is too long a name for this file system; {outcome}")
-    return BackendError(f"{error.filename or target} can't be written: {error.strerror or error}; {outcome}")
+        return InvalidInputError(f"the name {name!r} … is too long for this file system; {outcome}")
+    return BackendError(f"{error.filename or target} cannot be written: {error.strerror or error}; {outcome}")
 
 
 def fill(
     backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, *, progress: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Write what was chosen into a new, empty folder that nobody else sees yet."""
+    """Write the selected files into a new, empty folder that no other process can see yet."""
     _check_clash(manifest, chosen)
     _check_names(chosen, folder)
     _fill(backend, manifest, chosen, folder, progress)
 
 
 def is_placed(manifest: Manifest, chosen: Selection, folder: Path) -> bool:
-    """Return whether a folder holds what was chosen and nothing else; every file is read."""
+    """Return whether a folder contains exactly the selected files; every file is read."""
     links = dict(chosen.links)
     files = {path: row for row, path in chosen.files}
     for inner, folders, names in os.walk(folder):
@@ -134,14 +134,14 @@ def is_placed(manifest: Manifest, chosen: Selection, folder: Path) -> bool:
 
 
 def _check_clash(manifest: Manifest, chosen: Selection) -> None:
-    """Refuse to write paths of which one leads through another, perhaps through a link and so out of the target."""
+    """Reject paths of which one is a parent of another, perhaps through a link that leads out of the target."""
     if manifest.clash is None:
         return
     try:
         check_tree(chosen.files.paths, chosen.folders, chosen.links)
     except InvalidInputError as error:
         raise CorruptionError(
-            f"this artifact cannot be got as a whole: {error}; choose files with paths=, or read one by one with open_file",
+            f"this artifact cannot be written as a whole: {error}; choose files with paths=, or read them one by one with open_file",
             digest=str(manifest.identify()[1]),
             location=manifest.clash[1],
         ) from error
@@ -163,7 +163,7 @@ def _check_names(chosen: Selection, staging: Path) -> None:
     if bad:
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise UnsupportedError(
-            f"this file system cannot hold the names {', '.join(map(repr, bad[:5]))}{more}: nothing was written; get them elsewhere, or one by one with open_file"
+            f"this file system cannot hold the names {', '.join(map(repr, bad[:5]))}{more}: nothing was written; choose a target on another file system, or read them one by one with open_file"
         )
 
 
@@ -178,17 +178,17 @@ def _fill(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path,
         again = [(path, first[row]) for row, path in files if first.setdefault(row, path) != path]
         files = Chosen([*first], [*first.values()])
     retrieve(backend, manifest, files.rows, lambda at: f"{base}/{files.paths[at]}", progress=progress)
-    for path, other in again:  # a part that links lead to twice
+    for path, other in again:  # a file reached by several links
         shutil.copy(f"{base}/{other}", f"{base}/{path}")
     for path, to in chosen.links:
-        os.symlink(to, f"{base}/{path}")  # noqa: PTH211 - pathlib would tidy the target, which is part of the identity
+        os.symlink(to, f"{base}/{path}")  # noqa: PTH211 - pathlib would normalise the target, which is part of the identity
 
 
 def _missing(manifest: Manifest, chosen: Selection, target: Path, *, overwrite: bool) -> Selection:
-    """Leave out what is there already and equal.
+    """Leave out entries that exist already with equal content.
 
     Raises:
-        AlreadyExistsError: something there differs.
+        AlreadyExistsError: an existing entry differs.
     """
     if not target.exists():
         return chosen
@@ -211,33 +211,33 @@ def _missing(manifest: Manifest, chosen: Selection, target: Path, *, overwrite: 
             differ.append(path)
         if blocked.above(path) or not (target / path).is_dir():
             rest.folders.append(path)
-    # What is behind a link is not the target's: the link goes, and it stays.
+    # What a link points to is outside the target: the link is replaced, its destination stays.
     own = [path for path in differ if not blocked.above(path)]
     folders = [path for path in own if (target / path).is_dir() and not (target / path).is_symlink()]
     if differ and (not overwrite or folders):
         named = ", ".join(sorted(folders if overwrite else differ)[:5])
         more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
-        hint = "a folder is never overwritten: move it away" if overwrite else "overwrite=True replaces them"
+        hint = "move the folder away, since a folder is never overwritten" if overwrite else "pass overwrite=True to replace them"
         raise AlreadyExistsError(
-            f"{target} holds other content under {named}{more}; nothing was written: choose another target, or {hint}"
+            f"{target} has other content under {named}{more}; nothing was written: choose another target, or {hint}"
         )
     return rest
 
 
 def _target(link: Path) -> str:
-    """Return where a link leads, as it is written: pathlib would tidy it, and it is part of the identity."""
+    """Return the target of a link verbatim: pathlib would normalise it, and it is part of the identity."""
     return os.readlink(link)  # noqa: PTH115
 
 
 class _Blocked:
-    """Which paths pass through something that is no folder: a link there would lead out of the target."""
+    """Finds paths that pass through something other than a folder: a link there would lead out of the target."""
 
     def __init__(self, target: Path) -> None:
         self._target = str(target)
         self._known: dict[str, bool] = {"": False}
 
     def above(self, path: str) -> str:
-        """Return "differs" if a parent of `path` is there and is no real folder, else ""."""
+        """Return "differs" if a parent of `path` exists and is not a real folder, else ""."""
         return "differs" if self._blocked(path.rpartition("/")[0]) else ""
 
     def _blocked(self, folder: str) -> bool:
@@ -269,9 +269,9 @@ def _compare(path: Path, manifest: Manifest, row: int) -> str:
 
 
 class _Move:
-    """Moves what was staged to its target, and knows how far it came.
+    """Moves staged files to the target, and tracks its progress.
 
-    Of several processes that get the same into one folder each finds what another one placed: equal files are as good.
+    Of several processes that write into the same folder, each accepts equal files that another one has written.
     """
 
     def __init__(self, manifest: Manifest, chosen: Selection, staging: Path, target: Path, *, overwrite: bool) -> None:
@@ -283,11 +283,11 @@ class _Move:
         self._placed = 0
 
     def all(self) -> None:
-        """Move everything, at once where the target is not there.
+        """Move everything; with a single rename if the target does not exist.
 
         Raises:
-            AlreadyExistsError: another process has placed something else meanwhile.
-            OSError: the target can't be written.
+            AlreadyExistsError: another process has written other content meanwhile.
+            OSError: the target cannot be written.
         """
         if not self._target.exists():
             try:
@@ -309,11 +309,11 @@ class _Move:
                 self._placed += 1
 
     def outcome(self) -> str:
-        """Say what is in the target now."""
+        """Describe the state of the target, for messages."""
         total = len(self._chosen.files) + len(self._chosen.links)
         if not self._placed:
-            return "nothing was put in place"
-        return f"{self._placed} of {total} files were put in place before that, each complete: get again to bring the rest"
+            return "nothing was written"
+        return f"{self._placed} of {total} files were written before that, each complete: get again to write the rest"
 
     def _make(self, there: Path) -> None:
         if self._overwrite and (there.is_symlink() or there.is_file()):
@@ -335,7 +335,7 @@ class _Move:
             if not self._is_equal(there, path):
                 raise AlreadyExistsError(f"{there} was created by another process meanwhile, with other content") from error
         except OSError as error:
-            if error.errno == errno.EXDEV:  # a folder in the target is another file system
+            if error.errno == errno.EXDEV:  # a folder in the target is on another file system
                 self._copy(source, there, path)
             elif self._overwrite or source.is_symlink():
                 raise

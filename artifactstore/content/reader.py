@@ -1,4 +1,4 @@
-"""A seekable reader over one file of an artifact: fetches only the ranges it needs, each chunk verified."""
+"""Seekable reader for one file of an artifact: fetches only the ranges it needs, each chunk verified."""
 
 import io
 from array import array
@@ -26,44 +26,44 @@ __all__ = [
     "read_ranges",
 ]
 
-SMALL: Final = 4 * 2**20  # bytes of a file that is read at once to prove its chunk digests: as much as would be read ahead
-_KEPT: Final = 8 * 2**20  # bytes of decoded chunks kept
-_AHEAD: Final = 4 * 2**20  # bytes fetched at most ahead of a reader that goes on where it stopped
+SMALL: Final = 4 * 2**20  # max bytes of a file read whole to prove its chunk digests: as much as would be read ahead
+_KEPT: Final = 8 * 2**20  # bytes of decoded chunks cached
+_AHEAD: Final = 4 * 2**20  # max bytes read ahead for a sequential reader
 
 T = TypeVar("T")
 
 
 class Again(Protocol):
-    """Calls a function with a manifest of an artifact that can be read, with another one where it fails with that."""
+    """Calls a function with a readable manifest of an artifact, and with another manifest if it fails with that."""
 
     def __call__(self, use: Callable[[Manifest], T], /) -> T:
-        """Return what the function returns."""
+        """Return the function's result."""
 
 
 def open_chunks(backend: Backend, manifest: Manifest, row: int, again: Again | None = None) -> io.BufferedReader:
-    """Open a file of a manifest for reading; a small one whose chunk digests are not proven is read at once, and they are.
+    """Open a file of a manifest for reading; a small file with unproven chunk digests is read whole, which proves them.
 
     Args:
-        backend: where the packs are.
-        manifest: of the artifact.
-        row: of the file.
-        again: calls a function with a manifest of the same artifact that can be read, where this one cannot any more.
+        backend: backend of the packs.
+        manifest: manifest of the artifact.
+        row: row of the file.
+        again: calls a function with another manifest of the same artifact once this one's packs are unreadable.
 
     Raises:
-        MissingPackError: a pack is not there; from the reads, too.
-        CorruptionError: bytes do not match a digest; from the reads, too.
-        BackendError: the store can't be reached; from the reads, too.
+        MissingPackError: a pack is missing; also raised by reads.
+        CorruptionError: bytes do not match a digest; also raised by reads.
+        BackendError: the store cannot be reached; also raised by reads.
     """
     return io.BufferedReader(_Reader(backend, manifest, row, again), buffer_size=64 * 1024)
 
 
 def read_parts(backend: Backend, manifest: Manifest, row: int, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
-    """Return parts of a file as `read_ranges` does; of a small one whose chunk digests are not proven all is read, and they are.
+    """Return ranges of a file as `read_ranges` does; a small file with unproven chunk digests is read whole, which proves them.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: bytes do not match a digest.
-        BackendError: the store can't be reached.
+        BackendError: the store cannot be reached.
     """
     if manifest.is_proven(row) or manifest.sizes[row] > SMALL:
         return read_ranges(backend, manifest, row, ranges)
@@ -72,12 +72,12 @@ def read_parts(backend: Backend, manifest: Manifest, row: int, ranges: Sequence[
 
 
 def prove(backend: Backend, manifest: Manifest, row: int) -> None:
-    """Read all of a file once, to know that its chunk digests are those of its content.
+    """Read a whole file once, to prove that its chunk digests are those of its content.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: bytes do not match a digest.
-        BackendError: the store can't be reached.
+        BackendError: the store cannot be reached.
     """
     hasher, low, last = new_hasher(manifest.algorithm), manifest.first[row], manifest.first[row + 1]
     sizes = manifest.chunks.sizes
@@ -93,7 +93,7 @@ def prove(backend: Backend, manifest: Manifest, row: int) -> None:
 
 
 def _prove_small(backend: Backend, manifest: Manifest, row: int) -> list[bytes | memoryview]:
-    """Return the chunks of a small file, held against its own digest."""
+    """Return the chunks of a small file, verified by the file's own digest."""
     chunks = fetch(backend, list(manifest.extents(row)), algorithm=manifest.algorithm)
     hasher = new_hasher(manifest.algorithm)
     for chunk in chunks:
@@ -114,18 +114,18 @@ def _note_proven(manifest: Manifest, row: int, hasher: Hasher) -> None:
 
 
 class FalseChunkDigestsError(CorruptionError):
-    """A manifest has the digest of a file, and the chunks of another."""
+    """A manifest has the right digest of a file, but the chunks of another."""
 
 
 def read_ranges(backend: Backend, manifest: Manifest, row: int, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
-    """Return parts of a file, given as (offset, length), in memory that may be written to; all are fetched at once.
+    """Return ranges of a file, given as (offset, length), in writable memory; all are fetched concurrently.
 
-    Each chunk is checked against its digest; whether that is one of the file's chunks is not.
+    Each chunk is verified against its digest; that the digest is one of the file's chunks is not.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: a chunk does not match its digest.
-        BackendError: the store can't be reached.
+        BackendError: the store cannot be reached.
     """
     starts = chunk_starts(manifest, row)
     spans = [(bisect_right(starts, at) - 1, bisect_right(starts, at + size - 1) if size else 0) for at, size in ranges]
@@ -144,15 +144,15 @@ def read_ranges(backend: Backend, manifest: Manifest, row: int, ranges: Sequence
 
 
 def chunk_starts(manifest: Manifest, row: int) -> "array[int]":
-    """Return where the chunks of a file begin, and where the last one ends."""
+    """Return the offsets of a file's chunks, and the file's size."""
     return array("q", accumulate(manifest.chunks.sizes[manifest.first[row] : manifest.first[row + 1]], initial=0))
 
 
 class Seekable(io.RawIOBase):
-    """Bytes of a known length that are read from any place on; a subclass has `readinto`, which reads at `_at`.
+    """A seekable reader of a known size; a subclass implements `readinto`, which reads at `_at`.
 
     Args:
-        size: how many bytes there are.
+        size: number of bytes.
     """
 
     def __init__(self, size: int) -> None:
@@ -161,22 +161,22 @@ class Seekable(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Tell that it can be read from any place on."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Return where the next read begins."""
+        """Return the position of the next read."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Let the next read begin elsewhere; returns where.
+        """Set the position of the next read, and return it.
 
         Raises:
-            ValueError: a place before the begin, or another `whence` than 0, 1 and 2.
+            ValueError: a position before the beginning, or another `whence` than 0, 1 and 2.
         """
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}.get(whence)
         if base is None:
@@ -193,17 +193,17 @@ class _Reader(Seekable):
         self._backend = backend
         self._again = again
         self._row = row
-        self._expected = -1  # where the next read begins if this reader just goes on
+        self._expected = -1  # position of the next read if the reader is sequential
         self._ahead = 1
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self.name = manifest.paths[row]
         self._turn_to(manifest)
-        # What is read from the first byte to the last is held against the file's own digest.
+        # A sequential read of the whole file is verified by the file's own digest.
         self._whole: Hasher | None = None if manifest.is_proven(row) else new_hasher(manifest.algorithm)
         self._hashed = 0
 
     def _turn_to(self, manifest: Manifest) -> None:
-        """Read from a manifest from now on."""
+        """Switch to another manifest."""
         row = self._row
         kept = () if manifest.is_proven(row) or manifest.sizes[row] > SMALL else _prove_small(self._backend, manifest, row)
         self._manifest = manifest
@@ -248,7 +248,7 @@ class _Reader(Seekable):
             done += len(part)
 
     def _check_whole(self, hasher: Hasher, data: memoryview) -> None:
-        """Hash on what a reader takes in from the beginning; a gap ends it, for then there is nothing to compare with."""
+        """Continue the hash of a read from the beginning; a gap stops it, since there is then no digest to compare with."""
         if self._at > self._hashed:
             self._whole = None
             return
@@ -260,7 +260,7 @@ class _Reader(Seekable):
             self._whole = None
 
     def _chunks(self, low: int, high: int) -> list[bytes]:
-        """Chunks low … high - 1 of the file, with some more behind them kept for a reader that goes on."""
+        """Return chunks low … high - 1 of the file; cache some more after them for a sequential reader."""
         found: dict[int, bytes] = {i: self._kept[i] for i in range(low, high) if i in self._kept}
         if len(found) < high - low:
             last = min(high + self._ahead - 1, len(self._starts) - 1)
@@ -269,7 +269,7 @@ class _Reader(Seekable):
             missing = [i for i in range(low, last) if i not in self._kept]
             extents = [self._manifest.extent(self._first + i) for i in missing]
             for i, chunk in zip(missing, fetch(self._backend, extents, algorithm=self._manifest.algorithm), strict=True):
-                found[i] = self._kept[i] = bytes(chunk)  # a view would keep the whole range alive
+                found[i] = self._kept[i] = bytes(chunk)  # a view would keep the whole range in memory
             total = sum(len(chunk) for chunk in self._kept.values())
             while total > _KEPT and len(self._kept) > 1:
                 total -= len(self._kept.popitem(last=False)[1])

@@ -1,9 +1,9 @@
-"""Retrieve: an artifact's files come back, verified, in bounded memory.
+"""Retrieve: writes an artifact's files to disk, verified, in bounded memory.
 
-Chunks of zeros become holes in what is written, where the file system has them.
-Ranges of packs are read ahead, from a network by many threads that do nothing else; workers decode them, check and
-write small files; a large file is hashed in order by the one thread that collects. Every file is checked against its
-digest before anybody sees it under its name: the tree is staged by the caller and renamed when this returns.
+Chunks of zeros become holes, where the file system supports them.
+Ranges of packs are read ahead, over a network by many dedicated threads; workers decode them, verify and
+write small files; a large file is hashed in order by the collecting thread. Every file is verified against its
+digest before it is visible under its name: the caller stages the tree and renames it when this returns.
 """
 
 import os
@@ -32,15 +32,15 @@ from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
 
 __all__ = ["PAGE", "cut_parts", "read_file", "retrieve"]
 
-LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time where a read costs no round trip
-REMOTE_GROUP: Final = 17 * 2**20  # the same where it does: one long request, two for a full pack
-REMOTE_PART: Final = 8 * 2**20  # and of a large file: shorter ones come sooner, and hold up less what waits behind them
-REMOTE_AHEAD: Final = 208 * 2**20  # stored bytes read ahead there, so that some eight connections are always busy
-FETCHERS: Final = 16  # requests at a time at most
+LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time from a local store
+REMOTE_GROUP: Final = 17 * 2**20  # the same over a network: one long request, two for a full pack
+REMOTE_PART: Final = 8 * 2**20  # the same for a large file: shorter reads arrive sooner, and delay later ones less
+REMOTE_AHEAD: Final = 208 * 2**20  # stored bytes read ahead over a network, so that about eight connections are always busy
+FETCHERS: Final = 16  # max concurrent requests
 GROUP_FILES: Final = 2_048
 WORKERS: Final = 2
-PAGE: Final = 4096  # bytes: the least that a file system leaves out
-_REPEATED: Final = 64  # times as long as what it takes: a file of which most is the same bytes
+PAGE: Final = 4096  # bytes: the smallest hole of a file system
+_REPEATED: Final = 64  # compression ratio from which on a file must consist mostly of repetitions
 _BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -49,13 +49,13 @@ class _Group:
     """Work for one worker: whole small files, or a part of a large one.
 
     Attributes:
-        rows: the files.
-        part: whether this is a part of one large file.
-        low: that part's first chunk.
-        high: behind its last chunk.
-        offset: of that part in its file, in bytes.
-        last: whether that part is the file's last.
-        weight: bytes that it takes in memory while it is fetched.
+        rows: rows of the files.
+        part: whether this is a part of a large file.
+        low: the part's first chunk.
+        high: one past its last chunk.
+        offset: offset of the part in its file, in bytes.
+        last: whether the part is the file's last.
+        weight: bytes of memory that it takes while being fetched.
     """
 
     rows: Sequence[int]
@@ -75,17 +75,17 @@ def retrieve(
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Write files of a manifest to disk; their folders exist already, the files do not.
+    """Write files of a manifest to disk; their folders must exist, the files must not.
 
     Args:
-        backend: where the packs lie.
-        manifest: what they hold.
-        rows: of the files in the manifest, ascending.
-        path: returns the path on disk of the file with this number among those.
-        progress: told how many more bytes are written.
+        backend: backend of the packs.
+        manifest: the manifest.
+        rows: rows of the files in the manifest, ascending.
+        path: returns the path on disk of the file with this index in `rows`.
+        progress: called with the number of bytes just written.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: bytes do not match a digest.
         BackendError: reading the store failed, or the disk is full.
     """
@@ -117,7 +117,7 @@ def _fetchers(backend: Backend) -> Pool:
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """A group's extents, and the reads that are under way for them; None where the worker reads itself."""
+    """A group's extents, and their reads in flight; None if the worker reads itself."""
 
     extents: Sequence[Extent]
     reads: Sequence[PackRead]
@@ -125,7 +125,7 @@ class _Load:
 
 
 class _Paths:
-    """The paths on disk by rows: made as they are asked for."""
+    """The paths on disk by row, built on demand."""
 
     def __init__(self, rows: "array[int]", path: Callable[[int], str]) -> None:
         self._rows = rows
@@ -136,7 +136,7 @@ class _Paths:
 
 
 class _Retrieval:
-    """One retrieve: what its threads share."""
+    """A retrieve: the state shared by its threads."""
 
     def __init__(self, backend: Backend, manifest: Manifest, paths: _Paths, progress: Callable[[int], None]) -> None:
         self.stopped = False
@@ -147,7 +147,7 @@ class _Retrieval:
         self._hashers: dict[int, Hasher] = {}
 
     def load(self, group: _Group, fetchers: Pool) -> _Load:
-        """Begin to read what a group needs."""
+        """Start to read a group's data."""
         manifest = self._manifest
         first = manifest.first
         if group.part:
@@ -160,7 +160,7 @@ class _Retrieval:
         return _Load(extents, reads, [fetchers.submit(read_pack, self._backend, read) for read in reads])
 
     def work(self, group: _Group, load: _Load) -> Sequence[bytes | memoryview]:
-        """Decode a group and write it; returns the chunks of a part of a large file. Runs in a worker."""
+        """Decode a group and write it; return the chunks of a part of a large file. Runs in a worker."""
         if self.stopped:
             return ()
         parts = (
@@ -169,7 +169,7 @@ class _Retrieval:
         try:
             chunks = decode_extents(load.extents, load.reads, parts)
         except CorruptionError:
-            forget_packs(self._backend, load.extents)  # perhaps it was damaged on its way
+            forget_packs(self._backend, load.extents)  # it may have been damaged in transit
             chunks = fetch(self._backend, load.extents)
         if group.part:
             _write_part(self._manifest, self._paths[group.rows[0]], group, chunks)
@@ -179,7 +179,7 @@ class _Retrieval:
         return ()
 
     def collect(self, group: _Group, future: Future[Sequence[bytes | memoryview]]) -> None:
-        """Wait for a group; hash a large file on. Runs in the calling thread, in the order of the groups."""
+        """Wait for a group; continue the hash of a large file. Runs in the calling thread, in the order of the groups."""
         chunks = future.result()
         if not group.part:
             return
@@ -196,10 +196,10 @@ class _Retrieval:
 
 
 def read_file(backend: Backend, manifest: Manifest, row: int) -> bytes:
-    """Return one file's bytes, checked against its digest.
+    """Return a file's bytes, verified against its digest.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: the bytes do not match the digest.
     """
     data = b"".join(fetch(backend, list(manifest.extents(row))))
@@ -209,12 +209,12 @@ def read_file(backend: Backend, manifest: Manifest, row: int) -> bytes:
 
 
 def cut_parts(manifest: Manifest, row: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """Cut a file into parts of some `size` stored bytes: (first chunk, behind the last, offset in the file)."""
+    """Split a file into parts of about `size` stored bytes: (first chunk, one past the last, offset in the file)."""
     return ((part.low, part.high, part.offset) for part in _parts(manifest, row, size))
 
 
 def _weight(manifest: Manifest, low: int, high: int) -> int:
-    """What chunks cost in memory: as stored, or half of what they become, so that a few bytes can't become gigabytes at once."""
+    """Return the memory cost of chunks: their stored size, or half of their decoded size, which bounds decompression."""
     chunks = manifest.chunks
     bases = sum(chunks.bases[i].stored for i in range(low, high) if i in chunks.bases) if chunks.bases else 0
     if high - low == 1:
@@ -223,7 +223,7 @@ def _weight(manifest: Manifest, low: int, high: int) -> int:
 
 
 def _groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> Iterator[_Group]:
-    """Cut the work into groups of neighbours of some `size`; a file larger than that becomes parts of some `part`."""
+    """Split the work into groups of neighbours of about `size`; a larger file becomes parts of about `part`."""
     first = manifest.first
     start, total = 0, 0
     for n, row in enumerate(rows):
@@ -248,7 +248,7 @@ def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
         weight = _weight(manifest, i, i + 1)
         turns = (
             i > low and chunks.packs[i] != chunks.packs[i - 1] and total >= size // 2
-        )  # no request for a pack's last bytes alone
+        )  # no request for just the last bytes of a pack
         if i > low and (total + weight > size or turns):
             yield _Group([row], part=True, low=low, high=i, offset=offset, last=False, weight=total)
             low, total, offset, length = i, 0, offset + length, 0
@@ -258,7 +258,7 @@ def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
 
 
 def _is_repeated(manifest: Manifest, row: int) -> bool:
-    """Tell whether a file is so long for what it takes that most of it must be the same bytes again and again."""
+    """Return whether a file's compression ratio is so high that it must consist mostly of repetitions."""
     stored = sum(manifest.chunks.stored[manifest.first[row] : manifest.first[row + 1]])
     return stored * _REPEATED < manifest.sizes[row]
 
@@ -297,7 +297,7 @@ def _write_files(
 
 
 def _write_all(fd: int, chunks: Sequence[bytes | memoryview], size: int) -> None:
-    """Write chunks to where a new file stands; zeros are passed over, and the file gets its `size` if it is not 0."""
+    """Write chunks at the position of a new file; skip zeros, and set the file's size to `size` if it is not 0."""
     hole = False
     for chunk in chunks:
         hole = _is_hole(chunk)
@@ -312,13 +312,13 @@ def _write_all(fd: int, chunks: Sequence[bytes | memoryview], size: int) -> None
 
 
 def _is_hole(chunk: bytes | memoryview) -> bool:
-    """Tell whether a chunk is nothing but zeros, and long enough to be worth a hole."""
+    """Return whether a chunk is all zeros, and long enough for a hole."""
     return len(chunk) >= PAGE and not chunk[0] and not chunk[-1] and bytes(chunk) == bytes(len(chunk))
 
 
 def _cant_write(path: str, error: OSError) -> BackendError:
     return BackendError(
-        f"{path} can't be written: {error.strerror or error}; nothing was put in place: free some space or choose another folder"
+        f"{path} cannot be written: {error.strerror or error}; nothing was written: free some space or choose another folder"
     )
 
 
@@ -332,10 +332,10 @@ def _digest(chunks: Sequence[bytes | memoryview], algorithm: str) -> bytes:
 
 
 def _chunks_again(backend: Backend, manifest: Manifest, row: int) -> Sequence[bytes | memoryview]:
-    """Read a small file's chunks once more, each checked: what was damaged on its way comes well now.
+    """Read a small file's chunks again, each verified: damage in transit is gone.
 
     Raises:
-        CorruptionError: it lies there damaged.
+        CorruptionError: the store is damaged.
     """
     extents = list(manifest.extents(row))
     forget_packs(backend, extents)
@@ -349,15 +349,15 @@ def _chunks_again(backend: Backend, manifest: Manifest, row: int) -> Sequence[by
 
 
 def _mend_file(backend: Backend, manifest: Manifest, row: int, path: str) -> None:
-    """Write a large file once more, each chunk checked.
+    """Write a large file again, each chunk verified.
 
     Raises:
-        CorruptionError: it lies there damaged.
+        CorruptionError: the store is damaged.
     """
     hasher = new_hasher(manifest.algorithm)
     forget_packs(backend, list(manifest.extents(row)))
     try:
-        os.truncate(path, 0)  # what was written may not be zeros where it should
+        os.truncate(path, 0)  # the bytes written before may not be zeros where a hole belongs
     except OSError as error:
         raise _cant_write(path, error) from error
     for group in _parts(manifest, row, LOCAL_GROUP):
@@ -379,7 +379,7 @@ def _named(manifest: Manifest, row: int, error: CorruptionError) -> CorruptionEr
 
 
 def _bad_file(manifest: Manifest, row: int) -> CorruptionError:
-    """All chunks are what they should be, and the file is not."""
+    """Make the error for a file that does not match its digest although its chunks match theirs."""
     name = f"{manifest.algorithm}:{manifest.digests[row].hex()}"
     text = (
         f"{manifest.paths[row]} does not match its digest {name}: the store is damaged there; restore it from a copy of the store"

@@ -1,4 +1,4 @@
-"""The walk of a folder. What it finds stays in columns: an object for each of five million files would take gigabytes."""
+"""Folder scan. Results are columnar: an object for each of five million files would take gigabytes."""
 
 import os
 import stat
@@ -16,18 +16,18 @@ from artifactstore.model.listing import check_disk_path, check_disk_text, check_
 
 __all__ = ["Scanned", "scan"]
 
-_AT_ONCE: Final = 4096  # files that are put into columns together
+_AT_ONCE: Final = 4096  # files appended to the columns at a time
 
 
 class Scanned(Sequence[Source]):
-    """The files of a folder in columns, by ascending path; sources are made as they are asked for.
+    """The files of a folder in columns, sorted by path; sources are built on demand.
 
     Args:
         base: the folder, ending with `/`.
 
     Attributes:
-        paths: in the folder.
-        sizes: in bytes.
+        paths: paths below the folder.
+        sizes: sizes in bytes.
     """
 
     def __init__(self, base: str) -> None:
@@ -36,18 +36,18 @@ class Scanned(Sequence[Source]):
         self._base = base
         self._executable = bytearray()
         self._inodes, self._changed, self._touched = array("Q"), array("Q"), array("Q")
-        self._devices = array("I")  # the numbers of those below
+        self._devices = array("I")  # device numbers, referenced by index
         self._numbers: dict[int, int] = {}
         self._new: list[tuple[str, os.stat_result]] = []
 
     def append(self, path: str, st: os.stat_result) -> None:
-        """Add a file that comes behind all others; it is in the columns after `settle`."""
+        """Append a file, in sorted order; it is in the columns after `settle`."""
         self._new.append((path, st))
         if len(self._new) >= _AT_ONCE:
             self.settle()
 
     def settle(self) -> None:
-        """Put what was added into the columns."""
+        """Move the appended files into the columns."""
         if not self._new:
             return
         paths, stats = zip(*self._new, strict=True)
@@ -85,11 +85,11 @@ class Scanned(Sequence[Source]):
         return zip(map(self._base.__add__, self.paths), self._signed(), strict=True)
 
     def samples(self) -> list[Source]:
-        """Return one file of each device."""
+        """Return one file per device."""
         return [self[self._devices.index(number)] for number in self._numbers.values()]
 
     def share(self, manifest: Manifest) -> None:
-        """Let a manifest of these files have the same columns, where they are equal: once in memory for both."""
+        """Share columns with a manifest of these files where they are equal, to save memory."""
         if (manifest.paths, manifest.sizes) == (self.paths, self.sizes):
             manifest.paths, manifest.sizes = self.paths, self.sizes
 
@@ -103,18 +103,18 @@ def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep") -
 
     Args:
         root: the folder.
-        keep: (path, is a folder) → whether it goes in.
+        keep: (path, is a folder) → whether to include it.
         links: `keep` stores links that stay inside, `follow` stores what they point to.
 
     Raises:
-        InvalidInputError: an unreadable folder, a socket or a device, a name that can't be stored, a link that leaves.
+        InvalidInputError: an unreadable folder, a socket or a device, a name that cannot be stored, a link that leads outside.
     """
     files = Scanned(root.rstrip("/") + "/")
     found = Folder(files)
     try:
         _walk(found, "", _Walk(root, files, keep, links == "follow", set()))
     except RecursionError as error:
-        raise InvalidInputError(f"{root} is nested too deep: some 900 folders in each other are the most") from error
+        raise InvalidInputError(f"{root} is nested too deeply: the limit is about 900 levels of folders") from error
     files.settle()
     found.folders.sort()
     found.links.sort()
@@ -124,7 +124,7 @@ def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep") -
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """What stays the same on the way down."""
+    """The parameters of a scan."""
 
     root: str
     files: Scanned
@@ -138,7 +138,7 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
     st = stat_of(disk)
     place = (st.st_dev, st.st_ino)
     if place in walk.visiting:
-        raise InvalidInputError(f"{disk} is a link to a folder that it lies in: links='follow' would never end")
+        raise InvalidInputError(f"{disk} is a link to one of its parent folders: links='follow' would never end")
     walk.visiting.add(place)
     names, empty = _names(disk, prefix, walk)
     above, inside = f"{disk.rstrip('/')}/", f"{prefix}/" if prefix else ""
@@ -159,7 +159,7 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
                 found.links.append((path, target))
                 continue
         except OSError as error:
-            raise InvalidInputError(f"{there} can't be read: {error.strerror or error}") from error
+            raise InvalidInputError(f"{there} cannot be read: {error.strerror or error}") from error
         regular(there, st)
         walk.files.append(path, st)
     walk.visiting.discard(place)
@@ -169,9 +169,9 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
 
 
 def _names(disk: str, prefix: str, walk: _Walk) -> tuple[list[str], bool]:
-    """Return what a folder has that goes in, those of folders with `/` at the end; and whether it has nothing at all.
+    """Return the entries of a folder to include, with `/` at the end of folders; and whether it has no entries at all.
 
-    In the order of the paths that are below them: `a-b` comes before what is in `a/`.
+    Sorted by the paths below them: `a-b` comes before the content of `a/`.
     """
     names, empty = [], True
     inside = f"{prefix}/" if prefix else ""
@@ -182,10 +182,10 @@ def _names(disk: str, prefix: str, walk: _Walk) -> tuple[list[str], bool]:
                 try:
                     is_folder = entry.is_dir(follow_symlinks=walk.follow)
                 except OSError as error:
-                    raise InvalidInputError(f"{entry.path} can't be read: {error.strerror or error}") from error
+                    raise InvalidInputError(f"{entry.path} cannot be read: {error.strerror or error}") from error
                 if walk.keep(inside + entry.name, is_folder):
                     names.append(f"{entry.name}/" if is_folder else entry.name)
     except OSError as error:
-        raise InvalidInputError(f"the folder {disk} can't be read: {error.strerror or error}") from error
+        raise InvalidInputError(f"the folder {disk} cannot be read: {error.strerror or error}") from error
     names.sort()
     return names, empty

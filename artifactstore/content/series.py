@@ -1,7 +1,7 @@
-"""Series: which chunks of an earlier version a new one may be stored as a delta to (docs/reference/format.md, "Codecs").
+"""Delta bases: finds the chunk of an earlier version that a new chunk may be a delta of (docs/reference/format.md, "Codecs").
 
-Only what tells its own layout is looked at: a safetensors file's tensors, paired by name, dtype and shape, and a `.npy`
-file with the same header. A sample decides whether deltas pay; where they do, a tensor is cut as it was cut before.
+Only files with a known layout are considered: the tensors of a safetensors file, paired by name, dtype and shape, and a `.npy`
+file with the same header. A sample decides whether deltas pay; if so, a tensor is cut at the same points as before.
 """
 
 import re
@@ -23,27 +23,27 @@ from artifactstore.errors import ArtifactStoreError
 
 __all__ = ["Line", "ReadAt", "Reference", "Series"]
 
-_FILE: Final = 64 * 1024  # bytes of a file that is worth it
-LEAST: Final = 4096  # bytes of a chunk that is worth it
-_SAMPLES: Final = 8  # chunks that are tried
-_GAIN: Final = 0.9  # of what the file would take without deltas
-_WIDE: Final = 8  # bytes of a number of which most is noise, whose chunks lie as they are in a place of this machine
-_WIDE_GAIN: Final = 0.5  # of what these take there: less would not pay for the time that a get of deltas takes
+_FILE: Final = 64 * 1024  # min bytes of a file for deltas
+LEAST: Final = 4096  # min bytes of a chunk for deltas
+_SAMPLES: Final = 8  # chunks sampled
+_GAIN: Final = 0.9  # max size relative to the file without deltas
+_WIDE: Final = 8  # bytes of numbers that are mostly noise, whose chunks are stored raw on local disk
+_WIDE_GAIN: Final = 0.5  # max size relative to those raw chunks: a smaller saving is not worth the slower get
 _NUMBER: Final = re.compile(rb"'descr': '[<|=]?[a-z](2|4|8)'")
 _DTYPES: Final = {"BF16": 2, "F16": 2, "I16": 2, "U16": 2, "F32": 4, "I32": 4, "U32": 4, "F64": 8, "I64": 8, "U64": 8}
 
 ReadAt = Callable[[int, int], bytes]
-Layout = Mapping[Any, tuple[int, int, int]]  # what a part must agree in → (its first byte, behind its last, bytes of a number)
+Layout = Mapping[Any, tuple[int, int, int]]  # key that parts are paired by → (begin, end, bytes of a number)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What one chunk may be a delta to.
+    """The delta base of a chunk.
 
     Attributes:
-        base: a chunk of the same size.
-        width: of a number, in bytes.
-        lead: how many bytes of the chunk come before its first whole number.
+        base: extent of a chunk of the same size.
+        width: bytes of a number.
+        lead: bytes of the chunk before its first complete number.
     """
 
     base: Extent
@@ -53,14 +53,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A stretch of a file that has a counterpart.
+    """A stretch of a file that has a counterpart in an earlier version.
 
     Attributes:
-        begin: in the new file.
-        end: behind its last byte.
-        width: of a number, in bytes.
-        ends: of its chunks, in the new file.
-        first: number of the first of the counterpart's chunks.
+        begin: its begin in the new file.
+        end: its end in the new file.
+        width: bytes of a number.
+        ends: ends of its chunks, in the new file.
+        first: index of the counterpart's first chunk.
     """
 
     begin: int
@@ -72,12 +72,12 @@ class _Part:
 
 @dataclass(slots=True)
 class Line:
-    """How one file continues an earlier one.
+    """The pairing of a file with an earlier version.
 
     Attributes:
-        cuts: where a part begins → where its chunks end.
-        versions: how many versions since the last full one, this one not counted.
-        stored: bytes that these take.
+        cuts: begin of a part → ends of its chunks.
+        versions: versions since the last full one, without this one.
+        stored: stored bytes of those versions.
     """
 
     manifest: Manifest
@@ -92,13 +92,13 @@ class Line:
         self._begins = [part.begin for part in self.parts]
 
     def count(self, manifest: Manifest, path: str) -> tuple[int, int]:
-        """Return how many versions there are with that in `manifest`, and how many bytes they take together."""
+        """Return the number of versions including that in `manifest`, and their total stored bytes."""
         row = manifest.index(path)
-        assert row is not None  # it is what was stored
+        assert row is not None  # the path was stored
         return self.versions + 1, self.stored + sum(manifest.chunks.stored[manifest.first[row] : manifest.first[row + 1]])
 
     def refer(self, begin: int, end: int) -> Reference | None:
-        """Return what the chunk from `begin` to `end` may be a delta to, or None."""
+        """Return the delta base for the chunk from `begin` to `end`, or None."""
         at = bisect_right(self._begins, begin) - 1
         if at < 0 or end - begin < LEAST or end > self.parts[at].end:
             return None
@@ -107,17 +107,17 @@ class Line:
         extent = self.manifest.extent(part.first + number)
         base = extent.base or extent
         if part.ends[number] != end or base.size != end - begin or base.pack is None:
-            return None  # it was cut otherwise, or is so little that it rides in the manifest
+            return None  # it was cut differently, or is inline in the manifest
         return Reference(base, part.width, -(begin - part.begin) % part.width)
 
 
 class Series:
-    """Earlier versions of what is being stored.
+    """The earlier versions of the content being stored.
 
     Args:
-        backend: where they lie.
-        manifests: of theirs, the likeliest first.
-        single: whether what is stored is one file, which may be called otherwise each time.
+        backend: backend of their packs.
+        manifests: their manifests, the likeliest first.
+        single: whether the content is one file, whose name may change between versions.
     """
 
     def __init__(self, backend: Backend, manifests: Sequence[Manifest], *, single: bool) -> None:
@@ -126,15 +126,15 @@ class Series:
         self._single = single
 
     def line(self, path: str, size: int, read_at: ReadAt) -> Line | None:
-        """Return how a file continues one of an earlier version, if deltas to it pay.
+        """Return the pairing of a file with an earlier version, if deltas pay.
 
         Args:
-            path: of the file.
+            path: path of the file.
             size: its length in bytes.
             read_at: reads (offset, length) of it.
 
         Raises:
-            InvalidInputError: the file can't be read.
+            InvalidInputError: the file cannot be read.
         """
         if size < _FILE or not (layout := _layout(size, read_at)):
             return None
@@ -149,18 +149,18 @@ class Series:
                 if parts:
                     return self._worth(Line(manifest, parts, *_spent(manifest, row)), size, read_at)
             except ArtifactStoreError:
-                continue  # what can't be read is no base; that is for whoever asks for it to hear
+                continue  # unreadable chunks cannot be a base; a get of them will report it
         return None
 
     def read(self, extents: Sequence[Extent]) -> Sequence[bytes | memoryview | None]:
-        """Return chunks of earlier versions, each checked; None for all where one can't be read: nothing must rest on it."""
+        """Return verified chunks of earlier versions; None for all if any is unreadable: no delta may depend on it."""
         try:
             return fetch(self._backend, extents, algorithm=self._manifests[0].algorithm)
         except ArtifactStoreError:
             return [None] * len(extents)
 
     def pieces(self, wanted: Sequence[tuple[bytes, memoryview, Reference]], encoder: Encoder) -> dict[bytes, Piece]:
-        """Encode chunks, given with their digests, as deltas to earlier ones; return those that take less than their bases do."""
+        """Encode chunks, given with their digests, as deltas; return those that take less than their bases."""
         made = {}
         bases = self.read([reference.base for _, _, reference in wanted])
         for (digest, chunk, reference), base in zip(wanted, bases, strict=True):
@@ -190,7 +190,7 @@ class Series:
         return sorted(parts, key=lambda part: part.begin)
 
     def _worth(self, line: Line, size: int, read_at: ReadAt) -> Line | None:
-        """Try some chunks; a full version is stored again where a delta takes more than all have taken on average."""
+        """Try a sample of chunks; store a full version again once a delta takes more than the versions' average."""
         tried = [
             (begin, end, reference)
             for part in line.parts
@@ -222,7 +222,7 @@ class Series:
 
 
 def _spent(manifest: Manifest, row: int) -> tuple[int, int]:
-    """Return how many versions of a file there are since its last full one, and how many bytes they take together."""
+    """Return the number of versions of a file since its last full one, and their total stored bytes."""
     known = manifest.deltas.get(manifest.paths[row])
     if known is not None:
         return known
@@ -233,7 +233,7 @@ def _spent(manifest: Manifest, row: int) -> tuple[int, int]:
 
 
 def _layout(size: int, read_at: ReadAt) -> Layout:
-    """Return the parts of a file of numbers; empty for any other."""
+    """Return the parts of a file of numbers; empty for other files."""
     start = read_at(0, min(size, 256))
     if start.startswith(b"\x93NUMPY\x01") and len(start) >= 10:
         head = start[: 10 + int.from_bytes(start[8:10], "little")]

@@ -1,6 +1,6 @@
-"""Side content: what is known of an artifact beside its files, such as a table's profile. It is no part of the identity.
+"""Side content: metadata about an artifact's files, such as a table's profile, that is not part of its identity.
 
-The manifest's metadata name it and say where its chunks lie; it is stored as the chunks of files are.
+The manifest's metadata list it with the extents of its chunks; it is stored like the chunks of files.
 """
 
 from collections.abc import Iterable
@@ -18,17 +18,17 @@ from artifactstore.model.digest import hash_bytes
 __all__ = ["own_profile", "profiled", "read_side", "side_prefix", "store_side"]
 
 _CHUNK: Final = 2**20
-_PROFILE: Final = "profile"  # what every table has of which anything is known
-_TABLE: Final = "data.parquet"  # of an object: what is known of it is known of its folder
+_PROFILE: Final = "profile"  # present for every table with side content
+_TABLE: Final = "data.parquet"  # the file of a table object: its side content belongs to its folder
 
 
 def store_side(backend: Backend, manifest: Manifest, contents: Iterable[tuple[str, bytes]]) -> int:
     """Store side content for a manifest that is not written yet; its packs are durable when this returns.
 
     Args:
-        backend: where to.
-        manifest: gets the content's places, and its packs among its own.
-        contents: name and bytes of each; they may be made as they are asked for, and none is held longer than it must.
+        backend: target of the packs.
+        manifest: gets the content's extents, and its packs.
+        contents: name and bytes of each; may be an iterator, of which each item is released as soon as possible.
 
     Returns:
         Bytes of packs written.
@@ -62,10 +62,10 @@ def store_side(backend: Backend, manifest: Manifest, contents: Iterable[tuple[st
 
 
 def read_side(backend: Backend, manifest: Manifest, name: str) -> bytes | None:
-    """Return side content of a manifest, each chunk checked; None where there is none of that name.
+    """Return side content of a manifest, each chunk verified; None if there is none of that name.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: a chunk does not match its digest.
     """
     extents = manifest.side.get(name)
@@ -73,25 +73,25 @@ def read_side(backend: Backend, manifest: Manifest, name: str) -> bytes | None:
 
 
 def side_prefix(manifest: Manifest, path: str) -> str:
-    """Return what stands before the names of what is known of a table: of a file its path, of an object its folder.
+    """Return the prefix of the names of a table's side content: for a file its path, for an object its folder.
 
     Args:
-        manifest: holds it.
-        path: of its file.
+        manifest: manifest of the table.
+        path: path of its file.
     """
     folder, slash, name = path.rpartition("/")
     return f"{path}/" if name != _TABLE or f"{path}/{_PROFILE}" in manifest.side else folder + slash
 
 
 def own_profile(manifest: Manifest) -> str:
-    """Return the name of the profile that is of the whole artifact: of an object that is a table, or of its only file."""
+    """Return the name of the profile of the whole artifact: of an object that is a table, or of its only file."""
     return _PROFILE if _PROFILE in manifest.side or len(manifest.paths) != 1 else f"{manifest.paths[0]}/{_PROFILE}"
 
 
 def profiled(manifest: Manifest) -> dict[str, str]:
-    """Return the tables that have a profile, sorted: path → the name of the profile.
+    """Return the tables that have a profile, sorted: path → name of the profile.
 
-    A table that is an object and not called as this library calls it, as of a format of somebody's own, has its folder's path.
+    A table object under another file name than this library's, as of a third-party format, has its folder's path.
     """
     found = {}
     for name in manifest.side:

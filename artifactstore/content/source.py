@@ -1,6 +1,6 @@
-"""What is to be stored: files on disk or bytes in memory, in the order of their paths.
+"""Sources of a put: files on disk or bytes in memory, sorted by path.
 
-A file is looked at before and after it is read: one that changes meanwhile is an error, never a mixture.
+A file's stat is compared before and after reading: a file that changes meanwhile is an error, never stored as a mixture.
 """
 
 import os
@@ -29,7 +29,7 @@ __all__ = [
     "stat_of",
 ]
 
-# Not blocking: a file may have become a pipe since the scan, and opening that would wait for ever.
+# Non-blocking: a file may have become a pipe since the scan, and opening that would block forever.
 _KINDS: Final = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a named pipe",
@@ -39,29 +39,29 @@ _KINDS: Final = {
 
 
 class Far(Protocol):
-    """A file that is no file of this machine."""
+    """A file outside this machine."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return exactly these bytes."""
+        """Return exactly `size` bytes at `offset`."""
 
     def fill(self, view: memoryview, offset: int) -> None:
-        """Copy as many bytes from `offset` on as the view has room for."""
+        """Fill the view with bytes from `offset` on."""
 
     def check(self) -> None:
-        """Raise a `ConflictError` if it is not what it was when it was found."""
+        """Raise a `ConflictError` if it changed since the scan."""
 
 
-class Source(NamedTuple):  # made in no time: there may be millions
-    """One file to be stored.
+class Source(NamedTuple):  # cheap to create: there may be millions
+    """A file to store.
 
     Attributes:
-        path: in the artifact.
-        size: in bytes.
-        signature: of the file on disk (see `stats.signature`), or b"" for bytes in memory.
+        path: path in the artifact.
+        size: size in bytes.
+        signature: signature of the file on disk (see `stats.signature`), or b"" for bytes in memory.
         executable: whether any executable bit is set.
-        base: the folder that it lies in, ending with `/`, or the file's own path; None for bytes in memory.
-        data: the bytes, where they are in memory.
-        far: by which they are read, where they lie elsewhere.
+        base: its folder, ending with `/`, or the file's own path; None for bytes in memory.
+        data: the bytes, if in memory.
+        far: reader of a remote file.
     """
 
     path: str
@@ -74,16 +74,16 @@ class Source(NamedTuple):  # made in no time: there may be millions
 
     @property
     def disk(self) -> str | None:
-        """The file's path on disk, or None. Made when asked for: a million of them would be 100 MB."""
+        """The file's path on disk, or None. Built on demand: a million of them would take 100 MB."""
         return self.base + self.path if self.base is not None and self.base.endswith("/") else self.base
 
 
 @dataclass(slots=True)
 class Folder:
-    """A folder as found on disk.
+    """A scanned folder.
 
     Attributes:
-        files: sorted by path; many of them are made as they are asked for (`scan`).
+        files: sorted by path; large scans build them on demand (`scan`).
         folders: empty folders.
         links: (path, target) of links that stay inside.
     """
@@ -105,14 +105,14 @@ class Folder:
 
 
 def check_folder(folder: Folder, keys: Callable[[str], Sequence[str]] | None = None) -> None:
-    """Refuse names that one artifact cannot hold together, before anything of it is read or stored.
+    """Reject names that one artifact cannot contain together, before anything is read or stored.
 
     Args:
-        folder: what was found.
-        keys: returns the keys of the source that became a path, where they are called otherwise.
+        folder: the scanned folder.
+        keys: returns the source's keys for a path, where they differ from it.
 
     Raises:
-        InvalidInputError: names both keys, and how to leave one out.
+        InvalidInputError: with both keys, and how to exclude one.
     """
     found = clash(folder.paths, folder.folders, folder.links)
     if found is None:
@@ -121,26 +121,26 @@ def check_folder(folder: Folder, keys: Callable[[str], Sequence[str]] | None = N
     above, below = (list(dict.fromkeys(keys(path) if keys is not None else [])) or [path] for path in found)
     if first != second:
         raise InvalidInputError(
-            f"{above[0]!r} is a file and {below[0]!r} is inside of it: one artifact cannot hold both; rename one, or leave out "
-            f"what is inside with exclude=[{first + '/*'!r}]"
+            f"{above[0]!r} is a file and {below[0]!r} is inside it: an artifact cannot contain both; rename one, or exclude "
+            f"its content with exclude=[{first + '/*'!r}]"
         )
-    what = f"{above[0]!r} and {above[1]!r} both become {first!r}" if len(above) > 1 else f"the listing names {above[0]!r} twice"
+    what = f"{above[0]!r} and {above[1]!r} both become {first!r}" if len(above) > 1 else f"the listing has {above[0]!r} twice"
     raise InvalidInputError(
-        f"{what}: one artifact cannot hold a path twice; rename one, or leave out both with exclude=[{first!r}]"
+        f"{what}: an artifact cannot contain a path twice; rename one, or exclude both with exclude=[{first!r}]"
     )
 
 
 def from_bytes(path: str, data: bytes | memoryview) -> Source:
-    """Make a source of bytes in memory."""
+    """Make a source from bytes in memory."""
     check_path(path)
     return Source(path, len(data), b"", executable=False, base=None, data=data)
 
 
 def from_file(disk: str) -> Source:
-    """Make a source of one file, under its base name; a link at the top is followed.
+    """Make a source from a file, under its base name; a top-level link is followed.
 
     Raises:
-        InvalidInputError: missing, no regular file, or with a name that can't be stored.
+        InvalidInputError: missing, not a regular file, or with a name that cannot be stored.
     """
     name = os.path.basename(os.path.abspath(disk))  # noqa: PTH100, PTH119 - the hot path of a small put
     check_disk_path(name)
@@ -150,12 +150,12 @@ def from_file(disk: str) -> Source:
 
 
 def from_folder(base: str, path: str, *, executable: bool) -> Source:
-    """Make a source of one file in a folder, under its path there; a link is followed.
+    """Make a source from a file in a folder, under its path there; a link is followed.
 
     Args:
-        base: the folder, ending with `/`; all its sources share it.
-        path: of the file, below it.
-        executable: as which it is stored.
+        base: the folder, ending with `/`; shared by all its sources.
+        path: path of the file below it.
+        executable: whether to store it as executable.
 
     Raises:
         InvalidInputError: as `from_file`.
@@ -167,44 +167,44 @@ def from_folder(base: str, path: str, *, executable: bool) -> Source:
 
 
 def from_far(path: str, url: str, size: int, far: Far) -> Source:
-    """Make a source of a file elsewhere.
+    """Make a source from a remote file.
 
     Raises:
-        InvalidInputError: a name that can't be stored.
+        InvalidInputError: a name that cannot be stored.
     """
     check_path(path)
     return Source(path, size, b"", executable=False, base=url, far=far)
 
 
 def stat_of(disk: str) -> os.stat_result:
-    """Return the stat of what a path leads to.
+    """Return the stat of a path, following links.
 
     Raises:
-        InvalidInputError: it can't be read.
+        InvalidInputError: it cannot be read.
     """
     try:
         return os.stat(disk)  # noqa: PTH116
     except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{disk!r} can't be read: {getattr(error, 'strerror', None) or error}") from error
+        raise InvalidInputError(f"{disk!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def regular(disk: str, st: os.stat_result) -> None:
-    """Refuse what is no regular file.
+    """Reject anything but a regular file.
 
     Raises:
-        InvalidInputError: names it.
+        InvalidInputError: with its kind.
     """
     if not stat.S_ISREG(st.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(st.st_mode), "no regular file")
+        kind = _KINDS.get(stat.S_IFMT(st.st_mode), "not a regular file")
         raise InvalidInputError(f"{disk} is {kind}: only files, folders and links can be stored; exclude it")
 
 
 class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(source) as fd
-    """Open a source's file and refuse, before and after, one that is not what the scan saw.
+    """Open a source's file; reject it if it differs from the scan, before or after reading.
 
     Args:
         source: the file.
-        held: is shown it before it is read.
+        held: checks the file before it is read.
     """
 
     def __init__(self, source: Source, held: Held | None = None) -> None:
@@ -236,16 +236,16 @@ class open_unchanged:  # noqa: N801 - used as a function: with open_unchanged(so
 
 
 def read_unchanged(source: Source, held: Held | None = None) -> bytes:
-    """Return the whole of a small file, if it is what the scan saw.
+    """Return the whole content of a small file, if it has not changed since the scan.
 
-    One look at the end is enough: it tells a file that changed or was replaced before or while it was read.
+    One check at the end suffices: it detects a file that was changed or replaced before or during the read.
 
     Args:
         source: the file.
         held: as for `open_unchanged`.
 
     Raises:
-        InvalidInputError: it can't be read.
+        InvalidInputError: it cannot be read.
         ConflictError: it changed.
     """
     if source.far is not None:
@@ -258,7 +258,7 @@ def read_unchanged(source: Source, held: Held | None = None) -> bytes:
         try:
             if held is not None:
                 held.look(fd, source.path, source.signature)
-            # One byte more than there should be: files of /proc say that they are empty, and are not.
+            # Read one byte more than expected: files of /proc report size 0, but have content.
             data = os.read(fd, source.size + 1)
             while len(data) < source.size and (more := os.read(fd, source.size + 1 - len(data))):
                 data += more
@@ -271,7 +271,7 @@ def read_unchanged(source: Source, held: Held | None = None) -> bytes:
         raise _changed(disk)
     if len(data) != source.size:
         raise InvalidInputError(
-            f"{disk} holds more than its size of {source.size} bytes tells: the system makes it up as it is read; copy it first"
+            f"{disk} has more bytes than its size of {source.size}: the system generates it on read; copy it first"
         )
     return data
 
@@ -279,7 +279,7 @@ def read_unchanged(source: Source, held: Held | None = None) -> bytes:
 def _unreadable(disk: str, error: OSError) -> InvalidInputError | ConflictError:
     if isinstance(error, FileNotFoundError):
         return ConflictError(f"{disk} vanished while it was being put; nothing was committed: put again")
-    return InvalidInputError(f"{disk} can't be read: {error.strerror or error}; make it readable or exclude it")
+    return InvalidInputError(f"{disk} cannot be read: {error.strerror or error}; make it readable or exclude it")
 
 
 def _changed(disk: str | None) -> ConflictError:

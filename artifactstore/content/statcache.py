@@ -1,6 +1,6 @@
-"""The stat cache: device, inode, size, mtime and ctime of a file → its digest, so that what did not change is not read.
+"""Stat cache: device, inode, size, mtime and ctime of a file → its digest, so that unchanged files are not read.
 
-A local SQLite file in the cache folder. Any failure of it means that there is no cache. Only files are kept whose every
+A local SQLite file in the cache folder. On any failure the cache is ignored. It contains only files whose every
 later change shows in their stat (see `stats`).
 """
 
@@ -19,11 +19,11 @@ from artifactstore.content.stats import device, file_system, lasting, timed
 __all__ = ["StatCache"]
 
 _SCHEMA: Final = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, signature BLOB, digest BLOB) WITHOUT ROWID"
-_LIMIT: Final = 4_000_000  # rows: about 600 MB; beyond, the cache begins anew
+_LIMIT: Final = 4_000_000  # rows: about 600 MB; beyond, the cache is emptied
 
 
 class StatCache:
-    """The stat cache of one digest algorithm; safe for many processes."""
+    """The stat cache of one digest algorithm; safe for concurrent processes."""
 
     def __init__(self, folder: Path | None, algorithm: str) -> None:
         self._path = None if folder is None else folder / f"stat-{algorithm}.sqlite"
@@ -32,7 +32,7 @@ class StatCache:
         """Return the digest of each source that is known and unchanged, else None.
 
         Args:
-            root: absolute path that all sources lie under, or the one file's own path.
+            root: absolute path that contains all sources, or the single file's own path.
             sources: sorted by path.
         """
         unknown = [None] * len(sources)
@@ -50,10 +50,10 @@ class StatCache:
             return unknown
 
     def store(self, found: Iterable[tuple[Source, bytes, bool]], *, hashed_at: int) -> None:
-        """Remember digests of files, with whether each may have been open for writing, that were hashed not before `hashed_at` (ns since the epoch)."""
+        """Record digests of files hashed not before `hashed_at` (ns since the epoch), each with whether it may have been open for writing."""
         if self._path is None:
             return
-        # Row by row: a list of a million would not fit the memory bound.
+        # Row by row: a list of a million would exceed the memory bound.
         rows = _lasting(found, hashed_at)
         first = next(rows, None)
         if first is None:
@@ -86,7 +86,7 @@ class _connect:  # noqa: N801 - used as a function
         self._db = sqlite3.connect(path, timeout=1.0, isolation_level="DEFERRED")
 
     def __enter__(self) -> sqlite3.Connection:
-        # Losing the cache at a power cut is fine; a wrong answer is not, and SQLite's journal keeps it from one.
+        # Losing the cache in a power failure is fine; a wrong answer is not, which SQLite's journal prevents.
         self._db.execute("PRAGMA synchronous = OFF")
         return self._db
 
@@ -102,12 +102,12 @@ def _rows(db: sqlite3.Connection, root: str, sources: Sequence[Source]) -> Itera
 
 
 def _merge(rows: Iterator[tuple[str, bytes, bytes]], sources: Sequence[Source], proven: set[bytes] | None) -> Looked:
-    """Walk both sorted sequences once: a dict of a million rows would not fit the memory bound.
+    """Merge both sorted sequences: a dict of a million rows would exceed the memory bound.
 
     Args:
-        rows: of the cache.
-        sources: what is looked for.
-        proven: devices of which a stat proves something; None: all.
+        rows: rows of the cache.
+        sources: sources to look up.
+        proven: devices on which stat is reliable; None: all.
     """
     found = Looked()
     row = next(rows, None)

@@ -1,7 +1,7 @@
-"""What the stat of a file proves: whether a file with an equal one may count as unchanged.
+"""Reliability of a file's stat: whether a file with an equal stat may count as unchanged.
 
-A write by a system call sets a file's times. A write through a memory map sets them only where the page was not writable
-through that map yet, on tmpfs never, and some network file systems set none that can be relied on.
+A write by a system call updates a file's times. A write through a memory map updates them only if the page was not yet
+writable through that map, on tmpfs never, and some network file systems have unreliable times.
 """
 
 import os
@@ -25,17 +25,17 @@ if sys.platform == "linux":
 
 __all__ = ["Held", "device", "fields", "file_system", "lasting", "signature", "signatures", "timed"]
 
-# The last byte is the layout. Of layout 1 were signatures of files whose stat proves nothing.
+# The last byte is the layout version. Layout 1 had signatures of files whose stat is unreliable.
 _SIGNATURE: Final = struct.Struct("<QQqQQB")
 _TIMES: Final = struct.Struct("<24xqqx")
 _LAYOUT: Final = 2
 _64: Final = 2**64 - 1  # inodes of ReFS have 128 bits; nanoseconds after the year 2262 or before 1678 have more than 63
 _TICK: Final = 50_000_000  # ns: more than a tick of Linux' coarse clock (10 ms at most)
-_COARSE: Final = 2_000_000_000  # ns: the tick of FAT, and of others that keep whole seconds
+_COARSE: Final = 2_000_000_000  # ns: the tick of FAT, and of other file systems with whole seconds
 _MANY: Final = 1000  # devices
 _DELAY: Final = 300 * 10**9  # ns
 _WRITEBACK: Final = ("dirty_writeback_centisecs", "dirty_expire_centisecs")
-# Their pages are those of the file itself, so that a lease knows of every map; overlayfs maps the file of another layer.
+# Their pages are those of the file itself, so that a lease covers every map; overlayfs maps the file of another layer.
 _LEASES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs"})
 _TIMED: Final = _LEASES | {
     "apfs", "beegfs", "ceph", "cifs", "erofs", "exfat", "gfs2", "gpfs", "hfs", "hfsplus", "iso9660", "jfs", "lustre", "msdos", "nfs",
@@ -44,7 +44,7 @@ _TIMED: Final = _LEASES | {
 
 
 def fields(st: os.stat_result) -> tuple[int, int, int, int, int]:
-    """Return what must stay the same while a file is read, and what the stat cache compares."""
+    """Return the fields that must not change while a file is read, and that the stat cache compares."""
     return st.st_dev & _64, st.st_ino & _64, st.st_size, st.st_mtime_ns & _64, st.st_ctime_ns & _64
 
 
@@ -54,17 +54,17 @@ def signature(st: os.stat_result) -> bytes:
 
 
 def signatures(*columns: Iterable[int]) -> Iterator[bytes]:
-    """Yield the signatures of many files: of each column one of the fields."""
+    """Yield the signatures of many files, from one column per field."""
     return map(_SIGNATURE.pack, *columns, repeat(_LAYOUT))
 
 
 class Held:
-    """Finds the files that may be open for writing as they are read: changes through a map then need not set their times.
+    """Finds files that may be open for writing while they are read: changes through a map then need not update their times.
 
-    Only those that were changed lately are looked at. For one put; any thread may ask.
+    Only recently changed files are checked. Used for one put; thread-safe.
 
     Attributes:
-        paths: of the files found.
+        paths: paths of the files found.
     """
 
     __slots__ = ("_since", "paths")
@@ -74,12 +74,12 @@ class Held:
         self._since = time.time_ns() - _delay()
 
     def look(self, fd: int, path: str, signature: bytes) -> None:
-        """Look at a file before it is read: what is changed later through a new map sets its times.
+        """Check a file before it is read: later changes through a new map will update its times.
 
         Args:
             fd: the open file.
-            path: by which it is known in `paths`.
-            signature: of it.
+            path: its entry in `paths`.
+            signature: its signature.
         """
         if max(_TIMES.unpack(signature)) <= self._since:
             return
@@ -87,8 +87,8 @@ class Held:
             self.paths.add(path)
             return
         try:
-            # A lease is granted only while no process has the file open for writing, which a map that can write counts as.
-            _fcntl(fd, *_SIGNAL)  # what a writer that comes this moment makes the kernel send; the default, SIGIO, would kill
+            # A lease is granted only if no process has the file open for writing, which includes a writable map.
+            _fcntl(fd, *_SIGNAL)  # the signal that the kernel sends if a writer opens it just now; the default, SIGIO, would kill
             _fcntl(fd, *_LEASE)
             _fcntl(fd, *_NO_LEASE)  # a writer that opens the file waits until then
         except OSError:
@@ -97,9 +97,9 @@ class Held:
 
 @cache
 def _delay() -> int:
-    """Return for how long the kernel leaves changed pages in memory, in ns, with much to spare.
+    """Return how long the kernel keeps dirty pages in memory, in ns, with a large margin.
 
-    A map that changes a page again after it was written back sets the time.
+    A map that dirties a page again after writeback updates the time.
     """
     if sys.platform != "linux":
         return _DELAY
@@ -111,21 +111,21 @@ def _delay() -> int:
 
 
 def device(signature: bytes) -> bytes:
-    """Return what tells the file system of a file from others."""
+    """Return the device part, which identifies the file's file system."""
     return signature[:8]
 
 
 def timed(kind: str | None) -> bool:
-    """Tell whether every change of a file on this type of file system sets its times, those through a map at last."""
+    """Return whether every change of a file on this type of file system updates its times, eventually also those through a map."""
     return kind in _TIMED
 
 
 def lasting(kind: str | None, signature: bytes, *, held: bool, hashed_at: int) -> bool:
-    """Tell whether every later change of a file will change its signature.
+    """Return whether every later change of a file will change its signature.
 
     Args:
         kind: the type of its file system.
-        signature: as it was before and after the file was read.
+        signature: its signature, equal before and after the file was read.
         held: whether it may have been open for writing.
         hashed_at: ns since the epoch, not after it was read.
     """
@@ -137,15 +137,15 @@ def lasting(kind: str | None, signature: bytes, *, held: bool, hashed_at: int) -
 
 
 _known: dict[bytes, tuple[float, str | None]] = {}
-_KNOWN_FOR: Final = 1.0  # seconds: far less than a device takes to become another file system's with the same files in it
+_KNOWN_FOR: Final = 1.0  # seconds: far less than a device number takes to be reused by another file system with the same files
 
 
 def file_system(path: str, device: bytes | None = None) -> str | None:
-    """Return the type of the file system that holds a file, None where it is not known.
+    """Return the type of a file's file system, None if unknown.
 
     Args:
-        path: of the file.
-        device: of the file, as `device` returns it; what was found for it is returned for a second.
+        path: path of the file.
+        device: device of the file, as `device` returns it; results are cached per device for a second.
     """
     now = time.monotonic()
     if device is not None and (seen := _known.get(device)) is not None and now - seen[0] < _KNOWN_FOR:
@@ -167,9 +167,9 @@ def _type_at(path: str) -> str | None:
 
 
 def _mounts() -> list[tuple[str, str]]:
-    """Return (mount point, type) of each file system; of two at one point the later one hides the earlier."""
+    """Return (mount point, type) of each file system; of two at one mount point the later one hides the earlier."""
     if sys.platform != "linux":
-        return [("/", "ufs")]  # BSD's rules; what is known of macOS and Windows is in docs/reference/cache.md
+        return [("/", "ufs")]  # BSD's rules; for macOS and Windows see docs/reference/cache.md
     try:
         return _parsed(Path("/proc/self/mountinfo").read_bytes())
     except OSError:
@@ -178,7 +178,7 @@ def _mounts() -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=2)
 def _parsed(raw: bytes) -> list[tuple[str, str]]:
-    """Parse mountinfo; it is the same nearly always, and takes longer to parse than to read."""
+    """Parse mountinfo; cached, since it rarely changes, and takes longer to parse than to read."""
     found = []
     for line in raw.splitlines():
         before, _, after = line.partition(b" - ")

@@ -1,7 +1,7 @@
-"""Transfer: an artifact's chunks go from one store's packs into another's as they are stored, decoded only to be checked.
+"""Transfer: copies an artifact's chunks from one store's packs to another's in stored form, decoded only for verification.
 
-Nothing is cut or compressed again. Ranges of packs are read ahead, frames verified by workers, and packed by the one
-thread that collects, in the order of the files. What the target holds already is neither read nor written.
+Nothing is chunked or compressed again. Ranges of packs are read ahead, frames verified by workers, and packed by the
+collecting thread, in the order of the files. Content that the target has already is neither read nor written.
 """
 
 from collections import deque
@@ -26,19 +26,19 @@ from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
 __all__ = ["Transferred", "amount_to_move", "transfer"]
 
 _GROUP: Final = 17 * 2**20  # stored bytes read at a time: half a full pack
-_AHEAD: Final = 8  # groups read ahead over a network: some 140 MB
-_MOST: Final = 4_096  # chunks of one group
+_AHEAD: Final = 8  # groups read ahead over a network: about 140 MB
+_MOST: Final = 4_096  # max chunks of a group
 
 
 @dataclass(slots=True)
 class Transferred:
-    """What a transfer made.
+    """The result of a transfer.
 
     Attributes:
-        manifest: complete, with all packs durable.
-        new: bytes of content that the target did not hold.
+        manifest: the complete manifest, with all packs durable.
+        new: bytes of content that the target did not have.
         uploaded: bytes of packs written.
-        packs: those that were written.
+        packs: ids of the packs written.
     """
 
     manifest: Manifest
@@ -49,11 +49,11 @@ class Transferred:
 
 @dataclass(slots=True)
 class _Group:
-    """Neighbouring chunks, and which files end among them.
+    """Neighbouring chunks, and the ends of files among them.
 
     Attributes:
-        chunks: numbers of chunks in the source's manifest, or (manifest, low, high) where the target has a whole file.
-        fetched: those of the chunks whose bytes are read.
+        chunks: indices of chunks in the source's manifest, or (manifest, low, high) if the target has a whole file.
+        fetched: those of the chunks that have to be read.
         size: their stored bytes.
     """
 
@@ -73,7 +73,7 @@ class _FileEnd:
     row: int
 
 
-_Frames = dict[int, tuple[bytes | memoryview, bytes | memoryview]]  # chunk's number → (as stored, decoded)
+_Frames = dict[int, tuple[bytes | memoryview, bytes | memoryview]]  # index of the chunk → (stored, decoded)
 
 
 def transfer(
@@ -86,23 +86,23 @@ def transfer(
     footers: Footers | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Transferred:
-    """Bring an artifact's content to another place; when it returns, every pack that its manifest there refers to is durable.
+    """Copy an artifact's content to another backend; when it returns, every pack of the new manifest is durable.
 
     Args:
-        source: where its packs lie.
+        source: backend of its packs.
         manifest: its manifest there.
-        target: where to.
-        known: chunks that the target holds.
-        ledger: notes each pack that is durable.
-        footers: of the target; gets those of the packs that are written.
-        progress: told how many more bytes of content are done.
+        target: backend to copy to.
+        known: chunks that the target has.
+        ledger: records each durable pack.
+        footers: footers of the target; caches those of the packs written.
+        progress: called with the number of content bytes just completed.
 
     Raises:
-        MissingPackError: a pack is not there.
-        FalseChunksError: what is known of the target is not so.
-        CorruptionError: a frame does not give its chunk, or the chunks not their file.
-        FormatError: a codec that this version doesn't know.
-        BackendError: a place failed.
+        MissingPackError: a pack is missing.
+        FalseChunksError: a manifest in `known` is false.
+        CorruptionError: a frame does not decode to its chunk, or the chunks do not form their file.
+        FormatError: the codec is unknown to this version.
+        BackendError: a backend failed.
     """
     left = sum(manifest.sizes)
     packer = Packer(target, Manifest(manifest.algorithm), known, ledger=ledger, footers=footers, left=left)
@@ -151,7 +151,7 @@ def amount_to_move(manifest: Manifest, known: Known) -> int:
 
 
 class _Transfer:
-    """One transfer: what its threads share."""
+    """A transfer: the state shared by its threads."""
 
     def __init__(
         self, source: Backend, manifest: Manifest, packer: Packer, known: Known, progress: Callable[[int], None]
@@ -163,11 +163,11 @@ class _Transfer:
         self._progress = progress
         self._asked: set[bytes] = set()
         self._encoder = Encoder()
-        self._copied = False  # whether the file that is collected has the chunks of one that was proven
-        self._hasher: Hasher | None = None  # over the file that is being collected, as long as all of it was read
+        self._copied = False  # whether the current file's chunks are those of a proven file
+        self._hasher: Hasher | None = None  # over the current file, as long as all of it was read
 
     def groups(self) -> Iterator[_Group]:
-        """Cut the work into groups, in the order of the files."""
+        """Split the work into groups, in the order of the files."""
         manifest, group = self._manifest, _Group()
         chunks = manifest.chunks
         for row, digest in enumerate(manifest.digests):
@@ -200,7 +200,7 @@ class _Transfer:
             group.size += chunks.stored[i]
 
     def fetch(self, group: _Group) -> _Frames:
-        """Read and check what a group needs. Runs in a worker."""
+        """Read and verify a group's data. Runs in a worker."""
         extents = [self._manifest.extent(i) for i in group.fetched]
         return twice(self._source, extents, lambda: self._read(group, extents))
 
@@ -212,7 +212,7 @@ class _Transfer:
         return dict(zip(group.fetched, zip(frames, chunks, strict=False), strict=True))
 
     def collect(self, group: _Group, frames: _Frames) -> None:
-        """Give a group's chunks their place. Runs in the calling thread, in order."""
+        """Record a group's chunks. Runs in the calling thread, in order."""
         manifest, packer = self._manifest, self._packer
         chunks, size = manifest.chunks, 0
         for item in group.chunks:
@@ -231,19 +231,19 @@ class _Transfer:
         if i == self._manifest.first[row]:
             self._hasher = new_hasher(self._manifest.algorithm)
         if frame is None:
-            self._hasher = None  # what is here was checked when it came
+            self._hasher = None  # existing content was verified when it was written
             self._packer.place(Piece(digest, chunks.sizes[i]))
             return
         if self._hasher is not None:
             self._hasher.update(frame[1])
         codec, stored, base = chunks.codecs[i], frame[0], chunks.bases.get(i)
         if base is not None:
-            # What a delta refers to lies elsewhere there; without it the chunk goes as it is.
+            # A delta's base is elsewhere in the target; without it the chunk is stored decoded.
             base = self._known.chunk(base.digest)
             if base is None or base.pack is None or base.base is not None:
                 base = None
                 codec, stored = self._encoder.encode(frame[1])
-        # A view would keep a whole range alive until its pack is written.
+        # A view would keep a whole range in memory until its pack is written.
         self._packer.place(Piece(digest, chunks.sizes[i], codec, bytes(stored), base))
 
     def _end(self, row: int) -> None:
@@ -252,7 +252,7 @@ class _Transfer:
         found = hash_bytes(b"", manifest.algorithm) if empty else None if self._hasher is None else self._hasher.digest()
         if found is not None and found != manifest.digests[row]:
             raise CorruptionError(
-                f"the chunks of {manifest.paths[row]!r} do not give its digest {manifest.algorithm}:{manifest.digests[row].hex()}: "
+                f"the chunks of {manifest.paths[row]!r} do not match its digest {manifest.algorithm}:{manifest.digests[row].hex()}: "
                 "the source is damaged there; restore it from a copy",
                 digest=f"{manifest.algorithm}:{manifest.digests[row].hex()}",
                 location=manifest.paths[row],

@@ -1,8 +1,8 @@
-"""The cache of trees: what a get without a target materialises, read-only, under `<cache>/trees/<digest>`.
+"""Tree cache: read-only trees that a get without a target materialises, under `<cache>/trees/<digest>`.
 
-Bounded by size, together with the pieces of packs that lie in the same cache: the trees used longest ago go first, none
-that a living process was given, and none that was used within the last hour. Of many processes that want the same tree
-one fills it.
+Bounded by size, together with the cached pieces of packs: the least recently used trees are evicted first, except those
+in use by a living process and those used within the last hour. Of several processes that want the same tree, one
+writes it.
 """
 
 import os
@@ -28,29 +28,29 @@ __all__ = ["CacheError", "Trees"]
 
 _NAMED: Final = re.compile(r"([a-z0-9]+)-([0-9a-f]{64})(?:-[0-9a-f]{16})?$", re.ASCII)
 _SPARED: Final = 3600.0  # seconds
-_LITTER: Final = 86_400.0  # seconds after which an unfinished tree is nobody's any more
-_FOLDERS: Final = 16  # whose trees one process holds: a lock each
-_PATIENCE: Final = 3600.0  # seconds that one waits for another process that fills the same tree
+_LITTER: Final = 86_400.0  # seconds after which an unfinished tree is litter
+_FOLDERS: Final = 16  # max cache folders whose trees a process uses: a lock each
+_PATIENCE: Final = 3600.0  # seconds to wait for another process that writes the same tree
 
 
 class CacheError(BackendError):
-    """The cache folder can't be used: what was to lie there has to lie elsewhere."""
+    """The cache folder cannot be used: the data must be stored elsewhere."""
 
 
 class Trees:
-    """The trees under one cache folder; safe for many processes."""
+    """The trees under one cache folder; safe for concurrent processes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "trees"
 
     def find(self, digest: str, is_right: Callable[[Path], bool] | None = None) -> Path | None:
-        """Return the folder of a tree that is there and untouched, or None; one that was touched is taken away.
+        """Return the folder of an existing, unmodified tree, or None; a modified one is removed.
 
-        A tree that was copied, as into the image of a container, has lost its mark: it is compared with its digests instead.
+        A copied tree, as in a container image, has lost its mark: it is compared with its digests instead.
 
         Args:
-            digest: of the tree.
-            is_right: compares a folder with what the tree must be.
+            digest: digest of the tree.
+            is_right: compares a folder with the tree's expected content.
         """
         target = self._folder / digest.replace(":", "-")
         try:
@@ -60,7 +60,7 @@ class Trees:
             mark = self._mark(target)
             with suppress(OSError, ValueError):
                 if read_own(mark).decode() == _signature(target):
-                    with suppress(OSError):  # a cache that can only be read does not count uses
+                    with suppress(OSError):  # a read-only cache does not record uses
                         mark.touch()
                     _hold(self._folder, target.name)
                     return target
@@ -76,7 +76,7 @@ class Trees:
         return None
 
     def _is_copy(self, tree: Path, is_right: Callable[[Path], bool]) -> bool:
-        """Compare a tree with its digests, once in a process where that can't be noted beside it."""
+        """Compare a tree with its digests; once per process, if the result cannot be recorded beside it."""
         signature = _signature(tree)
         if _RIGHT.get(tree) != signature:
             if not is_right(tree):
@@ -88,10 +88,10 @@ class Trees:
         return True
 
     def get(self, digest: str, size: int, fill: Callable[[Path], None], is_right: Callable[[Path], bool] | None = None) -> Path:
-        """Return a tree's folder, filled once by `fill` in a hidden sibling that is then renamed; it takes `size` bytes of disk.
+        """Return a tree's folder, written once by `fill` into a hidden sibling that is then renamed; it takes `size` bytes of disk.
 
         Raises:
-            CacheError: the cache folder can't be used.
+            CacheError: the cache folder cannot be used.
         """
         found = self.find(digest, is_right)
         if found is not None:
@@ -108,18 +108,18 @@ class Trees:
                 self._evict(size)
             fill(staging)
             _set_modes(staging, writable=False)
-            # The mark carries the folder's inode, which a rename leaves: each process marks its own tree.
+            # The mark contains the folder's inode, which a rename preserves: each process marks its own tree.
             mark = self._folder.joinpath(self._mark(staging).name.replace(staging.name, target.name))
             mark.write_text(_signature(staging))
             try:
                 staging.rename(target)
             except OSError:
-                if self.find(digest) is None:  # else another process was first: its tree holds the same
+                if self.find(digest) is None:  # else another process was first: its tree is equal
                     raise
         except OSError as error:
-            if isinstance(error, ArtifactStoreError):  # of the store, not of the cache
+            if isinstance(error, ArtifactStoreError):  # an error of the store, not of the cache
                 raise
-            raise CacheError(f"the cache folder {self._folder} can't be written: {error.strerror or error}") from error
+            raise CacheError(f"the cache folder {self._folder} cannot be written: {error.strerror or error}") from error
         finally:
             with suppress(OSError):
                 if staging.exists():
@@ -128,7 +128,7 @@ class Trees:
         return target
 
     def size(self) -> int:
-        """Return how many bytes all trees hold."""
+        """Return the total bytes of all trees."""
         return _size(self._folder)
 
     def clear(self) -> None:
@@ -137,7 +137,7 @@ class Trees:
             _remove(self._folder)
 
     def _mark(self, tree: Path) -> Path:
-        """Where the signature of a tree is kept: beside it, since it is read-only itself; its time is that of the last use."""
+        """Return the path of a tree's signature: beside it, since the tree is read-only; its mtime is the last use."""
         return self._folder / f"{tree.name}.{tree.stat().st_ino}.used"
 
     def _take_away(self, tree: Path, mark: Path) -> None:
@@ -150,7 +150,7 @@ class Trees:
             return
 
     def _evict(self, size: int) -> None:
-        """Make room for `size` bytes, and clear away what processes that were killed left."""
+        """Make room for `size` bytes, and remove what killed processes left."""
         limit, now = cache_limit() - kept_bytes(self._folder.parent), time.time()
         for litter in self._folder.glob(".*.partial"):
             if now - litter.stat().st_mtime > _LITTER:
@@ -178,21 +178,21 @@ class Trees:
 
 
 def digest_of_tree(name: str) -> str | None:
-    """Return the digest of what the folder of a tree, or of a part of one, holds; None for another name."""
+    """Return the digest in the folder name of a tree, or of a part of a tree; None for other names."""
     found = _NAMED.match(name)
     return None if found is None else f"{found[1]}:{found[2]}"
 
 
-_RIGHT: Final[dict[Path, str]] = {}  # trees that were compared with their digests, and what they were like then
+_RIGHT: Final[dict[Path, str]] = {}  # trees that were compared with their digests, and their signatures then
 
-# (process, folder) → the list of trees that this process was given, its lock, and what is in it.
+# (process, folder) → the list of trees in use by this process, its lock, and its content.
 _GIVEN: Final[dict[tuple[int, str], tuple[Path, int, set[str]]]] = {}
 
 
 def _hold(folder: Path, tree: str) -> None:
-    """Note that this process uses a tree, for as long as it lives: in a list that it has locked."""
+    """Record that this process uses a tree for the rest of its life: in a list that it keeps locked."""
     key = (os.getpid(), str(folder))
-    with suppress(OSError):  # a cache that can only be read is not cleared either
+    with suppress(OSError):  # a read-only cache is not evicted from either
         given = _GIVEN.get(key)
         if given is None or (tree not in given[2] and not given[0].exists()):
             path = folder / f".{new_id()}.using"
@@ -212,7 +212,7 @@ def _hold(folder: Path, tree: str) -> None:
 
 
 def _held(folder: Path) -> set[str]:
-    """Return the names of the trees that living processes use; what dead ones noted is removed."""
+    """Return the names of the trees in use by living processes; records of dead ones are removed."""
     held: set[str] = set()
     for path in folder.glob(".*.using"):
         with suppress(OSError, ValueError):
@@ -232,13 +232,13 @@ def _held(folder: Path) -> set[str]:
 
 
 def _signature(tree: Path) -> str:
-    """Sum up names, sizes and times of everything in a tree: whoever touches a file changes it.
+    """Hash the names, sizes and times of everything in a tree: any modification changes it.
 
-    Where times prove nothing, such as on tmpfs, the bytes count too.
+    Where times are unreliable, such as on tmpfs, the bytes are hashed, too.
     """
     hasher = new_hasher("blake3")
     proven = timed(file_system(str(tree)))
-    hasher.update(b"2\n")  # trees of versions that took a manifest for a digest on its word are not believed
+    hasher.update(b"2\n")  # trees of versions that trusted a manifest without checking its digest are not used
     for folder, folders, files in os.walk(tree):
         folders.sort()
         for name in sorted(files):
@@ -262,7 +262,7 @@ def _size(tree: Path) -> int:
         for name in files:
             try:
                 st = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - a hot loop
-                total += min(st.st_size, getattr(st, "st_blocks", st.st_size) * 512)  # a sparse file takes less
+                total += min(st.st_size, getattr(st, "st_blocks", st.st_size) * 512)  # sparse files take less
             except OSError:
                 continue
     return total
@@ -279,7 +279,7 @@ def _set_modes(tree: Path, *, writable: bool) -> None:
                     os.chmod(path, stat.S_IMODE(mode) & ~0o222)  # noqa: PTH101
         if folder != str(tree):
             os.chmod(folder, 0o755 if writable else 0o555)  # noqa: PTH101
-    # The top stays writable until it was renamed on systems that need that (macOS): the files are what must not change.
+    # The top folder stays writable until renamed, on systems that need that (macOS): the files are what must not change.
 
 
 def _remove(tree: Path) -> None:

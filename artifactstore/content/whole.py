@@ -1,6 +1,6 @@
-"""A whole file into memory that is the caller's own: read and decoded by several threads, hashed by another.
+"""Reads a whole file into memory that the caller owns: read and decoded by several threads, hashed by another.
 
-What lies in packs of this machine as it is goes straight to its place, a long run of chunks at a time.
+Raw chunks in local packs are read straight into their destination, in long runs.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,39 +20,39 @@ from artifactstore.model.loading import LOADING, numpy
 __all__ = ["read_buffer", "use_buffer"]
 
 T = TypeVar("T")
-_SMALL: Final = 2**20  # bytes up to which threads would cost more than they save
+_SMALL: Final = 2**20  # max bytes of a file for which threads would cost more than they save
 
 
 def read_buffer(backend: Backend, manifest: Manifest, row: int) -> memoryview:
-    """Return one file's bytes, checked against its digest, in memory that may be written to.
+    """Return a file's bytes, verified against its digest, in writable memory.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: the bytes do not match the digest.
     """
     return use_buffer(backend, manifest, row, lambda view: view)
 
 
 def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[memoryview], T]) -> T:
-    """Return what `use` makes of one file's bytes; while it works they are checked.
+    """Return `use(bytes)` for a file's bytes, which are verified while it runs.
 
-    Nothing that it makes of bytes that do not match the digest is returned, and no error that it raises for them: it is
-    called a second time then, with bytes that do.
+    If the bytes turn out not to match the digest, its result or error is discarded, and it is called a second time with
+    correct bytes.
 
     Args:
-        backend: where the packs lie.
-        manifest: of the artifact.
-        row: of the file.
-        use: gets memory that it may keep and write to; must withstand damaged bytes.
+        backend: backend of the packs.
+        manifest: manifest of the artifact.
+        row: row of the file.
+        use: called with memory that it may keep and write to; it must cope with damaged bytes.
 
     Raises:
-        MissingPackError: a pack is not there.
+        MissingPackError: a pack is missing.
         CorruptionError: the bytes do not match the digest.
     """
     size = manifest.sizes[row]
     if size <= _SMALL:
         return use(memoryview(bytearray(read_file(backend, manifest, row))))
-    # NumPy asks for large pages, of which a few hundred are there at once, where 4 KiB each would take as long as reading.
+    # NumPy requests huge pages, of which a few hundred are available at once, where 4 KiB each would take as long as reading.
     view = memoryview(numpy().empty(size, "u1"))
 
     def load(low: int, high: int, offset: int) -> memoryview:
@@ -84,7 +84,9 @@ def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[me
         else:
             if told.result() == manifest.digests[row]:
                 return made
-    return use(memoryview(bytearray(read_file(backend, manifest, row))))  # names what is damaged, or was only on its way
+    return use(
+        memoryview(bytearray(read_file(backend, manifest, row)))
+    )  # reports the damage, or succeeds if it was in transit only
 
 
 def _digest_of(parts: Sequence[Future[memoryview]], algorithm: str) -> bytes:
@@ -95,13 +97,13 @@ def _digest_of(parts: Sequence[Future[memoryview]], algorithm: str) -> bytes:
 
 
 def _is_straight(extent: Extent) -> bool:
-    """Tell whether a chunk lies in a pack as it is."""
+    """Return whether a chunk is stored raw in a pack."""
     return extent.codec == RAW and extent.pack is not None and extent.stored == extent.size
 
 
 def _read_decoded(backend: Backend, extents: Sequence[Extent], room: memoryview) -> None:
     with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - the manifest needed it anyway
+        import pyarrow as pa  # noqa: PLC0415 - already loaded for the manifest
     # Arrow copies without the interpreter's lock; assigning to a slice of a memoryview holds it.
     sink = pa.FixedSizeBufferWriter(pa.py_buffer(room))
     for chunk in fetch(backend, extents):

@@ -1,4 +1,4 @@
-"""An artifact's files as a file system of Arrow's: what reads from it fetches only the ranges that it needs, verified."""
+"""An artifact's files as an Arrow file system: readers fetch only the ranges they need, verified."""
 
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -19,14 +19,14 @@ _SUFFIXES: Final = {
 
 
 def open_dataset(folder: ReadFolder, what: str) -> Any:
-    """Return a `pyarrow.dataset.Dataset` over the files of a table; nothing but what it needs is fetched.
+    """Return a `pyarrow.dataset.Dataset` over the files of a table; only what is read is fetched.
 
     Args:
-        folder: the files: one, or several of one kind.
-        what: for messages.
+        folder: the files: one, or several of one file format.
+        what: reference of the artifact, for messages.
 
     Raises:
-        InvalidInputError: no files of tables, several kinds, or schemas that do not fit each other.
+        InvalidInputError: no table files, several file formats, or incompatible schemas.
     """
     kinds: dict[str, list[str]] = {}
     for name in folder.names:
@@ -35,7 +35,7 @@ def open_dataset(folder: ReadFolder, what: str) -> Any:
             kinds.setdefault(_SUFFIXES[suffix], []).append(name)
     if len(kinds) != 1:
         found = (
-            ", ".join(f"{len(names)} of {kind}" for kind, names in kinds.items()) or "none of Parquet, CSV, Arrow, JSON or ORC"
+            ", ".join(f"{len(names)} of {kind}" for kind, names in kinds.items()) or "no Parquet, CSV, Arrow, JSON or ORC files"
         )
         raise InvalidInputError(
             f"{what} is not a table: among its {len(folder.names)} files are {found}; choose some with {what}/PATH"
@@ -46,11 +46,11 @@ def open_dataset(folder: ReadFolder, what: str) -> Any:
             names, format=kind, filesystem=fs.PyFileSystem(_Files(folder)), partitioning="hive", partition_base_dir=""
         )
     except (pa.ArrowException, ValueError) as error:
-        raise InvalidInputError(f"{what} can't be opened as one table: {str(error)[:300]}") from error
+        raise InvalidInputError(f"{what} cannot be opened as one table: {str(error)[:300]}") from error
 
 
 class _Files(fs.FileSystemHandler):  # type: ignore[misc]
-    """Read-only; paths are those in the artifact."""
+    """A read-only handler; paths are those in the artifact."""
 
     def __init__(self, folder: ReadFolder) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""What a format is, and the folders that it writes to and reads from."""
+"""The plugin interface of object formats: the folder a format writes to and the folder it reads from."""
 
 import io
 import shutil
@@ -27,9 +27,9 @@ _SPOOL: Final = 64 * 2**20  # bytes of a file that is being written that stay in
 
 
 class _Spool:
-    """A folder on this machine's disk for as long as it is referred to; made when it is asked for.
+    """A temporary folder on local disk, created on first use and removed once nothing refers to it.
 
-    A put that lost a race reads its files again, so they live as long as what is to be stored.
+    A put that lost a race reads its files again, so they must live as long as the sources that name them.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class _Spool:
 
 
 class _Spooled(SpooledTemporaryFile[bytes]):
-    """A file in memory that goes to this machine's disk when it becomes large."""
+    """A file in memory that moves to local disk once it is large."""
 
     def rollover(self) -> None:
         with temporary(f"this object has a file of more than {_SPOOL // 2**20} MiB, which is written to the disk first"):
@@ -52,14 +52,14 @@ class _Spooled(SpooledTemporaryFile[bytes]):
 
 
 class WriteFolder:
-    """Where a format puts an object's files: `with folder.open(name) as file`, or `folder.add` for bytes at hand.
+    """The folder that a format writes an object's files to: `with folder.open(name) as file`, or `folder.add` for bytes in memory.
 
     Attributes:
-        sources: what was written, in the order written.
-        side: path → what is known beside the files, such as a table's profile; no part of the identity.
-        late: what makes more of that, if the content turns out to be new after all.
-        marks: of what was written, each of a value from which `side` is made: an equal one has an equal mark.
-        known: mark → whether the content that it was made into is stored, so that nothing needs to be known beside it again.
+        sources: the files, in the order written.
+        side: path → side content, such as a table's profile; not part of the identity.
+        late: callbacks that add more side content; run only if the content turns out to be new.
+        marks: a fingerprint per value from which `side` is computed; equal values have equal fingerprints.
+        known: fingerprint → whether its content is stored already, so that its side content need not be computed again.
     """
 
     def __init__(self) -> None:
@@ -72,18 +72,18 @@ class WriteFolder:
         self._spool = _Spool()
 
     def add(self, name: str, *parts: bytes | memoryview) -> None:
-        """Store bytes under a name, without a copy: several parts become one file in a row."""
+        """Add a file from bytes in memory, without a copy; several parts are concatenated."""
         self.sources.append(from_parts(self._prefix + name, parts))
 
     def note(self, name: str, data: bytes) -> None:
-        """Keep something beside the files: it says what is in them, and is no part of what they are."""
+        """Add side content: a description of the files that is not part of the artifact's identity."""
         self.side[self._prefix + name] = data
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file to write; it counts when the block ends without an exception.
+        """Open a file for writing; it is added when the block ends without an exception.
 
-        What is larger than 64 MiB waits on this machine's disk, so that no object needs the memory twice.
+        Files larger than 64 MiB are spooled to local disk, so that no object needs its memory twice.
         """
         with _Spooled(_SPOOL) as file:
             yield file
@@ -98,7 +98,7 @@ class WriteFolder:
 
     @contextmanager
     def directory(self) -> Iterator[Path]:
-        """Give a folder on this machine's disk to write to; its files count when the block ends without an exception."""
+        """Yield a temporary folder on local disk; its files are added when the block ends without an exception."""
         top = self._spool.folder() / f"{len(self.sources)}.d"
         top.mkdir()
         yield top
@@ -107,18 +107,18 @@ class WriteFolder:
                 self.sources.append(from_file(str(path))._replace(path=self._prefix + path.relative_to(top).as_posix()))
 
     def inner(self, name: str) -> "WriteFolder":
-        """Return a folder in this one."""
+        """Return a subfolder."""
         folder = copy(self)
         folder._prefix = f"{self._prefix}{name}/"  # noqa: SLF001 - its own
         return folder
 
 
 class ReadFolder(Protocol):
-    """What a format reads from: verified bytes only.
+    """The folder that a format reads an object's files from; all bytes are verified.
 
     Attributes:
         trust: what the caller trusts.
-        far: whether each read costs a round trip.
+        far: whether each read is a round trip to a remote backend.
     """
 
     trust: Trust
@@ -136,18 +136,18 @@ class ReadFolder(Protocol):
         """
 
     def buffer(self, name: str) -> memoryview:
-        """Return a file's bytes in memory that is the caller's own and may be written to.
+        """Return a file's bytes in memory that the caller owns and may write to.
 
         Raises:
             NotFoundError: no such file.
         """
 
     def used(self, name: str, use: Callable[[memoryview], T]) -> T:
-        """Return what `use` makes of a file's bytes; while it works they are checked, and only what it made of right ones counts.
+        """Return `use(bytes)`, computed while the bytes are verified; the result is discarded if they are damaged.
 
         Args:
-            name: of the file.
-            use: gets memory as `buffer` gives it; it must withstand damaged bytes, and may be called a second time.
+            name: name of the file.
+            use: called with memory as `buffer` returns it; it must cope with damaged bytes, and may be called a second time.
 
         Raises:
             NotFoundError: no such file.
@@ -168,37 +168,37 @@ class ReadFolder(Protocol):
         """
 
     def ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
-        """Return parts of a file, given as (offset, length), in memory that is the caller's own; all are fetched at once.
+        """Return byte ranges of a file, given as (offset, length), in memory that the caller owns; all are fetched concurrently.
 
         Raises:
             NotFoundError: no such file.
         """
 
     def path(self, name: str) -> Path:
-        """Return a read-only file on this machine with a file's bytes; `""` for the folder of all.
+        """Return the path of a read-only local copy of a file; `""` returns the folder of all files.
 
         Raises:
             NotFoundError: no such file.
         """
 
     def noted(self, name: str) -> bytes | None:
-        """Return what was noted beside the files under a name (`WriteFolder.note`); None where nothing was.
+        """Return the side content that `WriteFolder.note` added under a name; None if there is none.
 
-        It is no part of the artifact's identity: equal content that was put before may have come with another note.
+        It is not part of the artifact's identity: an earlier put of equal content may have added different side content.
         """
 
     def inner(self, name: str) -> "ReadFolder":
-        """Return a folder in this one."""
+        """Return a subfolder."""
 
 
 class Format(Protocol):
-    """One way of keeping objects of some type as files.
+    """A way to store objects of some type as files.
 
     Attributes:
         name: recorded in the artifact's identity.
-        executes_code: whether reading may run code that the store holds; such a format asks `folder.trust` itself.
-        write_options: names of the options that `write` knows.
-        read_options: names of the options that `read` knows.
+        executes_code: whether reading may run code from the store; such a format checks `folder.trust` itself.
+        write_options: names of the options that `write` accepts.
+        read_options: names of the options that `read` accepts.
     """
 
     name: str
@@ -207,13 +207,13 @@ class Format(Protocol):
     read_options: Sequence[str]
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether this format is the natural one for an object, looking at its type alone where possible."""
+        """Return whether this is the natural format for an object; decide by its type alone where possible."""
 
     def write(self, obj: Any, folder: WriteFolder, **options: Any) -> None:
-        """Write an object; the same value gives the same bytes.
+        """Write an object; equal values give equal bytes.
 
         Raises:
-            InvalidInputError: the object is not of this format.
+            InvalidInputError: this format cannot store the object.
         """
 
     def read(self, folder: ReadFolder, **options: Any) -> Any:
@@ -226,40 +226,42 @@ class Format(Protocol):
 
 
 def stored_json(folder: ReadFolder, name: str) -> Any:
-    """Return what a JSON file of a stored object holds.
+    """Return the parsed content of a JSON file of a stored object.
 
     Raises:
         NotFoundError: no such file.
-        CorruptionError: it is no JSON.
+        CorruptionError: the file is not valid JSON.
     """
     try:
         return parse_json(folder.read(name), name)
     except InvalidInputError as error:
-        raise CorruptionError(f"{name} can't be read: {error}", location=name) from error
+        raise CorruptionError(f"{name} cannot be read: {error}", location=name) from error
 
 
 def texts(value: Any, what: str, *, numbers: bool = False) -> list[str]:
-    """Return what a caller chooses by name: one name, or several.
+    """Return the names that a caller passed for an option: a single name or several.
 
     Args:
-        value: as it was given.
-        what: the option, for messages.
-        numbers: members of a list are called by their number.
+        value: the option's value.
+        what: the option's name, for messages.
+        numbers: list members are named by their index.
 
     Raises:
-        InvalidInputError: anything else.
+        InvalidInputError: any other type of value.
     """
     found = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
     if not all(isinstance(one, str) or (numbers and type(one) is int) for one in found):
-        raise InvalidInputError(f"{what}={value!r:.200}: a str{' or a number' if numbers else ''}, or several in a list")
+        raise InvalidInputError(
+            f"{what}= must be a str{' or a number' if numbers else ''}, or a list of them, got {value!r:.200}"
+        )
     return [str(one) for one in found]
 
 
 def zipped(folder: ReadFolder) -> bytes:
-    """Return all files of a stored object as one zip, uncompressed: for libraries that read nothing else."""
+    """Return all files of a stored object as one uncompressed zip, for libraries that read nothing else."""
     packed, names = io.BytesIO(), folder.names
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive, ExitStack() as stack:
-        # At a place of this machine threads would cost more than they save.
+        # For local files, threads would cost more than they save.
         read = stack.enter_context(Pool(_AT_ONCE, "artifactstore-read")).map if folder.far else map
         for name, data in zip(names, read(folder.read, names), strict=True):
             archive.writestr(name, data)

@@ -1,6 +1,6 @@
-"""Categories: what Parquet has no place for. Of texts it keeps them as a dictionary, of nothing else, and none without rows.
+"""Categories that Parquet cannot store. It stores text categories as a dictionary, no others, and none without rows.
 
-They lie in the schema's metadata: Arrow's IPC stream of columns without rows, which has the dictionaries, in base64.
+They are stored in the schema's metadata: an Arrow IPC stream of columns without rows, with the dictionaries, in base64.
 """
 
 import base64
@@ -18,7 +18,7 @@ KEY: Final = b"artifactstore.categories"
 
 
 def with_categories(table: "pa.Table") -> "pa.Table":
-    """Return a table whose schema says the categories of those columns that would come back without."""
+    """Return a table whose schema records the categories of those columns that Parquet would drop."""
     import pyarrow as pa  # noqa: PLC0415
 
     names = [field.name for field in table.schema if pa.types.is_dictionary(field.type) and not _is_kept(field.type)]
@@ -43,10 +43,10 @@ def _is_kept(kind: "pa.DictionaryType") -> bool:
 
 
 def check_categories(schema: "pa.Schema") -> None:
-    """Refuse categories that Parquet can't hold; of some, its writer would end the whole program.
+    """Reject categories that Parquet cannot store; for some, its writer would abort the process.
 
     Raises:
-        InvalidInputError: such a column.
+        InvalidInputError: with such a column.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -60,12 +60,12 @@ def check_categories(schema: "pa.Schema") -> None:
 
     for field in schema:
         if has_odd(field.type):
-            text = f"the categories of column {field.name!r} ({field.type}) have no place in Parquet"
-            raise InvalidInputError(f"{text}: make them text (in pandas by .astype(str)), or say format='pickle'")
+            text = f"the categories of column {field.name!r} ({field.type}) cannot be stored in Parquet"
+            raise InvalidInputError(f"{text}: make them text (in pandas by .astype(str)), or pass format='pickle'")
 
 
 def packed(batch: "pa.RecordBatch") -> bytes:
-    """Return columns without rows as text."""
+    """Encode columns without rows as text."""
     import pyarrow as pa  # noqa: PLC0415
 
     sink = pa.BufferOutputStream()
@@ -75,10 +75,10 @@ def packed(batch: "pa.RecordBatch") -> bytes:
 
 
 def unpacked(raw: bytes, where: str) -> "pa.RecordBatch":
-    """Return what `packed` was given.
+    """Decode the output of `packed`.
 
     Raises:
-        CorruptionError: it is none.
+        CorruptionError: it cannot be decoded.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -88,13 +88,13 @@ def unpacked(raw: bytes, where: str) -> "pa.RecordBatch":
             _refuse_compressed(message)
         return pa.ipc.open_stream(data).read_next_batch()
     except (pa.ArrowException, ValueError, StopIteration, struct.error) as error:
-        raise CorruptionError(f"{where} has categories that can't be read: {error}", location=where) from error
+        raise CorruptionError(f"{where} has categories that cannot be read: {error}", location=where) from error
 
 
 def _refuse_compressed(message: "pa.Message") -> None:
-    """Refuse one of Arrow's messages with a compressed body, which is never written here: it may become any amount of memory.
+    """Reject an Arrow message with a compressed body, which is never written here: it could expand to any amount of memory.
 
-    Arrow shows it to nobody, so its flatbuffer is read by hand (https://arrow.apache.org/docs/format/Columnar.html).
+    Arrow has no API for it, so the flatbuffer is parsed by hand (https://arrow.apache.org/docs/format/Columnar.html).
 
     Raises:
         ValueError: its body is compressed.
@@ -102,7 +102,7 @@ def _refuse_compressed(message: "pa.Message") -> None:
     data = message.metadata.to_pybytes()
 
     def field(table: int, number: int) -> int:
-        """Return where a field of a table is; 0 where it is left out."""
+        """Return the position of a field of a table; 0 if it is absent."""
         names = table - struct.unpack_from("<i", data, table)[0]
         at = 4 + 2 * number
         offset = struct.unpack_from("<H", data, names + at)[0] if at < struct.unpack_from("<H", data, names)[0] else 0
@@ -117,20 +117,20 @@ def _refuse_compressed(message: "pa.Message") -> None:
     if message.type == "dictionary":
         batch = follow(field(batch, 1))
     if field(batch, 3):
-        raise ValueError("they are compressed, and may become any amount of memory")
+        raise ValueError("they are compressed, and could expand to any amount of memory")
 
 
 def with_types(table: "pa.Table", schema: bytes, where: str) -> "pa.Table":
-    """Return a table that was read with the types that it was put with, where Parquet has no word for them.
+    """Return a table with its original types, where Parquet cannot express them.
 
     Args:
         table: as it was read.
-        schema: Arrow's, as it stands beside Parquet's own, in base64; empty for none.
-        where: for messages.
+        schema: Arrow's schema, as stored beside Parquet's own, in base64; empty for none.
+        where: location, for messages.
 
     Raises:
-        CorruptionError: its categories can't be read.
-        ValueError: they are not those of its values.
+        CorruptionError: its categories cannot be read.
+        ValueError: its values are not all among its categories.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -140,8 +140,8 @@ def with_types(table: "pa.Table", schema: bytes, where: str) -> "pa.Table":
     for number, field in enumerate(table.schema):
         at = told.get_field_index(field.name)
         kind = told.field(at).type if at >= 0 else field.type
-        renamed = pa.types.is_nested(kind) and str(kind) != str(field.type)  # Parquet calls the items of a list otherwise
-        # A cast of lists of nulls ends the process, or reads beyond them (pyarrow 26.0).
+        renamed = pa.types.is_nested(kind) and str(kind) != str(field.type)  # Parquet renames the items of a list
+        # A cast of lists of nulls aborts the process, or reads out of bounds (pyarrow 26.0).
         if kind == field.type and (not renamed or "null" in str(kind)):
             continue
         column = table.column(number)
@@ -154,14 +154,14 @@ def with_types(table: "pa.Table", schema: bytes, where: str) -> "pa.Table":
         else:
             try:
                 column = column.cast(kind)
-            except pa.ArrowException:  # a put makes sure that this is not met
+            except pa.ArrowException:  # put rejects such a table
                 continue
             table = table.set_column(number, field.with_type(kind), column)
     return table
 
 
 def _categorical(column: "pa.ChunkedArray", kind: "pa.DictionaryType", categories: Any) -> "pa.ChunkedArray":
-    """Return values as categories: those that are told, or else the values in the order in which they come, which orders nothing."""
+    """Return values as categories: the given ones, or else the values in order of appearance, which implies no ordering."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -171,10 +171,10 @@ def _categorical(column: "pa.ChunkedArray", kind: "pa.DictionaryType", categorie
     categories = categories if told else column.unique().drop_null()
     places = pc.index_in(column, value_set=categories)
     if told and places.null_count != column.null_count:
-        raise ValueError("a value is in none of the categories")
+        raise ValueError("a value is not in the categories")
     try:
         places, index = places.cast(kind.index_type), kind.index_type
     except pa.ArrowInvalid:
-        index = places.type  # of a stream, whose parts each had fewer
+        index = places.type  # a stream, whose batches had fewer categories each
     chunks = [pa.DictionaryArray.from_arrays(chunk, categories, ordered=ordered) for chunk in places.chunks]
     return pa.chunked_array(chunks, pa.dictionary(index, kind.value_type, ordered))

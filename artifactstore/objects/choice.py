@@ -1,7 +1,7 @@
-"""Which format an object gets: an ordered list, the first match wins (docs/reference/format.md, "Objects").
+"""Format registry: chooses the format for an object from an ordered list; the first match wins (docs/reference/format.md, "Objects").
 
-A format is loaded only for objects of the libraries that it is for, so nothing is imported in vain: an object names its
-type's modules itself.
+A format is loaded only if an object's type comes from its library, which is then imported already: no import is wasted on
+other formats.
 """
 
 import sys
@@ -24,13 +24,13 @@ _GROUP: Final = "artifactstore.formats"  # entry points: the name is the top-lev
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A format that comes with this library.
+    """A built-in format.
 
     Attributes:
-        name: the format's.
+        name: name of the format.
         where: module (in `formats`) and class.
-        tops: top-level modules of the types that it takes; empty: any.
-        extra: what to install for it.
+        tops: top-level modules of the types it stores; empty: any.
+        extra: the extra to install for it.
     """
 
     name: str
@@ -74,8 +74,8 @@ def _load(where: str) -> Format:
 
 
 @cache
-def _points(path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001 - it is what the answer depends on
-    """Return the entry points of all packages on Python's path: 3 ms, which no put should pay but the first."""
+def _points(path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001 - the cache key
+    """Return the entry points of all packages on Python's path: 3 ms, paid by the first put only."""
     from importlib.metadata import entry_points  # noqa: PLC0415 - 10 ms, and files need no formats
 
     return entry_points(group=_GROUP)
@@ -88,12 +88,12 @@ def _plugins(tops: Collection[str] | None = None) -> Iterator[Format]:
                 yield point.load()()
             except Exception as error:
                 raise UnsupportedError(
-                    f"the format {point.value} can't be loaded: {error}; mend or remove its package"
+                    f"the format {point.value} cannot be loaded: {error}; fix or remove its package"
                 ) from error
 
 
 def _tops(obj: Any) -> set[str]:
-    """Top-level modules of an object's type, and of what lies in it directly."""
+    """Top-level modules of an object's type, and of the types of its direct members."""
     found = {kind.__module__.partition(".")[0] for kind in type(obj).__mro__}
     if isinstance(obj, Mapping | list | tuple):
         for member in obj.values() if isinstance(obj, Mapping) else obj:
@@ -116,7 +116,7 @@ def choose(obj: Any) -> Format | None:
 
 
 def _format_named(name: str) -> Format | None:
-    """Return the format of that name, or None."""
+    """Return the format with this name, or None."""
     entry = next((one for one in _ENTRIES if one.name == name), None)
     if entry is not None:
         return _load(entry.where)
@@ -133,31 +133,31 @@ def write_object(
     format: str | None = None,  # noqa: A002 - the public option's name
     options: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write an object; returns its format's name.
+    """Write an object and return the name of its format.
 
     Args:
         obj: the object.
-        folder: where to.
-        format: one format's name, or None to find it by the object's type.
-        options: of the format.
+        folder: target folder.
+        format: name of a format, or None to choose by the object's type.
+        options: options of the format.
 
     Raises:
-        InvalidInputError: no format for this object, it is not what its format keeps, or an option that it does not know.
+        InvalidInputError: no format can store this object, the format given cannot, or it has no such option.
         UnsupportedError: a library that the format needs is not installed.
     """
     if format is not None:
         chosen = _format_named(format)
         if chosen is None:
-            raise InvalidInputError(f"no format is called {format!r}; known are {_known()}")
+            raise InvalidInputError(f"there is no format {format!r}; available formats: {_known()}")
     else:
         try:
             chosen = choose(obj)
         except RecursionError:
-            raise InvalidInputError(f"a {type(obj).__qualname__} is nested too deeply to be stored, or holds itself") from None
+            raise InvalidInputError(f"a {type(obj).__qualname__} is nested too deeply to be stored, or contains itself") from None
         if chosen is None:
             raise InvalidInputError(
-                f"a {type(obj).__module__}.{type(obj).__qualname__} can't be stored as an object: {_why(obj)}; save it "
-                "to a file with its own library and put that file, or say format='pickle', which can be read only with trust="
+                f"cannot store an object of type {type(obj).__module__}.{type(obj).__qualname__}: {_why(obj)}; save it "
+                "to a file with its own library and put that file, or pass format='pickle', which is read back only with trust="
             )
     given = dict(options or {})
     _check_options(chosen, given, chosen.write_options, "put")
@@ -172,24 +172,24 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
     """Read an object back from its files.
 
     Raises:
-        UnsupportedError: written in a format that this version does not know, or whose library is not installed, or larger than
+        UnsupportedError: the format is unknown to this version, its library is not installed, or the object is larger than
             memory.
         CorruptionError: the files are not of that format.
         UntrustedError: reading would run code, and the caller does not trust it.
-        InvalidInputError: an option that the format does not know.
+        InvalidInputError: the format has no such option.
     """
     chosen = _format_named(format)
     if chosen is None:
         raise UnsupportedError(
-            f"this object was stored as {format!r}, which this version can't read: get its files with to=, or upgrade"
+            f"this object was stored as {format!r}, which this version cannot read: get its files with to=, or upgrade"
         )
     given = dict(options or {})
     _check_options(chosen, given, chosen.read_options, "get")
     try:
         return chosen.read(folder, **given)
     except MemoryError as error:
-        text = f"this object, stored as {format!r}, takes more memory than could be had here"
-        raise UnsupportedError(f"{text}: get its files with to=, or read a part") from error
+        text = f"this object, stored as {format!r}, needs more memory than is available"
+        raise UnsupportedError(f"{text}: get its files with to=, or read part of it") from error
     except ImportError as error:
         needs = error.name or str(error)
         raise UnsupportedError(
@@ -198,18 +198,18 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
 
 
 def _why(obj: Any) -> str:
-    """Return what keeps an object from being stored: of a container, which key or member."""
-    none = "no format is for it"
+    """Explain why an object cannot be stored; for a container, name the key or member."""
+    none = "no format matches"
     if type(obj) not in (dict, list, tuple):
         return none
     if not obj:
-        return f"{none}, as there is nothing in it"
+        return f"{none} an empty container"
     for key, member in obj.items() if isinstance(obj, dict) else enumerate(obj):
         if isinstance(obj, dict) and not (isinstance(key, str) and key and "/" not in key):
-            return f"the key {key!r:.100} can't name a file: a str without '/' is needed"
+            return f"the key {key!r:.100} cannot be a file name: it must be a str without '/'"
         if not isinstance(member, str) and choose(member) is None:
             inner = f" ({_why(member)})" if type(member) in (dict, list, tuple) else ""
-            return f"{none}, since none is for the {type(member).__module__}.{type(member).__qualname__} at {key!r:.100}{inner}"
+            return f"{none} the {type(member).__module__}.{type(member).__qualname__} at {key!r:.100}{inner}"
     return none
 
 
@@ -221,4 +221,4 @@ def _how(name: str) -> str:
 def _check_options(chosen: Format, given: Mapping[str, Any], known: Collection[str], verb: str) -> None:
     if unknown := sorted(set(given) - set(known)):
         knows = ", ".join(known) or "none"
-        raise InvalidInputError(f"{verb} has no option {', '.join(unknown)} for format {chosen.name!r}; it knows {knows}")
+        raise InvalidInputError(f"{verb} has no option {', '.join(unknown)} for format {chosen.name!r}; available: {knows}")

@@ -1,6 +1,6 @@
-"""What the end of a Parquet file says of its size, held against itself and against memory before anything is decoded.
+"""Size limits: checks the sizes in a Parquet footer against each other and against free memory before anything is decoded.
 
-A few bytes may stand for a billion rows, or for one long text again and again; and an end may lie about its parts.
+A few bytes may encode a billion rows, or one long text repeated; and a footer may contradict the file's pages.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 __all__ = ["batches_of", "check_claims", "check_rows"]
 
-_ROWS: Final = 65_536  # rows at a time at most
-_BYTES: Final = 2**26  # bytes at a time, as a file lets expect
-_BUFFER: Final = 2**16  # bytes of a column that are read at a time to see its dictionary
-_MOST: Final = 2**28  # bytes at a time, if each row had the longest text
-_AMPLE: Final = 2**30  # bytes in memory that nothing has to be said for
-_SWOLLEN: Final = 100_000  # times the bytes of its pages that a table may take
-_LEVELS: Final = 4  # bytes of a value in a list: how often it is repeated, and how much of it is there
+_ROWS: Final = 65_536  # max rows per batch
+_BYTES: Final = 2**26  # target bytes per batch, as estimated from the file
+_BUFFER: Final = 2**16  # read buffer for a column's dictionary
+_MOST: Final = 2**28  # max bytes per batch, if each row had the longest text
+_AMPLE: Final = 2**30  # bytes in memory below which no check is needed
+_SWOLLEN: Final = 100_000  # max ratio of a table's size in memory to its size in the file
+_LEVELS: Final = 4  # bytes per value in a list, for repetition and definition levels
 
 
 def check_claims(file: "pq.ParquetFile", footer: Footer, wanted: Collection[str] | None, data: Buffer | None = None) -> None:
-    """Refuse a table that would not fit into memory, or whose parts contradict each other.
+    """Reject a table that does not fit into memory, or whose row groups contradict each other.
 
     Args:
         file: the table.
-        footer: its end.
-        wanted: columns that are read; None for all.
-        data: the whole file, if it is there: then what its end says of texts is held against its pages.
+        footer: its footer.
+        wanted: the columns to read; None for all.
+        data: the whole file, if it is in memory: the footer's text sizes are then checked against the pages.
 
     Raises:
-        UnsupportedError: it may take more memory than is free, or takes very much more than it has bytes.
-        ValueError: its parts contradict each other.
+        UnsupportedError: it may need more memory than is free, or expands far beyond its size in the file.
+        ValueError: its row groups contradict each other.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -46,19 +46,19 @@ def check_claims(file: "pq.ParquetFile", footer: Footer, wanted: Collection[str]
     fields = [field for field in file.schema_arrow if wanted is None or field.name in wanted]
     categories = {field.name for field in fields if pa.types.is_dictionary(field.type)}
     if sum(group.rows for group in footer.groups) != footer.rows or footer.rows != file.metadata.num_rows:
-        raise ValueError(f"it says that it has {footer.rows:,} rows, and its parts say otherwise")
+        raise ValueError(f"its footer declares {footer.rows:,} rows, its row groups another number")
     if any(len(group.parts) != leaves for group in footer.groups):
-        raise ValueError(f"it has {leaves:,} columns, and some of its parts have others")
-    size = footer.rows * width(pa.schema(fields), 4)  # an offset, or a number in a dictionary
+        raise ValueError(f"it has {leaves:,} columns, and some row groups have another number")
+    size = footer.rows * width(pa.schema(fields), 4)  # an offset, or an index into a dictionary
     for number in range(leaves):
         leaf = schema.column(number)
         if _is_wanted(leaf.path, wanted):
             size += sum(_more(group, number, leaf, kept=leaf.path in categories, data=data) for group in footer.groups)
     stored = sum(part.packed for group in footer.groups for part in group.parts)
-    if size > max(_AMPLE, _SWOLLEN * stored):  # this library's own files have 3,500 times their bytes at most: nulls alone
-        text = f"the table would take {size / 1e9:,.1f} GB in memory, and has {stored:,} bytes"
-        raise UnsupportedError(f"{text}: if it is meant to be so, open_table reads it in parts, and its files come with to=")
-    check_room(size, "the table", "open_table reads it in parts, columns= only some of it")
+    if size > max(_AMPLE, _SWOLLEN * stored):  # this library's own files expand at most 3,500 times: all nulls
+        text = f"the table would take {size / 1e9:,.1f} GB in memory, but has only {stored:,} bytes in the file"
+        raise UnsupportedError(f"{text}: if that is intended, read it in parts with open_table, or get its files with to=")
+    check_room(size, "the table", "read it in parts with open_table, or pass columns=")
 
 
 def _is_wanted(path: str, wanted: Collection[str] | None) -> bool:
@@ -66,41 +66,41 @@ def _is_wanted(path: str, wanted: Collection[str] | None) -> bool:
 
 
 def _more(group: Group, number: int, leaf: Any, *, kept: bool, data: Buffer | None) -> int:
-    """Return the bytes of a column's part that its rows alone do not tell: what is in lists, and texts."""
+    """Return a column chunk's bytes in memory beyond a fixed width per row: lists and texts."""
     part, repeated = group.parts[number], leaf.max_repetition_level > 0
     if part.values < group.rows or (part.values > group.rows and not repeated):
-        raise ValueError(f"of {group.rows:,} rows, {leaf.path[:100]!r} has {part.values:,} values")
+        raise ValueError(f"column {leaf.path[:100]!r} has {part.values:,} values for {group.rows:,} rows")
     more = part.values * (_LEVELS + 8) if repeated else 0
     if part.text and not kept:
         if data is not None and not part.encodings.issuperset(encodings_of_pages(memoryview(data), part)):
-            raise ValueError(f"pages of {leaf.path[:100]!r} are encoded otherwise than it says")
-        # This library writes texts as they are. Where they may be repeated, each may be as long as all of them.
+            raise ValueError(f"pages of {leaf.path[:100]!r} have another encoding than the footer declares")
+        # This library writes plain texts. With encodings that repeat texts, each value may be as long as all of them together.
         more += part.size * (1 if AS_LONG.issuperset(part.encodings) else max(1, part.values))
     return more
 
 
 def check_rows(file: "pq.ParquetFile", rows: int) -> None:
-    """Refuse a table that has other rows than its end says.
+    """Reject a table whose row count differs from its footer's.
 
     Raises:
-        ValueError: so it is.
+        ValueError: the counts differ.
     """
     if rows != file.metadata.num_rows:
-        raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows, and has {rows:,}")
+        raise ValueError(f"its footer declares {file.metadata.num_rows:,} rows, but it has {rows:,}")
 
 
 def batches_of(
     opened: Callable[..., "pq.ParquetFile"], footer: Footer, columns: Sequence[str] | None = None
 ) -> "Iterator[pa.RecordBatch]":
-    """Yield all rows of a table, as many at a time as take some 64 MiB, however long its texts are.
+    """Yield all rows of a table in batches of about 64 MiB, however long its texts are.
 
     Args:
-        opened: opens it, with the options of pyarrow that it is given.
-        footer: its end.
-        columns: those that are read; None for all.
+        opened: opens the table with the given pyarrow options.
+        footer: its footer.
+        columns: the columns to read; None for all.
 
     Raises:
-        ValueError: its parts contradict each other.
+        ValueError: its row groups contradict each other.
     """
     with opened() as table:
         for number, group in enumerate(footer.groups):
@@ -115,9 +115,9 @@ def _rows_at_once(
     opened: Callable[..., "pq.ParquetFile"],
     columns: Sequence[str] | None,
 ) -> int:
-    """Return how many rows of a row group are read at a time: its columns tell how long they are, or the bytes that it has.
+    """Return how many rows of a row group to read at a time, from its size statistics or its byte count.
 
-    Neither tells it of texts that stand for several: then it is as if each row had the longest of them.
+    Neither covers texts that are shared between rows: for those, assume that each row has the longest text.
     """
     row: int = max(width(table.schema_arrow, 4), group.size // max(1, group.rows), 1)
     longest = 1
@@ -125,20 +125,20 @@ def _rows_at_once(
         if part.text and part.size * _ROWS > _MOST and not AS_LONG.issuperset(part.encodings):
             path = table.metadata.schema.column(at).path
             if _is_wanted(path, columns):
-                shared = DICTIONARIES.isdisjoint(part.encodings)  # with the one before, by DELTA_BYTE_ARRAY
+                shared = DICTIONARIES.isdisjoint(part.encodings)  # prefix shared with the value before, by DELTA_BYTE_ARRAY
                 longest = max(longest, part.size if shared else _longest(path, number, opened))
     return max(1, min(_ROWS, _BYTES // row, _MOST // longest))
 
 
 def _longest(name: str, number: int, opened: Callable[..., "pq.ParquetFile"]) -> int:
-    """Return the bytes of the longest text in the dictionary of a column's part."""
+    """Return the length in bytes of the longest text in a column chunk's dictionary."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
     with opened(read_dictionary=[name], pre_buffer=False, buffer_size=_BUFFER) as file:
         first = next(file.iter_batches(1, row_groups=[number], columns=[name]), None)
     column = None if first is None else first.column(0)
-    while column is not None and not pa.types.is_dictionary(column.type):  # it lies in lists and records
+    while column is not None and not pa.types.is_dictionary(column.type):  # it is nested in lists and structs
         if isinstance(column, pa.ExtensionArray):
             column = column.storage
         elif isinstance(column, pa.StructArray):

@@ -1,8 +1,8 @@
-"""Frames and series of pandas as tables of Arrow, and back: every column and every level of the index with the dtype that it had.
+"""pandas frames and series as Arrow tables, and back: every column and every level of the index keeps its dtype.
 
-pandas notes dtypes in the schema's metadata. Where these do not bring a dtype back (pyarrow restores an index by NumPy's types
-alone, and some dtypes have no name that pandas reads), the dtype is noted beside them under `artifactstore.pandas`. A frame whose
-types do not come back in spite of both is refused before anything is stored.
+pandas records dtypes in the schema's metadata. Where these do not restore a dtype (pyarrow restores an index by NumPy types
+alone, and some dtypes have no name that pandas parses), it is recorded beside them under `artifactstore.pandas`. A frame whose
+types still do not round-trip is rejected before anything is stored.
 """
 
 import json
@@ -19,48 +19,48 @@ if TYPE_CHECKING:
 
 __all__ = ["PANDAS", "frame_of", "refuse_twins", "table_of"]
 
-PANDAS: Final = b"artifactstore.pandas"  # in the schema's metadata: dtypes that pandas's own metadata do not bring back
+PANDAS: Final = b"artifactstore.pandas"  # in the schema's metadata: dtypes that pandas's own metadata do not restore
 _INDEX: Final = "index"  # in it: "levels" for a MultiIndex of one level
 _LABELS: Final = "labels"  # in it: the dtype of the labels of columns
 _TYPES: Final = "types"  # in it: field → dtype
-_WAYS: Final = "give the column one type, use zones of zoneinfo, or say format='pickle'"
-_ROWS: Final = 2**14  # objects that are compared at a time
-_EXACT: Final = 2**53  # up to here a float holds every whole number
+_WAYS: Final = "give the column one type, use zones of zoneinfo, or pass format='pickle'"
+_ROWS: Final = 2**14  # objects compared at a time
+_EXACT: Final = 2**53  # up to here a float represents every integer exactly
 
 
 def refuse_twins(names: Iterable[Any]) -> None:
-    """Refuse columns of one name.
+    """Reject duplicate column names.
 
     Raises:
-        InvalidInputError: names them.
+        InvalidInputError: with the duplicates.
     """
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise InvalidInputError(f"several columns are called {', '.join(map(repr, twice[:5]))}: rename all but one")
+        raise InvalidInputError(f"duplicate column names {', '.join(map(repr, twice[:5]))}: rename them")
 
 
 def table_of(frame: Any) -> "pa.Table":
-    """Return a frame of pandas as a table from which `frame_of` makes an equal one.
+    """Return a pandas frame as a table from which `frame_of` restores an equal frame.
 
     Raises:
-        InvalidInputError: a part of it would come back as something else; names the part.
+        InvalidInputError: with the part that would be read back as something else.
     """
     import pyarrow as pa  # noqa: PLC0415
 
     refuse_twins(frame.columns)
     if odd := [name for name in frame.index.names if name is not None and not isinstance(name, str)]:
-        raise InvalidInputError(f"the index is called {odd[0]!r}: a name is a str, or None")
+        raise InvalidInputError(f"the index name must be a str or None, got {odd[0]!r}")
     for name, dtype in frame.dtypes.items():
-        if type(getattr(dtype, "categories", None)).__name__ == "IntervalIndex":  # Arrow's own word is "unhashable type"
-            text = f"the categories of column {name!r} are intervals, which have no place in Parquet"
-            raise InvalidInputError(f"{text}: make them text by .astype(str), or say format='pickle'")
+        if type(getattr(dtype, "categories", None)).__name__ == "IntervalIndex":  # Arrow's own error is "unhashable type"
+            text = f"the categories of column {name!r} are intervals, which Parquet cannot store"
+            raise InvalidInputError(f"{text}: make them text by .astype(str), or pass format='pickle'")
     _check_levels(frame.index)
     left, frame = check_objects(frame), _with_json(frame)
     try:
-        # Without any column there would be no rows: then the index is one, even if it only counts.
+        # Without any column the rows would be lost: then the index is stored as one, even a RangeIndex.
         table = pa.Table.from_pandas(frame, preserve_index=None if len(frame.columns) else True)
     except OverflowError as error:
-        text = f"{_culprit(frame)}: whole numbers of more than 64 bits"
-        raise InvalidInputError(f"{text}: make them text or floats, or say format='pickle'") from error
+        text = f"{_culprit(frame)}: integers of more than 64 bits"
+        raise InvalidInputError(f"{text}: make them text or floats, or pass format='pickle'") from error
     except Exception as error:  # of time zones and arrays of other packages, too
         raise InvalidInputError(f"{_culprit(frame)}: {error!s:.300}: {_WAYS}") from error
     check_categories(table.schema)
@@ -69,49 +69,49 @@ def table_of(frame: Any) -> "pa.Table":
     for number, column in left:
         kept = table.column(number if number >= 0 else table.column_names.index(levels[-1 - number]))
         if number < 0 and pa.types.is_nested(kept.type):
-            text = f"level {-1 - number} of the index has {column[0]!r:.100}, which is no label when it comes back"
-            raise InvalidInputError(f"{text}: use .reset_index(), or say format='pickle'")
+            text = f"level {-1 - number} of the index has {column[0]!r:.100}, which cannot be a label when it is read back"
+            raise InvalidInputError(f"{text}: use .reset_index(), or pass format='pickle'")
         check_same(frame, number, column, _restored_objects(kept))
     return table
 
 
 def _restored_objects(kept: "pa.ChunkedArray") -> Iterator[Any]:
-    """Yield what comes back for a column of objects, some of it at a time."""
+    """Yield the restored values of an object column, in blocks."""
     for start in range(0, len(kept), _ROWS):
         block = kept.slice(start, _ROWS)
         yield from _restored(block.to_pandas(), block, {"numpy_type": "object"}, None)
 
 
 def _culprit(frame: Any) -> str:
-    """Return which column Arrow does not take."""
+    """Return which column Arrow rejects."""
     import pyarrow as pa  # noqa: PLC0415
 
     for number in range(frame.shape[1]):
         try:
             pa.Table.from_pandas(frame.iloc[:, [number]], preserve_index=False)
         except Exception:  # noqa: BLE001 - as above
-            return f"column {frame.columns[number]!r} can't be stored"
-    return "the index can't be stored"
+            return f"column {frame.columns[number]!r} cannot be stored"
+    return "the index cannot be stored"
 
 
 def _check_levels(index: Any) -> None:
-    """Refuse a level of an index that has gaps and whole numbers which floats do not hold: pandas makes floats of them.
+    """Reject a level of an index with missing values and integers beyond a float's range: pandas would convert it to floats.
 
     Raises:
-        InvalidInputError: names the level.
+        InvalidInputError: with the level.
     """
     for number, level in enumerate(getattr(index, "levels", ())):
         whole = type(level.dtype).__module__.startswith("numpy") and level.dtype.kind in "iu" and len(level)
         if whole and (index.codes[number] < 0).any() and not -_EXACT <= level.min() <= level.max() <= _EXACT:
-            text = f"level {number} of the index has gaps and whole numbers over 2**53, which would come back as floats"
-            raise InvalidInputError(f"{text}: make the level Int64, use .reset_index(), or say format='pickle'")
+            text = f"level {number} of the index has missing values and integers over 2**53, which would be read back as floats"
+            raise InvalidInputError(f"{text}: make the level Int64, use .reset_index(), or pass format='pickle'")
 
 
 def _with_json(frame: Any) -> Any:
-    """Return a frame whose `attrs` are JSON: scalars of NumPy are Python's. pandas would leave out all of them for one that is not.
+    """Return a frame with `attrs` as JSON: NumPy scalars become Python's. pandas would drop all `attrs` if one is not JSON.
 
     Raises:
-        InvalidInputError: names what is not.
+        InvalidInputError: with the value that is not JSON.
     """
     if not frame.attrs:
         return frame
@@ -121,22 +121,22 @@ def _with_json(frame: Any) -> Any:
             plain[key] = json.loads(json.dumps(value, default=_scalar))
             json.dumps({key: None})
         except (TypeError, ValueError, RecursionError) as error:
-            text = f"attrs[{key!r}] is no JSON: {error!s:.200}"
-            raise InvalidInputError(f"{text}: take it out of .attrs, or say format='pickle'") from error
+            text = f"attrs[{key!r}] is not JSON: {error!s:.200}"
+            raise InvalidInputError(f"{text}: remove it from .attrs, or pass format='pickle'") from error
     found = frame.copy(deep=False)
     found.attrs = plain
     return found
 
 
 def _scalar(value: Any) -> Any:
-    """Return a number or flag of NumPy as Python has it."""
+    """Return a NumPy number or bool as Python's."""
     if type(value).__module__ == "numpy" and value.ndim == 0 and value.dtype.kind in "biuf":
         return value.item()
     raise TypeError(f"a {type(value).__name__}")
 
 
 def _noted(frame: Any, table: "pa.Table") -> "pa.Table":
-    """Return the table with a note of those dtypes that would not come back without, each of them tried."""
+    """Return the table with a record of each dtype that would not be restored without; each is verified."""
     types = _unreadable(frame, table)
     note: dict[str, Any] = {_TYPES: types} if types else {}
     if frame.index.nlevels == 1 and type(frame.index).__name__ == "MultiIndex":
@@ -149,21 +149,23 @@ def _noted(frame: Any, table: "pa.Table") -> "pa.Table":
     if again:
         back = _tried(table := _with_note(table, again))
     if not _same_labels(back.columns, frame.columns):
-        raise InvalidInputError(f"columns called {frame.columns.tolist()[:5]!r} do not come back as they are: use strings")
+        raise InvalidInputError(f"columns called {frame.columns.tolist()[:5]!r} would be read back as other names: use strings")
     for _, old, new, what in _parts(frame, back, table):
         if not same_dtype(old, new):
-            text = f"{what} of dtype {_shown(old)} would come back as {_shown(new)}"
-            raise InvalidInputError(f"{text}: give it another type by .astype() or .dt.tz_convert(), or say format='pickle'")
-    # A frame without columns has a column for an index that only counts.
+            text = f"{what} of dtype {_shown(old)} would be read back as {_shown(new)}"
+            raise InvalidInputError(f"{text}: give it another type by .astype() or .dt.tz_convert(), or pass format='pickle'")
+    # A frame without columns stores a RangeIndex as a column.
     counted = not len(frame.columns) and type(frame.index).__name__ == "RangeIndex"
     if list(back.index.names) != list(frame.index.names) or (type(back.index) is not type(frame.index) and not counted):
-        text = f"an index of {type(frame.index).__name__} called {list(frame.index.names)!r} would come back as another"
-        raise InvalidInputError(f"{text}: use .reset_index(), or say format='pickle'")
+        text = (
+            f"an index of type {type(frame.index).__name__} with names {list(frame.index.names)!r} would be read back as another"
+        )
+        raise InvalidInputError(f"{text}: use .reset_index(), or pass format='pickle'")
     return table
 
 
 def _unreadable(frame: Any, table: "pa.Table") -> dict[str, str]:
-    """Return the fields whose dtype has a name that pandas does not read."""
+    """Return the fields whose dtype has a name that pandas cannot parse."""
     import pandas as pd  # noqa: PLC0415
 
     found = {}
@@ -179,10 +181,10 @@ def _unreadable(frame: Any, table: "pa.Table") -> dict[str, str]:
 
 
 def _tried(table: "pa.Table") -> Any:
-    """Return what comes back, but for the rows.
+    """Return the restored frame, without its rows.
 
     Raises:
-        InvalidInputError: nothing can.
+        InvalidInputError: it cannot be restored.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -193,8 +195,8 @@ def _tried(table: "pa.Table") -> Any:
             try:
                 frame_of(table.slice(0, 0).select([field]))
             except (pa.ArrowException, TypeError, ValueError, AttributeError, KeyError, NotImplementedError):
-                raise InvalidInputError(f"column {field!r} would not come back: {error!s:.300}: {_WAYS}") from error
-        raise InvalidInputError(f"the table would not come back: {error!s:.300}: {_WAYS}") from error
+                raise InvalidInputError(f"column {field!r} cannot be read back: {error!s:.300}: {_WAYS}") from error
+        raise InvalidInputError(f"the table cannot be read back: {error!s:.300}: {_WAYS}") from error
 
 
 def _with_note(table: "pa.Table", note: Mapping[str, Any]) -> "pa.Table":
@@ -206,7 +208,7 @@ def _with_note(table: "pa.Table", note: Mapping[str, Any]) -> "pa.Table":
 
 
 def _parts(frame: Any, back: Any, table: "pa.Table") -> Iterable[tuple[str, Any, Any, str]]:
-    """Yield of each column and each stored level: its field, its dtype, that of the other frame, and what it is called."""
+    """Yield for each column and each stored level: field, dtype, dtype in the other frame, and a label for messages."""
     said = json.loads(table.schema.metadata[b"pandas"])
     levels = said["index_columns"]
     fields = [name for name in table.column_names if name not in [one for one in levels if isinstance(one, str)]]
@@ -220,7 +222,7 @@ def _parts(frame: Any, back: Any, table: "pa.Table") -> Iterable[tuple[str, Any,
 
 
 def same_dtype(a: Any, b: Any) -> bool:
-    """Tell whether two dtypes of pandas are one: categories with their dtype and order, zones by what they are."""
+    """Return whether two pandas dtypes are equal: categories by dtype and order, time zones by meaning."""
     kind = type(a).__name__
     if kind != type(b).__name__:
         return False
@@ -240,7 +242,7 @@ def _shown(dtype: Any) -> str:
 
 
 def dtype_name(dtype: Any) -> str:
-    """Return what `frame_of` makes a dtype of again."""
+    """Return a name from which `frame_of` restores a dtype."""
     kind = type(dtype).__name__
     if kind == "CategoricalDtype":
         return f"category[{dtype_name(dtype.categories.dtype)}]"
@@ -254,9 +256,9 @@ def dtype_name(dtype: Any) -> str:
 
 
 def frame_of(table: "pa.Table") -> Any:
-    """Return a table as a frame of pandas, by what is noted of its columns and its index.
+    """Return a table as a pandas frame, by the recorded columns and index.
 
-    Whole numbers with gaps, of which nothing is noted, are floats as far as floats hold them, and else `Int64`.
+    Integers with missing values and no recorded dtype become floats if floats represent them exactly, else `Int64`.
     """
     metadata = table.schema.metadata or {}
     raw = metadata.get(b"pandas")
@@ -322,7 +324,7 @@ def _labels(fields: list[str], said: Mapping[str, Any], dtype: str | None) -> An
     if texts and dtype is None and len(names) == len(fields) and all(isinstance(name, str) for name in names):
         at = {one["field_name"]: one["name"] for one in columns}
         return pd.Index([at[field] for field in fields], dtype=object, name=heads[0]["name"])
-    # No types: what pyarrow can't make of a column is of no matter here.
+    # No types: only labels are needed, whatever pyarrow makes of a column.
     columns = [{**one, "numpy_type": "object", "pandas_type": "empty", "metadata": None} for one in columns]
     told = json.dumps({**said, "index_columns": [], "columns": columns}).encode()
     empty = pa.table([pa.array([], pa.null())] * len(fields), names=fields).replace_schema_metadata({b"pandas": told})
@@ -333,7 +335,7 @@ def _labels(fields: list[str], said: Mapping[str, Any], dtype: str | None) -> An
 
 
 def _is_plain(kind: "pa.DataType", known: Mapping[str, Any] | None) -> bool:
-    """Tell whether a column of which no dtype is noted comes from pyarrow as it was put."""
+    """Return whether pyarrow restores a column without a recorded dtype unchanged."""
     import pyarrow as pa  # noqa: PLC0415
 
     return (
@@ -345,7 +347,7 @@ def _is_plain(kind: "pa.DataType", known: Mapping[str, Any] | None) -> bool:
 
 
 def _restored(series: Any, column: "pa.ChunkedArray", known: Mapping[str, Any] | None, noted: str | None) -> Any:
-    """Return a column with the dtype that it had."""
+    """Return a column with its original dtype."""
     import pandas as pd  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
 
@@ -375,7 +377,7 @@ def _fits_a_float(column: "pa.ChunkedArray") -> bool:
 
 
 def _categories(series: Any, kind: "pa.DictionaryType", noted: str | None) -> Any:
-    """Return a column of categories with their dtype, and their zone, which Arrow loses on the way to pandas."""
+    """Return a categorical column with its dtype and its time zone, which Arrow drops on the way to pandas."""
     import pandas as pd  # noqa: PLC0415
 
     categories = series.cat.categories

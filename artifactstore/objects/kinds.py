@@ -1,4 +1,4 @@
-"""Arrow's types by what can be asked of them: numbers, moments, texts, or none of these; and values as JSON has them."""
+"""Classification of Arrow types (number, moment, text, other), and conversion of their values to JSON."""
 
 import math
 from typing import TYPE_CHECKING, Any, Final
@@ -22,20 +22,20 @@ __all__ = [
     "width",
 ]
 
-_LONG: Final = 200  # characters of a text that are shown
-_DIGITS: Final = 12  # of a float: its last ones depend on the processor
+_LONG: Final = 200  # max characters of a text shown
+_DIGITS: Final = 12  # significant digits of a float: the last ones depend on the processor
 _UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def no_rows(schema: "pa.Schema") -> "pa.Table":
-    """Return a table of a schema without rows. Arrow's own `empty_table` does not know lists of extension types, and some tensors."""
+    """Return an empty table of a schema. Arrow's own `empty_table` fails for lists of extension types, and for some tensors."""
     import pyarrow as pa  # noqa: PLC0415
 
     return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def plain_type(kind: "pa.DataType") -> "pa.DataType":
-    """Return the type of a column's values: of categories what they stand for, of an extension what it is kept as."""
+    """Return the type of a column's values: the value type of categories, the storage type of an extension type."""
     import pyarrow as pa  # noqa: PLC0415
 
     if isinstance(kind, pa.BaseExtensionType):
@@ -44,7 +44,7 @@ def plain_type(kind: "pa.DataType") -> "pa.DataType":
         kind = kind.value_type
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         kind = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
-    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):  # Arrow neither counts nor compares these
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):  # Arrow can neither count nor compare these
         kind = pa.decimal128(kind.precision, kind.scale)
     return kind
 
@@ -73,21 +73,21 @@ def plain(column: Any) -> "pa.Array":
 
 
 def is_number(kind: "pa.DataType") -> bool:
-    """Tell whether values are whole numbers or floats."""
+    """Return whether values are integers or floats."""
     import pyarrow as pa  # noqa: PLC0415
 
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def is_moment(kind: "pa.DataType") -> bool:
-    """Tell whether values are dates, times or durations."""
+    """Return whether values are dates, times or durations."""
     import pyarrow as pa  # noqa: PLC0415
 
     return bool(pa.types.is_temporal(kind) and not pa.types.is_interval(kind))
 
 
 def is_text(kind: "pa.DataType") -> bool:
-    """Tell whether values are texts or bytes."""
+    """Return whether values are texts or bytes."""
     import pyarrow as pa  # noqa: PLC0415
 
     types = pa.types
@@ -118,7 +118,7 @@ def frictionless(kind: "pa.DataType") -> str:
 
 
 def seconds_of(column: "pa.Array") -> tuple[Any, Any]:
-    """Return dates, times or durations as whole seconds, and the nanoseconds behind them: int64 each, 0 for gaps."""
+    """Return dates, times or durations as whole seconds and remaining nanoseconds: int64 each, 0 for missing values."""
     import pyarrow as pa  # noqa: PLC0415
 
     np = numpy()
@@ -134,7 +134,7 @@ def seconds_of(column: "pa.Array") -> tuple[Any, Any]:
 
 
 def width(schema: "pa.Schema", other: int) -> int:
-    """Return how many bytes a row takes; a value of no fixed width is reckoned at `other` bytes."""
+    """Return the bytes per row; count `other` bytes for each value without a fixed width."""
     found = 0
     for field in schema:
         try:
@@ -145,12 +145,12 @@ def width(schema: "pa.Schema", other: int) -> int:
 
 
 def rounded(number: float) -> float | None:
-    """Return a float to twelve digits; None where it is not finite, which JSON can't say."""
+    """Return a float rounded to twelve digits; None if it is not finite, which JSON cannot express."""
     return float(f"{number:.{_DIGITS}g}") if math.isfinite(number) else None
 
 
 def as_json(value: Any) -> Any:
-    """Return a value of Arrow or Python as JSON has it; long texts are cut."""
+    """Return a value of Arrow or Python as JSON; long texts are truncated."""
     import pyarrow as pa  # noqa: PLC0415
 
     if isinstance(value, pa.Scalar):
@@ -170,5 +170,5 @@ def _moment(value: Any) -> str:
 
     try:
         return str(value.cast(pa.string()).as_py())
-    except pa.ArrowException:  # a duration, or a zone that is not known here
+    except pa.ArrowException:  # a duration, or a zone unknown on this machine
         return f"{value.value} {getattr(value.type, 'unit', '')}".strip()

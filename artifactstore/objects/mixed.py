@@ -1,4 +1,4 @@
-"""Columns of Python objects in frames of pandas: what Arrow would change unasked is refused, the others stay objects."""
+"""Object columns of pandas: rejects objects that Arrow would silently convert, and restores the rest as objects."""
 
 import enum
 from collections.abc import Iterator
@@ -17,16 +17,16 @@ __all__ = ["as_objects", "check_objects", "check_same", "exact_nested", "is_obje
 _ONE_KIND: Final = frozenset(
     {"string", "empty", "boolean", "integer", "floating", "mixed-integer-float", "bytes", "complex", "decimal"}
 )
-_SAME: Final = frozenset({str, bytes, bool, int, float, date})  # objects of one of these alone come back as they were
+_SAME: Final = frozenset({str, bytes, bool, int, float, date})  # a column of one of these types alone round-trips unchanged
 
 
 def is_object(column: Any) -> bool:
-    """Tell whether a column or an index holds Python's objects."""
+    """Return whether a column or an index contains Python objects."""
     return str(column.dtype) == "object"
 
 
 def zone_of(zone: Any) -> Any:
-    """Return what two time zones have in common if they are one: the key in the tz database, or an offset."""
+    """Return a key that is equal for equal time zones: the key in the tz database, or an offset."""
     if zone is None:
         return None
     key = getattr(zone, "key", None) or getattr(zone, "zone", None)
@@ -39,15 +39,15 @@ def zone_of(zone: Any) -> Any:
 
 
 def check_objects(frame: Any) -> list[tuple[int, Any]]:
-    """Refuse objects that would come back as other ones, without a word from Arrow.
+    """Reject objects that Arrow would silently restore as other objects.
 
     Returns:
-        Where those columns (-1 - n for a level of the index) are of which only `check_same` knows whether they come back, and they.
+        The columns that only `check_same` can decide: position (-1 - n for level n of the index) and column.
 
     Raises:
-        InvalidInputError: names the column, and what is in it.
+        InvalidInputError: with the column and its mix of types.
     """
-    import pandas as pd  # noqa: PLC0415 - loaded already, where there is a frame
+    import pandas as pd  # noqa: PLC0415 - loaded already, if there is a frame
 
     left = []
     for number, column in _objects(frame):
@@ -58,7 +58,7 @@ def check_objects(frame: Any) -> list[tuple[int, Any]]:
         if inferred not in _ONE_KIND:
             odd = _odd([one for one in column if one is not pd.NaT])
             if odd is not None:
-                raise InvalidInputError(f"{_called(frame, number)} has {odd}: give it one type, or say format='pickle'")
+                raise InvalidInputError(f"{_called(frame, number)} has {odd}: give it one type, or pass format='pickle'")
     return left
 
 
@@ -76,7 +76,7 @@ def _called(frame: Any, number: int) -> str:
 
 
 def _is_plain(kinds: set[type]) -> bool:
-    """Tell whether objects of these types alone come back as they were: Arrow refuses to mix them."""
+    """Return whether objects of these types round-trip unchanged: Arrow rejects a mix of them."""
     kinds = {kind for kind in kinds if kind.__name__ not in {"NoneType", "NAType", "NaTType"}}
     return kinds <= _SAME and len(kinds - {float}) <= 1 and not kinds >= {int, float}
 
@@ -101,21 +101,21 @@ def _odd(values: list[Any]) -> str | None:
 
 
 def check_same(frame: Any, number: int, column: Any, restored: Iterator[Any]) -> None:
-    """Refuse a column of objects of which one is not what comes back for it.
+    """Reject an object column if any of its values would be restored as another value.
 
     Args:
-        frame: of which it is.
-        number: where, as `check_objects` has it.
+        frame: the frame of the column.
+        number: its position, as `check_objects` returns it.
         column: its values.
-        restored: what comes back, in the same order.
+        restored: the restored values, in the same order.
 
     Raises:
-        InvalidInputError: names the column, the object, and what would come back.
+        InvalidInputError: with the column, the value, and its restored value.
     """
     for old, new in zip(column, restored, strict=True):
         if not _is_same(old, new):
-            text = f"{_called(frame, number)} has {old!r:.100}, which would come back as {new!r:.100}"
-            raise InvalidInputError(f"{text}: give it one type, or say format='pickle'")
+            text = f"{_called(frame, number)} has {old!r:.100}, which would be read back as {new!r:.100}"
+            raise InvalidInputError(f"{text}: give it one type, or pass format='pickle'")
 
 
 def _is_gap(value: Any) -> bool:
@@ -123,7 +123,7 @@ def _is_gap(value: Any) -> bool:
 
 
 def _is_same(old: Any, new: Any) -> bool:
-    """Compare as the documents have it: lists and tuples are arrays, dicts have the keys of all rows, a gap is a gap."""
+    """Compare by the documented rules: lists and tuples are arrays, dicts have the keys of all rows, all missing values are equal."""
     np = numpy()
     if _is_gap(old) or _is_gap(new):
         return _is_gap(old) and _is_gap(new)
@@ -155,7 +155,7 @@ def _wall(moment: datetime) -> tuple[Any, ...]:
 
 
 def _moment(value: Any) -> Any:
-    """Return a moment or a span of NumPy as pandas has it."""
+    """Return a NumPy datetime or timedelta as pandas represents it."""
     import pandas as pd  # noqa: PLC0415
 
     return (
@@ -166,10 +166,10 @@ def _moment(value: Any) -> Any:
 
 
 def as_objects(column: Any, kept: "pa.ChunkedArray") -> Any:
-    """Return a column as objects again: pandas makes texts and numbers of them.
+    """Return a column as objects again, where pandas has made texts and numbers of them.
 
     Args:
-        column: as pandas has it.
+        column: as pandas returned it.
         kept: as it was read.
     """
     import pandas as pd  # noqa: PLC0415
@@ -184,12 +184,12 @@ def as_objects(column: Any, kept: "pa.ChunkedArray") -> Any:
 
 
 def exact_nested(column: Any, kept: "pa.ChunkedArray") -> Any:
-    """Return a column of lists, records or maps whose whole numbers and moments are as they were.
+    """Return a column of lists, structs or maps with exact integers and timestamps.
 
-    pandas makes floats of whole numbers with a gap among them, and loses zones.
+    pandas converts integers to floats if values are missing, and drops time zones.
 
     Args:
-        column: as pandas has it.
+        column: as pandas returned it.
         kept: as it was read.
     """
     import pandas as pd  # noqa: PLC0415
@@ -204,7 +204,7 @@ def exact_nested(column: Any, kept: "pa.ChunkedArray") -> Any:
 
 
 def _is_exact(array: "pa.Array") -> bool:
-    """Tell whether pandas keeps what is in lists and records."""
+    """Return whether pandas preserves the values in lists and structs."""
     import pyarrow as pa  # noqa: PLC0415
 
     kind = array.type
@@ -228,7 +228,7 @@ def _is_whole(array: "pa.Array") -> bool:
 
 
 def _as_arrays(value: Any, kind: "pa.DataType") -> Any:
-    """Return a value with arrays for its lists."""
+    """Return a value with its lists as arrays."""
     import pyarrow as pa  # noqa: PLC0415
 
     if value is None:

@@ -1,7 +1,7 @@
-"""The order of keys, beside content in which they are sorted: Python's dicts have one, and equal content has one digest.
+"""Key order as side content: content is stored with sorted keys, so equal content has one digest; Python's dicts have an order.
 
-What is noted says nothing of the content: it may be missing, of another put of equal content, or wrong, and then changes the
-order of keys and nothing else.
+The recorded order does not belong to the content: it may be missing, come from another put of equal content, or be wrong; it
+then changes the order of keys and nothing else.
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def note_order(folder: WriteFolder, value: Any) -> None:
-    """Note in which order the keys of a JSON value are, where they are not sorted.
+    """Record the key order of a JSON value where keys are not sorted.
 
-    Dicts with the same keys mostly have them in the same order, so it is noted once for each set of keys (`keys`), and for the
-    dicts that have another one by their place (`at`: path, keys).
+    Dicts with the same keys mostly have them in the same order, so it is recorded once per set of keys (`keys`), and for
+    exceptions by path (`at`: path, keys).
     """
     rules: dict[frozenset[str], tuple[str, ...]] = {}
     usual: set[tuple[str, ...]] = set()
     others: list[list[Any]] = []
-    todo: list[tuple[Any, Any]] = [(value, None)]  # with (place of what holds it, key or number)
+    todo: list[tuple[Any, Any]] = [(value, None)]  # with (position of its container, key or index)
     while todo:
         one, place = todo.pop()
         if isinstance(one, Mapping):
@@ -54,7 +54,7 @@ def _path(place: Any) -> list[Any]:
 
 
 def with_order(folder: ReadFolder, value: Any) -> Any:
-    """Return a JSON value with its keys in the order that was noted, if one was."""
+    """Return a JSON value with its keys in the recorded order, if there is one."""
     raw = folder.noted(_NOTE)
     if raw is None:
         return value
@@ -69,17 +69,17 @@ def with_order(folder: ReadFolder, value: Any) -> Any:
                 order.at[id(held)] = keys
         return order.of(value)
     except (InvalidInputError, KeyError, TypeError, ValueError, IndexError, RecursionError):
-        return value  # it is known of the content, and no part of it
+        return value  # side content is advisory
 
 
 class _Order:
-    """Brings keys into their order, in a value that was just parsed.
+    """Restores key order in a freshly parsed value.
 
     Args:
-        rules: orders of keys, each for the dicts with exactly these.
+        rules: key orders, each for the dicts with exactly these keys.
 
     Attributes:
-        at: orders of single dicts, by their ids.
+        at: key orders of single dicts, by their ids.
     """
 
     def __init__(self, rules: list[list[str]]) -> None:
@@ -91,7 +91,7 @@ class _Order:
                 self._rules.setdefault(len(keys), {})[unique] = keys
 
     def of(self, value: Any) -> Any:
-        """Return a value with its keys in order; lists are changed in place."""
+        """Return a value with its keys in order; lists are modified in place."""
         if type(value) is list:
             for number, one in enumerate(value):
                 if type(one) is dict or type(one) is list:
@@ -102,7 +102,7 @@ class _Order:
         keys = self.at.get(id(value)) or self._rule(value)
         try:
             made = value if keys is None else dict(zip(keys, map(value.__getitem__, keys), strict=True))
-        except KeyError:  # the rule is for others with as many keys
+        except KeyError:  # the rule is for other keys of the same number
             made = value
         for key, one in made.items():
             if type(one) is dict or type(one) is list:
@@ -110,7 +110,7 @@ class _Order:
         return made
 
     def _rule(self, value: dict[str, Any]) -> list[str] | None:
-        """Return the order for a dict's keys, or one for as many others."""
+        """Return the order for a dict's keys, or a candidate for the same number of keys."""
         rules = self._rules.get(len(value))
         if rules is None:
             return None

@@ -1,6 +1,6 @@
-"""Parquet files that are put as the files that they are: what is known of their tables, read in bounded memory where they lie.
+"""Parquet files put as plain files: computes the profiles of their tables in bounded memory, without copying them.
 
-A file may be anything that its name does not promise: cut off, encrypted, no Parquet at all.
+A file's content may not match its name: truncated, encrypted, not Parquet at all.
 """
 
 import io
@@ -25,23 +25,23 @@ __all__ = ["check_table", "is_table", "known_of"]
 
 T = TypeVar("T")
 _SUFFIXES: Final = (".parquet", ".pq")
-_BUFFER: Final = 2**20  # bytes of each column that are read on at a time: a row group may be the whole file
-_FAR_BUFFER: Final = 2**22  # the same of a file elsewhere, where each read is a request
-_FAR_WHOLE: Final = 2**26  # bytes of a file elsewhere, or of its row groups, that are read at once
+_BUFFER: Final = 2**20  # read buffer per column: a row group may be the whole file
+_FAR_BUFFER: Final = 2**22  # the same for a remote file, where each read is a request
+_FAR_WHOLE: Final = 2**26  # max bytes of a remote file, or of its row groups, read at once
 
 
 def is_table(path: str) -> bool:
-    """Tell whether a file is Parquet, by its name."""
+    """Return whether a file is Parquet, by its name."""
     return path.lower().endswith(_SUFFIXES)
 
 
 def check_table(source: Source) -> None:
-    """See whether a file can be profiled, as far as its end tells: it has the columns, and is all that is read.
+    """Check that a file can be profiled, as far as its footer shows; only the footer is read.
 
     Raises:
-        InvalidInputError: it is no Parquet, encrypted, or has columns that can't be told apart.
-        ConflictError: it changed since it was found.
-        BackendError: it lies elsewhere, and can't be had.
+        InvalidInputError: it is not Parquet, is encrypted, or has duplicate column names.
+        ConflictError: it changed since it was scanned.
+        BackendError: it is remote and cannot be read.
     """
 
     def look(file: io.RawIOBase) -> None:
@@ -52,16 +52,16 @@ def check_table(source: Source) -> None:
 
 
 def known_of(source: Source, *, full: bool = False) -> dict[str, bytes]:
-    """Read a file and return what is known of its table: a profile and row hashes, as of a table that is an object.
+    """Read a file and return its table's side content: a profile and row hashes, as for a table put as an object.
 
     Args:
         source: the file.
-        full: let every row be in the profile's sample, which then takes the memory of the table.
+        full: include every row in the profile's sample, which then needs the memory of the whole table.
 
     Raises:
-        InvalidInputError: it is no Parquet, encrypted, damaged, or has columns that can't be told apart.
-        ConflictError: it changed since it was found.
-        BackendError: it lies elsewhere, and can't be had.
+        InvalidInputError: it is not Parquet, is encrypted, damaged, or has duplicate column names.
+        ConflictError: it changed since it was scanned.
+        BackendError: it is remote and cannot be read.
     """
 
     def look(file: io.RawIOBase) -> dict[str, bytes]:
@@ -69,10 +69,10 @@ def known_of(source: Source, *, full: bool = False) -> dict[str, bytes]:
 
         inner: io.RawIOBase | io.BytesIO = file
         if source.far is not None and source.size <= _FAR_WHOLE:
-            # Several requests at a time; and a server that knows no ranges would send all of it for each.
+            # Several concurrent requests; and a server without range support would send the whole file for each.
             inner = io.BytesIO(source.far.read(0, source.size))
         footer = read_footer(inner)
-        options: dict[str, Any] = {}  # a row group at once, as long as each is small
+        options: dict[str, Any] = {}  # a whole row group at once, if each is small
         if source.far is None:
             options = {"pre_buffer": False, "buffer_size": _BUFFER}
         elif inner is file and max((group.size for group in footer.groups), default=0) > _FAR_WHOLE:
@@ -81,15 +81,15 @@ def known_of(source: Source, *, full: bool = False) -> dict[str, bytes]:
             metadata, profiler = table.metadata, Profiler(table.schema_arrow, full=full)
         for batch in batches_of(partial(_opened, inner, metadata=metadata, **options), footer):
             profiler.add(pa.Table.from_batches([batch]))
-        if profiler.hashes.rows != footer.rows:  # such as of a file that has no columns
-            raise InvalidInputError(f"it says that it has {footer.rows:,} rows, and has {profiler.hashes.rows:,}")
+        if profiler.hashes.rows != footer.rows:  # such as a file without columns
+            raise InvalidInputError(f"its footer declares {footer.rows:,} rows, but it has {profiler.hashes.rows:,}")
         return {"profile": canonical_json(profiler.finish()), "rows": profiler.hashes.encode()}
 
     return _look(source, look)
 
 
 def _look(source: Source, look: Callable[[io.RawIOBase], T]) -> T:
-    """Call `look` with an open file; that it changed is told first, whatever `look` has made of it."""
+    """Call `look` with an open file; report a change of the file first, whatever `look` returned or raised."""
     import pyarrow as pa  # noqa: PLC0415
 
     with open_source(source) as (read_at, _):
@@ -101,7 +101,7 @@ def _look(source: Source, look: Callable[[io.RawIOBase], T]) -> T:
             failed: Exception = error
         except (pa.ArrowException, OSError, TypeError, ValueError, LookupError, OverflowError) as error:
             failed = error
-    raise InvalidInputError(f"{source.path} can't be profiled: {str(failed)[:300]}") from failed
+    raise InvalidInputError(f"{source.path} cannot be profiled: {str(failed)[:300]}") from failed
 
 
 def _opened(file: io.RawIOBase | io.BytesIO, **options: Any) -> "pq.ParquetFile":
@@ -110,7 +110,7 @@ def _opened(file: io.RawIOBase | io.BytesIO, **options: Any) -> "pq.ParquetFile"
     table = pq.ParquetFile(file, **options)
     names = table.schema_arrow.names
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise InvalidInputError(f"several columns are called {', '.join(map(repr, twice[:5]))}")
+        raise InvalidInputError(f"duplicate column names {', '.join(map(repr, twice[:5]))}")
     return table
 
 

@@ -1,8 +1,8 @@
-"""The profile of a table: what is known of it without opening it (docs/reference/format.md, "Side content").
+"""The profile of a table: statistics that need not open it (docs/reference/format.md, "Side content").
 
-Numbers of rows and of gaps, extremes, means and deviations are those of all rows, in one pass; quantiles, a histogram, the
-most frequent values and the number of different ones are those of every k-th row. However long a table and its texts are, what
-is held of it meanwhile is bounded.
+Counts of rows and of missing values, extremes, means and deviations cover all rows, in one pass; quantiles, a histogram, the
+most frequent values and the number of distinct ones cover every k-th row. Memory is bounded, however long a table and its
+texts are.
 """
 
 import math
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Profiler", "mark_of"]
 
-_SAMPLE: Final = 100_000  # rows of a sample at most
-_SAMPLE_BYTES: Final = 2**28  # and bytes: a hundred thousand pictures may be the whole table
-_STRIDE: Final = 65_536  # rows at a time: what they are turned into stays in a processor's cache
-_BINS: Final = 20  # of a histogram
+_SAMPLE: Final = 100_000  # max rows of a sample
+_SAMPLE_BYTES: Final = 2**28  # max bytes of a sample: a hundred thousand images may be the whole table
+_STRIDE: Final = 65_536  # rows at a time: their converted values fit a processor's cache
+_BINS: Final = 20  # bins of a histogram
 _TOP: Final = 50
-_EXTREMES: Final = 64  # that are held of a column: they may be long texts
-_SPARE: Final = 2**20  # bytes of buffers that a batch may have besides its own
+_EXTREMES: Final = 64  # max extremes held per column: they may be long texts
+_SPARE: Final = 2**20  # bytes of buffers that a batch may reference beyond its own
 
 
 def mark_of(schema: "pa.Schema", batches: "Sequence[pa.RecordBatch]", *, full: bool) -> str | None:
-    """Return a mark of a table: of an equal one in the same memory layout, and nearly no other one, it is the same.
+    """Return a fingerprint of a table: equal tables with the same memory layout share it, other tables almost surely do not.
 
-    Some milliseconds for what takes half a second to profile.
+    Takes a few milliseconds for a table that takes half a second to profile.
 
     Returns:
-        The mark; None for a small part of large buffers, all of which would have to be read.
+        The fingerprint; None for a small slice of large buffers, all of which would have to be read.
     """
     hasher = xxhash.xxh3_128(schema.serialize())
     for batch in batches:
@@ -62,14 +62,14 @@ def mark_of(schema: "pa.Schema", batches: "Sequence[pa.RecordBatch]", *, full: b
 
 
 class Profiler:
-    """Takes in a table part by part.
+    """Computes the profile of a table, batch by batch.
 
     Args:
         schema: of the table.
-        full: let every row be in the sample, which then takes the memory of the table.
+        full: include every row in the sample, which then needs the memory of the whole table.
 
     Attributes:
-        hashes: of the rows.
+        hashes: the row hashes.
     """
 
     def __init__(self, schema: "pa.Schema", *, full: bool = False) -> None:
@@ -82,7 +82,7 @@ class Profiler:
         self._held = 0  # bytes of the sample
 
     def add(self, table: "pa.Table") -> None:
-        """Take in some rows."""
+        """Add some rows."""
         for start in range(0, table.num_rows, _STRIDE):
             part = table.slice(start, _STRIDE)
             first = -self.hashes.rows % self._every
@@ -95,7 +95,7 @@ class Profiler:
                 self._thin()
 
     def _heavy(self) -> bool:
-        return self._held > _SAMPLE_BYTES and self.hashes.rows > self._every  # of one row there is no half
+        return self._held > _SAMPLE_BYTES and self.hashes.rows > self._every  # a single row cannot be halved
 
     def _thin(self) -> None:
         import pyarrow as pa  # noqa: PLC0415
@@ -126,7 +126,7 @@ class Profiler:
 
 
 def _every(table: "pa.Table", first: int, step: int) -> "pa.Table":
-    """Return every `step`-th row, from `first` on."""
+    """Return every `step`-th row, starting at `first`."""
     import pyarrow as pa  # noqa: PLC0415
 
     np = numpy()
@@ -134,23 +134,23 @@ def _every(table: "pa.Table", first: int, step: int) -> "pa.Table":
 
 
 def _weight(table: "pa.Table") -> int:
-    """Return the bytes of a table that half of its rows has half of: what categories stand for is shared by all rows."""
+    """Return the bytes of a table that scale with its rows: category values are shared by all rows."""
     import pyarrow as pa  # noqa: PLC0415
 
     return sum(column.nbytes for column in table.columns if not pa.types.is_dictionary(column.type))
 
 
 class _Column:
-    """What all rows of a column add up to."""
+    """Accumulates statistics over all rows of a column."""
 
     def __init__(self, kind: "pa.DataType") -> None:
         self._kind = plain_type(kind)
         self._nulls = self._infinite = self._count = self._sum = 0
-        self._mean = self._squares = 0.0  # of finite numbers; the squares of their distances from the mean
+        self._mean = self._squares = 0.0  # of finite numbers; sum of squared deviations from the mean
         self._extremes: list[Any] = []
 
     def add(self, column: "pa.Array") -> None:
-        """Take in some rows."""
+        """Add some rows."""
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -176,22 +176,22 @@ class _Column:
         np = numpy()
         self._extremes += [numbers.min(), numbers.max()]
         if numbers.dtype.kind != "f":
-            # Halves of a number each, so that no sum of them overflows.
+            # Halve each number, so that no sum of them overflows.
             self._sum += (int((numbers >> 32).sum()) << 32) + int((numbers & 0xFFFFFFFF).sum())
         with np.errstate(over="ignore", invalid="ignore"):
             apart = numbers.astype(np.float64)
             count, mean = len(apart), float(apart.mean())
             apart -= mean
-            np.multiply(apart, apart, out=apart)  # not `dot`, which starts threads of its own
+            np.multiply(apart, apart, out=apart)  # not `dot`, which starts threads
             squares = float(apart.sum())
-            # Two samples' means and squares as one (Chan, Golub and LeVeque, 1979).
+            # Merge the means and squares of two samples (Chan, Golub and LeVeque, 1979).
             total, step = self._count + count, mean - self._mean
             self._squares += squares + step * step * self._count * count / total
             self._mean += step * count / total
             self._count = total
 
     def finish(self) -> dict[str, Any]:
-        """Return what is known, as JSON has it."""
+        """Return the statistics as JSON."""
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -211,7 +211,7 @@ class _Column:
 
 
 def _numbers(column: "pa.Array") -> tuple[Any, int, int]:
-    """Return the finite numbers of a column, how many are missing, and how many are infinite."""
+    """Return the finite numbers of a column, the count of missing ones, and the count of infinite ones."""
     import pyarrow as pa  # noqa: PLC0415
 
     np = numpy()
@@ -227,7 +227,7 @@ def _numbers(column: "pa.Array") -> tuple[Any, int, int]:
 
 
 def _sampled(column: "pa.Array") -> dict[str, Any]:
-    """Return what a sample tells of a column."""
+    """Return the statistics of a sampled column."""
     import pyarrow as pa  # noqa: PLC0415
 
     np = numpy()
@@ -245,7 +245,7 @@ def _sampled(column: "pa.Array") -> dict[str, Any]:
         ordered = np.sort(numbers)
         found["quantiles"] = [rounded(float(one)) for one in ordered[places]]
         if math.isfinite(float(ordered[-1]) - float(ordered[0])):
-            with suppress(ValueError):  # between large numbers that lie close together there are not so many others
+            with suppress(ValueError):  # close large numbers do not have that many floats between them
                 counts, edges = np.histogram(numbers, _BINS)
                 found["histogram"] = {"counts": counts.tolist(), "edges": [rounded(float(edge)) for edge in edges]}
     if is_number(kind) or is_moment(kind) or is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
@@ -254,7 +254,7 @@ def _sampled(column: "pa.Array") -> dict[str, Any]:
 
 
 def _frequent(column: "pa.Array", *, top: bool) -> dict[str, Any]:
-    """Return how many different values there are, and the most frequent ones; of those that come once only if they are few."""
+    """Return the number of distinct values and the most frequent ones; values that occur once only if they are few."""
     np = numpy()
     column = column.drop_null()
     counted = column.value_counts()

@@ -1,8 +1,8 @@
-"""A table that is put comes back: types that Parquet keeps bit for bit are known, all others are written, read and compared.
+"""Round-trip proof for tables: types that Parquet stores bit for bit are trusted, all others are written, read and compared.
 
-Arrow's writer ends the whole process at an error inside of it where pages are cut by content: errors of the same writer without
-that are exceptions (measured with pyarrow 26.0; `tests/objects/test_arrow_faults.py` reports when that is over). So columns of the
-other types are written once more, into nothing, before they are written.
+With content-defined chunking, an error inside Arrow's writer aborts the whole process; without it, the same errors are
+exceptions (measured with pyarrow 26.0; `tests/objects/test_arrow_faults.py` reports when that is fixed). So columns of the
+other types are first written to a discarded buffer.
 """
 
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Proof", "check_types"]
 
-_ROWS: Final = 2**14  # values that are compared at a time
+_ROWS: Final = 2**14  # values compared at a time
 
 
 def is_exact(kind: "pa.DataType", *, nested: bool = False) -> bool:
-    """Tell whether Parquet holds the values of a type of Arrow's as they are, and Arrow's schema beside them the type."""
+    """Return whether Parquet stores the values of an Arrow type exactly, and the stored Arrow schema its type."""
     import pyarrow as pa  # noqa: PLC0415
 
     types = pa.types
@@ -44,14 +44,14 @@ def is_exact(kind: "pa.DataType", *, nested: bool = False) -> bool:
 
 
 def check_types(schema: "pa.Schema", *, stream: bool) -> None:
-    """Refuse columns whose types do not come back; at some of them Arrow's writer or reader would end the whole process.
+    """Reject columns whose types do not round-trip; some would abort the process in Arrow's writer or reader.
 
     Args:
-        schema: of what is put.
-        stream: its categories are not known before all of it was seen.
+        schema: of the table.
+        stream: whether the table is a stream, whose categories are known only at its end.
 
     Raises:
-        InvalidInputError: names the column.
+        InvalidInputError: with the column.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -61,12 +61,10 @@ def check_types(schema: "pa.Schema", *, stream: bool) -> None:
 
     for field in schema:
         if empty(field.type):
-            raise InvalidInputError(
-                f"column {field.name!r} has lists of the fixed length 0, which do not come back: leave it out"
-            )
+            raise InvalidInputError(f"column {field.name!r} has lists of fixed length 0, which cannot be read back: drop it")
         if stream and pa.types.is_dictionary(field.type) and field.type.ordered and not _is_text(field.type.value_type):
-            text = f"column {field.name!r} has ordered categories, and a stream does not tell their order before its end"
-            raise InvalidInputError(f"{text}: put a table (.read_all()), or cast them to their values")
+            text = f"column {field.name!r} has ordered categories, whose order is known only at the end of a stream"
+            raise InvalidInputError(f"{text}: put a table (.read_all()), or cast the column to its values")
 
 
 def _is_text(kind: "pa.DataType") -> bool:
@@ -77,7 +75,7 @@ def _is_text(kind: "pa.DataType") -> bool:
 
 
 class Proof:
-    """Holds what is read back against what was written; of values those of types that `is_exact` does not know.
+    """Compares what is read back with what was written, for the types that `is_exact` does not cover.
 
     Args:
         schema: of the table.
@@ -94,14 +92,14 @@ class Proof:
         self._typed = bool(self._odd) or any(not is_exact(field.type, nested=True) for field in schema)
 
     def rehearse(self, group: "pa.Table", **options: Any) -> None:
-        """Write the columns that may not be written into nothing, and remember their values.
+        """Write columns that may fail to a discarded buffer, and record their values.
 
         Args:
             group: rows that are about to be written.
-            options: of the writer.
+            options: options of the writer.
 
         Raises:
-            InvalidInputError: names the column that can't be written.
+            InvalidInputError: with the column that cannot be written.
         """
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
@@ -112,7 +110,7 @@ class Proof:
                 same = first is None or chunk.dictionary.equals(first)
                 if not same and repr(chunk.dictionary.to_pylist()) != repr(first.to_pylist()):  # NaN is not NaN
                     text = f"column {name!r} has ordered categories that differ between its parts"
-                    raise InvalidInputError(f"{text}: give all parts the same, or cast them to their values")
+                    raise InvalidInputError(f"{text}: give all parts the same, or cast the column to its values")
                 self._ordered[name] = chunk.dictionary
         for name, mark in self._odd.items():
             column = group.select([name])
@@ -120,18 +118,18 @@ class Proof:
                 with pq.ParquetWriter(pa.MockOutputStream(), column.schema, **options) as writer:
                     writer.write_table(column)
             except (pa.ArrowException, OSError, TypeError, ValueError) as error:
-                raise InvalidInputError(f"column {name!r} can't be stored as Parquet: {str(error)[:300]}") from error
+                raise InvalidInputError(f"column {name!r} cannot be stored as Parquet: {str(error)[:300]}") from error
             _mark(mark, column.column(0))
 
     def check(self, file: IO[bytes], where: str) -> None:
-        """Read back what was written, as far as it is not known to be right, and compare.
+        """Read back the written columns that need proof, and compare.
 
         Args:
-            file: what was written.
-            where: for messages.
+            file: the written file.
+            where: location, for messages.
 
         Raises:
-            InvalidInputError: names the column that would come back as another.
+            InvalidInputError: with the column that would be read back differently.
         """
         import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -147,23 +145,23 @@ class Proof:
                 field, again = self._schema.field(name), xxhash.xxh3_64()
                 for number in range(written.num_row_groups):
                     column = with_types(written.read_row_group(number, columns=[name]).select([name]), told, where).column(0)
-                    _check_type(field, column.type)  # some casts work without rows alone
+                    _check_type(field, column.type)  # some casts work only without rows
                     _mark(again, column)
                 if again.digest() != mark.digest():
-                    text = f"column {name!r} of type {field.type} would come back with other values"
-                    raise InvalidInputError(f"{text}: cast it to another type, or say format='pickle'")
+                    text = f"column {name!r} of type {field.type} would be read back with other values"
+                    raise InvalidInputError(f"{text}: cast it to another type, or pass format='pickle'")
 
 
 def _check_type(field: "pa.Field", found: "pa.DataType") -> None:
     if field.type != found:
-        text = f"column {field.name!r} of type {field.type} would come back as {found}"
-        raise InvalidInputError(f"{text}: cast it, or say format='pickle'")
+        text = f"column {field.name!r} of type {field.type} would be read back as {found}"
+        raise InvalidInputError(f"{text}: cast it, or pass format='pickle'")
 
 
 def _mark(mark: Any, column: "pa.ChunkedArray") -> None:
-    """Take the values of a column into a hash, as they are written in Python: floats have all their digits there.
+    """Add the values of a column to a hash, as Python writes them: floats keep all their digits.
 
-    Of an extension type these are what it is stored as: not each of them makes values of Python (a tensor in another order).
+    Extension types are hashed by their storage: not all of them convert to Python values (a tensor in another order).
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -181,7 +179,7 @@ def _mark(mark: Any, column: "pa.ChunkedArray") -> None:
 
 
 def _counted(kind: "pa.DataType") -> "pa.DataType":
-    """Return a type with numbers for moments: Python knows none before the year 1, and none after 9999."""
+    """Return a type with numbers in place of timestamps: Python has none before the year 1, and none after 9999."""
     import pyarrow as pa  # noqa: PLC0415
 
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):

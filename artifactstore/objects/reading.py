@@ -1,4 +1,4 @@
-"""The files of a stored object, as a format reads them: verified bytes, ranges, or files on this machine."""
+"""The stored files of an object, as a format reads them: verified bytes, ranges, or local files."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -19,27 +19,27 @@ from artifactstore.objects.trust import Trust
 __all__ = ["StoredFolder"]
 
 T = TypeVar("T")
-_LITTLE: Final = 64 * 2**20  # bytes that nobody has to ask for
+_LITTLE: Final = 64 * 2**20  # bytes below which free memory is not checked
 
 
 class Using(Protocol):
-    """Calls a function with a manifest of an artifact, with another one where it can't be read by that."""
+    """Calls a function with a manifest of an artifact, and with another manifest if the first one's packs are unreadable."""
 
     def __call__(self, use: Callable[[Manifest], Any], /, *, part: int) -> Any:
-        """Return what the function returns; `part` is the row of the file that is read."""
+        """Return the function's result; `part` is the row of the file that is read."""
 
 
 class StoredFolder:
-    """The `ReadFolder` over an artifact.
+    """The `ReadFolder` of an artifact.
 
     Args:
-        backend: where its packs lie.
-        manifest: its.
-        tree: materialises all of it on this machine and returns where.
+        backend: backend of its packs.
+        manifest: its manifest.
+        tree: materialises the whole artifact on this machine and returns the path.
         trust: what the caller trusts.
-        using: calls a function with a manifest of the artifact, given with the row of the file (`part=`) that is read in parts.
-        prefix: of the folder in it that is looked at.
-        name: of the one file that is looked at; None: all.
+        using: calls a function with a manifest of the artifact, given the row of the file (`part=`) that is read in ranges.
+        prefix: of the folder to show.
+        name: of the only file to show; None: all.
     """
 
     def __init__(
@@ -77,11 +77,13 @@ class StoredFolder:
         return row
 
     def _fitting(self, name: str, ranges: Sequence[tuple[int, int]] | None = None) -> int:
-        """Return a file's row, if there is room for its bytes, or for those of some ranges of it."""
+        """Return a file's row, after checking that it, or the given ranges of it, fit into memory."""
         row = self._row(name)
         size = self._manifest.sizes[row] if ranges is None else sum(size for _, size in ranges)
         if size > _LITTLE:
-            check_room(size, name if ranges is None else f"what is asked of {name}", "get its files with to=, or read a part")
+            check_room(
+                size, name if ranges is None else f"the requested part of {name}", "get its files with to=, or read part of it"
+            )
         return row
 
     def read(self, name: str) -> bytes:
@@ -89,11 +91,11 @@ class StoredFolder:
         return read_file(self._backend, self._manifest, self._fitting(name))
 
     def buffer(self, name: str) -> memoryview:
-        """Return a file's bytes in memory that is the caller's own."""
+        """Return a file's bytes in memory that the caller owns."""
         return read_buffer(self._backend, self._manifest, self._fitting(name))
 
     def used(self, name: str, use: Callable[[memoryview], T]) -> T:
-        """Return what `use` makes of a file's bytes, which are checked at the same time."""
+        """Return `use(bytes)`, computed while the bytes are verified."""
         return use_buffer(self._backend, self._manifest, self._fitting(name), use)
 
     def size(self, name: str) -> int:
@@ -108,27 +110,27 @@ class StoredFolder:
         return opened
 
     def ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
-        """Return parts of a file in memory that is the caller's own, all fetched at once."""
+        """Return byte ranges of a file in memory that the caller owns, all fetched concurrently."""
         row = self._fitting(name, ranges)
         parts: list[memoryview] = self._using(lambda manifest: read_parts(self._backend, manifest, row, ranges), part=row)
         return parts
 
     def path(self, name: str) -> Path:
-        """Return a read-only file on this machine with a file's bytes; `""` for the folder of all."""
+        """Return the path of a read-only local copy of a file; `""` returns the folder of all files."""
         if name:
             self._row(name)
         return self._tree() / (self._prefix + name)
 
     def noted(self, name: str) -> bytes | None:
-        """Return what was noted beside the files under a name."""
+        """Return the side content recorded under a name."""
         return read_side(self._backend, self._manifest, self._prefix + name)
 
     def inner(self, name: str) -> "StoredFolder":
-        """Return a folder in this one."""
+        """Return a subfolder."""
         return self._in(f"{self._prefix}{name}/", None)
 
     def only(self, name: str, folder: str = "") -> "StoredFolder":
-        """Return a folder that shows one file alone."""
+        """Return a folder that shows a single file."""
         return self._in(f"{self._prefix}{folder}/" if folder else self._prefix, name)
 
     def _in(self, prefix: str, name: str | None) -> "StoredFolder":

@@ -1,4 +1,4 @@
-"""Room in memory: what would not fit is refused before it is tried, whether somebody made it so on purpose or not."""
+"""Memory limit: rejects what does not fit into memory before loading it, whether oversized by accident or by attack."""
 
 import os
 from typing import Final
@@ -11,23 +11,23 @@ _GROUP: Final = "/sys/fs/cgroup"
 
 
 def check_room(size: int, what: str, instead: str) -> None:
-    """Refuse to load what is larger than the memory that is free.
+    """Refuse to load more than the free memory.
 
     Args:
-        size: bytes that it takes at least.
-        what: for the message.
-        instead: what to do.
+        size: bytes needed at least.
+        what: the thing to load, for the message.
+        instead: the advice at the end of the message.
 
     Raises:
         UnsupportedError: it would not fit.
     """
     free = _free()
     if free is not None and size > free:
-        raise UnsupportedError(f"{what} takes {size / 1e9:,.1f} GB in memory, and {free / 1e9:,.1f} GB are free here: {instead}")
+        raise UnsupportedError(f"{what} takes {size / 1e9:,.1f} GB in memory, but only {free / 1e9:,.1f} GB are free: {instead}")
 
 
 def _free() -> int | None:
-    """Return the bytes that a program may still take without others being pushed out; None where the system does not tell."""
+    """Return the bytes that a program may still allocate without swapping; None if the system does not report it."""
     found = [one for one in (_machine(), _container(), _process()) if one is not None]
     return max(0, min(found)) if found else None
 
@@ -41,13 +41,13 @@ def _machine() -> int | None:
     except (OSError, ValueError):
         pass
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # all that there is: better than no bound
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # all of it: better than no bound
     except (AttributeError, OSError, ValueError):
         return None
 
 
 def _container() -> int | None:
-    """Return what a container's limit leaves (cgroups, version 2): files that are kept in memory give way."""
+    """Return the bytes left under a container's limit (cgroups, version 2); the page cache counts as free."""
     try:
         with open(f"{_GROUP}/memory.max", "rb") as file:  # noqa: PTH123 - as above
             most = file.read().strip()
@@ -63,7 +63,7 @@ def _container() -> int | None:
 
 
 def _process() -> int | None:
-    """Return what this process's own limit of memory leaves (`ulimit -v`)."""
+    """Return the bytes left under this process's own memory limit (`ulimit -v`)."""
     try:
         import resource  # noqa: PLC0415 - not on every system
 

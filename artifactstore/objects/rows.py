@@ -1,6 +1,6 @@
 """Row hashes: 64 bits for each row of a table, from its values alone (docs/reference/format.md, "Side content").
 
-They tell which rows two tables share without opening them. Anybody can make a collision on purpose: they are a measure, no
+They show which rows two tables share without opening them. Collisions can be made on purpose: they are a measure, not an
 identity.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RowHashes", "hash_rows"]
 
-_MOST: Final = 2**16  # rows whose hashes are all kept: some 400 kB, which each version of a table has anew
+_MOST: Final = 2**16  # max rows of which all hashes are kept: some 400 kB per version of a table
 _SHORT: Final = 32  # bytes of a text that are mixed word by word
 _FIRST: Final = 0xFF51AFD7ED558CCD  # MurmurHash3's 64-bit finaliser (Austin Appleby, public domain)
 _SECOND: Final = 0xC4CEB9FE1A85EC53
@@ -28,11 +28,11 @@ _START: Final = 0x9E3779B97F4A7C15  # of missing values and of texts: 2^64 divid
 
 
 def hash_rows(batch: "pa.RecordBatch | pa.Table", columns: "list[str] | None" = None) -> "Hashes":
-    """Return a hash of each row; the order of columns and how their values are kept play no part.
+    """Return a hash of each row, independent of the order of columns and of their encoding.
 
     Args:
         batch: some rows.
-        columns: only these count.
+        columns: hash only these.
     """
     np = numpy()
     total = np.zeros(batch.num_rows, np.uint64)
@@ -43,7 +43,7 @@ def hash_rows(batch: "pa.RecordBatch | pa.Table", columns: "list[str] | None" = 
 
 
 def _mix(words: Any) -> Any:
-    """Mix 64-bit words in place, so that each bit has a part in every other."""
+    """Mix 64-bit words in place, so that each bit affects every other."""
     np = numpy()
     shift = np.uint64(33)
     words ^= words >> shift
@@ -87,7 +87,7 @@ def _filled(column: Any, value: Any) -> Any:
 
 
 def _floats(numbers: Any) -> Any:
-    """Floats as their bits; whole ones as the whole numbers that they are: a column with a gap may have become floats."""
+    """Floats as their bits; integral ones as integers: a column with missing values may have become floats."""
     np = numpy()
     whole = (np.abs(numbers) < 2.0**63) & (np.floor(numbers) == numbers)
     return np.where(whole, np.where(whole, numbers, 0.0).astype(np.int64).view(np.uint64), numbers.view(np.uint64))
@@ -111,7 +111,7 @@ def _texts(column: Any) -> Any:
     offsets = offsets - low
     sizes = np.diff(offsets)
     found = _mix(sizes.astype(np.uint64) ^ np.uint64(_START))  # mixed: a first byte of 1 must not undo a length of 1
-    # Eight bytes from wherever a text goes on: a window over the bytes that moves by one.
+    # Eight bytes from any offset: a sliding window over the bytes.
     words = np.lib.stride_tricks.as_strided(raw[:8].view("<u8"), (len(raw) - 7,), (1,))
     masks = np.array([(1 << 8 * i) - 1 for i in range(9)], np.uint64)
     rows = np.flatnonzero((sizes <= _SHORT) & (sizes > 0))
@@ -128,10 +128,10 @@ def _texts(column: Any) -> Any:
 
 
 class RowHashes:
-    """Collects the hashes of a table's rows: all of up to 2^16 rows, of longer tables those that are 0 modulo a power of two.
+    """Collects the row hashes of a table: all of up to 2^16 rows; of longer tables those that are 0 modulo a power of two.
 
     Attributes:
-        rows: how many rows were seen.
+        rows: number of rows added.
         bits: only hashes whose lowest `bits` bits are 0 are kept.
     """
 
@@ -141,7 +141,7 @@ class RowHashes:
         self._parts: list[Any] = []
 
     def add(self, hashes: "Hashes") -> None:
-        """Take in the hashes of some rows."""
+        """Add the hashes of some rows."""
         self.rows += len(hashes)
         self._parts.append(self._kept(hashes))
         while self.rows > _MOST << self.bits:
@@ -153,14 +153,14 @@ class RowHashes:
         return hashes[hashes & np.uint64((1 << self.bits) - 1) == 0] if self.bits else hashes
 
     def encode(self) -> bytes:
-        """Return them as Parquet: one column `hash`, and what is said of it in the metadata."""
+        """Encode as Parquet: one column `hash`, and the counts in the metadata."""
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         told = json.dumps({"format": 1, "rows": self.rows, "bits": self.bits})
         schema = pa.schema([pa.field("hash", pa.uint64(), nullable=False)])
         sink = pa.BufferOutputStream()
-        # Sorted numbers: the steps between them take 44 bits where a million are kept.
+        # Sorted numbers: their deltas take 44 bits where a million are kept.
         options = {"use_dictionary": False, "column_encoding": {"hash": "DELTA_BINARY_PACKED"}, "compression": "none"}
         with pq.ParquetWriter(sink, schema, write_statistics=False, store_schema=False, **options) as writer:
             writer.write_table(pa.table([pa.array(self.finish())], schema=schema))
@@ -168,6 +168,6 @@ class RowHashes:
         return bytes(sink.getvalue())
 
     def finish(self) -> "Hashes":
-        """Return the hashes that are kept, sorted; of equal rows each."""
+        """Return the kept hashes, sorted, with duplicates."""
         np = numpy()
         return np.sort(np.concatenate(self._parts)) if self._parts else np.zeros(0, np.uint64)  # type: ignore[no-any-return]

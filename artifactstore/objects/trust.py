@@ -1,4 +1,4 @@
-"""Trust: what reading may import and run. It comes from the caller of `get` alone, never from the store."""
+"""Trust: which code a read may import and run. Only the caller of `get` grants it, never the store."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from artifactstore.errors import InvalidInputError, UntrustedError
 
 __all__ = ["NOTHING", "UNKNOWN", "Trust", "note_own", "pickled_globals", "trust_of"]
 
-_DEEPEST: Final = 10_000_000  # opcodes that are looked at
-UNKNOWN: Final = "(a name that is made up while it is read)"
+_DEEPEST: Final = 10_000_000  # max opcodes scanned
+UNKNOWN: Final = "(a name that is computed while reading)"
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a caller trusts.
+    """What a caller trusts to run.
 
     Attributes:
         everything: anything may run.
@@ -25,7 +25,7 @@ class Trust:
     names: frozenset[str] = frozenset()
 
     def check(self, wanted: Iterable[str], what: str, why: str) -> None:
-        """Refuse what needs more than is trusted.
+        """Refuse a read that needs more than is trusted.
 
         Args:
             wanted: globals that would be imported.
@@ -33,7 +33,7 @@ class Trust:
             why: how it would run code.
 
         Raises:
-            UntrustedError: names all that is not trusted, and the ways on.
+            UntrustedError: lists what is not trusted, and the alternatives.
         """
         if self.everything:
             return
@@ -42,8 +42,10 @@ class Trust:
             return
         listed = ", ".join(missing[:30]) + (f" and {len(missing) - 30} more" if len(missing) > 30 else "")
         raise UntrustedError(
-            f"{what} is not read: {why}" + (f", and would import {listed}" if missing else "") + "; if you know who made it, say "
-            "trust=True, or trust=[…] with the names that you accept; its files alone come with to=, and run nothing"
+            f"{what} was not read: {why}"
+            + (f", and would import {listed}" if missing else "")
+            + "; if you trust its author, pass  "
+            "trust=True, or trust=[…] with the names that you accept; to= gets its files alone, and runs nothing"
         )
 
 
@@ -52,19 +54,19 @@ _OWN: Final[set[str]] = set()
 
 
 def note_own(digest: str) -> None:
-    """Note that this very process has put an object: it runs nothing that was not here before."""
+    """Record that this very process has put an object: reading it runs nothing that did not run here before."""
     _OWN.add(digest)
 
 
 def trust_of(trust: Any, digest: str) -> Trust:
-    """Return what a caller's `trust=` means for an artifact.
+    """Return what a caller's `trust=` grants for an artifact.
 
     Args:
-        trust: True, False, a digest, or names of globals (several digests will do, too).
-        digest: of the artifact; what this very process has put needs no trust.
+        trust: True, False, a digest, or names of globals (or several digests).
+        digest: of the artifact; objects put by this very process need no trust.
 
     Raises:
-        InvalidInputError: anything else.
+        InvalidInputError: any other value.
     """
     if trust is True or digest in _OWN:
         return Trust(everything=True)
@@ -73,27 +75,27 @@ def trust_of(trust: Any, digest: str) -> Trust:
     if isinstance(trust, str):
         trust = [trust]
     if not isinstance(trust, Iterable) or isinstance(trust, bytes | dict):
-        raise InvalidInputError(f"trust={trust!r}: True, False, a digest, or a list of the names of globals")
+        raise InvalidInputError(f"trust= must be True, False, a digest, or a list of names of globals, got {trust!r}")
     names = list(trust)
     if not all(isinstance(name, str) for name in names):
-        raise InvalidInputError("trust= holds the names of globals, or digests, each a str")
+        raise InvalidInputError("trust= must be a list of str: names of globals, or digests")
     if digest in names:
         return Trust(everything=True)
     if len(names) == 1 and ":" in names[0]:
-        raise UntrustedError(f"trust= names {names[0]}, and this is {digest}: it is not read")
+        raise UntrustedError(f"trust= is for {names[0]}, but this is {digest}: it was not read")
     return Trust(names=frozenset(name for name in names if ":" not in name))
 
 
 def pickled_globals(raw: bytes, *, most: int = _DEEPEST) -> list[str]:
-    """Return which globals a pickle would import, sorted, found without running any of it.
+    """Return which globals a pickle would import, sorted, without running any of it.
 
-    Strings on the stack are followed as far as opcodes put them there plainly; where a pickle makes up the name of a
-    global in another way, or goes on after `most` opcodes, `UNKNOWN` stands for it. The opcodes are those of `pickletools` (protocols 0 to 5).
+    Strings on the stack are tracked as far as opcodes push them plainly; where a pickle computes the name of a global in
+    another way, or has more than `most` opcodes, the result contains `UNKNOWN`. The opcodes are those of `pickletools` (protocols 0 to 5).
 
     Raises:
-        ValueError: these bytes are no pickle.
+        ValueError: these bytes are not a pickle.
     """
-    import pickletools  # noqa: PLC0415 - 5 ms, only where there is a pickle
+    import pickletools  # noqa: PLC0415 - 5 ms, only needed for a pickle
 
     found: set[str] = set()
     stack: list[str | None] = []  # strings that were pushed last, None for anything else
@@ -116,8 +118,8 @@ def pickled_globals(raw: bytes, *, most: int = _DEEPEST) -> list[str]:
             stack.append(None)
         elif name in {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"}:
             place = len(memo) if name == "MEMOIZE" else int(str(argument))
-            if place > len(raw):  # the unpickler would make room for as many
-                raise ValueError(f"it remembers something as its {place:,}th")
+            if place > len(raw):  # the unpickler would allocate that many
+                raise ValueError(f"it memoizes index {place:,}")
             memo[place] = stack[-1] if stack else None
         elif name in {"GET", "BINGET", "LONG_BINGET"}:
             stack.append(memo.get(int(str(argument))))

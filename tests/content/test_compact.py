@@ -88,7 +88,7 @@ def test_the_lines_of_many_are_those_of_each(count: int, odd: str, many: int, mo
 
 
 def test_lines_need_as_many_digests_as_paths():
-    with pytest.raises(ValueError, match="as many of both"):
+    with pytest.raises(ValueError, match="the counts must be equal"):
         next(plain_lines(Texts(["a", "b"]), Digests([bytes(32)])))
 
 

@@ -129,7 +129,7 @@ def test_only_the_target_must_be_writable_and_a_message_says_what_was_placed(
     request.getfixturevalue("user")
     reading.get("d", to=tmp_path / "parent/target")
     assert names(tmp_path / "parent/target") == ["a", "empty", "link", "sub"]
-    with pytest.raises(BackendError, match=r"\d of 4 files were put in place before that.*get again"):
+    with pytest.raises(BackendError, match=r"\d of 4 files were written before that.*get again"):
         reading.get("d", to=tmp_path / "parent/full")
     assert "a" in names(tmp_path / "parent/full")
     with pytest.raises(InvalidInputError, match="can't be written"):
@@ -192,7 +192,7 @@ def test_what_is_placed_meanwhile_and_differs_is_never_replaced(
             (out / path).symlink_to(tmp_path)
 
     monkeypatch.setattr(place, "retrieve", meanwhile)
-    with pytest.raises(AlreadyExistsError, match=r"by another process meanwhile.*put in place"):
+    with pytest.raises(AlreadyExistsError, match=r"by another process meanwhile.*written"):
         store.get("d", to=out)
     assert (out / path).read_text() == "another's" if make == "file" else (out / path).readlink() == tmp_path
 
@@ -277,7 +277,7 @@ def test_a_get_makes_nothing_behind_a_link_in_its_target_and_says_so_before_it_w
     make(elsewhere)
     out.mkdir()
     (out / "sub").symlink_to(elsewhere)
-    with pytest.raises(AlreadyExistsError, match=r"holds other content under sub/x; nothing was written"):
+    with pytest.raises(AlreadyExistsError, match=r"has other content under sub/x; nothing was written"):
         store.get("d", to=out)
     assert (names(out), names(elsewhere)) == (["sub"], ["x"])
     store.get("d", to=out, overwrite=True)

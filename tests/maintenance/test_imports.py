@@ -745,7 +745,7 @@ def test_chunks_that_do_not_give_their_file_are_not_taken_in(source, target):
     content, digest = forged.identify()
     stored, _ = store_manifest(source._session, forged, content, digest)
     tell(source, stored, {"fact": "versioned", "name": "forged", "digest": str(digest), "kind": "data"})
-    with pytest.raises(CorruptionError, match="do not give its digest"):
+    with pytest.raises(CorruptionError, match="do not match its digest"):
         source.maintenance.sync(target.url, names=["forged"])
     assert reopened(target).names() == []
     source.maintenance.sync(target.url, names=["good"])

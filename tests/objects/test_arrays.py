@@ -107,7 +107,7 @@ def test_a_flipped_byte_of_a_large_array_names_the_chunk(store: Store):
         damaged = bytearray(whole)
         damaged[at] ^= 1
         pack.write_bytes(damaged)
-        with pytest.raises(CorruptionError, match=rf"packs/.*{pack.stem}.* at \d+: \d+ stored bytes do not give") as caught:
+        with pytest.raises(CorruptionError, match=rf"packs/.*{pack.stem}.* at \d+: \d+ stored bytes do not decode to") as caught:
             store.get("a")
         offset = int(str(caught.value.location).rpartition(" ")[2])
         assert offset <= at < offset + 256 * 1024
@@ -211,7 +211,7 @@ def test_names_of_fields_that_npy_can_not_hold_are_refused(store: Store):
 
 
 def test_a_masked_array_is_not_silently_stripped_of_its_mask(store: Store):
-    with pytest.raises(InvalidInputError, match="no format is for it"):
+    with pytest.raises(InvalidInputError, match="no format matches"):
         store.put(np.ma.masked_array([1, 2], [True, False]), "a")
 
 
@@ -265,7 +265,7 @@ def test_sparse_matrices_that_are_no_arrays_inside_are_refused_with_a_way_on(sto
 def test_a_header_with_a_shape_that_no_array_has_is_damage(shape: tuple[int, ...]):
     head = repr({"descr": "<f8", "fortran_order": False, "shape": shape}).encode()
     raw = b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + bytes(8 if shape[0] == 1 else 0)
-    with pytest.raises(CorruptionError, match=r"no \.npy file"):
+    with pytest.raises(CorruptionError, match=r"not an .npy file"):
         Array().read(MemoryFolder({"data.npy": raw}))
 
 

@@ -153,7 +153,7 @@ def test_a_class_of_the_users_own_needs_trust_elsewhere(store: Store, elsewhere:
 
 def test_what_skops_can_not_keep_is_a_pickle_and_says_so(store: Store, elsewhere: Callable[[str], str]):
     model = preprocessing.FunctionTransformer(lambda x: x * 2).fit(X)
-    with pytest.warns(UserWarning, match="kept as a pickle"):
+    with pytest.warns(UserWarning, match="stored as a pickle"):
         store.put(model, "m")
     assert (store.get("m").transform(X) == X * 2).all()
     assert elsewhere("store.get('m')").startswith("UntrustedError")

@@ -26,7 +26,7 @@ def test_a_few_bytes_that_stand_for_many_rows_are_refused(monkeypatch: pytest.Mo
     raw = sink.getvalue().to_pybytes()
     assert len(raw) < 300_000
     monkeypatch.setattr(room, "_free", lambda: 100 * 2**20)
-    with pytest.raises(UnsupportedError, match=r"the table takes 0\.2 GB in memory, and .* open_table"):
+    with pytest.raises(UnsupportedError, match=r"the table takes 0\.2 GB in memory, but only .* open_table"):
         Table().read(MemoryFolder({"data.parquet": raw}))
     with pytest.raises(UnsupportedError, match=r"0\.2 GB"):
         Table().read(MemoryFolder({"data.parquet": raw}), columns=["a"])
@@ -76,7 +76,7 @@ def test_objects_larger_than_memory_are_refused(store: Store, monkeypatch: pytes
     monkeypatch.setattr(room, "_free", lambda: 100 * 2**20)
     for ref in ("a", "several"):
         with pytest.raises(
-            UnsupportedError, match=r"npy takes 0\.2 GB in memory, and 0\.1 GB are free here: get its files with to="
+            UnsupportedError, match=r"npy takes 0\.2 GB in memory, but only 0\.1 GB are free: get its files with to="
         ):
             store.get(ref)
     assert store.get("several", keys=["a"])["a"].shape == (10,)
@@ -100,7 +100,7 @@ def test_a_table_of_few_bytes_that_would_take_gigabytes_is_refused(monkeypatch: 
     monkeypatch.setattr(claims, "_SWOLLEN", 100)
     folder = WriteFolder()
     Table().write(pa.table({"a": np.zeros(100_000)}), folder, profile=False)
-    with pytest.raises(UnsupportedError, match="open_table reads it in parts"):
+    with pytest.raises(UnsupportedError, match="read it in parts with open_table"):
         Table().read(MemoryFolder(as_files(folder)))
 
 
@@ -109,7 +109,7 @@ def test_an_object_for_which_there_is_no_memory_is_refused_by_the_right_error(mo
         raise MemoryError
 
     monkeypatch.setattr(Array, "read", full)
-    with pytest.raises(UnsupportedError, match="more memory than could be had"):
+    with pytest.raises(UnsupportedError, match="more memory than is available"):
         read_object("array", MemoryFolder({}))
 
 

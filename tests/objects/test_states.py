@@ -99,9 +99,9 @@ def test_steps_of_an_optimizer_are_deltas(store: Store):
 
 
 def test_what_is_no_state_is_refused(store: Store):
-    with pytest.raises(InvalidInputError, match="format='state' keeps"):
+    with pytest.raises(InvalidInputError, match="format='state' stores"):
         store.put({0: object()}, format="state")
-    with pytest.raises(InvalidInputError, match="two tensors would be called '0'"):
+    with pytest.raises(InvalidInputError, match="two tensors would be named '0'"):
         store.put({0: torch.zeros(1), "0": torch.zeros(1)}, format="state")
 
 

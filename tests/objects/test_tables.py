@@ -177,8 +177,8 @@ print(peak() - before)
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "several columns are called 'a'"),
-        (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "several columns are called 'a'"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "duplicate column names 'a'"),
+        (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "duplicate column names 'a'"),
         (pd.DataFrame({"a": [1, "x", None]}), "column a with type object"),
         (pd.DataFrame({"a": [object()]}), "format='pickle'"),
         (pd.Series([1], name=3), "a name is a str"),
@@ -191,7 +191,7 @@ def test_tables_that_can_not_be_kept_are_refused_by_column(store: Store, bad: An
 
 def test_an_index_whose_name_is_no_text_is_refused(store: Store):
     for index in (pd.Index([1, 2], name=5), pd.MultiIndex.from_arrays([[1, 2], [3, 4]], names=["a", ("b",)])):
-        with pytest.raises(InvalidInputError, match="the index is called"):
+        with pytest.raises(InvalidInputError, match="the index name must be"):
             store.put(pd.DataFrame({"v": [1, 2]}, index=index), "bad")
 
 
@@ -283,13 +283,13 @@ def test_python_objects_in_a_polars_frame_are_refused_by_name(store: Store):
 
 def test_what_another_kind_of_table_can_not_hold_is_said(store: Store):
     store.put(pa.table({"a": pa.array([1], pa.time64("ns")), "b": [1]}), "t")
-    with pytest.raises(UnsupportedError, match="say type='arrow'"):
+    with pytest.raises(UnsupportedError, match="pass type='arrow'"):
         store.get("t", type="pandas")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"columns": 5}, "columns=5"), ({"columns": [5]}, "several in a list"), ({"type": ["pandas"]}, "one of")],
+    [({"columns": 5}, "columns= must be"), ({"columns": [5]}, "a list of them"), ({"type": ["pandas"]}, "one of")],
 )
 def test_options_of_a_table_that_mean_nothing_are_refused(store: Store, options: dict[str, Any], said: str):
     store.put(pd.DataFrame({"a": [1]}), "t")
@@ -361,7 +361,7 @@ def test_a_level_of_whole_numbers_with_gaps_comes_back_or_is_refused(store: Stor
             store.put(made, "t")
             assert list(store.get("t").index.levels[1]) == [number]
         else:
-            with pytest.raises(InvalidInputError, match=r"level 1 of the index has gaps"):
+            with pytest.raises(InvalidInputError, match=r"level 1 of the index has missing values"):
                 store.put(made, "t")
 
 

@@ -273,10 +273,10 @@ BAD: dict[str, Any] = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_file_that_can_not_be_profiled_is_refused_alone_and_told_in_a_folder(store: Store, files: Path, what: str):
     BAD[what](files / "bad.parquet")
-    with pytest.raises(InvalidInputError, match=r"bad\.parquet can't be profiled: "):
+    with pytest.raises(InvalidInputError, match=r"bad\.parquet cannot be profiled: "):
         store.put(files / "bad.parquet", "t", profile=True)
     assert not store.names()
-    with pytest.warns(UserWarning, match=r"1 of 3 Parquet files has no profile: bad\.parquet can't be profiled") as told:
+    with pytest.warns(UserWarning, match=r"1 of 3 Parquet files has no profile: bad\.parquet cannot be profiled") as told:
         made = store.put(files, "t", profile=True)
     assert told[0].filename == __file__
     assert list(made.profiles) == ["a.parquet", "deep/data.parquet"]
@@ -440,7 +440,7 @@ def test_a_file_of_the_web_is_profiled(store: Store, web: str, files: Path):
     made = store.put(f"{web}/a.parquet?token=secret", "page", profile=True)
     assert made.profile == near(artifactstore.create("memory://web", cache=None).put(files / "a.parquet", profile=True).profile)
     (files / "bad.parquet").write_bytes(b"none")
-    with pytest.raises(InvalidInputError, match=r"bad\.parquet can't be profiled") as caught:
+    with pytest.raises(InvalidInputError, match=r"bad\.parquet cannot be profiled") as caught:
         store.put(f"{web}/bad.parquet?token=secret", "bad", profile=True)
     assert "secret" not in str(caught.value)
 

@@ -1,1 +1,1 @@
-"""Bounds of what compiled readers follow without looking: every index of a file is checked before native code sees it."""
+"""Bounds checks for models with compiled readers: every index is checked before native code follows it."""

@@ -1,4 +1,4 @@
-"""Decision trees as arrays of children, whoever wrote them: what a prediction follows must be a tree, and stay inside of it."""
+"""Bounds checks for decision trees as arrays of children: what a prediction follows must be a tree, and stay inside it."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -7,11 +7,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DEEPEST", "UnknownModelError", "check_trees", "outside"]
 
-DEEPEST: Final = 4096  # levels: compiled code walks down some trees by recursion, at some hundred bytes of stack a level
+DEEPEST: Final = 4096  # levels: compiled code descends some trees recursively, at some hundred bytes of stack per level
 
 
 class UnknownModelError(ValueError):
-    """A part that this version does not know, and so cannot vouch for: not wrong by itself."""
+    """Raised for a part unknown to this version, which it therefore cannot check: not necessarily wrong."""
 
 
 def check_trees(
@@ -27,10 +27,10 @@ def check_trees(
         roots: the first node of each tree, ascending; a tree's nodes end where the next one's begin.
 
     Returns:
-        The number of levels below the roots, and which nodes a root leads to.
+        The number of levels below the roots, and a mask of the nodes reachable from a root.
 
     Raises:
-        ValueError: a child that is no node of its tree, is reached twice, or is deeper than `DEEPEST`; a node with one child.
+        ValueError: a child outside its tree, reached twice, or deeper than `DEEPEST`; a node with one child.
     """
     import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
 
@@ -59,5 +59,5 @@ def check_trees(
 
 
 def outside(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]", count: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """Return which indices are outside of what has `count` members."""
+    """Return a mask of the indices outside `range(count)`."""
     return (numbers < 0) | (numbers >= count)

@@ -1,4 +1,4 @@
-"""Sparse matrices of scipy, whose compiled operations follow indices without looking."""
+"""Bounds checks for scipy's sparse matrices, whose compiled operations follow indices unchecked."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,10 +11,10 @@ _INT32: Final = 2**31 - 1
 
 
 def check_sparse(matrix: Any) -> None:
-    """Check that every index of a sparse matrix or array is inside of its shape.
+    """Check that every index of a sparse matrix or array is inside its shape.
 
     Raises:
-        ValueError: one that is not, or parts whose lengths do not fit each other.
+        ValueError: an index is outside, or the lengths of its parts do not match.
     """
     if matrix.format in {"csr", "csc", "bsr"}:
         _check_compressed(matrix)
@@ -27,30 +27,30 @@ def check_sparse(matrix: Any) -> None:
         data, offsets = matrix.data, matrix.offsets
         rows, columns = matrix.shape
         if data.ndim != 2 or offsets.ndim != 1 or len(offsets) != data.shape[0] or len(set(offsets.tolist())) != len(offsets):
-            raise ValueError("diagonals that do not fit their offsets")
-        # A diagonal that begins outside of the matrix is empty; where sums with it overflow, scipy writes elsewhere.
+            raise ValueError("diagonals that do not match their offsets")
+        # A diagonal that begins outside the matrix is empty; if sums with its offset overflow, scipy writes out of bounds.
         most = _INT32 if offsets.dtype.itemsize <= 4 and max(rows, columns) <= _INT32 else _INT32 * _INT32
         if len(offsets) and max(-_least(offsets), _most(offsets)) + rows + columns + data.shape[1] > most:
             raise ValueError(f"a diagonal is far outside of {matrix.shape}")
     elif matrix.format not in {"lil", "dok"}:  # those two are lists and a dict of Python's
-        raise ValueError(f"sparse matrices of the kind {matrix.format!r} are not known")
+        raise ValueError(f"sparse matrices of format {matrix.format!r} are not supported")
 
 
 def _check_compressed(matrix: Any) -> None:
-    """Check rows of columns, columns of rows, or rows of blocks: scipy's own check passes over what a negative count hides."""
+    """Check CSR, CSC or BSR: scipy's own check misses what a negative count hides."""
     major, minor = matrix.shape[::-1] if matrix.format == "csc" else matrix.shape
     if matrix.format == "bsr":
         height, width = matrix.data.shape[1:]
         if not height or not width or major % height or minor % width:
-            raise ValueError("blocks that do not fit the shape")
+            raise ValueError("blocks that do not match the shape")
         major, minor = major // height, minor // width
     starts, places = matrix.indptr, matrix.indices
     if starts.dtype.kind != "i" or places.dtype.kind != "i" or starts.ndim != 1 or places.ndim != 1:
-        raise ValueError("indices that are not whole numbers in a row")
+        raise ValueError("indices that are not a flat array of integers")
     if len(starts) != major + 1 or starts[0] != 0 or bool((starts[1:] < starts[:-1]).any()):
-        raise ValueError("rows that do not follow each other")
+        raise ValueError("row pointers that are not monotonic")
     if int(starts[-1]) > len(places) or len(places) != len(matrix.data):
-        raise ValueError("more values than there are")
+        raise ValueError("row pointers beyond the stored values")
     if len(places) and not 0 <= _least(places) <= _most(places) < minor:
         raise ValueError(f"an index is outside of {matrix.shape}")
 

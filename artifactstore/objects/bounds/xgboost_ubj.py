@@ -1,7 +1,7 @@
-"""An XGBoost model in universal binary JSON, read as strictly as XGBoost writes it (`UBJWriter`, `RegTree::SaveModel`).
+"""Strict parser for XGBoost models in universal binary JSON, as XGBoost writes them (`UBJWriter`, `RegTree::SaveModel`).
 
-XGBoost's own reader follows parents, children, features and segments of categories as they come. What passes here is
-JSON that the reader takes to its end, and trees that neither it nor a prediction leaves.
+XGBoost's own reader does not validate parents, children, features and category segments. A model that passes these checks is
+read to its end, and neither the reader nor a prediction leaves its trees.
 """
 
 import re
@@ -13,10 +13,10 @@ from artifactstore.objects.room import check_room
 
 __all__ = ["check_booster", "check_xgboost"]
 
-_NESTED: Final = 32  # levels; XGBoost's own models have nine
-_CATEGORY: Final = 2**24  # XGBoost's own limit: what a float counts without gaps
-_ROOT: Final = {-1, 2**31 - 1}  # what stands for the parent of a root
-_ROWS: Final = 64  # that a prediction makes dense at a time, of all features
+_NESTED: Final = 32  # max levels; XGBoost's own models have nine
+_CATEGORY: Final = 2**24  # XGBoost's own limit: largest integer up to which a float counts without gaps
+_ROOT: Final = {-1, 2**31 - 1}  # parent values that mark a root
+_ROWS: Final = 64  # rows that a prediction makes dense at a time, with all features
 _SCALARS: Final = {b"i": ">b", b"U": ">B", b"I": ">h", b"l": ">i", b"L": ">q", b"d": ">f", b"D": ">d"}
 _PER_NODE: Final = [
     "base_weights",
@@ -35,7 +35,7 @@ _SCORE: Final = re.compile(r"\[?-?[0-9.]{1,40}(?:E-?[0-9]{1,3})?(?:,-?[0-9.]{1,4
 
 
 class _Reader:
-    """Universal binary JSON (ubjson.org, draft 12), as much of it as XGBoost writes."""
+    """Parser for universal binary JSON (ubjson.org, draft 12), for the subset that XGBoost writes."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw, self._at = raw, 0
@@ -43,12 +43,12 @@ class _Reader:
     def all(self) -> Any:
         found = self._value(0)
         if self._at != len(self._raw):
-            raise ValueError(f"{len(self._raw) - self._at:,} bytes follow its end")
+            raise ValueError(f"{len(self._raw) - self._at:,} bytes after its end")
         return found
 
     def _take(self, size: int) -> bytes:
         if not 0 <= size <= len(self._raw) - self._at:
-            raise ValueError("it is cut")
+            raise ValueError("it is truncated")
         self._at += size
         return self._raw[self._at - size : self._at]
 
@@ -62,7 +62,7 @@ class _Reader:
 
     def _value(self, depth: int) -> Any:
         if depth > _NESTED:
-            raise ValueError("it is nested without end")
+            raise ValueError("it is nested too deeply")
         mark = self._take(1)
         if mark == b"{":
             return self._members(depth)
@@ -74,14 +74,14 @@ class _Reader:
             return struct.unpack(_SCALARS[mark], self._take(struct.calcsize(_SCALARS[mark])))[0]
         if mark in b"TFZ":
             return {b"T": True, b"F": False, b"Z": None}[mark]
-        raise ValueError(f"the mark {mark!r}")
+        raise ValueError(f"unknown marker {mark!r}")
 
     def _members(self, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         while self._raw[self._at : self._at + 1] != b"}":
             key = self._text()
             if key in found:
-                raise ValueError(f"{key[:40]!r} is there twice")
+                raise ValueError(f"duplicate key {key[:40]!r}")
             found[key] = self._value(depth + 1)
         self._at += 1
         return found
@@ -101,25 +101,25 @@ class _Reader:
 
 
 def check_xgboost(raw: bytes) -> None:
-    """Check every count and index of what `Booster.save_raw("ubj")` gives.
+    """Check every count and index of the output of `Booster.save_raw("ubj")`.
 
     Raises:
-        UnknownModelError: parts that are not known here.
-        ValueError: anything that XGBoost would not have written.
+        UnknownModelError: parts unknown to this module.
+        ValueError: anything that XGBoost does not write.
     """
     _check_model(_Reader(raw).all())
 
 
 def check_booster(raw: bytes) -> None:
-    """Check what a pickled booster holds: a model as `check_xgboost` takes it, and the settings of its training beside it.
+    """Check the content of a pickled booster: a model as for `check_xgboost`, with its training configuration.
 
     Raises:
-        UnknownModelError: parts that are not known here.
-        ValueError: anything that XGBoost would not have written.
+        UnknownModelError: parts unknown to this module.
+        ValueError: anything that XGBoost does not write.
     """
     found = _Reader(raw).all()
     if not isinstance(found, dict) or found.keys() != {"Config", "Model"}:
-        raise UnknownModelError("what a booster holds")
+        raise UnknownModelError("unknown content in the booster")
     _check_model(found["Model"])
 
 
@@ -129,16 +129,16 @@ def _check_model(model: Any) -> None:
     about = _part(learner, "learner_model_param")
     _known(about, "base_score", "boost_from_average", "num_class", "num_feature", "num_target")
     features, outputs = _number(about, "num_feature"), max(_number(about, "num_class"), _number(about, "num_target", "1"), 1)
-    check_room(features * _ROWS * 4, "this model of XGBoost's", "get its files with to=")
+    check_room(features * _ROWS * 4, "this XGBoost model", "get its files with to=")
     score = about.get("base_score")
     if not isinstance(score, str) or not _SCORE.fullmatch(score) or score.count(",") not in {0, outputs - 1}:
-        raise ValueError(f"the base score is {str(score)[:40]!r}")
+        raise ValueError(f"invalid base score {str(score)[:40]!r}")
     if not all(isinstance(one, str) for one in _part(learner, "attributes").values()):
-        raise ValueError("an attribute is no text")
+        raise ValueError("an attribute is not text")
     for key in ("feature_names", "feature_types"):
         names = learner.get(key, [])
         if not isinstance(names, list) or len(names) not in {0, features} or not all(isinstance(one, str) for one in names):
-            raise ValueError(f"{key} is not a name for each of {features:,} features")
+            raise ValueError(f"{key} must have an entry for each of {features:,} features")
     _check_objective(_part(learner, "objective"), outputs)
     _check_gradient(_part(learner, "gradient_booster"), features, outputs)
 
@@ -149,7 +149,7 @@ def _check_objective(objective: dict[str, Any], outputs: int) -> None:
             if not all(isinstance(one, str) for one in value.values()):
                 raise UnknownModelError(f"{key[:40]!r} of its objective")
             if "num_class" in value and _number(value, "num_class") not in {0, 1, outputs}:
-                raise ValueError(f"an objective of {value['num_class'][:20]} classes in a model of {outputs}")
+                raise ValueError(f"an objective with {value['num_class'][:20]} classes in a model with {outputs}")
         elif isinstance(value, list):
             if not all(isinstance(one, float) for one in value):
                 raise UnknownModelError(f"{key[:40]!r} of its objective")
@@ -163,19 +163,19 @@ def _check_gradient(booster: dict[str, Any], features: int, outputs: int) -> Non
         model = _part(_known(booster, "name", "gbtree", "weight_drop"), "gbtree")
         count = _check_trees(_part(model, "model"), features, outputs)
         if len(_numbers(booster, "weight_drop")) != count:
-            raise ValueError("a weight for each tree, and there are others")
+            raise ValueError("tree weights for another number of trees")
     elif name == "gbtree":
         _check_trees(_part(_known(booster, "name", "model"), "model"), features, outputs)
     elif name == "gblinear":
         model = _known(_part(_known(booster, "name", "model"), "model"), "boosted_rounds", "weights")
         if len(_numbers(model, "weights")) != (features + 1) * outputs or type(model.get("boosted_rounds")) is not int:
-            raise ValueError("weights for other features than it has")
+            raise ValueError("weights for another number of features")
     else:
-        raise UnknownModelError(f"a booster {str(name)[:40]!r}")
+        raise UnknownModelError(f"an unknown booster {str(name)[:40]!r}")
 
 
 def _check_trees(model: dict[str, Any], features: int, outputs: int) -> int:
-    """Check all trees of a model, and return how many there are."""
+    """Check all trees of a model, and return their number."""
     import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
 
     _known(model, "cats", "gbtree_model_param", "iteration_indptr", "tree_info", "trees")
@@ -184,14 +184,14 @@ def _check_trees(model: dict[str, Any], features: int, outputs: int) -> int:
     trees, groups = model.get("trees"), _integers(model, "tree_info")
     count = _number(about, "num_trees")
     if not isinstance(trees, list) or not count == len(trees) == len(groups) or bool(outside(groups, outputs).any()):
-        raise ValueError("trees that belong to no output, or fewer or more than it says")
+        raise ValueError("trees without an output, or another number of trees than declared")
     parallel = _number(about, "num_parallel_tree", "1")
     rounds = _integers(model, "iteration_indptr") if "iteration_indptr" in model else None
     if rounds is None:
         if not parallel or count % (parallel * outputs):
-            raise ValueError("iterations of other numbers of trees")
+            raise ValueError("iterations with unequal numbers of trees")
     elif not len(rounds) or rounds[0] != 0 or rounds[-1] != count or bool((rounds[1:] < rounds[:-1]).any()):
-        raise ValueError("iterations of other trees than it has")
+        raise ValueError("iterations that do not cover its trees")
     checked = [_tree(one, features) for one in trees]
     sizes = np.array([len(one["left_children"]) for one in checked], np.int64)
     roots = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))[:-1]
@@ -206,14 +206,14 @@ def _check_trees(model: dict[str, Any], features: int, outputs: int) -> int:
         sets = np.concatenate([one["has_set"] for one in checked])
         kinds = np.concatenate([one["split_type"] for one in checked])
         if bool(outside(kinds, 2).any()) or bool((inner & (kinds == 1) & ~sets).any()):
-            raise ValueError("a node uses a set of categories that does not exist")
-        check_room(sum(one["bits"] for one in checked) // 8, "this model of XGBoost's", "get its files with to=")
+            raise ValueError("a node uses a category set that does not exist")
+        check_room(sum(one["bits"] for one in checked) // 8, "this XGBoost model", "get its files with to=")
     _check_categories(model.get("cats"), features)
     return count
 
 
 def _tree(tree: Any, features: int) -> dict[str, Any]:
-    """Return the arrays of one tree, each of the length that the tree's counts ask for."""
+    """Return the arrays of a tree, each checked for the length that the tree's counts require."""
     import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
 
     about = _part(_known(tree, "id", "tree_param", *_PER_NODE, *_CATEGORICAL), "tree_param")
@@ -222,14 +222,14 @@ def _tree(tree: Any, features: int) -> dict[str, Any]:
         raise UnknownModelError("a tree with several outputs in a leaf")
     nodes = _number(about, "num_nodes")
     if not nodes or _number(about, "num_feature") not in {0, features} or _number(about, "num_deleted") > nodes:
-        raise ValueError("a tree of other counts than its model's")
+        raise ValueError("a tree with other counts than its model")
     made: dict[str, Any] = {}
     for key in _PER_NODE:
         made[key] = (_numbers if key in {"base_weights", "loss_changes", "split_conditions", "sum_hessian"} else _integers)(
             tree, key
         )
         if len(made[key]) != nodes:
-            raise ValueError(f"{key} of {len(made[key]):,} nodes, and there are {nodes:,}")
+            raise ValueError(f"{key} has {len(made[key]):,} entries for {nodes:,} nodes")
     for key in ("left_children", "right_children"):
         if bool(((made[key] < -1) | (made[key] >= nodes) | (made[key] == 0)).any()):
             raise ValueError("a child of a node is outside of its tree")
@@ -239,12 +239,12 @@ def _tree(tree: Any, features: int) -> dict[str, Any]:
     of, segments, sizes = (_integers(tree, key) for key in _CATEGORICAL[1:])
     categories = _integers(tree, "categories")
     if not len(of) == len(segments) == len(sizes) or bool(outside(of, nodes).any()) or bool((of[1:] <= of[:-1]).any()):
-        raise ValueError("sets of categories for other nodes than it has")
+        raise ValueError("category sets for nodes that do not exist")
     ends = segments + sizes
     if bool(outside(segments, len(categories) + 1).any()) or bool((sizes <= 0).any()) or bool((sizes > len(categories)).any()):
-        raise ValueError("sets of categories that do not fit")
+        raise ValueError("inconsistent category sets")
     if bool((ends > len(categories)).any()) or bool(outside(categories, _CATEGORY).any()):
-        raise ValueError("sets of categories that do not fit")
+        raise ValueError("inconsistent category sets")
     made["has_set"] = np.zeros(nodes, bool)
     made["has_set"][of] = True
     made["bits"] = sum(int(categories[start:end].max()) for start, end in zip(segments, ends, strict=True))
@@ -252,14 +252,14 @@ def _tree(tree: Any, features: int) -> dict[str, Any]:
 
 
 def _check_categories(cats: Any, features: int) -> None:
-    """Check the names of categories that a model was trained with."""
+    """Check the category names that a model was trained with."""
     import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
 
     if cats is None:
         return
     encoded = _known(cats, "enc", "feature_segments", "sorted_idx").get("enc")
     if not isinstance(encoded, list) or len(encoded) not in {0, features}:
-        raise ValueError("names of categories for other features than it has")
+        raise ValueError("category names for another number of features")
     counts = []
     for one in encoded:
         values: Any = _known(one, "type", "offsets", "values").get("values")
@@ -267,9 +267,9 @@ def _check_categories(cats: Any, features: int) -> None:
             offsets = _integers(one, "offsets")
             ends = len(values) if isinstance(values, list) or _is_array(values, "iu") else -1
             if len(offsets) and (offsets[0] != 0 or offsets[-1] > ends or bool((offsets[1:] < offsets[:-1]).any())):
-                raise ValueError("names of categories that do not fit")
+                raise ValueError("inconsistent category names")
             if ends < 0:
-                raise ValueError("names of categories that are no text")
+                raise ValueError("category names that are not text")
             counts.append(max(len(offsets) - 1, 0))
         else:
             counts.append(len(_numbers(one, "values")))
@@ -277,9 +277,9 @@ def _check_categories(cats: Any, features: int) -> None:
     wanted = [0, *np.cumsum(np.array(counts, np.int64)).tolist()] if encoded else []
     limits = np.repeat(np.array(counts, np.int64), counts) if counts else np.zeros(0, np.int64)
     if segments.tolist() not in (wanted, [0] if not encoded else wanted) or len(order) != len(limits):
-        raise ValueError("names of categories that do not fit")
+        raise ValueError("inconsistent category names")
     if bool(((order < 0) | (order >= limits)).any()):
-        raise ValueError("an order of categories that do not exist")
+        raise ValueError("an order over categories that do not exist")
 
 
 def _known(found: Any, *keys: str) -> dict[str, Any]:
@@ -300,7 +300,7 @@ def _part(found: dict[str, Any], key: str) -> dict[str, Any]:
 def _number(found: dict[str, Any], key: str, default: str = "") -> int:
     text = found.get(key, default)
     if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > 2**31 - 1:
-        raise ValueError(f"{key} is {str(text)[:40]!r}")
+        raise ValueError(f"invalid {key} {str(text)[:40]!r}")
     return int(text)
 
 
@@ -315,12 +315,12 @@ def _integers(found: dict[str, Any], key: str) -> Any:
     if isinstance(value, list) and all(type(one) in {int, bool} and abs(one) < 2**62 for one in value):
         return np.array(value, np.int64)
     if not _is_array(value, "iu"):
-        raise ValueError(f"{key} is no array of whole numbers")
+        raise ValueError(f"{key} is not an array of integers")
     return value.astype(np.int64)  # type: ignore[union-attr]
 
 
 def _numbers(found: dict[str, Any], key: str) -> Any:
     value = found.get(key)
     if not _is_array(value, "fiu") and not (isinstance(value, list) and all(type(one) in {int, float} for one in value)):
-        raise ValueError(f"{key} is no array of numbers")
+        raise ValueError(f"{key} is not an array of numbers")
     return value

@@ -1,1 +1,1 @@
-"""What differs inside of files that two artifacts have: tables, tensors, JSON values."""
+"""Comparison of file contents between two artifacts: tables, tensors, JSON values, texts."""

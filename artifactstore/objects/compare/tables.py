@@ -1,4 +1,4 @@
-"""Tables: columns, rows and how the values of each column have shifted, from their profiles and row hashes where that will do."""
+"""Table comparison: columns, rows and distribution shifts, from profiles and row hashes where those suffice."""
 
 import json
 import math
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlap", "Shift", "StoredTable", "TableDiff", "compare_tables", "overlap"]
 
-_LEAST: Final = 1e-4  # of a share: what is never seen in one of two samples would be infinitely unlikely
-_RESOLUTION: Final = 0.02  # of a distribution that is known by its hundredths, twice
+_LEAST: Final = 1e-4  # minimum share: a value absent from one sample would be infinitely unlikely
+_RESOLUTION: Final = 0.02  # of a distribution known by its percentiles, twice
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How the values of one column have shifted.
+    """How the values of a column have shifted.
 
     Attributes:
         column: its name.
         psi: Population Stability Index over the tenths of the old values, or over the most frequent values; above 0.2 is
-            commonly called large. None where nothing is known.
+            commonly called large. None if unknown.
         js: Jensen-Shannon divergence of the same, in bits: 0 (alike) to 1.
-        ks: what the Kolmogorov-Smirnov distance is at most; None for what has no order.
+        ks: upper bound of the Kolmogorov-Smirnov distance; None for values without an order.
         old_missing: share of missing values before.
         new_missing: share of missing values now.
-        old_mean: mean before; None where there is none.
+        old_mean: mean before; None if there is none.
         new_mean: mean now.
     """
 
@@ -54,19 +54,19 @@ class Shift:
 
 @dataclass(frozen=True, slots=True)
 class TableDiff:
-    """How two tables differ.
+    """The differences between two tables.
 
     Attributes:
         old_rows: rows before.
         new_rows: rows now.
-        added: rows that are only in the new one, or whose key is.
-        removed: rows that are only in the old one, or whose key is.
+        added: rows that exist only in the new table, or whose key does.
+        removed: rows that exist only in the old table, or whose key does.
         changed: rows with the same key and other values; None without a key.
-        error: by how many rows these numbers may be wrong (two standard errors); 0 where rows were counted.
-        new_columns: names that only the new one has.
-        old_columns: names that only the old one has.
+        error: maximum error of these counts (two standard errors); 0 where rows were counted exactly.
+        new_columns: names that exist only in the new table.
+        old_columns: names that exist only in the old table.
         retyped: (name, type before, type now).
-        shifts: of the columns that both have.
+        shifts: shifts of the common columns.
     """
 
     old_rows: int
@@ -105,14 +105,14 @@ def _line(shift: Shift) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Which rows two tables share: those of a test set that a model was trained on, for one.
+    """The rows that two tables share: such as those of a test set that a model was trained on.
 
     Attributes:
-        rows: how many different rows are in both.
-        share_a: how much of the rows of the first are in the second.
-        share_b: how much of the rows of the second are in the first.
-        error: by how much a share may be wrong (two standard errors); 0 where all rows were compared.
-        columns: what was compared.
+        rows: number of distinct rows in both.
+        share_a: share of the first table's rows that are in the second.
+        share_b: share of the second table's rows that are in the first.
+        error: maximum error of a share (two standard errors); 0 where all rows were compared.
+        columns: the compared columns.
     """
 
     rows: int
@@ -123,11 +123,11 @@ class Overlap:
 
 
 class StoredTable:
-    """A Parquet file of an artifact, and what is known of it without opening it.
+    """A Parquet file of an artifact, with its side content.
 
     Args:
-        folder: holds it.
-        name: of the file.
+        folder: folder that contains it.
+        name: name of the file.
         side: returns side content by name, or None.
     """
 
@@ -138,7 +138,7 @@ class StoredTable:
 
     @cached_property
     def _known(self) -> "tuple[dict[str, Any], Any, int]":
-        """Profile, row hashes and their bits: those that were stored, or else of all rows, read now."""
+        """Profile, row hashes and their bits: the stored ones, or else computed from all rows now."""
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -149,7 +149,7 @@ class StoredTable:
                 told = json.loads(file.metadata.metadata[b"artifactstore"])
                 return parse_json(profile, "the profile"), file.read().column("hash").to_numpy(), int(told["bits"])
             except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, InvalidInputError) as error:
-                raise CorruptionError(f"what is known of {self._name} can't be read: {error}", location=self._name) from error
+                raise CorruptionError(f"the side content of {self._name} cannot be read: {error}", location=self._name) from error
         profiler = Profiler(self.schema)
         for batch in self.batches():
             profiler.add(pa.Table.from_batches([batch]))
@@ -157,17 +157,17 @@ class StoredTable:
 
     @property
     def profile(self) -> dict[str, Any]:
-        """Its profile."""
+        """The table's profile."""
         return self._known[0]
 
     @property
     def hashes(self) -> "tuple[Any, int]":
-        """Its row hashes, sorted, and how many of their lowest bits are 0."""
+        """The table's row hashes, sorted, and how many of their lowest bits are 0."""
         return self._known[1:]
 
     @cached_property
     def schema(self) -> "pa.Schema":
-        """Its columns."""
+        """The table's schema."""
         with self._opened() as file:
             return file.schema_arrow
 
@@ -184,38 +184,38 @@ class StoredTable:
             return pq.ParquetFile(self._folder.open(self._name), **options)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptionError(
-                f"{self._name} is no Parquet file that can be read: {str(error)[:200]}", location=self._name
+                f"{self._name} is not a readable Parquet file: {str(error)[:200]}", location=self._name
             ) from error
 
     def batches(self, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
-        """Yield all rows, some at a time."""
+        """Yield all rows in batches."""
         import pyarrow as pa  # noqa: PLC0415
 
         try:
             footer = read_footer(self._folder.open(self._name))
             yield from batches_of(self._opened, footer, columns)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise CorruptionError(f"{self._name} can't be read: {str(error)[:200]}", location=self._name) from error
+            raise CorruptionError(f"{self._name} cannot be read: {str(error)[:200]}", location=self._name) from error
 
     def hash_all(self, columns: Sequence[str]) -> Any:
-        """Return the hash of every row by these columns alone, in order."""
+        """Return the hash of every row over these columns alone, in order."""
         np = numpy()
         found = [hash_rows(batch) for batch in self.batches(columns)]
         return np.concatenate(found) if found else np.zeros(0, np.uint64)
 
 
 def compare_tables(old: StoredTable, new: StoredTable, *, key: Sequence[str] = (), exact: bool = False) -> TableDiff:
-    """Tell how two tables differ.
+    """Compare two tables.
 
     Args:
-        old: the one.
-        new: the other.
-        key: columns that tell rows apart; then both tables are read.
-        exact: read both tables, also where their row hashes are a sample.
+        old: the old table.
+        new: the new table.
+        key: columns that identify a row; both tables are then read in full.
+        exact: read both tables in full, even if their row hashes are a sample.
 
     Raises:
-        InvalidInputError: no such column, or rows with the same key.
-        CorruptionError: a table can't be read.
+        InvalidInputError: there is no such column, or rows share a key.
+        CorruptionError: a table cannot be read.
     """
     before, after = old.columns, new.columns
     both = [name for name in before if name in after]
@@ -248,7 +248,7 @@ def compare_tables(old: StoredTable, new: StoredTable, *, key: Sequence[str] = (
 
 
 def _sampled(old: StoredTable, new: StoredTable) -> tuple[Any, Any, int]:
-    """Return the row hashes of two tables that both have kept, and how many of their lowest bits are 0."""
+    """Return the row hashes that both tables have at a common sampling rate, and how many of their lowest bits are 0."""
     np = numpy()
     (a, a_bits), (b, b_bits) = old.hashes, new.hashes
     bits = max(a_bits, b_bits)
@@ -257,14 +257,14 @@ def _sampled(old: StoredTable, new: StoredTable) -> tuple[Any, Any, int]:
 
 
 def _bound(seen: int, bits: int) -> int:
-    """Return two standard errors of a count of which one in 2^bits was seen; of none, what is there in 19 of 20 cases at most."""
+    """Return two standard errors of a count sampled at one in 2^bits; for a count of 0, its 95 % upper bound."""
     if not bits:
         return 0
     return math.ceil(2 * math.sqrt(seen * (1 - 2.0**-bits)) * 2**bits) if seen else 3 << bits
 
 
 def _by_hash(a: Any, b: Any) -> tuple[int, int]:
-    """Return how many of the hashes of b have no counterpart in a, and the other way; equal ones count as often as they come."""
+    """Return how many hashes of b have no counterpart in a, and the reverse; duplicates count each time."""
     np = numpy()
     values_a, counts_a = np.unique(a, return_counts=True)
     values_b, counts_b = np.unique(b, return_counts=True)
@@ -284,8 +284,8 @@ def _by_key(old: StoredTable, new: StoredTable, key: Sequence[str], columns: Seq
         one = np.concatenate(keys) if keys else np.zeros(0, np.uint64)
         if twice := len(one) - len(np.unique(one)):
             raise InvalidInputError(
-                f"key={list(key)!r} does not tell the rows of the {which} table apart ({twice:,} have one that another has): "
-                "name more columns, or none"
+                f"key={list(key)!r} does not identify rows in the {which} table ({twice:,} share a key with another): "
+                "add columns, or omit key="
             )
         found.append((one, np.concatenate(rows) if rows else one))
     (keys_a, rows_a), (keys_b, rows_b) = found
@@ -294,21 +294,21 @@ def _by_key(old: StoredTable, new: StoredTable, key: Sequence[str], columns: Seq
 
 
 def overlap(a: StoredTable, b: StoredTable, *, exact: bool = False) -> Overlap:
-    """Tell which rows two tables share, by the columns that both have.
+    """Count the rows that two tables share, by the columns that both have.
 
     Args:
-        a: the one.
-        b: the other.
-        exact: read both tables, also where their row hashes are a sample.
+        a: the first table.
+        b: the second table.
+        exact: read both tables in full, even if their row hashes are a sample.
 
     Raises:
-        InvalidInputError: they have no column in common.
-        CorruptionError: a table can't be read.
+        InvalidInputError: they have no common column.
+        CorruptionError: a table cannot be read.
     """
     np = numpy()
     columns = [name for name in a.columns if name in b.columns]
     if not columns:
-        raise InvalidInputError("the two tables have no column in common: their rows can't be compared")
+        raise InvalidInputError("the two tables have no common column: their rows cannot be compared")
     bits = 0
     if exact or len(columns) < max(len(a.columns), len(b.columns)):
         first, second = a.hash_all(columns), b.hash_all(columns)
@@ -345,7 +345,7 @@ def _shift(name: str, old: dict[str, Any], new: dict[str, Any]) -> Shift:
 
 
 def _by_quantiles(a: list[float], b: list[float]) -> tuple[tuple[list[float], list[float]], float]:
-    """Return the shares of two columns in the tenths of the first, and what their distance is at most."""
+    """Return the shares of two columns in the deciles of the first, and an upper bound of their distance."""
     np = numpy()
     old, new = np.array(a, float), np.array(b, float)
     points = np.union1d(old, new)
@@ -360,7 +360,7 @@ def _by_quantiles(a: list[float], b: list[float]) -> tuple[tuple[list[float], li
 
 
 def _by_values(a: list[list[Any]], b: list[list[Any]], total_a: float, total_b: float) -> tuple[list[float], list[float]]:
-    """Return the shares of the most frequent values of either column, and of all others."""
+    """Return the shares of the most frequent values of either column, and of all other values."""
     old, new = {str(value): count / total_a for value, count in a}, {str(value): count / total_b for value, count in b}
     values = sorted({*old, *new})
     shares = [[one.get(value, 0.0) for value in values] for one in (old, new)]

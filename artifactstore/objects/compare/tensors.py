@@ -1,4 +1,4 @@
-"""Tensors of safetensors and `.npy` files: how far each has moved, block by block, whatever its size."""
+"""Tensor comparison for safetensors and `.npy` files: how much each tensor changed, block by block in bounded memory."""
 
 import math
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ _NUMPY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TensorChange:
-    """One tensor that differs.
+    """A tensor that differs.
 
     Attributes:
-        name: of the tensor; empty for that of a `.npy` file.
+        name: name of the tensor; empty for that of a `.npy` file.
         change: added, removed, reshaped (another shape or dtype), or changed.
         old: dtype and shape before, such as `F32 [10, 20]`, or None.
         new: the same now.
-        relative: the norm of the difference by the norm before; None where that can't be told.
-        largest: the largest difference of an element; None where that can't be told.
-        share: how much of its elements differ; None where that can't be told.
+        relative: norm of the difference divided by the norm before; None if unknown.
+        largest: largest difference of an element; None if unknown.
+        share: share of elements that differ; None if unknown.
     """
 
     name: str
@@ -44,7 +44,7 @@ class TensorChange:
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """Where a tensor lies in its file."""
+    """The position of a tensor in its file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -61,12 +61,12 @@ def compare_tensors(old: ReadFolder, new: ReadFolder, names: tuple[str, str]) ->
     """Yield the tensors that differ between two files, by name.
 
     Args:
-        old: holds the one.
-        new: holds the other.
-        names: of the two files.
+        old: folder of the old file.
+        new: folder of the new file.
+        names: names of the two files.
 
     Raises:
-        CorruptionError: one of them is no such file.
+        CorruptionError: one of them is not a valid tensor file.
     """
     before, after = _layout(old, names[0]), _layout(new, names[1])
     with old.open(names[0]) as a, new.open(names[1]) as b:
@@ -97,7 +97,7 @@ def _layout(folder: ReadFolder, name: str) -> dict[str, _Tensor]:
 
 
 def _distance(a: Any, b: Any, one: _Tensor, other: _Tensor) -> tuple[float | None, float | None, float | None] | None:
-    """Return relative norm, largest difference and share of two tensors; None where they are equal."""
+    """Return relative norm, largest difference and share of two tensors; None if they are equal."""
     np = numpy()
     squares = norm = largest = 0.0
     changed = total = 0

@@ -1,4 +1,4 @@
-"""Texts: which lines differ, in the form that `diff -u` and `git apply` know; notebooks by the source of their cells."""
+"""Text comparison: the changed lines, in the form of `diff -u` and `git apply`; for notebooks, the source of their cells."""
 
 import difflib
 import json
@@ -6,17 +6,17 @@ from typing import Final
 
 __all__ = ["LARGEST", "count", "patch"]
 
-LARGEST: Final = 2**20  # bytes of a file that is compared by lines
+LARGEST: Final = 2**20  # max bytes of a file compared by lines
 _NO_END: Final = "\\ No newline at end of file\n"
 
 
 def patch(path: str, old: bytes | None, new: bytes | None) -> str | None:
-    """Return the lines that differ, with three around them; None where it is no text, or too large.
+    """Return a unified diff with three lines of context; None for files that are not text, or too large.
 
     Args:
-        path: how the file is called on both sides.
-        old: its bytes before, None where there was none.
-        new: its bytes now, None where there is none.
+        path: name of the file on both sides.
+        old: its bytes before, None if it did not exist.
+        new: its bytes now, None if it does not exist.
     """
     before, after = _lines(path, old), _lines(path, new)
     if before is None or after is None:
@@ -46,7 +46,7 @@ def _lines(path: str, data: bytes | None) -> list[str] | None:
 
 
 def _cells(text: str) -> str | None:
-    """Return the source of a notebook's cells; outputs and counters differ at each run and say nothing of the code."""
+    """Return the source of a notebook's cells, without outputs and counters, which differ at each run."""
     try:
         parts = []
         for cell in json.loads(text)["cells"]:

@@ -1,4 +1,4 @@
-"""JSON values: which places differ."""
+"""JSON comparison: the positions that differ."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ __all__ = ["ValueChange", "compare_values"]
 
 @dataclass(frozen=True, slots=True)
 class ValueChange:
-    """One place where two JSON values differ.
+    """A position where two JSON values differ.
 
     Attributes:
         path: a JSON Pointer (RFC 6901): `/layers/0/size`; empty for the whole value.
         change: added, removed or changed.
-        old: the value before; None where there was none (and where it was null).
+        old: the value before; None if there was none (or if it was null).
         new: the value now.
     """
 
@@ -25,7 +25,7 @@ class ValueChange:
 
 
 def compare_values(old: Any, new: Any) -> Iterator[ValueChange]:
-    """Yield the places that differ, in order of the keys; members of lists are compared by their number."""
+    """Yield the positions that differ, in order of the keys; list members are compared by index."""
     todo: list[tuple[str, Any, Any]] = [("", old, new)]
     while todo:
         path, a, b = todo.pop()

@@ -1,1 +1,1 @@
-"""One file a family of objects; each format is found by the object's type, without importing the family's library."""
+"""Built-in object formats, one module per family; each is chosen by the object's type, without importing the family's library."""

@@ -1,6 +1,6 @@
-"""Models in formats of their own, which run nothing: XGBoost's and LightGBM's boosters, ONNX.
+"""Models in native formats that run no code: XGBoost and LightGBM boosters, ONNX.
 
-Their scikit-learn classes (`XGBClassifier`, `LGBMRegressor` …) are estimators, as in `estimators.py`.
+Their scikit-learn classes (`XGBClassifier`, `LGBMRegressor` …) are stored as estimators (`estimators.py`).
 """
 
 import warnings
@@ -20,17 +20,15 @@ T = TypeVar("T")
 
 
 def _check_own(check: Callable[[T], None], model: T, what: str) -> None:
-    """Refuse to store what could not be read back: a model that its own library would not have written."""
+    """Reject what could not be read back: a model that its own library would not have written."""
     try:
         check(model)
     except UnknownModelError as error:
         warnings.warn(
-            f"{what} is read with trust= only: it has {error}, which this version cannot check", UserWarning, stacklevel=8
+            f"{what} can be read only with trust=: it has {error}, which this version cannot check", UserWarning, stacklevel=8
         )
     except ValueError as error:
-        raise InvalidInputError(
-            f"{what} does not fit itself ({error}): train it again, or store it with format='pickle'"
-        ) from error
+        raise InvalidInputError(f"{what} is inconsistent ({error}): train it again, or pass format='pickle'") from error
 
 
 def _check_stored(check: Callable[[T], None], model: T, folder: ReadFolder, name: str, library: str) -> None:
@@ -43,14 +41,14 @@ def _check_stored(check: Callable[[T], None], model: T, folder: ReadFolder, name
     try:
         check(model)
     except UnknownModelError as error:
-        why = f"it has {error}, which this version cannot check, and a compiled reader of {library} would follow it"
-        folder.trust.check((), f"this model of {library}", why)
+        why = f"it has {error}, which this version cannot check, and {library}'s compiled reader would follow it"
+        folder.trust.check((), f"this {library} model", why)
     except ValueError as error:
-        raise CorruptionError(f"{name} is not a model of {library}: {str(error)[:200]}", location=name) from error
+        raise CorruptionError(f"{name} is not a valid {library} model: {str(error)[:200]}", location=name) from error
 
 
 class XGBoost:
-    """An `xgboost.Booster`, kept as `model.ubj` (universal binary JSON)."""
+    """An `xgboost.Booster`, stored as `model.ubj` (universal binary JSON)."""
 
     name = "xgboost"
     executes_code = False
@@ -59,21 +57,21 @@ class XGBoost:
     _FILE: Final = "model.ubj"
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is a booster."""
+        """Return whether `obj` is a booster."""
         import xgboost  # noqa: PLC0415 - loaded already, where there is one
 
         return isinstance(obj, xgboost.Booster)
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
-        """Write its own format."""
+        """Write the library's own format."""
         if not self.matches(obj):
-            raise InvalidInputError(f"format='xgboost' keeps an xgboost.Booster, not a {type(obj).__name__}")
+            raise InvalidInputError(f"format='xgboost' stores an xgboost.Booster, not a {type(obj).__name__}")
         raw = bytes(obj.save_raw("ubj"))
         _check_own(check_xgboost, raw, "this booster")
         folder.add(self._FILE, raw)
 
     def read(self, folder: ReadFolder) -> Any:
-        """Load it, once every index is known to be inside of what it counts."""
+        """Load it, after checking that every index is in bounds."""
         import xgboost  # noqa: PLC0415
 
         raw = folder.read(self._FILE)
@@ -82,12 +80,14 @@ class XGBoost:
         try:
             booster.load_model(bytearray(raw))
         except xgboost.core.XGBoostError as error:
-            raise CorruptionError(f"{self._FILE} is not a model of XGBoost: {str(error)[:200]}", location=self._FILE) from error
+            raise CorruptionError(
+                f"{self._FILE} is not a valid XGBoost model: {str(error)[:200]}", location=self._FILE
+            ) from error
         return booster
 
 
 class LightGbm:
-    """A `lightgbm.Booster`, kept as `model.txt`, and `booster.json` where it predicts with a part of its trees."""
+    """A `lightgbm.Booster`, stored as `model.txt`; with `booster.json` if it predicts with some of its trees only."""
 
     name = "lightgbm"
     executes_code = False
@@ -97,30 +97,30 @@ class LightGbm:
     _BEST: Final = "booster.json"
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is a booster."""
+        """Return whether `obj` is a booster."""
         import lightgbm  # noqa: PLC0415 - loaded already, where there is one
 
         return isinstance(obj, lightgbm.Booster)
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
-        """Write its own format."""
+        """Write the library's own format."""
         if not self.matches(obj):
-            raise InvalidInputError(f"format='lightgbm' keeps a lightgbm.Booster, not a {type(obj).__name__}")
+            raise InvalidInputError(f"format='lightgbm' stores a lightgbm.Booster, not a {type(obj).__name__}")
         text = obj.model_to_string(num_iteration=-1)
         _check_own(check_lightgbm, text, "this booster")
         folder.add(self._FILE, text.encode())
         best = obj.best_iteration
-        if 0 < best < obj.current_iteration():  # it predicts with these trees alone, and its text does not say so
+        if 0 < best < obj.current_iteration():  # it predicts with these trees only, which its text does not record
             folder.add(self._BEST, canonical_json({"best_iteration": best}))
 
     def read(self, folder: ReadFolder) -> Any:
-        """Load it, once every index is known to be inside of what it counts."""
+        """Load it, after checking that every index is in bounds."""
         import lightgbm  # noqa: PLC0415
 
         try:
             text = folder.read(self._FILE).decode()
         except UnicodeDecodeError as error:
-            raise CorruptionError(f"{self._FILE} is not a model of LightGBM: {error}", location=self._FILE) from error
+            raise CorruptionError(f"{self._FILE} is not a valid LightGBM model: {error}", location=self._FILE) from error
         said = stored_json(folder, self._BEST) if self._BEST in folder.names else {}
         best = said.get("best_iteration", -1) if isinstance(said, dict) else None
         if type(best) is not int:
@@ -129,15 +129,17 @@ class LightGbm:
         try:
             made = lightgbm.Booster(model_str=text)
             if best > 0 and best > made.current_iteration():
-                raise ValueError(f"its best iteration is {best}, and it has {made.current_iteration()}")  # noqa: TRY301
+                raise ValueError(f"its best iteration is {best}, but it has {made.current_iteration()} iterations")  # noqa: TRY301
         except (ValueError, RecursionError, lightgbm.basic.LightGBMError) as error:
-            raise CorruptionError(f"{self._FILE} is not a model of LightGBM: {str(error)[:200]}", location=self._FILE) from error
+            raise CorruptionError(
+                f"{self._FILE} is not a valid LightGBM model: {str(error)[:200]}", location=self._FILE
+            ) from error
         made.best_iteration = best
         return made
 
 
 class Onnx:
-    """An `onnx.ModelProto`, kept as `model.onnx`."""
+    """An `onnx.ModelProto`, stored as `model.onnx`."""
 
     name = "onnx"
     executes_code = False
@@ -146,23 +148,23 @@ class Onnx:
     _FILE: Final = "model.onnx"
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is a model."""
+        """Return whether `obj` is a model."""
         import onnx  # noqa: PLC0415 - loaded already, where there is one
 
         return isinstance(obj, onnx.ModelProto)
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
-        """Write its own format; maps in it are written in order."""
+        """Write ONNX's own format, with maps in sorted order."""
         if not self.matches(obj):
-            raise InvalidInputError(f"format='onnx' keeps an onnx.ModelProto, not a {type(obj).__name__}")
+            raise InvalidInputError(f"format='onnx' stores an onnx.ModelProto, not a {type(obj).__name__}")
         folder.add(self._FILE, obj.SerializeToString(deterministic=True))
 
     def read(self, folder: ReadFolder) -> Any:
-        """Parse it."""
+        """Parse the model."""
         import onnx  # noqa: PLC0415
         from google.protobuf.message import DecodeError  # noqa: PLC0415
 
         try:
             return onnx.load_from_string(folder.read(self._FILE))
         except DecodeError as error:
-            raise CorruptionError(f"{self._FILE} is no ONNX model: {error}", location=self._FILE) from error
+            raise CorruptionError(f"{self._FILE} is not an ONNX model: {error}", location=self._FILE) from error

@@ -1,4 +1,4 @@
-"""Bytes, as they are."""
+"""Raw bytes."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ __all__ = ["Data"]
 
 
 class Data:
-    """`bytes`, `bytearray` and `memoryview`, kept as one file `data`; read back as `bytes`."""
+    """`bytes`, `bytearray` and `memoryview`, stored as one file `data`; read back as `bytes`."""
 
     name = "data"
     executes_code = False
@@ -17,14 +17,14 @@ class Data:
     read_options = ()
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is bytes."""
+        """Return whether `obj` is bytes."""
         return isinstance(obj, bytes | bytearray | memoryview)
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
         """Write the bytes."""
         if not self.matches(obj):
-            raise InvalidInputError(f"format='data' keeps bytes, not a {type(obj).__name__}")
-        # Others may change a bytearray while it is stored: those are copied.
+            raise InvalidInputError(f"format='data' stores bytes, not a {type(obj).__name__}")
+        # A bytearray may be modified by other threads while it is stored: copy it.
         folder.add("data", obj if isinstance(obj, bytes) else bytes(obj))
 
     def read(self, folder: ReadFolder) -> bytes:

@@ -1,11 +1,11 @@
-"""scikit-learn's estimators and pipelines, by skops: types and numbers that are looked at before anything is made of them.
+"""scikit-learn estimators and pipelines, stored by skops: types and numbers are checked before any object is built.
 
-skops (https://skops.readthedocs.io) writes a zip of a schema and arrays, in which objects are called by the addresses that
-they had. Here they are numbered in the order in which they appear, arrays are files of their own, and what lies between
-the fields of a record is zero: the same model, and one that was fitted again alike, have the same digest.
+skops (https://skops.readthedocs.io) writes a zip of a schema and arrays, and identifies objects by their memory addresses.
+Here objects are renumbered in order of appearance, arrays are files of their own, and the padding of records is zeroed: equal
+models, also a model that was fitted again with the same result, have the same digest.
 
-Reading makes objects of the types that the schema names. Those of `_EVERYDAY` are trusted by this library, besides skops's
-own: each of them only holds numbers, and its constructor and state run no code of the file.
+Reading builds objects of the types that the schema names. Besides skops's own list, this library trusts the types in
+`_EVERYDAY`: each contains only numbers, and its constructor and state run no code from the file.
 """
 
 import io
@@ -26,9 +26,9 @@ from artifactstore.objects.room import check_room
 __all__ = ["Estimator"]
 
 _SCHEMA: Final = "schema.json"
-_MOST: Final = 256 * 2**20  # bytes of a schema
-# Parts of scikit-learn that models of every day hold and skops does not trust by itself: exact names, each looked at
-# (docs/decisions/0020): they hold numbers and arrays, or names of columns. What scores a model computes from its arguments alone.
+_MOST: Final = 256 * 2**20  # max bytes of a schema
+# Parts of common scikit-learn models that skops does not trust by default: exact names, each reviewed
+# (docs/decisions/0020): they contain numbers and arrays, or column names. Scorers compute from their arguments alone.
 _EVERYDAY: Final = frozenset(
     {
         "collections.OrderedDict",
@@ -104,7 +104,7 @@ _EVERYDAY: Final = frozenset(
 
 
 class Estimator:
-    """A scikit-learn estimator, kept as `schema.json` and arrays; one that skops can't keep, as a pickle, with a warning."""
+    """A scikit-learn estimator, stored as `schema.json` and arrays; with a warning as a pickle if skops cannot store it."""
 
     name = "estimator"
     executes_code = False
@@ -112,13 +112,13 @@ class Estimator:
     read_options = ()
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is an estimator."""
+        """Return whether `obj` is an estimator."""
         import sklearn.base  # noqa: PLC0415 - loaded already, where there is one
 
         return isinstance(obj, sklearn.base.BaseEstimator)
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
-        """Write it, numbered anew."""
+        """Write it, renumbered."""
         import skops.io  # noqa: PLC0415
 
         try:
@@ -128,13 +128,15 @@ class Estimator:
                 check_schema(schema, archive.read)
             check_objects(obj)
             if (nowhere := _nowhere(schema)) is not None:
-                raise TypeError(f"{nowhere} can be found under no name")  # noqa: TRY301 - as skops says such things
+                raise TypeError(f"{nowhere} cannot be imported")  # noqa: TRY301 - the error that skops raises for this
             if not is_plain(schema, obj):
                 back = skops.io.loads(raw, trusted=skops.io.get_untrusted_types(data=raw))
                 if (where := what_differs(obj, back)) is not None:
-                    raise TypeError(f"{where} comes back as something else")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 - skops says by any exception that it can't
-            text = f"{type(obj).__name__} is kept as a pickle, to be read with trust= only: skops can't keep it ({error})"
+                    raise TypeError(f"{where} would be read back as something else")  # noqa: TRY301
+        except Exception as error:  # noqa: BLE001 - skops raises any exception if it cannot
+            text = (
+                f"{type(obj).__name__} is stored as a pickle, which can be read only with trust=: skops cannot store it ({error})"
+            )
             warnings.warn(text, UserWarning, stacklevel=8)
             Pickled().write(obj, folder)
             return
@@ -147,49 +149,49 @@ class Estimator:
                 folder.add(after, *(_without_padding(data, before) if after.endswith(".npy") else [data]))
 
     def read(self, folder: ReadFolder) -> Any:
-        """Make the estimator again.
+        """Rebuild the estimator.
 
         Raises:
-            UntrustedError: the schema names types that neither skops nor this library trusts.
+            UntrustedError: the schema names types trusted by neither skops nor this library.
         """
         if "data.pickle" in folder.names:
             return Pickled().read(folder)
         import skops.io  # noqa: PLC0415
 
         if folder.size(_SCHEMA) > _MOST:
-            raise CorruptionError(f"{_SCHEMA} has {folder.size(_SCHEMA):,} bytes: that is no model's", location=_SCHEMA)
+            raise CorruptionError(f"{_SCHEMA} has {folder.size(_SCHEMA):,} bytes: too large for a model", location=_SCHEMA)
         schema = stored_json(folder, _SCHEMA)
         _check_unpacked(schema, folder)
         raw = zipped(folder)
         try:
             strange = set(skops.io.get_untrusted_types(data=raw)) - _EVERYDAY
         except Exception as error:
-            raise CorruptionError(f"{_SCHEMA} is none of skops's: {str(error)[:300]}", location=_SCHEMA) from error
+            raise CorruptionError(f"{_SCHEMA} is not a skops schema: {str(error)[:300]}", location=_SCHEMA) from error
         if strange:
-            folder.trust.check(strange, "this estimator", "it is made of types that are not known to be harmless")
+            folder.trust.check(strange, "this estimator", "it contains types that are not known to be safe")
         try:
             check_schema(schema, folder.read)
         except UnknownModelError as error:
-            folder.trust.check((), "this estimator", f"it holds a booster with {error}, which this version cannot check")
+            folder.trust.check((), "this estimator", f"it contains a booster with {error}, which this version cannot check")
         except (ValueError, TypeError, KeyError, NotFoundError) as error:
-            raise CorruptionError(f"the estimator does not fit itself: {str(error)[:300]}", location=_SCHEMA) from error
+            raise CorruptionError(f"the estimator is inconsistent: {str(error)[:300]}", location=_SCHEMA) from error
         try:
             made = skops.io.loads(raw, trusted=sorted(strange | _EVERYDAY))
         except Exception as error:
             raise CorruptionError(
-                f"the estimator can't be made again: {type(error).__name__}: {str(error)[:300]}; was it stored with another "
-                "version of scikit-learn or skops? Its files come with to=",
+                f"the estimator cannot be rebuilt: {type(error).__name__}: {str(error)[:300]}; was it stored with another "
+                "version of scikit-learn or skops? Get its files with to=",
                 location=_SCHEMA,
             ) from error
         try:
             check_objects(made)
         except ValueError as error:
-            raise CorruptionError(f"the estimator does not fit itself: {str(error)[:300]}", location=_SCHEMA) from error
+            raise CorruptionError(f"the estimator is inconsistent: {str(error)[:300]}", location=_SCHEMA) from error
         return made
 
 
 def _check_unpacked(schema: Any, folder: ReadFolder) -> None:
-    """Refuse what would not fit into memory: sparse matrices are kept compressed, and a file may be asked for again and again."""
+    """Reject what would not fit into memory: sparse matrices are stored compressed, and one file may be referenced many times."""
     sizes: dict[str, int] = {}
     for name in folder.names:
         sizes[name] = folder.size(name)
@@ -199,7 +201,7 @@ def _check_unpacked(schema: Any, folder: ReadFolder) -> None:
                     with zipfile.ZipFile(file) as archive:
                         sizes[name] = sum(one.file_size for one in archive.infolist())
                 except (zipfile.BadZipFile, ValueError, OSError) as error:
-                    raise CorruptionError(f"{name} can't be read: {error}", location=name) from error
+                    raise CorruptionError(f"{name} cannot be read: {error}", location=name) from error
     total, todo = 0, [schema]
     while todo:
         node = todo.pop()
@@ -211,7 +213,7 @@ def _check_unpacked(schema: Any, folder: ReadFolder) -> None:
 
 
 def _nowhere(node: Any) -> str | None:
-    """Return the name of a function or class that can't be imported: skops writes `<lambda>` and can't read it."""
+    """Return the name of a function or class that cannot be imported: skops writes `<lambda>` but cannot read it."""
     if isinstance(node, dict):
         for key in ("__class__", "function"):
             name = node.get(key)
@@ -224,7 +226,7 @@ def _nowhere(node: Any) -> str | None:
 
 
 def _renumber(node: Any, numbers: dict[Any, int], files: dict[str, str]) -> Any:
-    """Number objects and files in order of appearance; what has no identity (text, numbers, types) gets a number of its own."""
+    """Renumber objects and files in order of appearance; values without identity (text, numbers, types) get a number each."""
     if isinstance(node, list):
         return [_renumber(item, numbers, files) for item in node]
     if not isinstance(node, dict):
@@ -243,7 +245,7 @@ def _renumber(node: Any, numbers: dict[Any, int], files: dict[str, str]) -> Any:
 
 
 def _without_padding(raw: bytes, name: str) -> list[bytes | memoryview]:
-    """Return a `.npy` file, as parts, whose records have zeros between their fields: there was whatever lay in memory."""
+    """Return a `.npy` file, as parts, with zeros between the fields of its records, which contain arbitrary memory."""
     import numpy as np  # noqa: PLC0415
 
     _, _, dtype, start = read_header(io.BytesIO(raw), name)

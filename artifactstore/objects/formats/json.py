@@ -20,7 +20,7 @@ _DEEP: Final = 200
 
 
 def is_json(obj: Any, deep: int = _DEEP) -> bool:
-    """Tell whether a value is made of JSON's types alone; what JSON can't say in them, such as NaN, is for `write` to refuse."""
+    """Return whether a value is made of JSON's types; values that JSON cannot express, such as NaN, are left for `write` to reject."""
     if obj is None or isinstance(obj, bool | int | float | str):
         return True
     if not deep:
@@ -31,10 +31,10 @@ def is_json(obj: Any, deep: int = _DEEP) -> bool:
 
 
 class Json:
-    """Dicts with string keys, lists, numbers, booleans and None, kept as `data.json`: equal values have equal digests.
+    """Dicts with string keys, lists, numbers, booleans and None, stored as `data.json`: equal values have equal digests.
 
-    A dataclass or a pydantic model is kept as what it holds. It comes back as a dict, unless the caller hands in the class
-    (`type=`): the store never names one.
+    A dataclass or a pydantic model is stored as its fields. It is read back as a dict, unless the caller passes the class
+    (`type=`): the store never names a class.
     """
 
     name = "json"
@@ -43,7 +43,7 @@ class Json:
     read_options = ("type",)
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is of a type that JSON has, a dataclass or a pydantic model; a `str` alone is a path."""
+        """Return whether `obj` is of a JSON type, a dataclass or a pydantic model; a bare `str` is a path."""
         return (not isinstance(obj, str) and is_json(obj)) or _is_record(obj)
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
@@ -55,9 +55,9 @@ class Json:
         note_order(folder, obj)
 
     def read(self, folder: ReadFolder, *, type: Any = None) -> Any:  # noqa: A002 - the option's name
-        """Parse the JSON; with `type`, a dataclass or a pydantic model, make one of it.
+        """Parse the JSON; with `type`, a dataclass or a pydantic model, build an instance of it.
 
-        A dataclass gets its fields as they were stored, with dataclasses in them; its `__post_init__` ran before that.
+        A dataclass gets its fields as stored, nested dataclasses included; its `__post_init__` is not run, as it ran before the put.
         """
         try:
             found = parse_json(folder.read("data.json"), "data.json")
@@ -66,11 +66,11 @@ class Json:
         if type is None:
             return with_order(folder, found)
         if not isinstance(type, builtins.type) or not (hasattr(type, "model_validate") or dataclasses.is_dataclass(type)):
-            raise InvalidInputError(f"type={type!r}: a dataclass or a pydantic model is needed")
+            raise InvalidInputError(f"type= must be a dataclass or a pydantic model, got {type!r}")
         try:
             return _typed(type, with_order(folder, found))
         except (TypeError, ValueError, KeyError, NameError, AttributeError) as error:
-            raise InvalidInputError(f"the stored values do not make a {type.__name__}: {error}") from error
+            raise InvalidInputError(f"the stored values do not fit {type.__name__}: {error}") from error
 
 
 def _is_record(obj: Any) -> bool:
@@ -80,19 +80,19 @@ def _is_record(obj: Any) -> bool:
 
 
 def _data_of(obj: Any) -> Any:
-    """Return what a dataclass or a pydantic model holds, fields of subclasses included.
+    """Return the fields of a dataclass or a pydantic model, those of subclasses included.
 
     Raises:
-        InvalidInputError: it can't be written as JSON.
+        InvalidInputError: it cannot be written as JSON.
     """
     name = type(obj).__name__
     try:
         if not hasattr(obj, "model_dump"):
             return _as_dict(obj)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of values that are of no declared type: they are stored as they are
+            warnings.simplefilter("ignore", UserWarning)  # about values of undeclared types: they are stored unchanged
             said = obj.model_dump(mode="json")
-            # What a field holds, and not what its annotation says: that may have fewer fields.
+            # Serialize by the value's own type, not by its annotation, which may have fewer fields.
             full = obj.model_dump(mode="json", serialize_as_any=True)
             if type(obj).model_config.get("ser_json_inf_nan") != "strings":
                 _refuse_infinite(obj.model_dump(serialize_as_any=True))
@@ -100,12 +100,12 @@ def _data_of(obj: Any) -> Any:
     except InvalidInputError:
         raise
     except Exception as error:  # a model's own code, and pydantic's
-        text = f"a {name} can't be written as JSON ({builtins.type(error).__name__}: {str(error)[:300]})"
-        raise InvalidInputError(f"{text}: put its parts in a dict, or say format='pickle'") from error
+        text = f"a {name} cannot be written as JSON ({builtins.type(error).__name__}: {str(error)[:300]})"
+        raise InvalidInputError(f"{text}: put its parts in a dict, or pass format='pickle'") from error
 
 
 def _refuse_infinite(value: Any) -> None:
-    """Refuse NaN and infinities, of which pydantic makes null."""
+    """Reject NaN and infinities, which pydantic would write as null."""
     if isinstance(value, float) and not math.isfinite(value):
         check_json(value)
     for one in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set | frozenset) else ():
@@ -113,7 +113,7 @@ def _refuse_infinite(value: Any) -> None:
 
 
 def _as_dict(obj: Any) -> Any:
-    """Return a dataclass as a dict, with pydantic models in it as dicts, too."""
+    """Return a dataclass as a dict, with nested pydantic models as dicts, too."""
     if _is_record(obj):
         if hasattr(obj, "model_dump"):
             return _data_of(obj)
@@ -126,7 +126,7 @@ def _as_dict(obj: Any) -> Any:
 
 
 def _typed(kind: Any, value: Any) -> Any:
-    """Return a value as what an annotation says, as far as dataclasses and pydantic models are in it."""
+    """Convert a value to its annotated type, as far as that has dataclasses and pydantic models."""
     if hasattr(kind, "model_validate"):
         return _validated(kind, value)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -148,7 +148,7 @@ def _typed(kind: Any, value: Any) -> Any:
 
 
 def _chosen(kinds: Sequence[Any], value: Any) -> Any:
-    """Return a value as the first of several records that it makes; what is no dict stays what it is."""
+    """Convert a value to the first of several record types that accepts it; a value that is not a dict is returned unchanged."""
     if not isinstance(value, dict | list):
         return value
     for kind in kinds:
@@ -162,11 +162,11 @@ def _chosen(kinds: Sequence[Any], value: Any) -> Any:
 
 
 def _record(kind: Any, value: dict[str, Any]) -> Any:
-    """Make a dataclass without calling its `__init__`: that would change again what it had changed before it was stored."""
+    """Build a dataclass without calling its `__init__`, which would apply its conversions a second time."""
     hints = typing.get_type_hints(kind, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if strange := set(value) - set(fields):
-        raise TypeError(f"it has no field {', '.join(map(repr, sorted(strange)))}")
+        raise TypeError(f"unknown field {', '.join(map(repr, sorted(strange)))}")
     made = object.__new__(kind)
     for name, field in fields.items():
         if name in value:
@@ -176,13 +176,13 @@ def _record(kind: Any, value: dict[str, Any]) -> Any:
         elif field.default_factory is not dataclasses.MISSING:
             held = field.default_factory()
         else:
-            raise TypeError(f"its field {name!r} is missing")
+            raise TypeError(f"missing field {name!r}")
         object.__setattr__(made, name, held)
     return made
 
 
 def _validated(kind: Any, value: Any) -> Any:
-    """Make a pydantic model, whose fields are stored by their names and not by their aliases."""
+    """Build a pydantic model, whose fields are stored by name, not by alias."""
     try:
         return kind.model_validate(value)
     except ValueError:

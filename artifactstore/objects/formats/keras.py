@@ -1,9 +1,9 @@
 """Keras models: the parts of a `.keras` file, in a form that depends on the model alone. Loading runs code.
 
-A `.keras` file (https://keras.io/guides/serialization_and_saving/) is a zip of what makes the model again (`config.json`), of
-its weights, and of when it was saved. Here each part is a file, objects that are shared are numbered instead of being called
-by their addresses, and the time is left out. Its configuration names classes that are imported and called, and may hold
-Python code as bytes, so it is read only with trust.
+A `.keras` file (https://keras.io/guides/serialization_and_saving/) is a zip of the model's configuration (`config.json`), its
+weights, and the time of saving. Here each part is a file, shared objects are numbered instead of identified by address, and
+the time is dropped. The configuration names classes that are imported and called, and may contain Python code as bytes, so it
+is read only with trust.
 """
 
 import importlib
@@ -25,7 +25,7 @@ _ABOUT: Final = "metadata.json"
 
 
 class Keras:
-    """A Keras model, kept as `config.json`, `metadata.json` and `model.weights.h5`."""
+    """A Keras model, stored as `config.json`, `metadata.json` and `model.weights.h5`."""
 
     name = "keras"
     executes_code = True
@@ -33,30 +33,30 @@ class Keras:
     read_options = ("compile", "custom_objects")
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is a model of Keras 3."""
+        """Return whether `obj` is a Keras 3 model."""
         import keras  # noqa: PLC0415 - loaded already, where there is one
 
         return isinstance(obj, keras.Model)
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
-        """Save it, and take the file apart."""
+        """Save it, and split the file into its parts."""
         import keras  # noqa: PLC0415
 
         if not isinstance(obj, keras.Model):
-            raise InvalidInputError(f"format='keras' keeps a keras.Model, not a {type(obj).__name__}")
+            raise InvalidInputError(f"format='keras' stores a keras.Model, not a {type(obj).__name__}")
         with _scratch() as place:
             path = Path(place, "model.keras")
             try:
                 obj.save(path)
             except Exception as error:
-                raise InvalidInputError(f"Keras can't save this model: {error}") from error
+                raise InvalidInputError(f"Keras cannot save this model: {error}") from error
             with zipfile.ZipFile(path) as archive:
                 for name in sorted(archive.namelist()):
                     data = archive.read(name)
                     if name == _CONFIG:
                         config = parse_json(data, name)
                         if own := sorted({f"{module}.{name}" for module, name, _ in _own_classes(config)}):
-                            text = f"this Keras model has classes of your own ({', '.join(own)}): a process that gets it must have their modules"
+                            text = f"this Keras model has classes of your own ({', '.join(own)}): a process that reads it needs their modules"
                             warnings.warn(
                                 f"{text}, or custom_objects=; their code is not stored with it", UserWarning, stacklevel=8
                             )
@@ -67,20 +67,20 @@ class Keras:
                     folder.add(name, data)
 
     def read(self, folder: ReadFolder, *, compile: bool = True, custom_objects: Mapping[str, Any] | None = None) -> Any:  # noqa: A002 - Keras's name for it
-        """Make the model again.
+        """Rebuild the model.
 
         Args:
-            folder: of the object.
-            compile: also what it was trained with.
+            folder: folder of the object.
+            compile: also restore the training configuration.
             custom_objects: name → class or function, as for `keras.saving.load_model`. Trusted classes of the user's modules
-                are imported by the names that the model has for them.
+                are imported by the names recorded in the model.
 
         Raises:
-            UntrustedError: names the classes that its configuration asks for.
-            InvalidInputError: a class of the user's own cannot be found here.
+            UntrustedError: with the classes that the configuration names.
+            InvalidInputError: a class of the user's own cannot be imported.
         """
         config = stored_json(folder, _CONFIG)
-        folder.trust.check(_classes(config), "this Keras model", "its configuration names classes that are imported and called")
+        folder.trust.check(_classes(config), "this Keras model", "its configuration names classes to import and call")
         import keras  # noqa: PLC0415
 
         given = dict(custom_objects or {})
@@ -94,15 +94,15 @@ class Keras:
                 if missing:
                     name = missing[0].rpartition(".")[2]
                     raise InvalidInputError(
-                        f"this Keras model needs {', '.join(missing)}, which cannot be imported here: make the module importable, "
-                        f"or hand the class in with custom_objects={{{name!r}: {name}}}"
+                        f"this Keras model needs {', '.join(missing)}, which cannot be imported here: make its module importable, "
+                        f"or pass the class with custom_objects={{{name!r}: {name}}}"
                     ) from error
-                text = f"Keras can't make the model again: {type(error).__name__}: {str(error)[:300]}; its files come with to="
+                text = f"Keras cannot rebuild the model: {type(error).__name__}: {str(error)[:300]}; get its files with to="
                 raise CorruptionError(text, location=_CONFIG) from error
 
 
 def _own_classes(config: Any) -> list[tuple[str, str, str]]:
-    """Return (module, name, registered name) of the classes in a configuration that are not Keras's own."""
+    """Return (module, name, registered name) of the non-Keras classes in a configuration."""
     found: dict[tuple[str, str, str], None] = {}
     todo = [config]
     while todo:
@@ -116,7 +116,7 @@ def _own_classes(config: Any) -> list[tuple[str, str, str]]:
 
 
 def _imported(config: Any, given: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the user's classes that a trusted configuration names, by the names that Keras asks for, and those not found."""
+    """Import the user's classes named by a trusted configuration; return them by Keras's names, and the names not found."""
     found: dict[str, Any] = {}
     missing = []
     for module, name, registered in _own_classes(config):
@@ -132,7 +132,7 @@ def _imported(config: Any, given: Collection[str]) -> tuple[dict[str, Any], list
 
 
 def _scratch() -> TemporaryDirectory[str]:
-    """Return a folder for a block: Keras writes to paths, and reads from them."""
+    """Return a temporary folder: Keras reads and writes paths only."""
     return TemporaryDirectory(prefix="artifactstore-", ignore_cleanup_errors=True)
 
 
@@ -149,7 +149,7 @@ def _numbered(node: Any, numbers: dict[Any, int]) -> Any:
 
 
 def _classes(node: Any) -> set[str]:
-    """Return the classes and functions that a configuration names."""
+    """Return the names of the classes and functions in a configuration."""
     found: set[str] = set()
     todo = [node]
     while todo:

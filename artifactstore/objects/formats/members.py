@@ -1,4 +1,4 @@
-"""A dict, list or tuple of things of several kinds, stored member by member: each is reachable as a path."""
+"""A dict, list or tuple of mixed types, stored member by member: each is reachable as a path."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -13,9 +13,9 @@ __all__ = ["Members"]
 
 
 class Members:
-    """A container whose members have formats of their own: `<key>/…`, and `members.json` says which is what.
+    """A container whose members have formats of their own: `<key>/…`, and `members.json`, which records their formats.
 
-    A member that is called so keeps its folder: the list is then in `_members.json`.
+    If a member has that name, it keeps its folder: the index is then `_members.json`.
     """
 
     name = "members"
@@ -24,7 +24,7 @@ class Members:
     read_options = ("keys",)
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is a dict with keys that can be folders, a list or a tuple, and not empty, of known things."""
+        """Return whether `obj` is a non-empty dict (with keys that can be folders), list or tuple, of objects that have a format."""
         if type(obj) not in (dict, list, tuple) or not obj:
             return False
         if isinstance(obj, dict) and not all(isinstance(key, str) and key and "/" not in key for key in obj):
@@ -33,14 +33,14 @@ class Members:
         return all(isinstance(one, str) or choice.choose(one) is not None for one in members)
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
-        """Write each member into a folder of its own."""
+        """Write each member into its own folder."""
         if type(obj) not in (dict, list, tuple):
-            raise InvalidInputError(f"format='members' keeps a dict, list or tuple, not a {type(obj).__name__}")
+            raise InvalidInputError(f"format='members' stores a dict, list or tuple, not a {type(obj).__name__}")
         items = list(obj.items()) if isinstance(obj, dict) else [(str(number), one) for number, one in enumerate(obj)]
         said = []
         for key, member in items:
             if not isinstance(key, str) or not key or "/" in key:
-                raise InvalidInputError(f"the key {key!r} can't name a folder: a str without '/' is needed")
+                raise InvalidInputError(f"the key {key!r} cannot be a folder name: it must be a str without '/'")
             check_path(f"{key}/x")
             try:
                 name = choice.write_object(member, folder.inner(key), "text" if isinstance(member, str) else None)
@@ -50,35 +50,35 @@ class Members:
         folder.add(_index({key for key, _ in said}), canonical_json({"type": type(obj).__name__, "members": said}))
 
     def read(self, folder: ReadFolder, *, keys: Any = None) -> Any:
-        """Read all members, or those of `keys` alone."""
+        """Read all members, or only those of `keys`."""
         names = folder.names
         index = _index({name.partition("/")[0] for name in names if "/" in name})
         if index not in names:
-            index = "members.json"  # as versions before this one wrote it, whatever the members were called
+            index = "members.json"  # earlier versions used this name, whatever the members' names
         said = stored_json(folder, index)
         listed = said.get("members") if isinstance(said, Mapping) else None
         if not isinstance(listed, list) or said.get("type") not in ("dict", "list", "tuple"):
-            raise CorruptionError(f"{index} does not say what the members are", location=index)
+            raise CorruptionError(f"{index} does not describe the members", location=index)
         kinds: dict[str, str] = {}
         for one in listed:
             if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one) or one[0] in kinds:
-                raise CorruptionError(f"{index} does not say what the members are", location=index)
+                raise CorruptionError(f"{index} does not describe the members", location=index)
             kinds[one[0]] = one[1]
         wanted = kinds if keys is None else set(texts(keys, "keys", numbers=True))
         if missing := set(wanted) - set(kinds):
             some = ", ".join(map(repr, list(kinds)[:20]))
-            raise InvalidInputError(f"no member {', '.join(map(repr, sorted(missing)))}; there are {some or 'none'}")
+            raise InvalidInputError(f"there is no member {', '.join(map(repr, sorted(missing)))}; available: {some or 'none'}")
         try:
             found = {key: choice.read_object(kind, folder.inner(key)) for key, kind in kinds.items() if key in wanted}
         except RecursionError as error:
-            raise CorruptionError("members lie in members without end", location="members.json") from error
+            raise CorruptionError("members are nested too deeply", location="members.json") from error
         if said["type"] == "dict":
             return found
         return list(found.values()) if said["type"] == "list" else tuple(found.values())
 
 
 def _index(members: Collection[str]) -> str:
-    """Return the name of the file that lists the members: `members.json`, with as many `_` before it as no member is called so."""
+    """Return the name of the index file: `members.json`, prefixed with `_` until no member has that name."""
     name = "members.json"
     while name in members:
         name = f"_{name}"

@@ -1,7 +1,7 @@
-"""Anything, as a pickle: only when asked for, and read only by who trusts it.
+"""Any object, as a pickle: written only on request, and read only by callers who trust it.
 
-`cloudpickle` writes where it is installed (functions and classes of a notebook go along), else the standard library.
-Large arrays lie beside the pickle as files of their own (protocol 5, PEP 574), so that they are shared between versions.
+Uses `cloudpickle` if installed (functions and classes of a notebook are included), else the standard library.
+Large arrays are stored beside the pickle as files (protocol 5, PEP 574), so that versions share them.
 """
 
 import io
@@ -15,11 +15,11 @@ from artifactstore.objects.trust import Trust, pickled_globals
 
 __all__ = ["Pickled"]
 
-_LOOKED_AT: Final = 1_000_000  # opcodes that are looked at when a pickle is put: one second
+_LOOKED_AT: Final = 1_000_000  # max opcodes scanned during a put: one second
 
 
 class Pickled:
-    """Any object, kept as `data.pickle` and `buffers/<number>`."""
+    """Any object, stored as `data.pickle` and `buffers/<number>`."""
 
     name = "pickle"
     executes_code = True
@@ -27,7 +27,7 @@ class Pickled:
     read_options = ()
 
     def matches(self, obj: Any) -> bool:  # noqa: ARG002 - the protocol's parameter
-        """Never: only `format="pickle"` chooses it."""
+        """Return False: only `format="pickle"` selects this format."""
         return False
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
@@ -36,17 +36,17 @@ class Pickled:
         try:
             raw = _dumps()(obj, protocol=5, buffer_callback=buffers.append)
         except Exception as error:
-            raise InvalidInputError(f"a {type(obj).__qualname__} can't be pickled: {error}") from error
+            raise InvalidInputError(f"cannot pickle a {type(obj).__qualname__}: {error}") from error
         folder.add("data.pickle", raw)
         folder.note("imports", canonical_json(pickled_globals(raw, most=_LOOKED_AT)))
         for number, buffer in enumerate(buffers):
             folder.add(f"buffers/{number:06}", buffer.raw())
 
     def read(self, folder: ReadFolder) -> Any:
-        """Unpickle it, if the caller trusts it.
+        """Unpickle the object, if the caller trusts it.
 
         Raises:
-            UntrustedError: names what it would import.
+            UntrustedError: with the globals it would import.
         """
         raw = folder.read("data.pickle")
         return unpickle(raw, [folder.buffer(name) for name in folder.names if name.startswith("buffers/")], folder.trust)
@@ -54,32 +54,32 @@ class Pickled:
 
 def _dumps() -> Any:
     try:
-        import cloudpickle  # noqa: PLC0415 - only if it is there
+        import cloudpickle  # noqa: PLC0415 - if it is installed
     except ImportError:
         return pickle.dumps
     return cloudpickle.dumps
 
 
 def unpickle(raw: bytes, buffers: list[memoryview], trust: Trust) -> Any:
-    """Unpickle what a caller trusts; with a list of names, nothing else is imported, whatever the scan has missed.
+    """Unpickle trusted data; with a list of names, nothing else is imported, even if the scan missed it.
 
     Raises:
-        UntrustedError: names what it would import.
-        UnsupportedError: what it imports is not here.
-        CorruptionError: no pickle, or none that this version of what it imports understands.
+        UntrustedError: with the globals it would import.
+        UnsupportedError: a module or global that it imports is missing here.
+        CorruptionError: not a pickle, or incompatible with the versions of what it imports.
     """
     try:
-        if trust.everything:  # whatever it imports, so nobody needs to look
-            return pickle.loads(raw, buffers=buffers)  # noqa: S301 - the caller has said so
+        if trust.everything:  # no need to scan
+            return pickle.loads(raw, buffers=buffers)  # noqa: S301 - trusted by the caller
         trust.check(pickled_globals(raw), "this pickle", "a pickle runs what it names")
         return _Careful(io.BytesIO(raw), trust, buffers).load()
     except (ArtifactStoreError, ImportError):
         raise
     except AttributeError as error:
-        text = f"data.pickle needs what is not here ({error}): import or define it first, or get its files with to="
+        text = f"data.pickle needs something that is missing here ({error}): import or define it first, or get its files with to="
         raise UnsupportedError(text) from error
     except Exception as error:
-        text = f"data.pickle is no pickle that can be read: {type(error).__name__}: {str(error)[:300]}; its files come with to="
+        text = f"data.pickle cannot be unpickled: {type(error).__name__}: {str(error)[:300]}; get its files with to="
         raise CorruptionError(text, location="data.pickle") from error
 
 
@@ -90,5 +90,5 @@ class _Careful(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" not in self._trust.names:
-            raise UntrustedError(f"this pickle is not read on: it wants {module}.{name}, which trust= does not name")
+            raise UntrustedError(f"this pickle was not read: it imports {module}.{name}, which trust= does not list")
         return super().find_class(module, name)

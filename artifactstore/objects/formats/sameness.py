@@ -1,8 +1,8 @@
-"""Whether an estimator comes back from skops as it was: by its schema where that is enough, else by a look at both.
+"""Round-trip check for estimators stored by skops: by their schema where that is enough, else by comparing both objects.
 
-Numbers, arrays, texts, lists, dicts with texts or whole numbers as keys, and objects of scikit-learn's and the boosting
-libraries' classes are kept as they are (`tests/objects/test_estimators.py` compares each of these deeply). skops writes others,
-too, and reads some of them as something else, or not at all: estimators that hold such are read back and compared.
+Numbers, arrays, texts, lists, dicts keyed by texts or integers, and objects of scikit-learn's and the boosting libraries'
+classes round-trip (`tests/objects/test_estimators.py` compares each of them deeply). skops also writes other values, but reads
+some of them back as something else, or not at all: estimators with such values are read back and compared.
 """
 
 import sys
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 __all__ = ["is_plain", "what_differs"]
 
-_PLAIN: Final = {  # loaders of skops → classes that they keep; all of them where there are none
+_PLAIN: Final = {  # loaders of skops → classes that they preserve; empty: all
     "DefaultDictNode": None,
     "DictNode": frozenset({"builtins.dict", "collections.OrderedDict", "sklearn.utils._bunch.Bunch"}),
     "DtypeNode": None,
@@ -33,11 +33,11 @@ _PLAIN: Final = {  # loaders of skops → classes that they keep; all of them wh
     "TypeNode": None,
 }
 _WHOLE: Final = frozenset({"int", "int32", "int64"})
-_OWN: Final = frozenset({"lightgbm", "sklearn", "xgboost"})  # whose objects skops keeps by their attributes
+_OWN: Final = frozenset({"lightgbm", "sklearn", "xgboost"})  # whose objects skops stores by their attributes
 _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
-_NAMED: Final = (type, FunctionType, BuiltinFunctionType)  # what is itself wherever it is found
+_NAMED: Final = (type, FunctionType, BuiltinFunctionType)  # compared by identity
 _DEEPEST: Final = 200
-_STATES: Final = (  # objects with more to them than they are: library, class, what they are
+_STATES: Final = (  # objects with hidden state: library, class, how to get it
     ("numpy", "RandomState", lambda one: one.get_state(legacy=False)),
     ("numpy", "Generator", lambda one: one.bit_generator.state),
     ("lightgbm", "Booster", lambda one: (one.model_to_string(num_iteration=-1), one.best_iteration, one.best_score)),
@@ -46,11 +46,11 @@ _STATES: Final = (  # objects with more to them than they are: library, class, w
 
 
 def is_plain(schema: Any, obj: Any) -> bool:
-    """Tell whether all of an estimator is of kinds that come back as they were.
+    """Return whether all parts of an estimator are of kinds that round-trip.
 
     Args:
-        schema: of skops, made of it.
-        obj: the estimator: what is a text or a number in the schema may have been of a class of its own.
+        schema: skops's schema of the estimator.
+        obj: the estimator: a text or number in the schema may have had a class of its own.
     """
     if _has_own_scalars(obj):
         return False
@@ -77,7 +77,7 @@ def _is_plain_node(node: Mapping[str, Any]) -> bool:
     if loader in {"DictNode", "DefaultDictNode"}:
         keys = node.get("key_types", {}).get("content", [])
         kinds = {one.get("__class__") for one in keys}
-        # As text, 1 and "1" are one key, and True is not what bool() makes of "False".
+        # As text, 1 and "1" are the same key, and bool() of "False" is True.
         return kinds <= {"str"} or (len(kinds) == 1 and kinds <= _WHOLE and len(node["content"]) == len(keys))
     return True
 
@@ -104,7 +104,7 @@ def _has_own_scalars(obj: Any) -> bool:
 
 
 def what_differs(old: Any, new: Any) -> str | None:
-    """Return where two objects differ, as a path of attributes and keys; None where they do not."""
+    """Return where two objects differ, as a path of attributes and keys; None if they are equal."""
     return _differs(old, new, "", {}, 0)
 
 
@@ -116,7 +116,7 @@ def _differs(old: Any, new: Any, path: str, seen: dict[tuple[int, int], Any], de
         return None
     if type(old) is not type(new) or depth > _DEEPEST:
         return here
-    seen[id(old), id(new)] = old, new  # held, so that no other object gets their addresses
+    seen[id(old), id(new)] = old, new  # referenced, so that their addresses are not reused
     if isinstance(old, np.ndarray):
         if old.dtype != new.dtype or old.shape != new.shape:
             return here
@@ -147,7 +147,7 @@ def _differs(old: Any, new: Any, path: str, seen: dict[tuple[int, int], Any], de
 def _equal_arrays(old: Any, new: Any) -> bool:
     import numpy as np  # noqa: PLC0415
 
-    if old.dtype.names:  # records may have gaps, in which is whatever was in memory
+    if old.dtype.names:  # records may have padding with arbitrary memory
         return all(_equal_arrays(old[name], new[name]) for name in old.dtype.names)
     return bool(np.array_equal(old, new, equal_nan=old.dtype.kind in "fc"))
 
@@ -174,14 +174,14 @@ def _state(old: Any, new: Any, path: str, seen: dict[tuple[int, int], Any], dept
 
 
 def _plain(old: Any, new: Any, path: str, seen: dict[tuple[int, int], Any], depth: int) -> str | None:
-    """Compare what has no attributes: by its equality, or by what a pickle of it would hold."""
+    """Compare objects without attributes: by equality, or by their pickles."""
     try:
         if bool(old == new) or (isinstance(old, float) and old != old and new != new):  # noqa: PLR0124 - NaN
             return None
         if isinstance(old, (str, bytes, int, float, complex, *_NAMED)):
             return path or "the estimator"
         parts = old.__reduce_ex__(4), new.__reduce_ex__(4)
-    except Exception:  # noqa: BLE001 - what can be neither compared nor taken apart is not known to be the same
+    except Exception:  # noqa: BLE001 - not comparable: not known to be equal
         return path or "the estimator"
     if isinstance(parts[0], str) or isinstance(parts[1], str):
         return None if parts[0] == parts[1] else path or "the estimator"

@@ -1,6 +1,6 @@
-"""States of optimizers, schedulers and the like: tensors deep in dicts, lists and tuples, beside plain values.
+"""State dicts of optimizers, schedulers and the like: tensors nested in dicts, lists and tuples, beside plain values.
 
-The tensors are a safetensors file, as those of a module are, and what holds them is JSON: nothing is unpickled.
+The tensors are a safetensors file, as a module's are, and their containers are JSON: nothing is unpickled.
 """
 
 import math
@@ -20,7 +20,7 @@ _OPTIMIZER: Final = frozenset({"state", "param_groups"})
 
 
 class State:
-    """A nested dict of tensors and plain values whose keys may be numbers, kept as `model.safetensors` and `state.json`."""
+    """A nested dict of tensors and plain values whose keys may be numbers, stored as `model.safetensors` and `state.json`."""
 
     name = "state"
     executes_code = False
@@ -28,17 +28,17 @@ class State:
     read_options = ("device",)
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is what an optimizer's `state_dict()` gives, or has numbers as keys where that has them."""
+        """Return whether `obj` is an optimizer's `state_dict()`, or has integer keys where that has them."""
         if type(obj) is not dict or not _is_plain(obj):
             return False
         numbered = any(isinstance(key, int) for one in (obj, *obj.values()) if isinstance(one, dict) for key in one)
         return set(obj) == _OPTIMIZER or (numbered and _has_tensor(obj))
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
-        """Write the tensors, and what holds them."""
+        """Write the tensors, and their containers."""
         if not isinstance(obj, Mapping) or not _is_plain(obj):
             raise InvalidInputError(
-                "format='state' keeps nested dicts (with str or int keys), lists and tuples of tensors, numbers, texts and None"
+                "format='state' stores nested dicts (with str or int keys), lists and tuples of tensors, numbers, texts and None"
             )
         tensors: dict[str, Any] = {}
         said = _taken(obj, "", tensors)
@@ -47,20 +47,20 @@ class State:
         folder.add(_FILE, canonical_json(said))
 
     def read(self, folder: ReadFolder, *, device: Any = None) -> Any:
-        """Read it.
+        """Read the state.
 
         Args:
-            folder: of the object.
-            device: where the tensors are moved to.
+            folder: folder of the object.
+            device: device to move the tensors to.
         """
         said = stored_json(folder, _FILE)
         tensors = Tensors().read(folder, device=device) if "model.safetensors" in folder.names else {}
         try:
             if not isinstance(tensors, dict):
-                raise TypeError("one tensor alone")  # noqa: TRY301 - told as other damage is
+                raise TypeError("a single tensor")  # noqa: TRY301 - reported like other damage
             return _made(said, tensors)
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
-            raise CorruptionError(f"{_FILE} does not say what the state is: {error!r}", location=_FILE) from error
+            raise CorruptionError(f"{_FILE} does not describe the state: {error!r}", location=_FILE) from error
 
 
 def _is_tensor(obj: Any) -> bool:
@@ -85,10 +85,10 @@ def _has_tensor(obj: Any) -> bool:
 
 
 def _taken(obj: Any, path: str, tensors: dict[str, Any]) -> list[Any]:
-    """Take the tensors out of what holds them; returns [kind, what it holds]."""
+    """Move the tensors from a value into `tensors`; return [kind, content]."""
     if _is_tensor(obj):
         if path in tensors:
-            raise InvalidInputError(f"two tensors would be called {path!r}: a key is there as a number and as a text")
+            raise InvalidInputError(f"two tensors would be named {path!r}: a key exists both as a number and as a text")
         tensors[path] = obj
         return ["tensor", path]
     under = f"{path}/" if path else ""

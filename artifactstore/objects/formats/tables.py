@@ -1,8 +1,8 @@
-"""Tables as Parquet: pandas, polars and pyarrow, in files that stay alike where their rows do.
+"""pandas, polars and pyarrow tables as Parquet, written so that files share bytes where tables share rows.
 
-Pages are cut where the content says so (content-defined chunking, https://arrow.apache.org/docs/python/parquet.html), so
-rows that are added or changed leave most pages as they were, byte for byte. What a library notes of itself is left out:
-the same frame gives the same file with the same pyarrow, whose version Parquet's `created_by` shows.
+Page boundaries depend on content (content-defined chunking, https://arrow.apache.org/docs/python/parquet.html), so adding or
+changing rows leaves most pages byte for byte the same. Version metadata of the libraries is dropped: equal frames give equal
+files with the same pyarrow, whose version is in Parquet's `created_by`.
 """
 
 import json
@@ -29,22 +29,20 @@ if TYPE_CHECKING:
 __all__ = ["Table"]
 
 _FILE: Final = "data.parquet"
-_TYPE: Final = b"artifactstore.type"  # in the schema's metadata: what came in
-_EMPTY: Final = b"artifactstore.empty"  # the same: of a table without rows all its columns, for their categories
-_VALUE: Final = "value"  # the column of a series that has no name
-_NAMED: Final = b"artifactstore.named"  # in the schema's metadata: that is the name of the series
-_PAGES: Final = {"min_chunk_size": 32 * 1024, "max_chunk_size": 128 * 1024}  # bytes: some two of this store's chunks
-_GROUP_ROWS: Final = 2**23  # rows of a row group at most
-_GROUP_BYTES: Final = 2**28  # bytes of one at most, as the schema lets expect: what a writer holds in memory
-_FEW: Final = (
-    65_536  # rows that one thread reads: threads of Arrow that live at the end of a process may abort it (apache/arrow#34314)
-)
-_WIDE: Final = 32  # bytes that a value of no fixed width is reckoned at
+_TYPE: Final = b"artifactstore.type"  # in the schema's metadata: type of the table that was put
+_EMPTY: Final = b"artifactstore.empty"  # likewise: all columns of a table without rows, for their categories
+_VALUE: Final = "value"  # the column of a series without a name
+_NAMED: Final = b"artifactstore.named"  # in the schema's metadata: the column name is the name of the series
+_PAGES: Final = {"min_chunk_size": 32 * 1024, "max_chunk_size": 128 * 1024}  # bytes: about two of this store's chunks
+_GROUP_ROWS: Final = 2**23  # max rows of a row group
+_GROUP_BYTES: Final = 2**28  # max bytes of a row group, estimated from the schema: a writer's memory
+_FEW: Final = 65_536  # rows read without threads: Arrow threads alive at process exit may abort it (apache/arrow#34314)
+_WIDE: Final = 32  # assumed bytes of a value without a fixed width
 _KINDS: Final = {"pandas": "pandas.DataFrame", "polars": "polars.DataFrame", "arrow": "pyarrow.Table"}
 
 
 class Table:
-    """A table, kept as `data.parquet`: index, categories, nullable types and time zones come back as they were."""
+    """A table, stored as `data.parquet`: index, categories, nullable types and time zones round-trip."""
 
     name = "table"
     executes_code = False
@@ -52,25 +50,25 @@ class Table:
     read_options = ("type", "columns")
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is a table or a column of pandas, polars or pyarrow."""
+        """Return whether `obj` is a table or a column of pandas, polars or pyarrow."""
         return _kind(obj) is not None
 
     def write(self, obj: Any, folder: WriteFolder, *, profile: bool | str = True) -> None:
-        """Write it, row group by row group: a reader of more than fits into memory streams through.
+        """Write it, one row group at a time: a reader of more than fits into memory is streamed.
 
         Args:
             obj: the table.
-            folder: where to.
-            profile: False keeps no profile and no row hashes beside it, `full` looks at every row for what is else told of
-                a sample, and so holds the table in memory.
+            folder: target folder.
+            profile: False stores no profile and no row hashes; `full` computes from every row the statistics that are otherwise
+                sampled, and so needs the table in memory.
         """
         import pyarrow as pa  # noqa: PLC0415
 
         if profile not in (True, False, "full"):
-            raise InvalidInputError(f"profile={profile!r}: True, False or 'full'")
+            raise InvalidInputError(f"profile= must be True, False or 'full', got {profile!r}")
         kind = _kind(obj)
         if kind is None:
-            raise InvalidInputError(f"format='table' keeps tables of pandas, polars or pyarrow, not a {type(obj).__name__}")
+            raise InvalidInputError(f"format='table' stores tables of pandas, polars or pyarrow, not a {type(obj).__name__}")
         try:
             schema, batches = _batches(obj, kind)
             first = next(batches, None)
@@ -97,23 +95,23 @@ class Table:
             folder.marks += [] if mark is None else [mark]
         except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError, OSError) as error:
             if isinstance(error, ArtifactStoreError) or (isinstance(error, OSError) and error.errno is not None):
-                raise  # Parquet's own refusals are an OSError without a number
-            text = f"the table can't be stored: {str(error)[:500]}: give the column one type, store the table in parts, or say format='pickle'"
+                raise  # Parquet's own errors are an OSError without an errno
+            text = f"the table cannot be stored: {str(error)[:500]}: give the column one type, store the table in parts, or pass format='pickle'"
             raise InvalidInputError(text) from error
 
     def read(self, folder: ReadFolder, *, type: str | None = None, columns: Any = None) -> Any:  # noqa: A002 - the option's name
-        """Read it.
+        """Read the table.
 
         Args:
-            folder: of the object.
-            type: `pandas`, `polars` or `arrow`, if it is to come as something else than it was put as.
-            columns: only these are read.
+            folder: folder of the object.
+            type: `pandas`, `polars` or `arrow`, to read it as another type than it was put as.
+            columns: read only these.
         """
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         if type is not None and not (isinstance(type, str) and type in _KINDS):
-            raise InvalidInputError(f"type={type!r}: one of {', '.join(map(repr, _KINDS))}")
+            raise InvalidInputError(f"type= must be one of {', '.join(map(repr, _KINDS))}, got {type!r}")
         wanted = None if columns is None else texts(columns, "columns")
 
         def decode(source: Any, data: Buffer | None = None) -> "pa.Table":
@@ -121,18 +119,18 @@ class Table:
             with pq.ParquetFile(source) as file:
                 metadata = file.metadata.metadata or {}
                 if _becomes(metadata, type).startswith("pandas"):
-                    import pandas  # noqa: F401, ICN001, PLC0415 - Arrow knows its periods and intervals from then on
+                    import pandas  # noqa: F401, ICN001, PLC0415 - registers its period and interval types with Arrow
                 names = file.schema_arrow.names
                 if missing := [name for name in wanted or () if name not in names]:
                     raise InvalidInputError(
-                        f"no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:20]))}"
+                        f"there is no column {', '.join(map(repr, missing))}; available: {', '.join(map(repr, names[:20]))}"
                     )
                 chosen = None if wanted is None else [*wanted, *_levels(metadata, type, set(names) - set(wanted))]
                 check_claims(file, footer, chosen, data)
                 table = file.read(columns=chosen, use_threads=sum(group.size for group in footer.groups) > _FEW)
                 if table.num_columns:
                     check_rows(file, table.num_rows)
-                table = table if chosen is None else table.select(chosen)  # "a" is "a.b", too
+                table = table if chosen is None else table.select(chosen)  # "a" also reads "a.b"
                 return with_types(table, metadata.get(b"ARROW:schema", b""), _FILE)
 
         try:
@@ -143,7 +141,7 @@ class Table:
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, InvalidInputError | MemoryError | UnsupportedError):
                 raise
-            raise CorruptionError(f"{_FILE} is no Parquet file that can be read: {str(error)[:200]}", location=_FILE) from error
+            raise CorruptionError(f"{_FILE} is not a readable Parquet file: {str(error)[:200]}", location=_FILE) from error
         try:
             return _made(table, type)
         except ArtifactStoreError:
@@ -151,18 +149,18 @@ class Table:
         except Exception as error:
             if isinstance(error, ImportError | MemoryError):
                 raise
-            text = f"the table can't become what was asked for ({str(error)[:200]}): say type='arrow', or columns= without those"
+            text = f"the table cannot be read as that type ({str(error)[:200]}): pass type='arrow', or columns= without those columns"
             raise UnsupportedError(text) from error
 
 
 def _becomes(metadata: Mapping[bytes, bytes], wanted: str | None) -> str:
-    """Return as what a table comes."""
+    """Return the type that a table is read as."""
     kind = metadata.get(_TYPE, b"pyarrow.Table").decode(errors="replace")
     return _KINDS[wanted] if wanted is not None and not kind.startswith(wanted) else kind
 
 
 def _levels(metadata: Mapping[bytes, bytes], wanted: str | None, others: Collection[str]) -> list[str]:
-    """Return the columns that are a frame's index: it comes along, whichever columns are asked for."""
+    """Return the index columns of a frame: they are read whichever columns are selected."""
     if not _becomes(metadata, wanted).startswith("pandas"):
         return []
     said = json.loads(metadata.get(b"pandas", b"{}"))
@@ -170,7 +168,7 @@ def _levels(metadata: Mapping[bytes, bytes], wanted: str | None, others: Collect
 
 
 def _kind(obj: Any) -> str | None:
-    """Return what an object is, by the names of its classes: no library is imported for it."""
+    """Return an object's kind of table, by the names of its classes, without importing a library."""
     for one in type(obj).__mro__:
         top = one.__module__.partition(".")[0]
         if top == "pandas" and one.__name__ in {"DataFrame", "Series"}:
@@ -183,7 +181,7 @@ def _kind(obj: Any) -> str | None:
 
 
 def _is_held(obj: Any, kind: str) -> bool:
-    """Tell whether a table is in memory, and no stream."""
+    """Return whether a table is in memory, not a stream."""
     return kind != "pyarrow.Table" or hasattr(obj, "nbytes")
 
 
@@ -213,7 +211,7 @@ def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]
 def _of_pandas(obj: Any, kind: str) -> "pa.Table":
     if kind.endswith("Series"):
         if obj.name is not None and not isinstance(obj.name, str):
-            raise InvalidInputError(f"the series is called {obj.name!r}: a name is a str, or None")
+            raise InvalidInputError(f"the name of a series must be a str or None, got {obj.name!r}")
         obj = obj.to_frame(_VALUE if obj.name is None else obj.name)
     return table_of(obj)
 
@@ -223,20 +221,22 @@ def _of_polars(obj: Any, kind: str) -> "pa.Table":
     if opaque := [name for name, kind in frame.schema.items() if kind.base_type().__name__ == "Object"]:
         names = ", ".join(map(repr, opaque[:5]))
         raise InvalidInputError(
-            f"Python objects in column {names} have no place in a table: give it one type, or say format='pickle'"
+            f"Python objects in column {names} cannot be stored in a table: give it one type, or pass format='pickle'"
         )
     if frame.height and not frame.width:
-        raise InvalidInputError(f"a table of {frame.height} rows without columns would come back without rows: give it one")
+        raise InvalidInputError(f"a table of {frame.height} rows without columns would be read back without rows: add a column")
     table = frame.to_arrow()
     back = _polars_of(table.slice(0, 0))
     for (name, old), (_, new) in zip(frame.schema.items(), back.schema.items(), strict=True):
         if old != new:
-            raise InvalidInputError(f"column {name!r} of type {old} would come back as {new}: cast it, or say format='pickle'")
+            raise InvalidInputError(
+                f"column {name!r} of type {old} would be read back as {new}: cast it, or pass format='pickle'"
+            )
     return table
 
 
 def _polars_of(table: "pa.Table") -> Any:
-    import polars as pl  # noqa: PLC0415 - where it is not installed, the caller says type=
+    import polars as pl  # noqa: PLC0415 - if it is not installed, the caller passes type=
 
     frame = pl.from_arrow(table)
     return (
@@ -245,7 +245,7 @@ def _polars_of(table: "pa.Table") -> Any:
 
 
 def _steady(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """Take out which versions of which libraries made a table: they are no part of it."""
+    """Drop the versions of the libraries that made a table: they are not part of it."""
     if b"pandas" not in metadata:
         return metadata
     said = json.loads(metadata[b"pandas"])
@@ -255,7 +255,7 @@ def _steady(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
 
 
 def _rows_of_group(schema: "pa.Schema") -> int:
-    """Return how many rows a row group has: a function of the schema, so that nobody's batches decide."""
+    """Return the rows per row group: a function of the schema, so that it does not depend on the caller's batches."""
     row, rows = width(schema, _WIDE), _GROUP_ROWS
     while rows > 1024 and rows * row > _GROUP_BYTES:
         rows //= 2
@@ -271,7 +271,7 @@ def _write(folder: WriteFolder, schema: "pa.Schema", batches: "Iterator[pa.Recor
         "compression": "zstd",
         "compression_level": 1,
         "version": "2.6",
-        # A dictionary is in the order in which its values came: one row more at the front, and no page is as it was.
+        # Dictionaries list values in order of appearance: with one more row at the front, every page would differ.
         "use_dictionary": [field.name for field in schema if pa.types.is_dictionary(field.type)] or False,
     }
     proof = Proof(schema)
@@ -301,14 +301,16 @@ def _note(folder: WriteFolder, profiler: Profiler) -> None:
 
 
 def _groups(batches: "Iterator[pa.RecordBatch]", rows: int) -> "Iterator[pa.Table]":
-    """Yield tables of so many rows each but for the last, however many the batches have."""
+    """Yield tables of exactly `rows` rows, except for the last, however many rows the batches have."""
     import pyarrow as pa  # noqa: PLC0415
 
     held: list[Any] = []
     count = 0
     for batch in batches:
         if batch.num_rows and not batch.num_columns:
-            raise InvalidInputError(f"a table of {batch.num_rows} rows without columns would come back without rows: give it one")
+            raise InvalidInputError(
+                f"a table of {batch.num_rows} rows without columns would be read back without rows: add a column"
+            )
         if batch.num_rows:
             held.append(batch)
             count += batch.num_rows
@@ -346,5 +348,5 @@ def _made(table: "pa.Table", wanted: str | None) -> Any:
         column = frame.to_series(0)
         return column.rename("") if column.name == _VALUE and named is None else column
     if kind != "pyarrow.Table":
-        raise UnsupportedError(f"this table was put as a {kind[:100]}, which this version does not know: say type='arrow'")
+        raise UnsupportedError(f"this table was put as a {kind[:100]}, which this version does not know: pass type='arrow'")
     return table

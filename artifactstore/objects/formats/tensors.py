@@ -25,8 +25,8 @@ __all__ = ["Tensors", "parse_header"]
 _FILE: Final = "model.safetensors"
 _TIED: Final = "artifactstore.tied"  # metadata: JSON object, name → name of the tensor whose memory it shares
 _TYPE: Final = "artifactstore.type"  # metadata: tensor | module; absent for a dict
-_ONE: Final = "tensor"  # the name of a tensor that was put alone
-_MOST: Final = 100 * 2**20  # bytes of a header, as the reference has it
+_ONE: Final = "tensor"  # the name of a single tensor
+_MOST: Final = 100 * 2**20  # max bytes of a header, as in the reference library
 _DTYPES: Final = {  # safetensors → (torch's name, bits of an element), in the order in which the reference library lays them out
     "U64": ("uint64", 64),
     "I64": ("int64", 64),
@@ -50,7 +50,7 @@ _RANKS: Final = {name: rank for rank, (name, _) in enumerate(_DTYPES.values())}
 
 
 class Tensors:
-    """A tensor, a dict of tensors (a state dict), or a module, which is kept as its state dict."""
+    """A tensor, a dict of tensors (a state dict), or a module, which is stored as its state dict."""
 
     name = "tensors"
     executes_code = False
@@ -58,7 +58,7 @@ class Tensors:
     read_options = ("tensors", "device", "into")
 
     def matches(self, obj: Any) -> bool:
-        """Tell whether `obj` is a tensor, a module, or a dict of str to tensors, not empty."""
+        """Return whether `obj` is a tensor, a module, or a non-empty dict of str to tensors."""
         import torch  # noqa: PLC0415 - loaded already, where there is a tensor
 
         if isinstance(obj, torch.Tensor | torch.nn.Module):
@@ -74,14 +74,14 @@ class Tensors:
         import torch  # noqa: PLC0415
 
         if not self.matches(obj):
-            raise InvalidInputError("format='tensors' keeps a tensor, a dict of str to tensors, or a module")
+            raise InvalidInputError("format='tensors' stores a tensor, a dict of str to tensors, or a module")
         metadata: dict[str, str] = {}
         if isinstance(obj, torch.nn.Module):
             metadata[_TYPE] = "module"
             obj = obj.state_dict()
             if strange := [key for key, value in obj.items() if not isinstance(value, torch.Tensor)]:
                 raise InvalidInputError(
-                    f"the module's state {strange[0]!r} is no tensor: put its parts one by one, or say format='pickle'"
+                    f"the module's state {strange[0]!r} is not a tensor: put its parts one by one, or pass format='pickle'"
                 )
         elif isinstance(obj, torch.Tensor):
             metadata[_TYPE] = "tensor"
@@ -92,7 +92,7 @@ class Tensors:
         for name in sorted(obj):
             tensor = obj[name].detach()
             _check(name, tensor)
-            place = tensor.data_ptr()  # 0 where a tensor is made up of others
+            place = tensor.data_ptr()  # 0 if a tensor is composed of others
             lazy = tensor.is_conj(), tensor.is_neg()  # the same memory, other values
             mark = (str(tensor.device), place, tensor.dtype, tuple(tensor.shape), tensor.stride(), lazy)
             if place and tensor.numel() and mark in seen:
@@ -111,10 +111,10 @@ class Tensors:
         """Read the tensors.
 
         Args:
-            folder: of the object.
-            tensors: names or patterns (`layer.0.*`): only these are fetched.
-            device: where they are moved to.
-            into: a module that takes them over (`load_state_dict`, strictly unless `tensors` chooses some); it is returned.
+            folder: folder of the object.
+            tensors: names or patterns (`layer.0.*`): fetch only these.
+            device: device to move them to.
+            into: a module to load them into (`load_state_dict`, strict unless `tensors` selects some); it is returned.
         """
         import torch  # noqa: PLC0415
 
@@ -138,7 +138,7 @@ class Tensors:
         state = {name: loaded[tied.get(name, name)] for name in sorted(names)}
         if into is not None:
             if not isinstance(into, torch.nn.Module):
-                raise InvalidInputError(f"into= is a torch.nn.Module, not a {type(into).__name__}")
+                raise InvalidInputError(f"into= must be a torch.nn.Module, not a {type(into).__name__}")
             try:
                 into.load_state_dict(state, strict=tensors is None)
             except RuntimeError as error:
@@ -154,27 +154,27 @@ def _check(name: str, tensor: "torch.Tensor") -> None:
 
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
         raise InvalidInputError(
-            f"the tensor {name!r} is nested, sparse, quantized or without data: make it dense, or say format='pickle'"
+            f"the tensor {name!r} is nested, sparse, quantized or without data: make it dense, or pass format='pickle'"
         )
     if _dtype(tensor) not in _CODES:
-        raise InvalidInputError(f"the tensor {name!r} has the dtype {tensor.dtype}, which safetensors does not know")
+        raise InvalidInputError(f"the tensor {name!r} has the dtype {tensor.dtype}, which safetensors does not support")
     if name == "__metadata__":
-        raise InvalidInputError("a tensor can't be called '__metadata__': safetensors has its own use for it")
+        raise InvalidInputError("a tensor cannot be named '__metadata__': the name is reserved in safetensors")
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInputError(f"the tensor {name!r} has a name that UTF-8 can't say: rename it") from error
+        raise InvalidInputError(f"the tensor {name!r} has a name that is not valid UTF-8: rename it") from error
 
 
 def _check_device(device: Any) -> None:
-    """Refuse a device that is none, or is not here, before anything is fetched for it."""
+    """Reject an invalid or unavailable device before anything is fetched for it."""
     import torch  # noqa: PLC0415
 
     try:
         torch.empty(0, device=torch.device(device))
     except (RuntimeError, AssertionError, TypeError) as error:
         said = str(error).partition("\n")[0][:200]
-        raise InvalidInputError(f"device={device!r} can't be had here: {said}; say device='cpu', or leave it out") from error
+        raise InvalidInputError(f"device={device!r} is not available here: {said}; pass device='cpu', or omit it") from error
 
 
 def _dtype(tensor: "torch.Tensor") -> str:
@@ -185,12 +185,12 @@ def _bytes_of(name: str, tensor: "torch.Tensor") -> memoryview:
     import torch  # noqa: PLC0415
 
     try:
-        # Conjugated and negated views are not computed until somebody looks.
+        # Conjugated and negated views are computed lazily.
         flat = tensor.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
     except (RuntimeError, TypeError) as error:
-        text = f"the tensor {name!r} ({type(tensor).__name__}) does not give its numbers ({str(error)[:200]})"
-        raise InvalidInputError(f"{text}: make it a plain tensor, or say format='pickle'") from error
+        text = f"the tensor {name!r} ({type(tensor).__name__}) has no readable values ({str(error)[:200]})"
+        raise InvalidInputError(f"{text}: make it a plain tensor, or pass format='pickle'") from error
 
 
 def _header(kept: "Mapping[str, torch.Tensor]", names: list[str], metadata: dict[str, str]) -> bytes:
@@ -208,7 +208,7 @@ def _header(kept: "Mapping[str, torch.Tensor]", names: list[str], metadata: dict
 
 
 def parse_header(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], int, int]], dict[str, str], int]:
-    """Read and check a header: name → (dtype, shape, begin, end), metadata, where the data begin."""
+    """Read and check a header: name → (dtype, shape, begin, end), metadata, offset of the data."""
 
     def bad(what: str) -> CorruptionError:
         return CorruptionError(f"{_FILE} {what}", location=_FILE)
@@ -216,22 +216,22 @@ def parse_header(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], 
     raw = file.read(8)
     length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else 0
     if not 2 <= length <= min(_MOST, size - 8):
-        raise bad(f"has no header that fits into its {size} bytes")
+        raise bad(f"has no valid header within its {size} bytes")
     try:
         said = parse_json(file.read(length), "its header")
     except InvalidInputError as error:
-        raise bad(f"can't be read: {error}") from error
+        raise bad(f"cannot be read: {error}") from error
     metadata = said.pop("__metadata__", {}) if isinstance(said, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise bad("has a header that is none of safetensors'")
+        raise bad("has a header that is not safetensors'")
     found: dict[str, tuple[str, list[int], int, int]] = {}
     for name, one in said.items():
         entry = one if isinstance(one, dict) else {}
         code, shape, offsets = entry.get("dtype"), _numbers(entry.get("shape")), _numbers(entry.get("data_offsets"))
         if not isinstance(code, str) or code not in _DTYPES or shape is None or offsets is None or len(offsets) != 2:
-            raise bad(f"does not say what {name[:100]!r} is")
+            raise bad(f"does not describe {name[:100]!r}")
         if offsets[1] - offsets[0] != _elements(shape, size) * _DTYPES[code][1] // 8:
-            raise bad(f"gives {name[:100]!r} other bytes than its shape needs")
+            raise bad(f"has a byte range for {name[:100]!r} that does not match its shape")
         found[name] = (code, shape, offsets[0], offsets[1])
     at = 0
     for name, (_, _, begin, end) in sorted(found.items(), key=lambda item: item[1][2:]):
@@ -239,12 +239,12 @@ def parse_header(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], 
             raise bad(f"has tensors that overlap or leave a gap, at {name[:100]!r}")
         at = end
     if at != size - 8 - length:
-        raise bad(f"has {size - 8 - length:,} bytes of data, and its header speaks of {at:,}")
+        raise bad(f"has {size - 8 - length:,} bytes of data, but its header declares {at:,}")
     return found, metadata, 8 + length
 
 
 def _elements(shape: list[int], most: int) -> int:
-    """Return how many elements a shape has; of more than `most` only that they are more, since a product of many takes long."""
+    """Return how many elements a shape has, capped just above `most`: the product of many dimensions would take long."""
     count = 0 if 0 in shape else 1
     for length in shape:
         count *= length
@@ -268,7 +268,7 @@ def _tied(metadata: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, st
     if not isinstance(tied, dict) or any(
         name in found or not isinstance(other, str) or other not in found for name, other in tied.items()
     ):
-        raise CorruptionError(f"{_FILE} ties tensors that are not there", location=_FILE)
+        raise CorruptionError(f"{_FILE} ties tensors that do not exist", location=_FILE)
     return tied
 
 
@@ -278,7 +278,7 @@ def _chosen(names: list[str], patterns: list[str] | None) -> list[str]:
     chosen = [name for name in names if any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)]
     if not chosen:
         raise InvalidInputError(
-            f"tensors={patterns!r} fits none of the {len(names)} tensors, such as {', '.join(sorted(names)[:5])}"
+            f"tensors={patterns!r} matches none of the {len(names)} tensors, such as {', '.join(sorted(names)[:5])}"
         )
     return chosen
 
@@ -291,7 +291,9 @@ def _tensor(raw: memoryview, code: str, shape: list[int]) -> "torch.Tensor":
         try:
             return torch.empty(shape, dtype=dtype)
         except RuntimeError as error:
-            raise CorruptionError(f"{_FILE} has a shape that no tensor has: {str(error)[:200]}", location=_FILE) from error
+            raise CorruptionError(
+                f"{_FILE} has a shape that is invalid for a tensor: {str(error)[:200]}", location=_FILE
+            ) from error
     if raw.readonly:
         raw = memoryview(bytearray(raw))
     return torch.frombuffer(raw, dtype=torch.uint8).view(dtype).reshape(shape)

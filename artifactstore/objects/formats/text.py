@@ -1,4 +1,4 @@
-"""Text, as UTF-8. Chosen only by `format="text"`: a bare `str` is always a path."""
+"""Text, as UTF-8. Written only with `format="text"`: a bare `str` is always a path."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ __all__ = ["Text"]
 
 
 class Text:
-    """`str`, kept as `data.txt` in UTF-8 without a byte order mark."""
+    """A `str`, stored as `data.txt` in UTF-8 without a byte order mark."""
 
     name = "text"
     executes_code = False
@@ -17,17 +17,17 @@ class Text:
     read_options = ()
 
     def matches(self, obj: Any) -> bool:  # noqa: ARG002 - the protocol's parameter
-        """Never: a `str` is a path unless the caller says otherwise."""
+        """Return False: a `str` is a path unless `format="text"` is passed."""
         return False
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
         """Write UTF-8."""
         if not isinstance(obj, str):
-            raise InvalidInputError(f"format='text' keeps a str, not a {type(obj).__name__}")
+            raise InvalidInputError(f"format='text' stores a str, not a {type(obj).__name__}")
         try:
             folder.add("data.txt", obj.encode())
         except UnicodeEncodeError as error:
-            raise InvalidInputError(f"the text can't be written as UTF-8: {error}") from error
+            raise InvalidInputError(f"the text cannot be written as UTF-8: {error}") from error
 
     def read(self, folder: ReadFolder) -> str:
         """Decode UTF-8."""
