@@ -1,1 +1,1 @@
-"""Names and history: folds over facts. This room knows digests and must never open bytes."""
+"""Catalog: names and history as folds over facts. Knows digests, and never opens content."""

@@ -1,4 +1,4 @@
-"""The audit trail: every fact that was ever appended, with its outcome, filtered as people ask."""
+"""Audit log: every fact of the journal with its outcome, filtered by name, actor, time and the like."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,26 +20,26 @@ __all__ = ["Event", "Filter", "Log", "events", "outcome_of", "parse_txn"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact of the journal.
+    """A fact of the journal.
 
     Attributes:
         seq: the entry.
         time: the entry's time, UTC (a running maximum).
-        actor: who.
+        actor: who appended it.
         identity: how the actor is known: claimed, os, oidc, certificate.
-        fact: what kind of thing happened.
-        name: the name that it speaks of, if any.
-        version: the number of the version, if it has one.
+        fact: the kind of fact.
+        name: the name it concerns, if any.
+        version: the number of the version, if any.
         alias: the alias, if any.
         digest: the digest, if any.
-        reason: why, where that was said.
-        outcome: `committed`, or `void: <rule>: …` where it has no effect.
+        reason: the reason given, if any.
+        outcome: `committed`, or `void: <rule>: …` if it has no effect.
         txn: the transaction's id.
         host: the machine's name.
         tool: program and version.
         fields: the whole fact as recorded.
-        origin: of a fact that was received from another store, `<store>:<entry>`: actor, identity, time, reason, host and
-            tool are then what that store says. Else None.
+        origin: `<store>:<entry>` for a fact received from another store, whose actor, identity, time, reason, host and
+            tool are then those recorded there. Else None.
     """
 
     seq: int
@@ -62,16 +62,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What to show; each condition may be None.
+    """Conditions on events; each may be None.
 
     Attributes:
-        name: facts that speak of this name.
-        alias: facts that speak of this alias.
-        actor: what this actor did.
-        since: from this moment on (aware).
-        until: up to this moment (aware).
-        fact: one kind of fact.
-        txn: one transaction's id.
+        name: facts about this name.
+        alias: facts about this alias.
+        actor: facts appended by this actor.
+        since: facts at or after this time (aware).
+        until: facts at or before this time (aware).
+        fact: facts of this kind.
+        txn: facts of this transaction.
     """
 
     name: str | None = None
@@ -86,13 +86,13 @@ class Filter:
         for name in ("name", "alias", "actor", "fact", "txn"):
             value: Any = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise InvalidInputError(f"{name}={value!r}: a str is needed")
+                raise InvalidInputError(f"{name}= must be a str, got {value!r}")
         for name, moment in (("since", self.since), ("until", self.until)):
             if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
-                raise InvalidInputError(f"{name}={moment!r}: an aware datetime is needed, for example datetime.now(UTC)")
+                raise InvalidInputError(f"{name}= must be an aware datetime such as datetime.now(UTC), got {moment!r}")
 
     def wants(self, event: Event) -> bool:
-        """Tell whether an event meets all conditions."""
+        """Return whether an event meets all conditions."""
         return (
             (self.name is None or event.name == self.name)
             and (self.alias is None or event.alias == self.alias)
@@ -108,7 +108,7 @@ class Log(Rows[Event]):
     """Events, newest last.
 
     Attributes:
-        outcome: where one transaction was asked for: committed, void, never, unknown; else None.
+        outcome: for a query by transaction: committed, void, never, unknown; else None.
     """
 
     def __init__(self, found: list[Event], outcome: str | None = None) -> None:
@@ -117,9 +117,9 @@ class Log(Rows[Event]):
 
 
 def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
-    """Fold entries from the first one on and yield the facts that are wanted, each with its outcome.
+    """Fold entries from the first one on, and yield the matching facts, each with its outcome.
 
-    A `received` fact is followed by the facts that came with it.
+    A `received` fact is followed by the facts that it contains.
     """
     state = State()
     for entry in entries:
@@ -150,7 +150,7 @@ def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
 
 
 def _told(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
-    """Yield each fact of a transaction, and behind a `received` one what it holds, together with it."""
+    """Yield each fact of a transaction, and after a `received` fact those it contains, paired with it."""
     for fact in txn["facts"]:
         yield fact, None
         if fact["fact"] == "received":
@@ -159,7 +159,7 @@ def _told(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
 
 def _text(fact: Mapping[str, Any], field: str) -> str | None:
     value = fact.get(field)
-    return value if isinstance(value, str) else None  # a kind of fact that this version doesn't know may hold anything
+    return value if isinstance(value, str) else None  # an unknown kind of fact may contain anything
 
 
 def _number(state: State, fact: Mapping[str, Any], *, taken: bool) -> int | None:
@@ -171,21 +171,21 @@ def _number(state: State, fact: Mapping[str, Any], *, taken: bool) -> int | None
 
 
 def parse_txn(text: Any) -> tuple[str, int]:
-    """Read a transaction as `OutcomeUnknownError.txn` gives it: `<32 hex>-<birth>`.
+    """Parse a transaction as in `OutcomeUnknownError.txn`: `<32 hex>-<birth>`.
 
     Raises:
-        InvalidInputError: another form.
+        InvalidInputError: the form differs.
     """
     one, _, birth = text.partition("-") if isinstance(text, str) else ("", "", "")
     if len(birth) > 12 or len(one) != 32 or not birth.isdecimal() or set(one) - set("0123456789abcdef"):
         raise InvalidInputError(
-            f"{text!r} is no transaction; expected <32 hex digits>-<number>, as OutcomeUnknownError.txn gives it"
+            f"{text!r} is not a transaction; expected <32 hex digits>-<number>, as in OutcomeUnknownError.txn"
         )
     return one, int(birth)
 
 
 def outcome_of(found: Iterable[Event], birth: int, head: int) -> str:
-    """Return what became of a transaction: committed, void, never (its window has passed), or unknown (it may still land)."""
+    """Return the outcome of a transaction: committed, void, never (its window has passed), or unknown (it may still land)."""
     outcomes = [event.outcome for event in found]
     if "committed" in outcomes:
         return "committed"

@@ -1,6 +1,6 @@
-"""Lineage as a picture: SVG that needs no script, no font and nothing from elsewhere. Text in it is never markup.
+"""Lineage as SVG: self-contained, without scripts or fonts. Text in it is never markup.
 
-It has no ids, so any number of drawings can stand on one page; their one style sheet is the same in all of them.
+It has no ids, so any number of drawings can share a page; their style sheet is the same in all of them.
 """
 
 from collections import Counter, defaultdict
@@ -15,20 +15,20 @@ from artifactstore.catalog.palette import KINDS, STATUSES, status_class, style_s
 
 __all__ = ["LIMIT", "draw"]
 
-LIMIT: Final = 2000  # nodes
-_LINES: Final = 20_000  # edges, and places where lines pass layers: a denser graph is cut earlier
+LIMIT: Final = 2000  # max nodes
+_LINES: Final = 20_000  # max edges plus lanes: a denser graph is truncated earlier
 _MARGIN: Final = 24.0
 _HEAD, _ROLE = 15.0, 10.0  # sizes of text
 
 
 @dataclass(slots=True)
 class _Taken:
-    """Which places have a text already."""
+    """The areas already taken by text."""
 
     cells: dict[tuple[int, int], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
 
     def take(self, layer: int, x: float, y: float, wide: float) -> bool:
-        """Take a place around (x, y) if nothing is near it."""
+        """Take the area around (x, y) if it is free."""
         row = round(y / 6)
         near = [one for number in range(row - 3, row + 4) for one in self.cells.get((layer, number), ())]
         if any(abs(y - other) < 13 and abs(x - there) < wide for there, other in near):
@@ -38,14 +38,14 @@ class _Taken:
 
 
 def draw(graph: Graph, start: str, title: str, *, up: bool | None = None, limit: int = LIMIT) -> str:
-    """Return a graph as SVG, drawn from left to right in the direction in which things were made.
+    """Return a graph as SVG, drawn from left to right in the direction of production.
 
     Args:
-        graph: what is drawn.
-        start: the id of the node that the question was about; it is emphasised.
-        title: what is written above.
-        up: whether all leads there (True) or comes from there (False); None: neither.
-        limit: how many nodes are drawn at most, the nearest; what is left out is said in the picture.
+        graph: the graph to draw.
+        start: the id of the starting node; it is emphasised.
+        title: the title above the drawing.
+        up: whether all nodes lead to the start (True) or come from it (False); None: neither.
+        limit: max nodes drawn, the nearest ones; the drawing states how many are omitted.
     """
     count = max(1, limit)
     while True:
@@ -80,7 +80,7 @@ class _Picture:
 
 
 def _nearest(graph: Graph, start: str, limit: int) -> tuple[list[Node], list[tuple[str, str, str | None]], Counter[str]]:
-    """Return the nearest nodes, the edges between them, and how many edges of each lead to what is left out."""
+    """Return the nearest nodes, the edges between them, and per node the count of edges to omitted nodes."""
     nodes = sorted(graph.nodes.values(), key=lambda node: (node.id != start, node.depth))[:limit]
     kept = {node.id for node in nodes}
     edges, hidden = [], Counter[str]()
@@ -94,7 +94,7 @@ def _nearest(graph: Graph, start: str, limit: int) -> tuple[list[Node], list[tup
 
 
 def _role(graph: Graph, a: str, b: str, role: str | None) -> str:
-    """Return what is written on an edge: nothing where the artifact's colour says the same."""
+    """Return the label of an edge: empty if the artifact's colour implies it."""
     if not role or role in {graph.nodes[a].kind, graph.nodes[b].kind}:
         return ""
     return shortened(role, 110, _ROLE)
@@ -143,7 +143,7 @@ def _described(picture: _Picture) -> str:
 
 
 def _heading(picture: _Picture) -> tuple[str, float, float]:
-    """Return title, facts and legend, how high they are, and how wide."""
+    """Return title, facts and legend, with their height and width."""
     room = max(440.0, picture.layout.width)
     title, facts = shortened(picture.title, room, _HEAD, bold=True), _facts(picture)
     wide = max(width(title, _HEAD, bold=True), width(facts, SMALL))
@@ -164,7 +164,7 @@ def _heading(picture: _Picture) -> tuple[str, float, float]:
 
 
 def _legend(picture: _Picture) -> list[tuple[str, str]]:
-    """Return the kinds and statuses that occur, those that have a colour of their own first."""
+    """Return the kinds and statuses that occur, those with a colour of their own first."""
     kinds = dict.fromkeys(one.node.kind for one in picture.figures if one.node.type != "run")
     found: list[tuple[str, str]] = [(kind, kind) for kind in KINDS if kind in kinds]
     others = sorted(clean(kind) for kind in kinds if kind not in KINDS)
@@ -174,7 +174,7 @@ def _legend(picture: _Picture) -> list[tuple[str, str]]:
 
 
 def _edges(picture: _Picture) -> list[str]:
-    """Return all lines, then their heads, then their texts: nothing lies above a text."""
+    """Return all lines, then their arrowheads, then their labels, so that nothing covers a label."""
     lines: list[str] = []
     heads: dict[str, None] = {}
     texts: list[str] = []
@@ -193,13 +193,13 @@ def _edges(picture: _Picture) -> list[str]:
 
 
 def _path(lanes: list[tuple[float, float, float]], *, back: bool) -> str:
-    """Return the path of a line: a curve from lane to lane, straight on where the next is level with it."""
+    """Return the path of a line: a curve from lane to lane, straight where the next lane is level."""
     begin, end = (0, 1) if back else (1, 0)
     x, y = lanes[0][begin], lanes[0][2]
     parts = [f"M{px(x)} {px(y)}"]
     for number, lane in enumerate(lanes[1:], 2):
         last = number == len(lanes)
-        there = lane[end] + ((6 if back else -6) if last else 0)  # the line ends within its head
+        there = lane[end] + ((6 if back else -6) if last else 0)  # the line ends inside its arrowhead
         if px(lane[2]) != px(y):
             middle = px((x + there) / 2)
             parts.append(f"C{middle} {px(y)} {middle} {px(lane[2])} {px(there)} {px(lane[2])}")
@@ -212,7 +212,7 @@ def _path(lanes: list[tuple[float, float, float]], *, back: bool) -> str:
 
 
 def _written_role(role: str, route: Route, taken: _Taken) -> list[str]:
-    """Return a role, written on its line in the last gap before its end, where there is room."""
+    """Return a role as a label on its line, in the last gap before its end, if there is room."""
     (_, begin, above), (end, _, below) = route.lanes[:2] if route.back else route.lanes[-2:]
     wide = width(role, _ROLE)
     for t in (0.5, 0.62, 0.38, 0.72, 0.28, 0.82):

@@ -1,4 +1,4 @@
-"""Boxes of a drawing: what is written in one, how much room that takes, and its SVG."""
+"""Boxes of a drawing: their text, their size, and their SVG."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,13 +10,13 @@ from artifactstore.catalog.palette import kind_class, status_class
 
 __all__ = ["SMALL", "Figure", "drawn", "figure", "px", "ring", "sign", "written"]
 
-SMALL: Final = 11.0  # size of what stands below a label
-_TITLE, _TAG = 13.0, 10.5  # sizes of text
-_ROOM: Final = 230.0  # pixels for a label
-_HIGH: Final = 46.0  # a box without tags
-_ROW: Final = 21.0  # what a row of tags adds
-_ROWS: Final = 2  # of tags
-_HEX: Final = 8  # digits of a digest or of a run's id
+SMALL: Final = 11.0  # font size below a label
+_TITLE, _TAG = 13.0, 10.5  # font sizes
+_ROOM: Final = 230.0  # max width of a label, in pixels
+_HIGH: Final = 46.0  # height of a box without tags
+_ROW: Final = 21.0  # height of a row of tags
+_ROWS: Final = 2  # max rows of tags
+_HEX: Final = 8  # digits shown of a digest or of a run's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class _Tag:
 
     Attributes:
         look: alias, tainted, dirty or more.
-        text: what it says.
-        x: from the left of the tags.
+        text: its text.
+        x: offset from the left of the tags.
         row: 0 or 1.
-        width: of it.
+        width: its width.
     """
 
     look: str
@@ -40,7 +40,7 @@ class _Tag:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What is written in a box, and how much room that takes."""
+    """The text of a box, and its size."""
 
     node: Node
     label: str
@@ -52,7 +52,7 @@ class Figure:
 
 
 def figure(node: Node, hidden: int) -> Figure:
-    """Return what is written in a node's box; `hidden` edges of it lead to what is not drawn."""
+    """Return the text of a node's box; `hidden` of its edges lead to omitted nodes."""
     run = node.type == "run"
     digest = node.id if run else node.id.partition(":")[2] or node.id
     short = clean(digest)[:_HEX]
@@ -75,7 +75,7 @@ def _mono(short: str) -> float:
 
 
 def _tags(looks: list[tuple[str, str]]) -> tuple[list[_Tag], float]:
-    """Lay tags out in rows; what has no room is counted."""
+    """Lay tags out in rows; those without room are counted."""
     tags: list[_Tag] = []
     at, row, widest = 0.0, 0, 0.0
     for number, (look, text) in enumerate(looks):
@@ -96,18 +96,18 @@ def _tags(looks: list[tuple[str, str]]) -> tuple[list[_Tag], float]:
 
 
 def px(value: float) -> str:
-    """Return a number of pixels as SVG says it."""
+    """Format a number of pixels for SVG."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def written(look: str, x: float, y: float, text: str, wide: float, *, anchor: str = "") -> str:
-    """Return an element of text; what fonts may draw wider than is known is told its width."""
+    """Return a text element; if its width varies between fonts, it is fixed by `textLength`."""
     told = "" if known(text) else f' textLength="{px(wide)}" lengthAdjust="spacingAndGlyphs"'
     return f'<text class="{look}" x="{px(x)}" y="{px(y)}"{anchor}{told}>{escaped(text)}</text>'
 
 
 def sign(status: str, x: float, y: float, size: float) -> str:
-    """Return a run's status as a disc with a sign: a hook, a cross, an arrow; it says the same without colours."""
+    """Return a run's status as a disc with a symbol (check mark, cross, arrow), readable without colours."""
     at, half = f'<circle class="dot" cx="{px(x)}" cy="{px(y)}" r="{px(size)}"/>', size / 2.4
     if status == "finished":
         return (
@@ -123,7 +123,7 @@ def sign(status: str, x: float, y: float, size: float) -> str:
 
 
 def drawn(one: Figure, box: Box, *, start: bool) -> str:
-    """Return a box with all that is written in it."""
+    """Return a box with its text."""
     node, x, y = one.node, box.x, box.y
     run = node.type == "run"
     look = status_class(node.kind) if run else kind_class(node.kind)
@@ -148,7 +148,7 @@ def drawn(one: Figure, box: Box, *, start: bool) -> str:
 
 
 def ring(one: Figure, box: Box) -> str:
-    """Return what lies around the box where the drawing begins, under the heads of lines."""
+    """Return the ring around the starting box, drawn below the arrowheads."""
     size = f'width="{px(box.width + 10)}" height="{px(box.height + 10)}" rx="{27 if one.node.type == "run" else 12}"'
     return f'<rect class="ring" x="{px(box.x - 5)}" y="{px(box.y - 5)}" {size}/>'
 
@@ -178,7 +178,7 @@ def _drawn_tag(tag: _Tag, x: float, y: float) -> str:
 
 
 def _tip(node: Node, *, start: bool) -> str:
-    """Return all that is known of a node: what is shortened in its box can be read there."""
+    """Return the full text about a node, which its box shortens, for a tooltip."""
     lines = [f"run {node.label}" if node.type == "run" else node.label, node.kind, node.id]
     lines += [f"alias {alias}" for alias in node.aliases]
     lines += [word for word, there in (("tainted", node.tainted), ("dirty code", node.dirty), ("no-op", node.idle)) if there]

@@ -1,4 +1,4 @@
-"""Finding versions: by name, kind, metadata and metrics. Pure functions of the state."""
+"""Search for versions: by name, kind, metadata and metrics. Pure functions of the state."""
 
 import operator
 import re
@@ -29,16 +29,16 @@ _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
 
 
 def condition(text: str | float) -> Callable[[float], bool]:
-    """Read a condition on a metric: `OP NUMBER` with one of `>= <= == != > <`, or a bare number for equality.
+    """Parse a condition on a metric: `OP NUMBER` with one of `>= <= == != > <`, or a bare number for equality.
 
     Raises:
-        InvalidInputError: another form.
+        InvalidInputError: the form differs.
     """
     if isinstance(text, int | float) and not isinstance(text, bool):
         return lambda value: value == text
     match = _CONDITION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise InvalidInputError(f"{text!r} is no condition on a metric; expected for example '>= 0.9' or '< 1e-3'")
+        raise InvalidInputError(f"{text!r} is not a condition on a metric; expected for example '>= 0.9' or '< 1e-3'")
     compare, number = _OPERATORS[match[1]], float(match[2])
     return lambda value: compare(value, number)
 
@@ -55,32 +55,32 @@ def find(
     run: Any = None,
     since: Any = None,
 ) -> Iterator[Version]:
-    """Yield the versions that meet all conditions, by name and number; removed ones are left out.
+    """Yield the versions that meet all conditions, sorted by name and number, without removed ones.
 
     Args:
-        state: where to look.
+        state: the state to search.
         name: a name or a pattern with `*`, `?` and `[…]`.
         kind: the kind.
-        metadata: keys and the values that they must have; a dotted key looks inside.
-        metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest measured value counts.
-        uses: a digest that they were made from, by however many steps.
+        metadata: keys and their required values; a dotted key looks inside.
+        metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the latest measured value counts.
+        uses: a digest that they were made from, directly or indirectly.
         code: the beginning of a commit of a run that produced them.
-        run: id (or the beginning of one, 6 digits or more), name or pattern of the name of a run that produced them.
-        since: not put before this moment.
+        run: id (or the beginning of one, 6 digits or more), name or name pattern of a run that produced them.
+        since: not put before this time.
 
     Raises:
-        InvalidInputError: a condition that can't be read.
+        InvalidInputError: an invalid condition.
     """
     for what, text in (("name", name), ("kind", kind), ("code", code), ("run", run)):
         if text is not None and not isinstance(text, str):
-            raise InvalidInputError(f"{what}={text!r}: a str is needed")
+            raise InvalidInputError(f"{what}= must be a str, got {text!r}")
     for what, table in (("metadata", metadata), ("metrics", metrics)):
         if table is not None and not (isinstance(table, Mapping) and all(isinstance(key, str) for key in table)):
-            raise InvalidInputError(f"{what} is a dict with str keys, not {table!r}")
+            raise InvalidInputError(f"{what}= must be a dict with str keys, got {table!r}")
     if code is not None and not _COMMIT.fullmatch(code):
-        raise InvalidInputError(f"code={code!r}: a commit, or the first 7 or more of its hexadecimal digits")
+        raise InvalidInputError(f"code= must be a commit, or its first 7 or more hexadecimal digits, got {code!r}")
     if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
-        raise InvalidInputError(f"since={since!r}: a datetime with its time zone")
+        raise InvalidInputError(f"since= must be a datetime with a time zone, got {since!r}")
     tests = {metric: condition(text) for metric, text in (metrics or {}).items()}
     run = _whole(state, run)
     of_run = run is not None or code is not None
@@ -107,9 +107,9 @@ def _made_from(state: State, uses: str | None) -> set[str] | None:
 def _candidates(
     state: State, name: str | None, made: set[str] | None, tests: _Tests, of_run: tuple[str | None, str | None] | None
 ) -> Iterator[tuple[str, list[int] | None]]:
-    """Yield names, each with the numbers of those versions that are worth looking at (None: all), by the narrowest condition.
+    """Yield names, each with the numbers of its candidate versions (None: all), by the most selective condition.
 
-    Of a million versions most are no answer, and looking at each takes seconds.
+    Most of a million versions do not match, and checking each takes seconds.
     """
     chosen: Iterable[str]
     if made is not None:
@@ -134,7 +134,7 @@ def _candidates(
 
 
 def _whole(state: State, run: str | None) -> str | None:
-    """Return the id of the one run that begins so, where this is no id and no run's name."""
+    """Return the id of the only run that starts with `run`, if it is neither an id nor a run's name."""
     if run is None or run in state.runs or len(run) < 6 or any(sign in run for sign in "*?[/:"):
         return run
     near = [*islice(starting(state.runs, run), 2)]
@@ -142,7 +142,7 @@ def _whole(state: State, run: str | None) -> str | None:
 
 
 def _runs(state: State, run: str | None, code: str | None) -> Iterator[str]:
-    """Yield the runs that have an id or a name, and a commit."""
+    """Yield the runs that match an id or a name, and a commit."""
     if run is not None and (run in state.runs or run in state.edges):
         yield run
     exact = run is not None and not any(sign in run for sign in "*?[")
@@ -153,7 +153,7 @@ def _runs(state: State, run: str | None, code: str | None) -> Iterator[str]:
 
 def _is_of(state: State, one: str, run: str | None, code: str | None) -> bool:
     row = state.runs.get(one)
-    if row is None:  # of another store, whose start is not known here
+    if row is None:  # a run of another store, whose start is unknown here
         return run == one and code is None
     if run is not None and run != one and not fnmatchcase(row["name"], run):
         return False

@@ -1,4 +1,4 @@
-"""Lineage as a flowchart in Mermaid: text that a README can hold. Nothing in a name is read as syntax."""
+"""Lineage as a Mermaid flowchart: text for a README. Nothing in a name is parsed as syntax."""
 
 import re
 from string import ascii_letters, digits
@@ -11,19 +11,19 @@ from artifactstore.catalog.palette import COLOURS, KINDS, STATUSES, kind_class, 
 __all__ = ["flowchart"]
 
 _SAFE: Final = frozenset(ascii_letters + digits + " /.,:@+=-")
-# Mermaid strips the last semicolon of what looks like a line of styles; Markdown reads "1. " and "- " as items of a list.
+# Mermaid strips the last semicolon of text that looks like styles; Markdown parses "1. " and "- " as list items.
 _READ: Final = re.compile(r"style|classDef|^[ +=-]|(?<=\d)\.(?= )|(?<=-)-|(?<= ) |:(?=//)|www|@", re.IGNORECASE)
 
-# Formulas, line ends, icons and Mermaid's own marks are sought after numbers were read: a space without width parts them.
+# Mermaid looks for formulas, line ends, icons and its own markers after it has decoded entities: split them by a zero-width space.
 _PARTED: Final = re.compile(r"\$(?=\$)|\\(?=n)|\ufb02(?=\u00b0)|\u00b6(?=\u00df)|:(?=fa-)", re.IGNORECASE)
 
 
 def flowchart(graph: Graph, start: str) -> str:
-    """Return a graph as a flowchart, in the direction in which things were made; its colours are those of drawings.
+    """Return a graph as a flowchart, in the direction of production, in the colours of drawings.
 
     Args:
-        graph: what is drawn.
-        start: the id of the node that the question was about.
+        graph: the graph to draw.
+        start: the id of the starting node.
     """
     numbers = {one: f"n{i}" for i, one in enumerate(graph.nodes)}
     lines = ["flowchart LR"]
@@ -58,7 +58,7 @@ def _classes(node: Node, *, start: bool) -> list[str]:
 
 
 def _styles() -> dict[str, str]:
-    """Return the style of each class; later ones win, so that marks are seen on any kind."""
+    """Return the style of each class; later ones win, so that marks are visible on any kind."""
     light = {name: colours[0] for name, colours in COLOURS.items()}
     styles = {one: f"fill:{light[one + '-fill']},stroke:{light[one + '-line']},color:{light['ink']}" for one in (*KINDS, "other")}
     for one in (*STATUSES, "unknown"):
@@ -69,7 +69,7 @@ def _styles() -> dict[str, str]:
 
 
 def _escaped(text: str) -> str:
-    """Return text for a quoted label: whatever Mermaid or Markdown could read in it is written as a number."""
+    """Return text for a quoted label: characters that Mermaid or Markdown could interpret are written as entities."""
     text = _PARTED.sub(lambda found: found[0] + "\u200b", clean(text))
     read = {found.start() for found in _READ.finditer(text)}
     return "".join(f"#{ord(one)};" if i in read or (one.isascii() and one not in _SAFE) else one for i, one in enumerate(text))

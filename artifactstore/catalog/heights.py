@@ -1,4 +1,4 @@
-"""How high things lie in a drawing whose layers are in order: lines are short, and level wherever that is possible."""
+"""Vertical coordinates of a drawing whose layers are ordered: lines are short, and level wherever possible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,26 +7,26 @@ from typing import Final
 __all__ = ["LANE", "Grid", "heights"]
 
 _BETWEEN: Final = 18.0  # pixels between two boxes of a layer
-LANE: Final = 9.0  # pixels on either side of a line that passes a layer
-_NEARLY: Final = 14.0  # pixels: two boxes that differ by so little are made level
-_SQUEEZE: Final = 3.0  # pixels by which neighbours may be nearer than usual, if a line is level then
-_STEEP: Final = 4.0  # pixels: a line that is steeper pulls less
-_WORK: Final = 400_000  # steps of lines that turns may look at: bounds the time for large graphs
+LANE: Final = 9.0  # pixels on either side of a line that crosses a layer
+_NEARLY: Final = 14.0  # pixels: max difference in height that is levelled
+_SQUEEZE: Final = 3.0  # pixels by which neighbours may come closer than usual to make a line level
+_STEEP: Final = 4.0  # pixels: steeper lines pull less
+_WORK: Final = 400_000  # max steps of lines over all iterations: bounds the time for large graphs
 
 
 @dataclass(slots=True)
 class Grid:
-    """Nodes and the places where lines pass layers, as one sequence of items.
+    """Nodes and lanes (where lines cross layers) as one sequence of items.
 
     Attributes:
-        layer: of each item.
-        height: of each item.
-        real: how many items are nodes; the others are lanes.
-        left: item → items that lines come from, with the weight of the line.
-        right: item → items that lines go to.
+        layer: layer of each item.
+        height: height of each item.
+        real: number of items that are nodes; the others are lanes.
+        left: item → items on the left that lines come from, with the weight of the line.
+        right: item → items on the right that lines go to.
         ways: edge → items from its beginning (in the direction of layers) to its end.
-        chains: lanes that belong to one line.
-        back: of each edge, whether it goes against the direction of the layers.
+        chains: lanes of each line.
+        back: per edge, whether it goes against the direction of the layers.
     """
 
     layer: list[int]
@@ -40,7 +40,7 @@ class Grid:
 
 
 def heights(grid: Grid, rows: list[list[int]]) -> list[float]:
-    """Return the y of each item's middle: of two attempts the one with the shorter lines, then made level where it nearly is."""
+    """Return the y of each item's centre: the better (shorter lines) of two attempts, then levelled where it nearly is."""
     made = [_attempt(grid, rows, steady=steady) for steady in (True, False)]
     long = [
         sum(weight * abs(y[other] - y[one]) for one, others in enumerate(grid.right) for other, weight in others) for y in made
@@ -51,7 +51,7 @@ def heights(grid: Grid, rows: list[list[int]]) -> list[float]:
 
 
 def _attempt(grid: Grid, rows: list[list[int]], *, steady: bool) -> list[float]:
-    """Settle layer by layer. A steady attempt keeps long parallel lines from drifting, the other one finds new shapes sooner."""
+    """Settle layer by layer. A steady attempt keeps long parallel lines from drifting, the other finds new shapes sooner."""
     middle = [0.0] * len(grid.layer)
     offsets: list[list[float]] = []
     for row in rows:
@@ -64,7 +64,7 @@ def _attempt(grid: Grid, rows: list[list[int]], *, steady: bool) -> list[float]:
     both = [[*a, *b] for a, b in zip(grid.left, grid.right, strict=True)]
     turns = max(6, min(60, _WORK // (4 * sum(map(len, both)) + 1)))
     for turn in range(turns):
-        # First the whole drawing follows one side and the other, then every layer both of its sides.
+        # First the whole drawing follows either side alternately, then each layer both of its sides.
         beside = (grid.left, grid.right)[turn % 2] if turn < 4 else both
         before = list(middle) if steady else middle
         for number in range(len(rows))[:: -1 if turn % 2 else 1]:
@@ -73,7 +73,7 @@ def _attempt(grid: Grid, rows: list[list[int]], *, steady: bool) -> list[float]:
 
 
 def _apart(grid: Grid, above: int, below: int) -> float:
-    """Return how far the middles of two neighbours in a layer are apart at least."""
+    """Return the min distance between the centres of two neighbours in a layer."""
     lanes = (above >= grid.real) + (below >= grid.real)
     return (grid.height[above] + grid.height[below]) / 2 + (_BETWEEN, LANE, 0.0)[lanes]
 
@@ -81,14 +81,13 @@ def _apart(grid: Grid, above: int, below: int) -> float:
 def _settle(
     row: list[int], offsets: list[float], beside: list[list[tuple[int, int]]], middle: list[float], before: list[float]
 ) -> None:
-    """Move a layer's items to where their neighbours want them, as near as order and distance allow.
+    """Move a layer's items towards their neighbours, as near as order and distance allow.
 
-    Without its offset each item wants a number, and the numbers must not fall: isotonic regression, by pooling adjacent
-    violators (M. Ayer et al., "An Empirical Distribution Function for Sampling with Incomplete Information", 1955).
+    Minus its offset, each item has a target position, and positions must not decrease: isotonic regression, by pooling adjacent
     """
     pools: list[tuple[float, float, int]] = []  # mean, weight, items
     for one, offset in zip(row, offsets, strict=True):
-        # A line that is steep anyway pulls little, so that others are level: as distances do, not as their squares.
+        # A line that is steep anyway pulls little, so that others become level: linear in the distance, not quadratic.
         pulls = [(middle[other], heavy / (1 + abs(before[other] - before[one]) / _STEEP)) for other, heavy in beside[one]]
         weight = sum(heavy for _, heavy in pulls)
         if weight:
@@ -110,7 +109,7 @@ def _settle(
 
 
 def _straighten(grid: Grid, rows: list[list[int]], middle: list[float]) -> None:
-    """Make lines level that nearly are, where there is room: first boxes beside boxes, then long lines; twice, for each makes room."""
+    """Level nearly level lines where there is room: first between boxes, then long lines; twice, since each makes room."""
     where = {one: number for row in rows for number, one in enumerate(row)}
 
     def room(one: int) -> tuple[float, float]:
@@ -131,7 +130,7 @@ def _straighten(grid: Grid, rows: list[list[int]], middle: list[float]) -> None:
 
 
 def _level(chain: list[int], rooms: list[tuple[float, float]], wanted: float, middle: list[float]) -> None:
-    """Make the lanes of a long line level, in as few stretches as their rooms allow."""
+    """Level the lanes of a long line, in as few stretches as their rooms allow."""
     at, low, high = 0, float("-inf"), float("inf")
     for number in range(len(chain) + 1):
         lower, higher = rooms[number] if number < len(chain) else (float("inf"), float("-inf"))

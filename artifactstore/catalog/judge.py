@@ -1,6 +1,7 @@
-"""Whether a transaction takes effect: the void rules of the protocol, as a function on values.
+"""The void rules of the protocol: whether a transaction takes effect, as a pure function.
 
-Each rule was once missing from a model and lost data or told a lie (docs/reference/format.md, "The fold").
+Each rule was once missing from a model, which then lost data or reported false history (docs/reference/format.md, "The fold").
+The texts of voids are part of the state that snapshots publish: changing one makes earlier snapshots differ from the fold.
 """
 
 from collections.abc import Container, Iterable, Mapping, MutableMapping
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "Void", "judge"]
 
-# What names a digest whose bytes must be there; facts that only speak of one (used, measured, tainted …) need none.
+# Facts that name a digest whose bytes must exist; facts that only refer to one (used, measured, tainted …) need none.
 _NEEDS_HOLDER: Final = frozenset({"versioned", "aliased", "held", "produced"})
 _REFERS: Final = _NEEDS_HOLDER | {"stored", "relocated"}
 _ALONE: Final = frozenset({"condemned", "moved_to"})
@@ -41,12 +42,12 @@ Why = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Void:
-    """Why a transaction has no effect.
+    """The reason why a transaction has no effect.
 
     Attributes:
-        why: the rule, as a stable word.
-        text: the same for people.
-        fact: the fact that broke it, where one did.
+        why: the rule, as a stable code.
+        text: the reason in words.
+        fact: the fact that broke the rule, if any.
     """
 
     why: Why
@@ -58,7 +59,7 @@ class Void:
 
 
 class Facts(Protocol):
-    """What of the state the rules look at."""
+    """The part of the state that the rules read."""
 
     marks: dict[str, Any]
     verdicts: dict[str, Any]
@@ -82,10 +83,10 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
     """Return why `txn` in entry `seq` is void on this state, or None if it takes effect.
 
     Args:
-        state: after all that came before it.
+        state: the state before it.
         txn: the transaction, with its facts.
         seq: the number of its entry.
-        alone: whether it shares its entry with no other.
+        alone: whether it is the only transaction of its entry.
     """
     found = state.verdicts.get(txn["txn"])
     if found is not None and found[1] is None:
@@ -106,12 +107,12 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
             return Void("alone", "a clean-up or a move must be alone in its entry")
         if txn["base"] != seq - 1:
             return Void("alone", "a clean-up or a move must be judged on exactly the state before it")
-        # Each fact is judged on the state before the transaction: one that refers to something would not see it condemned.
+        # Facts are judged on the state before the transaction: one that refers to something would not see it condemned.
         if any(fact["fact"] in _REFERS for fact in facts):
             return Void("alone", "a clean-up or a move refers to nothing that it could take away")
-    own: dict[str, str] = {}  # what this txn itself stores: digest → manifest, and manifest → digest
-    new: dict[str, list[str]] = {}  # digests of versions that it has made so far, by name
-    freed: set[str] = set()  # holds whose end it has received so far
+    own: dict[str, str] = {}  # stored by this txn itself: digest → manifest, and manifest → digest
+    new: dict[str, list[str]] = {}  # digests of the versions it has created so far, by name
+    freed: set[str] = set()  # holds whose release it has received so far
     for fact in facts:
         received = fact["fact"] == "received"
         void = _judge_received(state, fact, own, new, freed) if received else _judge_fact(state, fact, own, new)
@@ -154,7 +155,7 @@ def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str,
 
 
 def _judge_received(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str, list[str]], freed: set[str]) -> Void | None:
-    """Another store's facts count once, behind exactly the history that they were planned for, and only with their content."""
+    """Another store's facts count once, on exactly the history they were planned for, and only with their content."""
     known = state.received.get(fact["store"], {})
     for name, expected in fact.get("expect", {}).items():
         found = len(state.names.get(name, ())), sum(map(len, state.aliases.get(name, {}).values()))
@@ -177,7 +178,7 @@ def _judge_received(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[
         elif kind == "released":
             freed.add(f"received/{inner['hold']}")
         elif kind == "removed":
-            # Only holds here are asked: that a removal names what is not here (yet) is no fault.
+            # Only local holds are checked: a removal may name a version that is not here (yet).
             void = _not_held(state, inner, new, freed)
             if void is not None and void.why == "missing" and inner.get("digest") in new.get(inner.get("name", ""), ()):
                 void = _not_held(state, {"digest": inner["digest"]}, new, freed)
@@ -187,7 +188,7 @@ def _judge_received(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[
 
 
 def _not_reused(state: Facts, manifest: str, fact: Fact, own: Mapping[str, str]) -> Void | None:
-    """A manifest holds one digest: under two, the one it was condemned for would leave the other with lost bytes."""
+    """A manifest holds one digest: with two, condemning it for one would lose the bytes of the other."""
     known = state.manifests.get(manifest)
     holds = own.get(manifest) if known is None else known[0]
     if holds is not None and holds != fact["digest"]:
@@ -227,7 +228,7 @@ def _alias_moves(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void
 
 
 def _not_held(state: Facts, fact: Fact, new: Mapping[str, list[str]], freed: Container[str] = frozenset()) -> Void | None:
-    """A removal is void while what it names, or anything made from that, is held."""
+    """A removal is void while its target, or anything made from it, is held."""
     if "name" in fact:
         number = state.version_of(fact)
         if number is not None:
@@ -245,7 +246,7 @@ def _not_held(state: Facts, fact: Fact, new: Mapping[str, list[str]], freed: Con
 
 
 def _holds_on(state: Facts, digest: str) -> dict[str, str]:
-    """Return what keeps a digest from being removed: holds on it or on anything made from it, each with its digest, sorted."""
+    """Return the holds that prevent a digest's removal: on it or on anything made from it, each with its digest, sorted."""
     if not state.holds:
         return {}
     held: dict[str, list[str]] = {}
@@ -265,5 +266,5 @@ def _holds_on(state: Facts, digest: str) -> dict[str, str]:
                 if output not in seen:
                     seen.add(output)
                     todo.append(output)
-    # In a fixed order: a state that was kept or tried out may have its tables in another one, and every fold says the same.
+    # In a fixed order: a cached or trial state may order its tables differently, and every fold must give the same text.
     return dict(sorted(found.items()))

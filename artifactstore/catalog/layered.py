@@ -1,4 +1,4 @@
-"""Where things lie in a drawing: layers from left to right, few crossings, straight lines. It knows numbers, no artifacts.
+"""Layered graph layout: layers from left to right, few crossings, straight lines. Works on numbers, not artifacts.
 
 The four steps are those of K. Sugiyama, S. Tagawa and M. Toda, "Methods for Visual Understanding of Hierarchical System
 Structures" (IEEE Trans. SMC 11, 1981): break cycles, choose layers, order each layer by barycenters, choose coordinates.
@@ -14,15 +14,15 @@ from artifactstore.catalog.heights import LANE, Grid, heights
 
 __all__ = ["Box", "Layout", "Route", "arrange", "order_of_making"]
 
-_GAP: Final = 56.0  # pixels between two layers, at least; more where lines are steep
-_WIDEST: Final = 170.0  # pixels between two layers, at most
-_BESIDE: Final = 11.0  # pixels below the middle of a box, where lines against the direction end
-_WORK: Final = 400_000  # steps of lines that sweeps may look at: bounds the time for large graphs
+_GAP: Final = 56.0  # min pixels between two layers; more where lines are steep
+_WIDEST: Final = 170.0  # max pixels between two layers
+_BESIDE: Final = 11.0  # pixels below the centre of a box, where lines against the direction end
+_WORK: Final = 400_000  # max steps of lines over all sweeps: bounds the time for large graphs
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle: its left upper corner and its size, in pixels."""
+    """A rectangle: its top left corner and its size, in pixels."""
 
     x: float
     y: float
@@ -32,11 +32,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How the line of an edge goes: level stretches, between which it curves.
+    """The course of an edge's line: level stretches, joined by curves.
 
     Attributes:
-        lanes: (x where it begins, x where it ends, y), one a layer. A line that leaves another line of the same
-            beginning starts where it leaves, so that what they share is said once.
+        lanes: (begin x, end x, y), one per layer. A line that branches off another line of the same
+            source starts at the branch, so that their common part is drawn once.
         back: whether it goes against the direction of the layers: it closes a cycle.
         whole: whether it starts at its box.
     """
@@ -48,14 +48,14 @@ class Route:
 
 @dataclass(slots=True)
 class Layout:
-    """Where everything lies.
+    """The positions of everything.
 
     Attributes:
-        boxes: one a node.
-        layers: one a node.
-        routes: one an edge.
-        width: of all of it.
-        height: of all of it.
+        boxes: one per node.
+        layers: one per node.
+        routes: one per edge.
+        width: total width.
+        height: total height.
     """
 
     boxes: list[Box]
@@ -74,15 +74,15 @@ def arrange(
     last: int | None = None,
     lanes: int | None = None,
 ) -> Layout:
-    """Return where boxes and lines lie; the same for the same arguments.
+    """Return the positions of boxes and lines; deterministic.
 
     Args:
         sizes: (width, height) of each node's box.
-        edges: (from, to), numbers of nodes; no node has one to itself.
-        texts: how wide the text is that is written on each edge, before its end; 0 for none.
-        first: the node that all others come from, if there is one: where a cycle is broken, nothing leads to it.
-        last: the node that all others lead to, if there is one.
-        lanes: give up beyond so many lines that pass layers: the layout then has no boxes.
+        edges: (from, to), indices of nodes; no edge connects a node to itself.
+        texts: width of the label on each edge, before its end; 0 for none.
+        first: the node that all others come from, if any: where a cycle is broken, no edge leads to it.
+        last: the node that all others lead to, if any.
+        lanes: give up beyond that many lanes: the layout then has no boxes.
     """
     back = _against(len(sizes), edges, first, last)
     ways = [(b, a) if turned else (a, b) for (a, b), turned in zip(edges, back, strict=True)]
@@ -96,7 +96,7 @@ def arrange(
 
 
 def order_of_making(count: int, edges: Sequence[tuple[int, int]], first: int | None = None, last: int | None = None) -> list[int]:
-    """Return nodes in an order in which all edges point onward that don't close a cycle: depth first, from sources."""
+    """Return nodes in topological order, ignoring edges that close a cycle: depth first, from sources."""
     beside: list[list[int]] = [[] for _ in range(count)]
     sources = [True] * count
     for a, b in edges:
@@ -104,7 +104,7 @@ def order_of_making(count: int, edges: Sequence[tuple[int, int]], first: int | N
         sources[b] = False
     seen = [one == last for one in range(count)]
     ended = [] if last is None else [last]
-    # What ends last comes first: backwards, so that the first of siblings is the first.
+    # The last to finish comes first: iterate backwards, so that siblings keep their order.
     for root in sorted(range(count - 1, -1, -1), key=lambda one: (one != first, not sources[one])):
         if seen[root]:
             continue
@@ -123,7 +123,7 @@ def order_of_making(count: int, edges: Sequence[tuple[int, int]], first: int | N
 
 
 def _against(count: int, edges: Sequence[tuple[int, int]], first: int | None, last: int | None) -> list[bool]:
-    """Tell of each edge whether it closes a cycle."""
+    """Return per edge whether it closes a cycle."""
     place = [0] * count
     for number, one in enumerate(order_of_making(count, edges, first, last)):
         place[one] = number
@@ -131,7 +131,7 @@ def _against(count: int, edges: Sequence[tuple[int, int]], first: int | None, la
 
 
 def _layers(count: int, ways: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the layer of each node: the longest way to it, and then as near to its neighbours as that leaves room."""
+    """Return the layer of each node: the longest path to it, then moved as near to its neighbours as possible."""
     left: list[list[int]] = [[] for _ in range(count)]
     right: list[list[int]] = [[] for _ in range(count)]
     for a, b in ways:
@@ -162,7 +162,7 @@ def _with_lanes(
     layer: list[int],
     most: int | None,
 ) -> Grid | None:
-    """Return nodes and lanes; lines of one beginning share their lanes, as cables share a duct. None where there are too many."""
+    """Return nodes and lanes; lines from one source share lanes, like cables in a duct. None if there are too many."""
     count = len(sizes)
     grid = Grid(list(layer), [height for _, height in sizes], count, back=back)
     ducts: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -178,7 +178,7 @@ def _with_lanes(
         way = [a, *duct[: layer[b] - layer[a] - 1], b]
         grid.ways.append(way)
         for one, other in pairwise(way):
-            # Long lines are kept straight before short ones.
+            # Long lines are straightened before short ones.
             pairs[one, other] = 8 if one >= count and other >= count else 1
     grid.chains = [duct for duct in ducts.values() if duct]
     grid.left = [[] for _ in grid.layer]
@@ -190,7 +190,7 @@ def _with_lanes(
 
 
 def _order(grid: Grid) -> list[list[int]]:
-    """Return the items of each layer from top to bottom: sweeps by barycenters to and fro; the order with fewest crossings."""
+    """Return the items of each layer from top to bottom: barycentre sweeps in both directions; the order with fewest crossings."""
     rows: list[list[int]] = [[] for _ in range(max(grid.layer, default=-1) + 1)]
     lines = [(a, b) for a, others in enumerate(grid.right) for b, _ in others]
     for one in order_of_making(len(grid.layer), lines):
@@ -214,7 +214,7 @@ def _order(grid: Grid) -> list[list[int]]:
 
 
 def _sort(row: list[int], beside: list[list[tuple[int, int]]], place: list[int]) -> None:
-    """Order a layer by the means of its neighbours' places; what has none stays where it is."""
+    """Order a layer by the mean position of each item's neighbours; items without neighbours stay."""
     keys = {one: sum(place[other] for other, _ in beside[one]) / len(beside[one]) for one in row if beside[one]}
     moved = iter(sorted(keys, key=lambda one: (keys[one], place[one])))
     row[:] = [next(moved) if one in keys else one for one in row]
@@ -223,7 +223,7 @@ def _sort(row: list[int], beside: list[list[tuple[int, int]]], place: list[int])
 
 
 def _crossings(grid: Grid, rows: list[list[int]], place: list[int]) -> int:
-    """Count crossings with a tree of sums (W. Barth, M. Jünger, P. Mutzel, "Simple and Efficient Bilayer Cross Counting", 2002)."""
+    """Count crossings with a sum tree (W. Barth, M. Jünger, P. Mutzel, "Simple and Efficient Bilayer Cross Counting", 2002)."""
     total = 0
     for row in rows:
         ends = [there for one in row for there in sorted(place[other] for other, _ in grid.right[one])]
@@ -251,7 +251,7 @@ def _placed(
 ) -> Layout:
     """Return boxes and routes: each layer is as wide as its widest box, gaps are wider where lines are steep."""
     top = min((middle[one] - grid.height[one] / 2 for row in rows for one in row), default=0.0)
-    written = [0.0] * len(rows)  # the widest text in the gap after each layer
+    written = [0.0] * len(rows)  # the widest label in the gap after each layer
     for way, turned, wide in zip(grid.ways, grid.back, texts, strict=True):
         gap = grid.layer[way[0] if turned else way[-2]]
         written[gap] = max(written[gap], wide)
@@ -274,7 +274,7 @@ def _placed(
             begin, end = starts[grid.layer[one]], ends[grid.layer[one]]
             begin, end = (end, end) if one == way[0] else (begin, begin) if one == way[-1] else (begin, end)
             lanes.append((begin, end, middle[one] - top + (aside if one < grid.real else 0.0)))
-        # What an earlier line of this duct has drawn already is not drawn again.
+        # A stretch already drawn by an earlier line of the duct is not drawn again.
         shared = max((at for at, one in enumerate(way[:-1]) if one in drawn), default=0)
         drawn.update(way[1:-1])
         routes[number] = Route(lanes[shared:], grid.back[number], shared == 0)

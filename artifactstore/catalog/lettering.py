@@ -1,13 +1,13 @@
-"""Text in a picture: what XML can say of it, how wide it is at most, and how it is shortened. It knows no fonts, only bounds."""
+"""Text metrics without fonts: XML-safe text, upper bounds of its width, and shortening."""
 
 import unicodedata
 from typing import Final
 
 __all__ = ["MONO", "clean", "escaped", "known", "shortened", "width", "word_of"]
 
-MONO: Final = 0.61  # of the size: how wide a character of a monospaced font is
+MONO: Final = 0.61  # width of a monospaced character, relative to the font size
 
-# Hundredths of the size of ASCII from the space on, as in DejaVu Sans: no common sans-serif font but Verdana is as wide.
+# Width of ASCII from the space on in DejaVu Sans, in hundredths of the font size: of the common sans-serif fonts only Verdana is wider.
 _BOLD: Final = bytes((
     35, 46, 53, 84, 70, 101, 88, 31, 46, 46, 53, 84, 38, 42, 38, 37, 70, 70, 70, 70, 70, 70, 70, 70, 70, 70,
     40, 40, 84, 84, 84, 58, 100, 78, 77, 74, 83, 69, 69, 83, 84, 38, 38, 78, 64, 100, 84, 85, 74, 85, 77, 73,
@@ -20,8 +20,8 @@ _PLAIN: Final = bytes((
     62, 74, 69, 99, 69, 62, 69, 40, 34, 40, 84, 50, 50, 62, 64, 55, 64, 62, 36, 64, 64, 28, 28, 58, 28, 98,
     64, 62, 64, 64, 42, 53, 40, 64, 60, 82, 60, 60, 53, 64, 34, 64, 84,
 ))  # fmt: skip
-_KNOWN: Final = 0x700  # Latin, Greek, Cyrillic, Armenian, Hebrew and Arabic letters end here: bounds of them are good ones
-_WIDE_FROM: Final = 0x600  # Arabic letters that stand alone
+_KNOWN: Final = 0x700  # end of Latin, Greek, Cyrillic, Armenian, Hebrew and Arabic letters, whose bounds are tight
+_WIDE_FROM: Final = 0x600  # Arabic letters in isolated form
 _TURNING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _UNSEEN: Final = frozenset(
     "\u00ad\u034f\u115f\u1160\u180e\u200b\u2028\u2029\u2060\u2061\u2062\u2063\u2064\u2800\u3164\ufeff\uffa0"
@@ -29,7 +29,7 @@ _UNSEEN: Final = frozenset(
 
 
 def clean(text: str) -> str:
-    """Return text that XML can hold and that shows what it is: no control characters, surrogates, reversals or unseen ones."""
+    """Return text that is valid in XML and shows what it is: without control characters, surrogates, bidi overrides or invisibles."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_shown, text))
@@ -45,12 +45,12 @@ def _shown(one: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text for an element or an attribute of XML."""
+    """Escape text for an element or an attribute of XML."""
     return clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
 def known(text: str) -> bool:
-    """Tell whether the width of a text is known well; what else there is must be told how wide to be."""
+    """Return whether the width of a text is known well; other text needs an explicit width."""
     return text.isascii() or all(map(_bounded, text))
 
 
@@ -58,12 +58,12 @@ def _bounded(one: str) -> bool:
     if one.isascii() or one in "…·→\u200d":
         return True
     if unicodedata.east_asian_width(one) in "WF":
-        return True  # squares in every font
+        return True  # square in every font
     return ord(one) < _KNOWN and unicodedata.category(one) not in {"Mn", "Me", "Cf"}
 
 
 def width(text: str, size: float, *, bold: bool = False) -> float:
-    """Return how wide a text is at most, in pixels."""
+    """Return an upper bound of a text's width, in pixels."""
     table, total = (_BOLD if bold else _PLAIN), 0
     for one in text:
         number = ord(one)
@@ -75,7 +75,7 @@ def width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 def _wide(one: str, number: int) -> int:
-    """Return hundredths of the size of a character outside of ASCII."""
+    """Return the width of a non-ASCII character, in hundredths of the font size."""
     if number >= 0x1F000:
         return 130  # mostly emoji
     if unicodedata.east_asian_width(one) in "WF":
@@ -86,13 +86,13 @@ def _wide(one: str, number: int) -> int:
 
 
 def shortened(text: str, room: float, size: float, *, bold: bool = False) -> str:
-    """Return a text that is no wider than there is room: its middle gives way, for names differ at their ends."""
+    """Shorten a text to a width by cutting its middle: names differ at their ends."""
     text = clean(text)
     if len(text) <= room and width(text, size, bold=bold) <= room:
         return text
     text = text if len(text) <= 2 * room else text[: int(room)] + text[-int(room) :]  # no character is narrower than a pixel
     low, high = 0, len(text) - 1
-    while low < high:  # how many characters can stay
+    while low < high:  # the number of characters kept
         keep = (low + high + 1) // 2
         if width(_middle(text, keep), size, bold=bold) <= room:
             low = keep
@@ -107,6 +107,6 @@ def _middle(text: str, keep: int) -> str:
 
 
 def word_of(alias: str, label: str) -> str:
-    """Return an alias without the name that it is of where the label beside it says that name."""
+    """Return an alias without its name if the label beside it has the same name."""
     name, _, word = alias.rpartition(":")
     return word if label.startswith(name + ":") else alias

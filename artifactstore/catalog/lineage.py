@@ -1,4 +1,4 @@
-"""The graph of runs and artifacts, as a function of the fold: it opens nothing that is stored."""
+"""The graph of runs and artifacts, as a function of the fold; never opens stored content."""
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
@@ -27,36 +27,36 @@ __all__ = [
 ]
 
 
-STALE: Final = timedelta(days=1)  # without a sign of life, after which a run that has no end counts as abandoned
-_SHORT: Final = 15  # characters of a digest
+STALE: Final = timedelta(days=1)  # time without a sign of life after which an unfinished run counts as abandoned
+_SHORT: Final = 15  # characters shown of a digest
 _BESIDE: Final = frozenset(
     {"code", "environment", "cells", "history", "modules"}
-)  # roles of what goes along with a run by itself
+)  # roles of artifacts that are recorded with a run automatically
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run as the journal tells it.
+    """A run as recorded in the journal.
 
     Attributes:
-        id: of the run.
-        name: what kind of work it is.
-        status: running, finished, failed, or abandoned: no end, and no sign of life for a day.
-        started: when.
-        finished: when, or None.
-        seconds: how long it took, as it said itself.
-        actor: who started it.
+        id: id of the run.
+        name: its name.
+        status: running, finished, failed, or abandoned: unfinished, and no sign of life for a day.
+        started: start time.
+        finished: end time, or None.
+        seconds: duration, as measured by the run itself.
+        actor: the actor that started it.
         params: its parameters.
-        parent: the run around it, or None.
-        error: what a failed run said.
-        command: how its program was called.
-        metrics: the newest measured value of each of its own metrics.
-        code: what is known of its code: commit, tree, branch, dirty …; empty where nothing is.
-        reads_seen: `partial`, where its process looked at what it opened around the store.
-        around: files that it may have read so, each {path, size, digest?, stored?} (`stored`: with its code).
-        around_more: how many more there were.
-        programs: what it started, by their arguments.
-        not_finite: of its own metrics that were NaN or infinite, how often each was; `metrics` has the newest finite values.
+        parent: the enclosing run, or None.
+        error: the error of a failed run.
+        command: the command line of its program.
+        metrics: the latest measured value of each of its own metrics.
+        code: the recorded state of its code: commit, tree, branch, dirty …; empty if none.
+        reads_seen: `partial` if its process tracked files that it opened outside the store.
+        around: files that it may have read outside the store, each {path, size, digest?, stored?} (`stored`: with its code).
+        around_more: number of further such files.
+        programs: the programs it started, by their arguments.
+        not_finite: its own metrics that were NaN or infinite, with counts; `metrics` has the latest finite values.
     """
 
     id: str
@@ -81,18 +81,18 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One artifact or run in a graph.
+    """An artifact or a run in a graph.
 
     Attributes:
         type: artifact or run.
         id: an artifact's digest, a run's id.
-        label: what it is called: `churn/model:v7`, or a run's name.
-        kind: of an artifact: data, model, code, environment …; of a run its status.
-        depth: how many steps it is from where the graph begins.
-        aliases: that point to an artifact.
-        tainted: whether an artifact is.
-        dirty: whether a run's code had changes that no commit holds.
-        idle: whether all that a run produced is what it used.
+        label: display name: `churn/model:v7`, or a run's name.
+        kind: kind of an artifact (data, model, code, environment …); status of a run.
+        depth: number of steps from the start of the graph.
+        aliases: aliases that point to an artifact.
+        tainted: whether an artifact is tainted.
+        dirty: whether a run's code had uncommitted changes.
+        idle: whether everything a run produced was also its input.
     """
 
     type: str
@@ -112,30 +112,30 @@ class Node:
 
     @property
     def name(self) -> str | None:
-        """A run's name, or that of an artifact; None for an artifact without one."""
+        """The name of a run or an artifact; None for an unnamed artifact."""
         if self.type == "run":
             return self.label
         return None if self.id.startswith(self.label) else self.label.rpartition(":v")[0]
 
     @property
     def version(self) -> int | None:
-        """The number of an artifact's version; None for one without a name, and for a run."""
+        """The number of an artifact's version; None for an unnamed artifact, and for a run."""
         return None if self.type == "run" or self.name is None else int(self.label.rpartition(":v")[2])
 
     @property
     def ref(self) -> str:
-        """What `store.get` and `store.lineage` know it by: `churn/model:v7`, a digest, a run's id."""
+        """A reference for `store.get` and `store.lineage`: `churn/model:v7`, a digest, a run's id."""
         return self.label if self.type == "artifact" and self.name is not None else self.id
 
 
 @dataclass(slots=True)
 class Graph:
-    """Nodes, and edges in the direction in which things were made.
+    """Nodes, and edges in the direction of production.
 
     Attributes:
         nodes: id → node, in the order found.
         edges: (from, to, role): an artifact that a run used, or a run that produced an artifact.
-        read_as: (artifact, run) → what the run read the artifact as: its name and version.
+        read_as: (artifact, run) → the name and version under which the run read the artifact.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Graph:
 
 
 def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:
-    """Return what is known of a run that was started; by `now` it is told whether it still runs."""
+    """Return the record of a started run; `now` decides whether it still counts as running."""
     row = state.runs[run]
     silent = now is not None and "status" not in row and now - parse_time(row.get("seen", row["time"])) > STALE
     return RunInfo(
@@ -170,7 +170,7 @@ def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:
 
 
 def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
-    """Return the artifact that a run's code is, and what was recorded of it; None and nothing where none was."""
+    """Return the artifact of a run's code, and the recorded state of the code; None and {} if there is none."""
     for edge in state.edges.get(run, ()):
         if isinstance(edge.get("code"), dict):
             return edge["digest"], edge["code"]
@@ -178,7 +178,7 @@ def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
 
 
 def history_of(state: State, code: str, commit: str | None) -> str | None:
-    """Return the digest of a commit's history that some run of this code has stored, and that is still there; or None."""
+    """Return the digest of the stored history of a commit, from any run of this code, if it still exists; or None."""
     for run in state.used_in.get(code, ()) if commit is not None else ():
         digest = beside(state, run).get("history")
         if digest is not None and state.alive(digest) and code_of(state, run)[1].get("commit") == commit:
@@ -187,12 +187,12 @@ def history_of(state: State, code: str, commit: str | None) -> str | None:
 
 
 def is_beside(edge: Mapping[str, Any]) -> bool:
-    """Tell whether what a run used went along by itself, such as its code, and is no input that it read by a name."""
+    """Return whether an input was recorded automatically, such as the code, not read by a name."""
     return edge["fact"] == "used" and edge.get("role") in _BESIDE and "name" not in edge
 
 
 def beside(state: State, run: str) -> dict[str, str]:
-    """Return what went along with a run: role → digest."""
+    """Return the artifacts recorded automatically with a run: role → digest."""
     return {edge["role"]: edge["digest"] for edge in state.edges.get(run, ()) if is_beside(edge)}
 
 
@@ -209,7 +209,7 @@ def node_of(state: State, one: str, depth: int = 0) -> Node:
 
 
 def _artifact(state: State, digest: str, depth: int) -> Node:
-    """Return an artifact, called by its newest version."""
+    """Return the node of an artifact, labelled by its newest version."""
     versions = state.named.get(digest, ())
     tainted = digest in state.tainted
     if not versions:
@@ -226,7 +226,7 @@ def _artifact(state: State, digest: str, depth: int) -> Node:
 
 
 def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the neighbours of a node with what is known of the edge: of a digest its runs, of a run its artifacts."""
+    """Yield the neighbours of a node with the record of the edge: for a digest its runs, for a run its artifacts."""
     if node in state.runs or node in state.edges:
         wanted = "used" if up else "produced"
         for edge in state.edges.get(node, ()):
@@ -239,13 +239,13 @@ def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, Mapping[
 
 
 def closure(state: State, start: str, *, up: bool, steps: int | None = None) -> Graph:
-    """Return everything that something was made from (`up`), or that was made from it, nearest first.
+    """Return all ancestors (`up`) or descendants of a node, nearest first.
 
     Args:
         state: the fold.
         start: a digest, or a run's id.
-        up: follow what was used, not what was produced.
-        steps: how far to go; None: to the end.
+        up: follow inputs instead of outputs.
+        steps: max number of steps; None: no limit.
     """
     graph = Graph()
     edges: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -270,7 +270,7 @@ def closure(state: State, start: str, *, up: bool, steps: int | None = None) -> 
 
 
 def filtered(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:
-    """Return those nodes of a closure that were chosen, with the ways to them from where it begins."""
+    """Return the chosen nodes of a closure, with the paths to them from its start."""
     nearer: dict[str, list[str]] = {}
     for before, after, _ in graph.edges:
         one, other = (before, after) if up else (after, before)
@@ -287,7 +287,7 @@ def filtered(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:
 
 
 def path(state: State, start: str, end: str) -> list[str]:
-    """Return the nodes on a shortest way from one thing to what was made of it, both included; empty where there is none."""
+    """Return the nodes on a shortest path from an ancestor to a descendant, both included; empty if there is none."""
     before: dict[str, str] = {start: ""}
     todo = deque([start])
     while todo:
@@ -305,7 +305,7 @@ def path(state: State, start: str, end: str) -> list[str]:
 
 
 def tainted_above(state: State, digest: str) -> tuple[Node, list[Any]] | None:
-    """Return the nearest tainted artifact that spreads to what something was made from, and its marks; None for none."""
+    """Return the nearest ancestor with a taint that spreads, and its marks; None if there is none."""
     seen, todo = {digest}, deque([digest])
     while todo:
         one = todo.popleft()

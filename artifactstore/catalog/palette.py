@@ -1,7 +1,7 @@
-"""The colours of lineage, in light and in dark: one table for drawings and flowcharts.
+"""The colours of lineage, in light and dark mode: one table for drawings and flowcharts.
 
-Hues are those of M. Okabe and K. Ito, "Color Universal Design" (2008), which people with any colour vision tell apart,
-darkened or lightened until lines have a contrast of 3:1 and text one of 4.5:1; and a word always says the same.
+Hues are those of M. Okabe and K. Ito, "Color Universal Design" (2008), distinguishable with any colour vision,
+darkened or lightened until lines have a contrast of 3:1 and text of 4.5:1; and each colour is also expressed in words.
 """
 
 from typing import Final
@@ -48,17 +48,17 @@ COLOURS: Final[dict[str, tuple[str, str]]] = {
 
 
 def kind_class(kind: str) -> str:
-    """Return which colours an artifact of a kind has: kinds of one's own share one."""
+    """Return the colour class of an artifact's kind; custom kinds share one."""
     return kind if kind in KINDS else "other"
 
 
 def status_class(status: str) -> str:
-    """Return which colours a run with a status has."""
+    """Return the colour class of a run's status."""
     return status if status in STATUSES else "unknown"
 
 
 def style_sheet() -> str:
-    """Return the style sheet: colours of their own for light and dark, by the system's wish or by the notebook's theme."""
+    """Return the style sheet: separate colours for light and dark mode, by the system's preference or the notebook's theme."""
     paint = (
         ".asl{font-family:system-ui,sans-serif}"
         ".asl .t{font-size:13px;font-weight:700}.asl .s{font-size:11px}.asl .m{font-family:ui-monospace,monospace}"
@@ -81,7 +81,7 @@ def style_sheet() -> str:
     for tag in ("tainted", "dirty", "alias"):
         rules += [(f"{tag}", "fill", f"{tag}-fill"), (f"{tag}-x", "fill", f"{tag}-ink")]
     rules += [("dirty", "stroke", "dirty-line"), ("more", "fill", "page"), ("more", "stroke", "edge"), ("more-x", "fill", "ink")]
-    # What knows no variables takes the first of the two.
+    # Renderers without CSS variables use the first of the two.
     plain = "".join(
         f".asl .{name}{{{what}:{COLOURS[one][0]};{what}:var(--asl-{one},{COLOURS[one][0]})}}" for name, what, one in rules
     )

@@ -1,8 +1,8 @@
-"""Received facts: what of another store's history has been taken in, and what it may say here.
+"""Received facts: how far another store's history has been imported, and what it may change here.
 
-A store's own word stands above what it was told: received facts never change versions, runs, holds, marks, measures or
-descriptions that were said here, only what came the same way. How far each *subject* of another store (a name, an
-alias, a digest, a run, a hold) was taken in is part of the fold, so that nothing counts twice.
+Local facts take precedence: received facts never change versions, runs, holds, taints, metrics or
+descriptions that were recorded here, only what was received the same way. How far each *subject* of another store (a name, an
+alias, a digest, a run, a hold) was received is part of the fold, so that nothing counts twice.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from artifactstore.model.facts import Fact
 
 __all__ = ["LAYOUT", "hold_key", "is_own", "origin_of", "subject"]
 
-# Where another store's bytes lie, where it went, and what was derived from it, means nothing here.
+# Positions of another store's bytes, its moves, and its derived data mean nothing here.
 LAYOUT: Final = frozenset({"stored", "relocated", "condemned", "moved_to", "snapshot"})
 _RUNS: Final = frozenset({"started", "finished", "used", "produced"})
 _HOLDS: Final = frozenset({"held", "released"})
 
 
 def subject(fact: Mapping[str, Any]) -> str:
-    """Return what a fact speaks of, as a key: facts of one subject are received in order and without a gap."""
+    """Return the subject of a fact, as a key: facts of one subject are received in order and without gaps."""
     kind = fact.get("fact")
     if kind in _RUNS or (kind == "measured" and "digest" not in fact):
         return f"run:{fact.get('run', '')}"
@@ -32,19 +32,19 @@ def subject(fact: Mapping[str, Any]) -> str:
         return f"unnamed:{fact.get('digest', '')}" if name is None else f"name:{name}"
     if kind in {"measured", "tainted", "cleared", "approved"}:
         return f"digest:{fact['digest']}"
-    return "other"  # of a kind that this version doesn't know
+    return "other"  # a kind of fact unknown to this version
 
 
 def hold_key(stamp: Fact, hold: str) -> str:
-    """Return the key of a hold in the fold: one that was received is another than one of the same id that was put here."""
+    """Return the key of a hold in the fold: a received hold is distinct from a local one with the same id."""
     return f"received/{hold}" if "from" in stamp else hold
 
 
 def is_own(row: Mapping[str, Any]) -> bool:
-    """Tell whether a row of the fold was said here, and not received."""
+    """Return whether a row of the fold was recorded here, not received."""
     return "from" not in row
 
 
 def origin_of(row: Mapping[str, Any]) -> str | None:
-    """Return the store and entry where a row was said, as `<store>:<entry>`; None where it was here."""
+    """Return the origin of a received row, as `<store>:<entry>`; None for a local row."""
     return None if is_own(row) else f"{row['from']}:{row['entry']}"

@@ -1,4 +1,4 @@
-"""Lists of things as people ask for them: sequences that are also tables."""
+"""Result lists: sequences of records that are also tables."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["Rows"]
 
 T = TypeVar("T")
-_SHOWN = 50  # rows of a table in a notebook
+_SHOWN = 50  # max rows shown in a notebook
 
 
 class Rows(Sequence[T], Generic[T]):
-    """A read-only sequence of records; `.to_arrow()` and `.to_pandas()` make tables of it.
+    """A read-only sequence of records; `.to_arrow()` and `.to_pandas()` convert it to tables.
 
-    Records are made when they are asked for: a list of a million files costs no million objects.
+    Records are created on access: a list of a million files costs no million objects.
     """
 
     def __init__(self, kind: type[T], make: Sequence[T] | Callable[[int], T], count: int | None = None) -> None:
@@ -60,8 +60,8 @@ class Rows(Sequence[T], Generic[T]):
     __hash__ = None  # type: ignore[assignment]  # a sequence like a list
 
     def to_arrow(self) -> "pa.Table":
-        """Return the rows as an Arrow table; fields that hold mappings become JSON text."""
-        import pyarrow as pa  # noqa: PLC0415 - 0.2 s, only where a table is wanted
+        """Return the rows as an Arrow table; mappings become JSON text."""
+        import pyarrow as pa  # noqa: PLC0415 - 0.2 s, only needed for a table
 
         names = self._names()
         columns: dict[str, list[Any]] = {name: [] for name in names}
@@ -73,7 +73,7 @@ class Rows(Sequence[T], Generic[T]):
     def to_pandas(self) -> "pd.DataFrame":
         """Return the rows as a pandas data frame (pandas must be installed)."""
         try:
-            import pandas  # noqa: F401, ICN001, PLC0415 - only where a frame is wanted
+            import pandas  # noqa: F401, ICN001, PLC0415 - only needed for a frame
         except ImportError as error:
             raise UnsupportedError("to_pandas needs pandas: pip install pandas; to_arrow works without it") from error
         return self.to_arrow().to_pandas()
@@ -97,7 +97,7 @@ class Rows(Sequence[T], Generic[T]):
 
 
 def _plain(value: Any) -> Any:
-    """What a column can hold."""
+    """Convert a value to one that a column can store."""
     if isinstance(value, dict):
         return canonical_json(finite(value)).decode()
     if isinstance(value, tuple | list):

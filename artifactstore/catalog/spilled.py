@@ -1,4 +1,4 @@
-"""Large tables of the fold on disk: a mapping that reads a row when it is asked for it, and keeps in memory what has changed."""
+"""Large tables of the fold on disk: a mapping that reads rows on access, and keeps changed rows in memory."""
 
 import json
 from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
@@ -9,26 +9,26 @@ from artifactstore.catalog.table_file import Base, encoded
 __all__ = ["SpilledTable", "holding", "several", "starting"]
 
 _ABSENT: Final = object()
-_LOADED: Final = 50_000  # rows of one table that are kept in memory for having been read
+_LOADED: Final = 50_000  # max rows of a table cached in memory after reading
 
 
 class SpilledTable(MutableMapping[str, Any]):
-    """One table of the fold, most of which lies in a file.
+    """A table of the fold that is mostly in a file.
 
     Args:
         base: the file.
-        name: of the table.
+        name: name of the table.
     """
 
     def __init__(self, base: Base, name: str) -> None:
         self._base = base
         self._name = name
         self._count = base.count(name)
-        self.changed: dict[str, Any] = {}  # and what may have been changed
+        self.changed: dict[str, Any] = {}  # rows that have changed, or may have
         self.gone: set[str] = set()
-        self._added: dict[str, None] = {}  # keys that the file has not, in order
+        self._added: dict[str, None] = {}  # keys that are not in the file, in order
         self._loaded: dict[str, Any] = {}
-        self._missed: str | None = None  # the last key that was looked for in the file in vain
+        self._missed: str | None = None  # the last key not found in the file
 
     def _find(self, key: str) -> Any:
         value = self.changed.get(key, _ABSENT)
@@ -96,11 +96,11 @@ class SpilledTable(MutableMapping[str, Any]):
         return self._count - len(self.gone) + len(self._added)
 
     def items(self) -> ItemsView[str, Any]:
-        """Return keys and values in order; what is only passed is not kept in memory."""
+        """Return keys and values in order; rows only iterated over are not cached."""
         return _Items(self)
 
     def values(self) -> ValuesView[Any]:
-        """Return the values in order, likewise."""
+        """Return the values in order, not cached either."""
         return _Values(self)
 
     def pairs(self) -> Iterator[tuple[str, Any]]:
@@ -119,19 +119,19 @@ class SpilledTable(MutableMapping[str, Any]):
         return self._base.items(self._name)
 
     def starting(self, prefix: str) -> Iterator[str]:
-        """Yield the keys that begin so."""
+        """Yield the keys that start with a prefix."""
         yield from (key for key in self._base.starting(self._name, prefix) if key not in self.gone)
         yield from (key for key in self._added if key.startswith(prefix))
 
     def holding(self, text: str) -> Iterator[str]:
-        """Yield the keys of all rows that hold a text, and perhaps of others."""
+        """Yield the keys of all rows that contain a text; may yield others, too."""
         for key in self._base.holding(self._name, encoded(text)):
             if key not in self.gone and key not in self.changed:
                 yield key
         yield from self.changed
 
     def several(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that there are; what is only looked at is not kept in memory."""
+        """Return the values of the given keys that exist; rows only looked up are not cached."""
         found: dict[str, Any] = {}
         wanted: list[str] = []
         for key in keys:
@@ -145,16 +145,16 @@ class SpilledTable(MutableMapping[str, Any]):
 
     @property
     def unwritten(self) -> int:
-        """How many rows have changed, or may have."""
+        """The number of rows that have changed, or may have."""
         return len(self.changed)
 
     def write_to(self, base: Base) -> None:
-        """Write what has changed into a file."""
+        """Write the changed rows to a file."""
         base.write(self._name, [(key, value) for key, value in self.changed.items() if key not in self._added], self.gone)
         base.write(self._name, ((key, self.changed[key]) for key in self._added), ())
 
     def reopen(self, base: Base, *, written: bool) -> None:
-        """Go on with another file of the same rows; `written`: it has what has changed, too."""
+        """Switch to another file of the same rows; `written`: it contains the changed rows, too."""
         self._base = base
         if written:
             self._count += len(self._added) - len(self.gone)
@@ -180,17 +180,17 @@ class _Values(ValuesView[Any]):
 
 
 def starting(table: MutableMapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield the keys of a table that begin so."""
+    """Yield the keys of a table that start with a prefix."""
     if isinstance(table, SpilledTable):
         return table.starting(prefix)
     return (key for key in table if key.startswith(prefix))
 
 
 def several(table: MutableMapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Return the values of those keys of a table that there are."""
+    """Return the values of the given keys that exist in a table."""
     return table.several(keys) if isinstance(table, SpilledTable) else {key: table[key] for key in keys if key in table}
 
 
 def holding(table: MutableMapping[str, Any], text: str) -> Iterator[str]:
-    """Yield the keys of all rows of a table that hold a text, and perhaps of others."""
+    """Yield the keys of all rows of a table that contain a text; may yield others, too."""
     return table.holding(text) if isinstance(table, SpilledTable) else iter(table)

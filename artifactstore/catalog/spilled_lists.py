@@ -1,4 +1,4 @@
-"""Tables of long lists on disk: of each list only those members are in memory that are new, or that may be changed."""
+"""Tables of long lists on disk: of each list, only members that are new or may be changed are in memory."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,14 +11,14 @@ __all__ = ["SpilledLists", "write_lists"]
 
 
 class SpilledLists(SpilledTable):
-    """One table of the fold whose values are lists, most of which lies in a file."""
+    """A table of the fold whose values are lists, mostly in a file."""
 
     def __init__(self, base: Base, name: str) -> None:
         super().__init__(base, name)
-        self.added = 0  # members that were added since the file was written
+        self.added = 0  # members added since the file was written
 
     def reopen(self, base: Base, *, written: bool) -> None:
-        """Go on with another file of the same lists; `written`: it has what has changed, too."""
+        """Switch to another file of the same lists; `written`: it contains the changes, too."""
         super().reopen(base, written=written)
         self.added = 0 if written else self.added
 
@@ -33,15 +33,15 @@ class SpilledLists(SpilledTable):
         return ((key, list(value)) for key, value in super().pairs())
 
     def several(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the lists of those keys that there are."""
+        """Return the lists of the given keys that exist."""
         return {key: self[key] for key in keys if key in self}
 
     def holding(self, _text: str) -> Iterator[str]:
-        """Yield all keys: nothing is searched."""
+        """Yield all keys, without a search."""
         return iter(self)
 
     def lasts(self, prefix: str) -> Iterator[tuple[str, int, Any]]:
-        """Yield of each list whose key begins so the key, how many members it has, and the last one."""
+        """Yield for each list whose key starts with a prefix: the key, its length, and its last member."""
         for key, (count, last) in self._base.beginning(self._name, prefix):
             if key not in self.gone and key not in self.changed:
                 yield key, count, last
@@ -49,34 +49,34 @@ class SpilledLists(SpilledTable):
 
     @property
     def unwritten(self) -> int:
-        """How many members have changed, or may have; about."""
+        """The approximate number of members that have changed, or may have."""
         return len(self.changed) + self.added
 
     def write_to(self, base: Base) -> None:
-        """Write what has changed into a file."""
+        """Write the changes to a file."""
         write_lists(base, self._name, self.changed, self.gone)
 
     def member(self, key: str, number: int) -> Any:
-        """Return what the file has as one member of a list."""
+        """Return a member of a list from the file."""
         return self._base.member(self._name, key, number)
 
     def members(self, key: str, count: int) -> Iterator[Any]:
-        """Yield all of the `count` members that the file has of a list but the last."""
+        """Yield all of the `count` members of a list in the file except the last."""
         return self._base.members(self._name, key, count)
 
     @property
     def recording(self) -> bool:
-        """Whether what is looked at now may be changed by whoever looks."""
+        """Whether members accessed now may be changed by the caller."""
         return self._base.recording
 
 
 class _Members(Sequence[Any]):
-    """One list, most of which lies in a file; only what was added can be taken away again.
+    """A list that is mostly in a file; only added members can be removed again.
 
     Args:
-        table: whose it is.
+        table: its table.
         key: its key.
-        count: how many members the file has.
+        count: number of its members in the file.
         last: the last of these.
     """
 
@@ -87,7 +87,7 @@ class _Members(Sequence[Any]):
         self._key = key
         self._count = self._stored = count
         self._last = last
-        self.changed: dict[int, Any] = {}  # number → member, of those that are new or may have been changed
+        self.changed: dict[int, Any] = {}  # index → member, for members that are new or may have changed
 
     def __len__(self) -> int:
         return self._count
@@ -120,14 +120,14 @@ class _Members(Sequence[Any]):
     __hash__ = None  # type: ignore[assignment]  # a list can be changed
 
     def append(self, value: Any) -> None:
-        """Add a member."""
-        self.changed.setdefault(self._stored - 1, self._last)  # it goes to the other members, now that it is not the last
+        """Append a member."""
+        self.changed.setdefault(self._stored - 1, self._last)  # no longer the last member
         self.changed[self._count] = value
         self._count += 1
         self._table.added += 1
 
     def pop(self) -> Any:
-        """Take away the last member, which was added since the file was written."""
+        """Remove the last member, which was added since the file was written."""
         if self._count == self._stored:
             raise IndexError(f"all of {self._key} is in the file")
         self._count -= 1
@@ -135,13 +135,13 @@ class _Members(Sequence[Any]):
 
 
 def write_lists(base: Base, table: str, lists: Mapping[str, Any], gone: Iterable[str]) -> None:
-    """Write whole lists, and of those that lie in a file already, what has changed.
+    """Write whole lists, and only the changes of lists that are in a file already.
 
     Args:
         base: the file.
-        table: which of its tables.
+        table: name of the table.
         lists: key → list.
-        gone: keys of lists that are taken away.
+        gone: keys of removed lists.
     """
     anew = [key for key, rows in lists.items() if not isinstance(rows, _Members)]
     parts = ((key, rows, rows.changed.items() if isinstance(rows, _Members) else enumerate(rows)) for key, rows in lists.items())

@@ -1,8 +1,8 @@
-"""The fold: what the journal's facts add up to. It is the judge; appenders only predict it.
+"""The fold: the state that the journal's facts add up to. It decides; appenders only predict it.
 
-Deterministic and pure: entries go in by number, transactions in their order, each judged on the state that
-the one before left (docs/reference/protocol.md, rule 1). It never depends on content, clocks or a reader's configuration. The state is
-made of plain tables (`catalog.tables`); every change goes through `_set`, `_push` and `_drop`, so that a trial can be
+Deterministic and pure: entries are applied by number, transactions in their order, each judged on the state after
+the one before (docs/reference/protocol.md, rule 1). It never depends on content, clocks or a reader's configuration. The state consists
+of plain tables (`catalog.tables`); every change goes through `_set`, `_push` and `_drop`, so that a trial can be
 undone.
 """
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "Void"]
 
-_RELIEF: Final = 256  # entries between two looks at how much memory the tables take
+_RELIEF: Final = 256  # entries between two checks of the tables' memory
 _TIDY: Final = 1024  # entries between two clean-ups of the verdicts
 
 
 class State(Tables):
-    """What is true after the entries folded so far; see `Tables` for what it holds."""
+    """The state after the entries folded so far; see `Tables` for its content."""
 
-    # -- the interface that the journal sees
+    # -- the interface for the journal
 
     @property
     def head(self) -> int:
@@ -36,7 +36,7 @@ class State(Tables):
         return int(self.marks["head"])
 
     def apply(self, entry: "Entry") -> list[Void | None]:
-        """Fold one entry; returns why each of its transactions is void, or None where it took effect."""
+        """Fold an entry; return for each of its transactions why it is void, or None if it took effect."""
         with self._recording():
             outcome = self._apply(entry)
         if entry["seq"] % _RELIEF == 0:
@@ -67,12 +67,12 @@ class State(Tables):
         return outcome
 
     def verdict(self, txn: str) -> tuple[int, str | None] | None:
-        """Return (entry, why void or None) of a transaction seen within the window, else None."""
+        """Return (entry, why void or None) of a transaction within the window, else None."""
         found = self.verdicts.get(txn)
         return None if found is None else (int(found[0]), found[1])
 
     def predict(self, txns: "Sequence[Txn]", time: str) -> list[Void | None]:
-        """Judge transactions as the next entry would, one after the other, and leave the state as it was."""
+        """Judge transactions as the next entry would, in order, and leave the state unchanged."""
         seq = self.head + 1
         outcome: list[Void | None] = []
         with self._recording(), self._trial():
@@ -88,11 +88,11 @@ class State(Tables):
 
     @property
     def end(self) -> int:
-        """The number of the last entry that copies of the store share: what a move appended as the old place's last is not among them."""
+        """The number of the last entry shared by all copies of the store: not the one that a move appends at the old location."""
         return int(self.marks["moved_at"]) - 1 if self.marks["moved_to"] is not None else self.head
 
     def alive(self, digest: str) -> bool:
-        """Tell whether bytes of this digest are held by an uncondemned manifest."""
+        """Return whether an uncondemned manifest holds bytes of this digest."""
         return bool(self.holders.get(digest))
 
     def current_manifest(self, digest: str) -> str | None:
@@ -101,13 +101,13 @@ class State(Tables):
         return holders[-1] if holders else None
 
     def vouches(self, digest: str, seq: int) -> bool:
-        """Tell whether a fact says that a snapshot has what the journal says up to an entry."""
+        """Return whether a fact vouches for a snapshot at an entry."""
         return self.snapshots.get(digest) == seq
 
     # -- changing
 
     def _forget(self, seq: int) -> None:
-        """Drop verdicts that the window has passed: such an id can't take effect again (its birth is too old)."""
+        """Drop verdicts outside the window: such an id cannot take effect again (its birth is too old)."""
         if seq % _TIDY == 0:
             self.verdicts = {txn: found for txn, found in self.verdicts.items() if found[0] >= seq - WINDOW}
 
@@ -170,7 +170,7 @@ class State(Tables):
             self._set(row, "described", stamp["seq"])
 
     def version_of(self, fact: Mapping[str, Any]) -> int | None:
-        """Return k of the version that a fact names by `{name, version}` or `{name, digest}`, or None if there is none."""
+        """Return k of the version in `{name, version}` or `{name, digest}`, or None if there is none."""
         versions = self.names.get(fact["name"], ())
         if fact.get("version") is not None:
             return int(fact["version"]) if 1 <= fact["version"] <= len(versions) else None
@@ -183,7 +183,7 @@ class State(Tables):
         ends = fact.get("version") is None and "digest" not in fact
         number = None if ends else self.version_of(fact)
         if number is None and not ends:
-            return  # received from another store, and that version is not here
+            return  # received from another store, without that version
         move = {"version": number, **stamp}
         if fact["name"] not in self.aliases:
             self._set(self.aliases, fact["name"], {})
@@ -191,7 +191,7 @@ class State(Tables):
 
     def _take_removed(self, fact: Fact, stamp: Fact) -> None:
         def remove(row: dict[str, Any]) -> None:
-            # A version that came without its content is taken for removed before its removal is told.
+            # A version received without its content counts as removed before its removal is received.
             if row.get("removed", {"gone": True}).get("gone") and (is_own(stamp) or not is_own(row)):
                 self._set(row, "removed", stamp)
 
@@ -203,7 +203,7 @@ class State(Tables):
         if fact["digest"] in self.unnamed and (is_own(stamp) or not is_own(self.unnamed[fact["digest"]])):
             self._drop(self.unnamed, fact["digest"])
         if not is_own(stamp):
-            return  # each version that another store's removal means is named by it
+            return  # a received removal names each of its versions
         for name, number, _ in self.named.get(fact["digest"], ()):
             remove(self.names[name][number - 1])
 
@@ -270,7 +270,7 @@ class State(Tables):
             self._see(fact["run"], stamp)
 
     def _see(self, run: str, stamp: Fact) -> None:
-        """Note a sign of life of a run that has not ended."""
+        """Record a sign of life of an unfinished run."""
         row = self.runs.get(run)
         if row is not None and "status" not in row and row["time"] != stamp["time"]:
             self._set(row, "seen", stamp["time"])
@@ -280,10 +280,12 @@ class State(Tables):
         self._set(self.marks, "moved_at", stamp["seq"])
 
     def _take_snapshot(self, fact: Fact, _stamp: Fact) -> None:
-        self._set(self.snapshots, fact["digest"], fact["seq"])  # who begins behind that entry does not see an earlier fact
+        self._set(
+            self.snapshots, fact["digest"], fact["seq"]
+        )  # a reader that starts after that entry does not see an earlier fact
 
     def _take_received(self, fact: Fact, stamp: Fact) -> None:
-        """Take another store's facts, by their own actor at their own time; what was said here stands above them."""
+        """Apply another store's facts, with their actor and time; local facts take precedence."""
         store, seq, gone = fact["store"], fact["seq"], fact.get("gone", ())
         origin = {
             "seq": stamp["seq"],

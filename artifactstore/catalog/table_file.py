@@ -1,8 +1,8 @@
-"""Files of rows: large tables of the fold on disk, in SQLite's format; a table each, a row a key and its value as JSON.
+"""Large tables of the fold in an SQLite file: one table each, one row per key, with its value as JSON.
 
-Of a table of long lists a row has how many members the list has and the last one; the members are rows of another table:
-who adds one to a thousand writes one. A file that others use too is never changed: what is new goes into a copy. Runs are
-told in the order in which they came, as in a dict, all else by key.
+For a table of long lists a row has a list's length and its last member; the other members are rows of a second table: adding
+one to a thousand writes one. A file shared with other processes is never changed: changes go to a copy. Runs are
+in insertion order, as in a dict, all other tables by key.
 """
 
 import json
@@ -28,27 +28,27 @@ __all__ = ["LISTS", "SPILLED", "Base", "encoded", "scratch"]
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
 )  # fmt: skip
-_ORDERED: Final = frozenset({"runs"})  # whose rows are told in the order in which they came; others by their keys
-LISTS: Final = {"names": "versions"}  # tables of long lists, and where their members are
+_ORDERED: Final = frozenset({"runs"})  # tables in insertion order; others are sorted by key
+LISTS: Final = {"names": "versions"}  # tables of long lists → tables of their members
 T = TypeVar("T")
-_SIGNED: Final = 2**63  # SQLite's numbers have a sign
-_PAGE: Final = 16_384  # bytes: a row of more than a quarter of it takes its own; at 4,096 a fifth of the file is that waste
-_AT_ONCE: Final = 500  # rows that are asked for by one query
-_TOGETHER: Final = 200  # values that are decoded as one
+_SIGNED: Final = 2**63  # SQLite's integers are signed
+_PAGE: Final = 16_384  # bytes: a row larger than a quarter page gets a page of its own; at 4,096 this wastes a fifth of the file
+_AT_ONCE: Final = 500  # rows per query
+_TOGETHER: Final = 200  # values decoded at a time
 
 
 class Base:
-    """One such file.
+    """An SQLite file of tables.
 
     Args:
         path: the file.
-        own: nobody else uses it: it may be changed, and is removed when it is no longer needed.
-        lasting: it is a store's, and not this machine's: it is not removed, even if it is damaged.
+        own: whether this process alone uses it: it may be changed, and is removed when no longer needed.
+        lasting: whether it belongs to a store, not to this machine's cache: it is not removed, even if damaged.
 
     Attributes:
         path: the file.
         own: as above.
-        recording: whether what is looked at now may be changed by whoever looks.
+        recording: whether rows accessed now may be changed by the caller.
     """
 
     def __init__(self, path: Path, *, own: bool, lasting: bool = False) -> None:
@@ -61,45 +61,45 @@ class Base:
             f"{path.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False, isolation_level=None
         )
         if own:
-            # It is made anew if it is lost, so nothing has to reach the disk.
+            # It is rebuilt if lost, so nothing has to reach the disk.
             for setting in ("journal_mode = delete", "synchronous = off", "locking_mode = exclusive", "cache_size = -100000"):
                 self._file.execute(f"pragma {setting}")
             self._end = finalize(self, _remove, str(path), os.getpid())
 
     @classmethod
     def empty(cls) -> "Base":
-        """Make an empty one."""
+        """Create an empty file."""
         made = cls(scratch(), own=True)
         _make_tables(made._file)
         return made
 
     @classmethod
     def received(cls, path: Path, *, own: bool, lasting: bool) -> "Base":
-        """Open a file that somebody else made: nothing but the tables that `empty` makes may be in it (no views, no triggers).
+        """Open a file of another process: it must contain exactly the tables that `empty` creates (no views, no triggers).
 
         Raises:
-            CorruptionError: it is another kind of file.
+            CorruptionError: it contains anything else.
         """
         try:
             made = cls(path, own=own, lasting=lasting)
             made._file.execute("pragma trusted_schema = off")
             found = made._file.execute("select type, name, sql from sqlite_master").fetchall()
         except sqlite3.Error as error:
-            raise CorruptionError(f"{path.name} is no file of tables: {error}", location=path.name) from error
+            raise CorruptionError(f"{path.name} is not a file of tables: {error}", location=path.name) from error
         with closing(sqlite3.connect(":memory:")) as model:
             _make_tables(model)
             if sorted(map(repr, found)) != sorted(map(repr, model.execute("select type, name, sql from sqlite_master"))):
-                raise CorruptionError(f"{path.name} is no file of the fold's tables", location=path.name)
+                raise CorruptionError(f"{path.name} is not a file of the fold's tables", location=path.name)
         return made
 
     def copy(self) -> "Base":
-        """Make a copy that may be changed."""
+        """Create a copy that may be changed."""
         made = Base(scratch(), own=True)
-        self._file.backup(made._file)  # from what is open: its path may be gone
+        self._file.backup(made._file)  # from the open file: its path may be gone
         return made
 
     def close(self) -> None:
-        """Close the file; it is removed if it is an own one."""
+        """Close the file; remove it if it is owned."""
         self._file.close()
         if self.own:
             self._end()
@@ -113,7 +113,7 @@ class Base:
         return {name: bytes(value) for name, value in self._rows("select name, value from texts")}
 
     def write_texts(self, texts: Mapping[str, bytes], counts: Mapping[str, int]) -> None:
-        """Write texts beside the tables, and how many rows each table has."""
+        """Write texts beside the tables, and the row count of each table."""
         self._file.executemany("insert or replace into texts values (?, ?)", texts.items())
         self._note(counts)
 
@@ -121,16 +121,16 @@ class Base:
         self._file.executemany("insert or replace into counts values (?, ?)", counts.items())
 
     def packed_to(self, path: Path) -> None:
-        """Write the file anew under another path, each table in one piece."""
-        self._file.execute(f"pragma page_size = {_PAGE}")  # one that an earlier version made may have another
+        """Rewrite the file under another path, each table contiguous."""
+        self._file.execute(f"pragma page_size = {_PAGE}")  # files of an earlier version may have another
         self._file.execute("vacuum into ?", (str(path),))
 
     def moved_to(self, path: Path, counts: Mapping[str, int]) -> "Base":
-        """Give the file to others under another path, and return it as they see it.
+        """Publish the file under another path for other processes, and return it as they see it.
 
         Args:
-            path: where.
-            counts: how many rows each table has, which takes long to count.
+            path: the new path.
+            counts: row count of each table, which is slow to compute.
         """
         self._note(counts)
         shutil.move(self.path, path)
@@ -141,12 +141,12 @@ class Base:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Write all of what is written inside, or nothing of it."""
+        """Commit all writes of the block, or none."""
         self._file.execute("begin")
         try:
             yield
         except BaseException:
-            with suppress(sqlite3.Error):  # a full disk has done so itself
+            with suppress(sqlite3.Error):  # SQLite rolls back by itself when the disk is full
                 self._file.execute("rollback")
             raise
         self._file.execute("commit")
@@ -161,7 +161,7 @@ class Base:
         return None if row is None else self._checked(key, *row)
 
     def several(self, table: str, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
-        """Yield (key, value) of those rows that there are, in any order.
+        """Yield (key, value) of the rows that exist, in any order.
 
         Raises:
             CorruptionError: the file is damaged.
@@ -172,7 +172,7 @@ class Base:
             yield from self._values(f"select key, value, sum from {table} where key in ({marks})", some)  # noqa: S608
 
     def beginning(self, table: str, prefix: str) -> Iterator[tuple[str, Any]]:
-        """Yield the rows whose key begins so, by key.
+        """Yield the rows whose key starts with a prefix, by key.
 
         Raises:
             CorruptionError: the file is damaged.
@@ -181,7 +181,7 @@ class Base:
         return self._values(query, _span(prefix))
 
     def member(self, table: str, key: str, number: int) -> Any:
-        """Return one member of a list that is not its last; the first is 0.
+        """Return a member of a list, other than its last; indices start at 0.
 
         Raises:
             CorruptionError: the file is damaged.
@@ -191,12 +191,12 @@ class Base:
         return json.loads(self._checked(key, value, told, number))
 
     def members(self, table: str, key: str, count: int) -> Iterator[Any]:
-        """Yield all members of a list but its last, in order.
+        """Yield all members of a list except its last, in order.
 
         Args:
-            table: whose list it is.
-            key: of the list.
-            count: how many members it has.
+            table: table of the list.
+            key: key of the list.
+            count: number of its members.
 
         Raises:
             CorruptionError: the file is damaged.
@@ -217,11 +217,11 @@ class Base:
         return value
 
     def has(self, table: str, key: str) -> bool:
-        """Tell whether there is a row."""
+        """Return whether a row exists."""
         return self._one(f"select 1 from {table} where key = ?", key) is not None  # noqa: S608
 
     def count(self, table: str) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         known = self._file.execute("select rows from counts where name = ?", (table,)).fetchone()
         return int((known or self._file.execute(f"select count(*) from {table}").fetchone())[0])  # noqa: S608
 
@@ -230,12 +230,12 @@ class Base:
         return (key for (key,) in self._rows(f"select key from {table} order by {_order(table)}"))  # noqa: S608
 
     def starting(self, table: str, prefix: str) -> Iterator[str]:
-        """Yield the keys that begin so."""
+        """Yield the keys that start with a prefix."""
         rows = self._rows(f"select key from {table} where key >= ? and key < ?", _span(prefix))  # noqa: S608
         return (key for (key,) in rows)
 
     def holding(self, table: str, text: bytes) -> Iterator[str]:
-        """Yield the keys of rows whose JSON holds some bytes."""
+        """Yield the keys of rows whose JSON contains some bytes."""
         rows = self._rows(f"select key from {table} where instr(value, ?) order by {_order(table)}", (text,))  # noqa: S608
         return (key for (key,) in rows)
 
@@ -259,7 +259,7 @@ class Base:
             raise self._damaged(str(error)) from error
 
     def write(self, table: str, rows: Iterable[tuple[str, Any]], gone: Iterable[str]) -> None:
-        """Put rows in the place of those with their keys, and take some away."""
+        """Insert or replace rows, and delete some."""
         text = f"insert into {table} values (?, ?, ?) on conflict (key) do update set value = excluded.value, sum = excluded.sum"  # noqa: S608
         wanted = rows if table in _ORDERED else sorted(rows, key=itemgetter(0))  # neighbours share a page of the file
         told = ((key, encoded(value)) for key, value in wanted)
@@ -273,14 +273,14 @@ class Base:
         gone: Iterable[str],
         anew: Iterable[str] = (),
     ) -> None:
-        """Put members of lists in the place of those with their numbers, and take some lists away.
+        """Insert or replace members of lists, and delete some lists.
 
         Args:
-            table: which.
-            lists: of each list its key, how many members it has, the last one, and (number, member) of those to write; the
-                last one is not among the other members.
-            gone: keys of lists.
-            anew: keys of lists none of whose members stay.
+            table: the table.
+            lists: for each list its key, its length, its last member, and (index, member) of those to write, without the
+                last one.
+            gone: keys of lists to delete.
+            anew: keys of lists whose members are all replaced.
         """
         lists, gone, members = sorted(lists, key=itemgetter(0)), list(gone), LISTS[table]
         self._file.executemany(f"delete from {members} where key = ?", ((key,) for key in (*gone, *anew)))  # noqa: S608
@@ -294,17 +294,17 @@ class Base:
 
     def _damaged(self, what: str) -> CorruptionError:
         if self._lasting:
-            text = f"the snapshot {self.path.name} is damaged ({what}): delete it, it is only derived, and open the store again"
+            text = f"the snapshot {self.path.name} is damaged ({what}): delete it, since it is derived data, and open the store again"
             return CorruptionError(text, location=self.path.name)
         with suppress(OSError):
-            self.path.unlink()  # it is only derived: the next one to open the store makes it anew
+            self.path.unlink()  # derived data: rebuilt when the store is opened next
         return CorruptionError(
-            f"what is kept of this store on this machine is damaged ({what}); it was removed: open the store again"
+            f"the cached state of this store on this machine is damaged ({what}); it was removed: open the store again"
         )
 
 
 def scratch() -> Path:
-    """Make an empty file for passing use."""
+    """Create an empty temporary file."""
     with temporary("the tables of a snapshot need a file"):
         handle, name = tempfile.mkstemp(prefix="artifactstore-", suffix=".fold")
         os.close(handle)
@@ -337,12 +337,12 @@ _encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).e
 
 
 def encoded(value: Any) -> bytes:
-    """Return a value as it lies in a row."""
+    """Encode a value for a row."""
     return _encode(value).encode()
 
 
 def _decoded(rows: Iterable[tuple[T, bytes]]) -> Iterator[tuple[T, Any]]:
-    """Yield values of their JSON: many are decoded at a time, which takes a third of the time of one by one."""
+    """Decode the JSON of values, many at a time, which takes a third of the time."""
     left = iter(rows)
     while some := tuple(islice(left, _TOGETHER)):
         yield from zip((key for key, _ in some), json.loads(b"[" + b",".join([text for _, text in some]) + b"]"), strict=True)
@@ -353,6 +353,6 @@ def _sum(key: str, value: bytes, number: int = 0) -> int:
 
 
 def _remove(path: str, pid: int) -> None:
-    if pid == os.getpid():  # a forked child must leave its parent's
+    if pid == os.getpid():  # a forked child must not remove its parent's file
         with suppress(OSError):
-            os.unlink(path)  # noqa: PTH108 - at the interpreter's end, too
+            os.unlink(path)  # noqa: PTH108 - also at interpreter exit

@@ -1,8 +1,8 @@
-"""The tables of the fold: plain dicts and lists, so that a cache can keep them as JSON; every change can be undone.
+"""The tables of the fold: plain dicts and lists, so that a cache can store them as JSON; every change can be undone.
 
-Of a large store most of them lie on disk (`catalog.spilled`).
+For a large store most of them are on disk (`catalog.spilled`).
 
-This room knows what the tables hold; what puts it there is the fold's business.
+Knows what the tables contain; filling them is the fold's part.
 """
 
 import json
@@ -48,36 +48,36 @@ _TABLES: Final = (
 
 
 class Tables:
-    """What is true after the entries folded so far.
+    """The state after the entries folded so far.
 
     Attributes:
         marks: single values: `head`, `format`, `condemned` (entry of the last effective one), `moved_to` and
             `moved_at` (its entry), `time`.
-        verdicts: txn id → [seq, None or why it is void], within the window.
+        verdicts: txn id → [seq, None or why it is void], within the window; `str(Void)` is thus part of snapshots.
         holders: digest → ids of its uncondemned manifests, the last is current.
         manifests: manifest id → [digest, manifest digest, packs].
         condemned_manifests: manifest id → entry that condemned it; `condemned_packs` likewise.
         stored: digest → {size, files, content?, format?}.
-        names: name → versions, each {digest, seq, time, actor, kind, txn, file?, metadata?, reason?, removed?}; one that was
-            received also {from: the store, entry: the number there, described?: whether it was described here since}.
+        names: name → versions, each {digest, seq, time, actor, kind, txn, file?, metadata?, reason?, removed?}; a received
+            version also {from: the store, entry: the number there, described?: whether it was described here since}.
         aliases: name → alias → moves, each {version or None, seq, time, actor, txn, reason?}.
-        named: digest → [name, number, kind] of each version that it is, in order.
-        unnamed: digest → what its unnamed `versioned` said.
-        metrics: digest or `run:<id>` → metric → value, the newest.
+        named: digest → [name, number, kind] of each of its versions, in order.
+        unnamed: digest → the content of its unnamed `versioned`.
+        metrics: digest or `run:<id>` → metric → value, the latest.
         holds: hold id (`received/<id>` of a received one) → digest.
-        tainted: digest → [what was said here or None, what was received or None], each {seq, time, actor, reason?, spread}.
+        tainted: digest → [local taint or None, received taint or None], each {seq, time, actor, reason?, spread}.
         runs: run → {name, seq, time, actor, txn, params?, parent?, command?, seen?, finished?, status?, error?, seconds?,
             reads_seen?, around?, around_more?, programs?}.
-        edges: run → what it used and produced, in order, each the fact without its run.
+        edges: run → its inputs and outputs, in order, each the fact without its run.
         produced_by: digest → runs.   used_in: digest → runs.
         hooks: digest → its hooks as hex.
-        received: another store → subject → its entry up to which that was received.
+        received: another store → subject → the last of its entries that was received.
         renamed: another store → name there (or `run:<id>`) → name here, where they differ.
         hearsay: digest or `run:<id>` → metrics whose value was received.
-        snapshots: digest of a snapshot → the entry up to which it has what the journal says.
+        snapshots: digest of a snapshot → the entry of its state.
     """
 
-    LAYOUT: ClassVar[int] = 9  # of these tables, as caches and snapshots keep them; what has another one is passed over
+    LAYOUT: ClassVar[int] = 9  # version of this layout in caches and snapshots; those with another one are ignored
 
     def __init__(self) -> None:
         self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
@@ -108,28 +108,28 @@ class Tables:
         self._base: Base | None = None
         self._patience = 1
 
-    # -- keeping
+    # -- storing
 
-    SPILL = 600_000  # rows of large tables above which they are put on disk: some 800 MB
-    SETTLE = 500_000  # changed rows above which they are written there
+    SPILL = 600_000  # rows of large tables above which they move to disk: about 800 MB
+    SETTLE = 500_000  # changed rows above which they are written to disk
 
     def dump(self) -> dict[str, Any]:
-        """Return the whole state as JSON values (not a copy, unless most of it lies on disk)."""
+        """Return the whole state as JSON values (not a copy, unless most of it is on disk)."""
         found = {table: getattr(self, table) for table in _TABLES}
         return {table: dict(rows.items()) if isinstance(rows, SpilledTable) else rows for table, rows in found.items()}
 
     @property
     def base(self) -> Base | None:
-        """The file in which large tables lie, or None."""
+        """The file of large tables, or None."""
         return self._base
 
     def close(self) -> None:
-        """Let go of the file in which large tables lie; nothing can be asked any more."""
+        """Release the file of large tables; the state cannot be used afterwards."""
         if self._base is not None:
             self._base.close()
 
     def relieve(self) -> None:
-        """Put large tables on disk, and what has changed there, once they take too much memory; where the disk is full, later."""
+        """Move large tables, and changes to those on disk, to disk once they take too much memory; if the disk is full, later."""
         try:
             if self._base is None:
                 if sum(len(self.__dict__.get(table, ())) for table in SPILLED) > self.SPILL * self._patience:
@@ -157,7 +157,7 @@ class Tables:
         self._base = base
 
     def _write_to(self, base: Base) -> None:
-        """Write large tables into a file, or of those that lie in one already, what has changed."""
+        """Write large tables to a file, or only the changes of tables that are in a file already."""
         for table in SPILLED:
             rows = getattr(self, table)
             if isinstance(rows, SpilledTable):
@@ -171,7 +171,7 @@ class Tables:
         return {table: len(getattr(self, table)) for table in SPILLED}
 
     def keep(self, path: Path) -> None:
-        """Leave the file of large tables, with all that has changed, under a path where others find it."""
+        """Publish the file of large tables, with all changes, under a path for other processes."""
         self._settle()
         assert self._base is not None
         self._base = self._base.moved_to(path, self._counts())
@@ -179,10 +179,10 @@ class Tables:
             getattr(self, table).reopen(self._base, written=False)
 
     def write_whole(self, path: Path, entry: str) -> None:
-        """Write all of it into one file, for others to open; it stays as it is.
+        """Write the whole state into one file, for other processes; the state is unchanged.
 
         Args:
-            path: an empty file, or none.
+            path: an empty or missing file.
             entry: digest of the last entry folded.
         """
         base = Base.empty() if self._base is None else self._base.copy()
@@ -197,19 +197,19 @@ class Tables:
 
     @classmethod
     def of_whole(cls, base: Base) -> tuple[Self, str]:
-        """Open what `write_whole` wrote; returns it, and the digest of the last entry folded.
+        """Open a file written by `write_whole`; return the state, and the digest of the last entry folded.
 
         Raises:
             CorruptionError: the file is damaged.
             KeyError: a table is missing.
-            ValueError: what is there makes no sense.
+            ValueError: its content is inconsistent.
         """
         texts = base.texts()
         return cls.load_texts(texts, base), texts["entry"].decode()
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
-        """Take what is looked at for changed."""
+        """Treat rows accessed in the block as changed."""
         if self._base is not None:
             self._base.recording = True
         try:
@@ -219,14 +219,14 @@ class Tables:
                 self._base.recording = False
 
     def last_versions(self, prefix: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
-        """Yield of each name that begins so how many versions it has, and the newest."""
+        """Yield for each name that starts with a prefix: the name, its number of versions, and the newest."""
         if isinstance(self.names, SpilledLists):
             return self.names.lasts(prefix)
         return ((name, len(rows), rows[-1]) for name, rows in self.names.items() if name.startswith(prefix))
 
     @classmethod
     def load(cls, tables: Mapping[str, Any]) -> Self:
-        """Make tables of what `dump` returned.
+        """Build a state from the output of `dump`.
 
         Raises:
             KeyError: a table is missing: another version wrote it.
@@ -237,9 +237,9 @@ class Tables:
         return made
 
     def texts(self) -> dict[str, bytes]:
-        """Return each table as JSON; what was never looked at since `load_texts` is handed on as it came.
+        """Return each table as JSON; tables never accessed since `load_texts` are returned unchanged.
 
-        What lies on disk is not among them.
+        Tables on disk are not included.
         """
         return {table: self._text(table) for table in _TABLES if self._base is None or table not in SPILLED}
 
@@ -250,9 +250,9 @@ class Tables:
 
     @classmethod
     def load_texts(cls, texts: Mapping[str, bytes], base: Base | None = None) -> Self:
-        """Make tables of what `texts` returned; a table is decoded when it is first looked at.
+        """Build a state from the output of `texts`; a table is decoded on first access.
 
-        Listing the names of a hundred thousand entries needs a third of what they add up to.
+        Listing the names of a hundred thousand entries needs a third of the state.
 
         Raises:
             KeyError: a table is missing: another version wrote it.
@@ -268,7 +268,7 @@ class Tables:
                 delattr(made, table)
         return made
 
-    if not TYPE_CHECKING:  # a type checker sees the attributes that __init__ makes
+    if not TYPE_CHECKING:  # a type checker sees the attributes set by __init__
 
         def __getattr__(self, table: str) -> Any:
             texts = self.__dict__.get("_texts", {})

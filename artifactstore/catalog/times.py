@@ -1,7 +1,7 @@
-"""What the times of entries are worth: one writer whose clock is far ahead must not set everybody's for ever.
+"""Reliability of entry times: one writer whose clock is far ahead must not advance the store's time for good.
 
-The time of an entry is never earlier than the one before, unless it is more than a day earlier: then its writer has seen, by the
-storage's own clock, that what was said before is wrong. From there on the time goes on from the lower one (a *reset*).
+The time of an entry is never earlier than the one before, unless by more than a day: then its writer has seen, by the
+storage's own clock, that the earlier times are wrong. From there on time continues from the lower one (a *reset*).
 """
 
 import warnings
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Ahead", "is_uncertain", "plausible", "reset_by", "warn_of_resets"]
 
 _DAY: Final = timedelta(days=1)
-_MOST: Final = 64  # resets that are kept: the last ones
+_MOST: Final = 64  # max resets kept: the latest ones
 
-Reset = list[Any]  # the entry's number, its time, and the time above which what was said before is wrong
+Reset = list[Any]  # the entry's number, its time, and the time above which earlier entries' times are wrong
 
 
 def reset_by(marks: Mapping[str, Any], seq: int, time: str) -> list[Reset] | None:
@@ -31,45 +31,45 @@ def reset_by(marks: Mapping[str, Any], seq: int, time: str) -> list[Reset] | Non
         return None
     if limit >= marks["time"]:
         return None
-    # One that is no later than those before it says all that they say.
+    # A reset that is not later than those before it covers them.
     return [*(one for one in marks.get("resets", ()) if one[1] < time), [seq, time, limit]][-_MOST:]
 
 
 def plausible(resets: list[Reset], seq: int, time: str) -> str:
-    """Return the latest time at which entry `seq` can have been written, which says `time`, by what later ones say."""
+    """Return the latest possible time of entry `seq`, which has the time `time`, given later resets."""
     said: list[str] = [time, *(earlier for later, earlier, limit in resets if seq < later and time > limit)]
     return min(said)
 
 
 def is_uncertain(marks: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """Tell whether later entries contradict the time of a row of this store."""
+    """Return whether later entries contradict the time of a row of this store."""
     resets = marks.get("resets", [])
     return bool(resets) and "from" not in row and plausible(resets, row["seq"], row["time"]) != row["time"]
 
 
 def warn_of_resets(marks: Mapping[str, Any], question: str) -> None:
-    """Warn that the answer to a question about times rests on some that later entries contradict."""
+    """Warn that the answer to a query about times depends on times that later entries contradict."""
     if resets := marks.get("resets"):
         said = ", ".join(str(one[0]) for one in resets[:3])
-        text = f"{question}: a clock was far ahead before entry {said}, so the times of entries before are not certain; `verify` names them"
+        text = f"{question}: a clock was far ahead before entry {said}, so the times of earlier entries are uncertain; `verify` lists them"
         warnings.warn(text, UserWarning, stacklevel=5)
 
 
 class Ahead:
-    """Finds the entries whose time is wrong: far ahead of now, or of what later entries say.
+    """Finds the entries whose time is wrong: far ahead of now, or of later entries.
 
     Args:
-        now: the time, by the clock that is trusted.
+        now: the current time, by a trusted clock.
     """
 
     def __init__(self, now: datetime) -> None:
         self._limit = format_time(now + _DAY)
-        self._leaps: list[tuple[int, str, str]] = []  # entries at which the time went on by more than a day: number, time, actors
+        self._leaps: list[tuple[int, str, str]] = []  # entries at which the time jumped by more than a day: number, time, actors
         self._last = ""
         self._wrong: dict[int, tuple[int, str, str, str]] = {}
 
     def look(self, entry: "Entry", marks: Mapping[str, Any]) -> None:
-        """Take in the next entry."""
+        """Check the next entry."""
         seq, time = entry["seq"], entry["time"]
         for reset in marks.get("resets", ()):
             if reset[0] == seq:
@@ -85,10 +85,10 @@ class Ahead:
             self._last = time
 
     def found(self) -> list[tuple[int, str]]:
-        """Return the number of each, and what is wrong with it."""
+        """Return the number of each such entry, and what is wrong with it."""
         for leap in self._leaps:
             if leap[1] > self._limit:
-                self._wrong.setdefault(leap[0], (*leap, "that time is still to come"))
+                self._wrong.setdefault(leap[0], (*leap, "that time is in the future"))
         return [
             (seq, f"entry {seq} by {actors} has the time {time}, and {why}: its writer's clock was far ahead")
             for seq, time, actors, why in self._wrong.values()

@@ -1,4 +1,4 @@
-"""Names, versions and aliases as they stand in a state, and what a reference means there."""
+"""Names, versions and aliases in a state, and resolution of references."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,27 +19,27 @@ __all__ = ["Name", "Resolved", "Version", "alias_of", "names", "newest", "resolv
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a name.
+    """A version of a name.
 
     Attributes:
         name: the name, or None for an unnamed artifact.
         version: k of `v<k>`, or None.
         digest: the artifact's digest, as text.
-        kind: data, model, code, or the user's word.
+        kind: data, model, code, or a custom kind.
         size: bytes of all files.
-        files: how many there are.
+        files: number of files.
         time: when it was put, UTC.
-        actor: by whom.
-        reason: why, where that was said.
+        actor: the actor that put it.
+        reason: the reason given, if any.
         aliases: the aliases that point to it now.
-        metadata: what was said about it.
-        metrics: the newest measured value of each metric.
+        metadata: its metadata.
+        metrics: the latest measured value of each metric.
         removed: whether it was removed.
         tainted: whether its digest is tainted.
         file: whether it was put from one file.
-        uncertain: whether later entries contradict `time`: the clock of its writer, or of one before, was far ahead.
-        origin: `<store>:<entry>` where it was said, if it was received from another store; `actor`, `time` and `reason` are
-            then that store's word. Else None.
+        uncertain: whether later entries contradict `time`: the clock of its writer, or of an earlier one, was far ahead.
+        origin: `<store>:<entry>` where it was recorded, if received from another store; `actor`, `time` and `reason` are
+            then those recorded there. Else None.
     """
 
     name: str | None
@@ -62,7 +62,7 @@ class Version:
 
     @property
     def ref(self) -> str:
-        """A reference that will always mean this: `name:v3`, or the digest."""
+        """A permanent reference to it: `name:v3`, or the digest."""
         return self.digest if self.name is None else f"{self.name}:v{self.version}"
 
 
@@ -72,11 +72,11 @@ class Name:
 
     Attributes:
         name: the name.
-        versions: how many it has had.
+        versions: number of versions so far.
         latest: number of the newest version that is neither removed nor tainted, or None.
         kind: of that version.
         size: of that version, in bytes.
-        time: when the name was last given a version.
+        time: when the name got its newest version.
         aliases: alias → version.
     """
 
@@ -91,13 +91,13 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a reference means.
+    """The target of a reference.
 
     Attributes:
         digest: the artifact's digest, as text.
-        name: the name, or None where a bare digest was asked for.
+        name: the name, or None for a bare digest.
         version: its number, or None.
-        path: what of the artifact was asked for, or None.
+        path: the path inside the artifact, or None.
     """
 
     digest: str
@@ -107,10 +107,10 @@ class Resolved:
 
 
 def resolve(state: State, ref: Reference) -> Resolved:
-    """Find what a reference means in this state.
+    """Resolve a reference in this state.
 
     Raises:
-        NotFoundError: no such name, version, alias or digest; the message names the nearest that exist.
+        NotFoundError: no such name, version, alias or digest; the message suggests similar names.
         InvalidInputError: a digest prefix that several artifacts share.
     """
     if ref.name is None:
@@ -140,7 +140,7 @@ def resolve(state: State, ref: Reference) -> Resolved:
         latest = newest(state, ref.name)
         if latest is None:
             raise NotFoundError(
-                f"every version of {ref.name} was removed or is tainted; ask for one by number: {ref.name}:v{len(rows)}"
+                f"every version of {ref.name} was removed or is tainted; get a version by number: {ref.name}:v{len(rows)}"
             )
         number = latest
     row = rows[number - 1]
@@ -169,30 +169,30 @@ def alias_of(state: State, name: str, alias: str) -> int | None:
 
 
 def version(state: State, name: str, number: int) -> Version:
-    """Return one version's record; the version exists."""
+    """Return the record of a version; it must exist."""
     return _version(state, name, number, state.names[name][number - 1], _aliases(state, name))
 
 
 def unnamed(state: State, digest: str) -> Version:
-    """Return the record of an artifact that is asked for by its digest."""
+    """Return the record of an artifact referenced by digest."""
     row = state.unnamed.get(digest)
     if row is not None:
         return _version(state, None, None, row, {})
     for name, number, _ in state.named.get(digest, ()):
         if "removed" not in state.names[name][number - 1]:
             found = version(state, name, number)
-            # By its digest an artifact is a folder, whatever it was put from (docs/reference/format.md, "Facts").
+            # Referenced by digest an artifact is a folder, whatever it was put from (docs/reference/format.md, "versioned").
             return Version(
                 None, None, digest, found.kind, found.size, found.files, found.time, found.actor, metrics=found.metrics
             )
-    raise NotFoundError(f"{digest} is in no version any more: it was removed")
+    raise NotFoundError(f"{digest} is not in any version: it was removed")
 
 
 def versions(state: State, name: str, numbers: Iterable[int] | None = None) -> list[Version]:
-    """Return the versions of a name, oldest first, the removed ones too.
+    """Return the versions of a name, oldest first, including removed ones.
 
     Args:
-        state: where to look.
+        state: the state to search.
         name: the name.
         numbers: only these; None for all.
 
@@ -208,7 +208,7 @@ def versions(state: State, name: str, numbers: Iterable[int] | None = None) -> l
 
 
 def names(state: State, prefix: str = "") -> list[Name]:
-    """Return all names that begin with `prefix`, sorted."""
+    """Return all names that start with `prefix`, sorted."""
     rows = []
     for name, count, last in sorted(state.last_versions(prefix), key=itemgetter(0)):
         fine = "removed" not in last and last["digest"] not in state.tainted
@@ -262,23 +262,23 @@ def _by_prefix(wanted: tuple[str, str], digests: Iterable[str]) -> str:
     text = f"{wanted[0]}:{wanted[1]}"
     found = sorted({digest for digest in digests if digest.startswith(text)})
     if not found:
-        raise NotFoundError(f"no artifact here has the digest {text}; a file's digest is looked up by find(file=…)")
+        raise NotFoundError(f"this store has no artifact with the digest {text}; to search for a file's digest use find(file=…)")
     if len(found) > 1:
-        raise InvalidInputError(f"{text} is short of several artifacts ({', '.join(found[:3])} …): write more digits")
+        raise InvalidInputError(f"{text} is ambiguous ({', '.join(found[:3])} …): add more digits")
     return found[0]
 
 
 def _no_name(state: State, name: str) -> str:
-    import difflib  # noqa: PLC0415 - only for a message
+    import difflib  # noqa: PLC0415 - only needed for a message
 
     near = difflib.get_close_matches(name, state.names, n=3, cutoff=0.6) if len(state.names) <= 20_000 else []
     parts = name.split("/")
     for n in range(len(parts) - 1, 0, -1):
         if (shorter := "/".join(parts[:n])) in state.names:
             rest = "/".join(parts[n:])
-            return f"no artifact is named {name!r}; for {rest!r} in {shorter!r} say {shorter}:latest/{rest}"
+            return f"no artifact is named {name!r}; for {rest!r} in {shorter!r} use {shorter}:latest/{rest}"
     if near:
-        return f"no artifact is named {name!r}; near it: {', '.join(near)}"
+        return f"no artifact is named {name!r}; similar names: {', '.join(near)}"
     return f"no artifact is named {name!r}; " + (
         f"{len(state.names)} other names exist" if state.names else "the store has no names yet"
     )

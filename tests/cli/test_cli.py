@@ -125,7 +125,7 @@ def test_exit_codes(filled, tmp_path: Path):
 def test_errors_are_one_line_on_stderr(filled):
     code, out, err = filled("get", "dd")
     assert (code, out) == (3, "")
-    assert err.startswith("error: no artifact is named 'dd'; near it: d")
+    assert err.startswith("error: no artifact is named 'dd'; similar names: d")
     assert err.count("\n") == 1
 
 

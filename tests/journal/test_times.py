@@ -107,15 +107,15 @@ def test_a_writer_with_a_right_clock_goes_on_and_the_times_that_are_wrong_are_ma
 
 def test_questions_about_times_are_answered_with_a_warning(sick: Any):
     tomorrow = now() + DAY
-    with pytest.warns(UserWarning, match=r"at\(.*not certain"):
+    with pytest.warns(UserWarning, match=r"at\(.*are uncertain"):
         view = sick.at(tomorrow)
     assert [one.name for one in view.names()] == ["a", "b"]
-    with pytest.warns(UserWarning, match="not certain"):
+    with pytest.warns(UserWarning, match="are uncertain"):
         assert sick.at(now() - DAY).names() == []
     assert [one.version for one in sick.at(2).versions("a")] == [1, 2]  # a number is no time: no warning
-    with pytest.warns(UserWarning, match=r"log\(since=, until=\).*not certain"):
+    with pytest.warns(UserWarning, match=r"log\(since=, until=\).*are uncertain"):
         assert {event.seq for event in sick.log(until=tomorrow)} == {1, 3, 4}
-    with pytest.warns(UserWarning, match=r"find\(since=\).*not certain"):
+    with pytest.warns(UserWarning, match=r"find\(since=\).*are uncertain"):
         assert sick.find(since=now() - DAY)
     assert len(sick.log()) == 8
 
@@ -132,7 +132,7 @@ def test_verify_names_the_entry_and_its_actor_before_and_after_it_is_contradicte
         (tmp_path / f"s/journal/000000000/{number:012}.json").unlink()
     (note,) = [one for one in folder(tmp_path).verify().findings if "clock" in one.what]
     assert "entry 2 by" in note.what
-    assert "still to come" in note.what
+    assert "in the future" in note.what
 
 
 def entries(*times: str) -> list[dict[str, Any]]:

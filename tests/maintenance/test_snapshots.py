@@ -366,7 +366,7 @@ def test_a_file_with_more_in_it_than_tables_is_not_opened(tmp_path: Path) -> Non
     Base.received(path, own=False, lasting=True).close()
     with sqlite3.connect(path) as file:
         file.execute("create view v as select * from names")
-    with pytest.raises(CorruptionError, match="no file of the fold's tables"):
+    with pytest.raises(CorruptionError, match="not a file of the fold's tables"):
         Base.received(path, own=False, lasting=True)
     path.write_bytes(b"something else")
     with pytest.raises(CorruptionError):

@@ -70,7 +70,7 @@ def test_latest_passes_it_by_and_putting_it_again_does_not_help(store: Store):
     assert (again.version, again.new, again.tainted) == (3, False, True)
     assert store.get("raw") == b"2"
     store.put(b"bad", "other")
-    with pytest.raises(NotFoundError, match=r"tainted; ask for one by number: other:v1"):
+    with pytest.raises(NotFoundError, match=r"tainted; get a version by number: other:v1"):
         store.get("other")
 
 
