@@ -1,1 +1,1 @@
-"""Things: how an object becomes files and files become an object again. This room knows no place and no history."""
+"""Objects: how an object becomes files, and files become an object again. Knows no backend and no history."""

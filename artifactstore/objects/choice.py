@@ -148,7 +148,7 @@ def write_object(
     if format is not None:
         chosen = _format_named(format)
         if chosen is None:
-            raise InvalidInputError(f"there is no format {format!r}; available formats: {_known()}")
+            raise InvalidInputError(f"unknown format {format!r}; available formats: {_known()}")
     else:
         try:
             chosen = choose(obj)

@@ -202,7 +202,7 @@ def test_profile_is_no_part_of_the_identity(store: Store, tmp_path: Path):
     assert with_one.digest == without.digest
     assert without.profile is None
     assert store.put(b"x", "b").profile is None
-    with pytest.raises(InvalidInputError, match="profile='half'"):
+    with pytest.raises(InvalidInputError, match="got 'half'"):
         store.put(table, "t", profile="half")
     with pytest.raises(InvalidInputError, match="no option profile"):
         store.put({"a": 1}, "t", profile=True)

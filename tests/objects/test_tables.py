@@ -97,7 +97,7 @@ def test_arrow_comes_back_equal_and_a_table_as_what_is_asked_for(store: Store):
     assert store.get("t", columns="b").column_names == ["b"]
     with pytest.raises(InvalidInputError, match="no column 'z'"):
         store.get("t", columns=["z"])
-    with pytest.raises(InvalidInputError, match="type='spark'"):
+    with pytest.raises(InvalidInputError, match="got 'spark'"):
         store.get("t", type="spark")
 
 
@@ -181,7 +181,7 @@ print(peak() - before)
         (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "duplicate column names 'a'"),
         (pd.DataFrame({"a": [1, "x", None]}), "column a with type object"),
         (pd.DataFrame({"a": [object()]}), "format='pickle'"),
-        (pd.Series([1], name=3), "a name is a str"),
+        (pd.Series([1], name=3), "must be a str or None"),
     ],
 )
 def test_tables_that_can_not_be_kept_are_refused_by_column(store: Store, bad: Any, said: str):

@@ -214,7 +214,7 @@ def compare_tables(old: StoredTable, new: StoredTable, *, key: Sequence[str] = (
         exact: read both tables in full, even if their row hashes are a sample.
 
     Raises:
-        InvalidInputError: there is no such column, or rows share a key.
+        InvalidInputError: a column does not exist, or rows share a key.
         CorruptionError: a table cannot be read.
     """
     before, after = old.columns, new.columns

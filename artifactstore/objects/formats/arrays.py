@@ -91,7 +91,7 @@ class Arrays:
             wanted = texts(keys, "keys", numbers=True)
             if missing := [key for key in wanted if key not in names]:
                 raise InvalidInputError(
-                    f"there is no array {', '.join(map(repr, missing))}; available: {', '.join(map(repr, names[:20]))}"
+                    f"no array {', '.join(map(repr, missing))}; available: {', '.join(map(repr, names[:20]))}"
                 )
             names = wanted
         found = {name: _read(folder, f"{name}.npy", mmap=mmap) for name in names}

@@ -67,7 +67,7 @@ class Members:
         wanted = kinds if keys is None else set(texts(keys, "keys", numbers=True))
         if missing := set(wanted) - set(kinds):
             some = ", ".join(map(repr, list(kinds)[:20]))
-            raise InvalidInputError(f"there is no member {', '.join(map(repr, sorted(missing)))}; available: {some or 'none'}")
+            raise InvalidInputError(f"no member {', '.join(map(repr, sorted(missing)))}; available: {some or 'none'}")
         try:
             found = {key: choice.read_object(kind, folder.inner(key)) for key, kind in kinds.items() if key in wanted}
         except RecursionError as error:

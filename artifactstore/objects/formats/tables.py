@@ -123,7 +123,7 @@ class Table:
                 names = file.schema_arrow.names
                 if missing := [name for name in wanted or () if name not in names]:
                     raise InvalidInputError(
-                        f"there is no column {', '.join(map(repr, missing))}; available: {', '.join(map(repr, names[:20]))}"
+                        f"no column {', '.join(map(repr, missing))}; available: {', '.join(map(repr, names[:20]))}"
                     )
                 chosen = None if wanted is None else [*wanted, *_levels(metadata, type, set(names) - set(wanted))]
                 check_claims(file, footer, chosen, data)
