@@ -1,6 +1,7 @@
 """Known chunks: an index over manifests that were loaded because they are likely to share chunks with a put.
 
-The fold decides which manifests are uncondemned; a cache may supply their bytes, never their membership (docs/reference/protocol.md, rule 5).
+The fold decides which manifests are uncondemned; a cache may supply their bytes, never their membership
+(docs/reference/protocol.md, rule 5).
 """
 
 import threading

@@ -132,9 +132,9 @@ def test_only_the_target_must_be_writable_and_a_message_says_what_was_placed(
     with pytest.raises(BackendError, match=r"\d of 4 files were written before that.*get again"):
         reading.get("d", to=tmp_path / "parent/full")
     assert "a" in names(tmp_path / "parent/full")
-    with pytest.raises(InvalidInputError, match="can't be written"):
+    with pytest.raises(InvalidInputError, match="cannot be written"):
         reading.get("d", to=tmp_path / "parent/closed")
-    with pytest.raises(InvalidInputError, match="can't be written"):
+    with pytest.raises(InvalidInputError, match="cannot be written"):
         reading.get("d", to=tmp_path / "parent/new")
     assert not [name for _, folders, _ in os.walk(tmp_path / "parent") for name in folders if is_partial(name)]
 
@@ -229,7 +229,7 @@ def test_an_unfinished_folder_is_made_where_it_can_be_and_gone_at_the_end(tmp_pa
         assert is_partial(folder.name)
         (folder / "x").write_text("")
     assert names(tmp_path / "new/deep") == []
-    with pytest.raises(InvalidInputError, match="can't be written"), partial(tmp_path / "file"):
+    with pytest.raises(InvalidInputError, match="cannot be written"), partial(tmp_path / "file"):
         pass
 
 

@@ -227,7 +227,7 @@ def test_few_bytes_that_become_many_are_refused(monkeypatch: pytest.MonkeyPatch)
     again = {"schema.json": json.dumps([{"file": "0.npy"}] * 1000).encode(), "0.npy": bytes(2**20)}
     with pytest.raises(UnsupportedError, match=r"takes 1\.0 GB"):
         Estimator().read(MemoryFolder(again))
-    with pytest.raises(CorruptionError, match=r"0\.npz can't be read"):
+    with pytest.raises(CorruptionError, match=r"0\.npz cannot be read"):
         Estimator().read(MemoryFolder({"schema.json": b"{}", "0.npz": b"PK\x03\x04"}))
 
 

@@ -471,7 +471,7 @@ def test_what_a_refused_profile_leaves_uploaded_is_used_by_the_next_put(s3_url: 
     raw = bytearray(path.read_bytes())
     raw[4:100] = bytes(96)
     path.write_bytes(raw)
-    with pytest.raises(InvalidInputError, match="can't be profiled"):
+    with pytest.raises(InvalidInputError, match="cannot be profiled"):
         store.put(path, "t", profile=True)
     made = store.put(path, "t")
     assert made.size > 2_000_000

@@ -311,7 +311,7 @@ def test_an_unreadable_file_is_named(store: Store, folder: Path, monkeypatch: py
         return real(path, *rest, **more)
 
     monkeypatch.setattr("artifactstore.content.source.os.open", refusing)
-    with pytest.raises(InvalidInputError, match=r"b\.bin can't be read: Permission denied"):
+    with pytest.raises(InvalidInputError, match=r"b\.bin cannot be read: Permission denied"):
         store.put(folder, "name")
     with pytest.raises(NotFoundError):
         store.versions("name")

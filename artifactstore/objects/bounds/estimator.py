@@ -195,8 +195,9 @@ def _histograms(made: Any) -> None:
     features = int(made.n_features_in_)
     known = np.zeros(features, bool) if made._bin_mapper.is_categorical_ is None else np.asarray(made._bin_mapper.is_categorical_)  # noqa: SLF001 - where scikit-learn keeps it
     _require(
-        known.shape == (features,) and len(made._bin_mapper.bin_thresholds_) == features, "bins for another number of features"
-    )  # noqa: SLF001
+        known.shape == (features,) and len(made._bin_mapper.bin_thresholds_) == features,  # noqa: SLF001
+        "bins for another number of features",
+    )
     width = {len(one) for one in made._predictors}  # noqa: SLF001
     classes = len(made.classes_) if hasattr(made, "classes_") else 1
     _require(
@@ -270,8 +271,9 @@ def _support_vectors(made: Any) -> None:
     _require(classes >= 2 and (made._n_support >= 0).all(), "invalid counts of support vectors")  # noqa: SLF001
     if hasattr(made, "classes_"):
         _require(
-            len(made.classes_) == classes and made._n_support.sum() == count, "support vectors for another number of classes"
-        )  # noqa: SLF001
+            len(made.classes_) == classes and made._n_support.sum() == count,  # noqa: SLF001
+            "support vectors for another number of classes",
+        )
     rows = max(classes - 1, 1) if hasattr(made, "classes_") else 1
     coefficients = made._dual_coef_
     values = coefficients.data if hasattr(coefficients, "indptr") else coefficients
