@@ -54,7 +54,7 @@ def test_rows_are_counted_by_what_is_in_them_and_by_key(store: Store):
     for key in ("id", ["id"], ["id", "k"]):
         found = store.diff("t:v1", "t:v2", key=key).tables["data.parquet"]
         assert (found.added, found.removed, found.changed, found.error) == (50, 30, 20, 0)
-    with pytest.raises(InvalidInputError, match=r"key=\['k'\] does not tell"):
+    with pytest.raises(InvalidInputError, match=r"key=\['k'\] does not identify"):
         _ = store.diff("t:v1", "t:v2", key="k").tables
     with pytest.raises(InvalidInputError, match="both tables need the column 'nope'"):
         _ = store.diff("t:v1", "t:v2", key="nope").tables
