@@ -19,7 +19,7 @@ SOURCES: Final = sorted((ROOT / "artifactstore").rglob("*.py"))
 
 def prose(document: Path) -> str:
     """Return a page without its code, in which brackets mean something else."""
-    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL))
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$|^:::.*?$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL))
 
 
 def anchors(document: Path) -> set[str]:
@@ -52,6 +52,23 @@ def test_paths_of_the_repository_that_are_named_exist():
 def test_documents_name_no_machine_and_no_registry():
     for document in [*OUTSIDE, *PAGES]:
         assert not re.search(r"/work/|/root/|pypi\.org|files\.pythonhosted", document.read_text()), document
+
+
+def test_the_pages_speak_plainly():
+    """Words of a dialect that readers of other tools do not search for; decisions stay as they were written."""
+    for document in [*OUTSIDE, *PAGES]:
+        if document.name != "CHANGELOG.md" and document.parent.name != "decisions":
+            found = re.findall(r"\b(?:told|said|nobody|somebody|lies in|stands in|is no store|says so)\b", prose(document))
+            assert not found, f"{document}: {found}"
+
+
+def test_the_set_up_lines_of_the_readme_stay_as_they_are():
+    """Others run them to the letter: the first shell code of the README."""
+    blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks[:2] == [
+        "python3 -m venv .venv && .venv/bin/pip install -q -e '.[demo]' && .venv/bin/artifactstore demo\n",
+        "python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && .venv/bin/python -m pytest\n",
+    ]
 
 
 def test_what_the_code_cites_is_in_the_documents():

@@ -26,7 +26,17 @@ import pytest
 PROJECT: Final = Path(__file__).parents[2]
 TABLES: Final = Path(__file__).parent
 _SECONDS: Final = 600  # for the tests of one mutant: one that hangs is caught
-_COPIED: Final = ("artifactstore", "tests", "benchmarks", "docs", "pyproject.toml", "README.md", "CHANGELOG.md")
+_COPIED: Final = (
+    "artifactstore",
+    "tests",
+    "benchmarks",
+    "docs",
+    "mkdocs.yml",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+)
 _FAILED: Final = 1  # pytest's exit code where a test failed
 _LOADED: Final = ("hypothesis", "numpy", "pyarrow.parquet", "pydantic", "fsspec", "zstandard", "blake3", "pyfastcdc", "typer")
 _FORK: Final = multiprocessing.get_context("fork")
