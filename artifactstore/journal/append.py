@@ -1,6 +1,6 @@
 """Appending: transactions become part of the next entry, several threads' in one, exactly once (docs/reference/protocol.md, rule 3).
 
-Success is found in the journal, never in a reply: after every doubt the journal is read on, and own
+Success is found in the journal, never in a reply: after every doubt the journal is read on, and the process's own
 transaction ids are looked for there first.
 """
 
@@ -31,21 +31,21 @@ from artifactstore.model.facts import ADOPTABLE, FORMAT, WINDOW, Fact, parse_txn
 
 __all__ = ["Appender", "Author", "Committed", "Patience"]
 
-SPILL: Final = 2**20  # bytes of facts above which they get an object of their own
-AHEAD: Final = timedelta(minutes=15)  # that a clock may be ahead of the storage's: as much as S3 lets signatures be
+SPILL: Final = 2**20  # bytes: larger facts are stored in an object of their own
+AHEAD: Final = timedelta(minutes=15)  # how far a clock may be ahead of the storage's: S3's limit for signatures
 FAR: Final = timedelta(days=1)  # that the journal may be ahead before an entry resets it (docs/reference/format.md, "Times")
-_BEFORE: Final = "2025-06"  # before this was written no clock can have been right
+_BEFORE: Final = "2025-06"  # older than this code: a clock that shows less is wrong
 _ALONE: Final = frozenset({"condemned", "moved_to"})
-_PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the backend fails
+_PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between retries while the backend fails
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who appends: what every transaction says of its origin.
+    """The author of transactions, recorded with each of them.
 
     Attributes:
         actor: a name.
-        identity: how it is known: claimed, os, oidc, certificate.
+        identity: how the name is known: claimed, os, oidc, certificate.
         host: the machine's name.
         tool: program and version.
     """
@@ -71,13 +71,13 @@ class Committed:
 
 @dataclass(slots=True)
 class _Ticket:
-    """One caller's transaction on its way into the journal.
+    """One caller's transaction that is waiting to be appended.
 
     Attributes:
         record: the transaction without its facts.
         facts: its facts, as readers will decode them.
         size: bytes of its facts.
-        tried: the highest entry that it was sent as a part of; while the head is below, it may still land there.
+        tried: the highest entry that it was sent in; while the head is below, it may still land there.
     """
 
     record: dict[str, Any]
@@ -95,9 +95,9 @@ class _Ticket:
 
 
 class Patience:
-    """How long and how often a failing backend is tried again; counts from the last success.
+    """Retry limit for a failing backend; counts from the last success.
 
-    So what a wrapper below has already waited counts too.
+    Includes the time that a wrapper below has already waited.
     """
 
     def __init__(self, sleep: Callable[[float], None]) -> None:
@@ -106,12 +106,12 @@ class Patience:
         self._since = clock.monotonic()
 
     def succeeded(self) -> None:
-        """Begin to count anew."""
+        """Reset the count."""
         self._failures = 0
         self._since = clock.monotonic()
 
     def again(self, error: BackendError) -> bool:
-        """Wait and return True if another try makes sense."""
+        """Wait and return True if a retry makes sense."""
         if not error.transient or clock.monotonic() >= self._since + retry_seconds():
             return False
         self._sleep(_PAUSES[min(self._failures, len(_PAUSES) - 1)])
@@ -128,25 +128,25 @@ class Appender:
         self._writer = new_id()
         self._sleep = sleep
         self._pending: list[_Ticket] = []
-        self._led = False  # whether a thread is carrying what is pending; guarded, as that list is, by:
+        self._led = False  # whether a thread is appending the pending list; guarded, like that list, by:
         self._turn = threading.Condition()
 
     def commit(
         self, facts: Sequence[Fact], *, birth: int, alive_at: int, refuse: Callable[[Any], Exception], reason: str | None = None
     ) -> Committed:
-        """Append facts as one transaction; returns when it is in the journal with effect.
+        """Append facts as one transaction; return once it is in the journal with effect.
 
         Args:
-            facts: what happened; all or nothing.
+            facts: the facts; all or nothing.
             birth: the head when the transaction was made.
-            alive_at: the head when its references were last known to be alive.
-            refuse: turns the fold's word for why the transaction would be void into the error to raise.
-            reason: why, for the audit trail.
+            alive_at: the head at which its references were last known to be alive.
+            refuse: converts the fold's code for a void transaction to the error to raise.
+            reason: recorded for the audit trail.
 
         Raises:
-            OutcomeUnknownError: sent, and no answer came; the journal will tell.
+            OutcomeUnknownError: sent, and no reply arrived; the journal will show the outcome.
             BackendError: it is not in the journal and never will be: the backend refused or failed before it was sent.
-            InvalidInputError: the facts do not have the form that readers demand; nothing was sent.
+            InvalidInputError: the facts do not have the form that readers require; nothing was sent.
             Exception: what `refuse` returned; nothing was committed.
         """
         adoptable = all(fact["fact"] in ADOPTABLE and not (fact["fact"] == "started" and fact.get("claimed")) for fact in facts)
@@ -163,7 +163,7 @@ class Appender:
         }
         if reason is not None:
             record["reason"] = reason
-        # Decoded again: the fold keeps what it is handed, and must not share a dict that the caller may change later; and one
+        # Decoded again: the fold keeps its arguments, and must not share a dict that the caller may change later; and one
         # malformed fact in an entry would stop every reader for ever.
         raw = canonical_json({**record, "facts": list(facts)})
         ticket = _Ticket(record, parse_txn(raw)["facts"], len(raw), refuse)
@@ -183,7 +183,7 @@ class Appender:
         return ticket.committed
 
     def _wait_or_lead(self, ticket: _Ticket) -> None:
-        """One thread carries everybody's transactions; the others wait until theirs are settled or nobody leads."""
+        """Let one thread append all pending transactions; the others wait until theirs are settled or no thread leads."""
         with self._turn:
             self._pending.append(ticket)
             while self._led and not ticket.settled:
@@ -198,10 +198,10 @@ class Appender:
                 self._led = False
                 self._turn.notify_all()
 
-    # -- inside: only the leader runs these
+    # -- run by the leader only
 
     def _lead(self, own: _Ticket) -> None:
-        """Append until the leader's own transaction is settled; the next one waiting leads then."""
+        """Append until the leader's own transaction is settled; the next waiting thread leads then."""
         patience = Patience(self._sleep)
         taken = 0
         while not own.settled:
@@ -213,7 +213,7 @@ class Appender:
                 if not patience.again(error):
                     self._give_up(batch, error)
             except ArtifactStoreError as error:
-                # The journal can't be read on (damaged, a newer format): the others will meet it themselves.
+                # The journal cannot be read (damaged, a newer format): the other threads will find that themselves.
                 self._give_up([own], error)
 
     def _batch(self) -> list[_Ticket]:
@@ -231,32 +231,32 @@ class Appender:
         return batch
 
     def _round(self, batch: Sequence[_Ticket], taken: int) -> int:
-        """One try: catch up where something was sent before, look for own transactions, judge, create the next entry.
+        """Make one try: catch up after an earlier send, look for own transactions, judge, create the next entry.
 
         Args:
-            batch: what to append.
-            taken: an entry that the last try found to be taken, or 0.
+            batch: the transactions to append.
+            taken: an entry that the last try found to exist, or 0.
 
         Returns:
-            The number of the entry if it was taken, else 0.
+            The number of the entry if it exists already, else 0.
         """
         journal = self.journal
         with journal.lock:
-            # What was never sent is in no entry yet, and that the next number is free its creation proves.
+            # Unsent transactions are in no entry yet, and creating the next entry proves that its number is free.
             sent = taken > 0 or any(ticket.tried for ticket in batch)
             head = journal.catch_up(confirm=True) if sent else journal.confirm()
             journal.known.check()
             if head < taken:
-                raise BackendError(f"{entry_key(taken)} exists and can't be read", transient=True)
+                raise BackendError(f"{entry_key(taken)} exists and cannot be read", transient=True)
             waiting, now, voids = self._judge(batch, head)
             if not sent and any(void is not None for void in voids):
-                head = journal.catch_up()  # an entry that was not read yet may have made it good, and no answer is final before
+                head = journal.catch_up()  # an entry that was not read yet may have made it valid, so nothing is final before
                 waiting, now, voids = self._judge(batch, head)
             previous = journal.digest
         good = [ticket for ticket, void in zip(waiting, voids, strict=True) if void is None]
         for ticket, void in zip(waiting, voids, strict=True):
-            # What is void now may be good in an entry head + 1 sent before, beside others, and that may still land: only
-            # when another one has taken this number is the answer final. An entry without transactions does.
+            # What is void now may be valid in an entry head + 1 that was sent before, with others, and may still land: only
+            # when another entry has this number is the result final. An entry without transactions does.
             if void is not None and ticket.tried <= head:
                 ticket.error = ticket.refuse(void)
         if all(ticket.settled for ticket in waiting):
@@ -270,7 +270,7 @@ class Appender:
         try:
             journal.backend.create(entry_key(head + 1), raw)
         except AlreadyExistsError:
-            return head + 1  # someone was first, or it was ourselves and the reply got lost: the next round reads which
+            return head + 1  # another writer was first, or it is our own entry with its reply lost: the next round reads it
         except ArtifactStoreError as error:
             if not (isinstance(error, BackendError) and error.transient):
                 for ticket, tried in zip(good, before, strict=True):
@@ -282,7 +282,7 @@ class Appender:
         return 0
 
     def _judge(self, batch: Sequence[_Ticket], head: int) -> tuple[list[_Ticket], str, Sequence[Any]]:
-        """Return what is left to append, the time of the next entry, and for each why it would be void there, or None."""
+        """Return the transactions left to append, the time of the next entry, and for each why it would be void there, or None."""
         for ticket in batch:
             self._look_for(ticket, head)
         waiting = [ticket for ticket in batch if not ticket.settled]
@@ -290,10 +290,10 @@ class Appender:
         return waiting, now, self.journal.fold.predict([self._judged(ticket, head) for ticket in waiting], now)
 
     def _time(self) -> str:
-        """Return the time of the next entry, by this machine's clock if the storage's does not contradict it.
+        """Return the time of the next entry, by this machine's clock unless the storage's contradicts it.
 
         Raises:
-            RefusedError: this machine's clock is ahead: what it wrote would set the times of all later entries.
+            RefusedError: this machine's clock is ahead: its entry would shift the times of all later entries.
         """
         backend, last = self.journal.backend, str(self.journal.fold.marks["time"])
         own = datetime.now(UTC)
@@ -303,11 +303,11 @@ class Appender:
             own = datetime.now(UTC)
             if own - there > AHEAD:
                 raise RefusedError(
-                    f"this machine's clock says {format_time(own)}, and that of {backend.url} says {format_time(there)}: an entry from "
+                    f"this machine's clock shows {format_time(own)}, the clock of {backend.url} {format_time(there)}: an entry from "
                     "the future would shift the times of all later ones; set the clock, then try again"
                 )
         text = format_time(own)
-        # The clock of a machine without a battery begins long ago, and so does its disk's: no reason to doubt all others.
+        # A machine without a clock battery starts long ago, and so does its disk: no reason to doubt all other clocks.
         sure = there is not None and there - own <= AHEAD and text > _BEFORE
         return text if text >= last or (sure and parse_time(last) - own > FAR) else last
 
@@ -321,15 +321,15 @@ class Appender:
             else:
                 ticket.error = ConflictError(f"the transaction reached entry {seq} and has no effect there ({void}): try again")
         elif head >= ticket.record["birth"] + WINDOW:
-            # It provably never landed; under its old id it never can.
+            # It certainly never landed; with its old id it never can.
             ticket.record["txn"], ticket.record["birth"] = new_id(), head
             self.journal.unwatch(txn)
             self.journal.watch(ticket.record["txn"])
 
     def _judged(self, ticket: _Ticket, head: int) -> dict[str, Any]:
-        """The transaction as the fold should judge it.
+        """Return the transaction as the fold should judge it.
 
-        Its base becomes the head: each of its references is looked at on today's state right here. A clean-up or a
+        Its base becomes the head: its references are checked against the current state right here. A clean-up or a
         move was planned on exactly one state, so its base stays, and a lost race makes it void.
         """
         planned = any(fact["fact"] in _ALONE for fact in ticket.facts)
@@ -357,11 +357,11 @@ class Appender:
         ticket.spilled = {"id": one, "digest": str(Digest.of(raw, self.journal.config.digest))}
 
     def _give_up(self, batch: Sequence[_Ticket], error: ArtifactStoreError) -> None:
-        """Settle what is left: what no entry can hold any more failed with this error, the rest is unknown."""
+        """Settle the rest: what no entry can contain any more failed with this error, for the others the outcome is unknown."""
         with self.journal.lock:
             if isinstance(error, BackendError):
-                # The last try may have landed and lost its reply, and a place may fail for good after it wrote: the journal
-                # knows, if it can still be read.
+                # The last try may have landed with its reply lost, and a backend may fail for good after a write: the journal
+                # tells, if it can still be read.
                 with suppress(ArtifactStoreError):
                     self.journal.catch_up()
             head = self.journal.head
@@ -370,14 +370,14 @@ class Appender:
         for ticket in batch:
             if ticket.settled:
                 continue
-            # An entry of a newer format is none of this process's: what was sent under its number is not there, and never will be.
+            # An entry of a newer format is not from this process: what was sent under its number is not there, and never will be.
             if ticket.tried <= head + isinstance(error, FormatError):
                 ticket.error = error
                 continue
             name = f"{ticket.record['txn']}-{ticket.record['birth']}"
             unknown = OutcomeUnknownError(
-                f"the commit was sent and no answer came ({error}); it may land, now or later: "
-                f"`artifactstore log --txn {name}` tells its outcome. What was put is still in your hands",
+                f"the commit was sent and no reply arrived ({error}); it may land, now or later: "
+                f"`artifactstore log --txn {name}` shows its outcome. The source of the put is unchanged",
                 txn=name,
             )
             unknown.__cause__ = error

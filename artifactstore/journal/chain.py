@@ -1,4 +1,4 @@
-"""Entries as bytes: their keys, their encoding, and the chain of digests that joins them. Pure values."""
+"""Encoding of entries: their keys, their bytes, and the chain of digests that links them. Pure values."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FOLDER", "MAX_ENTRY", "encode_entry", "entry_key", "facts_key", "folder_of", "join", "key_number", "previous_of"]
 
-FOLDER: Final = 1000  # entries a folder, so that one listing request shows a whole folder
+FOLDER: Final = 1000  # entries per folder, so that one listing request shows a whole folder
 MAX_ENTRY: Final = 4 * 2**20  # bytes of one entry
 
 
@@ -24,32 +24,32 @@ def entry_key(seq: int) -> str:
 
 
 def folder_of(seq: int) -> str:
-    """Return the prefix under which entry `seq` and its neighbours lie."""
+    """Return the prefix of entry `seq` and its neighbours."""
     return f"journal/{seq // FOLDER:09d}/"
 
 
 def key_number(key: str) -> int | None:
-    """Return the number of the entry under `key`, or None if it is no entry's key."""
+    """Return the number of the entry under `key`, or None if it is not an entry's key."""
     stem = key.rpartition("/")[2].removesuffix(".json")
     return int(stem) if len(stem) == 12 and stem.isdecimal() and entry_key(int(stem)) == key else None
 
 
 def facts_key(facts: str) -> str:
-    """Return the key of the facts of a transaction that was too big for its entry."""
+    """Return the key of the facts of a transaction that are too large for its entry."""
     return f"facts/{facts[:2]}/{facts}.json"
 
 
 def encode_entry(
     seq: int, previous: Digest, *, writer: str, time: str, txns: "Iterable[Txn] | Iterable[Mapping[str, Any]]"
 ) -> bytes:
-    """Encode an entry: canonical JSON; its digest is over exactly these bytes."""
+    """Encode an entry as canonical JSON; its digest is over exactly these bytes."""
     return canonical_json(
         {"format": FORMAT, "previous": str(previous), "seq": seq, "time": time, "txns": list(txns), "writer": writer}
     )
 
 
 def previous_of(raw: bytes) -> str | None:
-    """Return what an entry says of the entry before it, without decoding the rest where it is canonical."""
+    """Return the `previous` digest of an entry, without decoding the rest if the entry is canonical."""
     head = raw[:120]
     mark = b'"previous":"'
     at = head.find(mark)
@@ -63,21 +63,21 @@ def previous_of(raw: bytes) -> str | None:
 
 
 def join(raw: bytes, seq: int, previous: Digest) -> "Entry":
-    """Decode entry `seq` and check that it follows the entry whose digest is `previous`.
+    """Decode entry `seq` and check that it follows the entry with digest `previous`.
 
     Raises:
-        CorruptionError: it is no entry, has another number, or joins another chain.
+        CorruptionError: it is not an entry, has another number, or belongs to another chain.
         FormatError: a newer version wrote it.
     """
     key = entry_key(seq)
     entry = parse_entry(raw, key)
     if entry["seq"] != seq:
-        raise CorruptionError(f"{key} says that it is entry {entry['seq']}: restore it from a copy of the store", location=key)
+        raise CorruptionError(f"{key} contains entry {entry['seq']}: restore it from a copy of the store", location=key)
     if entry["previous"] != str(previous):
         before = entry_key(seq - 1) if seq > 1 else CONFIG_KEY
         raise CorruptionError(
             f"the journal is broken between {before} and {key}: the latter expects {entry['previous']} before it, "
-            f"found is {previous}; one of the two was changed. Compare both with a copy of the store",
+            f"got {previous}; one of the two was changed. Compare both with a copy of the store",
             digest=entry["previous"],
             location=before,
         )

@@ -1,4 +1,4 @@
-"""Reading entries: many at a time, in as few sequential round trips as it takes, and never past a hole."""
+"""Reads of entries: many at a time, in as few sequential round trips as possible, and never past a hole."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ __all__ = ["fetch_run", "last_listed", "list_folders", "read_many", "read_or_non
 
 
 def read_or_none(backend: Backend, key: str) -> bytes | None:
-    """Return an object's bytes, or None where it is definitely absent."""
+    """Return an object's bytes, or None if it is definitely absent."""
     try:
         return backend.read(key)
     except NotFoundError:
@@ -19,7 +19,7 @@ def read_or_none(backend: Backend, key: str) -> bytes | None:
 
 
 def read_many(backend: Backend, keys: Sequence[str]) -> list[bytes | None]:
-    """Read objects at the same time; None for each that is absent."""
+    """Read objects concurrently; None for each absent one."""
     if len(keys) < 2 or backend.concurrency < 2:
         return [read_or_none(backend, key) for key in keys]
     with Pool(min(len(keys), max(backend.concurrency, 16))) as pool:
@@ -27,14 +27,14 @@ def read_many(backend: Backend, keys: Sequence[str]) -> list[bytes | None]:
 
 
 def list_folders(backend: Backend, start: int, count: int) -> tuple[int, bool]:
-    """List `count` folders from that of entry `start` on, at the same time.
+    """List `count` folders from the folder of entry `start` on, concurrently.
 
     Returns:
-        (the highest entry seen, or 0; whether there may be more behind these folders). A place that can't be listed shows
+        (the highest entry seen, or 0; whether there may be more after these folders). A backend without listings shows
         nothing.
     """
     if not backend.listable:
-        return 0, False  # a listing would only have told how far ahead to fetch
+        return 0, False  # a listing only tells how far ahead to fetch
     folders = [folder_of(start + FOLDER * k) for k in range(count)]
     with Pool(count) as pool:
         found = list(
@@ -44,9 +44,9 @@ def list_folders(backend: Backend, start: int, count: int) -> tuple[int, bool]:
 
 
 def last_listed(backend: Backend, start: int) -> int:
-    """Return the highest entry that listings show from `start` on (`start - 1` if none).
+    """Return the highest listed entry from `start` on (`start - 1` if none).
 
-    Asks for twice as many folders each time until one is empty, so that a hole at a folder's end hides nothing.
+    Doubles the number of folders each time until one is empty, so that a hole at a folder's end hides nothing.
     """
     last, count, more = start - 1, 3, True
     while more:
@@ -61,19 +61,19 @@ def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = Non
     """Yield the bytes of entries `start`, `start + 1` … until one is definitely absent.
 
     Args:
-        backend: where.
+        backend: the store's.
         start: the first number.
-        known: entries up to here are known to exist (listed or read): one of them missing is damage; beyond, the
-            number asked for at a time doubles.
-        end: stop behind this number.
+        known: entries up to here are known to exist (listed or read): if one of them is missing, that is damage; beyond, the
+            number of entries per request doubles.
+        end: stop after this number.
 
     Raises:
         CorruptionError: an entry is missing below one that exists.
-        BackendError: one can't be read; all before it were given.
+        BackendError: an entry cannot be read; all before it were yielded.
     """
     seq, step = start, 1
     while end is None or seq <= end:
-        # The one behind the last known is asked for in the same round trip: it is the proof of absence.
+        # The entry after the last known one is requested in the same round trip, to prove that it is absent.
         upto = min(known + 1, seq + 255) if known >= seq else seq + step - 1
         if end is not None:
             upto = min(upto, end)
@@ -85,7 +85,7 @@ def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = Non
             if error.transient or upto == seq:
                 raise
             failed = error
-        if failed is not None:  # one of them can't be read: those before it are given first
+        if failed is not None:  # one of them cannot be read: those before it are yielded first
             half = seq + (upto - seq) // 2
             for one in fetch_run(backend, seq, min(known, half), end=half):
                 yield one
@@ -105,7 +105,7 @@ def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = Non
 
 
 def _read_again(backend: Backend, seq: int) -> bytes:
-    """Read an entry that was absent while a later one was there: it may have been written between the two reads."""
+    """Read an entry again that was absent while a later one existed: it may have been written between the two reads."""
     raw = read_or_none(backend, entry_key(seq))
     if raw is None:
         raise CorruptionError(

@@ -1,7 +1,7 @@
-"""Heads: the end of a journal, as text, and what a machine knew of it.
+"""Heads: the end of a journal, as text, and the last one that a machine has seen.
 
-Entries at the end can be deleted without a trace in what is left: only what is known elsewhere shows it. A machine that has
-seen a longer journal, or another one, says so and writes no more until it is told that the present end is right (decision 0032).
+Entries deleted at the end leave no trace in the rest: only a head recorded elsewhere shows it. A machine that has
+seen a longer or a different journal reports it, and refuses to write until the current end is accepted (decision 0032).
 """
 
 import re
@@ -17,32 +17,32 @@ _HEAD: Final = re.compile(r"(\d{1,12}):((?:blake3|sha256):[0-9a-f]{64})", re.ASC
 
 
 def format_head(seq: int, digest: Digest | str) -> str:
-    """Write an entry's number and the digest of its bytes: what `verify` takes for an anchor."""
+    """Format an entry's number and the digest of its bytes: an anchor for `verify`."""
     return f"{seq}:{digest}"
 
 
 def parse_head(text: str) -> tuple[int, str] | None:
-    """Read what `format_head` wrote; None for anything else."""
+    """Parse the output of `format_head`; None for anything else."""
     found = _HEAD.fullmatch(text.strip())
     return None if found is None else (int(found[1]), found[2])
 
 
 class Heads(Protocol):
-    """Where a machine keeps what it knew; any failure of it means that it knows nothing."""
+    """A machine's record of the last known head; a failure counts as no record."""
 
     def load(self) -> tuple[int, str] | None:
-        """Return the last entry known, and its digest."""
+        """Return the last known entry, and its digest."""
 
     def save(self, seq: int, digest: str) -> None:
-        """Keep the last entry known."""
+        """Record the last known entry."""
 
 
 class KnownHead:
-    """Compares a journal that is being read with what this machine knew of it.
+    """Compares a journal that is being read with the head that this machine has seen.
 
     Attributes:
-        known: the last entry that this machine knew, and its digest.
-        fault: both heads, in words, where the journal does not have that entry any more.
+        known: the last entry that this machine has seen, and its digest.
+        fault: a message with both heads, if the journal does not contain that entry any more.
     """
 
     def __init__(self, heads: Heads | None, url: str) -> None:
@@ -53,12 +53,12 @@ class KnownHead:
         self._reported = False
 
     def begin(self) -> None:
-        """Look what is known, before a journal is read from its beginning."""
+        """Load the record, before a journal is read from its beginning."""
         self.known = None if self._heads is None else self._heads.load()
         self.fault, self._reported = None, False
 
     def noted(self) -> tuple[int, str] | None:
-        """Return the last entry that this machine knew, also where nothing was read yet."""
+        """Return the last entry that this machine has seen, even if nothing was read yet."""
         return self.known or (None if self._heads is None else self._heads.load())
 
     def see(self, seq: int, digest: Digest) -> None:
@@ -67,7 +67,7 @@ class KnownHead:
             self.fault = self._fault(f"has {format_head(seq, digest)} there now: its history was changed")
 
     def reach(self, seq: int, digest: Digest) -> None:
-        """Compare the end of what was read, and keep it if it is further than what was known."""
+        """Compare the end of what was read, and record it if it is further than the record."""
         if self._heads is None:
             return
         if self.known is not None and seq <= self.known[0] and (seq, str(digest)) != self.known and self.fault is None:
@@ -92,13 +92,13 @@ class KnownHead:
         """Refuse to append where entries are missing.
 
         Raises:
-            RefusedError: names both heads.
+            RefusedError: shows both heads.
         """
         if self.fault is not None:
-            raise RefusedError(self.fault, reasons=("the journal is not the one that this machine knew",))
+            raise RefusedError(self.fault, reasons=("the journal differs from the one that this machine has seen",))
 
     def accept(self, seq: int, digest: Digest) -> None:
-        """Take the present end for right."""
+        """Accept the current end as right."""
         self.known, self.fault = (seq, str(digest)), None
         if self._heads is not None:
             self._heads.save(*self.known)

@@ -1,7 +1,7 @@
 """The journal as one process sees it: catch up, read, append; one loop a process, shared by its threads.
 
-Rules 2 (catch up), 3 (append) and 10 (segments) of docs/reference/protocol.md. The fold is handed in: this room asks it to judge and
-never looks into facts, but for what moves bytes around them (spilled facts).
+Rules 2 (catch up), 3 (append) and 10 (segments) of docs/reference/protocol.md. The fold is injected: this room asks it to
+judge and never looks into facts, except for what moves their bytes (spilled facts).
 """
 
 import threading
@@ -29,62 +29,64 @@ if TYPE_CHECKING:
 __all__ = ["Fold", "Journal", "Keeper"]
 
 
-_TOGETHER: Final = 8  # segments that are read at the same time
-_TRIES: Final = 3  # snapshots that are looked into before all entries are read
-_LONG: Final = 100_000  # entries that take long enough to read for a hint
+_TOGETHER: Final = 8  # segments that are read concurrently
+_TRIES: Final = 3  # snapshots to try before all entries are read
+_LONG: Final = 100_000  # entries: from here on a hint is worthwhile
 
 
 @runtime_checkable
 class Fold(Protocol):
-    """What the journal needs of a fold.
+    """The part of a fold that the journal uses.
 
     Attributes:
-        LAYOUT: of what it is kept as.
+        LAYOUT: layout version of the cached form.
     """
 
     LAYOUT: ClassVar[int]
 
     @property
     def head(self) -> int:
-        """The number of the last entry folded."""
+        """Return the number of the last folded entry."""
 
     def apply(self, entry: "Entry") -> Sequence[Any]:
-        """Fold one entry; for each txn None, or why it is void."""
+        """Fold one entry; for each transaction None, or why it is void."""
 
     def verdict(self, txn: str) -> tuple[int, str | None] | None:
         """Return (entry, why void or None) of a transaction seen in the window."""
 
     def predict(self, txns: "Sequence[Txn]", time: str) -> Sequence[Any]:
-        """Judge transactions as the next entry would."""
+        """Judge transactions like the next entry would."""
 
     def vouches(self, digest: str, seq: int) -> bool:
-        """Tell whether a fact says that a snapshot has what the journal says up to an entry."""
+        """Whether a fact records that a snapshot contains the journal up to an entry."""
 
 
 class Keeper(Protocol):
-    """Where folds are kept between processes; any failure of it means that there is none."""
+    """Cache of folds between processes; a failure counts as an empty cache."""
 
     def load(self) -> tuple[Fold, str] | None:
-        """Return a fold and the digest of the entry that it ends with."""
+        """Return a fold and the digest of its last entry."""
 
     def save(self, fold: Any, digest: str) -> None:
-        """Keep a fold."""
+        """Cache a fold."""
 
 
 class Journal:
     """The chain of entries of one store and the fold over it.
 
     Attributes:
-        backend: where the entries lie.
-        near: where segments and spilled facts are read, which never change: the same place, perhaps through a cache.
+        backend: the store's.
+        near: the backend, perhaps behind a cache, for segments and spilled facts, which never change.
         config: `store.json`.
         fold: the state after the entries read so far; change it only through this class, read it under `lock`.
         lock: guards `fold`.
         digest: of the last entry's bytes.
-        known: what this machine knew of its end.
+        known: the head that this machine has seen.
     """
 
-    SAVE_SHARE: Final = 64  # a fold is kept again when 1/64 of its entries are new: that cost stays small beside reading them
+    SAVE_SHARE: Final = (
+        64  # a fold is cached again when 1/64 of its entries are new: that costs little compared with reading them
+    )
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class Journal:
         self._make_fold = make_fold
         self._keeper = keeper
         self._open_snapshot = open_snapshot
-        self._snapshot: Snapshot | None = None  # what the fold began with, until it is known to be vouched for
+        self._snapshot: Snapshot | None = None  # the fold's start, until a fact is known to vouch for it
         self._cold = True
         self._saved = 0
         self._sealed = 0
@@ -117,27 +119,27 @@ class Journal:
 
     @property
     def head(self) -> int:
-        """The number of the last entry read."""
+        """Return the number of the last entry read."""
         return int(self.fold.head)
 
     def catch_up(self, *, confirm: bool = False) -> int:
         """Read every entry up to the head, checking the chain; returns the head.
 
-        One round trip when nothing is new; cold, at most three behind `store.json`.
+        One round trip when nothing is new; cold, at most three after `store.json`.
 
         Args:
-            confirm: also look whether the last entry read is still there: whoever appends behind one that was taken back
-                (a folder restored from a copy, a store made anew) would leave a hole or a fork for ever.
+            confirm: also check that the last entry read still exists: an append after an entry that was taken back
+                (a folder restored from a copy, a recreated store) would leave a hole or a fork for ever.
 
         Raises:
-            ConflictError: another store lies at this place now.
+            ConflictError: another store is at this URL now.
             CorruptionError: the chain is broken or has a hole.
             FormatError: a newer version wrote here.
-            BackendError: the head could not be found.
+            BackendError: the head cannot be determined.
         """
         with self.lock:
             if not self._cold:
-                # Over a network both questions are asked at once; on a disk a thread costs more than a read.
+                # Over a network both requests are sent at once; on a disk a thread costs more than a read.
                 both = confirm and self.backend.far
                 last, following = read_many(self.backend, [self._last_key(), entry_key(self.head + 1)]) if both else (None, None)
                 if not confirm or not self._was_taken_back(last):
@@ -146,10 +148,10 @@ class Journal:
                 return self._read_all()
 
     def confirm(self) -> int:
-        """Return the number of the last entry read, once it was read again: for a writer that has sent nothing yet.
+        """Read the last entry again and return its number: for a writer that has sent nothing yet.
 
-        One request, where `catch_up(confirm=True)` makes two. What others appended meanwhile is not seen; creating the next
-        entry finds it. Catches up where nothing was read yet, or the last entry is gone.
+        One request, where `catch_up(confirm=True)` makes two. Entries appended meanwhile are not seen; creating the next
+        entry finds them. Catches up if nothing was read yet, or the last entry is gone.
 
         Raises:
             As `catch_up`.
@@ -158,7 +160,7 @@ class Journal:
             return self.catch_up() if self._cold or self._was_taken_back(None) else self.head
 
     def _read_all(self) -> int:
-        """Catch up from nothing."""
+        """Catch up from an empty state."""
         refused: set[Snapshot] = set()
         before = self._read
         while True:
@@ -166,16 +168,16 @@ class Journal:
                 self.known.begin()
                 joint = self._open_cold(refused)
                 head = self._read_on(self._known)
-                # Segments cover entries up to head - 1 only: where nothing follows them, they are not this journal's.
+                # Segments cover entries up to head - 1 only: if no entry follows them, they do not belong to this journal.
                 believed = joint is None or head > joint
             except (CorruptionError, FormatError):
-                believed = False  # perhaps only what was derived is wrong; if the journal itself is, it says so below
+                believed = False  # perhaps only derived objects are wrong; if the journal itself is, reading it below raises
             begun, self._snapshot = self._snapshot, None
             if begun is None or (believed and self.fold.vouches(begun.digest, begun.seq)):
                 break
             refused.add(begun)
         if not believed:
-            # The journal alone is the truth: begin again without anything derived from it.
+            # The journal alone is authoritative: start again without derived objects.
             self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
             self.known.begin()
             self._read_on(last_listed(self.backend, 1))
@@ -183,13 +185,13 @@ class Journal:
         self._cold = False
         if self._read - before > _LONG and self._open_snapshot is not None:
             text = f"{self._read - before:,} entries of {self.backend.url} had to be read one by one"
-            warnings.warn(f"{text}: `artifactstore snapshot` spares others that", UserWarning, stacklevel=5)
+            warnings.warn(f"{text}: `artifactstore snapshot` saves other processes from that", UserWarning, stacklevel=5)
         return self.head
 
     def recall(self) -> bool:
-        """Take the kept fold as it is, where the place can't be reached; False where there is none.
+        """Use the cached fold as it is, if the backend is unreachable; False if there is none.
 
-        For reading alone: whoever catches up next begins anew.
+        For reading only: the next catch-up starts again.
         """
         with self.lock:
             if self._cold and self.head == 0:
@@ -203,13 +205,13 @@ class Journal:
         return entry_key(self.head) if self.head else CONFIG_KEY
 
     def _was_taken_back(self, raw: bytes | None) -> bool:
-        """Tell whether the last entry read, of which `raw` may have been read again already, is gone; then all is read anew."""
+        """Whether the last entry read (`raw`: if it was read again already) is gone; if so, everything is read again."""
         if raw is None:
             raw = read_or_none(self.backend, self._last_key())
         if raw is not None and Digest.of(raw, self.config.digest) == self.digest:
             return False
         if read_or_none(self.backend, CONFIG_KEY) != self.config.raw:
-            raise ConflictError(f"another store lies at {self.backend.url} now than when it was opened: open it again")
+            raise ConflictError(f"the store at {self.backend.url} was replaced by another one since it was opened: open it again")
         self._cold = True
         self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
         return True
@@ -233,18 +235,18 @@ class Journal:
     def accept(self, raw: bytes, entry: "Entry") -> None:
         """Fold an entry that this process has just appended: its bytes need not be read again."""
         with self.lock:
-            # Another thread may have read it already, and what follows it.
+            # Another thread may have read it already, and later entries.
             if entry["seq"] == self.head + 1:
                 self._fold(raw, entry)
                 self._keep()
 
     def watch(self, txn: str) -> None:
-        """Remember the verdict on a transaction for as long as somebody waits for it, however many entries that takes."""
+        """Keep the verdict on a transaction until `unwatch`, for any number of entries."""
         with self.lock:
             self._watched[txn] = None
 
     def unwatch(self, txn: str) -> None:
-        """Forget a transaction that was watched."""
+        """Stop watching a transaction."""
         with self.lock:
             self._watched.pop(txn, None)
 
@@ -254,13 +256,13 @@ class Journal:
             return self._watched.get(txn) or self.fold.verdict(txn)
 
     def raw_entries(self, first: int = 1, last: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Yield (number, bytes as stored) of entries, from segments where they can be believed, else from the journal."""
+        """Yield (number, bytes as stored) of entries, from verified segments, else from the journal."""
         last = self.head if last is None else min(last, self.head)
         seq = first
         for segment in seg.choose(seg.list_segments(self.backend), first - 1) if last - first >= seg.STRIDE else ():
             data, joint = read_many(self.near, [segment.key, entry_key(segment.last)])
             raws = None if data is None else seg.read_raw(data, segment, None)
-            # The chain inside holds, so all of it is as true as its last entry, and the journal has that one.
+            # The chain inside holds, so all of it is as authentic as its last entry, which the journal confirms.
             if raws is None or joint is None or raws[-1] != joint or segment.first > seq:
                 break
             for n, raw in enumerate(raws, segment.first):
@@ -271,18 +273,18 @@ class Journal:
             yield from enumerate(fetch_run(self.backend, seq, last, end=last), seq)
 
     def entries(self, first: int = 1, last: int | None = None) -> "Iterator[Entry]":
-        """Yield decoded entries with all their facts, each checked to follow the one before."""
+        """Yield decoded entries with all their facts, each checked to follow its predecessor."""
         previous = Digest.of(self.config.raw, self.config.digest) if first == 1 else None
         for seq, raw in self.raw_entries(first, last):
             if previous is None:
-                # In the middle of the journal the first entry's own word is taken for what was before it.
+                # In the middle of the journal the first entry's own `previous` is trusted.
                 previous = Digest.parse(parse_entry(raw, entry_key(seq))["previous"])
             entry = join(raw, seq, previous)
             previous = Digest.of(raw, self.config.digest)
             yield self.complete(entry)
 
     def seal(self) -> None:
-        """Seal a segment when enough entries lie behind the last; covers entries up to head - 1 only."""
+        """Seal a segment if enough entries follow the last; covers entries up to head - 1 only."""
         with self.lock:
             head = self.head
         if head - 1 - self._sealed < seg.STRIDE:
@@ -302,7 +304,7 @@ class Journal:
     # -- inside
 
     def _open_cold(self, refused: Collection[Snapshot]) -> int | None:
-        """Start from a kept fold, a snapshot that is not refused, and from segments; returns where segments ended, if any were used.
+        """Start from a cached fold, a snapshot that is not refused, and from segments; return where segments ended, if any were used.
 
         Sets `_known`, up to where listings show entries. Two round trips, one without segments, two more with a snapshot.
         """
@@ -313,7 +315,7 @@ class Journal:
             listed = pool.submit(seg.list_derived, self.backend)
             near = pool.submit(list_folders, self.backend, start + 1, 2)
             if kept is not None and start:
-                # A kept fold counts only after its last entry's bytes were read again and match.
+                # A cached fold counts only after its last entry's bytes were read again and match.
                 raw = read_or_none(self.backend, entry_key(start))
                 if raw is not None and str(Digest.of(raw, self.config.digest)) == kept[1]:
                     self._start(kept[0], Digest.parse(kept[1]))
@@ -343,7 +345,7 @@ class Journal:
         return joint
 
     def _begin_with(self, snapshots: Iterable[Snapshot]) -> None:
-        """Start from the first of some snapshots that the journal speaks of, if any is worth it."""
+        """Start from the first snapshot that the journal vouches for, if it saves time."""
         for snapshot in islice(worth(snapshots, self.head), _TRIES):
             last, speaking = read_many(self.backend, [entry_key(snapshot.seq), entry_key(snapshot.entry)])
             if last is None or speaking is None or not vouching(snapshot, speaking):
@@ -354,7 +356,7 @@ class Journal:
                 self._start(opened[0], Digest.parse(opened[1]))
                 self._snapshot = snapshot
                 if self.backend.far:
-                    self._saved = 0  # it was brought here: the next process should find it
+                    self._saved = 0  # it was downloaded: cache it for the next process
                 return
 
     def _take(self, raw: bytes) -> None:
@@ -371,19 +373,19 @@ class Journal:
                 self._watched[one] = (entry["seq"], None if void is None else str(void))
 
     def complete(self, entry: "Entry") -> "Entry":
-        """Fetch the facts of transactions that were too big for the entry."""
+        """Fetch the facts of transactions that are too large for the entry."""
         for txn in entry["txns"]:
             spilled = txn.get("spilled")
             if spilled is not None and not txn["facts"]:
                 key = facts_key(spilled["id"])
                 raw = read_or_none(self.near, key)
                 if raw is not None and str(Digest.of(raw, self.config.digest)) != spilled["digest"]:
-                    forget(self.near, key)  # it may have been damaged on its way
+                    forget(self.near, key)  # it may have been damaged in transit
                     raw = read_or_none(self.near, key)
                 if raw is None or str(Digest.of(raw, self.config.digest)) != spilled["digest"]:
                     state = "is missing" if raw is None else "does not match its digest"
                     raise CorruptionError(
-                        f"{key}, named by {entry_key(entry['seq'])}, {state}: restore it from a copy of the store",
+                        f"{key}, referenced by {entry_key(entry['seq'])}, {state}: restore it from a copy of the store",
                         digest=spilled["digest"],
                         location=key,
                     )
@@ -394,7 +396,7 @@ class Journal:
 def _read_segments(
     backend: Backend, chosen: Sequence[seg.Segment], first: Sequence[bytes | None]
 ) -> Iterator[tuple[seg.Segment, bytes | None]]:
-    """Yield segments with their bytes, some at a time: those of a million entries are hundreds of megabytes."""
+    """Yield segments with their bytes, a few at a time: those of a million entries are hundreds of megabytes."""
     yield from zip(chosen, first, strict=False)
     for at in range(_TOGETHER, len(chosen), _TOGETHER):
         some = chosen[at : at + _TOGETHER]
@@ -402,7 +404,7 @@ def _read_segments(
 
 
 def _merge_from(known: Sequence[seg.Segment], last: int) -> int:
-    """Return where a new segment should begin: it swallows the newest ones while they are not much longer than it (log-structured)."""
+    """Return where a new segment should begin: it merges the newest ones while they are not much longer than it (log-structured)."""
     first = max([0, *(s.last for s in known)]) + 1
     while True:
         before = [s for s in known if s.last == first - 1]

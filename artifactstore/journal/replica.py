@@ -1,9 +1,10 @@
-"""What a place says of itself: whether it is a copy of a store that is still being made, or waits for its release.
+"""Replica marks: whether a store is a copy in progress, or a copy that waits for its release.
 
-A copy (replica) names its target head before anything else is there, under `replica/<12 digits>-<hex>.json`; the highest
-number counts. Until that entry is reached, objects that are missing there are "incomplete", not damage. Nobody
-writes to it before its owner creates `replica/<12 digits>-end.json` at a reached head; a release is for ever. A place
-that began as a store of its own never becomes a replica, so one look a session tells a writer enough (docs/reference/protocol.md, rule 13).
+A replica records its target head before anything else, under `replica/<12 digits>-<hex>.json`; the highest
+number counts. Until that entry is reached, missing objects are "incomplete", not damage. No process
+writes to it before its owner creates `replica/<12 digits>-end.json` at a reached head; a release is for ever. A
+store that began on its own never becomes a replica, so one check a session is enough for a writer
+(docs/reference/protocol.md, rule 13).
 """
 
 import re
@@ -25,7 +26,7 @@ _END: Final = re.compile(r"replica/(\d{12})-end\.json", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a place stands.
+    """Replica status of a store.
 
     Attributes:
         target: (number, hex of the digest) of the head that it copies up to, or None for a store of its own.
@@ -37,37 +38,37 @@ class Standing:
 
     @property
     def writable(self) -> bool:
-        """Whether the place may be written to."""
+        """Whether the store may be written to."""
         return self.target is None or self.released is not None
 
     def reached(self, head: int) -> bool:
-        """Tell whether the place has all that it named, or is no copy at all."""
+        """Whether the store has everything up to its target head, or is not a replica at all."""
         return self.writable or (self.target is not None and head >= self.target[0])
 
 
 def target_key(seq: int, digest: Digest) -> str:
-    """Return the key by which a place names entry `seq` as its target head; entry 0 is `store.json`."""
+    """Return the key that records entry `seq` as a store's target head; entry 0 is `store.json`."""
     return f"{PREFIX}{seq:012d}-{digest.hex}.json"
 
 
 def end_key(seq: int) -> str:
-    """Return the key by which a place is released at entry `seq`."""
+    """Return the key that releases a store at entry `seq`."""
     return f"{PREFIX}{seq:012d}-end.json"
 
 
 def mark_body(store: str, seq: int, digest: Digest) -> bytes:
-    """Return what lies under both keys: whose mark it is, and of what."""
+    """Return the body of both marks: the store's id, and the entry."""
     return canonical_json({"format": 1, "store": store, "seq": seq, "entry": str(digest)})
 
 
 def read_standing(backend: Backend, store: str) -> Standing:
-    """Look at a place's marks: one listing where there are none.
+    """Read a store's replica marks: one listing where there are none.
 
-    A place that can't be listed shows no marks; nobody writes to such a place anyway. Marks of another store's id are left behind by a copy that lost the race for an empty place: they say nothing.
+    A backend without listings shows no marks; it is read-only anyway. Marks of another store's id were left by a copy that lost the race for an empty location: they are ignored.
 
     Raises:
-        CorruptionError: a mark can't be read.
-        BackendError: the place did not answer.
+        CorruptionError: a mark cannot be read.
+        BackendError: the backend did not reply.
     """
     targets: list[tuple[int, str, str]] = []
     ends: list[tuple[int, str]] = []
@@ -89,4 +90,4 @@ def _store_of(backend: Backend, key: str) -> str | None:
     except NotFoundError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptionError(f"{key} is no mark of a copy: restore it from a copy of the store", location=key) from error
+        raise CorruptionError(f"{key} is not a valid replica mark: restore it from a copy of the store", location=key) from error

@@ -1,6 +1,6 @@
 """Segments: the journal's facts in columns with the raw entries. Derived; may be deleted at any time.
 
-A segment is believed only after the chain over its raw bytes was recomputed, and what anybody relies on is
+A segment is trusted only after the chain over its raw bytes was recomputed, and everything that is relied on is
 parsed from those bytes: the columns serve DuckDB, Polars and people.
 """
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 __all__ = ["Segment", "choose", "fault_in", "list_derived", "list_segments", "read_raw", "seal", "segments_of"]
 
 SEGMENT_FORMAT: Final = 1
-STRIDE: Final = 256  # entries behind the last segment before a new one is sealed
-LONGEST: Final = 16_384  # entries of one segment: some 2 s to seal, and seven of them are a hundred thousand
+STRIDE: Final = 256  # entries after the last segment before a new one is sealed
+LONGEST: Final = 16_384  # entries of one segment: some 2 s to seal, and seven segments for a hundred thousand
 _KEY: Final = re.compile(r"segments/(\d+)-(\d{12})-(\d{12})-([0-9a-f]{64})\.parquet", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment by its key.
+    """A segment, as described by its key.
 
     Attributes:
         first: its first entry.
         last: its last entry.
         digest: hex of the digest of the last entry's bytes.
-        key: where it lies.
+        key: its key.
     """
 
     first: int
@@ -47,17 +47,17 @@ class Segment:
 
 
 def list_derived(backend: Backend) -> list[Stored]:
-    """Return what is derived from the journal. A place that can't be listed has nothing to find."""
+    """Return the objects derived from the journal. A backend without listings has none."""
     return list(backend.list("segments/")) if backend.listable else []
 
 
 def list_segments(backend: Backend) -> list[Segment]:
-    """Return the segments of a place."""
+    """Return a backend's segments."""
     return segments_of(list_derived(backend))
 
 
 def segments_of(items: Iterable[Stored]) -> list[Segment]:
-    """Return the segments among what was listed whose format is known; others are skipped."""
+    """Return the segments of a known format in a listing; others are skipped."""
     found: list[Segment] = []
     for item in items:
         match = _KEY.fullmatch(item.key)
@@ -67,7 +67,7 @@ def segments_of(items: Iterable[Stored]) -> list[Segment]:
 
 
 def choose(segments: Sequence[Segment], after: int) -> list[Segment]:
-    """Choose segments that cover the entries behind `after` without a hole, the longest first."""
+    """Choose segments that cover the entries after `after` without a hole, the longest first."""
     chosen: list[Segment] = []
     while True:
         usable = [s for s in segments if s.first <= after + 1 and s.last > after]
@@ -83,11 +83,11 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
 
     Args:
         data: the segment's bytes.
-        segment: what its key says.
-        previous: digest of the entry before its first, where that is known.
+        segment: as described by its key.
+        previous: digest of the entry before its first, where known.
     """
     with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s: only where segments are met
+        import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s: only if there are segments
 
     try:
         raws: list[bytes] = Bounded(data).read("raw".__eq__).column("raw").drop_null().to_pylist()
@@ -110,12 +110,12 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
 
 
 def fault_in(data: bytes, segment: Segment, last: bytes | None) -> str | None:
-    """Return what is wrong with a segment, or None.
+    """Return a segment's fault, or None.
 
     Args:
         data: its bytes.
-        segment: what its key says.
-        last: the bytes of the journal's entry of its last number; None where the journal ends before.
+        segment: as described by its key.
+        last: the bytes of the journal's entry with its last number; None where the journal ends earlier.
     """
     with LOADING:
         import pyarrow as pa  # noqa: PLC0415
@@ -123,7 +123,7 @@ def fault_in(data: bytes, segment: Segment, last: bytes | None) -> str | None:
 
     raws = read_raw(data, segment, None)
     if raws is None:
-        return "is damaged: its entries are not those of its name"
+        return "is damaged: its entries do not match its key"
     if raws[-1] != last:
         return "has another history than the journal"
     rows: dict[str, list[object]] = {name: [] for name in _schema(pa).names}
@@ -141,7 +141,7 @@ def fault_in(data: bytes, segment: Segment, last: bytes | None) -> str | None:
 def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) -> Segment | None:
     """Write a segment of consecutive entries, the last with this digest; None if it could not be written (it is only derived).
 
-    A segment that no reader would believe is not written.
+    A segment that readers would reject is not written.
     """
     with LOADING:
         import pyarrow as pa  # noqa: PLC0415
@@ -155,13 +155,13 @@ def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) ->
     if not last:
         return None
     sink = pa.BufferOutputStream()
-    # Entries are all different: a dictionary of them gains nothing, and a reader would have to count it before it is believed.
+    # All entries are different: a dictionary gains nothing, and a reader would have to count it before trusting it.
     shared = [name for name in rows if name != "raw"]
     pq.write_table(pa.table(rows, schema=_schema(pa)), sink, use_dictionary=shared, compression="zstd", compression_level=1)
     segment = Segment(first, last, digest.hex, f"segments/{SEGMENT_FORMAT}-{first:012d}-{last:012d}-{digest.hex}.parquet")
     data: bytes = sink.getvalue().to_pybytes()
     if read_raw(data, segment, None) is None:
-        return None  # no reader would believe it, and each would fetch it in vain
+        return None  # readers would reject it, and each would fetch it in vain
     try:
         backend.create(segment.key, data)
     except AlreadyExistsError:
@@ -209,7 +209,7 @@ def _add_rows(rows: dict[str, list[object]], seq: int, raw: bytes) -> None:
 
 
 def _fitting(column: str, value: object) -> object:
-    """Return a fact's value if its column can hold it: an unknown kind may mean something else by the word."""
+    """Return a fact's value if its column can hold it: an unknown kind may use the field for something else."""
     if column == "version":
         return value if isinstance(value, int) and 0 <= value < 2**63 else None
     return value if isinstance(value, str) else None

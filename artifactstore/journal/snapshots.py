@@ -1,8 +1,8 @@
-"""Snapshots: the fold as it was at an entry, published beside the segments. Derived; may be deleted at any time.
+"""Snapshots: the fold at an entry, published next to the segments. Derived; may be deleted at any time.
 
-A snapshot is believed only if a fact of the journal, behind the entry that it ends with, vouches for the digest of its
+A snapshot is trusted only if a fact of the journal, after the snapshot's last entry, vouches for the digest of its
 bytes: then a false one is a lie in the audit trail, which `verify` finds. A *pointer* leads from a listing to that fact,
-and is written last: what has none is litter.
+and is written last: a snapshot without one is litter.
 """
 
 import re
@@ -18,19 +18,19 @@ from artifactstore.model.facts import Fact, parse_entry
 __all__ = ["Snapshot", "content_key", "snapshots_of", "vouching", "worth"]
 
 _KEY: Final = re.compile(r"segments/fold-(\d+)-(\d{12})-(\d{12})-([a-z0-9]+)-([0-9a-f]{64})\.json", re.ASCII)
-_ENTRY: Final = 40_000  # bytes of a snapshot that are read in the time that one entry takes to be read, checked and folded
+_ENTRY: Final = 40_000  # bytes of a snapshot that take as long to read as one entry takes to be read, checked and folded
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot by the key of its pointer.
+    """A snapshot, as described by its pointer's key.
 
     Attributes:
-        layout: of its tables; what has another one than this version's is passed over.
-        seq: the entry that it ends with.
+        layout: of its tables; layouts other than this version's are skipped.
+        seq: its last entry.
         entry: the entry with the fact that vouches for it.
         digest: of its bytes, with the algorithm's name.
-        size: its bytes.
+        size: in bytes.
     """
 
     layout: int
@@ -41,23 +41,23 @@ class Snapshot:
 
     @property
     def key(self) -> str:
-        """Where its pointer lies."""
+        """Return its pointer's key."""
         algorithm, _, hexed = self.digest.partition(":")
         return f"segments/fold-{self.layout}-{self.seq:012d}-{self.entry:012d}-{algorithm}-{hexed}.json"
 
     @property
     def fact(self) -> Fact:
-        """What vouches for it."""
+        """Return the fact that vouches for it."""
         return {"fact": "snapshot", "seq": self.seq, "digest": self.digest, "layout": self.layout, "size": self.size}
 
 
 def content_key(digest: str) -> str:
-    """Return where a snapshot's bytes lie."""
+    """Return the key of a snapshot's bytes."""
     return f"segments/folds/{digest.partition(':')[2]}.sqlite"
 
 
 def snapshots_of(items: Iterable[Stored], layout: int) -> list[Snapshot]:
-    """Return the snapshots of a layout among what was listed, the newest first."""
+    """Return the snapshots of a layout in a listing, newest first."""
     listed = {item.key: item.size for item in items}
     found: list[Snapshot] = []
     for key in listed:
@@ -71,12 +71,12 @@ def snapshots_of(items: Iterable[Stored], layout: int) -> list[Snapshot]:
 
 
 def worth(snapshots: Iterable[Snapshot], head: int) -> Iterator[Snapshot]:
-    """Yield those that are read sooner than the entries that they save."""
+    """Yield those that are faster to read than the entries that they replace."""
     yield from (one for one in snapshots if (one.seq - head) * _ENTRY > one.size)
 
 
 def vouching(snapshot: Snapshot, raw: bytes) -> bool:
-    """Tell whether an entry has the fact that a snapshot's pointer speaks of. Whether that has effect, the fold says later."""
+    """Whether an entry has the fact that a snapshot's pointer refers to. The fold decides later whether that has effect."""
     try:
         entry = parse_entry(raw, entry_key(snapshot.entry))
     except ArtifactStoreError:

@@ -1,1 +1,1 @@
-"""Looking after a store: verify."""
+"""Store maintenance: verify, doctor, sync."""

@@ -1,7 +1,7 @@
-"""Bundle: a store as one zip file that can be carried where no network goes, read where it lies, and imported.
+"""Bundle: a store as one zip file that can be carried where no network goes, read in place, and imported.
 
-Members are stored, not deflated (what is in packs does not shrink), in the order in which a copy is made, with no time of
-their own: the same store at the same entry gives the same file. This room knows one journal and one open zip file.
+Members are stored, not deflated (packs do not compress further), in the order of a copy, without timestamps:
+the same store at the same entry gives the same file. This module knows one journal and one open zip file.
 """
 
 import zipfile
@@ -24,18 +24,18 @@ from artifactstore.model.facts import CONFIG_KEY
 
 __all__ = ["GoneError", "bundle_folder", "bundle_whole"]
 
-_NO_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can tell
+_NO_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 _MODE: Final = 0o100644 << 16
 _AHEAD: Final = 4  # objects read ahead: each at most 64 MiB
 _PREFIXES: Final = ("packs/", "manifests/", "facts/", "journal/")
 
 
 class GoneError(Exception):
-    """Clean-up took an object while it was to be bundled: begin again."""
+    """Clean-up removed an object while the bundle was written: start over."""
 
 
 class _Archive:
-    """A zip file that is being written."""
+    """A zip file being written."""
 
     def __init__(self, file: IO[bytes], done: SyncReport) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
@@ -55,18 +55,18 @@ class _Archive:
 
 
 def bundle_whole(source: Journal, file: IO[bytes], *, watch: Watch, done: SyncReport) -> None:
-    """Write a store as it is now: a copy of it, as `sync` makes one.
+    """Write a store in its current state: a copy of it, as `sync` makes one.
 
     Args:
-        source: the store's.
+        source: the store's journal.
         file: an empty binary file.
-        watch: told of progress.
-        done: counted up.
+        watch: reports progress.
+        done: updated with counts.
 
     Raises:
-        GoneError: clean-up came in between: write another file.
+        GoneError: clean-up ran meanwhile: write another file.
         CorruptionError: the store is damaged.
-        RefusedError: it is an unfinished copy.
+        RefusedError: the store is an unfinished copy.
     """
     source.catch_up()
     check_finished(source)
@@ -97,18 +97,18 @@ def bundle_whole(source: Journal, file: IO[bytes], *, watch: Watch, done: SyncRe
             archive.add(entry_key(seq), raw)
             done.entries += 1
     if previous != digest:
-        raise CorruptionError(f"{entry_key(last)} is not what it was a moment ago: it was changed", location=entry_key(last))
+        raise CorruptionError(f"{entry_key(last)} has changed since it was read", location=entry_key(last))
     done.head = format_head(last, digest)
     done.left_out = [LeftOut(key, left_out(error)) for key, error in sorted(lost.items())]
 
 
 def bundle_folder(folder: Backend, file: IO[bytes], *, done: SyncReport) -> None:
-    """Write a store that nobody else knows, and take each object away when it is in the file: it lies on the disk once.
+    """Bundle a private store, deleting each object once it is in the file, so that it is on the disk only once.
 
     Args:
-        folder: where the store lies.
+        folder: the store's backend.
         file: an empty binary file.
-        done: counted up.
+        done: updated with counts.
     """
     keys = sorted((item.key for prefix in _PREFIXES for item in folder.list(prefix)), key=_order)
     with _Archive(file, done) as archive:
@@ -126,7 +126,7 @@ def _order(key: str) -> tuple[int, str]:
 def _read_ahead(
     backend: Backend, keys: Iterable[str], digest_of: Callable[[str], str | None], algorithm: str
 ) -> Iterator[tuple[str, bytes | ArtifactStoreError]]:
-    """Yield objects in order, checked, a few of them being read while one is written; what is missing or damaged as its error."""
+    """Yield objects in order, checked, read ahead of the writer; a missing or damaged object as its error."""
 
     def read(key: str) -> bytes | ArtifactStoreError:
         try:

@@ -1,7 +1,7 @@
-"""Choosing: what of another store can be taken in, and under which names, as both stores are now. Pure: states in.
+"""Selection for an import: what can be taken from another store, and under which names, given both states. Pure.
 
-A name goes on here if its history here is the beginning of the one there, or the other way round. What a store has said
-itself stands above what it is told: where both can't stand, the other's is left out or gets another name.
+A name's history continues here if it is a prefix of the source's history, or the other way round. A store's own
+facts take precedence over received ones: on a conflict the other's are left out or get another name.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,13 +21,13 @@ __all__ = ["Choice", "Wish"]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the caller wants to be taken in.
+    """What the caller wants to import.
 
     Attributes:
-        names: patterns of names; None for everything.
-        rename: whether what can't stand under its name comes as `<name>.from-<label>`.
-        label: the word that tells where it came from.
-        false: digest → why its content can never come, of artifacts whose manifests are not what they were recorded as.
+        names: name patterns; None for everything.
+        rename: whether a conflicting name is imported as `<name>.from-<label>`.
+        label: identifies the source in new names.
+        false: digest → why its content can never be imported, of artifacts whose manifests are not what they were recorded as.
     """
 
     names: tuple[str, ...] | None = None
@@ -37,53 +37,53 @@ class Wish:
 
     @classmethod
     def checked(cls, names: Any, on_conflict: Any, label: Any, store: str) -> "Wish":
-        """Read what a caller said.
+        """Validate the caller's arguments.
 
         Raises:
-            InvalidInputError: no patterns, an unknown way with conflicts, a label that can't be part of a name.
+            InvalidInputError: not patterns, an unknown conflict mode, or a label that is not valid in a name.
         """
         if names is not None and (
             isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(one, str) and one for one in names)
         ):
-            raise InvalidInputError(f"names={names!r}: a list of names or patterns, for example ['churn/*']")
+            raise InvalidInputError(f"names must be a list of names or patterns, for example ['churn/*'], not {names!r}")
         if on_conflict not in {"leave", "rename"}:
-            raise InvalidInputError(f"on_conflict={on_conflict!r}: 'leave' or 'rename'")
+            raise InvalidInputError(f"on_conflict must be 'leave' or 'rename', not {on_conflict!r}")
         if label is not None:
             try:
                 check_alias(label)
             except InvalidInputError as error:
-                raise InvalidInputError(f"label={label!r}: letters, digits, '.', '_' and '-'") from error
+                raise InvalidInputError(f"label must consist of letters, digits, '.', '_' and '-', not {label!r}") from error
         chosen = None if names is None else tuple(names)
         if chosen == ():
-            raise InvalidInputError("names=[] would take nothing in: leave it out for everything")
+            raise InvalidInputError("names=[] would import nothing: leave it out for everything")
         return cls(chosen, on_conflict == "rename", label or store[:8])
 
     def wants(self, name: str) -> bool:
-        """Tell whether a name is wanted."""
+        """Whether a name is selected."""
         return self.names is None or any(fnmatchcase(name, pattern) for pattern in self.names)
 
 
 class Choice:
-    """What one store takes from another.
+    """The selection of what one store imports from another.
 
     Attributes:
-        left_out: what is not received, and why.
-        names: name there → name here, of all that is received.
-        wanted: digests whose content comes if it isn't here.
+        left_out: what is not imported, and why.
+        names: source name → local name, of everything that is imported.
+        wanted: digests whose content is imported if it is not here.
     """
 
     def __init__(self, there: State, here: State, *, source: str, target: str, wish: Wish) -> None:
         """Decide.
 
         Args:
-            there: the source's state; only looked at in this call.
-            here: the target's state; only looked at in this call.
+            there: the source's state; used only in this call.
+            here: the target's state; used only in this call.
             source: the source's store id.
-            target: the target's.
-            wish: what is wanted.
+            target: the target's store id.
+            wish: the caller's filter.
 
         Raises:
-            NotFoundError: a pattern that no name of the source matches.
+            NotFoundError: a pattern matches no name of the source.
         """
         self._source, self._target, self._wish = source, target, wish
         self.left_out: list[LeftOut] = []
@@ -120,10 +120,10 @@ class Choice:
             for alias, moves in sorted(source.moves.get(name, {}).items()):
                 if not common_prefix(moves, self._plan.moves.get(mine, {}).get(alias, [])):
                     self._aliases_left.add((name, alias))
-                    self.left_out.append(LeftOut(f"{mine}:{alias}", "the alias was moved here, and otherwise there"))
+                    self.left_out.append(LeftOut(f"{mine}:{alias}", "the alias was moved differently here and there"))
 
     def _name_here(self, name: str, there: State, source: Histories, taken: set[str]) -> tuple[str | None, str]:
-        """Find the name under which a name's history can go on here: the one of last time, its own, or a new one."""
+        """Find the local name under which a history can continue: the one used last time, its own, or a new one."""
         theirs = [row.digest for row in source.rows[name]]
         first = there.names[name][0]
         known = self._renamed.get(first.get("from", self._source), {}).get(name)
@@ -140,9 +140,9 @@ class Choice:
                 return one, ""
             if not why:
                 k = next((k for k, (a, b) in enumerate(zip(theirs, ours, strict=False), 1) if a != b), 1)
-                why = f"{one}:v{k} is another artifact here than there: on_conflict='rename' brings it as {fresh}"
+                why = f"{one}:v{k} is a different artifact here than in the source: on_conflict='rename' imports it as {fresh}"
                 if self._wish.rename:
-                    why = f"{one}:v{k} is another artifact here than there, and {fresh} is taken too: choose another label"
+                    why = f"{one}:v{k} is a different artifact here than in the source, and {fresh} is taken, too: choose another label"
         return None, why
 
     def _choose_content(self, there: State) -> None:
@@ -176,13 +176,13 @@ class Choice:
             self.left_out.append(found)
 
     def _stop(self, name: str, why: str) -> None:
-        """Take nothing more of a name: what follows would not stand on what is here."""
+        """Import nothing more of a name: what follows would not continue the history here."""
         self._stopped.add(name)
         self._leave(name, why)
 
 
 def _held(state: State) -> dict[str, list[str]]:
-    """Return what can't be removed: each digest that is held, or that something held was made from, with those holds."""
+    """Return what cannot be removed: each digest under a hold, or from which a held artifact was made, with those holds."""
     used: dict[str, list[str]] = {}
     for digest, runs in state.used_in.items() if state.holds else ():
         for run in runs:

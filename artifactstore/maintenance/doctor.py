@@ -1,6 +1,6 @@
-"""The examination of a place: each verb and guarantee that a store needs, tried for real in a folder of its own.
+"""Doctor: each backend operation and guarantee that a store needs, tried for real in a folder of its own.
 
-Thin: what writes is in `doctor_probes`, judgement in `doctor_judge`. Writes only below `.doctor-<random>/` and removes it again; reads
+Thin: writes are in `doctor_probes`, judgement in `doctor_judge`. Writes only below `.doctor-<random>/` and removes it again; reads
 `store.json` and the journal, and never changes anything of a store.
 """
 
@@ -30,25 +30,25 @@ _MISSING: Final = "never-written"
 
 
 def examine(place: Place, *, role: str | None = None, quick: bool = False, large: bool = False) -> Diagnosis:
-    """Try each verb and guarantee that a store needs, and say what holds.
+    """Try each operation and guarantee that a store needs, and report which hold.
 
     Args:
-        place: what is examined.
-        role: judge it for a `reader` (nothing is written), a `writer` or a `janitor`; None finds out what this identity may do.
-        quick: fewer races, small listings, 10 MB at most; otherwise up to 64 MiB.
-        large: also write one object of more than 64 MiB (in parts, where the place knows parts).
+        place: the backend to examine.
+        role: judge it for a `reader` (nothing is written), a `writer` or a `janitor`; None detects what this identity may do.
+        quick: fewer races, short listings, 10 MB at most; otherwise up to 64 MiB.
+        large: also write one object of more than 64 MiB (in parts, where the backend supports multipart uploads).
 
     Raises:
-        InvalidInputError: no such role.
+        InvalidInputError: an unknown role.
     """
     if role is not None and role not in ROLES:
-        raise InvalidInputError(f"role={role!r}: known are {', '.join(ROLES)}")
+        raise InvalidInputError(f"role must be one of {', '.join(ROLES)}, not {role!r}")
     return _Examination(place, role, quick=quick, large=large).run()
 
 
 @dataclass(slots=True)
 class _Examination(Probes):
-    new: bool = False  # whether the place is a folder that did not exist before
+    new: bool = False  # whether the folder did not exist before
 
     def run(self) -> Diagnosis:
         self.new = not self._is_remote() and not Path(self.url).exists()
@@ -73,10 +73,10 @@ class _Examination(Probes):
 
     def _why_skipped(self, *, reached: bool) -> str:
         if not reached:
-            return "the place can't be reached"
+            return "the backend cannot be reached"
         if self.backend.read_only:
-            return "this kind of place can only be read"
-        return "nothing is written for a reader" if self.role == "reader" else "nothing can be written"
+            return "this kind of backend is read-only"
+        return "nothing is written for a reader" if self.role == "reader" else "this identity cannot write"
 
     def _found_role(self) -> str:
         if self.checks.get("write") is None or self.checks["write"].status != "ok":
@@ -91,9 +91,9 @@ class _Examination(Probes):
         check, reached = judge.judge_reach(read, listed, self.url)
         self.note(check)
         how = credentials_in_use(self.place.backend)
-        tried = "see which credentials a request carries"
+        tried = "look up the credentials that a request carries"
         self.note(
-            Check("credentials", "ok", tried, how) if how else judge.skipped("credentials", tried, "none are known of here")
+            Check("credentials", "ok", tried, how) if how else judge.skipped("credentials", tried, "unknown for this backend")
         )
         self.note(judge.judge_retention(retention(self.place.backend) if reached else None))
         return (bytes(read.value) if read.error is None else None), reached
@@ -102,9 +102,9 @@ class _Examination(Probes):
         self.note(self._store(config))
         missing = self.key(_MISSING)
         self.note(judge.judge_missing_key(patient(lambda: self.backend.read(missing)), self.url))
-        tried = "list the place"
+        tried = "list the store location"
         if not self.backend.listable:
-            self.note(judge.skipped("list", tried, "a web server tells nobody what it has; entries are found by their numbers"))
+            self.note(judge.skipped("list", tried, "a web server has no listings; entries are found by their numbers"))
         else:
             self._list(tried)
         if config is not None:
@@ -118,7 +118,7 @@ class _Examination(Probes):
         self.note(judge.judge_listing("list", (), listed, self.url, tried=tried))
 
     def _store(self, config: bytes | None) -> Check:
-        tried = "read the store that lies there: store.json and the whole journal"
+        tried = "read the existing store: store.json and the whole journal"
         if config is None:
             read = attempt(lambda: self.backend.read(CONFIG_KEY))
             if isinstance(read.error, NotFoundError):
@@ -131,9 +131,9 @@ class _Examination(Probes):
         except BackendError as error:
             return judge.failed("store", tried, Outcome(error=error), self.url, "read")
         except ArtifactStoreError as error:
-            means = "what lies there is damaged, or was written by a newer version"
+            means = "the existing store is damaged, or was written by a newer version"
             return Check(
-                "store", "fail", tried, str(error), means, "`artifactstore verify` says more; or install a newer version"
+                "store", "fail", tried, str(error), means, "run `artifactstore verify` for details, or install a newer version"
             )
         figures = {"head": head, "format": known.format, "store": known.store, "digest": known.digest}
         return Check(
@@ -166,7 +166,7 @@ class _Examination(Probes):
     # -- the end
 
     def _clean(self) -> tuple[str, ...]:
-        """Delete all that was written; what is listed below our folder counts, too: a lost reply may have landed."""
+        """Delete everything that was written, including listed objects below our folder: a write with a lost reply may have landed."""
         if not self.written:
             return ()
         listed = attempt(lambda: [item.key for item in self.backend.list(f"{self.folder}/")])
@@ -185,18 +185,18 @@ class _Examination(Probes):
         return "://" in self.url
 
     def _tidy(self) -> None:
-        """Remove the empty folders of a place that has folders: a backend deletes objects only."""
+        """Remove the empty folders of a file system: a backend deletes objects only."""
         if self._is_remote():
             return
         folder = Path(self.url, self.folder)
         for one in (folder / "pages", folder, *((folder.parent,) if self.new else ())):
-            with suppress(OSError):  # not there, or not empty: then it is not ours alone
+            with suppress(OSError):  # missing, or not empty: then not only ours
                 one.rmdir()
 
     def _cache(self) -> None:
         tried, folder = "write to the folder of the local caches and read it back", self.place.cache
         if folder is None:
-            self.note(judge.skipped("cache", tried, "there is no cache: none was asked for, or its folder can't be written"))
+            self.note(judge.skipped("cache", tried, "there is no cache: it is disabled, or its folder is not writable"))
             return
         path = folder / f"{self.folder}.tmp"
         try:
@@ -204,10 +204,13 @@ class _Examination(Probes):
             path.write_bytes(b"x")
             path.unlink()
         except OSError as error:
-            means, fix = "everything works, but nothing is kept between processes", "set ARTIFACTSTORE_CACHE to a folder of yours"
+            means, fix = (
+                "everything works, but nothing is cached between processes",
+                "set ARTIFACTSTORE_CACHE to a writable folder",
+            )
             self.note(Check("cache", "warn", tried, f"{folder}: {error.strerror}", means, fix))
         else:
-            self.note(Check("cache", "ok", tried, f"{folder} can be used"))
+            self.note(Check("cache", "ok", tried, f"{folder} works"))
 
 
 def _may_have_landed(error: ArtifactStoreError) -> bool:

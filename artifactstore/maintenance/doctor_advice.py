@@ -1,7 +1,7 @@
-"""What a failure means and what to do about it: from an error's words to a permission, an option or a variable.
+"""Explanations of failures: from an error's text to a permission, an option or a variable.
 
-Pure: takes errors and names, returns text. The errors of backends carry their advice in words already; this room adds
-the name of the missing permission, which only the verb tells.
+Pure: takes errors and names, returns text. Backend errors already contain advice; this module adds
+the name of the missing permission, which depends on the verb.
 """
 
 import re
@@ -47,7 +47,7 @@ _DENIED: Final = re.compile(
     r"|InsufficientAccountPermissions|AllAccessDisabled",
     re.IGNORECASE,
 )
-# What the credentials themselves are refused for: no verb would fare better.
+# Errors of the credentials themselves: no other verb would succeed.
 _UNKNOWN: Final = re.compile(
     r"InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|AuthenticationFailed|no usable credentials|NoCredentials|PartialCredentials|Unauthori[sz]ed|\b401\b"
     r"|log in again|RequestTimeTooSkewed|certificate|host key",
@@ -58,7 +58,7 @@ _NOWHERE: Final = re.compile(
     r"|AuthorizationHeaderMalformed|not what S3 says|reply is not a listing|not a valid S3 bucket or key",
     re.IGNORECASE,
 )
-# (what the error says, what it means, the fix), most telling first.
+# (error pattern, meaning, fix), most specific first.
 _RULES: Final = (
     (
         r"checksum|x-amz-trailer|aws-chunked|trailing|x-amz-sdk|XAmzContentSHA256|content-sha256",
@@ -79,17 +79,17 @@ _RULES: Final = (
     ),
     (
         r"bucket \S+ does not exist|container \S+ does not exist|NoSuchBucket",
-        "there is no such bucket or container, or the endpoint is another server's",
+        "there is no such bucket or container, or the endpoint belongs to another server",
         "create it, or check the URL's first part and the endpoint (AWS_ENDPOINT_URL)",
     ),
     (
         r"not what S3 says|reply is not a listing|ResponseParserError|not well-formed|UnsupportedOperation|\b405\b",
-        "what answers there does not speak S3: a web page, a proxy, or another service's port",
+        "the endpoint does not speak S3: it is a web page, a proxy, or another service's port",
         "check AWS_ENDPOINT_URL (scheme, host and port of the S3 API, not of the console)",
     ),
     (
         r"no connection|no answer|no reply|cannot connect|connection broke|Could not connect|Name or service",
-        "nothing answers at this address",
+        "nothing replies at this address",
         ("check the network, AWS_ENDPOINT_URL or the account's name, and a proxy (HTTPS_PROXY, NO_PROXY); a server without host "
         "names for buckets needs storage_options={'config_kwargs': {'s3': {'addressing_style': 'path'}}}, one that wants them "
         "needs 'virtual' there"),
@@ -98,11 +98,11 @@ _RULES: Final = (
         r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed",
         "the server does not know these credentials, or the secret does not belong to the key",
         ("check which credentials are used (see the check `credentials`): AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-        "or the account key; an endpoint of another server than the key's gives the same answer"),
+        "or the account key; an endpoint of another server gives the same error"),
     ),
     (
         r"ExpiredToken|InvalidToken|log in again",
-        "the session's token is over",
+        "the session's token has expired",
         "log in again (aws sso login, az login), or use a role that renews itself",
     ),
     (
@@ -120,54 +120,54 @@ _RULES: Final = (
 
 
 def family(url: str) -> str:
-    """Return which kind of place a URL means: s3, azure, gcs, sftp, folder, memory or other."""
+    """Return a URL's kind of backend: s3, azure, gcs, sftp, folder, memory or other."""
     scheme, separator, _ = url.partition("://")
     return _FAMILIES.get(scheme.lower(), "other") if separator else "folder"
 
 
 def permission(url: str, verb: str) -> str:
-    """Return the name of the permission that a verb needs at this kind of place."""
+    """Return the name of the permission that a verb needs on this kind of backend."""
     kind = family(url)
     return _PERMISSIONS.get("sftp" if kind == "folder" else kind, {}).get(verb, f"the permission to {verb} objects")
 
 
 def is_denied(error: ArtifactStoreError | None) -> bool:
-    """Whether a permission is missing: the credentials are known, what they allow does not suffice."""
+    """Whether a permission is missing: the credentials are valid, but do not allow the request."""
     if not isinstance(error, BackendError | RefusedError) or error is None:
         return False
     return bool(_DENIED.search(str(error))) and not _NOWHERE.search(str(error)) and not _refused_credentials(str(error))
 
 
 def _refused_credentials(text: str) -> bool:
-    # "check the credentials" is advice that a plain denial gives, too.
+    # A plain denial contains the advice "check the credentials", too.
     return bool(_UNKNOWN.search(text.replace("check the credentials and what they allow", "")))
 
 
 def is_unreachable(error: ArtifactStoreError | None) -> bool:
-    """Whether no other request would fare better: no server, no bucket, no valid credentials."""
+    """Whether every other request would fail, too: no server, no bucket, no valid credentials."""
     return isinstance(error, BackendError) and not is_denied(error)
 
 
 def explain(error: ArtifactStoreError, url: str, verb: str) -> tuple[str, str]:
-    """Return (what a failed verb means, the fix)."""
+    """Return (meaning, fix) of a failed verb."""
     text = str(error)
     if isinstance(error, UnsupportedError):
-        return "the place, or what is installed here, can't do this", text.rpartition("; ")[2] or text
+        return "the backend, or the software installed here, does not support this", text.rpartition("; ")[2] or text
     if isinstance(error, NotFoundError):
-        return "what was just written can't be found", "use another server: this one loses what it has acknowledged"
+        return "an object that was just written cannot be found", "use another server: this one loses what it has acknowledged"
     if is_denied(error):
         if isinstance(error, RefusedError) or family(url) in {"folder", "memory"}:
             return f"this identity may not {verb} here", f"grant {permission(url, verb)}"
         return (
-            f"the credentials are known, and they do not allow to {verb}",
+            f"the credentials are valid, but do not allow to {verb}",
             f"grant {permission(url, verb)}; `artifactstore doctor {url} --policy {_role(verb)}` prints a policy that does",
         )
     for pattern, means, fix in _RULES:
         if re.search(pattern, text, re.IGNORECASE):
             return means, fix
     return (
-        f"the place failed when it was asked to {verb}",
-        "the message above is all that it said; try again, then ask its operator",
+        f"the backend failed to {verb}",
+        "the message above is all that it reported; try again, then ask its operator",
     )
 
 

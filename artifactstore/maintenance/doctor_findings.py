@@ -1,4 +1,4 @@
-"""What an examination finds: values only. No place is touched here."""
+"""Results of an examination: values only. No backend is touched here."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ __all__ = ["CHECKS", "ROLES", "Check", "Diagnosis", "Outcome", "Status", "attemp
 
 Status = Literal["ok", "warn", "fail", "skipped"]
 ROLES: Final = ("reader", "writer", "janitor")
-# The names of all checks, in the order in which they are told. Programs rely on them: none is ever renamed.
+# The names of all checks, in the order of the report. Programs rely on them: none is ever renamed.
 CHECKS: Final = (
     "reach", "credentials", "store", "missing-key", "list", "write", "read-after-write", "overwrite", "list-after-write", "ranges",
     "size", "create-existing", "create-race", "large-object", "delete", "clock", "latency", "throughput-up", "throughput-down",
@@ -20,17 +20,17 @@ CHECKS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question to a place, and what became of it.
+    """One check of a backend, and its result.
 
     Attributes:
         name: one of `CHECKS`.
         status: `ok`; `warn`: the store works, but look at it; `fail`: a guarantee that the store needs does not hold;
-            `skipped`: not asked, `happened` says why.
+            `skipped`: not tried, `happened` has the reason.
         tried: what was done.
-        happened: what came of it.
-        means: what that means for the store; empty where all is well.
+        happened: the outcome.
+        means: the consequence for the store; empty where all is well.
         fix: what to do about it; empty where there is nothing to do.
-        figures: what was measured; the keys end with the unit.
+        figures: measurements; the keys end with the unit.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What an examination of a place found.
+    """Result of a backend's examination.
 
     Attributes:
-        url: the place, without credentials.
+        url: the store location, without credentials.
         role: for which role it was judged: reader, writer or janitor.
-        reached: whether the place answered at all, and let this identity do anything.
+        reached: whether the backend replied at all, and lets this identity do anything.
         checks: in the order of `CHECKS`.
         left: keys that could not be removed again; nothing reads them.
     """
@@ -74,14 +74,14 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one call: its value, or the error that it raised."""
+    """Outcome of one call: its value, or its error."""
 
     value: Any = None
     error: ArtifactStoreError | None = None
 
 
 def attempt(call: Callable[[], Any]) -> Outcome:
-    """Call, and return what became of it."""
+    """Call, and return the outcome."""
     try:
         return Outcome(call())
     except ArtifactStoreError as error:

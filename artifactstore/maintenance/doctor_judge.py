@@ -1,4 +1,4 @@
-"""The judgement of an examination: each function takes what a probe saw and returns a `Check`. Pure; no place is touched."""
+"""Judgements of an examination: each function turns a probe's outcome into a `Check`. Pure; no backend is touched."""
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -31,68 +31,68 @@ __all__ = [
     "skipped",
 ]
 
-_SKEW: Final = 60.0  # seconds: beyond this, times in the audit trail mislead
+_SKEW: Final = 60.0  # seconds: beyond this, times in the audit trail are misleading
 _UNSAFE: Final = (
-    "unsafe for several writers: of two that commit at once, one would overwrite the other's journal entry",
+    "unsafe for several writers: two concurrent commits would overwrite each other's journal entry",
     "use a server that honours If-None-Match, or a folder; where nothing else ever writes to it, pass single_writer=True",
 )
 
 
 def skipped(name: str, tried: str, why: str) -> Check:
-    """A check that was not made."""
+    """Return a check that was not made."""
     return Check(name, "skipped", tried, why)
 
 
 def failed(name: str, tried: str, outcome: Outcome, url: str, verb: str) -> Check:
-    """A check whose request itself failed."""
+    """Return a check whose request itself failed."""
     assert outcome.error is not None
     means, fix = explain(outcome.error, url, verb)
     return Check(name, "fail", tried, str(outcome.error), means, fix)
 
 
 def judge_reach(read: Outcome, listed: Outcome, url: str) -> tuple[Check, bool]:
-    """Whether the place answers at all, and whether this identity may do anything there.
+    """Judge whether the backend replies at all, and whether this identity may do anything there.
 
     Args:
         read: of `store.json`.
         listed: of the first page of the listing.
-        url: the place.
+        url: the store location.
     """
-    tried = "read store.json and list the place"
+    tried = "read store.json and list the store location"
     answered = [one for one in (read, listed) if one.error is None or isinstance(one.error, NotFoundError | UnsupportedError)]
     if answered:
-        return Check("reach", "ok", tried, "it answers"), True
+        return Check("reach", "ok", tried, "it replies"), True
     worst = listed if is_denied(read.error) and not is_denied(listed.error) else read
     check = failed("reach", tried, worst, url, "read")
     if is_denied(read.error) and is_denied(listed.error):
         needs = f"grant {permission(url, 'read')} and {permission(url, 'list')}"
         policy = f"; `artifactstore doctor {url} --policy reader` prints a policy that does"
-        means = "the credentials are known, and they allow neither to read nor to list"
+        means = "the credentials are valid, but allow neither to read nor to list"
         return Check("reach", "fail", tried, str(read.error), means, needs + policy), False
     return check, False
 
 
 def judge_missing_key(outcome: Outcome, url: str) -> Check:
-    """A key that does not exist must be a definite "no such key": the journal ends where one says so."""
+    """Judge that a missing key gives a definite "no such key": the journal ends where one is reported."""
     tried = "read a key that does not exist"
     if isinstance(outcome.error, NotFoundError):
         return Check("missing-key", "ok", tried, "a definite 'no such key'")
     if outcome.error is None:
         return Check(
-            "missing-key", "fail", tried, "bytes came back", "the server invents objects: no answer of it can be believed",
-            "check the endpoint: a web server's error page, or a proxy that answers for it",
+            "missing-key", "fail", tried, "bytes came back", "the server invents objects: none of its replies can be trusted",
+            "check the endpoint: a web server's error page, or a proxy that replies in its place",
         )  # fmt: skip
     if is_denied(outcome.error):
         fix = f"grant {permission(url, 'list')}"
         if family(url) == "s3":
             fix += (
-                ", also for requests that carry no prefix (a condition on s3:prefix alone leaves those out); "
+                ", also for requests without a prefix (a condition on s3:prefix alone leaves those out); "
                 f"`artifactstore doctor {url} --policy reader` prints such a policy"
             )
         return Check(
             "missing-key", "fail", tried, str(outcome.error),
-            "'denied' is said of a key that does not exist, so the end of the journal can't be seen and nothing can be read safely: "
-            "S3 hides what is missing from those who may not list", fix,
+            "a missing key is reported as 'denied', so the end of the journal cannot be seen and nothing can be read safely: "
+            "S3 hides missing keys from identities that may not list", fix,
         )  # fmt: skip
     return failed("missing-key", tried, outcome, url, "read")
 
@@ -100,8 +100,8 @@ def judge_missing_key(outcome: Outcome, url: str) -> Check:
 def judge_listing(
     name: str, expected: Collection[str], found: Outcome, url: str, *, gone: Collection[str] = (), tried: str = ""
 ) -> Check:
-    """A listing must hold every key once, at once after the writes, and none that was deleted."""
-    tried = tried or f"list the place right after writing {len(expected):,} objects"
+    """Judge that a listing has every key once, immediately after the writes, and no deleted key."""
+    tried = tried or f"list the store location right after writing {len(expected):,} objects"
     if found.error is not None:
         return failed(name, tried, found, url, "list")
     keys = list(found.value)
@@ -112,20 +112,20 @@ def judge_listing(
         what = what or (f"{len(stale):,} deleted ones are still shown" if stale else "some are listed twice")
         return Check(
             name, "fail", tried, what,
-            "listings lag or are cut off: `verify` and clean-up would take what is there for missing, or overlook it",
+            "listings lag or are cut off: `verify` and clean-up would report existing objects as missing, or overlook them",
             "use the storage itself, not a cache, gateway or mirror before it; set no listing cache in storage_options", figures,
         )  # fmt: skip
     return Check(name, "ok", tried, "complete and up to date", figures=figures)
 
 
 def judge_write(outcome: Outcome, url: str, role: str | None) -> Check:
-    """Whether this identity may write: a reader need not."""
+    """Judge whether this identity may write: a reader need not."""
     tried = "write a small object"
     if outcome.error is None:
         if role == "reader":
             return Check(
                 "write", "warn", tried, "written", "this identity may do more than a reader needs",
-                f"take away {permission(url, 'write')}",
+                f"revoke {permission(url, 'write')}",
             )  # fmt: skip
         return Check("write", "ok", tried, "written")
     readonly = is_denied(outcome.error) or isinstance(outcome.error, UnsupportedError)
@@ -133,46 +133,46 @@ def judge_write(outcome: Outcome, url: str, role: str | None) -> Check:
         _, fix = explain(outcome.error, url, "write")
         return Check(
             "write", "ok" if role == "reader" else "warn", tried, str(outcome.error),
-            "read only: right for a reader; nothing can be put with these credentials", "" if role == "reader" else f"for a writer: {fix}",
+            "read only: right for a reader; these credentials cannot put", "" if role == "reader" else f"for a writer: {fix}",
         )  # fmt: skip
     return failed("write", tried, outcome, url, "write")
 
 
 def judge_same(name: str, tried: str, wanted: bytes, got: Outcome, url: str) -> Check:
-    """Whether a read gave exactly what was written last."""
+    """Judge that a read returned exactly what was written last."""
     if got.error is not None:
         return failed(name, tried, got, url, "read")
     if bytes(got.value) != wanted:
         return Check(
             name, "fail", tried, f"{len(got.value):,} other bytes came back",
-            "reads lag behind writes or change what is stored: a commit might not be seen by the next one",
+            "reads lag behind writes or return changed bytes: a commit might not be seen by the next one",
             "use the storage itself, not a cache, gateway or mirror before it",
         )  # fmt: skip
     return Check(name, "ok", tried, "the same bytes")
 
 
 def judge_ranges(wanted: Sequence[bytes], inside: Outcome, behind: Outcome, url: str) -> Check:
-    """Ranges must give exactly what was asked for, and a range behind the end an error, never fewer bytes."""
-    tried = "read ranges of an object: at its start, inside, at its end, empty, and one that ends behind it"
+    """Judge that ranges return exactly the requested bytes, and a range beyond the end an error, never fewer bytes."""
+    tried = "read ranges of an object: at its start, inside, at its end, empty, and one that ends beyond it"
     if inside.error is not None:
         return failed("ranges", tried, inside, url, "read")
     if [bytes(one) for one in inside.value] != [*wanted]:
         return Check(
-            "ranges", "fail", tried, "other bytes came back", "the server or a proxy ignores ranges: content can't be read in parts",
+            "ranges", "fail", tried, "other bytes came back", "the server or a proxy ignores ranges: content cannot be read in parts",
             "use the storage itself, or a proxy that passes the Range header on",
         )  # fmt: skip
     if behind.error is None:
         return Check(
-            "ranges", "fail", tried, "a range behind the end was answered as if there were bytes",
+            "ranges", "fail", tried, "a range beyond the end returned bytes",
             "a truncated object would not be noticed by a partial read", "use another server",
         )  # fmt: skip
     if not isinstance(behind.error, BackendError) or behind.error.transient:
         return failed("ranges", tried, behind, url, "read")
-    return Check("ranges", "ok", tried, "exact, and behind the end an error")
+    return Check("ranges", "ok", tried, "exact, and an error beyond the end")
 
 
 def judge_size(wanted: int, got: Outcome, url: str) -> Check:
-    """Whether the size of an object is what was written."""
+    """Judge that the size of an object is what was written."""
     tried = "ask for an object's size"
     if got.error is not None:
         return failed("size", tried, got, url, "read")
@@ -185,14 +185,14 @@ def judge_size(wanted: int, got: Outcome, url: str) -> Check:
 
 
 def judge_create_existing(outcome: Outcome, url: str, *, refused: bool | None, unchanged: bool, single_writer: bool) -> Check:
-    """Creating a key that exists must be refused, and must leave what is there.
+    """Judge that creating an existing key is refused, and leaves the object unchanged.
 
     Args:
         outcome: of the second create.
         url: the place.
-        refused: whether `AlreadyExistsError` came; None where another error did.
+        refused: whether `AlreadyExistsError` was raised; None where it was another error.
         unchanged: whether the first bytes were still there afterwards.
-        single_writer: whether the caller promised that nobody else writes.
+        single_writer: whether the caller promised that nothing else writes.
     """
     tried = "create an object under a key that exists"
     if refused and unchanged:
@@ -201,58 +201,58 @@ def judge_create_existing(outcome: Outcome, url: str, *, refused: bool | None, u
         if outcome.error is not None and isinstance(outcome.error, UnsupportedError):
             return Check("create-existing", "fail", tried, str(outcome.error), *_UNSAFE)
         return failed("create-existing", tried, outcome, url, "write")
-    happened = "said to be refused, but the bytes changed" if refused else "it was written: the condition was ignored"
+    happened = "reported as refused, but the bytes changed" if refused else "it was written: the condition was ignored"
     return Check("create-existing", "warn" if single_writer else "fail", tried, happened, *_UNSAFE)
 
 
 def judge_race(rounds: Sequence[Round], processes: int, *, single_writer: bool) -> Check:
-    """Of all who race for one key exactly one may win, and only its bytes may be seen."""
+    """Judge that of all contenders for one key exactly one wins, and only its bytes are visible."""
     contenders = max((len(one.contenders) for one in rounds), default=0)
     tried = f"{len(rounds)} races of {contenders} creators for one key, in {processes} process{'es' if processes > 1 else ''}"
     figures = {"rounds": len(rounds), "creators": contenders, "processes": processes}
     bad = [verdict for one in rounds if (verdict := _verdict(one))]
     if not bad:
-        return Check("create-race", "ok", tried, "exactly one won each, and its bytes are what is there", figures=figures)
+        return Check("create-race", "ok", tried, "exactly one won each race, and its bytes are stored", figures=figures)
     worst = next((one for one in bad if not one.startswith("unclear")), bad[0])
     happened = f"{worst} ({len(bad)} of {len(rounds)} races)"
     if worst.startswith("unclear"):
         return Check(
-            "create-race", "fail", tried, happened, "whether two writers are kept apart could not be seen",
-            "run it again; if it stays so, see what the error says", figures,
+            "create-race", "fail", tried, happened, "the race gave no clear result on whether concurrent writers are kept apart",
+            "run it again; if the result persists, see the error", figures,
         )  # fmt: skip
     if single_writer:
-        means = "more than one won: safe only as long as single_writer=True is true, that is, nothing else ever writes"
+        means = "more than one won: safe only as long as single_writer=True holds, that is, nothing else ever writes"
         return Check("create-race", "warn", tried, happened, means, _UNSAFE[1], figures)
     return Check("create-race", "fail", tried, happened, *_UNSAFE, figures)
 
 
 def _verdict(one: Round) -> str:
-    """What is wrong with a race; empty where nothing is."""
+    """Return what went wrong in a race; empty where nothing did."""
     won = {contender.token for contender in one.contenders if contender.end == "won"}
     unknown = {contender.token for contender in one.contenders if contender.end == "unknown"}
     errors = [contender.end for contender in one.contenders if contender.end not in {"won", "lost", "unknown"}]
     if len(won) > 1:
-        return f"{len(won)} were told that they had won"
+        return f"{len(won)} creators were reported as winners"
     if won and one.seen not in won:
-        return "the winner's bytes are not what is there"
+        return "the stored bytes are not the winner's"
     if not won and one.seen is not None and one.seen not in unknown:
-        return "a loser's bytes are what is there"
+        return "the stored bytes are a loser's"
     if not won and one.seen is None:
-        return f"unclear: nobody won{f', {errors[0]}' if errors else ''}"
+        return f"unclear: no creator won{f', {errors[0]}' if errors else ''}"
     if errors:
         return f"unclear: {errors[0]}"
     return ""
 
 
 def judge_delete(outcome: Outcome, after: Outcome, again: Outcome, url: str, role: str | None) -> Check:
-    """Whether this identity may delete (only clean-up needs to), and whether what was deleted is gone at once."""
+    """Judge whether this identity may delete (only clean-up needs to), and whether a deleted object is gone at once."""
     tried = "delete an object, read it, and delete it again"
     if is_denied(outcome.error) and role != "janitor":
         return Check("delete", "ok", tried, "refused: right for a reader and for a writer; only clean-up deletes")
     if outcome.error is not None:
         return failed("delete", tried, outcome, url, "delete")
     if is_denied(after.error):
-        return Check("delete", "skipped", tried, "deleted; whether it was gone at once can't be told: reading it is denied")
+        return Check("delete", "skipped", tried, "deleted; unknown whether it was gone at once: reading it is denied")
     if after.error is not None and not isinstance(after.error, NotFoundError):
         return failed("delete", tried, after, url, "read")
     if after.error is None:
@@ -264,17 +264,17 @@ def judge_delete(outcome: Outcome, after: Outcome, again: Outcome, url: str, rol
         return failed("delete", "delete a key that does not exist", again, url, "delete")
     if role in {"reader", "writer"}:
         return Check(
-            "delete", "warn", tried, "it is gone", f"this identity may do more than a {role} needs: what it can delete, a mistake can",
-            f"take away {permission(url, 'delete')}; only the identity that runs clean-up needs it",
+            "delete", "warn", tried, "it is gone", f"this identity may do more than a {role} needs: a mistake could delete data",
+            f"revoke {permission(url, 'delete')}; only the identity that runs clean-up needs it",
         )  # fmt: skip
-    return Check("delete", "ok", tried, "gone at once, and deleting it again is no error")
+    return Check("delete", "ok", tried, "gone at once, and deleting it again is not an error")
 
 
 def judge_clock(clock: Clock | None) -> Check:
-    """How far the store's clock is from this machine's."""
+    """Judge how far the store's clock is from this machine's."""
     tried = "compare the time of an object just written with this machine's clock"
     if clock is None:
-        return skipped("clock", tried, "this place gives no time of its objects")
+        return skipped("clock", tried, "this backend does not report object times")
     surely = max(0.0, abs(clock.ahead) - clock.within)
     figures = {"ahead_seconds": round(clock.ahead, 3), "within_seconds": round(clock.within, 3)}
     way = "ahead of" if clock.ahead > 0 else "behind"
@@ -282,14 +282,14 @@ def judge_clock(clock: Clock | None) -> Check:
     if surely > _SKEW:
         return Check(
             "clock", "warn", tried, said,
-            "no data is at risk (nothing here rests on clocks), but times in the audit trail will mislead, and S3 refuses requests at 15 minutes",
+            "no data is at risk (nothing here rests on clocks), but times in the audit trail will be misleading, and S3 refuses requests at 15 minutes",
             "let this machine follow a time server (timedatectl set-ntp true); if it does, tell the operator of the store", figures,
         )  # fmt: skip
     return Check("clock", "ok", tried, said, figures=figures)
 
 
 def judge_latency(reads: Sequence[float], writes: Sequence[float]) -> Check:
-    """How long small requests take."""
+    """Report the latency of small requests."""
     figures: dict[str, float] = {}
     parts = []
     for word, times in (("read", reads), ("write", writes)):
@@ -301,8 +301,8 @@ def judge_latency(reads: Sequence[float], writes: Sequence[float]) -> Check:
     slow = max((statistics.median(times) for times in (reads, writes) if times), default=0.0)
     if slow > 1:
         return Check(
-            "latency", "warn", tried, ", ".join(parts), "every commit takes at least two writes after each other",
-            "work nearer to the storage, or look for a proxy or a server under load", figures,
+            "latency", "warn", tried, ", ".join(parts), "every commit takes at least two consecutive writes",
+            "work closer to the storage, or look for a proxy or a server under load", figures,
         )  # fmt: skip
     return Check("latency", "ok", tried, ", ".join(parts), figures=figures)
 
@@ -312,7 +312,7 @@ def _p95(times: Sequence[float]) -> float:
 
 
 def judge_speed(name: str, speed: Speed) -> Check:
-    """How many bytes a second pass; a figure, never a fault."""
+    """Report the throughput in bytes a second; a figure, never a fault."""
     figures: dict[str, float] = {"one_connection_MB_per_second": round(speed.one / 1e6, 2)}
     said = f"{speed.one / 1e6:.1f} MB/s over one connection"
     if speed.many is not None:
@@ -323,48 +323,48 @@ def judge_speed(name: str, speed: Speed) -> Check:
 
 
 def judge_retention(found: Mapping[str, str] | None) -> Check:
-    """What the place keeps of what is deleted or overwritten."""
-    tried = "ask for versioning and Object Lock"
+    """Report whether the backend retains deleted or overwritten objects."""
+    tried = "read the versioning and Object Lock settings"
     if found is None:
-        return skipped("retention", tried, "can't be asked at this kind of place")
+        return skipped("retention", tried, "not available for this kind of backend")
     said = ", ".join(f"{word.replace('_', ' ')}: {state}" for word, state in found.items())
-    if all("can't be told" in state for state in found.values()):
-        return skipped("retention", tried, "this identity may not ask (a store does not need it)")
+    if all("unknown:" in state for state in found.values()):
+        return skipped("retention", tried, "this identity may not read them (a store does not need it)")
     if found.get("object_lock", "off").startswith("on"):
-        return Check(
-            "retention", "ok", tried, said, "a store works on it; what clean-up deletes takes space until its retention ends"
-        )
+        return Check("retention", "ok", tried, said, "a store works on it; deleted objects take space until their retention ends")
     if found.get("versioning") == "on":
         return Check(
-            "retention", "ok", tried, said, "what clean-up deletes stays as an old version, and costs",
-            "a lifecycle rule that ends noncurrent versions after as many days as you want to be able to go back",
+            "retention", "ok", tried, said, "deleted objects stay as old versions, and cost storage",
+            "set a lifecycle rule that expires noncurrent versions after as many days as you want to be able to go back",
         )  # fmt: skip
     return Check("retention", "ok", tried, said)
 
 
 def judge_unchanged(before: bytes | None, after: Outcome, url: str) -> Check:
-    """Whether `store.json` is what it was when the examination began."""
+    """Judge that `store.json` is unchanged since the examination began."""
     tried = "read store.json once more"
     if isinstance(after.error, NotFoundError) and before is None:
-        return Check("store-unchanged", "ok", tried, "still no store: an examination makes none")
+        return Check("store-unchanged", "ok", tried, "still no store: an examination creates none")
     if after.error is not None and before is not None:
         return failed("store-unchanged", tried, after, url, "read")
     if before is not None and bytes(after.value) != before:
         return Check(
-            "store-unchanged", "fail", tried, "its bytes have changed", "someone overwrites store.json, which is written once",
-            "find out who writes to this place, and compare it with a copy",
+            "store-unchanged", "fail", tried, "its bytes have changed", "another process overwrites store.json, which is written only once",
+            "find out which process writes to this store, and compare it with a copy",
         )  # fmt: skip
-    return Check("store-unchanged", "ok", tried, "unchanged" if before is not None else "a store was made meanwhile, by another")
+    return Check(
+        "store-unchanged", "ok", tried, "unchanged" if before is not None else "another process created a store meanwhile"
+    )
 
 
 def judge_left(left: Sequence[str], size: int, folder: str, *, denied: bool) -> Check:
-    """Whether the examination has cleaned up after itself."""
+    """Judge whether the examination has cleaned up after itself."""
     tried = f"remove all that was written to {folder}/"
     if not left:
         return Check("cleanup", "ok", tried, "nothing is left")
-    said = f"{len(left)} objects of {size / 1e6:.1f} MB in all stay in {folder}/"
+    said = f"{len(left)} objects of {size / 1e6:.1f} MB in total remain in {folder}/"
     means = "harmless: no store reads or counts them"
-    fix = "" if denied else f"delete {folder}/ when the place lets you"
+    fix = "" if denied else f"delete {folder}/ once the retention allows it"
     if denied:
-        means += "; this identity may not delete, which is right for a writer. Whoever may can remove that folder at any time"
+        means += "; this identity may not delete, which is right for a writer. An identity that may delete can remove that folder at any time"
     return Check("cleanup", "ok" if denied else "warn", tried, said, means, fix)

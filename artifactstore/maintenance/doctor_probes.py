@@ -1,4 +1,4 @@
-"""The probes that write: each verb and guarantee that a store needs of a place, tried for real in a folder of its own."""
+"""Probes that write: each operation and guarantee that a store needs of a backend, tried for real in a folder of its own."""
 
 import secrets
 import time
@@ -23,14 +23,14 @@ _PAGES: Final = 1050  # objects: more than a page of S3's listings
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is examined.
+    """The backend to examine.
 
     Attributes:
         backend: as the store uses it.
-        again: makes another connection to the same place.
-        url: as a second process is to open it.
-        options: storage options, for that process; they reach it through a pipe and appear nowhere.
-        single_writer: whether the caller promised that nobody else writes.
+        again: opens another connection to the same backend.
+        url: for a second process to open.
+        options: storage options for that process; they reach it through a pipe and appear nowhere.
+        single_writer: whether the caller promised that nothing else writes.
         cache: the folder of the local caches; None for none.
     """
 
@@ -44,7 +44,7 @@ class Place:
 
 @dataclass(slots=True)
 class Probes:
-    """What one examination has tried and written so far, and the probes that write."""
+    """The state of one examination, and its writing probes."""
 
     place: Place
     role: str | None
@@ -52,49 +52,49 @@ class Probes:
     large: bool
     folder: str = field(default_factory=lambda: f".doctor-{secrets.token_hex(8)}")
     checks: dict[str, Check] = field(default_factory=dict)
-    written: dict[str, int] = field(default_factory=dict)  # keys that are ours, and their sizes
+    written: dict[str, int] = field(default_factory=dict)  # our own keys, and their sizes
     may_delete: bool = False
 
     @property
     def backend(self) -> Backend:
-        """The place, without what tries again for minutes."""
+        """The backend, without retries."""
         return bare(self.place.backend)
 
     @property
     def url(self) -> str:
-        """Of the place."""
+        """The backend's URL."""
         return self.place.backend.url
 
     def note(self, check: Check) -> None:
-        """Keep what a check found."""
+        """Record a check."""
         self.checks[check.name] = check
 
     def key(self, name: str, size: int = 0) -> str:
-        """Return a key below our own folder; with a size it is one that is written, and has to go again."""
+        """Return a key below our own folder; one with a size is written, and must be deleted again."""
         key = f"{self.folder}/{name}"
         if size:
             self.written[key] = size
         return key
 
     def other(self) -> Backend:
-        """Return another connection to the same place."""
+        """Return another connection to the same backend."""
         return bare(self.place.again())
 
     def try_writing(self) -> None:
-        """Try all that a store needs of a place that takes bytes."""
+        """Try everything that a store needs of a writable backend."""
         self._deleting()
         for part in (self._overwriting, self._ranging, self._creating, self._racing, self._listing, self._measuring, self._big):
             try:
                 part()
-            except ArtifactStoreError as error:  # a request that no check is about: the place failed in between
+            except ArtifactStoreError as error:  # a request outside any check: the backend failed in between
                 name = _PARTS[part.__name__]
-                self.note(judge.failed(name, "ask the place", Outcome(error=error), self.url, "write"))
+                self.note(judge.failed(name, "send a request", Outcome(error=error), self.url, "write"))
 
     def _deleting(self) -> None:
         key = self.key("deleted", 1)
         made = attempt(lambda: self.backend.write(key, b"x"))
         if made.error is not None:
-            self.note(judge.failed("delete", "write what is to be deleted", made, self.url, "write"))
+            self.note(judge.failed("delete", "write the object to delete", made, self.url, "write"))
             return
         deleted = patient(lambda: self.backend.delete(key))
         after = attempt(lambda: self.backend.read(key))
@@ -130,7 +130,7 @@ class Probes:
         key = self.key("created", 100)
         first, second = b"1" * 100, b"2" * 100
         made = patient(lambda: self.backend.create(key, first))
-        if isinstance(made.error, AlreadyExistsError):  # the key is ours alone: an own create whose reply was lost
+        if isinstance(made.error, AlreadyExistsError):  # the key is ours: our own create, with its reply lost
             made = Outcome()
         if made.error is not None:
             refused, outcome = None, made
@@ -182,7 +182,7 @@ class Probes:
 
     @property
     def budget(self) -> Budget:
-        """How much the measurements may move."""
+        """Return how much the measurements may transfer."""
         connections = min(8, self.backend.concurrency)
         if self.quick or not self.may_delete:
             return Budget(1_000_000, min(4, connections), 8, 2)
@@ -200,9 +200,9 @@ class Probes:
         self.note(judge.judge_speed("throughput-down", down))
 
     def _big(self) -> None:
-        tried = "write an object of more than 64 MiB, in parts where the place knows parts, and read its end"
+        tried = "write an object of more than 64 MiB, in parts where the backend supports them, and read its end"
         if not self.large:
-            self.note(judge.skipped("large-object", tried, "only asked for with --large: it moves 66 MiB"))
+            self.note(judge.skipped("large-object", tried, "only with --large: it transfers 66 MiB"))
             return
         piece = secrets.token_bytes(2**20)
         key = self.key("large", MAX_WRITE + 2 * len(piece))
@@ -231,12 +231,12 @@ _PARTS: Final = {
 
 
 def bare(backend: Backend) -> Backend:
-    """Take off the wrapper that tries again for minutes: an examination wants to see each failure."""
+    """Remove the retrying wrapper: an examination must see each failure."""
     return backend.inner if isinstance(backend, RetryingBackend) else backend
 
 
 def patient(call: Callable[[], Any]) -> Outcome:
-    """Call, three times where the failure may pass: all callers may send the same again."""
+    """Call, up to three times after transient failures: every such call may be repeated."""
     for pause in (0.1, 0.5):
         outcome = attempt(call)
         if not isinstance(outcome.error, BackendError) or not outcome.error.transient:

@@ -1,6 +1,6 @@
-"""The race for a key, run for real: threads, connections of their own, and a second process, all creating one object.
+"""A real race for one key: threads, separate connections, and a second process, all creating one object.
 
-A second process is a fresh interpreter, told over its standard input what to do: its arguments and its environment
+The second process is a fresh interpreter that gets its instructions on standard input: its arguments and environment
 show nothing, and no script of the caller's is run again (which `multiprocessing` would do).
 """
 
@@ -21,17 +21,17 @@ from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, Backend
 
 __all__ = ["Contender", "Rival", "Round", "race", "serve"]
 
-_LEAD: Final = 0.03  # seconds from the word to the start: the second process must have heard it
-_AGAIN: Final = 6  # tries after "two writers met, nothing landed"
+_LEAD: Final = 0.03  # seconds from the command to the start: the second process must have received it
+_AGAIN: Final = 6  # tries after "two writers met, nothing was written"
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One who tried to create the key.
+    """A participant of a race.
 
     Attributes:
-        token: what it wrote.
-        end: `won`, `lost` (told that the key exists), `unknown` (no clear answer), or the error's words.
+        token: the bytes it wrote.
+        end: `won`, `lost` (the key existed), `unknown` (no clear reply), or the error's message.
     """
 
     token: str
@@ -43,8 +43,8 @@ class Round:
     """One race for one key.
 
     Attributes:
-        contenders: all who took part.
-        seen: what lay under the key afterwards; None where nothing did.
+        contenders: all participants.
+        seen: the object's bytes afterwards; None where there was none.
     """
 
     contenders: tuple[Contender, ...]
@@ -52,13 +52,13 @@ class Round:
 
 
 class Rival:
-    """A second process that races along; `with` ends it.
+    """A second process that takes part in the race; `with` ends it.
 
     Args:
-        url: the place.
-        options: its storage options; they must be JSON, else there is no rival.
-        single_writer: as the place was opened.
-        threads: how many of its threads race.
+        url: the store location.
+        options: its storage options; without JSON-compatible options there is no second process.
+        single_writer: as the backend was opened.
+        threads: number of its racing threads.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any] | None, *, single_writer: bool, threads: int) -> None:
@@ -70,7 +70,7 @@ class Rival:
         try:
             spec = json.dumps(self._spec)
         except TypeError:
-            self.why_not = "the storage options hold objects, which another process can't be given"
+            self.why_not = "the storage options contain objects, which cannot be passed to another process"
             return self
         command = [sys.executable, "-c", "from artifactstore.maintenance.doctor_race import serve; serve()"]
         try:
@@ -81,7 +81,7 @@ class Rival:
             self.why_not = f"no second process could be started ({error.strerror})"
             return self
         if self._ask(spec) != "ready":
-            self.why_not = "the second process could not open the place"
+            self.why_not = "the second process could not open the store location"
             self.__exit__()
         return self
 
@@ -124,18 +124,18 @@ class Rival:
             return ""
 
     def start(self, key: str, at: float) -> None:
-        """Tell it to create `key` at a moment."""
+        """Tell it to create `key` at a given time."""
         if self.running:
             with suppress(OSError):
                 self._tell(json.dumps({"key": key, "at": at}))
 
     def ends(self) -> list[Contender]:
-        """Return how its threads fared."""
+        """Return its threads' results."""
         if not self.running:
             return []
         line = self._hear()
         if not line:
-            self.why_not = "the second process ended in mid-race"
+            self.why_not = "the second process ended during the race"
             self.__exit__()
             return []
         return [Contender(token, end) for token, end in json.loads(line)]
@@ -153,12 +153,12 @@ def race(
     """Race `rounds` times, each for a key of its own.
 
     Args:
-        connections: backends of the same place; the threads share them out.
+        connections: backends of the same store location, shared out among the threads.
         key_of: names the key of a round.
-        rounds: how many races.
-        threads: how many race in this process.
+        rounds: number of races.
+        threads: number of racing threads in this process.
         rival: the second process.
-        until: no round is begun after this moment of `time.monotonic`, but one is run in any case.
+        until: no round starts after this time of `time.monotonic`, except the first.
     """
     found: list[Round] = []
     with ThreadPoolExecutor(threads) as pool:
@@ -201,7 +201,7 @@ def _seen(backend: Backend, key: str) -> str | None:
 
 
 def serve() -> None:
-    """Be the rival: read the place from the first line of standard input, then race for each key that comes."""
+    """Run the second process: read the configuration from the first line of standard input, then race for each key that follows."""
     from artifactstore.backend.connect import connect  # noqa: PLC0415 - only the second process connects here
 
     spec = json.loads(sys.stdin.readline())
@@ -217,7 +217,7 @@ def serve() -> None:
 
 
 def _bare(backend: Backend) -> Backend:
-    """Take off the wrapper that tries again: an examination wants to see each failure."""
+    """Remove the retrying wrapper: an examination must see each failure."""
     from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
 
     return backend.inner if isinstance(backend, RetryingBackend) else backend

@@ -1,4 +1,4 @@
-"""How fast a place is, and how far its clock is from ours: measured within a budget of bytes and of time."""
+"""A backend's throughput, latency and clock offset: measured within a budget of bytes and time."""
 
 import os
 import time
@@ -13,13 +13,13 @@ __all__ = ["Budget", "Clock", "Speed", "latencies", "read_speed", "tell_clock", 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much may be spent.
+    """Limits of the measurements.
 
     Attributes:
-        piece: bytes that one connection moves at a time.
-        connections: how many at once.
-        small: how many small requests are timed.
-        seconds: a measurement begins nothing after this time.
+        piece: bytes per request.
+        connections: number of concurrent connections.
+        small: number of small requests that are timed.
+        seconds: no measurement starts after this time.
     """
 
     piece: int
@@ -30,7 +30,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Bytes a second over one connection, and over several together (None where there was no time or no use for that)."""
+    """Bytes a second over one connection, and over several together (None where not measured)."""
 
     one: float
     many: float | None
@@ -40,14 +40,14 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The store's clock against ours: seconds that it is ahead, give or take `within`."""
+    """The store's clock relative to ours: seconds that it is ahead, give or take `within`."""
 
     ahead: float
     within: float
 
 
 def latencies(call: Callable[[int], object], budget: Budget) -> list[float]:
-    """Return the seconds that each of some calls took, one after the other."""
+    """Return the seconds that each of some consecutive calls took."""
     start, found = time.monotonic(), []
     for number in range(budget.small):
         before = time.perf_counter()
@@ -59,13 +59,13 @@ def latencies(call: Callable[[int], object], budget: Budget) -> list[float]:
 
 
 def write_speed(backend: Backend, key_of: Callable[[int], str], budget: Budget) -> Speed:
-    """Upload bytes that nothing can compress: one piece alone, then one a connection."""
+    """Upload incompressible bytes: one piece alone, then one per connection."""
     data = os.urandom(budget.piece)
     return _measured(lambda number: backend.write(key_of(number), data), budget)
 
 
 def read_speed(backend: Backend, key_of: Callable[[int], str], budget: Budget, written: int) -> Speed:
-    """Download what `write_speed` left under its keys, of which there are `written`."""
+    """Download the `written` objects of `write_speed`."""
     return _measured(lambda number: backend.read(key_of(number % written)), budget)
 
 
@@ -74,7 +74,7 @@ def _measured(move: Callable[[int], object], budget: Budget) -> Speed:
     move(0)
     alone = time.perf_counter() - start
     one = budget.piece / alone
-    # All connections together may be no faster than one.
+    # All connections together may be no faster than a single one.
     if budget.connections < 2 or alone * budget.connections > budget.seconds:
         return Speed(one, None, 1, budget.piece)
     with ThreadPoolExecutor(budget.connections) as pool:
@@ -86,6 +86,6 @@ def _measured(move: Callable[[int], object], budget: Budget) -> Speed:
 
 
 def tell_clock(before: float, after: float, modified: float) -> Clock:
-    """Compare the time of an object just written with ours; places that keep whole seconds cut the rest off."""
+    """Compare the time of an object just written with ours; backends with a resolution of seconds truncate it."""
     coarse = 1.0 if modified == int(modified) else 0.0
     return Clock(modified + coarse / 2 - (before + after) / 2, (after - before) / 2 + coarse / 2)

@@ -1,7 +1,7 @@
-"""Histories of names as an import follows them: versions, whether they are removed, moves of aliases. Values, nothing else.
+"""Histories of names during an import: versions, removals, moves of aliases. Values, nothing else.
 
-The same small model serves both sides: what the source said up to some entry, and what the target will hold after what is
-planned. It follows the fold (catalog.state) in what it knows.
+The same small model serves both sides: the source up to some entry, and the target's planned
+state. It follows the fold (catalog.state).
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ class Row:
 
     Attributes:
         digest: the artifact's.
-        own: whether it was put in this store, and not received.
+        own: whether it was put in this store, not received.
         removed: whether it is removed.
-        gone: whether it is only taken for removed because its content never came.
+        gone: whether it counts as removed only because its content was never imported.
     """
 
     digest: str
@@ -33,11 +33,11 @@ class Row:
 
 @dataclass(slots=True)
 class Histories:
-    """What is known of names.
+    """Histories of names.
 
     Attributes:
         rows: name → its versions.
-        moves: name → alias → the versions that it was moved to (None: it ended).
+        moves: name → alias → the versions that it was moved to (None: it was deleted).
     """
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Histories:
 
     @classmethod
     def of(cls, state: State) -> Self:
-        """Take the histories out of a state; later changes of the state do not matter."""
+        """Extract the histories from a state; later changes of the state do not matter."""
         rows = {
             name: [
                 Row(row["digest"], is_own(row), "removed" in row, bool(row.get("removed", {}).get("gone"))) for row in versions
@@ -59,12 +59,12 @@ class Histories:
         return cls(rows, moves)
 
     def counts(self, name: str) -> dict[str, int]:
-        """Return how many versions and moves of aliases a name has, as `received` expects them."""
+        """Return the numbers of versions and of alias moves of a name, as `received` expects them."""
         moves = sum(map(len, self.moves.get(name, {}).values()))
         return {"versions": len(self.rows.get(name, ())), "moves": moves}
 
     def add(self, name: str, row: Row) -> int | None:
-        """Give a name another version; returns its number, or None where the newest one holds the same already."""
+        """Add a version to a name; return its number, or None where the newest version already has that digest."""
         rows = self.rows.setdefault(name, [])
         if rows and rows[-1].digest == row.digest and not rows[-1].removed:
             return None
@@ -72,20 +72,20 @@ class Histories:
         return len(rows)
 
     def number(self, fact: Mapping[str, Any]) -> int | None:
-        """Return k of the version that a fact names by `{name, version}` or `{name, digest}`, or None."""
+        """Return the version number that a fact refers to by `{name, version}` or `{name, digest}`, or None."""
         rows = self.rows.get(fact["name"], [])
         if fact.get("version") is not None:
             return int(fact["version"]) if 1 <= fact["version"] <= len(rows) else None
         return next((k for k in range(len(rows), 0, -1) if rows[k - 1].digest == fact.get("digest")), None)
 
     def move(self, name: str, alias: str, number: int | None) -> int:
-        """Move an alias; returns how often it has been moved."""
+        """Move an alias; return how often it has been moved."""
         moves = self.moves.setdefault(name, {}).setdefault(alias, [])
         moves.append(number)
         return len(moves)
 
     def remove(self, fact: Mapping[str, Any], *, own: bool) -> list[tuple[str, int]]:
-        """Remove what a fact names; returns the versions that it removed, or whose removal it tells at last."""
+        """Apply a removal; return the versions that it removed, or whose removal it completes."""
         if "name" in fact:
             number = self.number(fact)
             named = [] if number is None else [(fact["name"], number)]
@@ -105,6 +105,6 @@ class Histories:
 
 
 def common_prefix(a: list[Any], b: list[Any]) -> bool:
-    """Tell whether one of two histories is the beginning of the other."""
+    """Whether one of two histories is a prefix of the other."""
     least = min(len(a), len(b))
     return a[:least] == b[:least]

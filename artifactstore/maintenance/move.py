@@ -1,4 +1,4 @@
-"""Move and release: which of two places of one store may be written to, never both (docs/reference/protocol.md, rule 13)."""
+"""Move and release: which of two locations of one store is writable, never both (docs/reference/protocol.md, rule 13)."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,11 +15,11 @@ from artifactstore.maintenance.whole import digest_at, ensure
 
 __all__ = ["move", "release"]
 
-_MOVES: Final = 100  # times that writers at the old place may come between the last entry copied and the move
+_MOVES: Final = 100  # retries when writers at the old location append between the last copied entry and the move
 
 
 class _LaterError(Exception):
-    """Somebody appended in between: copy that too, and try again."""
+    """Another writer appended meanwhile: copy that too, and try again."""
 
 
 def move(
@@ -32,24 +32,24 @@ def move(
     done: SyncReport,
     reason: str | None = None,
 ) -> None:
-    """Move a store: copy it, close the old place by `moved_to` right behind the last entry copied, release the new one.
+    """Move a store: copy it, close the old location by `moved_to` right after the last copied entry, release the new one.
 
-    Killed at any point and run again it ends well: until the old place is closed the new one is not released, and
-    who closes it knows that the new one has all.
+    It may be killed at any point and run again: the new location is not released until the old one is closed, and
+    the old one is closed only when the new one is complete.
 
     Raises:
         RefusedError: the store has moved elsewhere.
         ConflictError: writers never let the copy catch up.
-        OutcomeUnknownError: the closing entry was sent and no answer came: run it again.
+        OutcomeUnknownError: the closing entry was sent and no reply arrived: run it again.
     """
-    # In this order: a target that was released by another run of this move is seen together with what closed the old place.
+    # In this order: a target that another run of this move released is seen together with what closed the old location.
     writable = (copy := reopen()) is not None and read_standing(target, copy.config.store).writable
     source.catch_up()
     with source.lock:
         moved = source.fold.marks["moved_to"]
     _check_moved(source, moved, target)
     if writable and moved is None:
-        raise RefusedError(f"{target.url} is written to on its own: a move goes into an empty place, or into a copy made by sync")
+        raise RefusedError(f"{target.url} is a writable store of its own: move to an empty location, or to a copy made by sync")
     for _ in range(_MOVES):
         head = replicate(source, target, reopen(), watch=watch, done=done)
         with source.lock:
@@ -62,19 +62,19 @@ def move(
                 continue
         _check_moved(source, moved, target)
         copy = reopen()
-        assert copy is not None  # it was copied a moment ago
+        assert copy is not None  # copied above
         done.moved = True
         done.released = release(copy)
         return
     raise ConflictError(
-        f"{_MOVES} times somebody appended to {source.backend.url} while it was being moved: it goes on as before, and "
+        f"writers appended to {source.backend.url} {_MOVES} times during the move: it remains the store, and "
         f"{target.url} is a copy of it; stop the writers and run the move again"
     )
 
 
 def _check_moved(source: Journal, moved: str | None, target: Backend) -> None:
     if moved is not None and moved != target.url:
-        raise RefusedError(f"{source.backend.url} has moved to {moved}: move on from there, not from here")
+        raise RefusedError(f"{source.backend.url} has moved to {moved}: run the move from there")
 
 
 def _later(void: Void) -> Exception:
@@ -82,25 +82,25 @@ def _later(void: Void) -> Exception:
 
 
 def release(copy: Journal) -> bool:
-    """Let a copy be written to, once and for ever; False if it may be already.
+    """Make a copy writable, once and for ever; False if it already is.
 
     Raises:
-        RefusedError: it has not all that it named.
-        ConflictError: it named the head of another history.
+        RefusedError: the copy lacks entries up to its target head.
+        ConflictError: its target head is of another history.
     """
     backend, store = copy.backend, copy.config.store
     standing = read_standing(backend, store)
     head = copy.catch_up()
     if standing.writable:
         return False
-    assert standing.target is not None  # else it is writable
+    assert standing.target is not None  # else the copy is writable
     if not standing.reached(head):
         raise RefusedError(
-            f"{backend.url} has entry {head} of {standing.target[0]}: finish the copy before it is released, or import what it has into a new store"
+            f"{backend.url} has entry {head} of {standing.target[0]}: finish the copy before releasing it, or import its content into a new store"
         )
     if digest_at(copy, standing.target[0]).hex != standing.target[1]:
         raise ConflictError(
-            f"{backend.url} named entry {standing.target[0]} of another history as its head: copy into an empty place"
+            f"{backend.url} has entry {standing.target[0]} of another history as its target head: copy to an empty location"
         )
     ensure(backend, end_key(head), mark_body(store, head, digest_at(copy, head)))
     return True

@@ -1,7 +1,7 @@
-"""What a reader, a writer and a janitor must be allowed at a place, as the cloud wants it written. Pure text; nothing is asked.
+"""Minimal permissions of a reader, a writer and a janitor, as policy documents of each cloud. Pure text; nothing is queried.
 
-The rule behind all of them: a reader reads and lists, a writer also writes, and only the janitor, who runs clean-up,
-deletes. A store never needs more: no writer deletes anything, not even its own uploads (aborting an upload is no deletion).
+The common rule: a reader reads and lists, a writer also writes, and only the janitor, which runs clean-up,
+deletes. A store never needs more: no writer deletes anything, not even its own uploads (aborting an upload is not a deletion).
 """
 
 import json
@@ -20,12 +20,12 @@ __all__ = ["Policy", "policy_for"]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy that is ready to paste.
+    """A policy, ready to paste.
 
     Attributes:
-        text: what to paste or run.
+        text: the document or commands.
         document: the same as a value, where it is JSON; else None.
-        notes: what whoever pastes it should know.
+        notes: hints for applying it.
     """
 
     text: str
@@ -34,7 +34,7 @@ class Policy:
 
 
 def policy_for(url: str, role: str) -> Policy:
-    """Return the least that a role needs at the place of `url`.
+    """Return the minimal permissions of a role at a URL.
 
     Args:
         url: of the store: `s3://bucket/prefix`, `abfss://container@account.dfs.core.windows.net/prefix`, `gs://bucket/prefix`,
@@ -42,22 +42,22 @@ def policy_for(url: str, role: str) -> Policy:
         role: `reader`, `writer` or `janitor`.
 
     Raises:
-        InvalidInputError: no such role, or a place for which there is nothing to say.
+        InvalidInputError: an unknown role, or a backend without policies.
     """
     if role not in ROLES:
-        raise InvalidInputError(f"--policy {role}: known are {', '.join(ROLES)}")
+        raise InvalidInputError(f"--policy must be one of {', '.join(ROLES)}, not {role}")
     kind = family(url)
     make = _MAKERS.get(kind)
     if make is None:
-        raise InvalidInputError(f"{url}: policies are known for s3://, abfss://, az://, gs://, sftp:// and folders")
+        raise InvalidInputError(f"no policy for {url}: policies exist for s3://, abfss://, az://, gs://, sftp:// and folders")
     return make(url, role)
 
 
 def _split(url: str) -> tuple[str, str]:
-    """The bucket or container, and the prefix without slashes at its ends."""
+    """Return the bucket or container, and the prefix without slashes at its ends."""
     bucket, _, prefix = url.partition("://")[2].partition("/")
     if not bucket:
-        raise InvalidInputError(f"{url} names no bucket")
+        raise InvalidInputError(f"{url} has no bucket")
     return bucket, prefix.strip("/")
 
 
@@ -78,7 +78,7 @@ def _aws(url: str, role: str) -> Policy:
     listing = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [f"arn:aws:s3:::{bucket}"]}
     if prefix:
         statements.append({"Sid": "ListPrefix", **listing, "Condition": {"StringLike": {"s3:prefix": [within]}}})
-        # Reading a key asks with no prefix whether a missing one may be called missing: without this the answer is 403.
+        # A read of a missing key checks list permission, without a prefix, before replying 404: without this it replies 403.
         statements.append({"Sid": "TellWhatIsMissing", **listing, "Condition": {"Null": {"s3:prefix": "true"}}})
     else:
         statements.append({"Sid": "ListBucket", **listing})
@@ -95,9 +95,9 @@ def _aws_notes(bucket: str, prefix: str, role: str) -> list[str]:
     notes = []
     if prefix:
         notes.append(
-            "TellWhatIsMissing lets a missing key be answered with 404: S3 says 403 to those who may not list, and the journal's end "
-            f"can't be seen then. It also lets a listing without a prefix show the names (not the content) of all keys of {bucket}: where "
-            "that must not be, give the store a bucket of its own"
+            "TellWhatIsMissing lets a missing key be reported as 404: S3 replies 403 to identities that may not list, and then the "
+            f"journal's end cannot be seen. It also allows listing the names (not the content) of all keys of {bucket}: where "
+            "that is not acceptable, use a separate bucket for the store"
         )
     key = "kms:Decrypt" if role == "reader" else "kms:Decrypt and kms:GenerateDataKey"
     notes.append(f"a bucket that is encrypted with a KMS key needs {key} on that key, too; SSE-S3 needs nothing")
@@ -113,12 +113,12 @@ def _aws_notes(bucket: str, prefix: str, role: str) -> list[str]:
             "Condition": {"Null": {"s3:if-none-match": "true"}},
         }
         notes.append(
-            "to let the bucket itself enforce that history is written once, add this to the *bucket's* policy (the store creates "
+            "to let the bucket itself enforce an append-only history, add this to the *bucket's* policy (the store creates "
             f"these keys with If-None-Match only): {json.dumps(deny)}"
         )
-        notes.append("let a lifecycle rule abort unfinished multipart uploads after 7 days: what a crash leaves of them costs")
+        notes.append("set a lifecycle rule that aborts unfinished multipart uploads after 7 days: crashed uploads cost storage")
     if role == "janitor":
-        notes.append("in a versioned bucket s3:DeleteObject only hides an object; a lifecycle rule ends old versions")
+        notes.append("in a versioned bucket s3:DeleteObject only hides an object; set a lifecycle rule that expires old versions")
     return notes
 
 
@@ -128,14 +128,14 @@ _BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs
 
 
 def _azure_place(url: str) -> tuple[str, str, str]:
-    """The container, the account (a placeholder where the URL does not say), the prefix."""
+    """Return the container, the account (a placeholder if the URL does not name it), and the prefix."""
     first, prefix = _split(url)
     container, at, host = first.partition("@")
     account = host.partition(".")[0] if at else "<account>"
     if account.endswith("onelake") or "fabric.microsoft.com" in host:
         raise InvalidInputError(
-            f"{url}: OneLake's rights are given by the workspace (Viewer reads with OneLake data access, Contributor writes and deletes), "
-            "not by role definitions: there is no role there that writes and can't delete"
+            f"no policy for {url}: OneLake permissions are granted by the workspace (Viewer reads with OneLake data access, Contributor writes and deletes), "
+            "not by role definitions: it has no role that writes but cannot delete"
         )
     return container, account, prefix
 
@@ -173,7 +173,7 @@ def _azure(url: str, role: str) -> Policy:
         notes.append("the built-in role 'Storage Blob Data Contributor' allows deleting, too: only a janitor should have it")
     if prefix:
         notes.append(
-            f"to hold it to the prefix, add this condition to the assignment (--condition-version 2.0): {_condition(actions, prefix)}"
+            f"to restrict it to the prefix, add this condition to the assignment (--condition-version 2.0): {_condition(actions, prefix)}"
         )
     notes.append("with a SAS instead: sp=" + {"reader": "rl", "writer": "racwl", "janitor": "racwdl"}[role])
     if role == "janitor":
@@ -182,7 +182,7 @@ def _azure(url: str, role: str) -> Policy:
 
 
 def _condition(actions: list[str], prefix: str) -> str:
-    """An assignment's condition: blobs lie below the prefix, and listings are of it."""
+    """Return an assignment's condition: blobs below the prefix, and listings of it."""
     guarded = []
     for action in actions:
         if action.endswith("/blobs/read"):
@@ -200,7 +200,7 @@ def _condition(actions: list[str], prefix: str) -> str:
 _DESCRIPTIONS: Final = {
     "reader": "Reads an artifact store.",
     "writer": "Reads an artifact store and adds to it; deletes nothing.",
-    "janitor": "Cleans an artifact store up: reads, writes and deletes.",
+    "janitor": "Cleans up an artifact store: reads, writes and deletes.",
 }
 
 
@@ -242,8 +242,8 @@ def _gcs(url: str, role: str) -> Policy:
         notes.append("conditions need uniform bucket-level access")
     if role == "writer":
         notes.append(
-            "without storage.objects.delete nothing can be overwritten, which is what a store wants; an upload whose answer got lost "
-            "and that is refused when it is sent again (403) is looked for, and counts if it is there"
+            "without storage.objects.delete nothing can be overwritten, as a store needs; an upload whose reply was lost "
+            "and whose repetition is refused (403) is looked up, and counts if the object exists"
         )
     return _json(document, *notes)
 
@@ -267,11 +267,11 @@ def _folder(url: str, role: str) -> Policy:
 def _folder_notes(role: str, word: str) -> tuple[str, ...]:
     notes = [f"a member of the group then {word}"]
     if role != "reader":
-        notes.append("give writers umask 007, so that what one makes the others can read and add to")
+        notes.append("give writers umask 007, so that the others can read and extend what one creates")
     if role == "writer":
         notes.append(
-            "a file system has no right to add files without the right to remove them; the sticky bit (chmod +t on each folder) at "
-            "least keeps members from removing what others wrote"
+            "file systems have no permission to add files without the permission to remove them; the sticky bit (chmod +t on each folder) at "
+            "least keeps members from removing files of others"
         )
     return tuple(notes)
 

@@ -1,7 +1,7 @@
-"""Receiving: what of another store's history is taken in, and in which order. Pure: states and entries in, steps out.
+"""Planning of an import: which of another store's facts to import, and in which order. Pure: states and entries in, steps out.
 
-A step is what one entry of the source says, as `received` facts for the target, with the digests whose content must be
-there first. What stands in the target already is left out, so the same source gives nothing the second time.
+A step is one entry of the source, as `received` facts for the target, with the digests whose content must be
+there first. What the target already has is left out, so importing the same source again gives nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,20 +21,22 @@ if TYPE_CHECKING:
 __all__ = ["Receiver", "Step"]
 
 _MARKS: Final = frozenset({"measured", "tainted", "cleared", "approved"})
-_RUNS: Final = frozenset({"started", "finished", "used", "produced"})  # but for `measured` of a run
-_HISTORY: Final = frozenset({"versioned", "aliased", "removed"})  # counted: what is here of a name is known without its origin
+_RUNS: Final = frozenset({"started", "finished", "used", "produced"})  # except `measured` of a run
+_HISTORY: Final = frozenset(
+    {"versioned", "aliased", "removed"}
+)  # compared by count: a name's history here is known without its origin
 _LONGEST_RUN: Final = 100  # characters of a run's id
 
 
 @dataclass(slots=True)
 class Step:
-    """What one entry of the source gives.
+    """The import of one source entry.
 
     Attributes:
-        seq: its number there.
+        seq: its number in the source.
         facts: `received` facts.
-        content: digests that the target must hold, each with the name here that it belongs to.
-        expect: name here → how many versions and moves it has before this step.
+        content: digests that the target must have, each with the local name that it belongs to.
+        expect: local name → number of its versions and moves before this step.
     """
 
     seq: int
@@ -45,12 +47,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class _Voice:
-    """Who says something.
+    """The store that originally recorded some facts.
 
     Attributes:
-        said: the fields of the `received` fact that passes it on.
-        own: whether the source says it itself, and was not told it.
-        gone: digests whose content never came to the source.
+        said: the fields of the `received` fact that identify it.
+        own: whether the source recorded them itself, and did not receive them.
+        gone: digests whose content the source never had.
     """
 
     said: Fact
@@ -59,33 +61,33 @@ class _Voice:
 
     @property
     def store(self) -> str:
-        """The id of the store that said it first."""
+        """The id of the store that recorded them."""
         return str(self.said["store"])
 
     @property
     def seq(self) -> int:
-        """Its entry there."""
+        """The entry number there."""
         return int(self.said["seq"])
 
 
 class Receiver(Choice):
-    """Goes through the source's entries and tells what the target is to be told.
+    """Converts the source's entries to facts for the target.
 
     Args: see `Choice`.
     """
 
     def __init__(self, there: State, here: State, *, source: str, target: str, wish: Wish) -> None:
         super().__init__(there, here, source=source, target=target, wish=wish)
-        self._there = Histories()  # the source, as far as its entries were gone through
-        self._step = Step(0)  # the one that is being made
-        self._runs: dict[str, str | None] = {}  # run there → run here, None for one that is left out
-        self._freed: set[str] = set()  # holds whose end is received
+        self._there = Histories()  # the source up to the current entry
+        self._step = Step(0)  # the current step
+        self._runs: dict[str, str | None] = {}  # source run → local run, None for a run that is left out
+        self._freed: set[str] = set()  # holds whose release is received
 
     def steps(self, entries: "Iterable[tuple[Entry, Digest]]") -> Iterator[Step]:
-        """Yield what each entry gives, from entry 1 on; entries that give nothing give no step. To be called once.
+        """Yield the step of each entry, from entry 1 on; entries without importable facts give none. To be called once.
 
         Args:
-            entries: of the source, each with the digest of its bytes, up to the head of the state that was handed in.
+            entries: of the source, each with the digest of its bytes, up to the head of the state passed in.
         """
         judge = State()
         for entry, digest in entries:
@@ -115,7 +117,7 @@ class Receiver(Choice):
         self._give(_Voice(said), facts)
 
     def _give(self, voice: _Voice, facts: Sequence[Fact]) -> None:
-        """Add what one voice says to the step."""
+        """Add the facts of one origin to the step."""
         found: list[Fact] = []
         renamed: dict[str, str] = {}
         for fact in facts:
@@ -131,14 +133,14 @@ class Receiver(Choice):
         self._step.facts.append({**voice.said, **more, "facts": found})
 
     def _known(self, voice: _Voice, fact: Fact) -> bool:
-        """Tell whether this was received before."""
+        """Whether this was received before."""
         return self._progress.get(voice.store, {}).get(subject(fact), 0) >= voice.seq
 
     def _convert(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
-        """Yield what the target is to be told of one fact."""
+        """Yield the target's facts for one source fact."""
         kind = fact["fact"]
         if voice.store == self._target and kind not in _HISTORY and not (kind == "described" and self._is_renamed(fact["name"])):
-            return  # this store has said it itself
+            return  # recorded by this store itself
         if kind == "versioned":
             yield from self._versioned(fact, voice)
         elif kind == "removed":
@@ -161,14 +163,14 @@ class Receiver(Choice):
         return name is not None and self.names.get(name, name) != name
 
     def _with_names(self, fact: Fact) -> Fact:
-        """Write the names and runs that a fact mentions beside its subject as they are called here."""
+        """Translate the names and runs in a fact to their local names."""
         found = dict(fact)
         if fact["fact"] in {"started", "finished", "measured"}:
-            pass  # a run's name is no artifact's
+            pass  # the name of a run is not an artifact's
         elif "name" in fact and (mine := self.names.get(fact["name"])) is not None:
             found["name"] = mine
         elif "name" in fact:
-            del found["name"]  # here it may mean something else, or nothing
+            del found["name"]  # here the name may mean something else, or nothing
             found.pop("version", None)
         for key in ("by", "parent"):
             if key in fact and (run := self._run_here(fact[key])) is not None:
@@ -187,13 +189,15 @@ class Receiver(Choice):
         number = self._there.add(name, Row(digest, voice.own, absent, absent))
         mine = self._going_on(name)
         if number is None or mine is None or number <= len(self._plan.rows.get(mine, ())):
-            return  # it made no version there, or it is here
+            return  # it made no version there, or the version is here
         converted = {**fact, "name": mine}
         if self._again(mine, voice, converted):
             return
         expected, lacks = self._plan.counts(mine), digest not in self.wanted
         if self._plan.add(mine, Row(digest, own=False, removed=lacks, gone=lacks)) is None:
-            self._stop(mine, f"v{number} there holds again what was removed before it, and here that was not removed")
+            self._stop(
+                mine, f"v{number} of the source has the content of an earlier version that was removed there, but not here"
+            )
             return
         self._step.expect.setdefault(mine, expected)
         self._need(digest, mine)
@@ -204,18 +208,18 @@ class Receiver(Choice):
             self._step.content.setdefault(digest, name)
 
     def _going_on(self, name: str) -> str | None:
-        """Return what a name is called here, if its history is received."""
+        """Return the local name of a source name whose history is imported."""
         mine = self.names.get(name)
         return None if mine in self._stopped else mine
 
     def _again(self, mine: str, voice: _Voice, converted: Fact) -> bool:
-        """Stop where the source now says another thing in an entry that was received before."""
+        """Stop where the source's entry differs from what was received before."""
         if not self._known(voice, converted):
             return False
         self._stop(
             mine,
-            f"entry {voice.seq} of the store {voice.store[:8]} was received before and said something else then: it has "
-            "another history now, perhaps restored from a copy",
+            f"entry {voice.seq} of the store {voice.store[:8]} was received before with other content: its history "
+            "has changed, perhaps by a restore from a copy",
         )
         return True
 
@@ -235,7 +239,7 @@ class Receiver(Choice):
         ends = fact.get("version") is None and "digest" not in fact
         number = None if ends else self._there.number(fact)
         if number is None and not ends:
-            return  # it had no effect there either
+            return  # without effect there, too
         count = self._there.move(name, alias, number)
         mine = self._going_on(name)
         if mine is None or (name, alias) in self._aliases_left or count <= len(self._plan.moves.get(mine, {}).get(alias, ())):
@@ -253,7 +257,10 @@ class Receiver(Choice):
         unnamed = "name" not in fact and fact["digest"] in self._unnamed_here and fact["digest"] not in self._unnamed
         if unnamed and self._digests is None and not self._known(voice, fact):
             if holds := self._holds_on(fact["digest"]):
-                self._leave(fact["digest"], f"it was removed there, and it or what was made from it is held here ({holds[0]})")
+                self._leave(
+                    fact["digest"],
+                    f"it was removed in the source, but it, or an artifact made from it, is under a hold here ({holds[0]})",
+                )
             else:
                 self._unnamed_here.discard(fact["digest"])
                 yield fact
@@ -265,10 +272,13 @@ class Receiver(Choice):
             if row.removed and not row.gone:
                 continue
             if row.own:
-                self._leave(f"{mine}:v{number}", "it was removed there, and was put here by this store itself: it stays")
+                self._leave(f"{mine}:v{number}", "it was removed in the source, but this store put it itself: it is kept")
                 continue
             if holds := self._holds_on(row.digest):
-                self._stop(mine, f"v{number} was removed there, and it or what was made from it is held here ({holds[0]})")
+                self._stop(
+                    mine,
+                    f"v{number} was removed in the source, but it, or an artifact made from it, is under a hold here ({holds[0]})",
+                )
                 continue
             converted = {**fact, "name": mine, "version": number, "digest": row.digest}
             if self._again(mine, voice, converted):
@@ -291,7 +301,7 @@ class Receiver(Choice):
             yield converted
 
     def _run_here(self, run: str) -> str | None:
-        """Return the id of a run here; None where a run of this store has it."""
+        """Return the local id of a run; None where a run of this store has that id."""
         if run not in self._runs:
             known = self._renamed.get(self._source, {}).get(f"run:{run}", run)
             fresh = f"{run}.from-{self._wish.label}"
@@ -305,7 +315,7 @@ class Receiver(Choice):
         return self._runs[run]
 
     def _of_a_hold(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
-        """A hold comes while it stands there; what was put and released again in the past is of no use here."""
+        """Import a hold that is active in the source; one that was released again is of no use here."""
         key = f"received/{fact['hold']}"
         if self._known(voice, fact):
             return

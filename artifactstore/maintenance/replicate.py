@@ -1,8 +1,8 @@
-"""Replicate: a store copied byte for byte to another place, and kept up with (docs/reference/protocol.md, rule 13).
+"""Replication: a store copied byte for byte to another location, and kept up to date (docs/reference/protocol.md, rule 13).
 
-The order is what makes a kill harmless: the target names the head that it copies up to, then comes `store.json`, then packs,
-manifests and facts, then the entries in order, each created exclusively. This room knows two places and one chain; it
-must never know how a place is opened.
+The order makes a kill harmless: the target records the head that it copies up to, then comes `store.json`, then packs,
+manifests and facts, then the entries in order, each created exclusively. This module knows two backends and one chain; it
+must never know how a backend is opened.
 """
 
 from typing import Final
@@ -33,27 +33,27 @@ from artifactstore.model.facts import CONFIG_KEY
 __all__ = ["check_prefix", "replicate"]
 
 _WORKERS: Final = 8  # objects in flight: each at most 64 MiB
-_FEW: Final = 16  # objects: so many are asked for one by one, for more a listing is cheaper
+_FEW: Final = 16  # objects: up to here each is looked up, for more a listing is cheaper
 
 
 def replicate(
     source: Journal, target: Backend, copy: Journal | None, *, watch: Watch, done: SyncReport, dry_run: bool = False
 ) -> int:
-    """Bring a copy up to the source's head; run again, it copies what is new. Returns the last entry that both have.
+    """Bring a copy up to the source's head; run again, it copies what is new. Returns the last common entry.
 
     Args:
-        source: what is copied.
-        target: where to.
-        copy: the journal there, or None where `store.json` is not there yet.
-        watch: told of progress.
-        done: counted up.
+        source: the journal to copy.
+        target: the backend to copy to.
+        copy: the target's journal, or None while it has no `store.json`.
+        watch: reports progress.
+        done: updated with counts.
         dry_run: only count.
 
     Raises:
-        ConflictError: neither side is a prefix of the other; or another store appeared there.
-        RefusedError: the source is itself unfinished; the target has moved away; or it is written to on its own and lacks
-            what clean-up took at the source.
-        CorruptionError: the source lacks or damaged what it should have: everything else was copied, no entry was.
+        ConflictError: neither history is a prefix of the other; or another store appeared there.
+        RefusedError: the source is itself unfinished; the target has moved away; or the target is writable on its own and lacks
+            what clean-up removed at the source.
+        CorruptionError: objects of the source are missing or damaged: everything else was copied, but no entry.
     """
     source.catch_up()
     after = 0
@@ -69,18 +69,18 @@ def replicate(
             return int(end)
         if moved is not None:
             raise RefusedError(
-                f"{target.url} has moved to {moved} and takes no more entries: copy into an empty place, or to where it moved"
+                f"{target.url} has moved to {moved} and accepts no more entries: copy to an empty location, or to {moved}"
             )
     return _Copy(source, target, fresh=copy is None, watch=watch, done=done, dry_run=dry_run).run(after)
 
 
 def check_prefix(source: Journal, copy: Journal, common: int) -> None:
-    """Check that two journals of one store are the same up to an entry.
+    """Check that two journals of one store are equal up to an entry.
 
     Raises:
-        ConflictError: names the first entry in which they differ, and both digests.
+        ConflictError: reports the first entry in which they differ, and both digests.
     """
-    low, high = 0, common  # equal up to low - 1, different at high if anywhere: the chain makes one look enough
+    low, high = 0, common  # equal up to low - 1, different at high if anywhere: by the chain, one comparison is enough
     ours, theirs = digest_at(source, high), digest_at(copy, high)
     if ours == theirs:
         return
@@ -94,8 +94,8 @@ def check_prefix(source: Journal, copy: Journal, common: int) -> None:
     what = f"entry {low}" if low else CONFIG_KEY
     raise ConflictError(
         f"{source.backend.url} and {copy.backend.url} are the same store with two histories: {what} is the first that differs "
-        f"({ours} and {theirs}). Nothing was copied: keep one of them, and bring over what the other has under other "
-        "names by importing it into a new store"
+        f"({ours} and {theirs}). Nothing was copied: keep one of them, and import the content of the other into a "
+        "new store, under other names"
     )
 
 
@@ -127,7 +127,7 @@ class _Copy:
             missing = self._copy_objects(objects)
             if not missing:
                 break
-            # Perhaps clean-up took them since: then the entry that says so must be copied too, and the target waits for it.
+            # Clean-up may have removed them since: then the entry that condemns them must be copied too, and the target waits for it.
             last, digest, objects = snapshot(self._source, after)
             wanted = {*objects}
             lost = {key: error for key, error in missing.items() if key in wanted}
@@ -135,8 +135,8 @@ class _Copy:
                 if not isinstance(lost[key], NotFoundError):
                     raise lost[key]
                 raise CorruptionError(
-                    f"{self._source.backend.url} lacks {key}{' and others' if len(lost) > 1 else ''}, and its journal says that "
-                    "it should be there. All else was copied, and no entry: repair the source, then run sync again",
+                    f"{self._source.backend.url} lacks {key}{' and others' if len(lost) > 1 else ''}, although its journal refers to "
+                    "it. Everything else was copied, but no entry: repair the source, then run sync again",
                     location=key,
                 )
             if len(lost) == len(missing):
@@ -162,33 +162,33 @@ class _Copy:
         return last
 
     def _name(self, standing: Standing, last: int, digest: Digest) -> Standing:
-        """Name the head that the target copies up to; a lower one named before stays beside it."""
+        """Record the head that the target copies up to; a lower one recorded before stays."""
         if standing.target is None or standing.target[0] < last:
             ensure(self._target, target_key(last, digest), mark_body(self._store, last, digest))
         elif standing.target[0] == last and standing.target[1] != digest.hex:
             raise ConflictError(
                 f"{self._target.url} is being copied from another history of this store, whose entry {last} is "
-                f"{self._algorithm}:{standing.target[1]} and not {digest}: copy into an empty place"
+                f"{self._algorithm}:{standing.target[1]} and not {digest}: copy to an empty location"
             )
         return read_standing(self._target, self._store)
 
     def _refuse_gaps(self, standing: Standing, objects: Objects) -> None:
         if objects.gone and standing.writable:
             raise RefusedError(
-                f"{self._target.url} is written to on its own, and clean-up has taken {len(objects.gone)} manifests at "
-                f"{self._source.backend.url} that entries in between name: copy into an empty place"
+                f"{self._target.url} is writable on its own, and clean-up at {self._source.backend.url} has removed {len(objects.gone)} "
+                f"manifests that entries in between refer to: copy to an empty location"
             )
 
     def _create_config(self) -> None:
         raw = self._source.config.raw
         if not ensure(self._target, CONFIG_KEY, raw) and self._target.read(CONFIG_KEY) != raw:
-            raise ConflictError(f"another store appeared at {self._target.url} meanwhile: copy into an empty place")
+            raise ConflictError(f"another store appeared at {self._target.url} meanwhile: copy to an empty location")
         self._fresh = False
 
     # -- objects
 
     def _copy_objects(self, objects: Objects) -> dict[str, ArtifactStoreError]:
-        """Copy what is not there; returns what is missing or damaged at the source."""
+        """Copy missing objects; return what is missing or damaged at the source."""
         keys = list(objects)
         if not keys:
             return {}
@@ -239,12 +239,12 @@ class _Copy:
                 raise CorruptionError(f"{entry_key(seq)} does not follow the entry before it", location=entry_key(seq))
             previous = Digest.of(raw, self._algorithm)
             if seq == last and previous != digest:
-                raise CorruptionError(f"{entry_key(seq)} is not what was named: it was changed", location=entry_key(seq))
+                raise CorruptionError(f"{entry_key(seq)} has changed since its digest was recorded", location=entry_key(seq))
             if ensure(self._target, entry_key(seq), raw):
                 self._done.entries += 1
                 self._done.bytes += len(raw)
             elif (found := self._target.read(entry_key(seq))) != raw:
                 raise ConflictError(
                     f"{self._source.backend.url} and {self._target.url} are the same store with two histories: entry {seq} is the first "
-                    f"that differs ({previous} and {Digest.of(found, self._algorithm)}); somebody wrote at the target meanwhile"
+                    f"that differs ({previous} and {Digest.of(found, self._algorithm)}); another process wrote to the target meanwhile"
                 )

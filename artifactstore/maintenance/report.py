@@ -1,4 +1,4 @@
-"""What verify found, as values."""
+"""Results of verify, as values."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ __all__ = ["Finding", "Report"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, or that somebody should know.
+    """A fault, or a note.
 
     Attributes:
         severity: `damage` makes a report not ok; `note` does not.
-        what: in words: what, where and what next.
-        location: the object, and the offset in it where that is known.
-        artifacts: digests of the artifacts that it touches, as far as known.
+        what: description: what, where and what to do.
+        location: the object, and the offset in it where known.
+        artifacts: digests of the affected artifacts, as far as known.
     """
 
     severity: str
@@ -31,16 +31,16 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """What verify found.
+    """The result of verify.
 
     Attributes:
         level: quick, frames or full.
         findings: in the order found.
-        checked: what was looked at → how many.
-        not_checked: what was left out, in words.
-        head: the last entry and the digest of its bytes, `12:blake3:ab…`: an anchor for a later `verify`. Without one, entries
-            that were deleted at the end are not missed.
-        unfinished: whether the place is a copy that has not reached the head that it named: what it lacks is no damage.
+        checked: kind of object → number checked.
+        not_checked: what was left out, as text.
+        head: the last entry and the digest of its bytes, `12:blake3:ab…`: an anchor for a later `verify`. Without an anchor,
+            the deletion of entries at the end goes unnoticed.
+        unfinished: whether the store is a copy that has not reached its target head: what it lacks is not damage.
     """
 
     level: str
@@ -60,19 +60,19 @@ class Report:
         self.findings.append(Finding("damage", what, location, tuple(artifacts)))
 
     def missing(self, key: str, artifacts: Iterable[str], by: str = "") -> None:
-        """Add an object that is not there: damage, but in an unfinished copy."""
+        """Add a missing object: damage, except in an unfinished copy."""
         if self.unfinished:
             self.findings.append(Finding("note", f"{key} is not here yet: run sync again", key, tuple(artifacts)))
         else:
             self.damage(f"{key}{by and ','}{by} is missing; restore it from a copy of the store", key, artifacts)
 
     def note_fields(self, txn: "Txn", key: str) -> None:
-        """Name the fields of facts that readers take for absent, for they do not have the form that the format says."""
+        """Report the fields of facts that readers ignore because they do not have the form that the format requires."""
         for fact in txn["facts"]:
             if bad := malformed(fact):
                 what = f"a {fact['fact']!r} fact by {txn['actor']} has malformed fields, which count as absent: {', '.join(bad)}"
                 self.findings.append(Finding("note", what, key))
 
     def count(self, what: str, many: int = 1) -> None:
-        """Count what was looked at."""
+        """Count checked objects."""
         self.checked[what] = self.checked.get(what, 0) + many

@@ -21,8 +21,8 @@ from artifactstore.model.encoding import canonical_json
 
 __all__ = ["Published", "fault_of", "open_snapshot", "publish", "published"]
 
-_PIECE: Final = 16 * 2**20  # bytes that are read or written at a time
-_HASHED: Final = 4 * 2**20  # bytes that are hashed at a time
+_PIECE: Final = 16 * 2**20  # bytes per read or write
+_HASHED: Final = 4 * 2**20  # bytes per hash update
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Published:
     """A snapshot of the fold that others can open.
 
     Attributes:
-        entry: it has what the journal says up to this entry.
+        entry: the last journal entry that it contains.
         digest: of its bytes.
         size: its bytes.
-        new: whether it was written now; False where nothing came since the newest one, or nothing ever did.
+        new: whether it was written now; False where nothing was added since the newest one, or the journal is empty.
     """
 
     entry: int
@@ -43,17 +43,17 @@ class Published:
 
 
 def published(backend: Backend) -> list[Snapshot]:
-    """Return the snapshots that this version can read, the newest first."""
+    """Return the snapshots that this version can read, newest first."""
     return snapshots_of(list_derived(backend), State.LAYOUT)
 
 
 def publish(journal: Journal, appender: Appender) -> Published:
-    """Write the fold as it is at the head for others, and vouch for it in the journal.
+    """Write the fold at the head for other readers, and record it in the journal.
 
-    Its bytes are durable before the fact that vouches for them, and that is in the journal before the pointer to it.
+    Its bytes are durable before the fact that vouches for them, and the fact is in the journal before the pointer to it.
 
     Raises:
-        BackendError: the place failed; what was written then is litter that nobody reads.
+        BackendError: the backend failed; what was written is unreferenced litter.
         RefusedError: the transaction would have no effect here.
     """
     path = scratch()
@@ -73,8 +73,8 @@ def publish(journal: Journal, appender: Appender) -> Published:
     except (sqlite3.Error, OSError) as error:
         if isinstance(error, ArtifactStoreError):
             raise
-        text = f"the snapshot can't be made in {path.parent} ({error}): it needs some 2 kB an artifact there, twice; set TMPDIR"
-        raise BackendError(f"{text} to a folder with more room. Nothing was published") from error
+        text = f"cannot create the snapshot in {path.parent} ({error}): it needs some 2 kB per artifact there, twice; set TMPDIR"
+        raise BackendError(f"{text} to a folder with more space. Nothing was published") from error
     finally:
         path.unlink(missing_ok=True)
     told = Snapshot(State.LAYOUT, head, 0, digest, size)
@@ -86,10 +86,10 @@ def publish(journal: Journal, appender: Appender) -> Published:
 
 
 def _check_written(path: Path, head: int, entry: str) -> None:
-    """Open a snapshot as its readers will, before anything vouches for it.
+    """Open a snapshot as its readers will, before any fact vouches for it.
 
     Raises:
-        CorruptionError: none of them would believe it.
+        CorruptionError: readers would reject it.
     """
     try:
         base = Base.received(path, own=False, lasting=True)
@@ -97,21 +97,21 @@ def _check_written(path: Path, head: int, entry: str) -> None:
             written, last = State.of_whole(base)
             found = (written.head, last)
             for table in vars(State()):
-                getattr(written, table)  # what is kept as JSON is decoded when it is looked at
+                getattr(written, table)  # values stored as JSON are decoded on access
     except (ValueError, KeyError, CorruptionError) as error:
-        raise CorruptionError(f"the snapshot can't be read back ({error}): nothing was published", location=str(path)) from error
+        raise CorruptionError(f"cannot read back the snapshot ({error}): nothing was published", location=str(path)) from error
     if found != (head, entry):
         raise CorruptionError(f"the snapshot does not end with entry {head}: nothing was published", location=str(path))
 
 
 def _refuse(void: Any) -> Exception:
-    return BackendError(f"the snapshot can't be vouched for here: {void}")
+    return BackendError(f"the snapshot cannot be recorded here: {void}")
 
 
 def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple[State, str] | None:
-    """Open a snapshot whose bytes have the digest that is told of them; None where they have not, or can't be had.
+    """Open a snapshot whose bytes match its recorded digest; None where they do not, or are unavailable.
 
-    In a folder it is read where it lies, else it is brought to this machine.
+    In a local folder it is read in place, else it is downloaded.
 
     Returns:
         The fold, and the digest of the last entry folded.
@@ -127,7 +127,7 @@ def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple
         _bring(backend, snapshot, path)
         opened = _opened(path, algorithm, snapshot, lasting=False)
     except (ArtifactStoreError, OSError):
-        pass  # it is only derived: the entries say the same
+        pass  # it is only derived: the entries have the same facts
     finally:
         if opened is None:
             path.unlink(missing_ok=True)
@@ -147,14 +147,14 @@ def _bring(backend: Backend, snapshot: Snapshot, path: Path) -> None:
     key, ranges = content_key(snapshot.digest), [(at, min(_PIECE, snapshot.size - at)) for at in range(0, snapshot.size, _PIECE)]
     together = max(1, min(8, backend.concurrency))
     with path.open("wb") as file, Pool(together) as pool:
-        for at in range(0, len(ranges), together):  # at most so many pieces lie in memory
+        for at in range(0, len(ranges), together):  # limits the pieces in memory
             for (data,) in pool.map(lambda one: backend.read_ranges(key, [one]), ranges[at : at + together]):
                 file.write(data)
 
 
 def _digest_of(path: Path, algorithm: str) -> Digest:
     hasher = new_hasher(algorithm, parallel=True)
-    with path.open("rb") as file, Pool(1) as pool:  # what comes next is read while this is hashed
+    with path.open("rb") as file, Pool(1) as pool:  # the next piece is read while this one is hashed
         coming = pool.submit(file.read, _HASHED)
         while piece := coming.result():
             coming = pool.submit(file.read, _HASHED)
@@ -169,24 +169,24 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def fault_of(journal: Journal, snapshot: Snapshot, state: State, last: str) -> str | None:
-    """Return what is wrong with a snapshot, or None.
+    """Return a snapshot's fault, or None.
 
     Args:
         journal: the store's.
-        snapshot: by its pointer.
-        state: the fold of the entries that it should have.
+        snapshot: its pointer.
+        state: the fold of the entries that it should contain.
         last: digest of the last of these.
     """
     opened = open_snapshot(journal.backend, journal.config.digest, snapshot)
     if opened is None:
-        return "is damaged or not there"
+        return "is damaged or missing"
     try:
         found = _differing(opened[0], state) if opened[1] == last else f"its last entry {opened[1]}"
-    except CorruptionError as error:  # its digest is right: so it was made
+    except CorruptionError as error:  # its digest matches: it was written like this
         found = str(error)
     finally:
         opened[0].close()
-    return None if found is None else f"says something else than the journal ({found})"
+    return None if found is None else f"differs from the journal ({found})"
 
 
 def _differing(told: State, true: State) -> str | None:

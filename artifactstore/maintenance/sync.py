@@ -1,16 +1,16 @@
-"""Sync: what one run did, or would do; the words that replicas, moves and imports share."""
+"""Sync reports: what one run did, or would do; shared by replicas, moves and imports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 __all__ = ["LeftOut", "SyncReport", "Watch"]
 
-Watch = Callable[[str, int], Callable[[int], None]]  # (what is done, bytes in all) → told how many more bytes are done
+Watch = Callable[[str, int], Callable[[int], None]]  # (description, total bytes) → called with the number of further bytes done
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What could not be brought.
+    """An item that could not be copied or imported.
 
     Attributes:
         what: a name, an alias (`name:alias`), a version (`name:v3`) or a run; of a copy or a bundle, an object's key.
@@ -27,19 +27,19 @@ class SyncReport:
 
     Attributes:
         kind: `replica`, `move`, `import` or `bundle`.
-        source: where from.
-        target: where to.
-        objects: packs, manifests and facts written at the target.
-        bytes: written at the target.
-        entries: of the journal copied; of an import, appended at the target.
-        head: the last entry that both places have, as `N:<digest>`; of an import, the source's last one that was looked at.
+        source: the source's URL.
+        target: the target's URL.
+        objects: number of packs, manifests and facts written to the target.
+        bytes: written to the target.
+        entries: number of journal entries copied; of an import, appended to the target.
+        head: the last common entry, as `N:<digest>`; of an import, the last entry of the source that was processed.
         released: whether this call made the target writable.
         moved: whether the source is closed and the target is the store.
         dry_run: whether nothing was written.
-        artifacts: whose content an import brought.
-        versions: of names that an import brought.
-        renamed: name there → name here, where an import had to choose another one.
-        left_out: what could not be brought: versions of an import; of a copy or a bundle, objects that no version needs.
+        artifacts: number of artifacts whose content was imported.
+        versions: number of imported versions.
+        renamed: source name → local name, where an import had to choose a different name.
+        left_out: what could not be copied: versions of an import; of a copy or a bundle, objects that no version needs.
     """
 
     kind: str

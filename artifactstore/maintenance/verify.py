@@ -1,6 +1,6 @@
-"""Verify: is everything there that the journal names, and is it what the journal says?
+"""Verify: does everything that the journal refers to exist, and does it match the journal?
 
-Looks at the bytes as they are stored, not at anything derived; never raises for damage, but lists it.
+Checks the bytes as stored, not derived data; damage is listed, never raised.
 """
 
 import os
@@ -49,22 +49,22 @@ def verify(
 
     Args:
         journal: the store's.
-        digest: only this artifact and the journal; all that are held otherwise.
+        digest: only this artifact and the journal; by default all artifacts with a manifest.
         level: `quick` reads the journal, every manifest and the list of packs; `frames` also every pack, against its
             checksums; `full` also decodes every chunk and checks every file against its digest.
-        fraction: share of the packs or artifacts that `frames` and `full` look into, chosen at random.
-        anchor: `<entry>:<digest>` noted earlier: that entry must still have that digest. Or the path of a file of such lines, or a
+        fraction: share of the packs or artifacts that `frames` and `full` read, chosen at random.
+        anchor: `<entry>:<digest>` recorded earlier: that entry must still have that digest. Or the path of a file of such lines, or a
             list of both.
-        progress: told how many more bytes were read.
+        progress: called with the number of further bytes read.
 
     Raises:
-        InvalidInputError: no such level, fraction or anchor.
-        BackendError: the place could not be reached.
+        InvalidInputError: an invalid level, fraction or anchor.
+        BackendError: the backend cannot be reached.
     """
     if level not in LEVELS:
-        raise InvalidInputError(f"level={level!r}: {', '.join(LEVELS)}")
+        raise InvalidInputError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
-        raise InvalidInputError(f"fraction={fraction!r}: above 0, at most 1")
+        raise InvalidInputError(f"fraction must be above 0 and at most 1, not {fraction!r}")
     report = Report(level)
     recorded: dict[str, str] = {}
     anchors = _anchors(anchor)
@@ -93,7 +93,7 @@ def verify(
 
 
 def _anchors(anchor: Any) -> dict[int, dict[str, str]]:
-    """Return what the caller noted: entry → digest → where that was noted."""
+    """Return the caller's anchors: entry → digest → where it was recorded."""
     found: dict[int, dict[str, str]] = {}
     for one in anchor if isinstance(anchor, list | tuple) else [] if anchor is None else [anchor]:
         noted = parse_head(one) if isinstance(one, str) else None
@@ -107,7 +107,7 @@ def _anchors(anchor: Any) -> dict[int, dict[str, str]]:
 
 
 def _lines(path: Any) -> dict[str, str]:
-    """Read a file of anchors, one a line; blank lines and those that begin with `#` are passed over."""
+    """Read a file of anchors, one a line; blank lines and those that begin with `#` are skipped."""
     if not isinstance(path, str | os.PathLike):
         raise _no_anchor(path, "")
     try:
@@ -116,7 +116,7 @@ def _lines(path: Any) -> dict[str, str]:
         raise _no_anchor(path, "") from error
     found = {line.strip(): f"{path}, line {n}," for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")}
     if not found:
-        raise InvalidInputError(f"{path} holds no anchor: one a line is expected, as `artifactstore head` prints them")
+        raise InvalidInputError(f"{path} contains no anchor: expected one a line, as `artifactstore head` prints them")
     return found
 
 
@@ -128,16 +128,16 @@ def _no_anchor(text: Any, where: str) -> InvalidInputError:
 
 
 def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mapping[str, str]], recorded: dict[str, str]) -> State:
-    """Read every entry as it is stored (never a segment), check the chain, judge every transaction.
+    """Read every entry as stored (never a segment), check the chain, judge every transaction.
 
-    `recorded` gets who recorded each manifest, and what is said of each digest.
+    `recorded` gets the recording entry of each manifest, and of the facts about each digest.
     """
     state = State()
     config = journal.config
     try:
         raw = journal.backend.read(CONFIG_KEY)
         if raw != config.raw:
-            report.damage(f"{CONFIG_KEY} is not what it was when this store was opened: it was changed", CONFIG_KEY)
+            report.damage(f"{CONFIG_KEY} has changed since this store was opened", CONFIG_KEY)
         parse_config(raw, CONFIG_KEY)
     except ArtifactStoreError as error:
         unless_away(error)
@@ -167,7 +167,7 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
                 wrong += [(snapshot, fault) for fault in [fault_of(journal, snapshot, state, str(previous))] if fault]
             for noted, where in anchors.get(seq, {}).items():
                 if noted != str(previous):
-                    what = f"the journal has {format_head(seq, previous)}, {where} says {format_head(seq, noted)}: history was changed"
+                    what = f"the journal has {format_head(seq, previous)}, {where} has {format_head(seq, noted)}: history was changed"
                     report.damage(what, entry_key(seq))
     except ArtifactStoreError as error:
         unless_away(error)
@@ -176,9 +176,9 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
     for snapshot, fault in wrong:
         text = f"the snapshot of entry {snapshot.seq} {fault}: delete it, it is only derived"
         if state.vouches(snapshot.digest, snapshot.seq):
-            report.damage(f"{text}, and ask who vouched for it in entry {snapshot.entry}", snapshot.key)
+            report.damage(f"{text}, and find out which writer recorded it in entry {snapshot.entry}", snapshot.key)
         else:
-            report.findings.append(Finding("note", f"{text}; nobody reads it, for nothing vouches for it", snapshot.key))
+            report.findings.append(Finding("note", f"{text}; no reader uses it, since no fact vouches for it", snapshot.key))
     report.head = format_head(state.head, previous)
     for seq in sorted(one for one in anchors if one > state.head):
         for noted, where in anchors[seq].items():
@@ -205,20 +205,20 @@ def _check_standing(journal: Journal, state: State, report: Report) -> None:
         return
     if standing.target is not None and not standing.reached(state.head):
         report.unfinished = True
-        report.not_checked.append(f"what comes behind entry {state.head}: this is an unfinished copy up to {standing.target[0]}")
+        report.not_checked.append(f"entries after {state.head}: this is an unfinished copy up to entry {standing.target[0]}")
 
 
 def _check_manifests(
     journal: Journal, state: State, report: Report, digest: str | None, recorded: dict[str, str]
 ) -> dict[str, Manifest]:
-    """Read every manifest that holds an artifact; returns digest → the manifest that a get takes.
+    """Read every manifest that holds an artifact; return digest → the manifest that a get uses.
 
     Args:
         journal: the store's.
         state: its fold.
-        report: gets what is wrong.
+        report: receives the faults.
         digest: only this artifact; None: all.
-        recorded: id of a manifest → who recorded it; gets the same for each digest.
+        recorded: manifest id → the entry that recorded it; receives the same for each digest.
     """
     wanted = [
         (one, holder) for one, holders in state.holders.items() if digest is None or one == digest for holder in reversed(holders)
@@ -241,7 +241,7 @@ def _check_manifests(
             unless_away(error)
             return None, str(error)
         if manifest.digest != one:
-            return None, f"{key} was recorded as the manifest of {one} and is that of {manifest.digest}: no get uses it"
+            return None, f"{key} was recorded as the manifest of {one}, but is that of {manifest.digest}: no get uses it"
         return manifest, ""
 
     found: dict[str, Manifest] = {}
@@ -258,7 +258,7 @@ def _check_manifests(
                 found[one] = manifest
                 _check_fact(one, manifest, state, report, recorded)
                 if set(manifest.packs) - set(state.manifests[holder][2]):
-                    report.damage(f"the manifest of {one},{by}, uses packs that its fact does not name", key, [one])
+                    report.damage(f"the manifest of {one},{by}, uses packs that its fact does not list", key, [one])
                 if manifest.clash is not None:
                     _note_clash(one, manifest.clash, report, key)
                 recorded[one] = by
@@ -267,9 +267,9 @@ def _check_manifests(
 
 def _note_clash(digest: str, clash: tuple[str, str], report: Report, key: str) -> None:
     first, second = clash
-    what = f"it has {first!r} twice" if first == second else f"{second!r} is inside of {first!r}, which is no folder"
+    what = f"it has {first!r} twice" if first == second else f"{second!r} is inside of {first!r}, which is not a folder"
     report.damage(
-        f"the artifact {digest} cannot be got as a whole: {what}; read its files one by one, put them again under other names, "
+        f"the artifact {digest} cannot be restored as a whole: {what}; read its files one by one, put them again under other names,  "
         "and remove this version",
         key,
         [digest],
@@ -277,18 +277,18 @@ def _note_clash(digest: str, clash: tuple[str, str], report: Report, key: str) -
 
 
 def _check_fact(digest: str, manifest: Manifest, state: State, report: Report, recorded: Mapping[str, str]) -> None:
-    """Compare what the journal says of an artifact with what it is."""
+    """Compare the journal's facts about an artifact with the artifact."""
     content = str(manifest.identify()[0])
     true = {"size": manifest.size, "files": len(manifest.paths), "content": content, "format": manifest.format}
     said = {"content": digest, "format": None, **state.stored.get(digest, {})}
     for name, value in true.items():
         if said.get(name) != value:
-            text = f"the journal says of {digest} {name}={said.get(name)!r}, and its manifest {value!r}"
+            text = f"the journal has {name}={said.get(name)!r} for {digest}, its manifest {value!r}"
             report.damage(f"{text}; the former was{recorded.get(f'stored {digest}', ' recorded here')}", digest, [digest])
 
 
 def _check_segments(journal: Journal, state: State, report: Report) -> None:
-    """Compare segments with the journal: nothing relies on them unchecked here, but other readers may rely on their columns."""
+    """Compare segments with the journal: this version never relies on unchecked segments, but other readers may use their columns."""
     try:
         found = list_segments(journal.backend)
     except ArtifactStoreError as error:
@@ -301,7 +301,7 @@ def _check_segments(journal: Journal, state: State, report: Report) -> None:
             last = None if segment.last > state.head else journal.backend.read(entry_key(segment.last))
             fault = fault_in(journal.backend.read(segment.key), segment, last)
         except NotFoundError:
-            continue  # one that was merged meanwhile, or an entry that is missing and was reported
+            continue  # merged meanwhile, or a missing entry that was reported
         except ArtifactStoreError as error:
             unless_away(error)
             fault = f"cannot be read: {error}"

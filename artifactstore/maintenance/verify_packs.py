@@ -1,4 +1,4 @@
-"""Verify, of packs: is each there and as long as it must be, is it what its footer says, does it give every file."""
+"""Verification of packs: presence, length, footer, checksums, and the files' digests."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ def _users(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
 
 
 def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Report) -> set[str]:
-    """Every pack that a manifest refers to is there and long enough; returns the artifacts that lack one."""
+    """Check that every referenced pack exists and is long enough; return the artifacts that lack one."""
     users, lacking = _users(manifests), set[str]()
     if not users:
         return lacking
@@ -59,7 +59,7 @@ def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Rep
 
 
 def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, int]:
-    """The sizes of those objects that are there: by a listing, or one by one where there is none."""
+    """Return the sizes of the existing ones of some objects: by a listing, or one by one without listings."""
     if backend.listable:
         try:
             return {item.key: item.size for item in backend.list("packs/")}
@@ -74,7 +74,7 @@ def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, i
             return None
         except ArtifactStoreError as error:
             unless_away(error)
-            report.damage(f"{key} cannot be looked at: {error}", key)
+            report.damage(f"cannot stat {key}: {error}", key)
             return 2**62
 
     with Pool(backend.concurrency) as pool:
@@ -83,7 +83,7 @@ def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, i
 
 
 def unless_away(error: ArtifactStoreError) -> None:
-    """Let an error pass that says nothing of what is stored: the place could not be reached."""
+    """Re-raise an error that tells nothing about stored data: the backend could not be reached."""
     if isinstance(error, BackendError) and error.transient:
         raise error
 
@@ -107,13 +107,13 @@ def check_frames(
     """Read packs from end to end against their footers and checksums, without decoding.
 
     Args:
-        backend: where they are.
+        backend: the store's.
         manifests: by the artifact's digest.
-        report: gets what is wrong.
-        recorded: who recorded each artifact's manifest.
+        report: receives the faults.
+        recorded: the entry that recorded each artifact's manifest.
         fraction: of the packs, chosen at random.
-        frames: which are read beside the footers: `all`, `none`, or those `unused` by every manifest.
-        progress: told how many more bytes were read.
+        frames: which to read besides the footers: `all`, `none`, or those `unused` by every manifest.
+        progress: called with the number of further bytes read.
     """
     users, footers = _users(manifests), Footers(backend)
     chosen = set(_sample(sorted(users), fraction))
@@ -129,7 +129,7 @@ def check_frames(
                 text = f"{key}: the frame at {frame.offset} ({frame.stored} bytes) does not match its checksum; restore the pack from a copy"
                 report.damage(text, f"{key} at {frame.offset}", users[pack])
         except NotFoundError:
-            continue  # said already
+            continue  # reported already
         except ArtifactStoreError as error:
             unless_away(error)
             report.damage(str(error), getattr(error, "location", "") or key, users[pack])
@@ -141,7 +141,7 @@ def check_frames(
 
 
 def _offsets(pack: str, manifests: Sequence[Manifest]) -> set[int]:
-    """Return where in a pack the chunks begin that manifests refer to."""
+    """Return the offsets of a pack's chunks that manifests refer to."""
     found: set[int] = set()
     for manifest in manifests:
         number, chunks = manifest.packs.index(pack), manifest.chunks
@@ -175,7 +175,7 @@ def check_files(
     journal: Journal, manifests: Mapping[str, Manifest], report: Report, fraction: float, progress: Callable[[int], None]
 ) -> None:
     """Decode every chunk once and check every file; a file's digest is checked over its chunks in order."""
-    checked: set[bytes] = set()  # files by their digest and by where their chunks lie: the same bytes may lie in two places
+    checked: set[bytes] = set()  # files by their digest and their chunks' locations: the same bytes may be stored twice
     for digest in _sample(sorted(manifests), fraction):
         manifest = manifests[digest]
         for name in manifest.side:
@@ -183,7 +183,7 @@ def check_files(
                 read_side(journal.backend, manifest, name)
             except ArtifactStoreError as error:
                 unless_away(error)
-                text = f"what is known of {digest} beside its files ({name}) can't be read: {error}"
+                text = f"cannot read the side content {name} of {digest}: {error}"
                 report.damage(text, getattr(error, "location", "") or name, [digest])
         for row, path in enumerate(manifest.paths):
             mark = _mark(manifest, row)

@@ -1,6 +1,6 @@
-"""Whole stores: which objects a stretch of history needs, and how one object comes to another place checked and once.
+"""Checked copies of single objects, and the selection of the objects that a range of entries needs.
 
-What replicas and bundles share. This room knows places and one chain; it must never know how a place is opened.
+Shared by replicas and bundles. This module knows backends and one chain; it must never know how a backend is opened.
 """
 
 import time
@@ -53,12 +53,12 @@ _sleep = time.sleep
 
 @dataclass(slots=True)
 class Objects:
-    """What has to lie at a place before its entries may name it.
+    """The objects that must exist at a backend before its entries may refer to them.
 
     Attributes:
         digests: key → digest, of manifests and facts.
         packs: keys.
-        gone: manifests that some of the entries name and a later one condemned: they need not be there.
+        gone: manifests that some of the entries refer to and a later one condemned: they may be missing.
     """
 
     digests: dict[str, str] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Objects:
 
 
 def choose(entries: "Iterable[Entry]", state: State) -> Objects:
-    """Choose what entries need that nothing up to the state's head condemned. A pure function."""
+    """Select what entries need that nothing up to the state's head condemned. A pure function."""
     found, packs = Objects(), dict[str, None]()
     for entry in entries:
         for txn in entry["txns"]:
@@ -79,7 +79,7 @@ def choose(entries: "Iterable[Entry]", state: State) -> Objects:
             for fact in txn["facts"]:
                 one = fact["manifest"] if fact["fact"] == "stored" else fact["to"] if fact["fact"] == "relocated" else None
                 if one is None or one not in state.manifests:
-                    continue  # of a transaction without effect: nothing ever reads it
+                    continue  # of a transaction without effect: never read
                 if one in state.condemned_manifests:
                     found.gone.append(one)
                     continue
@@ -91,7 +91,7 @@ def choose(entries: "Iterable[Entry]", state: State) -> Objects:
 
 
 def snapshot(journal: Journal, after: int) -> tuple[int, Digest, Objects]:
-    """Catch up; return the last entry to be copied, its digest, and what the entries behind `after` need.
+    """Catch up; return the last entry to copy, its digest, and the objects that the entries after `after` need.
 
     All three belong to one state: an object that is left out was condemned by an entry that is copied too.
     """
@@ -109,7 +109,7 @@ def snapshot(journal: Journal, after: int) -> tuple[int, Digest, Objects]:
 
 
 def digest_at(journal: Journal, seq: int) -> Digest:
-    """Return the digest of an entry's bytes as stored; entry 0 is `store.json`."""
+    """Return the digest of an entry's stored bytes; entry 0 is `store.json`."""
     with journal.lock:
         if seq == journal.head:
             return journal.digest
@@ -118,14 +118,14 @@ def digest_at(journal: Journal, seq: int) -> Digest:
 
 
 def needed(journal: Journal, lost: Iterable[str]) -> str | None:
-    """Return the first of some objects without which content that a version names would be incomplete, or None.
+    """Return the first of some lost objects that a version needs to be complete, or None.
 
-    A manifest or pack that only a `stored` fact of no use names (a false one, or one of which another manifest holds the same
-    content) must not keep everything else from being copied. A pure function of the journal's state.
+    A manifest or pack to which only an unused `stored` fact refers (a false one, or one whose content another manifest
+    has) must not keep everything else from being copied. A pure function of the journal's state.
 
     Args:
         journal: at its head.
-        lost: keys of objects that are missing or damaged; all of them, as one may stand in for another.
+        lost: keys of missing or damaged objects; all of them, since one may replace another.
     """
     gone = dict.fromkeys(lost)
     unnamed_for = set(gone)
@@ -146,16 +146,16 @@ def needed(journal: Journal, lost: Iterable[str]) -> str | None:
 def left_out(error: ArtifactStoreError) -> str:
     """Return why an object that no version needs was not copied."""
     what = "is missing" if isinstance(error, NotFoundError) else str(error)
-    return f"{what}; no version needs it, so all else was copied: `artifactstore verify` names the entry that says it is there"
+    return f"{what}; no version needs it, so everything else was copied: `artifactstore verify` shows the entry that refers to it"
 
 
 def ensure(backend: Backend, key: str, raw: bytes) -> bool:
-    """Create an object exclusively, however often that takes; False if something is there already.
+    """Create an object exclusively, with as many tries as it takes; False if the key exists already.
 
-    Sending the same bytes again after a lost reply is no overwrite.
+    Sending the same bytes again after a lost reply is not an overwrite.
 
     Raises:
-        BackendError: the place failed for `$ARTIFACTSTORE_RETRY_SECONDS`.
+        BackendError: the backend failed for `$ARTIFACTSTORE_RETRY_SECONDS`.
     """
     patience = Patience(_sleep)
     while True:
@@ -184,7 +184,7 @@ def check_pack(raw: bytes, key: str) -> None:
     except LookupError as error:
         if isinstance(error, ArtifactStoreError):
             raise
-        raise CorruptionError(f"{key} is damaged: its footer is longer than it is", location=key) from error
+        raise CorruptionError(f"{key} is damaged: its footer is longer than the object", location=key) from error
     view = memoryview(raw)
     for frame in frames:
         if xxhash.xxh3_64_intdigest(view[frame.offset : frame.offset + frame.stored]) != frame.checksum:
@@ -196,10 +196,10 @@ def check_pack(raw: bytes, key: str) -> None:
 
 
 def read_checked(backend: Backend, key: str, digest: str | None, algorithm: str) -> bytes:
-    """Read an object whole and check it: a pack (no digest) against its frames' checksums, others against their digest.
+    """Read a whole object and check it: a pack (no digest) against its frames' checksums, others against their digest.
 
     Raises:
-        NotFoundError: it is not there.
+        NotFoundError: it does not exist.
         CorruptionError: it is damaged.
     """
     raw = backend.read(key)
@@ -215,14 +215,14 @@ def read_checked(backend: Backend, key: str, digest: str | None, algorithm: str)
 
 
 def sizes(backend: Backend) -> Mapping[str, int]:
-    """Return the sizes of all packs, manifests and facts at a place."""
+    """Return the sizes of all packs, manifests and facts of a backend."""
     if not backend.listable:
         return {}  # only an estimate is lost: a target can always be listed
     return {item.key: item.size for prefix in ("packs/", "manifests/", "facts/") for item in backend.list(prefix)}
 
 
 def is_there(backend: Backend, key: str) -> bool:
-    """Tell whether an object is at a place."""
+    """Whether an object exists."""
     try:
         backend.size(key)
     except NotFoundError:
@@ -231,20 +231,20 @@ def is_there(backend: Backend, key: str) -> bool:
 
 
 def is_empty(backend: Backend) -> bool:
-    """Tell whether nothing lies at a place but marks of copies that were begun."""
+    """Whether a backend contains nothing except marks of unfinished copies."""
     return not any(True for item in backend.list("") if not item.key.startswith(PREFIX))
 
 
 def check_finished(journal: Journal) -> None:
-    """Refuse to copy on from a place that is itself an unfinished copy.
+    """Refuse to copy from a store that is itself an unfinished copy.
 
     Raises:
-        RefusedError: it lacks entries that it named.
+        RefusedError: it lacks entries up to its target head.
     """
     standing = read_standing(journal.backend, journal.config.store)
     if not standing.reached(journal.head):
-        assert standing.target is not None  # else it is reached
+        assert standing.target is not None  # else the head is reached
         raise RefusedError(
             f"{journal.backend.url} is a copy that is not finished (entry {journal.head} of {standing.target[0]}): "
-            "finish it from where it comes first"
+            "finish it from its source first"
         )

@@ -1,1 +1,1 @@
-"""Nouns: pure values without any I/O. They must never know a place, a clock or a file."""
+"""Domain values without any I/O. They must never know a backend, a clock or a file."""

@@ -1,4 +1,4 @@
-"""Reading Parquet of the store itself, which any writer may have written: only known columns, and within a bound on memory."""
+"""Bounded reads of the store's own Parquet files, which any writer may have written: known columns only, within a memory limit."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Bounded"]
 
-_LEAST: Final = 128 * 2**20  # bytes that any file may take
-_TIMES: Final = 1024  # and this many for each of its own: paths, digests and entries that repeat shrink some 200 times
-_MOST: Final = 2**31  # and never more,
-_LARGE: Final = 16  # but for a file that is large itself: a manifest of 30 million chunks has 1 GB, and takes three
+_LEAST: Final = 128 * 2**20  # bytes of memory that any file may take
+_TIMES: Final = 1024  # and this many per byte of the file: repeated paths, digests and entries compress some 200 times
+_MOST: Final = 2**31  # at most this many,
+_LARGE: Final = 16  # except for large files: a manifest of 30 million chunks has 1 GB, and takes three
 _ROWS: Final = 65_536
-_LEVELS: Final = 4  # bytes of a value in a list: how often it is repeated, and how much of it is there
+_LEVELS: Final = 4  # bytes of a list value's repetition and definition levels
 _WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
 
 
 class Bounded:
-    """A Parquet file whose columns are counted before they are decoded: some kilobytes may stand for gigabytes.
+    """A Parquet file whose columns are measured before decoding: some kilobytes may expand to gigabytes.
 
     Args:
         raw: the file.
@@ -32,7 +32,7 @@ class Bounded:
         metadata: its key-value metadata.
 
     Raises:
-        ValueError: it contradicts itself (or ArrowException, OSError where Arrow finds it).
+        ValueError: it contradicts itself (or ArrowException, OSError where Arrow detects it).
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -47,23 +47,23 @@ class Bounded:
         described = self._file.metadata
         rows, leaves = self._footer.rows, described.num_columns
         if sum(group.rows for group in self._footer.groups) != rows or rows != described.num_rows:
-            raise ValueError(f"it claims {rows:,} rows, and its row groups have others")
+            raise ValueError(f"it claims {rows:,} rows, but its row groups have a different number")
         if any(len(group.parts) != leaves for group in self._footer.groups):
-            raise ValueError(f"it has {leaves:,} columns, and some of its row groups have others")
+            raise ValueError(f"it has {leaves:,} columns, but some of its row groups have a different number")
         self._leaves = [described.schema.column(number) for number in range(leaves)]
         self.metadata: dict[bytes, bytes] = described.metadata or {}
 
     def read(self, wanted: Callable[[str], bool], *, use_threads: bool = False) -> "pa.Table":
-        """Read the leaf columns that are wanted, by their paths; the others are never decoded.
+        """Read the wanted leaf columns, by their paths; the others are never decoded.
 
         Raises:
-            ValueError: they contradict the file's end, or take more memory than a file of this size may.
+            ValueError: they contradict the footer, or exceed the memory limit for a file of this size.
         """
         (table,) = self._tables(wanted, use_threads=use_threads, whole=True)
         return table
 
     def groups(self, wanted: Callable[[str], bool], *, use_threads: bool = False) -> "Iterator[pa.Table]":
-        """Read as `read` does, a row group at a time where that takes less memory.
+        """Read like `read`, one row group at a time where that takes less memory.
 
         Raises:
             ValueError: as `read`.
@@ -97,14 +97,14 @@ class Bounded:
                 table = column if table is None else table.append_column(column.schema.field(0), column.column(0))
             if table is not None:
                 if table.num_rows != expected:
-                    raise ValueError(f"it claims {expected:,} rows, and has {table.num_rows:,}")
+                    raise ValueError(f"it claims {expected:,} rows, but has {table.num_rows:,}")
                 rows += table.num_rows
                 yield table
         if rows != self._footer.rows or not self._leaves:
-            raise ValueError(f"it claims {self._footer.rows:,} rows, and has others")
+            raise ValueError(f"it claims {self._footer.rows:,} rows, but has a different number")
 
     def _count(self, number: int, leaf: Any) -> "_Counted":
-        """Count what a column takes before it is decoded, by the file's end and by the heads of its pages."""
+        """Measure a column's memory before decoding, from the footer and its page headers."""
         repeated, text = leaf.max_repetition_level > 0, leaf.physical_type == "BYTE_ARRAY"
         width = _WIDTHS.get(leaf.physical_type) or max(1, leaf.length)
         if repeated:
@@ -113,12 +113,12 @@ class Bounded:
         for group in self._footer.groups:
             part = group.parts[number]
             if part.values < group.rows or (part.values > group.rows and not repeated) or min(group.rows, part.start) < 0:
-                raise ValueError(f"of {group.rows:,} rows, {leaf.path[:100]!r} has {part.values:,} values")
+                raise ValueError(f"column {leaf.path[:100]!r} has {part.values:,} values for {group.rows:,} rows")
             size += part.values * width
             most = 0
             for page in pages(self._raw, part):
                 size += page.size
-                # Of a dictionary each value may be the longest; others may share what stands before them in their page.
+                # Every value of a dictionary may be the longest; other values may share a prefix in their page.
                 if text and page.encoding not in AS_LONG:
                     most = max(most, page.size)
             worst += part.values * most
@@ -126,7 +126,7 @@ class Bounded:
         return _Counted(size, longest, worst)
 
     def _in_batches(self, path: str, longest: int, group: int | None, held: int) -> "pa.Table":
-        """Read a column of one row group, or of all, a few rows at a time; `held` bytes of it were read before."""
+        """Read a column of one row group, or of all, a few rows at a time; `held` bytes of it were read already."""
         import pyarrow as pa  # noqa: PLC0415
 
         rows = max(1, min(_ROWS, self._most // 8 // longest))
@@ -141,17 +141,17 @@ class Bounded:
     def _check(self, size: int) -> None:
         if size > self._most:
             raise ValueError(
-                f"it would take {size:,} bytes of memory, and a file of {len(self._raw):,} bytes may take {self._most:,}"
+                f"it would take {size:,} bytes of memory; the limit for a file of {len(self._raw):,} bytes is {self._most:,}"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """What a column may take.
+    """Memory estimate of a column.
 
     Attributes:
-        size: bytes of its values without what texts repeat, and of its pages, unpacked.
-        longest: bytes that a text may have which stands for several.
+        size: bytes of its values, without repeated texts, and of its pages, uncompressed.
+        longest: maximum bytes of a text that may occur several times.
         repeated: bytes of all of them, if each were the longest.
     """
 

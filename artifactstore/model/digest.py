@@ -1,4 +1,4 @@
-"""Digests: what names bytes for ever. A digest always carries its algorithm; it is never a naked hex string."""
+"""Digests: permanent names of bytes. A digest always carries its algorithm; it is never a bare hex string."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ _TEXT: Final = re.compile(r"(blake3|sha256):([0-9a-f]{64})", re.ASCII)
 
 
 class Hasher(Protocol):
-    """The part of `hashlib`'s interface that this library uses; both algorithms offer it."""
+    """The subset of `hashlib`'s interface that this library uses; both algorithms provide it."""
 
     def update(self, data: bytes | bytearray | memoryview, /) -> object:
         """Hash more bytes."""
@@ -28,7 +28,7 @@ class Hasher(Protocol):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """A 256-bit digest and the algorithm that made it.
+    """A 256-bit digest and its algorithm.
 
     Laws: `Digest.parse(str(d)) == d`; `str(Digest.parse(s)) == s`.
     """
@@ -39,29 +39,29 @@ class Digest:
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS or len(self.raw) != SIZE:
             raise InvalidInputError(
-                f"no digest: {self.algorithm!r} with {len(self.raw)} bytes; known are {', '.join(ALGORITHMS)} with {SIZE}"
+                f"not a digest: {self.algorithm!r} with {len(self.raw)} bytes; expected {', '.join(ALGORITHMS)} with {SIZE}"
             )
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `<algorithm>:<64 hex digits>`.
+        """Parse `<algorithm>:<64 hex digits>`.
 
         Raises:
             InvalidInputError: `text` has another form.
         """
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise InvalidInputError(f"no digest: {text!r}; expected <blake3|sha256>:<64 lower-case hex digits>")
+            raise InvalidInputError(f"not a digest: {text!r}; expected <blake3|sha256>:<64 lower-case hex digits>")
         return cls(match[1], bytes.fromhex(match[2]))
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview, algorithm: str = "blake3") -> Self:
-        """Hash bytes that are in memory."""
+        """Hash bytes in memory."""
         return cls(algorithm, hash_bytes(data, algorithm))
 
     @property
     def hex(self) -> str:
-        """The 64 hex digits without the algorithm's name."""
+        """The 64 hex digits without the algorithm."""
         return self.raw.hex()
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Digest:
 
     @property
     def short(self) -> str:
-        """A form for people: the algorithm and 8 hex digits."""
+        """Return a short form for display: the algorithm and 8 hex digits."""
         return f"{self.algorithm}:{self.raw.hex()[:8]}"
 
 
@@ -78,7 +78,7 @@ def new_hasher(algorithm: str, *, parallel: bool = False) -> Hasher:
 
     Args:
         algorithm: its name.
-        parallel: let each update take all cores, where the algorithm can: for buffers of many megabytes, one after the other.
+        parallel: let each update use all cores, if the algorithm can: for consecutive buffers of many megabytes.
 
     Raises:
         InvalidInputError: the algorithm is not one of `ALGORITHMS`.
@@ -87,7 +87,7 @@ def new_hasher(algorithm: str, *, parallel: bool = False) -> Hasher:
         return blake3(max_threads=blake3.AUTO if parallel else 1)
     if algorithm == "sha256":
         return hashlib.sha256()
-    raise InvalidInputError(f"unknown digest algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}")
+    raise InvalidInputError(f"unknown digest algorithm {algorithm!r}; expected {', '.join(ALGORITHMS)}")
 
 
 def hash_bytes(data: bytes | bytearray | memoryview, algorithm: str) -> bytes:
@@ -96,4 +96,4 @@ def hash_bytes(data: bytes | bytearray | memoryview, algorithm: str) -> bytes:
         return blake3(data).digest()
     if algorithm == "sha256":
         return hashlib.sha256(data).digest()
-    raise InvalidInputError(f"unknown digest algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}")
+    raise InvalidInputError(f"unknown digest algorithm {algorithm!r}; expected {', '.join(ALGORITHMS)}")

@@ -1,4 +1,4 @@
-"""Canonical JSON and the form of times and ids: the one encoder of all bytes that get hashed.
+"""Canonical JSON and the format of times and ids: the only encoder of bytes that get hashed.
 
 Canonical here: keys (strings only) sorted by code point, `,` and `:` without spaces, UTF-8 without
 escapes beyond those JSON demands, Python's shortest floats, no NaN or infinity. It is not RFC 8785
@@ -15,12 +15,12 @@ from artifactstore.errors import InvalidInputError
 
 __all__ = ["canonical_json", "check_json", "format_time", "new_id", "parse_json", "parse_time"]
 
-MAX_DEPTH: Final = 64  # levels of a JSON value: readers of other libraries give up at some hundred
+MAX_DEPTH: Final = 64  # levels of a JSON value: other libraries' parsers fail at some hundred
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 def canonical_json(value: Any) -> bytes:
-    """Encode a JSON value to its one canonical form.
+    """Encode a JSON value to its canonical form.
 
     Raises:
         InvalidInputError: NaN or infinity, a lone surrogate, or a type that JSON does not have.
@@ -32,13 +32,13 @@ def canonical_json(value: Any) -> bytes:
 
 
 def check_json(value: Any, where: str = "value", *, deep: int = MAX_DEPTH) -> None:
-    """Refuse what JSON can't say exactly: tuples, keys that are no strings, NaN, infinities, other types, endless nesting.
+    """Refuse what JSON cannot represent exactly: tuples, keys other than strings, NaN, infinities, other types, endless nesting.
 
     Raises:
-        InvalidInputError: names the place inside the value.
+        InvalidInputError: shows the path inside the value.
     """
     if not deep:
-        raise InvalidInputError(f"{where[:200]} … is nested deeper than {MAX_DEPTH} levels, or holds itself")
+        raise InvalidInputError(f"{where[:200]} … is nested deeper than {MAX_DEPTH} levels, or contains itself")
     if value is None or isinstance(value, bool | str | int):
         return
     if isinstance(value, float):
@@ -52,14 +52,14 @@ def check_json(value: Any, where: str = "value", *, deep: int = MAX_DEPTH) -> No
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise InvalidInputError(f"{where} has the key {key!r}: JSON's keys are strings only")
+                raise InvalidInputError(f"{where} has the key {key!r}: JSON keys must be strings")
             check_json(item, f"{where}[{key!r}]", deep=deep - 1)
         return
     raise InvalidInputError(f"{where} is a {type(value).__name__}: not a JSON value")
 
 
 def parse_json(data: bytes | str, what: str) -> Any:
-    """Decode JSON that this library wrote; `what` names it in the error.
+    """Decode JSON that this library wrote; `what` describes it in the error.
 
     Raises:
         InvalidInputError: not JSON, or with NaN or duplicate keys.
@@ -71,7 +71,7 @@ def parse_json(data: bytes | str, what: str) -> Any:
     def no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            raise ValueError("a key stands twice in one object")
+            raise ValueError("duplicate key in an object")
         return found
 
     try:
@@ -81,12 +81,12 @@ def parse_json(data: bytes | str, what: str) -> Any:
 
 
 def format_time(moment: datetime) -> str:
-    """Write an aware time as `2026-11-23T20:39:43.000000Z`: always UTC, always microseconds, sortable as text."""
+    """Format an aware time as `2026-11-23T20:39:43.000000Z`: always UTC, always microseconds, sortable as text."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def parse_time(text: str) -> datetime:
-    """Read what `format_time` wrote.
+    """Parse the output of `format_time`.
 
     Raises:
         InvalidInputError: another form.
@@ -96,9 +96,9 @@ def parse_time(text: str) -> datetime:
             raise ValueError(text)  # noqa: TRY301
         return datetime.fromisoformat(text)  # 20 times faster than strptime
     except ValueError as error:
-        raise InvalidInputError(f"no time: {text!r}; expected YYYY-MM-DDTHH:MM:SS.ffffffZ") from error
+        raise InvalidInputError(f"not a time: {text!r}; expected YYYY-MM-DDTHH:MM:SS.ffffffZ") from error
 
 
 def new_id() -> str:
-    """Make an id for a pack, a manifest, a transaction: 128 random bits as 32 hex digits, never used twice."""
+    """Generate an id for a pack, a manifest, a transaction: 128 random bits as 32 hex digits, never used twice."""
     return os.urandom(16).hex()

@@ -1,6 +1,6 @@
 """Facts, transactions and entries: the records of the journal, as plain dicts.
 
-Fields that this version doesn't know are kept and carried, and so are unknown kinds of facts; only a
+Unknown fields are kept and carried, and so are unknown kinds of facts; only a
 newer `format` of the store may give those power over others (docs/reference/format.md, "Facts").
 """
 
@@ -33,10 +33,10 @@ __all__ = [
     "parse_txn",
 ]
 
-CONFIG_KEY: Final = "store.json"  # what a store is: created once, never changed
+CONFIG_KEY: Final = "store.json"  # the store's configuration: created once, never changed
 
 FORMAT: Final = 1  # the store format that this version writes, and the highest that it reads
-WINDOW: Final = 4096  # entries: how long after its birth a transaction may take effect
+WINDOW: Final = 4096  # entries: a transaction may take effect this long after its birth
 
 Fact = dict[str, Any]
 
@@ -47,13 +47,13 @@ _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`store.json`: what is decided once for a store.
+    """`store.json`: the permanent settings of a store.
 
     Attributes:
         store: the store's id; copies of a store share it.
-        digest: the digest algorithm of all identities in it.
-        chunkers: how content is cut, by the name of the rule: (minimum, average, maximum) bytes.
-        created: when, as text.
+        digest: the digest algorithm of all its identities.
+        chunkers: chunker name → (minimum, average, maximum) bytes.
+        created: creation time, as text.
         format: the store format.
         raw: the bytes of `store.json`; entry 1 carries their digest.
     """
@@ -67,14 +67,14 @@ class Config:
 
     @classmethod
     def new(cls, store: str, digest: str, chunkers: Mapping[str, tuple[int, int, int]], created: str) -> "Config":
-        """Make the record of a new store."""
+        """Create the record of a new store."""
         cutters = {name: {"minimum": low, "average": mean, "maximum": high} for name, (low, mean, high) in chunkers.items()}
         record = {"format": FORMAT, "store": store, "digest": digest, "chunkers": cutters, "created": created}
         return cls(store, digest, dict(chunkers), created, FORMAT, canonical_json(record))
 
 
 def check_format(raw: bytes, what: str) -> None:
-    """Refuse bytes that say a newer version wrote them, whatever else is wrong with them.
+    """Refuse bytes that a newer version wrote, whatever else is wrong with them.
 
     Raises:
         FormatError: their `format` is higher than this version knows.
@@ -88,10 +88,10 @@ def check_format(raw: bytes, what: str) -> None:
 
 
 def parse_config(raw: bytes, where: str) -> Config:
-    """Read `store.json`.
+    """Parse `store.json`.
 
     Raises:
-        FormatError: a newer format, damaged, or not a store's file at all.
+        FormatError: a newer format, damaged, or not a store's file.
     """
     check_format(raw, where)
     try:
@@ -104,12 +104,12 @@ def parse_config(raw: bytes, where: str) -> Config:
     sane = sane and all(64 <= low < mean < high <= 16 * 2**20 for low, mean, high in chunkers.values())
     texts = all(isinstance(record[key], str) for key in ("store", "created"))
     if not sane or not texts or config.digest not in ALGORITHMS or not _ID.fullmatch(config.store) or config.format < 1:
-        raise FormatError(f"{where} is not the store.json of an artifactstore (a field has no sense): damaged, or not a store")
+        raise FormatError(f"{where} is not the store.json of an artifactstore (a field is invalid): damaged, or not a store")
     return config
 
 
 def is_config(raw: bytes) -> bool:
-    """Tell whether bytes are those of a `store.json`, of whatever format."""
+    """Whether bytes are a `store.json`, of any format."""
     try:
         record = json.loads(raw)
         return bool(_ID.fullmatch(record["store"])) and {"digest", "chunkers", "format"} <= record.keys()
@@ -118,20 +118,20 @@ def is_config(raw: bytes) -> bool:
 
 
 def parse_entry(raw: bytes, key: str) -> "Entry":
-    """Read an entry's envelope and its facts, checked against the schemas.
+    """Parse an entry's envelope and its facts, checked against the schemas.
 
     Raises:
         FormatError: written by a newer format.
         CorruptionError: not an entry.
     """
     with LOADING:
-        from artifactstore.model import schema  # noqa: PLC0415 - pydantic's core costs 0.04 s: only when foreign bytes are read
+        from artifactstore.model import schema  # noqa: PLC0415 - pydantic's core costs 0.04 s: only if bytes of other writers are read
 
     return schema.parse_entry(raw, key)
 
 
 def parse_facts(raw: bytes, key: str) -> list[Fact]:
-    """Read the facts of a transaction that was too big for its entry.
+    """Parse the facts of a transaction that are too large for its entry.
 
     Raises:
         CorruptionError: not a list of facts.

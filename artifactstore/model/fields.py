@@ -1,7 +1,7 @@
-"""The form of optional fields of facts that readers use and that the schemas of the first version did not check.
+"""Validation of the optional fact fields that readers use and that the first version's schemas did not check.
 
-A fact with a malformed one was accepted once and is in a journal for ever: whether its transaction counts must not change, so a
-reader takes the field for absent. Writers refuse it. The raw fact stays what it is, and `verify` names it.
+A fact with a malformed field was accepted once and is in a journal for ever: whether its transaction counts must not change, so
+a reader treats the field as absent. Writers refuse it. The raw fact stays as it is, and `verify` reports it.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ def _number(value: Any) -> bool:
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
     except OverflowError:
-        return False  # an integer that no float can hold
+        return False  # an integer too large for a float
 
 
 def _whole(value: Any) -> bool:
@@ -102,7 +102,7 @@ _OF_CODE: Final[Mapping[str, Is]] = {
     "lfs_pointers": _whole,
     "skipped": _pairs,
 }
-# By name alone, whatever the kind: readers look for these wherever they may be.
+# By name alone, whatever the kind: readers look for these in any fact.
 _FIELDS: Final[Mapping[str, Is]] = {
     **dict.fromkeys(
         ("reason", "alias", "role", "path", "parent", "error", "reads_seen", "kind", "content", "format", "by", "run"), _text
@@ -125,7 +125,7 @@ _FIELDS: Final[Mapping[str, Is]] = {
     "code": _code,
 }
 
-# The type that by itself says that a field is well formed.
+# Types whose values are always well formed.
 _USUAL: Final[Mapping[str, type]] = {
     name: str for name, check in _FIELDS.items() if check in {_text, _text_or_none}
 } | dict.fromkeys(("fact", "digest", "manifest", "manifest_digest"), str)
@@ -137,10 +137,10 @@ def _fits(fields: Mapping[str, Is], name: str, value: Any) -> bool:
 
 
 def malformed(fact: Mapping[str, Any]) -> list[str]:
-    """Return the fields of a fact that are malformed, and count as absent; `received` facts are looked into."""
+    """Return a fact's malformed fields, which count as absent; `received` facts are checked, too."""
     found = []
     for name, value in fact.items():
-        if type(value) is not _USUAL.get(name):  # most fields: a fold looks at millions
+        if type(value) is not _USUAL.get(name):  # fast path: a fold checks millions
             check = _FIELDS.get(name)
             if check is not None and not check(value):
                 found.append(name)
@@ -150,7 +150,7 @@ def malformed(fact: Mapping[str, Any]) -> list[str]:
 
 
 def sane(fact: Fact) -> Fact:
-    """Return a fact as readers take it: without malformed fields; numbers that JSON cannot hold are written out."""
+    """Return a fact as readers use it: without malformed fields; numbers that JSON cannot hold are written out."""
     bad = malformed(fact)
     if not bad:
         return fact
@@ -171,7 +171,7 @@ def sane(fact: Fact) -> Fact:
 
 
 def finite(value: Any) -> Any:
-    """Return a JSON value whose numbers are finite: JSON says `1e999`, which Python reads as infinity and cannot write again."""
+    """Return a JSON value with finite numbers only: JSON allows `1e999`, which Python reads as infinity and cannot write again."""
     if isinstance(value, float) and not isfinite(value):
         return {"repr": repr(value)}
     if isinstance(value, dict):

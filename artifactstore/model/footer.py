@@ -1,7 +1,7 @@
-"""The end of a Parquet file, and the heads of its pages, as they are written: Arrow ends the process at some that are damaged.
+"""A parser of Parquet footers and page headers: Arrow crashes the process on some damaged ones.
 
-Asked for a part of a column, pyarrow lets an error of C++ through that nothing can catch, for columns with a key of their own
-as well as for counts that contradict each other. So what is asked before anything is decoded is read here.
+Asked for a part of a column, pyarrow lets a C++ error through that cannot be caught, for columns with an encryption key
+as well as for contradictory counts. So everything that is checked before decoding is parsed here.
 
 Source: `parquet.thrift` and `Encryption.md` of apache/parquet-format 2.11; Thrift's compact protocol, `thrift-compact-protocol.md`.
 """
@@ -15,11 +15,11 @@ Buffer = bytes | bytearray | memoryview
 
 __all__ = ["AS_LONG", "DICTIONARIES", "Footer", "Group", "Page", "Part", "encodings_of_pages", "pages", "read_footer"]
 
-DICTIONARIES: Final = frozenset({2, 8})  # the encodings by which a text stands for several: PLAIN_DICTIONARY, RLE_DICTIONARY
-AS_LONG: Final = frozenset({0, 3, 4, 6})  # PLAIN, RLE, BIT_PACKED, DELTA_LENGTH_BYTE_ARRAY: no text stands for several
+DICTIONARIES: Final = frozenset({2, 8})  # encodings with repeated texts: PLAIN_DICTIONARY, RLE_DICTIONARY
+AS_LONG: Final = frozenset({0, 3, 4, 6})  # PLAIN, RLE, BIT_PACKED, DELTA_LENGTH_BYTE_ARRAY: without repeated texts
 _MAGIC: Final = b"PAR1"
 _BYTE_ARRAY: Final = 6
-_DEPTH: Final = 64  # as Thrift's own reader
+_DEPTH: Final = 64  # like Thrift's own reader
 _BOOLEANS: Final = (1, 2)
 _INT16: Final = 4
 _INT32: Final = 5
@@ -33,9 +33,9 @@ _SHORT: Final = frozenset({_INT16, _INT32, _INT64, _BINARY})
 _FIXED: Final = {3: 1, 7: 8, 13: 16}  # bytes of a byte, a double, a UUID
 _WORTH: Final = 256 * 1024
 _ONES: Final = 2**64 - 1
-_MARK: Final[Mapping[int, Any]] = {}  # a struct of which nothing is wanted but whether it is there
+_MARK: Final[Mapping[int, Any]] = {}  # a struct read for its presence only
 
-# The fields of each struct that are wanted; a list as [what is in it].
+# The wanted fields of each struct; a list as [its item type].
 _PART: Final = {1: _INT32, 2: [_INT32], 5: _INT64, 6: _INT64, 7: _INT64, 9: _INT64, 11: _INT64}
 _COLUMN: Final = {3: _PART, 8: {2: _MARK}}
 _GROUP: Final = {1: [_COLUMN], 2: _INT64, 3: _INT64}
@@ -44,13 +44,13 @@ _PAGE: Final = {2: _INT32, 3: _INT32, 5: {1: _INT32, 2: _INT32}, 8: {1: _INT32, 
 
 
 def _patterns() -> tuple["re.Pattern[bytes]", "re.Pattern[bytes]", "re.Pattern[bytes]"]:
-    """Make the patterns of what nearly all writers write: it is read ten times as fast by them as field by field.
+    """Compile the patterns of the usual encoding: matching them is ten times as fast as parsing field by field.
 
-    Each matches only what the reader below would read alike, and in full: what they do not match, that one reads.
+    Each matches only what the parser below would parse to the same result, completely; everything else is left to the parser.
 
     Returns:
-        A column of a row group (type, encodings, values, size, packed size, first page, dictionary), the head of a page
-        (size, packed size; values and encoding of a page of data in the first version), and a struct of which nothing is wanted.
+        A column of a row group (type, encodings, values, size, packed size, first page, dictionary), a page
+        header (size, packed size; values and encoding of a data page, version 1), and a skipped struct.
     """
 
     def heads(*kinds: int) -> bytes:
@@ -79,18 +79,18 @@ def _patterns() -> tuple["re.Pattern[bytes]", "re.Pattern[bytes]", "re.Pattern[b
 
 
 class _Usual:
-    """The patterns, once they are worth it: to make them takes as long as to read some hundred small files without them."""
+    """The patterns, compiled only once they pay off: compiling takes as long as parsing some hundred small files without them."""
 
     __slots__ = ("page", "part", "seen", "struct")
 
     def __init__(self) -> None:
-        self.seen = 0  # bytes of ends of files
+        self.seen = 0  # bytes of footers
         self.part: re.Pattern[bytes] | None = None
         self.page: re.Pattern[bytes] | None = None
         self.struct: re.Pattern[bytes] | None = None
 
     def see(self, size: int) -> None:
-        """Count the end of a file that is about to be read."""
+        """Count a footer that is about to be parsed."""
         self.seen += size
         if self.seen > _WORTH and self.part is None:
             self.part, self.page, self.struct = _patterns()
@@ -99,16 +99,16 @@ class _Usual:
 _usual: Final = _Usual()
 
 
-class Part(NamedTuple):  # made in no time: there is one for each column of each file that is read
+class Part(NamedTuple):  # a NamedTuple for speed: one per column of each file
     """A column in a row group.
 
     Attributes:
         text: whether its values are bytes of any length.
-        encodings: numbers of the encodings that it says to have.
-        values: how many there are, with nulls.
-        size: bytes of its pages, unpacked.
-        packed: the same, as they lie in the file.
-        start: where the first of them begins.
+        encodings: numbers of the declared encodings.
+        values: number of values, including nulls.
+        size: bytes of its pages, uncompressed.
+        packed: bytes of its pages, compressed.
+        start: offset of the first page.
     """
 
     text: bool
@@ -124,8 +124,8 @@ class Group:
     """A row group.
 
     Attributes:
-        rows: how many.
-        size: bytes of its pages, unpacked.
+        rows: number of rows.
+        size: bytes of its pages, uncompressed.
         parts: one for each column.
     """
 
@@ -136,7 +136,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What the end of a file says.
+    """A parsed footer.
 
     Attributes:
         rows: of the table.
@@ -148,13 +148,13 @@ class Footer:
 
 
 def read_footer(file: Any) -> Footer:
-    """Read the end of a Parquet file.
+    """Parse the footer of a Parquet file.
 
     Args:
-        file: open for reading, can seek.
+        file: open for reading, seekable.
 
     Raises:
-        ValueError: it is not the end of one, contradicts itself, or columns are encrypted.
+        ValueError: it is not a footer, contradicts itself, or columns are encrypted.
     """
     size = file.seek(0, 2) or file.tell()
     file.seek(max(0, size - 8))
@@ -163,7 +163,7 @@ def read_footer(file: Any) -> Footer:
     if tail[4:] == b"PARE":
         raise ValueError("it is encrypted")
     if tail[4:] != _MAGIC or length > size - 12:
-        raise ValueError("it does not end as Parquet does")
+        raise ValueError("it does not end like a Parquet file")
     file.seek(size - 8 - length)
     _usual.see(length)
     said = _Compact(bytes(file.read(length))).struct(_FOOTER)
@@ -177,24 +177,24 @@ def _group(said: Mapping[int, Any]) -> Group:
             parts.append(one)
             continue
         if 2 in one.get(8, ()):
-            raise ValueError("it has columns that are encrypted")
+            raise ValueError("it has encrypted columns")
         part = one.get(3, {})
         data, dictionary = part.get(9, 0), part.get(11, 0)
         numbers = part.get(5, 0), part.get(6, 0), part.get(7, 0)
         if min(*numbers, data) < 0:
-            raise ValueError("it has sizes below 0")
+            raise ValueError("it has negative sizes")
         start = dictionary if 0 < dictionary < data else data
         parts.append(Part(part.get(1) == _BYTE_ARRAY, frozenset(part.get(2, ())), *numbers, start))
     return Group(said.get(3, 0), said.get(2, 0), tuple(parts))
 
 
-class Page(NamedTuple):  # made in no time: there is one for each column of each file that is read
-    """A page of a column's part, as its own head describes it.
+class Page(NamedTuple):  # a NamedTuple for speed: one per column of each file
+    """A page, as described by its header.
 
     Attributes:
         encoding: of its values; None for a dictionary or an index.
-        values: how many it has.
-        size: its bytes, unpacked.
+        values: number of values.
+        size: its bytes, uncompressed.
     """
 
     encoding: int | None
@@ -203,14 +203,14 @@ class Page(NamedTuple):  # made in no time: there is one for each column of each
 
 
 def pages(data: Buffer, part: Part) -> Iterator[Page]:
-    """Yield the pages of a column's part.
+    """Yield a column chunk's pages.
 
     Args:
         data: the whole file.
-        part: of it.
+        part: the column chunk.
 
     Raises:
-        ValueError: a page's head can't be read.
+        ValueError: a page header cannot be parsed.
     """
     at, end = part.start, min(part.start + part.packed, len(data))
     values = 0
@@ -225,7 +225,7 @@ def pages(data: Buffer, part: Part) -> Iterator[Page]:
         reader.at = at
         said = reader.struct(_PAGE)
         size = max(0, said.get(2, 0))
-        for kind in (5, 8):  # a page of data, in the first or the second version
+        for kind in (5, 8):  # a data page, version 1 or 2
             if kind in said:
                 count = max(0, said[kind].get(1, 0))
                 values += count
@@ -237,25 +237,25 @@ def pages(data: Buffer, part: Part) -> Iterator[Page]:
 
 
 def encodings_of_pages(data: Buffer, part: Part) -> Iterator[int]:
-    """Yield the encoding of each page of a column's part that holds values, as the page itself says.
+    """Yield the encoding of each data page of a column chunk, from its page header.
 
     Raises:
-        ValueError: a page's head can't be read.
+        ValueError: a page header cannot be parsed.
     """
     return (page.encoding for page in pages(data, part) if page.encoding is not None)
 
 
 class _Compact:
-    """Reads Thrift's compact protocol: what is wanted of it, and over the rest.
+    """A parser of Thrift's compact protocol that skips unwanted fields.
 
-    As C++ does: a field of another type than it should have is not there, of several with one number the last counts, and
-    numbers lose what they have too much.
+    Like C++: a field of an unexpected type is ignored, of several with one number the last counts, and
+    numbers are truncated to their width.
 
     Args:
-        data: what is read.
+        data: the bytes to parse.
 
     Attributes:
-        at: how far it is read.
+        at: the current offset.
     """
 
     __slots__ = ("_data", "at")
@@ -265,15 +265,15 @@ class _Compact:
         self.at = 0
 
     def struct(self, wanted: Mapping[int, Any]) -> dict[int, Any]:
-        """Read a struct; returns the fields of it that are wanted.
+        """Parse a struct; return its wanted fields.
 
         Raises:
-            ValueError: it is cut off, or no struct.
+            ValueError: it is truncated, or not a struct.
         """
         try:
             return self._struct(wanted, 0)
         except IndexError:
-            raise ValueError("it is cut off") from None
+            raise ValueError("it is truncated") from None
 
     def _struct(self, wanted: Mapping[int, Any], depth: int) -> dict[int, Any]:
         found: dict[int, Any] = {}
@@ -285,7 +285,7 @@ class _Compact:
             if not kind:
                 self.at = at
                 return found
-            if step and kind in _SHORT and data[at] < 128:  # nearly all fields: the way over them that costs least
+            if step and kind in _SHORT and data[at] < 128:  # nearly all fields: the fastest way to skip them
                 number += step
                 value = data[at]
                 at += 1
@@ -317,7 +317,7 @@ class _Compact:
                 return value & _ONES
             shift += 7
             if shift > 63:
-                raise ValueError("it has a number that is too long")
+                raise ValueError("a number is too long")
 
     def _number(self, kind: int) -> int:
         value = self._unsigned()
@@ -326,16 +326,16 @@ class _Compact:
         return value >> 1 ^ -(value & 1)
 
     def _count(self, inside: int) -> int:
-        """Check how many items there are, of which each takes a byte at least."""
+        """Check the number of items, each of which takes at least a byte."""
         if inside > len(self._data) - self.at:
-            raise ValueError("it has a list that is longer than all of it")
+            raise ValueError("a list is longer than the footer")
         return inside
 
     def _list(self, want: Any, depth: int) -> list[Any]:
         head = self._data[self.at]
         self.at += 1
         count = self._count(head >> 4 if head < 0xF0 else self._unsigned())
-        if want == _INT32:  # whatever it says that its items are
+        if want == _INT32:  # whatever the declared item type
             return [self._number(_INT32) for _ in range(count)]
         if isinstance(want, Mapping):
             return [(want is _COLUMN and self._usual()) or self._struct(want, _deeper(depth)) for _ in range(count)]
@@ -344,7 +344,7 @@ class _Compact:
         return []
 
     def _usual(self) -> "Part | None":
-        """Read a column of a row group if it is written as usual."""
+        """Parse a column of a row group if it has the usual encoding."""
         usual = None if _usual.part is None else _usual.part.match(self._data, self.at)
         if usual is None:
             return None
@@ -354,12 +354,12 @@ class _Compact:
         if min(values, size, packed, data) < 0:
             return None
         self.at = usual.end()
-        # Each encoding is one byte, an even number twice as high.
+        # Each encoding is one byte, zigzag-encoded: an even number twice as high.
         encodings = frozenset([byte >> 1 ^ -(byte & 1) for byte in said[1:]])
         return Part(_signed(kind, _INT32) == _BYTE_ARRAY, encodings, values, size, packed, start if 0 < start < data else data)
 
     def _skip(self, kind: int, depth: int, *, inside: bool = False) -> None:
-        """Read over a value; a boolean has a byte of its own only inside of lists and maps."""
+        """Skip a value; a boolean has a byte of its own only inside lists and maps."""
         if kind in (_INT16, _INT32, _INT64):
             self._unsigned()
         elif kind == _BINARY:
@@ -379,7 +379,7 @@ class _Compact:
         elif kind in _FIXED:
             self.at += _FIXED[kind]
         else:
-            raise ValueError("it has a value of no known type")
+            raise ValueError("a value has an unknown type")
 
     def _skip_map(self, depth: int) -> None:
         if count := self._count(self._unsigned()):
@@ -391,7 +391,7 @@ class _Compact:
 
 
 def _signed(raw: bytes, kind: int) -> int:
-    """Read a number that is there in full, as `_number` does."""
+    """Parse a complete number, like `_number`."""
     value = raw[0]
     if value > 127:
         value &= 127

@@ -1,8 +1,8 @@
 r"""The listing: the canonical text whose digest is an artifact's identity.
 
-One line a regular file in the form of `b3sum` (`<hex>  <path>\n`, with its escaping), sorted by the
+One line for each regular file in the form of `b3sum` (`<hex>  <path>\n`, with its escaping), sorted by the
 path's UTF-8 bytes; then, only where present, extra lines sorted bytewise: `#` and a canonical JSON
-array. Anybody can check the plain lines without this library:
+array. The plain lines can be checked without this library:
 
     find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0r b3sum -- | b3sum
 """
@@ -42,13 +42,13 @@ __all__ = [
     "through_links",
 ]
 
-MAX_SEGMENT: Final = 255  # bytes: what every file system in use can hold
-_LINK_STEPS: Final = 40  # links that a file system follows for one path
+MAX_SEGMENT: Final = 255  # bytes: supported by every file system in use
+_LINK_STEPS: Final = 40  # links that a file system follows per path
 Buffer = bytes | bytearray | memoryview
-_FEW: Final = 20_000  # paths that may have an object each
-_AT_ONCE: Final = 4096  # paths that are looked at together
+_FEW: Final = 20_000  # paths: up to here one object per path is fine
+_AT_ONCE: Final = 4096  # paths per batch
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
-# What most paths are: nothing below has to be looked at then (1 us instead of 3, for each of a million files).
+# The form of most paths: they need no further checks (1 us instead of 3, for each of a million files).
 _PLAIN: Final = re.compile(r"\w[\w.=+@~ -]{0,250}(/\w[\w.=+@~ -]{0,250})*", re.ASCII)
 _ALL_PLAIN: Final = re.compile(r"(\w[\w.=+@~ -]{0,250}(/\w[\w.=+@~ -]{0,250})*\n)*", re.ASCII)
 _BANNED: Final = re.compile("[\x00\r\ufffd]")
@@ -56,7 +56,7 @@ _BANNED: Final = re.compile("[\x00\r\ufffd]")
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """What the plain lines can't say, and what belongs to the identity nevertheless.
+    """Properties that plain lines cannot express, but that belong to the identity.
 
     Attributes:
         folders: paths of empty folders.
@@ -71,7 +71,7 @@ class Extra:
     format: str | None = None
 
     def lines(self) -> list[bytes]:
-        """Return the extra lines, sorted bytewise, each with its line end."""
+        """Return the extra lines, sorted bytewise, each with its newline."""
         rows: list[list[str]] = [["dir", path] for path in self.folders]
         rows += [["link", path, target] for path, target in self.links]
         rows += [["x", path] for path in self.executables]
@@ -81,7 +81,7 @@ class Extra:
 
 
 def plain_line(hexdigest: str, path: str) -> str:
-    r"""Write one line as `b3sum` and `sha256sum` do: a name with a backslash or a line feed is escaped and the line begins with `\`."""
+    r"""Format one line like `b3sum` and `sha256sum`: a name with a backslash or a line feed is escaped and the line begins with `\`."""
     if "\\" in path or "\n" in path:
         escaped = path.replace("\\", "\\\\").replace("\n", "\\n")
         return f"\\{hexdigest}  {escaped}\n"
@@ -93,11 +93,11 @@ def identify(files: Iterable[tuple[str, bytes]], extra: Extra, algorithm: str) -
 
     Args:
         files: (path, raw 32-byte digest), sorted by the path's UTF-8 bytes (Python's string order is the same).
-        extra: what follows the plain lines.
+        extra: the extra lines.
         algorithm: the store's digest algorithm.
 
     Returns:
-        (content, digest): equal where there are no extra lines.
+        (content, digest): equal without extra lines.
     """
     rows = iter(files)
     batches = iter(lambda: [*islice(rows, _AT_ONCE)], [])
@@ -107,10 +107,10 @@ def identify(files: Iterable[tuple[str, bytes]], extra: Extra, algorithm: str) -
 
 
 def identify_lines(lines: Iterable[Buffer], extra: Extra, algorithm: str) -> tuple[Digest, Digest]:
-    """Compute what `identify` does, of the plain lines themselves.
+    """Compute `identify` from the plain lines themselves.
 
     Args:
-        lines: in order, cut anywhere.
+        lines: in order, split anywhere.
         extra: as for `identify`.
         algorithm: as for `identify`.
     """
@@ -126,25 +126,25 @@ def identify_lines(lines: Iterable[Buffer], extra: Extra, algorithm: str) -> tup
 
 
 def check_path(path: str) -> None:
-    """Refuse a path that can't stand in a listing.
+    """Refuse a path that is not valid in a listing.
 
     Raises:
         InvalidInputError: absolute, with `.` or `..` or empty segments, a drive letter, NUL, CR, U+FFFD,
-            no valid UTF-8, a segment over 255 bytes, or `-` alone at the top (which `b3sum` reads as standard input).
+            not valid UTF-8, a segment over 255 bytes, or `-` alone at the top (which `b3sum` reads as standard input).
     """
     if _PLAIN.fullmatch(path):
         return
     reason = _fault(path)
     if reason:
         _blame_locale(path)
-        raise InvalidInputError(f"the path {path!r} can't be stored: {reason}; rename it")
+        raise InvalidInputError(f"the path {path!r} cannot be stored: {reason}; rename it")
 
 
 def check_paths(paths: Sequence[str]) -> None:
-    """Refuse paths of which one cannot be in a listing, as `check_path` does.
+    """Refuse paths if any of them is invalid, like `check_path`.
 
     Raises:
-        InvalidInputError: names the first of them.
+        InvalidInputError: names the first invalid path.
     """
     if paths and (not _ALL_PLAIN.fullmatch(text := "\n".join([*paths, ""])) or text.count("\n") != len(paths)):
         for path in paths:
@@ -152,35 +152,35 @@ def check_paths(paths: Sequence[str]) -> None:
 
 
 def check_disk_path(path: str) -> None:
-    """Refuse a path that was read from a disk as `check_path` does, and where the locale is not UTF-8 what is not ASCII.
+    """Refuse a path read from a disk like `check_path`, and non-ASCII names if the locale is not UTF-8.
 
     Names on disk are bytes, and those in a listing are UTF-8: the same folder must give the same artifact in every locale.
 
     Raises:
-        InvalidInputError: it cannot be in a listing.
+        InvalidInputError: it is not valid in a listing.
     """
     check_path(path)
     check_disk_text(path)
 
 
 def check_disk_text(text: str) -> None:
-    """Refuse a name that is not UTF-8 on disk, or that the locale of this process has read otherwise.
+    """Refuse a name that is not UTF-8 on disk, or that the locale of this process decoded differently.
 
     Raises:
-        InvalidInputError: says which of the two.
+        InvalidInputError: reports which of the two.
     """
     if not (reads_utf8() or text.isascii()):
         _blame_locale(text)
-        raise InvalidInputError(f"the path {text!a} can't be stored: its name is not valid UTF-8; rename it")
+        raise InvalidInputError(f"the path {text!a} cannot be stored: its name is not valid UTF-8; rename it")
 
 
 def reads_utf8() -> bool:
-    """Return whether this process reads and writes the names of files as UTF-8."""
+    """Whether this process decodes and encodes file names as UTF-8."""
     return sys.getfilesystemencoding() in {"utf-8", "utf8", "UTF-8"}
 
 
 def _blame_locale(path: str) -> None:
-    """Refuse a name that is valid UTF-8 on disk, and was read by a process whose locale knows none."""
+    """Refuse a name that is valid UTF-8 on disk, but was decoded with another encoding."""
     encoding = sys.getfilesystemencoding()
     if encoding.lower().replace("-", "") != "utf8":
         try:
@@ -189,7 +189,7 @@ def _blame_locale(path: str) -> None:
             return
         if name != path and not _fault(name):
             raise InvalidInputError(
-                f"the path {name!a} can't be stored: the locale of this process reads names as {encoding}, and this one is UTF-8: "
+                f"the path {name!a} cannot be stored: the locale of this process decodes names as {encoding}, but this name is UTF-8: "
                 "set PYTHONUTF8=1, or a locale with UTF-8 (LC_ALL=C.UTF-8)"
             )
 
@@ -219,10 +219,10 @@ def _fault(path: str) -> str | None:
 
 
 def check_link(path: str, target: str) -> None:
-    """Refuse a link whose target lies outside of the artifact.
+    """Refuse a link whose target is outside the artifact.
 
     Raises:
-        InvalidInputError: the target is absolute, leaves the tree, or is no valid text.
+        InvalidInputError: the target is absolute, leaves the tree, or is not valid text.
     """
     depth = path.count("/")
     fault = not target or target.startswith(("/", "\\")) or bool(_BANNED.search(target) or _DRIVE.match(target))
@@ -238,12 +238,12 @@ def check_link(path: str, target: str) -> None:
         fault = True
     if fault:
         raise InvalidInputError(
-            f"the link {path!r} points to {target!r}, outside of what is stored; links='follow' stores what it points to"
+            f"the link {path!r} points to {target!r}, outside of the stored folder; links='follow' stores its target instead"
         )
 
 
 def check_links(links: Sequence[tuple[str, str]]) -> None:
-    """Refuse links that lead outside through other links: each step is followed as a file system would.
+    """Refuse links that lead outside through other links: each step is resolved like a file system would.
 
     Raises:
         InvalidInputError: names the link.
@@ -258,35 +258,35 @@ def check_links(links: Sequence[tuple[str, str]]) -> None:
             if part == "..":
                 if not here:
                     raise InvalidInputError(
-                        f"the link {path!r} points to {target!r} and so, through other links, outside of what is stored; "
-                        "links='follow' stores what it points to"
+                        f"the link {path!r} points to {target!r} and, through other links, outside of the stored folder; "
+                        "links='follow' stores its target instead"
                     )
                 here.pop()
                 continue
             here.append(part)
             if (further := table.get("/".join(here))) is not None:
-                steps += 1  # a loop leads nowhere: a file system gives up as well
+                steps += 1  # a loop: a file system gives up as well
                 here.pop()
                 todo += further.split("/")[::-1]
 
 
 def clash(files: Collection[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
-    """Return two paths that one tree cannot hold: the same path twice, or a path and the file or link that it leads through.
+    """Return two paths that cannot be in one tree: the same path twice, or a path below a file or link.
 
-    What leads through a file comes behind it in order, with nothing between that does not begin with the file's path: so
-    no path is kept but those that the last one begins with. Files that are sorted cost no memory.
+    In sorted order, a path below a file follows it, with only paths in between that begin with the file's path: so
+    only the prefixes of the last path are kept. Sorted files cost no memory.
     """
     return _clash(_merged(files, folders, links)) if folders or links else _clash_of_files(files)
 
 
 def _clash_of_files(files: Collection[str]) -> tuple[str, str] | None:
-    rows, above = iter(files), list[str]()  # above: paths so far that the last one begins with, itself at the end
+    rows, above = iter(files), list[str]()  # above: the earlier paths that are prefixes of the last one, and itself
     while batch := [*islice(rows, _AT_ONCE)]:
         before = [*above[-1:], *batch]
         later = before[1:]
         if any(map(ge, before, later)):
             return _clash((path, True) for path in sorted(files))
-        # All paths that begin with another one follow it: most are not even followed by one.
+        # All paths that begin with a path follow it: most are not even followed by one.
         above = [*above[:-1], *compress(before, map(str.startswith, later, before))]
         for path in above:
             at = bisect_left(batch, f"{path}/")
@@ -297,7 +297,7 @@ def _clash_of_files(files: Collection[str]) -> tuple[str, str] | None:
 
 
 def _merged(files: Collection[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bool]]:
-    """Yield (path, whether nothing can be inside of it) of all, sorted."""
+    """Yield (path, whether it cannot contain others) of all, sorted."""
     others = sorted([*((path, False) for path in folders), *((path, True) for path, _ in links)])
     return merge(((path, True) for path in _sorted(files)), others)
 
@@ -307,7 +307,7 @@ def _sorted(files: Collection[str]) -> Iterable[str]:
 
 
 def _clash(paths: Iterable[tuple[str, bool]]) -> tuple[str, str] | None:
-    """Look for a clash in sorted (path, whether nothing can be inside of it)."""
+    """Find a clash in sorted (path, whether it cannot contain others)."""
     above, before = list[str](), None
     for path, leaf in paths:
         if path == before:
@@ -324,7 +324,7 @@ def _clash(paths: Iterable[tuple[str, bool]]) -> tuple[str, str] | None:
 
 
 def check_tree(files: Collection[str], folders: Sequence[str], links: Sequence[tuple[str, str]]) -> None:
-    """Refuse paths that one tree cannot hold together, or that could be written outside of the target.
+    """Refuse paths that cannot be in one tree, or that could be written outside of the target.
 
     Raises:
         InvalidInputError: names both paths.
@@ -333,16 +333,16 @@ def check_tree(files: Collection[str], folders: Sequence[str], links: Sequence[t
     if found is not None:
         first, second = found
         raise InvalidInputError(
-            f"the path {first!r} is there twice" if first == second else f"{second!r} is inside of {first!r}, which is no folder"
+            f"the path {first!r} occurs twice" if first == second else f"{second!r} is inside {first!r}, which is not a folder"
         )
 
 
 def follow(links: Mapping[str, str], path: str) -> str | None:
-    """Return where a path leads through links, as a file system follows them; None: outside, or in a circle.
+    """Resolve a path through links, as a file system does; None if it leads outside, or in a circle.
 
     Args:
         links: path → target of all links.
-        path: what is asked for.
+        path: the path to resolve.
     """
     here: list[str] = []
     todo, steps = path.split("/")[::-1], 0
@@ -366,7 +366,7 @@ def follow(links: Mapping[str, str], path: str) -> str | None:
 
 
 def through_links(links: Sequence[tuple[str, str]], paths: Sequence[str]) -> dict[str, str]:
-    """Return the paths by which links lead to files, with the files' own: one link to a folder, and links in that folder.
+    """Return the paths that lead to files through links, with the files' own paths: one link to a folder, and links in that folder.
 
     Args:
         links: (path, target).
@@ -376,7 +376,7 @@ def through_links(links: Sequence[tuple[str, str]], paths: Sequence[str]) -> dic
     for path, _ in links:
         real = follow(table, path)
         if not real or path.startswith(f"{real}/"):
-            continue  # nothing, or a folder above, in which a walk would never end
+            continue  # a broken link, or a parent folder, in which a walk would never end
         if real in files:
             found[path] = real
             continue
@@ -390,10 +390,10 @@ def through_links(links: Sequence[tuple[str, str]], paths: Sequence[str]) -> dic
 
 
 def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of paths that differ only by case, or by how accents are written: Windows or macOS cannot hold both.
+    """Yield pairs of paths that differ only by case, or by accent encoding: Windows or macOS cannot hold both.
 
     Args:
-        paths: may be asked for again.
+        paths: iterable more than once.
     """
     some = [*islice(paths, _FEW)]
     if len(some) < _FEW:
@@ -401,7 +401,7 @@ def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
         return
     rows = iter(paths)
     if any(not text.isascii() or text != text.lower() for text in iter(lambda: "\n".join(islice(rows, _AT_ONCE)), "")):
-        # A number each, where a dict of millions would take gigabytes; what has the same number is then compared.
+        # One number each, since a dict of millions would take gigabytes; paths with equal numbers are then compared.
         found = numpy().sort(numpy().fromiter((hash(_alike(path)) for path in paths), "q"))
         twice = {*found[1:][found[1:] == found[:-1]].tolist()}
         yield from _alikes(path for path in paths if hash(_alike(path)) in twice) if twice else ()

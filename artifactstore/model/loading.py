@@ -1,7 +1,7 @@
-"""Loading what is loaded on first use, in such a way that a fork never falls into the midst of it.
+"""Fork-safe lazy loading: a fork never happens while something is being loaded.
 
-A child that is forked while another thread imports a module, or builds what is built once, waits for that thread for
-ever: it doesn't exist in the child. So forks wait until nothing is being loaded.
+A child that is forked while another thread imports a module, or runs a one-time initialization, waits for that thread for
+ever: it does not exist in the child. So forks wait until nothing is being loaded.
 """
 
 import gc
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 __all__ = ["LOADING", "no_collecting", "numpy"]
 
-LOADING: Final = threading.RLock()  # held while something heavy is loaded
+LOADING: Final = threading.RLock()  # held during a heavy load
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=LOADING.acquire, after_in_parent=LOADING.release, after_in_child=LOADING.release)
@@ -22,7 +22,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def no_collecting() -> Iterator[None]:
-    """Pause the garbage collector while much is made that stays: walking the new objects again and again doubles the time."""
+    """Pause the garbage collector while many permanent objects are created: traversing them repeatedly doubles the time."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -33,7 +33,7 @@ def no_collecting() -> Iterator[None]:
 
 
 def numpy() -> Any:
-    """Return NumPy, which text needs none of and a command keeps out until somebody needs it."""
+    """Return NumPy, imported on first use: text needs none of it."""
     with LOADING:
         if sys.modules.get("numpy", sys) is None:
             del sys.modules["numpy"]

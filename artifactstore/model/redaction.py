@@ -1,7 +1,7 @@
-"""Taking secrets out of what is recorded by itself: command lines, parameters, messages of exceptions, lock files, cells.
+"""Redaction of secrets in automatically recorded text: command lines, parameters, exception messages, lock files, cells.
 
-What is taken out is marked, and what was once taken out for its name is hidden wherever it appears later: a password that was an
-argument comes again in the message of an exception. There is one way in for all of it, so that no door has a rule of its own.
+Redacted parts are marked, and a value once redacted for its name is hidden wherever it appears later: a password that was an
+argument appears again in an exception's message. All text passes through this one module, so that no caller has its own rules.
 """
 
 import re
@@ -14,12 +14,12 @@ from artifactstore.model.secret_names import MARK, Weight, is_harmless, weight_o
 
 __all__ = ["MARK", "Redactor", "late"]
 
-_REMEMBERED: Final = 2000  # values of secrets that are hidden wherever they appear
-_SHORTEST: Final = 8  # characters of such a value: hiding shorter ones would make text unreadable
+_REMEMBERED: Final = 2000  # secret values that are hidden wherever they appear
+_SHORTEST: Final = 8  # characters of such a value: hiding shorter ones would garble text
 
 
 def late(pattern: str, flags: int = 0) -> Callable[[], "re.Pattern[str]"]:
-    """Return a pattern that is compiled when it is first called for: most processes never need these, and all would wait for them."""
+    """Return a pattern that is compiled on first use: most processes never need these, and all would pay for them."""
     return cache(partial(re.compile, pattern, flags))
 
 
@@ -27,7 +27,7 @@ def _each(words: str) -> list[str]:
     return words.split()
 
 
-# -- secrets that their own form gives away
+# -- secrets recognisable by their form
 
 _SHAPES: Final = late(
     r"""
@@ -55,7 +55,9 @@ _SHAPES: Final = late(
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
 _AWS_ID: Final = late(r"A[KS]IA[A-Z0-9]{16}")
-_AWS: Final = late(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=])")  # its secret, told by the id beside it
+_AWS: Final = late(
+    r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=])"
+)  # an AWS secret key, recognised by the id next to it
 
 # -- URLs
 
@@ -85,7 +87,7 @@ _NETRC: Final = late(r"(?i)(\blogin\s+\S+\s+(?:account\s+\S+\s+)?password\s+)(?!
 _NETRC_ALONE: Final = late(r"(?im)(^\s*password\s+)(?!\[redacted\])(\S+)(?=\s*$)")
 _PGPASS: Final = late(r"(?m)(?<!\S)([\w.*-]+:(?:\d{4,5}|\*):[^:\s]+:[^:\s]+:)(?!\[redacted\])(\S+)(?!\S)")
 _PLAIN: Final = late(r"[A-Za-z][a-z']*[.,;!?)]*")
-_IS_OPTION: Final = late(r"-{1,2}[A-Za-z][\w.\-]*|[\w.\-]+:")  # or a header, torn into words
+_IS_OPTION: Final = late(r"-{1,2}[A-Za-z][\w.\-]*|[\w.\-]+:")  # or a header, split into words
 _SCHEMES: Final = frozenset({"bearer", "basic", "token"})
 _OWN_OPTION: Final = late(r"--[A-Za-z][\w-]*(?:=.*)?|-[A-Za-z]", re.DOTALL)
 
@@ -109,7 +111,7 @@ _WITH_USER: Final[Mapping[str, tuple[str, ...]]] = {  # program → options befo
 }
 _PROGRAM: Final = late(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _PROGRAMS))})(?![\w-])")
 
-# Text without any of these, in small letters, has nothing to take out: a look at most text costs microseconds.
+# Lower-case text without any of these contains no secrets: this check costs microseconds for most text.
 _HINTS: Final = (
     "http ", "https ", "xh ", "/t/", "hooks.slack", *(f"{before}pat{behind}" for before in "_-" for behind in " =:\"'"),
     *_each(
@@ -120,7 +122,7 @@ _HINTS: Final = (
     "rar smbclient psexec cqlsh isql bcp login"
     ),
 )  # fmt: skip
-_LONG: Final = 20_000  # characters of a text, from which it is looked at line by line
+_LONG: Final = 20_000  # characters: longer text is processed line by line
 _LONGEST_SOURCE: Final = 200_000
 
 _QUOTED_LITERAL: Final = late(
@@ -130,10 +132,10 @@ _SHELL_LINE: Final = late(r"(?m)^[ \t]*[!%].*$")
 
 
 class Redactor:
-    """Takes secrets out of text, of command lines and of JSON values, and remembers what it took for its name.
+    """Redacts secrets in text, command lines and JSON values, and remembers the values redacted for their names.
 
     Args:
-        known: values that are secrets for certain.
+        known: values that are certainly secrets.
     """
 
     def __init__(self, known: Iterable[str] = ()) -> None:
@@ -141,7 +143,7 @@ class Redactor:
         self.know(known)
 
     def know(self, values: Iterable[str]) -> None:
-        """Hide these values wherever they appear from now on; what is short, or a plain word, is not worth it."""
+        """Hide these values wherever they appear from now on; short values and plain words are ignored."""
         for value in values:
             worth = len(value) >= 2 * _SHORTEST or (len(value) >= _SHORTEST and not value.isalpha())
             if worth and not value.isspace() and MARK not in value and len(self._known) < _REMEMBERED:
@@ -152,7 +154,7 @@ class Redactor:
         return MARK
 
     def text(self, text: str) -> str:
-        """Return a text without the secrets in it."""
+        """Return a text with its secrets redacted."""
         if self._known:
             for value in sorted(self._known, key=len, reverse=True):
                 if value in text:
@@ -170,7 +172,7 @@ class Redactor:
         return self._by_programs(text) if _PROGRAM().search(text) else text
 
     def _plain(self, text: str) -> str:
-        """Take out what its form, or the name before it, gives away."""
+        """Redact secrets recognisable by their form, or by the name before them."""
         if _AWS_ID().search(text):
             text = _AWS().sub(MARK, text)
         text = _SHAPES().sub(MARK, text)
@@ -195,7 +197,7 @@ class Redactor:
         return f"{match[1]}{match[2]}{match[3]}{self._take(value)}"
 
     def _valued(self, text: str, names: re.Pattern[str]) -> str:
-        """Take out the values of secret names: `names` finds a name and what stands between it and its value."""
+        """Redact the values of secret names: `names` matches a name and the separator before its value."""
         parts: list[str] = []
         done, group = 0, names.groups - 1  # of the name
         for match in names.finditer(text):
@@ -222,7 +224,7 @@ class Redactor:
 
     @staticmethod
     def _is_said(text: str, match: re.Match[str], value: str, names: re.Pattern[str]) -> bool:
-        """Tell whether it is prose: `invalid token: unexpected`; a line of YAML (`token: abc`), or a name in quotes, is none."""
+        """Whether it is prose: `invalid token: unexpected`; a line of YAML (`token: abc`), or a quoted name, is not."""
         name = match[names.groups - 1]
         identifier = not name.isalpha() or not name[1:].islower()
         if names is _OPTION() or "=" in match[3] or match[1] or identifier or "pass" in name.lower():
@@ -233,7 +235,7 @@ class Redactor:
     # -- command lines
 
     def words(self, command: Sequence[str]) -> list[str]:
-        """Return a command line, given as its words, without the secrets in it."""
+        """Return a command line, given as its words, with its secrets redacted."""
         found, weight, logins = [], Weight.NONE, _Logins()
         with_aws = any(_AWS_ID().search(word) for word in command)
         for word in command:
@@ -258,7 +260,7 @@ class Redactor:
         return self.text(word)
 
     def _by_programs(self, text: str) -> str:
-        """Take logins out of short options of programs that are called in a text."""
+        """Redact logins in short options of programs that are called in a text."""
         logins = _Logins()
         pieces = re.split(r"(\s+)", text)
         for number, piece in enumerate(pieces):
@@ -271,7 +273,7 @@ class Redactor:
     # -- values
 
     def value(self, value: Any, name: str = "") -> Any:
-        """Return a JSON value without the secrets in it; `name` is what it is called."""
+        """Return a JSON value with its secrets redacted; `name` is its name."""
         return self._of(value, weight_of(name))
 
     def _of(self, value: Any, weight: Weight) -> Any:
@@ -296,7 +298,7 @@ class Redactor:
         return value
 
     def source(self, text: str) -> str:
-        """Return source code whose literals hold no secrets: what is no literal stays, so that it still is a program."""
+        """Return source code with the secrets in its literals redacted: all else stays, so that it is still a valid program."""
         if len(text) > _LONGEST_SOURCE or text.lstrip().startswith("%%"):
             return self.text(text)
         text = _SHELL_LINE().sub(lambda m: self.text(m[0]), text)
@@ -318,7 +320,7 @@ class Redactor:
 
 
 class _Logins:
-    """Which of the words that follow are logins, by the programs that were named before them."""
+    """Detects which of the following words are logins, by the programs named before them."""
 
     def __init__(self) -> None:
         self._behind: set[str] = set()
@@ -327,7 +329,7 @@ class _Logins:
         self._wait = ""
 
     def take(self, word: str, take: Callable[[str], str]) -> str | None:
-        """Return how a word is shown that holds a login; None for any other."""
+        """Return the redacted form of a word with a login; None for any other."""
         wait, self._wait = self._wait, ""
         if MARK in word:
             return None
@@ -352,7 +354,7 @@ class _Logins:
 
 
 def _of_user(word: str, take: Callable[[str], str]) -> str | None:
-    """Return `user:password` without the password; None where it is something else, such as `1000:1000`."""
+    """Return `user:password` without the password; None for something else, such as `1000:1000`."""
     found = re.fullmatch(r"([^:%]*)([:%])(.+)", word, re.DOTALL)
     if found is None or (found[1].isdecimal() and found[3].isdecimal()):
         return None
@@ -362,7 +364,7 @@ def _of_user(word: str, take: Callable[[str], str]) -> str | None:
 def _without_login(match: re.Match[str]) -> str:
     scheme, user, password = match[1], match[2], match[3]
     if password is None and not scheme.lower().endswith(("http://", "https://")):
-        return match[0]  # a user's name alone, or a container: ssh://git@host, abfss://box@account
+        return match[0]  # a user name only, or a container: ssh://git@host, abfss://box@account
     return match[0] if user == MARK or (user + (password or "")).strip(":") == "" else f"{scheme}{MARK}@"
 
 

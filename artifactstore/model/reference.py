@@ -1,4 +1,4 @@
-"""References: how people name an artifact. `NAME[SELECTOR][/PATH]` or `DIGEST[/PATH]`."""
+"""References: names of artifacts as users write them. `NAME[SELECTOR][/PATH]` or `DIGEST[/PATH]`."""
 
 import re
 from dataclasses import dataclass
@@ -12,53 +12,55 @@ _SEGMENT: Final = r"[A-Za-z0-9._-]+"
 _NAME: Final = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*", re.ASCII)
 _ALIAS: Final = re.compile(_SEGMENT, re.ASCII)
 _VERSION: Final = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
-_LIKE_VERSION: Final = re.compile(r"v[0-9]+", re.ASCII)  # v0 and v007 are no versions, but nobody should take them for one
+_LIKE_VERSION: Final = re.compile(r"v[0-9]+", re.ASCII)  # v0 and v007 are not versions, but look like one
 _DIGEST: Final = re.compile(r"(blake3|sha256):([0-9a-f]{6,64})(?:/(.+))?", re.ASCII | re.DOTALL)
 _SELECTED: Final = re.compile(
     rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::({_SEGMENT})|@(blake3|sha256):([0-9a-f]{{6,64}}))(?:/(.+))?", re.ASCII | re.DOTALL
 )
-_RULE: Final = "/-separated parts of letters, digits, '.', '_' and '-', at most 200 bytes in all"
+_RULE: Final = "/-separated parts of letters, digits, '.', '_' and '-', at most 200 bytes in total"
 _FORM: Final = (
-    "NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, each but the first with /PATH behind it if wanted"
+    "NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, each but the first optionally followed by /PATH"
 )
 
 
 def check_name(name: str) -> str:
-    """Return `name` if it can name an artifact.
+    """Return `name` if it is a valid name.
 
     Raises:
         InvalidInputError: other characters, over 200 bytes, a part that is `.` or `..`, or an algorithm's name.
     """
     if not isinstance(name, str):
-        raise InvalidInputError(f"a name is a str, not a {type(name).__name__}: {_RULE}")
+        raise InvalidInputError(f"a name must be a str, not {type(name).__name__}: {_RULE}")
     if not _NAME.fullmatch(name) or len(name) > 200 or {".", ".."} & set(name.split("/")) or name in {"blake3", "sha256"}:
-        raise InvalidInputError(f"{name!r} can't be a name: a name is {_RULE}, and not 'blake3' or 'sha256'")
+        raise InvalidInputError(f"{name!r} is not a valid name: a name must be {_RULE}, and not 'blake3' or 'sha256'")
     return name
 
 
 def check_alias(alias: str) -> str:
-    """Return `alias` if it can be one.
+    """Return `alias` if it is a valid alias.
 
     Raises:
         InvalidInputError: other characters, `latest`, or the form of a version.
     """
     if not isinstance(alias, str):
-        raise InvalidInputError(f"an alias is a str, not a {type(alias).__name__}")
+        raise InvalidInputError(f"an alias must be a str, not {type(alias).__name__}")
     if not _ALIAS.fullmatch(alias) or len(alias) > 200 or alias == "latest" or _LIKE_VERSION.fullmatch(alias):
-        raise InvalidInputError(f"{alias!r} can't be an alias: letters, digits, '.', '_' and '-'; never 'latest' or 'v<number>'")
+        raise InvalidInputError(
+            f"{alias!r} is not a valid alias: it must consist of letters, digits, '.', '_' and '-', and not be 'latest' or 'v<number>'"
+        )
     return alias
 
 
 def check_kind(kind: str) -> str:
-    """Return `kind` (data, model, code, or the user's own word) if it can be one.
+    """Return `kind` (data, model, code, or a custom word) if it is a valid kind.
 
     Raises:
-        InvalidInputError: empty, over 100 bytes, or with other characters than an alias may have.
+        InvalidInputError: empty, over 100 bytes, or with characters that are not valid in an alias.
     """
     if not isinstance(kind, str):
-        raise InvalidInputError(f"a kind is a str, not a {type(kind).__name__}")
+        raise InvalidInputError(f"a kind must be a str, not {type(kind).__name__}")
     if not _ALIAS.fullmatch(kind) or len(kind) > 100:
-        raise InvalidInputError(f"{kind!r} can't be a kind: one word like 'data', 'model' or 'code'")
+        raise InvalidInputError(f"{kind!r} is not a valid kind: it must be one word like 'data', 'model' or 'code'")
     return kind
 
 
@@ -67,11 +69,11 @@ class Reference:
     """A parsed reference.
 
     Attributes:
-        name: the name, or None where a bare digest was given.
+        name: the name, or None for a bare digest.
         version: k of `:v<k>`.
         alias: the word of `:<alias>`; `latest` is None in all selectors.
         digest: (algorithm, hex prefix of at least 6 digits) of `@…` or of a bare digest.
-        path: what is behind the selector, or None.
+        path: the part after the selector, or None.
     """
 
     name: str | None
@@ -82,13 +84,13 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a reference.
+        """Parse a reference.
 
         Raises:
-            InvalidInputError: no reference; the message shows the forms.
+            InvalidInputError: not a reference; the message shows the valid forms.
         """
         if not isinstance(text, str):
-            raise InvalidInputError(f"a reference is a str, not a {type(text).__name__}: {_FORM}")
+            raise InvalidInputError(f"a reference must be a str, not {type(text).__name__}: {_FORM}")
         if (match := _DIGEST.fullmatch(text)) is not None:
             return cls(None, digest=(match[1], match[2]), path=match[3])
         if (match := _SELECTED.fullmatch(text)) is not None:
@@ -98,11 +100,13 @@ class Reference:
             if (number := _VERSION.fullmatch(word)) is not None:
                 return cls(name, version=int(number[1]), path=path)
             if _LIKE_VERSION.fullmatch(word):
-                raise InvalidInputError(f"{text!r}: versions are :v1, :v2 and so on, without zeros in front, of at most 9 digits")
+                raise InvalidInputError(
+                    f"{text!r} is not a reference: versions are :v1, :v2 and so on, without leading zeros, of at most 9 digits"
+                )
             return cls(name, alias=None if word == "latest" else check_alias(word), path=path)
         if _NAME.fullmatch(text):
             return cls(check_name(text))
-        raise InvalidInputError(f"{text!r} is no reference; the forms are {_FORM}")
+        raise InvalidInputError(f"{text!r} is not a reference; expected {_FORM}")
 
     def __str__(self) -> str:
         selector = ""

@@ -1,7 +1,7 @@
-"""The schemas of facts, transactions and entries: what the bytes of the journal must look like.
+"""Schemas of facts, transactions and entries: the required form of the journal's bytes.
 
-Loaded only when bytes that others wrote are read. The schemas are given to pydantic's core as they are: deriving them from
-classes costs 0.13 s at start-up (docs/decisions/0028). Fields that this version doesn't know are kept (docs/reference/format.md, "Facts").
+Loaded only if bytes of other writers are read. The schemas are given to pydantic's core directly: deriving them from
+classes costs 0.13 s at start-up (docs/decisions/0028). Unknown fields are kept (docs/reference/format.md, "Facts").
 """
 
 from collections.abc import Mapping
@@ -53,14 +53,14 @@ def _is_time(text: str) -> str:
 
 
 class _Maybe:
-    """A field that may be missing."""
+    """An optional field."""
 
     def __init__(self, schema: core.CoreSchema) -> None:
         self.schema = schema
 
 
 def _record(**fields: core.CoreSchema | _Maybe) -> core.CoreSchema:
-    """Return the schema of an object; what it holds besides these fields is kept."""
+    """Return the schema of an object; additional fields are kept."""
     return core.typed_dict_schema(
         {
             name: core.typed_dict_field(field.schema, required=False)
@@ -203,7 +203,7 @@ _ENVELOPES: Final = {"entry": _ENTRY, "transaction": _TXN, "list of facts": _FAC
 
 @cache
 def _validator(what: str) -> SchemaValidator:
-    """Return what checks an envelope, or a fact of that kind."""
+    """Return the validator of an envelope, or of a fact kind."""
     with LOADING:
         return SchemaValidator(_ENVELOPES.get(what) or KINDS[what], _STRICT)
 
@@ -214,7 +214,7 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def parse_entry(raw: bytes, key: str) -> Entry:
-    """Read an entry's envelope and its facts.
+    """Parse an entry's envelope and its facts.
 
     Raises:
         FormatError: written by a newer format.
@@ -240,7 +240,7 @@ def parse_entry(raw: bytes, key: str) -> Entry:
 
 
 def parse_facts(raw: bytes, key: str) -> list[dict[str, Any]]:
-    """Read the facts of a transaction that was too big for its entry.
+    """Parse the facts of a transaction that are too large for its entry.
 
     Raises:
         CorruptionError: not a list of facts.
@@ -265,7 +265,7 @@ def parse_txn(raw: bytes) -> Txn:
         txn: Txn = _validator("transaction").validate_json(raw)
         _check_facts(txn["facts"], "the transaction")
     except ValidationError as error:
-        raise InvalidInputError(f"no transaction: {_first_fault(error)}") from error
+        raise InvalidInputError(f"invalid transaction: {_first_fault(error)}") from error
     except CorruptionError as error:
         raise InvalidInputError(str(error)) from error
     return txn
@@ -275,14 +275,14 @@ def _check_facts(facts: list[dict[str, Any]], key: str) -> None:
     for fact in facts:
         kind = fact.get("fact")
         if not isinstance(kind, str):
-            raise CorruptionError(f"{key} holds a fact without a kind: {str(fact)[:200]}", location=key)
+            raise CorruptionError(f"{key} contains a fact without a kind: {str(fact)[:200]}", location=key)
         if kind not in KINDS:
             continue
         try:
             _validator(kind).validate_python(fact)
         except ValidationError as error:
-            raise CorruptionError(f"{key} holds a {kind!r} fact that is not one ({_first_fault(error)})", location=key) from error
+            raise CorruptionError(f"{key} contains an invalid {kind!r} fact ({_first_fault(error)})", location=key) from error
         if kind == "removed" and "digest" not in fact and "name" not in fact:
-            raise CorruptionError(f"{key} holds a 'removed' fact that names nothing", location=key)
+            raise CorruptionError(f"{key} contains a 'removed' fact without a subject", location=key)
         if kind == "received":
             _check_facts(fact["facts"], key)

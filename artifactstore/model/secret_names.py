@@ -1,7 +1,7 @@
-"""Which names mean secrets: of options, parameters, environment variables, headers and fields. Pure functions on text.
+"""Names that mean secrets: of options, parameters, environment variables, headers and fields. Pure functions on text.
 
 The last words of a name decide: `db_password`, `hf-token`, `OPENAI_API_KEY`. Names that only look alike (`max_tokens`,
-`sort_key`, `eos_token`, `secret_santa.csv`) are left alone: a parameter that cannot be read any more is lost.
+`sort_key`, `eos_token`, `secret_santa.csv`) are left alone: a redacted parameter is lost.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 __all__ = ["MARK", "Weight", "is_harmless", "weight_of"]
 
-MARK: Final = "[redacted]"  # stands where a secret was
+MARK: Final = "[redacted]"  # replaces a secret
 
 
 def _all(words: str) -> frozenset[str]:
@@ -19,13 +19,13 @@ def _all(words: str) -> frozenset[str]:
 
 
 class Weight(IntEnum):
-    """How surely what has a name is a secret.
+    """How certainly the value of a name is a secret.
 
     Attributes:
         NONE: it is not.
         TOKEN: unless its value is a number or a piece of text, as the tokens of tokenizers are.
         LOGIN: unless its value names a way to log in, or a file.
-        ALWAYS: whatever it looks like.
+        ALWAYS: whatever its value looks like.
     """
 
     NONE = 0
@@ -44,7 +44,7 @@ _COMPOUNDS: Final = _all(
     "licensekey encryptionkey authtoken accesstoken apitoken refreshtoken idtoken sessiontoken bearertoken userpass dbpass "
     "sessionid connectionstring connstr sastoken secretaccesskey subscriptionkey sharedaccesskey phpsessid jsessionid"
 )
-# What a key must be of to be one that opens something; sort_key, primary_key, rng_key, cache_key … are none.
+# Words before `key` that make it a secret; sort_key, primary_key, rng_key, cache_key … are not secrets.
 _KEYS: Final = _all(
     "api access secret private account storage shared master signing encryption decryption ssh deploy service license auth admin "
     "subscription functions function webhook wandb hf huggingface openai anthropic cohere mistral gemini google gcp aws azure comet "
@@ -76,7 +76,7 @@ _PAIRS: Final = frozenset(
     {("connection", "string"), ("conn", "str"), ("conn", "string"), ("webhook", "url"), ("access", "signature")}
 )
 
-# Values that name a way to get a secret, or none.
+# Values that name a way to get a secret, or no secret.
 _NO_VALUE: Final = _all("none null true false yes no env environment prompt ask undefined unset missing required optional")
 _WAYS: Final = _all(
     "auto default anon anonymous cache cloud browser google_default basic bearer digest kerberos ldap oauth oauth2 sso iam ntlm "
@@ -90,7 +90,7 @@ _COUNT: Final = re.compile(r"[+-]?\d{1,6}(?:\.\d*)?", re.ASCII)
 
 @lru_cache(maxsize=4096)
 def weight_of(name: str) -> Weight:
-    """Return how surely what has this name is a secret."""
+    """Return how certainly the value of this name is a secret."""
     words = [word.lower() for word in _WORDS.findall(name[-200:].removeprefix("-D"))]
     while len(words) > 1 and words[-1].isdecimal():
         words.pop()  # password2
@@ -118,7 +118,7 @@ def weight_of(name: str) -> Weight:
 
 
 def is_harmless(value: Any, weight: Weight) -> bool:
-    """Tell whether a value of such a name need not be hidden: nothing, a switch, a placeholder, a count, a piece of text, a path."""
+    """Whether a value of such a name need not be hidden: nothing, a switch, a placeholder, a count, a piece of text, a path."""
     if weight is Weight.NONE or value is None or isinstance(value, bool):
         return True
     if isinstance(value, int | float):

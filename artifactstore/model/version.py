@@ -1,4 +1,4 @@
-"""This library's version, where every room can name it."""
+"""This library's version, importable from every room."""
 
 from typing import Final
 

@@ -237,7 +237,7 @@ def test_a_policy_with_a_condition_on_the_prefix_alone_is_found_out(filled, acti
     acting(iam.user(narrow))
     found = examine_url(url, quick=True)
     assert found["missing-key"].status == "fail"
-    assert "no prefix" in found["missing-key"].fix
+    assert "without a prefix" in found["missing-key"].fix
     assert found["list"].status == "ok"
 
 

@@ -166,7 +166,7 @@ def test_what_is_no_zip_file_or_is_cut_is_damage_and_never_missing(packed, tmp_p
     bad = tmp_path / "bad.zip"
     for content in (b"", b"no zip file at all", whole[: len(whole) // 2], whole[:-30], whole[100:]):
         bad.write_bytes(content)
-        with pytest.raises(CorruptionError, match="copied in whole") as caught:
+        with pytest.raises(CorruptionError, match="copied incompletely") as caught:
             artifactstore.open(f"zip://{bad}").names()
         assert caught.value.location == str(bad)
 

@@ -30,7 +30,7 @@ def test_an_import_that_leaves_something_out_ends_with_7_and_says_what(two, caps
     code, out, _ = said(capsys, "sync", "lab", "team")
     assert code == 7
     assert "imported 1 version, 1 artifact moved" in out
-    assert "left out: taken: taken:v1 is another artifact" in out
+    assert "left out: taken: taken:v1 is a different artifact" in out
     code, out, _ = said(capsys, "sync", "lab", "team", "--json")
     assert code == 7
     report: dict[str, Any] = json.loads(out)

@@ -283,7 +283,7 @@ def test_a_number_that_is_taken_and_cannot_be_read_ends_with_the_patience(backen
             Memory.create(self, "taken/" + key, data)
 
     hiding = Hiding()
-    with pytest.raises(OutcomeUnknownError, match="exists and can't be read"):
+    with pytest.raises(OutcomeUnknownError, match="exists and cannot be read"):
         _commit(appender_of(journal_of(hiding)))
 
 

@@ -47,7 +47,7 @@ def test_a_writer_whose_clock_is_ahead_of_the_storages_is_refused_with_both_time
     store = folder(tmp_path) if first else store
     clock(monkeypatch, lambda: now() + ahead)
     for write in (lambda: store.put(b"2", "a"), lambda: store.alias("a:v1", "good")):
-        with pytest.raises(RefusedError, match="this machine's clock says") as error:
+        with pytest.raises(RefusedError, match="this machine's clock shows") as error:
             write()
         assert str((now() + ahead).year) in str(error.value)
         assert str(now().year) in str(error.value)
@@ -195,7 +195,7 @@ def test_replies_of_every_cloud_tell_its_clock_and_a_writer_that_is_ahead_of_it_
     for fresh in (False, True):
         writer = artifactstore.open(url, cache=None) if fresh else store
         clock(monkeypatch, lambda: now() + dt.timedelta(minutes=20))
-        with pytest.raises(RefusedError, match="this machine's clock says"):
+        with pytest.raises(RefusedError, match="this machine's clock shows"):
             writer.put(b"2", "a")
         clock(monkeypatch, now)
     assert store.put(b"2", "a").version == 2

@@ -118,7 +118,7 @@ def test_a_copy_is_released_at_the_head_that_it_named_and_not_before(source: Mem
     with pytest.raises(RefusedError, match="has entry 4 of 5"):
         release(journal_of(target))
     target.write(entry_key(5), other_entry(source, 5))
-    with pytest.raises(ConflictError, match="of another history as its head"):
+    with pytest.raises(ConflictError, match="of another history as its target head"):
         release(journal_of(target))
     target.write(entry_key(5), last)
     assert not any(item.key == end_key(5) for item in target.list("replica/"))

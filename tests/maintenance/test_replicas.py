@@ -159,7 +159,7 @@ def test_folder_to_s3_and_back_each_time_into_an_empty_place(source: str, s3_url
     # What was closed is no fork of what went on: nothing is to be copied forwards, nothing can be backwards.
     for old in places[:-1]:
         assert artifactstore.open(old, cache=None).maintenance.sync(places[-1]).entries == 0
-        with pytest.raises(RefusedError, match="takes no more entries"):
+        with pytest.raises(RefusedError, match="accepts no more entries"):
             last.maintenance.sync(old)
     with pytest.raises(RefusedError, match="has moved to"):
         artifactstore.open(source, cache=None).maintenance.sync(tmp_path / "elsewhere", move=True)
@@ -192,7 +192,7 @@ def test_a_plain_copy_of_the_folder_is_brought_forward_and_stays_writable(source
     assert_whole_copy(source, other)
     assert accepts_writes(other)
     assert artifactstore.open(source, cache=None).maintenance.sync(other).entries == 0  # the target is ahead
-    with pytest.raises(RefusedError, match="written to on its own"):
+    with pytest.raises(RefusedError, match="writable store of its own"):
         artifactstore.open(source, cache=None).maintenance.sync(other, move=True)
 
 

@@ -282,7 +282,7 @@ def test_a_false_one_that_somebody_vouches_for_is_found_by_verify(tmp_path: Path
     assert not report.ok
     (finding,) = [one for one in report.findings if one.severity == "damage"]
     assert "aliases of aba" in finding.what
-    assert "who vouched for it in entry" in finding.what
+    assert "recorded it in entry" in finding.what
 
 
 @pytest.mark.parametrize("table", ["names", "runs", "edges", "metrics", "holders", "snapshots", "verdicts"])

@@ -133,13 +133,13 @@ def test_a_put_stores_again_what_it_cannot_read(tmp_path: Path):
     store = artifactstore.open(tmp_path / "store", cache=None)
     changed = data.copy()
     changed[1000] += 1
-    with pytest.warns(UserWarning, match="can't be read"):
+    with pytest.warns(UserWarning, match="cannot read"):
         store.put(changed, "name")
     assert (store.get("name:v2") == changed).all()
     store.put(data.tobytes(), "bytes")
     assert store.get("bytes") == data.tobytes()
     again = artifactstore.open(tmp_path / "store", cache=None)
-    with pytest.warns(UserWarning, match="can't be read"):
+    with pytest.warns(UserWarning, match="cannot read"):
         again.put(data, "again")
     assert (again.get("name:v1") == data).all()
 

@@ -125,16 +125,16 @@ def test_pages_that_are_encoded_otherwise_than_the_end_says_are_damage():
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        (b"", "cut off"),
-        (b"\x39", "cut off"),
+        (b"", "truncated"),
+        (b"\x39", "truncated"),
         (b"\x19" * 100_000, "nested too deeply"),
         (b"\x1c" * 100_000, "nested too deeply"),
         (b"\x1b" + b"\x01\xbb" * 100_000, "nested too deeply"),
-        (b"\x49\xfc\xff\xff\xff\xff\x0f", "longer than all of it"),
-        (b"\x1b\xff\xff\xff\xff\x0f\x55", "longer than all of it"),
-        (b"\x36" + b"\xff" * 20, "a number that is too long"),
-        (b"\x1f", "no known type"),
-        (b"\x18\xff\xff\xff\x0f", "cut off"),
+        (b"\x49\xfc\xff\xff\xff\xff\x0f", "longer than the footer"),
+        (b"\x1b\xff\xff\xff\xff\x0f\x55", "longer than the footer"),
+        (b"\x36" + b"\xff" * 20, "a number is too long"),
+        (b"\x1f", "an unknown type"),
+        (b"\x18\xff\xff\xff\x0f", "truncated"),
     ],
 )
 def test_what_is_no_end_is_one_clear_error(end: bytes, said: str):
@@ -144,7 +144,7 @@ def test_what_is_no_end_is_one_clear_error(end: bytes, said: str):
 
 @pytest.mark.parametrize("raw", [b"", b"PAR1", b"PAR1\xff\xff\xff\x7fPAR1", b"PAR1" + bytes(8)])
 def test_what_does_not_end_as_parquet_is_told(raw: bytes):
-    with pytest.raises(ValueError, match="does not end as Parquet does"):
+    with pytest.raises(ValueError, match="does not end like a Parquet file"):
         read_footer(io.BytesIO(raw))
 
 

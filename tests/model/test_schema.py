@@ -101,7 +101,7 @@ def test_each_required_field_is_required_and_typed(kind: str) -> None:
     for field in FACTS[kind]:
         fact = {"fact": kind, **FACTS[kind]}
         if field in needed:
-            with pytest.raises(CorruptionError, match="k holds a"):
+            with pytest.raises(CorruptionError, match="k contains a"):
                 parse_facts(canonical_json([{key: value for key, value in fact.items() if key != field}]), "k")
         with pytest.raises(CorruptionError, match=f"'{kind}'"):
             parse_facts(
@@ -138,7 +138,7 @@ def test_each_required_field_is_required_and_typed(kind: str) -> None:
 )
 def test_wrong_values_are_refused(kind: str, change: dict[str, Any]) -> None:
     fact = {"fact": kind, **FACTS[kind], **change}
-    with pytest.raises(CorruptionError, match="k holds a") as caught:
+    with pytest.raises(CorruptionError, match="k contains a") as caught:
         parse_entry(canonical_json(entry(fact)), "k")
     assert caught.value.location == "k"
     with pytest.raises(InvalidInputError):

@@ -224,7 +224,7 @@ def test_side_content_travels_and_is_looked_after(store: Store, tmp_path: Path):
     raw[extent.offset + extent.stored // 2] ^= 1
     pack.chmod(0o600)
     pack.write_bytes(raw)
-    assert any("beside its files (rows)" in one.what for one in store.verify(level="full").findings)
+    assert any("side content rows of" in one.what for one in store.verify(level="full").findings)
     assert any("checksum" in one.what for one in store.verify(level="frames").findings)
     pack.write_bytes(raw[: extent.offset + 10])
     assert any("truncated" in one.what for one in store.verify().findings)

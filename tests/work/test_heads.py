@@ -186,7 +186,7 @@ def test_what_is_no_anchor_is_refused(root: Path, cache: Path, anchor: object):
 
 
 def test_files_without_anchors_are_refused(root: Path, cache: Path, tmp_path: Path):
-    for text, why in (("", "holds no anchor"), ("# only this\n", "holds no anchor"), ("1:x\n", "line 1")):
+    for text, why in (("", "contains no anchor"), ("# only this\n", "contains no anchor"), ("1:x\n", "line 1")):
         (tmp_path / "a").write_text(text)
         with pytest.raises(InvalidInputError, match=why):
             artifactstore.open(root, cache=cache).verify(anchor=tmp_path / "a")

@@ -44,7 +44,7 @@ def test_nesting_that_readers_would_refuse_is_refused_before_it_is_written(store
             store.put({"d": value}, "n")
     cycle: list[Any] = []
     cycle.append(cycle)
-    with pytest.raises(InvalidInputError, match="holds itself"):
+    with pytest.raises(InvalidInputError, match=r"(holds|contains) itself"):
         store.put(cycle, "n")
     assert artifactstore.open(store.url, cache=None).artifact("n").version == 1
 
