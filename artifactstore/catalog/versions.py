@@ -181,7 +181,7 @@ def unnamed(state: State, digest: str) -> Version:
     for name, number, _ in state.named.get(digest, ()):
         if "removed" not in state.names[name][number - 1]:
             found = version(state, name, number)
-            # Referenced by digest an artifact is a folder, whatever it was put from (docs/reference/format.md, "versioned").
+            # Referenced by digest an artifact is a folder, whatever it was put from (docs/reference/format.md, "Facts").
             return Version(
                 None, None, digest, found.kind, found.size, found.files, found.time, found.actor, metrics=found.metrics
             )
