@@ -1,4 +1,4 @@
-"""The test kit that is shipped: what a backend must do, as a suite that anybody's backend can run.
+"""The published test kit: the backend contract as a test suite for any backend.
 
 Needs pytest and hypothesis: `pip install 'artifactstore[testing]'`.
 """
@@ -7,6 +7,6 @@ import pytest
 
 pytest.register_assert_rewrite("artifactstore.testing.contract")
 
-from artifactstore.testing.contract import BackendContract  # noqa: E402 - pytest must know of it before
+from artifactstore.testing.contract import BackendContract  # noqa: E402 - pytest must register it first
 
 __all__ = ["BackendContract"]

@@ -1,4 +1,4 @@
-"""The contract of a backend, sentence by sentence, as a class to inherit from.
+"""The backend contract, as a test class to inherit from.
 
 ```python
 class TestMine(BackendContract):
@@ -35,13 +35,13 @@ _KEYS = st.lists(_SEGMENT, min_size=1, max_size=4).map("/".join)
 
 
 class BackendContract:
-    """Tests that every backend passes; a subclass has a fixture `backend` that gives an empty one.
+    """Tests that every backend must pass; a subclass provides a fixture `backend` that returns an empty one.
 
     Attributes:
-        threads: how many race.
-        races: for how many keys.
-        many: keys of the long listing; more than one page of the place.
-        secrets: texts that no pickle, repr or error may show.
+        threads: number of racing threads.
+        races: number of keys to race for.
+        many: keys of the long listing; more than one page of the service.
+        secrets: texts that must not appear in any pickle, repr or error.
     """
 
     threads: ClassVar[int] = 16
@@ -51,15 +51,15 @@ class BackendContract:
 
     @pytest.fixture
     def backend(self) -> Backend:
-        """An empty backend that can be written to."""
-        raise NotImplementedError("give the suite a fixture `backend`")
+        """Return an empty, writable backend."""
+        raise NotImplementedError("the test class must define a fixture `backend`")
 
     def fill(self, backend: Backend, keys: Sequence[str]) -> None:
-        """Write a small object under each key; a subclass may know a quicker way."""
+        """Write a small object under each key; a subclass may override it with a faster way."""
         with ThreadPoolExecutor(min(8, max(1, backend.concurrency))) as pool:
             list(pool.map(lambda key: backend.write(key, b"x"), keys))
 
-    # -- what is written is what is read
+    # -- writes read back
 
     def test_what_was_written_is_read_back(self, backend: Backend) -> None:
         @settings(max_examples=25, deadline=None, database=None)
@@ -317,7 +317,7 @@ class BackendContract:
     def test_a_pickled_backend_works_and_carries_no_secret(self, backend: Backend) -> None:
         backend.write("a", b"1")
         raw = pickle.dumps(backend)
-        other = pickle.loads(raw)  # noqa: S301 - made one line above
+        other = pickle.loads(raw)  # noqa: S301 - created one line above
         assert other.url == backend.url
         assert other.read("a") == b"1"
         other.write("b", b"2")
@@ -341,16 +341,16 @@ class BackendContract:
 
 
 def _create(backend: Backend, key: str, data: bytes) -> None:
-    """Create; where that can't be had, check that it says so, and leave the test."""
+    """Create; if the backend does not support it, check that it reports so, and skip the test."""
     if not backend.exclusive:
         with pytest.raises(UnsupportedError):
             backend.create(key, data)
-        pytest.skip("this place can't promise exclusiveness, and says so")
+        pytest.skip("this backend cannot guarantee exclusiveness, and reports it")
     backend.create(key, data)
 
 
 def _exit_code(child: int) -> int:
-    """Wait for a child, but not for ever: one that hangs is ended and counts as failed."""
+    """Wait for a child, but not for ever: one that hangs is killed and counts as failed."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         done, status = os.waitpid(child, os.WNOHANG)
