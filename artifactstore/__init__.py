@@ -29,7 +29,7 @@ from artifactstore.model.version import VERSION
 if TYPE_CHECKING:
     from artifactstore.opening import create, open  # noqa: A004 - artifactstore.open, as in gzip.open
     from artifactstore.store import ANY, Store
-    from artifactstore.work.artifact import Artifact
+    from artifactstore.work.get.artifact import Artifact
 
 __version__: Final = VERSION
 
@@ -57,7 +57,7 @@ __all__ = [
 
 _LATE: Final = {
     "ANY": "artifactstore.store",
-    "Artifact": "artifactstore.work.artifact",
+    "Artifact": "artifactstore.work.get.artifact",
     "Store": "artifactstore.store",
     "create": "artifactstore.opening",
     "open": "artifactstore.opening",

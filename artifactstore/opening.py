@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from artifactstore.store import Store
-from artifactstore.work.place import DEFAULT
-from artifactstore.work.session import Session
+from artifactstore.work.session.session import Session
+from artifactstore.work.settings.settings import DEFAULT
 
 __all__ = ["create", "open"]
 

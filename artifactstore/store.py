@@ -11,29 +11,29 @@ from artifactstore.catalog.audit import Log
 from artifactstore.catalog.lineage import RunInfo
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Name, Version
-from artifactstore.maintenance.report import Report
-from artifactstore.work import alias as _alias
-from artifactstore.work import artifact as _artifact
-from artifactstore.work import asking as _asking
-from artifactstore.work import batch as _batch
-from artifactstore.work import diffing as _diffing
-from artifactstore.work import get as _get
-from artifactstore.work import lineage as _lineage
-from artifactstore.work import put as _put
-from artifactstore.work.alias import ANY
-from artifactstore.work.artifact import Artifact
-from artifactstore.work.asking import Conditions
-from artifactstore.work.batch import Batch
-from artifactstore.work.diffing import Diff
-from artifactstore.work.lineage import Lineage
-from artifactstore.work.maintenance import Maintenance
-from artifactstore.work.said import PutOptions
-from artifactstore.work.session import Session
+from artifactstore.maintenance.verify.report import Report
+from artifactstore.work.get import artifact as _artifact
+from artifactstore.work.get import get as _get
+from artifactstore.work.get.artifact import Artifact
+from artifactstore.work.put import put as _put
+from artifactstore.work.put.arguments import PutOptions
+from artifactstore.work.queries import diff as _diffing
+from artifactstore.work.queries import queries as _asking
+from artifactstore.work.queries.diff import Diff
+from artifactstore.work.queries.queries import Conditions
+from artifactstore.work.session import batch as _batch
+from artifactstore.work.session.batch import Batch
+from artifactstore.work.session.session import Session
+from artifactstore.work.views import alias as _alias
+from artifactstore.work.views import lineage as _lineage
+from artifactstore.work.views.alias import ANY
+from artifactstore.work.views.lineage import Lineage
+from artifactstore.work.views.maintenance import Maintenance
 
 if TYPE_CHECKING:
-    from artifactstore.work.registry import Registry
-    from artifactstore.work.run import P, R, Run
-    from artifactstore.work.why import Why
+    from artifactstore.work.queries.explain import Why
+    from artifactstore.work.runs.run import P, R, Run
+    from artifactstore.work.views.registry import Registry
 
 __all__ = ["ANY", "Store"]
 
@@ -244,7 +244,7 @@ class Store:
         Raises:
             InvalidInputError: the name or the id is invalid; `RefusedError`: this store is read-only.
         """
-        from artifactstore.work.run import Run  # noqa: PLC0415 - imports code and package capture, 30 ms
+        from artifactstore.work.runs.run import Run  # noqa: PLC0415 - imports code and package capture, 30 ms
 
         return Run(self._session, name, params=params, id=id, code=code)
 
@@ -263,7 +263,7 @@ class Store:
             InvalidInputError: the name is invalid, or the decorated object is not a function. Generators are refused, as they
                 run after the call returns.
         """
-        from artifactstore.work.run import step  # noqa: PLC0415 - as above
+        from artifactstore.work.runs.run import step  # noqa: PLC0415 - as above
 
         return step(self._session)(name) if callable(name) else step(self._session, name)
 
@@ -294,7 +294,7 @@ class Store:
         Raises:
             NotFoundError: no such artifact or run.
         """
-        from artifactstore.work.why import why  # noqa: PLC0415 - imports text comparison, used only here
+        from artifactstore.work.queries.explain import why  # noqa: PLC0415 - imports text comparison, used only here
 
         return why(self._session, a, b)
 
@@ -368,7 +368,7 @@ class Store:
     @property
     def registry(self) -> "Registry":
         """Markings of stored content, such as taint."""
-        from artifactstore.work.registry import Registry  # noqa: PLC0415 - not needed by training code
+        from artifactstore.work.views.registry import Registry  # noqa: PLC0415 - not needed by training code
 
         return Registry(self._session)
 

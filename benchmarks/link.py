@@ -27,11 +27,11 @@ from report import keep_memory, machine, table, write_section
 import artifactstore
 from artifactstore.backend.base import Buffer
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.slow import SlowBackend
-from artifactstore.backend.wrappers import CountingBackend
+from artifactstore.backend.wrappers.base import CountingBackend
 from artifactstore.store import Store
-from artifactstore.work.near import Near
-from artifactstore.work.session import Session
+from artifactstore.testing.latency import SlowBackend
+from artifactstore.work.session.offline import Near
+from artifactstore.work.session.session import Session
 
 LATENCY: Final = 0.03  # seconds
 BANDWIDTH: Final = 100e6  # bytes a second of one connection

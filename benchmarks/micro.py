@@ -26,15 +26,15 @@ from peer_tools import ArtifactStore, run
 from report import machine, table, write_section
 
 import artifactstore
-from artifactstore.content.chunker import CHUNKERS, HEAD, Cutter, choose_rule
-from artifactstore.content.codec import Encoder, decode
-from artifactstore.content.manifest import Manifest
-from artifactstore.content.manifest_file import decode as decode_manifest
-from artifactstore.content.manifest_file import encode as encode_manifest
-from artifactstore.content.pack import OpenPack
+from artifactstore.content.codecs.chunker import CHUNKERS, HEAD, Cutter, choose_rule
+from artifactstore.content.codecs.codec import Encoder, decode
+from artifactstore.content.manifests.manifest import Manifest
+from artifactstore.content.manifests.parquet import decode as decode_manifest
+from artifactstore.content.manifests.parquet import encode as encode_manifest
+from artifactstore.content.packs.pack import OpenPack
 from artifactstore.model.digest import hash_bytes
 from artifactstore.model.facts import Fact
-from artifactstore.work.session import Core, Session
+from artifactstore.work.session.session import Core, Session
 
 SIZE: Final = 32 * 2**20  # bytes of each buffer: more than the caches of a processor
 ENTRIES: Final = 100_000

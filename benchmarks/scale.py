@@ -19,8 +19,8 @@ from typing import Any
 from report import machine, table, write_section
 
 import artifactstore
-from artifactstore.backend.local import LocalBackend
-from artifactstore.content.chunker import CHUNKERS
+from artifactstore.backend.local.backend import LocalBackend
+from artifactstore.content.codecs.chunker import CHUNKERS
 from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.segments import LONGEST, seal
 from artifactstore.model.digest import Digest

@@ -26,8 +26,8 @@ from typing import Any, Final
 import boto3
 from report import machine, table, write_section
 
-from artifactstore.backend import s3_tags
-from artifactstore.backend.s3 import S3Backend
+from artifactstore.backend.s3 import checksums
+from artifactstore.backend.s3.backend import S3Backend
 
 PACK: Final = 16 * 2**20  # bytes
 PART: Final = 8 * 2**20  # bytes that are got at a time
@@ -144,13 +144,13 @@ def measure(client: str, way: str, call: Callable[[int], object], packs: int, re
 def steps(packs: int, repeat: int) -> list[Step]:
     """Measure all clients, one after the other in one process."""
     pack, ranges = memoryview(NOISE), [(start, PART) for start in range(0, PACK, PART)]
-    amazon = s3_tags._CHECKING  # noqa: SLF001 - the server takes Amazon's part
+    amazon = checksums._CHECKING  # noqa: SLF001 - the server takes Amazon's part
     found = []
     for client, hosts in (("artifactstore, as to Amazon", ("127.0.0.1",)), ("artifactstore, as to others", amazon)):
-        s3_tags._CHECKING = hosts  # noqa: SLF001
+        checksums._CHECKING = hosts  # noqa: SLF001
         backend = S3Backend(f"s3://{BUCKET}/p")
         found.append(measure(client, "put", lambda n, b=backend: b.write(f"packs/{n}", pack), packs, repeat))
-    s3_tags._CHECKING = amazon  # noqa: SLF001
+    checksums._CHECKING = amazon  # noqa: SLF001
     found.append(measure("artifactstore", "get", lambda n: backend.read_ranges(f"packs/{n}", ranges), packs, repeat))
 
     plain = boto3.client("s3")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore.work.capture import program
+from artifactstore.work.runs.capture import program
 from tests.unsynced import unsync
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and stop by it.

@@ -29,7 +29,13 @@ from tests.unsynced import unsync
 __all__ = ["Warm", "command", "program"]
 
 _ROOT: Final = Path(__file__).parents[1]
-_MODULES: Final = ("artifactstore.cli", "s3fs", "pyarrow.parquet", "artifactstore.work.sync", "artifactstore.backend.s3")
+_MODULES: Final = (
+    "artifactstore.cli",
+    "s3fs",
+    "pyarrow.parquet",
+    "artifactstore.work.sync.sync",
+    "artifactstore.backend.s3.backend",
+)
 _FOR: Final = {"abfs://": "adlfs", "gs://": "gcsfs", "sftp://": "paramiko"}  # loaded when a command first has such an argument
 
 
@@ -177,7 +183,7 @@ def _serve() -> None:
         __import__(name)
     from botocore.session import Session
 
-    from artifactstore.work.capture.program import PASSED
+    from artifactstore.work.runs.capture.program import PASSED
 
     PASSED.append(str(Path(__file__).parent) + os.sep)  # as in `tests.conftest`
     patch = pytest.MonkeyPatch()

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from artifactstore.backend.pool import Pool
 from artifactstore.errors import InvalidInputError
+from artifactstore.runtime.threads import Pool
 
 __all__ = [
     "MAX_WRITE",

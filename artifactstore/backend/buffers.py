@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from artifactstore.backend.base import MAX_WRITE, Buffer
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.loading import LOADING
+from artifactstore.runtime.loading import LOADING
 
 _crc32c: Any
 try:

@@ -12,11 +12,11 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from artifactstore.backend.base import Backend, check_key, check_place, split_bucket
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.errors import InvalidInputError, UnsupportedError
-from artifactstore.model.loading import LOADING
 from artifactstore.model.redaction import Redactor
+from artifactstore.runtime.loading import LOADING
 
 __all__ = ["connect", "local_folder", "refuse_mistyped"]
 
@@ -195,7 +195,7 @@ def _zip(rest: str) -> Backend:
         raise InvalidInputError(
             "zip:// must be followed by the path of a zip file: zip:///folder/store.zip, or zip://store.zip in the current folder"
         )
-    from artifactstore.backend.zipped import ZipBackend  # noqa: PLC0415 - only needed here
+    from artifactstore.backend.readonly.zip import ZipBackend  # noqa: PLC0415 - only needed here
 
     return ZipBackend(rest)
 
@@ -203,8 +203,8 @@ def _zip(rest: str) -> Backend:
 def _s3(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     _need("s3", "s3fs", "s3")
     # Imported here because a local store must not load fsspec.
-    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
-    from artifactstore.backend.s3 import S3Backend  # noqa: PLC0415
+    from artifactstore.backend.s3.backend import S3Backend  # noqa: PLC0415
+    from artifactstore.backend.wrappers.retrying import RetryingBackend  # noqa: PLC0415
 
     _check_endpoint(options, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     return RetryingBackend(S3Backend(f"s3://{path}", options, single_writer=single_writer))
@@ -227,20 +227,20 @@ def _check_endpoint(options: Mapping[str, Any], *variables: str) -> None:
 
 def _gcs(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     _need("gs", "gcsfs", "gcs")
-    from artifactstore.backend.gcs import GcsBackend  # noqa: PLC0415 - as for S3
-    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+    from artifactstore.backend.gcs.backend import GcsBackend  # noqa: PLC0415 - as for S3
+    from artifactstore.backend.wrappers.retrying import RetryingBackend  # noqa: PLC0415
 
     _check_endpoint(options)
     return RetryingBackend(GcsBackend(f"gs://{path}", options, single_writer=single_writer))
 
 
 def _sftp(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    from artifactstore.backend.sftp_login import sftp_place  # noqa: PLC0415 - only needed here
+    from artifactstore.backend.sftp.ssh import sftp_place  # noqa: PLC0415 - only needed here
 
     place = sftp_place(scheme, rest, options)
     _need(scheme, "paramiko", "sftp")
-    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
-    from artifactstore.backend.sftp import SftpBackend  # noqa: PLC0415
+    from artifactstore.backend.sftp.backend import SftpBackend  # noqa: PLC0415
+    from artifactstore.backend.wrappers.retrying import RetryingBackend  # noqa: PLC0415
 
     return RetryingBackend(SftpBackend(place, options, single_writer=single_writer))
 
@@ -258,26 +258,26 @@ def _web(scheme: str, rest: str, options: dict[str, Any]) -> Backend:
             "storage_options={'headers': {…}}"
         )
     _need(scheme, "aiohttp", "http")
-    from artifactstore.backend.http import HttpBackend  # noqa: PLC0415 - as for S3
-    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+    from artifactstore.backend.readonly.http import HttpBackend  # noqa: PLC0415 - as for S3
+    from artifactstore.backend.wrappers.retrying import RetryingBackend  # noqa: PLC0415
 
     return RetryingBackend(HttpBackend(f"{scheme}://{rest.rstrip('/')}", options))
 
 
 def _azure(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    from artifactstore.backend.azure_urls import azure_place  # noqa: PLC0415 - only needed here
+    from artifactstore.backend.azure.urls import azure_place  # noqa: PLC0415 - only needed here
 
     place = azure_place(scheme, rest, options, os.environ)
     _need(scheme, "adlfs", "azure")
-    from artifactstore.backend.azure import AzureBackend  # noqa: PLC0415
-    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+    from artifactstore.backend.azure.backend import AzureBackend  # noqa: PLC0415
+    from artifactstore.backend.wrappers.retrying import RetryingBackend  # noqa: PLC0415
 
     return RetryingBackend(AzureBackend(place, options, single_writer=single_writer))
 
 
 def _other(scheme: str, url: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    from artifactstore.backend.remote import RemoteBackend, known_schemes  # noqa: PLC0415
-    from artifactstore.backend.retrying import RetryingBackend  # noqa: PLC0415
+    from artifactstore.backend.remote.fsspec_backend import RemoteBackend, known_schemes  # noqa: PLC0415
+    from artifactstore.backend.wrappers.retrying import RetryingBackend  # noqa: PLC0415
 
     if Redactor().text(url) != url:
         raise InvalidInputError(

@@ -12,7 +12,7 @@ from typing import Final
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
-from artifactstore.backend.failures import check_ranges, no_such_key, past_the_end
+from artifactstore.backend.errors import check_ranges, no_such_key, past_the_end
 from artifactstore.errors import AlreadyExistsError, NotFoundError
 
 __all__ = ["MemoryBackend"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.state import State
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.facts import WINDOW, Fact

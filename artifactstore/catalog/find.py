@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, Final
 
+from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import closure, code_of
-from artifactstore.catalog.spilled import holding, starting
-from artifactstore.catalog.state import State
+from artifactstore.catalog.spill.table import holding, starting
 from artifactstore.catalog.versions import Version, versions
 from artifactstore.errors import InvalidInputError
 

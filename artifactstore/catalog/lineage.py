@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from artifactstore.catalog.state import State
+from artifactstore.catalog.fold.state import State
 from artifactstore.model.encoding import parse_time
 
 __all__ = [

@@ -6,10 +6,10 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from artifactstore.catalog.received import origin_of
-from artifactstore.catalog.spilled import several, starting
-from artifactstore.catalog.state import State
-from artifactstore.catalog.times import is_uncertain
+from artifactstore.catalog.fold.received import origin_of
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.fold.times import is_uncertain
+from artifactstore.catalog.spill.table import several, starting
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.reference import Reference

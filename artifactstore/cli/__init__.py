@@ -27,10 +27,10 @@ EXIT_CODES: Final = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    from artifactstore.cli import running  # noqa: PLC0415 - so that importing this room costs nothing
+    from artifactstore.cli import runner  # noqa: PLC0415 - so that importing this room costs nothing
 
-    running.alone = arguments is None
-    code = running.run(sys.argv[1:] if arguments is None else arguments)
-    if running.alone:
-        running.leave(code)
+    runner.alone = arguments is None
+    code = runner.run(sys.argv[1:] if arguments is None else arguments)
+    if runner.alone:
+        runner.leave(code)
     return code

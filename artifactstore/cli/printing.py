@@ -7,9 +7,9 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
+from artifactstore.display.artifact_card import amount
 from artifactstore.model.fields import finite
 from artifactstore.printable import json_escaped, visible
-from artifactstore.work.card import amount
 
 __all__ = ["amount", "as_json", "counted", "document", "moment", "put_line", "record", "say", "table", "talk", "visible"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from artifactstore.work.session import Session
+from artifactstore.work.session.session import Session
 
 __all__ = ["shown"]
 

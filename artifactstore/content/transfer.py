@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.pool import Pool
-from artifactstore.content.codec import Encoder
-from artifactstore.content.fetch import decode_extents, plan_reads, read_pack, stored_frames, twice
-from artifactstore.content.footers import Footers
-from artifactstore.content.known import Known
-from artifactstore.content.ledger import Ledger
-from artifactstore.content.manifest import Extent, Manifest
-from artifactstore.content.packer import Packer, Piece
-from artifactstore.content.side import read_side, store_side
+from artifactstore.content.codecs.codec import Encoder
+from artifactstore.content.manifests.manifest import Extent, Manifest
+from artifactstore.content.packs.footers import Footers
+from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.reader import decode_extents, plan_reads, read_pack, stored_frames, twice
+from artifactstore.content.packs.upload_ledger import Ledger
+from artifactstore.content.packs.writer import Packer, Piece
+from artifactstore.content.side_content import read_side, store_side
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
+from artifactstore.runtime.threads import Pool
 
 __all__ = ["Transferred", "amount_to_move", "transfer"]
 

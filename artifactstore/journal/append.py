@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from artifactstore.backend.buffers import writable
-from artifactstore.backend.retrying import retry_seconds
+from artifactstore.backend.wrappers.retrying import retry_seconds
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.pool import Pool
 from artifactstore.errors import BackendError, CorruptionError, NotFoundError
 from artifactstore.journal.chain import FOLDER, entry_key, folder_of, key_number
+from artifactstore.runtime.threads import Pool
 
 __all__ = ["fetch_run", "last_listed", "list_folders", "read_many", "read_or_none"]
 

@@ -11,8 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.caching import forget
-from artifactstore.backend.pool import Pool
+from artifactstore.backend.wrappers.caching import forget
 from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
@@ -21,7 +20,8 @@ from artifactstore.journal.heads import Heads, KnownHead
 from artifactstore.journal.snapshots import Snapshot, snapshots_of, vouching, worth
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_entry, parse_facts
-from artifactstore.model.loading import no_collecting
+from artifactstore.runtime.loading import no_collecting
+from artifactstore.runtime.threads import Pool
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn

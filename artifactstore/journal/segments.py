@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.backend.base import Backend, Stored
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError
 from artifactstore.journal.chain import previous_of
-from artifactstore.model.bounded import Bounded
 from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.facts import parse_entry
-from artifactstore.model.loading import LOADING
+from artifactstore.model.parquet.bounded import Bounded
+from artifactstore.runtime.loading import LOADING
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.pool import Pool
-from artifactstore.catalog.state import State
-from artifactstore.catalog.table_file import Base, scratch
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.spill.sqlite_file import Base, scratch
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, CorruptionError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
@@ -18,6 +17,7 @@ from artifactstore.journal.segments import list_derived
 from artifactstore.journal.snapshots import Snapshot, content_key, snapshots_of
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
+from artifactstore.runtime.threads import Pool
 
 __all__ = ["Published", "fault_of", "open_snapshot", "publish", "published"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import FormatError
 from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.loading import LOADING
+from artifactstore.runtime.loading import LOADING
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn

@@ -21,7 +21,7 @@ from typing import Final
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.loading import numpy
+from artifactstore.runtime.loading import numpy
 
 __all__ = [
     "Extra",

@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile, mkdtemp
 from typing import IO, Any, Final, Protocol, TypeVar
 
-from artifactstore.backend.disk import temporary
-from artifactstore.backend.pool import Pool
-from artifactstore.content.memory import from_parts
-from artifactstore.content.source import Source, from_file
+from artifactstore.content.write.memory_source import from_parts
+from artifactstore.content.write.source import Source, from_file
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
 from artifactstore.objects.trust import Trust
+from artifactstore.runtime.local_files import temporary
+from artifactstore.runtime.threads import Pool
 
 __all__ = ["Format", "ReadFolder", "WriteFolder", "stored_json", "texts", "zipped"]
 

@@ -8,10 +8,10 @@ from botocore.exceptions import ClientError
 
 import artifactstore
 from artifactstore.backend.connect import connect
-from artifactstore.backend.retrying import RetryingBackend
-from artifactstore.backend.wrappers import FaultyBackend
-from artifactstore.maintenance.policies import policy_for
-from artifactstore.work.maintenance import examine_url
+from artifactstore.backend.wrappers.base import FaultyBackend
+from artifactstore.backend.wrappers.retrying import RetryingBackend
+from artifactstore.maintenance.doctor.policies import policy_for
+from artifactstore.work.views.maintenance import examine_url
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_store_lives_in_a_locked_bucket_and_overwrites_nothing_with_other_byte
 
 
 def test_an_upload_that_is_sent_again_after_a_lost_reply_makes_an_equal_version(locked, iam, monkeypatch):
-    from artifactstore.work import session
+    from artifactstore.work.session import session
 
     real = connect
 

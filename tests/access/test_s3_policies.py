@@ -11,8 +11,8 @@ import artifactstore
 from artifactstore.backend.connect import connect
 from artifactstore.cli import main
 from artifactstore.errors import ArtifactStoreError, BackendError, RefusedError
-from artifactstore.maintenance.policies import policy_for
-from artifactstore.work.maintenance import examine_url
+from artifactstore.maintenance.doctor.policies import policy_for
+from artifactstore.work.views.maintenance import examine_url
 
 
 def without(policy: Any, *actions: str) -> dict[str, Any]:

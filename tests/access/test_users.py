@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore.content.trees import Trees, _signature
+from artifactstore.content.read.tree_cache import Trees, _signature
 from artifactstore.model.digest import hash_bytes
-from artifactstore.work.place import author
+from artifactstore.work.settings.settings import author
 
 FIRST, SECOND, GROUP = 61_001, 61_002, 61_100  # of which no passwd file knows
 
@@ -180,7 +180,7 @@ def test_files_of_another_user_in_an_own_cache_are_not_believed(folder: Path):
 
 
 def test_a_cache_that_root_has_filled_serves_a_user_who_can_only_read_it(folder: Path):
-    from artifactstore.backend.pieces import Pieces
+    from artifactstore.backend.wrappers.range_cache import Pieces
 
     pieces = Pieces(folder / "cache", "0" * 32)
     pieces.keep_whole("packs/00/x", b"whole")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import artifactstore
-from artifactstore.backend.azure_urls import azure_place
+from artifactstore.backend.azure.urls import azure_place
 from artifactstore.backend.base import MAX_WRITE
 from artifactstore.backend.buffers import content_md5
 from artifactstore.backend.connect import connect
@@ -119,7 +119,7 @@ def test_what_was_damaged_on_its_way_is_refused_by_its_md5(azure_url, monkeypatc
         threads.add(threading.current_thread())
         return content_md5(data + b"damaged")
 
-    monkeypatch.setattr("artifactstore.backend.azure.content_md5", wrong)
+    monkeypatch.setattr("artifactstore.backend.azure.backend.content_md5", wrong)
     with pytest.raises(BackendError, match="InvalidOperation"):  # Azurite's word; the service's is Md5Mismatch
         backend.write("packs/one", pieces)
     assert threads == {threading.current_thread()}

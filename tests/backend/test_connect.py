@@ -8,12 +8,12 @@ import pytest
 import artifactstore
 from artifactstore.backend.base import split_bucket
 from artifactstore.backend.connect import connect
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.remote import RemoteBackend
-from artifactstore.backend.retrying import RetryingBackend
-from artifactstore.backend.s3 import S3Backend
-from artifactstore.backend.zipped import ZipBackend
+from artifactstore.backend.readonly.zip import ZipBackend
+from artifactstore.backend.remote.fsspec_backend import RemoteBackend
+from artifactstore.backend.s3.backend import S3Backend
+from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import BackendError, InvalidInputError, UnsupportedError
 
 

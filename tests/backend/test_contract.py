@@ -6,18 +6,18 @@ from functools import partialmethod
 import pytest
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.caching import CachingBackend
 from artifactstore.backend.connect import connect
-from artifactstore.backend.forked import ForkedBackend
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.pieces import Pieces
-from artifactstore.backend.remote import RemoteBackend
-from artifactstore.backend.retrying import RetryingBackend
-from artifactstore.backend.slow import SlowBackend
-from artifactstore.backend.wrappers import CountingBackend, FaultyBackend, ReadOnlyBackend
+from artifactstore.backend.remote.fsspec_backend import RemoteBackend
+from artifactstore.backend.wrappers.base import CountingBackend, FaultyBackend, ReadOnlyBackend
+from artifactstore.backend.wrappers.caching import CachingBackend
+from artifactstore.backend.wrappers.overlay import ForkedBackend
+from artifactstore.backend.wrappers.range_cache import Pieces
+from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import RefusedError, UnsupportedError
 from artifactstore.testing import BackendContract
+from artifactstore.testing.latency import SlowBackend
 from tests.servers.azurite import ACCOUNT_KEY
 
 

@@ -10,8 +10,8 @@ import pytest
 import artifactstore
 from artifactstore.backend.buffers import content_crc32c
 from artifactstore.backend.connect import connect
-from artifactstore.backend.failures import NotLandedError, RangesFailedError, ThrottledError
-from artifactstore.backend.gcs import GcsBackend
+from artifactstore.backend.errors import NotLandedError, RangesFailedError, ThrottledError
+from artifactstore.backend.gcs.backend import GcsBackend
 from artifactstore.errors import (
     AlreadyExistsError,
     BackendError,

@@ -12,9 +12,9 @@ import pytest
 
 import artifactstore
 from artifactstore.backend.connect import connect
-from artifactstore.backend.failures import NotLandedError, RangesFailedError, ThrottledError
-from artifactstore.backend.http import HttpBackend
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.errors import NotLandedError, RangesFailedError, ThrottledError
+from artifactstore.backend.local.backend import LocalBackend
+from artifactstore.backend.readonly.http import HttpBackend
 from artifactstore.errors import (
     BackendError,
     CorruptionError,

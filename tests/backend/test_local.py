@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError, UnsupportedError
 
 ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
@@ -280,7 +280,7 @@ def test_reads_that_return_less_than_was_asked_for_go_on(backend, monkeypatch):
     backend.write("a", data)
     read, pread = os.read, os.pread
     monkeypatch.setattr(os, "read", lambda fd, size: read(fd, min(size, 100)))
-    monkeypatch.setattr("artifactstore.backend.local.pread", lambda fd, size, offset: pread(fd, min(size, 100), offset))
+    monkeypatch.setattr("artifactstore.backend.local.backend.pread", lambda fd, size, offset: pread(fd, min(size, 100), offset))
     assert backend.read("a") == data
     assert backend.read_ranges("a", [(5, 1000)]) == [data[5:1005]]
     preadv = os.preadv

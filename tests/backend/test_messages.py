@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore.backend import azure_failures, s3_failures
+from artifactstore.backend.azure import errors
+from artifactstore.backend.s3 import errors as s3_errors
 
 
 class RefusedError(Exception):
@@ -29,8 +30,8 @@ class RefusedError(Exception):
     ],
 )
 def test_a_refusal_of_s3_names_its_cause(code: str, status: int, says: str, never: str):
-    request = s3_failures.Request("s3://b/p", "b", "read", "packs/00/x.pack", bodiless=False, hide=str)
-    failure = s3_failures.explain(RefusedError(code, status), request)
+    request = s3_errors.Request("s3://b/p", "b", "read", "packs/00/x.pack", bodiless=False, hide=str)
+    failure = s3_errors.explain(RefusedError(code, status), request)
     with pytest.raises(Exception, match=says) as raised:
         raise failure  # type: ignore[misc]
     assert never not in str(raised.value)
@@ -46,8 +47,8 @@ def test_a_refusal_of_s3_names_its_cause(code: str, status: int, says: str, neve
     ],
 )
 def test_a_refusal_of_azure_names_its_cause(code: str, status: int, says: str):
-    request = azure_failures.Request("abfss://c/p", "c", "read", "packs/00/x.pack", "host")
-    assert says in str(azure_failures._of_reply(status, code, request))
+    request = errors.Request("abfss://c/p", "c", "read", "packs/00/x.pack", "host")
+    assert says in str(errors._of_reply(status, code, request))
 
 
 NAMES = {

@@ -9,8 +9,8 @@ import pytest
 
 from artifactstore.backend.buffers import content_md5
 from artifactstore.backend.connect import connect
-from artifactstore.backend.failures import NotLandedError, ThrottledError
-from artifactstore.backend.s3 import S3Backend
+from artifactstore.backend.errors import NotLandedError, ThrottledError
+from artifactstore.backend.s3.backend import S3Backend
 from artifactstore.errors import AlreadyExistsError, BackendError, NotFoundError
 from tests.servers.moto import SECRET_KEY
 from tests.servers.proxy import BENIGN, DAMAGE, LIES, FaultProxy, scripted, seeded, seeds
@@ -198,7 +198,7 @@ def test_what_the_server_did_not_check_is_mended_by_the_writer(place):
 
 def test_a_server_whose_etags_are_no_md5_is_not_asked_twice_for_ever(place, monkeypatch):
     proxy, backend = place
-    monkeypatch.setattr("artifactstore.backend.s3_tags.content_md5", lambda data: content_md5(bytes(data)[::-1] + b"."))
+    monkeypatch.setattr("artifactstore.backend.s3.checksums.content_md5", lambda data: content_md5(bytes(data)[::-1] + b"."))
     other = connect(backend.url)
     assert other.read("there") == DATA
     before = len(proxy.log)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore.backend.pieces import FOLDER, Pieces
+from artifactstore.backend.wrappers.range_cache import FOLDER, Pieces
 
 KEY = "packs/ab/abc.pack"
 DATA = os.urandom(3 * 2**20)

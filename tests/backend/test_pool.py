@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from artifactstore.backend.failures import ThrottledError
+from artifactstore.backend.errors import ThrottledError
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.pool import Pool, forsaken, rest
-from artifactstore.backend.retrying import RetryingBackend
-from artifactstore.backend.wrappers import Wrapper
+from artifactstore.backend.wrappers.base import Wrapper
+from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import BackendError
+from artifactstore.runtime.threads import Pool, forsaken, rest
 
 
 class Down(Wrapper):
@@ -64,7 +64,7 @@ def test_a_rest_ends_soon_after_nobody_wants_its_work_any_more(monkeypatch: pyte
             if len(slept) == 3:
                 pool._left.set()
 
-        monkeypatch.setattr("artifactstore.backend.pool.time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0))
+        monkeypatch.setattr("artifactstore.runtime.threads.time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0))
         pool.submit(rest, 50.0).result()
     assert len(slept) == 3
     assert max(slept) < 1

@@ -6,12 +6,12 @@ import pytest
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.exclusive_create_probe import probe
+from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.probe import probe
-from artifactstore.backend.remote import RemoteBackend
-from artifactstore.backend.s3 import S3Backend
-from artifactstore.backend.wrappers import CountingBackend, FaultyBackend, Wrapper
+from artifactstore.backend.remote.fsspec_backend import RemoteBackend
+from artifactstore.backend.s3.backend import S3Backend
+from artifactstore.backend.wrappers.base import CountingBackend, FaultyBackend, Wrapper
 from artifactstore.errors import BackendError, UnsupportedError
 from artifactstore.model.facts import CONFIG_KEY
 

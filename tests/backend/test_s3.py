@@ -20,9 +20,9 @@ from botocore.exceptions import (
 )
 
 from artifactstore.backend.connect import connect
-from artifactstore.backend.failures import NotLandedError, ThrottledError
-from artifactstore.backend.s3 import S3Backend
-from artifactstore.backend.s3_replies import part_of
+from artifactstore.backend.errors import NotLandedError, ThrottledError
+from artifactstore.backend.s3.backend import S3Backend
+from artifactstore.backend.s3.responses import part_of
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
@@ -260,7 +260,7 @@ def test_what_came_is_put_together_where_it_was_asked_for_and_not_on_the_loop(ba
         threads.append(threading.current_thread())
         return part_of(came, *others)
 
-    monkeypatch.setattr("artifactstore.backend.s3.part_of", judge)
+    monkeypatch.setattr("artifactstore.backend.s3.backend.part_of", judge)
     backend.write("a", data)
     assert backend.read_ranges("a", [(0, 2**20), (5, 0), (2**20, 2**21)]) == [data[: 2**20], b"", data[2**20 :]]
     assert threads == [threading.current_thread()] * 2

@@ -3,7 +3,7 @@
 import pytest
 
 from artifactstore.backend.connect import connect
-from artifactstore.backend.s3 import S3Backend
+from artifactstore.backend.s3.backend import S3Backend
 from artifactstore.testing import BackendContract
 from tests.backend.test_races import check, race
 from tests.servers.moto import SECRET_KEY

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import artifactstore
-from artifactstore.backend import buffers, s3_tags
-from artifactstore.backend.s3 import S3Backend
+from artifactstore.backend import buffers
+from artifactstore.backend.s3 import checksums
+from artifactstore.backend.s3.backend import S3Backend
 from artifactstore.errors import BackendError
 
 LARGE = bytes(range(256)) * 8192  # 2 MiB
@@ -90,7 +91,7 @@ def puts(s3_url, tmp_path, monkeypatch) -> Iterator[list[dict[str, str]]]:
 @pytest.fixture
 def amazon(puts: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """The same, taken for Amazon's own."""
-    monkeypatch.setattr(s3_tags, "_CHECKING", ("127.0.0.1",))
+    monkeypatch.setattr(checksums, "_CHECKING", ("127.0.0.1",))
     return puts
 
 
@@ -103,7 +104,7 @@ def test_any_server_gets_the_md5_that_all_of_them_know(s3_url, puts):
 
 
 def test_amazon_gets_a_crc_of_what_is_large_and_the_body_is_hashed_no_more(s3_url, amazon, monkeypatch):
-    monkeypatch.setattr(s3_tags, "content_md5", lambda data: pytest.fail(f"an MD5 of {len(data)} bytes"))
+    monkeypatch.setattr(checksums, "content_md5", lambda data: pytest.fail(f"an MD5 of {len(data)} bytes"))
     S3Backend(s3_url).write("packs/one", memoryview(b"123456789" * 200_000))
     (headers,) = amazon
     assert headers["X_AMZ_CHECKSUM_CRC32C"] == base64.b64encode(crc32c(b"123456789" * 200_000).to_bytes(4, "big")).decode()
@@ -136,16 +137,16 @@ def test_what_is_small_gets_an_md5_there_too(s3_url, amazon):
     ],
 )
 def test_no_other_server_is_taken_for_amazon(url):
-    assert not s3_tags.checks_crc(url)
-    assert s3_tags.checks_crc("https://s3.eu-central-1.amazonaws.com")
-    assert s3_tags.checks_crc("https://s3.cn-north-1.amazonaws.com.cn")
+    assert not checksums.checks_crc(url)
+    assert checksums.checks_crc("https://s3.eu-central-1.amazonaws.com")
+    assert checksums.checks_crc("https://s3.cn-north-1.amazonaws.com.cn")
 
 
 def test_without_the_fast_crc_it_is_the_md5(monkeypatch):
     monkeypatch.setattr(buffers._crc32c, "implementation", "python")
-    assert list(s3_tags.checksum_of(LARGE, crc=True)) == ["ContentMD5"]
+    assert list(checksums.checksum_of(LARGE, crc=True)) == ["ContentMD5"]
     monkeypatch.setattr(buffers, "_crc32c", None)
-    assert list(s3_tags.checksum_of(LARGE, crc=True)) == ["ContentMD5"]
+    assert list(checksums.checksum_of(LARGE, crc=True)) == ["ContentMD5"]
 
 
 def test_a_yes_without_the_sum_is_looked_into_once(s3_url, amazon, monkeypatch):

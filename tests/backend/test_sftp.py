@@ -12,14 +12,14 @@ import psutil
 import pytest
 
 import artifactstore
-from artifactstore.backend import sftp_wire
 from artifactstore.backend.connect import connect
-from artifactstore.backend.failures import NotLandedError
-from artifactstore.backend.retrying import RetryingBackend
-from artifactstore.backend.sftp import SftpBackend
-from artifactstore.backend.sftp_files import Files
-from artifactstore.backend.sftp_login import sftp_place
-from artifactstore.backend.sftp_wire import Status, Wire
+from artifactstore.backend.errors import NotLandedError
+from artifactstore.backend.sftp import protocol
+from artifactstore.backend.sftp.atomic_publish import Files
+from artifactstore.backend.sftp.backend import SftpBackend
+from artifactstore.backend.sftp.protocol import Status, Wire
+from artifactstore.backend.sftp.ssh import sftp_place
+from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import (
     AlreadyExistsError,
     BackendError,
@@ -291,7 +291,7 @@ def test_a_server_with_a_smaller_measure_is_asked_for_what_it_left_out(sftp_url,
     data = os.urandom(3 * 2**20 + 5)
     backend = bare(sftp_url)
     backend.write("a", data)
-    monkeypatch.setattr(sftp_wire, "_PIECE", 2**20)
+    monkeypatch.setattr(protocol, "_PIECE", 2**20)
     assert backend.read("a") == data
     assert backend.read_ranges("a", [(7, 2 * 2**20), (0, 900_000)]) == [data[7 : 7 + 2 * 2**20], data[:900_000]]
 

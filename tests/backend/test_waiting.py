@@ -14,9 +14,9 @@ import pytest
 from fsspec.asyn import get_loop
 
 from artifactstore.backend.connect import connect
-from artifactstore.backend.pool import Pool
-from artifactstore.backend.waiting import run_on
+from artifactstore.backend.remote.event_loop import run_on
 from artifactstore.errors import BackendError
+from artifactstore.runtime.threads import Pool
 
 PATIENCE = 600  # seconds that the client waits for a reply; no test waits as long
 
@@ -87,7 +87,7 @@ def test_a_pool_that_is_left_by_an_error_drops_what_is_under_way(silent: Silent)
 def test_ctrl_c_in_a_large_put_ends_the_program_though_no_reply_comes(silent: Silent, s3_url: str) -> None:
     code = f"""
 import os, sys, artifactstore
-from artifactstore.backend.retrying import RetryingBackend
+from artifactstore.backend.wrappers.retrying import RetryingBackend
 store = artifactstore.create(sys.argv[1] + "/store", cache=None)
 from artifactstore.backend.connect import connect
 slow = connect("s3://bucket/store", storage_options={options(silent)!r})

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.failures import NotLandedError, ThrottledError, UnreachableError
+from artifactstore.backend.errors import NotLandedError, ThrottledError, UnreachableError
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.retrying import RetryingBackend, retry_seconds
-from artifactstore.backend.slow import SlowBackend
-from artifactstore.backend.wrappers import FAULTS, CountingBackend, FaultyBackend, Wrapper, draw_script
+from artifactstore.backend.wrappers.base import FAULTS, CountingBackend, FaultyBackend, Wrapper, draw_script
+from artifactstore.backend.wrappers.retrying import RetryingBackend, retry_seconds
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
+from artifactstore.testing.latency import SlowBackend
 
 READS = ("read", "read_ranges", "list", "size")
 ALL = (*READS, "write", "create", "delete")

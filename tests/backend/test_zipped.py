@@ -12,8 +12,8 @@ import pytest
 
 import artifactstore
 from artifactstore.backend.connect import connect
-from artifactstore.backend.local import LocalBackend
-from artifactstore.backend.zipped import ZipBackend
+from artifactstore.backend.local.backend import LocalBackend
+from artifactstore.backend.readonly.zip import ZipBackend
 from artifactstore.errors import (
     BackendError,
     CorruptionError,

@@ -4,7 +4,7 @@ import copy
 from itertools import count
 from typing import Any
 
-from artifactstore.catalog.state import State
+from artifactstore.catalog.fold.state import State
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 

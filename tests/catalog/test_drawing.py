@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from artifactstore.catalog.drawing import draw
-from artifactstore.catalog.flowchart import flowchart
-from artifactstore.catalog.layered import Layout, arrange
-from artifactstore.catalog.lettering import MONO, clean, shortened, width
 from artifactstore.catalog.lineage import Graph, Node
-from artifactstore.catalog.palette import COLOURS, KINDS, STATUSES
+from artifactstore.display.graph.layered_layout import Layout, arrange
+from artifactstore.display.graph.mermaid import flowchart
+from artifactstore.display.graph.palette import COLOURS, KINDS, STATUSES
+from artifactstore.display.graph.svg import draw
+from artifactstore.display.graph.text_metrics import MONO, clean, shortened, width
 
 from .drawn import SVG, Story, drawn, grown, hostile, marked
 
@@ -169,7 +169,7 @@ def test_every_mark_is_said_in_words():
 
 def test_bytes_are_the_same_in_every_process():
     program = (
-        "import hashlib; from tests.catalog.drawn import grown, hostile, marked; from artifactstore.catalog.drawing import draw;"
+        "import hashlib; from tests.catalog.drawn import grown, hostile, marked; from artifactstore.display.graph.svg import draw;"
         "print(hashlib.sha256(''.join(draw(*one, 't') for one in (grown(200), hostile(), marked())).encode()).hexdigest())"
     )
     root = str(Path(__file__).parents[2])

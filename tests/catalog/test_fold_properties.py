@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifactstore.catalog.state import State
+from artifactstore.catalog.fold.state import State
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.schema import parse_txn
 

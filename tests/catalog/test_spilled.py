@@ -11,10 +11,10 @@ from hypothesis import given, settings
 
 import artifactstore
 from artifactstore import CorruptionError
-from artifactstore.catalog import state as fold
-from artifactstore.catalog.spilled import SpilledTable, several, starting
-from artifactstore.catalog.state import State
-from artifactstore.catalog.table_file import SPILLED, Base
+from artifactstore.catalog.fold import state as fold
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.spill.sqlite_file import SPILLED, Base
+from artifactstore.catalog.spill.table import SpilledTable, several, starting
 from artifactstore.model.encoding import canonical_json
 from tests.catalog.test_fold_properties import JOURNALS, TXNS, _told
 

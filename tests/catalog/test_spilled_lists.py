@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from artifactstore import CorruptionError
-from artifactstore.catalog.spilled import holding, several
-from artifactstore.catalog.spilled_lists import SpilledLists, write_lists
-from artifactstore.catalog.table_file import Base
+from artifactstore.catalog.spill.list_table import SpilledLists, write_lists
+from artifactstore.catalog.spill.sqlite_file import Base
+from artifactstore.catalog.spill.table import holding, several
 
 
 def _made(lists: dict[str, Any]) -> Base:

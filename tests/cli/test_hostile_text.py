@@ -97,14 +97,14 @@ BYTES = ("cat", "demo")  # bytes are bytes; the demo needs its extra and shows o
 
 
 def test_every_command_shows_hostile_text_harmlessly(evil: Store, tmp_path: Path):
-    from artifactstore.cli import running
+    from artifactstore.cli import runner
 
     called("ls")  # every command has added itself
     known = {
         one.name or one.callback.__name__.rstrip("_") for one in running_app().registered_commands if one.callback is not None
     }
     assert known - {*COMMANDS, *BYTES} == set(), "a new command: add it above"
-    assert running is not None
+    assert runner is not None
     for command in sorted(known - {"demo"}):
         for given in COMMANDS[command]:
             for as_json in ([], ["--json"]) if "html" not in given and "svg" not in given else ([],):
@@ -124,7 +124,7 @@ def test_every_command_shows_hostile_text_harmlessly(evil: Store, tmp_path: Path
 
 
 def running_app() -> typer.Typer:
-    from artifactstore.cli.app import app
+    from artifactstore.cli.options import app
 
     return app
 
@@ -193,7 +193,7 @@ def test_a_warning_about_others_words_is_harmless(evil: Store):
 
 def test_no_command_prints_by_itself():
     for path in Path(artifactstore.__file__).parent.joinpath("cli").glob("*.py"):
-        if path.name not in {"printing.py", "app.py"}:
+        if path.name not in {"printing.py", "options.py"}:
             printed = re.findall(r"(?<![\w.])print\(.*", path.read_text())
             assert [line for line in printed if "json.dumps" not in line] == [], path.name
 

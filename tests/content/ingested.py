@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from artifactstore.content.ingest import Ingested, ingest
+from artifactstore.content.write.ingest import Ingested, ingest
 
 
 def ingested(*arguments: Any, **options: Any) -> Ingested:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifactstore.content.columns import bits, digests, numbers, strings, texts
-from artifactstore.content.compact import Texts
+from artifactstore.content.manifests.arrow_columns import bits, digests, numbers, strings, texts
+from artifactstore.content.manifests.compact_lists import Texts
 
 pa.array([])  # the first one imports pandas
 DIGESTS = st.none() | st.binary(min_size=32, max_size=32)

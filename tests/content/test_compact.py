@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifactstore.content import lines
-from artifactstore.content.compact import Digests, Texts, shifted
-from artifactstore.content.lines import plain_lines
+from artifactstore.content.manifests import listing_lines
+from artifactstore.content.manifests.compact_lists import Digests, Texts, shifted
+from artifactstore.content.manifests.listing_lines import plain_lines
 from artifactstore.model.listing import plain_line
 
 DIGESTS = st.lists(st.binary(min_size=32, max_size=32), max_size=12)
@@ -80,7 +80,7 @@ def test_many_are_gone_through_in_their_order(count: int, odd: str):
 @pytest.mark.parametrize("odd", ["", "ä", "b\\c", "b\nc"])
 @pytest.mark.parametrize("many", [0, 2**60], ids=["by Arrow", "in Python"])
 def test_the_lines_of_many_are_those_of_each(count: int, odd: str, many: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lines, "_MANY", many)
+    monkeypatch.setattr(listing_lines, "_MANY", many)
     paths = [f"{number:06}{odd if number in {3, 65_536} else ''}" for number in range(count)]
     digests = [number.to_bytes(32) for number in range(count)]
     expected = "".join(plain_line(raw.hex(), path) for path, raw in zip(paths, digests, strict=True))

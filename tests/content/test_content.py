@@ -11,23 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers import CountingBackend
-from artifactstore.content import hooks, statcache, stats
-from artifactstore.content.chunker import CHUNKERS, Cutter, choose_rule
-from artifactstore.content.codec import RAW, ZSTD, Encoder, decode
-from artifactstore.content.fetch import plan_ranges
-from artifactstore.content.known import Known
-from artifactstore.content.manifest import Manifest
-from artifactstore.content.manifest_file import decode as read_manifest
-from artifactstore.content.manifest_file import encode as write_manifest
-from artifactstore.content.pack import TRAILER, OpenPack, read_records
-from artifactstore.content.place import unholdable
-from artifactstore.content.source import Folder, Source, from_bytes, from_file
-from artifactstore.content.statcache import StatCache
+from artifactstore.backend.wrappers.base import CountingBackend
+from artifactstore.content.codecs.chunker import CHUNKERS, Cutter, choose_rule
+from artifactstore.content.codecs.codec import RAW, ZSTD, Encoder, decode
+from artifactstore.content.manifests import hooks
+from artifactstore.content.manifests.manifest import Manifest
+from artifactstore.content.manifests.parquet import decode as read_manifest
+from artifactstore.content.manifests.parquet import encode as write_manifest
+from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.pack import TRAILER, OpenPack, read_records
+from artifactstore.content.packs.reader import plan_ranges
+from artifactstore.content.read.checkout import unholdable
+from artifactstore.content.write import stat_cache
+from artifactstore.content.write.source import Folder, Source, from_bytes, from_file
+from artifactstore.content.write.stat_cache import StatCache
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest, hash_bytes
+from artifactstore.runtime import file_stats
 from tests.content.ingested import ingested
 
 
@@ -261,7 +263,7 @@ def test_the_stat_cache_believes_only_what_was_old_when_it_was_hashed(tmp_path: 
     cache.store([(source, b"d" * 32, True)], hashed_at=source_time(file) + 10**10)
     assert cache.lookup(str(file), [source]) == [None]  # a process has it open for writing
     cache.store([(source, b"d" * 32, False)], hashed_at=source_time(file) + 10**10)
-    proven = stats.file_system(str(file)) in {"ext2", "ext3", "ext4", "btrfs", "xfs", "f2fs"}
+    proven = file_stats.file_system(str(file)) in {"ext2", "ext3", "ext4", "btrfs", "xfs", "f2fs"}
     assert cache.lookup(str(file), [source]) == [b"d" * 32 if proven else None]
     file.write_bytes(b"y")
     assert cache.lookup(str(file), [from_file(str(file))]) == [None]
@@ -269,13 +271,13 @@ def test_the_stat_cache_believes_only_what_was_old_when_it_was_hashed(tmp_path: 
 
 def signature_of(device: int, inode: int, size: int, mtime: int, ctime: int) -> bytes:
     values = (0o100644, inode, device, 1, 0, 0, size, 0, 0, 0)
-    return stats.signature(os.stat_result(values, {"st_mtime_ns": mtime, "st_ctime_ns": ctime}))
+    return file_stats.signature(os.stat_result(values, {"st_mtime_ns": mtime, "st_ctime_ns": ctime}))
 
 
 @pytest.fixture
 def on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not stats.timed(stats.file_system(str(tmp_path))):  # tests may run on a memory disk
-        monkeypatch.setattr(statcache, "file_system", lambda *_: "ext4")
+    if not file_stats.timed(file_stats.file_system(str(tmp_path))):  # tests may run on a memory disk
+        monkeypatch.setattr(stat_cache, "file_system", lambda *_: "ext4")
 
 
 SECOND = 10**9

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifactstore import CorruptionError
-from artifactstore.content.codec import DELTAS, RAW, Encoder, decode
-from artifactstore.content.delta import apply_delta, make_delta
-from artifactstore.content.grouping import Grouper
-from artifactstore.content.ledger import Ledger, unfinished
-from artifactstore.content.manifest import Extent, Manifest
-from artifactstore.content.manifest_file import decode as decode_manifest
-from artifactstore.content.manifest_file import encode as encode_manifest
-from artifactstore.content.pack import OpenPack, read_records
+from artifactstore.content.codecs.byte_grouping import Grouper
+from artifactstore.content.codecs.codec import DELTAS, RAW, Encoder, decode
+from artifactstore.content.codecs.delta import apply_delta, make_delta
+from artifactstore.content.manifests.manifest import Extent, Manifest
+from artifactstore.content.manifests.parquet import decode as decode_manifest
+from artifactstore.content.manifests.parquet import encode as encode_manifest
+from artifactstore.content.packs.pack import OpenPack, read_records
+from artifactstore.content.packs.upload_ledger import Ledger, unfinished
 
 PACK, OLDER = "0" * 32, "1" * 32
 

@@ -9,20 +9,20 @@ import pytest
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.slow import SlowBackend
-from artifactstore.content import retrieve as retrieve_module
-from artifactstore.content import whole as whole_module
-from artifactstore.content.codec import DELTAS, RAW, Encoder, is_delta
-from artifactstore.content.known import Known
-from artifactstore.content.manifest import Extent, Manifest
-from artifactstore.content.pack import pack_key
-from artifactstore.content.retrieve import read_file, retrieve
-from artifactstore.content.side import read_side, store_side
+from artifactstore.content.codecs.codec import DELTAS, RAW, Encoder, is_delta
+from artifactstore.content.manifests.manifest import Extent, Manifest
+from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.pack import pack_key
+from artifactstore.content.read import retrieve as retrieve_module
+from artifactstore.content.read import whole_file as whole_module
+from artifactstore.content.read.retrieve import read_file, retrieve
+from artifactstore.content.read.whole_file import read_buffer, use_buffer
+from artifactstore.content.side_content import read_side, store_side
 from artifactstore.content.transfer import transfer
-from artifactstore.content.whole import read_buffer, use_buffer
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.model.encoding import new_id
+from artifactstore.testing.latency import SlowBackend
 
 PARTS = [np.random.default_rng(seed).bytes(100_000) for seed in range(4)]
 DATA = b"".join(PARTS)

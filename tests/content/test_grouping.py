@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import artifactstore
 from artifactstore import CorruptionError, FormatError
-from artifactstore.content.codec import GROUPED_2, GROUPED_4, RAW, ZSTD, Encoder, decode
-from artifactstore.content.grouping import Grouper, join
+from artifactstore.content.codecs.byte_grouping import Grouper, join
+from artifactstore.content.codecs.codec import GROUPED_2, GROUPED_4, RAW, ZSTD, Encoder, decode
 from tests.warm import command
 
 

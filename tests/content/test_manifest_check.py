@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifactstore import ArtifactStoreError, CorruptionError, InvalidInputError
-from artifactstore.content.codec import DELTAS, RAW
-from artifactstore.content.compact import Texts
-from artifactstore.content.manifest import INLINE, Extent, Manifest
-from artifactstore.content.manifest_check import check
-from artifactstore.content.manifest_file import decode, encode
+from artifactstore.content.codecs.codec import DELTAS, RAW
+from artifactstore.content.manifests.checks import check
+from artifactstore.content.manifests.compact_lists import Texts
+from artifactstore.content.manifests.manifest import INLINE, Extent, Manifest
+from artifactstore.content.manifests.parquet import decode, encode
 from artifactstore.model.digest import Digest
 
 PACK, OTHER = "0" * 32, "f" * 32

@@ -10,15 +10,16 @@ import pytest
 
 import artifactstore
 from artifactstore import CorruptionError
-from artifactstore.backend.local import LocalBackend
-from artifactstore.backend.wrappers import CountingBackend, Wrapper
-from artifactstore.content import memory, whole
-from artifactstore.content.blocks import Blocks
-from artifactstore.content.chunker import CHUNKERS
-from artifactstore.content.hooks import HookIndex, select
-from artifactstore.content.known import Known
-from artifactstore.content.memory import from_parts, memory_digest, surely_new
-from artifactstore.content.source import Folder, from_bytes, from_file
+from artifactstore.backend.local.backend import LocalBackend
+from artifactstore.backend.wrappers.base import CountingBackend, Wrapper
+from artifactstore.content.codecs.chunker import CHUNKERS
+from artifactstore.content.manifests.hooks import HookIndex, select
+from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.read import whole_file
+from artifactstore.content.write import memory_source
+from artifactstore.content.write.memory_source import from_parts, memory_digest, surely_new
+from artifactstore.content.write.read_ahead import Blocks
+from artifactstore.content.write.source import Folder, from_bytes, from_file
 from artifactstore.store import Store
 from tests.content.ingested import ingested
 
@@ -79,7 +80,7 @@ def test_an_array_that_changes_while_it_is_stored_is_one_thing_or_the_other(tmp_
     finally:
         ended.set()
         thread.join()
-    from artifactstore.content.retrieve import read_file
+    from artifactstore.content.read.retrieve import read_file
 
     assert len(read_file(backend, done.manifest, 0)) == source.size  # all its digests agree with each other
 
@@ -87,7 +88,7 @@ def test_an_array_that_changes_while_it_is_stored_is_one_thing_or_the_other(tmp_
 @pytest.mark.parametrize("little", [False, True])
 def test_what_has_an_unknown_hook_is_new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, little: bool):
     if not little:
-        monkeypatch.setattr(memory, "_MUCH", 2**20)
+        monkeypatch.setattr(memory_source, "_MUCH", 2**20)
     data = np.random.default_rng(0).bytes(24_000_000)
     source, parts = from_bytes("a", data), from_parts("a", [b"", data[:100], data[100:]])
     done = ingested(LocalBackend(tmp_path), Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
@@ -104,7 +105,7 @@ def test_what_has_an_unknown_hook_is_new(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_large_content_that_another_name_holds_is_not_written_again(monkeypatch: pytest.MonkeyPatch, store: Store):
-    monkeypatch.setattr(memory, "_MUCH", 2**20)
+    monkeypatch.setattr(memory_source, "_MUCH", 2**20)
     array = np.random.default_rng(0).random(3_000_000)
     first = store.put(array, "one")
     second = store.put(array.copy(), "other")
@@ -122,7 +123,7 @@ def test_what_lies_as_it_is_is_read_in_a_few_long_ranges(tmp_path: Path):
     data = np.random.default_rng(0).bytes(20_000_000)
     done = ingested(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
     backend.reset()
-    assert whole.read_buffer(backend, done.manifest, 0) == data
+    assert whole_file.read_buffer(backend, done.manifest, 0) == data
     assert backend.counts["read_ranges"] <= 6
 
 
@@ -156,17 +157,17 @@ def test_what_is_made_of_bytes_is_given_out_only_where_these_are_right(tmp_path:
     def fail_once(view: memoryview) -> int:
         return decode(view) if seen else fail(view)
 
-    assert whole.use_buffer(backend, done.manifest, 0, decode) == 5_000_000
+    assert whole_file.use_buffer(backend, done.manifest, 0, decode) == 5_000_000
     assert seen == [data]
     seen.clear()
     with pytest.raises(EOFError):  # its bytes are right, so it is what it says
-        whole.use_buffer(backend, done.manifest, 0, fail)
+        whole_file.use_buffer(backend, done.manifest, 0, fail)
     assert seen == [data]
 
     # On its way a byte changes once: what was made of it does not count, be it a value or an error.
     for use in (decode, fail_once):
         seen.clear()
-        assert whole.use_buffer(FlippingBackend(backend), done.manifest, 0, use) == 5_000_000
+        assert whole_file.use_buffer(FlippingBackend(backend), done.manifest, 0, use) == 5_000_000
         assert (seen[0] == data, seen[1:]) == (False, [data])
 
     # And in the place itself.
@@ -177,4 +178,4 @@ def test_what_is_made_of_bytes_is_given_out_only_where_these_are_right(tmp_path:
     pack.write_bytes(raw)
     for use in (decode, fail):
         with pytest.raises(CorruptionError, match="is damaged"):
-            whole.use_buffer(backend, done.manifest, 0, use)
+            whole_file.use_buffer(backend, done.manifest, 0, use)

@@ -13,9 +13,9 @@ from tempfile import mkdtemp
 import pytest
 
 import artifactstore
-from artifactstore.content import place
-from artifactstore.content.partial import is_partial, partial
-from artifactstore.content.retrieve import retrieve
+from artifactstore.content.read import checkout
+from artifactstore.content.read.partial_folder import is_partial, partial
+from artifactstore.content.read.retrieve import retrieve
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError
 from artifactstore.store import Store
 from tests.work.tree import tree
@@ -150,7 +150,7 @@ def test_gets_of_the_same_into_one_folder_all_succeed(
         real(*arguments, **more)  # type: ignore[arg-type]
         together.wait(60)
 
-    monkeypatch.setattr(place, "retrieve", all_at_once)
+    monkeypatch.setattr(checkout, "retrieve", all_at_once)
     if there != "nothing":
         (tmp_path / "out").mkdir()
     if there == "something else":
@@ -191,7 +191,7 @@ def test_what_is_placed_meanwhile_and_differs_is_never_replaced(
         else:
             (out / path).symlink_to(tmp_path)
 
-    monkeypatch.setattr(place, "retrieve", meanwhile)
+    monkeypatch.setattr(checkout, "retrieve", meanwhile)
     with pytest.raises(AlreadyExistsError, match=r"by another process meanwhile.*written"):
         store.get("d", to=out)
     assert (out / path).read_text() == "another's" if make == "file" else (out / path).readlink() == tmp_path
@@ -200,7 +200,7 @@ def test_what_is_placed_meanwhile_and_differs_is_never_replaced(
 @posix
 def test_what_a_killed_get_left_is_cleared_by_the_next_one_and_what_lives_is_not(store: Store, tmp_path: Path):
     code = (
-        "import sys, time; from pathlib import Path; from artifactstore.content.partial import partial\n"
+        "import sys, time; from pathlib import Path; from artifactstore.content.read.partial_folder import partial\n"
         "with partial(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'f').write_text('half'); print(folder.name, flush=True); time.sleep(600)"
     )

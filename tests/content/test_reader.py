@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.content.chunker import CHUNKERS
-from artifactstore.content.codec import DELTAS, RAW, Encoder
-from artifactstore.content.known import Known
-from artifactstore.content.manifest import Extent, Manifest
-from artifactstore.content.pack import pack_key
-from artifactstore.content.reader import open_chunks, read_ranges
-from artifactstore.content.retrieve import read_file
-from artifactstore.content.source import Folder, from_bytes
+from artifactstore.content.codecs.chunker import CHUNKERS
+from artifactstore.content.codecs.codec import DELTAS, RAW, Encoder
+from artifactstore.content.manifests.manifest import Extent, Manifest
+from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.pack import pack_key
+from artifactstore.content.read.open_file import open_chunks, read_ranges
+from artifactstore.content.read.retrieve import read_file
+from artifactstore.content.write.source import Folder, from_bytes
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.model.encoding import new_id

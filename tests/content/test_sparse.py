@@ -14,19 +14,19 @@ import pytest
 from blake3 import blake3
 
 import artifactstore
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.content import blocks
-from artifactstore.content.chosen import room_of
-from artifactstore.content.chunker import CHUNKERS
-from artifactstore.content.codec import RAW
-from artifactstore.content.ingest import Ingested
-from artifactstore.content.known import Known
-from artifactstore.content.manifest import Manifest
-from artifactstore.content.manifest_file import encode
-from artifactstore.content.packer import Packer, Piece
-from artifactstore.content.retrieve import retrieve
-from artifactstore.content.source import Folder, Source, from_bytes, from_file
+from artifactstore.content.codecs.chunker import CHUNKERS
+from artifactstore.content.codecs.codec import RAW
+from artifactstore.content.manifests.manifest import Manifest
+from artifactstore.content.manifests.parquet import encode
+from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.writer import Packer, Piece
+from artifactstore.content.read.retrieve import retrieve
+from artifactstore.content.read.selection import room_of
+from artifactstore.content.write import read_ahead
+from artifactstore.content.write.ingest import Ingested
+from artifactstore.content.write.source import Folder, Source, from_bytes, from_file
 from tests.content.ingested import ingested
 
 MIB = 2**20
@@ -81,13 +81,13 @@ def test_a_sparse_file_has_the_digest_and_the_chunks_of_a_dense_one(
     layout: str, chunkers: dict[str, tuple[int, int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     data = make(tmp_path / "f", layout)
-    read, real = list[int](), blocks._read_blocks
+    read, real = list[int](), read_ahead._read_blocks
 
     def counted(fill: Any, source: Source, length: int, *rest: Any) -> Any:
         read.append(length)
         return real(fill, source, length, *rest)
 
-    monkeypatch.setattr(blocks, "_read_blocks", counted)
+    monkeypatch.setattr(read_ahead, "_read_blocks", counted)
     sparse = stored(from_file(str(tmp_path / "f")), f"{tmp_path}-sparse", chunkers)
     dense = stored(from_bytes("f", data), f"{tmp_path}-dense", chunkers)
     assert sparse.manifest.digests == dense.manifest.digests == [blake3(data).digest()]

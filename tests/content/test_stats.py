@@ -11,10 +11,10 @@ from tempfile import mkdtemp
 import pytest
 
 import artifactstore
-from artifactstore.content import stats
-from artifactstore.content.source import from_file
-from artifactstore.content.statcache import StatCache
+from artifactstore.content.write.source import from_file
+from artifactstore.content.write.stat_cache import StatCache
 from artifactstore.model.digest import Digest
+from artifactstore.runtime import file_stats
 
 SIZES = (300, 5_000, 3_000_000)
 SETTLED = 0.1  # seconds: more than a tick of the clock, so that times tell the one change from the other
@@ -105,7 +105,7 @@ def test_a_change_of_any_kind_is_seen_by_the_next_put(tmp_path: Path, folders: l
 
 
 def test_an_unchanged_file_on_a_disk_is_not_read_again(tmp_path: Path):
-    if stats.file_system(str(tmp_path)) not in {"ext2", "ext3", "ext4", "btrfs", "xfs", "f2fs"}:
+    if file_stats.file_system(str(tmp_path)) not in {"ext2", "ext3", "ext4", "btrfs", "xfs", "f2fs"}:
         pytest.skip("the folder for tests is on another file system")
     path, cache = tmp_path / "f", StatCache(tmp_path / "cache", "blake3")
     path.write_bytes(b"some data")
@@ -147,7 +147,7 @@ def test_what_a_stat_proves_depends_on_file_system_time_and_writers(case: tuple[
     at = now + int(changed * 1e9)
     at -= at % 1_000_000 == 0  # a whole number of milliseconds is taken for a coarse clock
     st = os.stat_result((0o100644, 1, 2, 1, 0, 0, 4, 0, 0, 0), {"st_mtime_ns": at, "st_ctime_ns": at})
-    assert stats.lasting(kind, stats.signature(st), held=held, hashed_at=now) is lasts
+    assert file_stats.lasting(kind, file_stats.signature(st), held=held, hashed_at=now) is lasts
 
 
 @pytest.mark.parametrize("time_ns", [-(2**70), -(2**63) - 1, -1, 0, 2**63 - 1, 2**63, 2**64 + 5])
@@ -155,13 +155,13 @@ def test_any_time_and_any_inode_has_a_signature(time_ns: int):
     values = (0o100644, 2**100 + 1, 2**66, 1, 0, 0, 4, 0, 0, 0)
     one = os.stat_result(values, {"st_mtime_ns": time_ns, "st_ctime_ns": 1})
     other = os.stat_result(values, {"st_mtime_ns": time_ns + 1, "st_ctime_ns": 1})
-    assert stats.signature(one) == stats.signature(one) != stats.signature(other)
+    assert file_stats.signature(one) == file_stats.signature(one) != file_stats.signature(other)
 
 
 def test_the_type_of_a_file_system_is_found_below_links_and_other_mounts(tmp_path: Path):
-    if stats.file_system("/proc/self/stat") is None:
+    if file_stats.file_system("/proc/self/stat") is None:
         pytest.skip("the mounts are not known here")
-    assert stats.file_system("/proc/self/stat") == "proc"
+    assert file_stats.file_system("/proc/self/stat") == "proc"
     (tmp_path / "link").symlink_to("/proc")
-    assert stats.file_system(str(tmp_path / "link/self/stat")) == "proc"
-    assert stats.file_system(str(tmp_path)) != "proc"
+    assert file_stats.file_system(str(tmp_path / "link/self/stat")) == "proc"
+    assert file_stats.file_system(str(tmp_path)) != "proc"

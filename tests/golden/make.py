@@ -79,10 +79,10 @@ def make_deltas(here: Path) -> None:
 
 def make_lineage(here: Path, work: Path) -> None:
     """Make a store with runs of all kinds, in a repository with changes, and with taint: once, when lineage came."""
-    from artifactstore.work import capturing
+    from artifactstore.work.runs import captured
 
     fixed = {"python": {"version": "3.11.0"}, "packages": [{"name": "numpy", "version": "2.0.0"}], "locks": {"uv.lock": "x\n"}}
-    capturing.environment = lambda _folder: fixed  # type: ignore[attr-defined, assignment, misc]
+    captured.environment = lambda _folder: fixed  # type: ignore[attr-defined, assignment, misc]
     sys.orig_argv, sys.executable = ["python", "train.py", "--depth", "8"], "python"
     work.mkdir()
     os.chdir(work)

@@ -94,7 +94,7 @@ def test_a_golden_store_with_a_snapshot_reads_as_it_did(tmp_path: Path):
     opened = []
     with pytest.MonkeyPatch.context() as patch:  # whatever an entry costs, and whatever layout this version has
         patch.setattr("artifactstore.journal.snapshots._ENTRY", 2**40)
-        patch.setattr("artifactstore.catalog.state.State.LAYOUT", event.fields["layout"])
+        patch.setattr("artifactstore.catalog.fold.state.State.LAYOUT", event.fields["layout"])
         patch.setattr("artifactstore.maintenance.snapshot.open_snapshot", lambda _place, _digest, one: opened.append(one))
         other = artifactstore.open(tmp_path / "golden", cache=None)
         assert [(one.name, one.versions, dict(one.aliases)) for one in other.names()] == [("n", 2, {"best": 1})]

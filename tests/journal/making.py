@@ -7,7 +7,7 @@ from typing import Any
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.catalog.state import State
+from artifactstore.catalog.fold.state import State
 from artifactstore.errors import BackendError
 from artifactstore.journal.append import Appender, Author
 from artifactstore.journal.chain import encode_entry, entry_key

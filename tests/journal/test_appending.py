@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from artifactstore.backend.buffers import writable
-from artifactstore.backend.local import LocalBackend
-from artifactstore.backend.retrying import retry_seconds
-from artifactstore.catalog import judge as judge_module
-from artifactstore.catalog import state as state_module
-from artifactstore.catalog.state import State
+from artifactstore.backend.local.backend import LocalBackend
+from artifactstore.backend.wrappers.retrying import retry_seconds
+from artifactstore.catalog.fold import judge as judge_module
+from artifactstore.catalog.fold import state as state_module
+from artifactstore.catalog.fold.state import State
 from artifactstore.errors import (
     BackendError,
     ConflictError,

@@ -7,7 +7,7 @@ from typing import Any, Self
 import pytest
 
 from artifactstore.backend.base import Stored
-from artifactstore.catalog.state import State
+from artifactstore.catalog.fold.state import State
 from artifactstore.errors import BackendError, CorruptionError, FormatError
 from artifactstore.journal import fetch as fetch_module
 from artifactstore.journal import journal as journal_module

@@ -9,9 +9,9 @@ import pytest
 
 import artifactstore
 from artifactstore.backend.base import Clock
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.catalog.state import State
+from artifactstore.catalog.fold.state import State
 from artifactstore.errors import RefusedError
 from artifactstore.journal import append
 from artifactstore.model.encoding import new_id

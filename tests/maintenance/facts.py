@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from artifactstore.catalog.state import State
-from artifactstore.content.manifest import manifest_key
-from artifactstore.content.pack import pack_key
+from artifactstore.catalog.fold.state import State
+from artifactstore.content.manifests.manifest import manifest_key
+from artifactstore.content.packs.pack import pack_key
 from artifactstore.store import Store
 
 Fact = dict[str, Any]

@@ -12,8 +12,8 @@ from typing import Any
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
-from artifactstore.backend.wrappers import Wrapper
-from artifactstore.work import session as session_module
+from artifactstore.backend.wrappers.base import Wrapper
+from artifactstore.work.session import session as session_module
 from tests.warm import Warm
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import artifactstore
 from artifactstore import RefusedError
 from artifactstore.backend.connect import connect
-from artifactstore.catalog.state import State
+from artifactstore.catalog.fold.state import State
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import read_standing
 from artifactstore.model.facts import parse_config

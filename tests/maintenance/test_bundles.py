@@ -13,7 +13,7 @@ import pytest
 import artifactstore
 from artifactstore import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.backend.connect import connect
-from artifactstore.maintenance import bundle as bundle_module
+from artifactstore.maintenance.sync import bundle as bundle_module
 from artifactstore.store import Store
 from tests.warm import program
 

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.catalog.state import State
+from artifactstore.catalog.fold.state import State
 from artifactstore.errors import ConflictError, CorruptionError, RefusedError
 from artifactstore.journal.chain import encode_entry, entry_key, facts_key
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import end_key, mark_body, read_standing, target_key
-from artifactstore.maintenance.move import move, release
-from artifactstore.maintenance.replicate import replicate
-from artifactstore.maintenance.sync import SyncReport
+from artifactstore.maintenance.sync.move import move, release
+from artifactstore.maintenance.sync.replicate import replicate
+from artifactstore.maintenance.sync.report import SyncReport
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, new_id
 from tests.journal.making import CONFIG, TIME, Memory, Refused, appender_of, fill, journal_of, measured, txn

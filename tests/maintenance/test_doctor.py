@@ -11,9 +11,9 @@ import artifactstore
 from artifactstore.backend.connect import connect
 from artifactstore.cli import main
 from artifactstore.errors import BackendError
-from artifactstore.maintenance.doctor_findings import Outcome
-from artifactstore.maintenance.doctor_judge import judge_delete
-from artifactstore.work.maintenance import examine_url
+from artifactstore.maintenance.doctor.findings import Outcome
+from artifactstore.maintenance.doctor.judgements import judge_delete
+from artifactstore.work.views.maintenance import examine_url
 from tests.servers.place import free_port, running
 
 
@@ -76,7 +76,7 @@ def test_what_can_only_be_read_is_examined_as_for_a_reader(tmp_path: Path):
 
 
 def test_a_web_server_that_is_not_there_does_not_pass_for_one_that_answers(monkeypatch):
-    monkeypatch.setattr("artifactstore.maintenance.doctor.time.sleep", lambda _: None)
+    monkeypatch.setattr("artifactstore.maintenance.doctor.examine.time.sleep", lambda _: None)
     assert examine_url("http://127.0.0.1:9/x", quick=True)["reach"].status == "fail"
 
 
@@ -89,7 +89,7 @@ def test_a_missing_bucket_is_told_with_the_fix_and_exit_code_4(s3_url, capsys):
 
 
 def test_a_server_that_ignores_the_condition_is_found(s3_url, monkeypatch):
-    from artifactstore.backend.s3 import S3Backend
+    from artifactstore.backend.s3.backend import S3Backend
 
     # The server's own fault, made at the last place before the wire: the condition never reaches it.
     real = S3Backend._put

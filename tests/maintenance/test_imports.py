@@ -18,15 +18,15 @@ from artifactstore import (
     UnsupportedError,
 )
 from artifactstore.backend.connect import connect
-from artifactstore.content.manifest import manifest_key
-from artifactstore.content.pack import read_records
+from artifactstore.content.manifests.manifest import manifest_key
+from artifactstore.content.packs.pack import read_records
 from artifactstore.content.transfer import transfer as real_transfer
-from artifactstore.maintenance.choosing import Wish
+from artifactstore.maintenance.sync.import_selection import Wish
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
-from artifactstore.work import receiving
-from artifactstore.work.storing import store_manifest
+from artifactstore.work.put.known_content import store_manifest
+from artifactstore.work.sync import import_store
 
 from .facts import clean_up, live, removed, run, state_of, tell
 from .killed import sync_killed
@@ -629,7 +629,7 @@ def _at_the_first_transfer(monkeypatch: pytest.MonkeyPatch, act: Callable[[], An
             todo.pop()()
         return found
 
-    monkeypatch.setattr("artifactstore.work.receiving.transfer", transfer)
+    monkeypatch.setattr("artifactstore.work.sync.import_store.transfer", transfer)
 
 
 def test_a_put_under_the_same_name_meanwhile_makes_a_new_plan(source, target, monkeypatch):
@@ -719,7 +719,7 @@ def test_a_source_that_was_put_back_from_a_copy_is_not_believed_twice(source, ta
 
 
 def test_a_damaged_source_stops_the_import_and_what_came_before_stays(source, target, monkeypatch):
-    monkeypatch.setattr(receiving, "_ARTIFACTS", 1)
+    monkeypatch.setattr(import_store, "_ARTIFACTS", 1)
     source.put(b"first", "m")
     source.put(BIG, "n")
     source.put(b"last", "o")
@@ -863,8 +863,8 @@ def test_writers_that_never_stop_are_told_of(source, target, monkeypatch):
 
     target.put(b"own", "own")
     target.put(b"theirs", "own")
-    monkeypatch.setattr(receiving, "_TRIES", 1)
-    monkeypatch.setattr("artifactstore.work.receiving.transfer", transfer)
+    monkeypatch.setattr(import_store, "_TRIES", 1)
+    monkeypatch.setattr("artifactstore.work.sync.import_store.transfer", transfer)
     tell(target, removed("own", 2))
     clean_up(target)
     with pytest.raises(ConflictError, match="run it again"):

@@ -12,8 +12,8 @@ import artifactstore
 from artifactstore import BackendError, ConflictError, CorruptionError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.backend.connect import connect
 from artifactstore.cli import main
-from artifactstore.content.manifest import manifest_key
-from artifactstore.content.pack import pack_key
+from artifactstore.content.manifests.manifest import manifest_key
+from artifactstore.content.packs.pack import pack_key
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
 from tests.work.falsified import append, claim, inline, manifest_of, stored

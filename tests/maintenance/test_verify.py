@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import artifactstore
-from artifactstore.content.manifest import manifest_key
-from artifactstore.content.manifest_file import decode, encode
-from artifactstore.content.pack import TRAILER, pack_key
+from artifactstore.content.manifests.manifest import manifest_key
+from artifactstore.content.manifests.parquet import decode, encode
+from artifactstore.content.packs.pack import TRAILER, pack_key
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store

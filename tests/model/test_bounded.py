@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifactstore import CorruptionError
-from artifactstore.content.manifest import Manifest
-from artifactstore.content.manifest_file import decode, encode
+from artifactstore.content.manifests.manifest import Manifest
+from artifactstore.content.manifests.parquet import decode, encode
 from artifactstore.journal.segments import Segment, read_raw
-from artifactstore.model import bounded
-from artifactstore.model.bounded import Bounded
 from artifactstore.model.digest import hash_bytes
+from artifactstore.model.parquet import bounded
+from artifactstore.model.parquet.bounded import Bounded
 
 LEAST = 2**24  # an eighth of what any file may take: so the tests have to make less
 MANY = 40 * 2**20  # bytes that some kilobytes stand for here: more than may be taken

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifactstore import CorruptionError, UnsupportedError
-from artifactstore.model import footer as footer_module
-from artifactstore.model.footer import _INT32, _INT64, _Compact, encodings_of_pages, read_footer
+from artifactstore.model.parquet import footer as footer_module
+from artifactstore.model.parquet.footer import _INT32, _INT64, _Compact, encodings_of_pages, read_footer
 from artifactstore.objects.formats.tables import Table
 from tests.objects.folder import MemoryFolder
 from tests.work.test_profiled_files import encrypted

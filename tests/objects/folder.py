@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from artifactstore import NotFoundError
-from artifactstore.content.source import Source
+from artifactstore.content.write.source import Source
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.trust import NOTHING, Trust
 

@@ -12,7 +12,7 @@ import scipy.sparse
 
 from artifactstore import ArtifactStoreError, InvalidInputError
 from artifactstore.objects.base import WriteFolder
-from artifactstore.objects.choice import read_object, write_object
+from artifactstore.objects.registry import read_object, write_object
 from tests.objects.folder import MemoryFolder, as_files
 
 NUMBERS = [

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as st_numpy
 
 from artifactstore import ArtifactStoreError, CorruptionError, InvalidInputError
 from artifactstore.objects.base import WriteFolder
-from artifactstore.objects.choice import write_object
 from artifactstore.objects.formats.arrays import Array, Arrays
+from artifactstore.objects.registry import write_object
 from artifactstore.store import Store
 from tests.objects.folder import MemoryFolder, as_files
 

@@ -43,4 +43,4 @@ def test_arrow_still_ends_the_process_where_pages_are_cut_by_content():
         "pq.write_table(pa.table({'t': pa.array([2**62], pa.timestamp('s'))}), pa.BufferOutputStream(), use_content_defined_chunking=True)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode < 0, f"Arrow {pa.__version__} raises: the rehearsal in objects/proof.py may go"
+    assert done.returncode < 0, f"Arrow {pa.__version__} raises: the rehearsal in objects/tables/round_trip.py may go"

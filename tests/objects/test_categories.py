@@ -17,9 +17,9 @@ import pytest
 
 import artifactstore
 from artifactstore import CorruptionError, InvalidInputError
-from artifactstore.objects.categories import KEY, packed, unpacked
 from artifactstore.objects.formats import tables
 from artifactstore.objects.formats.tables import Table
+from artifactstore.objects.tables.categories import KEY, packed, unpacked
 from artifactstore.store import Store
 from tests.objects.folder import MemoryFolder
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import artifactstore
-from artifactstore.model.footer import read_footer
-from artifactstore.objects import claims
+from artifactstore.model.parquet.footer import read_footer
+from artifactstore.objects.tables import size_limits
 
 ROWS = 2_000
 LONG = 1_000_000  # bytes
@@ -30,7 +30,7 @@ def written(column: Any, **options: Any) -> io.BytesIO:
 
 
 def batches_of(file: io.BytesIO, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    return claims.batches_of(partial(pq.ParquetFile, file), read_footer(file), columns)
+    return size_limits.batches_of(partial(pq.ParquetFile, file), read_footer(file), columns)
 
 
 def lists_of(column: pa.Array) -> pa.Array:
@@ -65,7 +65,7 @@ def test_only_columns_that_are_wanted_are_read():
 
 def test_texts_that_begin_alike_count_as_long_as_all_of_them(monkeypatch: pytest.MonkeyPatch):
     """What a text shares with the one before is not written again in this encoding, so a few bytes may stand for it."""
-    monkeypatch.setattr(claims, "_MOST", 2**20)
+    monkeypatch.setattr(size_limits, "_MOST", 2**20)
     texts = [f"{'x' * 10_000}{number}" for number in range(500)]
     file = written(texts, use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY", "n": "PLAIN"}, compression="none")
     assert len(file.getvalue()) < 30_000
@@ -81,7 +81,7 @@ def test_short_texts_come_as_many_as_ever():
 
 def test_tables_of_long_texts_are_compared_a_part_at_a_time(tmp_path, monkeypatch):
     """Tables that this library wrote tell how long their rows are."""
-    seen, real = [], claims.batches_of
+    seen, real = [], size_limits.batches_of
 
     def batches_of(*arguments: Any) -> Any:
         for batch in real(*arguments):

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 import artifactstore
 from artifactstore import CorruptionError, InvalidInputError, Store
 from artifactstore.model.encoding import canonical_json
-from artifactstore.objects.profile import Profiler, mark_of
-from artifactstore.objects.rows import RowHashes, hash_rows
+from artifactstore.objects.tables.profile import Profiler, mark_of
+from artifactstore.objects.tables.row_hashes import RowHashes, hash_rows
 from tests.warm import command
 
 
@@ -95,7 +95,7 @@ def test_batches_play_no_part(at_once: int):
 
 @pytest.mark.parametrize("at_once", [7, 999, 5000])
 def test_a_sample_of_long_texts_is_bounded_by_its_bytes_whatever_the_batches(at_once: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("artifactstore.objects.profile._SAMPLE_BYTES", 2**20)
+    monkeypatch.setattr("artifactstore.objects.tables.profile._SAMPLE_BYTES", 2**20)
     table = pa.table({"n": range(5000), "s": [f"{i:01000}" for i in range(5000)]})
     profiler, held = Profiler(table.schema), 0
     for start in range(0, 5000, at_once):
@@ -111,7 +111,7 @@ def test_a_sample_of_long_texts_is_bounded_by_its_bytes_whatever_the_batches(at_
 
 
 def test_a_row_of_its_own_that_is_longer_than_a_sample_may_be_is_the_sample(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("artifactstore.objects.profile._SAMPLE_BYTES", 10)
+    monkeypatch.setattr("artifactstore.objects.tables.profile._SAMPLE_BYTES", 10)
     found = profiled(pa.table({"s": ["long enough", "and another"]}))
     assert (found["every"], found["columns"]["s"]["distinct"]) == (2, 1)
     many = pa.table({"s": pa.array(["a word", "a phrase"] * 2000).dictionary_encode()})
@@ -240,7 +240,7 @@ def test_a_small_profile_rides_in_the_manifest(store: Store):
 
 def test_a_damaged_profile_is_told(store: Store, monkeypatch: pytest.MonkeyPatch):
     made = store.put(frame(100), "t")
-    monkeypatch.setattr("artifactstore.work.artifact.read_side", lambda *_: b"{")
+    monkeypatch.setattr("artifactstore.work.get.artifact.read_side", lambda *_: b"{")
     with pytest.raises(CorruptionError, match="profile of t:v1"):
         _ = made.profile
     with pytest.raises(CorruptionError, match="imports of t:v1"):

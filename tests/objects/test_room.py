@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifactstore import CorruptionError, UnsupportedError
-from artifactstore.objects import claims, room
+from artifactstore.objects import memory_limit
 from artifactstore.objects.base import WriteFolder
-from artifactstore.objects.choice import read_object
 from artifactstore.objects.formats.arrays import Array
 from artifactstore.objects.formats.tables import Table
+from artifactstore.objects.registry import read_object
+from artifactstore.objects.tables import size_limits
 from artifactstore.store import Store
 from tests.objects.folder import MemoryFolder, as_files
 
@@ -25,7 +26,7 @@ def test_a_few_bytes_that_stand_for_many_rows_are_refused(monkeypatch: pytest.Mo
         writer.write_table(part, row_group_size=many)
     raw = sink.getvalue().to_pybytes()
     assert len(raw) < 300_000
-    monkeypatch.setattr(room, "_free", lambda: 100 * 2**20)
+    monkeypatch.setattr(memory_limit, "_free", lambda: 100 * 2**20)
     with pytest.raises(UnsupportedError, match=r"the table takes 0\.2 GB in memory, but only .* open_table"):
         Table().read(MemoryFolder({"data.parquet": raw}))
     with pytest.raises(UnsupportedError, match=r"0\.2 GB"):
@@ -46,7 +47,7 @@ def test_texts_and_lists_that_take_few_bytes_are_refused_as_what_they_become(mon
         "a long text": as_parquet(pa.table({"a": ["x" * 200_000_000], "b": [1]}), use_dictionary=False, compression="zstd"),
         "gaps in a list": as_parquet(pa.table({"a": pa.array([[None] * 20_000_000], pa.list_(pa.int64())), "b": [1]})),
     }
-    monkeypatch.setattr(room, "_free", lambda: 100 * 2**20)
+    monkeypatch.setattr(memory_limit, "_free", lambda: 100 * 2**20)
     for name, raw in hostile.items():
         assert len(raw) < 100_000, name
         with pytest.raises(UnsupportedError, match="the table takes"):
@@ -73,7 +74,7 @@ def test_an_end_that_lies_about_its_rows_is_damage(where: int | None):
 def test_objects_larger_than_memory_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     store.put(np.zeros(20_000_000), "a")
     store.put({"a": np.zeros(10), "b": np.zeros(20_000_000)}, "several")
-    monkeypatch.setattr(room, "_free", lambda: 100 * 2**20)
+    monkeypatch.setattr(memory_limit, "_free", lambda: 100 * 2**20)
     for ref in ("a", "several"):
         with pytest.raises(
             UnsupportedError, match=r"npy takes 0\.2 GB in memory, but only 0\.1 GB are free: get its files with to="
@@ -85,7 +86,7 @@ def test_objects_larger_than_memory_are_refused(store: Store, monkeypatch: pytes
 
 
 def test_what_is_free_is_known_here():
-    assert 10**8 < (room._free() or 0) < 10**13
+    assert 10**8 < (memory_limit._free() or 0) < 10**13
 
 
 def test_elements_without_bytes_take_no_memory_whatever_their_number():
@@ -96,8 +97,8 @@ def test_elements_without_bytes_take_no_memory_whatever_their_number():
 
 
 def test_a_table_of_few_bytes_that_would_take_gigabytes_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(claims, "_AMPLE", 1000)
-    monkeypatch.setattr(claims, "_SWOLLEN", 100)
+    monkeypatch.setattr(size_limits, "_AMPLE", 1000)
+    monkeypatch.setattr(size_limits, "_SWOLLEN", 100)
     folder = WriteFolder()
     Table().write(pa.table({"a": np.zeros(100_000)}), folder, profile=False)
     with pytest.raises(UnsupportedError, match="read it in parts with open_table"):
@@ -120,7 +121,7 @@ def test_the_limit_of_a_container_and_of_the_process_count(tmp_path: Path, monke
         "memory.stat": "anon 1\nactive_file 500\ninactive_file 100\n",
     }.items():
         (tmp_path / name).write_text(said)
-    monkeypatch.setattr(room, "_GROUP", str(tmp_path))
-    assert room._free() == 2600
+    monkeypatch.setattr(memory_limit, "_GROUP", str(tmp_path))
+    assert memory_limit._free() == 2600
     (tmp_path / "memory.max").write_text("max\n")
-    assert (room._free() or 0) > 10**8
+    assert (memory_limit._free() or 0) > 10**8

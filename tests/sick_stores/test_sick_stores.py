@@ -12,8 +12,8 @@ import pytest
 
 import artifactstore
 from artifactstore import ArtifactStoreError, CorruptionError, FormatError, InvalidInputError, NotFoundError
-from artifactstore.content.manifest import Manifest
-from artifactstore.content.manifest_file import decode, encode
+from artifactstore.content.manifests.manifest import Manifest
+from artifactstore.content.manifests.parquet import decode, encode
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.store import Store

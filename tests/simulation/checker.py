@@ -4,9 +4,9 @@ import json
 from collections import Counter
 from typing import Any
 
-from artifactstore.catalog.state import State
-from artifactstore.content.manifest import manifest_key
-from artifactstore.content.pack import pack_key
+from artifactstore.catalog.fold.state import State
+from artifactstore.content.manifests.manifest import manifest_key
+from artifactstore.content.packs.pack import pack_key
 from artifactstore.journal.chain import entry_key, facts_key
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-from artifactstore.catalog import judge as judge_module
-from artifactstore.catalog import state as state_module
-from artifactstore.catalog.state import State
-from artifactstore.content.packer import Packer
+from artifactstore.catalog.fold import judge as judge_module
+from artifactstore.catalog.fold import state as state_module
+from artifactstore.catalog.fold.state import State
+from artifactstore.content.packs.writer import Packer
 from artifactstore.errors import AlreadyExistsError, NotFoundError
 from artifactstore.journal import journal as journal_module
 from artifactstore.journal.append import Appender

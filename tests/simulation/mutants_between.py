@@ -2,21 +2,21 @@
 
 from typing import Any
 
-from artifactstore.catalog import judge as judge_module
-from artifactstore.catalog import state as state_module
-from artifactstore.catalog.state import State
+from artifactstore.catalog.fold import judge as judge_module
+from artifactstore.catalog.fold import state as state_module
+from artifactstore.catalog.fold.state import State
 from artifactstore.errors import AlreadyExistsError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.replica import Standing, end_key, mark_body
-from artifactstore.maintenance import choosing as choosing_module
-from artifactstore.maintenance import move as move_module
-from artifactstore.maintenance import receive as receive_module
-from artifactstore.maintenance import replicate as replicate_module
-from artifactstore.maintenance import whole as whole_module
-from artifactstore.maintenance.histories import Histories
-from artifactstore.maintenance.receive import Receiver
+from artifactstore.maintenance.sync import import_plan as receive_module
+from artifactstore.maintenance.sync import import_selection as choosing_module
+from artifactstore.maintenance.sync import move as move_module
+from artifactstore.maintenance.sync import object_copy as whole_module
+from artifactstore.maintenance.sync import replicate as replicate_module
+from artifactstore.maintenance.sync.import_plan import Receiver
+from artifactstore.maintenance.sync.name_histories import Histories
 from artifactstore.model.facts import Fact
-from artifactstore.work import receiving
+from artifactstore.work.sync import import_store
 
 from .mutants import Mutant, _patches
 from .tasks import Habits
@@ -163,7 +163,7 @@ BETWEEN: dict[str, Mutant] = {
     "received once": Mutant("what was received counts once", _patches(_WITHOUT_COUNTING_ONCE), _IMPORT),
     "behind its history": Mutant(
         "a name is received behind the history that was planned on",
-        _patches((receiving, "_with_expectations", _no_expectations)),
+        _patches((import_store, "_with_expectations", _no_expectations)),
         _IMPORT,
     ),
     "gone is removed": Mutant(

@@ -7,18 +7,18 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from artifactstore.catalog.state import State
-from artifactstore.content.manifest import manifest_key
+from artifactstore.catalog.fold.state import State
+from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.errors import ArtifactStoreError, ConflictError, NotFoundError, RefusedError
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import read_standing
-from artifactstore.maintenance import move as move_module
-from artifactstore.maintenance import replicate as replicate_module
-from artifactstore.maintenance.choosing import Wish
-from artifactstore.maintenance.receive import Receiver, Step
-from artifactstore.maintenance.sync import SyncReport
+from artifactstore.maintenance.sync import move as move_module
+from artifactstore.maintenance.sync import replicate as replicate_module
+from artifactstore.maintenance.sync.import_plan import Receiver, Step
+from artifactstore.maintenance.sync.import_selection import Wish
+from artifactstore.maintenance.sync.report import SyncReport
 from artifactstore.model.facts import parse_config
-from artifactstore.work import receiving
+from artifactstore.work.sync import import_store
 
 from .tasks import WORDS, Process, Refused, name_of
 from .world import SimBackend, Violation
@@ -154,7 +154,7 @@ class Importer:
             return 0  # nothing there is called so yet
         batch: list[Step] = []
         most, count = rng.choice([1, 2, 5]), 0
-        for step in self.receiver.steps(receiving._entries(source.journal, head)):
+        for step in self.receiver.steps(import_store._entries(source.journal, head)):
             batch.append(step)
             if len(batch) >= most:
                 self._commit(batch)
@@ -170,7 +170,7 @@ class Importer:
             alive_at = target.journal.catch_up()
             stored = [self._bring(digest) for digest in self._lacking(batch)]
             try:
-                target.commit([*stored, *receiving._with_expectations(batch)], alive_at)
+                target.commit([*stored, *import_store._with_expectations(batch)], alive_at)
             except Refused as refused:
                 if refused.why in {"condemned", "holder", "base", "window"}:
                     continue

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from artifactstore.catalog import judge as judge_module
-from artifactstore.catalog import state as state_module
-from artifactstore.catalog.state import State
-from artifactstore.content import pack as pack_module
-from artifactstore.content import packer as packer_module
+from artifactstore.catalog.fold import judge as judge_module
+from artifactstore.catalog.fold import state as state_module
+from artifactstore.catalog.fold.state import State
+from artifactstore.content.packs import pack as pack_module
+from artifactstore.content.packs import writer as packer_module
 from artifactstore.journal import append as append_module
 from artifactstore.journal import fetch as fetch_module
 from artifactstore.journal import journal as journal_module
@@ -23,10 +23,10 @@ from artifactstore.journal import segments as segments_module
 from artifactstore.journal import snapshots as snapshots_module
 from artifactstore.journal.append import Appender, Author
 from artifactstore.journal.journal import Journal
-from artifactstore.maintenance import replicate as replicate_module
 from artifactstore.maintenance import snapshot as snapshot_module
-from artifactstore.maintenance import whole as whole_module
-from artifactstore.maintenance.choosing import Wish
+from artifactstore.maintenance.sync import object_copy as whole_module
+from artifactstore.maintenance.sync import replicate as replicate_module
+from artifactstore.maintenance.sync.import_selection import Wish
 from artifactstore.model.encoding import format_time
 from artifactstore.model.facts import Config
 

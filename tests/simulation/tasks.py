@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from artifactstore.catalog.state import State
-from artifactstore.catalog.table_file import scratch
-from artifactstore.content.manifest import manifest_key
-from artifactstore.content.pack import pack_key
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.spill.sqlite_file import scratch
+from artifactstore.content.manifests.manifest import manifest_key
+from artifactstore.content.packs.pack import pack_key
 from artifactstore.errors import AlreadyExistsError, BackendError, NotFoundError, OutcomeUnknownError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.chain import encode_entry, entry_key

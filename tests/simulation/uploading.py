@@ -9,12 +9,12 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from artifactstore.backend.base import Backend, Buffer
-from artifactstore.content.codec import RAW
-from artifactstore.content.ingest import ingest
-from artifactstore.content.known import Known
-from artifactstore.content.manifest import Manifest, manifest_key
-from artifactstore.content.pack import MAGIC
-from artifactstore.content.source import Folder, from_bytes
+from artifactstore.content.codecs.codec import RAW
+from artifactstore.content.manifests.manifest import Manifest, manifest_key
+from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.pack import MAGIC
+from artifactstore.content.write.ingest import ingest
+from artifactstore.content.write.source import Folder, from_bytes
 from artifactstore.model.digest import Digest, hash_bytes
 
 from .world import Crash, Task, World

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from artifactstore.content.manifest import Extent, Manifest, manifest_key
-from artifactstore.content.manifest_file import encode
+from artifactstore.content.manifests.manifest import Extent, Manifest, manifest_key
+from artifactstore.content.manifests.parquet import encode
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store

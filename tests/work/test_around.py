@@ -118,7 +118,7 @@ def test_outside_of_runs_nothing_is_kept_and_the_innermost_run_counts(store: Sto
 def test_of_many_files_the_first_are_told_and_the_rest_counted_and_secrets_have_no_digest(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("artifactstore.work.capture.around._NOTED", 250)
+    monkeypatch.setattr("artifactstore.work.tracking.outside_reads._NOTED", 250)
     Path("many").mkdir()
     for n in range(300):
         Path(f"many/{n}").write_text(str(n))

@@ -8,13 +8,13 @@ import pytest
 import artifactstore
 from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers import Wrapper
-from artifactstore.content.manifest import manifest_key
-from artifactstore.content.pack import pack_key
+from artifactstore.backend.wrappers.base import Wrapper
+from artifactstore.content.manifests.manifest import manifest_key
+from artifactstore.content.packs.pack import pack_key
 from artifactstore.errors import CondemnedBeforeCommitError
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
-from artifactstore.work.session import Session
+from artifactstore.work.session.session import Session
 
 DATA = [np.random.default_rng(seed).bytes(100_000) for seed in range(3)]
 
@@ -54,7 +54,7 @@ def clean_up(store: Store) -> None:
 
 
 def opened(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr("artifactstore.work.session.connect", lambda *_, **__: backend)
+    monkeypatch.setattr("artifactstore.work.session.session.connect", lambda *_, **__: backend)
     return Store(Session(backend.url, cache=None))
 
 

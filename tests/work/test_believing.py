@@ -10,15 +10,15 @@ import pytest
 
 import artifactstore
 from artifactstore import CorruptionError, InvalidInputError
-from artifactstore.backend.local import LocalBackend
-from artifactstore.content.codec import RAW
-from artifactstore.content.footers import Footers
-from artifactstore.content.manifest import INLINE, Manifest
-from artifactstore.content.pack import OpenPack, pack_key
+from artifactstore.backend.local.backend import LocalBackend
+from artifactstore.content.codecs.codec import RAW
+from artifactstore.content.manifests.manifest import INLINE, Manifest
+from artifactstore.content.packs.footers import Footers
+from artifactstore.content.packs.pack import OpenPack, pack_key
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
-from artifactstore.work import put as put_module
+from artifactstore.work.put import put as put_module
 
 from .falsified import append, elsewhere, manifest_of, stored
 

@@ -14,15 +14,15 @@ import pytest
 
 import artifactstore
 from artifactstore.backend.base import Backend
-from artifactstore.backend.caching import UnreachableBackend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.slow import SlowBackend
-from artifactstore.backend.wrappers import CountingBackend, Wrapper
+from artifactstore.backend.wrappers.base import CountingBackend, Wrapper
+from artifactstore.backend.wrappers.caching import UnreachableBackend
 from artifactstore.errors import BackendError, RefusedError
 from artifactstore.store import Store
-from artifactstore.work.near import Near
-from artifactstore.work.session import Session
+from artifactstore.testing.latency import SlowBackend
+from artifactstore.work.session.offline import Near
+from artifactstore.work.session.session import Session
 from tests.warm import Warm
 
 MEGABYTE = 2**20

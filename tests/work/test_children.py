@@ -11,8 +11,8 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
-from artifactstore.work import board
-from artifactstore.work.board import Inbox, Posted, hand_over, leaves
+from artifactstore.work.tracking import inherited_runs
+from artifactstore.work.tracking.inherited_runs import Inbox, Posted, hand_over, leaves
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +63,7 @@ def test_a_child_that_knows_its_run_by_the_environment_alone_commits_what_it_rea
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
     store.put(b"x", "a")
-    monkeypatch.setattr(board, "_base", lambda: None)  # the parent cannot publish anything
+    monkeypatch.setattr(inherited_runs, "_base", lambda: None)  # the parent cannot publish anything
     with store.run("r", code=False) as run:
         child(store, run.id)
         assert used(store, run.id) == ["a"]
@@ -76,25 +76,25 @@ def test_a_child_that_knows_its_run_by_the_environment_alone_commits_what_it_rea
 def test_what_another_user_may_write_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     base = tmp_path / "boards"
     base.mkdir(mode=0o700)
-    monkeypatch.setattr(board, "_base", lambda: str(base))
-    monkeypatch.setattr(board, "_above", lambda: ["1-1"])
+    monkeypatch.setattr(inherited_runs, "_base", lambda: str(base))
+    monkeypatch.setattr(inherited_runs, "_above", lambda: ["1-1"])
     (base / "1-1").mkdir()
     (base / "1-1/runs.json").write_text('[["s", "r", null, "inbox"]]')
-    assert board.of_parents("s") == [Posted("s", "r", None, "inbox")]
+    assert inherited_runs.of_parents("s") == [Posted("s", "r", None, "inbox")]
     for text in ("[[1]]", "{", "[]", '{"a": 1}', ""):
         (base / "1-1/runs.json").write_text(text)
-        assert board.of_parents("s") == []
+        assert inherited_runs.of_parents("s") == []
     (base / "1-1/runs.json").write_text('[["s", "r", null, "inbox"]]')
     base.chmod(0o777)
-    assert board.of_parents("s") == []
+    assert inherited_runs.of_parents("s") == []
     base.chmod(0o700)
     shutil.move(base, tmp_path / "other")
     base.symlink_to(tmp_path / "other")
-    assert board.of_parents("s") == []
+    assert inherited_runs.of_parents("s") == []
 
 
 def test_lines_that_are_no_facts_spoil_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(board, "_base", lambda: str(tmp_path / "boards"))
+    monkeypatch.setattr(inherited_runs, "_base", lambda: str(tmp_path / "boards"))
     inbox = Inbox()
     good = {"fact": "used", "digest": "blake3:" + "0" * 64, "name": "a", "version": 1}
     with Path(inbox.path).open("ab") as file:

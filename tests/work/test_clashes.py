@@ -11,8 +11,8 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 import artifactstore
 from artifactstore import CorruptionError, InvalidInputError
-from artifactstore.content.manifest import Manifest, manifest_key
-from artifactstore.content.manifest_file import encode
+from artifactstore.content.manifests.manifest import Manifest, manifest_key
+from artifactstore.content.manifests.parquet import encode
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, new_id
 from artifactstore.objects.base import WriteFolder
@@ -64,7 +64,7 @@ def test_a_listing_that_names_a_file_twice_is_refused(store: Store, tmp_path: Pa
             pass
 
     with monkeypatch.context() as patched:
-        patched.setattr("artifactstore.content.source.os.scandir", lambda path: Twice([*scandir(path)] * 2))
+        patched.setattr("artifactstore.content.write.source.os.scandir", lambda path: Twice([*scandir(path)] * 2))
         with pytest.raises(InvalidInputError, match=r"names 'a' twice.*exclude="):
             store.put(tmp_path / "d", "d")
     assert store.put(tmp_path / "d", "d").count == 1
@@ -77,7 +77,7 @@ def test_a_format_that_writes_what_clashes_is_named(store: Store, monkeypatch: p
             folder.add(name, b"x")
         return "odd"
 
-    monkeypatch.setattr("artifactstore.work.sources.write_object", write)
+    monkeypatch.setattr("artifactstore.work.put.sources.write_object", write)
     with pytest.raises(InvalidInputError, match=f"the format 'odd' wrote.*{names[1]}"):
         store.put({1, 2}, "odd")
     assert store.names() == []

@@ -11,10 +11,10 @@ import pytest
 
 import artifactstore
 from artifactstore import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, Store
-from artifactstore.work.capture.environment import ci_claims, environment
-from artifactstore.work.capture.git import read_tree
-from artifactstore.work.capture.secrets import looks_secret
-from artifactstore.work.capture.tree_id import tree_id
+from artifactstore.work.runs.capture.environment import ci_claims, environment
+from artifactstore.work.runs.capture.git import read_tree
+from artifactstore.work.runs.capture.git_tree_id import tree_id
+from artifactstore.work.secrets import looks_secret
 from tests.work.repositories import git
 
 pytestmark = [
@@ -119,7 +119,7 @@ def test_each_change_is_seen_also_when_the_first_was(store: Store, repository: P
 
 
 def test_secrets_and_what_is_too_large_are_never_stored(store: Store, repository: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("artifactstore.work.capture.git.CAP", 1000)
+    monkeypatch.setattr("artifactstore.work.runs.capture.git.CAP", 1000)
     (repository / ".env").write_text("PASSWORD=1")
     (repository / "tracked.pem").write_text("KEY")
     git(repository, "add", "-f", "tracked.pem")
@@ -465,7 +465,7 @@ def test_the_environment_is_recorded_once_and_never_whole(store: Store, reposito
 def test_packages_are_those_that_python_itself_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from importlib.metadata import distributions
 
-    from artifactstore.work.capture.environment import _installed
+    from artifactstore.work.runs.capture.environment import _installed
 
     for name, text in {
         "odd-1.dist-info": "Metadata-Version: 2.1\nVersion: 1.0+local\nName: Odd_Name\n\nName: no\n",
@@ -490,7 +490,7 @@ def test_packages_are_those_that_python_itself_finds(tmp_path: Path, monkeypatch
 
 
 def test_a_command_line_hides_secrets(store: Store, repository: Path):
-    from artifactstore.work.capturing import shown
+    from artifactstore.work.runs.captured import shown
 
     assert shown(["p", "--api-token=x", "--password", "y", "--n=3"]) == [
         "p",
@@ -514,6 +514,6 @@ def test_a_command_line_hides_secrets(store: Store, repository: Path):
 
 @pytest.mark.parametrize("word", ["--tokenizer", "--max-tokens", "--num_tokens=5", "abfss://box@account.dfs.core.windows.net/ml"])
 def test_a_command_line_hides_no_more_than_secrets(word: str):
-    from artifactstore.work.capturing import shown
+    from artifactstore.work.runs.captured import shown
 
     assert shown(["p", word, "gpt2"]) == ["p", word, "gpt2"]

@@ -17,7 +17,7 @@ import artifactstore
 from artifactstore import CorruptionError, InvalidInputError, Store
 from artifactstore.objects.compare.tables import StoredTable
 from artifactstore.objects.compare.values import compare_values
-from artifactstore.objects.profile import Profiler
+from artifactstore.objects.tables.profile import Profiler
 from tests.warm import command
 
 
@@ -180,7 +180,7 @@ def test_nothing_is_opened_where_the_profile_will_do(store: Store, monkeypatch: 
     store.put(frame(), "t")
     store.put(edited(frame()), "t")
     opened: list[str] = []
-    monkeypatch.setattr("artifactstore.objects.reading.StoredFolder.open", lambda _, name: opened.append(name))
+    monkeypatch.setattr("artifactstore.objects.stored_folder.StoredFolder.open", lambda _, name: opened.append(name))
     found = store.diff("t:v1", "t:v2")
     assert found.tables["data.parquet"].added == 70
     assert found.overlap().rows == 19_950

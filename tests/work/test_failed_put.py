@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from artifactstore.backend.base import Buffer
-from artifactstore.backend.failures import ThrottledError
+from artifactstore.backend.errors import ThrottledError
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.retrying import RetryingBackend
-from artifactstore.backend.slow import SlowBackend
-from artifactstore.backend.wrappers import Wrapper
+from artifactstore.backend.wrappers.base import Wrapper
+from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import BackendError
 from artifactstore.store import Store
-from artifactstore.work.session import Session
+from artifactstore.testing.latency import SlowBackend
+from artifactstore.work.session.session import Session
 
 
 def test_a_failed_put_leaves_no_thread_behind(store: Store, tmp_path: Path):

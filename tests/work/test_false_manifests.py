@@ -14,8 +14,8 @@ import pytest
 
 import artifactstore
 from artifactstore import CorruptionError
-from artifactstore.content.codec import RAW
-from artifactstore.content.manifest import Manifest, manifest_key
+from artifactstore.content.codecs.codec import RAW
+from artifactstore.content.manifests.manifest import Manifest, manifest_key
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
@@ -294,7 +294,7 @@ def test_chunks_that_are_not_the_file_s_are_no_file(tmp_path: Path, place: Path)
 
 
 def _write_pack(store: Store, parts: list[bytes]) -> tuple[str, list[int]]:
-    from artifactstore.content.pack import OpenPack, pack_key
+    from artifactstore.content.packs.pack import OpenPack, pack_key
 
     pack = OpenPack()
     offsets = [pack.add(Digest.of(part).raw, len(part), RAW, part) for part in parts]

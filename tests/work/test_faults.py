@@ -16,15 +16,15 @@ import artifactstore
 from artifactstore import BackendError, CorruptionError, OutcomeUnknownError
 from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers import CountingBackend, FaultyBackend
+from artifactstore.backend.wrappers.base import CountingBackend, FaultyBackend
 from artifactstore.store import Store
-from artifactstore.work.session import Session
+from artifactstore.work.session.session import Session
 from tests.work.tree import tree
 
 
 def store_over(backend, monkeypatch: pytest.MonkeyPatch, **options) -> Store:
     """Open a store over a backend at hand."""
-    monkeypatch.setattr("artifactstore.work.session.connect", lambda *_, **__: backend)
+    monkeypatch.setattr("artifactstore.work.session.session.connect", lambda *_, **__: backend)
     return Store(Session("memory://given", **options))
 
 
@@ -177,8 +177,8 @@ def test_a_manifest_that_is_refused_does_not_wait_for_packs_that_are_tried_again
         def write(self, key, data):
             raise BackendError("no answer" if key.startswith("packs/") else "denied", transient=key.startswith("packs/"))
 
-    from artifactstore.backend.pool import forsaken, rest
-    from artifactstore.backend.retrying import RetryingBackend
+    from artifactstore.backend.wrappers.retrying import RetryingBackend
+    from artifactstore.runtime.threads import forsaken, rest
 
     inner = MemoryBackend(f"memory://{tmp_path.name}")
     clean = store_over(inner, monkeypatch)
@@ -202,7 +202,7 @@ def test_a_manifest_that_is_refused_does_not_wait_for_packs_that_are_tried_again
 def test_a_put_survives_a_bad_connection(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     inner = MemoryBackend(f"memory://{tmp_path.name}-{script}")
     store_over(inner, monkeypatch).put(b"0", "name")
-    from artifactstore.backend.retrying import RetryingBackend
+    from artifactstore.backend.wrappers.retrying import RetryingBackend
 
     store = store_over(RetryingBackend(FaultyBackend(inner, script)), monkeypatch)
     assert store.put(b"1", "name").version == 2
@@ -279,7 +279,7 @@ def test_a_target_on_a_full_disk_stays_as_it_was(store: Store, folder: Path, tmp
             raise OSError(28, "No space left on device")
         return real(fd, data)
 
-    monkeypatch.setattr("artifactstore.content.retrieve.os.write", failing)
+    monkeypatch.setattr("artifactstore.content.read.retrieve.os.write", failing)
     with pytest.raises(BackendError, match="No space left"):
         store.get("name", tmp_path / "to")
     assert not (tmp_path / "to").exists()

@@ -23,7 +23,7 @@ from artifactstore import (
     OutcomeUnknownError,
     RefusedError,
 )
-from artifactstore.content.ingest import ingest
+from artifactstore.content.write.ingest import ingest
 from artifactstore.store import Store
 from tests.work.tree import tree
 
@@ -109,7 +109,7 @@ def test_verify_looks_at_each_place_where_the_same_bytes_lie(store: Store, tmp_p
     (tmp_path / "d/y").write_bytes(os.urandom(1_000_000))
     store.put(tmp_path / "d", "a")
     (first,) = Path(store.url).rglob("*.pack")
-    monkeypatch.setattr("artifactstore.content.known.is_hook", lambda _: False)  # so that x is stored once more
+    monkeypatch.setattr("artifactstore.content.packs.known_chunks.is_hook", lambda _: False)  # so that x is stored once more
     store.put(tmp_path / "d/x", "b")
     (second,) = set(Path(store.url).rglob("*.pack")) - {first}
     good = second.read_bytes()
@@ -218,7 +218,7 @@ def test_a_file_that_becomes_a_pipe_does_not_hang_a_put(store: Store, tmp_path: 
         os.mkfifo(file)
         return ingest(*arguments, **options)
 
-    monkeypatch.setattr("artifactstore.work.put.ingest", swapping)
+    monkeypatch.setattr("artifactstore.work.put.put.ingest", swapping)
     done = []
 
     def run() -> None:
@@ -240,7 +240,7 @@ def test_a_file_that_vanishes_is_a_conflict(store: Store, tmp_path: Path, monkey
         file.unlink()
         return ingest(*arguments, **options)
 
-    monkeypatch.setattr("artifactstore.work.put.ingest", removing)
+    monkeypatch.setattr("artifactstore.work.put.put.ingest", removing)
     with pytest.raises(ConflictError, match="vanished"):
         store.put(file, "n")
 
@@ -340,7 +340,7 @@ def test_wrong_arguments_are_invalid_input(store: Store, call):
 
 def test_a_store_without_permission_refuses_at_the_call(store: Store, monkeypatch: pytest.MonkeyPatch):
     store.put(b"x", "a")
-    monkeypatch.setattr("artifactstore.work.session.may_write", lambda _: False)
+    monkeypatch.setattr("artifactstore.work.session.session.may_write", lambda _: False)
     with pytest.raises(RefusedError, match="this user cannot write"):
         store.put(b"y", "a")
     assert store.get("a") == b"x"
@@ -349,8 +349,8 @@ def test_a_store_without_permission_refuses_at_the_call(store: Store, monkeypatc
 def test_a_frame_that_would_become_a_terabyte_is_refused(tmp_path: Path):
     import zstandard
 
-    from artifactstore.content.manifest import Manifest
-    from artifactstore.content.manifest_file import decode, encode
+    from artifactstore.content.manifests.manifest import Manifest
+    from artifactstore.content.manifests.parquet import decode, encode
 
     raw = zstandard.ZstdCompressor().compress(b"x")
     manifest = Manifest("blake3")

@@ -10,17 +10,17 @@ import pytest
 import artifactstore
 from artifactstore.backend.connect import connect
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.slow import SlowBackend
-from artifactstore.content.pack import pack_key
+from artifactstore.content.packs.pack import pack_key
 from artifactstore.errors import BackendError
 from artifactstore.store import Store
-from artifactstore.work.session import Session
+from artifactstore.testing.latency import SlowBackend
+from artifactstore.work.session.session import Session
 from tests.warm import Warm
 
 ATTEMPT = """
 import os, signal, sys
 import artifactstore
-from artifactstore.content.packer import Packer
+from artifactstore.content.packs.writer import Packer
 
 real, done = Packer._upload, []
 
@@ -86,7 +86,7 @@ class Failing(SlowBackend):
 def test_packs_that_clean_up_condemned_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str):
     inner = MemoryBackend(f"memory://{tmp_path.name}")
     place: list[SlowBackend] = [SlowBackend(inner, 0, 1e12)]
-    monkeypatch.setattr("artifactstore.work.session.connect", lambda *_, **__: place[0])
+    monkeypatch.setattr("artifactstore.work.session.session.connect", lambda *_, **__: place[0])
     Store(Session("memory://given", cache=None)).put(b"0", "other")
     data = random.Random(6).randbytes(2_000_000)
     place[0] = Failing(inner, 0, 1e12)
@@ -117,7 +117,7 @@ def test_attempts_that_fail_one_after_the_other_leave_the_next_what_the_first_up
 ):
     inner = MemoryBackend(f"memory://{tmp_path.name}")
     place: list[SlowBackend] = [SlowBackend(inner, 0, 1e12)]
-    monkeypatch.setattr("artifactstore.work.session.connect", lambda *_, **__: place[0])
+    monkeypatch.setattr("artifactstore.work.session.session.connect", lambda *_, **__: place[0])
     Store(Session("memory://given", cache=None)).put(b"0", "other")
     data = random.Random(7).randbytes(2_000_000)
     place[0] = Failing(inner, 0, 1e12)

@@ -14,14 +14,14 @@ import pytest
 import artifactstore
 from artifactstore.backend import base, buffers
 from artifactstore.backend.base import MAX_WRITE, Backend
-from artifactstore.backend.caching import CachingBackend
 from artifactstore.backend.connect import connect
-from artifactstore.backend.local import LocalBackend
+from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.pieces import Pieces
-from artifactstore.content import manifest
+from artifactstore.backend.wrappers.caching import CachingBackend
+from artifactstore.backend.wrappers.range_cache import Pieces
+from artifactstore.content.manifests import manifest
 from artifactstore.errors import BackendError
-from artifactstore.maintenance import whole
+from artifactstore.maintenance.sync import object_copy
 from tests.servers.proxy import Exchange, FaultProxy, scripted
 
 TARGET = 2_850  # random bytes in the target of a link
@@ -57,7 +57,7 @@ def limited(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(buffers.flat, "__kwdefaults__", {"limit": limit})
     for function in (buffers.writable, buffers.gather):
         monkeypatch.setattr(function, "__defaults__", (limit,))
-    monkeypatch.setattr(whole, "MAX_WRITE", limit)
+    monkeypatch.setattr(object_copy, "MAX_WRITE", limit)
     return limit
 
 

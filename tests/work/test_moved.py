@@ -14,15 +14,15 @@ import artifactstore
 from artifactstore import CorruptionError, NotFoundError
 from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers import Wrapper
-from artifactstore.content.manifest import manifest_key
-from artifactstore.content.manifest_file import decode, encode
-from artifactstore.content.pack import pack_key
+from artifactstore.backend.wrappers.base import Wrapper
+from artifactstore.content.manifests.manifest import manifest_key
+from artifactstore.content.manifests.parquet import decode, encode
+from artifactstore.content.packs.pack import pack_key
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
-from artifactstore.work.caches import Manifests
-from artifactstore.work.session import Session
+from artifactstore.work.session.caches import Manifests
+from artifactstore.work.session.session import Session
 
 from .falsified import claim, manifest_of
 
@@ -51,7 +51,7 @@ def place(tmp_path: Path) -> MemoryBackend:
 
 
 def over(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr("artifactstore.work.session.connect", lambda *_, **__: backend)
+    monkeypatch.setattr("artifactstore.work.session.session.connect", lambda *_, **__: backend)
     return Store(Session(backend.url, cache=None))
 
 

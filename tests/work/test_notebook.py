@@ -9,7 +9,7 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
-from artifactstore.work.capture.cells import run_cells, split_cells
+from artifactstore.work.runs.capture.notebook_cells import run_cells, split_cells
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from artifactstore import Store
-from artifactstore.work.capture.git_calls import Git
-from artifactstore.work.capture.tree_id import tree_id
+from artifactstore.work.runs.capture.git_cli import Git
+from artifactstore.work.runs.capture.git_tree_id import tree_id
 from tests.work.repositories import git
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

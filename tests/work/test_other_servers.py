@@ -8,7 +8,7 @@ import pytest
 import artifactstore
 from artifactstore.backend.connect import connect
 from artifactstore.errors import AlreadyExistsError, UnsupportedError
-from artifactstore.work.maintenance import examine_url
+from artifactstore.work.views.maintenance import examine_url
 from tests.servers.proxy import FaultProxy, scripted
 from tests.servers.s3_others import CARELESS, STRICT
 from tests.warm import command

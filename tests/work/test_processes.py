@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import artifactstore
-from artifactstore.content.partial import is_partial
+from artifactstore.content.read.partial_folder import is_partial
 from tests.warm import Warm
 
 SECONDS = 60  # until a scene counts as hung: far more than it takes

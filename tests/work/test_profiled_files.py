@@ -17,12 +17,12 @@ import pytest
 
 import artifactstore
 from artifactstore import ConflictError, InvalidInputError, NotFoundError, Store
-from artifactstore.content.side import read_side
-from artifactstore.content.source import from_file
+from artifactstore.content.side_content import read_side
+from artifactstore.content.write.source import from_file
 from artifactstore.errors import BackendError
-from artifactstore.objects import claims, parquet
-from artifactstore.objects.profile import Profiler
-from artifactstore.work import profiling
+from artifactstore.objects.tables import parquet_files, size_limits
+from artifactstore.objects.tables.profile import Profiler
+from artifactstore.work.put import profiling
 from tests.servers.web import serving
 from tests.warm import command
 
@@ -139,7 +139,7 @@ def test_differences_are_told_without_opening_the_files(store: Store, files: Pat
     pq.write_table(table(300, 9), files / "b.parquet")
     store.put(files / "b.parquet", "one", profile=True)
     opened: list[str] = []
-    monkeypatch.setattr("artifactstore.objects.reading.StoredFolder.open", lambda _, name: opened.append(name))
+    monkeypatch.setattr("artifactstore.objects.stored_folder.StoredFolder.open", lambda _, name: opened.append(name))
     found = store.diff("t:v1", "t:v2").tables
     assert {path: (one.added, one.removed, one.error) for path, one in found.items()} == {
         "a.parquet": (20, 10, 0),
@@ -301,7 +301,7 @@ def test_a_table_of_no_rows_has_one(store: Store, tmp_path: Path):
 def test_a_file_that_changes_before_it_is_profiled_is_a_conflict(
     store: Store, files: Path, monkeypatch: pytest.MonkeyPatch, *, garbage: bool
 ):
-    known_of = parquet.known_of
+    known_of = parquet_files.known_of
 
     def change(source: Any, **options: Any) -> Any:
         path = files / source.path
@@ -373,8 +373,8 @@ def test_a_large_row_group_of_a_file_is_read_in_bounded_memory(tmp_path: Path):
     assert (tmp_path / "t.parquet").stat().st_size > 180_000_000
     program = (
         "import resource, sys\n"
-        "from artifactstore.content.source import from_file\n"
-        "from artifactstore.objects.parquet import known_of\n"
+        "from artifactstore.content.write.source import from_file\n"
+        "from artifactstore.objects.tables.parquet_files import known_of\n"
         "def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != 'darwin' else 2**20)\n"
         "known_of(from_file(sys.argv[1])); before = most()\n"
         "assert known_of(from_file(sys.argv[2])); print(most() - before)\n"
@@ -386,7 +386,7 @@ def test_a_large_row_group_of_a_file_is_read_in_bounded_memory(tmp_path: Path):
 
 
 def test_rows_that_are_long_come_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(claims, "_BYTES", 100_000)
+    monkeypatch.setattr(size_limits, "_BYTES", 100_000)
     pq.write_table(pa.table({"s": [f"{i:01000}" for i in range(1000)]}), tmp_path / "t.parquet", use_dictionary=False)
     pq.write_table(pa.table({str(i): [0] * 1000 for i in range(50)}), tmp_path / "wide.parquet")
     add, seen = Profiler.add, list[int]()
@@ -398,7 +398,7 @@ def test_rows_that_are_long_come_few_at_a_time(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Profiler, "add", look)
     for name in ("t.parquet", "wide.parquet"):
         seen.clear()
-        parquet.known_of(from_file(str(tmp_path / name)))
+        parquet_files.known_of(from_file(str(tmp_path / name)))
         assert sum(seen) == 1000
         assert max(seen) <= 250
 
@@ -425,7 +425,7 @@ def bucket(s3_url: str, files: Path) -> str:
 def test_files_behind_a_url_are_profiled_whole_by_row_groups_or_by_pieces(
     store: Store, bucket: str, files: Path, monkeypatch: pytest.MonkeyPatch, whole: int
 ):
-    monkeypatch.setattr(parquet, "_FAR_WHOLE", whole)
+    monkeypatch.setattr(parquet_files, "_FAR_WHOLE", whole)
     want = store.put(files, "disk", profile=True)
     other = artifactstore.create(f"memory://far-{whole}", cache=None)
     made = other.put(bucket, "far", profile=True)
@@ -449,10 +449,10 @@ def test_a_file_of_the_web_is_profiled(store: Store, web: str, files: Path):
 def test_a_place_that_fails_while_it_is_profiled_is_no_bad_file(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch, whole: int
 ):
-    from artifactstore.backend.origin import Origin
+    from artifactstore.backend.source_url import Origin
 
-    monkeypatch.setattr(parquet, "_FAR_WHOLE", whole)
-    known_of = parquet.known_of
+    monkeypatch.setattr(parquet_files, "_FAR_WHOLE", whole)
+    known_of = parquet_files.known_of
 
     def fail(source: Any, **options: Any) -> Any:
         monkeypatch.setattr(Origin, "read", lambda *_: (_ for _ in ()).throw(BackendError("away", transient=True)))

@@ -310,7 +310,7 @@ def test_an_unreadable_file_is_named(store: Store, folder: Path, monkeypatch: py
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, *rest, **more)
 
-    monkeypatch.setattr("artifactstore.content.source.os.open", refusing)
+    monkeypatch.setattr("artifactstore.content.write.source.os.open", refusing)
     with pytest.raises(InvalidInputError, match=r"b\.bin cannot be read: Permission denied"):
         store.put(folder, "name")
     with pytest.raises(NotFoundError):
@@ -345,11 +345,11 @@ def test_a_file_that_changes_while_it_is_read_commits_nothing(
 
         return call
 
-    monkeypatch.setattr("artifactstore.content.source.os.open", touching(os.open))
+    monkeypatch.setattr("artifactstore.content.write.source.os.open", touching(os.open))
     with pytest.raises(ConflictError, match=r"changed while it was being put|became shorter"):
         store.put(path, "name")
     monkeypatch.undo()
-    monkeypatch.setattr("artifactstore.content.source.os.read", touching(os.read))
+    monkeypatch.setattr("artifactstore.content.write.source.os.read", touching(os.read))
     path.write_bytes(os.urandom(size))
     with pytest.raises(ConflictError, match=r"changed while it was being put|became shorter"):
         store.put(path, "name")

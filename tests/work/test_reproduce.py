@@ -12,12 +12,12 @@ import pytest
 
 import artifactstore
 from artifactstore import AlreadyExistsError, InvalidInputError, NotFoundError, Store, UnsupportedError
-from artifactstore.backend.forked import ForkedBackend
 from artifactstore.backend.memory import MemoryBackend
+from artifactstore.backend.wrappers.overlay import ForkedBackend
 from artifactstore.cli import main
 from artifactstore.errors import BackendError, RefusedError
-from artifactstore.work import building
-from artifactstore.work.building import build, present
+from artifactstore.work.reproduce import environment_build
+from artifactstore.work.reproduce.environment_build import build, present
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -295,7 +295,7 @@ def test_an_environment_is_built_with_the_recorded_packages_and_says_what_it_lac
     assert shown[2] == artifactstore.__version__
     assert [note.split()[0] for note in built.notes] == ["mine"]
     assert build(recorded, tmp_path / "env", code) == built
-    call_really = building._call
+    call_really = environment_build._call
 
     def with_a_copy(command: Sequence[str], failing: str) -> str:
         if command[1:3] != ["-m", "venv"]:
@@ -303,7 +303,7 @@ def test_an_environment_is_built_with_the_recorded_packages_and_says_what_it_lac
         shutil.copytree(tmp_path / "env", command[-1], symlinks=True)  # an environment like the first is soon there
         return ""
 
-    monkeypatch.setattr(building, "_call", with_a_copy)
+    monkeypatch.setattr(environment_build, "_call", with_a_copy)
     with pytest.raises(BackendError, match="env=False"):
         build({"packages": [{"name": "iniconfig", "version": "0.0.999"}]}, tmp_path / "env2", None)
     notes = present({"python": {"version": "2.7"}, "packages": [{"name": "iniconfig", "version": "0"}]}).notes

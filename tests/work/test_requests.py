@@ -11,7 +11,7 @@ import pytest
 import artifactstore
 from artifactstore import Store
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.work.lineage import Lineage
+from artifactstore.work.views.lineage import Lineage
 
 
 def test_usual_acts_ask_for_no_more_than_they_need(faulty_s3):

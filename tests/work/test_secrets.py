@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore.backend.options import hide, secret_names, without_secrets
+from artifactstore.backend.remote.secrets import hide, secret_names, without_secrets
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.redaction import MARK
 from artifactstore.store import Store
-from artifactstore.work.capture.secrets import looks_secret
-from artifactstore.work.commit import Prepared, Step, commit
+from artifactstore.work.secrets import looks_secret
+from artifactstore.work.session.commit import Prepared, Step, commit
 from tests.planted import NAMES, TEXTS, forms, value
 from tests.warm import command
 
@@ -139,7 +139,7 @@ def test_no_secret_is_in_anything_that_the_store_holds(planted: tuple[Store, set
     files: list[str] = []
     for number, digest in enumerate(digests):
         store._session.with_manifest(digest, lambda manifest: files.extend(manifest.paths))
-        from artifactstore.work.get import get
+        from artifactstore.work.get.get import get
 
         got = get(store._session, digest, tmp_path / str(number), decode=False)
         for path in [got, *got.rglob("*")]:

@@ -11,8 +11,8 @@ import pytest
 
 import artifactstore
 from artifactstore import CorruptionError, Store
-from artifactstore.content.codec import is_delta
-from artifactstore.content.manifest import Manifest
+from artifactstore.content.codecs.codec import is_delta
+from artifactstore.content.manifests.manifest import Manifest
 
 Weights = Mapping[str, np.ndarray]
 

@@ -13,7 +13,7 @@ import pytest
 import artifactstore
 from artifactstore.errors import ArtifactStoreError, InvalidInputError
 from artifactstore.store import Store
-from artifactstore.work.filters import Excluder
+from artifactstore.work.put.filters import Excluder
 
 Tree = dict[str, bytes | None]  # None: an empty folder
 

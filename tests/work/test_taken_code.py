@@ -15,13 +15,13 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
-from artifactstore.content.ours import is_store, own_part
-from artifactstore.work.capture import git as capture_git
-from artifactstore.work.capture.git import read_tree
-from artifactstore.work.capture.git_calls import Git
-from artifactstore.work.capture.program import running
-from artifactstore.work.capture.tree_id import tree_id
-from artifactstore.work.code import Code
+from artifactstore.content.write.own_folders import is_store, own_part
+from artifactstore.work.reproduce.code import Code
+from artifactstore.work.runs.capture import git as capture_git
+from artifactstore.work.runs.capture.git import read_tree
+from artifactstore.work.runs.capture.git_cli import Git
+from artifactstore.work.runs.capture.git_tree_id import tree_id
+from artifactstore.work.runs.capture.program import running
 from tests.work.repositories import git
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -144,7 +144,7 @@ def test_a_submodule_that_changes_meanwhile_is_stored_as_it_was(store: Store, re
 def test_what_is_too_large_to_be_kept_and_changes_is_not_stored_and_that_is_said(
     store: Store, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("artifactstore.work.capture.kept._LARGEST", 1000)
+    monkeypatch.setattr("artifactstore.work.runs.capture.kept_files._LARGEST", 1000)
     (repository / "large.txt").write_bytes(bytes(1001))
     (repository / "stays.txt").write_bytes(bytes(1001))
     with store.run("train") as run:
@@ -350,7 +350,7 @@ def test_the_program_is_found_wherever_it_is_and_however_it_was_started(store: S
 def test_what_was_imported_and_cannot_be_stored_is_named(
     store: Store, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("artifactstore.work.capture.program._LARGEST", 100)
+    monkeypatch.setattr("artifactstore.work.runs.capture.program._LARGEST", 100)
     library = tmp_path / "library"
     library.mkdir()
     (library / "large_one.py").write_text("x = 1\n" * 50)
@@ -393,7 +393,7 @@ def test_a_tree_that_was_read_before_is_read_again_for_a_module_imported_since(r
     again = read_tree(repository, [], {})
     assert first is again
     (repository / "late.log").write_text("x = 1\n")
-    from artifactstore.work.capture.program import Part
+    from artifactstore.work.runs.capture.program import Part
 
     part = Part(str(repository / "late.log"), "late.log", b"x = 1\n")
     later = read_tree(repository, [], {part.path: part})

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import artifactstore
-from artifactstore.backend import origin as origin_module
-from artifactstore.backend.origin import Origin
+from artifactstore.backend import source_url as origin_module
+from artifactstore.backend.source_url import Origin
 from artifactstore.errors import BackendError, ConflictError, InvalidInputError
 from tests.servers.web import serving
 

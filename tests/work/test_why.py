@@ -13,12 +13,12 @@ import pytest
 
 import artifactstore
 from artifactstore import NotFoundError, Store
-from artifactstore.backend.wrappers import CountingBackend
+from artifactstore.backend.wrappers.base import CountingBackend
 from artifactstore.cli import main
-from artifactstore.work.capture.cells import Cells
-from artifactstore.work.capture.environment import environment
-from artifactstore.work.capture.program import Part, Program
-from artifactstore.work.why import Why
+from artifactstore.work.queries.explain import Why
+from artifactstore.work.runs.capture.environment import environment
+from artifactstore.work.runs.capture.notebook_cells import Cells
+from artifactstore.work.runs.capture.program import Part, Program
 
 pd = pytest.importorskip("pandas")
 
@@ -61,7 +61,7 @@ def test_it_names_parameters_code_metrics_and_inputs_down_to_rows(store: Store, 
     Path("train.py").write_text("a = 1\nb = 20\nc = 3\n")
     Path("new.py").write_text("new\n")
     other = {**environment(), "packages": [{"name": "numpy", "version": "9.9"}]}
-    monkeypatch.setattr("artifactstore.work.capturing.environment", lambda _folder: other)
+    monkeypatch.setattr("artifactstore.work.runs.captured.environment", lambda _folder: other)
     b = chain(store, 130, 8, 0.9)
     found = store.why(a, b)
     assert not found.equal
@@ -162,12 +162,12 @@ def commands(n: int, patch: pytest.MonkeyPatch) -> None:
 
 
 def cells(n: int, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("artifactstore.work.capturing.executed", lambda: Cells(f"# %% [1]\nrate = 0.{n}\n", "cells.py", None))
+    patch.setattr("artifactstore.work.runs.captured.executed", lambda: Cells(f"# %% [1]\nrate = 0.{n}\n", "cells.py", None))
 
 
 def modules(n: int, patch: pytest.MonkeyPatch) -> None:
     part = Part("/elsewhere/helper.py", "helper.py", f"FACTOR = {n}\n".encode())
-    patch.setattr("artifactstore.work.capturing.running", lambda: Program(parts={part.path: part}))
+    patch.setattr("artifactstore.work.runs.captured.running", lambda: Program(parts={part.path: part}))
 
 
 def branches(n: int, _patch: pytest.MonkeyPatch) -> None:
@@ -322,7 +322,7 @@ def test_what_differs_is_seen_however_small_it_is_or_far_behind(store: Store):
 
 
 def test_a_long_chain_says_where_it_was_followed_no_further(store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("artifactstore.work.why._DEEPEST", 3)
+    monkeypatch.setattr("artifactstore.work.queries.explain._DEEPEST", 3)
     for side in "ab":
         store.put({"side": side}, f"{side}/0")
         for i in range(6):

@@ -9,7 +9,7 @@ import struct
 from typing import Any, Final
 
 from artifactstore.objects.bounds.forest import UnknownModelError, check_trees, outside
-from artifactstore.objects.room import check_room
+from artifactstore.objects.memory_limit import check_room
 
 __all__ = ["check_booster", "check_xgboost"]
 

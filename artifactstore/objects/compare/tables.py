@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
-from artifactstore.model.footer import read_footer
-from artifactstore.model.loading import numpy
+from artifactstore.model.parquet.footer import read_footer
 from artifactstore.objects.base import ReadFolder
-from artifactstore.objects.claims import batches_of
-from artifactstore.objects.profile import Profiler
-from artifactstore.objects.rows import hash_rows
+from artifactstore.objects.tables.profile import Profiler
+from artifactstore.objects.tables.row_hashes import hash_rows
+from artifactstore.objects.tables.size_limits import batches_of
 from artifactstore.printable import as_lines
+from artifactstore.runtime.loading import numpy
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from artifactstore.model.loading import numpy
 from artifactstore.objects.base import ReadFolder
 from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.tensors import parse_header
+from artifactstore.runtime.loading import numpy
 
 __all__ = ["TensorChange", "compare_tensors"]
 

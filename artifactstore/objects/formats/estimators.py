@@ -21,7 +21,7 @@ from artifactstore.objects.bounds.forest import UnknownModelError
 from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.pickled import Pickled
 from artifactstore.objects.formats.sameness import is_plain, what_differs
-from artifactstore.objects.room import check_room
+from artifactstore.objects.memory_limit import check_room
 
 __all__ = ["Estimator"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json, check_json, parse_json
 from artifactstore.objects.base import ReadFolder, WriteFolder
-from artifactstore.objects.order import note_order, with_order
+from artifactstore.objects.key_order import note_order, with_order
 
 __all__ = ["Json", "is_json"]
 

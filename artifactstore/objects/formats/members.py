@@ -6,7 +6,7 @@ from typing import Any
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_path
-from artifactstore.objects import choice
+from artifactstore.objects import registry
 from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, texts
 
 __all__ = ["Members"]
@@ -30,7 +30,7 @@ class Members:
         if isinstance(obj, dict) and not all(isinstance(key, str) and key and "/" not in key for key in obj):
             return False
         members = obj.values() if isinstance(obj, dict) else obj
-        return all(isinstance(one, str) or choice.choose(one) is not None for one in members)
+        return all(isinstance(one, str) or registry.choose(one) is not None for one in members)
 
     def write(self, obj: Any, folder: WriteFolder) -> None:
         """Write each member into its own folder."""
@@ -43,7 +43,7 @@ class Members:
                 raise InvalidInputError(f"the key {key!r} cannot be a folder name: it must be a str without '/'")
             check_path(f"{key}/x")
             try:
-                name = choice.write_object(member, folder.inner(key), "text" if isinstance(member, str) else None)
+                name = registry.write_object(member, folder.inner(key), "text" if isinstance(member, str) else None)
             except InvalidInputError as error:
                 raise InvalidInputError(f"at {key!r:.100}: {error}") from error
             said.append([key, name])
@@ -69,7 +69,7 @@ class Members:
             some = ", ".join(map(repr, list(kinds)[:20]))
             raise InvalidInputError(f"no member {', '.join(map(repr, sorted(missing)))}; available: {some or 'none'}")
         try:
-            found = {key: choice.read_object(kind, folder.inner(key)) for key, kind in kinds.items() if key in wanted}
+            found = {key: registry.read_object(kind, folder.inner(key)) for key, kind in kinds.items() if key in wanted}
         except RecursionError as error:
             raise CorruptionError("members are nested too deeply", location="members.json") from error
         if said["type"] == "dict":

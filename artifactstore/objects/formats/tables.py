@@ -11,17 +11,17 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Buffer
-from artifactstore.backend.pool import Pool
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError, UnsupportedError
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.footer import read_footer
+from artifactstore.model.parquet.footer import read_footer
 from artifactstore.objects.base import ReadFolder, WriteFolder, texts
-from artifactstore.objects.categories import KEY, check_categories, packed, unpacked, with_categories, with_types
-from artifactstore.objects.claims import check_claims, check_rows
-from artifactstore.objects.frames import PANDAS, frame_of, refuse_twins, table_of
-from artifactstore.objects.kinds import width
-from artifactstore.objects.profile import Profiler, mark_of
-from artifactstore.objects.proof import Proof, check_types
+from artifactstore.objects.tables.arrow_types import width
+from artifactstore.objects.tables.categories import KEY, check_categories, packed, unpacked, with_categories, with_types
+from artifactstore.objects.tables.pandas_frames import PANDAS, frame_of, refuse_twins, table_of
+from artifactstore.objects.tables.profile import Profiler, mark_of
+from artifactstore.objects.tables.round_trip import Proof, check_types
+from artifactstore.objects.tables.size_limits import check_claims, check_rows
+from artifactstore.runtime.threads import Pool
 
 if TYPE_CHECKING:
     import pyarrow as pa

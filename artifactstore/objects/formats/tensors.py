@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
 from artifactstore.objects.base import ReadFolder, WriteFolder, texts
-from artifactstore.objects.order import note_order, with_order
+from artifactstore.objects.key_order import note_order, with_order
 
 if TYPE_CHECKING:
     import torch

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json
-from artifactstore.work.export import openlineage, prov, ro_crate, sending, slsa
-from artifactstore.work.export.collecting import collect
-from artifactstore.work.export.preview import page
-from artifactstore.work.export.writing import write_crate, write_file
-from artifactstore.work.session import Session
-from artifactstore.work.staging import target_of
+from artifactstore.runtime.atomic_files import target_of
+from artifactstore.work.export import openlineage, openlineage_client, prov, ro_crate, slsa
+from artifactstore.work.export.collect import collect
+from artifactstore.work.export.files import write_crate, write_file
+from artifactstore.work.export.html_preview import page
+from artifactstore.work.session.session import Session
 
 __all__ = ["OPTIONS", "as_text", "export"]
 
@@ -82,15 +82,15 @@ def _openlineage(session: Session, start: str, to: Any, *, is_run: bool, options
     events = openlineage.events(collect(session, start, is_run=is_run, look={"profile"}), namespace)
     if url is None:
         return _written(events, target, overwrite=bool(options.get("overwrite")))
-    if sending.is_disabled(os.environ):
+    if openlineage_client.is_disabled(os.environ):
         return 0
-    return sending.send(url, events, os.environ.get("OPENLINEAGE_API_KEY"))
+    return openlineage_client.send(url, events, os.environ.get("OPENLINEAGE_API_KEY"))
 
 
 def _server(to: Any, *, wanted: bool) -> str | None:
     """Return the URL to which events are sent, or None."""
     if isinstance(to, str) and to.lower().startswith(("http://", "https://")):
-        return sending.endpoint_of(to)
+        return openlineage_client.endpoint_of(to)
     if not wanted:
         return None
     if to is not None:
@@ -98,7 +98,7 @@ def _server(to: Any, *, wanted: bool) -> str | None:
     url = os.environ.get("OPENLINEAGE_URL", "").strip()
     if not url:
         raise InvalidInputError("send=True needs a server: set $OPENLINEAGE_URL, or pass to='https://…'")
-    return sending.endpoint_of(url)
+    return openlineage_client.endpoint_of(url)
 
 
 def _crate(

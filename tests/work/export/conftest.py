@@ -10,7 +10,7 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
-from artifactstore.work.tracking import EXPORTED
+from artifactstore.work.tracking.current_run import EXPORTED
 
 SECRET = "s3cr3t-of-the-remote"
 

@@ -18,7 +18,7 @@ import pytest
 
 import artifactstore
 from artifactstore import BackendError, InvalidInputError, Store
-from artifactstore.work.export.sending import endpoint_of
+from artifactstore.work.export.openlineage_client import endpoint_of
 from tests.servers.place import SERVERS
 
 RUN_EVENT = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"

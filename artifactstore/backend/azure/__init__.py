@@ -1,0 +1,1 @@
+"""Azure Blob Storage, ADLS Gen2 and OneLake."""

@@ -1,0 +1,127 @@
+"""Explanations of Azure's errors and its client's failures; none of their text, which may contain signatures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from artifactstore.backend import errors
+from artifactstore.backend.errors import NotLandedError, UnreachableError, no_such_key
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
+
+__all__ = ["Request", "code_of", "explain", "host_of"]
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "AuthenticationFailed": "check AZURE_STORAGE_ACCOUNT_KEY or the SAS token, and this machine's clock",
+    "InvalidAuthenticationInfo": "check the SAS token or the identity in use",
+    "NoAuthenticationInformation": "no credentials were sent: set AZURE_STORAGE_ACCOUNT_KEY or log in (az login, a managed identity)",
+    "AuthorizationFailure": "the account's firewall or the SAS token does not allow this",
+    "AuthorizationPermissionMismatch": "the identity needs the role 'Storage Blob Data Contributor' ('… Reader' to read)",
+    "AuthorizationProtocolMismatch": "the SAS token allows https only",
+    "AuthorizationSourceIPMismatch": "the SAS token does not allow this IP address",
+    "InsufficientAccountPermissions": "the account's key or SAS token does not allow this",
+    "KeyBasedAuthenticationNotPermitted": "the account does not accept keys: log in with an identity (az login, a managed identity)",
+    "UnauthorizedBlobOverwrite": "the SAS token may create blobs, but not replace them",
+    "PublicAccessNotPermitted": "the account allows no anonymous access: set credentials",
+    "BlobArchived": "it is in the archive tier: rehydrate it first (`az storage blob set-tier --tier Hot`); a store's blobs must be in "
+    "an online tier",
+    "BlobBeingRehydrated": "it is being rehydrated from the archive tier, which takes hours: try again later",
+    "AccountIsDisabled": "the storage account is disabled",
+    "BlobImmutableDueToPolicy": "it is immutable until its retention ends or its legal hold is lifted",
+    "LeaseIdMissing": "another client holds a lease on it: break the lease",
+    "SnapshotsPresent": "it has snapshots: delete them first",
+    "RequestBodyTooLarge": "the blob is too large for the service",
+    "AccountLimitExceeded": "the account is full: ask for more",
+    "401": "no usable credentials: log in (az login, a managed or workload identity), or set AZURE_STORAGE_ACCOUNT_KEY",
+    "403": "check the credentials and what they allow",
+}
+_NO_CONTAINER: Final = frozenset({"ContainerNotFound", "FilesystemNotFound", "ContainerDisabled"})
+_MISSING: Final = frozenset({"BlobNotFound", "PathNotFound"})
+_EXISTS: Final = frozenset({"BlobAlreadyExists", "PathAlreadyExists"})
+# Codes that also mean that a blob exists: a new blob has nothing to replace, lock or lease.
+_STANDS: Final = frozenset({"UnauthorizedBlobOverwrite", "BlobImmutableDueToPolicy", "LeaseIdMissing"})
+_MET: Final = frozenset({"ConditionNotMet", "TargetConditionNotMet"})
+# The service found the body damaged and stored nothing of it.
+_DAMAGED: Final = frozenset({"Md5Mismatch", "Crc64Mismatch", "ChecksumMismatch"})
+_BUSY: Final = frozenset({
+    "ServerBusy", "OperationTimedOut", "InternalError", "TooManyRequests", "ContainerBeingDeleted", "AccountBeingCreated",
+})  # fmt: skip
+_FULL: Final = frozenset({"AccountLimitExceeded", "InsufficientStorage"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request(errors.Request):
+    """Context of a failed request.
+
+    Attributes:
+        host: the server's host name, where known.
+    """
+
+    host: str
+
+
+def code_of(error: Exception) -> str:
+    """Return the service's error code, empty where there is none."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    code = headers.get("x-ms-error-code") or getattr(error, "error_code", None) or ""
+    return str(getattr(code, "value", code))
+
+
+def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
+    """Return the error to raise; None where this is not an Azure failure."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "AzureError" not in names:
+        return None
+    name = type(error).__name__
+    if names & {"IncompleteReadError", "ServiceResponseError", "HttpResponseError"}:
+        response = getattr(error, "response", None)
+        status = int(getattr(error, "status_code", 0) or getattr(response, "status_code", 0) or 0)
+        if "ClientAuthenticationError" in names and not status:  # of azure-identity: no request was sent
+            return _no_credentials(request, name)
+        if status >= 300:
+            return _of_reply(status, code_of(error), request)
+        return BackendError(f"{request}: the connection broke in mid-reply ({name})", transient=True)
+    if "ServiceRequestError" in names:
+        return UnreachableError(
+            f"{request}: no connection to {request.host or 'the service'}; check the network and the account's name"
+        )
+    if "ClientAuthenticationError" in names or "Credential" in name:
+        return _no_credentials(request, name)
+    return BackendError(f"{request} ({name})", transient=bool(names & {"ServiceResponseTimeoutError", "StreamClosedError"}))
+
+
+def _no_credentials(request: Request, name: str) -> BackendError:
+    return BackendError(
+        f"{request}: no usable credentials ({name}); log in (az login, a managed or workload identity), or set "
+        "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING"
+    )
+
+
+def _of_reply(status: int, code: str, request: Request) -> ArtifactStoreError:
+    url, key = request.url, request.key
+    said = f"{request}: {code or f'status {status}'}"
+    creating = request.action == "create"
+    if code in _NO_CONTAINER:
+        return BackendError(f"the container {request.bucket} does not exist: create it, or check the URL {url} and the account")
+    if status == 404:
+        if code in _MISSING and key:
+            return NotFoundError(no_such_key(key, url))
+        return BackendError(
+            f"{said}; this is not the service's reply for a missing blob: check the URL, the account and the credentials"
+        )
+    if code in _EXISTS or (creating and (code in _STANDS or code in _MET or (status == 412 and not code))):
+        return AlreadyExistsError(f"{key} exists in {url}")
+    if code == "InvalidRange" or status == 416:
+        return BackendError(f"{request}: the range ends beyond the end of the object")
+    if code in _DAMAGED:
+        return NotLandedError(f"{request}: the body was damaged in transit ({code}); the service rejected it")
+    if code in _FULL:
+        return BackendError(f"{said}; {_ADVICE.get(code, 'free some space or ask for more')}")
+    if code in _BUSY or status >= 500 or status in {408, 429}:
+        return BackendError(said, transient=True)
+    advice = _ADVICE.get(code) or _ADVICE.get(str(status))
+    return BackendError(f"{said}; {advice}" if advice else said)
+
+
+def host_of(filesystem: Any) -> str:
+    """Return the host that an adlfs filesystem connects to; never the rest of its URL, which may contain a signature."""
+    return str(getattr(getattr(filesystem, "service_client", None), "primary_hostname", "")).partition("/")[0]

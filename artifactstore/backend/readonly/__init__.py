@@ -1,0 +1,1 @@
+"""Backends that only read: a zip file, a web server."""

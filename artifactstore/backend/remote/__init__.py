@@ -1,0 +1,1 @@
+"""What backends behind a network share: fsspec, HTTP, ranges, parts, secret options."""

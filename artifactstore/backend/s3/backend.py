@@ -1,0 +1,363 @@
+"""S3 and compatible servers, by single requests of s3fs's own client.
+
+s3fs's own verbs are not used: `cat_file` asks for the size first and then reads large objects in parts that need not
+belong together; its listings are cached; a parameter that an old botocore does not know, such as the condition of
+`create`, is dropped silently; and failures are translated until a missing bucket is a missing file.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix, split_bucket
+from artifactstore.backend.buffers import LARGE, flat, gather
+from artifactstore.backend.errors import DoubtfulError, check_ranges, no_such_key
+from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
+from artifactstore.backend.remote.multipart import send_in_parts
+from artifactstore.backend.remote.request_body import send_watched
+from artifactstore.backend.remote.secrets import hide, secret_names
+from artifactstore.backend.s3.checksums import Replies, checks_crc, checksum_of, md5_of
+from artifactstore.backend.s3.client import client_options, make_plain
+from artifactstore.backend.s3.errors import ExpiredError, Request, UnclearError, explain
+from artifactstore.backend.s3.responses import next_page, of_listing, part_of, whole_of
+from artifactstore.errors import (
+    ArtifactStoreError,
+    BackendError,
+    InvalidInputError,
+    NotFoundError,
+    UnsupportedError,
+)
+
+__all__ = ["S3Backend"]
+
+_T = TypeVar("_T")
+_Came = tuple[list[bytes], Mapping[str, Any]]  # body in pieces, rest of the reply
+_PIECE: Final = 2**20  # bytes of a body that are read at a time, if available
+_HEAD: Final = "stat"
+
+
+class S3Backend(RemoteBackend):
+    """Objects in a bucket under a prefix; `create` is a PUT with `If-None-Match: *`, decided by the server.
+
+    Args:
+        url: `s3://bucket/prefix`.
+        options: for `s3fs.S3FileSystem`.
+        single_writer: the caller promises that nothing else writes: servers without conditional writes are then accepted.
+
+    Attributes:
+        url: as passed.
+    """
+
+    concurrency = 32
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
+        super().__init__(url, options, single_writer=single_writer)
+        self.exclusive = True
+        self._bucket, root = split_bucket(self.url.removeprefix("s3://"))
+        self._root = f"{root}/" if root else ""
+        self._wire = client_options(self._options)
+        self._replies = Replies()
+
+    def _connect(self) -> tuple[Any, str]:
+        return make_filesystem("s3", self._wire), f"{self._bucket}/{self._root}"
+
+    def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
+        request = Request(self.url, self._bucket, action, key, action == _HEAD, lambda text: hide(text, self._options))
+        failure = explain(error, request)
+        return (failure, None) if failure is not None else super()._explain(error, action, key)
+
+    def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
+        used = self._connected
+        try:
+            return super()._call(call, action, key)
+        except ExpiredError:
+            # Nothing was done. Credentials from a file, a process or a service may have been refreshed by now.
+            if not self._renewed(used):
+                raise
+        return super()._call(call, action, key)
+
+    def _renewed(self, used: Any) -> bool:
+        """Reconnect with refreshed credentials; False if they are the expired ones."""
+        if secret_names(self._options):
+            return False  # passed as options: they cannot be refreshed
+        if self._connected is not used:
+            return True  # refreshed by another thread
+
+        async def held(filesystem: Any) -> tuple[Any, Any]:
+            await filesystem.set_session()
+            found = await filesystem.session.get_credentials()
+            frozen = await found.get_frozen_credentials() if found else None
+            return (frozen.access_key, frozen.token) if frozen else (None, None)
+
+        def ask() -> bool:
+            old = self._run(held, self._filesystem()[0])
+            self._connected = None
+            return bool(self._run(held, self._filesystem()[0]) != old)
+
+        return super()._call(ask, "reconnect to", "")
+
+    def _where(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._root + key}
+
+    async def _client(self) -> tuple[Any, Any]:
+        """Return the filesystem and its client; `set_session` creates the client if there is none or it was closed."""
+        filesystem = self._filesystem()[0]
+        await filesystem.set_session()
+        return filesystem, await filesystem.get_s3(self._bucket)
+
+    async def _send(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        """Send one request, once."""
+        filesystem, client = await self._client()
+        method = getattr(make_plain(client), verb)
+        # Adds what the options require of every request (encryption, requester pays), and drops what this botocore does not know.
+        complete = filesystem._get_s3_method_kwargs(method, **arguments)  # noqa: SLF001
+        if missing := arguments.keys() - complete.keys():
+            raise UnsupportedError(
+                f"the installed botocore does not know {', '.join(sorted(missing))}: reinstall s3fs and botocore"
+            )
+        timeout = float(self._wire["config_kwargs"]["read_timeout"])
+        reply = await send_watched(
+            lambda body: method(**(complete if body is None else {**complete, "Body": body})), arguments.get("Body"), timeout
+        )
+        self._replies.seen(reply)
+        self._clock.note((reply.get("ResponseMetadata", {}).get("HTTPHeaders") or {}).get("date"))
+        return reply
+
+    async def _checks(self) -> bool:
+        return checks_crc((await self._client())[1].meta.endpoint_url)
+
+    async def _get(self, key: str, extra: Mapping[str, str]) -> _Came:
+        """Return the received bytes, in pieces, and the rest of the reply."""
+        reply = await self._send("get_object", {**self._where(key), **extra})
+        body, pieces = reply["Body"], []
+        try:
+            while piece := await body.read(_PIECE):
+                pieces.append(piece)
+        finally:
+            body.close()
+        self._refuse_foreign(reply, key)
+        return pieces, reply
+
+    def _refuse_foreign(self, reply: Mapping[str, Any], key: str) -> None:
+        if self._replies.is_foreign(reply):
+            raise BackendError(
+                f"{key} in {self.url}: the reply is not from the storage server (it has no ETag); a proxy or captive portal "
+                "answers in its place: log in to the network, or check AWS_ENDPOINT_URL",
+                transient=True,
+            )
+
+    def read(self, key: str) -> bytes:
+        """Return all bytes of an object, by one request.
+
+        Raises:
+            NotFoundError: there is definitely no such key.
+            BackendError: anything else.
+        """
+        check_key(key)
+        try:
+            data, reply = self._whole(key)
+        except UnclearError as error:
+            raise self._missing(key, error) from None
+        whole = whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
+        return self._read_again(key, whole) if self._replies.doubtful(reply, md5_of(whole)) else whole
+
+    def _whole(self, key: str) -> tuple[bytes, Mapping[str, Any]]:
+        pieces, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
+        return b"".join(pieces), reply
+
+    def _read_again(self, key: str, first: bytes) -> bytes:
+        """Read once more after an ETag mismatch: bytes damaged in transit come out differently now."""
+        data, reply = self._whole(key)
+        if not self._replies.doubtful(reply, md5_of(data)):
+            return whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
+        if data != first:
+            raise BackendError(
+                f"{key} in {self.url}: two reads returned different bytes, neither matching its ETag", transient=True
+            )
+        self._replies.is_other()
+        return data  # the stored bytes are the same each time: digests judge them
+
+    def _announced(self, key: str) -> int | None:
+        """Return an object's size by HEAD; None where the server does not report it."""
+        reply = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key)
+        self._refuse_foreign(reply, key)
+        size = reply.get("ContentLength")
+        return None if size is None else int(size)
+
+    def _missing(self, key: str, said: UnclearError) -> ArtifactStoreError:
+        """Resolve a 404 that is not S3's: a listing by the same server shows whether the key exists."""
+        try:
+            page = self._page(key, {"MaxKeys": 1})
+        except ArtifactStoreError as error:
+            # Only a successful listing proves anything.
+            return BackendError(str(said), transient=isinstance(error, BackendError) and error.transient)
+        if any(item.get("Key") == self._root + key for item in page.get("Contents", ())):
+            return BackendError(f"{said}; but the key is listed", transient=True)
+        return NotFoundError(no_such_key(key, self.url))
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each (offset, length), in the order asked for; by one request each, many at a time.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: a range ends beyond the object's end, or anything else; a `RangesFailedError` holds the ranges that were read.
+        """
+        check_key(key)
+        check_ranges(ranges)
+
+        async def one(wanted: tuple[int, int]) -> _Came:
+            offset, length = wanted
+            return await self._get(key, {"Range": f"bytes={offset}-{offset + length - 1}"})
+
+        def judge(came: _Came, wanted: tuple[int, int]) -> bytes:
+            pieces, reply = came
+            return part_of(b"".join(pieces), reply, wanted, key, self.url)
+
+        def call() -> list[bytes]:
+            return self._ranges(key, ranges, one, judge)
+
+        try:
+            return self._call(call, "read", key)
+        except UnclearError as error:
+            raise self._missing(key, error) from None
+
+    def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
+        """Store an object, replacing what was there: one request up to 64 MiB, a multipart upload beyond.
+
+        Raises:
+            BackendError: nothing of it is visible.
+        """
+        check_key(key)
+        whole, rest = gather(data)
+        if rest is None:
+            self._put(key, whole, "write")
+        else:
+            send_in_parts(self, key, whole, rest, lambda call: call())
+
+    def _put(self, key: str, raw: bytes | memoryview, action: str, **condition: str) -> None:
+        crc = len(raw) >= LARGE and not self._replies.silent and self._call(lambda: self._run(self._checks), action, key)
+        checksum = checksum_of(raw, crc=crc)
+        arguments = {**self._where(key), "Body": raw, **checksum, **condition}
+        reply = self._call(lambda: self._run(self._send, "put_object", arguments), action, key)
+        if self._replies.confirms(reply, checksum):
+            return
+        try:
+            self._confirm(key, raw, reply)
+            self._replies.silent |= crc
+        except BackendError as error:
+            if not condition or not error.transient:
+                raise
+            raise DoubtfulError(str(error), md5=self._replies.told(reply)) from None
+
+    def _confirm(self, key: str, raw: bytes | memoryview, reply: Mapping[str, Any]) -> None:
+        """Verify a PUT whose success reply is unusual: a proxy's own page comes with a 200, too.
+
+        Not every server checks the Content-MD5, so bytes may also have been damaged in transit.
+        """
+        try:
+            found: bytes | None = self.read(key)
+        except NotFoundError:
+            found = None
+        if found == raw:
+            if self._replies.fits(reply, md5_of(raw)) is False:
+                self._replies.is_other()
+            return
+        what = "the object does not exist" if found is None else "the object has other bytes"
+        raise BackendError(
+            f"{key} in {self.url}: the server reported success, but {what}; check for a proxy that damages data or replies in the "
+            "server's place: check the network and AWS_ENDPOINT_URL",
+            transient=True,
+        )
+
+    # -- multipart upload (`InParts`)
+
+    def _ask(self, verb: str, key: str, **arguments: Any) -> Any:
+        return self._call(lambda: self._run(self._send, verb, {**self._where(key), **arguments}), "write", key)
+
+    def start_upload(self, key: str) -> str:
+        """Return the id of a new multipart upload."""
+        return str(self._ask("create_multipart_upload", key)["UploadId"])
+
+    def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
+        """Send a part, with its MD5; returns its ETag."""
+        checksum = checksum_of(data, crc=False)
+        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, **checksum)
+        if self._replies.refutes(reply, checksum):
+            raise BackendError(f"part {number} of {key} in {self.url} was damaged in transit", transient=True)
+        return str(reply["ETag"])
+
+    def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
+        """Complete the object from its parts, replacing any existing one."""
+        listed = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(parts, 1)]
+        reply = self._ask("complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": listed})
+        if not reply.get("ETag"):
+            raise BackendError(
+                f"cannot write {key} in {self.url}: the reply is not from the storage server (no ETag)", transient=True
+            )
+
+    def drop_upload(self, key: str, upload: str) -> None:
+        """Abort an upload and drop its parts."""
+        self._ask("abort_multipart_upload", key, UploadId=upload)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store an object only if nothing is there: one conditional request, sent once.
+
+        Raises:
+            AlreadyExistsError: `key` exists, whoever wrote it.
+            UnsupportedError: the server does not support conditional writes, and the caller did not pass `single_writer=True`.
+            BackendError: the outcome is unknown, except for a `NotLandedError`.
+        """
+        check_key(key)
+        raw = bytes(flat(data))
+        if not self._single_writer:
+            self._put(key, raw, "create", IfNoneMatch="*")
+            return
+        self._refuse_existing(key)
+        try:
+            self._put(key, raw, "create", IfNoneMatch="*")
+        except UnsupportedError:
+            self._put(key, raw, "create")
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield every object whose key starts with `prefix`: one request for each 1,000, or for each page of the server's size.
+
+        Raises:
+            BackendError: the listing could not be completed.
+        """
+        check_prefix(prefix)
+        more: Mapping[str, Any] | None = {}
+        while more is not None:
+            page = self._page(prefix, more)
+            for found in of_listing(page, self._root):
+                with contextlib.suppress(InvalidInputError):  # not an object of the store
+                    check_key(found.key)
+                    yield found
+            more = next_page(page, more, f"{prefix or 'the listing'} in {self.url}")
+
+    def _page(self, prefix: str, more: Mapping[str, Any]) -> Any:
+        arguments = {"Bucket": self._bucket, "Prefix": self._root + prefix, **more}
+        return self._call(lambda: self._run(self._send, "list_objects_v2", arguments), "list", prefix)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing key is not an error.
+
+        Raises:
+            BackendError: it may still be there.
+        """
+        check_key(key)
+        with contextlib.suppress(NotFoundError, UnclearError):  # some servers report a missing key, S3 itself does not
+            self._call(lambda: self._run(self._send, "delete_object", self._where(key)), "delete", key)
+
+    def size(self, key: str) -> int:
+        """Return an object's size in bytes.
+
+        Raises:
+            NotFoundError: no such key.
+            BackendError: anything else.
+        """
+        check_key(key)
+        size = None
+        with contextlib.suppress(NotFoundError):
+            size = self._announced(key)
+        # A 404 to HEAD has no body, so the bucket may be missing: GET tells. It also returns a size that HEAD left out.
+        return len(self.read(key)) if size is None else size

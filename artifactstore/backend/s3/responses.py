@@ -1,0 +1,110 @@
+"""Validation of S3 replies: whole bodies, the requested range, listings that end.
+
+Servers differ here: some report no length, ignore ranges, cut listings into pages of their own size, or reply 200 with an
+HTML page. Each of these is either understood or an error; none passes for less data than exists.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC
+from typing import Any
+from urllib.parse import unquote
+
+from artifactstore.backend.base import Stored
+from artifactstore.backend.errors import past_the_end
+from artifactstore.backend.s3.checksums import md5_of
+from artifactstore.errors import BackendError
+
+__all__ = ["next_page", "of_listing", "part_of", "whole_of"]
+
+
+def _broken(what: str, got: int, announced: int) -> BackendError:
+    return BackendError(f"{what}: {got:,} of {announced:,} bytes received, then the connection ended", transient=True)
+
+
+def whole_of(data: bytes, reply: Mapping[str, Any], what: str, ask: Callable[[], int | None]) -> bytes:
+    """Return an object's bytes if they are known to be complete.
+
+    Args:
+        data: the received bytes.
+        reply: the reply to GET without its body.
+        what: the object, for messages.
+        ask: requests the object's size.
+
+    Raises:
+        BackendError: some are missing, or completeness cannot be determined.
+    """
+    announced = reply.get("ContentLength")
+    if announced is None and not _framed(reply) and reply.get("ETag", "").strip('"') != md5_of(data):
+        # HTTP/1.0: the body ends where the connection does, for any reason.
+        announced = ask()
+        if announced is None:
+            raise BackendError(f"{what}: the server does not report the length, so truncation could not be detected")
+    if announced is not None and len(data) != announced:
+        raise _broken(what, len(data), announced)
+    return data
+
+
+def _framed(reply: Mapping[str, Any]) -> bool:
+    """Whether the body was chunked, so that its end is known."""
+    headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return "chunked" in str(headers.get("transfer-encoding", "")).lower()
+
+
+def part_of(data: bytes, reply: Mapping[str, Any], wanted: tuple[int, int], key: str, url: str) -> bytes:
+    """Return the bytes of a range if they are the requested ones.
+
+    Raises:
+        BackendError: some are missing (transient), the range ends beyond the object's end, or it is a different range.
+    """
+    what = f"{key} in {url}"
+    offset, length = wanted
+    announced = reply.get("ContentLength")
+    if announced is not None and len(data) < announced:
+        raise _broken(what, len(data), announced)
+    if reply.get("ResponseMetadata", {}).get("HTTPStatusCode") == 200:  # the server ignores ranges and sent everything
+        if len(data) < offset + length:
+            raise past_the_end(key, offset, length, len(data), url) if announced is not None else _broken(what, 0, length)
+        return data[offset : offset + length]
+    said = str(reply.get("ContentRange", ""))  # "bytes 0-9/100"
+    first, _, rest = said.removeprefix("bytes").strip().partition("-")
+    last = rest.partition("/")[0]
+    if first.isdigit() and last.isdigit():
+        if int(first) != offset:
+            raise BackendError(f"{what}: expected bytes from {offset:,} on, got others ({said})", transient=True)
+        if len(data) < min(length, int(last) - offset + 1):
+            raise _broken(what, len(data), int(last) - offset + 1)
+    if len(data) != length:  # the server returns as many bytes as exist
+        raise past_the_end(key, offset, length, None, url)
+    return data
+
+
+def of_listing(page: Mapping[str, Any], root: str) -> Iterator[Stored]:
+    """Yield the objects of a listing page, with keys relative to `root`."""
+    for item in page.get("Contents", ()):
+        key = item["Key"]
+        if not key.startswith(root) and unquote(key).startswith(root):
+            key = unquote(key)  # encoded as requested, though the reply does not declare it
+        modified = item.get("LastModified")
+        yield Stored(key[len(root) :], int(item["Size"]), modified.astimezone(UTC) if modified else None)
+
+
+def next_page(page: Mapping[str, Any], asked: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
+    """Return the arguments of the next page's request, or None if this was the last page.
+
+    Raises:
+        BackendError: it is not a listing (transient), or the next page would be this one again.
+    """
+    if not page.keys() & {"Contents", "KeyCount", "IsTruncated", "Name", "Prefix", "MaxKeys"}:
+        raise BackendError(f"{what}: the reply is not a listing: check AWS_ENDPOINT_URL", transient=True)
+    token = page.get("NextContinuationToken")
+    if not page.get("IsTruncated") and not token:
+        return None
+    if token:
+        more = {"ContinuationToken": token}
+    elif page.get("Contents"):
+        more = {"StartAfter": page["Contents"][-1]["Key"]}
+    else:
+        raise BackendError(f"{what}: an empty page claims that more follow, but has no continuation token", transient=True)
+    if more == dict(asked):
+        raise BackendError(f"{what}: the server returns the same page again and again, so the rest cannot be listed")
+    return more

@@ -1,0 +1,1 @@
+"""Folders behind an SSH server."""

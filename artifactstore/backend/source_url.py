@@ -1,0 +1,261 @@
+"""Source files behind any URL that fsspec supports, read once from beginning to end; never written."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final
+from urllib.parse import unquote
+
+from artifactstore.backend.remote.fsspec_backend import RemoteBackend, known_schemes, open_url
+from artifactstore.backend.wrappers.retrying import RetryingBackend
+from artifactstore.errors import BackendError, ConflictError, InvalidInputError, NotFoundError, UnsupportedError
+
+__all__ = ["Listing", "Origin", "OriginFile"]
+
+_PART: Final = 4 * 2**20  # bytes per request; longer reads take several requests at a time
+_UNRANGED: Final = 64 * 2**20  # bytes: the largest file accepted from a server without range support
+_WEB: Final = frozenset({"http", "https"})
+_S3: Final = frozenset({"s3", "s3a"})
+_VERSIONED: Final = _S3 | {"az", "abfs", "abfss"}
+_VERSION: Final = re.compile(r"\?versionId=([^&/]+)$", re.IGNORECASE)
+_MARKS: Final = (
+    "ETag",
+    "etag",
+    "md5",
+    "content_md5",
+    "md5Hash",
+    "generation",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "modified",
+)
+
+
+class _Place(RemoteBackend):
+    """fsspec's filesystem for a URL; its failures become our errors, and no message shows the URL's query."""
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        super().__init__(url.partition("?")[0], options)
+        self._full = url
+
+    def _connect(self) -> tuple[Any, str]:
+        return open_url(self._full, self._options)
+
+    def ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
+        """Call a verb of the filesystem; one at a time unless the filesystem is thread-safe."""
+
+        def call() -> Any:
+            with self._turn():
+                return getattr(self._filesystem()[0], verb)(*arguments, **named)
+
+        return self._call(call, "read", "files")
+
+    @property
+    def root(self) -> str:
+        """Return the URL's path, as the filesystem names it."""
+        return str(self._call(lambda: self._filesystem()[1], "read", "files"))
+
+
+@dataclass(frozen=True, slots=True)
+class OriginFile:
+    """One file of a source URL.
+
+    Attributes:
+        origin: the source it belongs to.
+        place: its path there.
+        path: relative to the URL; its name, where the URL is a file.
+        size: in bytes.
+        mark: detects changes: ETag, checksum or times, as far as the server reports them.
+    """
+
+    origin: "Origin"
+    place: str
+    path: str
+    size: int
+    mark: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        """The URL, for messages."""
+        return f"{self.origin.url} ({self.path})"
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly these bytes.
+
+        Raises:
+            BackendError: they cannot be read.
+        """
+        return self.origin.read(self, offset, size)
+
+    def fill(self, view: memoryview, offset: int) -> None:
+        """Fill a view with bytes from `offset` on.
+
+        Raises:
+            BackendError: they cannot be read.
+        """
+        view[:] = self.read(offset, len(view))
+
+    def check(self) -> None:
+        """Check that the file is unchanged since the listing.
+
+        Raises:
+            ConflictError: it changed, or was removed.
+        """
+        self.origin.check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files at a source URL.
+
+    Attributes:
+        files: sorted by path.
+        folders: the empty ones.
+        others: paths that are neither files nor folders, such as links.
+        single: whether the URL is a single file.
+    """
+
+    files: list[OriginFile]
+    folders: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    single: bool = False
+
+
+class Origin:
+    """The files at a URL: a folder, or one file.
+
+    Args:
+        url: any that fsspec supports.
+        options: for fsspec's class: endpoint, credentials. Never part of any message.
+
+    Raises:
+        InvalidInputError: a scheme that fsspec does not support, or a password in the URL.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        scheme, _, rest = url.partition("://")
+        if ":" in rest.split("/", 1)[0].rpartition("@")[0]:
+            raise InvalidInputError(
+                f"this {scheme}:// URL contains a password, which would end up in logs: pass it as source_options={{…}}, or set it "
+                "in the environment"
+            )
+        if scheme.lower() not in known_schemes():
+            raise InvalidInputError(f"the scheme {scheme}:// is not supported; to store the text itself, pass format='text'")
+        known = scheme.lower()
+        self._version = match[1] if known in _VERSIONED and (match := _VERSION.search(url)) else None
+        given = dict(options or {}) if self._version is None else {"version_aware": True, **(options or {})}
+        self._is_folder = url.partition("?")[0].endswith("/") if known in _WEB else url.endswith("/")
+        self._place = _Place(url, given)
+        self._marked = known in _S3
+        self._retrying = RetryingBackend(self._place)
+        self._file = unquote(url.partition("?")[0].rpartition("/")[2]) if known in _WEB else None
+        self.url = self._place.url
+
+    def files(self) -> Listing:
+        """List the source's files.
+
+        Raises:
+            InvalidInputError: nothing is there, or the server does not report a file's length.
+            UnsupportedError: a library is missing.
+            BackendError: it cannot be listed.
+        """
+        root = self._place.root
+        info: Mapping[str, Any] = {"type": "directory"}
+        try:
+            info = self._ask("info", root)
+        except NotFoundError as error:
+            if not self._is_folder:
+                raise InvalidInputError(f"{self.url} does not exist: check the URL, and that it may be read") from error
+        if info["type"] == "file" and not self._is_folder:
+            return Listing([self._made(root, self._name(root), info)], single=True)
+        if self._file is not None:
+            raise InvalidInputError(f"{self.url} is not a file: HTTP has no folders; pass the URL of each file")
+        if self._version is not None:
+            raise InvalidInputError(f"{self.url} is a folder, and `version` applies to single objects only")
+        found = self._inside(root.rstrip("/"))
+        # A trailing slash means a folder, even if an object has the name without it.
+        if not found.files and not found.folders and not found.others and (info["type"] == "file" or not self._exists(root)):
+            raise InvalidInputError(f"{self.url} contains no files: check the URL, and that it may be listed")
+        return found
+
+    def _inside(self, top: str) -> Listing:
+        files, others, folders, above = [], [], set(), {""}
+        for place, one in chain(self._ask("find", top, detail=True).items(), self._folders(top)):
+            path = place[len(top) :].lstrip("/")
+            if place.rstrip("/") == top and one["type"] == "file" and not place.endswith("/"):
+                continue  # an object with the folder's own name
+            if one["type"] == "directory" or (path.endswith("/") and not one.get("size")):
+                folders.add(path.rstrip("/"))  # some services mark a folder by an empty object with a trailing slash
+            elif one["type"] == "file" and not path.endswith("/"):
+                files.append(self._made(place, path, one))
+            elif path:
+                others.append(path)
+            while (path := path.rstrip("/").rpartition("/")[0]) and path not in above:
+                above.add(path)
+        return Listing(sorted(files, key=lambda one: one.path), sorted(folders - above), others)
+
+    def _folders(self, top: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the folders, where the service has them; S3 lists its folder markers among the files.
+
+        A separate listing: in a combined listing a folder hides a file of its name.
+        """
+        if not self._marked:
+            found = self._ask("find", top, detail=True, withdirs=True).items()
+            yield from ((place, one) for place, one in found if one["type"] == "directory")
+
+    def _exists(self, root: str) -> bool:
+        """Whether an empty folder exists."""
+        try:
+            return bool(self._ask("info", root)["type"] == "directory")
+        except NotFoundError:
+            return False
+
+    def _name(self, root: str) -> str:
+        name = self._file or root.rstrip("/").rpartition("/")[2]
+        return name if self._version is None else _VERSION.sub("", name)
+
+    def _made(self, place: str, path: str, info: Mapping[str, Any]) -> OriginFile:
+        size = info.get("size")
+        if size is None:
+            raise InvalidInputError(f"{self.url} ({path}): the server does not report its length; download it first")
+        return OriginFile(self, place, path, int(size), tuple(str(info.get(mark)) for mark in _MARKS))
+
+    def read(self, file: OriginFile, offset: int, size: int) -> bytes:
+        """Return exactly these bytes of a file, with several concurrent requests if they are many."""
+        starts = [*range(offset, offset + size, _PART)]
+        ends = [min(start + _PART, offset + size) for start in starts]
+
+        def call() -> bytes:
+            if len(starts) == 1:
+                came = [self._place.ask("cat_file", file.place, start=starts[0], end=ends[0])]
+            else:
+                came = self._place.ask("cat_ranges", [file.place] * len(starts), starts, ends, on_error="raise")
+            parts = [self._cut(file, data, start, end) for data, start, end in zip(came, starts, ends, strict=True)]
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+        return self._retrying.retried(call) if size else b""
+
+    def _cut(self, file: OriginFile, data: bytes, start: int, end: int) -> bytes:
+        if len(data) == end - start:
+            return data
+        if len(data) == file.size:
+            if file.size > _UNRANGED:
+                raise UnsupportedError(f"{file.url}: the server does not support ranges: download the file first")
+            return data[start:end]
+        raise BackendError(f"{file.url}: expected {end - start} bytes, got {len(data)}", transient=True)
+
+    def check(self, file: OriginFile) -> None:
+        """Check that a file is unchanged since the listing."""
+        try:
+            now = self._made(file.place, file.path, self._ask("info", file.place))
+        except NotFoundError:
+            now = None
+        # A listing may report fewer properties than a stat of the file, or more.
+        told = [(a, b) for a, b in zip(file.mark, now.mark, strict=True) if "None" not in (a, b)] if now else []
+        if now is None or now.size != file.size or any(a != b for a, b in told):
+            raise ConflictError(f"{file.url} changed while it was being put; nothing was committed: put again")
+
+    def _ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
+        return self._retrying.retried(lambda: self._place.ask(verb, *arguments, **named))

@@ -1,0 +1,1 @@
+"""Backends around a backend: retries, caches, read-only, overlays."""

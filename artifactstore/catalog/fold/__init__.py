@@ -1,0 +1,1 @@
+"""The fold: what the journal's facts add up to."""

@@ -1,0 +1,319 @@
+"""The fold: the state that the journal's facts add up to. It decides; appenders only predict it.
+
+Deterministic and pure: entries are applied by number, transactions in their order, each judged on the state after
+the one before (docs/reference/protocol.md, rule 1). It never depends on content, clocks or a reader's configuration. The state consists
+of plain tables (`catalog.fold.tables`); every change goes through `_set`, `_push` and `_drop`, so that a trial can be
+undone.
+"""
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.catalog.fold.judge import Void, judge
+from artifactstore.catalog.fold.received import LAYOUT, hold_key, is_own, subject
+from artifactstore.catalog.fold.tables import Tables
+from artifactstore.catalog.fold.times import reset_by
+from artifactstore.model.facts import WINDOW, Fact
+from artifactstore.model.fields import sane
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Entry, Txn
+
+__all__ = ["State", "Void"]
+
+_RELIEF: Final = 256  # entries between two checks of the tables' memory
+_TIDY: Final = 1024  # entries between two clean-ups of the verdicts
+
+
+class State(Tables):
+    """The state after the entries folded so far; see `Tables` for its content."""
+
+    # -- the interface for the journal
+
+    @property
+    def head(self) -> int:
+        """The number of the last entry folded."""
+        return int(self.marks["head"])
+
+    def apply(self, entry: "Entry") -> list[Void | None]:
+        """Fold an entry; return for each of its transactions why it is void, or None if it took effect."""
+        with self._recording():
+            outcome = self._apply(entry)
+        if entry["seq"] % _RELIEF == 0:
+            self.relieve()
+        return outcome
+
+    def _apply(self, entry: "Entry") -> list[Void | None]:
+        seq = entry["seq"]
+        time = max(self.marks["time"], entry["time"])
+        if time != entry["time"] and (resets := reset_by(self.marks, seq, entry["time"])) is not None:
+            self._set(self.marks, "resets", resets)
+            time = entry["time"]
+        self._set(self.marks, "time", time)
+        lower = entry["format"] < self.marks["format"]
+        self._set(self.marks, "format", max(entry["format"], self.marks["format"]))
+        outcome: list[Void | None] = []
+        for txn in entry["txns"]:
+            void = Void("format", "its entry's format is lower than the store's") if lower else None
+            void = void or judge(self, txn, seq, alone=len(entry["txns"]) == 1)
+            outcome.append(void)
+            if void is None:
+                self._take(txn, seq, time)
+                self._set(self.verdicts, txn["txn"], [seq, None])
+            elif txn["txn"] not in self.verdicts:
+                self._set(self.verdicts, txn["txn"], [seq, str(void)])
+        self._set(self.marks, "head", seq)
+        self._forget(seq)
+        return outcome
+
+    def verdict(self, txn: str) -> tuple[int, str | None] | None:
+        """Return (entry, why void or None) of a transaction within the window, else None."""
+        found = self.verdicts.get(txn)
+        return None if found is None else (int(found[0]), found[1])
+
+    def predict(self, txns: "Sequence[Txn]", time: str) -> list[Void | None]:
+        """Judge transactions as the next entry would, in order, and leave the state unchanged."""
+        seq = self.head + 1
+        outcome: list[Void | None] = []
+        with self._recording(), self._trial():
+            for txn in txns:
+                void = judge(self, txn, seq, alone=len(txns) == 1)
+                outcome.append(void)
+                if void is None:
+                    self._take(txn, seq, max(time, self.marks["time"]))
+                    self._set(self.verdicts, txn["txn"], [seq, None])
+        return outcome
+
+    # -- reading
+
+    @property
+    def end(self) -> int:
+        """The number of the last entry shared by all copies of the store: not the one that a move appends at the old location."""
+        return int(self.marks["moved_at"]) - 1 if self.marks["moved_to"] is not None else self.head
+
+    def alive(self, digest: str) -> bool:
+        """Return whether an uncondemned manifest holds bytes of this digest."""
+        return bool(self.holders.get(digest))
+
+    def current_manifest(self, digest: str) -> str | None:
+        """Return the id of the manifest that currently holds a digest, or None."""
+        holders = self.holders.get(digest)
+        return holders[-1] if holders else None
+
+    def vouches(self, digest: str, seq: int) -> bool:
+        """Return whether a fact vouches for a snapshot at an entry."""
+        return self.snapshots.get(digest) == seq
+
+    # -- changing
+
+    def _forget(self, seq: int) -> None:
+        """Drop verdicts outside the window: such an id cannot take effect again (its birth is too old)."""
+        if seq % _TIDY == 0:
+            self.verdicts = {txn: found for txn, found in self.verdicts.items() if found[0] >= seq - WINDOW}
+
+    def _take(self, txn: "Txn", seq: int, time: str) -> None:
+        stamp: dict[str, Any] = {"seq": seq, "time": time, "actor": txn["actor"], "txn": txn["txn"]}
+        if "reason" in txn:
+            stamp["reason"] = txn["reason"]
+        for fact in map(sane, txn["facts"]):
+            handler = _HANDLERS.get(fact["fact"])
+            if handler is not None:
+                handler(self, fact, {**stamp, "reason": fact["reason"]} if "reason" in fact else stamp)
+
+    def _take_stored(self, fact: Fact, _stamp: Fact) -> None:
+        digest = fact["digest"]
+        self._set(self.manifests, fact["manifest"], [digest, fact["manifest_digest"], fact["packs"]])
+        self._push(self.holders, digest, fact["manifest"])
+        self._set(self.stored, digest, {key: fact[key] for key in ("size", "files", "content", "format") if key in fact})
+        if fact.get("hooks"):
+            self._set(self.hooks, digest, fact["hooks"])
+
+    def _take_relocated(self, fact: Fact, _stamp: Fact) -> None:
+        self._set(self.manifests, fact["to"], [fact["digest"], fact["manifest_digest"], fact["packs"]])
+        self._push(self.holders, fact["digest"], fact["to"])
+
+    def _take_condemned(self, fact: Fact, stamp: Fact) -> None:
+        self._set(self.marks, "condemned", stamp["seq"])
+        for pack in fact["packs"]:
+            self._set(self.condemned_packs, pack, stamp["seq"])
+        for manifest in fact["manifests"]:
+            self._set(self.condemned_manifests, manifest, stamp["seq"])
+            known = self.manifests.get(manifest)
+            if known is not None:
+                digest = known[0]
+                self._set(self.holders, digest, [m for m in self.holders.get(digest, ()) if m != manifest])
+                if not self.holders[digest]:
+                    self._drop(self.hooks, digest)
+
+    def _take_versioned(self, fact: Fact, stamp: Fact) -> None:
+        row: dict[str, Any] = {**stamp, **{key: fact[key] for key in ("digest", "kind", "file", "metadata") if key in fact}}
+        if fact["name"] is None:
+            known = self.unnamed.get(fact["digest"])
+            if known is None or is_own(row) or not is_own(known):
+                self._set(self.unnamed, fact["digest"], row)
+            return
+        versions = self.names.get(fact["name"])
+        if not versions or versions[-1]["digest"] != fact["digest"] or "removed" in versions[-1]:
+            self._push(self.names, fact["name"], row)
+            self._push(self.named, fact["digest"], [fact["name"], len(self.names[fact["name"]]), fact["kind"]])
+
+    def _take_described(self, fact: Fact, stamp: Fact) -> None:
+        row = None
+        if fact["name"] is None:
+            row = self.unnamed.get(fact.get("digest", ""))
+        elif (number := self.version_of(fact)) is not None:
+            row = self.names[fact["name"]][number - 1]
+        if row is None or (not is_own(stamp) and (is_own(row) or "described" in row)):
+            return
+        self._set(row, "metadata", fact["metadata"])
+        if is_own(stamp) and not is_own(row):
+            self._set(row, "described", stamp["seq"])
+
+    def version_of(self, fact: Mapping[str, Any]) -> int | None:
+        """Return k of the version in `{name, version}` or `{name, digest}`, or None if there is none."""
+        versions = self.names.get(fact["name"], ())
+        if fact.get("version") is not None:
+            return int(fact["version"]) if 1 <= fact["version"] <= len(versions) else None
+        for k in range(len(versions), 0, -1):
+            if versions[k - 1]["digest"] == fact.get("digest"):
+                return k
+        return None
+
+    def _take_aliased(self, fact: Fact, stamp: Fact) -> None:
+        ends = fact.get("version") is None and "digest" not in fact
+        number = None if ends else self.version_of(fact)
+        if number is None and not ends:
+            return  # received from another store, without that version
+        move = {"version": number, **stamp}
+        if fact["name"] not in self.aliases:
+            self._set(self.aliases, fact["name"], {})
+        self._push(self.aliases[fact["name"]], fact["alias"], move)
+
+    def _take_removed(self, fact: Fact, stamp: Fact) -> None:
+        def remove(row: dict[str, Any]) -> None:
+            # A version received without its content counts as removed before its removal is received.
+            if row.get("removed", {"gone": True}).get("gone") and (is_own(stamp) or not is_own(row)):
+                self._set(row, "removed", stamp)
+
+        if "name" in fact:
+            number = self.version_of(fact)
+            if number is not None:
+                remove(self.names[fact["name"]][number - 1])
+            return
+        if fact["digest"] in self.unnamed and (is_own(stamp) or not is_own(self.unnamed[fact["digest"]])):
+            self._drop(self.unnamed, fact["digest"])
+        if not is_own(stamp):
+            return  # a received removal names each of its versions
+        for name, number, _ in self.named.get(fact["digest"], ()):
+            remove(self.names[name][number - 1])
+
+    def _take_measured(self, fact: Fact, stamp: Fact) -> None:
+        key = fact["digest"] if "digest" in fact else f"run:{fact.get('run', '')}"
+        if "run" in fact:
+            self._see(fact["run"], stamp)
+        known, hearsay = self.metrics.get(key, {}), self.hearsay.get(key, [])
+        metrics = fact["metrics"]
+        if is_own(stamp):
+            told = [metric for metric in hearsay if metric not in metrics]
+        else:
+            metrics = {metric: value for metric, value in metrics.items() if metric not in known or metric in hearsay}
+            told = sorted({*hearsay, *metrics})
+        self._set(self.metrics, key, {**known, **metrics})
+        if told != hearsay:
+            self._set(self.hearsay, key, told)
+
+    def _take_held(self, fact: Fact, stamp: Fact) -> None:
+        self._set(self.holds, hold_key(stamp, fact["hold"]), fact["digest"])
+
+    def _take_released(self, fact: Fact, stamp: Fact) -> None:
+        self._drop(self.holds, hold_key(stamp, fact["hold"]))
+        if is_own(stamp):
+            self._drop(self.holds, f"received/{fact['hold']}")
+
+    def _take_tainted(self, fact: Fact, stamp: Fact) -> None:
+        own, told = self.tainted.get(fact["digest"], [None, None])
+        row = {key: value for key, value in stamp.items() if key != "txn"} | {"spread": fact.get("spread", True)}
+        self._set(self.tainted, fact["digest"], [row, told] if is_own(stamp) else [own, row])
+
+    def _take_cleared(self, fact: Fact, stamp: Fact) -> None:
+        own = self.tainted.get(fact["digest"], [None])[0]
+        if is_own(stamp) or own is None:
+            self._drop(self.tainted, fact["digest"])
+        else:
+            self._set(self.tainted, fact["digest"], [own, None])
+
+    def _take_started(self, fact: Fact, stamp: Fact) -> None:
+        if fact["run"] not in self.runs:
+            more = {key: fact[key] for key in ("params", "parent", "command") if key in fact}
+            self._set(self.runs, fact["run"], {**stamp, "name": fact["name"], **more})
+
+    def _take_finished(self, fact: Fact, stamp: Fact) -> None:
+        run = self.runs.get(fact["run"])
+        if run is not None and "status" not in run and (is_own(stamp) or not is_own(run)):
+            self._set(run, "status", fact["status"])
+            self._set(run, "finished", stamp["time"])
+            for key in ("error", "seconds", "reads_seen", "around", "around_more", "programs", "not_finite"):
+                if key in fact:
+                    self._set(run, key, fact[key])
+
+    def _take_used(self, fact: Fact, stamp: Fact) -> None:
+        self._take_edge(self.used_in, fact, stamp)
+
+    def _take_produced(self, fact: Fact, stamp: Fact) -> None:
+        self._take_edge(self.produced_by, fact, stamp)
+
+    def _take_edge(self, table: MutableMapping[str, list[Any]], fact: Fact, stamp: Fact) -> None:
+        foreign = not is_own(stamp) and is_own(self.runs.get(fact["run"], stamp))
+        if not foreign and fact["run"] not in table.get(fact["digest"], ()):
+            self._push(table, fact["digest"], fact["run"])
+            self._push(self.edges, fact["run"], {key: value for key, value in fact.items() if key != "run"})
+            self._see(fact["run"], stamp)
+
+    def _see(self, run: str, stamp: Fact) -> None:
+        """Record a sign of life of an unfinished run."""
+        row = self.runs.get(run)
+        if row is not None and "status" not in row and row["time"] != stamp["time"]:
+            self._set(row, "seen", stamp["time"])
+
+    def _take_moved_to(self, fact: Fact, stamp: Fact) -> None:
+        self._set(self.marks, "moved_to", fact["url"])
+        self._set(self.marks, "moved_at", stamp["seq"])
+
+    def _take_snapshot(self, fact: Fact, _stamp: Fact) -> None:
+        self._set(
+            self.snapshots, fact["digest"], fact["seq"]
+        )  # a reader that starts after that entry does not see an earlier fact
+
+    def _take_received(self, fact: Fact, stamp: Fact) -> None:
+        """Apply another store's facts, with their actor and time; local facts take precedence."""
+        store, seq, gone = fact["store"], fact["seq"], fact.get("gone", ())
+        origin = {
+            "seq": stamp["seq"],
+            "txn": stamp["txn"],
+            "actor": fact["actor"],
+            "time": fact["time"],
+            "from": store,
+            "entry": seq,
+        }
+        for table, news in ((self.received, ()), (self.renamed, fact.get("renamed", {}).items())):
+            if store not in table:
+                self._set(table, store, {})
+            for there, here in news:
+                self._set(table[store], there, here)
+        for inner in fact["facts"]:
+            kind, reason = inner.get("fact"), inner.get("reason", fact.get("reason"))
+            if kind in LAYOUT or kind == "received":
+                continue
+            key = subject(inner)
+            self._set(self.received[store], key, max(seq, self.received[store].get(key, 0)))
+            if kind not in _HANDLERS:
+                continue
+            mine = origin if reason is None else {**origin, "reason": reason}
+            if kind == "versioned" and inner["digest"] in gone:
+                mine = {**mine, "removed": {**origin, "gone": True}}
+            _HANDLERS[kind](self, inner, mine)
+
+
+_HANDLERS: Final[dict[str, Callable[[State, Fact, Fact], None]]] = {
+    name.removeprefix("_take_"): getattr(State, name) for name in sorted(vars(State)) if name.startswith("_take_")
+}

@@ -1,0 +1,320 @@
+"""The tables of the fold: plain dicts and lists, so that a cache can store them as JSON; every change can be undone.
+
+For a large store most of them are on disk (`catalog.spill`).
+
+Knows what the tables contain; filling them is the fold's part.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+from artifactstore.catalog.spill.list_table import SpilledLists, write_lists
+from artifactstore.catalog.spill.sqlite_file import LISTS, SPILLED, Base
+from artifactstore.catalog.spill.table import SpilledTable
+from artifactstore.runtime.loading import no_collecting
+
+__all__ = ["Tables"]
+
+_ABSENT: Final = object()
+_TABLES: Final = (
+    "marks",
+    "verdicts",
+    "holders",
+    "manifests",
+    "condemned_manifests",
+    "condemned_packs",
+    "stored",
+    "names",
+    "aliases",
+    "unnamed",
+    "named",
+    "metrics",
+    "holds",
+    "tainted",
+    "runs",
+    "produced_by",
+    "used_in",
+    "edges",
+    "hooks",
+    "received",
+    "renamed",
+    "hearsay",
+    "snapshots",
+)
+
+
+class Tables:
+    """The state after the entries folded so far.
+
+    Attributes:
+        marks: single values: `head`, `format`, `condemned` (entry of the last effective one), `moved_to` and
+            `moved_at` (its entry), `time`.
+        verdicts: txn id → [seq, None or why it is void], within the window; `str(Void)` is thus part of snapshots.
+        holders: digest → ids of its uncondemned manifests, the last is current.
+        manifests: manifest id → [digest, manifest digest, packs].
+        condemned_manifests: manifest id → entry that condemned it; `condemned_packs` likewise.
+        stored: digest → {size, files, content?, format?}.
+        names: name → versions, each {digest, seq, time, actor, kind, txn, file?, metadata?, reason?, removed?}; a received
+            version also {from: the store, entry: the number there, described?: whether it was described here since}.
+        aliases: name → alias → moves, each {version or None, seq, time, actor, txn, reason?}.
+        named: digest → [name, number, kind] of each of its versions, in order.
+        unnamed: digest → the content of its unnamed `versioned`.
+        metrics: digest or `run:<id>` → metric → value, the latest.
+        holds: hold id (`received/<id>` of a received one) → digest.
+        tainted: digest → [local taint or None, received taint or None], each {seq, time, actor, reason?, spread}.
+        runs: run → {name, seq, time, actor, txn, params?, parent?, command?, seen?, finished?, status?, error?, seconds?,
+            reads_seen?, around?, around_more?, programs?}.
+        edges: run → its inputs and outputs, in order, each the fact without its run.
+        produced_by: digest → runs.   used_in: digest → runs.
+        hooks: digest → its hooks as hex.
+        received: another store → subject → the last of its entries that was received.
+        renamed: another store → name there (or `run:<id>`) → name here, where they differ.
+        hearsay: digest or `run:<id>` → metrics whose value was received.
+        snapshots: digest of a snapshot → the entry of its state.
+    """
+
+    LAYOUT: ClassVar[int] = 9  # version of this layout in caches and snapshots; those with another one are ignored
+
+    def __init__(self) -> None:
+        self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
+        self.verdicts: dict[str, Any] = {}
+        self.holders: MutableMapping[str, list[str]] = {}
+        self.manifests: MutableMapping[str, list[Any]] = {}
+        self.condemned_manifests: dict[str, int] = {}
+        self.condemned_packs: dict[str, int] = {}
+        self.stored: MutableMapping[str, dict[str, Any]] = {}
+        self.names: MutableMapping[str, list[dict[str, Any]]] = {}
+        self.aliases: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        self.unnamed: MutableMapping[str, dict[str, Any]] = {}
+        self.named: MutableMapping[str, list[list[Any]]] = {}
+        self.metrics: MutableMapping[str, dict[str, float]] = {}
+        self.holds: dict[str, str] = {}
+        self.tainted: dict[str, list[dict[str, Any] | None]] = {}
+        self.runs: MutableMapping[str, dict[str, Any]] = {}
+        self.produced_by: MutableMapping[str, list[str]] = {}
+        self.used_in: MutableMapping[str, list[str]] = {}
+        self.edges: MutableMapping[str, list[dict[str, Any]]] = {}
+        self.hooks: MutableMapping[str, str] = {}
+        self.received: dict[str, dict[str, int]] = {}
+        self.renamed: dict[str, dict[str, str]] = {}
+        self.hearsay: dict[str, list[str]] = {}
+        self.snapshots: dict[str, int] = {}
+        self._undo: list[Callable[[], object]] | None = None
+        self._texts: dict[str, bytes] = {}
+        self._base: Base | None = None
+        self._patience = 1
+
+    # -- storing
+
+    SPILL = 600_000  # rows of large tables above which they move to disk: about 800 MB
+    SETTLE = 500_000  # changed rows above which they are written to disk
+
+    def dump(self) -> dict[str, Any]:
+        """Return the whole state as JSON values (not a copy, unless most of it is on disk)."""
+        found = {table: getattr(self, table) for table in _TABLES}
+        return {table: dict(rows.items()) if isinstance(rows, SpilledTable) else rows for table, rows in found.items()}
+
+    @property
+    def base(self) -> Base | None:
+        """The file of large tables, or None."""
+        return self._base
+
+    def close(self) -> None:
+        """Release the file of large tables; the state cannot be used afterwards."""
+        if self._base is not None:
+            self._base.close()
+
+    def relieve(self) -> None:
+        """Move large tables, and changes to those on disk, to disk once they take too much memory; if the disk is full, later."""
+        try:
+            if self._base is None:
+                if sum(len(self.__dict__.get(table, ())) for table in SPILLED) > self.SPILL * self._patience:
+                    self._spill()
+            elif sum(getattr(self, table).unwritten for table in SPILLED) > self.SETTLE * self._patience:
+                self._settle()
+        except (sqlite3.Error, OSError):
+            self._patience *= 2
+
+    def _spill(self) -> None:
+        base = Base.empty()
+        with base.transaction():
+            self._write_to(base)
+        for table in SPILLED:
+            setattr(self, table, _spilled(base, table))
+        self._base = base
+
+    def _settle(self) -> None:
+        assert self._base is not None
+        base = self._base if self._base.own else self._base.copy()
+        with base.transaction():
+            self._write_to(base)
+        for table in SPILLED:
+            getattr(self, table).reopen(base, written=True)
+        self._base = base
+
+    def _write_to(self, base: Base) -> None:
+        """Write large tables to a file, or only the changes of tables that are in a file already."""
+        for table in SPILLED:
+            rows = getattr(self, table)
+            if isinstance(rows, SpilledTable):
+                rows.write_to(base)
+            elif table in LISTS:
+                write_lists(base, table, rows, ())
+            else:
+                base.write(table, rows.items(), ())
+
+    def _counts(self) -> dict[str, int]:
+        return {table: len(getattr(self, table)) for table in SPILLED}
+
+    def keep(self, path: Path) -> None:
+        """Publish the file of large tables, with all changes, under a path for other processes."""
+        self._settle()
+        assert self._base is not None
+        self._base = self._base.moved_to(path, self._counts())
+        for table in SPILLED:
+            getattr(self, table).reopen(self._base, written=False)
+
+    def write_whole(self, path: Path, entry: str) -> None:
+        """Write the whole state into one file, for other processes; the state is unchanged.
+
+        Args:
+            path: an empty or missing file.
+            entry: digest of the last entry folded.
+        """
+        base = Base.empty() if self._base is None else self._base.copy()
+        try:
+            with base.transaction():
+                self._write_to(base)
+                texts = {table: self._text(table) for table in _TABLES if table not in SPILLED}
+                base.write_texts({**texts, "entry": entry.encode()}, self._counts())
+            base.packed_to(path)
+        finally:
+            base.close()
+
+    @classmethod
+    def of_whole(cls, base: Base) -> tuple[Self, str]:
+        """Open a file written by `write_whole`; return the state, and the digest of the last entry folded.
+
+        Raises:
+            CorruptionError: the file is damaged.
+            KeyError: a table is missing.
+            ValueError: its content is inconsistent.
+        """
+        texts = base.texts()
+        return cls.load_texts(texts, base), texts["entry"].decode()
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Treat rows accessed in the block as changed."""
+        if self._base is not None:
+            self._base.recording = True
+        try:
+            yield
+        finally:
+            if self._base is not None:
+                self._base.recording = False
+
+    def last_versions(self, prefix: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Yield for each name that starts with a prefix: the name, its number of versions, and the newest."""
+        if isinstance(self.names, SpilledLists):
+            return self.names.lasts(prefix)
+        return ((name, len(rows), rows[-1]) for name, rows in self.names.items() if name.startswith(prefix))
+
+    @classmethod
+    def load(cls, tables: Mapping[str, Any]) -> Self:
+        """Build a state from the output of `dump`.
+
+        Raises:
+            KeyError: a table is missing: another version wrote it.
+        """
+        made = cls()
+        for table in _TABLES:
+            setattr(made, table, tables[table])
+        return made
+
+    def texts(self) -> dict[str, bytes]:
+        """Return each table as JSON; tables never accessed since `load_texts` are returned unchanged.
+
+        Tables on disk are not included.
+        """
+        return {table: self._text(table) for table in _TABLES if self._base is None or table not in SPILLED}
+
+    def _text(self, table: str) -> bytes:
+        if table in self._texts:
+            return self._texts[table]
+        return json.dumps(getattr(self, table), separators=(",", ":")).encode()
+
+    @classmethod
+    def load_texts(cls, texts: Mapping[str, bytes], base: Base | None = None) -> Self:
+        """Build a state from the output of `texts`; a table is decoded on first access.
+
+        Listing the names of a hundred thousand entries needs a third of the state.
+
+        Raises:
+            KeyError: a table is missing: another version wrote it.
+        """
+        made = cls()
+        made.marks = json.loads(texts["marks"])
+        made._base = base
+        for table in _TABLES[1:]:
+            if base is not None and table in SPILLED:
+                setattr(made, table, _spilled(base, table))
+            else:
+                made._texts[table] = texts[table]
+                delattr(made, table)
+        return made
+
+    if not TYPE_CHECKING:  # a type checker sees the attributes set by __init__
+
+        def __getattr__(self, table: str) -> Any:
+            texts = self.__dict__.get("_texts", {})
+            if table not in texts:
+                raise AttributeError(table)
+            with no_collecting():
+                value = json.loads(texts[table])
+            setattr(self, table, value)
+            del texts[table]
+            return value
+
+    # -- changing
+
+    @contextmanager
+    def _trial(self) -> Iterator[None]:
+        undo: list[Callable[[], object]] = []
+        self._undo = undo
+        try:
+            yield
+        finally:
+            self._undo = None
+            for step in reversed(undo):
+                step()
+
+    def _set(self, table: MutableMapping[str, Any], key: str, value: Any) -> None:
+        if self._undo is not None:
+            old = table.get(key, _ABSENT)
+            self._undo.append((lambda: table.pop(key)) if old is _ABSENT else (lambda: table.__setitem__(key, old)))
+        table[key] = value
+
+    def _push(self, table: MutableMapping[str, list[Any]], key: str, value: Any) -> None:
+        row = table.get(key)
+        if row is None:
+            row = []
+            self._set(table, key, row)
+        if self._undo is not None:
+            self._undo.append(row.pop)
+        row.append(value)
+
+    def _drop(self, table: MutableMapping[str, Any], key: str) -> None:
+        if key in table:
+            if self._undo is not None:
+                old = table[key]
+                self._undo.append(lambda: table.__setitem__(key, old))
+            del table[key]
+
+
+def _spilled(base: Base, table: str) -> SpilledTable:
+    return SpilledLists(base, table) if table in LISTS else SpilledTable(base, table)

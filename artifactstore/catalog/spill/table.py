@@ -1,0 +1,196 @@
+"""Large tables of the fold on disk: a mapping that reads rows on access, and keeps changed rows in memory."""
+
+import json
+from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from typing import Any, Final
+
+from artifactstore.catalog.spill.sqlite_file import Base, encoded
+
+__all__ = ["SpilledTable", "holding", "several", "starting"]
+
+_ABSENT: Final = object()
+_LOADED: Final = 50_000  # max rows of a table cached in memory after reading
+
+
+class SpilledTable(MutableMapping[str, Any]):
+    """A table of the fold that is mostly in a file.
+
+    Args:
+        base: the file.
+        name: name of the table.
+    """
+
+    def __init__(self, base: Base, name: str) -> None:
+        self._base = base
+        self._name = name
+        self._count = base.count(name)
+        self.changed: dict[str, Any] = {}  # rows that have changed, or may have
+        self.gone: set[str] = set()
+        self._added: dict[str, None] = {}  # keys that are not in the file, in order
+        self._loaded: dict[str, Any] = {}
+        self._missed: str | None = None  # the last key not found in the file
+
+    def _find(self, key: str) -> Any:
+        value = self.changed.get(key, _ABSENT)
+        if value is not _ABSENT:
+            return value
+        value = self._loaded.get(key, _ABSENT)
+        if value is _ABSENT:
+            if key in self.gone:
+                return _ABSENT
+            text = self._base.text(self._name, key)
+            if text is None:
+                self._missed = key
+                return _ABSENT
+            value = self._decoded(key, text)
+            if not self._base.recording:
+                if len(self._loaded) >= _LOADED:
+                    self._loaded.clear()
+                self._loaded[key] = value
+        if self._base.recording:
+            self._loaded.pop(key, None)
+            self.changed[key] = value
+        return value
+
+    def _decoded(self, _key: str, text: bytes) -> Any:
+        return json.loads(text)
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._find(key)
+        if value is _ABSENT:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or the default."""
+        value = self._find(key)
+        return default if value is _ABSENT else value
+
+    def __contains__(self, key: object) -> bool:
+        if key in self.changed or key in self._loaded:
+            return True
+        return key not in self.gone and self._base.has(self._name, str(key))
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key not in self.changed and (key == self._missed or not self._base.has(self._name, key)):
+            self._added[key] = None
+        self.changed[key] = value
+        self._loaded.pop(key, None)
+        self.gone.discard(key)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self.changed.pop(key, None)
+        self._loaded.pop(key, None)
+        if key in self._added:
+            del self._added[key]
+        else:
+            self.gone.add(key)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (key for key in self._base.keys(self._name) if key not in self.gone)
+        yield from self._added
+
+    def __len__(self) -> int:
+        return self._count - len(self.gone) + len(self._added)
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return keys and values in order; rows only iterated over are not cached."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return the values in order, not cached either."""
+        return _Values(self)
+
+    def pairs(self) -> Iterator[tuple[str, Any]]:
+        """Yield keys and values in order."""
+        rows = self._stored()
+        if not self.gone and not self.changed:
+            yield from rows
+            return
+        for key, value in rows:
+            if key not in self.gone:
+                yield key, self.changed.get(key, value)
+        for key in self._added:
+            yield key, self.changed[key]
+
+    def _stored(self) -> Iterator[tuple[str, Any]]:
+        return self._base.items(self._name)
+
+    def starting(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that start with a prefix."""
+        yield from (key for key in self._base.starting(self._name, prefix) if key not in self.gone)
+        yield from (key for key in self._added if key.startswith(prefix))
+
+    def holding(self, text: str) -> Iterator[str]:
+        """Yield the keys of all rows that contain a text; may yield others, too."""
+        for key in self._base.holding(self._name, encoded(text)):
+            if key not in self.gone and key not in self.changed:
+                yield key
+        yield from self.changed
+
+    def several(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of the given keys that exist; rows only looked up are not cached."""
+        found: dict[str, Any] = {}
+        wanted: list[str] = []
+        for key in keys:
+            value = self.changed.get(key, self._loaded.get(key, _ABSENT))
+            if value is not _ABSENT:
+                found[key] = value
+            elif key not in self.gone:
+                wanted.append(key)
+        found.update(self._base.several(self._name, wanted))
+        return found
+
+    @property
+    def unwritten(self) -> int:
+        """The number of rows that have changed, or may have."""
+        return len(self.changed)
+
+    def write_to(self, base: Base) -> None:
+        """Write the changed rows to a file."""
+        base.write(self._name, [(key, value) for key, value in self.changed.items() if key not in self._added], self.gone)
+        base.write(self._name, ((key, self.changed[key]) for key in self._added), ())
+
+    def reopen(self, base: Base, *, written: bool) -> None:
+        """Switch to another file of the same rows; `written`: it contains the changed rows, too."""
+        self._base = base
+        if written:
+            self._count += len(self._added) - len(self.gone)
+            self.changed, self.gone, self._added, self._missed = {}, set(), {}, None
+
+
+class _Items(ItemsView[str, Any]):
+    def __init__(self, table: SpilledTable) -> None:
+        super().__init__(table)
+        self._pairs = table.pairs
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return self._pairs()
+
+
+class _Values(ValuesView[Any]):
+    def __init__(self, table: SpilledTable) -> None:
+        super().__init__(table)
+        self._pairs = table.pairs
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in self._pairs())
+
+
+def starting(table: MutableMapping[str, Any], prefix: str) -> Iterator[str]:
+    """Yield the keys of a table that start with a prefix."""
+    if isinstance(table, SpilledTable):
+        return table.starting(prefix)
+    return (key for key in table if key.startswith(prefix))
+
+
+def several(table: MutableMapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return the values of the given keys that exist in a table."""
+    return table.several(keys) if isinstance(table, SpilledTable) else {key: table[key] for key in keys if key in table}
+
+
+def holding(table: MutableMapping[str, Any], text: str) -> Iterator[str]:
+    """Yield the keys of all rows of a table that contain a text; may yield others, too."""
+    return table.holding(text) if isinstance(table, SpilledTable) else iter(table)

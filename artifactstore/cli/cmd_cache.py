@@ -1,0 +1,36 @@
+"""The command `cache`: show the local cache, or clear it."""
+
+from typing import Annotated
+
+import typer
+
+from artifactstore.cli import printing
+from artifactstore.cli.options import AsJson, StoreUrl, app
+from artifactstore.errors import InvalidInputError
+
+__all__: list[str] = []
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it; stores are not changed.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the folder of the local cache and its size."""
+    from artifactstore.work.session.caches import clear_cache, use_of  # noqa: PLC0415 - `--help` must not load the store
+    from artifactstore.work.settings.settings import DEFAULT, cache_folder  # noqa: PLC0415
+
+    del store  # one cache serves all stores
+    folder = cache_folder(DEFAULT)
+    if folder is None:
+        raise InvalidInputError("no cache is available: set ARTIFACTSTORE_CACHE to a writable folder, or unset it")
+    if clear:
+        clear_cache(folder)
+    use = use_of(folder)
+    if as_json:
+        printing.as_json(printing.record(use))
+        return
+    printing.say(use.folder)
+    rows = (("trees", use.trees), ("pieces of packs, manifests", use.pieces), ("at most", use.limit))
+    printing.table(["what", "bytes"], [(what, printing.amount(size)) for what, size in rows])

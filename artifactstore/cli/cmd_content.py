@@ -1,0 +1,161 @@
+"""Commands for content: init, put, get, cat, alias, demo, version."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from artifactstore.cli import printing
+from artifactstore.cli.options import AsJson, Reason, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.errors import InvalidInputError
+from artifactstore.runtime.loading import numpy
+
+__all__: list[str] = []
+
+
+@app.command()
+def init(
+    url: Annotated[str | None, typer.Argument(help="The location; by default as for --store.")] = None,
+    digest: Annotated[str, typer.Option(help="blake3, or sha256 if regulations require it.")] = "blake3",
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create an empty store."""
+    from artifactstore.opening import create  # noqa: PLC0415
+    from artifactstore.work.settings.settings import find_url  # noqa: PLC0415
+
+    made = create(find_url(store if url is None else url)[0], digest=digest)
+    if as_json:
+        printing.as_json({"url": made.url, "digest": digest})
+    else:
+        printing.say(made.url)
+
+
+@app.command()
+def put(
+    path: Annotated[str, typer.Argument(help="A file or a folder.")],
+    name: Annotated[str | None, typer.Argument(help="The name of the new version.")] = None,
+    kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
+    meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, the value as JSON or text; may be repeated.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER; may be repeated.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Pattern to leave out, as in .gitignore; may be repeated.")] = None,
+    links: Annotated[str, typer.Option(help="keep or follow.")] = "keep",
+    modes: Annotated[bool | None, typer.Option(help="Whether executable bits are part of the identity.")] = None,
+    rehash: Annotated[bool, typer.Option(help="Read every file again.")] = False,
+    allow_empty: Annotated[bool, typer.Option(help="Store a folder without files after a version that has some.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read back content that the store already has, and repair it.")
+    ] = False,
+    base: Annotated[str | None, typer.Option(help="An artifact that shares content with this one.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Store a profile of each Parquet file.")] = False,
+    profile_full: Annotated[bool, typer.Option("--profile-full", help="Likewise, computed from every row.")] = False,
+    text: Annotated[bool, typer.Option(help="PATH is the text to store, not a path.")] = False,
+    reason: Reason = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store a file or a folder as the next version of a name."""
+    options: dict[str, Any] = {"format": "text"} if text else {}
+    if not text:
+        given = {"exclude": exclude, "links": links, "modes": modes, "rehash": rehash, "allow_empty": allow_empty}
+        usual = {"exclude": None, "links": "keep", "modes": None, "rehash": False, "allow_empty": False}
+        options = {option: value for option, value in given.items() if value != usual[option]}
+    if verify:
+        options["verify"] = True
+    if base is not None:
+        options["base"] = base
+    if profile or profile_full:
+        numpy()  # before Arrow is loaded, which looks for numpy only then
+        options["profile"] = "full" if profile_full else True
+    with opened(store) as store_:
+        made = store_.put(
+            path,
+            name,
+            kind=kind,
+            metadata={key: value_of(value) for key, value in pairs("meta", meta)} if meta else None,
+            metrics={key: _number(key, value) for key, value in pairs("metric", metric)} if metric else None,
+            reason=reason,
+            **options,
+        )
+        if as_json:
+            printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded, "head": store_.head})
+        else:
+            printing.say(printing.put_line(made))
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InvalidInputError(f"--metric {key}={text}: the value must be a number") from error
+
+
+@app.command()
+def get(
+    ref: Ref,
+    to: Annotated[Path | None, typer.Argument(help="Folder to write into; by default a read-only copy in the cache.")] = None,
+    path: Annotated[list[str] | None, typer.Option(help="Only this file, folder or pattern; may be repeated.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that differ.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Get an artifact's files, verified. Prints their path."""
+    from artifactstore.work.get.get import get as get_files  # noqa: PLC0415 - an object comes as its files here
+
+    with opened(store, "r") as store_:
+        session = store_._session  # noqa: SLF001
+        if to is None and session.cache is None:
+            raise InvalidInputError("no cache is available for the files: pass the folder to write into")
+        place = get_files(session, ref, to, paths=path or None, overwrite=overwrite, decode=False)
+        if as_json:
+            printing.as_json({"ref": ref, "path": str(place)})
+        else:
+            printing.say(place)
+
+
+@app.command()
+def cat(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """Write one file to stdout, each chunk verified."""
+    del as_json  # the output is raw bytes either way
+    with opened(store, "r") as store_, store_.open_file(ref) as file:
+        while block := file.read(2**20):
+            sys.stdout.buffer.write(block)
+
+
+@app.command()
+def alias(
+    ref: Ref,
+    word: Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")],
+    expect: Annotated[str | None, typer.Option(help="The version it must point to now (v3 or 3), or `none`.")] = None,
+    reason: Reason = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Point an alias at a version."""
+    conditions: dict[str, Any] = {}
+    if expect is not None:
+        if expect != "none" and not expect.removeprefix("v").isdecimal():
+            raise InvalidInputError(f"--expect {expect}: expected a version like v3, or none")
+        conditions["expect"] = None if expect == "none" else int(expect.removeprefix("v"))
+    with opened(store) as store_:
+        found = store_.alias(ref, word, reason=reason, **conditions)
+        assert found is not None  # None is returned only inside a batch
+        if as_json:
+            printing.as_json({"name": found.name, "alias": word, "version": found.version, "digest": found.digest})
+        else:
+            printing.say(f"{found.name}:{word} -> v{found.version}  {found.digest[:15]}…")
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder for the demo's files.")] = Path("artifactstore-demo"),
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the main workflow on real data. Puts a data set and a model, edits, moves an alias, and reads the data back."""
+    from artifactstore.cli.demo import run_demo  # noqa: PLC0415
+
+    summary = run_demo(folder, store, quiet=as_json)
+    if as_json:
+        printing.as_json(summary)

@@ -1,0 +1,96 @@
+"""The command `doctor`: check a store location, or print the policy that a role needs."""
+
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+
+from artifactstore.cli import EXIT_CODES, printing
+from artifactstore.cli.options import AsJson, StoreUrl, app
+from artifactstore.errors import InvalidInputError
+
+__all__: list[str] = []
+
+_COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "bright_black"}
+
+
+@app.command()
+def doctor(
+    url: Annotated[str | None, typer.Argument(help="The location; by default as for --store. It may be empty.")] = None,
+    role: Annotated[str | None, typer.Option(help="Check for a reader (writes nothing), a writer or a janitor.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer races, small listings, 10 MB at most.")] = False,
+    large: Annotated[bool, typer.Option("--large", help="Also write one object of more than 64 MiB.")] = False,
+    single_writer: Annotated[
+        bool, typer.Option("--single-writer", help="No other process writes: accept a backend without exclusive creation.")
+    ] = False,
+    policy: Annotated[
+        str | None, typer.Option(help="Only print the policy for a reader, writer or janitor; sends no request.")
+    ] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check each guarantee that a store needs. Exit code 1 if a check fails, 4 if the backend is unreachable."""
+    from artifactstore.work.settings.settings import find_url  # noqa: PLC0415 - `--help` must not load the store
+
+    if url is not None and store is not None and url != store:
+        raise InvalidInputError(f"two locations: {url} and --store {store}; pass one")
+    url = store if url is None else url
+    if policy is not None:
+        _print_policy(find_url(url)[0], policy, as_json=as_json)
+        return
+    from artifactstore.work.views.maintenance import examine_url  # noqa: PLC0415
+
+    found = examine_url(url, single_writer=single_writer, role=role, quick=quick, large=large)
+    if as_json:
+        printing.as_json({"ok": found.ok, **printing.record(found)})
+    else:
+        _print_table(found)
+        _print_advice(found)
+    raise typer.Exit(EXIT_CODES["backend"] if not found.reached else EXIT_CODES["ok" if found.ok else "no"])
+
+
+def _print_policy(url: str, role: str, *, as_json: bool) -> None:
+    from artifactstore.maintenance.doctor.policies import policy_for  # noqa: PLC0415
+
+    found = policy_for(url, role)
+    if as_json:
+        printing.as_json({"url": url, "role": role, "policy": found.document or found.text, "notes": list(found.notes)})
+        return
+    printing.say(found.text, lines=True)
+    for note in found.notes:
+        printing.talk(f"note: {note}")
+
+
+def _print_table(found: Any) -> None:
+    if not sys.stdout.isatty():
+        printing.table(
+            ("STATUS", "CHECK", "WHAT HAPPENED"), [(one.status, one.name, _line(one.happened)) for one in found.checks]
+        )
+        return
+    from rich.console import Console  # noqa: PLC0415 - for a terminal only
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("", "CHECK", "WHAT HAPPENED", box=None, pad_edge=False)
+    for one in found.checks:
+        table.add_row(Text(one.status, _COLOURS[one.status]), Text(one.name), Text(_line(one.happened)))
+    Console(highlight=False).print(table)
+
+
+def _print_advice(found: Any) -> None:
+    for one in found.checks:
+        if one.status in {"warn", "fail"}:
+            printing.say()
+            printing.say(f"{one.status}: {one.name}")
+            for word, text in (("tried", one.tried), ("happened", one.happened), ("means", one.means), ("fix", one.fix)):
+                if text:
+                    printing.say(f"  {word + ':':<10}{_line(text)}")
+    verdict = "every guarantee that a store needs holds" if found.ok else "not suitable as configured: see the fixes above"
+    if not found.reached:
+        verdict = "the backend is unreachable: see the fix above"
+    printing.say()
+    printing.say(f"{found.url} for a {found.role}: {verdict}")
+
+
+def _line(text: str) -> str:
+    return printing.visible(" ".join(text.split()))

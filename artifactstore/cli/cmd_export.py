@@ -1,0 +1,53 @@
+"""The command `export`: lineage in a standard format."""
+
+from typing import Annotated, Any
+
+import typer
+
+from artifactstore.cli import printing
+from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, opened
+from artifactstore.printable import json_escaped
+
+__all__ = ["export"]
+
+
+@app.command()
+def export(
+    ref: Ref,
+    standard: Annotated[str, typer.Option("--as", help="openlineage, prov, slsa or ro-crate.")],
+    to: Annotated[
+        str | None, typer.Option("--to", help="A file; a server's URL (openlineage); a folder or a zip (ro-crate).")
+    ] = None,
+    files: Annotated[str | None, typer.Option(help="For ro-crate: inside (the default), or by reference.")] = None,
+    license: Annotated[str | None, typer.Option(help="For ro-crate: its licence, a URL or text.")] = None,  # noqa: A002 - the option's name
+    builder: Annotated[str | None, typer.Option(help="For slsa: URI of the builder, such as a CI system.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="For openlineage: of jobs; by default $OPENLINEAGE_NAMESPACE.")] = None,
+    send: Annotated[bool, typer.Option("--send", help="For openlineage: send to $OPENLINEAGE_URL.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export lineage in a standard format. REF may also be a run's id."""
+    from artifactstore.work.export.exporting import as_text  # noqa: PLC0415 - the standards, only for who exports
+
+    said: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace}
+    options = {key: value for key, value in said.items() if value is not None}
+    options |= {key: True for key, wanted in (("send", send), ("overwrite", overwrite)) if wanted}
+    with opened(store, "r") as store_:
+        made = store_.lineage(ref).export(standard, to, **options)
+    if isinstance(made, int):
+        if as_json:
+            printing.as_json({"sent": made})
+        none = "" if made else ": no run is recorded, or OPENLINEAGE_DISABLED is set"
+        printing.talk(f"{made} events were sent{none}")
+    elif isinstance(made, dict | list):
+        if as_json:
+            printing.as_json(made)
+        else:
+            printing.document(json_escaped(as_text(made)))
+        if not made:
+            printing.talk(f"no run is recorded for {ref}: nothing to export")
+    elif as_json:
+        printing.as_json({"path": str(made)})
+    else:
+        printing.say(made)

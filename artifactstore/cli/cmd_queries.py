@@ -1,0 +1,298 @@
+"""Commands for queries: ls, versions, find, show, diff, log, verify."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from artifactstore.cli import EXIT_CODES, printing
+from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.display.artifact_card import TABLES, profile_table
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.reference import Reference
+from artifactstore.runtime.loading import numpy
+
+__all__: list[str] = []
+
+
+@app.command("ls")
+def list_(
+    ref: Annotated[str | None, typer.Argument(help="An artifact, to list its files; without it, all names.")] = None,
+    prefix: Annotated[str, typer.Option(help="Only names that begin with this.")] = "",
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List names, or the files of an artifact."""
+    with opened(store, "r") as store_:
+        rows: Any = store_.names(prefix) if ref is None else _files(store_, ref)
+        if as_json:
+            printing.as_json([printing.record(row) for row in rows])
+        elif ref is None:
+            lines = [
+                (
+                    row.name,
+                    f"v{row.versions}",
+                    row.kind,
+                    printing.amount(row.size),
+                    printing.moment(row.time),
+                    " ".join(f"{alias}=v{k}" for alias, k in row.aliases.items()),
+                )
+                for row in rows
+            ]
+            printing.table(("NAME", "NEWEST", "KIND", "SIZE", "TIME (UTC)", "ALIASES"), lines)
+        else:
+            files = [(printing.amount(row.size), row.path + (f" -> {row.target}" if row.target else "")) for row in rows]
+            printing.table(("SIZE", "PATH"), files)
+
+
+def _files(store: Any, ref: str) -> list[Any]:
+    """Return the files of an artifact, or those under a path in it."""
+    parsed = Reference.parse(ref)
+    files = store.artifact(str(replace(parsed, path=None))).files
+    if parsed.path is None:
+        return list(files)
+    chosen = parsed.path.rstrip("/")
+    found = [one for one in files if one.path == chosen or one.path.startswith(chosen + "/")]
+    if not found:
+        raise NotFoundError(f"{replace(parsed, path=None)} has no file or folder {chosen!r}")
+    return found
+
+
+@app.command()
+def versions(name: Annotated[str, typer.Argument(help="A name.")], store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """List the versions of a name."""
+    with opened(store, "r") as store_:
+        rows = store_.versions(name)
+        if as_json:
+            printing.as_json([printing.record(row) for row in rows])
+            return
+        lines = [
+            (f"v{row.version}", row.digest[:15], printing.amount(row.size), printing.moment(row.time), row.actor, _remarks(row))
+            for row in rows
+        ]
+        printing.table(("VERSION", "DIGEST", "SIZE", "TIME (UTC)", "ACTOR", "ALIASES"), lines)
+
+
+def _remarks(row: Any) -> str:
+    words = [*row.aliases, *(["(removed)"] if row.removed else []), *(["(tainted)"] if row.tainted else [])]
+    return " ".join(words) + (f"  {row.reason}" if row.reason else "")
+
+
+@app.command()
+def find(
+    name: Annotated[str | None, typer.Option(help="A name or a pattern.")] = None,
+    kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
+    meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Condition, for example 'auc>=0.9'; may be repeated.")] = None,
+    file: Annotated[str | None, typer.Option(help="A file that they contain, or its digest.")] = None,
+    uses: Annotated[str | None, typer.Option(help="An artifact that they were made from.")] = None,
+    code: Annotated[str | None, typer.Option(help="The commit that they were made with, or its first digits.")] = None,
+    run: Annotated[str | None, typer.Option(help="The run that produced them: its id, its name or a pattern.")] = None,
+    since: Annotated[str | None, typer.Option(help="Put at this ISO time or later.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find versions that meet all conditions."""
+    conditions = {}
+    for text in metric or ():
+        at = min((text.find(sign) for sign in "<>=!" if sign in text), default=0)
+        if at < 1:
+            raise InvalidInputError(f"--metric {text!r}: expected a condition such as 'auc>=0.9'")
+        conditions[text[:at].strip()] = text[at:]
+    with opened(store, "r") as store_:
+        wanted = {key: value_of(value) for key, value in pairs("meta", meta)}
+        rows = store_.find(
+            name=name,
+            kind=kind,
+            metadata=wanted,
+            metrics=conditions,
+            file=file,
+            uses=uses,
+            code=code,
+            run=run,
+            since=_time(since),
+        )
+        if as_json:
+            printing.as_json([printing.record(row) for row in rows])
+        else:
+            lines = [
+                (row.ref, row.kind, printing.amount(row.size), " ".join(f"{m}={v:g}" for m, v in row.metrics.items()))
+                for row in rows
+            ]
+            printing.table(("REF", "KIND", "SIZE", "METRICS"), lines)
+
+
+@app.command()
+def show(
+    ref: Ref,
+    listing: Annotated[bool, typer.Option("--listing", help="Print the plain lines, for `b3sum --check`.")] = False,
+    sha256: Annotated[bool, typer.Option("--sha256", help="Print a model's lines, for `sha256sum --check`.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the record of an artifact."""
+    with opened(store, "r") as store_:
+        found = store_.artifact(ref)
+        if listing or sha256:
+            lines = found.sha256 if sha256 else found.listing
+            if lines is None:
+                raise InvalidInputError(f"{found.ref} has no SHA-256 digests: it was not put with --kind model")
+            sys.stdout.flush()
+            sys.stdout.buffer.write(lines.encode())
+            return
+        facts, profile, profiles = described(found) | {"tainted": found.tainted}, found.profile, found.profiles
+        if as_json:
+            printing.as_json({**facts, "profile": profile, "profiles": dict(profiles), "imports": found.imports})
+            return
+        facts["imports"] = found.imports
+        facts["size"] = printing.amount(found.size)
+        for key, value in facts.items():
+            if value not in (None, {}, False):
+                printing.say(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else value}")
+        if profile is not None:
+            _table(profile)
+            return
+        for path in [*profiles][:TABLES]:
+            printing.say()
+            printing.say(path)
+            _table(profiles[path])
+        if len(profiles) > TABLES:
+            printing.say()
+            printing.say(f"… {len(profiles) - TABLES:,} more tables: --json lists all of them")
+
+
+def _table(profile: Mapping[str, Any]) -> None:
+    printing.say(f"{'rows':<9} {profile['rows']:,}")
+    printing.say()
+    printing.table(*profile_table(profile))
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="A reference.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    inside: Annotated[bool, typer.Option("--inside", help="Also differences inside tables, tensors and JSON.")] = False,
+    key: Annotated[list[str] | None, typer.Option(help="A column that identifies rows of a table; may be repeated.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Read tables, even if a sample of row hashes would suffice.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Compare two artifacts. Exit code 1 if they differ."""
+    inside = inside or bool(key) or exact
+    if inside:
+        numpy()  # before Arrow is loaded, which looks for numpy only then
+    with opened(store, "r") as store_:
+        found = store_.diff(a, b, key=key or (), exact=exact)
+        if as_json:
+            told: dict[str, Any] = {"changes": [printing.record(one) for one in found], "unchanged": found.unchanged}
+            if inside:
+                told["tables"] = {path: printing.record(one) for path, one in found.tables.items()}
+                for kind, files in (("tensors", found.tensors), ("json", found.json)):
+                    told[kind] = {path: [printing.record(row) for row in rows] for path, rows in files.items()}
+            printing.as_json(told)
+        else:
+            text = found.inside() if inside else ""
+            printing.say(f"{text}\n{found}" if text else str(found), lines=True)
+        return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
+
+
+@app.command()
+def log(
+    name: Annotated[str | None, typer.Option(help="Only facts about this name.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Only facts about this alias.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only actions of this actor.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this ISO time on.")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this ISO time.")] = None,
+    fact: Annotated[str | None, typer.Option(help="One kind of fact.")] = None,
+    txn: Annotated[str | None, typer.Option(help="A transaction, and its outcome.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the audit trail: the actor, time and reason of each action."""
+    with opened(store, "r") as store_:
+        moments = {"since": _time(since), "until": _time(until)}
+        found = store_.log(name=name, alias=alias, actor=actor, fact=fact, txn=txn, **moments)
+        if as_json:
+            events = [printing.record(one) for one in found]
+            printing.as_json(events if txn is None else {"outcome": found.outcome, "events": events})
+            return
+        lines = [(one.seq, printing.moment(one.time), one.actor, one.fact, _subject(one), one.reason or "") for one in found]
+        printing.table(("ENTRY", "TIME (UTC)", "ACTOR", "FACT", "WHAT", "REASON"), lines)
+        printing.talk(f"head: {store_.head}")
+        if txn is not None:
+            printing.say(f"outcome: {found.outcome}")
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInputError(f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _subject(event: Any) -> str:
+    what = event.name or (event.digest or "")[:15]
+    if event.fact == "received":
+        what = f"store {event.fields['store'][:8]}, entry {event.fields['seq']}"
+    if event.alias:
+        what += f":{event.alias}" + (f" -> v{event.version}" if event.version else "")
+    elif event.version:
+        what += f":v{event.version}"
+    if event.origin is not None:
+        store, _, entry = event.origin.partition(":")
+        what += f" (from store {store[:8]}, entry {entry})"
+    return what if event.outcome == "committed" else f"{what} ({event.outcome})"
+
+
+@app.command()
+def verify(
+    ref: Annotated[str | None, typer.Argument(help="Only this artifact; without it, the whole store.")] = None,
+    level: Annotated[str, typer.Option(help="quick, frames or full.")] = "quick",
+    fraction: Annotated[float, typer.Option(help="Share of the content to read.")] = 1.0,
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(help="ENTRY:DIGEST that the journal must still contain, or a file of such lines; may be repeated."),
+    ] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check that all content is unchanged. Exit code 5 if any is missing or damaged."""
+    with opened(store, "r") as store_:
+        report = store_.verify(ref, level=level, fraction=fraction, anchor=anchor)
+    if as_json:
+        printing.as_json({"ok": report.ok, **printing.record(report)})
+    else:
+        for one in report.findings:
+            printing.say(f"{one.severity}: {one.what}")
+        counts = ", ".join(printing.counted(many, what) for what, many in report.checked.items())
+        printing.say(("ok: " if report.ok else "DAMAGED: ") + counts)
+        printing.say(f"head: {report.head}")
+        for left_out in report.not_checked:
+            printing.talk(f"not checked: {left_out}")
+    return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]
+
+
+@app.command()
+def head(
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Accept this head on this machine, which has seen another one.")
+    ] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the last entry and its digest. Keep it elsewhere: `verify --anchor` then detects whether history was changed or cut."""
+    with opened(store, "r") as store_:
+        found = store_.head
+        if accept:
+            store_.maintenance.accept_head()
+        if as_json:
+            printing.as_json({"head": found})
+        else:
+            printing.say(found)

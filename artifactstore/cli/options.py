@@ -1,0 +1,105 @@
+"""The command-line application: common options, and the store that a command opens."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from artifactstore.cli import runner
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.version import VERSION
+
+if TYPE_CHECKING:
+    from artifactstore.store import Store
+
+__all__ = ["AsJson", "Reason", "Ref", "StoreUrl", "app", "described", "opened", "pairs", "value_of"]
+
+app = typer.Typer(
+    help="An immutable, content-addressed store for code, data sets and models.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", help="URL of the store; else $ARTIFACTSTORE_URL, pyproject.toml, a default.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Ref = Annotated[
+    str, typer.Argument(help="NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, with /PATH if wanted.")
+]
+Reason = Annotated[str | None, typer.Option("--reason", "-m", help="Why, for the audit trail.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def _all(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")] = False,
+) -> None:
+    """An immutable, content-addressed store for code, data sets and models."""
+
+
+def _load_arrow_alone() -> None:
+    """Keep pyarrow from loading numpy if nothing has loaded it yet: that would be half of a small command's time (0.09 s).
+
+    pyarrow works without it since version 18, and only chunks of numbers need it (`content/codecs/byte_grouping.py` imports it). Only if
+    this process is the command: a caller of `main` may need numpy later.
+    """
+    if runner.alone:
+        sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]  # None means "not importable" to the import system
+
+
+@contextmanager
+def opened(url: str | None, mode: str = "a") -> "Iterator[Store]":
+    """Open the store of a command, and show its progress."""
+    from artifactstore.cli.progress import shown  # noqa: PLC0415 - `--help` must not load the store
+    from artifactstore.opening import open as open_store  # noqa: PLC0415
+
+    _load_arrow_alone()
+
+    store = open_store(url, mode)
+    with shown(store._session):  # noqa: SLF001 - the command line draws the progress of the store that it opened
+        yield store
+
+
+def described(artifact: Any) -> dict[str, Any]:
+    """Return the record of an artifact as JSON values."""
+    return {
+        "ref": artifact.ref,
+        "name": artifact.name,
+        "version": artifact.version,
+        "digest": artifact.digest,
+        "content": artifact.content,
+        "kind": artifact.kind,
+        "size": artifact.size,
+        "files": artifact.count,
+        "metadata": dict(artifact.metadata),
+        "metrics": dict(artifact.metrics),
+    }
+
+
+def pairs(option: str, items: list[str] | None) -> Iterator[tuple[str, str]]:
+    """Parse KEY=VALUE options."""
+    for item in items or ():
+        key, sign, value = item.partition("=")
+        if not sign or not key:
+            raise InvalidInputError(f"--{option} {item!r}: expected KEY=VALUE")
+        yield key, value
+
+
+def value_of(text: str) -> Any:
+    """Parse a value as JSON, or else as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,144 @@
+"""Running a command: an error becomes a message and an exit code, a warning becomes a note."""
+
+import atexit
+import contextlib
+import io
+import json
+import os
+import sys
+import threading
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+from artifactstore.cli import EXIT_CODES
+from artifactstore.errors import ArtifactStoreError, BackendError, OutcomeUnknownError
+
+__all__ = ["alone", "leave", "run"]
+
+alone = False  # whether this process runs the command and nothing else
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line `arguments`."""
+    if alone:
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # searching all packages for plugins takes 15 ms
+    _ready_streams()
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = _note
+        return _run(arguments, as_json="--json" in arguments)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, which runs the command and nothing else: run Python's exit handlers, skip the destructors of C++.
+
+    Destructors of Arrow's thread pools abort the process now and then (2 of 750 runs of `ls`, after its output was
+    complete): a command that has succeeded must not end as a crash.
+    """
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()  # noqa: SLF001 - which `os._exit` skips
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _ready_streams() -> None:
+    """Make any name printable: escape what the terminal's encoding lacks, replace a closed stream by the null device."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for the life of the process
+        elif hasattr(stream, "reconfigure") and (stream.encoding or "").lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run(arguments: list[str], *, as_json: bool) -> int:
+    import typer  # noqa: PLC0415 - 0.1 s, which an import of this module need not cost
+
+    # The commands register themselves.
+    from artifactstore.cli import (  # noqa: PLC0415
+        cmd_cache,  # noqa: F401
+        cmd_content,  # noqa: F401
+        cmd_doctor,  # noqa: F401
+        cmd_export,  # noqa: F401
+        cmd_maintenance,  # noqa: F401
+        cmd_queries,  # noqa: F401
+        cmd_runs,  # noqa: F401
+        cmd_why,  # noqa: F401
+    )
+    from artifactstore.cli.options import app  # noqa: PLC0415
+
+    try:
+        code = app(args=arguments, prog_name="artifactstore", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_CODES["interrupted"]
+    except (BrokenPipeError, SystemExit):
+        # The reader has closed the pipe (`| head`), which typer turns into an exit: not a failure, and nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_CODES["ok"]
+    except ArtifactStoreError as error:
+        extra: dict[str, Any] = {"transient": error.transient} if isinstance(error, BackendError) else {}
+        if isinstance(error, OutcomeUnknownError):
+            extra["txn"] = error.txn
+        _say(str(error), as_json, error.kind, **extra)
+        return EXIT_CODES[error.kind]
+    except Exception as error:  # noqa: BLE001 - the last resort: report a crash with all that is known
+        if hasattr(error, "show") and hasattr(error, "format_message"):  # a usage error, of whichever click typer bundles
+            if as_json:
+                _say(error.format_message(), as_json, "invalid_input")
+            else:
+                said = io.StringIO()
+                error.show(file=said)
+                _talk(said.getvalue().rstrip("\n"))
+            return EXIT_CODES["invalid_input"]
+        if isinstance(error, OSError):
+            if _is_of_the_answer(error):
+                sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - the rest of the old buffer cannot be written
+                _say(f"cannot write the answer: {error.strerror or error}", as_json, "backend")
+            else:
+                where = error.filename if error.filename is not None else "a file of this machine"
+                _say(f"cannot read or write {where}: {error.strerror or error}", as_json, "backend")
+            return EXIT_CODES["backend"]
+        traceback.print_exc()
+        _say("this is a bug in artifactstore, not in your input: please report it with the lines above", as_json, "crash")
+        return EXIT_CODES["crash"]
+    if code == EXIT_CODES["interrupted"]:  # typer swallows Ctrl-C where it runs a command
+        _say(
+            "interrupted: nothing half-written is visible; `artifactstore log` shows what was committed before",
+            as_json,
+            "interrupted",
+        )
+    return code if isinstance(code, int) else EXIT_CODES["ok"]
+
+
+def _is_of_the_answer(error: OSError) -> bool:
+    """Return True if writing to stdout failed: raised by this package or by the table renderer, without a file name."""
+    if error.filename is not None or error.__traceback__ is None:
+        return False
+    *_, last = traceback.walk_tb(error.__traceback__)
+    return str(last[0].f_globals.get("__name__", "")).startswith(("artifactstore.cli.", "rich."))
+
+
+def _say(text: str, as_json: bool, kind: str, **extra: Any) -> None:
+    if as_json:
+        print(json.dumps({"error": kind, "message": text, **extra}), file=sys.stderr)
+    else:
+        _talk(f"error: {text}")
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    _talk(f"note: {message}")
+
+
+def _talk(text: str) -> None:
+    from artifactstore.cli.printing import talk  # noqa: PLC0415 - where there is something to say
+
+    talk(text)

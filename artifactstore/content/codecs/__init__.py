@@ -1,0 +1,1 @@
+"""How content is cut into chunks, and how a chunk is encoded."""

@@ -1,0 +1,1 @@
+"""Manifests: the files of an artifact and where their chunks are."""

@@ -1,0 +1,1 @@
+"""Packs: objects that hold many chunks, written and read."""

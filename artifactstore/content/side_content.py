@@ -1,0 +1,103 @@
+"""Side content: metadata about an artifact's files, such as a table's profile, that is not part of its identity.
+
+The manifest's metadata list it with the extents of its chunks; it is stored like the chunks of files.
+"""
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Final
+
+from artifactstore.backend.base import Backend
+from artifactstore.content.codecs.codec import Encoder
+from artifactstore.content.manifests.manifest import Manifest
+from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.reader import fetch
+from artifactstore.content.packs.writer import Packer, Piece
+from artifactstore.model.digest import hash_bytes
+
+__all__ = ["own_profile", "profiled", "read_side", "side_prefix", "store_side"]
+
+_CHUNK: Final = 2**20
+_PROFILE: Final = "profile"  # present for every table with side content
+_TABLE: Final = "data.parquet"  # the file of a table object: its side content belongs to its folder
+
+
+def store_side(backend: Backend, manifest: Manifest, contents: Iterable[tuple[str, bytes]]) -> int:
+    """Store side content for a manifest that is not written yet; its packs are durable when this returns.
+
+    Args:
+        backend: target of the packs.
+        manifest: gets the content's extents, and its packs.
+        contents: name and bytes of each; may be an iterator, of which each item is released as soon as possible.
+
+    Returns:
+        Bytes of packs written.
+
+    Raises:
+        BackendError: a pack could not be written.
+    """
+    contents = iter(contents)
+    first = next(contents, None)
+    if first is None:
+        return 0
+    scratch, encoder = Manifest(manifest.algorithm), Encoder()
+    packer = Packer(backend, scratch, Known())
+    ends: dict[str, int] = {}
+    try:
+        for name, data in chain((first,), contents):
+            for start in range(0, len(data), _CHUNK):
+                chunk = memoryview(data)[start : start + _CHUNK]
+                packer.place(Piece(hash_bytes(chunk, manifest.algorithm), len(chunk), *encoder.encode(chunk)))
+            ends[name] = len(scratch.chunks)
+        packer.finish()
+        packer.wait()
+    finally:
+        packer.close()
+    start = 0
+    for name, end in ends.items():
+        manifest.side[name] = [scratch.extent(i) for i in range(start, end)]
+        start = end
+    manifest.packs += [pack for pack in scratch.packs if pack not in manifest.packs]
+    return packer.uploaded
+
+
+def read_side(backend: Backend, manifest: Manifest, name: str) -> bytes | None:
+    """Return side content of a manifest, each chunk verified; None if there is none of that name.
+
+    Raises:
+        MissingPackError: a pack is missing.
+        CorruptionError: a chunk does not match its digest.
+    """
+    extents = manifest.side.get(name)
+    return None if extents is None else b"".join(fetch(backend, extents, algorithm=manifest.algorithm))
+
+
+def side_prefix(manifest: Manifest, path: str) -> str:
+    """Return the prefix of the names of a table's side content: for a file its path, for an object its folder.
+
+    Args:
+        manifest: manifest of the table.
+        path: path of its file.
+    """
+    folder, slash, name = path.rpartition("/")
+    return f"{path}/" if name != _TABLE or f"{path}/{_PROFILE}" in manifest.side else folder + slash
+
+
+def own_profile(manifest: Manifest) -> str:
+    """Return the name of the profile of the whole artifact: of an object that is a table, or of its only file."""
+    return _PROFILE if _PROFILE in manifest.side or len(manifest.paths) != 1 else f"{manifest.paths[0]}/{_PROFILE}"
+
+
+def profiled(manifest: Manifest) -> dict[str, str]:
+    """Return the tables that have a profile, sorted: path → name of the profile.
+
+    A table object under another file name than this library's, as of a third-party format, has its folder's path.
+    """
+    found = {}
+    for name in manifest.side:
+        above, slash, last = name.rpartition("/")
+        if last == _PROFILE:
+            inside = above + slash + _TABLE
+            known = manifest.index(above) is None and manifest.index(inside) is not None
+            found[inside if known else above] = name
+    return dict(sorted(found.items()))

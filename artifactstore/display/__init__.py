@@ -1,0 +1,1 @@
+"""What people look at: cards, values and drawings, as text, HTML and SVG."""

@@ -1,0 +1,1 @@
+"""The examination of a backend, and the policies that a role needs there."""

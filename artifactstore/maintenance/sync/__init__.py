@@ -1,0 +1,1 @@
+"""Copies, moves, bundles and imports of stores."""

@@ -1,0 +1,1 @@
+"""Whether everything that the journal names is there, and is what the journal says."""

@@ -1,0 +1,229 @@
+"""Verification of packs: presence, length, footer, checksums, and the files' digests."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+import xxhash
+
+from artifactstore.backend.base import Backend
+from artifactstore.content.manifests.manifest import Manifest
+from artifactstore.content.packs.footers import Footers, read_footer
+from artifactstore.content.packs.pack import TRAILER, Frame, pack_key
+from artifactstore.content.packs.reader import fetch
+from artifactstore.content.side_content import read_side
+from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionError, NotFoundError
+from artifactstore.journal.journal import Journal
+from artifactstore.maintenance.verify.report import Report
+from artifactstore.model.digest import hash_bytes, new_hasher
+from artifactstore.runtime.threads import Pool
+
+__all__ = ["check_files", "check_frames", "check_packs", "unless_away"]
+
+_BLOCK: Final = 16 * 2**20
+
+
+def _users(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
+    users: dict[str, list[str]] = {}
+    for digest, manifest in manifests.items():
+        for pack in manifest.packs:
+            users.setdefault(pack, []).append(digest)
+    return users
+
+
+def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Report) -> set[str]:
+    """Check that every referenced pack exists and is long enough; return the artifacts that lack one."""
+    users, lacking = _users(manifests), set[str]()
+    if not users:
+        return lacking
+    sizes = _sizes(backend, [pack_key(pack) for pack in users], report)
+    ends: dict[str, int] = {}
+    for manifest in manifests.values():
+        chunks = manifest.chunks
+        for number, offset, stored in zip(chunks.packs, chunks.offsets, chunks.stored, strict=True):
+            if number >= 0:
+                name = manifest.packs[number]
+                ends[name] = max(ends.get(name, 0), offset + stored)
+        for one in manifest.beside():
+            ends[str(one.pack)] = max(ends.get(str(one.pack), 0), one.offset + one.stored)
+    for pack, digests in users.items():
+        key = pack_key(pack)
+        report.count("packs")
+        if key not in sizes:
+            report.missing(key, digests)
+            lacking.update(digests)
+        elif sizes[key] < ends.get(pack, 0) + TRAILER:
+            text = f"{key} is truncated: {sizes[key]} bytes, at least {ends.get(pack, 0) + TRAILER} expected; restore it from a copy of the store"
+            report.damage(text, f"{key} at {sizes[key]}", digests)
+    return lacking
+
+
+def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, int]:
+    """Return the sizes of the existing ones of some objects: by a listing, or one by one without listings."""
+    if backend.listable:
+        try:
+            return {item.key: item.size for item in backend.list("packs/")}
+        except ArtifactStoreError as error:
+            unless_away(error)
+            report.damage(f"packs/ cannot be listed: {error}", getattr(error, "location", "") or "packs/")
+
+    def size(key: str) -> int | None:
+        try:
+            return backend.size(key)
+        except NotFoundError:
+            return None
+        except ArtifactStoreError as error:
+            unless_away(error)
+            report.damage(f"cannot stat {key}: {error}", key)
+            return 2**62
+
+    with Pool(backend.concurrency) as pool:
+        found = dict(zip(keys, pool.map(size, keys), strict=True))
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def unless_away(error: ArtifactStoreError) -> None:
+    """Re-raise an error that tells nothing about stored data: the backend could not be reached."""
+    if isinstance(error, BackendError) and error.transient:
+        raise error
+
+
+def _sample(items: Sequence[str], fraction: float) -> list[str]:
+    if fraction >= 1:
+        return list(items)
+    return random.sample(list(items), max(1, round(len(items) * fraction))) if items else []
+
+
+def check_frames(
+    backend: Backend,
+    manifests: Mapping[str, Manifest],
+    report: Report,
+    recorded: Mapping[str, str],
+    *,
+    fraction: float = 1.0,
+    frames: str = "all",
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Read packs from end to end against their footers and checksums, without decoding.
+
+    Args:
+        backend: the store's.
+        manifests: by the artifact's digest.
+        report: receives the faults.
+        recorded: the entry that recorded each artifact's manifest.
+        fraction: of the packs, chosen at random.
+        frames: which to read besides the footers: `all`, `none`, or those `unused` by every manifest.
+        progress: called with the number of further bytes read.
+    """
+    users, footers = _users(manifests), Footers(backend)
+    chosen = set(_sample(sorted(users), fraction))
+    for pack in sorted(chosen):
+        key = pack_key(pack)
+        try:
+            found, tail, size = read_footer(backend, key)
+            footers.keep(pack, tail, size)
+            if frames == "unused":
+                known = _offsets(pack, [manifests[digest] for digest in users[pack]])
+                found = [frame for frame in found if frame.offset not in known]
+            for frame in _bad_frames(backend, key, found if frames != "none" else (), report, progress):
+                text = f"{key}: the frame at {frame.offset} ({frame.stored} bytes) does not match its checksum; restore the pack from a copy"
+                report.damage(text, f"{key} at {frame.offset}", users[pack])
+        except NotFoundError:
+            continue  # reported already
+        except ArtifactStoreError as error:
+            unless_away(error)
+            report.damage(str(error), getattr(error, "location", "") or key, users[pack])
+    for digest, manifest in manifests.items():
+        for lie in footers.lies(manifest, chosen.intersection(manifest.packs)):
+            if not lie.unreadable:
+                text = f"{lie}: another pack is stored under this name, or the manifest of {digest}{recorded.get(digest, '')} is false"
+                report.damage(f"{text}; restore it from a copy of the store", f"{pack_key(lie.pack)} at {lie.offset}", [digest])
+
+
+def _offsets(pack: str, manifests: Sequence[Manifest]) -> set[int]:
+    """Return the offsets of a pack's chunks that manifests refer to."""
+    found: set[int] = set()
+    for manifest in manifests:
+        number, chunks = manifest.packs.index(pack), manifest.chunks
+        found.update(offset for one, offset in zip(chunks.packs, chunks.offsets, strict=True) if one == number)
+        found.update(one.offset for one in manifest.beside() if one.pack == pack)
+    return found
+
+
+def _bad_frames(
+    backend: Backend, key: str, frames: Sequence[Frame], report: Report, progress: Callable[[int], None]
+) -> Iterator[Frame]:
+    start = 0
+    while start < len(frames):
+        end = start + 1
+        while end < len(frames) and frames[end].offset + frames[end].stored - frames[start].offset <= _BLOCK:
+            end += 1
+        low, high = frames[start].offset, frames[end - 1].offset + frames[end - 1].stored
+        (block,) = backend.read_ranges(key, [(low, high - low)])
+        for frame in frames[start:end]:
+            report.count("frames")
+            if (
+                xxhash.xxh3_64_intdigest(memoryview(block)[frame.offset - low : frame.offset - low + frame.stored])
+                != frame.checksum
+            ):
+                yield frame
+        progress(high - low)
+        start = end
+
+
+def check_files(
+    journal: Journal, manifests: Mapping[str, Manifest], report: Report, fraction: float, progress: Callable[[int], None]
+) -> None:
+    """Decode every chunk once and check every file; a file's digest is checked over its chunks in order."""
+    checked: set[bytes] = set()  # files by their digest and their chunks' locations: the same bytes may be stored twice
+    for digest in _sample(sorted(manifests), fraction):
+        manifest = manifests[digest]
+        for name in manifest.side:
+            try:
+                read_side(journal.backend, manifest, name)
+            except ArtifactStoreError as error:
+                unless_away(error)
+                text = f"cannot read the side content {name} of {digest}: {error}"
+                report.damage(text, getattr(error, "location", "") or name, [digest])
+        for row, path in enumerate(manifest.paths):
+            mark = _mark(manifest, row)
+            if mark in checked:
+                continue
+            fault = _check_file(journal.backend, manifest, row, progress)
+            report.count("files")
+            if fault is None:
+                checked.add(mark)
+            else:
+                report.damage(f"{path} of {digest}: {fault}", fault.location or path, [digest])
+
+
+def _mark(manifest: Manifest, row: int) -> bytes:
+    places = "".join(f"{one.pack}:{one.offset}:{one.stored}:{one.codec};" for one in manifest.extents(row))
+    return hash_bytes(manifest.digests[row] + places.encode(), "blake3")
+
+
+def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callable[[int], None]) -> CorruptionError | None:
+    hasher = new_hasher(manifest.algorithm)
+    extents = list(manifest.extents(row))
+    start = 0
+    try:
+        while start < len(extents):
+            end, total = start + 1, extents[start].size
+            while end < len(extents) and total + extents[end].size <= _BLOCK:
+                total += extents[end].size
+                end += 1
+            for chunk in fetch(backend, extents[start:end], algorithm=manifest.algorithm):
+                hasher.update(chunk)
+            progress(total)
+            start = end
+    except CorruptionError as error:
+        return error
+    except ArtifactStoreError as error:
+        unless_away(error)
+        return CorruptionError(str(error), location=manifest.paths[row])
+    empty = hash_bytes(b"", manifest.algorithm) if not extents else None
+    if (empty or hasher.digest()) != manifest.digests[row]:
+        return CorruptionError(
+            "its chunks do not add up to its digest; restore it from a copy of the store", location=manifest.paths[row]
+        )
+    return None

@@ -1,0 +1,309 @@
+"""Verify: does everything that the journal refers to exist, and does it match the journal?
+
+Checks the bytes as stored, not derived data; damage is listed, never raised.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.fold.times import Ahead
+from artifactstore.content.manifests.manifest import Manifest, is_large, manifest_key
+from artifactstore.content.manifests.parquet import decode
+from artifactstore.errors import ArtifactStoreError, InvalidInputError, NotFoundError
+from artifactstore.journal.chain import entry_key, join
+from artifactstore.journal.fetch import fetch_run, last_listed
+from artifactstore.journal.heads import format_head, parse_head
+from artifactstore.journal.journal import Journal
+from artifactstore.journal.replica import read_standing
+from artifactstore.journal.segments import fault_in, list_segments
+from artifactstore.journal.snapshots import Snapshot
+from artifactstore.maintenance.snapshot import fault_of, published
+from artifactstore.maintenance.verify.packs import check_files, check_frames, check_packs, unless_away
+from artifactstore.maintenance.verify.report import Finding, Report
+from artifactstore.model.digest import Digest
+from artifactstore.model.facts import CONFIG_KEY, parse_config
+from artifactstore.runtime.threads import Pool
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Txn
+
+__all__ = ["LEVELS", "verify"]
+
+LEVELS: Final = ("quick", "frames", "full")
+
+
+def verify(
+    journal: Journal,
+    *,
+    digest: str | None = None,
+    level: str = "quick",
+    fraction: Any = 1.0,
+    anchor: Any = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Report:
+    """Check a store, or one artifact of it.
+
+    Args:
+        journal: the store's.
+        digest: only this artifact and the journal; by default all artifacts with a manifest.
+        level: `quick` reads the journal, every manifest and the list of packs; `frames` also every pack, against its
+            checksums; `full` also decodes every chunk and checks every file against its digest.
+        fraction: share of the packs or artifacts that `frames` and `full` read, chosen at random.
+        anchor: `<entry>:<digest>` recorded earlier: that entry must still have that digest. Or the path of a file of such lines, or a
+            list of both.
+        progress: called with the number of further bytes read.
+
+    Raises:
+        InvalidInputError: an invalid level, fraction or anchor.
+        BackendError: the backend cannot be reached.
+    """
+    if level not in LEVELS:
+        raise InvalidInputError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
+        raise InvalidInputError(f"fraction must be above 0 and at most 1, not {fraction!r}")
+    report = Report(level)
+    recorded: dict[str, str] = {}
+    anchors = _anchors(anchor)
+    if (known := journal.known.noted()) is not None:
+        anchors.setdefault(known[0], {})[known[1]] = "the cache of this machine"
+    state = _check_journal(journal, report, anchors, recorded)
+    _check_standing(journal, state, report)
+    manifests = _check_manifests(journal, state, report, digest, recorded)
+    for one in check_packs(journal.backend, manifests, report):
+        if report.unfinished:
+            del manifests[one]
+    if level == "frames":
+        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, progress=progress)
+    elif level == "full":
+        check_files(journal, manifests, report, fraction, progress)
+        which = "unused" if digest is None and fraction == 1 else "none"  # else others' frames would count as unused
+        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, frames=which, progress=progress)
+        _check_segments(journal, state, report)
+    if level == "quick":
+        report.not_checked.append("the bytes in packs: level='frames' checks their checksums, level='full' every digest")
+    if fraction < 1:
+        report.not_checked.append(f"{1 - fraction:.0%} of the content, chosen at random")
+    if digest is not None:
+        report.not_checked.append("all other artifacts")
+    return report
+
+
+def _anchors(anchor: Any) -> dict[int, dict[str, str]]:
+    """Return the caller's anchors: entry → digest → where it was recorded."""
+    found: dict[int, dict[str, str]] = {}
+    for one in anchor if isinstance(anchor, list | tuple) else [] if anchor is None else [anchor]:
+        noted = parse_head(one) if isinstance(one, str) else None
+        lines = {str(one): "the anchor"} if noted is not None else _lines(one)
+        for line, where in lines.items():
+            noted = parse_head(line)
+            if noted is None:
+                raise _no_anchor(line, where)
+            found.setdefault(noted[0], {})[noted[1]] = where
+    return found
+
+
+def _lines(path: Any) -> dict[str, str]:
+    """Read a file of anchors, one a line; blank lines and those that begin with `#` are skipped."""
+    if not isinstance(path, str | os.PathLike):
+        raise _no_anchor(path, "")
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise _no_anchor(path, "") from error
+    found = {line.strip(): f"{path}, line {n}," for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")}
+    if not found:
+        raise InvalidInputError(f"{path} contains no anchor: expected one a line, as `artifactstore head` prints them")
+    return found
+
+
+def _no_anchor(text: Any, where: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{where or 'anchor='}{'' if where else repr(str(text)[:100])}{': ' + repr(text[:100]) if where else ''}: expected "
+        "<entry>:<algorithm>:<hex>, for example 12:blake3:ab…, or a file of such lines"
+    )
+
+
+def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mapping[str, str]], recorded: dict[str, str]) -> State:
+    """Read every entry as stored (never a segment), check the chain, judge every transaction.
+
+    `recorded` gets the recording entry of each manifest, and of the facts about each digest.
+    """
+    state = State()
+    config = journal.config
+    try:
+        raw = journal.backend.read(CONFIG_KEY)
+        if raw != config.raw:
+            report.damage(f"{CONFIG_KEY} has changed since this store was opened", CONFIG_KEY)
+        parse_config(raw, CONFIG_KEY)
+    except ArtifactStoreError as error:
+        unless_away(error)
+        report.damage(str(error), CONFIG_KEY)
+    previous = Digest.of(config.raw, config.digest)
+    seq = 0
+    ahead = Ahead(journal.backend.storage_time() or datetime.now(UTC))
+    snapshots = published(journal.backend)
+    wrong: list[tuple[Snapshot, str]] = []
+    try:
+        for seq, raw in enumerate(fetch_run(journal.backend, 1, last_listed(journal.backend, 1)), 1):
+            entry = journal.complete(join(raw, seq, previous))
+            previous = Digest.of(raw, config.digest)
+            outcomes = state.apply(entry)
+            ahead.look(entry, state.marks)
+            report.count("entries")
+            for txn, void in zip(entry["txns"], outcomes, strict=True):
+                report.count("transactions")
+                report.note_fields(txn, entry_key(seq))
+                if void is None:
+                    _note(txn, seq, recorded)
+                else:
+                    what = f"transaction {txn['txn']} by {txn['actor']} has no effect ({void})"
+                    report.findings.append(Finding("note", what, entry_key(seq)))
+            for snapshot in (one for one in snapshots if one.seq == seq):
+                report.count("snapshots")
+                wrong += [(snapshot, fault) for fault in [fault_of(journal, snapshot, state, str(previous))] if fault]
+            for noted, where in anchors.get(seq, {}).items():
+                if noted != str(previous):
+                    what = f"the journal has {format_head(seq, previous)}, {where} has {format_head(seq, noted)}: history was changed"
+                    report.damage(what, entry_key(seq))
+    except ArtifactStoreError as error:
+        unless_away(error)
+        report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1))
+    report.findings += (Finding("note", what, entry_key(one)) for one, what in ahead.found())
+    for snapshot, fault in wrong:
+        text = f"the snapshot of entry {snapshot.seq} {fault}: delete it, it is only derived"
+        if state.vouches(snapshot.digest, snapshot.seq):
+            report.damage(f"{text}, and find out which writer recorded it in entry {snapshot.entry}", snapshot.key)
+        else:
+            report.findings.append(Finding("note", f"{text}; no reader uses it, since no fact vouches for it", snapshot.key))
+    report.head = format_head(state.head, previous)
+    for seq in sorted(one for one in anchors if one > state.head):
+        for noted, where in anchors[seq].items():
+            what = f"{where} names {format_head(seq, noted)}, the journal ends with {report.head}: entries are missing"
+            report.damage(what, entry_key(state.head + 1))
+    return state
+
+
+def _note(txn: "Txn", seq: int, recorded: dict[str, str]) -> None:
+    for fact in txn["facts"]:
+        if fact["fact"] in {"stored", "relocated"}:
+            by = f" recorded in entry {seq} by {txn['actor']}"
+            recorded[fact["manifest"] if fact["fact"] == "stored" else fact["to"]] = by
+            if fact["fact"] == "stored":
+                recorded[f"stored {fact['digest']}"] = by
+
+
+def _check_standing(journal: Journal, state: State, report: Report) -> None:
+    try:
+        standing = read_standing(journal.backend, journal.config.store)
+    except ArtifactStoreError as error:
+        unless_away(error)
+        report.damage(str(error), getattr(error, "location", "") or "replica/")
+        return
+    if standing.target is not None and not standing.reached(state.head):
+        report.unfinished = True
+        report.not_checked.append(f"entries after {state.head}: this is an unfinished copy up to entry {standing.target[0]}")
+
+
+def _check_manifests(
+    journal: Journal, state: State, report: Report, digest: str | None, recorded: dict[str, str]
+) -> dict[str, Manifest]:
+    """Read every manifest that holds an artifact; return digest → the manifest that a get uses.
+
+    Args:
+        journal: the store's.
+        state: its fold.
+        report: receives the faults.
+        digest: only this artifact; None: all.
+        recorded: manifest id → the entry that recorded it; receives the same for each digest.
+    """
+    wanted = [
+        (one, holder) for one, holders in state.holders.items() if digest is None or one == digest for holder in reversed(holders)
+    ]
+
+    def check(item: tuple[str, str]) -> tuple[Manifest | None, str]:
+        one, holder = item
+        key = manifest_key(holder)
+        try:
+            fact = state.stored.get(one, {})
+            large = is_large(int(fact.get("files", 0)), int(fact.get("size", 0)))
+            raw = (journal.backend.read_large if large else journal.backend.read)(key)
+            expected = state.manifests[holder][1]
+            if str(Digest.of(raw, journal.config.digest)) != expected:
+                return None, f"{key} does not match its digest in the journal: it was changed or truncated"
+            manifest = decode(raw, key, algorithm=journal.config.digest)
+        except NotFoundError:
+            return None, ""
+        except ArtifactStoreError as error:
+            unless_away(error)
+            return None, str(error)
+        if manifest.digest != one:
+            return None, f"{key} was recorded as the manifest of {one}, but is that of {manifest.digest}: no get uses it"
+        return manifest, ""
+
+    found: dict[str, Manifest] = {}
+    with Pool(max(1, min(8, journal.backend.concurrency))) as pool:
+        for (one, holder), (manifest, fault) in zip(wanted, pool.map(check, wanted), strict=True):
+            report.count("manifests")
+            key, by = manifest_key(holder), recorded.get(holder, "")
+            if manifest is None and not fault:
+                report.missing(key, [one], by)
+            elif manifest is None:
+                report.damage(f"{fault}; it was{by or ' recorded here'}; restore it from a copy of the store", key, [one])
+            elif one not in found:
+                report.count("artifacts")
+                found[one] = manifest
+                _check_fact(one, manifest, state, report, recorded)
+                if set(manifest.packs) - set(state.manifests[holder][2]):
+                    report.damage(f"the manifest of {one},{by}, uses packs that its fact does not list", key, [one])
+                if manifest.clash is not None:
+                    _note_clash(one, manifest.clash, report, key)
+                recorded[one] = by
+    return found
+
+
+def _note_clash(digest: str, clash: tuple[str, str], report: Report, key: str) -> None:
+    first, second = clash
+    what = f"it has {first!r} twice" if first == second else f"{second!r} is inside of {first!r}, which is not a folder"
+    report.damage(
+        f"the artifact {digest} cannot be restored as a whole: {what}; read its files one by one, put them again under other names,  "
+        "and remove this version",
+        key,
+        [digest],
+    )
+
+
+def _check_fact(digest: str, manifest: Manifest, state: State, report: Report, recorded: Mapping[str, str]) -> None:
+    """Compare the journal's facts about an artifact with the artifact."""
+    content = str(manifest.identify()[0])
+    true = {"size": manifest.size, "files": len(manifest.paths), "content": content, "format": manifest.format}
+    said = {"content": digest, "format": None, **state.stored.get(digest, {})}
+    for name, value in true.items():
+        if said.get(name) != value:
+            text = f"the journal has {name}={said.get(name)!r} for {digest}, its manifest {value!r}"
+            report.damage(f"{text}; the former was{recorded.get(f'stored {digest}', ' recorded here')}", digest, [digest])
+
+
+def _check_segments(journal: Journal, state: State, report: Report) -> None:
+    """Compare segments with the journal: this version never relies on unchecked segments, but other readers may use their columns."""
+    try:
+        found = list_segments(journal.backend)
+    except ArtifactStoreError as error:
+        unless_away(error)
+        report.damage(f"segments/ cannot be listed: {error}", "segments/")
+        return
+    for segment in found:
+        report.count("segments")
+        try:
+            last = None if segment.last > state.head else journal.backend.read(entry_key(segment.last))
+            fault = fault_in(journal.backend.read(segment.key), segment, last)
+        except NotFoundError:
+            continue  # merged meanwhile, or a missing entry that was reported
+        except ArtifactStoreError as error:
+            unless_away(error)
+            fault = f"cannot be read: {error}"
+        if fault is not None:
+            report.damage(f"the segment {segment.key} {fault}: delete it, it is only derived", segment.key)

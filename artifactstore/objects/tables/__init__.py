@@ -1,0 +1,1 @@
+"""Tables: types, profiles, row hashes, Parquet files, and frames of pandas."""

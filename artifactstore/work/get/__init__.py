@@ -1,0 +1,1 @@
+"""From a reference to files, objects and readers."""

@@ -1,0 +1,44 @@
+"""Taint checks on read: refuse or warn for tainted content, and warn for content made from it."""
+
+import warnings
+from typing import Any
+
+from artifactstore.catalog.lineage import tainted_above
+from artifactstore.catalog.versions import Resolved
+from artifactstore.errors import RefusedError
+from artifactstore.model.reference import Reference
+from artifactstore.printable import visible
+from artifactstore.work.session.session import Session
+
+__all__ = ["check_taint"]
+
+
+def check_taint(session: Session, ref: str, found: Resolved) -> None:
+    """Refuse tainted content if it is requested by an alias; else warn, also for content made from tainted content.
+
+    Raises:
+        RefusedError: the alias points to a tainted version.
+    """
+    with session.reading(fresh=False) as state:
+        if not state.tainted:
+            return
+        own = state.tainted.get(found.digest)
+        above = None if own is not None else tainted_above(state, found.digest)
+    what = f"{found.name}:v{found.version}" if found.name is not None else found.digest[:20]
+    if own is not None:
+        said = _said(own)
+        alias = Reference.parse(ref).alias
+        if alias is not None:
+            raise RefusedError(
+                f"{found.name}:{alias} points to {what}, which is tainted: {said}; move the alias, or ask for {what} itself",
+                reasons=(said,),
+            )
+        warnings.warn(f"{what} is tainted: {said}", UserWarning, stacklevel=5)
+    elif above is not None:
+        node, marks = above
+        warnings.warn(f"{what} was made from {visible(node.label)}, which is tainted: {_said(marks)}", UserWarning, stacklevel=5)
+
+
+def _said(marks: list[Any]) -> str:
+    one = marks[0] or marks[1]
+    return visible(f"{one.get('reason', 'no reason was given')} ({one['actor']}, {one['time'][:10]})")

@@ -1,0 +1,1 @@
+"""From files and objects to an artifact with a name."""

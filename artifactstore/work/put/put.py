@@ -1,0 +1,275 @@
+"""Putting: a source on disk or in memory is stored and gets a name."""
+
+import threading
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.versions import Resolved, Version
+from artifactstore.content.manifests.compact_lists import Digests, Looked, Texts
+from artifactstore.content.manifests.listing_lines import plain_lines
+from artifactstore.content.packs.known_chunks import FalseChunksError, check_used
+from artifactstore.content.side_content import store_side
+from artifactstore.content.write.ingest import Ingested, ingest
+from artifactstore.content.write.memory_source import hash_first, memory_digest, surely_new
+from artifactstore.content.write.read_ahead import differing
+from artifactstore.content.write.source import Source
+from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.model.digest import Digest
+from artifactstore.model.facts import Fact
+from artifactstore.model.listing import Extra, identify_lines, plain_line
+from artifactstore.objects.trust import note_own
+from artifactstore.work.get.artifact import Artifact, of_resolved
+from artifactstore.work.put.arguments import PutOptions, Said, check_options, check_said, facts_of
+from artifactstore.work.put.filters import hint_secret
+from artifactstore.work.put.known_content import candidates, fresh_hooks, known_chunks, shun, store_manifest
+from artifactstore.work.put.resume import Uploads
+from artifactstore.work.put.sources import Found, find, found_object, is_object
+from artifactstore.work.session.commit import Prepared, Staged, Step, commit
+from artifactstore.work.session.session import Core, Session
+from artifactstore.work.session.write_guard import check_moved
+from artifactstore.work.tracking.current_run import current
+
+__all__ = ["Found", "found_object", "prepare", "put"]
+
+
+def put(
+    session: Session,
+    source: Any,
+    name: str | None = None,
+    *,
+    kind: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    reason: str | None = None,
+    options: PutOptions | None = None,
+) -> Artifact:
+    """Store `source` and record it; see `Store.put`."""
+    session.check_writable()
+    an_object = is_object(source, options or {})
+    chosen = check_options(options or {}, is_object=an_object)
+    said = check_said(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason)
+    found = find(session, source, chosen, said)
+    found.verify = chosen.get("verify", False)
+    if not an_object and chosen.get("profile", False):
+        from artifactstore.work.put.profiling import Profiling  # noqa: PLC0415 - what profiles, which few puts of files need
+
+        found.profiling = Profiling(found.folder.files, full=chosen["profile"] == "full", single=found.single)
+    outcome: list[bool] = []
+
+    tracker = current(session)
+    steps = tracker.take_pending() if tracker is not None else []
+
+    def store(core: Core) -> Prepared:
+        prepared = prepare(session, core, found, said)
+        if found.format is not None:
+            note_own(prepared.digest)
+        outcome.append(bool(prepared.facts))
+        return prepared
+
+    batch = session.batch()
+    step = Step(store, reason=reason if batch is not None else None)
+    steps.append(step if tracker is None else tracker.with_edges(step, name))
+    if batch is not None:
+        prepared = [batch.add(one) for one in steps][-1]
+        made = _uncommitted(session, prepared, said, found, new=outcome[-1])
+    else:
+        prepared = commit(session, *steps, reason=reason)[-1]
+        made = _committed(session, prepared, said, new=outcome[-1])
+    for mark in found.kept.marks if found.kept is not None else ():
+        session.core().checked.add("mark", mark, prepared.digest)
+    if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
+        warnings.warn(lacking, UserWarning, stacklevel=3)
+    if kind is not None and made.kind != kind:
+        warnings.warn(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already", UserWarning, stacklevel=3)
+    return made
+
+
+# -- storing
+
+
+def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
+    """Upload missing content; return the facts to append."""
+    with session.reading() as state:
+        check_moved(session.url, state)
+        alive_at = state.head
+        wanted = candidates(state, said.name)
+        if found.hint and not found.may_be_empty and not found.folder.files and not found.folder.links:
+            _refuse_emptied(state, said)
+    folder = found.folder
+    stats = core.stats if not found.rehash else None
+    if stats is not None and found.root:
+        known_digests = stats.lookup(found.root, folder.files)
+    else:
+        known_digests = _memory_digests(session, core, folder.files)
+    if found.hint and not found.single:
+        found.hint = False
+        hint_secret(path for path, digest in zip(folder.paths, known_digests, strict=True) if digest is None)
+    if found.likely_known:
+        known_digests = hash_first(folder.files, known_digests, core.algorithm)
+    if folder.files and all(digest is not None for digest in known_digests):
+        digest = _identity(found, known_digests, core.algorithm)
+        if session.holds(str(digest), read=found.verify, proves=partial(differing, folder.files)):
+            with session.reading(fresh=False) as state:
+                return Prepared(facts_of(state, said, str(digest), [], single=found.single), alive_at, str(digest))
+    if found.base is not None:
+        wanted.insert(0, session.resolve(found.base).digest)
+    shunned: set[str] = set()
+    while True:
+        try:
+            return _store(session, core, found, said, (wanted, known_digests, alive_at, shunned))
+        except FalseChunksError as error:
+            shun(shunned, error)
+
+
+def _store(
+    session: Session,
+    core: Core,
+    found: Found,
+    said: Said,
+    known_before: tuple[Sequence[str], Sequence[bytes | None], int, Collection[str]],
+) -> Prepared:
+    """Upload missing content, relying on the likeliest manifests except shunned ones.
+
+    Raises:
+        FalseChunksError: one of those manifests is false.
+    """
+    wanted, known_digests, alive_at, shunned = known_before
+    folder = found.folder
+    total = folder.size
+    known = known_chunks(session, wanted, total, without=shunned)
+    earlier = known.manifests
+    uploads = Uploads(session)
+    if "" not in shunned:
+        known.add(uploads.known)
+    started = time.time_ns()
+    made_by = ingest(
+        session.backend,
+        folder,
+        algorithm=core.algorithm,
+        chunkers=core.config.chunkers,
+        known=known,
+        digests=known_digests,
+        series=earlier,
+        sha256=said.kind == "model" and core.algorithm != "sha256",
+        ledger=uploads.ledger,
+        footers=core.footers,
+        progress=session.watch("put", total),
+    )
+    with uploads, made_by as done:
+        check_used(done.manifest, done.packs, known, core.footers, read=found.verify)
+        noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
+        noting.start()
+        made, staged, stored, size = _conclude(session, found, done)
+    noting.join()
+    with session.reading(fresh=False) as state:
+        facts = facts_of(state, said, made, stored, single=found.single)
+    return Prepared(facts, alive_at, made, staged, done.uploaded + size, uploads)
+
+
+def _refuse_emptied(state: State, said: Said) -> None:
+    """Refuse a folder without files if the newest version has some: an unmounted disk looks like that.
+
+    Raises:
+        InvalidInputError: names the version.
+    """
+    rows = state.names.get(said.name, []) if said.name is not None else []
+    held = [(number, row) for number, row in enumerate(rows, 1) if "removed" not in row]
+    if held and (files := int(state.stored.get(held[-1][1]["digest"], {}).get("files", 0))):
+        raise InvalidInputError(
+            f"the source has no files, but {said.name}:v{held[-1][0]} has {files}: check that it is mounted and that exclude= does "
+            "not leave out everything; pass allow_empty=True to store it as it is"
+        )
+
+
+def _conclude(session: Session, found: Found, done: Ingested) -> tuple[str, Staged | None, list[Fact], int]:
+    """Write the manifest and side content, if the content is new; its last packs may still be uploading.
+
+    Returns:
+        The artifact's digest, the manifest if it was written, the facts to record, and the bytes written.
+    """
+    manifest = done.manifest
+    manifest.modes, manifest.format = found.modes, found.format
+    content, identity = manifest.identify()
+    digest = str(identity)
+    batch = session.batch()
+    if (batch is not None and digest in batch.staged) or _holds(session, found, done, digest):
+        return digest, None, [], 0
+    beside = store_side(session.backend, manifest, _beside(found, done))
+    fact, size = store_manifest(session, manifest, content, identity)
+    return digest, Staged(manifest), [fact], beside + size
+
+
+def _holds(session: Session, found: Found, done: Ingested, digest: str) -> bool:
+    return session.holds(digest, read=found.verify, proves=partial(differing, done.files, own=done.manifest))
+
+
+def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> list[bytes | None]:
+    """Hash what is in memory at once: content that another name has must not be uploaded again.
+
+    Writing to a folder is cheap, so content that is unlikely to be known there is hashed only as it is written.
+    """
+    hooks = None if session.backend.far else fresh_hooks(session)
+    return [
+        None
+        if hooks is not None and surely_new(one, core.config.chunkers, core.algorithm, hooks)
+        else memory_digest(one, core.algorithm)
+        for one in files
+    ]
+
+
+def _beside(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
+    """Yield the side content."""
+    if found.kept is not None:
+        for make in found.kept.late:
+            make()
+        yield from found.kept.side.items()
+    if done.sha256:
+        yield "sha256", "".join(plain_line(done.sha256[path].hex(), path) for path in done.manifest.paths).encode()
+    if found.profiling is not None:
+        yield from found.profiling.look()
+
+
+def _identity(found: Found, digests: Sequence[bytes | None], algorithm: str) -> Digest:
+    """Compute the identity of files whose digests are all known."""
+    folder = found.folder
+    executables = [one.path for one in folder.files if one.executable] if found.modes else ()
+    extra = Extra(folder.folders, folder.links, executables, found.format)
+    paths = folder.paths if isinstance(folder.paths, Texts) else Texts(folder.paths)
+    known = digests.digests if isinstance(digests, Looked) else Digests(one for one in digests if one is not None)
+    return identify_lines(plain_lines(paths, known), extra, algorithm)[1]
+
+
+# -- results
+
+
+def _committed(session: Session, prepared: Prepared, said: Said, *, new: bool) -> Artifact:
+    if said.name is None:
+        return of_resolved(session, Resolved(prepared.digest), new=new, uploaded=prepared.uploaded)
+    with session.reading(fresh=False) as state:
+        number = state.version_of({"name": said.name, "digest": prepared.digest})
+    if number is None:
+        raise ConflictError(f"{said.name} lost the version that this put made: it was removed meanwhile; put again")
+    return of_resolved(session, Resolved(prepared.digest, said.name, number), new=new, uploaded=prepared.uploaded)
+
+
+def _uncommitted(session: Session, prepared: Prepared, said: Said, found: Found, *, new: bool) -> Artifact:
+    size, files = found.folder.size, len(found.folder.files)
+    record = Version(
+        name=said.name,
+        version=None,
+        digest=prepared.digest,
+        kind=said.kind,
+        size=size,
+        files=files,
+        time=datetime.now(UTC),
+        actor=session.core().appender.author.actor,
+        metadata=said.metadata or {},
+        metrics=said.metrics,
+        file=found.single,
+    )
+    return Artifact(session, record, new=new, uploaded=prepared.uploaded)

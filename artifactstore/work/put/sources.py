@@ -1,0 +1,297 @@
+"""Sources of a put: a file, a folder or a URL, listed and filtered before any content is read."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.backend.connect import local_folder
+from artifactstore.content.read.partial_folder import is_partial
+from artifactstore.content.write.own_folders import CONFIG_BYTES, is_store
+from artifactstore.content.write.scan import scan
+from artifactstore.content.write.source import Folder, check_folder, from_far, from_file
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.facts import CONFIG_KEY, is_config
+from artifactstore.model.listing import case_clashes, check_tree
+from artifactstore.objects.base import WriteFolder
+from artifactstore.objects.registry import write_object
+from artifactstore.runtime.loading import LOADING
+from artifactstore.work.put.arguments import PutOptions, Said
+from artifactstore.work.put.filters import Excluder
+from artifactstore.work.session.caches import is_cache
+from artifactstore.work.session.session import Session
+from artifactstore.work.settings.settings import local_path
+
+if TYPE_CHECKING:
+    from artifactstore.work.put.profiling import Profiling
+
+__all__ = ["Found", "find", "found_object", "is_object"]
+
+_LAST: Final = 8  # versions of a name that are compared with an object
+_HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
+
+
+@dataclass(slots=True)
+class Found:
+    """The listed source of a put."""
+
+    folder: Folder
+    single: bool = False
+    modes: bool = False
+    format: str | None = None
+    root: str = ""
+    rehash: bool = False
+    verify: bool = False
+    base: str | None = None
+    kept: WriteFolder | None = None
+    profiling: "Profiling | None" = None
+    may_be_empty: bool = False
+    likely_known: bool = False  # then it is hashed as a whole before any upload
+    hint: bool = False  # whether to warn of files that look like secrets, once
+
+
+def is_object(source: Any, options: Mapping[str, Any]) -> bool:
+    """Return True if a source is an object, not a path or a URL."""
+    return "format" in options or not isinstance(source, str | os.PathLike)
+
+
+def find(session: Session, source: Any, options: PutOptions, said: Said) -> Found:
+    """List the source of a put.
+
+    Raises:
+        InvalidInputError: it does not exist, cannot be stored, or an option does not apply to it.
+    """
+    if is_object(source, options):
+        for option in ("exclude", "links", "modes", "rehash", "source_options", "allow_empty"):
+            if option in options:
+                raise InvalidInputError(f"{option}= is for files and folders; this is an object")
+        return found_object(source, options, known=partial(_is_known, session, said))
+    found: Found | None = None
+    if isinstance(source, str) and "://" in source:
+        folder = local_folder(source)
+        if folder is None:
+            found = _far(source, options)
+        else:
+            source = folder
+    if found is None:
+        if "source_options" in options:
+            raise InvalidInputError("source_options= is for URLs of remote storage; this is on this machine")
+        found = _near(session, source, options, said)
+    found.base, found.may_be_empty, found.hint = options.get("base"), options.get("allow_empty", False), True
+    return found
+
+
+def _is_known(session: Session, said: Said, mark: str) -> bool:
+    """Return True if one of the last versions of a name was made from a value with this mark."""
+    if said.name is None:
+        return False
+    try:
+        with session.reading() as state:
+            rows = state.names.get(said.name, [])[-_LAST:]
+            digests = [row["digest"] for row in rows if row["digest"] in state.holders]
+    except NotFoundError:
+        return False  # the store does not exist yet
+    return any(session.core().checked.has("mark", mark, digest) for digest in digests)
+
+
+def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] | None = None) -> Found:
+    """Write an object as files; large files are kept on disk for as long as the folder exists.
+
+    Args:
+        source: the object.
+        options: of its format.
+        known: mark of a value → whether its artifact is stored already.
+    """
+    written = WriteFolder()
+    written.known = known or written.known
+    own = {option: value for option, value in options.items() if option not in ("format", "base", "verify")}
+    name = write_object(source, written, options.get("format"), own)
+    files = sorted(written.sources, key=lambda one: one.path.encode())
+    try:
+        check_tree([one.path for one in files], (), ())
+    except InvalidInputError as error:
+        raise InvalidInputError(f"the format {name!r} wrote files that cannot be in one artifact: {error}") from error
+    return Found(Folder(files=files), format=name, base=options.get("base"), kept=written)
+
+
+# -- on this machine
+
+
+def _near(session: Session, source: str | os.PathLike[str], options: PutOptions, said: Said) -> Found:
+    path = _path(source, said.name)
+    found = Found(Folder(), modes=options.get("modes", said.kind == "code"), root=str(path), rehash=options.get("rehash", False))
+    own = Path(session.url)
+    if "://" not in session.url and own.resolve() in (path, *path.parents):
+        raise InvalidInputError(f"{path} is the store itself, or a part of it: it cannot be put into itself")
+    if path.is_dir():
+        found.folder = _scan(session, path, source, options)
+        check_folder(found.folder)
+        _warn_clashes(found.folder)
+        return found
+    if os.fspath(source).endswith(("/", os.sep)):
+        raise InvalidInputError(f"{path} is a file, but {os.fspath(source)!r} with a trailing slash means a folder")
+    _check_single(options, str(path))
+    # The path as passed, not the target of a link at the top, names the file.
+    found.folder.files = [from_file(str(path))._replace(path=_base_name(source))]
+    found.single = True
+    return found
+
+
+def _path(source: str | os.PathLike[str], name: str | None) -> Path:
+    path = local_path(source, "source")
+    text = os.fspath(source)
+    try:
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        hint = "to store the text itself, pass format='text'"
+        if name is not None and os.path.exists(name):  # noqa: PTH110 - any failure means no
+            hint = f"the arguments look swapped: put({name!r}, {text[:200]!r})"
+        raise InvalidInputError(f"no such path: {text[:200]!r}; {hint}") from error
+
+
+def _base_name(source: str | os.PathLike[str]) -> str:
+    return from_file(os.path.abspath(local_path(source, "source"))).path  # noqa: PTH100 - links must stay
+
+
+def _scan(session: Session, path: Path, source: str | os.PathLike[str], options: PutOptions) -> Folder:
+    top, given = str(path), os.path.abspath(local_path(source, "source"))  # noqa: PTH100 - links must stay
+    excluder = Excluder(options.get("exclude", ()), [top, given])
+    stores, hinted = _Ours(), _Hinted()
+    own = os.path.realpath(session.url) if "://" not in session.url else None
+    if is_store(top):
+        raise InvalidInputError(
+            f"{path} is an artifactstore: use `artifactstore sync` to copy it, or `bundle` to make it one file"
+        )
+    cache = None if session.cache is None else str(session.cache)
+
+    def keep(inner: str, is_folder: bool) -> bool:  # noqa: FBT001 - the scanner's interface
+        name = inner.rpartition("/")[2]
+        if excluder(inner, folder=is_folder) or is_partial(name):
+            return False
+        if is_folder:
+            disk = f"{top}/{inner}"
+            if disk == own or is_store(disk) or is_cache(disk, cache):
+                stores.add(inner)
+                return False
+            hinted.look(inner, name)
+        return True
+
+    folder = scan(top, keep=keep, links=options.get("links", "keep"))
+    excluder.check(_AllPaths(folder), disk=top, name=path.name)
+    stores.warn()
+    hinted.warn()
+    return folder
+
+
+class _Ours:
+    """Stores and caches of this library in a source: always left out."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+
+    def add(self, path: str) -> None:
+        self._found.append(path)
+
+    def inside(self, path: str) -> bool:
+        return any(path.startswith(f"{one}/") for one in self._found)
+
+    def warn(self) -> None:
+        if self._found:
+            more = f" and {len(self._found) - 1} more" if len(self._found) > 1 else ""
+            text = f"{self._found[0]!r}{more} is a store or a cache of artifactstore: it is left out"
+            warnings.warn(text, UserWarning, stacklevel=6)
+
+
+class _Hinted:
+    """The first folder that is seldom stored on purpose."""
+
+    def __init__(self) -> None:
+        self._first = ""
+
+    def look(self, path: str, name: str) -> None:
+        if not self._first and name in _HINTED:
+            self._first = path
+
+    def warn(self) -> None:
+        if self._first:
+            text = f"{self._first} is stored too; pass exclude=[{self._first.rpartition('/')[2]!r}] to leave it out"
+            warnings.warn(text, UserWarning, stacklevel=6)
+
+
+# -- behind a URL
+
+
+def _far(url: str, options: PutOptions) -> Found:
+    """List a URL: a folder or one file, read from there as it is stored."""
+    from artifactstore.backend.source_url import Origin  # noqa: PLC0415 - fsspec, which local files don't need
+
+    for option in ("links", "modes", "rehash"):
+        if option in options:
+            raise InvalidInputError(f"{option}= is for files and folders of this machine; this is a URL")
+    with LOADING:
+        origin = Origin(url, options.get("source_options"))
+    listing = origin.files()
+    if listing.single:
+        _check_single(options, origin.url)
+        return Found(Folder(files=[from_far(one.path, one.url, one.size, one) for one in listing.files]), single=True)
+    excluder = Excluder(options.get("exclude", ()), [url, origin.url])
+    stores, hinted = _Ours(), _Hinted()
+    for one in listing.files:
+        above, _, name = one.path.rpartition("/")
+        if name == CONFIG_KEY and one.size <= CONFIG_BYTES and is_config(one.read(0, one.size)):
+            if not above:
+                raise InvalidInputError(f"{origin.url} is an artifactstore: use `artifactstore sync` to copy it")
+            stores.add(above)
+    kept = [
+        one for one in listing.files if not excluder.below(one.path) and not stores.inside(one.path) and not _partial(one.path)
+    ]
+    odd = [one for one in listing.others if not excluder.below(one) and not stores.inside(one)]
+    if odd:
+        raise InvalidInputError(
+            f"{odd[0]!r} at {origin.url} is neither a file nor a folder, or a link: only files can be read from there; "
+            f"exclude it, or put the folder on the machine that has it"
+        )
+    for one in kept:
+        for part in one.path.split("/")[:-1]:
+            hinted.look(one.path[: one.path.index(f"{part}/") + len(part)], part)
+    folders = [one for one in listing.folders if not excluder.below(f"{one}/") and not stores.inside(f"{one}/")]
+    folder = Folder([from_far(one.path, one.url, one.size, one) for one in kept], folders)
+    check_folder(folder, lambda path: [one.place for one in listing.files if one.path == path])
+    excluder.check(_AllPaths(folder), name=origin.url.rstrip("/").rpartition("/")[2])
+    stores.warn()
+    hinted.warn()
+    _warn_clashes(folder)
+    return Found(folder)
+
+
+def _partial(path: str) -> bool:
+    return any(map(is_partial, path.split("/")))
+
+
+def _check_single(options: PutOptions, what: str) -> None:
+    if options.get("exclude"):
+        raise InvalidInputError(f"exclude= is for folders; {what} is one file")
+
+
+class _AllPaths:
+    """The paths of all entries, those of folders with `end`; may be iterated more than once."""
+
+    def __init__(self, folder: Folder, end: str = "/") -> None:
+        self._folder = folder
+        self._end = end
+
+    def __iter__(self) -> Iterator[str]:
+        one = self._folder
+        return chain(one.paths, (path for path, _ in one.links), (path + self._end for path in one.folders))
+
+
+def _warn_clashes(folder: Folder) -> None:
+    clashes = list(case_clashes(_AllPaths(folder, "")))
+    if clashes:
+        first, second = clashes[0]
+        text = f"{len(clashes)} names differ only by case or by how accents are written ({first!r} and {second!r}): Windows and macOS cannot have both"
+        warnings.warn(text, UserWarning, stacklevel=6)

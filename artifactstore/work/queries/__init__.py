@@ -1,0 +1,1 @@
+"""Questions to an open store: names, references, differences, and why."""

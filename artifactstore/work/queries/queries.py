@@ -1,0 +1,152 @@
+"""Queries of an open store: names, versions, find, log, verify."""
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypedDict
+
+from artifactstore.catalog import audit
+from artifactstore.catalog import find as finding
+from artifactstore.catalog import versions as catalog
+from artifactstore.catalog.audit import Log
+from artifactstore.catalog.fold.times import warn_of_resets
+from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.versions import Name, Version
+from artifactstore.content.write.source import from_file, open_unchanged
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.journal.heads import format_head
+from artifactstore.maintenance.sync.object_copy import digest_at
+from artifactstore.maintenance.verify import verify as maintenance
+from artifactstore.maintenance.verify.report import Report
+from artifactstore.model.digest import Digest, new_hasher
+from artifactstore.model.reference import check_name
+from artifactstore.work.get.artifact import artifact
+from artifactstore.work.session.as_of import one_state
+from artifactstore.work.session.session import Session
+from artifactstore.work.settings.settings import local_path
+
+__all__ = ["Conditions", "find", "head", "log", "names", "verify", "versions"]
+
+
+def names(session: Session, prefix: Any = "") -> Rows[Name]:
+    """Return all names that begin with `prefix`."""
+    if not isinstance(prefix, str):
+        raise InvalidInputError(f"prefix must be a str, got {type(prefix).__name__}")
+    with session.asking() as state:
+        return Rows(Name, catalog.names(state, prefix))
+
+
+def versions(session: Session, name: str) -> Rows[Version]:
+    """Return all versions of a name."""
+    check_name(name)
+    with session.asking() as state:
+        return Rows(Version, catalog.versions(state, name))
+
+
+class Conditions(TypedDict, total=False):
+    """Conditions of `find`.
+
+    Attributes:
+        name: a name or a pattern (`churn/*`).
+        kind: data, model, code …
+        metadata: keys (dotted for nested values) and the values they must have.
+        metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest value counts.
+        file: a local file, or a file's digest: versions that contain exactly these bytes.
+        uses: a reference: versions made from it, directly or indirectly.
+        code: a commit, or its first digits (at least 7): versions that a run of it produced.
+        run: a run's id (or its beginning, as for `lineage`), its name, or a pattern of names: versions that it produced.
+        since: an aware datetime: versions put at this time or later.
+    """
+
+    name: str | None
+    kind: str | None
+    metadata: Mapping[str, Any] | None
+    metrics: Mapping[str, str | float] | None
+    file: str | os.PathLike[str] | None
+    uses: str | None
+    code: str | None
+    run: str | None
+    since: datetime | None
+
+
+@one_state()
+def find(session: Session, conditions: Conditions) -> Rows[Version]:
+    """Return the versions that meet all conditions; see `Store.find`."""
+    given: dict[str, Any] = {key: value for key, value in conditions.items() if value is not None}
+    if unknown := sorted(set(given) - set(Conditions.__annotations__)):
+        known = ", ".join(sorted(Conditions.__annotations__))
+        raise InvalidInputError(f"find has no condition {', '.join(unknown)}; expected {known}")
+    core = session.core()
+    file, uses = given.pop("file", None), given.pop("uses", None)
+    if uses is not None:
+        given["uses"] = session.resolve(uses).digest
+    with session.asking() as state:
+        found = list(finding.find(state, **given))
+        if "since" in given:
+            warn_of_resets(state.marks, "find(since=)")
+    if file is not None:
+        wanted = _file_digest(file, core.algorithm)
+        holding = {digest for digest in dict.fromkeys(one.digest for one in found) if _holds(session, digest, wanted)}
+        found = [one for one in found if one.digest in holding]
+    return Rows(Version, found)
+
+
+def _holds(session: Session, digest: str, wanted: bytes) -> bool:
+    try:
+        return session.with_manifest(digest, lambda manifest: wanted in manifest.digests)
+    except NotFoundError:
+        return False  # removed in the meantime
+
+
+def _file_digest(file: Any, algorithm: str) -> bytes:
+    """Return the raw digest of a file on disk, or of a digest in text form."""
+    text = str(local_path(file, "file"))
+    if isinstance(file, str) and text.startswith(("blake3:", "sha256:")):
+        digest = Digest.parse(text)
+        if digest.algorithm != algorithm:
+            raise InvalidInputError(f"{text} cannot be looked up: this store has {algorithm} digests")
+        return digest.raw
+    source = from_file(text)
+    hasher = new_hasher(algorithm)
+    with open_unchanged(source) as fd:
+        while block := os.read(fd, 2**20):
+            hasher.update(block)
+    return hasher.digest()
+
+
+def log(
+    session: Session,
+    *,
+    name: str | None = None,
+    alias: str | None = None,
+    actor: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    fact: str | None = None,
+    txn: str | None = None,
+) -> Log:
+    """Return the audit trail; see `Store.log`."""
+    wanted = audit.Filter(name, alias, actor, since, until, fact, txn)
+    parsed = None if txn is None else audit.parse_txn(txn)
+    journal = session.core().journal
+    head = journal.catch_up()
+    last = head if session.view is None else session.view.head
+    if since is not None or until is not None:
+        warn_of_resets(journal.fold.marks, "log(since=, until=)")
+    found = list(audit.events(journal.entries(last=last), wanted))
+    return Log(found, None if parsed is None else audit.outcome_of(found, parsed[1], head))
+
+
+def head(session: Session) -> str:
+    """Return the last entry and its digest, for a view of the past the last entry of that time."""
+    journal = session.core().journal
+    with session.reading() as state:
+        return format_head(state.head, digest_at(journal, state.head))
+
+
+def verify(session: Session, ref: str | None, *, level: str, fraction: float, anchor: Any) -> Report:
+    """Check the store, or one artifact; see `Store.verify`."""
+    digest = None if ref is None else artifact(session, ref).digest
+    journal = session.core().journal
+    watch = session.watch("verify", 0)
+    return maintenance.verify(journal, digest=digest, level=level, fraction=fraction, anchor=anchor, progress=watch)

@@ -1,0 +1,1 @@
+"""Making an artifact again, and comparing what comes out."""

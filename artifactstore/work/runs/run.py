@@ -1,0 +1,315 @@
+"""Runs: a unit of work with its inputs, outputs, code, parameters and environment."""
+
+import functools
+import inspect
+import json
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+
+from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
+from artifactstore.model.encoding import check_json, new_id
+from artifactstore.model.facts import Fact
+from artifactstore.model.reference import check_name
+from artifactstore.work.get import get as _get
+from artifactstore.work.get.artifact import Artifact
+from artifactstore.work.get.taint_check import check_taint
+from artifactstore.work.put import put as _put
+from artifactstore.work.runs.capture.environment import command_line
+from artifactstore.work.runs.captured import Capture
+from artifactstore.work.runs.json_safe import numbers, parameters, sayable, text_of, whole
+from artifactstore.work.secrets import captured, shown
+from artifactstore.work.session.commit import Prepared, Step, commit
+from artifactstore.work.session.session import Core, Session
+from artifactstore.work.tracking.current_run import Tracker, around, in_role, join_again
+
+__all__ = ["Run", "step"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_LONGEST: Final = 100  # characters of a run's id
+_ERROR: Final = 2000  # characters of the error of a failed run
+
+
+class Run:
+    """A run: `with store.run("train", params={"depth": 8}) as run:`, or `start()` and `finish()` across a notebook's cells.
+
+    Reads inside are recorded as inputs, puts as outputs; its code and environment are recorded with its first output, or at
+    its end.
+
+    Attributes:
+        id: of the run, unique in its store.
+        name: the kind of work.
+        params: its parameters, as recorded.
+        status: None while it is running; then finished or failed.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        id: str | None = None,  # noqa: A002 - the public name
+        code: bool | str = True,
+    ) -> None:
+        if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
+            raise InvalidInputError(f"a run's name must be a str of 1 to 200 printable characters, got {name!r}")
+        if id is not None and (not isinstance(id, str) or not 0 < len(id) <= _LONGEST or not id.isprintable()):
+            raise InvalidInputError(f"id={id!r}: expected a str of 1 to {_LONGEST} printable characters, or None")
+        if code not in (True, False, "history"):
+            raise InvalidInputError(f"code={code!r}: expected True, False, or 'history' to store the commits, too")
+        session.check_writable()
+        self.id = id or new_id()
+        self.name = name
+        self.params = parameters(params)
+        self.status: str | None = None
+        self._session = session
+        self._claimed = id is not None
+        self._code = code
+        self._tracker: Tracker | None = None
+        self._token: Any = None
+        self._began = 0.0
+        self._pid = 0
+        self._capture: Capture | None = None  # until it was handed to the tracker
+        self._looked: Capture | None = None
+        self._warned: set[str] = set()
+
+    # -- start and end
+
+    def start(self) -> Self:
+        """Start the run: it becomes this process's current run.
+
+        Raises:
+            ConflictError: it was started already, or a run of this id has finished.
+            BackendError: the store is unreachable.
+        """
+        if self._tracker is not None or self.status is not None:
+            raise ConflictError(f"the run {self.id!r} was started already")
+        core = self._session.core_to_write()
+        outer = around(self._session)
+        self._capture = self._looked = Capture(self._session, code=self._code)
+        fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": sayable(shown(command_line()))}
+        fact |= {"claimed": True} if self._claimed else {}
+        fact |= {"params": self.params} if self.params else {}
+        fact |= {"parent": outer} if outer not in (None, self.id) else {}
+
+        def prepare(_core: Core) -> Prepared:
+            with self._session.reading(fresh=self._claimed) as state:
+                known = state.runs.get(self.id)
+                if known is not None and "status" in known:
+                    raise ConflictError(f"the run {self.id!r} has {known['status']} at {known['finished']}: choose another id")
+                return Prepared([] if known is not None else [fact], state.head, "")
+
+        commit(self._session, Step(prepare))
+        self._capture.wait()
+        store = core.config.store
+        self._tracker = Tracker(self._session, store, self.id, parent=outer)
+        self._tracker.before = self._fill
+        self._tracker.begin()
+        self._began, self._pid = time.monotonic(), os.getpid()
+        return self
+
+    def finish(self, *, error: str | None = None) -> None:
+        """End the run: commit its pending reads, and that it has finished (or failed, with `error`).
+
+        Raises:
+            ConflictError: it was not started, or has ended.
+            BackendError: the commit failed.
+        """
+        tracker = self._running()
+        if os.getpid() != self._pid:
+            return  # a forked child: the run continues in its parent, which has the reads of this process
+        self.status = "finished" if error is None else "failed"
+        fact: Fact = {
+            "fact": "finished",
+            "run": self.id,
+            "status": self.status,
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+        if error is not None:
+            fact["error"] = text_of(captured(error[: 10 * _ERROR], "error")[:_ERROR])
+        if self._looked is not None:
+            fact |= sayable(self._looked.around(tracker.around))
+            tracker.pending += self._looked.cells(self.id)
+        tracker.withdraw()
+        fact |= {"not_finite": dict(tracker.odd)} if tracker.odd else {}
+        try:
+            tracker.flush(fact)
+        finally:
+            tracker.end()
+
+    def __enter__(self) -> Self:
+        self.start()
+        self._token = self._running().enter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None) -> None:
+        tracker = self._running()
+        tracker.leave(self._token)
+        if error is None or (isinstance(error, SystemExit) and error.code in {None, 0}):  # `sys.exit()` is not a failure
+            self.finish()
+            return
+        try:
+            self.finish(error="".join(traceback.format_exception_only(kind, error)).strip())
+        except ArtifactStoreError as other:
+            error.add_note(f"the end of the run {self.id} was not recorded: {other}")
+
+    def _running(self) -> Tracker:
+        if self._tracker is None or self.status is not None:
+            state = "was not started" if self._tracker is None else f"has {self.status}"
+            raise ConflictError(f"the run {self.id!r} {state}")
+        return self._tracker if os.getpid() == self._pid else join_again(self._tracker)
+
+    # -- inside the run
+
+    def get(self, ref: str, to: Any = None, *, role: str | None = None, **options: Any) -> Any:
+        """Read like `Store.get`, as an input of this run; `role` is its role in the run."""
+        with self._running().innermost(), in_role(role):
+            known = {key: options.pop(key) for key in ("paths", "overwrite", "trust") if key in options}
+            return _get.get(self._session, ref, to, options=options, **known)
+
+    def put(self, source: Any, name: str | None = None, *, role: str | None = None, **options: Any) -> Artifact:
+        """Store like `Store.put`, as an output of this run; `role` is its role in the run."""
+        with self._running().innermost(), in_role(role):
+            known = {key: options.pop(key) for key in ("kind", "metadata", "metrics", "reason") if key in options}
+            chosen: Any = options
+            return _put.put(self._session, source, name, options=chosen, **known)
+
+    def use(self, ref: str, *, role: str | None = None) -> None:
+        """Record an input that is read by other means, such as a file from an earlier get.
+
+        Raises:
+            RefusedError: the reference is an alias of a tainted version.
+        """
+        tracker, found = self._running(), self._session.resolve(ref)
+        check_taint(self._session, ref, found)
+        tracker.used(found.digest, name=found.name, version=found.version, role=role, path=found.path)
+
+    def log(self, *, step: int | None = None, **metrics: float) -> None:
+        """Record metrics of the run itself, such as a loss; they are committed with the next output, or at the end.
+
+        Never raises for a value: NaN and infinities are recorded as such and counted (`RunInfo.not_finite`); a value that is
+        not a number, or a step that is not a whole number, gives one warning and is left out.
+        """
+        number = None if step is None else whole(step)
+        if step is not None and number is None:
+            self._warn_once("step", f"the step {step!r:.100} is not recorded: expected a whole number")
+        finite, odd = self._sorted(metrics)
+        if finite or odd:
+            self._running().measured(finite, number, odd)
+        else:
+            self._running()
+
+    def _sorted(self, metrics: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
+        """Return finite values and others; warn once of each metric that is not a finite number."""
+        finite, odd, refused = numbers(metrics)
+        for name, why in refused.items():
+            self._warn_once(f"metric {name}", f"the metric {name!r} is not recorded: {why}")
+        for name, text in odd.items():
+            self._warn_once(
+                f"metric {name}", f"the metric {name!r} is {text}: it is recorded as such, and find() cannot match it"
+            )
+        return finite, odd
+
+    def _warn_once(self, what: str, text: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(f"{text} (run {self.id[:12]}; warned once)", UserWarning, stacklevel=4)
+
+    def measure(self, ref: str, metrics: Mapping[str, float], *, on: str | None = None) -> None:
+        """Record metrics of an artifact, measured by this run.
+
+        Args:
+            ref: the measured artifact.
+            metrics: name → number; non-finite values and non-numbers are treated as in `log`.
+            on: the artifact it was measured on, such as a test set.
+        """
+        self._running()
+        if not isinstance(metrics, Mapping):
+            raise InvalidInputError(f"metrics must be a dict of numbers, got {type(metrics).__name__}")
+        found = self._session.resolve(ref)
+        finite, odd = self._sorted(metrics)
+        fact: Fact = {"fact": "measured", "digest": found.digest, "metrics": finite, "by": self.id}
+        fact |= {"not_finite": odd} if odd else {}
+        if on is not None:
+            fact["on"] = self._session.resolve(on).digest
+
+        def prepare(_core: Core) -> Prepared:
+            with self._session.reading() as state:
+                return Prepared([fact], state.head, found.digest)
+
+        commit(self._session, Step(prepare))
+
+    def _fill(self) -> None:
+        """Pass the capture to the tracker, once."""
+        capture, self._capture = self._capture, None
+        if capture is not None and self._tracker is not None:
+            self._tracker.pending += capture.steps(self._tracker.run)
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, id={self.id!r}, {self.status or ('running' if self._tracker is not None else 'not started')})"
+
+
+def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator that makes a run of each call; see `Store.step`.
+
+    Raises:
+        InvalidInputError: the name is invalid; from the decorator: not a function, or a generator.
+    """
+    if name is not None:
+        check_name(name)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if not callable(function):
+            raise InvalidInputError(f"a step must be a function, got {function!r:.200}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise InvalidInputError(
+                f"{function.__qualname__} is a generator, which runs after its call returns: use `with store.run(…)`"
+            )
+        signature = inspect.signature(function)
+
+        def begin(*args: P.args, **kwargs: P.kwargs) -> Run:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return Run(session, f"{function.__module__}.{function.__qualname__}", params=_said_only(bound.arguments))
+
+        def keep(run: Run, result: Any) -> Any:
+            if name is not None:
+                run.put(result, name)
+            return result
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with begin(*args, **kwargs) as run:
+                result: R = keep(run, function(*args, **kwargs))
+                return result
+
+        if not inspect.iscoroutinefunction(function):
+            return call
+        waited: Callable[..., Awaitable[Any]] = function
+
+        @functools.wraps(function)
+        async def call_and_wait(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with begin(*args, **kwargs) as run:
+                return keep(run, await waited(*args, **kwargs))
+
+        return cast("Callable[P, R]", call_and_wait)
+
+    return decorate
+
+
+def _said_only(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that have a JSON form."""
+    found = {}
+    for key, value in arguments.items():
+        try:
+            check_json(json.loads(json.dumps(value)) if isinstance(value, tuple) else value)
+        except (InvalidInputError, TypeError, ValueError):
+            continue
+        found[key] = list(value) if isinstance(value, tuple) else value
+    return found

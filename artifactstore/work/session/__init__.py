@@ -1,0 +1,1 @@
+"""An open store: its journal and fold, its caches, batches and commits."""

@@ -1,0 +1,399 @@
+"""An open store: its backend, journal, fold and caches; used by every module of this package.
+
+Connects lazily: opening reads `store.json` only, and the first write creates it.
+"""
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from artifactstore.backend.base import Backend
+from artifactstore.backend.connect import connect
+from artifactstore.backend.local.backend import LocalBackend
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.versions import Resolved, resolve
+from artifactstore.content.codecs.chunker import CHUNKERS
+from artifactstore.content.manifests.hooks import HookIndex
+from artifactstore.content.manifests.manifest import Manifest
+from artifactstore.content.packs.footers import Footers
+from artifactstore.content.write.stat_cache import StatCache
+from artifactstore.errors import (
+    AlreadyExistsError,
+    BackendError,
+    CorruptionError,
+    InvalidInputError,
+    NotFoundError,
+    RefusedError,
+)
+from artifactstore.journal.append import Appender
+from artifactstore.journal.journal import Journal
+from artifactstore.model.digest import ALGORITHMS
+from artifactstore.model.encoding import format_time, new_id
+from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
+from artifactstore.model.reference import Reference
+from artifactstore.model.version import VERSION
+from artifactstore.runtime.local_files import keep_from_git, may_write
+from artifactstore.work.session.as_of import is_first, state_at
+from artifactstore.work.session.caches import Checked, KeptFold, LastHead, Manifests
+from artifactstore.work.session.fork import Fork
+from artifactstore.work.session.manifests import Holding, Proves
+from artifactstore.work.session.offline import Near
+from artifactstore.work.session.write_guard import check_standing, create_config, refuse_begun_copy
+from artifactstore.work.settings.settings import DEFAULT, author, cache_folder, find_url, secret_options
+
+if TYPE_CHECKING:
+    from artifactstore.journal.snapshots import Snapshot
+    from artifactstore.work.session.batch import Batch
+
+__all__ = ["Core", "Session", "current_batch"]
+
+T = TypeVar("T")
+Watch = Callable[[str, int], Callable[[int], None]]  # (operation, bytes in all) → called with the number of bytes done
+current_batch: ContextVar["Batch | None"] = ContextVar("artifactstore_batch", default=None)
+
+
+@dataclass(slots=True)
+class Core:
+    """State of an existing store, one per process.
+
+    `near` is its backend behind the local cache: for reading immutable objects.
+    """
+
+    backend: Backend
+    config: Config
+    journal: Journal
+    appender: Appender
+    stats: StatCache
+    near: Backend
+    footers: Footers
+    checked: Checked
+    manifests: Manifests = field(default_factory=Manifests)
+    hooks: HookIndex = field(default_factory=HookIndex)
+    probed: bool = False
+
+    @property
+    def algorithm(self) -> str:
+        """The store's digest algorithm."""
+        return self.config.digest
+
+
+class Session:
+    """One open store for the threads of a process; picklable, and usable in a forked child."""
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        *,
+        mode: str = "a",
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | os.PathLike[str] | None = DEFAULT,
+        single_writer: bool = False,
+        fork: Fork | None = None,
+    ) -> None:
+        if not isinstance(mode, str) or mode not in {"a", "r"}:
+            raise InvalidInputError(f"mode={mode!r}: expected 'a' to read and append, or 'r' to only read")
+        self._asked = {"mode": mode, "storage_options": storage_options, "cache": cache, "single_writer": single_writer}
+        text, self._embedded = find_url(url)
+        place = connect(text, storage_options=storage_options, single_writer=single_writer)
+        fork = fork or Fork.of_environment()
+        if fork is not None:
+            place = fork.over(place)
+            cache = None if cache is None else fork.cache
+        self.url = place.url
+        self._given = self.url  # absolute: a pickle may be opened in another folder
+        self.cache = cache_folder(cache)
+        self._near = Near(place, self.cache)
+        self.backend = self._near.backend
+        self.view: State | None = None
+        self.watch: Watch = lambda _what, _total: lambda _more: None
+        self._core: Core | None = None
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._holding = Holding()
+        self._connect()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = self._asked["storage_options"]
+        secrets = secret_options(options if isinstance(options, Mapping) else None)
+        if secrets:
+            raise InvalidInputError(
+                f"cannot pickle this store: its storage_options hold secrets ({', '.join(secrets)}), which must not travel; "
+                "pass them by the environment or by the cloud's own identity"
+            )
+        if self.view is not None:
+            return _reopen_at, (self._given, self._asked, self.view.head)
+        return _reopen, (self._given, self._asked)
+
+    # -- the store itself
+
+    def _connect(self) -> bool:
+        """Read `store.json`, unless a thread has; return False if there is none."""
+        with self._lock:
+            if self._core is not None:
+                return True  # shared by all threads: commits of one must be visible to the others
+            config = self._config()
+            if config is None:
+                return False
+            self._core = self._assemble(config)
+            return True
+
+    def _config(self) -> Config | None:
+        try:
+            raw = self.backend.read(CONFIG_KEY)
+        except NotFoundError:
+            return None
+        except BackendError as error:
+            kept = self._near.recall()
+            if kept is None:
+                raise
+            self._near.lose(error, "which knows this store")
+            raw = kept
+        else:
+            self._near.remember(raw)
+        return parse_config(raw, f"{self.url}/{CONFIG_KEY}")
+
+    def _assemble(self, config: Config) -> Core:
+        kept = None if self.cache is None else KeptFold(self.cache, config.store)
+        near = self._near.over(self.backend, config.store)
+        brief = self.cache is None or self.backend.url.startswith("memory://")
+        heads = None if self.cache is None or brief else LastHead(self.cache, config.store, self.backend.url)
+        opener = partial(_open_snapshot, self.backend, config)
+        journal = Journal(self.backend, config, State, kept, near, open_snapshot=opener, heads=heads)
+        appender = Appender(journal, author(f"artifactstore {VERSION}"))
+        return Core(
+            self.backend,
+            config,
+            journal,
+            appender,
+            StatCache(self.cache, config.digest),
+            near,
+            Footers(self.backend),
+            Checked(self.cache, config.store, self.backend.url),
+        )
+
+    def core(self) -> Core:
+        """Return the store, for reading.
+
+        Raises:
+            NotFoundError: there is no store at this URL.
+        """
+        if self._pid != os.getpid():
+            self._lock = threading.RLock()
+        with self._lock:
+            if self._core is not None and self._pid != os.getpid():
+                # In a forked child, locks of the parent may be held forever by threads that do not exist here.
+                self._core, self._pid = self._assemble(self._core.config), os.getpid()
+            missing = self._core is None and not self._connect()
+            if missing and self.backend.listable and any(True for _ in self.backend.list("journal/")) and not self._connect():
+                raise self._lost_config()
+            if self._core is None and self.backend.read_only:
+                raise NotFoundError(f"no store at {self.url}: check the URL; expected {CONFIG_KEY} there")
+            if self._core is None:
+                raise NotFoundError(
+                    f"no store at {self.url}: check the URL; the first put creates a store, `artifactstore init` an empty one"
+                )
+            assert self._core is not None
+            return self._core
+
+    def check_writable(self) -> None:
+        """Raise an error, before any work, if the store is read-only.
+
+        Raises:
+            RefusedError: opened with mode="r", a view of the past, or without write permission.
+        """
+        if self.view is not None:
+            raise RefusedError(
+                f"this is {self.url} as it was at entry {self.view.head}: the past cannot be changed; open the store without at()"
+            )
+        if self.backend.read_only:
+            raise RefusedError(f"{self.url} is read-only: copy it to another location with `artifactstore sync` to write there")
+        if self._asked["mode"] == "r":
+            raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
+        if self._near.offline:
+            raise RefusedError(f"cannot write {self.url} while ARTIFACTSTORE_OFFLINE is set: unset it")
+        if "://" not in self.url and os.path.isdir(self.url) and not may_write(self.url):  # noqa: PTH112
+            raise RefusedError(f"this user cannot write {self.url}: ask its owner, or put into a store of your own")
+
+    def core_to_write(self, digest: str = ALGORITHMS[0]) -> Core:
+        """Return the store, for writing; create it if there is none.
+
+        Raises:
+            RefusedError: the store is read-only.
+            UnsupportedError: the backend lacks a guarantee that writes need.
+        """
+        self.check_writable()
+        try:
+            core = self.core()
+        except NotFoundError:
+            core = self.create(digest)
+        check_standing(core)
+        return core
+
+    def create(self, digest: str) -> Core:
+        """Create the store; if another process was first, use its store.
+
+        Raises:
+            InvalidInputError: the location is not empty, or the digest algorithm is unknown.
+            AlreadyExistsError: a store with another algorithm exists.
+        """
+        if digest not in ALGORITHMS:
+            raise InvalidInputError(f"digest={digest!r}: expected one of {', '.join(ALGORITHMS)}")
+        if not self._connect():
+            if self.backend.read_only:
+                raise RefusedError(f"cannot make a store at {self.url}, which is read-only: make it elsewhere and copy it there")
+            self._check_empty()
+        if self._core is None:
+            config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
+            if create_config(self.backend, config, self._connect):
+                if isinstance(self.backend, LocalBackend):
+                    keep_from_git(self.backend.url)
+                with self._lock:
+                    self._core = self._core or self._assemble(config)
+                if self._embedded:
+                    warnings.warn(f"no store was named: using {self.url}", UserWarning, stacklevel=4)
+        core = self.core()
+        if core.config.digest != digest:
+            raise AlreadyExistsError(
+                f"the store at {self.url} has {core.config.digest} digests, not {digest}: choose another location"
+            )
+        return core
+
+    def _lost_config(self) -> CorruptionError:
+        text = f"{self.url} has a journal but no {CONFIG_KEY}: restore that file from a copy of the store"
+        return CorruptionError(text, location=CONFIG_KEY)
+
+    def _check_empty(self) -> None:
+        # Files of `doctor` that could not be deleted, without that permission, must not block the creation of a store.
+        others = (item.key for item in self.backend.list("") if not item.key.startswith(".doctor-"))
+        found = [*islice(others, 3)]
+        # The files may belong to a store that another process has made since the last check.
+        if not found or self._connect():
+            return
+        if any(True for _ in self.backend.list("journal/")):
+            raise self._lost_config()
+        refuse_begun_copy(self.url, found)
+        raise InvalidInputError(
+            f"{self.url} is not an artifactstore and is not empty ({', '.join(found)} …): choose an empty or new location"
+        )
+
+    @property
+    def given(self) -> "tuple[str, Mapping[str, Any] | None, bool]":
+        """How another connection is made: URL, storage options, whether it is the single writer."""
+        return self._given, self._asked["storage_options"], self._asked["single_writer"]  # type: ignore[return-value]
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it was opened for writing, and is not a view of the past."""
+        return self._asked["mode"] != "r" and self.view is None and not self.backend.read_only
+
+    # -- history
+
+    @contextmanager
+    def reading(self, *, fresh: bool = True) -> Iterator[State]:
+        """Yield the state: at the head, caught up in this call unless `fresh` is off, or as of the requested time."""
+        core = self.core()
+        if fresh and is_first(core.journal):
+            core.journal.catch_up()
+        with core.journal.lock:
+            yield self.view if self.view is not None else core.journal.fold
+
+    @contextmanager
+    def asking(self) -> Iterator[State]:
+        """Yield the state for a query: at the head, or if the backend is unreachable, at the last entry known here.
+
+        Raises:
+            BackendError: it is unreachable, and nothing of it is cached.
+        """
+        journal = self.core().journal
+        if is_first(journal) and (self._near.reachable or not journal.recall()):
+            try:
+                journal.catch_up()
+            except BackendError as error:
+                if not journal.recall():
+                    raise
+                self._near.lose(error, f"as of entry {journal.head} of {journal.fold.marks['time']}")
+        with self.reading(fresh=False) as state:
+            yield state
+
+    def at(self, moment: "int | datetime | date") -> "Session":
+        """Return a view of this store as of an entry number, an aware datetime, or a date (the end of that day, UTC).
+
+        Raises:
+            InvalidInputError: a naive datetime, another type, an entry that does not exist.
+        """
+        core = self.core()
+        view = state_at(core.journal, moment, partial(_open_snapshot, self.backend, core.config))
+        past = Session.__new__(Session)
+        past.__dict__.update(self.__dict__)
+        past.view = view
+        past._lock = threading.RLock()  # noqa: SLF001 - of the same class
+        return past
+
+    def resolve(self, ref: str) -> Resolved:
+        """Resolve a reference at the head, or at this session's time; own uncommitted puts are found by digest.
+
+        Raises:
+            NotFoundError: no such artifact.
+            InvalidInputError: the reference is malformed.
+        """
+        parsed = Reference.parse(ref)
+        batch = self.batch()
+        if batch is not None and parsed.name is None and (staged := batch.find(str(parsed))) is not None:
+            return Resolved(staged, path=parsed.path)
+        core = self._core
+        if core is not None and self.backend.far and self._pid == os.getpid():
+            self._holding.read_ahead(core, self.view, parsed)
+        with self.asking() as state:
+            return resolve(state, parsed)
+
+    def batch(self) -> "Batch | None":
+        """Return the batch of this context for this store, or None."""
+        batch = current_batch.get()
+        while batch is not None and batch.session is not self:
+            batch = batch.outer
+        return batch
+
+    # -- manifests
+
+    def with_manifest(self, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
+        """Call `use` with the manifest of an artifact, again if clean-up or repacking moved it meanwhile (docs/reference/protocol.md, rule 8).
+
+        For `part` and `noted` see `Holding.use`.
+
+        Raises:
+            NotFoundError: the artifact was removed.
+            CorruptionError: an object is missing or damaged.
+        """
+        batch = self.batch()
+        if batch is not None and (staged := batch.staged.get(digest)) is not None:
+            return use(staged.manifest)
+        return self._holding.use(self.core(), digest, use, part=part, noted=noted)
+
+    def holds(self, digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
+        """Return True if an artifact is verifiably stored, so that it need not be stored again (decision 0031).
+
+        For `read` and `proves` see `Holding.holds`.
+        """
+        return self._holding.holds(self.core(), digest, read=read, proves=proves)
+
+
+def _open_snapshot(backend: Backend, config: Config, snapshot: "Snapshot") -> tuple[State, str] | None:
+    from artifactstore.maintenance.snapshot import open_snapshot  # noqa: PLC0415 - few stores have one
+
+    return open_snapshot(backend, config.digest, snapshot)
+
+
+def _reopen(url: str, asked: Mapping[str, Any]) -> Session:
+    return Session(url, **asked)
+
+
+def _reopen_at(url: str, asked: Mapping[str, Any], moment: int) -> Session:
+    return Session(url, **asked).at(moment)

@@ -1,0 +1,1 @@
+"""Which store is meant, where caches and files go, and who is acting."""

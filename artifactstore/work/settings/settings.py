@@ -1,0 +1,238 @@
+"""Settings: the URL of the store, the cache folder, the actor; and checks of paths. Settings are read here only."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.backend.connect import refuse_mistyped
+from artifactstore.backend.remote.secrets import secret_names
+from artifactstore.errors import InvalidInputError
+from artifactstore.journal.append import Author
+from artifactstore.runtime.local_files import absolute, is_own, may_write
+
+__all__ = ["DEFAULT", "TAG", "TAGGED", "author", "cache_folder", "find_url", "local_path", "matches", "secret_options", "strings"]
+
+TAG: Final = "CACHEDIR.TAG"  # marks a cache for backups, and for put (bford.info/cachedir)
+TAGGED: Final = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n# The cache of artifactstore: derived, may be deleted at any time.\n"
+)
+DEFAULT: Final = "default"  # of `cache=`: the user's cache folder
+
+
+def find_url(url: Any) -> tuple[str, bool]:
+    """Return (URL of the store, whether it is the embedded default).
+
+    In this order: the argument, `$ARTIFACTSTORE_URL`, `[tool.artifactstore] url` of the nearest `pyproject.toml`
+    upwards (a relative path in it is relative to that file), a local store in the user's data folder.
+
+    Raises:
+        InvalidInputError: the URL is empty, or a `pyproject.toml` cannot be read.
+    """
+    if url is not None:
+        text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
+        if not isinstance(text, str) or not text or "\0" in text or (not text.isascii() and not _encodable(text)):
+            raise InvalidInputError(
+                f"{str(url)[:200]!r} is not the URL of a store: expected a folder, s3://bucket/prefix, memory://name"
+            )
+        refuse_mistyped(text)
+        return (text if "://" in text else str(local_path(text, "url"))), False
+    if text := os.environ.get("ARTIFACTSTORE_URL", ""):
+        return text, False
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise InvalidInputError("the current folder is gone: change to another, or pass the URL of the store") from error
+    for folder in (here, *here.parents):
+        if text := _from_pyproject(folder / "pyproject.toml"):
+            if "://" not in text and not Path(text).expanduser().is_absolute():
+                text = str(folder / text)
+            return text, False
+    try:
+        return str(Path(_users_folder("data")) / "store"), True
+    except RuntimeError as error:
+        raise InvalidInputError(
+            "no store is named, and this user has no home folder for one: set ARTIFACTSTORE_URL, or pass the URL of the store"
+        ) from error
+
+
+def _users_folder(what: str) -> str:
+    """Return the user's folder for caches or for data.
+
+    Raises:
+        RuntimeError: there is none: no $HOME, and a user unknown to the system, as in many containers.
+    """
+    import platformdirs  # noqa: PLC0415 - only where nothing else says where
+
+    text: str = getattr(platformdirs, f"user_{what}_dir")("artifactstore", appauthor=False)
+    if not Path(text).is_absolute():
+        raise RuntimeError(text)
+    return text
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _from_pyproject(path: Path) -> str:
+    try:
+        data = path.read_bytes() if path.is_file() else b""  # reading a pipe of that name would never end
+    except OSError:
+        return ""
+    import tomllib  # noqa: PLC0415 - only where there is something to read
+
+    try:
+        tools: Any = tomllib.loads(data.decode()).get("tool")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"cannot read {path} ({error}): fix it, or pass the URL of the store") from error
+    section = tools.get("artifactstore") if isinstance(tools, dict) else None
+    text = section.get("url", "") if isinstance(section, dict) else ""
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{path}: [tool.artifactstore] url must be a string")
+    return text
+
+
+def cache_folder(cache: Any) -> Path | None:
+    """Return the cache folder, or None for no cache.
+
+    A folder that other users can write, that cannot be made or for which this user has no home gives one warning and no cache.
+    A folder that was filled by root or by this user and is read-only (in a container image) is read.
+
+    `DEFAULT` means `$ARTIFACTSTORE_CACHE`, else the user's cache folder; an empty variable means no cache.
+    """
+    if cache is None:
+        return None
+    if cache == DEFAULT:
+        text = os.environ.get("ARTIFACTSTORE_CACHE")
+        if text == "":
+            return None
+        try:
+            folder = Path(text or _users_folder("cache")).expanduser()
+        except RuntimeError:
+            _without_cache("this user has no home folder")
+            return None
+    else:
+        folder = local_path(cache, "cache")
+    folder = folder.absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        st = folder.stat()
+        writable = may_write(folder)
+        filled = writable or any(True for _ in folder.iterdir())
+    except OSError as error:
+        _without_cache(f"cannot write the cache folder {folder} ({error.strerror or error})")
+        return None
+    if not is_own(st):
+        _without_cache(
+            f"other users can write the cache folder {folder}, so its contents cannot be trusted (its owner: chmod go-w)"
+        )
+        return None
+    if not filled:
+        _without_cache(f"cannot write the cache folder {folder}")
+        return None
+    tag = folder / TAG
+    if not tag.exists():
+        with suppress(OSError):
+            tag.write_bytes(TAGGED)
+    return folder
+
+
+def _without_cache(why: str) -> None:
+    warnings.warn(
+        f"{why}: working without a cache; set ARTIFACTSTORE_CACHE to a folder of your own, or to the empty string",
+        UserWarning,
+        stacklevel=5,
+    )
+
+
+def local_path(value: Any, what: str) -> Path:
+    """Return a path on this machine, `~` expanded.
+
+    Raises:
+        InvalidInputError: not a `str` or `os.PathLike`, or not a valid path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidInputError(f"{what} must be a path, got {type(value).__name__}")
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{what} must be a path as str, got {type(text).__name__}")
+    try:
+        os.fsencode(text)
+        path = Path(text).expanduser()
+    except (UnicodeEncodeError, RuntimeError) as error:
+        raise InvalidInputError(f"{what}={text[:200]!r} is not a valid path: {error}") from error
+    if "\0" in text or not text:
+        raise InvalidInputError(f"{what}={text[:200]!r} is not a valid path")
+    if not path.is_absolute():
+        absolute(path)  # fails if the current folder is gone
+    return path
+
+
+def strings(value: Any, what: str) -> list[str]:
+    """Return a list of strings.
+
+    Raises:
+        InvalidInputError: not a list, a single string, or an item that is not a str.
+    """
+    if isinstance(value, str):
+        raise InvalidInputError(f"{what} must be a list: {what}=[{value[:200]!r}]")
+    try:
+        found = list(value)
+    except TypeError as error:
+        raise InvalidInputError(f"{what} must be a list of str, got {type(value).__name__}") from error
+    for one in found:
+        if not isinstance(one, str):
+            raise InvalidInputError(f"{what} must be a list of str, got {type(one).__name__} in it")
+    return found
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Return True if a pattern matches a path: the path itself, a folder above it, or by `*`, `?`, `[…]`, `**/`."""
+    if path == pattern or path.startswith(pattern + "/") or fnmatchcase(path, pattern):
+        return True
+    return pattern.startswith("**/") and matches(path, pattern[3:])
+
+
+def author(tool: str) -> Author:
+    """Return the actor: `$ARTIFACTSTORE_ACTOR` (claimed), else the operating system's user, else `uid:<number>`."""
+    claimed = os.environ.get("ARTIFACTSTORE_ACTOR", "").strip()
+    if claimed:
+        return Author(claimed, "claimed", _host(), tool)
+    return Author(_os_user(), "os", _host(), tool)
+
+
+def _host() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket  # noqa: PLC0415 - Windows
+
+    return socket.gethostname()
+
+
+def _os_user() -> str:
+    # getpass asks the environment first, which any process can set: that would be a claim, not knowledge.
+    if hasattr(os, "getuid"):
+        import pwd  # noqa: PLC0415 - not on Windows
+
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return f"uid:{os.getuid()}"
+    import getpass  # noqa: PLC0415 - only if the system has no name for the user
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def secret_options(options: Mapping[str, Any] | None) -> list[str]:
+    """Return the storage options that are, or may hold, secrets; nested ones dotted."""
+    return secret_names(options or {})

@@ -1,0 +1,1 @@
+"""Copying, moving, importing and bundling open stores."""

@@ -1,0 +1,1 @@
+"""The current run: which run what is read and put belongs to."""

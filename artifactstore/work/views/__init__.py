@@ -1,0 +1,1 @@
+"""What `Store` hands out: lineage, registry, maintenance, aliases."""

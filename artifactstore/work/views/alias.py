@@ -1,0 +1,69 @@
+"""Aliases: movable pointers to versions, with history."""
+
+from typing import Any, Final
+
+from artifactstore.catalog.versions import Resolved
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.facts import Fact
+from artifactstore.model.reference import check_alias
+from artifactstore.work.get.artifact import Artifact, of_resolved
+from artifactstore.work.session.as_of import one_state
+from artifactstore.work.session.commit import Prepared, Step, commit
+from artifactstore.work.session.session import Core, Session
+
+__all__ = ["ANY", "move_alias"]
+
+
+class _Any:
+    """The default of `expect=`: the alias may point to any version."""
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+    def __reduce__(self) -> str:
+        return "ANY"
+
+
+ANY: Final = _Any()
+
+
+@one_state()
+def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, reason: str | None = None) -> Artifact | None:
+    """Point an alias at the version that `ref` means; see `Store.alias`."""
+    session.check_writable()
+    check_alias(alias)
+    if expect is not ANY and expect is not None and (isinstance(expect, bool) or not isinstance(expect, int) or expect < 1):
+        raise InvalidInputError(
+            f"expect={expect!r}: must be the number of the version that the alias points to now, or None if it must not exist yet"
+        )
+    session.core()
+    found = session.resolve(ref)
+    if found.path is not None:
+        raise InvalidInputError(f"an alias points to a version, not to a path in it: {ref!r}")
+    batch = session.batch()
+    name = found.name or (batch.name_of(found.digest) if batch is not None else None)
+    if name is None:
+        raise InvalidInputError(
+            f"{ref!r} is a bare digest, and an alias belongs to a name: pass NAME:v3 or NAME@{found.digest[:15]}"
+        )
+
+    def prepare(_core: Core) -> Prepared:
+        with session.reading() as state:
+            fact: Fact = {"fact": "aliased", "name": name, "alias": alias}
+            if found.version is not None:
+                fact["version"] = found.version
+            else:
+                fact["digest"] = found.digest
+            if expect is not ANY:
+                fact["expect"] = expect
+            moves = state.aliases.get(name, {}).get(alias, [])
+            # If the alias points there already, and no other `expect` was passed, nothing is recorded.
+            same = bool(moves) and found.version is not None and moves[-1]["version"] == found.version
+            same = same and (expect is ANY or expect == found.version)
+            return Prepared([] if same else [fact], state.head, found.digest)
+
+    if batch is not None:
+        batch.add(Step(prepare, reason=reason))
+        return None
+    commit(session, Step(prepare), reason=reason)
+    return of_resolved(session, Resolved(found.digest, name, found.version))

@@ -1,0 +1,404 @@
+"""Lineage: the ancestors and descendants of an artifact or a run."""
+
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.lineage import (
+    Graph,
+    Node,
+    RunInfo,
+    beside,
+    closure,
+    code_of,
+    filtered,
+    history_of,
+    node_of,
+    path,
+    run_info,
+)
+from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.spill.table import starting
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.encoding import parse_time
+from artifactstore.printable import as_lines
+from artifactstore.work.reproduce.code import Code
+from artifactstore.work.session.as_of import one_state
+from artifactstore.work.session.session import Session
+
+if TYPE_CHECKING:
+    from artifactstore.work.queries.drawing import Drawing
+    from artifactstore.work.reproduce.comparison import Reproduction
+
+__all__ = ["Lineage", "View", "lineage", "resolve", "runs"]
+
+
+_DEEPEST: Final = 60  # steps shown by a tree: deeper indentation is unreadable
+
+
+class View:
+    """A part of the lineage graph; prints as a tree, and can be drawn.
+
+    Attributes:
+        artifacts: the matching artifacts, nearest first, without the start.
+        runs: its runs, nearest first.
+        edges: (from, to, role), in the direction of data flow.
+    """
+
+    def __init__(self, graph: Graph, start: str, *, up: bool, chosen: Collection[str] | None = None) -> None:
+        self._graph = graph
+        self._start = start
+        self._up = up
+        others = [node for node in graph.nodes.values() if node.id != start]
+        wanted = [node for node in others if node.type == "artifact" and (chosen is None or node.id in chosen)]
+        self.artifacts: Rows[Node] = Rows(Node, wanted)
+        self.runs: Rows[Node] = Rows(Node, [node for node in others if node.type == "run"])
+        self.edges = list(graph.edges)
+
+    def __len__(self) -> int:
+        return len(self._graph.nodes) - 1
+
+    def __iter__(self) -> Iterator[Node]:
+        return (node for node in self._graph.nodes.values() if node.id != self._start)
+
+    def __str__(self) -> str:
+        around: dict[str, list[tuple[str, str]]] = {}
+        for before, after, role in self.edges:
+            one, other = (after, before) if self._up else (before, after)
+            around.setdefault(one, []).append((other, self._told_of(before, after, role, other)))
+        lines: list[str] = []
+        told: set[str] = set()
+
+        def tell(one: str, depth: int, said: str) -> None:
+            again = one in told
+            told.add(one)
+            node = self._graph.nodes[one]
+            further = () if again or depth == _DEEPEST else around.get(one, ())
+            more = " …" if around.get(one) and not further else ""
+            lines.append("  " * depth + _line(node) + said + more)
+            for other, part in further:
+                tell(other, depth + 1, part)
+
+        tell(self._start, 0, "")
+        if left := len(self._graph.nodes) - len(told):
+            lines.append(f"… and {left:,} more, further away: `.artifacts` and `.runs` have all")
+        return as_lines(lines)
+
+    def _told_of(self, before: str, after: str, role: str | None, shown: str) -> str:
+        """Return the suffix of a tree line: the role, if the kind doesn't imply it, and the name it was read under."""
+        artifact, read_as = self._graph.nodes[before], self._graph.read_as.get((before, after))
+        words = [role] if role and role != self._graph.nodes[shown].kind else []
+        words += [f"as {read_as}"] if read_as not in (None, artifact.label) else []
+        return f"  ({', '.join(words)})" if words else ""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def mermaid(self) -> str:
+        """Render as a flowchart in Mermaid, for a README (GitHub draws at most 500 edges)."""
+        return self.draw().mermaid()
+
+    def svg(self) -> str:
+        """Render as SVG; see `draw`."""
+        return self.draw().svg()
+
+    def draw(self, to: Any = None) -> "Drawing":
+        """Return a drawing, which notebooks show; with `to`, also write a file: `.svg`, `.html` or `.mmd`.
+
+        Raises:
+            InvalidInputError: the suffix is not supported, or the folder does not exist.
+        """
+        from artifactstore.work.queries.drawing import Drawing  # noqa: PLC0415 - 10 ms, which most commands do without
+
+        drawing = Drawing(self._graph, self._start, up=self._up)
+        if to is not None:
+            drawing.save(to)
+        return drawing
+
+    def _repr_html_(self) -> str:
+        return self.draw()._repr_html_()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the graph as a JSON value."""
+        nodes = [{key: getattr(node, key) for key in Node.__dataclass_fields__} for node in self._graph.nodes.values()]
+        edges = [{"from": a, "to": b, "role": role, "read_as": self._graph.read_as.get((a, b))} for a, b, role in self.edges]
+        return {"nodes": nodes, "edges": edges}
+
+
+def _line(node: Node) -> str:
+    if node.type == "run":
+        marks = ", ".join(
+            word
+            for word, there in (("dirty code", node.dirty), ("no-op", node.idle), (node.kind, node.kind != "finished"))
+            if there
+        )
+        return f"run {node.label} {node.id[:12]}" + (f" [{marks}]" if marks else "")
+    flags = "".join(f" <{alias}>" for alias in node.aliases)
+    return f"{node.label} [{node.kind}]{flags}" + (" TAINTED" if node.tainted else "")
+
+
+def _chosen(graph: Graph, start: str, *, kind: str | None, name: str | None, role: str | None) -> Iterator[str]:
+    """Yield the artifacts that meet all conditions."""
+    roles = {(one, role) for before, after, role in graph.edges for one in (before, after)}
+    for one, node in graph.nodes.items():
+        if (
+            node.type == "artifact"
+            and one != start
+            and kind in (None, node.kind)
+            and (name is None or fnmatchcase(node.name or "", name))
+            and (role is None or (one, role) in roles)
+        ):
+            yield one
+
+
+class Lineage:
+    """Lineage of one artifact or run, as returned by `store.lineage(ref)`.
+
+    Attributes:
+        id: the artifact's digest, or the run's id.
+    """
+
+    def __init__(self, session: Session, start: str, *, is_run: bool) -> None:
+        self._session = session
+        self.id = start
+        self._is_run = is_run
+
+    def _view(self, *, up: bool, kind: str | None, name: str | None, role: str | None) -> View:
+        for what, text in (("kind", kind), ("name", name), ("role", role)):
+            if text is not None and not isinstance(text, str):
+                raise InvalidInputError(f"{what} must be a str, got {text!r}")
+        with self._session.asking() as state:
+            graph = closure(state, self.id, up=up)
+        if (kind, name, role) == (None, None, None):
+            return View(graph, self.id, up=up)
+        chosen = set(_chosen(graph, self.id, kind=kind, name=name, role=role))
+        return View(filtered(graph, up=up, chosen=chosen), self.id, up=up, chosen=chosen)
+
+    def upstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> View:
+        """Return everything that it was made from.
+
+        Args:
+            kind: only artifacts of this kind, and the paths to them.
+            name: only those with this name, or a pattern of it (`churn/*`).
+            role: only artifacts that some run used or produced in this role.
+        """
+        return self._view(up=True, kind=kind, name=name, role=role)
+
+    def downstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> View:
+        """Return everything that was made from it; see `upstream`."""
+        return self._view(up=False, kind=kind, name=name, role=role)
+
+    @property
+    def runs(self) -> Rows[RunInfo]:
+        """The runs that produced it, newest last; for a run, the run itself."""
+        with self._session.asking() as state:
+            found = [self.id] if self._is_run else state.produced_by.get(self.id, [])
+            return Rows(RunInfo, [run_info(state, run, _now(self._session, state)) for run in found if run in state.runs])
+
+    @property
+    def artifacts(self) -> Rows[Node]:
+        """All artifacts produced by the runs that produced it, itself included; for a run, its outputs."""
+        with self._session.asking() as state:
+            made = [self.id] if self._is_run else state.produced_by.get(self.id, [])
+            found = dict.fromkeys(one["digest"] for run in made for one in state.edges.get(run, ()) if one["fact"] == "produced")
+            return Rows(Node, [node_of(state, one, 1) for one in found])
+
+    @property
+    def inputs(self) -> Rows[Node]:
+        """The artifacts used by the runs that produced it, code and environment included."""
+        with self._session.asking() as state:
+            depth = 1 if self._is_run else 2
+            graph = closure(state, self.id, up=True, steps=depth)
+            return Rows(Node, [node for node in graph.nodes.values() if node.type == "artifact" and node.depth == depth])
+
+    @property
+    def code(self) -> Code | None:
+        """The code that it was made with, from the newest run that recorded code; None if no run did."""
+        with self._session.asking() as state:
+            found = [self.id] if self._is_run else state.produced_by.get(self.id, [])
+            for run in reversed(found):
+                digest, about = code_of(state, run)
+                if digest is not None:
+                    modules, history = beside(state, run).get("modules"), history_of(state, digest, about.get("commit"))
+                    return Code(self._session, digest, about, history=history, modules=modules)
+        return None
+
+    @one_state()
+    def path(self, to: str) -> list[Node]:
+        """Return a shortest path between it and another artifact, in either direction; empty if there is none."""
+        other, _ = resolve(self._session, to)
+        with self._session.asking() as state:
+            way = path(state, self.id, other) or path(state, other, self.id)
+            return [node_of(state, one, depth) for depth, one in enumerate(way)]
+
+    @one_state()
+    def impact(self) -> Rows[Node]:
+        """Return every named artifact that was made from it, with the aliases that point to it."""
+        return Rows(Node, [node for node in self.downstream().artifacts if node.name is not None])
+
+    def reproduce(
+        self,
+        folder: Any,
+        *,
+        env: bool = True,
+        tolerance: float = 1e-6,
+        command: Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> "Reproduction":
+        """Run the program that produced it again, on the recorded code, inputs and environment.
+
+        The program works in a fork of the store as of the start of the run: its puts are written to `folder`, and the store
+        itself is not changed. This executes stored code: do so only if you trust its author.
+
+        Args:
+            folder: an empty or new folder for code, environment, log and scratch store.
+            env: build the recorded environment (a virtual environment with newly installed packages); False: use the current one.
+            tolerance: allowed difference of metrics, relative to the larger.
+            command: what to run instead of the recorded command.
+            timeout: seconds after which the program is stopped.
+
+        Returns:
+            The verdict: `bit-equal`, `within tolerance`, `different` or `failed`, with the first artifact that diverges.
+
+        Raises:
+            NotFoundError: no run produced it, or no code was recorded.
+            AlreadyExistsError: the folder is not empty.
+            InvalidInputError: the command is unknown, or had a secret.
+            BackendError: the recorded packages cannot be installed.
+        """
+        from artifactstore.work.reproduce.reproduce import reproduce  # noqa: PLC0415 - needs this room itself
+
+        return reproduce(
+            self._session,
+            self.id,
+            folder,
+            is_run=self._is_run,
+            env=env,
+            tolerance=tolerance,
+            command=command,
+            timeout=timeout,
+        )
+
+    def draw(self, to: Any = None) -> "Drawing":
+        """Return one drawing of its ancestors and descendants; with `to`, also write a file; see `View.draw`."""
+        from artifactstore.work.queries.drawing import Drawing, joined  # noqa: PLC0415 - as above
+
+        with self._session.asking() as state:
+            graph = joined(closure(state, self.id, up=True), closure(state, self.id, up=False))
+        drawing = Drawing(graph, self.id, up=None)
+        if to is not None:
+            drawing.save(to)
+        return drawing
+
+    def _repr_html_(self) -> str:
+        return self.draw()._repr_html_()
+
+    @one_state()
+    def export(self, standard: str, to: str | os.PathLike[str] | None = None, **options: Any) -> Any:
+        """Export its lineage (for a run: that run alone) in a standard format, see docs/reference/exports.md.
+
+        Args:
+            standard: `openlineage` (run events), `prov` (W3C PROV-JSON), `slsa` (in-toto statements) or `ro-crate`.
+            to: a file; for openlineage also a server's URL; for ro-crate a new folder, or a file named `….zip`.
+            **options: for openlineage the `namespace` of its jobs, and `send=True` to $OPENLINEAGE_URL; for slsa the `builder`'s
+                URI; for ro-crate `files` (`inside`, or by `reference`) and its `license`; for all but ro-crate `overwrite=True`.
+
+        Returns:
+            JSON values without `to`, else its path; for a server the number of events sent.
+
+        Raises:
+            InvalidInputError: no such standard or option; the message lists the known ones.
+            AlreadyExistsError: the file exists, or the folder is not empty.
+            BackendError: the store or the server is unreachable.
+        """
+        from artifactstore.work.export.exporting import export  # noqa: PLC0415 - loads the standards only if needed
+
+        return export(self._session, self.id, is_run=self._is_run, standard=standard, to=to, options=options)
+
+    def __repr__(self) -> str:
+        return f"Lineage({self.id[:20]})"
+
+
+def resolve(session: Session, ref: str) -> tuple[str, bool]:
+    """Resolve a reference to (digest or run, whether it is a run).
+
+    Raises:
+        NotFoundError: no such artifact or run.
+        InvalidInputError: the reference is malformed, or is a prefix of several runs' ids.
+    """
+    if not isinstance(ref, str):
+        raise InvalidInputError(f"a reference must be a str, got {type(ref).__name__}")
+    with session.asking() as state:
+        found = _run_of(state, ref)
+        if found is not None:
+            return found, True
+        code = _code_of_commit(state, ref) if _COMMIT.fullmatch(ref) and ref not in state.names else None
+    if code is not None:
+        return code, False
+    try:
+        return session.resolve(ref).digest, False
+    except NotFoundError as error:
+        if ":" in ref:
+            raise
+        raise NotFoundError(f"{error}; no run's id and no commit begins with it either") from error
+
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
+
+
+def _code_of_commit(state: State, commit: str) -> str | None:
+    """Return the code artifact that a run recorded for a commit; of several, the one without changes."""
+    found: dict[str, bool] = {}
+    for edges in state.edges.values():
+        for edge in edges:
+            if str(edge.get("code", {}).get("commit", "")).startswith(commit):
+                found[edge["digest"]] = bool(edge["code"].get("dirty"))
+    clean = [digest for digest, dirty in found.items() if not dirty]
+    if len(found) > 1 and len(clean) != 1:
+        raise InvalidInputError(
+            f"{len(found)} states of the code were recorded for commit {commit}: pass the run, or the code's digest"
+        )
+    return next(iter(clean or found), None)
+
+
+def _run_of(state: State, ref: str) -> str | None:
+    if ref in state.runs:
+        return ref
+    if len(ref) >= 6 and ":" not in ref and "/" not in ref:
+        near = [*islice(starting(state.runs, ref), 100)]
+        if len(near) == 1:
+            return near[0]
+        if len(near) > 1:
+            raise InvalidInputError(f"{len(near)} runs begin with {ref!r}: pass more digits")
+    return None
+
+
+def _now(session: Session, state: State) -> datetime:
+    """Return the time at which abandoned runs are determined: for a view of the past, that of its last entry."""
+    return datetime.now(UTC) if session.view is None else parse_time(state.marks["time"])
+
+
+@one_state()
+def lineage(session: Session, ref: str) -> Lineage:
+    """Return the lineage of an artifact or a run; see `Store.lineage`."""
+    start, is_run = resolve(session, ref)
+    return Lineage(session, start, is_run=is_run)
+
+
+def runs(session: Session, *, name: Any = None, status: Any = None) -> Rows[RunInfo]:
+    """Return runs, oldest first; see `Store.runs`."""
+    if status is not None and status not in {"running", "finished", "failed", "abandoned"}:
+        raise InvalidInputError(f"status={status!r}: expected running, finished, failed or abandoned")
+    if name is not None and not isinstance(name, str):
+        raise InvalidInputError(f"name must be a str, got {name!r}")
+    with session.asking() as state:
+        chosen = [run for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
+        found = [run_info(state, run, _now(session, state)) for run in chosen]
+    if name is not None and not found and "*" not in name:
+        raise NotFoundError(f"no run has the name {name!r}")
+    return Rows(RunInfo, [one for one in found if status in (None, one.status)])

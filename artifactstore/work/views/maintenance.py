@@ -1,0 +1,196 @@
+"""`Store.maintenance`: upkeep of a store. Each method calls one module of `artifactstore.maintenance`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+from artifactstore.backend.base import Backend
+from artifactstore.backend.connect import connect
+from artifactstore.journal.heads import format_head
+from artifactstore.work.session.session import Session
+from artifactstore.work.settings.settings import DEFAULT, cache_folder, find_url
+
+if TYPE_CHECKING:
+    from artifactstore.maintenance.doctor.examine import Place
+    from artifactstore.maintenance.doctor.findings import Diagnosis
+    from artifactstore.maintenance.snapshot import Published
+    from artifactstore.maintenance.sync.report import SyncReport
+    from artifactstore.work.sync.import_store import ImportOptions
+
+__all__ = ["Maintenance", "examine_url"]
+
+
+class Maintenance:
+    """Upkeep of one open store, as returned by `Store.maintenance`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def sync(
+        self,
+        target: str | os.PathLike[str] | Any,
+        *,
+        move: bool = False,
+        release: bool = False,
+        dry_run: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        **importing: "Unpack[ImportOptions]",
+    ) -> "SyncReport":
+        """Copy, move or import this store to another location. A second run copies what is new, and resumes an interrupted one.
+
+        If the target is empty, or a copy of this store, it becomes a *replica*: the same store, byte for byte, readable, and
+        written by sync only. If the target is another store, it *imports*: missing content is copied, and names come with their
+        versions, aliases and marks, by their own actors at their own times. The target's own facts take precedence over received
+        ones: a name whose versions differ in both is left out, or imported as `<name>.from-<label>`.
+
+        Args:
+            target: a URL, a path, or an open store.
+            move: then close this location for writing and open the target; reads here still work. The target must be empty.
+            release: then make the copy writable, although this store stays writable too: from then on the two diverge.
+                If the source is lost, release a copy by passing it as its own target.
+            dry_run: write nothing; only report what would be copied.
+            storage_options: of the target, if it is a URL.
+            **importing: if the target is another store, see `ImportOptions`: names, on_conflict, label, reason. With
+                names=, an empty target becomes a new store with these names.
+
+        Returns:
+            A report of what was copied, whether the target was released and the store moved; for an import, what was left out, and why.
+
+        Raises:
+            ConflictError: source and target have different histories; names the first entry that differs.
+            RefusedError: the source is unfinished or has moved; the target has moved or is not writable.
+            InvalidInputError: the target is not empty and not a store, or one of the two contains the other.
+            NotFoundError: no store here, or `names` match nothing.
+            UnsupportedError: the target is another store with another digest algorithm.
+            CorruptionError: the source is damaged; undamaged content was copied.
+            BackendError: a backend failed; run it again.
+        """
+        from artifactstore.work.sync.sync import sync  # noqa: PLC0415 - opening a store must not load what few need
+
+        return sync(
+            self._session,
+            target,
+            move=move,
+            release=release,
+            dry_run=dry_run,
+            storage_options=storage_options,
+            importing=importing,
+        )
+
+    def bundle(self, path: str | os.PathLike[str], *, names: Sequence[str] | None = None) -> "SyncReport":
+        """Write this store, or a selection of it, as one zip file, for transport without a network.
+
+        `artifactstore.open("zip://PATH")` reads it directly, and `sync` copies or imports it. A complete store is a copy: the
+        same entries, byte for byte, and the same store at the same entry gives the same file. A selection is a small separate
+        store whose history was received from this one.
+
+        Args:
+            path: the file; must not exist. It appears when complete: an interrupted bundle leaves nothing behind.
+            names: names or patterns (`churn/*`); everything by default.
+
+        Returns:
+            A report of its contents.
+
+        Raises:
+            AlreadyExistsError: the file exists.
+            InvalidInputError: the path is not writable, or is inside the store.
+            NotFoundError: no store here, or `names` match nothing.
+            CorruptionError: the store is damaged.
+            RefusedError: this is an unfinished copy.
+            BackendError: reading or writing failed.
+        """
+        from artifactstore.work.sync.bundle import bundle  # noqa: PLC0415 - as in sync
+
+        return bundle(self._session, path, names=names)
+
+    def accept_head(self) -> str:
+        """Accept the present end of the journal on this machine, whose cache has seen a longer or different one; return it.
+
+        Until then this machine warns at each opening and does not write to the store. Find out what happened first: an attacker
+        who deleted the last entries wants exactly this call.
+        """
+        journal = self._session.core().journal
+        journal.catch_up()
+        journal.known.accept(journal.head, journal.digest)
+        return format_head(journal.head, journal.digest)
+
+    def snapshot(self) -> "Published":
+        """Write a snapshot of the folded journal, so that the first open on a machine need not read all of it.
+
+        Worth it from some tens of thousands of entries on: without a snapshot, the first process on a machine reads and folds every
+        entry (80 µs each, some 80 s for a million); with it, only newer entries. A `snapshot` fact in the journal vouches for the
+        digest of its bytes, and `verify` compares it with the journal. It is derived: it may be deleted.
+
+        Returns:
+            Its entry, digest and size, and whether it was written now.
+
+        Raises:
+            NotFoundError: no store here.
+            RefusedError: the store is read-only.
+            BackendError: the backend failed; run it again.
+        """
+        from artifactstore.maintenance.snapshot import publish  # noqa: PLC0415 - as in sync
+
+        self._session.check_writable()
+        self._session.core()
+        core = self._session.core_to_write()
+        return publish(core.journal, core.appender)
+
+    def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> "Diagnosis":
+        """Check each operation and guarantee that a store needs, in a separate folder of its backend, and clean up.
+
+        Args:
+            role: check for a `reader` (nothing is written), a `writer` or a `janitor`; by default what the credentials
+                allow, and a reader for a store opened with mode="r".
+            quick: fewer races and smaller listings, 10 MB at most; otherwise up to 64 MiB in total.
+            large: also write one object of more than 64 MiB.
+
+        Returns:
+            The checks, each with what was tried, the result, its meaning and the fix; `.ok` if all guarantees hold.
+
+        Raises:
+            InvalidInputError: no such role.
+        """
+        from artifactstore.maintenance.doctor.examine import examine  # noqa: PLC0415 - a store that is only used need not load it
+
+        session = self._session
+        if role is None and not session.may_write:
+            role = "reader"
+        return examine(_place_of(session), role=role, quick=quick, large=large)
+
+
+def _place_of(session: Session) -> "Place":
+    from artifactstore.maintenance.doctor.examine import Place  # noqa: PLC0415
+
+    url, options, single_writer = session.given
+
+    def again() -> Backend:
+        return connect(url, storage_options=options, single_writer=single_writer)
+
+    return Place(session.backend, again, url, options, single_writer, session.cache)
+
+
+def examine_url(
+    url: str | os.PathLike[str] | None = None,
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    single_writer: bool = False,
+    role: str | None = None,
+    quick: bool = False,
+    large: bool = False,
+) -> "Diagnosis":
+    """Check a location that has no store, or one that cannot be opened.
+
+    Raises:
+        InvalidInputError: the URL is invalid, or no such role.
+        UnsupportedError: the library for the scheme is not installed.
+    """
+    from artifactstore.maintenance.doctor.examine import Place, examine  # noqa: PLC0415
+
+    text, _ = find_url(url)
+
+    def again() -> Backend:
+        return connect(text, storage_options=storage_options, single_writer=single_writer)
+
+    place = Place(again(), again, text, storage_options, single_writer, cache_folder(DEFAULT))
+    return examine(place, role=role, quick=quick, large=large)

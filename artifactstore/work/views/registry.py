@@ -1,0 +1,85 @@
+"""`Store.registry`: marks on stored content."""
+
+from typing import Any
+
+from artifactstore.catalog.lineage import Node
+from artifactstore.catalog.rows import Rows
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.facts import Fact
+from artifactstore.work.session.as_of import one_state
+from artifactstore.work.session.commit import Prepared, Step, commit
+from artifactstore.work.session.session import Core, Session
+from artifactstore.work.views.lineage import lineage
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """Marks on the artifacts of one open store, as returned by `Store.registry`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def taint(self, ref: str, reason: str, *, spread: bool = True) -> Rows[Node]:
+        """Mark an artifact as not to be used: `store.registry.taint("churn/raw:v3", "wrong labels, CR-77")`.
+
+        Reads by an alias are then refused, reads by version or digest give a warning, and `latest` skips it. Taint belongs to
+        the content: putting it again does not remove it.
+
+        Args:
+            ref: the artifact.
+            reason: why; shown to every reader of the artifact.
+            spread: also warn for artifacts that were made from it.
+
+        Returns:
+            The named artifacts that were made from it, with the aliases that point to them.
+
+        Raises:
+            NotFoundError: no such artifact.
+            InvalidInputError: no reason was passed, or the reference is a path in an artifact.
+        """
+        return _mark(self._session, ref, reason, tainted=True, spread=spread)
+
+    def clear(self, ref: str, reason: str) -> Rows[Node]:
+        """Remove a taint; both marks stay in the audit trail.
+
+        Args:
+            ref: the artifact.
+            reason: why.
+
+        Returns:
+            The named artifacts that were made from it.
+
+        Raises:
+            NotFoundError: no such artifact.
+            InvalidInputError: it is not tainted, or no reason was passed.
+        """
+        return _mark(self._session, ref, reason, tainted=False)
+
+    def __repr__(self) -> str:
+        return f"Registry({self._session.url!r})"
+
+
+@one_state()
+def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: bool = True) -> Rows[Node]:
+    """Taint or clear an artifact, and return the artifacts that were made from it."""
+    session.check_writable()
+    if not isinstance(reason, str) or not reason.strip():
+        raise InvalidInputError(f"reason={reason!r}: must state why, for users of the artifact")
+    session.core()
+    found = session.resolve(ref)
+    if found.path is not None:
+        raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
+    fact: Fact = {"fact": "tainted" if tainted else "cleared", "digest": found.digest}
+    fact |= {"spread": False} if tainted and not spread else {}
+
+    def prepare(_core: Core) -> Prepared:
+        with session.reading() as state:
+            own = state.tainted.get(found.digest)
+            if not tainted and own is None:
+                raise InvalidInputError(f"{ref} is not tainted")
+            known = own is not None and own[0] is not None and own[0].get("reason") == reason and own[0]["spread"] == spread
+            return Prepared([] if tainted and known else [fact], state.head, found.digest)
+
+    commit(session, Step(prepare), reason=reason)
+    return lineage(session, found.digest).impact()
