@@ -22,7 +22,7 @@ from artifactstore.work.queries import queries as _asking
 from artifactstore.work.queries.diff import Diff
 from artifactstore.work.queries.queries import Conditions
 from artifactstore.work.session import batch as _batch
-from artifactstore.work.session.batch import Batch
+from artifactstore.work.session.prepared import Batch
 from artifactstore.work.session.session import Session
 from artifactstore.work.views import alias as _alias
 from artifactstore.work.views import lineage as _lineage
@@ -31,7 +31,7 @@ from artifactstore.work.views.lineage import Lineage
 from artifactstore.work.views.maintenance import Maintenance
 
 if TYPE_CHECKING:
-    from artifactstore.work.queries.explain import Why
+    from artifactstore.work.queries.explanation import Why
     from artifactstore.work.runs.run import P, R, Run
     from artifactstore.work.views.registry import Registry
 

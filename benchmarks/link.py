@@ -27,8 +27,8 @@ from report import keep_memory, machine, table, write_section
 import artifactstore
 from artifactstore.backend.base import Buffer
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers.base import CountingBackend
 from artifactstore.store import Store
+from artifactstore.testing.backends import CountingBackend
 from artifactstore.testing.latency import SlowBackend
 from artifactstore.work.session.offline import Near
 from artifactstore.work.session.session import Session

@@ -34,7 +34,8 @@ from artifactstore.content.manifests.parquet import encode as encode_manifest
 from artifactstore.content.packs.pack import OpenPack
 from artifactstore.model.digest import hash_bytes
 from artifactstore.model.facts import Fact
-from artifactstore.work.session.session import Core, Session
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.session import Session
 
 SIZE: Final = 32 * 2**20  # bytes of each buffer: more than the caches of a processor
 ENTRIES: Final = 100_000

@@ -1,12 +1,9 @@
 """Failures of backends: error classes and messages that all backends share."""
 
-import errno
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
 
 from artifactstore.errors import BackendError, InvalidInputError
 
@@ -19,29 +16,9 @@ __all__ = [
     "UnreachableError",
     "check_ranges",
     "no_such_key",
-    "of_system",
     "past_the_end",
     "seconds_of",
 ]
-
-# Errors that may be gone a moment later: a server that restarts, a busy file, too many open files.
-_TRANSIENT: Final = frozenset(
-    getattr(errno, name)
-    for name in ("EAGAIN", "EINTR", "EBUSY", "ESTALE", "ETIMEDOUT", "EMFILE", "ENFILE", "ENOMEM", "EHOSTDOWN", "ENETDOWN")
-    if hasattr(errno, name)
-)
-_ADVICE: Final = {
-    errno.ENOSPC: "free some space, then try again",
-    getattr(errno, "EDQUOT", errno.ENOSPC): "the quota is used up: free some space or ask for more",
-    errno.EACCES: "check the permissions of this file and of its folders",
-    errno.EPERM: "check the permissions of this file and of its folders",
-    errno.EROFS: "it is mounted read-only: open the store with mode='r', or mount it writable",
-    errno.EIO: "the disk or the network mount reports damage: check it before anything else",
-    errno.ENAMETOOLONG: "the folder's path is too long here: use a shorter one",
-    errno.EISDIR: "a folder is in the object's place",
-    errno.ENOTDIR: "a file is in the place of a folder",
-    errno.EMFILE: "this process has too many files open",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +96,6 @@ class RangesFailedError(BackendError):
 def no_such_key(key: str, url: str) -> str:
     """Return the message of a `NotFoundError`."""
     return f"no {key} in {url}"
-
-
-def of_system(error: OSError, path: str, action: str) -> BackendError:
-    """Return the error for a failed system call; `action` completes "cannot …".
-
-    The caller raises it `from` the cause.
-    """
-    code = error.errno or 0
-    advice = f"; {_ADVICE[code]}" if code in _ADVICE else ""
-    return BackendError(f"cannot {action} {path}: {os.strerror(code) if code else error}{advice}", transient=code in _TRANSIENT)
 
 
 def seconds_of(retry_after: object) -> float | None:

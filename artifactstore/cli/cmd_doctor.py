@@ -5,8 +5,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from artifactstore.cli import EXIT_CODES, printing
+from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, StoreUrl, app
+from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import InvalidInputError
 
 __all__: list[str] = []

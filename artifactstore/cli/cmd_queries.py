@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from artifactstore.cli import EXIT_CODES, printing
+from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.cli.process import EXIT_CODES
 from artifactstore.display.artifact_card import TABLES, profile_table
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference

@@ -9,7 +9,6 @@ import typer
 from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, described, opened
 from artifactstore.errors import InvalidInputError
-from artifactstore.work.secrets import shown
 
 __all__ = ["lineage", "run", "runs"]
 
@@ -37,6 +36,8 @@ def run(
     needed = [_pair(one, "--in", whole=False) for one in inputs or ()]
     wanted = [_pair(one, "--out", whole=True) for one in outputs or ()]
     with opened(store, "a") as store_:
+        from artifactstore.work.secrets import shown  # noqa: PLC0415 - `--help` must not load it
+
         work = store_.run(name or os.path.basename(command[0]), params={"command": shown(command)}, id=id).start()  # noqa: PTH119
         try:
             for ref, path in needed:

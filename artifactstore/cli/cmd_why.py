@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from artifactstore.cli import EXIT_CODES, printing
+from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, opened
+from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.loading import numpy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artifactstore.cli import runner
+from artifactstore.cli import process
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.version import VERSION
 
@@ -55,7 +55,7 @@ def _load_arrow_alone() -> None:
     pyarrow works without it since version 18, and only chunks of numbers need it (`content/codecs/byte_grouping.py` imports it). Only if
     this process is the command: a caller of `main` may need numpy later.
     """
-    if runner.alone:
+    if process.alone:
         sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]  # None means "not importable" to the import system
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from artifactstore.display.artifact_card import amount
+from artifactstore.display.values import amount
 from artifactstore.model.fields import finite
 from artifactstore.printable import json_escaped, visible
 

@@ -1,60 +1,30 @@
 """Running a command: an error becomes a message and an exit code, a warning becomes a note."""
 
-import atexit
-import contextlib
 import io
 import json
 import os
 import sys
-import threading
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from artifactstore.cli import EXIT_CODES
+from artifactstore.cli import process
+from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import ArtifactStoreError, BackendError, OutcomeUnknownError
 
-__all__ = ["alone", "leave", "run"]
-
-alone = False  # whether this process runs the command and nothing else
+__all__ = ["run"]
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments`."""
-    if alone:
+    if process.alone:
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # searching all packages for plugins takes 15 ms
-    _ready_streams()
+    process.ready_streams()
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = _note
         return _run(arguments, as_json="--json" in arguments)
-
-
-def leave(code: int) -> NoReturn:
-    """End this process, which runs the command and nothing else: run Python's exit handlers, skip the destructors of C++.
-
-    Destructors of Arrow's thread pools abort the process now and then (2 of 750 runs of `ls`, after its output was
-    complete): a command that has succeeded must not end as a crash.
-    """
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
-    atexit._run_exitfuncs()  # noqa: SLF001 - which `os._exit` skips
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
-
-
-def _ready_streams() -> None:
-    """Make any name printable: escape what the terminal's encoding lacks, replace a closed stream by the null device."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for the life of the process
-        elif hasattr(stream, "reconfigure") and (stream.encoding or "").lower().replace("-", "") != "utf8":
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str], *, as_json: bool) -> int:

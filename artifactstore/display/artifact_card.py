@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from artifactstore.display.values import amount
 from artifactstore.printable import html, visible
 
-__all__ = ["SHOWN", "TABLES", "amount", "card", "line", "profile_table", "tree"]
+__all__ = ["SHOWN", "TABLES", "card", "line", "profile_table", "tree"]
 
 SHOWN: Final = 200  # files of a tree, and lines of metrics and metadata
 TABLES: Final = 10  # tables whose columns are shown: each needs its profile read
@@ -17,16 +18,6 @@ _SHORT: Final = 12  # hexadecimal digits of a digest that are shown
 _BOX: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:46em;line-height:1.45"
 _DIM: Final = "opacity:.7"
 _TAG: Final = "border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:0 .4em;margin-left:.5em;font-size:85%"
-
-
-def amount(size: int) -> str:
-    """Format bytes for people: `1.2 MB`."""
-    number = float(size)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            return f"{size} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError  # the loop always returns
 
 
 def _short(digest: str) -> str:

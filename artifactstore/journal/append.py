@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from artifactstore.backend.buffers import writable
-from artifactstore.backend.wrappers.retrying import retry_seconds
+from artifactstore.backend.wrappers.retry_policy import Patience
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
@@ -25,35 +25,19 @@ from artifactstore.errors import (
 )
 from artifactstore.journal.chain import MAX_ENTRY, encode_entry, entry_key, facts_key
 from artifactstore.journal.journal import Journal
+from artifactstore.model.actor import Author
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_time
-from artifactstore.model.facts import ADOPTABLE, FORMAT, WINDOW, Fact, parse_txn
+from artifactstore.model.facts import ADOPTABLE, WINDOW, Fact, parse_txn
+from artifactstore.model.format import FORMAT
 
-__all__ = ["Appender", "Author", "Committed", "Patience"]
+__all__ = ["Appender", "Committed"]
 
 SPILL: Final = 2**20  # bytes: larger facts are stored in an object of their own
 AHEAD: Final = timedelta(minutes=15)  # how far a clock may be ahead of the storage's: S3's limit for signatures
 FAR: Final = timedelta(days=1)  # that the journal may be ahead before an entry resets it (docs/reference/format.md, "Times")
 _BEFORE: Final = "2025-06"  # older than this code: a clock that shows less is wrong
 _ALONE: Final = frozenset({"condemned", "moved_to"})
-_PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between retries while the backend fails
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """The author of transactions, recorded with each of them.
-
-    Attributes:
-        actor: a name.
-        identity: how the name is known: claimed, os, oidc, certificate.
-        host: the machine's name.
-        tool: program and version.
-    """
-
-    actor: str
-    identity: str
-    host: str
-    tool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,31 +76,6 @@ class _Ticket:
     @property
     def settled(self) -> bool:
         return self.committed is not None or self.error is not None
-
-
-class Patience:
-    """Retry limit for a failing backend; counts from the last success.
-
-    Includes the time that a wrapper below has already waited.
-    """
-
-    def __init__(self, sleep: Callable[[float], None]) -> None:
-        self._sleep = sleep
-        self._failures = 0
-        self._since = clock.monotonic()
-
-    def succeeded(self) -> None:
-        """Reset the count."""
-        self._failures = 0
-        self._since = clock.monotonic()
-
-    def again(self, error: BackendError) -> bool:
-        """Wait and return True if a retry makes sense."""
-        if not error.transient or clock.monotonic() >= self._since + retry_seconds():
-            return False
-        self._sleep(_PAUSES[min(self._failures, len(_PAUSES) - 1)])
-        self._failures += 1
-        return True
 
 
 class Appender:

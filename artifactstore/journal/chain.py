@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.facts import CONFIG_KEY, FORMAT, parse_entry
+from artifactstore.model.facts import CONFIG_KEY, parse_entry
+from artifactstore.model.format import FORMAT
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn

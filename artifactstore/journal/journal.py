@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.wrappers.caching import forget
@@ -16,6 +16,7 @@ from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed, list_folders, read_many, read_or_none
+from artifactstore.journal.fold import Fold, Keeper
 from artifactstore.journal.heads import Heads, KnownHead
 from artifactstore.journal.snapshots import Snapshot, snapshots_of, vouching, worth
 from artifactstore.model.digest import Digest
@@ -24,51 +25,14 @@ from artifactstore.runtime.loading import no_collecting
 from artifactstore.runtime.threads import Pool
 
 if TYPE_CHECKING:
-    from artifactstore.model.schema import Entry, Txn
+    from artifactstore.model.schema import Entry
 
-__all__ = ["Fold", "Journal", "Keeper"]
+__all__ = ["Journal"]
 
 
 _TOGETHER: Final = 8  # segments that are read concurrently
 _TRIES: Final = 3  # snapshots to try before all entries are read
 _LONG: Final = 100_000  # entries: from here on a hint is worthwhile
-
-
-@runtime_checkable
-class Fold(Protocol):
-    """The part of a fold that the journal uses.
-
-    Attributes:
-        LAYOUT: layout version of the cached form.
-    """
-
-    LAYOUT: ClassVar[int]
-
-    @property
-    def head(self) -> int:
-        """Return the number of the last folded entry."""
-
-    def apply(self, entry: "Entry") -> Sequence[Any]:
-        """Fold one entry; for each transaction None, or why it is void."""
-
-    def verdict(self, txn: str) -> tuple[int, str | None] | None:
-        """Return (entry, why void or None) of a transaction seen in the window."""
-
-    def predict(self, txns: "Sequence[Txn]", time: str) -> Sequence[Any]:
-        """Judge transactions like the next entry would."""
-
-    def vouches(self, digest: str, seq: int) -> bool:
-        """Whether a fact records that a snapshot contains the journal up to an entry."""
-
-
-class Keeper(Protocol):
-    """Cache of folds between processes; a failure counts as an empty cache."""
-
-    def load(self) -> tuple[Fold, str] | None:
-        """Return a fold and the digest of its last entry."""
-
-    def save(self, fold: Any, digest: str) -> None:
-        """Cache a fold."""
 
 
 class Journal:

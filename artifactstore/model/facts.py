@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import FormatError
 from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import canonical_json
+from artifactstore.model.format import FORMAT, check_format
 from artifactstore.runtime.loading import LOADING
 
 if TYPE_CHECKING:
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ADOPTABLE",
     "CONFIG_KEY",
-    "FORMAT",
     "WINDOW",
     "Config",
     "Fact",
-    "check_format",
     "is_config",
     "parse_config",
     "parse_entry",
@@ -35,7 +34,6 @@ __all__ = [
 
 CONFIG_KEY: Final = "store.json"  # the store's configuration: created once, never changed
 
-FORMAT: Final = 1  # the store format that this version writes, and the highest that it reads
 WINDOW: Final = 4096  # entries: a transaction may take effect this long after its birth
 
 Fact = dict[str, Any]
@@ -71,20 +69,6 @@ class Config:
         cutters = {name: {"minimum": low, "average": mean, "maximum": high} for name, (low, mean, high) in chunkers.items()}
         record = {"format": FORMAT, "store": store, "digest": digest, "chunkers": cutters, "created": created}
         return cls(store, digest, dict(chunkers), created, FORMAT, canonical_json(record))
-
-
-def check_format(raw: bytes, what: str) -> None:
-    """Refuse bytes that a newer version wrote, whatever else is wrong with them.
-
-    Raises:
-        FormatError: their `format` is higher than this version knows.
-    """
-    try:
-        found = json.loads(raw).get("format")
-    except (ValueError, AttributeError, RecursionError):
-        return
-    if isinstance(found, int) and found > FORMAT:
-        raise FormatError(f"{what} has store format {found}, this version reads up to {FORMAT}: upgrade artifactstore")
 
 
 def parse_config(raw: bytes, where: str) -> Config:

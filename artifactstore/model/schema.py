@@ -13,7 +13,7 @@ from pydantic_core import core_schema as core
 
 from artifactstore.errors import CorruptionError, FormatError, InvalidInputError
 from artifactstore.model.encoding import parse_json, parse_time
-from artifactstore.model.facts import FORMAT, check_format
+from artifactstore.model.format import FORMAT, check_format
 from artifactstore.runtime.loading import LOADING
 
 __all__ = ["KINDS", "Entry", "Txn", "parse_entry", "parse_facts", "parse_txn"]

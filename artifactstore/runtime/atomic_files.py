@@ -1,43 +1,16 @@
-"""Atomic files: complete under their names or absent; and checks of their location."""
+"""Files that are whole under their names, or not there at all."""
 
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from secrets import token_hex
+from typing import IO
 
-from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, InvalidInputError
-from artifactstore.model.encoding import new_id
-from artifactstore.work.session.session import Session
-from artifactstore.work.settings.settings import local_path
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError
 
-__all__ = ["durable", "name_new", "staged", "target_of"]
-
-
-def target_of(session: Session, to: Any, *, what: str, said: str) -> Path:
-    """Check and return the path of a file to write on this machine.
-
-    Args:
-        session: the store, which must not contain the path.
-        to: the path as passed by the caller.
-        what: the name of the argument in messages.
-        said: the kind of the file, in the message about a URL.
-
-    Raises:
-        InvalidInputError: a URL, a path in the store itself, or in a folder that does not exist.
-    """
-    target = local_path(to, what)
-    if "://" in os.fspath(to):
-        raise InvalidInputError(f"{os.fspath(to)[:200]!r} is a URL: {said} is written to a file on this machine")
-    target = target.absolute()
-    if not target.parent.is_dir():
-        raise InvalidInputError(f"the folder {target.parent} does not exist: make it first")
-    if "://" not in session.url and Path(session.url).resolve() in (target.resolve(), *target.resolve().parents):
-        raise InvalidInputError(
-            f"{target} is inside the store: choose a path outside, as only the store's own files may be there"
-        )
-    return target
+__all__ = ["durable", "name_new", "replace_whole", "staged"]
 
 
 @contextmanager
@@ -47,7 +20,7 @@ def staged(target: Path) -> Iterator[Path]:
     Raises:
         BackendError: it cannot be written.
     """
-    part = target.with_name(f".{target.name[:100]}.{new_id()[:16]}.partial")
+    part = target.with_name(f".{target.name[:100]}.{token_hex(8)}.partial")
     try:
         yield part
     except OSError as error:
@@ -83,3 +56,24 @@ def name_new(part: Path, target: Path) -> None:
         raise AlreadyExistsError(f"{target} was made by another process meanwhile: choose another name") from error
     except OSError:
         part.rename(target)
+
+
+def replace_whole(path: Path, *parts: bytes, private: bool = False) -> None:
+    """Replace a file that need not survive a crash: readers see the old or the new content, never a part.
+
+    Args:
+        path: the file.
+        *parts: its bytes.
+        private: make it readable by its owner only.
+
+    Raises:
+        OSError: the old file is unchanged.
+    """
+    part = path.with_name(f".{token_hex(16)}.partial")
+    try:
+        mode = 0o600 if private else 0o666
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), "wb") as file:
+            file.writelines(parts)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

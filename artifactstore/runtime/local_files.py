@@ -10,9 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from artifactstore.backend.errors import of_system
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError
-from artifactstore.model.encoding import new_id
+from artifactstore.runtime.os_errors import of_system
 
 if sys.platform == "darwin":
     import fcntl
@@ -30,7 +29,6 @@ __all__ = [
     "may_write",
     "pread",
     "read_own",
-    "replace_whole",
     "share_file",
     "share_folder",
     "shared_bits",
@@ -155,27 +153,6 @@ def forget(temporary: str) -> None:
         os.unlink(temporary)  # noqa: PTH108
     except OSError:
         return  # published by a rename, or left for clean-up
-
-
-def replace_whole(path: Path, *parts: bytes, private: bool = False) -> None:
-    """Replace a file that need not survive a crash: readers see the old or the new content, never a part.
-
-    Args:
-        path: the file.
-        *parts: its bytes.
-        private: make it readable by its owner only.
-
-    Raises:
-        OSError: the old file is unchanged.
-    """
-    part = path.with_name(f".{new_id()}.partial")
-    try:
-        mode = 0o600 if private else 0o666
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), "wb") as file:
-            file.writelines(parts)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

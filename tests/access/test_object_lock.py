@@ -8,9 +8,9 @@ from botocore.exceptions import ClientError
 
 import artifactstore
 from artifactstore.backend.connect import connect
-from artifactstore.backend.wrappers.base import FaultyBackend
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.maintenance.doctor.policies import policy_for
+from artifactstore.testing.backends import FaultyBackend
 from artifactstore.work.views.maintenance import examine_url
 
 

@@ -10,13 +10,14 @@ from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.remote.fsspec_backend import RemoteBackend
-from artifactstore.backend.wrappers.base import CountingBackend, FaultyBackend, ReadOnlyBackend
 from artifactstore.backend.wrappers.caching import CachingBackend
 from artifactstore.backend.wrappers.overlay import ForkedBackend
 from artifactstore.backend.wrappers.range_cache import Pieces
+from artifactstore.backend.wrappers.read_only import ReadOnlyBackend
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import RefusedError, UnsupportedError
 from artifactstore.testing import BackendContract
+from artifactstore.testing.backends import CountingBackend, FaultyBackend
 from artifactstore.testing.latency import SlowBackend
 from tests.servers.azurite import ACCOUNT_KEY
 

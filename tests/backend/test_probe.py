@@ -11,9 +11,10 @@ from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.remote.fsspec_backend import RemoteBackend
 from artifactstore.backend.s3.backend import S3Backend
-from artifactstore.backend.wrappers.base import CountingBackend, FaultyBackend, Wrapper
+from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.errors import BackendError, UnsupportedError
 from artifactstore.model.facts import CONFIG_KEY
+from artifactstore.testing.backends import CountingBackend, FaultyBackend
 
 CONFIG = b'{"format":1}'
 

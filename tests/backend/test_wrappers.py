@@ -13,9 +13,10 @@ import pytest
 from artifactstore.backend.base import Backend
 from artifactstore.backend.errors import NotLandedError, ThrottledError, UnreachableError
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers.base import FAULTS, CountingBackend, FaultyBackend, Wrapper, draw_script
+from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.backend.wrappers.retrying import RetryingBackend, retry_seconds
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
+from artifactstore.testing.backends import FAULTS, CountingBackend, FaultyBackend, draw_script
 from artifactstore.testing.latency import SlowBackend
 
 READS = ("read", "read_ranges", "list", "size")

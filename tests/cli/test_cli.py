@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore.cli import EXIT_CODES, main, printing
+from artifactstore.cli import main, printing
+from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import ArtifactStoreError
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from artifactstore.content.write.ingest import Ingested, ingest
+from artifactstore.content.write.ingest import ingest
+from artifactstore.content.write.ingested import Ingested
 
 
 def ingested(*arguments: Any, **options: Any) -> Ingested:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers.base import CountingBackend
 from artifactstore.content.codecs.chunker import CHUNKERS, Cutter, choose_rule
 from artifactstore.content.codecs.codec import RAW, ZSTD, Encoder, decode
 from artifactstore.content.manifests import hooks
@@ -30,6 +29,7 @@ from artifactstore.content.write.stat_cache import StatCache
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest, hash_bytes
 from artifactstore.runtime import file_stats
+from artifactstore.testing.backends import CountingBackend
 from tests.content.ingested import ingested
 
 

@@ -11,7 +11,7 @@ import pytest
 import artifactstore
 from artifactstore import CorruptionError
 from artifactstore.backend.local.backend import LocalBackend
-from artifactstore.backend.wrappers.base import CountingBackend, Wrapper
+from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.content.codecs.chunker import CHUNKERS
 from artifactstore.content.manifests.hooks import HookIndex, select
 from artifactstore.content.packs.known_chunks import Known
@@ -21,6 +21,7 @@ from artifactstore.content.write.memory_source import from_parts, memory_digest,
 from artifactstore.content.write.read_ahead import Blocks
 from artifactstore.content.write.source import Folder, from_bytes, from_file
 from artifactstore.store import Store
+from artifactstore.testing.backends import CountingBackend
 from tests.content.ingested import ingested
 
 

@@ -25,7 +25,7 @@ from artifactstore.content.packs.writer import Packer, Piece
 from artifactstore.content.read.retrieve import retrieve
 from artifactstore.content.read.selection import room_of
 from artifactstore.content.write import read_ahead
-from artifactstore.content.write.ingest import Ingested
+from artifactstore.content.write.ingested import Ingested
 from artifactstore.content.write.source import Folder, Source, from_bytes, from_file
 from tests.content.ingested import ingested
 

@@ -109,7 +109,7 @@ def test_every_recorded_variable_is_documented():
 
 def test_every_error_is_documented_with_its_exit_code():
     from artifactstore import errors
-    from artifactstore.cli import EXIT_CODES
+    from artifactstore.cli.process import EXIT_CODES
 
     page = (ROOT / "docs/reference/errors.md").read_text()
     for name in errors.__all__:

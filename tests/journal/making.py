@@ -9,9 +9,10 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import BackendError
-from artifactstore.journal.append import Appender, Author
+from artifactstore.journal.append import Appender
 from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.journal import Journal
+from artifactstore.model.actor import Author
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Config

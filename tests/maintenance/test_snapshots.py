@@ -15,7 +15,6 @@ import pytest
 import artifactstore
 from artifactstore import BackendError, CorruptionError, RefusedError
 from artifactstore.backend.connect import connect
-from artifactstore.backend.wrappers.base import CountingBackend
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.sqlite_file import Base
 from artifactstore.cli import main
@@ -29,6 +28,7 @@ from artifactstore.maintenance.snapshot import published
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.store import Store
+from artifactstore.testing.backends import CountingBackend
 from tests.journal.making import txn
 
 from .places import fill

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 from artifactstore.errors import InvalidInputError
 from artifactstore.model import listing
 from artifactstore.model.digest import Digest, hash_bytes
-from artifactstore.model.listing import (
-    Extra,
-    case_clashes,
-    check_link,
-    check_path,
-    check_paths,
-    clash,
-    identify,
-    plain_line,
-)
+from artifactstore.model.listing import Extra, check_link, check_path, check_paths, identify, plain_line
+from artifactstore.model.path_clashes import case_clashes, clash
 
 ODD_NAMES = [
     "plain.txt",

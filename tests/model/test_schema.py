@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from artifactstore.errors import CorruptionError, FormatError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.facts import FORMAT, Config, check_format, parse_config, parse_entry, parse_facts, parse_txn
+from artifactstore.model.facts import Config, parse_config, parse_entry, parse_facts, parse_txn
+from artifactstore.model.format import FORMAT, check_format
 from artifactstore.model.schema import KINDS
 
 ID, OTHER = "0" * 32, "1" * 32

@@ -212,7 +212,7 @@ def test_a_damaged_file_is_damaged(store: Store, tmp_path: Path):
 
 
 def test_one_column_of_an_opened_table_fetches_little(tmp_path: Path):
-    from artifactstore.backend.wrappers.base import CountingBackend
+    from artifactstore.testing.backends import CountingBackend
 
     rng = np.random.default_rng(0)
     store = artifactstore.open(tmp_path / "store", cache=None)

@@ -21,12 +21,13 @@ from artifactstore.journal import fetch as fetch_module
 from artifactstore.journal import journal as journal_module
 from artifactstore.journal import segments as segments_module
 from artifactstore.journal import snapshots as snapshots_module
-from artifactstore.journal.append import Appender, Author
+from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance import snapshot as snapshot_module
 from artifactstore.maintenance.sync import object_copy as whole_module
 from artifactstore.maintenance.sync import replicate as replicate_module
 from artifactstore.maintenance.sync.import_selection import Wish
+from artifactstore.model.actor import Author
 from artifactstore.model.encoding import format_time
 from artifactstore.model.facts import Config
 

@@ -16,10 +16,11 @@ import artifactstore
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers.base import CountingBackend, Wrapper
-from artifactstore.backend.wrappers.caching import UnreachableBackend
+from artifactstore.backend.wrappers.base import Wrapper
+from artifactstore.backend.wrappers.offline import UnreachableBackend
 from artifactstore.errors import BackendError, RefusedError
 from artifactstore.store import Store
+from artifactstore.testing.backends import CountingBackend
 from artifactstore.testing.latency import SlowBackend
 from artifactstore.work.session.offline import Near
 from artifactstore.work.session.session import Session

@@ -16,8 +16,8 @@ import artifactstore
 from artifactstore import BackendError, CorruptionError, OutcomeUnknownError
 from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers.base import CountingBackend, FaultyBackend
 from artifactstore.store import Store
+from artifactstore.testing.backends import CountingBackend, FaultyBackend
 from artifactstore.work.session.session import Session
 from tests.work.tree import tree
 

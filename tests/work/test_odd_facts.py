@@ -23,7 +23,8 @@ from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import parse_entry
 from artifactstore.model.schema import KINDS
 from artifactstore.store import Store
-from artifactstore.work.session.commit import Prepared, Step, commit
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.prepared import Prepared, Step
 
 DIGESTS = ["blake3:" + "0" * 64]  # and that of what is stored, which is added when it is known
 RUNS = ["r1", "r2", "run three"]

@@ -21,7 +21,8 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.redaction import MARK
 from artifactstore.store import Store
 from artifactstore.work.secrets import looks_secret
-from artifactstore.work.session.commit import Prepared, Step, commit
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.prepared import Prepared, Step
 from tests.planted import NAMES, TEXTS, forms, value
 from tests.warm import command
 

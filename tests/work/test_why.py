@@ -13,9 +13,9 @@ import pytest
 
 import artifactstore
 from artifactstore import NotFoundError, Store
-from artifactstore.backend.wrappers.base import CountingBackend
 from artifactstore.cli import main
-from artifactstore.work.queries.explain import Why
+from artifactstore.testing.backends import CountingBackend
+from artifactstore.work.queries.explanation import Why
 from artifactstore.work.runs.capture.environment import environment
 from artifactstore.work.runs.capture.notebook_cells import Cells
 from artifactstore.work.runs.capture.program import Part, Program

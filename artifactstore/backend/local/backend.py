@@ -9,29 +9,27 @@ import os
 import re
 import secrets
 import stat
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Final, NoReturn
 
 from artifactstore.backend.base import Backend, Buffer, Clock, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import batched, flat
-from artifactstore.backend.errors import check_ranges, no_such_key, of_system, past_the_end
+from artifactstore.backend.errors import check_ranges, no_such_key, past_the_end
+from artifactstore.backend.local.links import link_new
 from artifactstore.errors import (
-    AlreadyExistsError,
     ArtifactStoreError,
     BackendError,
     InvalidInputError,
     NotFoundError,
-    UnsupportedError,
 )
 from artifactstore.runtime.local_files import (
     IGNORED,
     READ,
     Step,
     absolute,
-    count_links,
     forget,
     make_folder,
     pread,
@@ -42,29 +40,13 @@ from artifactstore.runtime.local_files import (
     sync_folder,
     write_all,
 )
+from artifactstore.runtime.os_errors import of_system
 
 __all__ = ["LocalBackend"]
 
 _TEMPORARY: Final = re.compile(r"\.tmp-[0-9a-f]{32}")
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
-# Error codes of file systems without hard links: exFAT and FAT EPERM, blobfuse and other FUSE ENOSYS or ENOTSUP, some EMLINK.
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
-
-
-class _Turn:
-    """One lock per process for `create` without links; a forked child gets a free one."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-    def renew(self) -> None:
-        self.lock = threading.Lock()
-
-
-_TURN: Final = _Turn()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_TURN.renew)
 
 
 def _leads_up(link: str, passed: Sequence[str]) -> bool:
@@ -289,7 +271,7 @@ class LocalBackend(Backend):
             UnsupportedError: the file system has no hard links and the caller did not pass `single_writer=True`.
             BackendError: no space, no permission.
         """
-        self._place(key, iter(([flat(data)],)), self._link)
+        self._place(key, iter(([flat(data)],)), partial(link_new, url=self.url, single_writer=self._single_writer))
 
     def _place(self, key: str, batches: Iterator[Sequence[memoryview]], publish: Callable[[str, str], None]) -> None:
         """Write a temporary file, sync it, publish it under its name, sync the folder."""
@@ -317,43 +299,6 @@ class LocalBackend(Backend):
             forget(temporary)
         with step:
             sync_folder(folder)
-
-    def _link(self, temporary: str, path: str) -> None:
-        """Give the finished file its name unless that is taken: one atomic step of the kernel, so exactly one of many wins."""
-        if os.name == "nt":
-            try:
-                os.rename(temporary, path)  # noqa: PTH104 - on Windows it refuses an existing target, as needed here
-            except FileExistsError as error:
-                raise self._exists(path) from error
-            return
-        try:
-            os.link(temporary, path)
-        except OSError as error:
-            # NFS: the reply to a successful link may get lost; the repeated request then fails with EEXIST (open(2), O_EXCL).
-            if count_links(temporary) == 2:
-                return
-            if error.errno == errno.EEXIST:
-                raise self._exists(path) from error
-            if error.errno not in _NO_LINKS:
-                raise
-            if not self._single_writer:
-                raise UnsupportedError(
-                    f"the file system of {self.url} has no hard links ({error.strerror}), so concurrent writers would overwrite each "
-                    "other: keep the store elsewhere, or pass single_writer=True if nothing else ever writes to it"
-                ) from error
-            self._rename_as_only_writer(temporary, path)
-
-    def _rename_as_only_writer(self, temporary: str, path: str) -> None:
-        # Not O_EXCL on the name itself: a crash would leave half an object under that name for ever.
-        with _TURN.lock:
-            if os.path.lexists(path):
-                raise self._exists(path)
-            os.rename(temporary, path)  # noqa: PTH104
-
-    def _exists(self, path: str) -> Exception:
-        if os.path.isdir(path):  # noqa: PTH112
-            return BackendError(f"cannot write {path}: a folder is in the object's place")
-        return AlreadyExistsError(f"{path} exists")
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing key is not an error.

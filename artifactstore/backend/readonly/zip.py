@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
-from artifactstore.backend.errors import check_ranges, no_such_key, of_system, past_the_end
+from artifactstore.backend.errors import check_ranges, no_such_key, past_the_end
 from artifactstore.backend.readonly.base import ReadingBackend
 from artifactstore.errors import (
     ArtifactStoreError,
@@ -27,6 +27,7 @@ from artifactstore.errors import (
 )
 from artifactstore.model.facts import CONFIG_KEY
 from artifactstore.runtime.local_files import absolute, pread
+from artifactstore.runtime.os_errors import of_system
 
 __all__ = ["ZipBackend"]
 

@@ -4,18 +4,17 @@ Only `read` and `read_ranges` of write-once objects are answered from the cache;
 cache knows an object's content, never whether the object still exists.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from artifactstore.backend.base import Backend, Stored
+from artifactstore.backend.base import Backend
 from artifactstore.backend.errors import check_ranges
-from artifactstore.backend.readonly.base import Unchanging
 from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.backend.wrappers.range_cache import Pieces
 from artifactstore.errors import BackendError
 from artifactstore.runtime.file_locks import turn
 
-__all__ = ["CachingBackend", "UnreachableBackend", "forget"]
+__all__ = ["CachingBackend", "forget"]
 
 _PATIENCE: Final = 120.0  # seconds to wait for an object that another process fetches
 
@@ -109,53 +108,3 @@ def forget(backend: Backend, key: str) -> None:
         if isinstance(place, CachingBackend):
             place.forget(key)
         place = place.inner
-
-
-class UnreachableBackend(Unchanging, Wrapper):
-    """Fails every request at once.
-
-    Args:
-        inner: the backend that is not asked.
-        why: completes "… is not used: ".
-    """
-
-    def __init__(self, inner: Backend, why: str) -> None:
-        super().__init__(inner)
-        self._why = why
-
-    def _refusal(self, key: str, action: str) -> BackendError:
-        return BackendError(
-            f"cannot {action} {f'{key} in ' if key else ''}{self.url}: it is not used: {self._why}", transient=True
-        )
-
-    def read(self, key: str) -> bytes:
-        """Refuse.
-
-        Raises:
-            BackendError: always.
-        """
-        raise self._refusal(key, "read")
-
-    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":  # noqa: ARG002
-        """Refuse.
-
-        Raises:
-            BackendError: always.
-        """
-        raise self._refusal(key, "read")
-
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """Refuse.
-
-        Raises:
-            BackendError: always.
-        """
-        raise self._refusal(prefix, "list")
-
-    def size(self, key: str) -> int:
-        """Refuse.
-
-        Raises:
-            BackendError: always.
-        """
-        raise self._refusal(key, "stat")

@@ -21,7 +21,8 @@ from typing import Final
 import xxhash
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.runtime.local_files import READ, is_own, may_write, read_own, replace_whole
+from artifactstore.runtime.atomic_files import replace_whole
+from artifactstore.runtime.local_files import READ, is_own, may_write, read_own
 
 __all__ = ["FOLDER", "Pieces", "cache_limit", "kept_bytes", "remove_all"]
 

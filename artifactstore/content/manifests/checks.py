@@ -10,7 +10,8 @@ from artifactstore.content.codecs.codec import is_delta
 from artifactstore.content.manifests.manifest import INLINE, Extent, Manifest
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import hash_bytes
-from artifactstore.model.listing import check_link, check_links, check_path, check_paths, check_tree
+from artifactstore.model.listing import check_link, check_links, check_path, check_paths
+from artifactstore.model.path_clashes import check_tree
 from artifactstore.runtime.loading import numpy
 
 __all__ = ["check", "check_base", "check_chunks", "check_files", "check_packs", "check_side"]

@@ -28,8 +28,9 @@ from artifactstore.content.manifests.row_groups import add_chunks, add_rows
 from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.listing import check_links, clash
+from artifactstore.model.listing import check_links
 from artifactstore.model.parquet.bounded import Bounded
+from artifactstore.model.path_clashes import clash
 from artifactstore.runtime.loading import LOADING
 
 __all__ = ["decode", "encode"]

@@ -31,7 +31,8 @@ from artifactstore.errors import (
 )
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
-from artifactstore.model.listing import case_clashes, check_tree, reads_utf8
+from artifactstore.model.listing import reads_utf8
+from artifactstore.model.path_clashes import case_clashes, check_tree
 
 __all__ = ["fill", "place", "unholdable"]
 

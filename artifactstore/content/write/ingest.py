@@ -8,10 +8,9 @@ Results are collected in the order of the files, so packs contain neighbours nex
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -25,6 +24,7 @@ from artifactstore.content.packs.pack import check_frame
 from artifactstore.content.packs.upload_ledger import Ledger
 from artifactstore.content.packs.writer import Packer, Piece
 from artifactstore.content.write.delta_bases import Line, ReadAt, Reference, Series
+from artifactstore.content.write.ingested import Ingested
 from artifactstore.content.write.read_ahead import Blocks, Zeros, cut_blocks, is_sparse, open_source
 from artifactstore.content.write.scan import Scanned
 from artifactstore.content.write.source import Folder, Source, read_unchanged
@@ -33,7 +33,7 @@ from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.runtime.file_stats import Held
 from artifactstore.runtime.threads import Pool, until
 
-__all__ = ["Ingested", "ingest"]
+__all__ = ["ingest"]
 
 WINDOW: Final = 4 * 2**20  # bytes of a large file per unit of work
 _FAR: Final = 16 * 2**20  # the same for a remote file: several concurrent requests
@@ -62,37 +62,6 @@ class _Done(NamedTuple):
     source: Source | None = None
     digest: bytes = b""
     read: bool = True
-
-
-@dataclass(slots=True)
-class Ingested:
-    """The result of an ingest.
-
-    Attributes:
-        manifest: the complete manifest.
-        files: the sources, in the manifest's order.
-        read: 1 per source that was read, 0 if only its digest was looked up.
-        held: paths of sources that may have been open for writing when read.
-        new: bytes of content that were not in the store before.
-        uploaded: bytes of packs written; set when the block ends.
-        packs: ids of the packs written.
-        sha256: path → raw SHA-256 of each file, if requested.
-    """
-
-    manifest: Manifest
-    files: Sequence[Source] = ()
-    read: bytearray = field(default_factory=bytearray)
-    held: set[str] = field(default_factory=set)
-    new: int = 0
-    uploaded: int = 0
-    packs: Collection[str] = ()
-    sha256: Mapping[str, bytes] = field(default_factory=dict)
-
-    @property
-    def hashed(self) -> Iterator[tuple[Source, bytes, bool]]:
-        """The sources that were read, with their digests and whether they may have been open for writing, for the stat cache."""
-        found = zip(self.files, self.manifest.digests, self.read, strict=True)
-        return ((source, digest, source.path in self.held) for source, digest, bit in found if bit)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from artifactstore.errors import ConflictError, InvalidInputError
-from artifactstore.model.listing import check_disk_path, check_path, clash
+from artifactstore.model.listing import check_disk_path, check_path
+from artifactstore.model.path_clashes import clash
 from artifactstore.runtime.file_stats import Held, signature
 from artifactstore.runtime.local_files import READ
 

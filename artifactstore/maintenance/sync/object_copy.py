@@ -12,6 +12,7 @@ import xxhash
 
 from artifactstore.backend.base import MAX_WRITE, Backend
 from artifactstore.backend.buffers import writable
+from artifactstore.backend.wrappers.retry_policy import Patience
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key, read_records
@@ -23,7 +24,6 @@ from artifactstore.errors import (
     NotFoundError,
     RefusedError,
 )
-from artifactstore.journal.append import Patience
 from artifactstore.journal.chain import entry_key, facts_key
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import PREFIX, read_standing

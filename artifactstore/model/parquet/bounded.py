@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.model.parquet.footer import AS_LONG, Footer, pages, read_footer
+from artifactstore.model.parquet.footer import AS_LONG, pages, read_footer
+from artifactstore.model.parquet.parts import Footer
 from artifactstore.runtime.loading import LOADING
 
 if TYPE_CHECKING:

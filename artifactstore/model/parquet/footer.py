@@ -8,12 +8,13 @@ Source: `parquet.thrift` and `Encryption.md` of apache/parquet-format 2.11; Thri
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from artifactstore.model.parquet.parts import Footer, Group, Page, Part
 
 Buffer = bytes | bytearray | memoryview
 
-__all__ = ["AS_LONG", "DICTIONARIES", "Footer", "Group", "Page", "Part", "encodings_of_pages", "pages", "read_footer"]
+__all__ = ["AS_LONG", "DICTIONARIES", "encodings_of_pages", "pages", "read_footer"]
 
 DICTIONARIES: Final = frozenset({2, 8})  # encodings with repeated texts: PLAIN_DICTIONARY, RLE_DICTIONARY
 AS_LONG: Final = frozenset({0, 3, 4, 6})  # PLAIN, RLE, BIT_PACKED, DELTA_LENGTH_BYTE_ARRAY: without repeated texts
@@ -99,54 +100,6 @@ class _Usual:
 _usual: Final = _Usual()
 
 
-class Part(NamedTuple):  # a NamedTuple for speed: one per column of each file
-    """A column in a row group.
-
-    Attributes:
-        text: whether its values are bytes of any length.
-        encodings: numbers of the declared encodings.
-        values: number of values, including nulls.
-        size: bytes of its pages, uncompressed.
-        packed: bytes of its pages, compressed.
-        start: offset of the first page.
-    """
-
-    text: bool
-    encodings: frozenset[int]
-    values: int
-    size: int
-    packed: int
-    start: int
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A row group.
-
-    Attributes:
-        rows: number of rows.
-        size: bytes of its pages, uncompressed.
-        parts: one for each column.
-    """
-
-    rows: int
-    size: int
-    parts: tuple[Part, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Footer:
-    """A parsed footer.
-
-    Attributes:
-        rows: of the table.
-        groups: its row groups.
-    """
-
-    rows: int
-    groups: tuple[Group, ...]
-
-
 def read_footer(file: Any) -> Footer:
     """Parse the footer of a Parquet file.
 
@@ -186,20 +139,6 @@ def _group(said: Mapping[int, Any]) -> Group:
         start = dictionary if 0 < dictionary < data else data
         parts.append(Part(part.get(1) == _BYTE_ARRAY, frozenset(part.get(2, ())), *numbers, start))
     return Group(said.get(3, 0), said.get(2, 0), tuple(parts))
-
-
-class Page(NamedTuple):  # a NamedTuple for speed: one per column of each file
-    """A page, as described by its header.
-
-    Attributes:
-        encoding: of its values; None for a dictionary or an index.
-        values: number of values.
-        size: its bytes, uncompressed.
-    """
-
-    encoding: int | None
-    values: int
-    size: int
 
 
 def pages(data: Buffer, part: Part) -> Iterator[Page]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.objects.tables.categories import check_categories
-from artifactstore.objects.tables.object_columns import as_objects, check_objects, check_same, exact_nested, is_object, zone_of
+from artifactstore.objects.tables.object_columns import as_objects, check_objects, check_same, exact_nested, is_object
+from artifactstore.objects.tables.pandas_dtypes import as_dtype, dtype_name, restore_categories, same_dtype
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -221,38 +222,12 @@ def _parts(frame: Any, back: Any, table: "pa.Table") -> Iterable[tuple[str, Any,
                 yield one, old.dtype, new.dtype, f"level {number} of the index"
 
 
-def same_dtype(a: Any, b: Any) -> bool:
-    """Return whether two pandas dtypes are equal: categories by dtype and order, time zones by meaning."""
-    kind = type(a).__name__
-    if kind != type(b).__name__:
-        return False
-    if kind == "CategoricalDtype":
-        return a.ordered == b.ordered and same_dtype(a.categories.dtype, b.categories.dtype)
-    if kind == "DatetimeTZDtype":
-        return bool(a.unit == b.unit) and zone_of(a.tz) == zone_of(b.tz)
-    return bool(a == b) and getattr(a, "storage", None) == getattr(b, "storage", None)
-
-
 def _same_labels(a: Any, b: Any) -> bool:
     return bool(a.equals(b)) and list(a.names) == list(b.names) and (a.dtype == b.dtype or not len(b))
 
 
 def _shown(dtype: Any) -> str:
     return f"category of {dtype.categories.dtype}" if type(dtype).__name__ == "CategoricalDtype" else str(dtype)
-
-
-def dtype_name(dtype: Any) -> str:
-    """Return a name from which `frame_of` restores a dtype."""
-    kind = type(dtype).__name__
-    if kind == "CategoricalDtype":
-        return f"category[{dtype_name(dtype.categories.dtype)}]"
-    if kind == "ArrowDtype":
-        return "arrow"
-    if kind == "StringDtype":
-        return f"{'str' if isinstance(dtype.na_value, float) else 'string'}[{dtype.storage}]"
-    if kind == "DatetimeTZDtype" and type(dtype.tz).__module__.startswith("dateutil"):
-        return f"zone[dateutil/{str(getattr(dtype.tz, '_filename', '')).rpartition('zoneinfo/')[2]}]"
-    return str(dtype)
 
 
 def frame_of(table: "pa.Table") -> Any:
@@ -330,7 +305,7 @@ def _labels(fields: list[str], said: Mapping[str, Any], dtype: str | None) -> An
     empty = pa.table([pa.array([], pa.null())] * len(fields), names=fields).replace_schema_metadata({b"pandas": told})
     labels = empty.to_pandas().columns
     if dtype is not None:
-        return pd.Index(_of_dtype(pd.Series(labels), dtype)).rename(labels.name)
+        return pd.Index(as_dtype(pd.Series(labels), dtype)).rename(labels.name)
     return labels.astype(object) if texts and labels.nlevels == 1 else labels
 
 
@@ -355,9 +330,9 @@ def _restored(series: Any, column: "pa.ChunkedArray", known: Mapping[str, Any] |
     if noted == "arrow":
         return pd.Series(pd.arrays.ArrowExtensionArray(column), index=series.index, name=series.name)
     if pa.types.is_dictionary(kind) and hasattr(series, "cat"):
-        return _categories(series, kind, noted)
+        return restore_categories(series, kind, noted)
     if noted is not None:
-        return _of_dtype(series, noted)
+        return as_dtype(series, noted)
     if known is not None and known["numpy_type"] == "object" and not pa.types.is_nested(kind):
         return as_objects(series, column)
     if pa.types.is_nested(kind) and is_object(series):
@@ -374,35 +349,3 @@ def _fits_a_float(column: "pa.ChunkedArray") -> bool:
 
     ends = pc.min_max(column).as_py()
     return all(one is None or -_EXACT <= one <= _EXACT for one in ends.values())
-
-
-def _categories(series: Any, kind: "pa.DictionaryType", noted: str | None) -> Any:
-    """Return a categorical column with its dtype and its time zone, which Arrow drops on the way to pandas."""
-    import pandas as pd  # noqa: PLC0415
-
-    categories = series.cat.categories
-    zone = getattr(kind.value_type, "tz", None)
-    if zone is not None and getattr(categories, "tz", None) is None:
-        categories = categories.tz_localize("UTC").tz_convert(zone)
-    if noted is not None and noted.startswith("category["):
-        inner = noted[len("category[") : -1]
-        if inner == "arrow":
-            import pyarrow as pa  # noqa: PLC0415
-
-            categories = pd.Index(pd.arrays.ArrowExtensionArray(pa.array(categories, kind.value_type)))
-        else:
-            categories = pd.Index(_of_dtype(pd.Series(categories), inner))
-    if categories is series.cat.categories:
-        return series
-    return series.cat.rename_categories(categories)
-
-
-def _of_dtype(series: Any, noted: str) -> Any:
-    import pandas as pd  # noqa: PLC0415
-
-    name, _, inner = noted.partition("[")
-    if name == "zone":
-        return series.dt.tz_convert(inner[:-1])
-    if name in {"str", "string"}:
-        return series.astype(pd.StringDtype(inner[:-1], **({"na_value": float("nan")} if name == "str" else {})))
-    return series.astype(noted)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Buffer
 from artifactstore.errors import UnsupportedError
-from artifactstore.model.parquet.footer import AS_LONG, DICTIONARIES, Footer, Group, encodings_of_pages
+from artifactstore.model.parquet.footer import AS_LONG, DICTIONARIES, encodings_of_pages
+from artifactstore.model.parquet.parts import Footer, Group
 from artifactstore.objects.memory_limit import check_room
 from artifactstore.objects.tables.arrow_types import width
 

@@ -10,10 +10,11 @@ from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import closure, code_of
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.side_content import own_profile, read_side
+from artifactstore.content.side_content import read_side
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
+from artifactstore.objects.tables.profile_names import own_profile
 from artifactstore.work.export.record import Edge, Item, Naming, Part, Record, RunOf, RunRef
 from artifactstore.work.queries.diff import stored_value
 from artifactstore.work.session.session import Session

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json
-from artifactstore.runtime.atomic_files import target_of
 from artifactstore.work.export import openlineage, openlineage_client, prov, ro_crate, slsa
 from artifactstore.work.export.collect import collect
 from artifactstore.work.export.files import write_crate, write_file
 from artifactstore.work.export.html_preview import page
 from artifactstore.work.session.session import Session
+from artifactstore.work.settings.paths import target_of
 
 __all__ = ["OPTIONS", "as_text", "export"]
 
@@ -65,7 +65,7 @@ def _check(standard: Any, options: Mapping[str, Any]) -> None:
 
 
 def _target(session: Session, to: Any) -> Path:
-    return target_of(session, to, what="to", said="this standard")
+    return target_of(session.url, to, what="to", said="this standard")
 
 
 def _written(value: Any, target: Path | None, *, overwrite: bool) -> Any:

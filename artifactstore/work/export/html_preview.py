@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
-from artifactstore.display.artifact_card import amount
+from artifactstore.display.values import amount
 from artifactstore.model.encoding import canonical_json
 from artifactstore.printable import html
 from artifactstore.work.export.record import Edge, Item, Record, RunOf

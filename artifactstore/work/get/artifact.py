@@ -8,12 +8,13 @@ from artifactstore.catalog import versions as catalog
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.side_content import own_profile, profiled, read_side
+from artifactstore.content.side_content import read_side
 from artifactstore.display.artifact_card import SHOWN, TABLES, card, line
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
 from artifactstore.model.listing import plain_line
+from artifactstore.objects.tables.profile_names import own_profile, profiled
 from artifactstore.work.get.profiles import Profiles
 from artifactstore.work.session.session import Session
 

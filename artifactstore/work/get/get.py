@@ -26,7 +26,7 @@ from artifactstore.objects.trust import NOTHING, Trust, trust_of
 from artifactstore.runtime.local_files import temporary
 from artifactstore.work.get.taint_check import check_taint
 from artifactstore.work.session.session import Session
-from artifactstore.work.settings.settings import local_path, matches, strings
+from artifactstore.work.settings.paths import local_path, matches, strings
 from artifactstore.work.tracking.current_run import note_read
 
 __all__ = ["get", "open_file", "open_table"]

@@ -11,7 +11,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json, check_json, parse_json
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_kind, check_name
-from artifactstore.work.settings.settings import strings
+from artifactstore.work.settings.paths import strings
 
 __all__ = ["PutOptions", "Said", "check_metrics", "check_options", "check_said", "facts_of"]
 

@@ -14,7 +14,8 @@ from artifactstore.content.manifests.compact_lists import Digests, Looked, Texts
 from artifactstore.content.manifests.listing_lines import plain_lines
 from artifactstore.content.packs.known_chunks import FalseChunksError, check_used
 from artifactstore.content.side_content import store_side
-from artifactstore.content.write.ingest import Ingested, ingest
+from artifactstore.content.write.ingest import ingest
+from artifactstore.content.write.ingested import Ingested
 from artifactstore.content.write.memory_source import hash_first, memory_digest, surely_new
 from artifactstore.content.write.read_ahead import differing
 from artifactstore.content.write.source import Source
@@ -29,8 +30,10 @@ from artifactstore.work.put.filters import hint_secret
 from artifactstore.work.put.known_content import candidates, fresh_hooks, known_chunks, shun, store_manifest
 from artifactstore.work.put.resume import Uploads
 from artifactstore.work.put.sources import Found, find, found_object, is_object
-from artifactstore.work.session.commit import Prepared, Staged, Step, commit
-from artifactstore.work.session.session import Core, Session
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.prepared import Prepared, Staged, Step
+from artifactstore.work.session.session import Session
 from artifactstore.work.session.write_guard import check_moved
 from artifactstore.work.tracking.current_run import current
 

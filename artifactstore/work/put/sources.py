@@ -16,7 +16,7 @@ from artifactstore.content.write.scan import scan
 from artifactstore.content.write.source import Folder, check_folder, from_far, from_file
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.facts import CONFIG_KEY, is_config
-from artifactstore.model.listing import case_clashes, check_tree
+from artifactstore.model.path_clashes import case_clashes, check_tree
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.registry import write_object
 from artifactstore.runtime.loading import LOADING
@@ -24,7 +24,7 @@ from artifactstore.work.put.arguments import PutOptions, Said
 from artifactstore.work.put.filters import Excluder
 from artifactstore.work.session.caches import is_cache
 from artifactstore.work.session.session import Session
-from artifactstore.work.settings.settings import local_path
+from artifactstore.work.settings.paths import local_path
 
 if TYPE_CHECKING:
     from artifactstore.work.put.profiling import Profiling

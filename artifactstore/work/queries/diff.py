@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.rows import Rows
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.side_content import read_side, side_prefix
+from artifactstore.content.side_content import read_side
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, parse_json
 from artifactstore.objects.compare.values import ValueChange, compare_values
 from artifactstore.objects.stored_folder import StoredFolder
+from artifactstore.objects.tables.profile_names import side_prefix
 from artifactstore.objects.trust import NOTHING
 from artifactstore.printable import as_lines
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
-from artifactstore.work.settings.settings import strings
+from artifactstore.work.settings.paths import strings
 
 if TYPE_CHECKING:
     from artifactstore.objects.compare.tables import Overlap, StoredTable, TableDiff

@@ -8,8 +8,8 @@ from artifactstore.display.graph.mermaid import flowchart
 from artifactstore.display.graph.svg import LIMIT, draw
 from artifactstore.display.graph.text_metrics import clean, escaped
 from artifactstore.errors import InvalidInputError
-from artifactstore.runtime.local_files import replace_whole
-from artifactstore.work.settings.settings import local_path
+from artifactstore.runtime.atomic_files import replace_whole
+from artifactstore.work.settings.paths import local_path
 
 __all__ = ["Drawing", "joined"]
 

@@ -11,14 +11,13 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import RunInfo, beside, code_of, is_beside, run_info
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.work.queries.diff import Diff, diff, stored_value
-from artifactstore.work.queries.explanation_page import page
-from artifactstore.work.queries.explanation_text import CODES, PARTS, text
-from artifactstore.work.queries.recorded_values import Difference, around, differences, lacking, packages, record
+from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
+from artifactstore.work.queries.recorded_values import around, differences, lacking, packages, record
+from artifactstore.work.queries.resolve import resolve
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
-from artifactstore.work.views.lineage import resolve
 
-__all__ = ["CodeChange", "Difference", "InputChange", "Why", "why"]
+__all__ = ["Difference", "why"]
 
 _DEEPEST: Final = 50  # steps back
 _SHOWN: Final = 5  # files of an input that are listed
@@ -26,127 +25,6 @@ _COMPARED: Final = (
     "name, command, status and programs of the runs", "metrics", "parameters", "code", "cells", "modules", "packages",
     "environment", "inputs and their roles", "reads around the store",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class CodeChange:
-    """The difference between the code of two runs.
-
-    Attributes:
-        old: commit before, or None.
-        new: commit now, or None.
-        old_dirty: whether it had uncommitted changes.
-        new_dirty: likewise.
-        files: (sign, path, lines added, lines removed), the sign `+`, `-`, `~` or `>` (moved); None if not text.
-        patch: the lines that differ, in the format of `git apply`.
-    """
-
-    old: str | None
-    new: str | None
-    old_dirty: bool
-    new_dirty: bool
-    files: tuple[tuple[str, str, int | None, int | None], ...]
-    patch: str
-
-
-@dataclass(frozen=True, slots=True)
-class InputChange:
-    """A changed input.
-
-    Attributes:
-        role: its role, or its name.
-        old: before: `churn/raw:v3`; None if there was none.
-        new: now; None if there is none.
-        files: lines on the files that differ.
-        inside: lines on the differences inside tables, tensors and JSON.
-        why: why it differs, if runs produced both.
-    """
-
-    role: str
-    old: str | None
-    new: str | None
-    files: tuple[str, ...] = ()
-    inside: tuple[str, ...] = ()
-    why: "Why | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class Why:
-    """The differences between two artifacts, or two runs; prints as text, and shows in notebooks.
-
-    Attributes:
-        a: reference of the first.
-        b: reference of the second.
-        equal: whether they are the same content (the same run).
-        runs: the runs that produced them, or None.
-        metrics: of the artifacts and of their runs.
-        params: of the runs.
-        code: None if equal or unknown.
-        cells: of notebooks, as executed; None if equal or unknown.
-        modules: of the program outside its folder; likewise.
-        run: other recorded values of the runs: name, command, status, started programs, branch …
-        packages: name → versions.
-        environment: Python, platform, processors, variables.
-        around: files that were read without the store: path → digest, or bytes.
-        inputs: the inputs that differ.
-        same: the equal parts, in words.
-        unknown: the parts that cannot be compared, in words.
-        compared: the compared parts, in words.
-        lacking: the parts that were not recorded, in words.
-    """
-
-    a: str
-    b: str
-    equal: bool
-    runs: tuple[RunInfo | None, RunInfo | None] = (None, None)
-    metrics: tuple[Difference, ...] = ()
-    params: tuple[Difference, ...] = ()
-    code: CodeChange | None = None
-    packages: tuple[Difference, ...] = ()
-    environment: tuple[Difference, ...] = ()
-    around: tuple[Difference, ...] = ()
-    inputs: tuple[InputChange, ...] = ()
-    same: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    run: tuple[Difference, ...] = ()
-    cells: CodeChange | None = None
-    modules: CodeChange | None = None
-    compared: tuple[str, ...] = ()
-    lacking: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return text(self)
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def to_html(self) -> str:
-        """Render as collapsible HTML, without scripts."""
-        return page(self)
-
-    _repr_html_ = to_html
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the answer as a JSON value."""
-        told: dict[str, Any] = {"a": self.a, "b": self.b, "equal": self.equal}
-        told["runs"] = [None if run is None else {"id": run.id, "name": run.name, "status": run.status} for run in self.runs]
-        for part in PARTS:
-            told[part] = {one.key: [one.old, one.new] for one in getattr(self, part)}
-        for part in CODES:
-            code: CodeChange | None = getattr(self, part)
-            told[part] = None if code is None else {key: getattr(code, key) for key in CodeChange.__dataclass_fields__}
-        told["inputs"] = [
-            {
-                "role": one.role,
-                "old": one.old,
-                "new": one.new,
-                "files": list(one.files),
-                "inside": list(one.inside),
-                "why": None if one.why is None else one.why.to_json(),
-            }
-            for one in self.inputs
-        ]
-        return {**told, **{key: list(getattr(self, key)) for key in ("same", "unknown", "compared", "lacking")}}
 
 
 @dataclass(slots=True)

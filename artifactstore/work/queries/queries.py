@@ -23,7 +23,7 @@ from artifactstore.model.reference import check_name
 from artifactstore.work.get.artifact import artifact
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
-from artifactstore.work.settings.settings import local_path
+from artifactstore.work.settings.paths import local_path
 
 __all__ = ["Conditions", "find", "head", "log", "names", "verify", "versions"]
 

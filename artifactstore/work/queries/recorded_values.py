@@ -3,13 +3,13 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.catalog.lineage import RunInfo
 from artifactstore.model.secret_names import MARK
+from artifactstore.work.queries.explanation import Difference
 
-__all__ = ["Difference", "around", "differences", "lacking", "packages", "record"]
+__all__ = ["around", "differences", "lacking", "packages", "record"]
 
 _ABOUT: Final = (
     "kind",
@@ -23,21 +23,6 @@ _ABOUT: Final = (
     "claimed_by",
 )  # of code
 _OF_COMMIT: Final = ("commit", "describe", "tree")  # not repeated if the code itself differs
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One value that differs.
-
-    Attributes:
-        key: its name; dotted if nested.
-        old: before; None where there was none.
-        new: now; None where there is none.
-    """
-
-    key: str
-    old: Any
-    new: Any
 
 
 def around(run: RunInfo) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from artifactstore.work.get.get import get
 from artifactstore.work.runs.capture.git import Git
 from artifactstore.work.runs.capture.git_tree_id import tree_id
 from artifactstore.work.session.session import Session
-from artifactstore.work.settings.settings import local_path
+from artifactstore.work.settings.paths import local_path
 
 __all__ = ["Code"]
 

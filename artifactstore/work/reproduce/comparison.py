@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from artifactstore.catalog.lineage import RunInfo
+from artifactstore.display.values import pair
 from artifactstore.printable import as_lines
-from artifactstore.work.queries.explanation_text import pair
 
 __all__ = ["Made", "Output", "Reproduction", "compare"]
 

@@ -23,10 +23,12 @@ from artifactstore.work.queries.diff import stored_value
 from artifactstore.work.reproduce.code import Code
 from artifactstore.work.reproduce.comparison import Made, Reproduction, compare
 from artifactstore.work.reproduce.environment_build import Built, build, present
-from artifactstore.work.session.commit import Prepared, Step, commit
+from artifactstore.work.session.commit import commit
 from artifactstore.work.session.fork import VARIABLE, Fork
+from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
-from artifactstore.work.settings.settings import local_path, secret_options
+from artifactstore.work.settings.paths import local_path
+from artifactstore.work.settings.settings import secret_options
 from artifactstore.work.tracking.current_run import EXPORTED
 
 __all__ = ["reproduce"]

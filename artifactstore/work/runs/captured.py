@@ -26,8 +26,9 @@ from artifactstore.work.runs.capture.notebook_cells import executed
 from artifactstore.work.runs.capture.program import Part, Program, current_folder, running
 from artifactstore.work.runs.json_safe import sayable, text_of
 from artifactstore.work.secrets import captured, looks_secret, shown
-from artifactstore.work.session.commit import Prepared, Step
-from artifactstore.work.session.session import Core, Session
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.session import Session
 from artifactstore.work.tracking.outside_reads import Around
 
 __all__ = ["Capture", "shown"]

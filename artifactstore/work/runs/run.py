@@ -23,8 +23,10 @@ from artifactstore.work.runs.capture.environment import command_line
 from artifactstore.work.runs.captured import Capture
 from artifactstore.work.runs.json_safe import numbers, parameters, sayable, text_of, whole
 from artifactstore.work.secrets import captured, shown
-from artifactstore.work.session.commit import Prepared, Step, commit
-from artifactstore.work.session.session import Core, Session
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.session import Session
 from artifactstore.work.tracking.current_run import Tracker, around, in_role, join_again
 
 __all__ = ["Run", "step"]

@@ -19,7 +19,8 @@ from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.read.tree_cache import Trees
 from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.model.digest import hash_bytes
-from artifactstore.runtime.local_files import is_own, read_own, replace_whole
+from artifactstore.runtime.atomic_files import replace_whole
+from artifactstore.runtime.local_files import is_own, read_own
 from artifactstore.work.settings.settings import TAG, TAGGED
 
 __all__ = ["CacheUse", "Checked", "KeptFold", "LastHead", "Manifests", "clear_cache", "is_cache", "use_of"]

@@ -1,71 +1,19 @@
 """Committing: prepared facts become one transaction; a void transaction becomes a specific error."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from artifactstore.catalog.fold.state import Void
-from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.model.facts import Fact
 from artifactstore.model.fields import malformed
-from artifactstore.work.put.resume import Uploads
 from artifactstore.work.secrets import cleaned
 from artifactstore.work.session.as_of import one_state
-from artifactstore.work.session.session import Core, Session
+from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.session import Session
 
-__all__ = ["Prepared", "Staged", "Step", "commit"]
+__all__ = ["commit"]
 
 _TRIES = 3  # times that a put stores its content if clean-up takes it before the commit
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """Content that is durable and not yet named by an entry."""
-
-    manifest: Manifest
-
-
-@dataclass(slots=True)
-class Prepared:
-    """The facts that one call will append.
-
-    Attributes:
-        facts: in order; empty if there is nothing to record.
-        alive_at: the head at which its references were known to be alive.
-        digest: of the artifact that it is about.
-        staged: its content, if that was stored anew.
-        uploaded: bytes of packs and manifests that were written.
-        uploads: the ledger of these packs; closed when the outcome is known.
-    """
-
-    facts: list[Fact]
-    alive_at: int
-    digest: str
-    staged: Staged | None = None
-    uploaded: int = 0
-    uploads: Uploads | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """One part of a transaction.
-
-    Attributes:
-        prepare: store its content, if any, and return what to append; called again if clean-up took that content.
-        settled: called with the result of `prepare` and whether it was committed.
-        reason: recorded with each of its facts: inside a batch the transaction's own reason is the batch's.
-    """
-
-    prepare: Callable[[Core], Prepared]
-    settled: Callable[[Prepared, bool], None] = lambda _prepared, _committed: None
-    reason: str | None = None
-
-    def run(self, core: Core) -> Prepared:
-        """Prepare, and add the reason."""
-        prepared = self.prepare(core)
-        if self.reason is not None:
-            prepared.facts = [{**fact, "reason": self.reason} for fact in prepared.facts]
-        return prepared
 
 
 class _GoneError(Exception):

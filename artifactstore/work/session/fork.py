@@ -14,12 +14,12 @@ from typing import Any, Final, Self
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
-from artifactstore.backend.wrappers.base import ReadOnlyBackend
 from artifactstore.backend.wrappers.overlay import ForkedBackend
+from artifactstore.backend.wrappers.read_only import ReadOnlyBackend
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.fetch import read_or_none
 from artifactstore.model.facts import CONFIG_KEY, parse_config
-from artifactstore.runtime.local_files import replace_whole
+from artifactstore.runtime.atomic_files import replace_whole
 
 __all__ = ["VARIABLE", "Fork"]
 

@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from artifactstore.backend.wrappers.caching import forget
 from artifactstore.catalog.fold.state import State
@@ -17,10 +17,8 @@ from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatErro
 from artifactstore.model.digest import Digest
 from artifactstore.model.reference import Reference
 from artifactstore.runtime.threads import Pool
+from artifactstore.work.session.core import Core
 from artifactstore.work.session.write_guard import gap
-
-if TYPE_CHECKING:
-    from artifactstore.work.session.session import Core
 
 __all__ = ["FalseManifestError", "Holding", "Proves"]
 
@@ -36,7 +34,7 @@ class Holding:
         self._reported: set[str] = set()
         self._compared: set[tuple[str, int]] = set()  # (manifest, file row) whose chunk digests agree with all others
 
-    def read_ahead(self, core: "Core", view: State | None, ref: Reference) -> None:
+    def read_ahead(self, core: Core, view: State | None, ref: Reference) -> None:
         """Prefetch the manifest that a reference most likely resolves to, while the journal is read.
 
         This makes a warm get two sequential round trips. The result is used only if the journal agrees.
@@ -54,7 +52,7 @@ class Holding:
             self._ahead.manifest = (holder, pool.submit(_reading(core, digest), manifest_key(holder)))
             pool.shutdown(wait=False)
 
-    def use(self, core: "Core", digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
+    def use(self, core: Core, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
         """Call `use` with a manifest of an artifact; repeat if that was moved meanwhile.
 
         The current holder comes first. If it is missing or damaged, or its files do not match the digest, the previous holder is
@@ -113,7 +111,7 @@ class Holding:
                     location=missing,
                 )
 
-    def _check_part(self, core: "Core", holder: str, manifest: Manifest, row: int) -> None:
+    def _check_part(self, core: Core, holder: str, manifest: Manifest, row: int) -> None:
         """Compare a file's chunk digests with those of all other manifests of the artifact; if they differ, read the file.
 
         A writer who appends a false manifest of existing content cannot change any byte that is read (decision 0045).
@@ -140,7 +138,7 @@ class Holding:
                 return
         self._compared.add((holder, row))
 
-    def holds(self, core: "Core", digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
+    def holds(self, core: Core, digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
         """Return True if a manifest holds an artifact and matches its record, so that content need not be stored again.
 
         A manifest that this machine has written or checked before is not checked again, unless `read` is set.
@@ -166,7 +164,7 @@ class Holding:
         return False
 
     def _fault(
-        self, core: "Core", holder: tuple[str, str, Sequence[str]], digest: str, *, read: bool, proves: Proves | None
+        self, core: Core, holder: tuple[str, str, Sequence[str]], digest: str, *, read: bool, proves: Proves | None
     ) -> str | None:
         """Return the fault of a holder, or None."""
         one, expected, packs = holder
@@ -197,7 +195,7 @@ class Holding:
             self._reported.add(holder)
             warnings.warn(f"{text}; `artifactstore verify` names the entry and the actor", UserWarning, stacklevel=7)
 
-    def _load(self, core: "Core", holder: str, digest: str, expected: str) -> Manifest:
+    def _load(self, core: Core, holder: str, digest: str, expected: str) -> Manifest:
         """Return a manifest if it matches the journal: the only function that accepts a manifest for a digest."""
         found = core.manifests.get(holder)
         if found is None:
@@ -212,7 +210,7 @@ class Holding:
             )
         return found
 
-    def _read(self, core: "Core", holder: str, digest: str, expected: str) -> Manifest:
+    def _read(self, core: Core, holder: str, digest: str, expected: str) -> Manifest:
         key, read = manifest_key(holder), _reading(core, digest)
         begun, self._ahead.manifest = getattr(self._ahead, "manifest", None), None
         try:
@@ -234,7 +232,7 @@ class Holding:
             raise FalseManifestError(str(error), digest=expected, location=key) from error
 
 
-def _reading(core: "Core", digest: str) -> Callable[[str], bytes]:
+def _reading(core: Core, digest: str) -> Callable[[str], bytes]:
     """Return the function that reads the manifest of an artifact: in parts if it must be large."""
     with core.journal.lock:
         fact = core.journal.fold.stored.get(digest, {})

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.wrappers.caching import CachingBackend, UnreachableBackend
+from artifactstore.backend.wrappers.caching import CachingBackend
+from artifactstore.backend.wrappers.offline import UnreachableBackend
 from artifactstore.backend.wrappers.range_cache import Pieces
 from artifactstore.errors import BackendError
 from artifactstore.model.digest import hash_bytes
-from artifactstore.runtime.local_files import read_own, replace_whole
+from artifactstore.runtime.atomic_files import replace_whole
+from artifactstore.runtime.local_files import read_own
 
 __all__ = ["Near"]
 

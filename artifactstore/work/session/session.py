@@ -8,8 +8,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
 from itertools import islice
@@ -21,7 +19,6 @@ from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import Resolved, resolve
 from artifactstore.content.codecs.chunker import CHUNKERS
-from artifactstore.content.manifests.hooks import HookIndex
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.footers import Footers
 from artifactstore.content.write.stat_cache import StatCache
@@ -42,47 +39,21 @@ from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.runtime.local_files import keep_from_git, may_write
 from artifactstore.work.session.as_of import is_first, state_at
-from artifactstore.work.session.caches import Checked, KeptFold, LastHead, Manifests
+from artifactstore.work.session.caches import Checked, KeptFold, LastHead
+from artifactstore.work.session.core import Core, Watch
 from artifactstore.work.session.fork import Fork
 from artifactstore.work.session.manifests import Holding, Proves
 from artifactstore.work.session.offline import Near
+from artifactstore.work.session.prepared import Batch, current_batch
 from artifactstore.work.session.write_guard import check_standing, create_config, refuse_begun_copy
 from artifactstore.work.settings.settings import DEFAULT, author, cache_folder, find_url, secret_options
 
 if TYPE_CHECKING:
     from artifactstore.journal.snapshots import Snapshot
-    from artifactstore.work.session.batch import Batch
 
-__all__ = ["Core", "Session", "current_batch"]
+__all__ = ["Session"]
 
 T = TypeVar("T")
-Watch = Callable[[str, int], Callable[[int], None]]  # (operation, bytes in all) → called with the number of bytes done
-current_batch: ContextVar["Batch | None"] = ContextVar("artifactstore_batch", default=None)
-
-
-@dataclass(slots=True)
-class Core:
-    """State of an existing store, one per process.
-
-    `near` is its backend behind the local cache: for reading immutable objects.
-    """
-
-    backend: Backend
-    config: Config
-    journal: Journal
-    appender: Appender
-    stats: StatCache
-    near: Backend
-    footers: Footers
-    checked: Checked
-    manifests: Manifests = field(default_factory=Manifests)
-    hooks: HookIndex = field(default_factory=HookIndex)
-    probed: bool = False
-
-    @property
-    def algorithm(self) -> str:
-        """The store's digest algorithm."""
-        return self.config.digest
 
 
 class Session:
@@ -354,7 +325,7 @@ class Session:
         with self.asking() as state:
             return resolve(state, parsed)
 
-    def batch(self) -> "Batch | None":
+    def batch(self) -> Batch | None:
         """Return the batch of this context for this store, or None."""
         batch = current_batch.get()
         while batch is not None and batch.session is not self:

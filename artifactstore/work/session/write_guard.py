@@ -2,22 +2,19 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from artifactstore.backend.base import Backend
+from artifactstore.backend.wrappers.retry_policy import Patience
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, RefusedError
-from artifactstore.journal.append import Patience
 from artifactstore.journal.replica import PREFIX, read_standing
 from artifactstore.model.facts import CONFIG_KEY, Config
-
-if TYPE_CHECKING:
-    from artifactstore.work.session.session import Core
+from artifactstore.work.session.core import Core
 
 __all__ = ["check_moved", "check_standing", "create_config", "gap", "refuse_begun_copy"]
 
 
-def check_standing(core: "Core") -> None:
+def check_standing(core: Core) -> None:
     """Refuse to write to a replica or a moved store; the backend is asked once per session.
 
     Once suffices: a writable store never becomes a replica, and a move is recorded in its journal.
@@ -82,7 +79,7 @@ def create_config(backend: Backend, config: Config, connect: Callable[[], bool])
             return True
 
 
-def gap(core: "Core", missing: str) -> ArtifactStoreError | None:
+def gap(core: Core, missing: str) -> ArtifactStoreError | None:
     """Return the error for an object that is missing because a copy is not finished; None if it is damage."""
     standing = read_standing(core.backend, core.config.store)
     if standing.target is None or standing.reached(core.journal.head):

@@ -4,17 +4,17 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.backend.connect import refuse_mistyped
 from artifactstore.backend.remote.secrets import secret_names
 from artifactstore.errors import InvalidInputError
-from artifactstore.journal.append import Author
-from artifactstore.runtime.local_files import absolute, is_own, may_write
+from artifactstore.model.actor import Author
+from artifactstore.runtime.local_files import is_own, may_write
+from artifactstore.work.settings.paths import local_path
 
-__all__ = ["DEFAULT", "TAG", "TAGGED", "author", "cache_folder", "find_url", "local_path", "matches", "secret_options", "strings"]
+__all__ = ["DEFAULT", "TAG", "TAGGED", "author", "cache_folder", "find_url", "secret_options"]
 
 TAG: Final = "CACHEDIR.TAG"  # marks a cache for backups, and for put (bford.info/cachedir)
 TAGGED: Final = (
@@ -150,54 +150,6 @@ def _without_cache(why: str) -> None:
         UserWarning,
         stacklevel=5,
     )
-
-
-def local_path(value: Any, what: str) -> Path:
-    """Return a path on this machine, `~` expanded.
-
-    Raises:
-        InvalidInputError: not a `str` or `os.PathLike`, or not a valid path.
-    """
-    if not isinstance(value, str | os.PathLike):
-        raise InvalidInputError(f"{what} must be a path, got {type(value).__name__}")
-    text = os.fspath(value)
-    if not isinstance(text, str):
-        raise InvalidInputError(f"{what} must be a path as str, got {type(text).__name__}")
-    try:
-        os.fsencode(text)
-        path = Path(text).expanduser()
-    except (UnicodeEncodeError, RuntimeError) as error:
-        raise InvalidInputError(f"{what}={text[:200]!r} is not a valid path: {error}") from error
-    if "\0" in text or not text:
-        raise InvalidInputError(f"{what}={text[:200]!r} is not a valid path")
-    if not path.is_absolute():
-        absolute(path)  # fails if the current folder is gone
-    return path
-
-
-def strings(value: Any, what: str) -> list[str]:
-    """Return a list of strings.
-
-    Raises:
-        InvalidInputError: not a list, a single string, or an item that is not a str.
-    """
-    if isinstance(value, str):
-        raise InvalidInputError(f"{what} must be a list: {what}=[{value[:200]!r}]")
-    try:
-        found = list(value)
-    except TypeError as error:
-        raise InvalidInputError(f"{what} must be a list of str, got {type(value).__name__}") from error
-    for one in found:
-        if not isinstance(one, str):
-            raise InvalidInputError(f"{what} must be a list of str, got {type(one).__name__} in it")
-    return found
-
-
-def matches(path: str, pattern: str) -> bool:
-    """Return True if a pattern matches a path: the path itself, a folder above it, or by `*`, `?`, `[…]`, `**/`."""
-    if path == pattern or path.startswith(pattern + "/") or fnmatchcase(path, pattern):
-        return True
-    return pattern.startswith("**/") and matches(path, pattern[3:])
 
 
 def author(tool: str) -> Author:

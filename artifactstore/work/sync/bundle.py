@@ -11,8 +11,9 @@ from artifactstore.journal.chain import key_number
 from artifactstore.maintenance.sync.bundle import GoneError, bundle_folder, bundle_whole
 from artifactstore.maintenance.sync.import_selection import Wish
 from artifactstore.maintenance.sync.report import SyncReport
-from artifactstore.runtime.atomic_files import durable, name_new, staged, target_of
+from artifactstore.runtime.atomic_files import durable, name_new, staged
 from artifactstore.work.session.session import Session
+from artifactstore.work.settings.paths import target_of
 from artifactstore.work.sync.import_store import receive
 
 __all__ = ["bundle"]
@@ -53,7 +54,7 @@ def _check(part: Path, report: SyncReport) -> None:
 
 
 def _target(session: Session, path: Any) -> Path:
-    target = target_of(session, path, what="the bundle's path", said="a bundle")
+    target = target_of(session.url, path, what="the bundle's path", said="a bundle")
     if os.path.lexists(target):
         raise AlreadyExistsError(f"{target} exists already: choose another name, or remove it first")
     return target

@@ -11,8 +11,10 @@ from typing import Any, Final
 from artifactstore.content.read.tree_cache import digest_of_tree
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.model.facts import Fact
-from artifactstore.work.session.commit import Prepared, Step, commit
-from artifactstore.work.session.session import Core, Session
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.session import Session
 from artifactstore.work.tracking import inherited_runs
 from artifactstore.work.tracking.inherited_runs import Inbox
 from artifactstore.work.tracking.outside_reads import Around

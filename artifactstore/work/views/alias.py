@@ -8,8 +8,10 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
 from artifactstore.work.get.artifact import Artifact, of_resolved
 from artifactstore.work.session.as_of import one_state
-from artifactstore.work.session.commit import Prepared, Step, commit
-from artifactstore.work.session.session import Core, Session
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.session import Session
 
 __all__ = ["ANY", "move_alias"]
 

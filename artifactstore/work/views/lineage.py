@@ -1,11 +1,9 @@
 """Lineage: the ancestors and descendants of an artifact or a run."""
 
 import os
-import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.state import State
@@ -23,10 +21,10 @@ from artifactstore.catalog.lineage import (
     run_info,
 )
 from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.spill.table import starting
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.printable import as_lines
+from artifactstore.work.queries.resolve import resolve
 from artifactstore.work.reproduce.code import Code
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from artifactstore.work.queries.drawing import Drawing
     from artifactstore.work.reproduce.comparison import Reproduction
 
-__all__ = ["Lineage", "View", "lineage", "resolve", "runs"]
+__all__ = ["Lineage", "View", "lineage", "runs"]
 
 
 _DEEPEST: Final = 60  # steps shown by a tree: deeper indentation is unreadable
@@ -322,60 +320,6 @@ class Lineage:
 
     def __repr__(self) -> str:
         return f"Lineage({self.id[:20]})"
-
-
-def resolve(session: Session, ref: str) -> tuple[str, bool]:
-    """Resolve a reference to (digest or run, whether it is a run).
-
-    Raises:
-        NotFoundError: no such artifact or run.
-        InvalidInputError: the reference is malformed, or is a prefix of several runs' ids.
-    """
-    if not isinstance(ref, str):
-        raise InvalidInputError(f"a reference must be a str, got {type(ref).__name__}")
-    with session.asking() as state:
-        found = _run_of(state, ref)
-        if found is not None:
-            return found, True
-        code = _code_of_commit(state, ref) if _COMMIT.fullmatch(ref) and ref not in state.names else None
-    if code is not None:
-        return code, False
-    try:
-        return session.resolve(ref).digest, False
-    except NotFoundError as error:
-        if ":" in ref:
-            raise
-        raise NotFoundError(f"{error}; no run's id and no commit begins with it either") from error
-
-
-_COMMIT: Final = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
-
-
-def _code_of_commit(state: State, commit: str) -> str | None:
-    """Return the code artifact that a run recorded for a commit; of several, the one without changes."""
-    found: dict[str, bool] = {}
-    for edges in state.edges.values():
-        for edge in edges:
-            if str(edge.get("code", {}).get("commit", "")).startswith(commit):
-                found[edge["digest"]] = bool(edge["code"].get("dirty"))
-    clean = [digest for digest, dirty in found.items() if not dirty]
-    if len(found) > 1 and len(clean) != 1:
-        raise InvalidInputError(
-            f"{len(found)} states of the code were recorded for commit {commit}: pass the run, or the code's digest"
-        )
-    return next(iter(clean or found), None)
-
-
-def _run_of(state: State, ref: str) -> str | None:
-    if ref in state.runs:
-        return ref
-    if len(ref) >= 6 and ":" not in ref and "/" not in ref:
-        near = [*islice(starting(state.runs, ref), 100)]
-        if len(near) == 1:
-            return near[0]
-        if len(near) > 1:
-            raise InvalidInputError(f"{len(near)} runs begin with {ref!r}: pass more digits")
-    return None
 
 
 def _now(session: Session, state: State) -> datetime:

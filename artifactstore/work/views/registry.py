@@ -7,8 +7,10 @@ from artifactstore.catalog.rows import Rows
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.work.session.as_of import one_state
-from artifactstore.work.session.commit import Prepared, Step, commit
-from artifactstore.work.session.session import Core, Session
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.session import Session
 from artifactstore.work.views.lineage import lineage
 
 __all__ = ["Registry"]

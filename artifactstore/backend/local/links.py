@@ -1,0 +1,69 @@
+"""How a finished file gets its name where no other may be replaced: by a link, or by a rename of the only writer."""
+
+import errno
+import os
+import threading
+from typing import Final
+
+from artifactstore.errors import AlreadyExistsError, BackendError, UnsupportedError
+from artifactstore.runtime.local_files import count_links
+
+__all__ = ["link_new"]
+
+# Error codes of file systems without hard links: exFAT and FAT EPERM, blobfuse and other FUSE ENOSYS or ENOTSUP, some EMLINK.
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+
+
+class _Turn:
+    """One lock per process for `create` without links; a forked child gets a free one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_TURN: Final = _Turn()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_TURN.renew)
+
+
+def link_new(temporary: str, path: str, *, url: str, single_writer: bool) -> None:
+    """Give the finished file its name unless that is taken: one atomic step of the kernel, so exactly one of many wins."""
+    if os.name == "nt":
+        try:
+            os.rename(temporary, path)  # noqa: PTH104 - on Windows it refuses an existing target, as needed here
+        except FileExistsError as error:
+            raise _exists(path) from error
+        return
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        # NFS: the reply to a successful link may get lost; the repeated request then fails with EEXIST (open(2), O_EXCL).
+        if count_links(temporary) == 2:
+            return
+        if error.errno == errno.EEXIST:
+            raise _exists(path) from error
+        if error.errno not in _NO_LINKS:
+            raise
+        if not single_writer:
+            raise UnsupportedError(
+                f"the file system of {url} has no hard links ({error.strerror}), so concurrent writers would overwrite each "
+                "other: keep the store elsewhere, or pass single_writer=True if nothing else ever writes to it"
+            ) from error
+        _rename_as_only_writer(temporary, path)
+
+
+def _rename_as_only_writer(temporary: str, path: str) -> None:
+    # Not O_EXCL on the name itself: a crash would leave half an object under that name for ever.
+    with _TURN.lock:
+        if os.path.lexists(path):
+            raise _exists(path)
+        os.rename(temporary, path)  # noqa: PTH104
+
+
+def _exists(path: str) -> Exception:
+    if os.path.isdir(path):  # noqa: PTH112
+        return BackendError(f"cannot write {path}: a folder is in the object's place")
+    return AlreadyExistsError(f"{path} exists")

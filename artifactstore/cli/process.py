@@ -1,0 +1,59 @@
+"""The process of the command: its exit codes, its streams, and its end."""
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Final, NoReturn
+
+__all__ = ["EXIT_CODES", "alone", "leave", "ready_streams"]
+
+EXIT_CODES: Final = {
+    "ok": 0,
+    "no": 1,
+    "invalid_input": 2,
+    "not_found": 3,
+    "backend": 4,
+    "outcome_unknown": 4,
+    "corruption": 5,
+    "format": 5,
+    "refused": 6,
+    "untrusted": 6,
+    "unsupported": 6,
+    "conflict": 7,
+    "condemned_before_commit": 7,
+    "already_exists": 7,
+    "crash": 70,
+    "interrupted": 130,
+}
+
+
+alone = False  # whether this process runs the command and nothing else
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, which runs the command and nothing else: run Python's exit handlers, skip the destructors of C++.
+
+    Destructors of Arrow's thread pools abort the process now and then (2 of 750 runs of `ls`, after its output was
+    complete): a command that has succeeded must not end as a crash.
+    """
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()  # noqa: SLF001 - which `os._exit` skips
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def ready_streams() -> None:
+    """Make any name printable: escape what the terminal's encoding lacks, replace a closed stream by the null device."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for the life of the process
+        elif hasattr(stream, "reconfigure") and (stream.encoding or "").lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,46 @@
+"""What a journal needs of whoever folds its facts, and of whoever keeps the fold."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Entry, Txn
+
+__all__ = ["Fold", "Keeper"]
+
+
+@runtime_checkable
+class Fold(Protocol):
+    """The part of a fold that the journal uses.
+
+    Attributes:
+        LAYOUT: layout version of the cached form.
+    """
+
+    LAYOUT: ClassVar[int]
+
+    @property
+    def head(self) -> int:
+        """Return the number of the last folded entry."""
+
+    def apply(self, entry: "Entry") -> Sequence[Any]:
+        """Fold one entry; for each transaction None, or why it is void."""
+
+    def verdict(self, txn: str) -> tuple[int, str | None] | None:
+        """Return (entry, why void or None) of a transaction seen in the window."""
+
+    def predict(self, txns: "Sequence[Txn]", time: str) -> Sequence[Any]:
+        """Judge transactions like the next entry would."""
+
+    def vouches(self, digest: str, seq: int) -> bool:
+        """Whether a fact records that a snapshot contains the journal up to an entry."""
+
+
+class Keeper(Protocol):
+    """Cache of folds between processes; a failure counts as an empty cache."""
+
+    def load(self) -> tuple[Fold, str] | None:
+        """Return a fold and the digest of its last entry."""
+
+    def save(self, fold: Any, digest: str) -> None:
+        """Cache a fold."""

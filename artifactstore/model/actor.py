@@ -1,0 +1,22 @@
+"""Who acts: what every transaction says of its origin."""
+
+from dataclasses import dataclass
+
+__all__ = ["Author"]
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """The author of transactions, recorded with each of them.
+
+    Attributes:
+        actor: a name.
+        identity: how the name is known: claimed, os, oidc, certificate.
+        host: the machine's name.
+        tool: program and version.
+    """
+
+    actor: str
+    identity: str
+    host: str
+    tool: str

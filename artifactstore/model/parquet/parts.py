@@ -1,0 +1,68 @@
+"""What the end of a Parquet file and the heads of its pages say, as values."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["Footer", "Group", "Page", "Part"]
+
+
+class Part(NamedTuple):  # a NamedTuple for speed: one per column of each file
+    """A column in a row group.
+
+    Attributes:
+        text: whether its values are bytes of any length.
+        encodings: numbers of the declared encodings.
+        values: number of values, including nulls.
+        size: bytes of its pages, uncompressed.
+        packed: bytes of its pages, compressed.
+        start: offset of the first page.
+    """
+
+    text: bool
+    encodings: frozenset[int]
+    values: int
+    size: int
+    packed: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A row group.
+
+    Attributes:
+        rows: number of rows.
+        size: bytes of its pages, uncompressed.
+        parts: one for each column.
+    """
+
+    rows: int
+    size: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """A parsed footer.
+
+    Attributes:
+        rows: of the table.
+        groups: its row groups.
+    """
+
+    rows: int
+    groups: tuple[Group, ...]
+
+
+class Page(NamedTuple):  # a NamedTuple for speed: one per column of each file
+    """A page, as described by its header.
+
+    Attributes:
+        encoding: of its values; None for a dictionary or an index.
+        values: number of values.
+        size: its bytes, uncompressed.
+    """
+
+    encoding: int | None
+    values: int
+    size: int
