@@ -290,7 +290,7 @@ class ArtifactStore(Tool):
     """This library, by its command."""
 
     name = "artifactstore"
-    install = "pip install artifactstore (or pip install -e . here)"
+    install = "pip install artifactstore-ml (or pip install -e . here)"
     settings = "defaults; its cache folder begins empty"
 
     def __init__(self, root: Path, venv: Path | None) -> None:

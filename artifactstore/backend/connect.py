@@ -187,7 +187,7 @@ def _segments(scheme: str, rest: str) -> str:
 
 def _need(scheme: str, module: str, extra: str) -> None:
     if importlib.util.find_spec(module) is None:
-        raise UnsupportedError(f"{scheme}:// needs {module}: pip install 'artifactstore[{extra}]'")
+        raise UnsupportedError(f"{scheme}:// needs {module}: pip install 'artifactstore-ml[{extra}]'")
 
 
 def _zip(rest: str) -> Backend:

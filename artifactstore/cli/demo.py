@@ -93,7 +93,7 @@ def _copy_data(data: Path) -> None:
     try:
         import sklearn.datasets  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise UnsupportedError("the demo uses data and a model of scikit-learn: pip install 'artifactstore[demo]'") from error
+        raise UnsupportedError("the demo uses data and a model of scikit-learn: pip install 'artifactstore-ml[demo]'") from error
     source = Path(sklearn.datasets.__file__).parent
     part = data.with_name(f".{data.name}.partial")
     shutil.rmtree(part, ignore_errors=True)

@@ -215,7 +215,7 @@ def _why(obj: Any) -> str:
 
 def _how(name: str) -> str:
     extra = next((one.extra for one in _ENTRIES if one.name == name), "")
-    return f"pip install 'artifactstore[{extra}]'" if extra else "install it"
+    return f"pip install 'artifactstore-ml[{extra}]'" if extra else "install it"
 
 
 def _check_options(chosen: Format, given: Mapping[str, Any], known: Collection[str], verb: str) -> None:

@@ -1,6 +1,6 @@
 """The test kit that is shipped: what a backend must do, as a suite that anybody's backend can run.
 
-The suite needs pytest and hypothesis: `pip install 'artifactstore[testing]'`. The backends beside it, which count, fail and
+The suite needs pytest and hypothesis: `pip install 'artifactstore-ml[testing]'`. The backends beside it, which count, fail and
 wait, need neither.
 """
 

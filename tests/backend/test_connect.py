@@ -170,7 +170,7 @@ def test_without_its_library_a_schemes_extra_is_named(monkeypatch, module, extra
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == module else find(name, *rest))
-    with pytest.raises(UnsupportedError, match=rf"pip install 'artifactstore\[{extra}\]'"):
+    with pytest.raises(UnsupportedError, match=rf"pip install 'artifactstore-ml\[{extra}\]'"):
         connect(url)
 
 

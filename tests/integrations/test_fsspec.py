@@ -107,7 +107,7 @@ class Filled(ArtifactFileSystem):
     """fsspec's own tests write what they read: here into an artifact, put anew whenever they look."""
 
     protocol = "artifactstore-filled"
-    cachable = False
+    cacheable = False
 
     def __init__(self, url: str, folder: Path) -> None:
         artifactstore.create(url)

@@ -458,7 +458,7 @@ def test_the_environment_is_recorded_once_and_never_whole(store: Store, reposito
     assert found["python"]["version"] == sys.version.split()[0]
     assert found["variables"] == {"SLURM_JOB_ID": "42"}
     packages = {one["name"].lower(): one["version"] for one in found["packages"]}
-    assert packages["artifactstore"] == artifactstore.__version__
+    assert packages["artifactstore-ml"] == artifactstore.__version__
     assert "hunter2" not in str(environment())
 
 

@@ -285,7 +285,7 @@ def test_an_environment_is_built_with_the_recorded_packages_and_says_what_it_lac
         [
             built.python,
             "-c",
-            "import mine, importlib.metadata as m; print(mine.x, m.version('iniconfig'), m.version('artifactstore'))",
+            "import mine, importlib.metadata as m; print(mine.x, m.version('iniconfig'), m.version('artifactstore-ml'))",
         ],
         check=True,
         capture_output=True,
@@ -309,6 +309,13 @@ def test_an_environment_is_built_with_the_recorded_packages_and_says_what_it_lac
     notes = present({"python": {"version": "2.7"}, "packages": [{"name": "iniconfig", "version": "0"}]}).notes
     assert any("Python 2.7 was recorded" in note for note in notes)
     assert any("iniconfig 0 was recorded" in note for note in notes)
+
+
+@pytest.mark.parametrize("name", ["artifactstore-ml", "artifactstore", "Artifactstore"])
+def test_this_library_is_neither_fetched_nor_missed_by_any_of_its_names(name):
+    recorded = {"packages": [{"name": name, "version": artifactstore.__version__}, {"name": "iniconfig", "version": "0"}]}
+    assert list(environment_build._requirements(recorded, [])) == ["iniconfig==0"]
+    assert [note for note in present(recorded).notes if name in note] == []
 
 
 def test_a_program_without_code_of_its_own_runs_again_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -40,7 +40,7 @@ class _Telling:
         self.prefixes = {
             "store": f"urn:uuid:{UUID(record.store)}#",
             "uuid": "urn:uuid:",
-            "artifactstore": "pkg:pypi/artifactstore#",
+            "artifactstore": "pkg:pypi/artifactstore-ml#",
             "schema": "https://schema.org/",
             "xsd": "http://www.w3.org/2001/XMLSchema#",
         }

@@ -14,7 +14,7 @@ from artifactstore.model.version import VERSION
 
 __all__ = ["PRODUCER", "Edge", "Item", "Naming", "Part", "Record", "RunOf", "RunRef", "actor_uuid", "repository_url"]
 
-PRODUCER: Final = f"pkg:pypi/artifactstore@{VERSION}"  # a package URL: a name of the library independent of any host
+PRODUCER: Final = f"pkg:pypi/artifactstore-ml@{VERSION}"  # a package URL: a name of the library independent of any host
 
 
 @dataclass(frozen=True, slots=True)

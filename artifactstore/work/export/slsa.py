@@ -12,7 +12,7 @@ from artifactstore.work.export.record import PRODUCER, Edge, Item, Record, RunOf
 
 __all__ = ["BUILD_TYPE", "statements"]
 
-BUILD_TYPE: Final = "pkg:pypi/artifactstore?build_type=run-v1#docs/reference/exports.md"  # the page that documents the parameters
+BUILD_TYPE: Final = "pkg:pypi/artifactstore-ml?build_type=run-v1#docs/reference/exports.md"  # documents the parameters
 _FILES: Final = 1000  # files of an artifact that are individual subjects
 
 

@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, PackagePath, distribution, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from artifactstore.model import version as _here
 
 __all__ = ["Built", "build", "present"]
 
-_OWN: Final = "artifactstore"
+_OWN: Final = ("artifactstore-ml", "artifactstore")  # this library on the index, and before its first release
 _TOOLS: Final = frozenset({"pip", "setuptools", "wheel"})  # they build an environment and are not part of it
 _MINOR: Final = re.compile(r"(\d+\.\d+)")
 
@@ -44,7 +45,7 @@ def _differing(recorded: Mapping[str, Any]) -> Iterator[str]:
         yield f"Python {asked} was recorded, {sys.version.split()[0]} is used"
     for one in recorded.get("packages", ()):
         try:
-            found = version(one["name"])
+            found = _here.VERSION if one["name"].lower() in _OWN else version(one["name"])
         except PackageNotFoundError:
             found = "none"
         if found != one["version"]:
@@ -108,7 +109,7 @@ def _interpreter(recorded: Mapping[str, Any], notes: list[str]) -> str:
 def _requirements(recorded: Mapping[str, Any], notes: list[str]) -> Iterator[str]:
     for one in recorded.get("packages", ()):
         name, direct = one["name"], one.get("direct") or {}
-        if name.lower() in _TOOLS or name.lower() == _OWN:
+        if name.lower() in _TOOLS or name.lower() in _OWN:
             continue
         if direct.get("local"):
             notes.append(f"{name} {one['version']} was installed from a folder: only what the code itself has of it is used")
@@ -126,15 +127,19 @@ def _add_own(site: Path) -> None:
     """Make this library available in the environment, as it runs now."""
     package = Path(_here.__file__).parents[1]
     shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    try:
-        files = distribution(_OWN).files or []
-    except PackageNotFoundError:
-        return
-    for file in files:
+    for file in _own_files():
         if ".dist-info" in str(file.parent) and file.name in {"METADATA", "entry_points.txt"}:
             target = site / str(file)
             target.parent.mkdir(exist_ok=True)
             shutil.copy2(str(file.locate()), target)
+
+
+def _own_files() -> list[PackagePath]:
+    """Return the installed files of this library, by whichever of its names it was installed."""
+    for name in _OWN:
+        with suppress(PackageNotFoundError):
+            return distribution(name).files or []
+    return []
 
 
 def _call(command: Sequence[str], failing: str) -> str:

@@ -221,7 +221,9 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
         if script and elsewhere and f"/{path.as_posix()}".endswith(f"/{script}"):
             shown.append(str(place / script))
         elif path.is_absolute() and path.parent.name in {"bin", "Scripts"} and len(shown) == 1:
-            shown += ["-m", "artifactstore"] if path.stem == "artifactstore" else [str(Path(python).with_name(path.name))]
+            shown += (
+                ["-m", "artifactstore"] if path.stem in {"artifactstore", "astore"} else [str(Path(python).with_name(path.name))]
+            )
         else:
             shown.append(word)
     return shown

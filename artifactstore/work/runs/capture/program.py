@@ -85,7 +85,10 @@ def running() -> Program:
             if _is_late(found.main):
                 found.lacking.append(f"{found.main} was changed after the program had started")
         else:
-            found.seen = not place.startswith(passed[0]) and Path(place).stem != "artifactstore"  # `artifactstore run`
+            found.seen = not place.startswith(passed[0]) and Path(place).stem not in {
+                "artifactstore",
+                "astore",
+            }  # `artifactstore run`
     elif (text := _without_file()) is not None:
         found.lacking.append(text)
     total = sum(len(one.data or b"") for one in found.parts.values())
