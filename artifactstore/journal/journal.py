@@ -175,7 +175,7 @@ class Journal:
         if raw is not None and Digest.of(raw, self.config.digest) == self.digest:
             return False
         if read_or_none(self.backend, CONFIG_KEY) != self.config.raw:
-            raise ConflictError(f"the store at {self.backend.url} was replaced by another one since it was opened: open it again")
+            raise ConflictError(f"the store at {self.backend.url} was replaced by another store since it was opened: open it again")
         self._cold = True
         self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
         return True

@@ -57,7 +57,7 @@ def test_another_predecessor_breaks_the_chain() -> None:
 
 def test_an_entry_under_another_number_is_damage() -> None:
     raw = encode_entry(2, FIRST, writer="0" * 32, time=TIME, txns=[])
-    with pytest.raises(CorruptionError, match="says that it is entry 2"):
+    with pytest.raises(CorruptionError, match="contains entry 2"):
         join(raw, 3, FIRST)
 
 
