@@ -29,7 +29,7 @@ from artifactstore.backend.base import Buffer
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.store import Store
 from artifactstore.testing.backends import CountingBackend
-from artifactstore.testing.latency import SlowBackend
+from artifactstore.testing.latency import LatencyBackend
 from artifactstore.work.session.offline import Near
 from artifactstore.work.session.session import Session
 
@@ -126,7 +126,7 @@ def measure(name: str, source: Path, target: Path, *, cached: bool, limit: int |
     url = f"memory://{uuid.uuid4().hex}"
     session = Session(url, cache=cache)
     counted = CountingBackend(Far(url))
-    link = SlowBackend(counted, LATENCY, BANDWIDTH, connections=limit)
+    link = LatencyBackend(counted, LATENCY, BANDWIDTH, connections=limit)
     session._near = Near(link, session.cache)  # noqa: SLF001 - memory itself gets no cache
     session.backend = link
     session.create("blake3")

@@ -23,7 +23,7 @@ __all__ = [
     "Clock",
     "Stored",
     "check_key",
-    "check_place",
+    "check_location",
     "check_prefix",
     "moment",
     "split_bucket",
@@ -119,7 +119,7 @@ class Backend(ABC):
     listable: bool = True
 
     @property
-    def far(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether a request costs a round trip, so that a thread to save one pays off."""
         return self.concurrency > _NEAR
 
@@ -147,7 +147,7 @@ class Backend(ABC):
             NotFoundError: as `read`.
             BackendError: as `read`.
         """
-        size = self.size(key) if self.far else 0
+        size = self.size(key) if self.is_remote else 0
         if size <= PART:
             return self.read(key)
         ranges = [(at, min(PART, size - at)) for at in range(0, size, PART)]
@@ -249,7 +249,7 @@ def check_key(key: str) -> str:
     return key
 
 
-def check_place(path: str) -> str:
+def check_location(path: str) -> str:
     r"""Return a path in a bucket (or container, or share), the prefix of all keys of a store.
 
     It may contain what other tools' prefixes contain: spaces, `=`, `+`, letters of any language.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from artifactstore.backend.base import Backend, check_key, check_place, split_bucket
+from artifactstore.backend.base import Backend, check_key, check_location, split_bucket
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.errors import InvalidInputError, UnsupportedError
@@ -68,7 +68,7 @@ def connect(
         _refuse_options(options, "a zip file")
         return _zip(rest)
     with LOADING:
-        return _far(scheme, rest, text, options, single_writer=single_writer)
+        return _network_backend(scheme, rest, text, options, single_writer=single_writer)
 
 
 def local_folder(url: str) -> str | None:
@@ -96,7 +96,7 @@ def refuse_mistyped(text: str) -> None:
         )
 
 
-def _far(scheme: str, rest: str, text: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
+def _network_backend(scheme: str, rest: str, text: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     """Import and connect a network backend."""
     if scheme in _S3:
         return _s3(_segments(scheme, rest), options, single_writer=single_writer)
@@ -175,7 +175,7 @@ def _segments(scheme: str, rest: str) -> str:
         if not bucket.startswith("arn:"):
             check_key(bucket)
         if prefix or path != bucket:
-            check_place(prefix)
+            check_location(prefix)
     except InvalidInputError as error:
         wanted = "a name" if scheme == "memory" else "a bucket"
         raise InvalidInputError(
@@ -217,10 +217,10 @@ def _check_endpoint(options: Mapping[str, Any], *variables: str) -> None:
         InvalidInputError: the endpoint has no scheme.
     """
     inner = options.get("client_kwargs")
-    told = {"storage_options: endpoint_url": options.get("endpoint_url")}
+    endpoints = {"storage_options: endpoint_url": options.get("endpoint_url")}
     if isinstance(inner, Mapping):
-        told["storage_options: client_kwargs.endpoint_url"] = inner.get("endpoint_url")
-    for name, value in {**told, **{name: os.environ.get(name) for name in variables}}.items():
+        endpoints["storage_options: client_kwargs.endpoint_url"] = inner.get("endpoint_url")
+    for name, value in {**endpoints, **{name: os.environ.get(name) for name in variables}}.items():
         if value is not None and value != "" and not re.match(r"https?://[^/]", str(value), re.IGNORECASE):
             raise InvalidInputError(f"{name} must begin with http:// or https:// and name a host, such as http://127.0.0.1:9000")
 
@@ -235,9 +235,9 @@ def _gcs(path: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
 
 
 def _sftp(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    from artifactstore.backend.sftp.ssh import sftp_place  # noqa: PLC0415 - only needed here
+    from artifactstore.backend.sftp.ssh import parse_sftp_url  # noqa: PLC0415 - only needed here
 
-    place = sftp_place(scheme, rest, options)
+    place = parse_sftp_url(scheme, rest, options)
     _need(scheme, "paramiko", "sftp")
     from artifactstore.backend.sftp.backend import SftpBackend  # noqa: PLC0415
     from artifactstore.backend.wrappers.retrying import RetryingBackend  # noqa: PLC0415
@@ -265,9 +265,9 @@ def _web(scheme: str, rest: str, options: dict[str, Any]) -> Backend:
 
 
 def _azure(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    from artifactstore.backend.azure.urls import azure_place  # noqa: PLC0415 - only needed here
+    from artifactstore.backend.azure.urls import parse_azure_url  # noqa: PLC0415 - only needed here
 
-    place = azure_place(scheme, rest, options, os.environ)
+    place = parse_azure_url(scheme, rest, options, os.environ)
     _need(scheme, "adlfs", "azure")
     from artifactstore.backend.azure.backend import AzureBackend  # noqa: PLC0415
     from artifactstore.backend.wrappers.retrying import RetryingBackend  # noqa: PLC0415

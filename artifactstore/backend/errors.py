@@ -8,15 +8,15 @@ from email.utils import parsedate_to_datetime
 from artifactstore.errors import BackendError, InvalidInputError
 
 __all__ = [
-    "DoubtfulError",
-    "NotLandedError",
+    "NotAppliedError",
     "RangesFailedError",
     "Request",
     "ThrottledError",
+    "UnconfirmedWriteError",
     "UnreachableError",
     "check_ranges",
-    "no_such_key",
-    "past_the_end",
+    "not_found_message",
+    "range_beyond_end",
     "seconds_of",
 ]
 
@@ -41,7 +41,7 @@ class Request:
         return f"cannot {self.action} {f'{self.key} in ' if self.key else ''}{self.url}"
 
 
-class NotLandedError(BackendError):
+class NotAppliedError(BackendError):
     """A transient failure after which certainly nothing was written: the same bytes may be sent again.
 
     To a handler it is a transient `BackendError`; only the code that retries `create` looks for this class.
@@ -51,11 +51,11 @@ class NotLandedError(BackendError):
         super().__init__(message, transient=transient)
 
 
-class UnreachableError(NotLandedError):
+class UnreachableError(NotAppliedError):
     """No connection was established: refused, unknown host, no route."""
 
 
-class DoubtfulError(BackendError):
+class UnconfirmedWriteError(BackendError):
     """The reply to a successful `create` does not match what was sent: the object must be checked.
 
     Attributes:
@@ -93,7 +93,7 @@ class RangesFailedError(BackendError):
         self.first = first
 
 
-def no_such_key(key: str, url: str) -> str:
+def not_found_message(key: str, url: str) -> str:
     """Return the message of a `NotFoundError`."""
     return f"no {key} in {url}"
 
@@ -120,7 +120,7 @@ def check_ranges(ranges: Sequence[tuple[int, int]]) -> None:
             raise InvalidInputError(f"invalid range: offset {offset}, length {length}; neither may be negative")
 
 
-def past_the_end(key: str, offset: int, length: int, size: int | None, url: str) -> BackendError:
+def range_beyond_end(key: str, offset: int, length: int, size: int | None, url: str) -> BackendError:
     """Return the error for a range that ends beyond the object's end; `size` None where unknown."""
     known = "" if size is None else f" of {size:,} bytes"
     return BackendError(

@@ -31,10 +31,10 @@ def probe(backend: Backend, config_raw: bytes, *, sleep: Callable[[float], None]
         UnsupportedError: the server ignores the condition silently, or does not know it.
         BackendError: the probe could not be made.
     """
-    place = backend
-    while isinstance(place, Wrapper):
-        place = place.inner
-    if isinstance(place, LocalBackend | MemoryBackend):
+    inner = backend
+    while isinstance(inner, Wrapper):
+        inner = inner.inner
+    if isinstance(inner, LocalBackend | MemoryBackend):
         return
     for attempt in range(_TRIES):
         try:

@@ -12,26 +12,26 @@ from typing import Final
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
-from artifactstore.backend.errors import check_ranges, no_such_key, past_the_end
+from artifactstore.backend.errors import check_ranges, not_found_message, range_beyond_end
 from artifactstore.errors import AlreadyExistsError, NotFoundError
 
 __all__ = ["MemoryBackend"]
 
 
-class _Places:
+class _Stores:
     """The objects of all memory URLs of this process, under one lock that a fork never leaves locked."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.places: dict[str, dict[str, tuple[bytes, datetime]]] = {}
+        self.stores: dict[str, dict[str, tuple[bytes, datetime]]] = {}
 
     def renew(self) -> None:
         self.lock = threading.Lock()
 
 
-_PLACES: Final = _Places()
+_STORES: Final = _Stores()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_PLACES.renew)
+    os.register_at_fork(after_in_child=_STORES.renew)
 
 
 class MemoryBackend(Backend):
@@ -51,7 +51,7 @@ class MemoryBackend(Backend):
 
     @property
     def _objects(self) -> dict[str, tuple[bytes, datetime]]:
-        return _PLACES.places.setdefault(self.url, {})
+        return _STORES.stores.setdefault(self.url, {})
 
     def read(self, key: str) -> bytes:
         """Return all bytes of an object.
@@ -61,7 +61,7 @@ class MemoryBackend(Backend):
         """
         found = self._objects.get(check_key(key))
         if found is None:
-            raise NotFoundError(no_such_key(key, self.url))
+            raise NotFoundError(not_found_message(key, self.url))
         return found[0]
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -75,7 +75,7 @@ class MemoryBackend(Backend):
         data = self.read(key)
         for offset, length in ranges:
             if offset + length > len(data):
-                raise past_the_end(key, offset, length, len(data), self.url)
+                raise range_beyond_end(key, offset, length, len(data), self.url)
         return [data[offset : offset + length] for offset, length in ranges]
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
@@ -83,7 +83,7 @@ class MemoryBackend(Backend):
         check_key(key)
         whole, rest = gather(data)
         raw = bytes(whole) if rest is None else b"".join([whole, *(bytes(piece) for piece in rest)])
-        with _PLACES.lock:
+        with _STORES.lock:
             self._objects[key] = (raw, datetime.now(UTC))
 
     def create(self, key: str, data: bytes) -> None:
@@ -94,7 +94,7 @@ class MemoryBackend(Backend):
         """
         check_key(key)
         raw = bytes(flat(data))
-        with _PLACES.lock:
+        with _STORES.lock:
             if key in self._objects:
                 raise AlreadyExistsError(f"{key} exists in {self.url}")
             self._objects[key] = (raw, datetime.now(UTC))
@@ -102,13 +102,13 @@ class MemoryBackend(Backend):
     def list(self, prefix: str) -> Iterator[Stored]:
         """Yield every object whose key starts with `prefix`, as of this call's first step."""
         check_prefix(prefix)
-        with _PLACES.lock:
+        with _STORES.lock:
             found = [Stored(key, len(raw), time) for key, (raw, time) in self._objects.items() if key.startswith(prefix)]
         yield from found
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing key is not an error."""
-        with _PLACES.lock:
+        with _STORES.lock:
             self._objects.pop(check_key(key), None)
 
     def size(self, key: str) -> int:

@@ -11,7 +11,7 @@ from artifactstore.backend.remote.fsspec_backend import RemoteBackend, known_sch
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import BackendError, ConflictError, InvalidInputError, NotFoundError, UnsupportedError
 
-__all__ = ["Listing", "Origin", "OriginFile"]
+__all__ = ["Listing", "SourceFile", "SourceUrl"]
 
 _PART: Final = 4 * 2**20  # bytes per request; longer reads take several requests at a time
 _UNRANGED: Final = 64 * 2**20  # bytes: the largest file accepted from a server without range support
@@ -33,7 +33,7 @@ _MARKS: Final = (
 )
 
 
-class _Place(RemoteBackend):
+class _SourceBackend(RemoteBackend):
     """fsspec's filesystem for a URL; its failures become our errors, and no message shows the URL's query."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
@@ -59,19 +59,19 @@ class _Place(RemoteBackend):
 
 
 @dataclass(frozen=True, slots=True)
-class OriginFile:
+class SourceFile:
     """One file of a source URL.
 
     Attributes:
         origin: the source it belongs to.
-        place: its path there.
+        full_path: its path there.
         path: relative to the URL; its name, where the URL is a file.
         size: in bytes.
         mark: detects changes: ETag, checksum or times, as far as the server reports them.
     """
 
-    origin: "Origin"
-    place: str
+    origin: "SourceUrl"
+    full_path: str
     path: str
     size: int
     mark: tuple[str, ...]
@@ -117,13 +117,13 @@ class Listing:
         single: whether the URL is a single file.
     """
 
-    files: list[OriginFile]
+    files: list[SourceFile]
     folders: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     single: bool = False
 
 
-class Origin:
+class SourceUrl:
     """The files at a URL: a folder, or one file.
 
     Args:
@@ -147,11 +147,11 @@ class Origin:
         self._version = match[1] if known in _VERSIONED and (match := _VERSION.search(url)) else None
         given = dict(options or {}) if self._version is None else {"version_aware": True, **(options or {})}
         self._is_folder = url.partition("?")[0].endswith("/") if known in _WEB else url.endswith("/")
-        self._place = _Place(url, given)
+        self._filesystem_backend = _SourceBackend(url, given)
         self._marked = known in _S3
-        self._retrying = RetryingBackend(self._place)
+        self._retrying = RetryingBackend(self._filesystem_backend)
         self._file = unquote(url.partition("?")[0].rpartition("/")[2]) if known in _WEB else None
-        self.url = self._place.url
+        self.url = self._filesystem_backend.url
 
     def files(self) -> Listing:
         """List the source's files.
@@ -161,7 +161,7 @@ class Origin:
             UnsupportedError: a library is missing.
             BackendError: it cannot be listed.
         """
-        root = self._place.root
+        root = self._filesystem_backend.root
         info: Mapping[str, Any] = {"type": "directory"}
         try:
             info = self._ask("info", root)
@@ -182,14 +182,14 @@ class Origin:
 
     def _inside(self, top: str) -> Listing:
         files, others, folders, above = [], [], set(), {""}
-        for place, one in chain(self._ask("find", top, detail=True).items(), self._folders(top)):
-            path = place[len(top) :].lstrip("/")
-            if place.rstrip("/") == top and one["type"] == "file" and not place.endswith("/"):
+        for full_path, one in chain(self._ask("find", top, detail=True).items(), self._folders(top)):
+            path = full_path[len(top) :].lstrip("/")
+            if full_path.rstrip("/") == top and one["type"] == "file" and not full_path.endswith("/"):
                 continue  # an object with the folder's own name
             if one["type"] == "directory" or (path.endswith("/") and not one.get("size")):
                 folders.add(path.rstrip("/"))  # some services mark a folder by an empty object with a trailing slash
             elif one["type"] == "file" and not path.endswith("/"):
-                files.append(self._made(place, path, one))
+                files.append(self._made(full_path, path, one))
             elif path:
                 others.append(path)
             while (path := path.rstrip("/").rpartition("/")[0]) and path not in above:
@@ -203,7 +203,7 @@ class Origin:
         """
         if not self._marked:
             found = self._ask("find", top, detail=True, withdirs=True).items()
-            yield from ((place, one) for place, one in found if one["type"] == "directory")
+            yield from ((full_path, one) for full_path, one in found if one["type"] == "directory")
 
     def _exists(self, root: str) -> bool:
         """Whether an empty folder exists."""
@@ -216,28 +216,28 @@ class Origin:
         name = self._file or root.rstrip("/").rpartition("/")[2]
         return name if self._version is None else _VERSION.sub("", name)
 
-    def _made(self, place: str, path: str, info: Mapping[str, Any]) -> OriginFile:
+    def _made(self, full_path: str, path: str, info: Mapping[str, Any]) -> SourceFile:
         size = info.get("size")
         if size is None:
             raise InvalidInputError(f"{self.url} ({path}): the server does not report its length; download it first")
-        return OriginFile(self, place, path, int(size), tuple(str(info.get(mark)) for mark in _MARKS))
+        return SourceFile(self, full_path, path, int(size), tuple(str(info.get(mark)) for mark in _MARKS))
 
-    def read(self, file: OriginFile, offset: int, size: int) -> bytes:
+    def read(self, file: SourceFile, offset: int, size: int) -> bytes:
         """Return exactly these bytes of a file, with several concurrent requests if they are many."""
         starts = [*range(offset, offset + size, _PART)]
         ends = [min(start + _PART, offset + size) for start in starts]
 
         def call() -> bytes:
             if len(starts) == 1:
-                came = [self._place.ask("cat_file", file.place, start=starts[0], end=ends[0])]
+                came = [self._filesystem_backend.ask("cat_file", file.full_path, start=starts[0], end=ends[0])]
             else:
-                came = self._place.ask("cat_ranges", [file.place] * len(starts), starts, ends, on_error="raise")
+                came = self._filesystem_backend.ask("cat_ranges", [file.full_path] * len(starts), starts, ends, on_error="raise")
             parts = [self._cut(file, data, start, end) for data, start, end in zip(came, starts, ends, strict=True)]
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
         return self._retrying.retried(call) if size else b""
 
-    def _cut(self, file: OriginFile, data: bytes, start: int, end: int) -> bytes:
+    def _cut(self, file: SourceFile, data: bytes, start: int, end: int) -> bytes:
         if len(data) == end - start:
             return data
         if len(data) == file.size:
@@ -246,16 +246,16 @@ class Origin:
             return data[start:end]
         raise BackendError(f"{file.url}: expected {end - start} bytes, got {len(data)}", transient=True)
 
-    def check(self, file: OriginFile) -> None:
+    def check(self, file: SourceFile) -> None:
         """Check that a file is unchanged since the listing."""
         try:
-            now = self._made(file.place, file.path, self._ask("info", file.place))
+            now = self._made(file.full_path, file.path, self._ask("info", file.full_path))
         except NotFoundError:
             now = None
         # A listing may report fewer properties than a stat of the file, or more.
-        told = [(a, b) for a, b in zip(file.mark, now.mark, strict=True) if "None" not in (a, b)] if now else []
-        if now is None or now.size != file.size or any(a != b for a, b in told):
+        comparable = [(a, b) for a, b in zip(file.mark, now.mark, strict=True) if "None" not in (a, b)] if now else []
+        if now is None or now.size != file.size or any(a != b for a, b in comparable):
             raise ConflictError(f"{file.url} changed while it was being put; nothing was committed: put again")
 
     def _ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
-        return self._retrying.retried(lambda: self._place.ask(verb, *arguments, **named))
+        return self._retrying.retried(lambda: self._filesystem_backend.ask(verb, *arguments, **named))

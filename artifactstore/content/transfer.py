@@ -107,7 +107,7 @@ def transfer(
     left = sum(manifest.sizes)
     packer = Packer(target, Manifest(manifest.algorithm), known, ledger=ledger, footers=footers, left=left)
     run = _Transfer(source, manifest, packer, known, progress)
-    far = source.far
+    far = source.is_remote
     waiting: deque[tuple[_Group, Future[_Frames]]] = deque()
     try:
         if left <= _GROUP and not far:

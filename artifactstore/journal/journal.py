@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.wrappers.caching import forget
+from artifactstore.backend.wrappers.caching import evict
 from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
@@ -40,7 +40,7 @@ class Journal:
 
     Attributes:
         backend: the store's.
-        near: the backend, perhaps behind a cache, for segments and spilled facts, which never change.
+        cached_backend: the backend, perhaps behind a cache, for segments and spilled facts, which never change.
         config: `store.json`.
         fold: the state after the entries read so far; change it only through this class, read it under `lock`.
         lock: guards `fold`.
@@ -58,13 +58,13 @@ class Journal:
         config: Config,
         make_fold: Callable[[], Fold],
         keeper: Keeper | None = None,
-        near: Backend | None = None,
+        cached_backend: Backend | None = None,
         *,
         open_snapshot: Callable[[Snapshot], tuple[Fold, str] | None] | None = None,
         heads: Heads | None = None,
     ) -> None:
         self.backend = backend
-        self.near = near or backend
+        self.cached_backend = cached_backend or backend
         self.config = config
         self.lock = threading.RLock()
         self.fold: Any = make_fold()
@@ -104,7 +104,7 @@ class Journal:
         with self.lock:
             if not self._cold:
                 # Over a network both requests are sent at once; on a disk a thread costs more than a read.
-                both = confirm and self.backend.far
+                both = confirm and self.backend.is_remote
                 last, following = read_many(self.backend, [self._last_key(), entry_key(self.head + 1)]) if both else (None, None)
                 if not confirm or not self._was_taken_back(last):
                     return self.head if both and following is None else self._read_on(self.head)
@@ -175,7 +175,9 @@ class Journal:
         if raw is not None and Digest.of(raw, self.config.digest) == self.digest:
             return False
         if read_or_none(self.backend, CONFIG_KEY) != self.config.raw:
-            raise ConflictError(f"the store at {self.backend.url} was replaced by another store since it was opened: open it again")
+            raise ConflictError(
+                f"the store at {self.backend.url} was replaced by another store since it was opened: open it again"
+            )
         self._cold = True
         self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
         return True
@@ -224,7 +226,7 @@ class Journal:
         last = self.head if last is None else min(last, self.head)
         seq = first
         for segment in seg.choose(seg.list_segments(self.backend), first - 1) if last - first >= seg.STRIDE else ():
-            data, joint = read_many(self.near, [segment.key, entry_key(segment.last)])
+            data, joint = read_many(self.cached_backend, [segment.key, entry_key(segment.last)])
             raws = None if data is None else seg.read_raw(data, segment, None)
             # The chain inside holds, so all of it is as authentic as its last entry, which the journal confirms.
             if raws is None or joint is None or raws[-1] != joint or segment.first > seq:
@@ -277,7 +279,7 @@ class Journal:
         self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
         with Pool(3) as pool:
             listed = pool.submit(seg.list_derived, self.backend)
-            near = pool.submit(list_folders, self.backend, start + 1, 2)
+            cached_backend = pool.submit(list_folders, self.backend, start + 1, 2)
             if kept is not None and start:
                 # A cached fold counts only after its last entry's bytes were read again and match.
                 raw = read_or_none(self.backend, entry_key(start))
@@ -285,7 +287,7 @@ class Journal:
                     self._start(kept[0], Digest.parse(kept[1]))
             derived = listed.result()
             segments = seg.segments_of(derived)
-            self._known, more = near.result()
+            self._known, more = cached_backend.result()
             if self._open_snapshot is not None and len(refused) < _TRIES:
                 self._begin_with(one for one in snapshots_of(derived, self.fold.LAYOUT) if one not in refused)
             self._sealed = max([0, *(s.last for s in segments)])
@@ -294,14 +296,14 @@ class Journal:
                 self._known, more = 0, True
             behind = max(self._known, chosen[-1].last if chosen else self.head)
             rest = pool.submit(last_listed, self.backend, behind + 1) if more or behind > self._known else None
-            first = read_many(self.near, [segment.key for segment in chosen[:_TOGETHER]])
+            first = read_many(self.cached_backend, [segment.key for segment in chosen[:_TOGETHER]])
             if rest is not None:
                 self._known = max(self._known, rest.result())
         joint: int | None = None
-        for segment, data in _read_segments(self.near, chosen, first):
+        for segment, data in _read_segments(self.cached_backend, chosen, first):
             raws = None if data is None else seg.read_raw(data, segment, self.digest if segment.first == self.head + 1 else None)
             if raws is None:
-                forget(self.near, segment.key)
+                evict(self.cached_backend, segment.key)
                 break
             for raw in raws[self.head + 1 - segment.first :]:
                 self._take(raw)
@@ -319,7 +321,7 @@ class Journal:
             if opened is not None and opened[0].head == snapshot.seq and opened[1] == str(Digest.of(last, self.config.digest)):
                 self._start(opened[0], Digest.parse(opened[1]))
                 self._snapshot = snapshot
-                if self.backend.far:
+                if self.backend.is_remote:
                     self._saved = 0  # it was downloaded: cache it for the next process
                 return
 
@@ -342,10 +344,10 @@ class Journal:
             spilled = txn.get("spilled")
             if spilled is not None and not txn["facts"]:
                 key = facts_key(spilled["id"])
-                raw = read_or_none(self.near, key)
+                raw = read_or_none(self.cached_backend, key)
                 if raw is not None and str(Digest.of(raw, self.config.digest)) != spilled["digest"]:
-                    forget(self.near, key)  # it may have been damaged in transit
-                    raw = read_or_none(self.near, key)
+                    evict(self.cached_backend, key)  # it may have been damaged in transit
+                    raw = read_or_none(self.cached_backend, key)
                 if raw is None or str(Digest.of(raw, self.config.digest)) != spilled["digest"]:
                     state = "is missing" if raw is None else "does not match its digest"
                     raise CorruptionError(

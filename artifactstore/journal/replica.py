@@ -17,7 +17,7 @@ from artifactstore.journal.fetch import read_or_none
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, parse_json
 
-__all__ = ["PREFIX", "Standing", "end_key", "mark_body", "read_standing", "target_key"]
+__all__ = ["PREFIX", "ReplicaStatus", "end_key", "mark_body", "read_replica_status", "target_key"]
 
 PREFIX: Final = "replica/"
 _TARGET: Final = re.compile(r"replica/(\d{12})-([0-9a-f]{64})\.json", re.ASCII)
@@ -25,7 +25,7 @@ _END: Final = re.compile(r"replica/(\d{12})-end\.json", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ReplicaStatus:
     """Replica status of a store.
 
     Attributes:
@@ -61,7 +61,7 @@ def mark_body(store: str, seq: int, digest: Digest) -> bytes:
     return canonical_json({"format": 1, "store": store, "seq": seq, "entry": str(digest)})
 
 
-def read_standing(backend: Backend, store: str) -> Standing:
+def read_replica_status(backend: Backend, store: str) -> ReplicaStatus:
     """Read a store's replica marks: one listing where there are none.
 
     A backend without listings shows no marks; it is read-only anyway. Marks of another store's id were left by a copy that lost the race for an empty location: they are ignored.
@@ -79,7 +79,7 @@ def read_standing(backend: Backend, store: str) -> Standing:
             ends.append((int(match[1]), item.key))
     target = next(((seq, digest) for seq, digest, key in sorted(targets, reverse=True) if _store_of(backend, key) == store), None)
     end = next((seq for seq, key in sorted(ends, reverse=True) if _store_of(backend, key) == store), None)
-    return Standing(target, end)
+    return ReplicaStatus(target, end)
 
 
 def _store_of(backend: Backend, key: str) -> str | None:

@@ -98,12 +98,12 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
     expected = None if previous is None else str(previous)
     algorithm = "blake3" if previous is None else previous.algorithm
     for raw in raws:
-        said = previous_of(raw)
-        if expected is None and said is not None:
-            algorithm = said.partition(":")[0]
+        declared = previous_of(raw)
+        if expected is None and declared is not None:
+            algorithm = declared.partition(":")[0]
             if algorithm not in ALGORITHMS:
                 return None
-        elif said != expected:
+        elif declared != expected:
             return None
         expected = str(Digest.of(raw, algorithm))
     return raws if expected == f"{algorithm}:{segment.digest}" else None

@@ -77,9 +77,9 @@ def publish(journal: Journal, appender: Appender) -> Published:
         raise BackendError(f"{text} to a folder with more space. Nothing was published") from error
     finally:
         path.unlink(missing_ok=True)
-    told = Snapshot(State.LAYOUT, head, 0, digest, size)
-    done = appender.commit([told.fact], birth=head, alive_at=head, refuse=_refuse)
-    pointer = replace(told, entry=done.seq)
+    candidate = Snapshot(State.LAYOUT, head, 0, digest, size)
+    done = appender.commit([candidate.fact], birth=head, alive_at=head, refuse=_refuse)
+    pointer = replace(candidate, entry=done.seq)
     with suppress(AlreadyExistsError):
         journal.backend.create(pointer.key, canonical_json({"format": 1, **pointer.fact, "entry": done.seq}))
     return Published(head, digest, size, new=True)
@@ -118,9 +118,9 @@ def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple
     """
     if snapshot.digest.partition(":")[0] != algorithm:
         return None
-    place = Path(backend.url) / content_key(snapshot.digest) if "://" not in backend.url else None
-    if place is not None and place.is_file():
-        return _opened(place, algorithm, snapshot, lasting=True)
+    local_path = Path(backend.url) / content_key(snapshot.digest) if "://" not in backend.url else None
+    if local_path is not None and local_path.is_file():
+        return _opened(local_path, algorithm, snapshot, lasting=True)
     path = scratch()
     opened = None
     try:
@@ -189,23 +189,23 @@ def fault_of(journal: Journal, snapshot: Snapshot, state: State, last: str) -> s
     return None if found is None else f"differs from the journal ({found})"
 
 
-def _differing(told: State, true: State) -> str | None:
+def _differing(candidate: State, true: State) -> str | None:
     for table, rows in vars(State()).items():
         if isinstance(rows, dict) and not table.startswith("_"):
-            found = _differs(getattr(told, table), getattr(true, table), in_order=table == "runs")
+            found = _differs(getattr(candidate, table), getattr(true, table), in_order=table == "runs")
             if found is not None:
                 return f"{table} of {found}"
     return None
 
 
-def _differs(told: Mapping[str, Any], true: Mapping[str, Any], *, in_order: bool) -> str | None:
+def _differs(candidate: Mapping[str, Any], true: Mapping[str, Any], *, in_order: bool) -> str | None:
     if in_order:
-        for one, other in zip(told, true, strict=False):
+        for one, other in zip(candidate, true, strict=False):
             if one != other:
                 return one
     for key, value in true.items():
-        if key not in told or told[key] != value:
+        if key not in candidate or candidate[key] != value:
             return key
-    if len(told) != len(true):
-        return next((key for key in told if key not in true), "…")
+    if len(candidate) != len(true):
+        return next((key for key in candidate if key not in true), "…")
     return None

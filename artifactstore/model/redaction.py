@@ -216,14 +216,14 @@ class Redactor:
                 cut = _ENDS().search(found)
                 end = begin + (len(found) if cut is None else cut.start())
             inner = text[begin + len(quote) : end - len(quote)]
-            if is_harmless(inner, weight) or (not quote and self._is_said(text, match, inner, names)):
+            if is_harmless(inner, weight) or (not quote and self._is_prose_value(text, match, inner, names)):
                 continue
             parts += [text[done:begin], quote, self._take(inner), quote]
             done = end
         return "".join([*parts, text[done:]])
 
     @staticmethod
-    def _is_said(text: str, match: re.Match[str], value: str, names: re.Pattern[str]) -> bool:
+    def _is_prose_value(text: str, match: re.Match[str], value: str, names: re.Pattern[str]) -> bool:
         """Whether it is prose: `invalid token: unexpected`; a line of YAML (`token: abc`), or a quoted name, is not."""
         name = match[names.groups - 1]
         identifier = not name.isalpha() or not name[1:].islower()

@@ -54,7 +54,7 @@ class StoredFolder:
         name: str | None = None,
     ) -> None:
         self.trust = trust
-        self.far = backend.far
+        self.far = backend.is_remote
         self._backend = backend
         self._manifest = manifest
         self._tree = tree

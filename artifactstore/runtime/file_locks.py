@@ -17,7 +17,7 @@ try:
 except ImportError:  # Windows: an object may be fetched twice
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["turn"]
+__all__ = ["single_flight"]
 
 _FILES: Final = 1024  # lock files, created once and never removed; two keys that share a file only wait needlessly
 _FIRST: Final = 0.002  # seconds of the first pause between two tries
@@ -25,15 +25,15 @@ _LONGEST: Final = 0.05
 
 
 @contextmanager
-def turn(folder: Path, wishes: Iterable[str], *, patience: float) -> Iterator[None]:
+def single_flight(folder: Path, keys: Iterable[str], *, patience: float) -> Iterator[None]:
     """Hold the locks for some keys; when a process ends, for any reason, its locks are released.
 
     Args:
         folder: where the lock files are.
-        wishes: keys of the work, the same in all processes.
+        keys: keys of the work, the same in all processes.
         patience: seconds after which to proceed without the lock.
     """
-    numbers = sorted({xxhash.xxh3_64_intdigest(wish.encode()) % _FILES for wish in wishes})  # in a fixed order: no deadlock
+    numbers = sorted({xxhash.xxh3_64_intdigest(wish.encode()) % _FILES for wish in keys})  # in a fixed order: no deadlock
     end = time.monotonic() + patience
     with ExitStack() as held:
         for number in numbers if fcntl is not None else ():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError
-from artifactstore.runtime.os_errors import of_system
+from artifactstore.runtime.os_errors import os_error
 
 if sys.platform == "darwin":
     import fcntl
@@ -22,13 +22,12 @@ __all__ = [
     "Step",
     "absolute",
     "count_links",
-    "forget",
     "is_own",
-    "keep_from_git",
     "make_folder",
     "may_write",
     "pread",
     "read_own",
+    "remove_temporary",
     "share_file",
     "share_folder",
     "shared_bits",
@@ -36,6 +35,7 @@ __all__ = [
     "sync_folder",
     "temporary",
     "write_all",
+    "write_gitignore",
 ]
 
 IGNORED: Final = ".gitignore"  # in a store: not an object; it keeps git from tracking the store's files
@@ -64,7 +64,7 @@ class Step:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError) and not isinstance(error, ArtifactStoreError):
-            raise of_system(error, self._path, "write") from error
+            raise os_error(error, self._path, "write") from error
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
@@ -147,7 +147,7 @@ def sync_folder(folder: str) -> None:
         os.close(fd)
 
 
-def forget(temporary: str) -> None:
+def remove_temporary(temporary: str) -> None:
     """Remove a temporary file if it still exists."""
     try:
         os.unlink(temporary)  # noqa: PTH108
@@ -240,7 +240,7 @@ else:
         return os.read(fd, length)
 
 
-def keep_from_git(folder: str) -> None:
+def write_gitignore(folder: str) -> None:
     """Create a `.gitignore` that excludes the whole folder, unless there is one; a store works without it."""
     with suppress(OSError), open(f"{folder}/{IGNORED}", "x", encoding="ascii") as file:  # noqa: PTH123
         share_file(file.fileno(), shared_bits(folder))

@@ -6,7 +6,7 @@ from typing import Final
 
 from artifactstore.errors import BackendError
 
-__all__ = ["of_system"]
+__all__ = ["os_error"]
 
 # Errors that may be gone a moment later: a server that restarts, a busy file, too many open files.
 _TRANSIENT: Final = frozenset(
@@ -28,7 +28,7 @@ _ADVICE: Final = {
 }
 
 
-def of_system(error: OSError, path: str, action: str) -> BackendError:
+def os_error(error: OSError, path: str, action: str) -> BackendError:
     """Return the error for a failed system call; `action` completes "cannot …".
 
     The caller raises it `from` the cause.

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
 
-__all__ = ["Pool", "forsaken", "rest", "until"]
+__all__ = ["Pool", "cancellable_sleep", "is_cancelled", "until"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -23,18 +23,18 @@ _STEP: Final = 0.1  # seconds between two checks for cancellation
 _HERE = threading.local()  # of a pool's thread: cancellation events of its pool and the enclosing pools
 
 
-def forsaken() -> bool:
+def is_cancelled() -> bool:
     """True if this thread's pool, or an enclosing pool, was cancelled by an error."""
     return any(left.is_set() for left in getattr(_HERE, "left", ()))
 
 
-def rest(seconds: float) -> None:
+def cancellable_sleep(seconds: float) -> None:
     """Sleep for `seconds`, or until this thread's work is cancelled."""
     if not hasattr(_HERE, "left"):
         time.sleep(seconds)
         return
     end = time.monotonic() + seconds
-    while not forsaken() and (more := end - time.monotonic()) > 0:
+    while not is_cancelled() and (more := end - time.monotonic()) > 0:
         time.sleep(min(more, _STEP))
 
 

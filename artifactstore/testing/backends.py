@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.backend.buffers import is_buffer, pieces
-from artifactstore.backend.errors import NotLandedError
+from artifactstore.backend.errors import NotAppliedError
 from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.errors import BackendError, InvalidInputError
 
@@ -177,7 +177,7 @@ class FaultyBackend(Wrapper):
         elif word == "fail":
             raise BackendError(f"{verb} {key}: no connection", transient=True)
         elif word == "409":
-            raise NotLandedError(f"{verb} {key}: 409, another writer is writing it")
+            raise NotAppliedError(f"{verb} {key}: 409, another writer is writing it")
         elif word == "denied":
             raise BackendError(f"{verb} {key}: access denied")
         elif word == "full":

@@ -12,12 +12,12 @@ from artifactstore.backend.buffers import gather, is_buffer, pieces
 from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["SlowBackend"]
+__all__ = ["LatencyBackend"]
 
 _PAGE: Final = 1000  # keys per listing request
 
 
-class SlowBackend(Wrapper):
+class LatencyBackend(Wrapper):
     """Delays requests like a network: a round trip each, plus the transfer at its connection's bandwidth.
 
     Each request has a connection of its own while it runs, as in a client's pool; ranges are transferred

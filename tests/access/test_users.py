@@ -180,17 +180,17 @@ def test_files_of_another_user_in_an_own_cache_are_not_believed(folder: Path):
 
 
 def test_a_cache_that_root_has_filled_serves_a_user_who_can_only_read_it(folder: Path):
-    from artifactstore.backend.wrappers.range_cache import Pieces
+    from artifactstore.backend.wrappers.range_cache import RangeCache
 
-    pieces = Pieces(folder / "cache", "0" * 32)
-    pieces.keep_whole("packs/00/x", b"whole")
-    pieces.keep_parts("packs/00/y", [(5, b"part")])
+    pieces = RangeCache(folder / "cache", "0" * 32)
+    pieces.put_object("packs/00/x", b"whole")
+    pieces.put_parts("packs/00/y", [(5, b"part")])
     for path in (folder / "cache").rglob("*"):  # what a cache holds is its user's alone, until that one says otherwise
         path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
 
     def read() -> Any:
-        mine = Pieces(folder / "cache", "0" * 32)
-        mine.keep_whole("packs/00/z", b"new")  # in vain, and without a word
+        mine = RangeCache(folder / "cache", "0" * 32)
+        mine.put_object("packs/00/z", b"new")  # in vain, and without a word
         return [
             (mine.whole("packs/00/x") or b"").decode(),
             [(one or b"").decode() for one in mine.parts("packs/00/y", [(5, 4)])],

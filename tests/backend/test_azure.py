@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import artifactstore
-from artifactstore.backend.azure.urls import azure_place
+from artifactstore.backend.azure.urls import parse_azure_url
 from artifactstore.backend.base import MAX_WRITE
 from artifactstore.backend.buffers import content_md5
 from artifactstore.backend.connect import connect
@@ -35,22 +35,22 @@ GUID = "0a1b2c3d-0000-1111-2222-333344445555"
     ],
 )
 def test_every_form_of_a_url_names_account_container_and_prefix(scheme, rest, container, root, options):
-    place = azure_place(scheme, rest, {}, {})
+    place = parse_azure_url(scheme, rest, {}, {})
     assert (place.container, place.root, dict(place.options), place.onelake) == (container, root, options, False)
     assert place.url == f"{scheme}://{rest}".rstrip("/")
 
 
 @pytest.mark.parametrize("environ", [{"AZURE_STORAGE_ACCOUNT_NAME": "a"}, {"AZURE_STORAGE_CONNECTION_STRING": "x"}])
 def test_the_account_may_come_from_the_environment_or_the_options(environ):
-    assert azure_place("az", "data/x", {}, environ).container == "data"
-    assert azure_place("az", "data/x", {"account_name": "a"}, {}).root == "x/"
+    assert parse_azure_url("az", "data/x", {}, environ).container == "data"
+    assert parse_azure_url("az", "data/x", {"account_name": "a"}, {}).root == "x/"
     with pytest.raises(InvalidInputError, match="AZURE_STORAGE_ACCOUNT_NAME"):
-        azure_place("az", "data/x", {}, {})
+        parse_azure_url("az", "data/x", {}, {})
 
 
 @pytest.mark.parametrize(("workspace", "item"), [("space", "lake.Lakehouse"), ("My%20Space", "lake.Lakehouse"), (GUID, GUID)])
 def test_a_store_in_onelake_lies_below_files(workspace, item):
-    place = azure_place("abfss", f"{workspace}@{LAKE}/{item}/Files/ml/store", {}, {})
+    place = parse_azure_url("abfss", f"{workspace}@{LAKE}/{item}/Files/ml/store", {}, {})
     assert place.onelake
     assert place.container == workspace.replace("%20", " ")
     assert place.root == f"{item}/Files/ml/store/"
@@ -72,7 +72,7 @@ def test_a_store_in_onelake_lies_below_files(workspace, item):
 )
 def test_the_levels_that_fabric_manages_can_hold_no_store(rest):
     with pytest.raises(InvalidInputError):
-        azure_place("abfss", rest, {}, {})
+        parse_azure_url("abfss", rest, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_levels_that_fabric_manages_can_hold_no_store(rest):
 )
 def test_what_is_no_place_in_azure_is_refused_without_repeating_a_signature(rest):
     with pytest.raises(InvalidInputError) as caught:
-        azure_place("abfss", rest, {"account_name": "account"}, {})
+        parse_azure_url("abfss", rest, {"account_name": "account"}, {})
     assert "SECRET" not in str(caught.value)
 
 

@@ -11,14 +11,14 @@ from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.remote.fsspec_backend import RemoteBackend
 from artifactstore.backend.wrappers.caching import CachingBackend
-from artifactstore.backend.wrappers.overlay import ForkedBackend
-from artifactstore.backend.wrappers.range_cache import Pieces
+from artifactstore.backend.wrappers.overlay import OverlayBackend
+from artifactstore.backend.wrappers.range_cache import RangeCache
 from artifactstore.backend.wrappers.read_only import ReadOnlyBackend
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import RefusedError, UnsupportedError
 from artifactstore.testing import BackendContract
 from artifactstore.testing.backends import CountingBackend, FaultyBackend
-from artifactstore.testing.latency import SlowBackend
+from artifactstore.testing.latency import LatencyBackend
 from tests.servers.azurite import ACCOUNT_KEY
 
 
@@ -108,7 +108,7 @@ class TestCaching(BackendContract):
 
     @pytest.fixture
     def backend(self, tmp_path):
-        return CachingBackend(memory(), Pieces(tmp_path, "store"), ["packs/"])
+        return CachingBackend(memory(), RangeCache(tmp_path, "store"), ["packs/"])
 
 
 class TestForked(BackendContract):
@@ -116,7 +116,7 @@ class TestForked(BackendContract):
 
     @pytest.fixture
     def backend(self, tmp_path):
-        return ForkedBackend(LocalBackend(tmp_path / "own"), memory(), 0)
+        return OverlayBackend(LocalBackend(tmp_path / "own"), memory(), 0)
 
 
 class TestCounting(BackendContract):
@@ -156,7 +156,7 @@ class TestFaultyOnAGoodDay(BackendContract):
 class TestSlow(BackendContract):
     @pytest.fixture
     def backend(self):
-        return SlowBackend(memory(), latency=0)
+        return LatencyBackend(memory(), latency=0)
 
 
 class Time:

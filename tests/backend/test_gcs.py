@@ -10,7 +10,7 @@ import pytest
 import artifactstore
 from artifactstore.backend.buffers import content_crc32c
 from artifactstore.backend.connect import connect
-from artifactstore.backend.errors import NotLandedError, RangesFailedError, ThrottledError
+from artifactstore.backend.errors import NotAppliedError, RangesFailedError, ThrottledError
 from artifactstore.backend.gcs.backend import GcsBackend
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -107,7 +107,7 @@ def test_a_create_is_sent_once_whatever_comes_back(place):
     server.rule = refusing(503, "backendError")
     with pytest.raises(BackendError) as caught:
         connect(backend.url).create("a", b"1")
-    assert not isinstance(caught.value, NotLandedError)
+    assert not isinstance(caught.value, NotAppliedError)
     assert len([path for method, path, _ in server.seen if method == "POST"]) == 1
 
 
@@ -158,7 +158,7 @@ def test_a_body_that_was_damaged_on_its_way_is_noticed(place):
         backend.read("a")
     assert caught.value.transient
     server.rule = refusing(400, "invalid", 'Provided MD5 hash "x" doesn\'t match calculated MD5 hash "y".')
-    with pytest.raises(NotLandedError, match="damaged in transit"):
+    with pytest.raises(NotAppliedError, match="damaged in transit"):
         backend.create("b", b"1")
 
 
@@ -225,7 +225,7 @@ def test_an_endless_listing_ends(place):
 def test_a_connection_that_never_stood_can_be_tried_again(gcs_url, monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     for verb in VERBS.values():
-        with pytest.raises(NotLandedError, match="no connection"):
+        with pytest.raises(NotAppliedError, match="no connection"):
             verb(GcsBackend(gcs_url))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import artifactstore
 from artifactstore.backend.connect import connect
-from artifactstore.backend.errors import NotLandedError, RangesFailedError, ThrottledError
+from artifactstore.backend.errors import NotAppliedError, RangesFailedError, ThrottledError
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.readonly.http import HttpBackend
 from artifactstore.errors import (
@@ -159,7 +159,7 @@ def test_every_change_is_refused_before_any_work(published, tmp_path):
 def test_no_store_is_told_from_no_server(web):
     with pytest.raises(NotFoundError, match="no store at http"):
         artifactstore.open(f"{web[1]}/nothing").names()
-    with pytest.raises(NotLandedError, match="no connection to 127"):
+    with pytest.raises(NotAppliedError, match="no connection to 127"):
         HttpBackend("http://127.0.0.1:9/x").read("store.json")
     with pytest.raises(UnsupportedError, match="cannot list"):
         list(connect(web[1]).list(""))

@@ -9,7 +9,7 @@ import pytest
 
 from artifactstore.backend.buffers import content_md5
 from artifactstore.backend.connect import connect
-from artifactstore.backend.errors import NotLandedError, ThrottledError
+from artifactstore.backend.errors import NotAppliedError, ThrottledError
 from artifactstore.backend.s3.backend import S3Backend
 from artifactstore.errors import AlreadyExistsError, BackendError, NotFoundError
 from tests.servers.moto import SECRET_KEY
@@ -149,7 +149,7 @@ def test_giving_up_says_for_how_long_it_was_tried(place, verb, monkeypatch):
         VERBS[verb](backend)
     assert caught.value.transient
     if verb != "create":  # whose reply is not known to be a no
-        assert isinstance(caught.value, ThrottledError | NotLandedError)
+        assert isinstance(caught.value, ThrottledError | NotAppliedError)
         assert "SlowDown" in str(caught.value) or "503" in str(caught.value)
         assert backend.url in str(caught.value)
         assert "tried " in str(caught.value)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore.backend.wrappers.range_cache import FOLDER, Pieces
+from artifactstore.backend.wrappers.range_cache import FOLDER, RangeCache
 
 KEY = "packs/ab/abc.pack"
 DATA = os.urandom(3 * 2**20)
@@ -19,8 +19,8 @@ def change(path: Path, at: int) -> None:
 
 
 @pytest.fixture
-def pieces(tmp_path: Path) -> Pieces:
-    return Pieces(tmp_path, "store")
+def pieces(tmp_path: Path) -> RangeCache:
+    return RangeCache(tmp_path, "store")
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ def kept(tmp_path: Path) -> Path:
     return tmp_path / "stores/store" / FOLDER / KEY
 
 
-def test_what_is_kept_comes_back(pieces: Pieces):
-    pieces.keep_whole(KEY, DATA)
+def test_what_is_kept_comes_back(pieces: RangeCache):
+    pieces.put_object(KEY, DATA)
     assert pieces.whole(KEY) == DATA
-    pieces.forget(KEY)
+    pieces.evict(KEY)
     assert pieces.whole(KEY) is None
 
 
@@ -44,15 +44,15 @@ def test_what_is_kept_comes_back(pieces: Pieces):
         lambda path: os.truncate(path, 5),
     ],
 )
-def test_a_changed_object_is_as_good_as_none(pieces: Pieces, kept: Path, harm: Callable[[Path], None]):
-    pieces.keep_whole(KEY, DATA)
+def test_a_changed_object_is_as_good_as_none(pieces: RangeCache, kept: Path, harm: Callable[[Path], None]):
+    pieces.put_object(KEY, DATA)
     harm(kept)
     assert pieces.whole(KEY) is None
     assert not kept.exists()
 
 
-def test_parts_come_back_however_they_are_asked_for(pieces: Pieces):
-    pieces.keep_parts(KEY, [(100, DATA[100:2_000_000]), (2_500_000, DATA[2_500_000:])])
+def test_parts_come_back_however_they_are_asked_for(pieces: RangeCache):
+    pieces.put_parts(KEY, [(100, DATA[100:2_000_000]), (2_500_000, DATA[2_500_000:])])
     for offset, length in [(100, 1_999_900), (101, 5), (1_000_000, 900_000), (2_500_001, 100), (1_999_999, 1)]:
         assert pieces.parts(KEY, [(offset, length)]) == [DATA[offset : offset + length]]
     for offset, length in [(99, 5), (1_999_999, 2), (2_499_999, 2), (2_000_000, 1), (len(DATA) - 1, 2)]:
@@ -60,8 +60,8 @@ def test_parts_come_back_however_they_are_asked_for(pieces: Pieces):
 
 
 @pytest.mark.parametrize("offset", [100, 1_200_000, 2_999_999])
-def test_a_changed_part_is_as_good_as_none_and_others_stay_right(pieces: Pieces, kept: Path, offset: int):
-    pieces.keep_parts(KEY, [(0, DATA)])
+def test_a_changed_part_is_as_good_as_none_and_others_stay_right(pieces: RangeCache, kept: Path, offset: int):
+    pieces.put_parts(KEY, [(0, DATA)])
     change(kept.with_name(f"{kept.name}.bytes"), offset)
     whole = pieces.parts(KEY, [(offset, 1), (offset ^ 2**21, 1)])
     assert whole[0] is None
@@ -70,8 +70,8 @@ def test_a_changed_part_is_as_good_as_none_and_others_stay_right(pieces: Pieces,
 
 
 @pytest.mark.parametrize("at", range(20))
-def test_a_changed_record_of_a_part_never_gives_other_bytes(pieces: Pieces, kept: Path, at: int):
-    pieces.keep_parts(KEY, [(1000, DATA[1000:2000])])
+def test_a_changed_record_of_a_part_never_gives_other_bytes(pieces: RangeCache, kept: Path, at: int):
+    pieces.put_parts(KEY, [(1000, DATA[1000:2000])])
     change(kept.with_name(f"{kept.name}.pieces"), at)
     for offset in (0, 32, 1000, 1032):
         (found,) = pieces.parts(KEY, [(offset, 500)])
@@ -79,7 +79,7 @@ def test_a_changed_record_of_a_part_never_gives_other_bytes(pieces: Pieces, kept
 
 
 @pytest.mark.parametrize("length", [1, 19, 21, 39])
-def test_a_record_that_was_cut_off_ends_what_is_kept(pieces: Pieces, kept: Path, length: int):
-    pieces.keep_parts(KEY, [(0, DATA[:1000]), (1000, DATA[1000:2000])])
+def test_a_record_that_was_cut_off_ends_what_is_kept(pieces: RangeCache, kept: Path, length: int):
+    pieces.put_parts(KEY, [(0, DATA[:1000]), (1000, DATA[1000:2000])])
     os.truncate(kept.with_name(f"{kept.name}.pieces"), length)
     assert pieces.parts(KEY, [(0, 10), (1000, 10)]) == [None, None]

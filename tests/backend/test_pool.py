@@ -12,7 +12,7 @@ from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import BackendError
-from artifactstore.runtime.threads import Pool, forsaken, rest
+from artifactstore.runtime.threads import Pool, cancellable_sleep, is_cancelled
 
 
 class Down(Wrapper):
@@ -35,8 +35,8 @@ def test_who_is_left_by_an_error_is_not_waited_for_until_his_patience_ends(error
     down, working, ends = Down(error), list[Future[object]](), list[bool]()
 
     def pause(seconds: float) -> None:
-        rest(seconds)
-        ends.append(forsaken())
+        cancellable_sleep(seconds)
+        ends.append(is_cancelled())
 
     place = RetryingBackend(down, seconds=60, sleep=pause)
 
@@ -65,7 +65,7 @@ def test_a_rest_ends_soon_after_nobody_wants_its_work_any_more(monkeypatch: pyte
                 pool._left.set()
 
         monkeypatch.setattr("artifactstore.runtime.threads.time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0))
-        pool.submit(rest, 50.0).result()
+        pool.submit(cancellable_sleep, 50.0).result()
     assert len(slept) == 3
     assert max(slept) < 1
 

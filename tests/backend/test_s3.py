@@ -20,7 +20,7 @@ from botocore.exceptions import (
 )
 
 from artifactstore.backend.connect import connect
-from artifactstore.backend.errors import NotLandedError, ThrottledError
+from artifactstore.backend.errors import NotAppliedError, ThrottledError
 from artifactstore.backend.s3.backend import S3Backend
 from artifactstore.backend.s3.responses import part_of
 from artifactstore.errors import (
@@ -100,7 +100,7 @@ FAILURES = [
     (refusal("NotImplemented", 501), UnsupportedError, None),
     (ReadTimeoutError(endpoint_url=f"http://u:{SECRET}@h"), BackendError, True),
     (EndpointConnectionError(endpoint_url=f"http://u:{SECRET}@h"), BackendError, True),
-    (ConnectTimeoutError(endpoint_url=f"http://u:{SECRET}@h"), NotLandedError, True),
+    (ConnectTimeoutError(endpoint_url=f"http://u:{SECRET}@h"), NotAppliedError, True),
     (TimeoutError(), BackendError, True),
     (ConnectionResetError(104, "reset"), BackendError, True),
     (NoCredentialsError(), BackendError, False),
@@ -136,7 +136,7 @@ def test_a_timeout_while_creating_is_not_known_to_have_failed(backend, monkeypat
     failing(monkeypatch, ReadTimeoutError(endpoint_url="http://h"))
     with pytest.raises(BackendError) as caught:
         backend.create("a", b"1")
-    assert not isinstance(caught.value, NotLandedError)
+    assert not isinstance(caught.value, NotAppliedError)
 
 
 def test_a_412_says_that_the_key_exists(backend, monkeypatch):
@@ -148,7 +148,7 @@ def test_a_412_says_that_the_key_exists(backend, monkeypatch):
 def test_a_409_says_that_nothing_landed_and_is_sent_again_by_the_wrapper(s3_url, monkeypatch):
     clash = refusal("ConditionalRequestConflict", 409)
     failing(monkeypatch, clash)
-    with pytest.raises(NotLandedError) as caught:
+    with pytest.raises(NotAppliedError) as caught:
         S3Backend(s3_url).create("a", b"1")
     assert caught.value.transient
     failing(monkeypatch, clash, clash)
@@ -298,7 +298,7 @@ def test_what_is_not_ours_is_left_out_of_a_listing(backend):
     client = boto3.client("s3")
     _, _, bucket, prefix = backend.url.split("/", 3)
     for key in ("a/", "a//b", "with blank", "ünïcode"):
-        client.put_object(Bucket=bucket, Key=f"{prefix}/{key}", Body=b"")
+        client.put_object(Bucket=bucket, Key=f"{prefix}/{key}", RequestBody=b"")
     client.close()
     assert [item.key for item in backend.list("")] == ["a/b"]
 
@@ -386,7 +386,7 @@ def test_options_that_may_hold_a_secret_are_not_pickled(options):
 
 def test_a_server_that_is_not_there_is_a_transient_failure_and_certainly_got_nothing(s3_url):
     backend = S3Backend(s3_url, {"endpoint_url": "http://127.0.0.1:9"})
-    with pytest.raises(NotLandedError, match="no connection"):
+    with pytest.raises(NotAppliedError, match="no connection"):
         backend.create("a", b"1")
     del backend
     gc.collect()

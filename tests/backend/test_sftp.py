@@ -13,12 +13,12 @@ import pytest
 
 import artifactstore
 from artifactstore.backend.connect import connect
-from artifactstore.backend.errors import NotLandedError
+from artifactstore.backend.errors import NotAppliedError
 from artifactstore.backend.sftp import protocol
 from artifactstore.backend.sftp.atomic_publish import Files
 from artifactstore.backend.sftp.backend import SftpBackend
-from artifactstore.backend.sftp.protocol import Status, Wire
-from artifactstore.backend.sftp.ssh import sftp_place
+from artifactstore.backend.sftp.protocol import SftpChannel, SftpStatus
+from artifactstore.backend.sftp.ssh import parse_sftp_url
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -35,7 +35,7 @@ def bare(url, **options):
     """A backend without retries."""
     scheme, _, rest = url.partition("://")
     single_writer = options.pop("single_writer", False)
-    return SftpBackend(sftp_place(scheme, rest, options), options, single_writer=single_writer)
+    return SftpBackend(parse_sftp_url(scheme, rest, options), options, single_writer=single_writer)
 
 
 def folder_of(url):
@@ -93,14 +93,14 @@ class TestAServerWithoutExtensions(BackendContract):
 
 def test_a_file_system_without_hard_links_needs_the_promise_of_one_writer(sftp_url, monkeypatch):
     # Every file system here makes links, so the server's no is what it says of those that don't (EPERM, told as a failure).
-    extended = Wire.extended
+    extended = SftpChannel.extended
 
     def refused(self, name, *fields):
         if name == "hardlink@openssh.com":
-            raise Status(4, "Failure")
+            raise SftpStatus(4, "Failure")
         return extended(self, name, *fields)
 
-    monkeypatch.setattr(Wire, "extended", refused)
+    monkeypatch.setattr(SftpChannel, "extended", refused)
     with pytest.raises(UnsupportedError, match="single_writer=True"):
         bare(sftp_url).create("a", b"1")
     assert not [*folder_of(sftp_url).iterdir()]
@@ -195,10 +195,10 @@ def test_secrets_reach_no_pickle(sftp_url):
 @pytest.mark.parametrize(("port", "words"), [(9, "no connection to 127.0.0.1:9")])
 def test_a_server_that_is_not_there_may_be_tried_again(isolated, port, words):
     for verb in (lambda backend: backend.read("a"), lambda backend: backend.create("a", b"")):
-        with pytest.raises(NotLandedError, match=words) as caught:
+        with pytest.raises(NotAppliedError, match=words) as caught:
             verb(bare(f"sftp://127.0.0.1:{port}/x"))
         assert caught.value.transient
-    with pytest.raises(NotLandedError, match="cannot resolve"):
+    with pytest.raises(NotAppliedError, match="cannot resolve"):
         bare("sftp://no-such-host.invalid/x").read("a")
 
 
@@ -329,7 +329,7 @@ def test_a_connection_that_breaks_in_mid_write_leaves_nothing_under_the_name(sft
         for _ in range(20):
             yield os.urandom(2**20)
 
-    with pytest.raises(NotLandedError, match="connection broke"):
+    with pytest.raises(NotAppliedError, match="connection broke"):
         backend.write("a", pieces())
     assert [item.key for item in backend.list("")] == ["warm"]
 
@@ -348,7 +348,7 @@ def test_a_create_whose_reply_is_lost_is_not_sent_again(sftp_url, monkeypatch):
     with pytest.raises(BackendError) as caught:
         backend.create("a", b"1")
     assert caught.value.transient
-    assert not isinstance(caught.value, NotLandedError)
+    assert not isinstance(caught.value, NotAppliedError)
     assert len(published) == 1
     assert backend.read("a") == b"1"
 

@@ -14,7 +14,7 @@ import pytest
 from fsspec.asyn import get_loop
 
 from artifactstore.backend.connect import connect
-from artifactstore.backend.remote.event_loop import run_on
+from artifactstore.backend.remote.event_loop import run_coroutine
 from artifactstore.errors import BackendError
 from artifactstore.runtime.threads import Pool
 
@@ -119,9 +119,9 @@ def test_what_a_coroutine_returns_or_raises_comes_through() -> None:
             raise TimeoutError("its own")
         return number + 1
 
-    assert run_on(get_loop(), answer, 4) == 5
+    assert run_coroutine(get_loop(), answer, 4) == 5
     with pytest.raises(TimeoutError, match="its own"):
-        run_on(get_loop(), answer, -1)
+        run_coroutine(get_loop(), answer, -1)
 
 
 def test_a_loop_that_can_not_serve_is_told() -> None:
@@ -131,10 +131,10 @@ def test_a_loop_that_can_not_serve_is_told() -> None:
     closed = asyncio.new_event_loop()
     closed.close()
     with pytest.raises(RuntimeError, match="closed"):
-        run_on(closed, answer)
+        run_coroutine(closed, answer)
 
     async def within() -> None:
-        run_on(asyncio.get_running_loop(), answer)
+        run_coroutine(asyncio.get_running_loop(), answer)
 
     with pytest.raises(RuntimeError, match="within the event loop"):
         asyncio.run(within())

@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.errors import NotLandedError, ThrottledError, UnreachableError
+from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.backend.wrappers.retrying import RetryingBackend, retry_seconds
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
 from artifactstore.testing.backends import FAULTS, CountingBackend, FaultyBackend, draw_script
-from artifactstore.testing.latency import SlowBackend
+from artifactstore.testing.latency import LatencyBackend
 
 READS = ("read", "read_ranges", "list", "size")
 ALL = (*READS, "write", "create", "delete")
@@ -203,7 +203,7 @@ def test_reads_take_no_word_unless_told(inner):
 
 
 def test_a_409_is_the_one_after_which_nothing_can_have_landed(inner):
-    with pytest.raises(NotLandedError):
+    with pytest.raises(NotAppliedError):
         FaultyBackend(inner, "409").create("a", b"1")
 
 
@@ -247,7 +247,7 @@ def test_a_drawn_script_is_the_same_for_ever():
 
 def test_slow_takes_a_trip_a_request_and_the_time_of_the_bytes(inner):
     clock = Clock()
-    backend = SlowBackend(inner, latency=1, bandwidth=10, sleep=clock.sleep)
+    backend = LatencyBackend(inner, latency=1, bandwidth=10, sleep=clock.sleep)
     backend.write("a", b"0123456789")
     backend.write("b", iter([b"01234", b"56789"]))
     backend.read("a")
@@ -269,13 +269,13 @@ def test_slow_lets_no_more_requests_run_than_it_has_connections(inner):
         with lock:
             running -= 1
 
-    SlowBackend(inner, connections=3, sleep=sleep).read_ranges("a", [(n, 1) for n in range(20)])
+    LatencyBackend(inner, connections=3, sleep=sleep).read_ranges("a", [(n, 1) for n in range(20)])
     assert most == 3
 
 
 def test_wrappers_show_what_is_inside_and_can_be_pickled(inner):
     inner.write("a", b"1")
-    for kind in (Wrapper, CountingBackend, RetryingBackend, SlowBackend, lambda one: FaultyBackend(one, "ok fail")):
+    for kind in (Wrapper, CountingBackend, RetryingBackend, LatencyBackend, lambda one: FaultyBackend(one, "ok fail")):
         backend = kind(inner)
         assert (backend.url, backend.exclusive) == (inner.url, True)
         assert inner.url in repr(backend)

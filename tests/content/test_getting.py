@@ -22,7 +22,7 @@ from artifactstore.content.transfer import transfer
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.model.encoding import new_id
-from artifactstore.testing.latency import SlowBackend
+from artifactstore.testing.latency import LatencyBackend
 
 PARTS = [np.random.default_rng(seed).bytes(100_000) for seed in range(4)]
 DATA = b"".join(PARTS)
@@ -76,7 +76,7 @@ def test_a_file_is_given_only_if_it_has_its_digest(
         monkeypatch.setattr(whole_module, "REMOTE_PART", 120_000)
         monkeypatch.setattr(whole_module, "_SMALL", 1000)
     backend: Backend = MemoryBackend(f"memory://{new_id()}")
-    backend = SlowBackend(backend, 0, 1e12) if far else backend
+    backend = LatencyBackend(backend, 0, 1e12) if far else backend
     manifest = stored(backend)
     damage(backend, manifest, harm)
     if harm == "none":

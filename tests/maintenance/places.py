@@ -8,7 +8,7 @@ from artifactstore import RefusedError
 from artifactstore.backend.connect import connect
 from artifactstore.catalog.fold.state import State
 from artifactstore.journal.journal import Journal
-from artifactstore.journal.replica import read_standing
+from artifactstore.journal.replica import read_replica_status
 from artifactstore.model.facts import parse_config
 from artifactstore.store import Store
 
@@ -48,7 +48,7 @@ def is_writable(url: str) -> bool:
         return False
     journal = Journal(backend, config, State)
     journal.catch_up()
-    return read_standing(backend, config.store).writable and journal.fold.marks["moved_to"] is None
+    return read_replica_status(backend, config.store).writable and journal.fold.marks["moved_to"] is None
 
 
 def accepts_writes(url: str) -> bool:

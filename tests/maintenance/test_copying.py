@@ -10,7 +10,7 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.errors import ConflictError, CorruptionError, RefusedError
 from artifactstore.journal.chain import encode_entry, entry_key, facts_key
 from artifactstore.journal.journal import Journal
-from artifactstore.journal.replica import end_key, mark_body, read_standing, target_key
+from artifactstore.journal.replica import end_key, mark_body, read_replica_status, target_key
 from artifactstore.maintenance.sync.move import move, release
 from artifactstore.maintenance.sync.replicate import replicate
 from artifactstore.maintenance.sync.report import SyncReport
@@ -123,7 +123,7 @@ def test_a_copy_is_released_at_the_head_that_it_named_and_not_before(source: Mem
     target.write(entry_key(5), last)
     assert not any(item.key == end_key(5) for item in target.list("replica/"))
     assert release(journal_of(target))
-    assert read_standing(target, CONFIG.store).released == 5
+    assert read_replica_status(target, CONFIG.store).released == 5
     assert not release(journal_of(target))
 
 

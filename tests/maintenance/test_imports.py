@@ -21,7 +21,7 @@ from artifactstore.backend.connect import connect
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import read_records
 from artifactstore.content.transfer import transfer as real_transfer
-from artifactstore.maintenance.sync.import_selection import Wish
+from artifactstore.maintenance.sync.import_selection import ImportFilter
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
@@ -603,7 +603,7 @@ def _sync_and_check(source: Store, target: Store, dice: random.Random) -> None:
         assert [row["digest"] for row in here.names[name]][: len(digests)] == digests
     for name, rows in there.names.items():
         mine = done.renamed.get(name, name)
-        if mine in left or name in left or (names is not None and not Wish(tuple(names)).wants(name)):
+        if mine in left or name in left or (names is not None and not ImportFilter(tuple(names)).wants(name)):
             continue
         pairs = list(zip(rows, here.names[mine], strict=False))
         assert len(pairs) == len(rows)

@@ -7,13 +7,13 @@ from artifactstore.catalog.fold import state as state_module
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import AlreadyExistsError
 from artifactstore.journal.append import Appender
-from artifactstore.journal.replica import Standing, end_key, mark_body
+from artifactstore.journal.replica import ReplicaStatus, end_key, mark_body
 from artifactstore.maintenance.sync import import_plan as receive_module
 from artifactstore.maintenance.sync import import_selection as choosing_module
 from artifactstore.maintenance.sync import move as move_module
 from artifactstore.maintenance.sync import object_copy as whole_module
 from artifactstore.maintenance.sync import replicate as replicate_module
-from artifactstore.maintenance.sync.import_plan import Receiver
+from artifactstore.maintenance.sync.import_plan import ImportPlanner
 from artifactstore.maintenance.sync.name_histories import Histories
 from artifactstore.model.facts import Fact
 from artifactstore.work.sync import import_store
@@ -31,7 +31,7 @@ REAL_RELEASE = move_module.release
 REAL_JUDGE_RECEIVED = judge_module._judge_received
 REAL_TAKE_VERSIONED = State._take_versioned
 REAL_TAKE_REMOVED = State._take_removed
-REAL_ENSURE = whole_module.ensure
+REAL_ENSURE = whole_module.create_with_retries
 REAL_HISTORIES = Histories.of
 REAL_CHOOSE = whole_module.choose
 
@@ -43,7 +43,7 @@ def _entries_first(self: Any, objects: Any) -> Any:
     return REAL_COPY_OBJECTS(self, objects)
 
 
-def _name_nothing(self: Any, standing: Standing, _last: int, _digest: Any) -> Standing:
+def _name_nothing(self: Any, standing: ReplicaStatus, _last: int, _digest: Any) -> ReplicaStatus:
     return standing
 
 
@@ -56,7 +56,7 @@ def _release_first(source: Any, appender: Any, target: Any, reopen: Any, *, watc
     """Open the new place when it has all, and close the old one then."""
     head = replicate_module.replicate(source, target, reopen(), watch=watch, done=done)
     REAL_RELEASE(reopen())
-    appender.commit([{"fact": "moved_to", "url": target.url}], birth=head, alive_at=head, refuse=move_module._later)
+    appender.commit([{"fact": "moved_to", "url": target.url}], birth=head, alive_at=head, refuse=move_module._later_error)
 
 
 def _release_anyhow(copy: Any) -> bool:
@@ -144,7 +144,7 @@ BETWEEN: dict[str, Mutant] = {
         "only a finished copy is released", _patches((move_module, "release", _release_anyhow)), _COPY_EAGER
     ),
     "entries are created": Mutant(
-        "an entry of a copy is created exclusively", _patches((replicate_module, "ensure", _write_over)), _COPY_EAGER
+        "an entry of a copy is created exclusively", _patches((replicate_module, "create_with_retries", _write_over)), _COPY_EAGER
     ),
     "the closing entry stays": Mutant(
         "what closes the old place is not copied", _patches((State, "end", property(_copy_closing_too))), _COPY
@@ -152,7 +152,7 @@ BETWEEN: dict[str, Mutant] = {
     "all packs": Mutant("a copy has all packs", _patches((whole_module, "choose", _only_what_stands)), _COPY),
     "received with its content": Mutant(
         "what is received needs its content",
-        _patches((judge_module, "_judge_received", _judge_received_without("holder")), (Receiver, "_need", _no_content)),
+        _patches((judge_module, "_judge_received", _judge_received_without("holder")), (ImportPlanner, "_need", _no_content)),
         _IMPORT,
     ),
     "received holders are judged": Mutant(
@@ -187,6 +187,6 @@ BETWEEN: dict[str, Mutant] = {
         _IMPORT,
     ),
     "one history": Mutant(
-        "a name goes on only where its history is the same", _patches((choosing_module, "common_prefix", _any_prefix)), _IMPORT
+        "a name goes on only where its history is the same", _patches((choosing_module, "share_prefix", _any_prefix)), _IMPORT
     ),
 }

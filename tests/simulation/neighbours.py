@@ -1,6 +1,6 @@
 """What happens between places of one world: copying, moving, releasing, visiting a copy, importing.
 
-The library's own replicate, move, release and Receiver at work; only content is a word here (see tasks).
+The library's own replicate, move, release and ImportPlanner at work; only content is a word here (see tasks).
 """
 
 import json
@@ -11,11 +11,11 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.errors import ArtifactStoreError, ConflictError, NotFoundError, RefusedError
 from artifactstore.journal.journal import Journal
-from artifactstore.journal.replica import read_standing
+from artifactstore.journal.replica import read_replica_status
 from artifactstore.maintenance.sync import move as move_module
 from artifactstore.maintenance.sync import replicate as replicate_module
-from artifactstore.maintenance.sync.import_plan import Receiver, Step
-from artifactstore.maintenance.sync.import_selection import Wish
+from artifactstore.maintenance.sync.import_plan import ImportPlanner, Step
+from artifactstore.maintenance.sync.import_selection import ImportFilter
 from artifactstore.maintenance.sync.report import SyncReport
 from artifactstore.model.facts import parse_config
 from artifactstore.work.sync import import_store
@@ -107,7 +107,7 @@ class Visitor:
         except NotFoundError:
             process.world.log("    nobody there")
             return
-        if not read_standing(process.backend, parse_config(raw, "store.json").store).writable:
+        if not read_replica_status(process.backend, parse_config(raw, "store.json").store).writable:
             process.world.log("    only a copy")
             return
         act = process.world.rng.choice([lambda: process.writer(2), lambda: process.remover(1), lambda: process.gc(1)])
@@ -129,27 +129,27 @@ class Importer:
     def _receive_some(self) -> None:
         self.receive(self._wish())
 
-    def _wish(self) -> Wish:
+    def _wish(self) -> ImportFilter:
         rng = self.target.world.rng
-        return Wish(rng.choice([None, None, ("x",), ("[xy]",)]), rng.random() < 0.5, self.label)
+        return ImportFilter(rng.choice([None, None, ("x",), ("[xy]",)]), rng.random() < 0.5, self.label)
 
-    def receive(self, wish: Wish) -> int:
+    def receive(self, import_filter: ImportFilter) -> int:
         """Import once; returns how many transactions that took."""
         for _ in range(TRIES):
             try:
-                return self._plan(wish)
+                return self._plan(import_filter)
             except _StaleError as stale:
                 self.target.world.log(f"    plans anew: {stale}"[:150])
         return -1
 
-    def _plan(self, wish: Wish) -> int:
+    def _plan(self, import_filter: ImportFilter) -> int:
         source, target = self.source, self.target
         head = source.insist(source.journal.catch_up)
         target.insist(target.journal.catch_up)
         rng = target.world.rng
         ids = {"source": source.journal.config.store, "target": target.journal.config.store}
         try:
-            self.receiver = Receiver(source.journal.fold, target.journal.fold, **ids, wish=wish)
+            self.receiver = ImportPlanner(source.journal.fold, target.journal.fold, **ids, import_filter=import_filter)
         except NotFoundError:
             return 0  # nothing there is called so yet
         batch: list[Step] = []

@@ -26,7 +26,7 @@ from artifactstore.journal.journal import Journal
 from artifactstore.maintenance import snapshot as snapshot_module
 from artifactstore.maintenance.sync import object_copy as whole_module
 from artifactstore.maintenance.sync import replicate as replicate_module
-from artifactstore.maintenance.sync.import_selection import Wish
+from artifactstore.maintenance.sync.import_selection import ImportFilter
 from artifactstore.model.actor import Author
 from artifactstore.model.encoding import format_time
 from artifactstore.model.facts import Config
@@ -333,7 +333,7 @@ class Scenario:
         importer = Importer(self.process(""), self.process(name), "l")
         counts: list[int] = []
         for _ in range(3):
-            self.world.prepare("last import", lambda: counts.append(importer.receive(Wish())))
+            self.world.prepare("last import", lambda: counts.append(importer.receive(ImportFilter())))
         if counts[-1] != 0:
             raise Violation(f"an import comes to no end: {counts} transactions")
         self._all_came(importer, name)

@@ -103,7 +103,7 @@ class _Patient:
     def __init__(self, process: "Process") -> None:
         self._process = process
         self.concurrency = process.world.rng.choice([2, 8])
-        self.far = self.concurrency > 2
+        self.is_remote = self.concurrency > 2
 
     def write(self, key: str, data: Buffer | list[Buffer]) -> None:
         self._process.insist(lambda: self._process.backend.write(key, data))

@@ -275,7 +275,7 @@ def test_a_damaged_note_of_checks_says_nothing(tmp_path: Path, store: Store, mod
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a folder behave as a network place does."""
-    monkeypatch.setattr(LocalBackend, "far", property(lambda _: True))
+    monkeypatch.setattr(LocalBackend, "is_remote", property(lambda _: True))
     monkeypatch.setattr(LocalBackend, "concurrency", 8)
 
 

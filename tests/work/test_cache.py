@@ -21,7 +21,7 @@ from artifactstore.backend.wrappers.offline import UnreachableBackend
 from artifactstore.errors import BackendError, RefusedError
 from artifactstore.store import Store
 from artifactstore.testing.backends import CountingBackend
-from artifactstore.testing.latency import SlowBackend
+from artifactstore.testing.latency import LatencyBackend
 from artifactstore.work.session.offline import Near
 from artifactstore.work.session.session import Session
 from tests.warm import Warm
@@ -72,7 +72,7 @@ def opened(place: Backend, cache: Path | None) -> Store:
 @pytest.fixture
 def place(tmp_path: Path) -> CountingBackend:
     """A place behind a link of no latency, which holds a store with a few things."""
-    counted = CountingBackend(SlowBackend(MemoryBackend(f"memory://{tmp_path.name}-{os.getpid()}"), 0, 1e12))
+    counted = CountingBackend(LatencyBackend(MemoryBackend(f"memory://{tmp_path.name}-{os.getpid()}"), 0, 1e12))
     session = Session(counted.url, cache=None)
     session.backend = counted
     session.create("blake3")

@@ -15,7 +15,7 @@ from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import BackendError
 from artifactstore.store import Store
-from artifactstore.testing.latency import SlowBackend
+from artifactstore.testing.latency import LatencyBackend
 from artifactstore.work.session.session import Session
 
 
@@ -41,7 +41,7 @@ class _Refusing(Wrapper):
     """A place that refuses packs for good, and lets everything else wait."""
 
     def __init__(self) -> None:
-        super().__init__(SlowBackend(MemoryBackend(f"memory://{uuid.uuid4().hex}"), 0.001))
+        super().__init__(LatencyBackend(MemoryBackend(f"memory://{uuid.uuid4().hex}"), 0.001))
         self.refusing, self.packs, self.manifests = False, threading.Event(), threading.Event()
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:

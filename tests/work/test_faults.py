@@ -178,7 +178,7 @@ def test_a_manifest_that_is_refused_does_not_wait_for_packs_that_are_tried_again
             raise BackendError("no answer" if key.startswith("packs/") else "denied", transient=key.startswith("packs/"))
 
     from artifactstore.backend.wrappers.retrying import RetryingBackend
-    from artifactstore.runtime.threads import forsaken, rest
+    from artifactstore.runtime.threads import cancellable_sleep, is_cancelled
 
     inner = MemoryBackend(f"memory://{tmp_path.name}")
     clean = store_over(inner, monkeypatch)
@@ -186,8 +186,8 @@ def test_a_manifest_that_is_refused_does_not_wait_for_packs_that_are_tried_again
     ends: list[bool] = []
 
     def pause(seconds: float) -> None:
-        rest(seconds)
-        ends.append(forsaken())
+        cancellable_sleep(seconds)
+        ends.append(is_cancelled())
 
     store = store_over(RetryingBackend(Down(inner), seconds=60, sleep=pause), monkeypatch, cache=None)
     with pytest.raises(BackendError, match="denied"):

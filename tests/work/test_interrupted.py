@@ -13,7 +13,7 @@ from artifactstore.backend.memory import MemoryBackend
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.errors import BackendError
 from artifactstore.store import Store
-from artifactstore.testing.latency import SlowBackend
+from artifactstore.testing.latency import LatencyBackend
 from artifactstore.work.session.session import Session
 from tests.warm import Warm
 
@@ -73,7 +73,7 @@ def test_packs_that_are_gone_are_written_again(s3_url, tmp_path: Path):
     assert store.verify(level="full").ok
 
 
-class Failing(SlowBackend):
+class Failing(LatencyBackend):
     """A place over a network that takes packs and no manifest."""
 
     def write(self, key, data):
@@ -85,14 +85,14 @@ class Failing(SlowBackend):
 @pytest.mark.parametrize("fate", ["there", "condemned", "gone", "condemned and gone", "empty"])
 def test_packs_that_clean_up_condemned_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str):
     inner = MemoryBackend(f"memory://{tmp_path.name}")
-    place: list[SlowBackend] = [SlowBackend(inner, 0, 1e12)]
+    place: list[LatencyBackend] = [LatencyBackend(inner, 0, 1e12)]
     monkeypatch.setattr("artifactstore.work.session.session.connect", lambda *_, **__: place[0])
     Store(Session("memory://given", cache=None)).put(b"0", "other")
     data = random.Random(6).randbytes(2_000_000)
     place[0] = Failing(inner, 0, 1e12)
     with pytest.raises(BackendError, match="no more"):
         Store(Session("memory://given", cache=tmp_path / "cache")).put(data, "name")
-    place[0] = SlowBackend(inner, 0, 1e12)
+    place[0] = LatencyBackend(inner, 0, 1e12)
     uploaded = [item.key.rpartition("/")[2].partition(".")[0] for item in inner.list("packs/")]
     assert uploaded
     store = Store(Session("memory://given", cache=tmp_path / "cache"))
@@ -116,7 +116,7 @@ def test_attempts_that_fail_one_after_the_other_leave_the_next_what_the_first_up
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     inner = MemoryBackend(f"memory://{tmp_path.name}")
-    place: list[SlowBackend] = [SlowBackend(inner, 0, 1e12)]
+    place: list[LatencyBackend] = [LatencyBackend(inner, 0, 1e12)]
     monkeypatch.setattr("artifactstore.work.session.session.connect", lambda *_, **__: place[0])
     Store(Session("memory://given", cache=None)).put(b"0", "other")
     data = random.Random(7).randbytes(2_000_000)
@@ -124,7 +124,7 @@ def test_attempts_that_fail_one_after_the_other_leave_the_next_what_the_first_up
     for _ in range(2):
         with pytest.raises(BackendError, match="no more"):
             Store(Session("memory://given", cache=tmp_path / "cache")).put(data, "name")
-    place[0] = SlowBackend(inner, 0, 1e12)
+    place[0] = LatencyBackend(inner, 0, 1e12)
     store = Store(Session("memory://given", cache=tmp_path / "cache"))
     assert store.put(data, "name").uploaded < 100_000
     assert not [*(tmp_path / "cache").rglob("*.jsonl")]

@@ -18,7 +18,7 @@ from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers.caching import CachingBackend
-from artifactstore.backend.wrappers.range_cache import Pieces
+from artifactstore.backend.wrappers.range_cache import RangeCache
 from artifactstore.content.manifests import manifest
 from artifactstore.errors import BackendError
 from artifactstore.maintenance.sync import object_copy
@@ -177,7 +177,7 @@ def test_what_is_large_is_read_in_parts_and_kept_as_a_whole(tmp_path: Path, monk
     monkeypatch.setattr(base, "PART", 1000)
     place, data = Travelling(f"memory://parts-{size}"), random.Random(size).randbytes(size)
     place.write("manifests/a", data)
-    near = CachingBackend(place, Pieces(tmp_path, "store"), ["manifests/"])
+    near = CachingBackend(place, RangeCache(tmp_path, "store"), ["manifests/"])
     assert near.read_large("manifests/a") == data
     parts = [(at, min(1000, size - at)) for at in range(0, size, 1000)]
     assert sorted(place.asked) == (parts or [(0, 0)])

@@ -449,13 +449,13 @@ def test_a_file_of_the_web_is_profiled(store: Store, web: str, files: Path):
 def test_a_place_that_fails_while_it_is_profiled_is_no_bad_file(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch, whole: int
 ):
-    from artifactstore.backend.source_url import Origin
+    from artifactstore.backend.source_url import SourceUrl
 
     monkeypatch.setattr(parquet_files, "_FAR_WHOLE", whole)
     known_of = parquet_files.known_of
 
     def fail(source: Any, **options: Any) -> Any:
-        monkeypatch.setattr(Origin, "read", lambda *_: (_ for _ in ()).throw(BackendError("away", transient=True)))
+        monkeypatch.setattr(SourceUrl, "read", lambda *_: (_ for _ in ()).throw(BackendError("away", transient=True)))
         return known_of(source, **options)
 
     monkeypatch.setattr(profiling, "known_of", fail)

@@ -13,7 +13,7 @@ import pytest
 import artifactstore
 from artifactstore import AlreadyExistsError, InvalidInputError, NotFoundError, Store, UnsupportedError
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.wrappers.overlay import ForkedBackend
+from artifactstore.backend.wrappers.overlay import OverlayBackend
 from artifactstore.cli import main
 from artifactstore.errors import BackendError, RefusedError
 from artifactstore.work.reproduce import environment_build
@@ -239,7 +239,7 @@ def test_a_fork_ends_at_its_head_and_never_touches_its_origin():
         "replica/000000000001-end.json",
     ):
         origin.write(key, b"x")
-    fork = ForkedBackend(own, origin, 2)
+    fork = OverlayBackend(own, origin, 2)
     seen = {item.key for item in fork.list("")}
     assert seen == {
         "store.json",

@@ -9,7 +9,7 @@ import pytest
 
 import artifactstore
 from artifactstore.backend import source_url as origin_module
-from artifactstore.backend.source_url import Origin
+from artifactstore.backend.source_url import SourceUrl
 from artifactstore.errors import BackendError, ConflictError, InvalidInputError
 from tests.servers.web import serving
 
@@ -112,14 +112,14 @@ def test_options_are_for_their_own_sources(store, bucket, files):
 def test_a_source_that_changes_meanwhile_is_an_error_and_nothing_is_committed(store, bucket, monkeypatch):
     from moto.s3.models import s3_backends
 
-    read, name = Origin.read, bucket.removeprefix("s3://").partition("/")[0]
+    read, name = SourceUrl.read, bucket.removeprefix("s3://").partition("/")[0]
 
     def change(self, file, offset, size):
         data = read(self, file, offset, size)
         s3_backends["123456789012"]["aws"].put_object(name, f"raw/{file.path}", os.urandom(file.size))
         return data
 
-    monkeypatch.setattr(Origin, "read", change)
+    monkeypatch.setattr(SourceUrl, "read", change)
     with pytest.raises(ConflictError, match="changed while it was being put"):
         store.put(bucket, "raw")
     assert not store.names()
@@ -133,7 +133,7 @@ def test_a_source_that_can_not_be_reached_is_tried_again_and_then_an_error(store
 
 
 def test_a_read_that_comes_short_is_tried_again(store, bucket, files, monkeypatch):
-    ask = origin_module._Place.ask
+    ask = origin_module._SourceBackend.ask
     cut: list[bytes] = []
 
     def short(self, verb, *arguments, **named):
@@ -143,7 +143,7 @@ def test_a_read_that_comes_short_is_tried_again(store, bucket, files, monkeypatc
             return came[:-1]
         return came
 
-    monkeypatch.setattr(origin_module._Place, "ask", short)
+    monkeypatch.setattr(origin_module._SourceBackend, "ask", short)
     made = store.put(f"{bucket}/deep/größe.csv", "one")
     assert cut
     assert made.digest == store.put(files / "deep/größe.csv", "disk").digest

@@ -12,12 +12,12 @@ from datetime import UTC
 from typing import Any, Final
 
 from artifactstore.backend.azure.errors import Request, explain, host_of
-from artifactstore.backend.azure.urls import AzurePlace
+from artifactstore.backend.azure.urls import AzureLocation
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import content_md5, flat, gather
-from artifactstore.backend.errors import check_ranges, no_such_key, past_the_end
+from artifactstore.backend.errors import check_ranges, not_found_message, range_beyond_end
 from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
-from artifactstore.backend.remote.multipart import send_in_parts
+from artifactstore.backend.remote.multipart import upload_multipart
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 
 __all__ = ["AzureBackend"]
@@ -32,7 +32,7 @@ class AzureBackend(RemoteBackend):
     """Blobs in a container under a prefix; `create` is a Put Blob with `If-None-Match: *`, decided by the service.
 
     Args:
-        place: container and prefix, as parsed by `azure_place`.
+        location: container and prefix, as parsed by `parse_azure_url`.
         options: for `adlfs.AzureBlobFileSystem`.
         single_writer: the caller promises that nothing else writes: a service that ignores conditions is then accepted.
 
@@ -42,19 +42,19 @@ class AzureBackend(RemoteBackend):
 
     concurrency = 32
 
-    def __init__(self, place: AzurePlace, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
-        super().__init__(place.url, options, single_writer=single_writer)
+    def __init__(self, location: AzureLocation, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
+        super().__init__(location.url, options, single_writer=single_writer)
         self.exclusive = True
-        self._place = place
+        self._location = location
 
     def _connect(self) -> tuple[Any, str]:
         # Account options from the URL take precedence, except `anon`, which the caller may override.
-        options = {"anon": False, **self._place.options, **self._options}
-        return make_filesystem("abfs", options), f"{self._place.container}/{self._place.root}"
+        options = {"anon": False, **self._location.options, **self._options}
+        return make_filesystem("abfs", options), f"{self._location.container}/{self._location.root}"
 
     def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
         host = host_of(self._connected[1]) if self._connected is not None else ""
-        failure = explain(error, Request(self.url, self._place.container, action, key, host))
+        failure = explain(error, Request(self.url, self._location.container, action, key, host))
         if failure is not None:
             return failure, None
         if isinstance(error, ValueError) and self._connected is None:
@@ -66,7 +66,7 @@ class AzureBackend(RemoteBackend):
         return super()._explain(error, action, key)
 
     def _blob(self, key: str) -> Any:
-        return self._filesystem()[0].service_client.get_blob_client(self._place.container, self._place.root + key)
+        return self._filesystem()[0].service_client.get_blob_client(self._location.container, self._location.root + key)
 
     # -- reading
 
@@ -82,7 +82,7 @@ class AzureBackend(RemoteBackend):
         headers = response.headers
         self._clock.note(headers.get("Date"))
         if str(headers.get(f"x-ms-meta-{_FOLDER}", "")).lower() == "true":
-            raise NotFoundError(no_such_key(key, self.url))
+            raise NotFoundError(not_found_message(key, self.url))
         return [chunk async for chunk in stream], headers
 
     def _judge(self, came: _Came, key: str, span: tuple[int, int] | None = None) -> bytes:
@@ -97,7 +97,7 @@ class AzureBackend(RemoteBackend):
         if checksum and checksum != content_md5(data):
             raise BackendError(f"{key} in {self.url} was damaged in transit: it does not match its MD5", transient=True)
         if span is not None and len(data) != span[1]:  # the service returns as many bytes as exist
-            raise past_the_end(key, *span, None, self.url)
+            raise range_beyond_end(key, *span, None, self.url)
         return data
 
     def read(self, key: str) -> bytes:
@@ -150,7 +150,7 @@ class AzureBackend(RemoteBackend):
         if rest is None:
             self._put(key, bytes(whole), "write", overwrite=True)
         else:
-            send_in_parts(self, key, whole, rest, lambda request: request())
+            upload_multipart(self, key, whole, rest, lambda request: request())
 
     def start_upload(self, key: str) -> str:  # noqa: ARG002 - the protocol's name
         """Return a new upload id, which prefixes all block ids: blocks of an attempt that died are never mixed in."""
@@ -184,7 +184,7 @@ class AzureBackend(RemoteBackend):
 
         Raises:
             AlreadyExistsError: `key` exists, whoever wrote it.
-            BackendError: the outcome is unknown, except for a `NotLandedError`.
+            BackendError: the outcome is unknown, except for a `NotAppliedError`.
         """
         check_key(key)
         raw = bytes(flat(data))
@@ -207,7 +207,7 @@ class AzureBackend(RemoteBackend):
             for item in items:
                 if str((item.metadata or {}).get(_FOLDER, "")).lower() == "true":
                     continue
-                key = item.name[len(self._place.root) :]
+                key = item.name[len(self._location.root) :]
                 try:
                     check_key(key)
                 except InvalidInputError:
@@ -218,8 +218,8 @@ class AzureBackend(RemoteBackend):
 
     def _page(self, prefix: str, token: str | None) -> tuple[Sequence[Any], str | None]:
         async def page() -> tuple[Sequence[Any], str | None]:
-            container = self._filesystem()[0].service_client.get_container_client(self._place.container)
-            pages = container.list_blobs(self._place.root + prefix, include=["metadata"], **_ONCE).by_page(token)
+            container = self._filesystem()[0].service_client.get_container_client(self._location.container)
+            pages = container.list_blobs(self._location.root + prefix, include=["metadata"], **_ONCE).by_page(token)
             items = [item async for item in await anext(pages)]
             return items, pages.continuation_token
 
@@ -253,7 +253,7 @@ class AzureBackend(RemoteBackend):
 
         found = self._call(lambda: self._run(look), "stat", key)
         if str((found.metadata or {}).get(_FOLDER, "")).lower() == "true":
-            raise NotFoundError(no_such_key(key, self.url))
+            raise NotFoundError(not_found_message(key, self.url))
         return int(found.size)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.backend import errors
-from artifactstore.backend.errors import NotLandedError, UnreachableError, no_such_key
+from artifactstore.backend.errors import NotAppliedError, UnreachableError, not_found_message
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
 __all__ = ["Request", "code_of", "explain", "host_of"]
@@ -98,28 +98,28 @@ def _no_credentials(request: Request, name: str) -> BackendError:
 
 def _of_reply(status: int, code: str, request: Request) -> ArtifactStoreError:
     url, key = request.url, request.key
-    said = f"{request}: {code or f'status {status}'}"
+    summary = f"{request}: {code or f'status {status}'}"
     creating = request.action == "create"
     if code in _NO_CONTAINER:
         return BackendError(f"the container {request.bucket} does not exist: create it, or check the URL {url} and the account")
     if status == 404:
         if code in _MISSING and key:
-            return NotFoundError(no_such_key(key, url))
+            return NotFoundError(not_found_message(key, url))
         return BackendError(
-            f"{said}; this is not the service's reply for a missing blob: check the URL, the account and the credentials"
+            f"{summary}; this is not the service's reply for a missing blob: check the URL, the account and the credentials"
         )
     if code in _EXISTS or (creating and (code in _STANDS or code in _MET or (status == 412 and not code))):
         return AlreadyExistsError(f"{key} exists in {url}")
     if code == "InvalidRange" or status == 416:
         return BackendError(f"{request}: the range ends beyond the end of the object")
     if code in _DAMAGED:
-        return NotLandedError(f"{request}: the body was damaged in transit ({code}); the service rejected it")
+        return NotAppliedError(f"{request}: the body was damaged in transit ({code}); the service rejected it")
     if code in _FULL:
-        return BackendError(f"{said}; {_ADVICE.get(code, 'free some space or ask for more')}")
+        return BackendError(f"{summary}; {_ADVICE.get(code, 'free some space or ask for more')}")
     if code in _BUSY or status >= 500 or status in {408, 429}:
-        return BackendError(said, transient=True)
+        return BackendError(summary, transient=True)
     advice = _ADVICE.get(code) or _ADVICE.get(str(status))
-    return BackendError(f"{said}; {advice}" if advice else said)
+    return BackendError(f"{summary}; {advice}" if advice else summary)
 
 
 def host_of(filesystem: Any) -> str:

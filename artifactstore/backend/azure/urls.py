@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from artifactstore.backend.base import check_place
+from artifactstore.backend.base import check_location
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["AzurePlace", "azure_place"]
+__all__ = ["AzureLocation", "parse_azure_url"]
 
 _FORMS: Final = "abfss://container@account.dfs.core.windows.net/prefix or abfss://container/prefix"
 _ONELAKE_FORM: Final = "abfss://workspace@onelake.dfs.fabric.microsoft.com/item.Lakehouse/Files/folder"
@@ -34,7 +34,7 @@ _ENDPOINT_OPTIONS: Final = ("account_name", "account_host", "connection_string")
 
 
 @dataclass(frozen=True, slots=True)
-class AzurePlace:
+class AzureLocation:
     """Location of a store on Azure.
 
     Attributes:
@@ -52,7 +52,7 @@ class AzurePlace:
     onelake: bool
 
 
-def azure_place(scheme: str, rest: str, options: Mapping[str, Any], environ: Mapping[str, str]) -> AzurePlace:
+def parse_azure_url(scheme: str, rest: str, options: Mapping[str, Any], environ: Mapping[str, str]) -> AzureLocation:
     """Parse `scheme://rest`; touches nothing.
 
     Args:
@@ -103,7 +103,7 @@ def azure_place(scheme: str, rest: str, options: Mapping[str, Any], environ: Map
             f"the URL names the account {found['account_name']}, storage_options a different one: leave out account_name"
         )
     url = f"{scheme}://{authority}/{path}".rstrip("/")
-    return AzurePlace(url, container, f"{path}/" if path else "", found, onelake=False)
+    return AzureLocation(url, container, f"{path}/" if path else "", found, onelake=False)
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -115,7 +115,7 @@ def _check_prefix(scheme: str, path: str) -> None:
     if not path:
         return
     try:
-        check_place(path)
+        check_location(path)
     except InvalidInputError as error:
         raise InvalidInputError(
             f"{scheme}://…/{path}: expected a prefix of segments between slashes, none of them empty, '.' or '..', without backslashes, ?, # and *"
@@ -142,7 +142,7 @@ def _has_account(options: Mapping[str, Any], environ: Mapping[str, str]) -> bool
     return bool(environ.get("AZURE_STORAGE_ACCOUNT_NAME") or environ.get("AZURE_STORAGE_CONNECTION_STRING"))
 
 
-def _onelake(scheme: str, workspace: str, host: str, path: str) -> AzurePlace:
+def _onelake(scheme: str, workspace: str, host: str, path: str) -> AzureLocation:
     match = _ONELAKE.fullmatch(host)
     if match is None:
         raise InvalidInputError(f"{host} is not a OneLake host: expected {_ONELAKE_FORM}")
@@ -169,4 +169,4 @@ def _onelake(scheme: str, workspace: str, host: str, path: str) -> AzurePlace:
     _check_prefix(scheme, folder)
     options = {"account_name": "onelake", "account_host": f"{match['name']}.blob.fabric.microsoft.com", "anon": False}
     url = f"{scheme}://{workspace}@{host}/{path}"
-    return AzurePlace(url, workspace, f"{path}/", options, onelake=True)
+    return AzureLocation(url, workspace, f"{path}/", options, onelake=True)

@@ -15,12 +15,12 @@ from urllib.parse import quote
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import LARGE, content_crc32c, content_md5, flat, gather, joined
-from artifactstore.backend.errors import check_ranges, no_such_key
-from artifactstore.backend.gcs.errors import DeniedError, ExpiredError, Refusal, Request, UnclearError, explain
+from artifactstore.backend.errors import check_ranges, not_found_message
+from artifactstore.backend.gcs.errors import AmbiguousNotFoundError, DeniedError, ExpiredError, Refusal, Request, explain
 from artifactstore.backend.gcs.resumable_upload import Upload
 from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
 from artifactstore.backend.remote.http_client import Reply, exchange, of_range
-from artifactstore.backend.remote.multipart import send_in_parts
+from artifactstore.backend.remote.multipart import upload_multipart
 from artifactstore.backend.remote.secrets import hide
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 
@@ -111,10 +111,10 @@ class GcsBackend(RemoteBackend):
         """Send a request about one object; a 404 that does not say what is missing is resolved."""
         try:
             return self._call(call, action, key)
-        except UnclearError:
+        except AmbiguousNotFoundError:
             if not self._bucket_seen:
                 self._page("", {"maxResults": 1})  # raises if the bucket is missing, or listing is denied
-        raise NotFoundError(no_such_key(key, self.url))
+        raise NotFoundError(not_found_message(key, self.url))
 
     async def _get(self, key: str, wanted: tuple[int, int] | None = None) -> Reply:
         headers = {} if wanted is None else {"Range": f"bytes={wanted[0]}-{wanted[0] + wanted[1] - 1}"}
@@ -203,7 +203,7 @@ class GcsBackend(RemoteBackend):
     def _written(self, call: Callable[[], _T], action: str, key: str) -> _T:
         try:
             return self._call(call, action, key)
-        except UnclearError:  # in a write only the bucket can be missing
+        except AmbiguousNotFoundError:  # in a write only the bucket can be missing
             raise BackendError(f"the bucket {self._bucket} does not exist: create it, or check the URL {self.url}") from None
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
@@ -222,7 +222,7 @@ class GcsBackend(RemoteBackend):
                 if self._kept(key) != content_md5(whole):
                     raise
         else:
-            send_in_parts(self, key, whole, rest, lambda call: call())
+            upload_multipart(self, key, whole, rest, lambda call: call())
 
     def _kept(self, key: str) -> str | None:
         """Return the MD5 of the stored object; None where unknown."""
@@ -240,7 +240,7 @@ class GcsBackend(RemoteBackend):
 
         Raises:
             AlreadyExistsError: `key` exists, whoever wrote it.
-            BackendError: the outcome is unknown, except for a `NotLandedError`.
+            BackendError: the outcome is unknown, except for a `NotAppliedError`.
         """
         check_key(key)
         raw = bytes(flat(data))
@@ -248,7 +248,7 @@ class GcsBackend(RemoteBackend):
             self._refuse_existing(key)
         self._put(key, raw, "create", ifGenerationMatch="0")
 
-    # -- multipart upload (`InParts`): Google's resumable upload
+    # -- multipart upload (`MultipartUploads`): Google's resumable upload
 
     def start_upload(self, key: str) -> str:
         """Return the id of a new resumable upload."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend import errors
-from artifactstore.backend.errors import NotLandedError, ThrottledError, UnreachableError, no_such_key, seconds_of
+from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError, not_found_message, seconds_of
 from artifactstore.backend.remote.http_client import Reply
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
-__all__ = ["DeniedError", "ExpiredError", "Refusal", "Request", "UnclearError", "explain"]
+__all__ = ["AmbiguousNotFoundError", "DeniedError", "ExpiredError", "Refusal", "Request", "explain"]
 
 _NEEDED: Final[Mapping[str, str]] = {
     "read": "storage.objects.get",
@@ -50,10 +50,10 @@ class Refusal(Exception):  # noqa: N818 - internal: `explain` turns it into an e
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
         self.reply = reply
-        self.reason, self.message = _said(reply.body)
+        self.reason, self.message = _error_of(reply.body)
 
 
-def _said(body: bytes) -> tuple[str, str]:
+def _error_of(body: bytes) -> tuple[str, str]:
     try:
         error = json.loads(body)["error"]
         reasons = [str(one.get("reason", "")) for one in error.get("errors", ())]
@@ -70,7 +70,7 @@ class DeniedError(BackendError):
     """The credentials are valid, but do not allow this."""
 
 
-class UnclearError(BackendError):
+class AmbiguousNotFoundError(BackendError):
     """A 404 that does not say whether the object or the bucket is missing."""
 
 
@@ -108,23 +108,25 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
 def _of_reply(refusal: Refusal, request: Request) -> ArtifactStoreError:
     status, reason, message = refusal.reply.status, refusal.reason, request.hide(refusal.message)
     key, url = request.key, request.url
-    said = f"{request}: {reason or f'status {status}'}{f' ({message})' if message else ''}"
+    summary = f"{request}: {reason or f'status {status}'}{f' ({message})' if message else ''}"
     if status == 404:
-        return _missing(message, said, request)
+        return _missing(message, summary, request)
     if status == 412 and request.action == "create":
         return AlreadyExistsError(f"{key} exists in {url}")
     if status == 416:
         return BackendError(f"{request}: the range ends beyond the end of the object")
     if status == 401:
-        return ExpiredError(f"{said}; the credentials are missing, invalid or expired: {_LOGIN}")
+        return ExpiredError(f"{summary}; the credentials are missing, invalid or expired: {_LOGIN}")
     if status in {429, 503} or reason in _THROTTLED:
-        return ThrottledError(said, retry_after=seconds_of(refusal.reply.headers.get("Retry-After")))
+        return ThrottledError(summary, retry_after=seconds_of(refusal.reply.headers.get("Retry-After")))
     if status >= 500 or status == 408:
-        return BackendError(said, transient=True)
+        return BackendError(summary, transient=True)
     if status == 400 and any(words in message for words in _DAMAGED):
-        return NotLandedError(f"{request}: the body was damaged in transit; the service rejected it")
+        return NotAppliedError(f"{request}: the body was damaged in transit; the service rejected it")
     if 300 <= status < 400:
-        return BackendError(f"{said}; the server redirects elsewhere: check the endpoint (STORAGE_EMULATOR_HOST, endpoint_url)")
+        return BackendError(
+            f"{summary}; the server redirects elsewhere: check the endpoint (STORAGE_EMULATOR_HOST, endpoint_url)"
+        )
     advice: str | None = _ADVICE.get(reason)
     if advice is None and status == 400 and "requester pays" in message:
         advice = _ADVICE["userProjectMissing"]
@@ -134,12 +136,12 @@ def _of_reply(refusal: Refusal, request: Request) -> ArtifactStoreError:
             "(without storage.objects.list a missing object gives the same error)"
         )
     kind = DeniedError if status == 403 else BackendError
-    return kind(f"{said}; {advice}" if advice else said)
+    return kind(f"{summary}; {advice}" if advice else summary)
 
 
-def _missing(message: str, said: str, request: Request) -> ArtifactStoreError:
+def _missing(message: str, summary: str, request: Request) -> ArtifactStoreError:
     if "bucket does not exist" in message or not request.key:
         return BackendError(f"the bucket {request.bucket} does not exist: create it, or check the URL {request.url}")
     if message.startswith("No such object"):
-        return NotFoundError(no_such_key(request.key, request.url))
-    return UnclearError(f"{said}; check that the bucket exists")
+        return NotFoundError(not_found_message(request.key, request.url))
+    return AmbiguousNotFoundError(f"{summary}; check that the bucket exists")

@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 
 from artifactstore.backend.base import Backend, Buffer, Clock, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import batched, flat
-from artifactstore.backend.errors import check_ranges, no_such_key, past_the_end
+from artifactstore.backend.errors import check_ranges, not_found_message, range_beyond_end
 from artifactstore.backend.local.links import link_new
 from artifactstore.errors import (
     ArtifactStoreError,
@@ -30,9 +30,9 @@ from artifactstore.runtime.local_files import (
     READ,
     Step,
     absolute,
-    forget,
     make_folder,
     pread,
+    remove_temporary,
     share_file,
     share_folder,
     shared_bits,
@@ -40,7 +40,7 @@ from artifactstore.runtime.local_files import (
     sync_folder,
     write_all,
 )
-from artifactstore.runtime.os_errors import of_system
+from artifactstore.runtime.os_errors import os_error
 
 __all__ = ["LocalBackend"]
 
@@ -49,7 +49,7 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
 
 
-def _leads_up(link: str, passed: Sequence[str]) -> bool:
+def _leads_to_ancestor(link: str, passed: Sequence[str]) -> bool:
     """Whether a link leads to a folder that the listing has already entered: nothing new is below it."""
     target = os.path.realpath(link)
     return any(one == target or one.startswith(target.rstrip(os.sep) + os.sep) for one in passed)
@@ -93,7 +93,7 @@ class LocalBackend(Backend):
             except OSError:
                 return None
             finally:
-                forget(temporary)
+                remove_temporary(temporary)
         return self._clock.now()
 
     # -- reading
@@ -153,7 +153,7 @@ class LocalBackend(Backend):
                 while 0 <= done < len(room) and (came := os.preadv(fd, [room[done:]], offset + done)):
                     done += came
                 if done < len(room):
-                    raise past_the_end(key, offset, len(room), size if done < 0 else offset + done, self.url)
+                    raise range_beyond_end(key, offset, len(room), size if done < 0 else offset + done, self.url)
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[tuple[int, int]]:
@@ -172,7 +172,7 @@ class LocalBackend(Backend):
 
     def _range(self, fd: int, key: str, offset: int, length: int, size: int) -> bytes:
         if offset + length > size:
-            raise past_the_end(key, offset, length, size, self.url)
+            raise range_beyond_end(key, offset, length, size, self.url)
         data = pread(fd, length, offset)
         if len(data) == length:
             return data
@@ -181,7 +181,7 @@ class LocalBackend(Backend):
         while done < length:
             data = pread(fd, length - done, offset + done)
             if not data:
-                raise past_the_end(key, offset, length, offset + done, self.url)
+                raise range_beyond_end(key, offset, length, offset + done, self.url)
             parts.append(data)
             done += len(data)
         return b"".join(parts)
@@ -229,7 +229,7 @@ class LocalBackend(Backend):
             except OSError as error:
                 if error.errno in {errno.ENOENT, errno.ENOTDIR}:
                     continue
-                raise of_system(error, path, "list") from error
+                raise os_error(error, path, "list") from error
             for entry in entries:
                 key = folder + entry.name
                 if key == IGNORED:
@@ -239,7 +239,7 @@ class LocalBackend(Backend):
                     if entry.is_dir():
                         if not entry.is_symlink():
                             folders.append((f"{key}/", above))
-                        elif not _leads_up(entry.path, passed := (*above, os.path.realpath(path))):
+                        elif not _leads_to_ancestor(entry.path, passed := (*above, os.path.realpath(path))):
                             folders.append((f"{key}/", passed))
                         continue
                     st = entry.stat()
@@ -248,7 +248,7 @@ class LocalBackend(Backend):
                 except OSError as error:
                     if error.errno == errno.ELOOP:
                         continue  # a link to itself contains nothing
-                    raise of_system(error, entry.path, "list") from error
+                    raise os_error(error, entry.path, "list") from error
                 if stat.S_ISREG(st.st_mode):
                     modified = moment(st.st_mtime)
                     yield Stored(key, st.st_size, modified), _TEMPORARY.fullmatch(entry.name) is not None
@@ -261,7 +261,7 @@ class LocalBackend(Backend):
         Raises:
             BackendError: no space, no permission: nothing of it is visible.
         """
-        self._place(key, batched(data), os.replace)
+        self._publish_object(key, batched(data), os.replace)
 
     def create(self, key: str, data: bytes) -> None:
         """Store an object only if nothing is there; on the disk when it returns.
@@ -271,9 +271,9 @@ class LocalBackend(Backend):
             UnsupportedError: the file system has no hard links and the caller did not pass `single_writer=True`.
             BackendError: no space, no permission.
         """
-        self._place(key, iter(([flat(data)],)), partial(link_new, url=self.url, single_writer=self._single_writer))
+        self._publish_object(key, iter(([flat(data)],)), partial(link_new, url=self.url, single_writer=self._single_writer))
 
-    def _place(self, key: str, batches: Iterator[Sequence[memoryview]], publish: Callable[[str, str], None]) -> None:
+    def _publish_object(self, key: str, batches: Iterator[Sequence[memoryview]], publish: Callable[[str, str], None]) -> None:
         """Write a temporary file, sync it, publish it under its name, sync the folder."""
         path = self._path(key)
         folder, name = os.path.split(path)
@@ -296,7 +296,7 @@ class LocalBackend(Backend):
             with step:
                 publish(temporary, path)
         finally:
-            forget(temporary)
+            remove_temporary(temporary)
         with step:
             sync_folder(folder)
 
@@ -313,14 +313,14 @@ class LocalBackend(Backend):
         except OSError as error:
             if error.errno in _ABSENT or os.path.isdir(path):  # noqa: PTH112 - macOS reports EPERM when a folder is unlinked
                 return
-            raise of_system(error, path, "delete") from error
+            raise os_error(error, path, "delete") from error
 
     # -- inside
 
     def _size_of(self, st: os.stat_result, key: str, path: str) -> int:
         """Return the size of an opened file, which must be a regular file: a pipe or a device may never end."""
         if stat.S_ISDIR(st.st_mode):
-            raise NotFoundError(no_such_key(key, self.url))
+            raise NotFoundError(not_found_message(key, self.url))
         if not stat.S_ISREG(st.st_mode):
             raise BackendError(f"cannot read {path}: it is not a regular file (a pipe, a socket or a device); remove it")
         return st.st_size
@@ -331,8 +331,8 @@ class LocalBackend(Backend):
     def _read_failed(self, error: OSError, key: str, path: str) -> NoReturn:
         # Windows reports EACCES when a folder is opened.
         if error.errno in _ABSENT or (os.name == "nt" and os.path.isdir(path)):  # noqa: PTH112
-            raise NotFoundError(no_such_key(key, self.url)) from error
-        raise of_system(error, path, "read") from error
+            raise NotFoundError(not_found_message(key, self.url)) from error
+        raise os_error(error, path, "read") from error
 
     def _open_new(self, temporary: str, folder: str) -> int:
         try:
@@ -347,7 +347,7 @@ class LocalBackend(Backend):
             share_file(fd, self._durable[folder])
         except OSError:
             os.close(fd)
-            forget(temporary)
+            remove_temporary(temporary)
             raise
         return fd
 

@@ -14,7 +14,7 @@ __all__ = ["link_new"]
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 
 
-class _Turn:
+class _CreateLock:
     """One lock per process for `create` without links; a forked child gets a free one."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class _Turn:
         self.lock = threading.Lock()
 
 
-_TURN: Final = _Turn()
+_TURN: Final = _CreateLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_TURN.renew)
 

@@ -1,13 +1,13 @@
 """What backends share that only read."""
 
 from artifactstore.backend.base import check_key
-from artifactstore.backend.wrappers.read_only import Unchanging
+from artifactstore.backend.wrappers.read_only import ReadOnlyMixin
 from artifactstore.errors import RefusedError
 
-__all__ = ["ReadingBackend"]
+__all__ = ["ReadOnlySource"]
 
 
-class ReadingBackend(Unchanging):
+class ReadOnlySource(ReadOnlyMixin):
     """A backend that is always read-only: a zip file, a web server.
 
     Attributes:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
-from artifactstore.backend.errors import ThrottledError, UnreachableError, check_ranges, no_such_key, seconds_of
-from artifactstore.backend.readonly.base import ReadingBackend
+from artifactstore.backend.errors import ThrottledError, UnreachableError, check_ranges, not_found_message, seconds_of
+from artifactstore.backend.readonly.base import ReadOnlySource
 from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
 from artifactstore.backend.remote.http_client import Reply, exchange, of_range
 from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
@@ -23,7 +23,7 @@ _NEVER_STOOD: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutError
 _UNTRUSTED: Final = frozenset({"ClientConnectorCertificateError", "ClientConnectorSSLError", "ClientSSLError"})
 
 
-class HttpBackend(ReadingBackend, RemoteBackend):
+class HttpBackend(ReadOnlySource, RemoteBackend):
     """Files below a URL, read by GET.
 
     Args:
@@ -76,7 +76,7 @@ class HttpBackend(ReadingBackend, RemoteBackend):
     def _refused(self, reply: Reply, action: str, key: str) -> ArtifactStoreError:
         what = f"cannot {action} {key} in {self.url}: status {reply.status}"
         if reply.status in _GONE:
-            return NotFoundError(no_such_key(key, self.url))
+            return NotFoundError(not_found_message(key, self.url))
         if reply.status == 416:
             return BackendError(f"{what}: the range ends beyond the end of the object")
         if reply.status in {429, 503}:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
-from artifactstore.backend.errors import check_ranges, no_such_key, past_the_end
-from artifactstore.backend.readonly.base import ReadingBackend
+from artifactstore.backend.errors import check_ranges, not_found_message, range_beyond_end
+from artifactstore.backend.readonly.base import ReadOnlySource
 from artifactstore.errors import (
     ArtifactStoreError,
     BackendError,
@@ -27,7 +27,7 @@ from artifactstore.errors import (
 )
 from artifactstore.model.facts import CONFIG_KEY
 from artifactstore.runtime.local_files import absolute, pread
-from artifactstore.runtime.os_errors import of_system
+from artifactstore.runtime.os_errors import os_error
 
 __all__ = ["ZipBackend"]
 
@@ -60,7 +60,7 @@ class _Directory:
     members: Mapping[str, _Member]
 
 
-class ZipBackend(ReadingBackend):
+class ZipBackend(ReadOnlySource):
     """The members of a zip file; if a store's folder was packed with its name, keys are relative to that folder.
 
     Args:
@@ -118,7 +118,7 @@ class ZipBackend(ReadingBackend):
         with _Opened(self, key) as (fd, member):
             for offset, length in ranges:
                 if offset + length > member.size:
-                    raise past_the_end(key, offset, length, member.size, self.url)
+                    raise range_beyond_end(key, offset, length, member.size, self.url)
             if member.method == zipfile.ZIP_STORED:
                 start = self._start(fd, key, member)
                 return [self._exactly(fd, key, start + offset, length) for offset, length in ranges]
@@ -216,7 +216,7 @@ class ZipBackend(ReadingBackend):
     def _member(self, key: str, directory: _Directory) -> _Member:
         member = directory.members.get(key)
         if member is None:
-            raise NotFoundError(no_such_key(key, self.url))
+            raise NotFoundError(not_found_message(key, self.url))
         return member
 
     # -- the bytes
@@ -279,7 +279,7 @@ class ZipBackend(ReadingBackend):
     def _unreadable(self, error: OSError) -> ArtifactStoreError:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return NotFoundError(f"{self.path} does not exist")
-        return of_system(error, self.path, "read")
+        return os_error(error, self.path, "read")
 
 
 class _Opened:

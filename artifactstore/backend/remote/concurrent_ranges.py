@@ -11,12 +11,12 @@ from typing import TypeVar
 from artifactstore.backend.errors import RangesFailedError
 from artifactstore.errors import BackendError
 
-__all__ = ["keep_or_raise", "together"]
+__all__ = ["collect_ranges", "gather_ranges"]
 
 _T = TypeVar("_T")
 
 
-async def together(
+async def gather_ranges(
     one: Callable[[tuple[int, int]], Awaitable[_T]], ranges: Sequence[tuple[int, int]], limit: int
 ) -> list[_T | BaseException | None]:
     """Request each range, `limit` at a time.
@@ -45,7 +45,7 @@ async def together(
             task.cancel()
 
 
-def keep_or_raise(
+def collect_ranges(
     came: Sequence[_T | BaseException | None],
     ranges: Sequence[tuple[int, int]],
     judge: Callable[[_T, tuple[int, int]], bytes],
@@ -54,7 +54,7 @@ def keep_or_raise(
     """Convert the replies to bytes, and return them if all succeeded.
 
     Args:
-        came: as `together` returns it.
+        came: as `gather_ranges` returns it.
         ranges: the requested ranges.
         judge: converts a reply to bytes, or raises a `BackendError` if they are not the requested ones.
         explain: converts a failure to an error of this library.

@@ -6,15 +6,15 @@ from concurrent.futures import wait
 from typing import Any, Final, TypeVar
 
 from artifactstore.errors import BackendError
-from artifactstore.runtime.threads import forsaken
+from artifactstore.runtime.threads import is_cancelled
 
-__all__ = ["run_on"]
+__all__ = ["run_coroutine"]
 
 _T = TypeVar("_T")
 _STEP: Final = 0.2  # seconds between two checks for cancellation
 
 
-def run_on(loop: Any, function: Callable[..., Coroutine[Any, Any, _T]], *arguments: Any) -> _T:
+def run_coroutine(loop: Any, function: Callable[..., Coroutine[Any, Any, _T]], *arguments: Any) -> _T:
     """Run a coroutine function on an event loop that another thread runs, and return its result.
 
     Unlike fsspec's `sync`, a cancelled request is dropped where it is: after Ctrl-C, or in a pool that was
@@ -31,7 +31,7 @@ def run_on(loop: Any, function: Callable[..., Coroutine[Any, Any, _T]], *argumen
     future = asyncio.run_coroutine_threadsafe(function(*arguments), loop)
     try:
         while not wait((future,), _STEP).done:
-            if forsaken():
+            if is_cancelled():
                 raise BackendError("the request was cancelled", transient=True)
         return future.result()
     finally:

@@ -16,9 +16,9 @@ import fsspec
 
 from artifactstore.backend.base import Backend, Buffer, Clock, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import flat, gather
-from artifactstore.backend.errors import check_ranges, no_such_key, past_the_end
-from artifactstore.backend.remote.concurrent_ranges import keep_or_raise, together
-from artifactstore.backend.remote.event_loop import run_on
+from artifactstore.backend.errors import check_ranges, not_found_message, range_beyond_end
+from artifactstore.backend.remote.concurrent_ranges import collect_ranges, gather_ranges
+from artifactstore.backend.remote.event_loop import run_coroutine
 from artifactstore.backend.remote.secrets import hide, secret_names, unknown_option
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -33,7 +33,7 @@ __all__ = ["RemoteBackend", "known_schemes", "make_filesystem", "open_url"]
 
 _T = TypeVar("_T")
 # Filesystems of the parent process of a fork: their loops have no thread here, and closing one would block.
-_PARENTS: Final[list[Any]] = []
+_ORPHANED: Final[list[Any]] = []
 
 
 def known_schemes() -> frozenset[str]:
@@ -112,7 +112,7 @@ class RemoteBackend(Backend):
         connected = self._connected
         if connected is None or connected[0] != os.getpid():
             if connected is not None:
-                _PARENTS.append(connected[1])
+                _ORPHANED.append(connected[1])
             # Without a lock, which a fork could leave locked: two threads may connect at once, and one connection is dropped.
             connected = (os.getpid(), *self._connect())
             self._connected = connected
@@ -120,7 +120,7 @@ class RemoteBackend(Backend):
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a coroutine function on the filesystem's own event loop."""
-        return run_on(self._filesystem()[0].loop, function, *arguments)
+        return run_coroutine(self._filesystem()[0].loop, function, *arguments)
 
     def _ranges(
         self,
@@ -130,8 +130,8 @@ class RemoteBackend(Backend):
         judge: Callable[[_T, tuple[int, int]], bytes],
     ) -> list[bytes]:
         """Read ranges of an object, many at a time on the loop; replies are converted to bytes in the calling thread."""
-        came = self._run(together, ask, ranges, self.concurrency)
-        return keep_or_raise(came, ranges, judge, self._failure(key))
+        came = self._run(gather_ranges, ask, ranges, self.concurrency)
+        return collect_ranges(came, ranges, judge, self._failure(key))
 
     def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
         """Run a request; its failures become our errors, with only such text of theirs as is known to be harmless."""
@@ -161,7 +161,7 @@ class RemoteBackend(Backend):
         """Return the error to raise, and its cause if that is safe to show."""
         what = f"cannot {action} {f'{key} in ' if key else ''}{self.url}"
         if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-            return NotFoundError(no_such_key(key, self.url)), None
+            return NotFoundError(not_found_message(key, self.url)), None
         if isinstance(error, FileExistsError):
             return AlreadyExistsError(f"{key} exists in {self.url}"), None
         if isinstance(error, ImportError):
@@ -190,7 +190,7 @@ class RemoteBackend(Backend):
             except BackendError as error:
                 if error.transient or not key or self._is_there(key):
                     raise
-        raise NotFoundError(no_such_key(key, self.url))
+        raise NotFoundError(not_found_message(key, self.url))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -261,7 +261,7 @@ class RemoteBackend(Backend):
         for (offset, length), data in zip(ranges, found, strict=True):
             if len(data) != length:  # fsspec clips silently
                 self.size(key)  # raises if it is not an object
-                raise past_the_end(key, offset, length, None, self.url)
+                raise range_beyond_end(key, offset, length, None, self.url)
         return found
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
@@ -364,7 +364,7 @@ class RemoteBackend(Backend):
 
         info = self._alone(call, "stat", key)
         if info["type"] != "file":
-            raise NotFoundError(no_such_key(key, self.url))
+            raise NotFoundError(not_found_message(key, self.url))
         return int(info["size"])
 
     def _check_writable(self, key: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from artifactstore.backend.errors import past_the_end
+from artifactstore.backend.errors import range_beyond_end
 from artifactstore.backend.remote.request_body import send_watched
 from artifactstore.errors import BackendError
 
@@ -74,12 +74,12 @@ def of_range(reply: Reply, wanted: tuple[int, int], key: str, url: str) -> bytes
     offset, length = wanted
     if reply.status == 200:  # the server ignores ranges and sent everything
         if len(reply.body) < offset + length:
-            raise past_the_end(key, offset, length, len(reply.body), url)
+            raise range_beyond_end(key, offset, length, len(reply.body), url)
         return reply.body[offset : offset + length]
-    said = reply.headers.get("Content-Range", "")  # "bytes 0-9/100"
-    first = said.removeprefix("bytes").strip().partition("-")[0]
+    content_range = reply.headers.get("Content-Range", "")  # "bytes 0-9/100"
+    first = content_range.removeprefix("bytes").strip().partition("-")[0]
     if not first.isdigit() or int(first) != offset:
-        raise BackendError(f"{key} in {url}: expected bytes from {offset:,} on, got others ({said})", transient=True)
+        raise BackendError(f"{key} in {url}: expected bytes from {offset:,} on, got others ({content_range})", transient=True)
     if len(reply.body) != length:  # the server returns as many bytes as exist
-        raise past_the_end(key, offset, length, None, url)
+        raise range_beyond_end(key, offset, length, None, url)
     return reply.body

@@ -8,13 +8,13 @@ from typing import Protocol, TypeVar, runtime_checkable
 from artifactstore.backend.buffers import gather
 from artifactstore.errors import ArtifactStoreError, BackendError
 
-__all__ = ["InParts", "send_in_parts"]
+__all__ = ["MultipartUploads", "upload_multipart"]
 
 _T = TypeVar("_T")
 
 
 @runtime_checkable
-class InParts(Protocol):
+class MultipartUploads(Protocol):
     """A backend that supports multipart uploads; nothing is visible before `finish_upload`."""
 
     def start_upload(self, key: str) -> str:
@@ -33,8 +33,8 @@ class InParts(Protocol):
         """Return the backend's `size`."""
 
 
-def send_in_parts(
-    place: InParts,
+def upload_multipart(
+    backend: MultipartUploads,
     key: str,
     whole: bytes | memoryview,
     rest: Iterator[memoryview] | None,
@@ -43,28 +43,28 @@ def send_in_parts(
     """Upload in parts; a failure, also of the caller's iterator, leaves nothing behind.
 
     Args:
-        place: the backend.
+        backend: the backend.
         key: the object's key.
         whole: the first part.
         rest: the remaining data.
         carry: runs one request, with retries.
     """
-    upload: str = carry(lambda: place.start_upload(key))  # type: ignore[assignment,arg-type,return-value]
+    upload: str = carry(lambda: backend.start_upload(key))  # type: ignore[assignment,arg-type,return-value]
     total = 0
     parts: list[str] = []
     try:
         while True:
             number, part = len(parts) + 1, whole
-            parts.append(carry(lambda: place.send_part(key, upload, number, part)))  # type: ignore[arg-type,return-value] # noqa: B023 - called before the next turn
+            parts.append(carry(lambda: backend.send_part(key, upload, number, part)))  # type: ignore[arg-type,return-value] # noqa: B023 - called before the next turn
             total += len(part)
             if rest is None:
                 break
             whole, rest = gather(rest)
-        carry(_Finish(place, key, upload, parts, total))  # type: ignore[arg-type]
+        carry(_Finish(backend, key, upload, parts, total))  # type: ignore[arg-type]
     except BaseException:
         # If this fails too, the service's own rule for unfinished uploads removes the parts; the first failure is the one to raise.
         with contextlib.suppress(ArtifactStoreError):
-            place.drop_upload(key, upload)
+            backend.drop_upload(key, upload)
         raise
 
 
@@ -72,7 +72,7 @@ def send_in_parts(
 class _Finish:
     """The last request: called again until it succeeds."""
 
-    place: InParts
+    backend: MultipartUploads
     key: str
     upload: str
     parts: Sequence[str]
@@ -82,8 +82,8 @@ class _Finish:
     def __call__(self) -> None:
         self.tries += 1
         try:
-            self.place.finish_upload(self.key, self.upload, self.parts)
+            self.backend.finish_upload(self.key, self.upload, self.parts)
         except BackendError as error:
             # The first try may have succeeded with its reply lost: then the upload is gone and the object exists.
-            if error.transient or self.tries == 1 or self.place.size(self.key) != self.total:
+            if error.transient or self.tries == 1 or self.backend.size(self.key) != self.total:
                 raise

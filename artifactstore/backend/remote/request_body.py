@@ -17,7 +17,7 @@ _WATCHED: Final = 2**18  # bytes: bodies from this size on are watched while the
 _PATIENCE: Final = 1.5  # times the time-out of a reply, which is timed separately
 
 
-class Body(Payload):
+class RequestBody(Payload):
     """A request body that is never copied, and records when its last bytes were taken.
 
     botocore reads it like a file to sign it; aiohttp sends it as it is. aiohttp would copy a `BytesIO` as a
@@ -68,7 +68,7 @@ class Body(Payload):
         await self.write(writer)
 
 
-async def unless_stalled(request: Awaitable[_T], body: Body, seconds: float) -> _T:
+async def unless_stalled(request: Awaitable[_T], body: RequestBody, seconds: float) -> _T:
     """Await a request; a server that takes nothing of the body for `seconds` hangs.
 
     aiohttp's time-outs begin when the body has been sent, so a server that stops reading halfway would block for ever.
@@ -102,5 +102,5 @@ async def send_watched(send: Callable[[Any], Awaitable[_T]], data: bytes | memor
     """
     if data is None or len(data) < _WATCHED:
         return await send(None if data is None else bytes(data))
-    body = Body(data)
+    body = RequestBody(data)
     return await unless_stalled(send(body), body, _PATIENCE * read_timeout)

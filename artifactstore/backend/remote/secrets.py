@@ -134,7 +134,7 @@ def _parts(value: str) -> set[str]:
 
 def unknown_option(error: Exception, options: Mapping[str, Any]) -> str | None:
     """Return the dotted name of the option that a library rejects as unknown (`client_kwargs.endpoint`); else None."""
-    said = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
-    if said is None:
+    match = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
+    if match is None:
         return None
-    return next((path for path, _, _ in _walk(options) if said[1] in path.split(".")), None)
+    return next((path for path, _, _ in _walk(options) if match[1] in path.split(".")), None)

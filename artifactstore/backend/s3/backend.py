@@ -11,14 +11,14 @@ from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix, split_bucket
 from artifactstore.backend.buffers import LARGE, flat, gather
-from artifactstore.backend.errors import DoubtfulError, check_ranges, no_such_key
+from artifactstore.backend.errors import UnconfirmedWriteError, check_ranges, not_found_message
 from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
-from artifactstore.backend.remote.multipart import send_in_parts
+from artifactstore.backend.remote.multipart import upload_multipart
 from artifactstore.backend.remote.request_body import send_watched
 from artifactstore.backend.remote.secrets import hide, secret_names
 from artifactstore.backend.s3.checksums import Replies, checks_crc, checksum_of, md5_of
 from artifactstore.backend.s3.client import client_options, make_plain
-from artifactstore.backend.s3.errors import ExpiredError, Request, UnclearError, explain
+from artifactstore.backend.s3.errors import AmbiguousNotFoundError, ExpiredError, Request, explain
 from artifactstore.backend.s3.responses import next_page, of_listing, part_of, whole_of
 from artifactstore.errors import (
     ArtifactStoreError,
@@ -119,7 +119,7 @@ class S3Backend(RemoteBackend):
         reply = await send_watched(
             lambda body: method(**(complete if body is None else {**complete, "Body": body})), arguments.get("Body"), timeout
         )
-        self._replies.seen(reply)
+        self._replies.note_headers(reply)
         self._clock.note((reply.get("ResponseMetadata", {}).get("HTTPHeaders") or {}).get("date"))
         return reply
 
@@ -156,10 +156,10 @@ class S3Backend(RemoteBackend):
         check_key(key)
         try:
             data, reply = self._whole(key)
-        except UnclearError as error:
+        except AmbiguousNotFoundError as error:
             raise self._missing(key, error) from None
         whole = whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
-        return self._read_again(key, whole) if self._replies.doubtful(reply, md5_of(whole)) else whole
+        return self._read_again(key, whole) if self._replies.needs_check(reply, md5_of(whole)) else whole
 
     def _whole(self, key: str) -> tuple[bytes, Mapping[str, Any]]:
         pieces, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
@@ -168,13 +168,13 @@ class S3Backend(RemoteBackend):
     def _read_again(self, key: str, first: bytes) -> bytes:
         """Read once more after an ETag mismatch: bytes damaged in transit come out differently now."""
         data, reply = self._whole(key)
-        if not self._replies.doubtful(reply, md5_of(data)):
+        if not self._replies.needs_check(reply, md5_of(data)):
             return whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
         if data != first:
             raise BackendError(
                 f"{key} in {self.url}: two reads returned different bytes, neither matching its ETag", transient=True
             )
-        self._replies.is_other()
+        self._replies.note_mismatch()
         return data  # the stored bytes are the same each time: digests judge them
 
     def _announced(self, key: str) -> int | None:
@@ -184,16 +184,16 @@ class S3Backend(RemoteBackend):
         size = reply.get("ContentLength")
         return None if size is None else int(size)
 
-    def _missing(self, key: str, said: UnclearError) -> ArtifactStoreError:
+    def _missing(self, key: str, not_found: AmbiguousNotFoundError) -> ArtifactStoreError:
         """Resolve a 404 that is not S3's: a listing by the same server shows whether the key exists."""
         try:
             page = self._page(key, {"MaxKeys": 1})
         except ArtifactStoreError as error:
             # Only a successful listing proves anything.
-            return BackendError(str(said), transient=isinstance(error, BackendError) and error.transient)
+            return BackendError(str(not_found), transient=isinstance(error, BackendError) and error.transient)
         if any(item.get("Key") == self._root + key for item in page.get("Contents", ())):
-            return BackendError(f"{said}; but the key is listed", transient=True)
-        return NotFoundError(no_such_key(key, self.url))
+            return BackendError(f"{not_found}; but the key is listed", transient=True)
+        return NotFoundError(not_found_message(key, self.url))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each (offset, length), in the order asked for; by one request each, many at a time.
@@ -218,7 +218,7 @@ class S3Backend(RemoteBackend):
 
         try:
             return self._call(call, "read", key)
-        except UnclearError as error:
+        except AmbiguousNotFoundError as error:
             raise self._missing(key, error) from None
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
@@ -232,7 +232,7 @@ class S3Backend(RemoteBackend):
         if rest is None:
             self._put(key, whole, "write")
         else:
-            send_in_parts(self, key, whole, rest, lambda call: call())
+            upload_multipart(self, key, whole, rest, lambda call: call())
 
     def _put(self, key: str, raw: bytes | memoryview, action: str, **condition: str) -> None:
         crc = len(raw) >= LARGE and not self._replies.silent and self._call(lambda: self._run(self._checks), action, key)
@@ -247,7 +247,7 @@ class S3Backend(RemoteBackend):
         except BackendError as error:
             if not condition or not error.transient:
                 raise
-            raise DoubtfulError(str(error), md5=self._replies.told(reply)) from None
+            raise UnconfirmedWriteError(str(error), md5=self._replies.etag_md5(reply)) from None
 
     def _confirm(self, key: str, raw: bytes | memoryview, reply: Mapping[str, Any]) -> None:
         """Verify a PUT whose success reply is unusual: a proxy's own page comes with a 200, too.
@@ -259,8 +259,8 @@ class S3Backend(RemoteBackend):
         except NotFoundError:
             found = None
         if found == raw:
-            if self._replies.fits(reply, md5_of(raw)) is False:
-                self._replies.is_other()
+            if self._replies.matches(reply, md5_of(raw)) is False:
+                self._replies.note_mismatch()
             return
         what = "the object does not exist" if found is None else "the object has other bytes"
         raise BackendError(
@@ -269,7 +269,7 @@ class S3Backend(RemoteBackend):
             transient=True,
         )
 
-    # -- multipart upload (`InParts`)
+    # -- multipart upload (`MultipartUploads`)
 
     def _ask(self, verb: str, key: str, **arguments: Any) -> Any:
         return self._call(lambda: self._run(self._send, verb, {**self._where(key), **arguments}), "write", key)
@@ -281,7 +281,7 @@ class S3Backend(RemoteBackend):
     def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
         """Send a part, with its MD5; returns its ETag."""
         checksum = checksum_of(data, crc=False)
-        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, **checksum)
+        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, RequestBody=data, **checksum)
         if self._replies.refutes(reply, checksum):
             raise BackendError(f"part {number} of {key} in {self.url} was damaged in transit", transient=True)
         return str(reply["ETag"])
@@ -305,7 +305,7 @@ class S3Backend(RemoteBackend):
         Raises:
             AlreadyExistsError: `key` exists, whoever wrote it.
             UnsupportedError: the server does not support conditional writes, and the caller did not pass `single_writer=True`.
-            BackendError: the outcome is unknown, except for a `NotLandedError`.
+            BackendError: the outcome is unknown, except for a `NotAppliedError`.
         """
         check_key(key)
         raw = bytes(flat(data))
@@ -345,7 +345,7 @@ class S3Backend(RemoteBackend):
             BackendError: it may still be there.
         """
         check_key(key)
-        with contextlib.suppress(NotFoundError, UnclearError):  # some servers report a missing key, S3 itself does not
+        with contextlib.suppress(NotFoundError, AmbiguousNotFoundError):  # some servers report a missing key, S3 itself does not
             self._call(lambda: self._run(self._send, "delete_object", self._where(key)), "delete", key)
 
     def size(self, key: str) -> int:

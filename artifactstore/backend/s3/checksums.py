@@ -68,7 +68,7 @@ class Replies:
         self._marks: frozenset[str] = frozenset()
         self._tagged = False
 
-    def seen(self, reply: Any) -> None:
+    def note_headers(self, reply: Any) -> None:
         """Record which headers this server sends with its replies."""
         if isinstance(reply, Mapping):
             self._marks |= _MARKS & _headers(reply).keys()
@@ -78,26 +78,26 @@ class Replies:
         """Whether a reply to GET or HEAD is not from this server, which sends an ETag with each object."""
         return not reply.get("ETag") and (self._tagged or "html" in str(_headers(reply).get("content-type", "")).lower())
 
-    def fits(self, reply: Mapping[str, Any], md5: str) -> bool | None:
+    def matches(self, reply: Mapping[str, Any], md5: str) -> bool | None:
         """Whether a reply's ETag is that MD5; None where the tag is not an MD5."""
         if self.exact is False or reply.get("SSECustomerAlgorithm") or "kms" in str(reply.get("ServerSideEncryption", "")):
             return None
-        told = self.told(reply)
-        if told is None:
+        etag_md5 = self.etag_md5(reply)
+        if etag_md5 is None:
             return None
-        if told == md5:
+        if etag_md5 == md5:
             self.exact = True
             return True
         return False
 
-    def told(self, reply: Mapping[str, Any]) -> str | None:
+    def etag_md5(self, reply: Mapping[str, Any]) -> str | None:
         """Return the MD5 in a reply's ETag, if it can be an MD5."""
         tag = _MD5.fullmatch(str(reply.get("ETag", "")))
         return tag[1].lower() if tag else None
 
-    def doubtful(self, reply: Mapping[str, Any], md5: str) -> bool:
+    def needs_check(self, reply: Mapping[str, Any], md5: str) -> bool:
         """Whether a reply needs a second check: its tag does not match the bytes, or it is unlike this server's replies."""
-        return self.fits(reply, md5) is False or self._odd(reply)
+        return self.matches(reply, md5) is False or self._odd(reply)
 
     def _odd(self, reply: Mapping[str, Any]) -> bool:
         return not reply.get("ETag") or bool(self._marks - _headers(reply).keys())
@@ -106,13 +106,13 @@ class Replies:
         """Whether a reply to a PUT confirms that the object was stored as sent, by its checksum."""
         if _CRC in sent:
             return reply.get(_CRC) == sent[_CRC] and not self._odd(reply)
-        return not self.doubtful(reply, _md5_in(sent))
+        return not self.needs_check(reply, _md5_in(sent))
 
     def refutes(self, reply: Mapping[str, Any], sent: Mapping[str, str]) -> bool:
         """Whether a reply shows that a part was not stored as sent: no tag, or a mismatch from a server whose tags are MD5 sums."""
-        return not reply.get("ETag") or (bool(self.exact) and self.fits(reply, _md5_in(sent)) is False)
+        return not reply.get("ETag") or (bool(self.exact) and self.matches(reply, _md5_in(sent)) is False)
 
-    def is_other(self) -> None:
+    def note_mismatch(self) -> None:
         """Record that a mismatching tag belongs to the right bytes, unless others did match."""
         if self.exact is None:
             self.exact = False

@@ -8,10 +8,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from artifactstore.backend import errors
-from artifactstore.backend.errors import NotLandedError, ThrottledError, UnreachableError, no_such_key, seconds_of
+from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError, not_found_message, seconds_of
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
 
-__all__ = ["ExpiredError", "Request", "UnclearError", "explain"]
+__all__ = ["AmbiguousNotFoundError", "ExpiredError", "Request", "explain"]
 
 _NEEDED: Final[Mapping[str, str]] = {
     "read": "s3:GetObject",
@@ -80,7 +80,7 @@ class ExpiredError(BackendError):
     """The credentials have expired: nothing was done, and new ones may help."""
 
 
-class UnclearError(BackendError):
+class AmbiguousNotFoundError(BackendError):
     """A 404 that does not say what is missing: the key, the bucket, or S3 itself."""
 
 
@@ -113,41 +113,41 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
     headers = about.get("HTTPHeaders") or {}
     status = int(about.get("HTTPStatusCode", 0)) or (int(code) if code.isdigit() else 0)
     code = code or str(status)  # an HTML page has none
-    said = f"{request}: {code}{f' ({message})' if message else ''}"
+    summary = f"{request}: {code}{f' ({message})' if message else ''}"
     if (host := about.get("RedirectedTo")) and status < 500:
         return BackendError(
-            f"{said}; the reply came from {host}, where the server redirected this request: set AWS_ENDPOINT_URL to that, or AWS_REGION to the bucket's"
+            f"{summary}; the reply came from {host}, where the server redirected this request: set AWS_ENDPOINT_URL to that, or AWS_REGION to the bucket's"
         )
     if code == "NoSuchBucket":
         return BackendError(f"the bucket {request.bucket} does not exist: create it, or check the URL {url} and the endpoint")
     if code == "NoSuchKey" or (code == "404" and request.bodiless):
-        return NotFoundError(no_such_key(key, url))
+        return NotFoundError(not_found_message(key, url))
     if status == 404:
-        kind = BackendError if code.startswith("NoSuch") else UnclearError
-        return kind(f"{said}; not what S3 says of a missing key: check AWS_ENDPOINT_URL")
+        kind = BackendError if code.startswith("NoSuch") else AmbiguousNotFoundError
+        return kind(f"{summary}; not what S3 says of a missing key: check AWS_ENDPOINT_URL")
     if code == "PreconditionFailed" or status == 412:
         return AlreadyExistsError(f"{key} exists in {url}")
     if code in _CLASHES or status == 409:
-        return NotLandedError(f"{request}: another writer is writing the same key ({code}); the same bytes may be sent again")
+        return NotAppliedError(f"{request}: another writer is writing the same key ({code}); the same bytes may be sent again")
     if code in {"InvalidRange", "416"}:
         return BackendError(f"{request}: the range ends beyond the end of the object")
     if code == "NotImplemented" or status == 501 or (request.action == "create" and code in _ODD_HEADER):
         return UnsupportedError(
-            f"{said}: the server does not implement this request; without conditional writes concurrent writers would overwrite each other: "
+            f"{summary}: the server does not implement this request; without conditional writes concurrent writers would overwrite each other: "
             "pass single_writer=True if nothing else ever writes to it, or use another server"
         )
     if code in _STALE:
-        return ExpiredError(f"{said}; {_ADVICE[code]}")
+        return ExpiredError(f"{summary}; {_ADVICE[code]}")
     if code in _FULL:
-        return BackendError(f"{said}; {_ADVICE[code]}")
+        return BackendError(f"{summary}; {_ADVICE[code]}")
     if code in _THROTTLED or status in {429, 503}:
-        return ThrottledError(said, retry_after=seconds_of(headers.get("retry-after")))
+        return ThrottledError(summary, retry_after=seconds_of(headers.get("retry-after")))
     if code in _BUSY or status >= 500:
-        return BackendError(said, transient=True)
+        return BackendError(summary, transient=True)
     if code in _ELSEWHERE or 300 <= status < 400:
-        return BackendError(f"{said}; {_elsewhere(reply, headers)}")
+        return BackendError(f"{summary}; {_elsewhere(reply, headers)}")
     if code in {"RequestTimeTooSkewed", "RequestExpired"}:
-        return BackendError(f"{said}; {_skew(headers)}{_ADVICE[code]}")
+        return BackendError(f"{summary}; {_skew(headers)}{_ADVICE[code]}")
     advice = _ADVICE.get(code)
     if code.startswith("KMS."):
         advice = "cannot use the object's encryption key (KMS): check that it is enabled and that these credentials may use it"
@@ -156,7 +156,7 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
             f"check the credentials and whether they allow {_NEEDED.get(request.action, 'this')} on {url} "
             "(without s3:ListBucket a missing key gives the same error)"
         )
-    return BackendError(f"{said}; {advice}" if advice else said)
+    return BackendError(f"{summary}; {advice}" if advice else summary)
 
 
 def _elsewhere(reply: Mapping[str, Any], headers: Mapping[str, Any]) -> str:

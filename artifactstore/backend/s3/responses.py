@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from artifactstore.backend.base import Stored
-from artifactstore.backend.errors import past_the_end
+from artifactstore.backend.errors import range_beyond_end
 from artifactstore.backend.s3.checksums import md5_of
 from artifactstore.errors import BackendError
 
@@ -63,18 +63,18 @@ def part_of(data: bytes, reply: Mapping[str, Any], wanted: tuple[int, int], key:
         raise _broken(what, len(data), announced)
     if reply.get("ResponseMetadata", {}).get("HTTPStatusCode") == 200:  # the server ignores ranges and sent everything
         if len(data) < offset + length:
-            raise past_the_end(key, offset, length, len(data), url) if announced is not None else _broken(what, 0, length)
+            raise range_beyond_end(key, offset, length, len(data), url) if announced is not None else _broken(what, 0, length)
         return data[offset : offset + length]
-    said = str(reply.get("ContentRange", ""))  # "bytes 0-9/100"
-    first, _, rest = said.removeprefix("bytes").strip().partition("-")
+    content_range = str(reply.get("ContentRange", ""))  # "bytes 0-9/100"
+    first, _, rest = content_range.removeprefix("bytes").strip().partition("-")
     last = rest.partition("/")[0]
     if first.isdigit() and last.isdigit():
         if int(first) != offset:
-            raise BackendError(f"{what}: expected bytes from {offset:,} on, got others ({said})", transient=True)
+            raise BackendError(f"{what}: expected bytes from {offset:,} on, got others ({content_range})", transient=True)
         if len(data) < min(length, int(last) - offset + 1):
             raise _broken(what, len(data), int(last) - offset + 1)
     if len(data) != length:  # the server returns as many bytes as exist
-        raise past_the_end(key, offset, length, None, url)
+        raise range_beyond_end(key, offset, length, None, url)
     return data
 
 

@@ -8,18 +8,18 @@ import stat
 from collections.abc import Callable
 from typing import Any, Final
 
-from artifactstore.backend.sftp.protocol import FAILURE, NO_SUCH_FILE, UNSUPPORTED, Status, Wire
+from artifactstore.backend.sftp.protocol import FAILURE, NO_SUCH_FILE, UNSUPPORTED, SftpChannel, SftpStatus
 from artifactstore.errors import AlreadyExistsError, BackendError, UnsupportedError
 
-__all__ = ["SYNC", "Answer", "Files", "Publish"]
+__all__ = ["SYNC", "Files", "Publish", "ServerRefusal"]
 
-Publish = Callable[[Wire, bytes, bytes, str], None]
+Publish = Callable[[SftpChannel, bytes, bytes, str], None]
 _LINK: Final = "hardlink@openssh.com"
 _REPLACE: Final = "posix-rename@openssh.com"
 SYNC: Final = "fsync@openssh.com"
 
 
-class Answer(Status):
+class ServerRefusal(SftpStatus):
     """An error of ours about the server's reply: the connection is fine."""
 
     def __init__(self, failure: Exception) -> None:
@@ -47,25 +47,25 @@ class Files:
 
     # -- names
 
-    def replace(self, wire: Wire, temporary: bytes, path: bytes, key: str) -> None:
+    def replace(self, wire: SftpChannel, temporary: bytes, path: bytes, key: str) -> None:
         """Give a finished file its name, replacing an existing file."""
         if _REPLACE in wire.extensions:
             wire.extended(_REPLACE, temporary, path)
             return
         try:
             wire.rename(temporary, path)
-        except Status:
+        except SftpStatus:
             # Only to replace an own object by its equal: for a moment no file has that name.
             if not self._there(wire, path, key):
                 raise
             wire.remove(path)
             wire.rename(temporary, path)
 
-    def publish(self, wire: Wire, temporary: bytes, path: bytes, key: str) -> None:
+    def publish(self, wire: SftpChannel, temporary: bytes, path: bytes, key: str) -> None:
         """Give a finished file its name unless it is taken.
 
         Raises:
-            Answer: it is taken, or the server has no atomic operation for it.
+            ServerRefusal: it is taken, or the server has no atomic operation for it.
         """
         linked = _LINK in wire.extensions
         try:
@@ -74,13 +74,13 @@ class Files:
                 wire.extended(_LINK, temporary, path)
             else:
                 wire.rename(temporary, path)
-        except Status as status:
+        except SftpStatus as status:
             if self._there(wire, path, key):
-                raise Answer(AlreadyExistsError(f"{key} exists in {self._url}")) from None
+                raise ServerRefusal(AlreadyExistsError(f"{key} exists in {self._url}")) from None
             if not linked or status.code not in {FAILURE, UNSUPPORTED}:
                 raise
             if not self._single_writer:
-                raise Answer(
+                raise ServerRefusal(
                     UnsupportedError(
                         f"the file system of {self._url} has no hard links, so concurrent writers would overwrite each other: keep "
                         "the store elsewhere, or pass single_writer=True if nothing else ever writes to it"
@@ -91,32 +91,32 @@ class Files:
         if linked:
             wire.discard(temporary)
 
-    def _there(self, wire: Wire, path: bytes, key: str) -> bool:
+    def _there(self, wire: SftpChannel, path: bytes, key: str) -> bool:
         try:
             found = wire.lstat(path)
-        except Status as status:
+        except SftpStatus as status:
             if status.code == NO_SUCH_FILE:
                 return False
             raise
         if stat.S_ISDIR(found.mode or 0):
-            raise Answer(BackendError(f"cannot write {key} in {self._url}: a folder is in the object's place"))
+            raise ServerRefusal(BackendError(f"cannot write {key} in {self._url}: a folder is in the object's place"))
         return True
 
     # -- folders
 
-    def open_new(self, wire: Wire, temporary: bytes, folder: str) -> bytes:
+    def open_new(self, wire: SftpChannel, temporary: bytes, folder: str) -> bytes:
         """Create a file in a folder of the store (empty = its root), and the folder if it is missing; returns a handle."""
         if folder in self._durable:
             try:
                 return wire.open_new(temporary)
-            except Status as status:
+            except SftpStatus as status:
                 if status.code != NO_SUCH_FILE:
                     raise
                 self._durable.clear()  # the folder was removed
         self._make(wire, folder)
         return wire.open_new(temporary)
 
-    def _make(self, wire: Wire, folder: str) -> None:
+    def _make(self, wire: SftpChannel, folder: str) -> None:
         """Create a folder of the store and its missing parents; afterwards each of their names is on the disk.
 
         A folder that another process has just made may not be synced yet, so the parent of each is synced once by
@@ -134,14 +134,14 @@ class Files:
             self._make_one(wire, self._root, always=True)
         self._durable.add(folder)
 
-    def _make_one(self, wire: Wire, path: str, *, always: bool) -> None:
+    def _make_one(self, wire: SftpChannel, path: str, *, always: bool) -> None:
         """Create a folder if it is missing, and sync its parent if something was created there, or `always`."""
         made = False
         if not self.is_folder(wire, path.encode()):
             try:
                 wire.mkdir(path.encode())
                 made = True
-            except Status:
+            except SftpStatus:
                 if not self.is_folder(wire, path.encode()):
                     raise
                 # Another writer created it meanwhile.
@@ -149,16 +149,16 @@ class Files:
             above = path.rpartition("/")[0]
             self.sync_folder(wire, above.encode() or (b"/" if path.startswith("/") else b"."))
 
-    def is_folder(self, wire: Wire, path: bytes) -> bool:
+    def is_folder(self, wire: SftpChannel, path: bytes) -> bool:
         """Whether a folder exists."""
         try:
             return stat.S_ISDIR(wire.stat(path).mode or 0)
-        except Status:
+        except SftpStatus:
             return False
 
-    def sync_folder(self, wire: Wire, path: bytes) -> None:
+    def sync_folder(self, wire: SftpChannel, path: bytes) -> None:
         """Sync a folder if the server can: OpenSSH opens a folder like a file. Otherwise durability is up to the file system."""
         if SYNC not in wire.extensions:
             return
-        with contextlib.suppress(Status):
+        with contextlib.suppress(SftpStatus):
             wire.sync(path, SYNC)

@@ -15,12 +15,12 @@ from typing import Any, Final, TypeVar
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import flat, grouped
-from artifactstore.backend.errors import NotLandedError, check_ranges, no_such_key, past_the_end
+from artifactstore.backend.errors import NotAppliedError, check_ranges, not_found_message, range_beyond_end
 from artifactstore.backend.remote.secrets import secret_names
-from artifactstore.backend.sftp.atomic_publish import SYNC, Answer, Files
-from artifactstore.backend.sftp.connections import Pool
-from artifactstore.backend.sftp.protocol import FAILURE, NO_SUCH_FILE, PERMISSION_DENIED, Attributes, Status, Wire
-from artifactstore.backend.sftp.ssh import SftpPlace, connect
+from artifactstore.backend.sftp.atomic_publish import SYNC, Files, ServerRefusal
+from artifactstore.backend.sftp.connections import ConnectionPool
+from artifactstore.backend.sftp.protocol import FAILURE, NO_SUCH_FILE, PERMISSION_DENIED, Attributes, SftpChannel, SftpStatus
+from artifactstore.backend.sftp.ssh import SftpLocation, connect
 from artifactstore.errors import (
     ArtifactStoreError,
     BackendError,
@@ -39,7 +39,7 @@ class SftpBackend(Backend):
     """Files below a folder of a server, which the first write creates.
 
     Args:
-        place: location, as parsed by `sftp_place`.
+        location: location, as parsed by `parse_sftp_url`.
         options: see `sftp_login.OPTIONS`.
         single_writer: the caller promises that nothing else writes: a file system without hard links is then accepted.
 
@@ -49,16 +49,16 @@ class SftpBackend(Backend):
 
     concurrency = 8
 
-    def __init__(self, place: SftpPlace, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
-        self.url = place.url
-        self._place = place
+    def __init__(self, location: SftpLocation, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
+        self.url = location.url
+        self._location = location
         self._options = dict(options or {})
-        self._files = Files(place.url, place.folder, single_writer=single_writer)
+        self._files = Files(location.url, location.folder, single_writer=single_writer)
         self._pool = self._new_pool()
 
-    def _new_pool(self) -> Pool:
-        place, options = self._place, self._options
-        return Pool(lambda: connect(place, options), self.concurrency)
+    def _new_pool(self) -> ConnectionPool:
+        location, options = self._location, self._options
+        return ConnectionPool(lambda: connect(location, options), self.concurrency)
 
     def __repr__(self) -> str:
         return f"SftpBackend({self.url!r})"
@@ -77,7 +77,7 @@ class SftpBackend(Backend):
 
     # -- requests
 
-    def _call(self, call: Callable[[Wire], _T], action: str, key: str) -> _T:
+    def _call(self, call: Callable[[SftpChannel], _T], action: str, key: str) -> _T:
         """Run a request; its failures become our errors."""
         failure: BaseException
         try:
@@ -85,11 +85,11 @@ class SftpBackend(Backend):
                 return call(wire)
         except ArtifactStoreError:
             raise
-        except Answer as answer:
+        except ServerRefusal as answer:
             failure = answer.failure
-        except _Callers as callers:
+        except _CallerIteratorError as callers:
             failure = callers.error
-        except Status as status:
+        except SftpStatus as status:
             failure = self._refused(status, action, key)
         except Exception as error:  # noqa: BLE001 - paramiko raises what sockets, ciphers and threads raise
             failure = BackendError(
@@ -99,10 +99,10 @@ class SftpBackend(Backend):
             )
         raise failure
 
-    def _refused(self, status: Status, action: str, key: str) -> ArtifactStoreError:
+    def _refused(self, status: SftpStatus, action: str, key: str) -> ArtifactStoreError:
         what = f"cannot {action} {f'{key} in ' if key else ''}{self.url}"
         if status.code == NO_SUCH_FILE and action != "write":
-            return NotFoundError(no_such_key(key, self.url))
+            return NotFoundError(not_found_message(key, self.url))
         if status.code == PERMISSION_DENIED:
             return BackendError(f"{what}: permission denied; check the permissions of this file and of its folders on the server")
         if status.code == FAILURE:
@@ -112,7 +112,7 @@ class SftpBackend(Backend):
         return BackendError(f"{what}: the server refuses (status {status.code})")
 
     def _path(self, key: str) -> bytes:
-        return f"{self._place.folder}/{check_key(key)}".encode()
+        return f"{self._location.folder}/{check_key(key)}".encode()
 
     # -- reading
 
@@ -138,15 +138,15 @@ class SftpBackend(Backend):
     def _read(self, key: str, ranges: Sequence[tuple[int, int]] | None) -> list[bytes]:
         path = self._path(key)
 
-        def call(wire: Wire) -> list[bytes]:
+        def call(wire: SftpChannel) -> list[bytes]:
             handle = wire.open(path)
             try:
-                attributes, found = wire.look_and_read(handle, [(0, _FIRST)] if ranges is None else ranges)
+                attributes, found = wire.stat_and_read(handle, [(0, _FIRST)] if ranges is None else ranges)
                 size = self._size(attributes, key)
                 for offset, length in ranges or ():
                     if offset + length > size:
-                        raise Answer(past_the_end(key, offset, length, size, self.url))
-                if isinstance(found, Status):
+                        raise ServerRefusal(range_beyond_end(key, offset, length, size, self.url))
+                if isinstance(found, SftpStatus):
                     raise found
                 if ranges is None and size > _FIRST:
                     found = [b"".join((found[0], *wire.read(handle, [(_FIRST, size - _FIRST)])))]
@@ -154,16 +154,16 @@ class SftpBackend(Backend):
                 wire.close(handle)
             for (offset, length), part in zip([(0, size)] if ranges is None else ranges, found, strict=True):
                 if len(part) != length:
-                    raise Answer(past_the_end(key, offset, length, None, self.url))
+                    raise ServerRefusal(range_beyond_end(key, offset, length, None, self.url))
             return found
 
         return self._call(call, "read", key)
 
     def _size(self, found: Attributes, key: str) -> int:
         if found.mode is not None and not stat.S_ISREG(found.mode):
-            raise Answer(NotFoundError(no_such_key(key, self.url)))
+            raise ServerRefusal(NotFoundError(not_found_message(key, self.url)))
         if found.size is None:
-            raise Answer(BackendError(f"{key} in {self.url}: the server does not report the length"))
+            raise ServerRefusal(BackendError(f"{key} in {self.url}: the server does not report the length"))
         return found.size
 
     def size(self, key: str) -> int:
@@ -205,9 +205,9 @@ class SftpBackend(Backend):
 
     def _folder(self, folder: str) -> tuple[Sequence[str], Sequence[Stored]]:
         """Return the subfolders of a folder, and its files."""
-        path = f"{self._place.folder}/{folder}".rstrip("/").encode()
+        path = f"{self._location.folder}/{folder}".rstrip("/").encode()
 
-        def call(wire: Wire) -> tuple[Sequence[str], Sequence[Stored]]:
+        def call(wire: SftpChannel) -> tuple[Sequence[str], Sequence[Stored]]:
             inner, items = [], []
             for name, attributes in [*wire.listdir(path)]:
                 key = folder + name.decode("utf-8", "replace")
@@ -219,7 +219,7 @@ class SftpBackend(Backend):
                 if found.mode is None or stat.S_ISLNK(found.mode):
                     try:
                         found = wire.stat(path + b"/" + name)
-                    except Status as status:
+                    except SftpStatus as status:
                         if status.code == NO_SUCH_FILE:
                             continue  # gone since, or a broken link
                         raise
@@ -251,11 +251,11 @@ class SftpBackend(Backend):
         Raises:
             AlreadyExistsError: `key` exists.
             UnsupportedError: the server has no atomic operation for it, and the caller did not pass `single_writer=True`.
-            BackendError: the outcome is unknown, except for a `NotLandedError`.
+            BackendError: the outcome is unknown, except for a `NotAppliedError`.
         """
         self._write(key, iter((flat(data),)), self._files.publish)
 
-    def _write(self, key: str, pieces: Iterator[memoryview], publish: Callable[[Wire, bytes, bytes, str], None]) -> None:
+    def _write(self, key: str, pieces: Iterator[memoryview], publish: Callable[[SftpChannel, bytes, bytes, str], None]) -> None:
         """Write a temporary file, sync it, publish it under its name, sync the folder."""
         path = self._path(key)
         folder, _, name = key.rpartition("/")
@@ -265,14 +265,14 @@ class SftpBackend(Backend):
         temporary = parent + b"/.tmp-" + secrets.token_hex(16).encode()
         begun: list[bool] = []
 
-        def call(wire: Wire) -> None:
+        def call(wire: SftpChannel) -> None:
             handle = self._files.open_new(wire, temporary, folder)
             try:
                 wire.write(handle, _callers(pieces), sync=SYNC if SYNC in wire.extensions else None)
                 begun.append(True)
                 publish(wire, temporary, path, key)
-            except Status:
-                with contextlib.suppress(Status):  # if it stays, listings skip it and clean-up removes it
+            except SftpStatus:
+                with contextlib.suppress(SftpStatus):  # if it stays, listings skip it and clean-up removes it
                     wire.remove(temporary)
                 raise
             self._files.sync_folder(wire, parent)
@@ -280,9 +280,9 @@ class SftpBackend(Backend):
         try:
             self._call(call, "write", key)
         except BackendError as error:
-            if begun or not error.transient or isinstance(error, NotLandedError):
+            if begun or not error.transient or isinstance(error, NotAppliedError):
                 raise
-            raise NotLandedError(str(error)) from None  # the name was not given yet
+            raise NotAppliedError(str(error)) from None  # the name was not given yet
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing key is not an error.
@@ -292,10 +292,10 @@ class SftpBackend(Backend):
         """
         path = self._path(key)
 
-        def call(wire: Wire) -> None:
+        def call(wire: SftpChannel) -> None:
             try:
                 wire.remove(path)
-            except Status as status:
+            except SftpStatus as status:
                 if status.code == NO_SUCH_FILE or self._files.is_folder(wire, path):
                     return
                 raise
@@ -304,7 +304,7 @@ class SftpBackend(Backend):
         self._call(call, "delete", key)
 
 
-class _Callers(Status):
+class _CallerIteratorError(SftpStatus):
     """An error of the caller's iterator: it passes unchanged, and the connection is fine."""
 
     def __init__(self, error: BaseException) -> None:
@@ -317,7 +317,7 @@ def _callers(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
         try:
             piece = next(pieces, None)
         except BaseException as error:  # noqa: BLE001 - raised again unchanged, where it cannot be mistaken for the server's
-            raise _Callers(error) from None
+            raise _CallerIteratorError(error) from None
         if piece is None:
             return
         yield piece

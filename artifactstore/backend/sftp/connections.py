@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from artifactstore.backend.sftp.protocol import Status, Wire
+from artifactstore.backend.sftp.protocol import SftpChannel, SftpStatus
 
-__all__ = ["Pool"]
+__all__ = ["ConnectionPool"]
 
 _CHANNELS: Final = 4  # on one connection; OpenSSH allows 10, and one connection uses one core
 _SILENCE: Final = 60.0  # seconds without a byte
-_POOLS: Final["weakref.WeakSet[Pool]"] = weakref.WeakSet()
-_PARENTS: Final[list[Any]] = []  # the parent's connections, which a forked child must not even garbage-collect
+_POOLS: Final["weakref.WeakSet[ConnectionPool]"] = weakref.WeakSet()
+_ORPHANED: Final[list[Any]] = []  # the parent's connections, which a forked child must not even garbage-collect
 
 
-class Pool:
+class ConnectionPool:
     """A pool of SFTP channels to one server.
 
     Args:
@@ -40,13 +40,13 @@ class Pool:
     def _begin(self) -> None:
         self._room = threading.BoundedSemaphore(self._size)
         self._opening = threading.Lock()
-        self._idle: list[Wire] = []
-        self._wires: set[Wire] = set()
+        self._idle: list[SftpChannel] = []
+        self._wires: set[SftpChannel] = set()
         self._clients: list[Any] = []
         weakref.finalize(self, _close, os.getpid(), self._clients)
 
     @contextmanager
-    def wire(self) -> Iterator[Wire]:
+    def wire(self) -> Iterator[SftpChannel]:
         """Lend a channel; it is not used again after any error except a refusal of the server.
 
         Raises:
@@ -58,7 +58,7 @@ class Pool:
             try:
                 yield wire
                 good = True
-            except Status:
+            except SftpStatus:
                 good = True
                 raise
             finally:
@@ -67,7 +67,7 @@ class Pool:
                 else:
                     self._drop(wire)
 
-    def _take(self) -> Wire:
+    def _take(self) -> SftpChannel:
         while True:
             try:
                 wire = self._idle.pop()  # atomic, so no lock
@@ -77,7 +77,7 @@ class Pool:
                 return wire
             self._drop(wire)
         with self._opening:
-            wire = Wire(self._channel())
+            wire = SftpChannel(self._channel())
             self._wires.add(wire)
             return wire
 
@@ -95,12 +95,12 @@ class Pool:
         self._clients.append(client)
         return _subsystem(client.get_transport())
 
-    def _drop(self, wire: Wire) -> None:
+    def _drop(self, wire: SftpChannel) -> None:
         self._wires.discard(wire)
         with contextlib.suppress(Exception):  # the connection is broken already
             wire.channel.close()
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """Reset after a fork, in the child; the parent's connections stay the parent's."""
         for wire in self._wires:
             wire.channel.lock = threading.Lock()  # a fork may have copied it while locked
@@ -111,7 +111,7 @@ class Pool:
                 transport.active = False
                 if isinstance(transport.sock, socket.socket):
                     transport.sock.close()  # only this process's copy
-        _PARENTS.append((self._wires, self._clients))
+        _ORPHANED.append((self._wires, self._clients))
         self._begin()
 
 
@@ -133,10 +133,10 @@ def _close(pid: int, clients: list[Any]) -> None:
                 client.close()
 
 
-def _forget_all() -> None:
+def _reset_after_fork() -> None:
     for pool in [*_POOLS]:
-        pool.forget()
+        pool.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(after_in_child=_reset_after_fork)

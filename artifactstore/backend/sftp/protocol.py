@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["FAILURE", "NO_SUCH_FILE", "PERMISSION_DENIED", "UNSUPPORTED", "Attributes", "Status", "Wire"]
+__all__ = ["FAILURE", "NO_SUCH_FILE", "PERMISSION_DENIED", "UNSUPPORTED", "Attributes", "SftpChannel", "SftpStatus"]
 
 _INIT, _VERSION, _OPEN, _CLOSE, _READ, _WRITE = 1, 2, 3, 4, 5, 6
 _LSTAT, _FSTAT, _OPENDIR, _READDIR, _REMOVE, _MKDIR, _STAT, _RENAME = 7, 8, 11, 12, 13, 14, 17, 18
@@ -25,7 +25,7 @@ _AHEAD: Final = 128  # concurrent requests: 4 MiB
 _LARGEST: Final = 2**20  # bytes of a packet; servers send at most some 256 KiB
 
 
-class Status(Exception):  # noqa: N818 - internal: the backend turns it into an error
+class SftpStatus(Exception):  # noqa: N818 - internal: the backend turns it into an error
     """An error status from the server.
 
     Attributes:
@@ -54,7 +54,7 @@ class Attributes:
     modified: int | None
 
 
-class Wire:
+class SftpChannel:
     """One SFTP session.
 
     Args:
@@ -125,7 +125,7 @@ class Wire:
         """Return the body of the expected reply.
 
         Raises:
-            Status: the server refuses.
+            SftpStatus: the server refuses.
         """
         kind, body = self._answer(number)
         if kind == _STATUS:
@@ -185,7 +185,7 @@ class Wire:
             while True:
                 try:
                     body = self._wanted(self._ask(_READDIR, handle), _NAME)
-                except Status as status:
+                except SftpStatus as status:
                     if status.code == _EOF:
                         return
                     raise
@@ -193,13 +193,13 @@ class Wire:
         finally:
             self.close(handle)
 
-    def look_and_read(self, handle: bytes, ranges: Sequence[tuple[int, int]]) -> tuple[Attributes, list[bytes] | Status]:
+    def stat_and_read(self, handle: bytes, ranges: Sequence[tuple[int, int]]) -> tuple[Attributes, list[bytes] | SftpStatus]:
         """Stat an open file and read ranges of it in one go; a failed read is returned, since the attributes may explain it."""
         number = self._ask(_FSTAT, handle)
-        found: list[bytes] | Status
+        found: list[bytes] | SftpStatus
         try:
             found = self.read(handle, ranges)
-        except Status as status:
+        except SftpStatus as status:
             found = status
         return _attributes(self._wanted(number, _ATTRS))[0], found
 
@@ -212,7 +212,7 @@ class Wire:
         ]
         parts: list[list[bytes]] = [[] for _ in ranges]
         under_way: deque[tuple[int, tuple[int, int, int]]] = deque()
-        trouble: Status | None = None
+        trouble: SftpStatus | None = None
         todo = iter(pieces)
         while True:
             while trouble is None and len(under_way) < _AHEAD and (piece := next(todo, None)) is not None:
@@ -222,7 +222,7 @@ class Wire:
             number, (index, start, length) = under_way.popleft()
             try:
                 parts[index].append(self._read_on(handle, number, start, length))
-            except Status as status:  # the other replies must still be read: the channel stays in use
+            except SftpStatus as status:  # the other replies must still be read: the channel stays in use
                 trouble = trouble or status
         if trouble is not None:
             raise trouble
@@ -237,7 +237,7 @@ class Wire:
         while True:
             try:
                 data += _first(self._wanted(number, _DATA))
-            except Status as status:
+            except SftpStatus as status:
                 if status.code == _EOF:
                     return data
                 raise
@@ -249,7 +249,7 @@ class Wire:
         """Write from the beginning, sync by the extension of that name, and close; all of it is done when this returns."""
         under_way: deque[int] = deque()
         offset = 0
-        trouble: Status | None = None
+        trouble: SftpStatus | None = None
         try:
             for piece in pieces:
                 for start in range(0, piece.nbytes, _PIECE):
@@ -269,10 +269,10 @@ class Wire:
         if trouble is not None:
             raise trouble
 
-    def _trouble(self, number: int) -> Status | None:
+    def _trouble(self, number: int) -> SftpStatus | None:
         try:
             self._wanted(number, _STATUS)
-        except Status as status:
+        except SftpStatus as status:
             return status
         return None
 
@@ -297,9 +297,9 @@ def _first(body: bytes) -> bytes:
     return body[4 : 4 + length]
 
 
-def _status(body: bytes) -> Status:
+def _status(body: bytes) -> SftpStatus:
     (code,) = struct.unpack_from(">I", body)
-    return Status(code, next(_strings(body[4:]), b"").decode("utf-8", "replace"))
+    return SftpStatus(code, next(_strings(body[4:]), b"").decode("utf-8", "replace"))
 
 
 def _attributes(body: bytes, at: int = 0) -> tuple[Attributes, int]:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from artifactstore.backend.errors import UnreachableError
 from artifactstore.errors import BackendError, InvalidInputError
 
-__all__ = ["OPTIONS", "SftpPlace", "connect", "sftp_place"]
+__all__ = ["OPTIONS", "SftpLocation", "connect", "parse_sftp_url"]
 
 OPTIONS: Final = frozenset({
     "username", "password", "key_filename", "passphrase", "port", "known_hosts", "auto_add", "timeout", "allow_agent", "look_for_keys",
@@ -35,7 +35,7 @@ _KNOWN: Final = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
 @dataclass(frozen=True, slots=True)
-class SftpPlace:
+class SftpLocation:
     """Parts of an SFTP URL.
 
     Attributes:
@@ -53,7 +53,7 @@ class SftpPlace:
     folder: str
 
 
-def sftp_place(scheme: str, rest: str, options: Mapping[str, Any]) -> SftpPlace:
+def parse_sftp_url(scheme: str, rest: str, options: Mapping[str, Any]) -> SftpLocation:
     """Parse an SFTP URL.
 
     Args:
@@ -81,7 +81,7 @@ def sftp_place(scheme: str, rest: str, options: Mapping[str, Any]) -> SftpPlace:
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 0 < port < 2**16:
         raise InvalidInputError(f"{scheme}://{authority}/{path}: {port} is not a valid port")
-    return SftpPlace(f"sftp://{authority}/{path}", match["host"].strip("[]"), port, user, folder)
+    return SftpLocation(f"sftp://{authority}/{path}", match["host"].strip("[]"), port, user, folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class _Target:
     known: tuple[str, ...]
 
 
-def connect(place: SftpPlace, options: Mapping[str, Any]) -> Any:
+def connect(location: SftpLocation, options: Mapping[str, Any]) -> Any:
     """Return a paramiko client that is connected and logged in.
 
     Raises:
@@ -105,7 +105,7 @@ def connect(place: SftpPlace, options: Mapping[str, Any]) -> Any:
     import paramiko  # noqa: PLC0415 - loaded by the first request
 
     logging.getLogger(_LOG).addHandler(logging.NullHandler())  # else paramiko prints what is raised as an error here
-    target = _target(place, options, paramiko)
+    target = _target(location, options, paramiko)
     client = paramiko.SSHClient()
     client.set_log_channel(_LOG)
     client.set_missing_host_key_policy(paramiko.AutoAddPolicy() if options.get("auto_add") else _refusing(paramiko)())
@@ -136,29 +136,29 @@ def connect(place: SftpPlace, options: Mapping[str, Any]) -> Any:
         # Then the server is up and its key is verified: what failed is the login.
         met = transport is not None and transport.is_active() and transport.initial_kex_done
         client.close()
-        failure = _failure(error, place, target, paramiko, met=met)
+        failure = _failure(error, location, target, paramiko, met=met)
     else:
         client.get_transport().set_keepalive(30)
         return client
     raise failure  # outside the handler: paramiko's text may contain secrets
 
 
-def _target(place: SftpPlace, options: Mapping[str, Any], paramiko: Any) -> _Target:
+def _target(location: SftpLocation, options: Mapping[str, Any], paramiko: Any) -> _Target:
     found: Mapping[str, Any] = {}
     config = options.get("ssh_config", "~/.ssh/config")
     path = os.path.expanduser(config) if config else ""  # noqa: PTH111
     if path and os.path.exists(path):  # noqa: PTH110
         try:
-            found = paramiko.SSHConfig.from_path(path).lookup(place.host)
+            found = paramiko.SSHConfig.from_path(path).lookup(location.host)
         except Exception as error:
             raise InvalidInputError(
                 f"cannot read {path} ({type(error).__name__}): fix it, or pass storage_options={{'ssh_config': None}}"
             ) from error
     elif path and "ssh_config" in options:
         raise InvalidInputError(f"{path} does not exist: ssh_config must be the path of a file such as ~/.ssh/config")
-    host = str(found.get("hostname", place.host))
-    port = place.port or int(options.get("port") or found.get("port") or 22)
-    user = str(place.user or options.get("username") or found.get("user") or getpass.getuser())
+    host = str(found.get("hostname", location.host))
+    port = location.port or int(options.get("port") or found.get("port") or 22)
+    user = str(location.user or options.get("username") or found.get("user") or getpass.getuser())
     proxy = found.get("proxycommand")
     if not proxy and found.get("proxyjump", "none") != "none":
         proxy = f"ssh -W {host}:{port} {found['proxyjump']}"
@@ -190,36 +190,36 @@ def _fingerprint(raw: bytes) -> str:
     return f"SHA256:{base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip('=')}"
 
 
-def _failure(error: Exception, place: SftpPlace, target: _Target, paramiko: Any, *, met: bool) -> BackendError:
+def _failure(error: Exception, location: SftpLocation, target: _Target, paramiko: Any, *, met: bool) -> BackendError:
     where = f"{target.host}:{target.port}"
     port = "" if target.port == 22 else f"-p {target.port} "
     if isinstance(error, _UnknownHost):
         return BackendError(
-            f"{place.url}: the server's key is not in known_hosts ({error.text}). Check the key with the server's operator, then add "
+            f"{location.url}: the server's key is not in known_hosts ({error.text}). Check the key with the server's operator, then add "
             f"it: `ssh-keyscan {port}{target.host} >> ~/.ssh/known_hosts`; or pass storage_options={{'known_hosts': FILE}}, or "
             "{'auto_add': True} to trust any server"
         )
     if isinstance(error, paramiko.BadHostKeyException):
         return BackendError(
-            f"{place.url}: the server's key differs from the one in known_hosts (got {_fingerprint(error.key.asbytes())}). "
+            f"{location.url}: the server's key differs from the one in known_hosts (got {_fingerprint(error.key.asbytes())}). "
             f"Either the server was reinstalled or the connection is intercepted: check with the server's operator, then "
             f"`ssh-keygen -R {target.host if target.port == 22 else f'[{target.host}]:{target.port}'}`"
         )
     if isinstance(error, paramiko.PasswordRequiredException):
         return BackendError(
-            f"{place.url}: the private key is encrypted: add it to the agent (ssh-add), or pass storage_options={{'passphrase': …}}"
+            f"{location.url}: the private key is encrypted: add it to the agent (ssh-add), or pass storage_options={{'passphrase': …}}"
         )
     if isinstance(error, paramiko.AuthenticationException) or (met and isinstance(error, paramiko.SSHException)):
         return BackendError(
-            f"{place.url}: {where} rejected the login of {target.user}; try `ssh {port}{target.user}@{target.host}`, and pass key_filename or "
+            f"{location.url}: {where} rejected the login of {target.user}; try `ssh {port}{target.user}@{target.host}`, and pass key_filename or "
             "password in storage_options, or put the key into the agent or into ~/.ssh"
         )
     if isinstance(error, socket.gaierror):
-        return UnreachableError(f"{place.url}: cannot resolve {target.host}; check the name")
+        return UnreachableError(f"{location.url}: cannot resolve {target.host}; check the name")
     if isinstance(error, OSError | EOFError | paramiko.SSHException):
         if isinstance(error, FileNotFoundError | PermissionError):
-            return BackendError(f"{place.url}: cannot read {error.filename or 'a key file'} ({error.strerror})")
+            return BackendError(f"{location.url}: cannot read {error.filename or 'a key file'} ({error.strerror})")
         return UnreachableError(
-            f"{place.url}: no connection to {where} ({type(error).__name__}); check that the server is up, and the port"
+            f"{location.url}: no connection to {where} ({type(error).__name__}); check that the server is up, and the port"
         )
-    return BackendError(f"{place.url}: cannot connect with these options ({type(error).__name__})")
+    return BackendError(f"{location.url}: cannot connect with these options ({type(error).__name__})")

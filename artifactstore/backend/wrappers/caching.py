@@ -10,11 +10,11 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.backend.errors import check_ranges
 from artifactstore.backend.wrappers.base import Wrapper
-from artifactstore.backend.wrappers.range_cache import Pieces
+from artifactstore.backend.wrappers.range_cache import RangeCache
 from artifactstore.errors import BackendError
-from artifactstore.runtime.file_locks import turn
+from artifactstore.runtime.file_locks import single_flight
 
-__all__ = ["CachingBackend", "forget"]
+__all__ = ["CachingBackend", "evict"]
 
 _PATIENCE: Final = 120.0  # seconds to wait for an object that another process fetches
 
@@ -30,7 +30,7 @@ class CachingBackend(Wrapper):
     """
 
     def __init__(
-        self, inner: Backend, pieces: Pieces, prefixes: Sequence[str], *, reachable: Callable[[], bool] | None = None
+        self, inner: Backend, pieces: RangeCache, prefixes: Sequence[str], *, reachable: Callable[[], bool] | None = None
     ) -> None:
         super().__init__(inner)
         self._pieces = pieces
@@ -38,10 +38,10 @@ class CachingBackend(Wrapper):
         self._reachable = reachable
         self._locks = pieces.cache / "locks"
 
-    def forget(self, key: str) -> None:
+    def evict(self, key: str) -> None:
         """Evict an object; it stays if the backend is unreachable."""
         if self._reachable is None or self._reachable():
-            self._pieces.forget(key)
+            self._pieces.evict(key)
 
     def _check_reachable(self, key: str) -> None:
         if self._reachable is not None and not self._reachable():
@@ -65,11 +65,11 @@ class CachingBackend(Wrapper):
         if kept is not None:
             return kept
         self._check_reachable(key)
-        with turn(self._locks, [key], patience=_PATIENCE):
+        with single_flight(self._locks, [key], patience=_PATIENCE):
             kept = self._pieces.whole(key)
             if kept is None:
                 kept = read(key)
-                self._pieces.keep_whole(key, kept)
+                self._pieces.put_object(key, kept)
         return kept
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> "list[bytes]":
@@ -84,13 +84,13 @@ class CachingBackend(Wrapper):
         missing = [i for i, part in enumerate(found) if part is None]
         if missing:
             self._check_reachable(key)
-            with turn(self._locks, [f"{key} {ranges[i][0]}" for i in missing], patience=_PATIENCE):
+            with single_flight(self._locks, [f"{key} {ranges[i][0]}" for i in missing], patience=_PATIENCE):
                 again = self._kept(key, [ranges[i] for i in missing])
                 fetch = [i for i, part in zip(missing, again, strict=True) if part is None]
                 for i, part in zip(missing, again, strict=True):
                     found[i] = part
                 came = self.inner.read_ranges(key, [ranges[i] for i in fetch]) if fetch else []
-                self._pieces.keep_parts(key, [(ranges[i][0], part) for i, part in zip(fetch, came, strict=True)])
+                self._pieces.put_parts(key, [(ranges[i][0], part) for i, part in zip(fetch, came, strict=True)])
             for i, part in zip(fetch, came, strict=True):
                 found[i] = part
         return [part for part in found if part is not None]
@@ -101,10 +101,10 @@ class CachingBackend(Wrapper):
         return [next(rest) if length else b"" for _, length in ranges]
 
 
-def forget(backend: Backend, key: str) -> None:
+def evict(backend: Backend, key: str) -> None:
     """Evict an object from the cache in front of this backend: it may have been damaged on its way there."""
-    place = backend
-    while isinstance(place, Wrapper):
-        if isinstance(place, CachingBackend):
-            place.forget(key)
-        place = place.inner
+    current = backend
+    while isinstance(current, Wrapper):
+        if isinstance(current, CachingBackend):
+            current.evict(key)
+        current = current.inner

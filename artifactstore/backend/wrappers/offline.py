@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from artifactstore.backend.base import Backend, Stored
 from artifactstore.backend.wrappers.base import Wrapper
-from artifactstore.backend.wrappers.read_only import Unchanging
+from artifactstore.backend.wrappers.read_only import ReadOnlyMixin
 from artifactstore.errors import BackendError
 
 __all__ = ["UnreachableBackend"]
 
 
-class UnreachableBackend(Unchanging, Wrapper):
+class UnreachableBackend(ReadOnlyMixin, Wrapper):
     """Fails every request at once.
 
     Args:

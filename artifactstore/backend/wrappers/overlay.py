@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.errors import AlreadyExistsError, NotFoundError, RefusedError
 
-__all__ = ["ForkedBackend"]
+__all__ = ["OverlayBackend"]
 
 _T = TypeVar("_T")
 _ENTRY: Final = re.compile(r"journal/\d+/(\d+)\.json", re.ASCII)
@@ -19,7 +19,7 @@ _SEGMENT: Final = re.compile(r"segments/\d+-\d+-(\d+)-[0-9a-f]+\.parquet", re.AS
 _OWN: Final = ("journal/inbox/", "replica/", ".")  # keys that belong to one backend, never read from the origin
 
 
-class ForkedBackend(Backend):
+class OverlayBackend(Backend):
     """The origin up to one entry, plus later writes.
 
     Args:
@@ -38,7 +38,7 @@ class ForkedBackend(Backend):
         self.listable = own.listable and origin.listable
 
     def __repr__(self) -> str:
-        return f"ForkedBackend({self.own!r}, {self.origin!r}, {self.head})"
+        return f"OverlayBackend({self.own!r}, {self.origin!r}, {self.head})"
 
     def _shared(self, key: str) -> bool:
         """Whether a key of the origin is visible."""
@@ -67,11 +67,11 @@ class ForkedBackend(Backend):
 
     def read(self, key: str) -> bytes:
         """Read from the own backend, else from the origin."""
-        return self._either(key, lambda place: place.read(key))
+        return self._either(key, lambda backend: backend.read(key))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read ranges from the own backend, else from the origin."""
-        return self._either(key, lambda place: place.read_ranges(key, ranges))
+        return self._either(key, lambda backend: backend.read_ranges(key, ranges))
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Write to the own backend."""
@@ -105,4 +105,4 @@ class ForkedBackend(Backend):
 
     def size(self, key: str) -> int:
         """Return the size of the own backend's object, else of the origin's."""
-        return self._either(key, lambda place: place.size(key))
+        return self._either(key, lambda backend: backend.size(key))

@@ -24,7 +24,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.local_files import READ, is_own, may_write, read_own
 
-__all__ = ["FOLDER", "Pieces", "cache_limit", "kept_bytes", "remove_all"]
+__all__ = ["FOLDER", "RangeCache", "cache_limit", "cached_bytes", "remove_all"]
 
 FOLDER: Final = "near"  # folder of a store's pieces in the cache
 _PIECE: Final = 2**20  # bytes: the minimum that is read and checked
@@ -38,7 +38,7 @@ _LOOK: Final = 20  # usage is measured again after writing a twentieth of that
 _Piece = tuple[int, int, int]  # offset, length, checksum
 
 
-class Pieces:
+class RangeCache:
     """The cached pieces of one store; safe for many threads and processes.
 
     Args:
@@ -68,7 +68,7 @@ class Pieces:
         _note_use(path)
         return body
 
-    def keep_whole(self, key: str, data: bytes) -> None:
+    def put_object(self, key: str, data: bytes) -> None:
         """Cache an object."""
         path = self._folder / key
 
@@ -111,7 +111,7 @@ class Pieces:
         _note_use(index)
         return found
 
-    def keep_parts(self, key: str, parts: Iterable[tuple[int, bytes]]) -> None:
+    def put_parts(self, key: str, parts: Iterable[tuple[int, bytes]]) -> None:
         """Cache (offset, bytes) pairs of an object."""
         index, data = self._paths(key)
         parts = [(offset, part) for offset, part in parts if part]
@@ -134,7 +134,7 @@ class Pieces:
 
         self._keep(write, sum(len(part) for _, part in parts))
 
-    def forget(self, key: str) -> None:
+    def evict(self, key: str) -> None:
         """Evict an object."""
         self._drop(self._folder / key, *self._paths(key))
 
@@ -230,7 +230,7 @@ def cache_limit() -> int:
         raise InvalidInputError(f"ARTIFACTSTORE_CACHE_BYTES must be a number of bytes, not {text!r}") from error
 
 
-def kept_bytes(cache: Path) -> int:
+def cached_bytes(cache: Path) -> int:
     """Return the disk usage of all stores' pieces in bytes."""
     return sum(size for _, size, _ in _objects(cache))
 

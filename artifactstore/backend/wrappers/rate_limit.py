@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from artifactstore.backend.errors import NotLandedError, RangesFailedError, ThrottledError
+from artifactstore.backend.errors import NotAppliedError, RangesFailedError, ThrottledError
 from artifactstore.errors import BackendError
-from artifactstore.runtime.threads import forsaken, rest
+from artifactstore.runtime.threads import cancellable_sleep, is_cancelled
 
-__all__ = ["Pace"]
+__all__ = ["AdaptiveLimiter"]
 
 
-class Pace:
+class AdaptiveLimiter:
     """Permits for requests: unlimited until the service throttles, then few at a time.
 
     Args:
@@ -32,7 +32,7 @@ class Pace:
     FREE: Final = 64  # concurrent requests from which on there is no limit
     BUDGET: Final = 64  # failures without as many successes between, after which the service counts as throttling
 
-    def __init__(self, sleep: Callable[[float], None] = rest, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, sleep: Callable[[float], None] = cancellable_sleep, clock: Callable[[], float] = time.monotonic) -> None:
         self._sleep = sleep
         self._clock = clock
         self._renew()
@@ -45,7 +45,7 @@ class Pace:
         self._not_before = 0.0
         self._slowed = float("-inf")  # when the limit was last lowered
         self._complaints = 0
-        self._said = ""
+        self._last_error = ""
         self._budget = self.BUDGET
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -57,7 +57,7 @@ class Pace:
         return self._limit
 
     @contextmanager
-    def turn(self, deadline: Callable[[], float], *, counted: bool = True) -> Iterator[None]:
+    def permit(self, deadline: Callable[[], float], *, counted: bool = True) -> Iterator[None]:
         """Wait for a permit to send one request, and adapt to its outcome.
 
         Args:
@@ -66,7 +66,7 @@ class Pace:
                 before it reads on.
 
         Raises:
-            NotLandedError: no permit in time; nothing was sent.
+            NotAppliedError: no permit in time; nothing was sent.
         """
         if self._pid != os.getpid():
             self._renew()  # a fork may have copied the lock while it was held
@@ -76,10 +76,10 @@ class Pace:
         except BackendError as error:
             failure = error.first if isinstance(error, RangesFailedError) else error
             if isinstance(failure, ThrottledError):
-                self._said = str(failure)
+                self._last_error = str(failure)
                 self._slow_down(sent, failure.retry_after)
-            elif failure.transient and not isinstance(failure, NotLandedError):
-                self._said = str(failure)
+            elif failure.transient and not isinstance(failure, NotAppliedError):
+                self._last_error = str(failure)
                 self._spend(sent)
             raise
         else:
@@ -100,8 +100,8 @@ class Pace:
                     return now
             # Threads that wait for a permit check again soon; the jitter keeps them apart.
             pause = max(pause, 0.0 if free else 0.05) * random.uniform(1.0, 1.2)  # noqa: S311 - spreads threads
-            if now + pause > deadline() or forsaken():
-                raise NotLandedError(f"{self._said}; the service throttles, and no request could be sent in time")
+            if now + pause > deadline() or is_cancelled():
+                raise NotAppliedError(f"{self._last_error}; the service throttles, and no request could be sent in time")
             self._sleep(pause)
 
     def _slow_down(self, sent: float, retry_after: float | None) -> None:

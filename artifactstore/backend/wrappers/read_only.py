@@ -7,10 +7,10 @@ from artifactstore.backend.base import Backend, Buffer
 from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.errors import ArtifactStoreError, RefusedError
 
-__all__ = ["ReadOnlyBackend", "Unchanging"]
+__all__ = ["ReadOnlyBackend", "ReadOnlyMixin"]
 
 
-class Unchanging(Backend):
+class ReadOnlyMixin(Backend):
     """A backend whose three mutating verbs raise; a subclass provides the error."""
 
     @abstractmethod
@@ -42,7 +42,7 @@ class Unchanging(Backend):
         raise self._refusal(key, "delete")
 
 
-class ReadOnlyBackend(Unchanging, Wrapper):
+class ReadOnlyBackend(ReadOnlyMixin, Wrapper):
     """Refuses every mutating verb, before any work.
 
     Args:

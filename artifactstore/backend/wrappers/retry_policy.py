@@ -7,12 +7,12 @@ from typing import Final
 from artifactstore.backend.wrappers.retrying import retry_seconds
 from artifactstore.errors import BackendError
 
-__all__ = ["Patience"]
+__all__ = ["RetryPolicy"]
 
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between retries while the backend fails
 
 
-class Patience:
+class RetryPolicy:
     """Retry limit for a failing backend; counts from the last success.
 
     Includes the time that a wrapper below has already waited.

@@ -11,12 +11,12 @@ from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.backend.buffers import gather, is_buffer
-from artifactstore.backend.errors import DoubtfulError, NotLandedError, RangesFailedError, UnreachableError
-from artifactstore.backend.remote.multipart import InParts, send_in_parts
+from artifactstore.backend.errors import NotAppliedError, RangesFailedError, UnconfirmedWriteError, UnreachableError
+from artifactstore.backend.remote.multipart import MultipartUploads, upload_multipart
 from artifactstore.backend.wrappers.base import Wrapper
-from artifactstore.backend.wrappers.rate_limit import Pace
+from artifactstore.backend.wrappers.rate_limit import AdaptiveLimiter
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
-from artifactstore.runtime.threads import forsaken, rest
+from artifactstore.runtime.threads import cancellable_sleep, is_cancelled
 
 __all__ = ["RetryingBackend", "retry_seconds"]
 
@@ -40,7 +40,7 @@ def retry_seconds() -> float:
 class RetryingBackend(Wrapper):
     """Retries after transient failures, with growing random pauses, until the time is up.
 
-    A throttling service gets requests from one thread at a time until it recovers (`Pace`).
+    A throttling service gets requests from one thread at a time until it recovers (`AdaptiveLimiter`).
     `create` is retried only if it is certain that nothing was written (S3's 409, a connection that was never established):
     after any other failure the caller must read the key before anything is sent again.
 
@@ -61,7 +61,7 @@ class RetryingBackend(Wrapper):
         inner: Backend,
         *,
         seconds: float | None = None,
-        sleep: Callable[[float], None] = rest,
+        sleep: Callable[[float], None] = cancellable_sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(inner)
@@ -70,7 +70,7 @@ class RetryingBackend(Wrapper):
         self._clock = clock
         self._told = False
         self._host = "/".join(inner.url.split("/", 3)[:3])
-        self._pace = Pace(sleep, clock)
+        self._limiter = AdaptiveLimiter(sleep, clock)
 
     def _limit(self, error: BackendError | None = None) -> float:
         """Return for how many seconds one call may be retried after this failure."""
@@ -96,7 +96,7 @@ class RetryingBackend(Wrapper):
         start, failures = self._clock(), 0
         while True:
             try:
-                with self._pace.turn(lambda: start + self._limit()):
+                with self._limiter.permit(lambda: start + self._limit()):
                     found = call()
             except ArtifactStoreError as error:
                 if not isinstance(error, again) or not error.transient:
@@ -134,7 +134,7 @@ class RetryingBackend(Wrapper):
         if self._clock() + pause - start > self._limit(error):
             return False
         self._sleep(pause)
-        return not forsaken()
+        return not is_cancelled()
 
     def read(self, key: str) -> bytes:
         """Read, with retries."""
@@ -146,9 +146,9 @@ class RetryingBackend(Wrapper):
         start, failures = self._clock(), 0
         while True:
             missing = [index for index in range(len(ranges)) if index not in found]
-            asked = missing[: self._pace.limit]  # a throttling service gets no more at once than its limit
+            asked = missing[: self._limiter.limit]  # a throttling service gets no more at once than its limit
             try:
-                with self._pace.turn(lambda: start + self._limit()):  # noqa: B023 - called before the next turn
+                with self._limiter.permit(lambda: start + self._limit()):  # noqa: B023 - called before the next turn
                     data = self.inner.read_ranges(key, [ranges[index] for index in asked])
                 found.update(zip(asked, data, strict=True))
                 self._reached()
@@ -172,16 +172,16 @@ class RetryingBackend(Wrapper):
 
         Without parts, a list is retried as a whole; more than 64 MiB from an iterator is tried once.
         """
-        if is_buffer(data) or (isinstance(data, list | tuple) and not isinstance(self.inner, InParts)):
+        if is_buffer(data) or (isinstance(data, list | tuple) and not isinstance(self.inner, MultipartUploads)):
             self.retried(lambda: self.inner.write(key, data))
             return
-        whole, rest = gather(data)
-        if rest is None:
+        whole, cancellable_sleep = gather(data)
+        if cancellable_sleep is None:
             self.retried(lambda: self.inner.write(key, whole))
-        elif isinstance(self.inner, InParts):
-            send_in_parts(self.inner, key, whole, rest, self.retried)
+        elif isinstance(self.inner, MultipartUploads):
+            upload_multipart(self.inner, key, whole, cancellable_sleep, self.retried)
         else:
-            self.inner.write(key, chain((whole,), rest))
+            self.inner.write(key, chain((whole,), cancellable_sleep))
 
     def create(self, key: str, data: bytes) -> None:
         """Create; retried only if certainly nothing was written.
@@ -189,8 +189,8 @@ class RetryingBackend(Wrapper):
         An object that was damaged in transit is repaired: the success reply, with the stored object's MD5, proves it is this call's own.
         """
         try:
-            self.retried(lambda: self.inner.create(key, data), NotLandedError)
-        except DoubtfulError as error:
+            self.retried(lambda: self.inner.create(key, data), NotAppliedError)
+        except UnconfirmedWriteError as error:
             try:
                 found = self.read(key)
             except NotFoundError:
@@ -208,7 +208,7 @@ class RetryingBackend(Wrapper):
         while True:
             before = len(seen)
             try:
-                with self._pace.turn(lambda: start + self._limit(), counted=False):  # noqa: B023 - called before the next turn
+                with self._limiter.permit(lambda: start + self._limit(), counted=False):  # noqa: B023 - called before the next turn
                     for item in self.inner.list(prefix):
                         if item.key not in seen:
                             seen.add(item.key)

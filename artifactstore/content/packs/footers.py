@@ -133,7 +133,7 @@ class Footers:
         if not wanted:
             return []
         said = {pack: one for pack, one in _said_of(manifest).items() if pack in wanted}
-        if len(said) == 1 or not self._backend.far:
+        if len(said) == 1 or not self._backend.is_remote:
             looked = [self._look(pack, one) for pack, one in said.items()]
         else:
             with Pool(max(1, min(self._backend.concurrency, _AT_ONCE)), "artifactstore-footers") as pool:

@@ -232,14 +232,14 @@ def twice(backend: Backend, extents: Sequence[Extent], read: Callable[[], T]) ->
 
 def forget_packs(backend: Backend, extents: Sequence[Extent]) -> None:
     """Evict packs from the cache, so that damaged data is read again from the store itself."""
-    from artifactstore.backend.wrappers.caching import forget  # noqa: PLC0415 - only needed after damage
+    from artifactstore.backend.wrappers.caching import evict  # noqa: PLC0415 - only needed after damage
 
     for pack in {extent.pack for extent in _with_bases(extents) if extent.pack is not None}:
-        forget(backend, pack_key(pack))
+        evict(backend, pack_key(pack))
 
 
 def _read_packs(backend: Backend, reads: Sequence[PackRead]) -> list[list[bytes]]:
-    if len(reads) < 2 or not backend.far:
+    if len(reads) < 2 or not backend.is_remote:
         return [read_pack(backend, read) for read in reads]
     with Pool(min(len(reads), backend.concurrency), "artifactstore-fetch") as pool:
         return list(pool.map(lambda read: read_pack(backend, read), reads))

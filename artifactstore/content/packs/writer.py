@@ -207,7 +207,7 @@ class Packer:
             self._check(extent, self._known.source(piece.digest))
             piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"", extent.base)
         length = len(piece.stored or b"")
-        target = min(TARGET, max(_LEAST, self._left // _SHARES)) if self._backend.far else TARGET
+        target = min(TARGET, max(_LEAST, self._left // _SHARES)) if self._backend.is_remote else TARGET
         if self._pending and (self._pending_size + length > target or len(self._pending) >= MOST):
             self._flush()
         self._pending.append(piece)
@@ -281,7 +281,7 @@ class Packer:
         buffers = pack.seal()
         size = sum(map(len, buffers))
         tail = bytes(buffers[-2]) + bytes(buffers[-1])  # records and trailer
-        if self._backend.far:
+        if self._backend.is_remote:
             # A network client wants a single buffer; joined here, the frames are freed while it is being sent.
             raw = joined(buffers)
             del buffers

@@ -90,7 +90,7 @@ def retrieve(
         BackendError: reading the store failed, or the disk is full.
     """
     run = _Retrieval(backend, manifest, _Paths(rows, path), progress)
-    remote = backend.far
+    remote = backend.is_remote
     waiting: deque[tuple[_Group, Future[Sequence[bytes | memoryview]]]] = deque()
     ahead = 0
     with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
@@ -155,7 +155,7 @@ class _Retrieval:
         else:
             extents = [manifest.extent(i) for row in group.rows for i in range(first[row], first[row + 1])]
         reads = plan_reads(extents)
-        if not self._backend.far:
+        if not self._backend.is_remote:
             return _Load(extents, reads, None)
         return _Load(extents, reads, [fetchers.submit(read_pack, self._backend, read) for read in reads])
 

@@ -15,12 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from artifactstore.backend.wrappers.range_cache import cache_limit, kept_bytes
+from artifactstore.backend.wrappers.range_cache import cache_limit, cached_bytes
 from artifactstore.content.read.partial_folder import lock
 from artifactstore.errors import ArtifactStoreError, BackendError
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
-from artifactstore.runtime.file_locks import turn
+from artifactstore.runtime.file_locks import single_flight
 from artifactstore.runtime.file_stats import file_system, timed
 from artifactstore.runtime.local_files import is_own, read_own
 
@@ -96,7 +96,7 @@ class Trees:
         found = self.find(digest, is_right)
         if found is not None:
             return found
-        with turn(self._folder.parent / "locks", [f"trees/{digest}"], patience=_PATIENCE):
+        with single_flight(self._folder.parent / "locks", [f"trees/{digest}"], patience=_PATIENCE):
             return self.find(digest) or self._make(digest, size, fill)
 
     def _make(self, digest: str, size: int, fill: Callable[[Path], None]) -> Path:
@@ -151,7 +151,7 @@ class Trees:
 
     def _evict(self, size: int) -> None:
         """Make room for `size` bytes, and remove what killed processes left."""
-        limit, now = cache_limit() - kept_bytes(self._folder.parent), time.time()
+        limit, now = cache_limit() - cached_bytes(self._folder.parent), time.time()
         for litter in self._folder.glob(".*.partial"):
             if now - litter.stat().st_mtime > _LITTER:
                 _remove(litter)

@@ -59,7 +59,7 @@ def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[me
         part = view[offset : offset + sum(manifest.chunks.sizes[low:high])]
         at = 0
         for straight, run in groupby(
-            (manifest.extent(i) for i in range(low, high)), lambda one: not backend.far and _is_straight(one)
+            (manifest.extent(i) for i in range(low, high)), lambda one: not backend.is_remote and _is_straight(one)
         ):
             extents = list(run)
             length = sum(extent.size for extent in extents)
@@ -67,9 +67,11 @@ def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[me
             at += length
         return part
 
-    with Pool(FETCHERS if backend.far else WORKERS, "artifactstore-read") as pool, Pool(1, "artifactstore-check") as beside:
+    with Pool(FETCHERS if backend.is_remote else WORKERS, "artifactstore-read") as pool, Pool(1, "artifactstore-check") as beside:
         try:
-            parts = [pool.submit(load, *part) for part in cut_parts(manifest, row, REMOTE_PART if backend.far else LOCAL_GROUP)]
+            parts = [
+                pool.submit(load, *part) for part in cut_parts(manifest, row, REMOTE_PART if backend.is_remote else LOCAL_GROUP)
+            ]
             told = beside.submit(_digest_of, parts, manifest.algorithm)
             for part in parts:
                 part.result()

@@ -210,7 +210,7 @@ class Series:
             plain += len(encoder.encode(data)[1])
             if reference.width == _WIDE:
                 wide, told = wide + len(data), told + taken
-        if wide and not self._backend.far and told > _WIDE_GAIN * wide:
+        if wide and not self._backend.is_remote and told > _WIDE_GAIN * wide:
             others = [part for part in line.parts if part.width < _WIDE]
             return self._worth(Line(line.manifest, others, line.versions, line.stored), size, read_at) if others else None
         if not total:

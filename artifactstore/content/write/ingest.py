@@ -112,14 +112,14 @@ def ingest(
         known=known,
         series=Series(backend, series, single=len(folder.files) == 1) if series else None,
         sha256=sha256,
-        near=not backend.far,
+        near=not backend.is_remote,
         progress=progress,
     )
     try:
         if len(folder.files) <= _FEW_FILES and folder.size <= _FEW_BYTES:
             run.collect(run.feed(None, folder, known_digests))  # threads would cost more than they save
         else:
-            run.workers = _WAITING if backend.far and series else WORKERS
+            run.workers = _WAITING if backend.is_remote and series else WORKERS
             with Pool(run.workers, "artifactstore-ingest") as workers:
                 try:
                     # Close it on the way out: its read-ahead and hashing are threads, which the end of a program waits for.

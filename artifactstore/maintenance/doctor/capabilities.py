@@ -13,47 +13,47 @@ from artifactstore.errors import ArtifactStoreError
 __all__ = ["credentials_in_use", "retention"]
 
 
-def _place(backend: Backend) -> Backend:
+def _innermost(backend: Backend) -> Backend:
     while isinstance(backend, Wrapper):
         backend = backend.inner
     return backend
 
 
 def _s3(backend: Backend) -> Any:
-    place = _place(backend)
-    return place if type(place).__name__ == "S3Backend" else None  # by name: a folder must not load fsspec
+    inner = _innermost(backend)
+    return inner if type(inner).__name__ == "S3Backend" else None  # by name: a folder must not load fsspec
 
 
 def credentials_in_use(backend: Backend) -> str | None:
     """Return which kind of credentials a request would carry, never a part of them; None where unknown."""
-    place = _s3(backend)
-    if place is None:
-        return _google(_place(backend))
-    options = place._options  # noqa: SLF001 - the same storey
+    inner = _s3(backend)
+    if inner is None:
+        return _google(_innermost(backend))
+    options = inner._options  # noqa: SLF001 - the same storey
     if options.get("anon"):
         return "none (anonymous requests)"
     if options.get("key") or options.get("client_kwargs", {}).get("aws_access_key_id"):
         return "a key in storage_options" + (" with a session token" if options.get("token") else "")
 
     async def method() -> str | None:
-        filesystem = place._filesystem()[0]  # noqa: SLF001
+        filesystem = inner._filesystem()[0]  # noqa: SLF001
         await filesystem.set_session()
         found = await filesystem.session.get_credentials()
         return None if found is None else str(found.method)
 
     try:
-        how = place._run(method)  # noqa: SLF001
+        how = inner._run(method)  # noqa: SLF001
     except Exception as error:  # noqa: BLE001 - botocore's providers raise anything; the request itself is more informative
         return f"unknown: looking for them failed ({type(error).__name__})"
     return "none were found" if how is None else _METHODS.get(how, how)
 
 
-def _google(place: Any) -> str | None:
+def _google(inner: Any) -> str | None:
     """Return the kind of Google credentials, by the class that its library uses."""
-    if type(place).__name__ != "GcsBackend":
+    if type(inner).__name__ != "GcsBackend":
         return None
     try:
-        found = place._filesystem()[0].credentials.credentials  # noqa: SLF001
+        found = inner._filesystem()[0].credentials.credentials  # noqa: SLF001
     except Exception as error:  # noqa: BLE001 - Google's library raises anything; the request itself is more informative
         return f"unknown: looking for them failed ({type(error).__name__})"
     kind = type(found).__module__
@@ -82,14 +82,14 @@ _METHODS = {
 
 def retention(backend: Backend) -> dict[str, str] | None:
     """Return S3's versioning and Object Lock settings: `on`, `off` or why they are unknown; None for other backends."""
-    place = _s3(backend)
-    if place is None:
+    inner = _s3(backend)
+    if inner is None:
         return None
-    bucket = {"Bucket": place._bucket}  # noqa: SLF001
+    bucket = {"Bucket": inner._bucket}  # noqa: SLF001
 
     def asked(verb: str, read: Callable[[Any], str]) -> str:
         try:
-            return read(place._call(lambda: place._run(place._send, verb, bucket), "query", ""))  # noqa: SLF001
+            return read(inner._call(lambda: inner._run(inner._send, verb, bucket), "query", ""))  # noqa: SLF001
         except ArtifactStoreError as error:
             return "off" if "ObjectLockConfigurationNotFound" in str(error) else "unknown: this identity may not read the setting"
 

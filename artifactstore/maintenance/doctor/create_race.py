@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.errors import NotLandedError
+from artifactstore.backend.errors import NotAppliedError
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
-__all__ = ["Contender", "Rival", "Round", "race", "serve"]
+__all__ = ["Contender", "RacingProcess", "Round", "race", "serve"]
 
 _LEAD: Final = 0.03  # seconds from the command to the start: the second process must have received it
 _AGAIN: Final = 6  # tries after "two writers met, nothing was written"
@@ -51,7 +51,7 @@ class Round:
     seen: str | None
 
 
-class Rival:
+class RacingProcess:
     """A second process that takes part in the race; `with` ends it.
 
     Args:
@@ -111,7 +111,7 @@ class Rival:
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
-    def _hear(self) -> str:
+    def _receive_line(self) -> str:
         assert self._process is not None
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
@@ -119,7 +119,7 @@ class Rival:
     def _ask(self, line: str) -> str:
         try:
             self._tell(line)
-            return self._hear()
+            return self._receive_line()
         except OSError:
             return ""
 
@@ -133,7 +133,7 @@ class Rival:
         """Return its threads' results."""
         if not self.running:
             return []
-        line = self._hear()
+        line = self._receive_line()
         if not line:
             self.why_not = "the second process ended during the race"
             self.__exit__()
@@ -147,7 +147,7 @@ def race(
     *,
     rounds: int,
     threads: int,
-    rival: Rival,
+    rival: RacingProcess,
     until: float,
 ) -> list[Round]:
     """Race `rounds` times, each for a key of its own.
@@ -180,7 +180,7 @@ def _create(backend: Backend, key: str, at: float) -> Contender:
             backend.create(key, token.encode())
         except AlreadyExistsError:
             return Contender(token, "lost")
-        except NotLandedError as error:
+        except NotAppliedError as error:
             if attempt == _AGAIN - 1:
                 return Contender(token, str(error))
             time.sleep(0.02 * 2**attempt)
@@ -205,7 +205,7 @@ def serve() -> None:
     from artifactstore.backend.connect import connect  # noqa: PLC0415 - only the second process connects here
 
     spec = json.loads(sys.stdin.readline())
-    backend = _bare(connect(spec["url"], storage_options=spec["options"] or None, single_writer=spec["single_writer"]))
+    backend = _without_retries(connect(spec["url"], storage_options=spec["options"] or None, single_writer=spec["single_writer"]))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     with ThreadPoolExecutor(spec["threads"]) as pool:
@@ -216,7 +216,7 @@ def serve() -> None:
             sys.stdout.flush()
 
 
-def _bare(backend: Backend) -> Backend:
+def _without_retries(backend: Backend) -> Backend:
     """Remove the retrying wrapper: an examination must see each failure."""
     from artifactstore.backend.wrappers.retrying import RetryingBackend  # noqa: PLC0415
 

@@ -20,20 +20,20 @@ from artifactstore.maintenance.doctor import judgements as judge
 from artifactstore.maintenance.doctor.advice import is_denied
 from artifactstore.maintenance.doctor.capabilities import credentials_in_use, retention
 from artifactstore.maintenance.doctor.findings import CHECKS, ROLES, Check, Diagnosis, Outcome, attempt
-from artifactstore.maintenance.doctor.measurements import latencies, tell_clock
-from artifactstore.maintenance.doctor.probes import Place, Probes, patient
+from artifactstore.maintenance.doctor.measurements import compare_clocks, latencies
+from artifactstore.maintenance.doctor.probes import Probes, Target, with_retries
 from artifactstore.model.facts import CONFIG_KEY, parse_config
 
-__all__ = ["Place", "examine"]
+__all__ = ["Target", "examine"]
 
 _MISSING: Final = "never-written"
 
 
-def examine(place: Place, *, role: str | None = None, quick: bool = False, large: bool = False) -> Diagnosis:
+def examine(target: Target, *, role: str | None = None, quick: bool = False, large: bool = False) -> Diagnosis:
     """Try each operation and guarantee that a store needs, and report which hold.
 
     Args:
-        place: the backend to examine.
+        target: the backend to examine.
         role: judge it for a `reader` (nothing is written), a `writer` or a `janitor`; None detects what this identity may do.
         quick: fewer races, short listings, 10 MB at most; otherwise up to 64 MiB.
         large: also write one object of more than 64 MiB (in parts, where the backend supports multipart uploads).
@@ -43,7 +43,7 @@ def examine(place: Place, *, role: str | None = None, quick: bool = False, large
     """
     if role is not None and role not in ROLES:
         raise InvalidInputError(f"role must be one of {', '.join(ROLES)}, not {role!r}")
-    return _Examination(place, role, quick=quick, large=large).run()
+    return _Examination(target, role, quick=quick, large=large).run()
 
 
 @dataclass(slots=True)
@@ -86,22 +86,24 @@ class _Examination(Probes):
     # -- reading
 
     def _reach(self) -> tuple[bytes | None, bool]:
-        read = patient(lambda: self.backend.read(CONFIG_KEY))
-        listed = read if not self.backend.listable else patient(lambda: [item.key for item in islice(self.backend.list(""), 1)])
+        read = with_retries(lambda: self.backend.read(CONFIG_KEY))
+        listed = (
+            read if not self.backend.listable else with_retries(lambda: [item.key for item in islice(self.backend.list(""), 1)])
+        )
         check, reached = judge.judge_reach(read, listed, self.url)
         self.note(check)
-        how = credentials_in_use(self.place.backend)
+        how = credentials_in_use(self.target.backend)
         tried = "look up the credentials that a request carries"
         self.note(
             Check("credentials", "ok", tried, how) if how else judge.skipped("credentials", tried, "unknown for this backend")
         )
-        self.note(judge.judge_retention(retention(self.place.backend) if reached else None))
+        self.note(judge.judge_retention(retention(self.target.backend) if reached else None))
         return (bytes(read.value) if read.error is None else None), reached
 
     def _reading(self, config: bytes | None) -> None:
         self.note(self._store(config))
         missing = self.key(_MISSING)
-        self.note(judge.judge_missing_key(patient(lambda: self.backend.read(missing)), self.url))
+        self.note(judge.judge_missing_key(with_retries(lambda: self.backend.read(missing)), self.url))
         tried = "list the store location"
         if not self.backend.listable:
             self.note(judge.skipped("list", tried, "a web server has no listings; entries are found by their numbers"))
@@ -114,7 +116,7 @@ class _Examination(Probes):
                 self.note(judge.judge_latency(times.value, ()))
 
     def _list(self, tried: str) -> None:
-        listed = patient(lambda: [item.key for item in islice(self.backend.list(""), 1000)])
+        listed = with_retries(lambda: [item.key for item in islice(self.backend.list(""), 1000)])
         self.note(judge.judge_listing("list", (), listed, self.url, tried=tried))
 
     def _store(self, config: bytes | None) -> Check:
@@ -126,7 +128,7 @@ class _Examination(Probes):
             return judge.failed("store", tried, read, self.url, "read")
         try:
             known = parse_config(config, f"{self.url}/{CONFIG_KEY}")
-            journal = Journal(self.place.backend, known, State, None)
+            journal = Journal(self.target.backend, known, State, None)
             head = journal.catch_up()
         except BackendError as error:
             return judge.failed("store", tried, Outcome(error=error), self.url, "read")
@@ -149,7 +151,7 @@ class _Examination(Probes):
         data = secrets.token_bytes(1000)
         key = self.key("small", len(data))
         before = time.time()
-        outcome = patient(lambda: self.backend.write(key, data))
+        outcome = with_retries(lambda: self.backend.write(key, data))
         after = time.time()
         self.note(judge.judge_write(outcome, self.url, self.role))
         if outcome.error is not None:
@@ -160,7 +162,7 @@ class _Examination(Probes):
         self.note(judge.judge_same("read-after-write", tried, data, attempt(lambda: self.other().read(key)), self.url))
         modified = attempt(lambda: [item.modified for item in self.backend.list(f"{self.folder}/") if item.key == key])
         moment = modified.value[0] if modified.error is None and modified.value else None
-        self.note(judge.judge_clock(None if moment is None else tell_clock(before, after, moment.timestamp())))
+        self.note(judge.judge_clock(None if moment is None else compare_clocks(before, after, moment.timestamp())))
         return True
 
     # -- the end
@@ -174,11 +176,13 @@ class _Examination(Probes):
         outcomes: dict[str, Outcome] = {}
         if self.may_delete or "delete" not in self.checks:
             with ThreadPoolExecutor(self.backend.concurrency) as pool:
-                outcomes = dict(zip(keys, pool.map(lambda key: patient(lambda: self.backend.delete(key)), keys), strict=True))
+                outcomes = dict(
+                    zip(keys, pool.map(lambda key: with_retries(lambda: self.backend.delete(key)), keys), strict=True)
+                )
         left = tuple(key for key in keys if key not in outcomes or outcomes[key].error is not None)
         self._tidy()
         denied = not self.may_delete and all(is_denied(one.error) for one in outcomes.values())
-        self.note(judge.judge_left(left, sum(self.written.get(key, 0) for key in left), self.folder, denied=denied))
+        self.note(judge.judge_cleanup(left, sum(self.written.get(key, 0) for key in left), self.folder, denied=denied))
         return left
 
     def _is_remote(self) -> bool:
@@ -194,7 +198,7 @@ class _Examination(Probes):
                 one.rmdir()
 
     def _cache(self) -> None:
-        tried, folder = "write to the folder of the local caches and read it back", self.place.cache
+        tried, folder = "write to the folder of the local caches and read it back", self.target.cache
         if folder is None:
             self.note(judge.skipped("cache", tried, "there is no cache: it is disabled, or its folder is not writable"))
             return

@@ -12,11 +12,11 @@ from artifactstore.maintenance.doctor.measurements import Clock, Speed
 
 __all__ = [
     "failed",
+    "judge_cleanup",
     "judge_clock",
     "judge_create_existing",
     "judge_delete",
     "judge_latency",
-    "judge_left",
     "judge_listing",
     "judge_missing_key",
     "judge_race",
@@ -278,14 +278,14 @@ def judge_clock(clock: Clock | None) -> Check:
     surely = max(0.0, abs(clock.ahead) - clock.within)
     figures = {"ahead_seconds": round(clock.ahead, 3), "within_seconds": round(clock.within, 3)}
     way = "ahead of" if clock.ahead > 0 else "behind"
-    said = f"the store's clock is {abs(clock.ahead):.1f} s {way} ours, give or take {clock.within:.1f} s"
+    summary = f"the store's clock is {abs(clock.ahead):.1f} s {way} ours, give or take {clock.within:.1f} s"
     if surely > _SKEW:
         return Check(
-            "clock", "warn", tried, said,
+            "clock", "warn", tried, summary,
             "no data is at risk (nothing here rests on clocks), but times in the audit trail will be misleading, and S3 refuses requests at 15 minutes",
             "let this machine follow a time server (timedatectl set-ntp true); if it does, tell the operator of the store", figures,
         )  # fmt: skip
-    return Check("clock", "ok", tried, said, figures=figures)
+    return Check("clock", "ok", tried, summary, figures=figures)
 
 
 def judge_latency(reads: Sequence[float], writes: Sequence[float]) -> Check:
@@ -314,12 +314,12 @@ def _p95(times: Sequence[float]) -> float:
 def judge_speed(name: str, speed: Speed) -> Check:
     """Report the throughput in bytes a second; a figure, never a fault."""
     figures: dict[str, float] = {"one_connection_MB_per_second": round(speed.one / 1e6, 2)}
-    said = f"{speed.one / 1e6:.1f} MB/s over one connection"
+    summary = f"{speed.one / 1e6:.1f} MB/s over one connection"
     if speed.many is not None:
         figures |= {"all_connections_MB_per_second": round(speed.many / 1e6, 2), "connections": speed.connections}
-        said += f", {speed.many / 1e6:.1f} MB/s over {speed.connections}"
+        summary += f", {speed.many / 1e6:.1f} MB/s over {speed.connections}"
     figures["bytes"] = speed.bytes
-    return Check(name, "ok", f"move {speed.bytes / 1e6:.1f} MB", said, figures=figures)
+    return Check(name, "ok", f"move {speed.bytes / 1e6:.1f} MB", summary, figures=figures)
 
 
 def judge_retention(found: Mapping[str, str] | None) -> Check:
@@ -327,17 +327,19 @@ def judge_retention(found: Mapping[str, str] | None) -> Check:
     tried = "read the versioning and Object Lock settings"
     if found is None:
         return skipped("retention", tried, "not available for this kind of backend")
-    said = ", ".join(f"{word.replace('_', ' ')}: {state}" for word, state in found.items())
+    summary = ", ".join(f"{word.replace('_', ' ')}: {state}" for word, state in found.items())
     if all("unknown:" in state for state in found.values()):
         return skipped("retention", tried, "this identity may not read them (a store does not need it)")
     if found.get("object_lock", "off").startswith("on"):
-        return Check("retention", "ok", tried, said, "a store works on it; deleted objects take space until their retention ends")
+        return Check(
+            "retention", "ok", tried, summary, "a store works on it; deleted objects take space until their retention ends"
+        )
     if found.get("versioning") == "on":
         return Check(
-            "retention", "ok", tried, said, "deleted objects stay as old versions, and cost storage",
+            "retention", "ok", tried, summary, "deleted objects stay as old versions, and cost storage",
             "set a lifecycle rule that expires noncurrent versions after as many days as you want to be able to go back",
         )  # fmt: skip
-    return Check("retention", "ok", tried, said)
+    return Check("retention", "ok", tried, summary)
 
 
 def judge_unchanged(before: bytes | None, after: Outcome, url: str) -> Check:
@@ -357,14 +359,14 @@ def judge_unchanged(before: bytes | None, after: Outcome, url: str) -> Check:
     )
 
 
-def judge_left(left: Sequence[str], size: int, folder: str, *, denied: bool) -> Check:
+def judge_cleanup(left: Sequence[str], size: int, folder: str, *, denied: bool) -> Check:
     """Judge whether the examination has cleaned up after itself."""
     tried = f"remove all that was written to {folder}/"
     if not left:
         return Check("cleanup", "ok", tried, "nothing is left")
-    said = f"{len(left)} objects of {size / 1e6:.1f} MB in total remain in {folder}/"
+    summary = f"{len(left)} objects of {size / 1e6:.1f} MB in total remain in {folder}/"
     means = "harmless: no store reads or counts them"
     fix = "" if denied else f"delete {folder}/ once the retention allows it"
     if denied:
         means += "; this identity may not delete, which is right for a writer. An identity that may delete can remove that folder at any time"
-    return Check("cleanup", "ok" if denied else "warn", tried, said, means, fix)
+    return Check("cleanup", "ok" if denied else "warn", tried, summary, means, fix)

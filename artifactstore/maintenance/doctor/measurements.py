@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from artifactstore.backend.base import Backend
 
-__all__ = ["Budget", "Clock", "Speed", "latencies", "read_speed", "tell_clock", "write_speed"]
+__all__ = ["Budget", "Clock", "Speed", "compare_clocks", "latencies", "read_speed", "write_speed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _measured(move: Callable[[int], object], budget: Budget) -> Speed:
     return Speed(one, moved / together, budget.connections, budget.piece + moved)
 
 
-def tell_clock(before: float, after: float, modified: float) -> Clock:
+def compare_clocks(before: float, after: float, modified: float) -> Clock:
     """Compare the time of an object just written with ours; backends with a resolution of seconds truncate it."""
     coarse = 1.0 if modified == int(modified) else 0.0
     return Clock(modified + coarse / 2 - (before + after) / 2, (after - before) / 2 + coarse / 2)

@@ -12,17 +12,17 @@ from artifactstore.backend.base import MAX_WRITE, Backend
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError
 from artifactstore.maintenance.doctor import judgements as judge
-from artifactstore.maintenance.doctor.create_race import Rival, race
+from artifactstore.maintenance.doctor.create_race import RacingProcess, race
 from artifactstore.maintenance.doctor.findings import Check, Outcome, attempt
 from artifactstore.maintenance.doctor.measurements import Budget, latencies, read_speed, write_speed
 
-__all__ = ["Place", "Probes", "patient"]
+__all__ = ["Probes", "Target", "with_retries"]
 
 _PAGES: Final = 1050  # objects: more than a page of S3's listings
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """The backend to examine.
 
     Attributes:
@@ -46,7 +46,7 @@ class Place:
 class Probes:
     """The state of one examination, and its writing probes."""
 
-    place: Place
+    target: Target
     role: str | None
     quick: bool
     large: bool
@@ -58,12 +58,12 @@ class Probes:
     @property
     def backend(self) -> Backend:
         """The backend, without retries."""
-        return bare(self.place.backend)
+        return without_retries(self.target.backend)
 
     @property
     def url(self) -> str:
         """The backend's URL."""
-        return self.place.backend.url
+        return self.target.backend.url
 
     def note(self, check: Check) -> None:
         """Record a check."""
@@ -78,7 +78,7 @@ class Probes:
 
     def other(self) -> Backend:
         """Return another connection to the same backend."""
-        return bare(self.place.again())
+        return without_retries(self.target.again())
 
     def try_writing(self) -> None:
         """Try everything that a store needs of a writable backend."""
@@ -96,7 +96,7 @@ class Probes:
         if made.error is not None:
             self.note(judge.failed("delete", "write the object to delete", made, self.url, "write"))
             return
-        deleted = patient(lambda: self.backend.delete(key))
+        deleted = with_retries(lambda: self.backend.delete(key))
         after = attempt(lambda: self.backend.read(key))
         again = attempt(lambda: self.backend.delete(key))
         self.note(judge.judge_delete(deleted, after, again, self.url, self.role))
@@ -129,25 +129,25 @@ class Probes:
     def _creating(self) -> None:
         key = self.key("created", 100)
         first, second = b"1" * 100, b"2" * 100
-        made = patient(lambda: self.backend.create(key, first))
+        made = with_retries(lambda: self.backend.create(key, first))
         if isinstance(made.error, AlreadyExistsError):  # the key is ours: our own create, with its reply lost
             made = Outcome()
         if made.error is not None:
             refused, outcome = None, made
         else:
-            outcome = patient(lambda: self.backend.create(key, second))
+            outcome = with_retries(lambda: self.backend.create(key, second))
             refused = isinstance(outcome.error, AlreadyExistsError) or (None if outcome.error is not None else False)
         unchanged = made.error is None and self.backend.read(key) == first
         check = judge.judge_create_existing(
-            outcome, self.url, refused=refused, unchanged=unchanged, single_writer=self.place.single_writer
+            outcome, self.url, refused=refused, unchanged=unchanged, single_writer=self.target.single_writer
         )
         self.note(check)
 
     def _racing(self) -> None:
         rounds = 4 if self.quick else 20
         connections = [self.backend, self.other(), self.other()]
-        rival = Rival(self.place.url, self.place.options, single_writer=self.place.single_writer, threads=4)
-        if self.place.backend.url.startswith("memory:"):
+        rival = RacingProcess(self.target.url, self.target.options, single_writer=self.target.single_writer, threads=4)
+        if self.target.backend.url.startswith("memory:"):
             rival.why_not = "memory belongs to this process"
             found = race(connections, self._race_key, rounds=rounds, threads=8, rival=rival, until=time.monotonic() + 10)
             processes = 1
@@ -155,13 +155,13 @@ class Probes:
             with rival:
                 processes = 1 + rival.running
                 found = race(connections, self._race_key, rounds=rounds, threads=8, rival=rival, until=time.monotonic() + 10)
-        self.note(judge.judge_race(found, processes, single_writer=self.place.single_writer))
+        self.note(judge.judge_race(found, processes, single_writer=self.target.single_writer))
 
     def _race_key(self, number: int) -> str:
         return self.key(f"race-{number}", 32)
 
     def _listing(self) -> None:
-        many = _PAGES if self.may_delete and not self.quick and self.backend.far else 30
+        many = _PAGES if self.may_delete and not self.quick and self.backend.is_remote else 30
         keys = [f"{self.folder}/pages/{number:04d}" for number in range(many)]
         until = time.monotonic() + 8
 
@@ -211,7 +211,7 @@ class Probes:
             for _ in range(self.written[key] // len(piece)):
                 yield piece
 
-        written = attempt(lambda: self.place.backend.write(key, pieces()))
+        written = attempt(lambda: self.target.backend.write(key, pieces()))
         if written.error is not None:
             self.note(judge.failed("large-object", tried, written, self.url, "write"))
             return
@@ -230,12 +230,12 @@ _PARTS: Final = {
 }
 
 
-def bare(backend: Backend) -> Backend:
+def without_retries(backend: Backend) -> Backend:
     """Remove the retrying wrapper: an examination must see each failure."""
     return backend.inner if isinstance(backend, RetryingBackend) else backend
 
 
-def patient(call: Callable[[], Any]) -> Outcome:
+def with_retries(call: Callable[[], Any]) -> Outcome:
     """Call, up to three times after transient failures: every such call may be repeated."""
     for pause in (0.1, 0.5):
         outcome = attempt(call)

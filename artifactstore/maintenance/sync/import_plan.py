@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.received import LAYOUT, subject
 from artifactstore.catalog.fold.state import State
-from artifactstore.maintenance.sync.import_selection import Choice, Wish
-from artifactstore.maintenance.sync.name_histories import Histories, Row
+from artifactstore.maintenance.sync.import_selection import ImportFilter, ImportSelection
+from artifactstore.maintenance.sync.name_histories import Histories, VersionRow
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import Fact
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
 
-__all__ = ["Receiver", "Step"]
+__all__ = ["ImportPlanner", "Step"]
 
 _MARKS: Final = frozenset({"measured", "tainted", "cleared", "approved"})
 _RUNS: Final = frozenset({"started", "finished", "used", "produced"})  # except `measured` of a run
@@ -46,38 +46,38 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Voice:
+class _FactOrigin:
     """The store that originally recorded some facts.
 
     Attributes:
-        said: the fields of the `received` fact that identify it.
+        envelope: the fields of the `received` fact that identify it.
         own: whether the source recorded them itself, and did not receive them.
         gone: digests whose content the source never had.
     """
 
-    said: Fact
+    envelope: Fact
     own: bool = True
     gone: Sequence[str] = ()
 
     @property
     def store(self) -> str:
         """The id of the store that recorded them."""
-        return str(self.said["store"])
+        return str(self.envelope["store"])
 
     @property
     def seq(self) -> int:
         """The entry number there."""
-        return int(self.said["seq"])
+        return int(self.envelope["seq"])
 
 
-class Receiver(Choice):
+class ImportPlanner(ImportSelection):
     """Converts the source's entries to facts for the target.
 
-    Args: see `Choice`.
+    Args: see `ImportSelection`.
     """
 
-    def __init__(self, there: State, here: State, *, source: str, target: str, wish: Wish) -> None:
-        super().__init__(there, here, source=source, target=target, wish=wish)
+    def __init__(self, there: State, here: State, *, source: str, target: str, import_filter: ImportFilter) -> None:
+        super().__init__(there, here, source=source, target=target, import_filter=import_filter)
         self._there = Histories()  # the source up to the current entry
         self._step = Step(0)  # the current step
         self._runs: dict[str, str | None] = {}  # source run → local run, None for a run that is left out
@@ -102,21 +102,21 @@ class Receiver(Choice):
 
     def _take(self, txn: "Txn", where: Mapping[str, Any], time: str) -> None:
         record: Mapping[str, Any] = txn
-        said: Fact = {"fact": "received", "store": self._source, **where, "time": time}
-        said |= {key: record[key] for key in ("txn", "actor", "identity", "host", "tool", "reason") if key in record}
+        envelope: Fact = {"fact": "received", "store": self._source, **where, "time": time}
+        envelope |= {key: record[key] for key in ("txn", "actor", "identity", "host", "tool", "reason") if key in record}
         facts: list[Fact] = []
         for fact in txn["facts"]:
             if fact["fact"] != "received":
                 facts.append(fact)
                 continue
-            self._give(_Voice(said), facts)
+            self._add_facts(_FactOrigin(envelope), facts)
             facts = []
             passed = {key: value for key, value in fact.items() if key not in {"facts", "gone", "expect", "renamed"}}
             passed["via"] = [*fact.get("via", ()), {"store": self._source, **where}]
-            self._give(_Voice(passed, own=False, gone=fact.get("gone", ())), fact["facts"])
-        self._give(_Voice(said), facts)
+            self._add_facts(_FactOrigin(passed, own=False, gone=fact.get("gone", ())), fact["facts"])
+        self._add_facts(_FactOrigin(envelope), facts)
 
-    def _give(self, voice: _Voice, facts: Sequence[Fact]) -> None:
+    def _add_facts(self, voice: _FactOrigin, facts: Sequence[Fact]) -> None:
         """Add the facts of one origin to the step."""
         found: list[Fact] = []
         renamed: dict[str, str] = {}
@@ -130,13 +130,13 @@ class Receiver(Choice):
             return
         lacking = sorted({one["digest"] for one in found if one["fact"] == "versioned"} - self.wanted)
         more = {**({"gone": lacking} if lacking else {}), **({"renamed": renamed} if renamed else {})}
-        self._step.facts.append({**voice.said, **more, "facts": found})
+        self._step.facts.append({**voice.envelope, **more, "facts": found})
 
-    def _known(self, voice: _Voice, fact: Fact) -> bool:
+    def _known(self, voice: _FactOrigin, fact: Fact) -> bool:
         """Whether this was received before."""
         return self._progress.get(voice.store, {}).get(subject(fact), 0) >= voice.seq
 
-    def _convert(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
+    def _convert(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         """Yield the target's facts for one source fact."""
         kind = fact["fact"]
         if voice.store == self._target and kind not in _HISTORY and not (kind == "described" and self._is_renamed(fact["name"])):
@@ -150,9 +150,9 @@ class Receiver(Choice):
         elif kind == "described":
             yield from self._described(fact, voice)
         elif kind in _RUNS or (kind == "measured" and "digest" not in fact):
-            yield from self._of_a_run(fact, voice)
+            yield from self._convert_run(fact, voice)
         elif kind in {"held", "released"}:
-            yield from self._of_a_hold(fact, voice)
+            yield from self._convert_hold(fact, voice)
         elif kind in _MARKS:
             if self._about(fact["digest"]) and not self._known(voice, fact):
                 yield self._with_names(fact)
@@ -173,11 +173,11 @@ class Receiver(Choice):
             del found["name"]  # here the name may mean something else, or nothing
             found.pop("version", None)
         for key in ("by", "parent"):
-            if key in fact and (run := self._run_here(fact[key])) is not None:
+            if key in fact and (run := self._local_run(fact[key])) is not None:
                 found[key] = run
         return found
 
-    def _versioned(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
+    def _versioned(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         name, digest = fact["name"], fact["digest"]
         if name is None:
             if digest in self._unnamed and voice.store != self._target and not self._known(voice, fact):
@@ -186,15 +186,15 @@ class Receiver(Choice):
                 yield fact
             return
         absent = digest in voice.gone
-        number = self._there.add(name, Row(digest, voice.own, absent, absent))
-        mine = self._going_on(name)
+        number = self._there.add(name, VersionRow(digest, voice.own, absent, absent))
+        mine = self._local_name(name)
         if number is None or mine is None or number <= len(self._plan.rows.get(mine, ())):
             return  # it made no version there, or the version is here
         converted = {**fact, "name": mine}
         if self._again(mine, voice, converted):
             return
         expected, lacks = self._plan.counts(mine), digest not in self.wanted
-        if self._plan.add(mine, Row(digest, own=False, removed=lacks, gone=lacks)) is None:
+        if self._plan.add(mine, VersionRow(digest, own=False, removed=lacks, gone=lacks)) is None:
             self._stop(
                 mine, f"v{number} of the source has the content of an earlier version that was removed there, but not here"
             )
@@ -207,12 +207,12 @@ class Receiver(Choice):
         if digest in self.wanted:
             self._step.content.setdefault(digest, name)
 
-    def _going_on(self, name: str) -> str | None:
+    def _local_name(self, name: str) -> str | None:
         """Return the local name of a source name whose history is imported."""
         mine = self.names.get(name)
         return None if mine in self._stopped else mine
 
-    def _again(self, mine: str, voice: _Voice, converted: Fact) -> bool:
+    def _again(self, mine: str, voice: _FactOrigin, converted: Fact) -> bool:
         """Stop where the source's entry differs from what was received before."""
         if not self._known(voice, converted):
             return False
@@ -223,25 +223,25 @@ class Receiver(Choice):
         )
         return True
 
-    def _described(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
+    def _described(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         if fact["name"] is None:
             if fact.get("digest") in self._unnamed and not self._known(voice, fact):
                 yield fact
             return
-        number, mine = self._there.number(fact), self._going_on(fact["name"])
+        number, mine = self._there.number(fact), self._local_name(fact["name"])
         if number is not None and mine is not None and number <= len(self._plan.rows.get(mine, ())):
             converted = {**fact, "name": mine, "version": number}
             if not self._known(voice, converted):
                 yield converted
 
-    def _aliased(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
+    def _aliased(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         name, alias = fact["name"], fact["alias"]
         ends = fact.get("version") is None and "digest" not in fact
         number = None if ends else self._there.number(fact)
         if number is None and not ends:
             return  # without effect there, too
         count = self._there.move(name, alias, number)
-        mine = self._going_on(name)
+        mine = self._local_name(name)
         if mine is None or (name, alias) in self._aliases_left or count <= len(self._plan.moves.get(mine, {}).get(alias, ())):
             return
         if number is not None and number > len(self._plan.rows.get(mine, ())):
@@ -253,7 +253,7 @@ class Receiver(Choice):
         self._plan.move(mine, alias, number)
         yield converted
 
-    def _removed(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
+    def _removed(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         unnamed = "name" not in fact and fact["digest"] in self._unnamed_here and fact["digest"] not in self._unnamed
         if unnamed and self._digests is None and not self._known(voice, fact):
             if holds := self._holds_on(fact["digest"]):
@@ -265,7 +265,7 @@ class Receiver(Choice):
                 self._unnamed_here.discard(fact["digest"])
                 yield fact
         for name, number in self._there.remove(fact, own=voice.own):
-            mine = self._going_on(name)
+            mine = self._local_name(name)
             if mine is None or number > len(self._plan.rows.get(mine, ())):
                 continue
             row = self._plan.rows[mine][number - 1]
@@ -290,31 +290,31 @@ class Receiver(Choice):
     def _holds_on(self, digest: str) -> list[str]:
         return [hold for hold in self._held.get(digest, ()) if hold not in self._freed]
 
-    def _of_a_run(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
+    def _convert_run(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         if self._wanted_runs is not None and fact.get("run") not in self._wanted_runs:
             return
-        mine = self._run_here(fact.get("run", ""))
+        mine = self._local_run(fact.get("run", ""))
         if mine is None:
             return
         converted = self._with_names({**fact, "run": mine}) if "run" in fact else fact
         if not self._known(voice, converted):
             yield converted
 
-    def _run_here(self, run: str) -> str | None:
+    def _local_run(self, run: str) -> str | None:
         """Return the local id of a run; None where a run of this store has that id."""
         if run not in self._runs:
             known = self._renamed.get(self._source, {}).get(f"run:{run}", run)
-            fresh = f"{run}.from-{self._wish.label}"
+            fresh = f"{run}.from-{self._filter.label}"
             if known not in self._own_runs:
                 self._runs[run] = known
-            elif self._wish.rename and fresh not in self._own_runs and len(fresh) <= _LONGEST_RUN:
+            elif self._filter.rename and fresh not in self._own_runs and len(fresh) <= _LONGEST_RUN:
                 self._runs[run] = fresh
             else:
                 self._runs[run] = None
                 self._leave(f"run {run}", "a run of this store has the same id")
         return self._runs[run]
 
-    def _of_a_hold(self, fact: Fact, voice: _Voice) -> Iterator[Fact]:
+    def _convert_hold(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         """Import a hold that is active in the source; one that was released again is of no use here."""
         key = f"received/{fact['hold']}"
         if self._known(voice, fact):

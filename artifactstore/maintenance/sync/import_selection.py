@@ -12,15 +12,15 @@ from typing import Any
 from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import InvalidInputError, NotFoundError
-from artifactstore.maintenance.sync.name_histories import Histories, common_prefix
+from artifactstore.maintenance.sync.name_histories import Histories, share_prefix
 from artifactstore.maintenance.sync.report import LeftOut
 from artifactstore.model.reference import check_alias, check_name
 
-__all__ = ["Choice", "Wish"]
+__all__ = ["ImportFilter", "ImportSelection"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ImportFilter:
     """What the caller wants to import.
 
     Attributes:
@@ -36,7 +36,7 @@ class Wish:
     false: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def checked(cls, names: Any, on_conflict: Any, label: Any, store: str) -> "Wish":
+    def checked(cls, names: Any, on_conflict: Any, label: Any, store: str) -> "ImportFilter":
         """Validate the caller's arguments.
 
         Raises:
@@ -63,7 +63,7 @@ class Wish:
         return self.names is None or any(fnmatchcase(name, pattern) for pattern in self.names)
 
 
-class Choice:
+class ImportSelection:
     """The selection of what one store imports from another.
 
     Attributes:
@@ -72,7 +72,7 @@ class Choice:
         wanted: digests whose content is imported if it is not here.
     """
 
-    def __init__(self, there: State, here: State, *, source: str, target: str, wish: Wish) -> None:
+    def __init__(self, there: State, here: State, *, source: str, target: str, import_filter: ImportFilter) -> None:
         """Decide.
 
         Args:
@@ -80,12 +80,12 @@ class Choice:
             here: the target's state; used only in this call.
             source: the source's store id.
             target: the target's store id.
-            wish: the caller's filter.
+            import_filter: the caller's filter.
 
         Raises:
             NotFoundError: a pattern matches no name of the source.
         """
-        self._source, self._target, self._wish = source, target, wish
+        self._source, self._target, self._filter = source, target, import_filter
         self.left_out: list[LeftOut] = []
         self.names: dict[str, str] = {}
         self._plan = Histories.of(here)
@@ -103,59 +103,59 @@ class Choice:
     # -- deciding
 
     def _choose(self, there: State) -> None:
-        for pattern in self._wish.names or ():
+        for pattern in self._filter.names or ():
             if not any(fnmatchcase(name, pattern) for name in there.names):
                 some = ", ".join(sorted(there.names)[:5]) + (" …" if len(there.names) > 5 else "")
                 raise NotFoundError(f"no name of the source matches {pattern!r}; it has {some or 'no names yet'}")
         source, taken = Histories.of(there), set[str]()
         for name in sorted(there.names):
-            if not self._wish.wants(name):
+            if not self._filter.wants(name):
                 continue
-            mine, why = self._name_here(name, there, source, taken)
+            mine, why = self._find_local_name(name, there, source, taken)
             if mine is None:
                 self.left_out.append(LeftOut(name, why))
                 continue
             self.names[name] = mine
             taken.add(mine)
             for alias, moves in sorted(source.moves.get(name, {}).items()):
-                if not common_prefix(moves, self._plan.moves.get(mine, {}).get(alias, [])):
+                if not share_prefix(moves, self._plan.moves.get(mine, {}).get(alias, [])):
                     self._aliases_left.add((name, alias))
                     self.left_out.append(LeftOut(f"{mine}:{alias}", "the alias was moved differently here and there"))
 
-    def _name_here(self, name: str, there: State, source: Histories, taken: set[str]) -> tuple[str | None, str]:
+    def _find_local_name(self, name: str, there: State, source: Histories, taken: set[str]) -> tuple[str | None, str]:
         """Find the local name under which a history can continue: the one used last time, its own, or a new one."""
         theirs = [row.digest for row in source.rows[name]]
         first = there.names[name][0]
         known = self._renamed.get(first.get("from", self._source), {}).get(name)
         known = self._renamed.get(self._source, {}).get(name, known)
-        fresh = f"{name}.from-{self._wish.label}"
+        fresh = f"{name}.from-{self._filter.label}"
         why = ""
-        for one in dict.fromkeys([known or name, *([fresh] if self._wish.rename else [])]):
+        for one in dict.fromkeys([known or name, *([fresh] if self._filter.rename else [])]):
             try:
                 check_name(one)
             except InvalidInputError as error:
                 return None, str(error)
             ours = [row.digest for row in self._plan.rows.get(one, [])]
-            if common_prefix(theirs, ours) and one not in taken:
+            if share_prefix(theirs, ours) and one not in taken:
                 return one, ""
             if not why:
                 k = next((k for k, (a, b) in enumerate(zip(theirs, ours, strict=False), 1) if a != b), 1)
                 why = f"{one}:v{k} is a different artifact here than in the source: on_conflict='rename' imports it as {fresh}"
-                if self._wish.rename:
+                if self._filter.rename:
                     why = f"{one}:v{k} is a different artifact here than in the source, and {fresh} is taken, too: choose another label"
         return None, why
 
     def _choose_content(self, there: State) -> None:
         rows = [row for name in self.names for row in there.names[name]]
         live = {row["digest"] for row in rows if "removed" not in row}
-        self._digests = None if self._wish.names is None else {row["digest"] for row in rows}
-        false = self._wish.false.keys()
+        self._digests = None if self._filter.names is None else {row["digest"] for row in rows}
+        false = self._filter.false.keys()
         live -= false
-        self._unnamed = set(there.unnamed) - false if self._wish.names is None else set()
+        self._unnamed = set(there.unnamed) - false if self._filter.names is None else set()
         held = {digest for digest in there.holds.values() if self._about(digest) and there.alive(digest)} - false
         self._active = {hold.rpartition("/")[2] for hold, digest in there.holds.items() if digest in held}
         self.wanted = live | self._unnamed | held
-        for digest, why in self._wish.false.items():
+        for digest, why in self._filter.false.items():
             named = [
                 f"{name}:v{k}" for name in self.names for k, row in enumerate(there.names[name], 1) if row["digest"] == digest
             ]

@@ -8,8 +8,8 @@ from artifactstore.catalog.fold.state import Void
 from artifactstore.errors import ConflictError, RefusedError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
-from artifactstore.journal.replica import end_key, mark_body, read_standing
-from artifactstore.maintenance.sync.object_copy import digest_at, ensure
+from artifactstore.journal.replica import end_key, mark_body, read_replica_status
+from artifactstore.maintenance.sync.object_copy import create_with_retries, digest_at
 from artifactstore.maintenance.sync.replicate import replicate
 from artifactstore.maintenance.sync.report import SyncReport, Watch
 
@@ -18,7 +18,7 @@ __all__ = ["move", "release"]
 _MOVES: Final = 100  # retries when writers at the old location append between the last copied entry and the move
 
 
-class _LaterError(Exception):
+class _AppendedMeanwhileError(Exception):
     """Another writer appended meanwhile: copy that too, and try again."""
 
 
@@ -43,7 +43,7 @@ def move(
         OutcomeUnknownError: the closing entry was sent and no reply arrived: run it again.
     """
     # In this order: a target that another run of this move released is seen together with what closed the old location.
-    writable = (copy := reopen()) is not None and read_standing(target, copy.config.store).writable
+    writable = (copy := reopen()) is not None and read_replica_status(target, copy.config.store).writable
     source.catch_up()
     with source.lock:
         moved = source.fold.marks["moved_to"]
@@ -57,8 +57,8 @@ def move(
         if moved is None:
             try:
                 fact: dict[str, Any] = {"fact": "moved_to", "url": target.url}
-                appender.commit([fact], birth=head, alive_at=head, refuse=_later, reason=reason)
-            except _LaterError:
+                appender.commit([fact], birth=head, alive_at=head, refuse=_later_error, reason=reason)
+            except _AppendedMeanwhileError:
                 continue
         _check_moved(source, moved, target)
         copy = reopen()
@@ -77,8 +77,8 @@ def _check_moved(source: Journal, moved: str | None, target: Backend) -> None:
         raise RefusedError(f"{source.backend.url} has moved to {moved}: run the move from there")
 
 
-def _later(void: Void) -> Exception:
-    return _LaterError(str(void))
+def _later_error(void: Void) -> Exception:
+    return _AppendedMeanwhileError(str(void))
 
 
 def release(copy: Journal) -> bool:
@@ -89,18 +89,18 @@ def release(copy: Journal) -> bool:
         ConflictError: its target head is of another history.
     """
     backend, store = copy.backend, copy.config.store
-    standing = read_standing(backend, store)
+    status = read_replica_status(backend, store)
     head = copy.catch_up()
-    if standing.writable:
+    if status.writable:
         return False
-    assert standing.target is not None  # else the copy is writable
-    if not standing.reached(head):
+    assert status.target is not None  # else the copy is writable
+    if not status.reached(head):
         raise RefusedError(
-            f"{backend.url} has entry {head} of {standing.target[0]}: finish the copy before releasing it, or import its content into a new store"
+            f"{backend.url} has entry {head} of {status.target[0]}: finish the copy before releasing it, or import its content into a new store"
         )
-    if digest_at(copy, standing.target[0]).hex != standing.target[1]:
+    if digest_at(copy, status.target[0]).hex != status.target[1]:
         raise ConflictError(
-            f"{backend.url} has entry {standing.target[0]} of another history as its target head: copy to an empty location"
+            f"{backend.url} has entry {status.target[0]} of another history as its target head: copy to an empty location"
         )
-    ensure(backend, end_key(head), mark_body(store, head, digest_at(copy, head)))
+    create_with_retries(backend, end_key(head), mark_body(store, head, digest_at(copy, head)))
     return True

@@ -11,11 +11,11 @@ from typing import Any, Self
 from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
 
-__all__ = ["Histories", "Row", "common_prefix"]
+__all__ = ["Histories", "VersionRow", "share_prefix"]
 
 
 @dataclass(slots=True)
-class Row:
+class VersionRow:
     """One version.
 
     Attributes:
@@ -40,7 +40,7 @@ class Histories:
         moves: name → alias → the versions that it was moved to (None: it was deleted).
     """
 
-    rows: dict[str, list[Row]] = field(default_factory=dict)
+    rows: dict[str, list[VersionRow]] = field(default_factory=dict)
     moves: dict[str, dict[str, list[int | None]]] = field(default_factory=dict)
 
     @classmethod
@@ -48,7 +48,8 @@ class Histories:
         """Extract the histories from a state; later changes of the state do not matter."""
         rows = {
             name: [
-                Row(row["digest"], is_own(row), "removed" in row, bool(row.get("removed", {}).get("gone"))) for row in versions
+                VersionRow(row["digest"], is_own(row), "removed" in row, bool(row.get("removed", {}).get("gone")))
+                for row in versions
             ]
             for name, versions in state.names.items()
         }
@@ -63,7 +64,7 @@ class Histories:
         moves = sum(map(len, self.moves.get(name, {}).values()))
         return {"versions": len(self.rows.get(name, ())), "moves": moves}
 
-    def add(self, name: str, row: Row) -> int | None:
+    def add(self, name: str, row: VersionRow) -> int | None:
         """Add a version to a name; return its number, or None where the newest version already has that digest."""
         rows = self.rows.setdefault(name, [])
         if rows and rows[-1].digest == row.digest and not rows[-1].removed:
@@ -104,7 +105,7 @@ class Histories:
         return found
 
 
-def common_prefix(a: list[Any], b: list[Any]) -> bool:
+def share_prefix(a: list[Any], b: list[Any]) -> bool:
     """Whether one of two histories is a prefix of the other."""
     least = min(len(a), len(b))
     return a[:least] == b[:least]

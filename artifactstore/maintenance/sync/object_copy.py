@@ -12,7 +12,7 @@ import xxhash
 
 from artifactstore.backend.base import MAX_WRITE, Backend
 from artifactstore.backend.buffers import writable
-from artifactstore.backend.wrappers.retry_policy import Patience
+from artifactstore.backend.wrappers.retry_policy import RetryPolicy
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key, read_records
@@ -26,7 +26,7 @@ from artifactstore.errors import (
 )
 from artifactstore.journal.chain import entry_key, facts_key
 from artifactstore.journal.journal import Journal
-from artifactstore.journal.replica import PREFIX, read_standing
+from artifactstore.journal.replica import PREFIX, read_replica_status
 from artifactstore.model.digest import Digest
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ __all__ = [
     "check_finished",
     "check_pack",
     "choose",
+    "create_with_retries",
     "digest_at",
-    "ensure",
+    "exists",
     "is_empty",
-    "is_there",
     "left_out",
     "needed",
     "read_checked",
@@ -149,7 +149,7 @@ def left_out(error: ArtifactStoreError) -> str:
     return f"{what}; no version needs it, so everything else was copied: `artifactstore verify` shows the entry that refers to it"
 
 
-def ensure(backend: Backend, key: str, raw: bytes) -> bool:
+def create_with_retries(backend: Backend, key: str, raw: bytes) -> bool:
     """Create an object exclusively, with as many tries as it takes; False if the key exists already.
 
     Sending the same bytes again after a lost reply is not an overwrite.
@@ -157,7 +157,7 @@ def ensure(backend: Backend, key: str, raw: bytes) -> bool:
     Raises:
         BackendError: the backend failed for `$ARTIFACTSTORE_RETRY_SECONDS`.
     """
-    patience = Patience(_sleep)
+    patience = RetryPolicy(_sleep)
     while True:
         try:
             if len(raw) > MAX_WRITE:
@@ -221,7 +221,7 @@ def sizes(backend: Backend) -> Mapping[str, int]:
     return {item.key: item.size for prefix in ("packs/", "manifests/", "facts/") for item in backend.list(prefix)}
 
 
-def is_there(backend: Backend, key: str) -> bool:
+def exists(backend: Backend, key: str) -> bool:
     """Whether an object exists."""
     try:
         backend.size(key)
@@ -241,10 +241,10 @@ def check_finished(journal: Journal) -> None:
     Raises:
         RefusedError: it lacks entries up to its target head.
     """
-    standing = read_standing(journal.backend, journal.config.store)
-    if not standing.reached(journal.head):
-        assert standing.target is not None  # else the head is reached
+    status = read_replica_status(journal.backend, journal.config.store)
+    if not status.reached(journal.head):
+        assert status.target is not None  # else the head is reached
         raise RefusedError(
-            f"{journal.backend.url} is a copy that is not finished (entry {journal.head} of {standing.target[0]}): "
+            f"{journal.backend.url} is a copy that is not finished (entry {journal.head} of {status.target[0]}): "
             "finish it from its source first"
         )

@@ -12,13 +12,13 @@ from artifactstore.errors import ArtifactStoreError, ConflictError, CorruptionEr
 from artifactstore.journal.chain import entry_key, previous_of
 from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
-from artifactstore.journal.replica import Standing, mark_body, read_standing, target_key
+from artifactstore.journal.replica import ReplicaStatus, mark_body, read_replica_status, target_key
 from artifactstore.maintenance.sync.object_copy import (
     Objects,
     check_finished,
+    create_with_retries,
     digest_at,
-    ensure,
-    is_there,
+    exists,
     left_out,
     needed,
     read_checked,
@@ -114,14 +114,14 @@ class _Copy:
 
     def run(self, after: int) -> int:
         check_finished(self._source)
-        standing = read_standing(self._target, self._store)
+        status = read_replica_status(self._target, self._store)
         if self._dry:
             return self._estimate(after)
         last, digest, objects = snapshot(self._source, after)
         while True:
-            if self._fresh or not standing.writable:
-                standing = self._name(standing, last, digest)
-            self._refuse_gaps(standing, objects)
+            if self._fresh or not status.writable:
+                status = self._name(status, last, digest)
+            self._refuse_gaps(status, objects)
             if self._fresh:
                 self._create_config()
             missing = self._copy_objects(objects)
@@ -143,7 +143,7 @@ class _Copy:
                 self._done.left_out += [LeftOut(key, left_out(error)) for key, error in sorted(lost.items())]
                 break
         if objects.gone:
-            self._refuse_gaps(read_standing(self._target, self._store), objects)
+            self._refuse_gaps(read_replica_status(self._target, self._store), objects)
         self._copy_entries(after + 1, last, digest)
         self._done.head = format_head(last, digest)
         return last
@@ -161,19 +161,19 @@ class _Copy:
         self._done.head = format_head(last, digest)
         return last
 
-    def _name(self, standing: Standing, last: int, digest: Digest) -> Standing:
+    def _name(self, status: ReplicaStatus, last: int, digest: Digest) -> ReplicaStatus:
         """Record the head that the target copies up to; a lower one recorded before stays."""
-        if standing.target is None or standing.target[0] < last:
-            ensure(self._target, target_key(last, digest), mark_body(self._store, last, digest))
-        elif standing.target[0] == last and standing.target[1] != digest.hex:
+        if status.target is None or status.target[0] < last:
+            create_with_retries(self._target, target_key(last, digest), mark_body(self._store, last, digest))
+        elif status.target[0] == last and status.target[1] != digest.hex:
             raise ConflictError(
                 f"{self._target.url} is being copied from another history of this store, whose entry {last} is "
-                f"{self._algorithm}:{standing.target[1]} and not {digest}: copy to an empty location"
+                f"{self._algorithm}:{status.target[1]} and not {digest}: copy to an empty location"
             )
-        return read_standing(self._target, self._store)
+        return read_replica_status(self._target, self._store)
 
-    def _refuse_gaps(self, standing: Standing, objects: Objects) -> None:
-        if objects.gone and standing.writable:
+    def _refuse_gaps(self, status: ReplicaStatus, objects: Objects) -> None:
+        if objects.gone and status.writable:
             raise RefusedError(
                 f"{self._target.url} is writable on its own, and clean-up at {self._source.backend.url} has removed {len(objects.gone)} "
                 f"manifests that entries in between refer to: copy to an empty location"
@@ -181,7 +181,7 @@ class _Copy:
 
     def _create_config(self) -> None:
         raw = self._source.config.raw
-        if not ensure(self._target, CONFIG_KEY, raw) and self._target.read(CONFIG_KEY) != raw:
+        if not create_with_retries(self._target, CONFIG_KEY, raw) and self._target.read(CONFIG_KEY) != raw:
             raise ConflictError(f"another store appeared at {self._target.url} meanwhile: copy to an empty location")
         self._fresh = False
 
@@ -201,7 +201,7 @@ class _Copy:
         lost: dict[str, ArtifactStoreError] = {}
 
         def one(key: str) -> None:
-            if failed or key in there or (few and is_there(self._target, key)):
+            if failed or key in there or (few and exists(self._target, key)):
                 return
             try:
                 raw = read_checked(self._source.backend, key, objects.digests.get(key), self._algorithm)
@@ -212,7 +212,7 @@ class _Copy:
                 failed.append(error)
                 raise
             try:
-                made = ensure(self._target, key, raw)
+                made = create_with_retries(self._target, key, raw)
                 if not made and self._target.size(key) != len(raw):
                     raise CorruptionError(
                         f"{key} in {self._target.url} has another size than in {self._source.backend.url}: one of them is damaged",
@@ -240,7 +240,7 @@ class _Copy:
             previous = Digest.of(raw, self._algorithm)
             if seq == last and previous != digest:
                 raise CorruptionError(f"{entry_key(seq)} has changed since its digest was recorded", location=entry_key(seq))
-            if ensure(self._target, entry_key(seq), raw):
+            if create_with_retries(self._target, entry_key(seq), raw):
                 self._done.entries += 1
                 self._done.bytes += len(raw)
             elif (found := self._target.read(entry_key(seq))) != raw:

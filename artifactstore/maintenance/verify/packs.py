@@ -18,7 +18,7 @@ from artifactstore.maintenance.verify.report import Report
 from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["check_files", "check_frames", "check_packs", "unless_away"]
+__all__ = ["check_files", "check_frames", "check_packs", "reraise_if_unreachable"]
 
 _BLOCK: Final = 16 * 2**20
 
@@ -64,7 +64,7 @@ def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, i
         try:
             return {item.key: item.size for item in backend.list("packs/")}
         except ArtifactStoreError as error:
-            unless_away(error)
+            reraise_if_unreachable(error)
             report.damage(f"packs/ cannot be listed: {error}", getattr(error, "location", "") or "packs/")
 
     def size(key: str) -> int | None:
@@ -73,7 +73,7 @@ def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, i
         except NotFoundError:
             return None
         except ArtifactStoreError as error:
-            unless_away(error)
+            reraise_if_unreachable(error)
             report.damage(f"cannot stat {key}: {error}", key)
             return 2**62
 
@@ -82,7 +82,7 @@ def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, i
     return {key: value for key, value in found.items() if value is not None}
 
 
-def unless_away(error: ArtifactStoreError) -> None:
+def reraise_if_unreachable(error: ArtifactStoreError) -> None:
     """Re-raise an error that tells nothing about stored data: the backend could not be reached."""
     if isinstance(error, BackendError) and error.transient:
         raise error
@@ -131,13 +131,15 @@ def check_frames(
         except NotFoundError:
             continue  # reported already
         except ArtifactStoreError as error:
-            unless_away(error)
+            reraise_if_unreachable(error)
             report.damage(str(error), getattr(error, "location", "") or key, users[pack])
     for digest, manifest in manifests.items():
-        for lie in footers.lies(manifest, chosen.intersection(manifest.packs)):
-            if not lie.unreadable:
-                text = f"{lie}: another pack is stored under this name, or the manifest of {digest}{recorded.get(digest, '')} is false"
-                report.damage(f"{text}; restore it from a copy of the store", f"{pack_key(lie.pack)} at {lie.offset}", [digest])
+        for mismatch in footers.lies(manifest, chosen.intersection(manifest.packs)):
+            if not mismatch.unreadable:
+                text = f"{mismatch}: another pack is stored under this name, or the manifest of {digest}{recorded.get(digest, '')} is false"
+                report.damage(
+                    f"{text}; restore it from a copy of the store", f"{pack_key(mismatch.pack)} at {mismatch.offset}", [digest]
+                )
 
 
 def _offsets(pack: str, manifests: Sequence[Manifest]) -> set[int]:
@@ -182,7 +184,7 @@ def check_files(
             try:
                 read_side(journal.backend, manifest, name)
             except ArtifactStoreError as error:
-                unless_away(error)
+                reraise_if_unreachable(error)
                 text = f"cannot read the side content {name} of {digest}: {error}"
                 report.damage(text, getattr(error, "location", "") or name, [digest])
         for row, path in enumerate(manifest.paths):
@@ -198,8 +200,8 @@ def check_files(
 
 
 def _mark(manifest: Manifest, row: int) -> bytes:
-    places = "".join(f"{one.pack}:{one.offset}:{one.stored}:{one.codec};" for one in manifest.extents(row))
-    return hash_bytes(manifest.digests[row] + places.encode(), "blake3")
+    layout = "".join(f"{one.pack}:{one.offset}:{one.stored}:{one.codec};" for one in manifest.extents(row))
+    return hash_bytes(manifest.digests[row] + layout.encode(), "blake3")
 
 
 def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callable[[int], None]) -> CorruptionError | None:
@@ -219,7 +221,7 @@ def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callab
     except CorruptionError as error:
         return error
     except ArtifactStoreError as error:
-        unless_away(error)
+        reraise_if_unreachable(error)
         return CorruptionError(str(error), location=manifest.paths[row])
     empty = hash_bytes(b"", manifest.algorithm) if not extents else None
     if (empty or hasher.digest()) != manifest.digests[row]:

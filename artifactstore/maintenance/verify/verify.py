@@ -18,11 +18,11 @@ from artifactstore.journal.chain import entry_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed
 from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.journal.journal import Journal
-from artifactstore.journal.replica import read_standing
+from artifactstore.journal.replica import read_replica_status
 from artifactstore.journal.segments import fault_in, list_segments
 from artifactstore.journal.snapshots import Snapshot
 from artifactstore.maintenance.snapshot import fault_of, published
-from artifactstore.maintenance.verify.packs import check_files, check_frames, check_packs, unless_away
+from artifactstore.maintenance.verify.packs import check_files, check_frames, check_packs, reraise_if_unreachable
 from artifactstore.maintenance.verify.report import Finding, Report
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, parse_config
@@ -140,7 +140,7 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
             report.damage(f"{CONFIG_KEY} has changed since this store was opened", CONFIG_KEY)
         parse_config(raw, CONFIG_KEY)
     except ArtifactStoreError as error:
-        unless_away(error)
+        reraise_if_unreachable(error)
         report.damage(str(error), CONFIG_KEY)
     previous = Digest.of(config.raw, config.digest)
     seq = 0
@@ -170,7 +170,7 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
                     what = f"the journal has {format_head(seq, previous)}, {where} has {format_head(seq, noted)}: history was changed"
                     report.damage(what, entry_key(seq))
     except ArtifactStoreError as error:
-        unless_away(error)
+        reraise_if_unreachable(error)
         report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1))
     report.findings += (Finding("note", what, entry_key(one)) for one, what in ahead.found())
     for snapshot, fault in wrong:
@@ -198,14 +198,14 @@ def _note(txn: "Txn", seq: int, recorded: dict[str, str]) -> None:
 
 def _check_standing(journal: Journal, state: State, report: Report) -> None:
     try:
-        standing = read_standing(journal.backend, journal.config.store)
+        status = read_replica_status(journal.backend, journal.config.store)
     except ArtifactStoreError as error:
-        unless_away(error)
+        reraise_if_unreachable(error)
         report.damage(str(error), getattr(error, "location", "") or "replica/")
         return
-    if standing.target is not None and not standing.reached(state.head):
+    if status.target is not None and not status.reached(state.head):
         report.unfinished = True
-        report.not_checked.append(f"entries after {state.head}: this is an unfinished copy up to entry {standing.target[0]}")
+        report.not_checked.append(f"entries after {state.head}: this is an unfinished copy up to entry {status.target[0]}")
 
 
 def _check_manifests(
@@ -238,7 +238,7 @@ def _check_manifests(
         except NotFoundError:
             return None, ""
         except ArtifactStoreError as error:
-            unless_away(error)
+            reraise_if_unreachable(error)
             return None, str(error)
         if manifest.digest != one:
             return None, f"{key} was recorded as the manifest of {one}, but is that of {manifest.digest}: no get uses it"
@@ -280,10 +280,10 @@ def _check_fact(digest: str, manifest: Manifest, state: State, report: Report, r
     """Compare the journal's facts about an artifact with the artifact."""
     content = str(manifest.identify()[0])
     true = {"size": manifest.size, "files": len(manifest.paths), "content": content, "format": manifest.format}
-    said = {"content": digest, "format": None, **state.stored.get(digest, {})}
+    expected = {"content": digest, "format": None, **state.stored.get(digest, {})}
     for name, value in true.items():
-        if said.get(name) != value:
-            text = f"the journal has {name}={said.get(name)!r} for {digest}, its manifest {value!r}"
+        if expected.get(name) != value:
+            text = f"the journal has {name}={expected.get(name)!r} for {digest}, its manifest {value!r}"
             report.damage(f"{text}; the former was{recorded.get(f'stored {digest}', ' recorded here')}", digest, [digest])
 
 
@@ -292,7 +292,7 @@ def _check_segments(journal: Journal, state: State, report: Report) -> None:
     try:
         found = list_segments(journal.backend)
     except ArtifactStoreError as error:
-        unless_away(error)
+        reraise_if_unreachable(error)
         report.damage(f"segments/ cannot be listed: {error}", "segments/")
         return
     for segment in found:
@@ -303,7 +303,7 @@ def _check_segments(journal: Journal, state: State, report: Report) -> None:
         except NotFoundError:
             continue  # merged meanwhile, or a missing entry that was reported
         except ArtifactStoreError as error:
-            unless_away(error)
+            reraise_if_unreachable(error)
             fault = f"cannot be read: {error}"
         if fault is not None:
             report.damage(f"the segment {segment.key} {fault}: delete it, it is only derived", segment.key)

@@ -119,13 +119,13 @@ def read_footer(file: Any) -> Footer:
         raise ValueError("it does not end like a Parquet file")
     file.seek(size - 8 - length)
     _usual.see(length)
-    said = _Compact(bytes(file.read(length))).struct(_FOOTER)
-    return Footer(said.get(3, 0), tuple(_group(one) for one in said.get(4, ())))
+    declared = _Compact(bytes(file.read(length))).struct(_FOOTER)
+    return Footer(declared.get(3, 0), tuple(_group(one) for one in declared.get(4, ())))
 
 
-def _group(said: Mapping[int, Any]) -> Group:
+def _group(declared: Mapping[int, Any]) -> Group:
     parts = []
-    for one in said.get(1, ()):
+    for one in declared.get(1, ()):
         if isinstance(one, Part):
             parts.append(one)
             continue
@@ -138,7 +138,7 @@ def _group(said: Mapping[int, Any]) -> Group:
             raise ValueError("it has negative sizes")
         start = dictionary if 0 < dictionary < data else data
         parts.append(Part(part.get(1) == _BYTE_ARRAY, frozenset(part.get(2, ())), *numbers, start))
-    return Group(said.get(3, 0), said.get(2, 0), tuple(parts))
+    return Group(declared.get(3, 0), declared.get(2, 0), tuple(parts))
 
 
 def pages(data: Buffer, part: Part) -> Iterator[Page]:
@@ -162,17 +162,17 @@ def pages(data: Buffer, part: Part) -> Iterator[Page]:
             at = usual.end() + max(0, packed)
             continue
         reader.at = at
-        said = reader.struct(_PAGE)
-        size = max(0, said.get(2, 0))
+        declared = reader.struct(_PAGE)
+        size = max(0, declared.get(2, 0))
         for kind in (5, 8):  # a data page, version 1 or 2
-            if kind in said:
-                count = max(0, said[kind].get(1, 0))
+            if kind in declared:
+                count = max(0, declared[kind].get(1, 0))
                 values += count
-                yield Page(said[kind].get(2 if kind == 5 else 4, 0), count, size)
+                yield Page(declared[kind].get(2 if kind == 5 else 4, 0), count, size)
                 break
         else:
             yield Page(None, 0, size)
-        at = reader.at + max(0, said.get(3, 0))
+        at = reader.at + max(0, declared.get(3, 0))
 
 
 def encodings_of_pages(data: Buffer, part: Part) -> Iterator[int]:
@@ -287,14 +287,14 @@ class _Compact:
         usual = None if _usual.part is None else _usual.part.match(self._data, self.at)
         if usual is None:
             return None
-        kind, said, *numbers, dictionary = usual.groups()
+        kind, declared, *numbers, dictionary = usual.groups()
         values, size, packed, data = (_signed(one, _INT64) for one in numbers)
         start = 0 if dictionary is None else _signed(dictionary, _INT64)
         if min(values, size, packed, data) < 0:
             return None
         self.at = usual.end()
         # Each encoding is one byte, zigzag-encoded: an even number twice as high.
-        encodings = frozenset([byte >> 1 ^ -(byte & 1) for byte in said[1:]])
+        encodings = frozenset([byte >> 1 ^ -(byte & 1) for byte in declared[1:]])
         return Part(_signed(kind, _INT32) == _BYTE_ARRAY, encodings, values, size, packed, start if 0 < start < data else data)
 
     def _skip(self, kind: int, depth: int, *, inside: bool = False) -> None:

@@ -216,7 +216,7 @@ def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> li
 
     Writing to a folder is cheap, so content that is unlikely to be known there is hashed only as it is written.
     """
-    hooks = None if session.backend.far else fresh_hooks(session)
+    hooks = None if session.backend.is_remote else fresh_hooks(session)
     return [
         None
         if hooks is not None and surely_new(one, core.config.chunkers, core.algorithm, hooks)

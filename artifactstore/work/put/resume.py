@@ -25,7 +25,7 @@ class Uploads:
     def __init__(self, session: Session) -> None:
         self._session = session
         # For a folder it would save nothing: reading a pack costs as much as writing it.
-        folder = self._folder() if session.backend.far else None
+        folder = self._folder() if session.backend.is_remote else None
         self.ledger = Ledger(folder)
         self.known, self._used = unfinished(folder, session.core().algorithm, self._alive)
 

@@ -227,13 +227,13 @@ class _Hinted:
 
 def _far(url: str, options: PutOptions) -> Found:
     """List a URL: a folder or one file, read from there as it is stored."""
-    from artifactstore.backend.source_url import Origin  # noqa: PLC0415 - fsspec, which local files don't need
+    from artifactstore.backend.source_url import SourceUrl  # noqa: PLC0415 - fsspec, which local files don't need
 
     for option in ("links", "modes", "rehash"):
         if option in options:
             raise InvalidInputError(f"{option}= is for files and folders of this machine; this is a URL")
     with LOADING:
-        origin = Origin(url, options.get("source_options"))
+        origin = SourceUrl(url, options.get("source_options"))
     listing = origin.files()
     if listing.single:
         _check_single(options, origin.url)
@@ -260,7 +260,7 @@ def _far(url: str, options: PutOptions) -> Found:
             hinted.look(one.path[: one.path.index(f"{part}/") + len(part)], part)
     folders = [one for one in listing.folders if not excluder.below(f"{one}/") and not stores.inside(f"{one}/")]
     folder = Folder([from_far(one.path, one.url, one.size, one) for one in kept], folders)
-    check_folder(folder, lambda path: [one.place for one in listing.files if one.path == path])
+    check_folder(folder, lambda path: [one.full_path for one in listing.files if one.path == path])
     excluder.check(_AllPaths(folder), name=origin.url.rstrip("/").rpartition("/")[2])
     stores.warn()
     hinted.warn()

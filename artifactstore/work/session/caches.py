@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.backend.wrappers.range_cache import cache_limit, kept_bytes
+from artifactstore.backend.wrappers.range_cache import cache_limit, cached_bytes
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.sqlite_file import Base
 from artifactstore.content.manifests.manifest import Manifest
@@ -226,7 +226,7 @@ class CacheUse:
 
 def use_of(folder: Path) -> CacheUse:
     """Measure a cache folder."""
-    return CacheUse(str(folder), Trees(folder).size(), kept_bytes(folder), cache_limit())
+    return CacheUse(str(folder), Trees(folder).size(), cached_bytes(folder), cache_limit())
 
 
 def is_cache(disk: str, own: str | None) -> bool:

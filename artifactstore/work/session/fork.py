@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
-from artifactstore.backend.wrappers.overlay import ForkedBackend
+from artifactstore.backend.wrappers.overlay import OverlayBackend
 from artifactstore.backend.wrappers.read_only import ReadOnlyBackend
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.fetch import read_or_none
@@ -91,4 +91,4 @@ class Fork:
             origin = None if raw is None else place
         if origin is None:
             origin = connect(self.url, storage_options=self.options or None)
-        return ForkedBackend(own, ReadOnlyBackend(origin), self.head)
+        return OverlayBackend(own, ReadOnlyBackend(origin), self.head)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from artifactstore.backend.wrappers.caching import forget
+from artifactstore.backend.wrappers.caching import evict
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import resolve
 from artifactstore.content.manifests.manifest import Manifest, is_large, manifest_key
@@ -216,7 +216,7 @@ class Holding:
         try:
             raw = begun[1].result() if begun is not None and begun[0] == holder else read(key)
             if str(Digest.of(raw, core.algorithm)) != expected:
-                forget(core.near, key)  # it may have been damaged in transit
+                evict(core.near, key)  # it may have been damaged in transit
                 raw = read(key)
         except NotFoundError as error:
             raise _MissingManifestError(key) from error

@@ -14,7 +14,7 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.backend.wrappers.caching import CachingBackend
 from artifactstore.backend.wrappers.offline import UnreachableBackend
-from artifactstore.backend.wrappers.range_cache import Pieces
+from artifactstore.backend.wrappers.range_cache import RangeCache
 from artifactstore.errors import BackendError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
@@ -38,7 +38,7 @@ class Near:
     """
 
     def __init__(self, backend: Backend, cache: Path | None) -> None:
-        far = backend.far
+        far = backend.is_remote
         self.offline = far and os.environ.get("ARTIFACTSTORE_OFFLINE", "") not in {"", "0"}
         self.backend = UnreachableBackend(backend, "ARTIFACTSTORE_OFFLINE is set") if self.offline else backend
         self._cache = cache if far and hasattr(os, "pread") else None
@@ -53,7 +53,7 @@ class Near:
         """Return the backend of a store behind the cache, for reading immutable objects."""
         if self._cache is None:
             return backend
-        return CachingBackend(backend, Pieces(self._cache, store), _CONSTANT, reachable=lambda: self.reachable)
+        return CachingBackend(backend, RangeCache(self._cache, store), _CONSTANT, reachable=lambda: self.reachable)
 
     def lose(self, error: BackendError, known: str) -> None:
         """Record that the backend is unreachable, and warn that answers come from the cache.

@@ -37,7 +37,7 @@ from artifactstore.model.encoding import format_time, new_id
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
 from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
-from artifactstore.runtime.local_files import keep_from_git, may_write
+from artifactstore.runtime.local_files import may_write, write_gitignore
 from artifactstore.work.session.as_of import is_first, state_at
 from artifactstore.work.session.caches import Checked, KeptFold, LastHead
 from artifactstore.work.session.core import Core, Watch
@@ -225,7 +225,7 @@ class Session:
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
             if create_config(self.backend, config, self._connect):
                 if isinstance(self.backend, LocalBackend):
-                    keep_from_git(self.backend.url)
+                    write_gitignore(self.backend.url)
                 with self._lock:
                     self._core = self._core or self._assemble(config)
                 if self._embedded:
@@ -320,7 +320,7 @@ class Session:
         if batch is not None and parsed.name is None and (staged := batch.find(str(parsed))) is not None:
             return Resolved(staged, path=parsed.path)
         core = self._core
-        if core is not None and self.backend.far and self._pid == os.getpid():
+        if core is not None and self.backend.is_remote and self._pid == os.getpid():
             self._holding.read_ahead(core, self.view, parsed)
         with self.asking() as state:
             return resolve(state, parsed)

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.wrappers.retry_policy import Patience
+from artifactstore.backend.wrappers.retry_policy import RetryPolicy
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, RefusedError
-from artifactstore.journal.replica import PREFIX, read_standing
+from artifactstore.journal.replica import PREFIX, read_replica_status
 from artifactstore.model.facts import CONFIG_KEY, Config
 from artifactstore.work.session.core import Core
 
@@ -27,7 +27,7 @@ def check_standing(core: Core) -> None:
     if not core.probed:
         from artifactstore.backend.exclusive_create_probe import probe  # noqa: PLC0415 - only writers need it
 
-        standing = read_standing(core.backend, core.config.store)
+        standing = read_replica_status(core.backend, core.config.store)
         if not standing.writable:
             raise RefusedError(
                 f"{url} is a copy of a store, and only sync writes to it. To make it the store, move the store to it with "
@@ -62,7 +62,7 @@ def create_config(backend: Backend, config: Config, connect: Callable[[], bool])
     Raises:
         BackendError: it cannot be created.
     """
-    patience = Patience(time.sleep)
+    patience = RetryPolicy(time.sleep)
     while True:
         try:
             backend.create(CONFIG_KEY, config.raw)
@@ -81,7 +81,7 @@ def create_config(backend: Backend, config: Config, connect: Callable[[], bool])
 
 def gap(core: Core, missing: str) -> ArtifactStoreError | None:
     """Return the error for an object that is missing because a copy is not finished; None if it is damage."""
-    standing = read_standing(core.backend, core.config.store)
+    standing = read_replica_status(core.backend, core.config.store)
     if standing.target is None or standing.reached(core.journal.head):
         return None
     return BackendError(

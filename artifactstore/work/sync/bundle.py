@@ -9,7 +9,7 @@ from artifactstore.backend.readonly.zip import ZipBackend
 from artifactstore.errors import AlreadyExistsError, CorruptionError, InvalidInputError
 from artifactstore.journal.chain import key_number
 from artifactstore.maintenance.sync.bundle import GoneError, bundle_folder, bundle_whole
-from artifactstore.maintenance.sync.import_selection import Wish
+from artifactstore.maintenance.sync.import_selection import ImportFilter
 from artifactstore.maintenance.sync.report import SyncReport
 from artifactstore.runtime.atomic_files import durable, name_new, staged
 from artifactstore.work.session.session import Session
@@ -26,7 +26,7 @@ def bundle(session: Session, path: Any, *, names: Any = None) -> SyncReport:
     if session.view is not None:
         raise InvalidInputError("cannot bundle a view of the past: open the store without at()")
     target = _target(session, path)
-    Wish.checked(names, "leave", None, "")
+    ImportFilter.checked(names, "leave", None, "")
     report = SyncReport("bundle", session.url, str(target))
     with staged(target) as part:
         if names is None:

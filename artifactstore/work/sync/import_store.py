@@ -23,8 +23,8 @@ from artifactstore.errors import (
 from artifactstore.journal.chain import join
 from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
-from artifactstore.maintenance.sync.import_plan import Receiver, Step
-from artifactstore.maintenance.sync.import_selection import Wish
+from artifactstore.maintenance.sync.import_plan import ImportPlanner, Step
+from artifactstore.maintenance.sync.import_selection import ImportFilter
 from artifactstore.maintenance.sync.object_copy import digest_at
 from artifactstore.maintenance.sync.report import SyncReport
 from artifactstore.model.digest import Digest
@@ -101,7 +101,9 @@ def receive(source: Session, target: Session, options: ImportOptions, *, dry_run
     """
     core = source.core()
     there = core.config
-    wish = Wish.checked(options.get("names"), options.get("on_conflict", "leave"), options.get("label"), there.store)
+    import_filter = ImportFilter.checked(
+        options.get("names"), options.get("on_conflict", "leave"), options.get("label"), there.store
+    )
     here = (target.core() if dry_run else target.core_to_write()).config
     if there.digest != here.digest:
         raise UnsupportedError(
@@ -114,7 +116,7 @@ def receive(source: Session, target: Session, options: ImportOptions, *, dry_run
     while tries:
         tries -= 1
         try:
-            _Run(source, target, replace(wish, false=false), report, options.get("reason")).run()
+            _Run(source, target, replace(import_filter, false=false), report, options.get("reason")).run()
         except _StaleError:
             continue
         except _FalseError as error:
@@ -130,14 +132,18 @@ def receive(source: Session, target: Session, options: ImportOptions, *, dry_run
 class _Run:
     """One plan and its execution, batch by batch."""
 
-    def __init__(self, source: Session, target: Session, wish: Wish, report: SyncReport, reason: str | None) -> None:
+    def __init__(
+        self, source: Session, target: Session, import_filter: ImportFilter, report: SyncReport, reason: str | None
+    ) -> None:
         self._source, self._target = source, target
         self._report = report
         self._reason = reason
         self._journal = source.core().journal
         with source.reading() as there, target.reading() as here:
             self._head = there.end
-            self._receiver = Receiver(there, here, source=self._id(source), target=self._id(target), wish=wish)
+            self._receiver = ImportPlanner(
+                there, here, source=self._id(source), target=self._id(target), import_filter=import_filter
+            )
             self._sizes = {one: int(there.stored.get(one, {}).get("size", 0)) for one in self._receiver.wanted}
             total = sum(size for one, size in self._sizes.items() if not here.alive(one))
         self._total, self._progress = total, source.watch("import", total)
@@ -243,7 +249,7 @@ class _Run:
                 small.setdefault(name if name is not None else digest, []).append(digest)
             else:
                 large.append(digest)
-        far = self._source.backend.far or self._target.backend.far
+        far = self._source.backend.is_remote or self._target.backend.is_remote
         facts: dict[str, Fact] = {}
 
         def lane(digests: Sequence[str]) -> None:

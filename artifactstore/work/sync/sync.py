@@ -9,7 +9,7 @@ from artifactstore.backend.exclusive_create_probe import probe
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
-from artifactstore.maintenance.sync.import_selection import Wish
+from artifactstore.maintenance.sync.import_selection import ImportFilter
 from artifactstore.maintenance.sync.move import move as move_store
 from artifactstore.maintenance.sync.move import release as release_copy
 from artifactstore.maintenance.sync.object_copy import digest_at, is_empty
@@ -73,7 +73,7 @@ def _options(given: Mapping[str, Any]) -> ImportOptions:
     reason = given.get("reason")
     if reason is not None and (not isinstance(reason, str) or len(reason) > 10_000):
         raise InvalidInputError("reason must be a str of at most 10,000 characters")
-    Wish.checked(given.get("names"), given.get("on_conflict", "leave"), given.get("label"), "")
+    ImportFilter.checked(given.get("names"), given.get("on_conflict", "leave"), given.get("label"), "")
     checked: Any = {key: value for key, value in given.items() if value is not None and (key, value) != ("on_conflict", "leave")}
     options: ImportOptions = checked
     return options

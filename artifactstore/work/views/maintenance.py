@@ -11,7 +11,7 @@ from artifactstore.work.session.session import Session
 from artifactstore.work.settings.settings import DEFAULT, cache_folder, find_url
 
 if TYPE_CHECKING:
-    from artifactstore.maintenance.doctor.examine import Place
+    from artifactstore.maintenance.doctor.examine import Target
     from artifactstore.maintenance.doctor.findings import Diagnosis
     from artifactstore.maintenance.snapshot import Published
     from artifactstore.maintenance.sync.report import SyncReport
@@ -159,15 +159,15 @@ class Maintenance:
         return examine(_place_of(session), role=role, quick=quick, large=large)
 
 
-def _place_of(session: Session) -> "Place":
-    from artifactstore.maintenance.doctor.examine import Place  # noqa: PLC0415
+def _place_of(session: Session) -> "Target":
+    from artifactstore.maintenance.doctor.examine import Target  # noqa: PLC0415
 
     url, options, single_writer = session.given
 
     def again() -> Backend:
         return connect(url, storage_options=options, single_writer=single_writer)
 
-    return Place(session.backend, again, url, options, single_writer, session.cache)
+    return Target(session.backend, again, url, options, single_writer, session.cache)
 
 
 def examine_url(
@@ -185,12 +185,12 @@ def examine_url(
         InvalidInputError: the URL is invalid, or no such role.
         UnsupportedError: the library for the scheme is not installed.
     """
-    from artifactstore.maintenance.doctor.examine import Place, examine  # noqa: PLC0415
+    from artifactstore.maintenance.doctor.examine import Target, examine  # noqa: PLC0415
 
     text, _ = find_url(url)
 
     def again() -> Backend:
         return connect(text, storage_options=storage_options, single_writer=single_writer)
 
-    place = Place(again(), again, text, storage_options, single_writer, cache_folder(DEFAULT))
+    place = Target(again(), again, text, storage_options, single_writer, cache_folder(DEFAULT))
     return examine(place, role=role, quick=quick, large=large)
