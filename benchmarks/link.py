@@ -30,7 +30,7 @@ from artifactstore.backend.memory import MemoryBackend
 from artifactstore.store import Store
 from artifactstore.testing.backends import CountingBackend
 from artifactstore.testing.latency import LatencyBackend
-from artifactstore.work.session.offline import Near
+from artifactstore.work.session.offline import OfflineFallback
 from artifactstore.work.session.session import Session
 
 LATENCY: Final = 0.03  # seconds
@@ -127,7 +127,7 @@ def measure(name: str, source: Path, target: Path, *, cached: bool, limit: int |
     session = Session(url, cache=cache)
     counted = CountingBackend(Far(url))
     link = LatencyBackend(counted, LATENCY, BANDWIDTH, connections=limit)
-    session._near = Near(link, session.cache)  # noqa: SLF001 - memory itself gets no cache
+    session._offline = OfflineFallback(link, session.cache)  # noqa: SLF001 - memory itself gets no cache
     session.backend = link
     session.create("blake3")
     store = Store(session)

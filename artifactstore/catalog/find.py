@@ -137,8 +137,8 @@ def _whole(state: State, run: str | None) -> str | None:
     """Return the id of the only run that starts with `run`, if it is neither an id nor a run's name."""
     if run is None or run in state.runs or len(run) < 6 or any(sign in run for sign in "*?[/:"):
         return run
-    near = [*islice(starting(state.runs, run), 2)]
-    return near[0] if len(near) == 1 and next(_runs(state, run, None), None) is None else run
+    matches = [*islice(starting(state.runs, run), 2)]
+    return matches[0] if len(matches) == 1 and next(_runs(state, run, None), None) is None else run
 
 
 def _runs(state: State, run: str | None, code: str | None) -> Iterator[str]:

@@ -9,8 +9,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     from artifactstore.cli import process, runner  # noqa: PLC0415 - so that importing this room costs nothing
 
-    process.alone = arguments is None
+    process.is_main_process = arguments is None
     code = runner.run(sys.argv[1:] if arguments is None else arguments)
-    if process.alone:
+    if process.is_main_process:
         process.leave(code)
     return code

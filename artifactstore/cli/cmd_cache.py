@@ -18,7 +18,7 @@ def cache(
     as_json: AsJson = False,
 ) -> None:
     """Show the folder of the local cache and its size."""
-    from artifactstore.work.session.caches import clear_cache, use_of  # noqa: PLC0415 - `--help` must not load the store
+    from artifactstore.work.session.caches import cache_use, clear_cache  # noqa: PLC0415 - `--help` must not load the store
     from artifactstore.work.settings.settings import DEFAULT, cache_folder  # noqa: PLC0415
 
     del store  # one cache serves all stores
@@ -27,7 +27,7 @@ def cache(
         raise InvalidInputError("no cache is available: set ARTIFACTSTORE_CACHE to a writable folder, or unset it")
     if clear:
         clear_cache(folder)
-    use = use_of(folder)
+    use = cache_use(folder)
     if as_json:
         printing.as_json(printing.record(use))
         return

@@ -107,11 +107,11 @@ def get(
         session = store_._session  # noqa: SLF001
         if to is None and session.cache is None:
             raise InvalidInputError("no cache is available for the files: pass the folder to write into")
-        place = get_files(session, ref, to, paths=path or None, overwrite=overwrite, decode=False)
+        written = get_files(session, ref, to, paths=path or None, overwrite=overwrite, decode=False)
         if as_json:
-            printing.as_json({"ref": ref, "path": str(place)})
+            printing.as_json({"ref": ref, "path": str(written)})
         else:
-            printing.say(place)
+            printing.say(written)
 
 
 @app.command()

@@ -30,8 +30,8 @@ def export(
     """Export lineage in a standard format. REF may also be a run's id."""
     from artifactstore.work.export.exporting import as_text  # noqa: PLC0415 - the standards, only for who exports
 
-    said: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace}
-    options = {key: value for key, value in said.items() if value is not None}
+    given: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace}
+    options = {key: value for key, value in given.items() if value is not None}
     options |= {key: True for key, wanted in (("send", send), ("overwrite", overwrite)) if wanted}
     with opened(store, "r") as store_:
         made = store_.lineage(ref).export(standard, to, **options)

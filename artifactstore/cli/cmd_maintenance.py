@@ -79,8 +79,8 @@ def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
     if not done.entry:
         printing.say("the store is empty: no snapshot was written")
         return
-    said = "written" if done.new else "exists already, no entry since"
-    printing.say(f"snapshot of entry {done.entry}: {said} ({printing.amount(done.size)}, {done.digest})")
+    outcome = "written" if done.new else "exists already, no entry since"
+    printing.say(f"snapshot of entry {done.entry}: {outcome} ({printing.amount(done.size)}, {done.digest})")
 
 
 def _finish(done: Any, *, silent: bool = False) -> None:

@@ -189,12 +189,12 @@ def diff(
     with opened(store, "r") as store_:
         found = store_.diff(a, b, key=key or (), exact=exact)
         if as_json:
-            told: dict[str, Any] = {"changes": [printing.record(one) for one in found], "unchanged": found.unchanged}
+            answer: dict[str, Any] = {"changes": [printing.record(one) for one in found], "unchanged": found.unchanged}
             if inside:
-                told["tables"] = {path: printing.record(one) for path, one in found.tables.items()}
+                answer["tables"] = {path: printing.record(one) for path, one in found.tables.items()}
                 for kind, files in (("tensors", found.tensors), ("json", found.json)):
-                    told[kind] = {path: [printing.record(row) for row in rows] for path, rows in files.items()}
-            printing.as_json(told)
+                    answer[kind] = {path: [printing.record(row) for row in rows] for path, rows in files.items()}
+            printing.as_json(answer)
         else:
             text = found.inside() if inside else ""
             printing.say(f"{text}\n{found}" if text else str(found), lines=True)

@@ -87,9 +87,9 @@ def reproduce(
     with opened(store, "r") as store_:
         found = store_.lineage(ref).reproduce(folder, env=env, tolerance=tolerance, timeout=timeout)
     if as_json:
-        told = {key: getattr(found, key) for key in ("verdict", "notes", "command", "returned")}
-        places = {"folder": str(found.folder), "log": str(found.log)}
-        printing.as_json({**told, **places, "run": found.run.id, "outputs": [printing.record(one) for one in found.outputs]})
+        answer = {key: getattr(found, key) for key in ("verdict", "notes", "command", "returned")}
+        paths = {"folder": str(found.folder), "log": str(found.log)}
+        printing.as_json({**answer, **paths, "run": found.run.id, "outputs": [printing.record(one) for one in found.outputs]})
     else:
         printing.say(str(found), lines=True)
     return EXIT_CODES["ok"] if found.ok else EXIT_CODES["no"]

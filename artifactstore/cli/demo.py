@@ -81,8 +81,8 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
     }
 
 
-def _put(store: Store, say: Callable[[str], None], path: Path, name: str, **said: Any) -> Any:
-    made = store.put(path, name, **said)
+def _put(store: Store, say: Callable[[str], None], path: Path, name: str, **options: Any) -> Any:
+    made = store.put(path, name, **options)
     word = f"{amount(made.uploaded)} uploaded" if made.new else "unchanged, 0 uploaded"
     say(f"   store.put('{path}', '{name}')  ->  {made.ref}  {made.digest[:15]}…  {amount(made.size)}: {word}")
     return made

@@ -55,7 +55,7 @@ def _load_arrow_alone() -> None:
     pyarrow works without it since version 18, and only chunks of numbers need it (`content/codecs/byte_grouping.py` imports it). Only if
     this process is the command: a caller of `main` may need numpy later.
     """
-    if process.alone:
+    if process.is_main_process:
         sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]  # None means "not importable" to the import system
 
 

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Final, NoReturn
 
-__all__ = ["EXIT_CODES", "alone", "leave", "ready_streams"]
+__all__ = ["EXIT_CODES", "is_main_process", "leave", "ready_streams"]
 
 EXIT_CODES: Final = {
     "ok": 0,
@@ -30,7 +30,7 @@ EXIT_CODES: Final = {
 }
 
 
-alone = False  # whether this process runs the command and nothing else
+is_main_process = False  # whether this process runs the command and nothing else
 
 
 def leave(code: int) -> NoReturn:

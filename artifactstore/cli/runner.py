@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments`."""
-    if process.alone:
+    if process.is_main_process:
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # searching all packages for plugins takes 15 ms
     process.ready_streams()
     with warnings.catch_warnings():
@@ -65,9 +65,9 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
             if as_json:
                 _say(error.format_message(), as_json, "invalid_input")
             else:
-                said = io.StringIO()
-                error.show(file=said)
-                _talk(said.getvalue().rstrip("\n"))
+                usage = io.StringIO()
+                error.show(file=usage)
+                _talk(usage.getvalue().rstrip("\n"))
             return EXIT_CODES["invalid_input"]
         if isinstance(error, OSError):
             if _is_of_the_answer(error):

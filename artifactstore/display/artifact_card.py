@@ -52,7 +52,7 @@ def card(
     size: int,
     time: datetime | None,
     actor: str | None,
-    said: Mapping[str, Mapping[str, Any]],
+    sections: Mapping[str, Mapping[str, Any]],
     files: Iterable[tuple[str, int]],
     profiles: Mapping[str, Mapping[str, Any]],
     tables: int,
@@ -67,7 +67,7 @@ def card(
         size: of all files, in bytes.
         time: when it was put.
         actor: who put it.
-        said: heading → name → value, such as metrics and metadata.
+        sections: heading → name → value, such as metrics and metadata.
         files: (path, size) of each, by path.
         profiles: of the first tables, by the path of their file.
         tables: the number of tables with a profile.
@@ -75,7 +75,7 @@ def card(
     name = "" if ref == digest else f"<b>{html(ref)}</b>"
     when = f"{time:%Y-%m-%d %H:%M} UTC" if time is not None else ""
     by = " · ".join([_files(count), amount(size), *(html(part[:_LONG]) for part in (when, actor or "") if part)])
-    pairs = [(heading, key, value) for heading, values in said.items() for key, value in values.items()]
+    pairs = [(heading, key, value) for heading, values in sections.items() for key, value in values.items()]
     rows = "".join(
         f'<tr><td style="{_DIM};text-align:left">{html(heading)}: {html(key[:_LONG])}</td>'
         f'<td style="text-align:left">{html(str(value)[:_LONG])}</td></tr>'

@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 from unicodedata import normalize
 
-__all__ = ["amount", "pair", "said"]
+__all__ = ["amount", "format_value", "pair"]
 
 
 def amount(size: int) -> str:
@@ -20,14 +20,14 @@ def amount(size: int) -> str:
 _LONGEST: Final = 80  # characters of a value
 
 
-def said(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Format a value for display."""
     return _part(f"{value:.6g}" if isinstance(value, float) else _whole(value), 0)
 
 
 def pair(old: Any, new: Any) -> tuple[str, str]:
     """Format two different values so that their difference is visible."""
-    shown = said(old), said(new)
+    shown = format_value(old), format_value(new)
     if normalize("NFC", shown[0]) != normalize("NFC", shown[1]):
         return shown
     whole = _whole(old), _whole(new)

@@ -133,7 +133,7 @@ def running_app() -> typer.Typer:
 SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     "Rows": lambda s: (text for rows in (s.runs(), s.names(), s.versions("n"), s.find(), s.log()) for text in (repr(rows), rows._repr_html_())),
     "Artifact": lambda s: (text for ref in ("n:v1", "o1", "kinds") for text in (repr(s.artifact(ref)), s.artifact(ref)._repr_html_())),
-    "View": lambda s: (text for view in views(s) for text in (str(view), repr(view), view._repr_html_())),
+    "LineageGraph": lambda s: (text for view in views(s) for text in (str(view), repr(view), view._repr_html_())),
     "Drawing": lambda s: (text for view in views(s) for one in [view.draw()] for text in (str(one), repr(one), one.html(), one._repr_html_())),
     "Lineage": lambda s: (text for ref in ("o1", "evil") for text in (repr(s.lineage(ref)), s.lineage(ref)._repr_html_())),
     "Why": lambda s: (text for a, b in (("o1", "o2"), ("evil", "o1")) for one in [s.why(a, b)] for text in (str(one), repr(one), one.to_html())),

@@ -25,7 +25,7 @@ def tell(store: Store, *facts: Fact, reason: str | None = None) -> int:
 
 def state_of(store: Store) -> State:
     """The fold at the head."""
-    with store._session.reading() as state:
+    with store._session.state() as state:
         return state
 
 

@@ -63,7 +63,7 @@ def folded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def _state(store: Store) -> State:
     """What a new process that keeps nothing finds."""
-    with artifactstore.open(store.url, mode="r", cache=None)._session.reading() as state:
+    with artifactstore.open(store.url, mode="r", cache=None)._session.state() as state:
         return state
 
 

@@ -128,7 +128,7 @@ class Scene:
 
     def used(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
-        with self.store._session.reading() as state:
+        with self.store._session.state() as state:
             for run, row in state.runs.items():
                 names = [one["name"] for one in state.edges.get(run, ()) if one["fact"] == "used" and "name" in one]
                 assert len(names) == len({*names})

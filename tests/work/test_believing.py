@@ -300,7 +300,7 @@ def test_a_ledger_supplies_no_place_that_the_packs_do_not_confirm(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(put_module, "_conclude", die)
+        patched.setattr(put_module, "_finish_manifest", die)
         attempt = artifactstore.open(tmp_path / "s", cache=cache)
         with pytest.raises(KeyboardInterrupt):
             attempt.put(source, "data")

@@ -22,7 +22,7 @@ from artifactstore.errors import BackendError, RefusedError
 from artifactstore.store import Store
 from artifactstore.testing.backends import CountingBackend
 from artifactstore.testing.latency import LatencyBackend
-from artifactstore.work.session.offline import Near
+from artifactstore.work.session.offline import OfflineFallback
 from artifactstore.work.session.session import Session
 from tests.warm import Warm
 
@@ -63,7 +63,7 @@ def relay(port: int) -> Iterator[tuple[int, list[int]]]:
 def opened(place: Backend, cache: Path | None) -> Store:
     """Open a store over a place that counts, with a cache of its own."""
     session = Session(place.url, cache=cache)
-    session._near = Near(place, cache)
+    session._offline = OfflineFallback(place, cache)
     session.backend, session._core = place, None
     session._connect()
     return Store(session)

@@ -38,7 +38,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def used(store: Store, run: str) -> list[str]:
-    with store._session.reading() as state:
+    with store._session.state() as state:
         return [one["name"] for one in state.edges.get(run, ()) if one["fact"] == "used" and "name" in one]
 
 

@@ -58,7 +58,7 @@ def test_a_run_over_cells_is_recorded_with_them_and_made_again(
     code = store.lineage("model").code
     assert code is not None
     assert code.about["kind"] == ("git" if repository else "cells")
-    with store._session.reading() as state:
+    with store._session.state() as state:
         (cells,) = [edge["digest"] for edge in state.edges[info.id] if edge.get("role") == "cells"]
     text = (store.get(cells, to=tmp_path / "cells") / "cells.ipy").read_text()
     assert [source.strip() for _, source in split_cells(text)] == CELLS[:5]

@@ -225,7 +225,7 @@ def test_a_malformed_field_counts_as_absent_is_named_by_verify_and_refused_by_ou
     assert [event.outcome for event in fresh.log()][-1] == "committed"
     assert fresh.log()[-1].fields[field] == whole[field], "the raw fact is there"
     assert fresh.log().to_arrow().num_rows > head
-    with fresh._session.reading() as state:
+    with fresh._session.state() as state:
         if fact["fact"] in {"started", "finished"}:
             row = state.runs["r1"]
             assert fields.malformed({key: value for key, value in row.items() if key == field}) == []

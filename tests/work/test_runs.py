@@ -29,7 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def edges(store: Store, run: str, fact: str) -> list[str]:
     """Labels of what a run used or produced; its code and environment left out, and modules that other tests imported here."""
-    with store._session.reading() as state:
+    with store._session.state() as state:
         found = [
             one
             for one in state.edges.get(run, ())
@@ -59,7 +59,7 @@ def test_what_is_read_and_put_inside_is_recorded(store: Store):
     assert info.seconds is not None
     assert edges(store, run.id, "used") == ["a", "b", "c"]
     assert edges(store, run.id, "produced") == ["model"]
-    with store._session.reading() as state:
+    with store._session.state() as state:
         used = {one.get("name"): one for one in state.edges[run.id]}
     assert (used["b"]["version"], used["c"]["role"], used["model"]["role"]) == (1, "labels", "best")
     assert store.artifact("model").run == run.id
@@ -217,7 +217,7 @@ def test_a_put_that_fails_does_not_lose_the_environment(store: Store, monkeypatc
                 patch.setattr("artifactstore.journal.append.Appender.commit", lambda *_, **__: 1 / 0)
                 with pytest.raises(ZeroDivisionError):
                     store.put(b"y", "b")
-    with store._session.reading() as state:
+    with store._session.state() as state:
         roles = [edge.get("role") for edge in state.edges[run.id]]
     assert roles.count("environment") == 1
 
@@ -491,7 +491,7 @@ def test_a_run_that_reads_and_writes_the_same_ends(store: Store):
 
 
 def test_lineage_as_it_was(chain: Store):
-    with chain._session.reading() as state:
+    with chain._session.state() as state:
         before = state.names["features"][0]["seq"]
     assert labels(chain.at(before).lineage("raw").downstream()) == ["features:v1", "prepare"]
 

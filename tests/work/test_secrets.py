@@ -134,7 +134,7 @@ def test_no_secret_is_in_anything_that_the_store_holds(planted: tuple[Store, set
     store, secrets = planted
     raw = "".join(path.read_bytes().decode(errors="replace") for path in Path(store.url).rglob("*") if path.is_file())
     assert found(raw, secrets) == set()
-    with store._session.reading() as state:
+    with store._session.state() as state:
         digests = [*state.stored]
     assert len(digests) >= 4, "code, environment, cells, and what was made"
     files: list[str] = []

@@ -216,7 +216,7 @@ def test_a_status_that_takes_too_long_leaves_out_untracked_files_alone(
 
     def slow(self: Git, *arguments: str, **options: Any) -> bytes | None:
         if "--untracked-files=all" in arguments:
-            self.said = "git status took more than 15 seconds"
+            self.error = "git status took more than 15 seconds"
             return None
         return real(self, *arguments, **options)
 

@@ -111,7 +111,7 @@ def test_only_what_is_unequal_is_opened(store: Store):
     counting = CountingBackend(again._session.backend)
     again._session.backend = counting
     core = again._session.core()
-    core.backend = core.near = counting
+    core.backend = core.cached_backend = counting
     found = again.why(a, b)
     assert [one.key for one in found.params] == ["depth"]
     assert not found.inputs
@@ -240,7 +240,7 @@ def test_a_file_that_was_read_around_the_store_and_changed_is_named(store: Store
     (one,) = found.around
     assert one.key.endswith("far.csv")
     assert one.old != one.new
-    assert "read around the store" in str(found)
+    assert "read outside the store" in str(found)
 
 
 def test_inputs_are_matched_by_role_name_and_place(store: Store):

@@ -102,8 +102,8 @@ def px(value: float) -> str:
 
 def written(look: str, x: float, y: float, text: str, wide: float, *, anchor: str = "") -> str:
     """Return a text element; if its width varies between fonts, it is fixed by `textLength`."""
-    told = "" if known(text) else f' textLength="{px(wide)}" lengthAdjust="spacingAndGlyphs"'
-    return f'<text class="{look}" x="{px(x)}" y="{px(y)}"{anchor}{told}>{escaped(text)}</text>'
+    length = "" if known(text) else f' textLength="{px(wide)}" lengthAdjust="spacingAndGlyphs"'
+    return f'<text class="{look}" x="{px(x)}" y="{px(y)}"{anchor}{length}>{escaped(text)}</text>'
 
 
 def sign(status: str, x: float, y: float, size: float) -> str:

@@ -124,10 +124,10 @@ def order_of_making(count: int, edges: Sequence[tuple[int, int]], first: int | N
 
 def _against(count: int, edges: Sequence[tuple[int, int]], first: int | None, last: int | None) -> list[bool]:
     """Return per edge whether it closes a cycle."""
-    place = [0] * count
+    position = [0] * count
     for number, one in enumerate(order_of_making(count, edges, first, last)):
-        place[one] = number
-    return [place[a] > place[b] for a, b in edges]
+        position[one] = number
+    return [position[a] > position[b] for a, b in edges]
 
 
 def _layers(count: int, ways: Sequence[tuple[int, int]]) -> list[int]:
@@ -195,16 +195,16 @@ def _order(grid: Grid) -> list[list[int]]:
     lines = [(a, b) for a, others in enumerate(grid.right) for b, _ in others]
     for one in order_of_making(len(grid.layer), lines):
         rows[grid.layer[one]].append(one)
-    place = [0] * len(grid.layer)
+    position = [0] * len(grid.layer)
     for row in rows:
         for number, one in enumerate(row):
-            place[one] = number
-    best, fewest, idle = [list(row) for row in rows], _crossings(grid, rows, place), 0
+            position[one] = number
+    best, fewest, idle = [list(row) for row in rows], _crossings(grid, rows, position), 0
     for turn in range(max(4, min(24, _WORK // (8 * len(lines) + 1)))):
         beside, sequence = (grid.right, rows[::-1]) if turn % 2 else (grid.left, rows)
         for row in sequence:
-            _sort(row, beside, place)
-        found = _crossings(grid, rows, place)
+            _sort(row, beside, position)
+        found = _crossings(grid, rows, position)
         idle += 1
         if found < fewest:
             best, fewest, idle = [list(row) for row in rows], found, 0
@@ -213,20 +213,20 @@ def _order(grid: Grid) -> list[list[int]]:
     return best
 
 
-def _sort(row: list[int], beside: list[list[tuple[int, int]]], place: list[int]) -> None:
+def _sort(row: list[int], beside: list[list[tuple[int, int]]], position: list[int]) -> None:
     """Order a layer by the mean position of each item's neighbours; items without neighbours stay."""
-    keys = {one: sum(place[other] for other, _ in beside[one]) / len(beside[one]) for one in row if beside[one]}
-    moved = iter(sorted(keys, key=lambda one: (keys[one], place[one])))
+    keys = {one: sum(position[other] for other, _ in beside[one]) / len(beside[one]) for one in row if beside[one]}
+    moved = iter(sorted(keys, key=lambda one: (keys[one], position[one])))
     row[:] = [next(moved) if one in keys else one for one in row]
     for number, one in enumerate(row):
-        place[one] = number
+        position[one] = number
 
 
-def _crossings(grid: Grid, rows: list[list[int]], place: list[int]) -> int:
+def _crossings(grid: Grid, rows: list[list[int]], position: list[int]) -> int:
     """Count crossings with a sum tree (W. Barth, M. Jünger, P. Mutzel, "Simple and Efficient Bilayer Cross Counting", 2002)."""
     total = 0
     for row in rows:
-        ends = [there for one in row for there in sorted(place[other] for other, _ in grid.right[one])]
+        ends = [there for one in row for there in sorted(position[other] for other, _ in grid.right[one])]
         size = 1
         while size <= max(ends, default=0):
             size *= 2

@@ -127,8 +127,8 @@ def _counted(count: int, word: str) -> str:
 def _facts(picture: _Picture) -> str:
     types = Counter(node.type for node in picture.graph.nodes.values())
     more = len(picture.graph.nodes) - len(picture.figures)
-    said = f"{_counted(types['artifact'], 'artifact')}, {_counted(types['run'], 'run')}"
-    return f"The nearest {len(picture.figures):,} are drawn … and {more:,} more ({said} in all)" if more else said
+    counts = f"{_counted(types['artifact'], 'artifact')}, {_counted(types['run'], 'run')}"
+    return f"The nearest {len(picture.figures):,} are drawn … and {more:,} more ({counts} in all)" if more else counts
 
 
 def _described(picture: _Picture) -> str:
@@ -180,10 +180,10 @@ def _edges(picture: _Picture) -> list[str]:
     texts: list[str] = []
     taken = _Taken()
     nodes = picture.graph.nodes
-    for (a, b, said), role, route in zip(picture.edges, picture.roles, picture.layout.routes, strict=True):
+    for (a, b, label), role, route in zip(picture.edges, picture.roles, picture.layout.routes, strict=True):
         lanes = route.lanes[::-1] if route.back else route.lanes
         path = _path(lanes, back=route.back)
-        tip = escaped(f"{nodes[a].label} → {nodes[b].label}" + (f" ({said})" if said else ""))
+        tip = escaped(f"{nodes[a].label} → {nodes[b].label}" + (f" ({label})" if label else ""))
         lines.append(f'<path class="e{" back" if route.back else ""}" d="{path}"><title>{tip}</title></path>')
         x, y = lanes[-1][1 if route.back else 0], lanes[-1][2]
         heads[f"M{px(x)} {px(y)}l{'9 -4v8z' if route.back else '-9 -4v8z'}"] = None

@@ -38,7 +38,7 @@ def collect(session: Session, start: str, *, is_run: bool, look: Collection[str]
     """
     core = session.core()
     url = session.url if "://" in session.url else Path(session.url).absolute().as_uri()
-    with session.asking() as state:
+    with session.query_state() as state:
         if is_run:
             found = [start]
         else:
@@ -154,12 +154,12 @@ def _looked(session: Session, item: Item, look: Collection[str]) -> Item:
         return item
 
     def use(manifest: Manifest) -> Item:
-        near = session.core().near
+        backend = session.core().cached_backend
         found = item
         if profile:
-            found = replace(found, profile=_json(read_side(near, manifest, own_profile(manifest)), "profile", item))
+            found = replace(found, profile=_json(read_side(backend, manifest, own_profile(manifest)), "profile", item))
         if files:
-            found = replace(found, parts=_parts(manifest, read_side(near, manifest, "sha256")))
+            found = replace(found, parts=_parts(manifest, read_side(backend, manifest, "sha256")))
         return found
 
     try:

@@ -65,7 +65,7 @@ def _check(standard: Any, options: Mapping[str, Any]) -> None:
 
 
 def _target(session: Session, to: Any) -> Path:
-    return target_of(session.url, to, what="to", said="this standard")
+    return target_of(session.url, to, what="to", kind="this standard")
 
 
 def _written(value: Any, target: Path | None, *, overwrite: bool) -> Any:
@@ -115,7 +115,7 @@ def _crate(
     target, inside = _target(session, to), files == "inside"
     look: Sequence[str] = ("files" if inside else "sha256", "environment")
     record = collect(session, start, is_run=is_run, look=look)
-    told = ro_crate.metadata(record, inside=inside, license=license)
-    texts = as_text(told).encode(), page(record, inside=inside).encode()
+    metadata = ro_crate.metadata(record, inside=inside, license=license)
+    texts = as_text(metadata).encode(), page(record, inside=inside).encode()
     write_crate(session, record, target, texts, inside=inside)
     return target

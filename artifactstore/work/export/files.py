@@ -92,7 +92,9 @@ def _materialise(session: Session, item: Item, folder: Path) -> None:
     watch: Callable[[int], None] = session.watch("export", item.size or 0)
     session.with_manifest(
         item.digest,
-        lambda manifest: place(session.core().near, manifest, select(manifest, lambda path: path), folder, progress=watch),
+        lambda manifest: place(
+            session.core().cached_backend, manifest, select(manifest, lambda path: path), folder, progress=watch
+        ),
     )
 
 

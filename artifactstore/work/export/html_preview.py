@@ -47,7 +47,7 @@ def _row(*cells: str) -> str:
 
 
 def _run(record: Record, run: RunOf) -> str:
-    about = html(run.ref.name) + "".join(f"<br>{html(f'{key} = {_said(value)}')}" for key, value in sorted(run.params.items()))
+    about = html(run.ref.name) + "".join(f"<br>{html(f'{key} = {_shown(value)}')}" for key, value in sorted(run.params.items()))
     end = f"{_moment(run.finished or '')} {run.status}" + (f": {run.error}" if run.error else "")
     commit = run.code.get("commit") or "not recorded"
     code = f"<code>{html(str(commit)[:12])}</code>" + (" with changes" if run.code.get("dirty") else "")
@@ -66,7 +66,7 @@ def _moment(time: str) -> str:
     return time[:19].replace("T", " ")
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value).decode()
 
 

@@ -41,10 +41,10 @@ def run_id(ref: RunRef) -> str:
 
 def _of_run(record: Record, run: RunOf, namespace: str) -> Iterator[dict[str, Any]]:
     job = {"namespace": namespace, "name": run.ref.name, "facets": _job_facets(record, run)}
-    told = {"job": job, "producer": PRODUCER, "schemaURL": f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"}
+    common = {"job": job, "producer": PRODUCER, "schemaURL": f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"}
     facets = _run_facets(record, run, namespace)
     yield {
-        **told,
+        **common,
         "eventType": "START",
         "eventTime": run.ref.started,
         "run": {"runId": run_id(run.ref), "facets": facets},
@@ -55,7 +55,7 @@ def _of_run(record: Record, run: RunOf, namespace: str) -> Iterator[dict[str, An
         facets = {**facets, "errorMessage": _facet("1-0-1/ErrorMessageRunFacet", message=run.error, programmingLanguage="PYTHON")}
     made = [record.items[edge.digest].time for edge in run.outputs]
     yield {
-        **told,
+        **common,
         "eventType": _ENDS[run.status],
         "eventTime": run.finished or max([run.ref.started, *(time for time in made if time is not None)]),
         "run": {"runId": run_id(run.ref), "facets": facets},
@@ -71,8 +71,8 @@ def _facet(schema: str, **fields: Any) -> dict[str, Any]:
 
 
 def _tags(kind: str, tags: Mapping[str, Any]) -> dict[str, Any]:
-    said = [{"key": key, "value": _text(value), "source": "artifactstore"} for key, value in sorted(tags.items())]
-    return _facet(f"1-0-0/Tags{kind}Facet", tags=said)
+    fields = [{"key": key, "value": _text(value), "source": "artifactstore"} for key, value in sorted(tags.items())]
+    return _facet(f"1-0-0/Tags{kind}Facet", tags=fields)
 
 
 def _text(value: Any) -> str:
@@ -88,8 +88,8 @@ def _run_facets(record: Record, run: RunOf, namespace: str) -> dict[str, Any]:
     tags |= {f"code.{key}": run.code[key] for key in ("dirty", "tree") if key in run.code}
     facets: dict[str, Any] = {"tags": _tags("Run", tags)}
     if run.params:
-        said = [{"key": key, "value": _text(value)} for key, value in sorted(run.params.items())]
-        facets["executionParameters"] = _facet("1-0-0/ExecutionParametersRunFacet", parameters=said)
+        fields = [{"key": key, "value": _text(value)} for key, value in sorted(run.params.items())]
+        facets["executionParameters"] = _facet("1-0-0/ExecutionParametersRunFacet", parameters=fields)
     if run.parents:
         above, top = run.parents[0], run.parents[-1]
         facets["parent"] = _facet("1-2-0/ParentRunFacet", **_named(above, namespace), root=_named(top, namespace))
@@ -105,8 +105,8 @@ def _job_facets(record: Record, run: RunOf) -> dict[str, Any]:
     commit = run.code.get("commit")
     if commit is not None or run.code_digest is not None:
         # Without a known repository, link to the stored working tree.
-        stored = record.place(run.code_digest) if run.code_digest is not None else record.url
-        said = {
+        stored = record.uri(run.code_digest) if run.code_digest is not None else record.url
+        fields = {
             "type": "git",
             "url": run.remote or stored,
             "repoUrl": run.remote,
@@ -114,7 +114,7 @@ def _job_facets(record: Record, run: RunOf) -> dict[str, Any]:
             "branch": run.code.get("branch"),
             "path": run.code.get("folder"),  # where it was started
         }
-        given = {key: value for key, value in said.items() if value is not None}
+        given = {key: value for key, value in fields.items() if value is not None}
         facets["sourceCodeLocation"] = _facet("1-1-0/SourceCodeLocationJobFacet", **given)
     return facets
 
@@ -126,12 +126,12 @@ def _dataset(record: Record, edge: Edge) -> dict[str, Any]:
         "version": _facet("1-0-1/DatasetVersionDatasetFacet", datasetVersion=item.digest),
         "storage": _storage(item),
         "datasetType": _facet("1-0-1/DatasetTypeDatasetFacet", datasetType=_type(item)),
-        "tags": _tags("Dataset", _said(item, edge)),
+        "tags": _tags("Dataset", _dataset_facets(item, edge)),
     }
     if item.profile is not None:
         fields = [
-            {"name": field["name"], "type": field.get("arrow", field["type"]), "ordinal_position": place}
-            for place, field in enumerate(item.profile["schema"]["fields"], 1)
+            {"name": field["name"], "type": field.get("arrow", field["type"]), "ordinal_position": position}
+            for position, field in enumerate(item.profile["schema"]["fields"], 1)
         ]
         facets["schema"] = _facet("1-2-0/SchemaDatasetFacet", fields=fields)
     return {"namespace": record.url, "name": called, "facets": facets}
@@ -146,7 +146,7 @@ def _type(item: Item) -> str:
     return "TABLE" if item.format == "table" else _TYPES.get(item.kind, "FILE")
 
 
-def _said(item: Item, edge: Edge) -> dict[str, Any]:
+def _dataset_facets(item: Item, edge: Edge) -> dict[str, Any]:
     tags: dict[str, Any] = {"kind": item.kind}
     tags |= {f"metric.{name}": value for name, value in item.metrics.items()}
     naming = next((one for one in reversed(item.namings) if one.name == edge.name), item.naming)
@@ -160,8 +160,8 @@ def _said(item: Item, edge: Edge) -> dict[str, Any]:
 
 def _statistics(item: Item) -> dict[str, Any]:
     rows = None if item.profile is None else item.profile["rows"]
-    said = {"rowCount": rows, "size": item.size, "fileCount": item.count}
-    return {key: value for key, value in said.items() if value is not None}
+    fields = {"rowCount": rows, "size": item.size, "fileCount": item.count}
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _input(record: Record, edge: Edge) -> dict[str, Any]:
@@ -175,8 +175,8 @@ def _input(record: Record, edge: Edge) -> dict[str, Any]:
 
 
 def _output(record: Record, edge: Edge) -> dict[str, Any]:
-    said = _statistics(record.items[edge.digest])
-    facets = {"outputStatistics": _facet("1-0-2/OutputStatisticsOutputDatasetFacet", **said)}
+    fields = _statistics(record.items[edge.digest])
+    facets = {"outputStatistics": _facet("1-0-2/OutputStatisticsOutputDatasetFacet", **fields)}
     return {**_dataset(record, edge), "outputFacets": facets}
 
 

@@ -70,7 +70,7 @@ def send(url: str, events: Sequence[Mapping[str, Any]], key: str | None = None) 
             with opener.open(request, timeout=_SECONDS) as reply:
                 reply.read()
         except urllib.error.HTTPError as error:
-            why = f"{error.code} {error.reason}{_said(error)}"
+            why = f"{error.code} {error.reason}{_error_body(error)}"
             if 300 <= error.code < 400:
                 why += "; pass the address that it redirects to"
             elif error.code in {401, 403}:
@@ -86,7 +86,7 @@ def send(url: str, events: Sequence[Mapping[str, Any]], key: str | None = None) 
     return len(events)
 
 
-def _said(error: IO[bytes]) -> str:
+def _error_body(error: IO[bytes]) -> str:
     """Return the server's error text, shortened."""
     try:
         text = error.read(300).decode(errors="replace").strip()

@@ -19,19 +19,19 @@ _MOST: Final = 10_000  # derivations of one run: beyond, its uses and products i
 
 def document(record: Record) -> dict[str, Any]:
     """Return the document."""
-    told = _Telling(record)
+    built = _Document(record)
     for item in record.items.values():
-        told.item(item)
+        built.item(item)
     makers: dict[str, list[RunOf]] = {}
     for run in record.runs:
         for edge in run.outputs:
             makers.setdefault(edge.digest, []).append(run)
     for run in record.runs:
-        told.run(run, makers)
-    return {"prefix": told.prefixes, **{kind: rows for kind, rows in sorted(told.kinds.items()) if rows}}
+        built.run(run, makers)
+    return {"prefix": built.prefixes, **{kind: rows for kind, rows in sorted(built.kinds.items()) if rows}}
 
 
-class _Telling:
+class _Document:
     """The document under construction: kind → id → attributes."""
 
     def __init__(self, record: Record) -> None:
@@ -46,8 +46,8 @@ class _Telling:
         }
 
     def _add(self, kind: str, name: str, **attributes: Any) -> str:
-        said = {key.replace("__", ":"): _literal(value) for key, value in attributes.items() if value is not None}
-        self.kinds.setdefault(kind, {}).setdefault(name, {}).update(said)
+        values = {key.replace("__", ":"): _literal(value) for key, value in attributes.items() if value is not None}
+        self.kinds.setdefault(kind, {}).setdefault(name, {}).update(values)
         return name
 
     def _relate(self, kind: str, **attributes: Any) -> None:

@@ -225,7 +225,7 @@ class Record:
     runs: tuple[RunOf, ...]
     items: Mapping[str, Item]
 
-    def place(self, digest: str) -> str:
+    def uri(self, digest: str) -> str:
         """Return an absolute URI of an artifact: the store's URL, `#` and the digest."""
         return f"{self.url}#{digest}"
 

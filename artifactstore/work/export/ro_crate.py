@@ -78,8 +78,8 @@ class _Crate:
         self.parts: list[str] = []  # parts of the root, including files in folders: readers look for them there
 
     def _add(self, kind: str | list[str], ident: str, /, **attributes: Any) -> str:
-        said = {key: value for key, value in attributes.items() if value is not None and value != []}
-        self.graph.setdefault(ident, {"@id": ident, "@type": kind, **said})
+        properties = {key: value for key, value in attributes.items() if value is not None and value != []}
+        self.graph.setdefault(ident, {"@id": ident, "@type": kind, **properties})
         return ident
 
     def whole(self, actions: list[str], license: str) -> _Entity:  # noqa: A002 - the standard's word
@@ -116,7 +116,7 @@ class _Crate:
     def artifact(self, item: Item) -> str:
         """Add an artifact with its files; return its id, to which runs refer."""
         naming = item.naming
-        said: dict[str, Any] = {
+        properties: dict[str, Any] = {
             "name": item.title,
             "identifier": item.digest,
             "additionalType": item.kind if item.kind not in {"data", "code"} else None,
@@ -132,19 +132,19 @@ class _Crate:
             size = None if item.size is None else str(item.size)
             more = {"contentSize": size, "sha256": parts[0].sha256 if single and len(parts) == 1 else None}
             types = ["File" if single else "Dataset", kind]
-            place = self.record.place(item.digest) + ("" if single else "/")  # the standard distinguishes folders by the slash
-            return self._known(item, self._add(_types(types), place, **said, **more))
+            uri = self.record.uri(item.digest) + ("" if single else "/")  # the standard distinguishes folders by the slash
+            return self._known(item, self._add(_types(types), uri, **properties, **more))
         top = f"{quote(folder_of(item))}/"
         if item.count == 1 and len(parts) == 1:
             only = parts[0]
             more = {"contentSize": str(only.size), "encodingFormat": _format(only.path), "sha256": only.sha256}
-            return self._known(item, self._add(_types(["File", kind]), f"{top}{quote(only.path)}", **said, **more))
+            return self._known(item, self._add(_types(["File", kind]), f"{top}{quote(only.path)}", **properties, **more))
         inner = []
         for part in parts if len(parts) <= _FILES else ():
             more = {"contentSize": str(part.size), "encodingFormat": _format(part.path), "sha256": part.sha256}
             inner.append(self._add("File", f"{top}{quote(part.path)}", name=part.path, **more))
         self.parts += inner
-        return self._known(item, self._add(_types(["Dataset", kind]), top, **said, hasPart=_refs(inner)))
+        return self._known(item, self._add(_types(["Dataset", kind]), top, **properties, hasPart=_refs(inner)))
 
     def _known(self, item: Item, name: str) -> str:
         self.ids[item.digest] = name

@@ -66,7 +66,7 @@ def _own(digest: str) -> dict[str, str]:
 
 
 def _internal(record: Record, run: RunOf) -> dict[str, Any]:
-    said = {
+    fields = {
         "store": record.url,
         "store_id": record.store,
         "run": run.ref.id,
@@ -79,8 +79,8 @@ def _internal(record: Record, run: RunOf) -> dict[str, Any]:
         "metrics": dict(run.metrics) or None,
     }
     environment = run.environment or {}
-    said |= {key: environment.get(key) for key in ("python", "platform", "image")}
-    return {key: value for key, value in said.items() if value is not None}
+    fields |= {key: environment.get(key) for key in ("python", "platform", "image")}
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _dependencies(record: Record, run: RunOf) -> Iterator[dict[str, Any]]:
@@ -107,7 +107,7 @@ def _dependency(record: Record, edge: Edge, more: dict[str, str]) -> dict[str, A
     about = {"kind": item.kind, "size": item.size, "role": edge.role}
     return {
         "name": edge.role if edge.role in {"code", "environment"} else item.ref,
-        "uri": record.place(edge.digest),
+        "uri": record.uri(edge.digest),
         "digest": {item.algorithm: item.hex, **more},
         "annotations": {key: value for key, value in about.items() if value is not None},
     }

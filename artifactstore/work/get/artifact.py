@@ -159,7 +159,7 @@ class Artifact:
         return self._with(files_of)
 
     def _side(self, name: str) -> bytes | None:
-        return self._with(lambda manifest: read_side(self._session.core().near, manifest, name))
+        return self._with(lambda manifest: read_side(self._session.core().cached_backend, manifest, name))
 
     def _side_json(self, name: str) -> Any:
         raw = self._side(name)
@@ -196,7 +196,7 @@ class Artifact:
             size=self.size,
             time=record.time,
             actor=record.actor,
-            said={"metric": self.metrics, "metadata": self.metadata},
+            sections={"metric": self.metrics, "metadata": self.metadata},
             files=files,
             profiles=shown,
             tables=tables,
@@ -233,7 +233,7 @@ def artifact(session: Session, ref: str) -> Artifact:
 
 def of_resolved(session: Session, found: Resolved, *, new: bool | None = None, uploaded: int = 0) -> Artifact:
     """Return the artifact of a resolved reference."""
-    with session.reading(fresh=False) as state:
+    with session.state(fresh=False) as state:
         if found.name is not None and found.version is not None:
             record = catalog.version(state, found.name, found.version)
         else:

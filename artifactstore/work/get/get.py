@@ -51,7 +51,7 @@ def get(
     if target is not None and "://" not in session.url and Path(session.url) in (target.absolute(), *target.absolute().parents):
         raise InvalidInputError(f"{target} is inside the store: choose another target")
     found = session.resolve(ref)
-    _met(session, ref, found, target)
+    _check_and_track(session, ref, found, target)
 
     def use(manifest: Manifest) -> Any:
         if target is not None:
@@ -76,7 +76,7 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
     found = session.resolve(ref)
     if path is not None and found.path is not None:
         raise InvalidInputError(f"got two paths, in {ref!r} and path={path!r}: pass one")
-    _met(session, ref, found)
+    _check_and_track(session, ref, found)
 
     def use(manifest: Manifest) -> int:
         wanted = path if path is not None else found.path
@@ -96,7 +96,7 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
 
     row = session.with_manifest(found.digest, use)  # the same in all manifests of an artifact
     again = partial(session.with_manifest, found.digest, part=row)
-    return again(lambda manifest: open_chunks(session.core().near, manifest, row, again))
+    return again(lambda manifest: open_chunks(session.core().cached_backend, manifest, row, again))
 
 
 def open_table(session: Session, ref: str) -> Any:
@@ -104,7 +104,7 @@ def open_table(session: Session, ref: str) -> Any:
     from artifactstore.objects.tables.datasets import open_dataset  # noqa: PLC0415 - loads Arrow's datasets
 
     found = session.resolve(ref)
-    _met(session, ref, found)
+    _check_and_track(session, ref, found)
 
     def use(manifest: Manifest) -> Any:
         folder, chosen = _folder(session, manifest, found, NOTHING), (found.path or "").rstrip("/")
@@ -121,7 +121,7 @@ def open_table(session: Session, ref: str) -> Any:
     return session.with_manifest(found.digest, use)
 
 
-def _met(session: Session, ref: str, found: Resolved, to: Path | None = None) -> None:
+def _check_and_track(session: Session, ref: str, found: Resolved, to: Path | None = None) -> None:
     """Check for taint and record the read as an input of the current run."""
     check_taint(session, ref, found)
     note_read(session, found, to)
@@ -131,7 +131,7 @@ def _folder(session: Session, manifest: Manifest, found: Resolved, trust: Trust)
     def tree() -> Path:
         return _to_tree(session, manifest, found, None)
 
-    return StoredFolder(session.core().near, manifest, tree, trust, using=partial(session.with_manifest, found.digest))
+    return StoredFolder(session.core().cached_backend, manifest, tree, trust, using=partial(session.with_manifest, found.digest))
 
 
 def _no_path(manifest: Manifest, ref: str, path: str) -> str:
@@ -145,7 +145,7 @@ def _is_single(session: Session, found: Resolved, manifest: Manifest) -> bool:
     """Return True if the reference means an artifact that was put from a single file."""
     if found.name is None or found.version is None or len(manifest.paths) != 1:
         return False
-    with session.reading(fresh=False) as state:
+    with session.state(fresh=False) as state:
         return bool(state.names[found.name][found.version - 1].get("file"))
 
 
@@ -207,7 +207,7 @@ def _to_folder(
 ) -> Path:
     chosen = _select(found, manifest, paths, rebase=True)
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
-    place(session.core().near, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
+    place(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
     return target
 
 
@@ -222,7 +222,7 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
 
     def materialise(folder: Path) -> None:
-        fill(session.core().near, manifest, chosen, folder, progress=session.watch("get", total))
+        fill(session.core().cached_backend, manifest, chosen, folder, progress=session.watch("get", total))
 
     def is_right(folder: Path) -> bool:
         return is_placed(manifest, chosen, folder)

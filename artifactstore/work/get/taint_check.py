@@ -19,26 +19,28 @@ def check_taint(session: Session, ref: str, found: Resolved) -> None:
     Raises:
         RefusedError: the alias points to a tainted version.
     """
-    with session.reading(fresh=False) as state:
+    with session.state(fresh=False) as state:
         if not state.tainted:
             return
         own = state.tainted.get(found.digest)
         above = None if own is not None else tainted_above(state, found.digest)
     what = f"{found.name}:v{found.version}" if found.name is not None else found.digest[:20]
     if own is not None:
-        said = _said(own)
+        reason = _reason_of(own)
         alias = Reference.parse(ref).alias
         if alias is not None:
             raise RefusedError(
-                f"{found.name}:{alias} points to {what}, which is tainted: {said}; move the alias, or ask for {what} itself",
-                reasons=(said,),
+                f"{found.name}:{alias} points to {what}, which is tainted: {reason}; move the alias, or ask for {what} itself",
+                reasons=(reason,),
             )
-        warnings.warn(f"{what} is tainted: {said}", UserWarning, stacklevel=5)
+        warnings.warn(f"{what} is tainted: {reason}", UserWarning, stacklevel=5)
     elif above is not None:
         node, marks = above
-        warnings.warn(f"{what} was made from {visible(node.label)}, which is tainted: {_said(marks)}", UserWarning, stacklevel=5)
+        warnings.warn(
+            f"{what} was made from {visible(node.label)}, which is tainted: {_reason_of(marks)}", UserWarning, stacklevel=5
+        )
 
 
-def _said(marks: list[Any]) -> str:
+def _reason_of(marks: list[Any]) -> str:
     one = marks[0] or marks[1]
     return visible(f"{one.get('reason', 'no reason was given')} ({one['actor']}, {one['time'][:10]})")

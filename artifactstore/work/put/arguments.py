@@ -13,7 +13,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_kind, check_name
 from artifactstore.work.settings.paths import strings
 
-__all__ = ["PutOptions", "Said", "check_metrics", "check_options", "check_said", "facts_of"]
+__all__ = ["PutOptions", "PutRequest", "check_metrics", "check_options", "checked_request", "facts_of"]
 
 
 class PutOptions(TypedDict, total=False):
@@ -51,7 +51,7 @@ class PutOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PutRequest:
     """Validated arguments that describe the artifact.
 
     Attributes:
@@ -100,7 +100,7 @@ def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
     return chosen
 
 
-def check_said(
+def checked_request(
     source: Any,
     name: Any,
     *,
@@ -108,7 +108,7 @@ def check_said(
     metadata: Mapping[str, Any] | None,
     metrics: Mapping[str, float] | None,
     reason: Any,
-) -> Said:
+) -> PutRequest:
     """Validate the arguments and copy them, so that later changes by the caller have no effect.
 
     Raises:
@@ -128,7 +128,7 @@ def check_said(
         checked = dict(metadata)
         check_json(checked, "metadata")
         checked = parse_json(canonical_json(checked), "metadata")  # a copy: the caller may change the original
-    return Said(name, check_kind("data" if kind is None else kind), checked, check_metrics(metrics))
+    return PutRequest(name, check_kind("data" if kind is None else kind), checked, check_metrics(metrics))
 
 
 def check_metrics(metrics: Any) -> dict[str, float]:
@@ -153,29 +153,29 @@ def check_metrics(metrics: Any) -> dict[str, float]:
     return found
 
 
-def facts_of(state: State, said: Said, digest: str, stored: list[Fact], *, single: bool) -> list[Fact]:
+def facts_of(state: State, request: PutRequest, digest: str, stored: list[Fact], *, single: bool) -> list[Fact]:
     """Return the facts to append so that the store records the arguments; none if it does already."""
     facts = list(stored)
-    rows = state.names.get(said.name, []) if said.name is not None else []
-    if said.name is not None:
+    rows = state.names.get(request.name, []) if request.name is not None else []
+    if request.name is not None:
         same = bool(rows) and rows[-1]["digest"] == digest and "removed" not in rows[-1]
         metadata = rows[-1].get("metadata", {}) if same else None
-        subject: Fact = {"name": said.name, "version": len(rows)}
+        subject: Fact = {"name": request.name, "version": len(rows)}
     else:
         same = digest in state.unnamed
         metadata = state.unnamed[digest].get("metadata", {}) if same else None
         subject = {"name": None, "digest": digest}
     if not same:
-        fact: Fact = {"fact": "versioned", "name": said.name, "digest": digest, "kind": said.kind}
+        fact: Fact = {"fact": "versioned", "name": request.name, "digest": digest, "kind": request.kind}
         if single:
             fact["file"] = True
-        if said.metadata:
-            fact["metadata"] = said.metadata
+        if request.metadata:
+            fact["metadata"] = request.metadata
         facts.append(fact)
-    elif said.metadata is not None and canonical_json(said.metadata) != canonical_json(metadata):  # True is not 1 here
-        facts.append({"fact": "described", **subject, "metadata": said.metadata})
+    elif request.metadata is not None and canonical_json(request.metadata) != canonical_json(metadata):  # True is not 1 here
+        facts.append({"fact": "described", **subject, "metadata": request.metadata})
     measured = state.metrics.get(digest, {})
-    fresh = {metric: value for metric, value in said.metrics.items() if measured.get(metric) != value}
+    fresh = {metric: value for metric, value in request.metrics.items() if measured.get(metric) != value}
     if fresh:
         facts.append({"fact": "measured", "digest": digest, "metrics": fresh})
     return facts

@@ -17,7 +17,7 @@ from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
 from artifactstore.work.session.session import Session
 
-__all__ = ["candidates", "fresh_hooks", "known_chunks", "shun", "store_manifest"]
+__all__ = ["candidates", "distrust", "fresh_hooks", "known_chunks", "store_manifest"]
 
 _CANDIDATES: Final = 2  # newest versions of the same name whose chunks are compared
 _CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files fit the memory limit
@@ -39,7 +39,7 @@ def candidates(state: State, name: str | None) -> list[str]:
 def fresh_hooks(session: Session) -> HookIndex:
     """Return the hooks of all artifacts."""
     hooks = session.core().hooks
-    with session.reading(fresh=False) as state:
+    with session.state(fresh=False) as state:
         hooks.update(state.hooks)
     return hooks
 
@@ -111,13 +111,13 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
     return fact, len(raw)
 
 
-def shun(shunned: set[str], false: FalseChunksError) -> None:
+def distrust(distrusted: set[str], false: FalseChunksError) -> None:
     """Stop relying on artifacts whose manifests are false, and warn of each.
 
     Raises:
         CorruptionError: chunks are false, but none of the known artifacts has them.
     """
-    digests = {one.digest for one in false.manifests} - shunned
+    digests = {one.digest for one in false.manifests} - distrusted
     if not digests:
         raise CorruptionError(
             f"chunks that are stored already do not match their records: {false}; put with verify=True, or run `artifactstore verify`"
@@ -126,4 +126,4 @@ def shun(shunned: set[str], false: FalseChunksError) -> None:
         what = f"the manifest of {digest}" if digest else "the ledger of an interrupted upload, in the cache,"
         text = f"{what} is false and is not used: {false}; `artifactstore verify --level frames` names the entry and the actor"
         warnings.warn(text, UserWarning, stacklevel=8)
-    shunned |= digests
+    distrusted |= digests

@@ -25,16 +25,16 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, identify_lines, plain_line
 from artifactstore.objects.trust import note_own
 from artifactstore.work.get.artifact import Artifact, of_resolved
-from artifactstore.work.put.arguments import PutOptions, Said, check_options, check_said, facts_of
+from artifactstore.work.put.arguments import PutOptions, PutRequest, check_options, checked_request, facts_of
 from artifactstore.work.put.filters import hint_secret
-from artifactstore.work.put.known_content import candidates, fresh_hooks, known_chunks, shun, store_manifest
+from artifactstore.work.put.known_content import candidates, distrust, fresh_hooks, known_chunks, store_manifest
 from artifactstore.work.put.resume import Uploads
 from artifactstore.work.put.sources import Found, find, found_object, is_object
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Staged, Step
 from artifactstore.work.session.session import Session
-from artifactstore.work.session.write_guard import check_moved
+from artifactstore.work.session.write_guard import refuse_if_moved
 from artifactstore.work.tracking.current_run import current
 
 __all__ = ["Found", "found_object", "prepare", "put"]
@@ -55,8 +55,8 @@ def put(
     session.check_writable()
     an_object = is_object(source, options or {})
     chosen = check_options(options or {}, is_object=an_object)
-    said = check_said(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason)
-    found = find(session, source, chosen, said)
+    request = checked_request(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason)
+    found = find(session, source, chosen, request)
     found.verify = chosen.get("verify", False)
     if not an_object and chosen.get("profile", False):
         from artifactstore.work.put.profiling import Profiling  # noqa: PLC0415 - what profiles, which few puts of files need
@@ -68,7 +68,7 @@ def put(
     steps = tracker.take_pending() if tracker is not None else []
 
     def store(core: Core) -> Prepared:
-        prepared = prepare(session, core, found, said)
+        prepared = prepare(session, core, found, request)
         if found.format is not None:
             note_own(prepared.digest)
         outcome.append(bool(prepared.facts))
@@ -79,10 +79,10 @@ def put(
     steps.append(step if tracker is None else tracker.with_edges(step, name))
     if batch is not None:
         prepared = [batch.add(one) for one in steps][-1]
-        made = _uncommitted(session, prepared, said, found, new=outcome[-1])
+        made = _uncommitted(session, prepared, request, found, new=outcome[-1])
     else:
         prepared = commit(session, *steps, reason=reason)[-1]
-        made = _committed(session, prepared, said, new=outcome[-1])
+        made = _committed(session, prepared, request, new=outcome[-1])
     for mark in found.kept.marks if found.kept is not None else ():
         session.core().checked.add("mark", mark, prepared.digest)
     if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
@@ -95,14 +95,14 @@ def put(
 # -- storing
 
 
-def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
+def prepare(session: Session, core: Core, found: Found, request: PutRequest) -> Prepared:
     """Upload missing content; return the facts to append."""
-    with session.reading() as state:
-        check_moved(session.url, state)
+    with session.state() as state:
+        refuse_if_moved(session.url, state)
         alive_at = state.head
-        wanted = candidates(state, said.name)
+        wanted = candidates(state, request.name)
         if found.hint and not found.may_be_empty and not found.folder.files and not found.folder.links:
-            _refuse_emptied(state, said)
+            _refuse_emptied(state, request)
     folder = found.folder
     stats = core.stats if not found.rehash else None
     if stats is not None and found.root:
@@ -117,23 +117,23 @@ def prepare(session: Session, core: Core, found: Found, said: Said) -> Prepared:
     if folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, known_digests, core.algorithm)
         if session.holds(str(digest), read=found.verify, proves=partial(differing, folder.files)):
-            with session.reading(fresh=False) as state:
-                return Prepared(facts_of(state, said, str(digest), [], single=found.single), alive_at, str(digest))
+            with session.state(fresh=False) as state:
+                return Prepared(facts_of(state, request, str(digest), [], single=found.single), alive_at, str(digest))
     if found.base is not None:
         wanted.insert(0, session.resolve(found.base).digest)
-    shunned: set[str] = set()
+    distrusted: set[str] = set()
     while True:
         try:
-            return _store(session, core, found, said, (wanted, known_digests, alive_at, shunned))
+            return _store(session, core, found, request, (wanted, known_digests, alive_at, distrusted))
         except FalseChunksError as error:
-            shun(shunned, error)
+            distrust(distrusted, error)
 
 
 def _store(
     session: Session,
     core: Core,
     found: Found,
-    said: Said,
+    request: PutRequest,
     known_before: tuple[Sequence[str], Sequence[bytes | None], int, Collection[str]],
 ) -> Prepared:
     """Upload missing content, relying on the likeliest manifests except shunned ones.
@@ -141,13 +141,13 @@ def _store(
     Raises:
         FalseChunksError: one of those manifests is false.
     """
-    wanted, known_digests, alive_at, shunned = known_before
+    wanted, known_digests, alive_at, distrusted = known_before
     folder = found.folder
     total = folder.size
-    known = known_chunks(session, wanted, total, without=shunned)
+    known = known_chunks(session, wanted, total, without=distrusted)
     earlier = known.manifests
     uploads = Uploads(session)
-    if "" not in shunned:
+    if "" not in distrusted:
         known.add(uploads.known)
     started = time.time_ns()
     made_by = ingest(
@@ -158,7 +158,7 @@ def _store(
         known=known,
         digests=known_digests,
         series=earlier,
-        sha256=said.kind == "model" and core.algorithm != "sha256",
+        sha256=request.kind == "model" and core.algorithm != "sha256",
         ledger=uploads.ledger,
         footers=core.footers,
         progress=session.watch("put", total),
@@ -167,29 +167,29 @@ def _store(
         check_used(done.manifest, done.packs, known, core.footers, read=found.verify)
         noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
         noting.start()
-        made, staged, stored, size = _conclude(session, found, done)
+        made, staged, stored, size = _finish_manifest(session, found, done)
     noting.join()
-    with session.reading(fresh=False) as state:
-        facts = facts_of(state, said, made, stored, single=found.single)
+    with session.state(fresh=False) as state:
+        facts = facts_of(state, request, made, stored, single=found.single)
     return Prepared(facts, alive_at, made, staged, done.uploaded + size, uploads)
 
 
-def _refuse_emptied(state: State, said: Said) -> None:
+def _refuse_emptied(state: State, request: PutRequest) -> None:
     """Refuse a folder without files if the newest version has some: an unmounted disk looks like that.
 
     Raises:
         InvalidInputError: names the version.
     """
-    rows = state.names.get(said.name, []) if said.name is not None else []
+    rows = state.names.get(request.name, []) if request.name is not None else []
     held = [(number, row) for number, row in enumerate(rows, 1) if "removed" not in row]
     if held and (files := int(state.stored.get(held[-1][1]["digest"], {}).get("files", 0))):
         raise InvalidInputError(
-            f"the source has no files, but {said.name}:v{held[-1][0]} has {files}: check that it is mounted and that exclude= does "
+            f"the source has no files, but {request.name}:v{held[-1][0]} has {files}: check that it is mounted and that exclude= does "
             "not leave out everything; pass allow_empty=True to store it as it is"
         )
 
 
-def _conclude(session: Session, found: Found, done: Ingested) -> tuple[str, Staged | None, list[Fact], int]:
+def _finish_manifest(session: Session, found: Found, done: Ingested) -> tuple[str, Staged | None, list[Fact], int]:
     """Write the manifest and side content, if the content is new; its last packs may still be uploading.
 
     Returns:
@@ -202,9 +202,9 @@ def _conclude(session: Session, found: Found, done: Ingested) -> tuple[str, Stag
     batch = session.batch()
     if (batch is not None and digest in batch.staged) or _holds(session, found, done, digest):
         return digest, None, [], 0
-    beside = store_side(session.backend, manifest, _beside(found, done))
+    side_bytes = store_side(session.backend, manifest, _side_content(found, done))
     fact, size = store_manifest(session, manifest, content, identity)
-    return digest, Staged(manifest), [fact], beside + size
+    return digest, Staged(manifest), [fact], side_bytes + size
 
 
 def _holds(session: Session, found: Found, done: Ingested, digest: str) -> bool:
@@ -225,7 +225,7 @@ def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> li
     ]
 
 
-def _beside(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
+def _side_content(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
     """Yield the side content."""
     if found.kept is not None:
         for make in found.kept.late:
@@ -250,29 +250,29 @@ def _identity(found: Found, digests: Sequence[bytes | None], algorithm: str) -> 
 # -- results
 
 
-def _committed(session: Session, prepared: Prepared, said: Said, *, new: bool) -> Artifact:
-    if said.name is None:
+def _committed(session: Session, prepared: Prepared, request: PutRequest, *, new: bool) -> Artifact:
+    if request.name is None:
         return of_resolved(session, Resolved(prepared.digest), new=new, uploaded=prepared.uploaded)
-    with session.reading(fresh=False) as state:
-        number = state.version_of({"name": said.name, "digest": prepared.digest})
+    with session.state(fresh=False) as state:
+        number = state.version_of({"name": request.name, "digest": prepared.digest})
     if number is None:
-        raise ConflictError(f"{said.name} lost the version that this put made: it was removed meanwhile; put again")
-    return of_resolved(session, Resolved(prepared.digest, said.name, number), new=new, uploaded=prepared.uploaded)
+        raise ConflictError(f"{request.name} lost the version that this put made: it was removed meanwhile; put again")
+    return of_resolved(session, Resolved(prepared.digest, request.name, number), new=new, uploaded=prepared.uploaded)
 
 
-def _uncommitted(session: Session, prepared: Prepared, said: Said, found: Found, *, new: bool) -> Artifact:
+def _uncommitted(session: Session, prepared: Prepared, request: PutRequest, found: Found, *, new: bool) -> Artifact:
     size, files = found.folder.size, len(found.folder.files)
     record = Version(
-        name=said.name,
+        name=request.name,
         version=None,
         digest=prepared.digest,
-        kind=said.kind,
+        kind=request.kind,
         size=size,
         files=files,
         time=datetime.now(UTC),
         actor=session.core().appender.author.actor,
-        metadata=said.metadata or {},
-        metrics=said.metrics,
+        metadata=request.metadata or {},
+        metrics=request.metrics,
         file=found.single,
     )
     return Artifact(session, record, new=new, uploaded=prepared.uploaded)

@@ -35,7 +35,7 @@ class Uploads:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """End the attempt if the block fails; otherwise the commit ends it."""
         if kind is not None:
-            self.ended(committed=False)
+            self.close(committed=False)
 
     def _folder(self) -> Path | None:
         cache = self._session.cache
@@ -43,7 +43,7 @@ class Uploads:
 
     def _alive(self, packs: list[str]) -> set[str]:
         """Return the packs that exist and are condemned by no entry; a pack that is condemned later makes the commit void."""
-        with self._session.reading(fresh=False) as state:
+        with self._session.state(fresh=False) as state:
             packs = [pack for pack in packs if pack not in state.condemned_packs]
 
         def is_there(pack: str) -> bool:
@@ -55,7 +55,7 @@ class Uploads:
         with Pool(_AT_ONCE, "artifactstore-look") as pool:
             return {pack for pack, there in zip(packs, pool.map(is_there, packs), strict=True) if there}
 
-    def ended(self, *, committed: bool) -> None:
+    def close(self, *, committed: bool) -> None:
         """End this attempt; once its packs are named by an entry, the ledger is not needed any more."""
         self.ledger.close(committed=committed)
         for path in self._used if committed else ():

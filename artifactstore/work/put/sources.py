@@ -20,7 +20,7 @@ from artifactstore.model.path_clashes import case_clashes, check_tree
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.registry import write_object
 from artifactstore.runtime.loading import LOADING
-from artifactstore.work.put.arguments import PutOptions, Said
+from artifactstore.work.put.arguments import PutOptions, PutRequest
 from artifactstore.work.put.filters import Excluder
 from artifactstore.work.session.caches import is_cache
 from artifactstore.work.session.session import Session
@@ -59,7 +59,7 @@ def is_object(source: Any, options: Mapping[str, Any]) -> bool:
     return "format" in options or not isinstance(source, str | os.PathLike)
 
 
-def find(session: Session, source: Any, options: PutOptions, said: Said) -> Found:
+def find(session: Session, source: Any, options: PutOptions, request: PutRequest) -> Found:
     """List the source of a put.
 
     Raises:
@@ -69,29 +69,29 @@ def find(session: Session, source: Any, options: PutOptions, said: Said) -> Foun
         for option in ("exclude", "links", "modes", "rehash", "source_options", "allow_empty"):
             if option in options:
                 raise InvalidInputError(f"{option}= is for files and folders; this is an object")
-        return found_object(source, options, known=partial(_is_known, session, said))
+        return found_object(source, options, known=partial(_is_known, session, request))
     found: Found | None = None
     if isinstance(source, str) and "://" in source:
         folder = local_folder(source)
         if folder is None:
-            found = _far(source, options)
+            found = _remote(source, options)
         else:
             source = folder
     if found is None:
         if "source_options" in options:
             raise InvalidInputError("source_options= is for URLs of remote storage; this is on this machine")
-        found = _near(session, source, options, said)
+        found = _local(session, source, options, request)
     found.base, found.may_be_empty, found.hint = options.get("base"), options.get("allow_empty", False), True
     return found
 
 
-def _is_known(session: Session, said: Said, mark: str) -> bool:
+def _is_known(session: Session, request: PutRequest, mark: str) -> bool:
     """Return True if one of the last versions of a name was made from a value with this mark."""
-    if said.name is None:
+    if request.name is None:
         return False
     try:
-        with session.reading() as state:
-            rows = state.names.get(said.name, [])[-_LAST:]
+        with session.state() as state:
+            rows = state.names.get(request.name, [])[-_LAST:]
             digests = [row["digest"] for row in rows if row["digest"] in state.holders]
     except NotFoundError:
         return False  # the store does not exist yet
@@ -121,9 +121,11 @@ def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] 
 # -- on this machine
 
 
-def _near(session: Session, source: str | os.PathLike[str], options: PutOptions, said: Said) -> Found:
-    path = _path(source, said.name)
-    found = Found(Folder(), modes=options.get("modes", said.kind == "code"), root=str(path), rehash=options.get("rehash", False))
+def _local(session: Session, source: str | os.PathLike[str], options: PutOptions, request: PutRequest) -> Found:
+    path = _path(source, request.name)
+    found = Found(
+        Folder(), modes=options.get("modes", request.kind == "code"), root=str(path), rehash=options.get("rehash", False)
+    )
     own = Path(session.url)
     if "://" not in session.url and own.resolve() in (path, *path.parents):
         raise InvalidInputError(f"{path} is the store itself, or a part of it: it cannot be put into itself")
@@ -225,7 +227,7 @@ class _Hinted:
 # -- behind a URL
 
 
-def _far(url: str, options: PutOptions) -> Found:
+def _remote(url: str, options: PutOptions) -> Found:
     """List a URL: a folder or one file, read from there as it is stored."""
     from artifactstore.backend.source_url import SourceUrl  # noqa: PLC0415 - fsspec, which local files don't need
 

@@ -174,9 +174,9 @@ class Diff(Rows[Change]):
 
 def _line_of(one: "TensorChange | ValueChange") -> str:
     if isinstance(one, ValueChange):
-        place = one.path or "/"
+        path = one.path or "/"
         old, new = (canonical_json(value).decode()[:_SHOWN] for value in (one.old, one.new))
-        return {"added": f"+ {place}: {new}", "removed": f"- {place}: {old}"}.get(one.change, f"~ {place}: {old} -> {new}")
+        return {"added": f"+ {path}: {new}", "removed": f"- {path}: {old}"}.get(one.change, f"~ {path}: {old} -> {new}")
     if one.change in {"added", "removed"}:
         return f"{'+' if one.change == 'added' else '-'} {one.name}: {one.new or one.old}"
     if one.change == "reshaped":
@@ -197,7 +197,7 @@ class _Side:
         self._chosen = found
         self.entries = _entries(self._manifest, found.path)
         using = partial(session.with_manifest, found.digest)
-        self.folder = StoredFolder(session.core().near, self._manifest, _no_tree, NOTHING, using=using)
+        self.folder = StoredFolder(session.core().cached_backend, self._manifest, _no_tree, NOTHING, using=using)
 
     @property
     def files(self) -> list[str]:
@@ -231,7 +231,7 @@ class _Side:
         """Return a Parquet file, with its side content."""
         from artifactstore.objects.compare.tables import StoredTable  # noqa: PLC0415 - Arrow, which names need not
 
-        inner, backend, manifest = self.inner(path), self._session.core().near, self._manifest
+        inner, backend, manifest = self.inner(path), self._session.core().cached_backend, self._manifest
         known = side_prefix(manifest, inner)
 
         def side(name: str) -> bytes | None:

@@ -12,7 +12,7 @@ from artifactstore.catalog.lineage import RunInfo, beside, code_of, is_beside, r
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.work.queries.diff import Diff, diff, stored_value
 from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
-from artifactstore.work.queries.recorded_values import around, differences, lacking, packages, record
+from artifactstore.work.queries.recorded_values import differences, lacking, outside_reads, packages, record
 from artifactstore.work.queries.resolve import resolve
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
@@ -23,7 +23,7 @@ _DEEPEST: Final = 50  # steps back
 _SHOWN: Final = 5  # files of an input that are listed
 _COMPARED: Final = (
     "name, command, status and programs of the runs", "metrics", "parameters", "code", "cells", "modules", "packages",
-    "environment", "inputs and their roles", "reads around the store",
+    "environment", "inputs and their roles", "reads outside the store",
 )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ class _Side:
 def why(session: Session, a: str, b: str) -> Why:
     """Explain the differences; see `Store.why`."""
     starts = [resolve(session, ref) for ref in (a, b)]
-    with session.asking() as state:
+    with session.query_state() as state:
         sides = [_side(state, ref, start, is_run=is_run) for ref, (start, is_run) in zip((a, b), starts, strict=True)]
     return _Comparison(session, sides[0], sides[1], set()).result()
 
@@ -103,7 +103,7 @@ class _Comparison:
         found, environment = self._environment()
         alike = a.code == b.code
         run = tuple(differences(record(a.run, a.about, same_code=alike), record(b.run, b.about, same_code=alike)))
-        seen, inputs = tuple(differences(around(a.run), around(b.run))), tuple(self._inputs())
+        seen, inputs = tuple(differences(outside_reads(a.run), outside_reads(b.run))), tuple(self._inputs())
         same = ("the run that made both",) if same_run else tuple(self._same)
         unknown, missing = tuple(self._unknown), self._lacking()
         return Why(
@@ -215,7 +215,7 @@ class _Comparison:
         if pair in self._seen:
             return None
         self._seen.add(pair)
-        with self._session.asking() as state:
+        with self._session.query_state() as state:
             a, b = (_side(state, str(label), one, is_run=False) for label, one in zip(labels, pair, strict=True))
         if a.run is None and b.run is None:
             return None

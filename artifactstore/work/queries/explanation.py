@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.catalog.lineage import RunInfo
-from artifactstore.display.values import pair, said
+from artifactstore.display.values import format_value, pair
 from artifactstore.printable import as_lines, html
 
 __all__ = ["CODES", "PARTS", "CodeChange", "Difference", "InputChange", "Why", "page", "text"]
@@ -126,14 +126,14 @@ class Why:
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as a JSON value."""
-        told: dict[str, Any] = {"a": self.a, "b": self.b, "equal": self.equal}
-        told["runs"] = [None if run is None else {"id": run.id, "name": run.name, "status": run.status} for run in self.runs]
+        seen: dict[str, Any] = {"a": self.a, "b": self.b, "equal": self.equal}
+        seen["runs"] = [None if run is None else {"id": run.id, "name": run.name, "status": run.status} for run in self.runs]
         for part in PARTS:
-            told[part] = {one.key: [one.old, one.new] for one in getattr(self, part)}
+            seen[part] = {one.key: [one.old, one.new] for one in getattr(self, part)}
         for part in CODES:
             code: CodeChange | None = getattr(self, part)
-            told[part] = None if code is None else {key: getattr(code, key) for key in CodeChange.__dataclass_fields__}
-        told["inputs"] = [
+            seen[part] = None if code is None else {key: getattr(code, key) for key in CodeChange.__dataclass_fields__}
+        seen["inputs"] = [
             {
                 "role": one.role,
                 "old": one.old,
@@ -144,7 +144,7 @@ class Why:
             }
             for one in self.inputs
         ]
-        return {**told, **{key: list(getattr(self, key)) for key in ("same", "unknown", "compared", "lacking")}}
+        return {**seen, **{key: list(getattr(self, key)) for key in ("same", "unknown", "compared", "lacking")}}
 
 
 # Parts of an answer that are lists of values, and their titles.
@@ -153,7 +153,7 @@ PARTS: Final = {
     "params": "params",
     "packages": "packages",
     "environment": "environment",
-    "around": "read around the store",
+    "around": "read outside the store",
     "run": "run",
 }
 CODES: Final = ("code", "cells", "modules")  # parts that are texts
@@ -167,9 +167,9 @@ def text(found: Why) -> str:
 
 def _change(one: Difference) -> str:
     if one.old is None:
-        return f"+ {one.key}: {said(one.new)}"
+        return f"+ {one.key}: {format_value(one.new)}"
     if one.new is None:
-        return f"- {one.key}: {said(one.old)}"
+        return f"- {one.key}: {format_value(one.old)}"
     return f"~ {one.key}: {' -> '.join(pair(one.old, one.new))}"
 
 
@@ -182,7 +182,7 @@ def code_title(code: CodeChange) -> str:
     return sides[0] + (" -> " + sides[1] if sides[0] != sides[1] else "")
 
 
-def _lines(found: Why, told: set[str]) -> Iterator[str]:
+def _lines(found: Why, seen: set[str]) -> Iterator[str]:
     yield f"{found.a} -> {found.b}" + (": the same" if found.equal else "")
     for part, title in PARTS.items():
         rows = getattr(found, part)
@@ -192,11 +192,11 @@ def _lines(found: Why, told: set[str]) -> Iterator[str]:
     for part in CODES:
         code: CodeChange | None = getattr(found, part)
         if code is not None:
-            yield from _code(part, code, told)
+            yield from _code(part, code, seen)
     if found.inputs:
         yield "  inputs"
         for changed in found.inputs:
-            yield from _input(changed, told)
+            yield from _input(changed, seen)
     if found.same:
         yield "  the same: " + ", ".join(found.same)
     yield from (f"  unknown: {unknown}" for unknown in found.unknown)
@@ -204,17 +204,17 @@ def _lines(found: Why, told: set[str]) -> Iterator[str]:
         return
     parts = (found.equal, found.inputs, *(getattr(found, part) for part in (*PARTS, *CODES)), found.unknown)
     if not any(parts):
-        yield "  nothing that was recorded differs: look for randomness, threads, or what was read around the store"
+        yield "  nothing that was recorded differs: look for randomness, threads, or what was read outside the store"
     ending = f"; not recorded: {', '.join(found.lacking)}" if found.lacking else ""
     yield f"  compared: {', '.join(found.compared)}{ending}"
 
 
-def _code(part: str, code: CodeChange, told: set[str]) -> Iterator[str]:
+def _code(part: str, code: CodeChange, seen: set[str]) -> Iterator[str]:
     title = code_title(code) if part == "code" else ""
-    if code.patch in told:
+    if code.patch in seen:
         yield f"  {part}  {title}: as above"
         return
-    told.add(code.patch or f"{part} {title}")
+    seen.add(code.patch or f"{part} {title}")
     yield f"  {part}  {title}".rstrip()
     for sign, path, added, gone in code.files:
         yield f"    {sign} {path}" + ("" if added is None else f"  +{added} -{gone}")
@@ -224,13 +224,13 @@ def _code(part: str, code: CodeChange, told: set[str]) -> Iterator[str]:
         yield f"      … {len(patch) - _LINES} more lines"
 
 
-def _input(one: InputChange, told: set[str]) -> Iterator[str]:
+def _input(one: InputChange, seen: set[str]) -> Iterator[str]:
     sign = "~" if one.old and one.new else "+" if one.new else "-"
     names = f"{one.old} -> {one.new}" if one.old and one.new else str(one.old or one.new)
     yield f"    {sign} {one.role}: {names}"
     yield from (f"        {line}" for line in (*one.inside, *one.files))
     if one.why is not None and not one.why.equal:
-        yield from (f"        {line}" for line in _lines(one.why, told))
+        yield from (f"        {line}" for line in _lines(one.why, seen))
 
 
 _CELL: Final = "padding:.1em .8em .1em 0;text-align:left;vertical-align:top"
@@ -239,13 +239,13 @@ _CODE: Final = "overflow-x:auto;border:1px solid rgba(128,128,128,.45);border-ra
 _COLOURS: Final = {"+": "#1a8a4a", "-": "#d1453b"}
 
 
-def page(found: Why, told: set[str] | None = None) -> str:
-    """Render as one element; patches in `told` were shown before and are not repeated."""
-    parts = "".join(_parts(found, set() if told is None else told))
+def page(found: Why, seen: set[str] | None = None) -> str:
+    """Render as one element; patches in `seen` were shown before and are not repeated."""
+    parts = "".join(_parts(found, set() if seen is None else seen))
     return f'<div style="max-width:64em;line-height:1.45;font-family:sans-serif">{parts}</div>'
 
 
-def _parts(found: Why, told: set[str]) -> Iterator[str]:
+def _parts(found: Why, seen: set[str]) -> Iterator[str]:
     ending = " are the same" if found.equal else ""
     yield f"<div><b>{html(found.a)}</b> → <b>{html(found.b)}</b>{ending}</div>"
     for part, title in PARTS.items():
@@ -255,9 +255,9 @@ def _parts(found: Why, told: set[str]) -> Iterator[str]:
     for part in CODES:
         code: CodeChange | None = getattr(found, part)
         if code is not None:
-            yield _code_html(part, code, told)
+            yield _code_html(part, code, seen)
     for one in found.inputs:
-        yield _input_html(one, told)
+        yield _input_html(one, seen)
     if found.same:
         yield f'<div style="opacity:.7">the same: {html(", ".join(found.same))}</div>'
     yield from (f'<div style="opacity:.7">unknown: {html(one)}</div>' for one in found.unknown)
@@ -266,11 +266,11 @@ def _parts(found: Why, told: set[str]) -> Iterator[str]:
         yield f'<div style="opacity:.7">compared: {html(", ".join(found.compared) + ending)}</div>'
 
 
-def _code_html(part: str, code: CodeChange, told: set[str]) -> str:
+def _code_html(part: str, code: CodeChange, seen: set[str]) -> str:
     title = f"{part}: {code_title(code)}" if part == "code" else part
-    if code.patch in told:
+    if code.patch in seen:
         return f"<div>{html(title)}: as above</div>"
-    told.add(code.patch or title)
+    seen.add(code.patch or title)
     files = "".join(
         f"<div>{html(sign)} <code>{html(path)}</code>" + ("" if added is None else f" +{added} -{gone}") + "</div>"
         for sign, path, added, gone in code.files
@@ -288,7 +288,7 @@ def _fold(title: str, body: str, *, is_open: bool) -> str:
 def _sides(one: Difference) -> tuple[str, str]:
     if one.old is not None and one.new is not None:
         return pair(one.old, one.new)
-    old, new = ("—" if value is None else said(value) for value in (one.old, one.new))
+    old, new = ("—" if value is None else format_value(value) for value in (one.old, one.new))
     return old, new
 
 
@@ -307,12 +307,12 @@ def _colour(line: str) -> str:
     return f' style="color:{colour}"' if colour else ""
 
 
-def _input_html(one: InputChange, told: set[str]) -> str:
+def _input_html(one: InputChange, seen: set[str]) -> str:
     names = (
         f"{one.old} → {one.new}" if one.old and one.new else f"{one.old} (only before)" if one.old else f"{one.new} (only now)"
     )
     lines = "\n".join((*one.inside, *one.files))
     body = f'<pre style="{_CODE}">{html(lines)}</pre>' if lines else ""
     if one.why is not None and not one.why.equal:
-        body += page(one.why, told)
+        body += page(one.why, seen)
     return _fold(f"input {one.role}: {names}", body, is_open=True)

@@ -32,14 +32,14 @@ def names(session: Session, prefix: Any = "") -> Rows[Name]:
     """Return all names that begin with `prefix`."""
     if not isinstance(prefix, str):
         raise InvalidInputError(f"prefix must be a str, got {type(prefix).__name__}")
-    with session.asking() as state:
+    with session.query_state() as state:
         return Rows(Name, catalog.names(state, prefix))
 
 
 def versions(session: Session, name: str) -> Rows[Version]:
     """Return all versions of a name."""
     check_name(name)
-    with session.asking() as state:
+    with session.query_state() as state:
         return Rows(Version, catalog.versions(state, name))
 
 
@@ -80,7 +80,7 @@ def find(session: Session, conditions: Conditions) -> Rows[Version]:
     file, uses = given.pop("file", None), given.pop("uses", None)
     if uses is not None:
         given["uses"] = session.resolve(uses).digest
-    with session.asking() as state:
+    with session.query_state() as state:
         found = list(finding.find(state, **given))
         if "since" in given:
             warn_of_resets(state.marks, "find(since=)")
@@ -140,7 +140,7 @@ def log(
 def head(session: Session) -> str:
     """Return the last entry and its digest, for a view of the past the last entry of that time."""
     journal = session.core().journal
-    with session.reading() as state:
+    with session.state() as state:
         return format_head(state.head, digest_at(journal, state.head))
 
 

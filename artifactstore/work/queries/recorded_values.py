@@ -9,7 +9,7 @@ from artifactstore.catalog.lineage import RunInfo
 from artifactstore.model.secret_names import MARK
 from artifactstore.work.queries.explanation import Difference
 
-__all__ = ["around", "differences", "lacking", "packages", "record"]
+__all__ = ["differences", "lacking", "outside_reads", "packages", "record"]
 
 _ABOUT: Final = (
     "kind",
@@ -25,7 +25,7 @@ _ABOUT: Final = (
 _OF_COMMIT: Final = ("commit", "describe", "tree")  # not repeated if the code itself differs
 
 
-def around(run: RunInfo) -> dict[str, Any]:
+def outside_reads(run: RunInfo) -> dict[str, Any]:
     """Return what a run may have read without the store, except what is compared as its code."""
     return {str(one["path"]): one.get("digest", one["size"]) for one in run.around if not one.get("stored")}
 
@@ -63,13 +63,13 @@ def record(run: RunInfo, about: Mapping[str, Any], *, same_code: bool) -> dict[s
         about: the record of its code.
         same_code: whether the code is the same content: then only this shows that its commit differs.
     """
-    told: dict[str, Any] = {"name": run.name, "status": run.status, "actor": run.actor}
-    told |= {"command": shlex.join(run.command)} if run.command else {}
-    told |= {"error": run.error} if run.error is not None else {}
-    told |= {"programs": [shlex.join(words) for words in run.programs]} if run.programs else {}
-    told |= {"not_finite": run.not_finite} if run.not_finite else {}
+    values: dict[str, Any] = {"name": run.name, "status": run.status, "actor": run.actor}
+    values |= {"command": shlex.join(run.command)} if run.command else {}
+    values |= {"error": run.error} if run.error is not None else {}
+    values |= {"programs": [shlex.join(words) for words in run.programs]} if run.programs else {}
+    values |= {"not_finite": run.not_finite} if run.not_finite else {}
     keys = (*_ABOUT, *(_OF_COMMIT if same_code else ()))
-    return told | {f"code {key}": about[key] for key in keys if key in about}
+    return values | {f"code {key}": about[key] for key in keys if key in about}
 
 
 def lacking(run: RunInfo, about: Mapping[str, Any], *, code: bool, environment: bool) -> Iterator[str]:
@@ -89,6 +89,6 @@ def lacking(run: RunInfo, about: Mapping[str, Any], *, code: bool, environment: 
     if not environment:
         yield "environment"
     if run.reads_seen is None:
-        yield "reads around the store"
+        yield "reads outside the store"
     elif run.around_more:
-        yield f"{run.around_more:,} of the files read around the store"
+        yield f"{run.around_more:,} of the files read outside the store"

@@ -21,7 +21,7 @@ def resolve(session: Session, ref: str) -> tuple[str, bool]:
     """
     if not isinstance(ref, str):
         raise InvalidInputError(f"a reference must be a str, got {type(ref).__name__}")
-    with session.asking() as state:
+    with session.query_state() as state:
         found = _run_of(state, ref)
         if found is not None:
             return found, True
@@ -58,9 +58,9 @@ def _run_of(state: State, ref: str) -> str | None:
     if ref in state.runs:
         return ref
     if len(ref) >= 6 and ":" not in ref and "/" not in ref:
-        near = [*islice(starting(state.runs, ref), 100)]
-        if len(near) == 1:
-            return near[0]
-        if len(near) > 1:
-            raise InvalidInputError(f"{len(near)} runs begin with {ref!r}: pass more digits")
+        matches = [*islice(starting(state.runs, ref), 100)]
+        if len(matches) == 1:
+            return matches[0]
+        if len(matches) > 1:
+            raise InvalidInputError(f"{len(matches)} runs begin with {ref!r}: pass more digits")
     return None

@@ -116,4 +116,4 @@ def _git(folder: Path, *arguments: str) -> None:
     if git is None:
         raise UnsupportedError("git is not installed: history needs it; code without history does not")
     if git.run(*arguments, env={"GIT_ALLOW_PROTOCOL": "file"}) is None:
-        raise InvalidInputError(f"git {arguments[0]} failed in {folder}: {git.said[:500]}")
+        raise InvalidInputError(f"git {arguments[0]} failed in {folder}: {git.error[:500]}")

@@ -134,5 +134,5 @@ def _compared(edge: Mapping[str, Any], metrics: Mapping[str, float], found: Made
     both = {metric: (value, found[1][metric]) for metric, value in metrics.items() if metric in found[1]}
     if found[0]["digest"] == digest:
         return Output(name, role, digest, digest, _RANKS[0], both)
-    near = bool(both) and all(abs(old - new) <= tolerance * max(abs(old), abs(new)) for old, new in both.values())
-    return Output(name, role, digest, found[0]["digest"], _RANKS[1] if near else _RANKS[2], both)
+    agrees = bool(both) and all(abs(old - new) <= tolerance * max(abs(old), abs(new)) for old, new in both.values())
+    return Output(name, role, digest, found[0]["digest"], _RANKS[1] if agrees else _RANKS[2], both)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from artifactstore.errors import BackendError, UnsupportedError
 from artifactstore.model import version as _here
 
-__all__ = ["Built", "build", "present"]
+__all__ = ["BuiltEnvironment", "build", "present"]
 
 _OWN: Final = ("artifactstore-ml", "artifactstore")  # this library on the index, and before its first release
 _TOOLS: Final = frozenset({"pip", "setuptools", "wheel"})  # they build an environment and are not part of it
@@ -22,7 +22,7 @@ _MINOR: Final = re.compile(r"(\d+\.\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltEnvironment:
     """An environment to run in.
 
     Attributes:
@@ -34,9 +34,9 @@ class Built:
     notes: tuple[str, ...] = ()
 
 
-def present(recorded: Mapping[str, Any]) -> Built:
+def present(recorded: Mapping[str, Any]) -> BuiltEnvironment:
     """Return the running interpreter, with notes on how its packages differ from the recorded packages."""
-    return Built(sys.executable, tuple(_differing(recorded)))
+    return BuiltEnvironment(sys.executable, tuple(_differing(recorded)))
 
 
 def _differing(recorded: Mapping[str, Any]) -> Iterator[str]:
@@ -52,7 +52,7 @@ def _differing(recorded: Mapping[str, Any]) -> Iterator[str]:
             yield f"{one['name']} {one['version']} was recorded, {found} is used"
 
 
-def build(recorded: Mapping[str, Any], folder: Path, code: Path | None) -> Built:
+def build(recorded: Mapping[str, Any], folder: Path, code: Path | None) -> BuiltEnvironment:
     """Build a virtual environment with the recorded packages.
 
     Packages that were only on the recording machine are not available: what the code itself has of them is used, and this
@@ -71,7 +71,7 @@ def build(recorded: Mapping[str, Any], folder: Path, code: Path | None) -> Built
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     done = folder / ".built"
     if done.exists():
-        return Built(str(python), tuple(done.read_text(encoding="utf-8").splitlines()))
+        return BuiltEnvironment(str(python), tuple(done.read_text(encoding="utf-8").splitlines()))
     _call([_interpreter(recorded, notes), "-m", "venv", "--clear", str(folder)], "cannot make a virtual environment")
     site = Path(
         _call(
@@ -88,7 +88,7 @@ def build(recorded: Mapping[str, Any], folder: Path, code: Path | None) -> Built
     if code is not None:
         (site / "_code.pth").write_text("".join(f"{one}\n" for one in (code, code / "src") if one.is_dir()), encoding="utf-8")
     done.write_text("\n".join(notes), encoding="utf-8")
-    return Built(str(python), tuple(notes))
+    return BuiltEnvironment(str(python), tuple(notes))
 
 
 def _interpreter(recorded: Mapping[str, Any], notes: list[str]) -> str:

@@ -22,9 +22,9 @@ from artifactstore.work.get.get import get
 from artifactstore.work.queries.diff import stored_value
 from artifactstore.work.reproduce.code import Code
 from artifactstore.work.reproduce.comparison import Made, Reproduction, compare
-from artifactstore.work.reproduce.environment_build import Built, build, present
+from artifactstore.work.reproduce.environment_build import BuiltEnvironment, build, present
 from artifactstore.work.session.commit import commit
-from artifactstore.work.session.fork import VARIABLE, Fork
+from artifactstore.work.session.fork import VARIABLE, ScratchStore
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path
@@ -86,7 +86,7 @@ def reproduce(
         raise AlreadyExistsError(f"{target} is not empty: pass an empty or new folder")
     if session.url.startswith("memory://"):
         raise UnsupportedError("another process cannot read a store in memory: sync it to a folder first")
-    with session.asking() as state:
+    with session.query_state() as state:
         recorded = _recorded(state, start, is_run=is_run)
     about, top = dict(recorded.about), target / "code"
     try:
@@ -97,8 +97,8 @@ def reproduce(
         Code(session, recorded.code, about).checkout(top)
     else:
         top.mkdir()
-    told = {} if recorded.environment is None else stored_value(session, recorded.environment)
-    built = build(told, target / "env", top) if env else present(told)
+    environment = {} if recorded.environment is None else stored_value(session, recorded.environment)
+    built = build(environment, target / "env", top) if env else present(environment)
     for digest, folder_ in ((recorded.cells, "cells"), (recorded.modules, "modules")):
         if digest is not None:
             get(session, digest, target / folder_)
@@ -107,11 +107,17 @@ def reproduce(
     log = target / "log.txt"
     with log.open("wb") as out:
         returned = _run(
-            words, top / str(about.get("folder", ".")), _variables(session, fork, told, built, modules, env=env), out, timeout
+            words,
+            top / str(about.get("folder", ".")),
+            _variables(session, fork, environment, built, modules, env=env),
+            out,
+            timeout,
         )
-    with session.asking() as state:
+    with session.query_state() as state:
         old = [(edge, _metrics(state, edge["digest"], recorded.run.id)) for edge in recorded.outputs]
-    with Session(session.given[0], storage_options=session.given[1], cache=None, fork=fork).asking() as state:
+    with Session(
+        session.connection_args[0], storage_options=session.connection_args[1], cache=None, fork=fork
+    ).query_state() as state:
         outputs = compare(old, list(_made(state, recorded)), tolerance)
     return Reproduction.of(
         outputs,
@@ -125,7 +131,7 @@ def reproduce(
 
 
 def _lacking(recorded: _Recorded, session: Session) -> Iterator[str]:
-    if names := secret_options(session.given[1]):
+    if names := secret_options(session.connection_args[1]):
         yield f"storage options that hold secrets were not passed to the program: {', '.join(names)}; it logs in by its environment"
     if recorded.code is None:
         yield "no code was recorded"
@@ -146,10 +152,10 @@ def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
         root = parent
     code, about, environment, cells, modules = None, {}, None, None, None
     for one in (run, root):
-        found, said = code_of(state, one)
+        found, record = code_of(state, one)
         along = beside(state, one)
         if code is None and found is not None:
-            code, about, modules = found, said, along.get("modules")
+            code, about, modules = found, record, along.get("modules")
         environment, cells = environment or along.get("environment"), cells or along.get("cells")
     edges = state.edges.get(run, ())
     inputs = [
@@ -180,17 +186,17 @@ def _known(state: State, name: str, number: int) -> bool:
     return 1 <= number <= len(state.names.get(name, ()))
 
 
-def _fork(session: Session, recorded: _Recorded, target: Path) -> Fork:
+def _fork(session: Session, recorded: _Recorded, target: Path) -> ScratchStore:
     """Make the store as of the start of the run, with the versions it read as the newest of their names."""
-    url, options, _ = session.given
-    fork = Fork(target / "store", url, session.core().config.store, recorded.head, _handed_on(options or {}))
+    url, options, _ = session.connection_args
+    fork = ScratchStore(target / "store", url, session.core().config.store, recorded.head, _handed_on(options or {}))
     fork.save()
     if recorded.later:
         there = Session(url, storage_options=options, cache=None, fork=fork)
         facts = [{"fact": "removed", "name": name, "version": number} for name, number in recorded.later]
 
         def prepare(_core: Any) -> Prepared:
-            with there.reading() as state:
+            with there.state() as state:
                 return Prepared(list(facts), state.head, "")
 
         commit(there, Step(prepare), reason="came after what the run read")
@@ -210,16 +216,16 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
         raise InvalidInputError(f"the command of the run {recorded.run.id} is unknown: pass it as command=[…]")
     if any("***" in word or MARK in word for word in words):  # ***: of versions before the mark
         raise InvalidInputError("the recorded command had a secret, which was not stored: pass it as command=[…]")
-    script, place = recorded.about.get("script"), top
+    script, root = recorded.about.get("script"), top
     if not script and recorded.about.get("program"):
-        script, place = recorded.about["program"], target / "modules"
+        script, root = recorded.about["program"], target / "modules"
     folder = top / str(recorded.about.get("folder", "."))
     shown = [python]
     for word in words[1:]:
         path = PureWindowsPath(word) if "\\" in word else PurePosixPath(word)
         elsewhere = path.is_absolute() or not (folder / path).exists()  # it was started in a folder other than its code's
         if script and elsewhere and f"/{path.as_posix()}".endswith(f"/{script}"):
-            shown.append(str(place / script))
+            shown.append(str(root / script))
         elif path.is_absolute() and path.parent.name in {"bin", "Scripts"} and len(shown) == 1:
             shown += (
                 ["-m", "artifactstore"] if path.stem in {"artifactstore", "astore"} else [str(Path(python).with_name(path.name))]
@@ -230,11 +236,17 @@ def _command(recorded: _Recorded, top: Path, target: Path, python: str) -> list[
 
 
 def _variables(
-    session: Session, fork: Fork, told: Mapping[str, Any], built: Built, modules: Path | None, *, env: bool
+    session: Session,
+    fork: ScratchStore,
+    environment: Mapping[str, Any],
+    built: BuiltEnvironment,
+    modules: Path | None,
+    *,
+    env: bool,
 ) -> dict[str, str]:
     variables = {key: value for key, value in os.environ.items() if key not in {EXPORTED, "PYTHONPATH", "PYTHONHOME"}}
-    variables |= {key: value for key, value in told.get("variables", {}).items() if key in _RESTORED}
-    variables |= {VARIABLE: str(fork.file), "ARTIFACTSTORE_URL": session.given[0]}
+    variables |= {key: value for key, value in environment.get("variables", {}).items() if key in _RESTORED}
+    variables |= {VARIABLE: str(fork.file), "ARTIFACTSTORE_URL": session.connection_args[0]}
     if env:
         home = Path(built.python).parent
         variables |= {"VIRTUAL_ENV": str(home.parent), "PATH": f"{home}{os.pathsep}{os.environ.get('PATH', '')}"}

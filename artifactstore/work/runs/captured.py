@@ -19,17 +19,17 @@ from artifactstore.content.write.source import Folder, from_bytes, from_file
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.work.put import put as _put
-from artifactstore.work.put.arguments import Said
+from artifactstore.work.put.arguments import PutRequest
 from artifactstore.work.runs.capture.environment import ci_claims, environment
 from artifactstore.work.runs.capture.git import Tree, bundle, read_tree, skipped_text
 from artifactstore.work.runs.capture.notebook_cells import executed
 from artifactstore.work.runs.capture.program import Part, Program, current_folder, running
-from artifactstore.work.runs.json_safe import sayable, text_of
+from artifactstore.work.runs.json_safe import escape_undecodable, json_safe
 from artifactstore.work.secrets import captured, looks_secret, shown
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
-from artifactstore.work.tracking.outside_reads import Around
+from artifactstore.work.tracking.outside_reads import OutsideReads
 
 __all__ = ["Capture", "shown"]
 
@@ -50,7 +50,7 @@ class Capture:
         self._history = code == "history"
         self._here = self._folder = Path(current_folder())
         self._code = bool(code)
-        self._told: list[str] = []
+        self._problems: list[str] = []
         self._tree: Tree | None = None
         self._program = running() if code else Program()
         self._environment: dict[str, Any] = {}
@@ -65,32 +65,32 @@ class Capture:
     def _look(self) -> None:
         try:
             if self._code:
-                told: list[str] = []
+                problems: list[str] = []
                 try:
-                    self._tree = self._find_tree(told)
+                    self._tree = self._find_tree(problems)
                 except OSError as error:  # such as no folder for git's temporary index
-                    told.append(f"it cannot be read: {error.strerror or error}")
-                self._told += [f"the code is not recorded as git has it: {text}" for text in dict.fromkeys(told)]
+                    problems.append(f"it cannot be read: {error.strerror or error}")
+                self._problems += [f"the code is not recorded as git has it: {text}" for text in dict.fromkeys(problems)]
                 if self._tree is None:
                     self._folder = self._plain_folder()
         finally:
             self._seen.set()
         self._environment = environment(self._folder if self._tree is None else self._here)
 
-    def _find_tree(self, told: list[str]) -> Tree | None:
+    def _find_tree(self, problems: list[str]) -> Tree | None:
         """Return the repository of the program: of its own file, else of the current folder, else of the imported modules."""
         main, parts = self._program.main, self._program.parts
-        here = read_tree(self._here, told, parts)
+        here = read_tree(self._here, problems, parts)
         if here is not None and main is not None and here.has(main):
             return here
-        own = None if main is None else read_tree(Path(main).parent, told, parts)
+        own = None if main is None else read_tree(Path(main).parent, problems, parts)
         if own is not None:
             return own
         if here is not None and (main is not None or not parts or any(here.has(path) for path in parts)):
             return here
         folders = Counter(os.path.dirname(path) for path in parts)  # noqa: PTH120
         for folder, _ in folders.most_common(_FOLDERS):
-            found = read_tree(Path(folder), told, parts)
+            found = read_tree(Path(folder), problems, parts)
             if found is not None:
                 return found
         return here
@@ -110,7 +110,7 @@ class Capture:
             _environments.clear()
         known = _environments.setdefault(json.dumps(found, sort_keys=True), {})
         made = [self._step(run, "environment", lambda: _put.found_object(found, {"format": "json"}), {}, known)]
-        for text in self._told:
+        for text in self._problems:
             warnings.warn(captured(text), UserWarning, stacklevel=6)
         if not self._code:
             return made
@@ -119,20 +119,20 @@ class Capture:
         inside, outside = self._divided()
         main = self._program.main
         if main in inside:
-            about["script"] = text_of(inside[main])
+            about["script"] = escape_undecodable(inside[main])
         elif main in outside:
-            about["program"] = text_of(outside[main])
+            about["program"] = escape_undecodable(outside[main])
         if outside:
-            about["modules"] = sayable(sorted(outside.values())[:_MOST])  # they are an artifact of their own
+            about["modules"] = json_safe(sorted(outside.values())[:_MOST])  # they are an artifact of their own
         because = [*self._program.lacking, *(() if tree is None else tree.because)]
         because += [f"{path} {part.why}" for path, part in parts.items() if part.why and path not in inside]
         if self._program.seen:
             about["complete"] = not because
         if because:
-            about["because"] = sayable(because[:_MOST])
+            about["because"] = json_safe(because[:_MOST])
         if tree is not None:
             if tree.skipped:
-                about["skipped"] = sayable(tree.skipped[:_MOST])
+                about["skipped"] = json_safe(tree.skipped[:_MOST])
                 warnings.warn(f"not stored with the code: {skipped_text(tree.skipped)}", UserWarning, stacklevel=6)
             about = {**about, "kind": "git", "folder": _inside(self._here, tree.root), **tree.about}
             made.append(self._step(run, "code", lambda: _found_tree(tree, about), about, tree.digests))
@@ -174,21 +174,21 @@ class Capture:
     ) -> Step:
         """Return a step that stores one thing as an input of the run; content known to be stored is not read again."""
         kind = role if role == "environment" else "code"
-        said, known = Said(None, kind, None, {}), {} if known is None else known
+        request, known = PutRequest(None, kind, None, {}), {} if known is None else known
 
         def prepare(core: Core) -> Prepared:
             store = core.config.store
             try:
-                with self._session.reading(fresh=False) as state:
+                with self._session.state(fresh=False) as state:
                     prepared = Prepared([], state.head, known.get(store, ""))
                     there = state.alive(prepared.digest)
                 if not there:
-                    prepared = _put.prepare(self._session, core, find(), said)
+                    prepared = _put.prepare(self._session, core, find(), request)
                     known[store] = prepared.digest
             except (ConflictError, InvalidInputError) as error:
                 # The run itself must not fail for it.
                 warnings.warn(f"the {role} of the run {run} is not recorded: {error}", UserWarning, stacklevel=7)
-                with self._session.reading() as state:
+                with self._session.state() as state:
                     return Prepared([], state.head, "")
             fact: Fact = {"fact": "used", "run": run, "digest": prepared.digest, "role": role}
             prepared.facts = [*prepared.facts, {**fact, "code": dict(about)} if about else fact]
@@ -199,7 +199,7 @@ class Capture:
     def _with_history(self, run: str, tree: Tree) -> Iterator[Step]:
         """Yield the step that commits the history up to the commit, as a git bundle; a bundle that an earlier run stored is reused."""
         store = self._session.core().config.store
-        with self._session.asking() as state:
+        with self._session.query_state() as state:
             digest = history_of(state, tree.digests.get(store, ""), tree.about["commit"])
         known = {} if digest is None else {store: digest}
         if known:
@@ -235,7 +235,7 @@ class Capture:
 
         return [self._step(run, "cells", find, about)]
 
-    def around(self, seen: Around) -> Fact:
+    def outside_reads(self, seen: OutsideReads) -> Fact:
         """Return the fact that records, at the end of a run, the reads that bypassed the store."""
         self._thread.join()
         tree, url = self._tree, self._session.url
@@ -244,11 +244,11 @@ class Capture:
         files, more = seen.files(
             root=self._folder if tree is None else tree.root, stored=() if tree is None else tree.files, skip=skip
         )
-        told: Fact = {"reads_seen": "partial"}
-        told |= {"around": files} if files else {}
-        told |= {"around_more": more} if more else {}
+        fact: Fact = {"reads_seen": "partial"}
+        fact |= {"around": files} if files else {}
+        fact |= {"around_more": more} if more else {}
         programs = [shown(words) for words in seen.programs()]
-        return told | ({"programs": programs} if programs else {})
+        return fact | ({"programs": programs} if programs else {})
 
 
 def _inside(folder: Path, root: Path) -> str:
@@ -264,7 +264,7 @@ def _found_tree(tree: Tree, about: dict[str, Any]) -> _put.Found:
     files = list(tree.kept.sources(str(tree.root), tree.files, tree.executable, lost))
     if lost:
         skipped = [(path, "has changed since, and was not kept") for path in lost]
-        about |= {"skipped": sayable([*tree.skipped, *skipped][:_MOST]), "altered": True}
+        about |= {"skipped": json_safe([*tree.skipped, *skipped][:_MOST]), "altered": True}
         about |= {"complete": False, "because": [*about.get("because", ()), f"not stored: {skipped_text(skipped)}"]}
         warnings.warn(f"not stored with the code: {skipped_text(skipped)}", UserWarning, stacklevel=9)
     return _put.Found(Folder(files=files, links=sorted(tree.links)), modes=True, root=str(tree.root), likely_known=True)

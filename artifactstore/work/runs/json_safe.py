@@ -11,7 +11,7 @@ from artifactstore.model.encoding import check_json
 from artifactstore.model.redaction import MARK
 from artifactstore.work.secrets import captured
 
-__all__ = ["numbers", "parameters", "sayable", "text_of", "whole"]
+__all__ = ["escape_undecodable", "json_safe", "numbers", "parameters", "whole"]
 
 _warned: Final[set[str]] = set()  # parameters for which this process has warned
 _TOLD: Final = 200  # characters of a parameter without a JSON form
@@ -27,7 +27,7 @@ def parameters(given: Any) -> dict[str, Any]:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
         raise InvalidInputError(f"params must be a dict with str keys, got {_repr(given)}")
-    found = {text_of(key): _json_or_repr(value) for key, value in given.items()}
+    found = {escape_undecodable(key): _json_or_repr(value) for key, value in given.items()}
     shown: dict[str, Any] = captured(found)
     new = [key for key, value in found.items() if shown.get(key) != value and key not in _warned]
     if new:
@@ -37,18 +37,18 @@ def parameters(given: Any) -> dict[str, Any]:
     return shown
 
 
-def sayable(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
     """Return a JSON value whose texts are valid UTF-8: file names and arguments may contain any bytes."""
     if isinstance(value, str):
-        return text_of(value)
+        return escape_undecodable(value)
     if isinstance(value, list | tuple):
-        return [sayable(one) for one in value]
+        return [json_safe(one) for one in value]
     if isinstance(value, dict):
-        return {sayable(key): sayable(one) for key, one in value.items()}
+        return {json_safe(key): json_safe(one) for key, one in value.items()}
     return value
 
 
-def text_of(text: str) -> str:
+def escape_undecodable(text: str) -> str:
     """Escape undecodable characters: a byte of a file name becomes its hexadecimal digits, as in Python."""
     try:
         text.encode()
@@ -71,7 +71,7 @@ def numbers(given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str],
     odd: dict[str, str] = {}
     refused: dict[str, str] = {}
     for key, value in given.items():
-        name = text_of(key) if isinstance(key, str) else ""
+        name = escape_undecodable(key) if isinstance(key, str) else ""
         if not name:
             refused[_repr(key)] = "a metric needs a name"
             continue
@@ -115,9 +115,9 @@ def _json_or_repr(value: Any, deep: int = 20) -> Any:
     if isinstance(value, tuple | list) and deep:
         return [_json_or_repr(one, deep - 1) for one in value]
     if isinstance(value, Mapping) and deep and all(isinstance(key, str) for key in value):
-        return {text_of(key): _json_or_repr(one, deep - 1) for key, one in value.items()}
+        return {escape_undecodable(key): _json_or_repr(one, deep - 1) for key, one in value.items()}
     if isinstance(value, str):
-        return text_of(value)
+        return escape_undecodable(value)
     try:
         check_json(value)
     except InvalidInputError:
@@ -129,6 +129,6 @@ def _json_or_repr(value: Any, deep: int = 20) -> Any:
 
 def _repr(value: Any) -> str:
     try:
-        return text_of(captured(repr(value)[: 10 * _TOLD])[:_TOLD])
+        return escape_undecodable(captured(repr(value)[: 10 * _TOLD])[:_TOLD])
     except Exception:  # noqa: BLE001 - user code: the work must not fail for the `repr` of a parameter
         return object.__repr__(value)

@@ -21,13 +21,13 @@ from artifactstore.work.get.taint_check import check_taint
 from artifactstore.work.put import put as _put
 from artifactstore.work.runs.capture.environment import command_line
 from artifactstore.work.runs.captured import Capture
-from artifactstore.work.runs.json_safe import numbers, parameters, sayable, text_of, whole
+from artifactstore.work.runs.json_safe import escape_undecodable, json_safe, numbers, parameters, whole
 from artifactstore.work.secrets import captured, shown
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
-from artifactstore.work.tracking.current_run import Tracker, around, in_role, join_again
+from artifactstore.work.tracking.current_run import Tracker, enclosing_run, in_role, join_again
 
 __all__ = ["Run", "step"]
 
@@ -93,15 +93,15 @@ class Run:
         if self._tracker is not None or self.status is not None:
             raise ConflictError(f"the run {self.id!r} was started already")
         core = self._session.core_to_write()
-        outer = around(self._session)
+        outer = enclosing_run(self._session)
         self._capture = self._looked = Capture(self._session, code=self._code)
-        fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": sayable(shown(command_line()))}
+        fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": json_safe(shown(command_line()))}
         fact |= {"claimed": True} if self._claimed else {}
         fact |= {"params": self.params} if self.params else {}
         fact |= {"parent": outer} if outer not in (None, self.id) else {}
 
         def prepare(_core: Core) -> Prepared:
-            with self._session.reading(fresh=self._claimed) as state:
+            with self._session.state(fresh=self._claimed) as state:
                 known = state.runs.get(self.id)
                 if known is not None and "status" in known:
                     raise ConflictError(f"the run {self.id!r} has {known['status']} at {known['finished']}: choose another id")
@@ -134,9 +134,9 @@ class Run:
             "seconds": round(time.monotonic() - self._began, 3),
         }
         if error is not None:
-            fact["error"] = text_of(captured(error[: 10 * _ERROR], "error")[:_ERROR])
+            fact["error"] = escape_undecodable(captured(error[: 10 * _ERROR], "error")[:_ERROR])
         if self._looked is not None:
-            fact |= sayable(self._looked.around(tracker.around))
+            fact |= json_safe(self._looked.outside_reads(tracker.outside_reads))
             tracker.pending += self._looked.cells(self.id)
         tracker.withdraw()
         fact |= {"not_finite": dict(tracker.odd)} if tracker.odd else {}
@@ -242,7 +242,7 @@ class Run:
             fact["on"] = self._session.resolve(on).digest
 
         def prepare(_core: Core) -> Prepared:
-            with self._session.reading() as state:
+            with self._session.state() as state:
                 return Prepared([fact], state.head, found.digest)
 
         commit(self._session, Step(prepare))
@@ -278,7 +278,7 @@ def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]]
         def begin(*args: P.args, **kwargs: P.kwargs) -> Run:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            return Run(session, f"{function.__module__}.{function.__qualname__}", params=_said_only(bound.arguments))
+            return Run(session, f"{function.__module__}.{function.__qualname__}", params=_json_arguments(bound.arguments))
 
         def keep(run: Run, result: Any) -> Any:
             if name is not None:
@@ -305,7 +305,7 @@ def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]]
     return decorate
 
 
-def _said_only(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that have a JSON form."""
     found = {}
     for key, value in arguments.items():

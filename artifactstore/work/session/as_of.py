@@ -74,14 +74,14 @@ def state_at(journal: Journal, moment: object, open_snapshot: Callable[[Snapshot
     for entry in journal.entries(view.head + 1):
         if last not in (None, entry["previous"]):
             return state_at(journal, moment, lambda _: None)  # that snapshot is not of this history
-        if _is_behind(limit, entry["seq"], _told(entry, view, resets)):
+        if _is_behind(limit, entry["seq"], _written_at(entry, view, resets)):
             break
         last = None
         view.apply(entry)
     return view
 
 
-def _told(entry: "Entry", view: State, resets: list[list[Any]]) -> str:
+def _written_at(entry: "Entry", view: State, resets: list[list[Any]]) -> str:
     """Return when an entry was written, as far as the rest of the journal supports its claim."""
     if any(one[0] == entry["seq"] for one in resets):
         return entry["time"]
@@ -109,8 +109,8 @@ def _begin(journal: Journal, limit: int | str, open_snapshot: Callable[[Snapshot
     return None
 
 
-def _is_behind(limit: int | str, seq: int, told: str) -> bool:
-    return seq > limit if isinstance(limit, int) else told > limit
+def _is_behind(limit: int | str, seq: int, time: str) -> bool:
+    return seq > limit if isinstance(limit, int) else time > limit
 
 
 def _limit_of(moment: object, head: int) -> int | str:

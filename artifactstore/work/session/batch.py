@@ -21,9 +21,9 @@ def batch(session: Session, reason: Any = None) -> Iterator[Batch]:
     session.check_writable()
     if reason is not None and not isinstance(reason, str):
         raise InvalidInputError(f"reason must be a str, got {type(reason).__name__}")
-    around = session.batch()
-    if around is not None:
-        yield around
+    outer_batch = session.batch()
+    if outer_batch is not None:
+        yield outer_batch
         return
     mine = Batch(session, current_batch.get())
     token = current_batch.set(mine)

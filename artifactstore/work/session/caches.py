@@ -23,13 +23,13 @@ from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.local_files import is_own, read_own
 from artifactstore.work.settings.settings import TAG, TAGGED
 
-__all__ = ["CacheUse", "Checked", "KeptFold", "LastHead", "Manifests", "clear_cache", "is_cache", "use_of"]
+__all__ = ["CacheUse", "CheckedManifests", "FoldCache", "LastHead", "Manifests", "cache_use", "clear_cache", "is_cache"]
 
 _CHECKED: Final = 50_000  # manifests of one store: 3 MB
 _ROWS: Final = 3_000_000  # files and chunks of manifests in memory: about 500 MB at most
 
 
-class KeptFold:
+class FoldCache:
     """The fold of one store in the cache folder; any failure to read it counts as a cache miss.
 
     One line of JSON (locations of the tables, and a checksum of them all), then the tables as JSON. The large tables of a
@@ -156,7 +156,7 @@ class LastHead:
             os.close(fd)
 
 
-class Checked:
+class CheckedManifests:
     """The manifests that this machine has written or verified, chunk by chunk (decisions 0031, 0045).
 
     One line each: a digest over the URL, the manifest's id and digest, and the artifact's digest. The lines contain no
@@ -195,8 +195,8 @@ class Checked:
                 if full:
                     self._known = {mark}
 
-    def _mark(self, *said: str) -> bytes:
-        return hash_bytes("\n".join((self._url, *said, "chunks")).encode(), "blake3").hex().encode()
+    def _mark(self, *parts: str) -> bytes:
+        return hash_bytes("\n".join((self._url, *parts, "chunks")).encode(), "blake3").hex().encode()
 
     def _lines(self) -> set[bytes]:
         if self._known is None:
@@ -224,7 +224,7 @@ class CacheUse:
     limit: int
 
 
-def use_of(folder: Path) -> CacheUse:
+def cache_use(folder: Path) -> CacheUse:
     """Measure a cache folder."""
     return CacheUse(str(folder), Trees(folder).size(), cached_bytes(folder), cache_limit())
 

@@ -66,7 +66,7 @@ def commit(
 def _settle(steps: Sequence[Step], made: Sequence[Prepared], *, committed: bool) -> None:
     for step, one in zip(steps, made, strict=True):
         if one.uploads is not None:
-            one.uploads.ended(committed=committed)
+            one.uploads.close(committed=committed)
         step.settled(one, committed)
 
 

@@ -10,7 +10,7 @@ from artifactstore.content.write.stat_cache import StatCache
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
 from artifactstore.model.facts import Config
-from artifactstore.work.session.caches import Checked, Manifests
+from artifactstore.work.session.caches import CheckedManifests, Manifests
 
 __all__ = ["Core", "Watch"]
 
@@ -21,7 +21,7 @@ Watch = Callable[[str, int], Callable[[int], None]]  # (operation, bytes in all)
 class Core:
     """State of an existing store, one per process.
 
-    `near` is its backend behind the local cache: for reading immutable objects.
+    `cached_backend` is its backend behind the local cache: for reading immutable objects.
     """
 
     backend: Backend
@@ -29,9 +29,9 @@ class Core:
     journal: Journal
     appender: Appender
     stats: StatCache
-    near: Backend
+    cached_backend: Backend
     footers: Footers
-    checked: Checked
+    checked: CheckedManifests
     manifests: Manifests = field(default_factory=Manifests)
     hooks: HookIndex = field(default_factory=HookIndex)
     probed: bool = False

@@ -21,14 +21,14 @@ from artifactstore.journal.fetch import read_or_none
 from artifactstore.model.facts import CONFIG_KEY, parse_config
 from artifactstore.runtime.atomic_files import replace_whole
 
-__all__ = ["VARIABLE", "Fork"]
+__all__ = ["VARIABLE", "ScratchStore"]
 
 VARIABLE: Final = "ARTIFACTSTORE_FORK"
 _FILE: Final = "fork.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Fork:
+class ScratchStore:
     """A store as of some entry, with new writes in a folder.
 
     Attributes:
@@ -58,8 +58,8 @@ class Fork:
     def save(self) -> None:
         """Write the file that describes it, readable only by its owner."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        told = {"folder": self.folder.name, "url": self.url, "store": self.store, "head": self.head, "options": self.options}
-        replace_whole(self.file, json.dumps(told).encode(), private=True)
+        fields = {"folder": self.folder.name, "url": self.url, "store": self.store, "head": self.head, "options": self.options}
+        replace_whole(self.file, json.dumps(fields).encode(), private=True)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -69,8 +69,8 @@ class Fork:
             InvalidInputError: it cannot be read.
         """
         try:
-            told = json.loads(path.read_bytes())
-            return cls(path.with_name(told["folder"]), told["url"], told["store"], told["head"], told["options"])
+            fields = json.loads(path.read_bytes())
+            return cls(path.with_name(fields["folder"]), fields["url"], fields["store"], fields["head"], fields["options"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InvalidInputError(f"cannot read {VARIABLE}={path} ({error}): unset it") from error
 
@@ -80,15 +80,15 @@ class Fork:
         path = os.environ.get(VARIABLE)
         return cls.load(Path(path)) if path else None
 
-    def over(self, place: Backend) -> Backend:
+    def over(self, backend: Backend) -> Backend:
         """Wrap the backend that a program opens."""
         own = LocalBackend(self.folder)
         origin: Backend | None = None
-        if place.url != own.url:
-            raw = read_or_none(place, CONFIG_KEY)
-            if raw is not None and parse_config(raw, f"{place.url}/{CONFIG_KEY}").store != self.store:
-                return ReadOnlyBackend(place, "a program that runs again for comparison changes nothing but its fork")
-            origin = None if raw is None else place
+        if backend.url != own.url:
+            raw = read_or_none(backend, CONFIG_KEY)
+            if raw is not None and parse_config(raw, f"{backend.url}/{CONFIG_KEY}").store != self.store:
+                return ReadOnlyBackend(backend, "a program that runs again for comparison changes nothing but its fork")
+            origin = None if raw is None else backend
         if origin is None:
             origin = connect(self.url, storage_options=self.options or None)
         return OverlayBackend(own, ReadOnlyBackend(origin), self.head)

@@ -18,15 +18,15 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.reference import Reference
 from artifactstore.runtime.threads import Pool
 from artifactstore.work.session.core import Core
-from artifactstore.work.session.write_guard import gap
+from artifactstore.work.session.write_guard import incomplete_copy_error
 
-__all__ = ["FalseManifestError", "Holding", "Proves"]
+__all__ = ["FalseManifestError", "ManifestReader", "Proves"]
 
 T = TypeVar("T")
 Proves = Callable[[Manifest], str | None]
 
 
-class Holding:
+class ManifestReader:
     """Reads the manifests of a session; a prefetched manifest belongs to its thread."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Holding:
             with core.journal.lock:
                 moved = holder not in core.journal.fold.holders.get(digest, ())
             if not moved:
-                failed[holder] = gap(core, missing) or CorruptionError(
+                failed[holder] = incomplete_copy_error(core, missing) or CorruptionError(
                     f"{missing} is missing, but the journal names it: restore it from a copy of the store",
                     digest=digest,
                     location=missing,
@@ -134,7 +134,7 @@ class Holding:
             except (_MissingManifestError, CorruptionError, FormatError):
                 continue  # it is not a holder
             if not same:
-                prove(core.near, manifest, row)
+                prove(core.cached_backend, manifest, row)
                 return
         self._compared.add((holder, row))
 
@@ -176,9 +176,9 @@ class Holding:
             return str(error)
         if set(manifest.packs) - set(packs):
             return f"{manifest_key(one)} uses packs that are not listed in its journal entry"
-        lies = core.footers.lies(manifest) or core.footers.unreadable(manifest, manifest.packs if read else ())
-        if lies:
-            return f"{manifest_key(one)} is false: {lies[0]}"
+        faults = core.footers.lies(manifest) or core.footers.unreadable(manifest, manifest.packs if read else ())
+        if faults:
+            return f"{manifest_key(one)} is false: {faults[0]}"
         if proves is not None and not manifest.sure:
             if (path := proves(manifest)) is not None:
                 return f"{manifest_key(one)} is false: its chunks of {path!r} are not those of the file"
@@ -216,7 +216,7 @@ class Holding:
         try:
             raw = begun[1].result() if begun is not None and begun[0] == holder else read(key)
             if str(Digest.of(raw, core.algorithm)) != expected:
-                evict(core.near, key)  # it may have been damaged in transit
+                evict(core.cached_backend, key)  # it may have been damaged in transit
                 raw = read(key)
         except NotFoundError as error:
             raise _MissingManifestError(key) from error
@@ -236,7 +236,11 @@ def _reading(core: Core, digest: str) -> Callable[[str], bytes]:
     """Return the function that reads the manifest of an artifact: in parts if it must be large."""
     with core.journal.lock:
         fact = core.journal.fold.stored.get(digest, {})
-    return core.near.read_large if is_large(int(fact.get("files", 0)), int(fact.get("size", 0))) else core.near.read
+    return (
+        core.cached_backend.read_large
+        if is_large(int(fact.get("files", 0)), int(fact.get("size", 0)))
+        else core.cached_backend.read
+    )
 
 
 class FalseManifestError(CorruptionError):

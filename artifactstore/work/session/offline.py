@@ -20,13 +20,13 @@ from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.local_files import read_own
 
-__all__ = ["Near"]
+__all__ = ["OfflineFallback"]
 
 _CONSTANT: Final = ("manifests/", "packs/", "facts/", "segments/")  # written once, under keys that are used once
 _AWAY: Final = 60.0  # seconds after a failure before an unreachable backend is tried again
 
 
-class Near:
+class OfflineFallback:
     """Local knowledge of one session about its backend.
 
     Args:

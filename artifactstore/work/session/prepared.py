@@ -23,7 +23,7 @@ class Staged:
 class Attempt(Protocol):
     """An upload of packs, of which the outcome is not yet known."""
 
-    def ended(self, *, committed: bool) -> None:
+    def close(self, *, committed: bool) -> None:
         """End it."""
 
 

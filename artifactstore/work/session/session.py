@@ -39,13 +39,13 @@ from artifactstore.model.reference import Reference
 from artifactstore.model.version import VERSION
 from artifactstore.runtime.local_files import may_write, write_gitignore
 from artifactstore.work.session.as_of import is_first, state_at
-from artifactstore.work.session.caches import Checked, KeptFold, LastHead
+from artifactstore.work.session.caches import CheckedManifests, FoldCache, LastHead
 from artifactstore.work.session.core import Core, Watch
-from artifactstore.work.session.fork import Fork
-from artifactstore.work.session.manifests import Holding, Proves
-from artifactstore.work.session.offline import Near
+from artifactstore.work.session.fork import ScratchStore
+from artifactstore.work.session.manifests import ManifestReader, Proves
+from artifactstore.work.session.offline import OfflineFallback
 from artifactstore.work.session.prepared import Batch, current_batch
-from artifactstore.work.session.write_guard import check_standing, create_config, refuse_begun_copy
+from artifactstore.work.session.write_guard import check_write_guard, create_config, refuse_if_partial_copy
 from artifactstore.work.settings.settings import DEFAULT, author, cache_folder, find_url, secret_options
 
 if TYPE_CHECKING:
@@ -67,28 +67,28 @@ class Session:
         storage_options: Mapping[str, Any] | None = None,
         cache: str | os.PathLike[str] | None = DEFAULT,
         single_writer: bool = False,
-        fork: Fork | None = None,
+        fork: ScratchStore | None = None,
     ) -> None:
         if not isinstance(mode, str) or mode not in {"a", "r"}:
             raise InvalidInputError(f"mode={mode!r}: expected 'a' to read and append, or 'r' to only read")
         self._asked = {"mode": mode, "storage_options": storage_options, "cache": cache, "single_writer": single_writer}
         text, self._embedded = find_url(url)
-        place = connect(text, storage_options=storage_options, single_writer=single_writer)
-        fork = fork or Fork.of_environment()
+        backend = connect(text, storage_options=storage_options, single_writer=single_writer)
+        fork = fork or ScratchStore.of_environment()
         if fork is not None:
-            place = fork.over(place)
+            backend = fork.over(backend)
             cache = None if cache is None else fork.cache
-        self.url = place.url
-        self._given = self.url  # absolute: a pickle may be opened in another folder
+        self.url = backend.url
+        self._url_given = self.url  # absolute: a pickle may be opened in another folder
         self.cache = cache_folder(cache)
-        self._near = Near(place, self.cache)
-        self.backend = self._near.backend
+        self._offline = OfflineFallback(backend, self.cache)
+        self.backend = self._offline.backend
         self.view: State | None = None
         self.watch: Watch = lambda _what, _total: lambda _more: None
         self._core: Core | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._holding = Holding()
+        self._holding = ManifestReader()
         self._connect()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -100,8 +100,8 @@ class Session:
                 "pass them by the environment or by the cloud's own identity"
             )
         if self.view is not None:
-            return _reopen_at, (self._given, self._asked, self.view.head)
-        return _reopen, (self._given, self._asked)
+            return _reopen_at, (self._url_given, self._asked, self.view.head)
+        return _reopen, (self._url_given, self._asked)
 
     # -- the store itself
 
@@ -122,18 +122,18 @@ class Session:
         except NotFoundError:
             return None
         except BackendError as error:
-            kept = self._near.recall()
+            kept = self._offline.recall()
             if kept is None:
                 raise
-            self._near.lose(error, "which knows this store")
+            self._offline.lose(error, "which knows this store")
             raw = kept
         else:
-            self._near.remember(raw)
+            self._offline.remember(raw)
         return parse_config(raw, f"{self.url}/{CONFIG_KEY}")
 
     def _assemble(self, config: Config) -> Core:
-        kept = None if self.cache is None else KeptFold(self.cache, config.store)
-        near = self._near.over(self.backend, config.store)
+        kept = None if self.cache is None else FoldCache(self.cache, config.store)
+        near = self._offline.over(self.backend, config.store)
         brief = self.cache is None or self.backend.url.startswith("memory://")
         heads = None if self.cache is None or brief else LastHead(self.cache, config.store, self.backend.url)
         opener = partial(_open_snapshot, self.backend, config)
@@ -147,7 +147,7 @@ class Session:
             StatCache(self.cache, config.digest),
             near,
             Footers(self.backend),
-            Checked(self.cache, config.store, self.backend.url),
+            CheckedManifests(self.cache, config.store, self.backend.url),
         )
 
     def core(self) -> Core:
@@ -188,7 +188,7 @@ class Session:
             raise RefusedError(f"{self.url} is read-only: copy it to another location with `artifactstore sync` to write there")
         if self._asked["mode"] == "r":
             raise RefusedError(f"{self.url} was opened with mode='r': open it with mode='a' to write")
-        if self._near.offline:
+        if self._offline.offline:
             raise RefusedError(f"cannot write {self.url} while ARTIFACTSTORE_OFFLINE is set: unset it")
         if "://" not in self.url and os.path.isdir(self.url) and not may_write(self.url):  # noqa: PTH112
             raise RefusedError(f"this user cannot write {self.url}: ask its owner, or put into a store of your own")
@@ -205,7 +205,7 @@ class Session:
             core = self.core()
         except NotFoundError:
             core = self.create(digest)
-        check_standing(core)
+        check_write_guard(core)
         return core
 
     def create(self, digest: str) -> Core:
@@ -250,15 +250,15 @@ class Session:
             return
         if any(True for _ in self.backend.list("journal/")):
             raise self._lost_config()
-        refuse_begun_copy(self.url, found)
+        refuse_if_partial_copy(self.url, found)
         raise InvalidInputError(
             f"{self.url} is not an artifactstore and is not empty ({', '.join(found)} …): choose an empty or new location"
         )
 
     @property
-    def given(self) -> "tuple[str, Mapping[str, Any] | None, bool]":
+    def connection_args(self) -> "tuple[str, Mapping[str, Any] | None, bool]":
         """How another connection is made: URL, storage options, whether it is the single writer."""
-        return self._given, self._asked["storage_options"], self._asked["single_writer"]  # type: ignore[return-value]
+        return self._url_given, self._asked["storage_options"], self._asked["single_writer"]  # type: ignore[return-value]
 
     @property
     def may_write(self) -> bool:
@@ -268,7 +268,7 @@ class Session:
     # -- history
 
     @contextmanager
-    def reading(self, *, fresh: bool = True) -> Iterator[State]:
+    def state(self, *, fresh: bool = True) -> Iterator[State]:
         """Yield the state: at the head, caught up in this call unless `fresh` is off, or as of the requested time."""
         core = self.core()
         if fresh and is_first(core.journal):
@@ -277,21 +277,21 @@ class Session:
             yield self.view if self.view is not None else core.journal.fold
 
     @contextmanager
-    def asking(self) -> Iterator[State]:
+    def query_state(self) -> Iterator[State]:
         """Yield the state for a query: at the head, or if the backend is unreachable, at the last entry known here.
 
         Raises:
             BackendError: it is unreachable, and nothing of it is cached.
         """
         journal = self.core().journal
-        if is_first(journal) and (self._near.reachable or not journal.recall()):
+        if is_first(journal) and (self._offline.reachable or not journal.recall()):
             try:
                 journal.catch_up()
             except BackendError as error:
                 if not journal.recall():
                     raise
-                self._near.lose(error, f"as of entry {journal.head} of {journal.fold.marks['time']}")
-        with self.reading(fresh=False) as state:
+                self._offline.lose(error, f"as of entry {journal.head} of {journal.fold.marks['time']}")
+        with self.state(fresh=False) as state:
             yield state
 
     def at(self, moment: "int | datetime | date") -> "Session":
@@ -322,7 +322,7 @@ class Session:
         core = self._core
         if core is not None and self.backend.is_remote and self._pid == os.getpid():
             self._holding.read_ahead(core, self.view, parsed)
-        with self.asking() as state:
+        with self.query_state() as state:
             return resolve(state, parsed)
 
     def batch(self) -> Batch | None:
@@ -337,7 +337,7 @@ class Session:
     def with_manifest(self, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
         """Call `use` with the manifest of an artifact, again if clean-up or repacking moved it meanwhile (docs/reference/protocol.md, rule 8).
 
-        For `part` and `noted` see `Holding.use`.
+        For `part` and `noted` see `ManifestReader.use`.
 
         Raises:
             NotFoundError: the artifact was removed.
@@ -351,7 +351,7 @@ class Session:
     def holds(self, digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
         """Return True if an artifact is verifiably stored, so that it need not be stored again (decision 0031).
 
-        For `read` and `proves` see `Holding.holds`.
+        For `read` and `proves` see `ManifestReader.holds`.
         """
         return self._holding.holds(self.core(), digest, read=read, proves=proves)
 

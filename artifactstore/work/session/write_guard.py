@@ -11,10 +11,10 @@ from artifactstore.journal.replica import PREFIX, read_replica_status
 from artifactstore.model.facts import CONFIG_KEY, Config
 from artifactstore.work.session.core import Core
 
-__all__ = ["check_moved", "check_standing", "create_config", "gap", "refuse_begun_copy"]
+__all__ = ["check_write_guard", "create_config", "incomplete_copy_error", "refuse_if_moved", "refuse_if_partial_copy"]
 
 
-def check_standing(core: Core) -> None:
+def check_write_guard(core: Core) -> None:
     """Refuse to write to a replica or a moved store; the backend is asked once per session.
 
     Once suffices: a writable store never becomes a replica, and a move is recorded in its journal.
@@ -38,10 +38,10 @@ def check_standing(core: Core) -> None:
         core.probed = True
     core.journal.known.check()
     with core.journal.lock:
-        check_moved(url, core.journal.fold)
+        refuse_if_moved(url, core.journal.fold)
 
 
-def check_moved(url: str, state: State) -> None:
+def refuse_if_moved(url: str, state: State) -> None:
     """Refuse to write to a location that a store has moved away from.
 
     Raises:
@@ -79,7 +79,7 @@ def create_config(backend: Backend, config: Config, connect: Callable[[], bool])
             return True
 
 
-def gap(core: Core, missing: str) -> ArtifactStoreError | None:
+def incomplete_copy_error(core: Core, missing: str) -> ArtifactStoreError | None:
     """Return the error for an object that is missing because a copy is not finished; None if it is damage."""
     standing = read_replica_status(core.backend, core.config.store)
     if standing.target is None or standing.reached(core.journal.head):
@@ -91,7 +91,7 @@ def gap(core: Core, missing: str) -> ArtifactStoreError | None:
     )
 
 
-def refuse_begun_copy(url: str, keys: Sequence[str]) -> None:
+def refuse_if_partial_copy(url: str, keys: Sequence[str]) -> None:
     """Refuse to make a store at a location with a partial copy of another store.
 
     Raises:

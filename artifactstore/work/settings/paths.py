@@ -59,21 +59,21 @@ def matches(path: str, pattern: str) -> bool:
     return pattern.startswith("**/") and matches(path, pattern[3:])
 
 
-def target_of(url: str, to: Any, *, what: str, said: str) -> Path:
+def target_of(url: str, to: Any, *, what: str, kind: str) -> Path:
     """Check and return the path of a file to write on this machine.
 
     Args:
         url: of the store, which must not contain the path.
         to: the path as passed by the caller.
         what: the name of the argument in messages.
-        said: the kind of the file, in the message about a URL.
+        kind: the kind of the file, in the message about a URL.
 
     Raises:
         InvalidInputError: a URL, a path in the store itself, or in a folder that does not exist.
     """
     target = local_path(to, what)
     if "://" in os.fspath(to):
-        raise InvalidInputError(f"{os.fspath(to)[:200]!r} is a URL: {said} is written to a file on this machine")
+        raise InvalidInputError(f"{os.fspath(to)[:200]!r} is a URL: {kind} is written to a file on this machine")
     target = target.absolute()
     if not target.parent.is_dir():
         raise InvalidInputError(f"the folder {target.parent} does not exist: make it first")

@@ -54,7 +54,7 @@ def _check(part: Path, report: SyncReport) -> None:
 
 
 def _target(session: Session, path: Any) -> Path:
-    target = target_of(session.url, path, what="the bundle's path", said="a bundle")
+    target = target_of(session.url, path, what="the bundle's path", kind="a bundle")
     if os.path.lexists(target):
         raise AlreadyExistsError(f"{target} exists already: choose another name, or remove it first")
     return target

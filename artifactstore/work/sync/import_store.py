@@ -31,7 +31,7 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
 from artifactstore.runtime.threads import Pool
-from artifactstore.work.put.known_content import candidates, known_chunks, shun, store_manifest
+from artifactstore.work.put.known_content import candidates, distrust, known_chunks, store_manifest
 from artifactstore.work.put.resume import Uploads
 from artifactstore.work.session.manifests import FalseManifestError
 from artifactstore.work.session.session import Session
@@ -139,7 +139,7 @@ class _Run:
         self._report = report
         self._reason = reason
         self._journal = source.core().journal
-        with source.reading() as there, target.reading() as here:
+        with source.state() as there, target.state() as here:
             self._head = there.end
             self._receiver = ImportPlanner(
                 there, here, source=self._id(source), target=self._id(target), import_filter=import_filter
@@ -185,7 +185,7 @@ class _Run:
     # -- counting
 
     def _count(self, batch: _Batch) -> None:
-        with self._target.reading(fresh=False) as state:
+        with self._target.state(fresh=False) as state:
             todo = {digest: name for digest, name in batch.content.items() if not state.alive(digest)}
         known = self._known(todo)
         for digest in todo:
@@ -203,7 +203,7 @@ class _Run:
         tries = 3
         while tries:
             tries -= 1
-            with self._target.reading() as state:
+            with self._target.state() as state:
                 alive_at = state.head
                 maybe = {digest for digest in batch.content if state.alive(digest)}
             here = {digest for digest in maybe if self._target.holds(digest)}
@@ -219,11 +219,11 @@ class _Run:
             except _GoneError:
                 continue
             except FalseChunksError as error:
-                shun(self._shunned, error)
+                distrust(self._shunned, error)
                 tries += 1
                 continue
             finally:
-                uploads.ended(committed=committed)
+                uploads.close(committed=committed)
             self._report.entries += 1
             self._report.artifacts += len(stored)
             self._report.versions += _versions(batch.steps)
@@ -231,7 +231,7 @@ class _Run:
         raise CondemnedBeforeCommitError("clean-up took the imported content 3 times in a row: run it again when gc has finished")
 
     def _known(self, todo: Mapping[str, str | None]) -> Known:
-        with self._target.reading(fresh=False) as state:
+        with self._target.state(fresh=False) as state:
             wanted = dict.fromkeys(one for name in dict.fromkeys(todo.values()) for one in candidates(state, name))
         return known_chunks(self._target, wanted, sum(self._sizes.get(digest, 0) for digest in todo), without=self._shunned)
 
@@ -304,7 +304,7 @@ class _Run:
 
     def _lost(self, digest: str, error: Exception) -> Exception:
         """Distinguish clean-up at the source, which its journal records, from damage."""
-        with self._source.reading() as there:
+        with self._source.state() as there:
             if there.end > self._head:
                 return _StaleError(str(error))
         return CorruptionError(
@@ -333,8 +333,8 @@ def _with_expectations(steps: Sequence[Step]) -> list[Fact]:
 
 
 def _versions(steps: Sequence[Step]) -> int:
-    told = (inner for step in steps for fact in step.facts for inner in fact["facts"])
-    return sum(inner["fact"] == "versioned" and inner["name"] is not None for inner in told)
+    inner_facts = (inner for step in steps for fact in step.facts for inner in fact["facts"])
+    return sum(inner["fact"] == "versioned" and inner["name"] is not None for inner in inner_facts)
 
 
 def _refuse(void: Void) -> Exception:

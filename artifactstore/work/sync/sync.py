@@ -140,7 +140,7 @@ def _replica(session: Session, other: Session, *, moving: bool, releasing: bool,
 
 
 def _has_moved(session: Session) -> bool:
-    with session.reading() as state:
+    with session.state() as state:
         return state.marks["moved_to"] is not None
 
 

@@ -15,10 +15,10 @@ from artifactstore.errors import NotFoundError
 from artifactstore.work.session.session import Session
 from artifactstore.work.tracking import inherited_runs
 from artifactstore.work.tracking.inherited_runs import Inbox, Posted
-from artifactstore.work.tracking.outside_reads import Around, watch
-from artifactstore.work.tracking.run_notes import Noted, role
+from artifactstore.work.tracking.outside_reads import OutsideReads, watch
+from artifactstore.work.tracking.run_notes import RunRecord, role
 
-__all__ = ["EXPORTED", "Tracker", "around", "current", "in_role", "join_again", "note_read"]
+__all__ = ["EXPORTED", "Tracker", "current", "enclosing_run", "in_role", "join_again", "note_read"]
 
 EXPORTED: Final = "ARTIFACTSTORE_RUN"  # <store id>/<run>: joined by a child process that cannot see its parent's board
 
@@ -30,7 +30,7 @@ _variable: list[str | None] = []  # of `EXPORTED`: its value before this process
 _born: str | None = None  # the run in which this process was forked
 
 
-class Tracker(Noted):
+class Tracker(RunRecord):
     """The record of one process in a run; knows whether that run is current."""
 
     # -- the current run
@@ -56,12 +56,12 @@ class Tracker(Noted):
 
     def begin(self) -> None:
         """Add to the active runs of this process."""
-        self.around.begin(None if self.session.cache is None else self.session.cache / "trees")
+        self.outside_reads.begin(None if self.session.cache is None else self.session.cache / "trees")
         self._handed = Inbox()
         with _lock:
             _active.append(self)
             _publish()
-        watch(_around)
+        watch(_outside_reads)
 
     def posted(self) -> Posted:
         """Return the record that other processes find."""
@@ -146,7 +146,7 @@ def _warn_of_several(count: int, what: str) -> None:
     warnings.warn(text, UserWarning, stacklevel=6)
 
 
-def around(session: Session) -> str | None:
+def enclosing_run(session: Session) -> str | None:
     """Return the run that encloses a new run: of this context, of the notebook, or of a parent process.
 
     Runs of other threads and tasks do not enclose it.
@@ -211,12 +211,12 @@ def join_again(tracker: Tracker) -> Tracker:
     return found
 
 
-def _around() -> Around | None:
+def _outside_reads() -> OutsideReads | None:
     """Return the record of reads that bypass the store: of the run of this context, or the only one. Takes no lock."""
     found = _innermost.get()
     if found is None and len({one.run for one in _active}) == 1:
         found = _active[-1]
-    return found.around if found is not None and found in _active else None
+    return found.outside_reads if found is not None and found in _active else None
 
 
 def note_read(session: Session, found: Resolved, to: Path | None = None) -> None:
@@ -224,7 +224,7 @@ def note_read(session: Session, found: Resolved, to: Path | None = None) -> None
     tracker = current(session)
     if tracker is not None:
         if to is not None and not to.exists():
-            tracker.around.known.add(str(to.absolute()))
+            tracker.outside_reads.known.add(str(to.absolute()))
         tracker.used(found.digest, name=found.name, version=found.version, role=role.get(), path=found.path)
 
 

@@ -91,20 +91,20 @@ class Inbox:
 def _fact_of(line: bytes) -> Fact | None:
     """Parse a line into a fact with known fields of the right types only; None for anything else."""
     try:
-        told = json.loads(line)
-        kind = told["fact"]
+        record = json.loads(line)
+        kind = record["fact"]
         if kind == "used":
-            Digest.parse(told["digest"])
-            texts = {key: told[key] for key in ("digest", "name", "role", "path") if isinstance(told.get(key), str)}
-            version = told.get("version")
+            Digest.parse(record["digest"])
+            texts = {key: record[key] for key in ("digest", "name", "role", "path") if isinstance(record.get(key), str)}
+            version = record.get("version")
             number = {"version": version} if isinstance(version, int) and version > 0 else {}
             return {"fact": "used", **texts, **number}
         if kind == "measured":
-            metrics = {str(key): float(value) for key, value in told["metrics"].items()}
-            more = {"step": told["step"]} if isinstance(told.get("step"), int) else {}
+            metrics = {str(key): float(value) for key, value in record["metrics"].items()}
+            more = {"step": record["step"]} if isinstance(record.get("step"), int) else {}
             more |= (
-                {"not_finite": {str(key): str(value) for key, value in told["not_finite"].items()}}
-                if told.get("not_finite")
+                {"not_finite": {str(key): str(value) for key, value in record["not_finite"].items()}}
+                if record.get("not_finite")
                 else {}
             )
             return {"fact": "measured", "metrics": metrics, **more}
@@ -296,8 +296,8 @@ def _identity() -> tuple[int, int]:
     """Return the identity of this process: its number and its start time, as numbers are reused."""
     pid = os.getpid()
     if pid not in _identities:
-        told = _stat_of(pid)
-        _identities[pid] = 0 if told is None else told[1]
+        stat = _stat_of(pid)
+        _identities[pid] = 0 if stat is None else stat[1]
     return pid, _identities[pid]
 
 
@@ -317,9 +317,9 @@ def _above() -> list[str]:
         found: dict[str, None] = {}
         for start in starts:
             pid, steps = start, 0
-            while pid > 0 and steps < _UPWARDS and (told := _stat_of(pid)) is not None:
-                found[f"{pid}-{told[1]}"] = None
-                pid, steps = told[0], steps + 1
+            while pid > 0 and steps < _UPWARDS and (stat := _stat_of(pid)) is not None:
+                found[f"{pid}-{stat[1]}"] = None
+                pid, steps = stat[0], steps + 1
         _ancestry = [*dict.fromkeys([*_inherited[:1], *found, *_inherited[1:]])]
     return _ancestry
 

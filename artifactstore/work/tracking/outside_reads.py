@@ -18,7 +18,7 @@ from typing import Any, Final
 from artifactstore.model.digest import new_hasher
 from artifactstore.work.secrets import looks_secret
 
-__all__ = ["Around", "installed", "watch"]
+__all__ = ["OutsideReads", "installed", "watch"]
 
 _MOST: Final = 200  # recorded files, and recorded programs
 _NOTED: Final = 20_000  # files kept in memory; more are only counted
@@ -30,7 +30,7 @@ _FRAMES: Final = 12  # depth of the search for frames of this library, whose own
 _PACKAGE: Final = str(Path(__file__).resolve().parents[2]) + os.sep
 
 
-class Around:
+class OutsideReads:
     """Files opened outside the store during one run.
 
     Attributes:
@@ -139,10 +139,10 @@ class Around:
         return [list(words) for words in list(self._programs)[:_MOST]]
 
 
-_ready: list[Callable[[], Around | None]] = []
+_ready: list[Callable[[], OutsideReads | None]] = []
 
 
-def watch(which: Callable[[], Around | None]) -> None:
+def watch(which: Callable[[], OutsideReads | None]) -> None:
     """Install the audit hook, once per process; it does nothing while `which` returns None."""
     if _ready:
         return
@@ -151,9 +151,9 @@ def watch(which: Callable[[], Around | None]) -> None:
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event in _EVENTS:
             try:
-                around = which()
-                if around is not None:
-                    around.note(event, args)
+                reads = which()
+                if reads is not None:
+                    reads.note(event, args)
             except Exception:  # noqa: BLE001, S110 - what only looks on must never fail what it looks at
                 pass
 

@@ -17,16 +17,16 @@ from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
 from artifactstore.work.tracking import inherited_runs
 from artifactstore.work.tracking.inherited_runs import Inbox
-from artifactstore.work.tracking.outside_reads import Around
+from artifactstore.work.tracking.outside_reads import OutsideReads
 
-__all__ = ["Noted", "role"]
+__all__ = ["RunRecord", "role"]
 
 _MOST: Final = 1000  # pending facts before they are committed
 
 role: ContextVar[str | None] = ContextVar("artifactstore_role", default=None)  # of reads and puts in this context
 
 
-class Noted:
+class RunRecord:
     """The reads and puts of one process in a run: the process that has begun it, or a child process.
 
     A child process hands its facts over to its parent at once, since it may end without any clean-up; if the parent is not
@@ -63,7 +63,7 @@ class Noted:
         self._handed: Inbox | None = None  # facts of other processes for a run of this one
         self.pending: list[Step] = []  # steps to commit with the first output, such as its code
         self._taken: list[Step] = []  # of these, the steps in a pending commit
-        self.around = Around()  # reads that bypass the store
+        self.outside_reads = OutsideReads()  # reads that bypass the store
         self.before: Callable[[], None] = lambda: None  # fills `pending`
         self._lock = threading.Lock()
         self._waiting: list[Fact] = []
@@ -105,9 +105,9 @@ class Noted:
 
     def _collect(self, *, last: bool = False) -> None:
         """Collect what other processes have recorded in this run, and what was read from the cache."""
-        for name in self.around.cached(mapped=last):
+        for name in self.outside_reads.cached(mapped=last):
             digest = digest_of_tree(name)
-            with self.session.reading(fresh=False) as state:
+            with self.session.state(fresh=False) as state:
                 known = digest is not None and digest in state.stored
             if digest is not None and known:  # a cache may serve several stores
                 self.used(digest)
@@ -123,7 +123,7 @@ class Noted:
         """Return True if the journal has the end of a run of another process: nothing is added to it any more."""
         if not self._joined:
             return False
-        with self.session.reading(fresh=False) as state:
+        with self.session.state(fresh=False) as state:
             return "status" in state.runs.get(self.run, {})
 
     def edges(self, digest: str, name: str | None) -> list[Fact]:
@@ -193,7 +193,7 @@ class Noted:
 
         def rest(_core: Core) -> Prepared:
             # Whether it has ended matters only to a process that joined it: else this process alone ends it.
-            with self.session.reading(fresh=self._joined) as state, self._lock:
+            with self.session.state(fresh=self._joined) as state, self._lock:
                 ended = self._joined and "status" in state.runs.get(self.run, {})
                 return Prepared([] if ended else [*self._waiting, *last], state.head, "")
 

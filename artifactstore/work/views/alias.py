@@ -50,7 +50,7 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
         )
 
     def prepare(_core: Core) -> Prepared:
-        with session.reading() as state:
+        with session.state() as state:
             fact: Fact = {"fact": "aliased", "name": name, "alias": alias}
             if found.version is not None:
                 fact["version"] = found.version

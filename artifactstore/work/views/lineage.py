@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from artifactstore.work.queries.drawing import Drawing
     from artifactstore.work.reproduce.comparison import Reproduction
 
-__all__ = ["Lineage", "View", "lineage", "runs"]
+__all__ = ["Lineage", "LineageGraph", "lineage", "runs"]
 
 
 _DEEPEST: Final = 60  # steps shown by a tree: deeper indentation is unreadable
 
 
-class View:
+class LineageGraph:
     """A part of the lineage graph; prints as a tree, and can be drawn.
 
     Attributes:
@@ -65,29 +65,29 @@ class View:
         return (node for node in self._graph.nodes.values() if node.id != self._start)
 
     def __str__(self) -> str:
-        around: dict[str, list[tuple[str, str]]] = {}
+        neighbours: dict[str, list[tuple[str, str]]] = {}
         for before, after, role in self.edges:
             one, other = (after, before) if self._up else (before, after)
-            around.setdefault(one, []).append((other, self._told_of(before, after, role, other)))
+            neighbours.setdefault(one, []).append((other, self._suffix(before, after, role, other)))
         lines: list[str] = []
-        told: set[str] = set()
+        printed: set[str] = set()
 
-        def tell(one: str, depth: int, said: str) -> None:
-            again = one in told
-            told.add(one)
+        def add(one: str, depth: int, suffix: str) -> None:
+            again = one in printed
+            printed.add(one)
             node = self._graph.nodes[one]
-            further = () if again or depth == _DEEPEST else around.get(one, ())
-            more = " …" if around.get(one) and not further else ""
-            lines.append("  " * depth + _line(node) + said + more)
+            further = () if again or depth == _DEEPEST else neighbours.get(one, ())
+            more = " …" if neighbours.get(one) and not further else ""
+            lines.append("  " * depth + _line(node) + suffix + more)
             for other, part in further:
-                tell(other, depth + 1, part)
+                add(other, depth + 1, part)
 
-        tell(self._start, 0, "")
-        if left := len(self._graph.nodes) - len(told):
+        add(self._start, 0, "")
+        if left := len(self._graph.nodes) - len(printed):
             lines.append(f"… and {left:,} more, further away: `.artifacts` and `.runs` have all")
         return as_lines(lines)
 
-    def _told_of(self, before: str, after: str, role: str | None, shown: str) -> str:
+    def _suffix(self, before: str, after: str, role: str | None, shown: str) -> str:
         """Return the suffix of a tree line: the role, if the kind doesn't imply it, and the name it was read under."""
         artifact, read_as = self._graph.nodes[before], self._graph.read_as.get((before, after))
         words = [role] if role and role != self._graph.nodes[shown].kind else []
@@ -166,18 +166,18 @@ class Lineage:
         self.id = start
         self._is_run = is_run
 
-    def _view(self, *, up: bool, kind: str | None, name: str | None, role: str | None) -> View:
+    def _view(self, *, up: bool, kind: str | None, name: str | None, role: str | None) -> LineageGraph:
         for what, text in (("kind", kind), ("name", name), ("role", role)):
             if text is not None and not isinstance(text, str):
                 raise InvalidInputError(f"{what} must be a str, got {text!r}")
-        with self._session.asking() as state:
+        with self._session.query_state() as state:
             graph = closure(state, self.id, up=up)
         if (kind, name, role) == (None, None, None):
-            return View(graph, self.id, up=up)
+            return LineageGraph(graph, self.id, up=up)
         chosen = set(_chosen(graph, self.id, kind=kind, name=name, role=role))
-        return View(filtered(graph, up=up, chosen=chosen), self.id, up=up, chosen=chosen)
+        return LineageGraph(filtered(graph, up=up, chosen=chosen), self.id, up=up, chosen=chosen)
 
-    def upstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> View:
+    def upstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> LineageGraph:
         """Return everything that it was made from.
 
         Args:
@@ -187,21 +187,21 @@ class Lineage:
         """
         return self._view(up=True, kind=kind, name=name, role=role)
 
-    def downstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> View:
+    def downstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> LineageGraph:
         """Return everything that was made from it; see `upstream`."""
         return self._view(up=False, kind=kind, name=name, role=role)
 
     @property
     def runs(self) -> Rows[RunInfo]:
         """The runs that produced it, newest last; for a run, the run itself."""
-        with self._session.asking() as state:
+        with self._session.query_state() as state:
             found = [self.id] if self._is_run else state.produced_by.get(self.id, [])
             return Rows(RunInfo, [run_info(state, run, _now(self._session, state)) for run in found if run in state.runs])
 
     @property
     def artifacts(self) -> Rows[Node]:
         """All artifacts produced by the runs that produced it, itself included; for a run, its outputs."""
-        with self._session.asking() as state:
+        with self._session.query_state() as state:
             made = [self.id] if self._is_run else state.produced_by.get(self.id, [])
             found = dict.fromkeys(one["digest"] for run in made for one in state.edges.get(run, ()) if one["fact"] == "produced")
             return Rows(Node, [node_of(state, one, 1) for one in found])
@@ -209,7 +209,7 @@ class Lineage:
     @property
     def inputs(self) -> Rows[Node]:
         """The artifacts used by the runs that produced it, code and environment included."""
-        with self._session.asking() as state:
+        with self._session.query_state() as state:
             depth = 1 if self._is_run else 2
             graph = closure(state, self.id, up=True, steps=depth)
             return Rows(Node, [node for node in graph.nodes.values() if node.type == "artifact" and node.depth == depth])
@@ -217,7 +217,7 @@ class Lineage:
     @property
     def code(self) -> Code | None:
         """The code that it was made with, from the newest run that recorded code; None if no run did."""
-        with self._session.asking() as state:
+        with self._session.query_state() as state:
             found = [self.id] if self._is_run else state.produced_by.get(self.id, [])
             for run in reversed(found):
                 digest, about = code_of(state, run)
@@ -230,7 +230,7 @@ class Lineage:
     def path(self, to: str) -> list[Node]:
         """Return a shortest path between it and another artifact, in either direction; empty if there is none."""
         other, _ = resolve(self._session, to)
-        with self._session.asking() as state:
+        with self._session.query_state() as state:
             way = path(state, self.id, other) or path(state, other, self.id)
             return [node_of(state, one, depth) for depth, one in enumerate(way)]
 
@@ -283,10 +283,10 @@ class Lineage:
         )
 
     def draw(self, to: Any = None) -> "Drawing":
-        """Return one drawing of its ancestors and descendants; with `to`, also write a file; see `View.draw`."""
+        """Return one drawing of its ancestors and descendants; with `to`, also write a file; see `LineageGraph.draw`."""
         from artifactstore.work.queries.drawing import Drawing, joined  # noqa: PLC0415 - as above
 
-        with self._session.asking() as state:
+        with self._session.query_state() as state:
             graph = joined(closure(state, self.id, up=True), closure(state, self.id, up=False))
         drawing = Drawing(graph, self.id, up=None)
         if to is not None:
@@ -340,7 +340,7 @@ def runs(session: Session, *, name: Any = None, status: Any = None) -> Rows[RunI
         raise InvalidInputError(f"status={status!r}: expected running, finished, failed or abandoned")
     if name is not None and not isinstance(name, str):
         raise InvalidInputError(f"name must be a str, got {name!r}")
-    with session.asking() as state:
+    with session.query_state() as state:
         chosen = [run for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
         found = [run_info(state, run, _now(session, state)) for run in chosen]
     if name is not None and not found and "*" not in name:

@@ -162,7 +162,7 @@ class Maintenance:
 def _place_of(session: Session) -> "Target":
     from artifactstore.maintenance.doctor.examine import Target  # noqa: PLC0415
 
-    url, options, single_writer = session.given
+    url, options, single_writer = session.connection_args
 
     def again() -> Backend:
         return connect(url, storage_options=options, single_writer=single_writer)
@@ -192,5 +192,5 @@ def examine_url(
     def again() -> Backend:
         return connect(text, storage_options=storage_options, single_writer=single_writer)
 
-    place = Target(again(), again, text, storage_options, single_writer, cache_folder(DEFAULT))
-    return examine(place, role=role, quick=quick, large=large)
+    target = Target(again(), again, text, storage_options, single_writer, cache_folder(DEFAULT))
+    return examine(target, role=role, quick=quick, large=large)

@@ -76,7 +76,7 @@ def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: boo
     fact |= {"spread": False} if tainted and not spread else {}
 
     def prepare(_core: Core) -> Prepared:
-        with session.reading() as state:
+        with session.state() as state:
             own = state.tainted.get(found.digest)
             if not tainted and own is None:
                 raise InvalidInputError(f"{ref} is not tainted")

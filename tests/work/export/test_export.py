@@ -32,13 +32,13 @@ def test_two_exports_are_equal_byte_for_byte(chain: Store, tmp_path: Path):
     first = texts(chain, "churn/report", tmp_path / "1")
     assert first == texts(chain, "churn/report", tmp_path / "2")
     assert first == texts(artifactstore.open(chain.url, "r", cache=tmp_path / "cache"), "churn/report", tmp_path / "3")
-    with chain._session.reading() as state:
+    with chain._session.state() as state:
         head = state.head
     assert first == texts(chain.at(head), "churn/report", tmp_path / "4")
 
 
 def test_what_comes_later_changes_nothing_of_what_was_told_before(chain: Store):
-    with chain._session.reading() as state:
+    with chain._session.state() as state:
         before = state.names["churn/model"][0]["seq"]
     (train,) = chain.runs("train")
     then, now = (one.lineage(train.id).export("prov") for one in (chain.at(before), chain))
@@ -132,7 +132,7 @@ def test_an_export_in_a_run_is_no_input(tmp_path: Path, monkeypatch: pytest.Monk
         run.put(b"x", "x")
         store.lineage("x").export("ro-crate", tmp_path / "crate")
         store.lineage("x").export("slsa")
-    with store._session.reading() as state:
+    with store._session.state() as state:
         assert {edge.get("role") for edge in state.edges[run.id] if edge["fact"] == "used"} <= {"environment", "code"}
 
 

@@ -64,13 +64,13 @@ def environment(folder: Path | None = None) -> dict[str, Any]:
 
 def _locks(folder: Path) -> dict[str, str]:
     """Return the lock files of the nearest folder upwards that has some."""
-    for place in (folder, *folder.parents[:_UPWARDS]):
+    for parent in (folder, *folder.parents[:_UPWARDS]):
         found = {}
         for name in _LOCKS:
             with suppress(OSError, UnicodeDecodeError):
-                if (place / name).stat().st_size <= _LONGEST_LOCK:
-                    found[name] = _lock(place / name)
-        if found or (place / ".git").exists():
+                if (parent / name).stat().st_size <= _LONGEST_LOCK:
+                    found[name] = _lock(parent / name)
+        if found or (parent / ".git").exists():
             return found
     return {}
 
@@ -97,8 +97,8 @@ def _packages() -> list[dict[str, Any]]:
 
 def _installed() -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
-    for place in sys.path:
-        for folder in _records(place):
+    for entry in sys.path:
+        for folder in _records(entry):
             name, version = _head(folder)
             if not name or name.lower() in rows:
                 continue  # the first on the path is imported
@@ -109,14 +109,14 @@ def _installed() -> list[dict[str, Any]]:
     return [rows[name] for name in sorted(rows)]
 
 
-def _records(place: str) -> list[Path]:
+def _records(entry: str) -> list[Path]:
     """Return the metadata folders of installed packages (https://packaging.python.org, recording installed projects)."""
     try:
-        with os.scandir(place or ".") as found:
+        with os.scandir(entry or ".") as found:
             names = sorted(entry.name for entry in found if entry.name.endswith((".dist-info", ".egg-info")))
     except OSError:
         return []
-    return [Path(place, name) for name in names]
+    return [Path(entry, name) for name in names]
 
 
 def _head(record: Path) -> tuple[str, str]:
@@ -140,11 +140,11 @@ def _head(record: Path) -> tuple[str, str]:
 def _direct(text: str) -> Any:
     """Return the origin of a package, without credentials; a local folder only as such."""
     try:
-        said = json.loads(text)
-        url = str(said.get("url", ""))
+        direct = json.loads(text)
+        url = str(direct.get("url", ""))
         if url.startswith("file:"):
-            return {"editable": bool(said.get("dir_info", {}).get("editable")), "local": True}
-        kept = {key: said[key] for key in ("vcs_info", "archive_info", "subdirectory") if key in said}
+            return {"editable": bool(direct.get("dir_info", {}).get("editable")), "local": True}
+        kept = {key: direct[key] for key in ("vcs_info", "archive_info", "subdirectory") if key in direct}
         return {"url": without_credentials(url), **captured(kept)}
     except (ValueError, AttributeError, TypeError):
         return None

@@ -83,31 +83,31 @@ _tops: dict[str, str] = {}  # folder → its repository
 _trees: dict[str, tuple[Any, Tree]] = {}  # repository → its state, and its tree in that state
 
 
-def read_tree(folder: Path, told: list[str] | None = None, taken: Mapping[str, Part] | None = None) -> Tree | None:
+def read_tree(folder: Path, problems: list[str] | None = None, taken: Mapping[str, Part] | None = None) -> Tree | None:
     """Read the working tree that contains a folder; None if there is none, or if git cannot read it.
 
     Args:
         folder: anywhere in the tree.
-        told: receives warnings for the user.
+        problems: receives warnings for the user.
         taken: files of the program, by their paths: included even if git ignores them, with these contents.
     """
-    told, taken = [] if told is None else told, taken or {}
+    problems, taken = [] if problems is None else problems, taken or {}
     asked = Git.find(folder)
     if asked is None:
         return None
-    place = str(folder)
-    top = _tops.get(place) or asked.line("rev-parse", "--show-toplevel")
+    start = str(folder)
+    top = _tops.get(start) or asked.line("rev-parse", "--show-toplevel")
     if top is None:
-        if "safe.directory" in asked.said:
-            told.append(f"git does not trust the owner of {folder}: git config --global --add safe.directory {folder}")
+        if "safe.directory" in asked.error:
+            problems.append(f"git does not trust the owner of {folder}: git config --global --add safe.directory {folder}")
         return None  # not a repository, a bare one, or one of another owner that git refuses to read
-    _tops[place] = top
+    _tops[start] = top
     git = asked.at(Path(top))
     tree = Tree(git.folder)
     status = read_status(git, tree.because)
     known = _trees.get(top)
     if status is None:
-        told.append(f"git cannot read {top}: {git.said[:500]}")
+        problems.append(f"git cannot read {top}: {git.error[:500]}")
         return None
     inside = [inner for path in taken if (inner := _below(path, top)) is not None]
     if known is not None and known[0] == (status, _signature(git.folder, status, known[1])) and _has_all(known[1], inside):
@@ -303,14 +303,14 @@ def _sort_entries(git: Git, tree: Tree, entries: Sequence[Entry]) -> None:
     executable, modules, pointers, altered = set[str](), dict[str, str](), 0, False
     kept, before = tree.kept, len(tree.skipped)
     for entry in entries:
-        path, place = entry.path, f"{git.folder}/{entry.path}"  # strings: pathlib takes four times as long
+        path, full_path = entry.path, f"{git.folder}/{entry.path}"  # strings: pathlib takes four times as long
         if entry.mode == _MODULE:
             modules[path] = entry.digest
-            if os.path.exists(f"{place}/.git"):  # noqa: PTH110
-                _add_module(git.at(Path(place)), tree, path)
-        elif entry.mode == _LINK and os.path.islink(place):  # noqa: PTH114
-            tree.links.append((path, os.readlink(place)))  # noqa: PTH115
-        elif entry.mode == _LINK or ((st := _look_at(place)) is None and path not in kept.data):
+            if os.path.exists(f"{full_path}/.git"):  # noqa: PTH110
+                _add_module(git.at(Path(full_path)), tree, path)
+        elif entry.mode == _LINK and os.path.islink(full_path):  # noqa: PTH114
+            tree.links.append((path, os.readlink(full_path)))  # noqa: PTH115
+        elif entry.mode == _LINK or ((st := _look_at(full_path)) is None and path not in kept.data):
             tree.skipped.append((path, "is gone"))
         else:
             tree.files.append(path)
@@ -319,9 +319,9 @@ def _sort_entries(git: Git, tree: Tree, entries: Sequence[Entry]) -> None:
             kept.blobs[path] = entry.digest
             if path not in kept.data and st is not None:
                 kept.see(path, st)
-            pointers += st is not None and st.st_size in _POINTER and _is_pointer(place)
+            pointers += st is not None and st.st_size in _POINTER and _is_pointer(full_path)
             if not kept.plain:
-                own = blob_of(kept.data[path]) if path in kept.data else blob_id(place).hex()
+                own = blob_of(kept.data[path]) if path in kept.data else blob_id(full_path).hex()
                 altered = altered or own != entry.digest
     tree.files.sort()
     tree.executable |= executable

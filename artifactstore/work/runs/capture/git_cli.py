@@ -24,13 +24,13 @@ class Git:
 
     Attributes:
         folder: the folder.
-        said: the error output of the last failed call.
+        error: the error output of the last failed call.
         until: the time (of `time.monotonic`) at which any call is stopped, or None.
     """
 
     def __init__(self, folder: Path, program: str) -> None:
         self.folder = folder
-        self.said = ""
+        self.error = ""
         self.until: float | None = None
         self._program = program
         # No variables of the user's shell about another repository, no prompts, no locks for reads.
@@ -59,7 +59,7 @@ class Git:
                 start_new_session=True,  # its filters are killed with it
             )
         except OSError as error:
-            self.said = str(error)
+            self.error = str(error)
             return None
         with child:
             try:
@@ -68,10 +68,10 @@ class Git:
                 _kill(child)
                 if not isinstance(error, subprocess.TimeoutExpired):
                     raise
-                self.said = f"git {arguments[0]} took more than {limit:.0f} seconds"
+                self.error = f"git {arguments[0]} took more than {limit:.0f} seconds"
                 return None
         if child.returncode:
-            self.said = err.decode(errors="replace").strip()
+            self.error = err.decode(errors="replace").strip()
             return None
         return out
 
@@ -119,8 +119,8 @@ def about_commit(git: Git, status: bytes, *, dirty: bool) -> dict[str, Any]:
     commit = "" if commit == "(initial)" else commit
     remotes: dict[str, str] = {}
     for line in (git.line("remote", "-v") or "").splitlines():
-        if (told := _REMOTE.fullmatch(line)) is not None:
-            remotes.setdefault(told[1], without_credentials(told[2]))
+        if (match := _REMOTE.fullmatch(line)) is not None:
+            remotes.setdefault(match[1], without_credentials(match[2]))
     found = {
         "commit": commit or None,
         "head_tree": git.line("rev-parse", "--verify", f"{commit}^{{tree}}") if commit else None,

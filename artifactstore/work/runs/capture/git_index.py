@@ -66,5 +66,5 @@ def has_filters(git: Git, paths: Iterable[str]) -> bool:
     """Return True if git may store files in another form than on disk."""
     if any(path.endswith(".gitattributes") for path in paths):
         return True
-    said = git.line("config", "--get-regexp", r"^core\.(autocrlf|attributesfile)$") or ""
-    return any(line.lower() != "core.autocrlf false" for line in said.splitlines())
+    config = git.line("config", "--get-regexp", r"^core\.(autocrlf|attributesfile)$") or ""
+    return any(line.lower() != "core.autocrlf false" for line in config.splitlines())

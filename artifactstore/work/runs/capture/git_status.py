@@ -35,8 +35,8 @@ def read_status(git: Git, because: list[str]) -> bytes | None:
     git.until = time.monotonic() + SECONDS
     found = git.run(*words, "--untracked-files=all")
     git.until = None
-    if found is None and "took more than" in git.said:
-        because.append(f"untracked files: to find them {git.said.replace('git status ', '')}")
+    if found is None and "took more than" in git.error:
+        because.append(f"untracked files: to find them {git.error.replace('git status ', '')}")
         found = git.run(*words, "--untracked-files=no")
     return None if found is None else _without_own(str(git.folder), found)
 

@@ -59,27 +59,27 @@ class Kept:
         self.modules = sorted([*self.modules, path, *(f"{path}/{one}" for one in inner.modules)], key=len, reverse=True)
         self.plain = self.plain and inner.plain
 
-    def read(self, place: str, path: str, taken: Mapping[str, Part]) -> tuple[str, str] | None:
+    def read(self, full_path: str, path: str, taken: Mapping[str, Part]) -> tuple[str, str] | None:
         """Read an uncommitted file; return its mode and git's id of its content.
 
         Args:
-            place: the file.
+            full_path: the file.
             path: in the tree.
             taken: contents that count instead, by the paths of their files.
         """
         try:
-            st = os.lstat(place)
+            st = os.lstat(full_path)
             if stat.S_ISLNK(st.st_mode):
-                return "120000", blob_of(os.fsencode(os.readlink(place)))  # noqa: PTH115 - as it is written
+                return "120000", blob_of(os.fsencode(os.readlink(full_path)))  # noqa: PTH115 - as it is written
             mode = "100755" if st.st_mode & stat.S_IXUSR else "100644"
-            part = taken.get(place)  # git follows no links, so this is the file itself
+            part = taken.get(full_path)  # git follows no links, so this is the file itself
             if part is not None and part.data is not None:
                 self.data[path] = part.data
                 return mode, blob_of(part.data)
             if st.st_size > _LARGEST or self._total + st.st_size > _ALL:
                 self.see(path, st)
-                return mode, blob_id(place).hex()
-            with open(place, "rb") as file:  # noqa: PTH123 - many of them
+                return mode, blob_id(full_path).hex()
+            with open(full_path, "rb") as file:  # noqa: PTH123 - many of them
                 data = file.read()
         except OSError:
             return None
@@ -120,11 +120,11 @@ class Kept:
         known = self.seen.get(path)
         if known is None:
             return True  # it could not be read then
-        place = f"{root}/{path}"
+        full_path = f"{root}/{path}"
         with suppress(OSError):
-            if known[0] == stat_key(os.stat(place)):  # noqa: PTH116
+            if known[0] == stat_key(os.stat(full_path)):  # noqa: PTH116
                 # A file that was new then may have changed since without a change of its times.
-                return known[1] or not self.plain or path not in self.blobs or blob_id(place).hex() == self.blobs[path]
+                return known[1] or not self.plain or path not in self.blobs or blob_id(full_path).hex() == self.blobs[path]
         return False
 
     def _from_git(self, root: str, paths: Sequence[str]) -> dict[str, bytes | None]:

@@ -62,8 +62,8 @@ def _is_plain(source: str) -> bool:
 
 
 def _notebook(shell: Any) -> str | None:
-    told = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
-    return Path(told).name if isinstance(told, str) and told else None
+    path = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+    return Path(path).name if isinstance(path, str) and path else None
 
 
 def split_cells(text: str) -> Iterator[tuple[int, str]]:

@@ -76,16 +76,16 @@ def running() -> Program:
     found, passed = Program(), (*installed(), *PASSED)
     path = _file_of(sys.modules.get("__main__"))
     if path is not None:
-        place = _existing(path)
-        if place is None:
+        file = _existing(path)
+        if file is None:
             found.lacking.append(f"{path} is gone")
-        elif not _is_passed(place, passed):
-            found.main = os.path.realpath(place)
-            found.parts[found.main] = _take(found.main, os.path.basename(place))  # noqa: PTH119
+        elif not _is_passed(file, passed):
+            found.main = os.path.realpath(file)
+            found.parts[found.main] = _take(found.main, os.path.basename(file))  # noqa: PTH119
             if _is_late(found.main):
                 found.lacking.append(f"{found.main} was changed after the program had started")
         else:
-            found.seen = not place.startswith(passed[0]) and Path(place).stem not in {
+            found.seen = not file.startswith(passed[0]) and Path(file).stem not in {
                 "artifactstore",
                 "astore",
             }  # `artifactstore run`
@@ -121,9 +121,9 @@ def _imported(passed: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         path = _file_of(module)
         if path is None or path.startswith(passed):
             continue
-        place = _existing(path)
-        if place is not None and name not in {"__main__", "__mp_main__"}:
-            yield _name_of(name, place), place
+        file = _existing(path)
+        if file is not None and name not in {"__main__", "__mp_main__"}:
+            yield _name_of(name, file), file
     for word in command_line()[1:]:  # for a program that runs another, such as `artifactstore run`, only these are known
         if word.endswith(_SCRIPTS) and os.path.isfile(word):  # noqa: PTH113
             yield os.path.basename(word), os.path.abspath(word)  # noqa: PTH100, PTH119
@@ -141,15 +141,15 @@ def _name_of(module: str, path: str) -> str:
 def _existing(path: str) -> str | None:
     """Return the file of a module: itself, or the archive that contains it; None if there is none."""
     try:
-        place = os.path.abspath(path)  # noqa: PTH100
+        file = os.path.abspath(path)  # noqa: PTH100
     except OSError:  # the current folder is gone, and the path is relative to it
         return None
-    while not os.path.isfile(place):  # noqa: PTH113
-        above = os.path.dirname(place)  # noqa: PTH120
-        if above == place or os.path.isdir(place):  # noqa: PTH112
+    while not os.path.isfile(file):  # noqa: PTH113
+        above = os.path.dirname(file)  # noqa: PTH120
+        if above == file or os.path.isdir(file):  # noqa: PTH112
             return None
-        place = above
-    return place
+        file = above
+    return file
 
 
 def _is_passed(path: str, passed: tuple[str, ...]) -> bool:
@@ -213,12 +213,12 @@ _targets: Final[dict[str, tuple[int, bool]]] = {}
 
 def _packaged() -> Iterator[str]:
     """Yield the folders on the path into which packages were installed, such as by `pip install --target`."""
-    for place in sys.path:
+    for root in sys.path:
         with suppress(OSError):
-            changed = os.stat(place or ".").st_mtime_ns  # noqa: PTH116
-            known = _targets.get(place)
+            changed = os.stat(root or ".").st_mtime_ns  # noqa: PTH116
+            known = _targets.get(root)
             if known is None or known[0] != changed:
-                with os.scandir(place or ".") as found:
-                    known = _targets[place] = changed, any(entry.name.endswith(".dist-info") for entry in found)
+                with os.scandir(root or ".") as found:
+                    known = _targets[root] = changed, any(entry.name.endswith(".dist-info") for entry in found)
             if known[1]:
-                yield os.path.realpath(place) + os.sep
+                yield os.path.realpath(root) + os.sep
