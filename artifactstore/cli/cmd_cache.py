@@ -31,6 +31,6 @@ def cache(
     if as_json:
         printing.as_json(printing.record(use))
         return
-    printing.say(use.folder)
+    printing.echo(use.folder)
     rows = (("trees", use.trees), ("pieces of packs, manifests", use.pieces), ("at most", use.limit))
     printing.table(["what", "bytes"], [(what, printing.amount(size)) for what, size in rows])

@@ -29,7 +29,7 @@ def init(
     if as_json:
         printing.as_json({"url": made.url, "digest": digest})
     else:
-        printing.say(made.url)
+        printing.echo(made.url)
 
 
 @app.command()
@@ -81,7 +81,7 @@ def put(
         if as_json:
             printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded, "head": store_.head})
         else:
-            printing.say(printing.put_line(made))
+            printing.echo(printing.put_line(made))
 
 
 def _number(key: str, text: str) -> float:
@@ -111,7 +111,7 @@ def get(
         if as_json:
             printing.as_json({"ref": ref, "path": str(written)})
         else:
-            printing.say(written)
+            printing.echo(written)
 
 
 @app.command()
@@ -144,7 +144,7 @@ def alias(
         if as_json:
             printing.as_json({"name": found.name, "alias": word, "version": found.version, "digest": found.digest})
         else:
-            printing.say(f"{found.name}:{word} -> v{found.version}  {found.digest[:15]}…")
+            printing.echo(f"{found.name}:{word} -> v{found.version}  {found.digest[:15]}…")
 
 
 @app.command()

@@ -57,9 +57,9 @@ def _print_policy(url: str, role: str, *, as_json: bool) -> None:
     if as_json:
         printing.as_json({"url": url, "role": role, "policy": found.document or found.text, "notes": list(found.notes)})
         return
-    printing.say(found.text, lines=True)
+    printing.echo(found.text, lines=True)
     for note in found.notes:
-        printing.talk(f"note: {note}")
+        printing.echo_error(f"note: {note}")
 
 
 def _print_table(found: Any) -> None:
@@ -81,16 +81,16 @@ def _print_table(found: Any) -> None:
 def _print_advice(found: Any) -> None:
     for one in found.checks:
         if one.status in {"warn", "fail"}:
-            printing.say()
-            printing.say(f"{one.status}: {one.name}")
+            printing.echo()
+            printing.echo(f"{one.status}: {one.name}")
             for word, text in (("tried", one.tried), ("happened", one.happened), ("means", one.means), ("fix", one.fix)):
                 if text:
-                    printing.say(f"  {word + ':':<10}{_line(text)}")
+                    printing.echo(f"  {word + ':':<10}{_line(text)}")
     verdict = "every guarantee that a store needs holds" if found.ok else "not suitable as configured: see the fixes above"
     if not found.reached:
         verdict = "the backend is unreachable: see the fix above"
-    printing.say()
-    printing.say(f"{found.url} for a {found.role}: {verdict}")
+    printing.echo()
+    printing.echo(f"{found.url} for a {found.role}: {verdict}")
 
 
 def _line(text: str) -> str:

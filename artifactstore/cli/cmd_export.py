@@ -39,15 +39,15 @@ def export(
         if as_json:
             printing.as_json({"sent": made})
         none = "" if made else ": no run is recorded, or OPENLINEAGE_DISABLED is set"
-        printing.talk(f"{made} events were sent{none}")
+        printing.echo_error(f"{made} events were sent{none}")
     elif isinstance(made, dict | list):
         if as_json:
             printing.as_json(made)
         else:
             printing.document(json_escaped(as_text(made)))
         if not made:
-            printing.talk(f"no run is recorded for {ref}: nothing to export")
+            printing.echo_error(f"no run is recorded for {ref}: nothing to export")
     elif as_json:
         printing.as_json({"path": str(made)})
     else:
-        printing.say(made)
+        printing.echo(made)

@@ -64,7 +64,7 @@ def bundle(
         _finish(done, silent=True)
         return
     what = _versions(done) if names else _entries(done)
-    printing.say(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of {done.head} of {done.source}")
+    printing.echo(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of {done.head} of {done.source}")
     _finish(done)
 
 
@@ -77,16 +77,16 @@ def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
         printing.as_json(printing.record(done))
         return
     if not done.entry:
-        printing.say("the store is empty: no snapshot was written")
+        printing.echo("the store is empty: no snapshot was written")
         return
     outcome = "written" if done.new else "exists already, no entry since"
-    printing.say(f"snapshot of entry {done.entry}: {outcome} ({printing.amount(done.size)}, {done.digest})")
+    printing.echo(f"snapshot of entry {done.entry}: {outcome} ({printing.amount(done.size)}, {done.digest})")
 
 
 def _finish(done: Any, *, silent: bool = False) -> None:
     """List what was left out, and set the exit code."""
     for one in () if silent else done.left_out:
-        printing.say(f"left out: {one.what}: {one.why}")
+        printing.echo(f"left out: {one.what}: {one.why}")
     if done.left_out:
         raise typer.Exit(EXIT_CODES["conflict"])
 
@@ -101,16 +101,16 @@ def _versions(done: Any) -> str:
 
 def _print_copy(done: Any) -> None:
     verb = "would copy" if done.dry_run else "copied"
-    printing.say(f"{verb} {_entries(done)}, {printing.amount(done.bytes)}, up to {done.head}")
+    printing.echo(f"{verb} {_entries(done)}, {printing.amount(done.bytes)}, up to {done.head}")
     if done.moved:
-        printing.say(f"the store is now {done.target}; {done.source} takes no more writes")
+        printing.echo(f"the store is now {done.target}; {done.source} takes no more writes")
     elif done.released:
-        printing.say(f"{done.target} can be written to")
+        printing.echo(f"{done.target} can be written to")
 
 
 def _print_import(done: Any) -> None:
     verb = "would import" if done.dry_run else "imported"
     moved = f"{printing.counted(done.artifacts, 'artifacts')} moved, {printing.amount(done.bytes)}"
-    printing.say(f"{verb} {_versions(done)}, {moved}, as of {done.head} of {done.source}")
+    printing.echo(f"{verb} {_versions(done)}, {moved}, as of {done.head} of {done.source}")
     for there, here in sorted(done.renamed.items()):
-        printing.say(f"{there} is named {here} here")
+        printing.echo(f"{there} is named {here} here")

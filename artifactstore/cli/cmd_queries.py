@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from artifactstore.cli import printing
+from artifactstore.cli.flags import in_flags
 from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.display.artifact_card import TABLES, profile_table
@@ -153,22 +154,22 @@ def show(
         facts["size"] = printing.amount(found.size)
         for key, value in facts.items():
             if value not in (None, {}, False):
-                printing.say(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else value}")
+                printing.echo(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else value}")
         if profile is not None:
             _table(profile)
             return
         for path in [*profiles][:TABLES]:
-            printing.say()
-            printing.say(path)
+            printing.echo()
+            printing.echo(path)
             _table(profiles[path])
         if len(profiles) > TABLES:
-            printing.say()
-            printing.say(f"… {len(profiles) - TABLES:,} more tables: --json lists all of them")
+            printing.echo()
+            printing.echo(f"… {len(profiles) - TABLES:,} more tables: --json lists all of them")
 
 
 def _table(profile: Mapping[str, Any]) -> None:
-    printing.say(f"{'rows':<9} {profile['rows']:,}")
-    printing.say()
+    printing.echo(f"{'rows':<9} {profile['rows']:,}")
+    printing.echo()
     printing.table(*profile_table(profile))
 
 
@@ -197,7 +198,7 @@ def diff(
             printing.as_json(answer)
         else:
             text = found.inside() if inside else ""
-            printing.say(f"{text}\n{found}" if text else str(found), lines=True)
+            printing.echo(f"{text}\n{found}" if text else str(found), lines=True)
         return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
 
 
@@ -223,9 +224,9 @@ def log(
             return
         lines = [(one.seq, printing.moment(one.time), one.actor, one.fact, _subject(one), one.reason or "") for one in found]
         printing.table(("ENTRY", "TIME (UTC)", "ACTOR", "FACT", "WHAT", "REASON"), lines)
-        printing.talk(f"head: {store_.head}")
+        printing.echo_error(f"head: {store_.head}")
         if txn is not None:
-            printing.say(f"outcome: {found.outcome}")
+            printing.echo(f"outcome: {found.outcome}")
 
 
 def _time(text: str | None) -> datetime | None:
@@ -271,12 +272,12 @@ def verify(
         printing.as_json({"ok": report.ok, **printing.record(report)})
     else:
         for one in report.findings:
-            printing.say(f"{one.severity}: {one.what}")
+            printing.echo(f"{one.severity}: {one.what}")
         counts = ", ".join(printing.counted(many, what) for what, many in report.checked.items())
-        printing.say(("ok: " if report.ok else "DAMAGED: ") + counts)
-        printing.say(f"head: {report.head}")
+        printing.echo(("ok: " if report.ok else "DAMAGED: ") + counts)
+        printing.echo(f"head: {report.head}")
         for left_out in report.not_checked:
-            printing.talk(f"not checked: {left_out}")
+            printing.echo_error(in_flags(f"not checked: {left_out}"))
     return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]
 
 
@@ -296,4 +297,4 @@ def head(
         if as_json:
             printing.as_json({"head": found})
         else:
-            printing.say(found)
+            printing.echo(found)

@@ -55,8 +55,8 @@ def run(
         printing.as_json({"run": work.id, "status": work.status, "code": code, "outputs": [described(one) for one in made]})
     else:
         for one in made:
-            printing.say(printing.put_line(one))
-        printing.talk(f"run {work.id} {work.status}")
+            printing.echo(printing.put_line(one))
+        printing.echo_error(f"run {work.id} {work.status}")
     return code
 
 
@@ -134,4 +134,4 @@ def lineage(
             text = view.svg() if format == "svg" else view.draw().html()
             printing.document(text.encode("ascii", "xmlcharrefreplace").decode())  # equal for every encoding of a terminal
         else:
-            printing.say(str(view), lines=True)
+            printing.echo(str(view), lines=True)

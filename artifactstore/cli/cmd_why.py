@@ -10,7 +10,7 @@ from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.loading import numpy
 
-__all__ = ["clear", "impact", "reproduce", "taint", "why"]
+__all__ = ["impact", "reproduce", "taint", "untaint", "why"]
 
 Why = Annotated[str, typer.Argument(help="Why, for users of the artifact and for the audit trail.")]
 
@@ -34,7 +34,7 @@ def why(
         elif format == "html":
             printing.document(f'<!doctype html><meta charset="utf-8"><title>why</title>{found.to_html()}\n')
         else:
-            printing.say(str(found), lines=True)
+            printing.echo(str(found), lines=True)
         return EXIT_CODES["ok"] if found.equal else EXIT_CODES["no"]
 
 
@@ -67,10 +67,10 @@ def taint(
 
 
 @app.command()
-def clear(ref: Ref, reason: Why, store: StoreUrl = None, as_json: AsJson = False) -> None:
+def untaint(ref: Ref, reason: Why, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Remove a taint. Prints the artifacts that were made from the artifact."""
     with opened(store, "a") as store_:
-        _print_impact(store_.registry.clear(ref, reason), as_json=as_json)
+        _print_impact(store_.registry.untaint(ref, reason), as_json=as_json)
 
 
 @app.command()
@@ -91,5 +91,5 @@ def reproduce(
         paths = {"folder": str(found.folder), "log": str(found.log)}
         printing.as_json({**answer, **paths, "run": found.run.id, "outputs": [printing.record(one) for one in found.outputs]})
     else:
-        printing.say(str(found), lines=True)
+        printing.echo(str(found), lines=True)
     return EXIT_CODES["ok"] if found.ok else EXIT_CODES["no"]

@@ -23,7 +23,7 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
     Raises:
         UnsupportedError: scikit-learn, which provides the data, is not installed.
     """
-    say: Callable[[str], None] = (lambda _text: None) if quiet else lambda text: printing.say(text, lines=True)
+    say: Callable[[str], None] = (lambda _text: None) if quiet else lambda text: printing.echo(text, lines=True)
     data, model = folder / "data", folder / "model.joblib"
     where = str(folder / "store") if url is None else url
     if not data.exists():

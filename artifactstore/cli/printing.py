@@ -11,10 +11,10 @@ from artifactstore.display.values import amount
 from artifactstore.model.fields import finite
 from artifactstore.printable import json_escaped, visible
 
-__all__ = ["amount", "as_json", "counted", "document", "moment", "put_line", "record", "say", "table", "talk", "visible"]
+__all__ = ["amount", "as_json", "counted", "document", "echo", "echo_error", "moment", "put_line", "record", "table", "visible"]
 
 
-def say(text: object = "", *, lines: bool = False) -> None:
+def echo(text: object = "", *, lines: bool = False) -> None:
     """Print a part of the answer; it cannot steer the terminal, nor look like another line.
 
     Args:
@@ -24,7 +24,7 @@ def say(text: object = "", *, lines: bool = False) -> None:
     print(visible(str(text), lines=lines))
 
 
-def talk(text: object) -> None:
+def echo_error(text: object) -> None:
     """Print a message to stderr; its further lines are indented, so that none looks like another message."""
     print(visible(str(text), lines=True).replace("\n", "\n  "), file=sys.stderr)
 

@@ -58,30 +58,32 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         extra: dict[str, Any] = {"transient": error.transient} if isinstance(error, BackendError) else {}
         if isinstance(error, OutcomeUnknownError):
             extra["txn"] = error.txn
-        _say(str(error), as_json, error.kind, **extra)
+        _report_error(str(error), as_json, error.kind, **extra)
         return EXIT_CODES[error.kind]
     except Exception as error:  # noqa: BLE001 - the last resort: report a crash with all that is known
         if hasattr(error, "show") and hasattr(error, "format_message"):  # a usage error, of whichever click typer bundles
             if as_json:
-                _say(error.format_message(), as_json, "invalid_input")
+                _report_error(error.format_message(), as_json, "invalid_input")
             else:
                 usage = io.StringIO()
                 error.show(file=usage)
-                _talk(usage.getvalue().rstrip("\n"))
+                _echo_error(usage.getvalue().rstrip("\n"))
             return EXIT_CODES["invalid_input"]
         if isinstance(error, OSError):
             if _is_of_the_answer(error):
                 sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - the rest of the old buffer cannot be written
-                _say(f"cannot write the answer: {error.strerror or error}", as_json, "backend")
+                _report_error(f"cannot write the answer: {error.strerror or error}", as_json, "backend")
             else:
                 where = error.filename if error.filename is not None else "a file of this machine"
-                _say(f"cannot read or write {where}: {error.strerror or error}", as_json, "backend")
+                _report_error(f"cannot read or write {where}: {error.strerror or error}", as_json, "backend")
             return EXIT_CODES["backend"]
         traceback.print_exc()
-        _say("this is a bug in artifactstore, not in your input: please report it with the lines above", as_json, "crash")
+        _report_error(
+            "this is a bug in artifactstore, not in your input: please report it with the lines above", as_json, "crash"
+        )
         return EXIT_CODES["crash"]
     if code == EXIT_CODES["interrupted"]:  # typer swallows Ctrl-C where it runs a command
-        _say(
+        _report_error(
             "interrupted: nothing half-written is visible; `artifactstore log` shows what was committed before",
             as_json,
             "interrupted",
@@ -97,18 +99,23 @@ def _is_of_the_answer(error: OSError) -> bool:
     return str(last[0].f_globals.get("__name__", "")).startswith(("artifactstore.cli.", "rich."))
 
 
-def _say(text: str, as_json: bool, kind: str, **extra: Any) -> None:
+def _report_error(text: str, as_json: bool, kind: str, **extra: Any) -> None:
+    from artifactstore.cli.flags import in_flags  # noqa: PLC0415 - only if there is something to report
+
+    text = in_flags(text)
     if as_json:
         print(json.dumps({"error": kind, "message": text, **extra}), file=sys.stderr)
     else:
-        _talk(f"error: {text}")
+        _echo_error(f"error: {text}")
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    _talk(f"note: {message}")
+    from artifactstore.cli.flags import in_flags  # noqa: PLC0415 - as above
+
+    _echo_error(f"note: {in_flags(str(message))}")
 
 
-def _talk(text: str) -> None:
-    from artifactstore.cli.printing import talk  # noqa: PLC0415 - where there is something to say
+def _echo_error(text: str) -> None:
+    from artifactstore.cli.printing import echo_error  # noqa: PLC0415 - as above
 
-    talk(text)
+    echo_error(text)

@@ -117,7 +117,7 @@ def make_lineage(here: Path, work: Path) -> None:
     store.alias("model", "production")
     store.registry.taint("raw", "wrong labels")
     store.registry.taint("features", "late", spread=False)
-    store.registry.clear("features:v1", "in time")
+    store.registry.untaint("features:v1", "in time")
 
 
 def make_snapshot(here: Path) -> None:

@@ -367,7 +367,7 @@ def test_an_answer_survives_any_terminal(store: Store, tmp_path: Path):
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     done = subprocess.run(command, capture_output=True, check=False, env=environment)
     assert (done.returncode, done.stderr.count(b"\n")) == (0, 1), done.stderr
-    assert done.stderr.startswith(b"note: exclude=['store'] matched nothing")
+    assert done.stderr.startswith(b"note: --exclude store matched nothing")
     assert done.stdout.startswith(b"n:v1")
     full = subprocess.run(
         f"{sys.executable} -m artifactstore ls --store {store.url} > /dev/full", shell=True, capture_output=True, check=False

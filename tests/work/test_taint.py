@@ -77,7 +77,7 @@ def test_latest_passes_it_by_and_putting_it_again_does_not_help(store: Store):
 def test_it_can_be_cleared_and_both_are_in_the_trail(store: Store):
     store.registry.taint("raw:v1", "wrong labels")
     store.registry.taint("raw:v1", "wrong labels")
-    store.registry.clear("raw:golden", "they were right, CR-78")
+    store.registry.untaint("raw:golden", "they were right, CR-78")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert store.get("raw:golden") == b"1"
@@ -87,7 +87,7 @@ def test_it_can_be_cleared_and_both_are_in_the_trail(store: Store):
         ("cleared", "they were right, CR-78"),
     ]
     with pytest.raises(InvalidInputError, match="raw:v1 is not tainted"):
-        store.registry.clear("raw:v1", "again")
+        store.registry.untaint("raw:v1", "again")
 
 
 def test_bad_calls_change_nothing(store: Store):
@@ -121,7 +121,7 @@ def test_on_the_command_line(store: Store, capsys: pytest.CaptureFixture[str]):
     assert "model:production" in out
     assert main(["get", "raw:golden", "there", "--store", store.url]) == 6
     assert main(["impact", "raw:v1", "--store", store.url]) == 0
-    assert main(["clear", "raw:v1", "right after all", "--store", store.url]) == 0
+    assert main(["untaint", "raw:v1", "right after all", "--store", store.url]) == 0
     assert main(["get", "raw:golden", "there", "--store", store.url]) == 0
 
 

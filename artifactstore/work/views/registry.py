@@ -42,7 +42,7 @@ class Registry:
         """
         return _mark(self._session, ref, reason, tainted=True, spread=spread)
 
-    def clear(self, ref: str, reason: str) -> Rows[Node]:
+    def untaint(self, ref: str, reason: str) -> Rows[Node]:
         """Remove a taint; both marks stay in the audit trail.
 
         Args:
@@ -64,7 +64,7 @@ class Registry:
 
 @one_state()
 def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: bool = True) -> Rows[Node]:
-    """Taint or clear an artifact, and return the artifacts that were made from it."""
+    """Taint or untaint an artifact, and return the artifacts that were made from it."""
     session.check_writable()
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidInputError(f"reason={reason!r}: must state why, for users of the artifact")
