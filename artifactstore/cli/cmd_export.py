@@ -28,7 +28,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Export lineage in a standard format. REF may also be a run's id."""
-    from artifactstore.work.export.exporting import as_text  # noqa: PLC0415 - the standards, only for who exports
+    from artifactstore.work.export.exporting import as_text  # noqa: PLC0415 - loads the standards only if needed
 
     given: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace}
     options = {key: value for key, value in given.items() if value is not None}

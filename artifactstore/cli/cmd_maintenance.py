@@ -64,7 +64,7 @@ def bundle(
         _finish(done, silent=True)
         return
     what = _versions(done) if names else _entries(done)
-    printing.echo(f"{done.target}: {what}, {printing.amount(done.bytes)}, as of {done.head} of {done.source}")
+    printing.echo(f"{done.target}: {what}, {printing.format_size(done.bytes)}, as of {done.head} of {done.source}")
     _finish(done)
 
 
@@ -80,7 +80,7 @@ def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
         printing.echo("the store is empty: no snapshot was written")
         return
     outcome = "written" if done.new else "exists already, no entry since"
-    printing.echo(f"snapshot of entry {done.entry}: {outcome} ({printing.amount(done.size)}, {done.digest})")
+    printing.echo(f"snapshot of entry {done.entry}: {outcome} ({printing.format_size(done.size)}, {done.digest})")
 
 
 def _finish(done: Any, *, silent: bool = False) -> None:
@@ -101,7 +101,7 @@ def _versions(done: Any) -> str:
 
 def _print_copy(done: Any) -> None:
     verb = "would copy" if done.dry_run else "copied"
-    printing.echo(f"{verb} {_entries(done)}, {printing.amount(done.bytes)}, up to {done.head}")
+    printing.echo(f"{verb} {_entries(done)}, {printing.format_size(done.bytes)}, up to {done.head}")
     if done.moved:
         printing.echo(f"the store is now {done.target}; {done.source} takes no more writes")
     elif done.released:
@@ -110,7 +110,7 @@ def _print_copy(done: Any) -> None:
 
 def _print_import(done: Any) -> None:
     verb = "would import" if done.dry_run else "imported"
-    moved = f"{printing.counted(done.artifacts, 'artifacts')} moved, {printing.amount(done.bytes)}"
+    moved = f"{printing.counted(done.artifacts, 'artifacts')} moved, {printing.format_size(done.bytes)}"
     printing.echo(f"{verb} {_versions(done)}, {moved}, as of {done.head} of {done.source}")
     for there, here in sorted(done.renamed.items()):
         printing.echo(f"{there} is named {here} here")

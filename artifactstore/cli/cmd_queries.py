@@ -39,7 +39,7 @@ def list_(
                     row.name,
                     f"v{row.versions}",
                     row.kind,
-                    printing.amount(row.size),
+                    printing.format_size(row.size),
                     printing.moment(row.time),
                     " ".join(f"{alias}=v{k}" for alias, k in row.aliases.items()),
                 )
@@ -47,7 +47,7 @@ def list_(
             ]
             printing.table(("NAME", "NEWEST", "KIND", "SIZE", "TIME (UTC)", "ALIASES"), lines)
         else:
-            files = [(printing.amount(row.size), row.path + (f" -> {row.target}" if row.target else "")) for row in rows]
+            files = [(printing.format_size(row.size), row.path + (f" -> {row.target}" if row.target else "")) for row in rows]
             printing.table(("SIZE", "PATH"), files)
 
 
@@ -73,7 +73,14 @@ def versions(name: Annotated[str, typer.Argument(help="A name.")], store: StoreU
             printing.as_json([printing.record(row) for row in rows])
             return
         lines = [
-            (f"v{row.version}", row.digest[:15], printing.amount(row.size), printing.moment(row.time), row.actor, _remarks(row))
+            (
+                f"v{row.version}",
+                row.digest[:15],
+                printing.format_size(row.size),
+                printing.moment(row.time),
+                row.actor,
+                _remarks(row),
+            )
             for row in rows
         ]
         printing.table(("VERSION", "DIGEST", "SIZE", "TIME (UTC)", "ACTOR", "ALIASES"), lines)
@@ -122,7 +129,7 @@ def find(
             printing.as_json([printing.record(row) for row in rows])
         else:
             lines = [
-                (row.ref, row.kind, printing.amount(row.size), " ".join(f"{m}={v:g}" for m, v in row.metrics.items()))
+                (row.ref, row.kind, printing.format_size(row.size), " ".join(f"{m}={v:g}" for m, v in row.metrics.items()))
                 for row in rows
             ]
             printing.table(("REF", "KIND", "SIZE", "METRICS"), lines)
@@ -151,7 +158,7 @@ def show(
             printing.as_json({**facts, "profile": profile, "profiles": dict(profiles), "imports": found.imports})
             return
         facts["imports"] = found.imports
-        facts["size"] = printing.amount(found.size)
+        facts["size"] = printing.format_size(found.size)
         for key, value in facts.items():
             if value not in (None, {}, False):
                 printing.echo(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else value}")

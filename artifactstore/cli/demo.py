@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.cli import printing
-from artifactstore.cli.printing import amount, counted
+from artifactstore.cli.printing import counted, format_size
 from artifactstore.cli.progress import shown
 from artifactstore.errors import UnsupportedError
 from artifactstore.opening import open as open_store
@@ -45,7 +45,7 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
         say(f"\n3. One row of {_EDITED} is corrected, and the folder is put again: only the change is stored.")
         _edit(data / _EDITED)
         data_v2 = _put(store, say, data, "demo/data")
-        say(f"   of {amount(data_v2.size)}, {amount(data_v2.uploaded)} went into the store")
+        say(f"   of {format_size(data_v2.size)}, {format_size(data_v2.uploaded)} went into the store")
 
         say("\n4. What is the difference?    store.diff('demo/data:v1', 'demo/data:v2')")
         changes = store.diff("demo/data:v1", "demo/data:v2")
@@ -83,8 +83,8 @@ def run_demo(folder: Path, url: str | None, *, quiet: bool = False) -> dict[str,
 
 def _put(store: Store, say: Callable[[str], None], path: Path, name: str, **options: Any) -> Any:
     made = store.put(path, name, **options)
-    word = f"{amount(made.uploaded)} uploaded" if made.new else "unchanged, 0 uploaded"
-    say(f"   store.put('{path}', '{name}')  ->  {made.ref}  {made.digest[:15]}…  {amount(made.size)}: {word}")
+    word = f"{format_size(made.uploaded)} uploaded" if made.new else "unchanged, 0 uploaded"
+    say(f"   store.put('{path}', '{name}')  ->  {made.ref}  {made.digest[:15]}…  {format_size(made.size)}: {word}")
     return made
 
 

@@ -7,11 +7,23 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from artifactstore.display.values import amount
+from artifactstore.display.values import format_size
 from artifactstore.model.fields import finite
 from artifactstore.printable import json_escaped, visible
 
-__all__ = ["amount", "as_json", "counted", "document", "echo", "echo_error", "moment", "put_line", "record", "table", "visible"]
+__all__ = [
+    "as_json",
+    "counted",
+    "document",
+    "echo",
+    "echo_error",
+    "format_size",
+    "moment",
+    "put_line",
+    "record",
+    "table",
+    "visible",
+]
 
 
 def echo(text: object = "", *, lines: bool = False) -> None:
@@ -80,7 +92,7 @@ def counted(many: int, plural: str) -> str:
 
 def put_line(artifact: Any) -> str:
     """Describe the result of a put in one line."""
-    what = f"{artifact.ref}  {artifact.digest[:15]}…  {counted(artifact.count, 'files')}, {amount(artifact.size)}"
+    what = f"{artifact.ref}  {artifact.digest[:15]}…  {counted(artifact.count, 'files')}, {format_size(artifact.size)}"
     if not artifact.new:
         return f"{what}: unchanged, 0 uploaded"
-    return f"{what}: {amount(artifact.uploaded)} uploaded"
+    return f"{what}: {format_size(artifact.uploaded)} uploaded"

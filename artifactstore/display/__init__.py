@@ -1,1 +1,1 @@
-"""What people look at: cards, values and drawings, as text, HTML and SVG."""
+"""Display: cards, values and drawings as text, HTML and SVG."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from artifactstore.display.values import amount
+from artifactstore.display.values import format_size
 from artifactstore.printable import html, visible
 
 __all__ = ["SHOWN", "TABLES", "card", "line", "profile_table", "tree"]
@@ -40,7 +40,7 @@ def line(ref: str, digest: str, count: int, size: int, *, new: bool | None) -> s
         new: whether a put recorded anything; None if it was not put by this call.
     """
     first = _short(digest) if ref == digest else f"{ref}  {_short(digest)}"
-    return f"{first}  {_files(count)}  {amount(size)}" + ("  (unchanged)" if new is False else "")
+    return f"{first}  {_files(count)}  {format_size(size)}" + ("  (unchanged)" if new is False else "")
 
 
 def card(
@@ -66,7 +66,7 @@ def card(
         count: the number of its files.
         size: of all files, in bytes.
         time: when it was put.
-        actor: who put it.
+        actor: of its put.
         sections: heading → name → value, such as metrics and metadata.
         files: (path, size) of each, by path.
         profiles: of the first tables, by the path of their file.
@@ -74,7 +74,7 @@ def card(
     """
     name = "" if ref == digest else f"<b>{html(ref)}</b>"
     when = f"{time:%Y-%m-%d %H:%M} UTC" if time is not None else ""
-    by = " · ".join([_files(count), amount(size), *(html(part[:_LONG]) for part in (when, actor or "") if part)])
+    by = " · ".join([_files(count), format_size(size), *(html(part[:_LONG]) for part in (when, actor or "") if part)])
     pairs = [(heading, key, value) for heading, values in sections.items() for key, value in values.items()]
     rows = "".join(
         f'<tr><td style="{_DIM};text-align:left">{html(heading)}: {html(key[:_LONG])}</td>'
@@ -137,7 +137,7 @@ def tree(files: Iterable[tuple[str, int]], count: int) -> str:
             same += 1
         lines += ["  " * depth + html(visible(folders[depth])) + "/" for depth in range(same, len(folders))]
         above = folders
-        lines.append("  " * len(folders) + f'{html(visible(name))}  <span style="{_DIM}">{amount(size)}</span>')
+        lines.append("  " * len(folders) + f'{html(visible(name))}  <span style="{_DIM}">{format_size(size)}</span>')
     if not lines:
         return ""
     if count > SHOWN:

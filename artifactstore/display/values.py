@@ -1,13 +1,13 @@
-"""Values as people read them."""
+"""Formatting of values for people."""
 
 import json
 from typing import Any, Final
 from unicodedata import normalize
 
-__all__ = ["amount", "format_value", "pair"]
+__all__ = ["format_pair", "format_size", "format_value"]
 
 
-def amount(size: int) -> str:
+def format_size(size: int) -> str:
     """Format bytes for people: `1.2 MB`."""
     number = float(size)
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
@@ -22,26 +22,26 @@ _LONGEST: Final = 80  # characters of a value
 
 def format_value(value: Any) -> str:
     """Format a value for display."""
-    return _part(f"{value:.6g}" if isinstance(value, float) else _whole(value), 0)
+    return _excerpt(f"{value:.6g}" if isinstance(value, float) else _full_text(value), 0)
 
 
-def pair(old: Any, new: Any) -> tuple[str, str]:
+def format_pair(old: Any, new: Any) -> tuple[str, str]:
     """Format two different values so that their difference is visible."""
     shown = format_value(old), format_value(new)
     if normalize("NFC", shown[0]) != normalize("NFC", shown[1]):
         return shown
-    whole = _whole(old), _whole(new)
+    whole = _full_text(old), _full_text(new)
     if whole[0] == whole[1] or normalize("NFC", whole[0]) == normalize("NFC", whole[1]):
         whole = json.dumps(old), json.dumps(new)  # 1 and "1"; accents in one character and in two
     alike = next((i for i, (one, other) in enumerate(zip(*whole, strict=False)) if one != other), min(map(len, whole)))
     begin = max(0, alike - _LONGEST // 2)
-    return _part(whole[0], begin), _part(whole[1], begin)
+    return _excerpt(whole[0], begin), _excerpt(whole[1], begin)
 
 
-def _whole(value: Any) -> str:
+def _full_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _part(text: str, begin: int) -> str:
+def _excerpt(text: str, begin: int) -> str:
     end = begin + _LONGEST
     return ("…" if begin else "") + text[begin:end] + ("…" if len(text) > end else "")

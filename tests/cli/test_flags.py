@@ -15,7 +15,8 @@ from artifactstore.cli.process import EXIT_CODES
 
 def test_every_flag_of_the_table_is_an_option_of_some_command():
     main(["--version"])  # imports the commands, which register themselves
-    commands: Any = typer.main.get_command(app).commands
+    command: Any = typer.main.get_command(app)
+    commands = command.commands
     known = {option for command in commands.values() for one in command.params for option in (*one.opts, *one.secondary_opts)}
     assert {*FLAGS.values(), *PAIRS.values()} - {"TO"} <= known
     assert "to" in {one.name for one in commands["get"].params}  # the argument TO

@@ -1,1 +1,1 @@
-"""Lineage as a picture (SVG) and as a flowchart (Mermaid)."""
+"""Lineage graphs as SVG and Mermaid."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
-from artifactstore.display.values import amount
+from artifactstore.display.values import format_size
 from artifactstore.model.encoding import canonical_json
 from artifactstore.printable import html
 from artifactstore.work.export.record import Edge, Item, Record, RunOf
@@ -77,5 +77,9 @@ def _edges(record: Record, edges: Iterable[Edge]) -> str:
 def _item(item: Item, *, inside: bool) -> str:
     name = html(item.title)
     shown = f'<a href="{quote(folder_of(item))}/">{name}</a>' if inside and item.there else name
-    size = "not in the store" if item.size is None else f"{amount(item.size)}, {item.count} file{'' if item.count == 1 else 's'}"
+    size = (
+        "not in the store"
+        if item.size is None
+        else f"{format_size(item.size)}, {item.count} file{'' if item.count == 1 else 's'}"
+    )
     return _row(shown, html(item.kind), size, f"<code>{html(item.digest)}</code>")

@@ -61,7 +61,7 @@ class _Document:
     # -- entities
 
     def item(self, item: Item) -> None:
-        """Add an artifact, its versions, and the actors who put them."""
+        """Add an artifact, its versions, and their actors."""
         one = self._add(
             "entity",
             _entity(item.digest),

@@ -1,1 +1,1 @@
-"""From a reference to files, objects and readers."""
+"""Get: reads an artifact as files, objects or readers."""

@@ -1,4 +1,4 @@
-"""Getting: a reference becomes files on disk, an object in memory, or a reader."""
+"""Get: reads the artifact of a reference as files on disk, an object in memory, or a reader."""
 
 import io
 import os

@@ -1,1 +1,1 @@
-"""From files and objects to an artifact with a name."""
+"""Put: stores files and objects as an artifact with a name."""

@@ -1,4 +1,4 @@
-"""Putting: a source on disk or in memory is stored and gets a name."""
+"""Put: stores a source on disk or in memory under a name."""
 
 import threading
 import time

@@ -1,1 +1,1 @@
-"""Questions to an open store: names, references, differences, and why."""
+"""Queries of an open store: names, references, differences, and explanations."""

@@ -1,11 +1,11 @@
-"""What differs between two artifacts, as values, as lines for a terminal, and as HTML that folds."""
+"""An explanation of the differences between two artifacts: values, lines for a terminal, and collapsible HTML."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.catalog.lineage import RunInfo
-from artifactstore.display.values import format_value, pair
+from artifactstore.display.values import format_pair, format_value
 from artifactstore.printable import as_lines, html
 
 __all__ = ["CODES", "PARTS", "CodeChange", "Difference", "InputChange", "Why", "page", "text"]
@@ -170,7 +170,7 @@ def _change(one: Difference) -> str:
         return f"+ {one.key}: {format_value(one.new)}"
     if one.new is None:
         return f"- {one.key}: {format_value(one.old)}"
-    return f"~ {one.key}: {' -> '.join(pair(one.old, one.new))}"
+    return f"~ {one.key}: {' -> '.join(format_pair(one.old, one.new))}"
 
 
 def code_title(code: CodeChange) -> str:
@@ -287,7 +287,7 @@ def _fold(title: str, body: str, *, is_open: bool) -> str:
 
 def _sides(one: Difference) -> tuple[str, str]:
     if one.old is not None and one.new is not None:
-        return pair(one.old, one.new)
+        return format_pair(one.old, one.new)
     old, new = ("—" if value is None else format_value(value) for value in (one.old, one.new))
     return old, new
 

@@ -1,4 +1,4 @@
-"""What a reference means: an artifact, a run, or the code of a commit."""
+"""Resolution of references to an artifact, a run, or the code of a commit."""
 
 import re
 from itertools import islice

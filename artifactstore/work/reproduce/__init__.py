@@ -1,1 +1,1 @@
-"""Making an artifact again, and comparing what comes out."""
+"""Reproduction: runs a recorded program again and compares the results."""

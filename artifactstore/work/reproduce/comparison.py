@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from artifactstore.catalog.lineage import RunInfo
-from artifactstore.display.values import pair
+from artifactstore.display.values import format_pair
 from artifactstore.printable import as_lines
 
 __all__ = ["Made", "Output", "Reproduction", "compare"]
@@ -84,7 +84,9 @@ class Reproduction:
         for one in self.outputs:
             lines.append(f"  {one.label}: {one.verdict}" + ("" if one.made else " (not made)"))
             lines += [
-                f"    {metric}: {' -> '.join(pair(*both))}" for metric, both in sorted(one.metrics.items()) if len({*both}) > 1
+                f"    {metric}: {' -> '.join(format_pair(*both))}"
+                for metric, both in sorted(one.metrics.items())
+                if len({*both}) > 1
             ]
         if self.diverged is not None:
             lines.append(f"  first difference: {self.diverged.label}")

@@ -1,1 +1,1 @@
-"""Runs: what was done, with which code, parameters and environment."""
+"""Runs: units of work with their code, parameters and environment."""

@@ -1,4 +1,4 @@
-"""What belongs to a store that exists: its journal, its fold and what is kept of it."""
+"""State of an existing store: its journal, fold and caches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -114,7 +114,7 @@ class ManifestReader:
     def _check_part(self, core: Core, holder: str, manifest: Manifest, row: int) -> None:
         """Compare a file's chunk digests with those of all other manifests of the artifact; if they differ, read the file.
 
-        A writer who appends a false manifest of existing content cannot change any byte that is read (decision 0045).
+        A writer that appends a false manifest of existing content cannot change any byte that is read (decision 0045).
 
         Raises:
             CorruptionError: the file does not match the chunk digests.

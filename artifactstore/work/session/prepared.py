@@ -1,4 +1,4 @@
-"""What is prepared and waits to be committed: by itself, or in a batch."""
+"""Prepared transactions: facts and content that wait for their commit, alone or in a batch."""
 
 from collections.abc import Callable
 from contextvars import ContextVar

@@ -154,7 +154,7 @@ class Session:
         """Return the store, for reading.
 
         Raises:
-            NotFoundError: there is no store at this URL.
+            NotFoundError: no store at this URL.
         """
         if self._pid != os.getpid():
             self._lock = threading.RLock()

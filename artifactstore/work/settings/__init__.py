@@ -1,1 +1,1 @@
-"""Which store is meant, where caches and files go, and who is acting."""
+"""Settings: the URL of the store, the cache folder, the actor, and path arguments."""

@@ -1,4 +1,4 @@
-"""What callers hand in as paths and patterns, checked; and where a file of this machine may be written."""
+"""Validation of path and pattern arguments, and of the location of files to write."""
 
 import os
 from fnmatch import fnmatchcase

@@ -1,4 +1,4 @@
-"""Settings: the URL of the store, the cache folder, the actor; and checks of paths. Settings are read here only."""
+"""Settings: the URL of the store, the cache folder, the actor. The environment is read here only."""
 
 import os
 import warnings

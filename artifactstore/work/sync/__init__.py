@@ -1,1 +1,1 @@
-"""Copying, moving, importing and bundling open stores."""
+"""Sync: copies, moves, imports and bundles open stores."""

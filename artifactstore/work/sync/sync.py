@@ -1,4 +1,4 @@
-"""Syncing two open stores: choose between copy, move and import, and check who may write."""
+"""Syncing two open stores: choose between copy, move and import, and check write access."""
 
 import os
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""The current run: which run what is read and put belongs to."""
+"""Run tracking: assigns reads and puts to the current run."""

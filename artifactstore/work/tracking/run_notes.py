@@ -1,4 +1,4 @@
-"""What one process has read, put and measured in a run, until it is committed."""
+"""The pending facts of one process in a run: its reads, puts and metrics, until they are committed."""
 
 import os
 import threading

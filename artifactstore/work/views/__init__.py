@@ -1,1 +1,1 @@
-"""What `Store` hands out: lineage, registry, maintenance, aliases."""
+"""Views of a store for its users: lineage, registry, maintenance, aliases."""

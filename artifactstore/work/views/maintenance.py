@@ -106,8 +106,8 @@ class Maintenance:
     def accept_head(self) -> str:
         """Accept the present end of the journal on this machine, whose cache has seen a longer or different one; return it.
 
-        Until then this machine warns at each opening and does not write to the store. Find out what happened first: an attacker
-        who deleted the last entries wants exactly this call.
+        Until then this machine warns at each opening and does not write to the store. Find out what happened first: an attack
+        that deletes the last entries aims at exactly this call.
         """
         journal = self._session.core().journal
         journal.catch_up()
