@@ -8,14 +8,16 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
+from artifactstore.backend.driver import BackendDriver
 from artifactstore.backend.errors import check_ranges, not_found_message, range_beyond_end
-from artifactstore.errors import AlreadyExistsError, NotFoundError
+from artifactstore.backend.remote.bucket_urls import bucket_path
+from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 
-__all__ = ["MemoryBackend"]
+__all__ = ["DRIVER", "MemoryBackend"]
 
 
 class _Stores:
@@ -118,3 +120,12 @@ class MemoryBackend(Backend):
             NotFoundError: no such key.
         """
         return len(self.read(key))
+
+
+def _connect(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:  # noqa: ARG001 - never needed
+    if options:
+        raise InvalidInputError(f"memory:// does not accept storage_options; leave out {', '.join(sorted(options))}")
+    return MemoryBackend(f"memory://{bucket_path(scheme, rest)}")
+
+
+DRIVER: Final = BackendDriver("memory", _connect, network=False)

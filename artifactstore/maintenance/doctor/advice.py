@@ -7,41 +7,11 @@ the name of the missing permission, which depends on the verb.
 import re
 from typing import Final
 
+from artifactstore.backend.registry import driver_of
 from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError, RefusedError, UnsupportedError
 
 __all__ = ["explain", "family", "is_denied", "is_unreachable", "permission"]
 
-_FAMILIES: Final = {
-    "s3": "s3", "s3a": "s3", "az": "azure", "abfs": "azure", "abfss": "azure", "gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp",
-    "file": "folder", "local": "folder", "memory": "memory",
-}  # fmt: skip
-_BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
-_PERMISSIONS: Final = {
-    "s3": {
-        "read": "s3:GetObject on the prefix's objects",
-        "list": "s3:ListBucket on the bucket",
-        "write": "s3:PutObject on the prefix's objects (and kms:GenerateDataKey where the bucket is encrypted with a KMS key)",
-        "delete": "s3:DeleteObject on the prefix's objects",
-    },
-    "azure": {
-        "read": f"the data action {_BLOBS}/read",
-        "list": f"the data action {_BLOBS}/read on the container",
-        "write": f"the data actions {_BLOBS}/write and {_BLOBS}/add/action",
-        "delete": f"the data action {_BLOBS}/delete",
-    },
-    "gcs": {
-        "read": "storage.objects.get",
-        "list": "storage.objects.list",
-        "write": "storage.objects.create",
-        "delete": "storage.objects.delete",
-    },
-    "sftp": {
-        "read": "read permission on the files, and read and execute permission on the folders",
-        "list": "read and execute permission on the folders",
-        "write": "write and execute permission on the folder",
-        "delete": "write and execute permission on the folder",
-    },
-}
 _DENIED: Final = re.compile(
     r"AccessDenied|\b403\b|Forbidden|denied|not permitted|not authori[sz]ed|AuthorizationPermissionMismatch|AuthorizationFailure"
     r"|InsufficientAccountPermissions|AllAccessDisabled",
@@ -121,14 +91,14 @@ _RULES: Final = (
 
 def family(url: str) -> str:
     """Return a URL's kind of backend: s3, azure, gcs, sftp, folder, memory or other."""
-    scheme, separator, _ = url.partition("://")
-    return _FAMILIES.get(scheme.lower(), "other") if separator else "folder"
+    driver = driver_of(url)
+    return "other" if driver is None else driver.name
 
 
 def permission(url: str, verb: str) -> str:
     """Return the name of the permission that a verb needs on this kind of backend."""
-    kind = family(url)
-    return _PERMISSIONS.get("sftp" if kind == "folder" else kind, {}).get(verb, f"the permission to {verb} objects")
+    driver = driver_of(url)
+    return (driver.permissions if driver is not None else {}).get(verb, f"the permission to {verb} objects")
 
 
 def is_denied(error: ArtifactStoreError | None) -> bool:

@@ -13,13 +13,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from artifactstore.backend.driver import ROLES
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.doctor import judgements as judge
 from artifactstore.maintenance.doctor.advice import is_denied
 from artifactstore.maintenance.doctor.capabilities import credentials_in_use, retention
-from artifactstore.maintenance.doctor.findings import CHECKS, ROLES, Check, Diagnosis, Outcome, attempt
+from artifactstore.maintenance.doctor.findings import CHECKS, Check, Diagnosis, Outcome, attempt
 from artifactstore.maintenance.doctor.measurements import compare_clocks, latencies
 from artifactstore.maintenance.doctor.probes import Probes, Target, with_retries
 from artifactstore.model.facts import CONFIG_KEY, parse_config

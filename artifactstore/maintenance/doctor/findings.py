@@ -6,10 +6,9 @@ from typing import Any, Final, Literal
 
 from artifactstore.errors import ArtifactStoreError, NotFoundError
 
-__all__ = ["CHECKS", "ROLES", "Check", "Diagnosis", "Outcome", "Status", "attempt"]
+__all__ = ["CHECKS", "Check", "Diagnosis", "Outcome", "Status", "attempt"]
 
 Status = Literal["ok", "warn", "fail", "skipped"]
-ROLES: Final = ("reader", "writer", "janitor")
 # The names of all checks, in the order of the report. Programs rely on them: none is ever renamed.
 CHECKS: Final = (
     "reach", "credentials", "store", "missing-key", "list", "write", "read-after-write", "overwrite", "list-after-write", "ranges",
