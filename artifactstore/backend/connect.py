@@ -16,7 +16,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.redaction import Redactor
 from artifactstore.runtime.loading import LOADING
 
-__all__ = ["connect", "local_folder", "refuse_mistyped"]
+__all__ = ["connect", "local_folder", "refuse_mistyped_url"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.ASCII | re.DOTALL)  # two letters or more: `C:` is a drive
 _FILE: Final = frozenset({"file", "local"})
@@ -73,7 +73,7 @@ def local_folder(url: str) -> str | None:
     return file_path(match[1].lower(), match[2]) if match is not None and match[1].lower() in _FILE else None
 
 
-def refuse_mistyped(text: str) -> None:
+def refuse_mistyped_url(text: str) -> None:
     """Refuse a path that is a URL with a missing slash: `s3:/bucket`.
 
     Raises:
@@ -116,7 +116,7 @@ def _text(url: Any) -> str:
         raise InvalidInputError("the store's URL must not contain a NUL character")
     if "::" in re.sub(r"\[[0-9A-Fa-f:.%]*\]", "", url) and "://" in url:  # an IPv6 address has '::', too
         raise InvalidInputError("URLs chained with '::' are not supported for a store: pass the URL of the store itself")
-    refuse_mistyped(url)
+    refuse_mistyped_url(url)
     return url
 
 

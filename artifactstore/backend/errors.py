@@ -17,7 +17,7 @@ __all__ = [
     "check_ranges",
     "not_found_message",
     "range_beyond_end",
-    "seconds_of",
+    "retry_after_seconds",
 ]
 
 
@@ -98,7 +98,7 @@ def not_found_message(key: str, url: str) -> str:
     return f"no {key} in {url}"
 
 
-def seconds_of(retry_after: object) -> float | None:
+def retry_after_seconds(retry_after: object) -> float | None:
     """Return a Retry-After header as seconds (it holds a number of seconds or a date); None if absent or invalid."""
     text = str(retry_after or "").strip()
     if text.isdigit():

@@ -25,7 +25,7 @@ from artifactstore.errors import (
 )
 from artifactstore.journal.chain import MAX_ENTRY, encode_entry, entry_key, facts_key
 from artifactstore.journal.journal import Journal
-from artifactstore.model.actor import Author
+from artifactstore.model.actor import Actor
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_time
 from artifactstore.model.facts import ADOPTABLE, WINDOW, Fact, parse_txn
@@ -81,7 +81,7 @@ class _Ticket:
 class Appender:
     """Appends to one journal for all threads of a process."""
 
-    def __init__(self, journal: Journal, author: Author, *, sleep: Callable[[float], None] = clock.sleep) -> None:
+    def __init__(self, journal: Journal, author: Actor, *, sleep: Callable[[float], None] = clock.sleep) -> None:
         self.journal = journal
         self.author = author
         self._writer = new_id()

@@ -21,7 +21,7 @@ from artifactstore.journal.heads import Heads, KnownHead
 from artifactstore.journal.snapshots import Snapshot, snapshots_of, vouching, worth
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_entry, parse_facts
-from artifactstore.runtime.loading import no_collecting
+from artifactstore.runtime.loading import gc_paused
 from artifactstore.runtime.threads import Pool
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Journal:
                 last, following = read_many(self.backend, [self._last_key(), entry_key(self.head + 1)]) if both else (None, None)
                 if not confirm or not self._was_taken_back(last):
                     return self.head if both and following is None else self._read_on(self.head)
-            with no_collecting():
+            with gc_paused():
                 return self._read_all()
 
     def confirm(self) -> int:
@@ -152,7 +152,7 @@ class Journal:
             warnings.warn(f"{text}: `artifactstore snapshot` saves other processes from that", UserWarning, stacklevel=5)
         return self.head
 
-    def recall(self) -> bool:
+    def use_cached_fold(self) -> bool:
         """Use the cached fold as it is, if the backend is unreachable; False if there is none.
 
         For reading only: the next catch-up starts again.
@@ -289,7 +289,7 @@ class Journal:
             segments = seg.segments_of(derived)
             self._known, more = cached_backend.result()
             if self._open_snapshot is not None and len(refused) < _TRIES:
-                self._begin_with(one for one in snapshots_of(derived, self.fold.LAYOUT) if one not in refused)
+                self._start_from_snapshot(one for one in snapshots_of(derived, self.fold.LAYOUT) if one not in refused)
             self._sealed = max([0, *(s.last for s in segments)])
             chosen = seg.choose(segments, self.head) if self._sealed - self.head >= seg.STRIDE else []
             if self.head != start:
@@ -310,7 +310,7 @@ class Journal:
             joint = self.head
         return joint
 
-    def _begin_with(self, snapshots: Iterable[Snapshot]) -> None:
+    def _start_from_snapshot(self, snapshots: Iterable[Snapshot]) -> None:
         """Start from the first snapshot that the journal vouches for, if it saves time."""
         for snapshot in islice(worth(snapshots, self.head), _TRIES):
             last, speaking = read_many(self.backend, [entry_key(snapshot.seq), entry_key(snapshot.entry)])

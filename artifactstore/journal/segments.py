@@ -21,7 +21,7 @@ from artifactstore.runtime.loading import LOADING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Segment", "choose", "fault_in", "list_derived", "list_segments", "read_raw", "seal", "segments_of"]
+__all__ = ["Segment", "choose", "list_derived", "list_segments", "read_raw", "seal", "segment_fault", "segments_of"]
 
 SEGMENT_FORMAT: Final = 1
 STRIDE: Final = 256  # entries after the last segment before a new one is sealed
@@ -109,7 +109,7 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
     return raws if expected == f"{algorithm}:{segment.digest}" else None
 
 
-def fault_in(data: bytes, segment: Segment, last: bytes | None) -> str | None:
+def segment_fault(data: bytes, segment: Segment, last: bytes | None) -> str | None:
     """Return a segment's fault, or None.
 
     Args:

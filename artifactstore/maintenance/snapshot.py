@@ -19,7 +19,7 @@ from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["Published", "fault_of", "open_snapshot", "publish", "published"]
+__all__ = ["Published", "fault_of", "list_published", "open_snapshot", "publish"]
 
 _PIECE: Final = 16 * 2**20  # bytes per read or write
 _HASHED: Final = 4 * 2**20  # bytes per hash update
@@ -42,7 +42,7 @@ class Published:
     new: bool
 
 
-def published(backend: Backend) -> list[Snapshot]:
+def list_published(backend: Backend) -> list[Snapshot]:
     """Return the snapshots that this version can read, newest first."""
     return snapshots_of(list_derived(backend), State.LAYOUT)
 
@@ -62,7 +62,7 @@ def publish(journal: Journal, appender: Appender) -> Published:
             head = journal.catch_up()
             if head == 0:
                 return Published(0, "", 0, new=False)
-            last = next(iter(published(journal.backend)), None)
+            last = next(iter(list_published(journal.backend)), None)
             if last is not None and last.entry == head and journal.fold.vouches(last.digest, last.seq):
                 return Published(last.seq, last.digest, last.size, new=False)
             entry = str(journal.digest)
@@ -120,12 +120,12 @@ def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple
         return None
     local_path = Path(backend.url) / content_key(snapshot.digest) if "://" not in backend.url else None
     if local_path is not None and local_path.is_file():
-        return _opened(local_path, algorithm, snapshot, lasting=True)
+        return _open_file(local_path, algorithm, snapshot, lasting=True)
     path = scratch()
     opened = None
     try:
-        _bring(backend, snapshot, path)
-        opened = _opened(path, algorithm, snapshot, lasting=False)
+        _download(backend, snapshot, path)
+        opened = _open_file(path, algorithm, snapshot, lasting=False)
     except (ArtifactStoreError, OSError):
         pass  # it is only derived: the entries have the same facts
     finally:
@@ -134,7 +134,7 @@ def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple
     return opened
 
 
-def _opened(path: Path, algorithm: str, snapshot: Snapshot, *, lasting: bool) -> tuple[State, str] | None:
+def _open_file(path: Path, algorithm: str, snapshot: Snapshot, *, lasting: bool) -> tuple[State, str] | None:
     try:
         if str(_digest_of(path, algorithm)) != snapshot.digest:
             return None
@@ -143,7 +143,7 @@ def _opened(path: Path, algorithm: str, snapshot: Snapshot, *, lasting: bool) ->
         return None
 
 
-def _bring(backend: Backend, snapshot: Snapshot, path: Path) -> None:
+def _download(backend: Backend, snapshot: Snapshot, path: Path) -> None:
     key, ranges = content_key(snapshot.digest), [(at, min(_PIECE, snapshot.size - at)) for at in range(0, snapshot.size, _PIECE)]
     together = max(1, min(8, backend.concurrency))
     with path.open("wb") as file, Pool(together) as pool:

@@ -1,13 +1,13 @@
-"""Who acts: what every transaction says of its origin."""
+"""The actor: the origin that is recorded with every transaction."""
 
 from dataclasses import dataclass
 
-__all__ = ["Author"]
+__all__ = ["Actor"]
 
 
 @dataclass(frozen=True, slots=True)
-class Author:
-    """The author of transactions, recorded with each of them.
+class Actor:
+    """The actor of transactions, recorded with each of them.
 
     Attributes:
         actor: a name.

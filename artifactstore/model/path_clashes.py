@@ -92,17 +92,17 @@ def case_clashes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     """
     some = [*islice(paths, _FEW)]
     if len(some) < _FEW:
-        yield from _alikes(some)
+        yield from _alike_pairs(some)
         return
     rows = iter(paths)
     if any(not text.isascii() or text != text.lower() for text in iter(lambda: "\n".join(islice(rows, _AT_ONCE)), "")):
         # One number each, since a dict of millions would take gigabytes; paths with equal numbers are then compared.
         found = numpy().sort(numpy().fromiter((hash(_alike(path)) for path in paths), "q"))
         twice = {*found[1:][found[1:] == found[:-1]].tolist()}
-        yield from _alikes(path for path in paths if hash(_alike(path)) in twice) if twice else ()
+        yield from _alike_pairs(path for path in paths if hash(_alike(path)) in twice) if twice else ()
 
 
-def _alikes(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _alike_pairs(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     seen: dict[str, str] = {}
     for path in paths:
         first = seen.setdefault(_alike(path), path)

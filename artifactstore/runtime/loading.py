@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-__all__ = ["LOADING", "no_collecting", "numpy"]
+__all__ = ["LOADING", "gc_paused", "numpy"]
 
 LOADING: Final = threading.RLock()  # held during a heavy load
 
@@ -21,7 +21,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def no_collecting() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Pause the garbage collector while many permanent objects are created: traversing them repeatedly doubles the time."""
     was = gc.isenabled()
     gc.disable()

@@ -22,7 +22,7 @@ from botocore.exceptions import (
 from artifactstore.backend.connect import connect
 from artifactstore.backend.errors import NotAppliedError, ThrottledError
 from artifactstore.backend.s3.backend import S3Backend
-from artifactstore.backend.s3.responses import part_of
+from artifactstore.backend.s3.responses import range_body
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
@@ -258,7 +258,7 @@ def test_what_came_is_put_together_where_it_was_asked_for_and_not_on_the_loop(ba
 
     def judge(came, *others):
         threads.append(threading.current_thread())
-        return part_of(came, *others)
+        return range_body(came, *others)
 
     monkeypatch.setattr("artifactstore.backend.s3.backend.part_of", judge)
     backend.write("a", data)

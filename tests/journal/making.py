@@ -12,14 +12,14 @@ from artifactstore.errors import BackendError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.journal import Journal
-from artifactstore.model.actor import Author
+from artifactstore.model.actor import Actor
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Config
 
 TIME = "2026-01-01T00:00:00.000000Z"
 CONFIG = Config.new("c" * 32, "blake3", {"small": (64, 128, 256)}, TIME)
-AUTHOR = Author("ann", "os", "host", "tests")
+AUTHOR = Actor("ann", "os", "host", "tests")
 _NUMBER = itertools.count()
 
 

@@ -24,7 +24,7 @@ from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.snapshots import Snapshot, content_key
 from artifactstore.maintenance import snapshot as snapshot_module
-from artifactstore.maintenance.snapshot import published
+from artifactstore.maintenance.snapshot import list_published
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.store import Store
@@ -146,7 +146,7 @@ def test_where_nothing_came_since_nothing_is_written(tmp_path: Path) -> None:
     first = store.maintenance.snapshot()
     again = store.maintenance.snapshot()
     assert (again.entry, again.digest, again.new) == (first.entry, first.digest, False)
-    assert len(published(store._session.core().backend)) == 1
+    assert len(list_published(store._session.core().backend)) == 1
 
 
 def test_a_full_disk_is_said_and_nothing_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_whatever_fails_on_the_way_the_next_try_succeeds(tmp_path: Path, monkeyp
         with pytest.raises(BackendError):
             store.maintenance.snapshot()
     assert [key.split("/")[0] for key in done] == ["segments", "journal", "segments"][: at + 1]
-    assert published(backend) == []
+    assert list_published(backend) == []
     assert _same(_state(store), _truth(store))
     assert store.maintenance.snapshot().new
     assert _same(_state(store), _truth(store))
@@ -199,7 +199,7 @@ def test_one_that_can_t_be_brought_is_passed_over(tmp_path: Path, monkeypatch: p
     def failing(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(snapshot_module, "_bring", failing)
+    monkeypatch.setattr(snapshot_module, "_download", failing)
     assert _same(_state(store), _truth(store))
 
 
@@ -207,7 +207,7 @@ def test_an_empty_store_has_nothing_to_write_down(tmp_path: Path) -> None:
     store = artifactstore.create(tmp_path / "store")
     done = store.maintenance.snapshot()
     assert (done.entry, done.new) == (0, False)
-    assert published(store._session.core().backend) == []
+    assert list_published(store._session.core().backend) == []
 
 
 def test_what_nobody_vouches_for_is_not_even_opened(tmp_path: Path, folded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,7 +531,7 @@ def test_the_log_and_a_pointer_tell_of_a_snapshot(tmp_path: Path) -> None:
     done = store.maintenance.snapshot()
     (event,) = store.log(fact="snapshot")
     assert (event.digest, event.fields["seq"]) == (done.digest, done.entry)
-    assert json.loads((Path(store.url) / published(connect(store.url))[0].key).read_bytes())["digest"] == done.digest
+    assert json.loads((Path(store.url) / list_published(connect(store.url))[0].key).read_bytes())["digest"] == done.digest
 
 
 def test_one_that_no_reader_would_open_is_neither_written_nor_vouched_for(

@@ -33,7 +33,7 @@ REAL_TAKE_VERSIONED = State._take_versioned
 REAL_TAKE_REMOVED = State._take_removed
 REAL_ENSURE = whole_module.create_with_retries
 REAL_HISTORIES = Histories.of
-REAL_CHOOSE = whole_module.choose
+REAL_CHOOSE = whole_module.select_objects
 
 
 def _entries_first(self: Any, objects: Any) -> Any:
@@ -149,10 +149,12 @@ BETWEEN: dict[str, Mutant] = {
     "the closing entry stays": Mutant(
         "what closes the old place is not copied", _patches((State, "end", property(_copy_closing_too))), _COPY
     ),
-    "all packs": Mutant("a copy has all packs", _patches((whole_module, "choose", _only_what_stands)), _COPY),
+    "all packs": Mutant("a copy has all packs", _patches((whole_module, "select_objects", _only_what_stands)), _COPY),
     "received with its content": Mutant(
         "what is received needs its content",
-        _patches((judge_module, "_judge_received", _judge_received_without("holder")), (ImportPlanner, "_need", _no_content)),
+        _patches(
+            (judge_module, "_judge_received", _judge_received_without("holder")), (ImportPlanner, "_require_content", _no_content)
+        ),
         _IMPORT,
     ),
     "received holders are judged": Mutant(

@@ -27,7 +27,7 @@ from artifactstore.maintenance import snapshot as snapshot_module
 from artifactstore.maintenance.sync import object_copy as whole_module
 from artifactstore.maintenance.sync import replicate as replicate_module
 from artifactstore.maintenance.sync.import_selection import ImportFilter
-from artifactstore.model.actor import Author
+from artifactstore.model.actor import Actor
 from artifactstore.model.encoding import format_time
 from artifactstore.model.facts import Config
 
@@ -188,7 +188,7 @@ class Scenario:
         opening = partial(snapshot_module.open_snapshot, backend, "blake3") if self.publishing else None
         journal = Journal(backend, place.config, State, place.kept if self.keeping else None, open_snapshot=opening)
         journal.lock = SimLock(self.world, "journal")  # type: ignore[assignment]
-        appender = Appender(journal, Author("somebody", "os", "here", "simulator"), sleep=self.world.sleep)
+        appender = Appender(journal, Actor("somebody", "os", "here", "simulator"), sleep=self.world.sleep)
         appender._turn = SimLock(self.world, "turn")  # type: ignore[assignment]
         place.checker.journals.append(journal)
         copies = [] if name else self.copies

@@ -24,7 +24,7 @@ __all__ = ["AzureBackend"]
 
 # For each request: one attempt, with time-outs (seconds).
 _ONCE: Final[Mapping[str, Any]] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
-_Came = tuple[list[bytes], Mapping[str, str]]  # body in pieces, reply headers
+_RawReply = tuple[list[bytes], Mapping[str, str]]  # body in pieces, reply headers
 _FOLDER: Final = "hdi_isfolder"  # marks a directory of a hierarchical namespace, which is a blob without content
 
 
@@ -70,7 +70,7 @@ class AzureBackend(RemoteBackend):
 
     # -- reading
 
-    async def _get(self, key: str, span: tuple[int, int] | None = None) -> _Came:
+    async def _get(self, key: str, span: tuple[int, int] | None = None) -> _RawReply:
         """Return an object's bytes, or a range of them (offset, length), in pieces, and the reply's headers; by one request.
 
         Uses the generated client, since `download_blob` sends a second request for empty and for large blobs.
@@ -85,7 +85,7 @@ class AzureBackend(RemoteBackend):
             raise NotFoundError(not_found_message(key, self.url))
         return [chunk async for chunk in stream], headers
 
-    def _judge(self, came: _Came, key: str, span: tuple[int, int] | None = None) -> bytes:
+    def _check_reply(self, came: _RawReply, key: str, span: tuple[int, int] | None = None) -> bytes:
         """Return the received bytes, if they are complete."""
         data, headers = b"".join(came[0]), came[1]
         announced = int(headers["Content-Length"])
@@ -108,7 +108,7 @@ class AzureBackend(RemoteBackend):
             BackendError: anything else.
         """
         check_key(key)
-        return self._judge(self._call(lambda: self._run(self._get, key), "read", key), key)
+        return self._check_reply(self._call(lambda: self._run(self._get, key), "read", key), key)
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each (offset, length), in the order asked for; by one request each, many at a time.
@@ -122,7 +122,7 @@ class AzureBackend(RemoteBackend):
 
         def call() -> list[bytes]:
             return self._ranges(
-                key, ranges, lambda wanted: self._get(key, wanted), lambda came, wanted: self._judge(came, key, wanted)
+                key, ranges, lambda wanted: self._get(key, wanted), lambda came, wanted: self._check_reply(came, key, wanted)
             )
 
         return self._call(call, "read", key)
@@ -130,7 +130,7 @@ class AzureBackend(RemoteBackend):
     # -- writing
 
     def _put(self, key: str, raw: bytes, action: str, *, overwrite: bool) -> None:
-        checked = _checked(raw)
+        checked = _md5_header(raw)
 
         async def put() -> None:
             # Up to 64 MiB are one request.
@@ -159,7 +159,7 @@ class AzureBackend(RemoteBackend):
     def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
         """Stage a block, with its MD5; returns its id. Every block id of a blob has the same length."""
         name, raw = f"{upload}-{number:05}", bytes(data)
-        checked = _checked(raw)
+        checked = _md5_header(raw)
 
         async def stage() -> None:
             await self._blob(key).stage_block(name, raw, length=len(raw), headers=checked, **_ONCE)
@@ -257,7 +257,7 @@ class AzureBackend(RemoteBackend):
         return int(found.size)
 
 
-def _checked(raw: bytes) -> dict[str, str]:
+def _md5_header(raw: bytes) -> dict[str, str]:
     """Return the headers that make the service reject a damaged body; it stores the checksum, too.
 
     The client would compute it on its event loop, where all other requests wait meanwhile: 1.5 seconds a GB.

@@ -19,7 +19,7 @@ from artifactstore.backend.errors import check_ranges, not_found_message
 from artifactstore.backend.gcs.errors import AmbiguousNotFoundError, DeniedError, ExpiredError, Refusal, Request, explain
 from artifactstore.backend.gcs.resumable_upload import Upload
 from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
-from artifactstore.backend.remote.http_client import Reply, exchange, of_range
+from artifactstore.backend.remote.http_client import Reply, exchange, range_body
 from artifactstore.backend.remote.multipart import upload_multipart
 from artifactstore.backend.remote.secrets import hide
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
@@ -107,7 +107,7 @@ class GcsBackend(RemoteBackend):
     def _object(self, key: str) -> str:
         return f"/storage/v1/b/{quote(self._bucket, safe='')}/o/{quote(self._root + key, safe='')}"
 
-    def _of_object(self, call: Callable[[], _T], action: str, key: str) -> _T:
+    def _object_request(self, call: Callable[[], _T], action: str, key: str) -> _T:
         """Send a request about one object; a 404 that does not say what is missing is resolved."""
         try:
             return self._call(call, action, key)
@@ -130,7 +130,7 @@ class GcsBackend(RemoteBackend):
             BackendError: anything else.
         """
         check_key(key)
-        reply = self._of_object(lambda: self._run(self._get, key), "read", key)
+        reply = self._object_request(lambda: self._run(self._get, key), "read", key)
         sums = dict(one.strip().partition("=")[::2] for one in reply.headers.get("X-Goog-Hash", "").split(","))
         if "md5" in sums and sums["md5"] != content_md5(reply.body):
             raise BackendError(f"{key} in {self.url} was damaged in transit: it does not match its MD5", transient=True)
@@ -151,10 +151,10 @@ class GcsBackend(RemoteBackend):
                 key,
                 ranges,
                 lambda wanted: self._get(key, wanted),
-                lambda reply, wanted: of_range(reply, wanted, key, self.url),
+                lambda reply, wanted: range_body(reply, wanted, key, self.url),
             )
 
-        return self._of_object(call, "read", key)
+        return self._object_request(call, "read", key)
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes.
@@ -169,7 +169,7 @@ class GcsBackend(RemoteBackend):
             reply = await self._ask("GET", self._object(key), params={"fields": "size"})
             return int(json.loads(reply.body)["size"])
 
-        return self._of_object(lambda: self._run(look), "stat", key)  # type: ignore[no-any-return]
+        return self._object_request(lambda: self._run(look), "stat", key)  # type: ignore[no-any-return]
 
     # -- writing
 
@@ -184,7 +184,7 @@ class GcsBackend(RemoteBackend):
         async def put() -> Any:
             reply = await self._ask(
                 "POST",
-                self._inbox,
+                self._upload_path,
                 params={"uploadType": "multipart", "fields": name, **condition},
                 headers={"Content-Type": f"multipart/related; boundary={edge}"},
                 data=body,
@@ -197,7 +197,7 @@ class GcsBackend(RemoteBackend):
             raise BackendError(f"{key} in {self.url}: the server stored other bytes than were sent")
 
     @property
-    def _inbox(self) -> str:
+    def _upload_path(self) -> str:
         return f"/upload/storage/v1/b/{quote(self._bucket, safe='')}/o"
 
     def _written(self, call: Callable[[], _T], action: str, key: str) -> _T:
@@ -219,19 +219,19 @@ class GcsBackend(RemoteBackend):
                 self._put(key, whole, "write")
             except DeniedError:
                 # An identity that may create but not delete may not replace either, and need not if only the first reply was lost.
-                if self._kept(key) != content_md5(whole):
+                if self._stored_md5(key) != content_md5(whole):
                     raise
         else:
             upload_multipart(self, key, whole, rest, lambda call: call())
 
-    def _kept(self, key: str) -> str | None:
+    def _stored_md5(self, key: str) -> str | None:
         """Return the MD5 of the stored object; None where unknown."""
 
         async def look() -> Any:
             return _parsed(await self._ask("GET", self._object(key), params={"fields": "md5Hash"})).get("md5Hash")
 
         try:
-            return self._of_object(lambda: self._run(look), "stat", key)  # type: ignore[no-any-return]
+            return self._object_request(lambda: self._run(look), "stat", key)  # type: ignore[no-any-return]
         except ArtifactStoreError:
             return None
 
@@ -257,7 +257,7 @@ class GcsBackend(RemoteBackend):
             about = {"name": self._root + key, "contentType": "application/octet-stream"}
             reply = await self._ask(
                 "POST",
-                self._inbox,
+                self._upload_path,
                 params={"uploadType": "resumable"},
                 headers={"Content-Type": "application/json; charset=UTF-8"},
                 data=json.dumps(about).encode(),
@@ -330,7 +330,7 @@ class GcsBackend(RemoteBackend):
             await self._ask("DELETE", self._object(key))
 
         with contextlib.suppress(NotFoundError):
-            self._of_object(lambda: self._run(drop), "delete", key)
+            self._object_request(lambda: self._run(drop), "delete", key)
 
 
 def _parsed(reply: Reply) -> Any:

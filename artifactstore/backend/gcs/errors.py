@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend import errors
-from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError, not_found_message, seconds_of
+from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError, not_found_message, retry_after_seconds
 from artifactstore.backend.remote.http_client import Reply
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
@@ -118,7 +118,7 @@ def _of_reply(refusal: Refusal, request: Request) -> ArtifactStoreError:
     if status == 401:
         return ExpiredError(f"{summary}; the credentials are missing, invalid or expired: {_LOGIN}")
     if status in {429, 503} or reason in _THROTTLED:
-        return ThrottledError(summary, retry_after=seconds_of(refusal.reply.headers.get("Retry-After")))
+        return ThrottledError(summary, retry_after=retry_after_seconds(refusal.reply.headers.get("Retry-After")))
     if status >= 500 or status == 408:
         return BackendError(summary, transient=True)
     if status == 400 and any(words in message for words in _DAMAGED):

@@ -54,7 +54,7 @@ class Upload:
             reply = await self._put(send, data[at - start :], f"bytes {at}-{end - 1}/*")
             if reply.status != _GOES_ON:
                 raise Refusal(reply)
-            arrived = _arrived(reply)
+            arrived = _received_bytes(reply)
             if arrived <= at:
                 raise BackendError("the service stores none of the uploaded bytes", transient=True)
             at = arrived
@@ -71,7 +71,7 @@ class Upload:
         span = f"bytes {start}-{total - 1}/{total}" if self._tail else f"bytes */{total}"
         reply = await self._put(send, self._tail, span)
         if reply.status == _GOES_ON:
-            raise BackendError(f"{what}: {_arrived(reply):,} of {total:,} bytes have arrived", transient=True)
+            raise BackendError(f"{what}: {_received_bytes(reply):,} of {total:,} bytes have arrived", transient=True)
         if reply.status not in {200, 201}:
             raise Refusal(reply)
         kept = json.loads(reply.body or b"{}")
@@ -93,7 +93,7 @@ class Upload:
         return await send("PUT", self._address, headers={"Content-Range": span}, data=data)
 
 
-def _arrived(reply: Reply) -> int:
+def _received_bytes(reply: Reply) -> int:
     """Return how many bytes the service has: `Range: bytes=0-99` means a hundred."""
     last = reply.headers.get("Range", "").rpartition("-")[2]
     return int(last) + 1 if last.isdigit() else 0

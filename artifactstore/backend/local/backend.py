@@ -133,7 +133,7 @@ class LocalBackend(Backend):
             BackendError: a range ends beyond the file's end, or the file cannot be read.
         """
         check_ranges(ranges)
-        with self._reading(key) as (fd, size):
+        with self._open_object(key) as (fd, size):
             return [self._range(fd, key, offset, length, size) for offset, length in ranges]
 
     def read_into(self, key: str, wanted: Sequence[tuple[int, memoryview]]) -> None:
@@ -147,7 +147,7 @@ class LocalBackend(Backend):
             super().read_into(key, wanted)
             return
         check_ranges([(offset, len(room)) for offset, room in wanted])
-        with self._reading(key) as (fd, size):
+        with self._open_object(key) as (fd, size):
             for offset, room in wanted:
                 done = 0 if offset + len(room) <= size else -1
                 while 0 <= done < len(room) and (came := os.preadv(fd, [room[done:]], offset + done)):
@@ -156,7 +156,7 @@ class LocalBackend(Backend):
                     raise range_beyond_end(key, offset, len(room), size if done < 0 else offset + done, self.url)
 
     @contextmanager
-    def _reading(self, key: str) -> Iterator[tuple[int, int]]:
+    def _open_object(self, key: str) -> Iterator[tuple[int, int]]:
         """Open an object for reading: its file and its length."""
         path = self._path(key)
         try:

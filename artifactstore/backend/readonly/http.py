@@ -10,10 +10,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
-from artifactstore.backend.errors import ThrottledError, UnreachableError, check_ranges, not_found_message, seconds_of
+from artifactstore.backend.errors import ThrottledError, UnreachableError, check_ranges, not_found_message, retry_after_seconds
 from artifactstore.backend.readonly.base import ReadOnlySource
 from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
-from artifactstore.backend.remote.http_client import Reply, exchange, of_range
+from artifactstore.backend.remote.http_client import Reply, exchange, range_body
 from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
 
 __all__ = ["HttpBackend"]
@@ -80,7 +80,7 @@ class HttpBackend(ReadOnlySource, RemoteBackend):
         if reply.status == 416:
             return BackendError(f"{what}: the range ends beyond the end of the object")
         if reply.status in {429, 503}:
-            return ThrottledError(what, retry_after=seconds_of(reply.headers.get("Retry-After")))
+            return ThrottledError(what, retry_after=retry_after_seconds(reply.headers.get("Retry-After")))
         if reply.status >= 500 or reply.status == 408:
             return BackendError(what, transient=True)
         if reply.status in {401, 403}:
@@ -143,7 +143,7 @@ class HttpBackend(ReadOnlySource, RemoteBackend):
             return reply
 
         def call() -> list[bytes]:
-            return self._ranges(key, ranges, one, lambda reply, wanted: of_range(reply, wanted, key, self.url))
+            return self._ranges(key, ranges, one, lambda reply, wanted: range_body(reply, wanted, key, self.url))
 
         return self._call(call, "read", key)
 

@@ -93,7 +93,7 @@ class ZipBackend(ReadOnlySource):
             CorruptionError: the zip file is damaged, truncated, or malicious.
             UnsupportedError: a member with an unsupported compression method, or too large to be inflated at once.
         """
-        with _Opened(self, key) as (fd, member):
+        with _OpenZip(self, key) as (fd, member):
             if member.method != zipfile.ZIP_STORED and member.size > MOST_INFLATED:
                 raise UnsupportedError(
                     f"{key} in {self.url} would inflate to {member.size:,} bytes; at most {MOST_INFLATED:,} are inflated at "
@@ -115,7 +115,7 @@ class ZipBackend(ReadOnlySource):
         """
         check_key(key)
         check_ranges(ranges)
-        with _Opened(self, key) as (fd, member):
+        with _OpenZip(self, key) as (fd, member):
             for offset, length in ranges:
                 if offset + length > member.size:
                     raise range_beyond_end(key, offset, length, member.size, self.url)
@@ -282,7 +282,7 @@ class ZipBackend(ReadOnlySource):
         return os_error(error, self.path, "read")
 
 
-class _Opened:
+class _OpenZip:
     """The file, open for one call, and the requested member.
 
     Opened by each call, so that nothing stays open and nothing is shared with a forked child.

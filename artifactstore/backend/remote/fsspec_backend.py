@@ -131,7 +131,7 @@ class RemoteBackend(Backend):
     ) -> list[bytes]:
         """Read ranges of an object, many at a time on the loop; replies are converted to bytes in the calling thread."""
         came = self._run(gather_ranges, ask, ranges, self.concurrency)
-        return collect_ranges(came, ranges, judge, self._failure(key))
+        return collect_ranges(came, ranges, judge, self._range_error(key))
 
     def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
         """Run a request; its failures become our errors, with only such text of theirs as is known to be harmless."""
@@ -143,7 +143,7 @@ class RemoteBackend(Backend):
             failure, cause = self._explain(error, action, key)
         raise failure from cause  # outside the handler: a cause that may contain credentials is not even the context
 
-    def _failure(self, key: str) -> Callable[[Exception], BaseException]:
+    def _range_error(self, key: str) -> Callable[[Exception], BaseException]:
         """Return a converter from a failed read of a part of an object to our error."""
         return lambda error: error if isinstance(error, ArtifactStoreError) else self._explain(error, "read", key)[0]
 
@@ -179,7 +179,7 @@ class RemoteBackend(Backend):
 
     # -- the verbs
 
-    def _alone(self, call: Callable[[], _T], action: str, key: str) -> _T:
+    def _call_serially(self, call: Callable[[], _T], action: str, key: str) -> _T:
         """Like `_call`, for this class's own verbs: one thread at a time, and missing objects are told from other failures.
 
         Only fsspec classes with a loop of their own are thread-safe: others share one connection.
@@ -188,7 +188,7 @@ class RemoteBackend(Backend):
             try:
                 return self._call(call, action, key)
             except BackendError as error:
-                if error.transient or not key or self._is_there(key):
+                if error.transient or not key or self._may_exist(key):
                     raise
         raise NotFoundError(not_found_message(key, self.url))
 
@@ -210,7 +210,7 @@ class RemoteBackend(Backend):
         except Exception:  # noqa: BLE001 - fsspec's classes raise what their libraries raise
             return None
 
-    def _is_there(self, key: str) -> bool:
+    def _may_exist(self, key: str) -> bool:
         """Whether a key exists, or may: some classes raise errors of their own for a missing key, a listing does not."""
         if self._filesystem_or_none() is None:
             return True
@@ -239,7 +239,7 @@ class RemoteBackend(Backend):
             filesystem, path = self._path(key)
             return bytes(filesystem.cat_file(path))
 
-        return self._alone(call, "read", key)
+        return self._call_serially(call, "read", key)
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each (offset, length), in the order asked for.
@@ -257,7 +257,7 @@ class RemoteBackend(Backend):
             ends = [offset + length for offset, length in ranges]
             return filesystem.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")  # type: ignore[no-any-return]
 
-        found = [bytes(data) for data in self._alone(call, "read", key)]
+        found = [bytes(data) for data in self._call_serially(call, "read", key)]
         for (offset, length), data in zip(ranges, found, strict=True):
             if len(data) != length:  # fsspec clips silently
                 self.size(key)  # raises if it is not an object
@@ -344,7 +344,7 @@ class RemoteBackend(Backend):
             filesystem.rm_file(path)
 
         try:
-            self._alone(call, "delete", key)
+            self._call_serially(call, "delete", key)
         except NotFoundError:
             return
 
@@ -362,7 +362,7 @@ class RemoteBackend(Backend):
             filesystem.invalidate_cache()
             return filesystem.info(path)  # type: ignore[no-any-return]
 
-        info = self._alone(call, "stat", key)
+        info = self._call_serially(call, "stat", key)
         if info["type"] != "file":
             raise NotFoundError(not_found_message(key, self.url))
         return int(info["size"])

@@ -12,7 +12,7 @@ from artifactstore.backend.errors import range_beyond_end
 from artifactstore.backend.remote.request_body import send_watched
 from artifactstore.errors import BackendError
 
-__all__ = ["Reply", "exchange", "of_range"]
+__all__ = ["Reply", "exchange", "range_body"]
 
 _CONNECT: Final = 10.0  # seconds
 _SILENCE: Final = 60.0  # seconds without a byte
@@ -65,7 +65,7 @@ async def exchange(session: Any, method: str, url: str, *, data: bytes | memoryv
     return await send_watched(send, data, _SILENCE)
 
 
-def of_range(reply: Reply, wanted: tuple[int, int], key: str, url: str) -> bytes:
+def range_body(reply: Reply, wanted: tuple[int, int], key: str, url: str) -> bytes:
     """Return the bytes of a range (offset, length) from the reply to a request for it, or from a reply with the whole object.
 
     Raises:

@@ -17,9 +17,9 @@ from artifactstore.backend.remote.multipart import upload_multipart
 from artifactstore.backend.remote.request_body import send_watched
 from artifactstore.backend.remote.secrets import hide, secret_names
 from artifactstore.backend.s3.checksums import Replies, checks_crc, checksum_of, md5_of
-from artifactstore.backend.s3.client import client_options, make_plain
+from artifactstore.backend.s3.client import client_options, strip_optional_headers
 from artifactstore.backend.s3.errors import AmbiguousNotFoundError, ExpiredError, Request, explain
-from artifactstore.backend.s3.responses import next_page, of_listing, part_of, whole_of
+from artifactstore.backend.s3.responses import complete_body, next_page, parse_listing, range_body
 from artifactstore.errors import (
     ArtifactStoreError,
     BackendError,
@@ -31,7 +31,7 @@ from artifactstore.errors import (
 __all__ = ["S3Backend"]
 
 _T = TypeVar("_T")
-_Came = tuple[list[bytes], Mapping[str, Any]]  # body in pieces, rest of the reply
+_RawReply = tuple[list[bytes], Mapping[str, Any]]  # body in pieces, rest of the reply
 _PIECE: Final = 2**20  # bytes of a body that are read at a time, if available
 _HEAD: Final = "stat"
 
@@ -72,11 +72,11 @@ class S3Backend(RemoteBackend):
             return super()._call(call, action, key)
         except ExpiredError:
             # Nothing was done. Credentials from a file, a process or a service may have been refreshed by now.
-            if not self._renewed(used):
+            if not self._refresh_credentials(used):
                 raise
         return super()._call(call, action, key)
 
-    def _renewed(self, used: Any) -> bool:
+    def _refresh_credentials(self, used: Any) -> bool:
         """Reconnect with refreshed credentials; False if they are the expired ones."""
         if secret_names(self._options):
             return False  # passed as options: they cannot be refreshed
@@ -108,7 +108,7 @@ class S3Backend(RemoteBackend):
     async def _send(self, verb: str, arguments: Mapping[str, Any]) -> Any:
         """Send one request, once."""
         filesystem, client = await self._client()
-        method = getattr(make_plain(client), verb)
+        method = getattr(strip_optional_headers(client), verb)
         # Adds what the options require of every request (encryption, requester pays), and drops what this botocore does not know.
         complete = filesystem._get_s3_method_kwargs(method, **arguments)  # noqa: SLF001
         if missing := arguments.keys() - complete.keys():
@@ -126,7 +126,7 @@ class S3Backend(RemoteBackend):
     async def _checks(self) -> bool:
         return checks_crc((await self._client())[1].meta.endpoint_url)
 
-    async def _get(self, key: str, extra: Mapping[str, str]) -> _Came:
+    async def _get(self, key: str, extra: Mapping[str, str]) -> _RawReply:
         """Return the received bytes, in pieces, and the rest of the reply."""
         reply = await self._send("get_object", {**self._where(key), **extra})
         body, pieces = reply["Body"], []
@@ -158,7 +158,7 @@ class S3Backend(RemoteBackend):
             data, reply = self._whole(key)
         except AmbiguousNotFoundError as error:
             raise self._missing(key, error) from None
-        whole = whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
+        whole = complete_body(data, reply, f"{key} in {self.url}", lambda: self._head_size(key))
         return self._read_again(key, whole) if self._replies.needs_check(reply, md5_of(whole)) else whole
 
     def _whole(self, key: str) -> tuple[bytes, Mapping[str, Any]]:
@@ -169,7 +169,7 @@ class S3Backend(RemoteBackend):
         """Read once more after an ETag mismatch: bytes damaged in transit come out differently now."""
         data, reply = self._whole(key)
         if not self._replies.needs_check(reply, md5_of(data)):
-            return whole_of(data, reply, f"{key} in {self.url}", lambda: self._announced(key))
+            return complete_body(data, reply, f"{key} in {self.url}", lambda: self._head_size(key))
         if data != first:
             raise BackendError(
                 f"{key} in {self.url}: two reads returned different bytes, neither matching its ETag", transient=True
@@ -177,7 +177,7 @@ class S3Backend(RemoteBackend):
         self._replies.note_mismatch()
         return data  # the stored bytes are the same each time: digests judge them
 
-    def _announced(self, key: str) -> int | None:
+    def _head_size(self, key: str) -> int | None:
         """Return an object's size by HEAD; None where the server does not report it."""
         reply = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key)
         self._refuse_foreign(reply, key)
@@ -205,13 +205,13 @@ class S3Backend(RemoteBackend):
         check_key(key)
         check_ranges(ranges)
 
-        async def one(wanted: tuple[int, int]) -> _Came:
+        async def one(wanted: tuple[int, int]) -> _RawReply:
             offset, length = wanted
             return await self._get(key, {"Range": f"bytes={offset}-{offset + length - 1}"})
 
-        def judge(came: _Came, wanted: tuple[int, int]) -> bytes:
+        def judge(came: _RawReply, wanted: tuple[int, int]) -> bytes:
             pieces, reply = came
-            return part_of(b"".join(pieces), reply, wanted, key, self.url)
+            return range_body(b"".join(pieces), reply, wanted, key, self.url)
 
         def call() -> list[bytes]:
             return self._ranges(key, ranges, one, judge)
@@ -281,7 +281,7 @@ class S3Backend(RemoteBackend):
     def send_part(self, key: str, upload: str, number: int, data: bytes | memoryview) -> str:
         """Send a part, with its MD5; returns its ETag."""
         checksum = checksum_of(data, crc=False)
-        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, RequestBody=data, **checksum)
+        reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, **checksum)
         if self._replies.refutes(reply, checksum):
             raise BackendError(f"part {number} of {key} in {self.url} was damaged in transit", transient=True)
         return str(reply["ETag"])
@@ -328,7 +328,7 @@ class S3Backend(RemoteBackend):
         more: Mapping[str, Any] | None = {}
         while more is not None:
             page = self._page(prefix, more)
-            for found in of_listing(page, self._root):
+            for found in parse_listing(page, self._root):
                 with contextlib.suppress(InvalidInputError):  # not an object of the store
                     check_key(found.key)
                     yield found
@@ -358,6 +358,6 @@ class S3Backend(RemoteBackend):
         check_key(key)
         size = None
         with contextlib.suppress(NotFoundError):
-            size = self._announced(key)
+            size = self._head_size(key)
         # A 404 to HEAD has no body, so the bucket may be missing: GET tells. It also returns a size that HEAD left out.
         return len(self.read(key)) if size is None else size

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-__all__ = ["client_options", "make_plain"]
+__all__ = ["client_options", "strip_optional_headers"]
 
 _CONFIG: Final[Mapping[str, Any]] = {
     # One attempt per request: RetryingBackend retries, and knows which requests must not be sent twice.
@@ -54,7 +54,7 @@ def _note_redirect(http_response: Any, parsed: Any, context: Any, **_: Any) -> N
         parsed.setdefault("ResponseMetadata", {})["RedirectedTo"] = host
 
 
-def make_plain(client: Any) -> Any:
+def strip_optional_headers(client: Any) -> Any:
     """Configure a botocore client to leave out the headers that no server needs; returns it."""
     if not getattr(client, "_artifactstore_plain", False):
         client.meta.events.register("before-send.s3", _leave_out)

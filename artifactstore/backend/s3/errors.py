@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from artifactstore.backend import errors
-from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError, not_found_message, seconds_of
+from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError, not_found_message, retry_after_seconds
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
 
 __all__ = ["AmbiguousNotFoundError", "ExpiredError", "Request", "explain"]
@@ -141,11 +141,11 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
     if code in _FULL:
         return BackendError(f"{summary}; {_ADVICE[code]}")
     if code in _THROTTLED or status in {429, 503}:
-        return ThrottledError(summary, retry_after=seconds_of(headers.get("retry-after")))
+        return ThrottledError(summary, retry_after=retry_after_seconds(headers.get("retry-after")))
     if code in _BUSY or status >= 500:
         return BackendError(summary, transient=True)
     if code in _ELSEWHERE or 300 <= status < 400:
-        return BackendError(f"{summary}; {_elsewhere(reply, headers)}")
+        return BackendError(f"{summary}; {_region_advice(reply, headers)}")
     if code in {"RequestTimeTooSkewed", "RequestExpired"}:
         return BackendError(f"{summary}; {_skew(headers)}{_ADVICE[code]}")
     advice = _ADVICE.get(code)
@@ -159,7 +159,7 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
     return BackendError(f"{summary}; {advice}" if advice else summary)
 
 
-def _elsewhere(reply: Mapping[str, Any], headers: Mapping[str, Any]) -> str:
+def _region_advice(reply: Mapping[str, Any], headers: Mapping[str, Any]) -> str:
     """Return where the bucket is, as far as the server reports it."""
     error = reply["Error"]
     region = headers.get("x-amz-bucket-region") or error.get("Region")
@@ -192,7 +192,7 @@ def _of_connection(error: Exception, request: Request) -> ArtifactStoreError | N
         return BackendError(f"{request}: the server's certificate is not trusted here; set AWS_CA_BUNDLE to your authority's")
     inner = {kind.__name__ for kind in type(getattr(error, "kwargs", {}).get("error")).__mro__}
     # botocore's EndpointConnectionError may also be a connection that broke; the wrapped aiohttp class tells which.
-    if host := _sent_to(error):
+    if host := _redirect_host(error):
         return BackendError(
             f"{request}: the server redirects to {host}, which does not reply: set AWS_ENDPOINT_URL to where "
             "it is, or AWS_REGION to the bucket's"
@@ -210,7 +210,7 @@ def _of_connection(error: Exception, request: Request) -> ArtifactStoreError | N
     return None
 
 
-def _sent_to(error: Exception) -> str | None:
+def _redirect_host(error: Exception) -> str | None:
     """Return the host of a redirect that was followed in vain: aiohttp names a host other than the requested one."""
     known = getattr(error, "kwargs", {})
     host = getattr(known.get("error"), "host", None)

@@ -14,14 +14,14 @@ from artifactstore.backend.errors import range_beyond_end
 from artifactstore.backend.s3.checksums import md5_of
 from artifactstore.errors import BackendError
 
-__all__ = ["next_page", "of_listing", "part_of", "whole_of"]
+__all__ = ["complete_body", "next_page", "parse_listing", "range_body"]
 
 
-def _broken(what: str, got: int, announced: int) -> BackendError:
+def _incomplete(what: str, got: int, announced: int) -> BackendError:
     return BackendError(f"{what}: {got:,} of {announced:,} bytes received, then the connection ended", transient=True)
 
 
-def whole_of(data: bytes, reply: Mapping[str, Any], what: str, ask: Callable[[], int | None]) -> bytes:
+def complete_body(data: bytes, reply: Mapping[str, Any], what: str, ask: Callable[[], int | None]) -> bytes:
     """Return an object's bytes if they are known to be complete.
 
     Args:
@@ -40,7 +40,7 @@ def whole_of(data: bytes, reply: Mapping[str, Any], what: str, ask: Callable[[],
         if announced is None:
             raise BackendError(f"{what}: the server does not report the length, so truncation could not be detected")
     if announced is not None and len(data) != announced:
-        raise _broken(what, len(data), announced)
+        raise _incomplete(what, len(data), announced)
     return data
 
 
@@ -50,7 +50,7 @@ def _framed(reply: Mapping[str, Any]) -> bool:
     return "chunked" in str(headers.get("transfer-encoding", "")).lower()
 
 
-def part_of(data: bytes, reply: Mapping[str, Any], wanted: tuple[int, int], key: str, url: str) -> bytes:
+def range_body(data: bytes, reply: Mapping[str, Any], wanted: tuple[int, int], key: str, url: str) -> bytes:
     """Return the bytes of a range if they are the requested ones.
 
     Raises:
@@ -60,10 +60,10 @@ def part_of(data: bytes, reply: Mapping[str, Any], wanted: tuple[int, int], key:
     offset, length = wanted
     announced = reply.get("ContentLength")
     if announced is not None and len(data) < announced:
-        raise _broken(what, len(data), announced)
+        raise _incomplete(what, len(data), announced)
     if reply.get("ResponseMetadata", {}).get("HTTPStatusCode") == 200:  # the server ignores ranges and sent everything
         if len(data) < offset + length:
-            raise range_beyond_end(key, offset, length, len(data), url) if announced is not None else _broken(what, 0, length)
+            raise range_beyond_end(key, offset, length, len(data), url) if announced is not None else _incomplete(what, 0, length)
         return data[offset : offset + length]
     content_range = str(reply.get("ContentRange", ""))  # "bytes 0-9/100"
     first, _, rest = content_range.removeprefix("bytes").strip().partition("-")
@@ -72,13 +72,13 @@ def part_of(data: bytes, reply: Mapping[str, Any], wanted: tuple[int, int], key:
         if int(first) != offset:
             raise BackendError(f"{what}: expected bytes from {offset:,} on, got others ({content_range})", transient=True)
         if len(data) < min(length, int(last) - offset + 1):
-            raise _broken(what, len(data), int(last) - offset + 1)
+            raise _incomplete(what, len(data), int(last) - offset + 1)
     if len(data) != length:  # the server returns as many bytes as exist
         raise range_beyond_end(key, offset, length, None, url)
     return data
 
 
-def of_listing(page: Mapping[str, Any], root: str) -> Iterator[Stored]:
+def parse_listing(page: Mapping[str, Any], root: str) -> Iterator[Stored]:
     """Yield the objects of a listing page, with keys relative to `root`."""
     for item in page.get("Contents", ()):
         key = item["Key"]

@@ -136,7 +136,7 @@ def connect(location: SftpLocation, options: Mapping[str, Any]) -> Any:
         # Then the server is up and its key is verified: what failed is the login.
         met = transport is not None and transport.is_active() and transport.initial_kex_done
         client.close()
-        failure = _failure(error, location, target, paramiko, met=met)
+        failure = _connect_error(error, location, target, paramiko, met=met)
     else:
         client.get_transport().set_keepalive(30)
         return client
@@ -190,7 +190,7 @@ def _fingerprint(raw: bytes) -> str:
     return f"SHA256:{base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip('=')}"
 
 
-def _failure(error: Exception, location: SftpLocation, target: _Target, paramiko: Any, *, met: bool) -> BackendError:
+def _connect_error(error: Exception, location: SftpLocation, target: _Target, paramiko: Any, *, met: bool) -> BackendError:
     where = f"{target.host}:{target.port}"
     port = "" if target.port == 22 else f"-p {target.port} "
     if isinstance(error, _UnknownHost):

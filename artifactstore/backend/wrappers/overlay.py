@@ -40,15 +40,15 @@ class OverlayBackend(Backend):
     def __repr__(self) -> str:
         return f"OverlayBackend({self.own!r}, {self.origin!r}, {self.head})"
 
-    def _shared(self, key: str) -> bool:
+    def _is_visible(self, key: str) -> bool:
         """Whether a key of the origin is visible."""
         if key.startswith(_OWN):
             return False
         match = _ENTRY.fullmatch(key) or _SEGMENT.fullmatch(key)
         return match is None or int(match[1]) <= self.head
 
-    def _there(self, key: str) -> bool:
-        if not self._shared(key):
+    def _in_origin(self, key: str) -> bool:
+        if not self._is_visible(key):
             return False
         try:
             self.origin.size(key)
@@ -56,22 +56,22 @@ class OverlayBackend(Backend):
             return False
         return True
 
-    def _either(self, key: str, ask: Callable[[Backend], _T]) -> _T:
+    def _own_or_origin(self, key: str, ask: Callable[[Backend], _T]) -> _T:
         """Query the own backend, then the origin if the own has nothing and the key is visible."""
         try:
             return ask(self.own)
         except NotFoundError:
-            if not self._shared(key):
+            if not self._is_visible(key):
                 raise
             return ask(self.origin)
 
     def read(self, key: str) -> bytes:
         """Read from the own backend, else from the origin."""
-        return self._either(key, lambda backend: backend.read(key))
+        return self._own_or_origin(key, lambda backend: backend.read(key))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read ranges from the own backend, else from the origin."""
-        return self._either(key, lambda backend: backend.read_ranges(key, ranges))
+        return self._own_or_origin(key, lambda backend: backend.read_ranges(key, ranges))
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Write to the own backend."""
@@ -79,7 +79,7 @@ class OverlayBackend(Backend):
 
     def create(self, key: str, data: bytes) -> None:
         """Create in the own backend, unless the origin has the key."""
-        if self._there(key):
+        if self._in_origin(key):
             raise AlreadyExistsError(f"{key} exists in {self.origin.url}")
         self.own.create(key, data)
 
@@ -90,7 +90,7 @@ class OverlayBackend(Backend):
             seen.add(item.key)
             yield item
         for item in self.origin.list(prefix):
-            if item.key not in seen and self._shared(item.key):
+            if item.key not in seen and self._is_visible(item.key):
                 yield item
 
     def delete(self, key: str) -> None:
@@ -100,9 +100,9 @@ class OverlayBackend(Backend):
             RefusedError: it belongs to the origin, from which nothing is ever removed.
         """
         self.own.delete(key)
-        if self._there(key):
+        if self._in_origin(key):
             raise RefusedError(f"cannot delete {key}: it belongs to {self.origin.url}, which this store is a fork of")
 
     def size(self, key: str) -> int:
         """Return the size of the own backend's object, else of the origin's."""
-        return self._either(key, lambda backend: backend.size(key))
+        return self._own_or_origin(key, lambda backend: backend.size(key))

@@ -21,7 +21,7 @@ from artifactstore.runtime.threads import cancellable_sleep, is_cancelled
 __all__ = ["RetryingBackend", "retry_seconds"]
 
 _T = TypeVar("_T")
-_REACHED: Final[set[str]] = set()  # hosts and buckets that have replied to this process
+_CONTACTED: Final[set[str]] = set()  # hosts and buckets that have replied to this process
 
 
 def retry_seconds() -> float:
@@ -77,14 +77,14 @@ class RetryingBackend(Wrapper):
         whole = retry_seconds() if self._seconds is None else self._seconds
         if not isinstance(error, UnreachableError):
             if error is not None:
-                self._reached()
+                self._note_contact()
             return whole
-        return whole if self._host in _REACHED else min(whole, self.CONTACT)
+        return whole if self._host in _CONTACTED else min(whole, self.CONTACT)
 
-    def _reached(self) -> None:
+    def _note_contact(self) -> None:
         """Record that the host replies: from now on its silence is worth waiting for."""
-        if self._host not in _REACHED:
-            _REACHED.add(self._host)
+        if self._host not in _CONTACTED:
+            _CONTACTED.add(self._host)
 
     def retried(self, call: Callable[[], _T], again: type[BackendError] = BackendError) -> _T:
         """Run a call that raises `BackendError`s, with the retries of the verbs.
@@ -101,26 +101,26 @@ class RetryingBackend(Wrapper):
             except ArtifactStoreError as error:
                 if not isinstance(error, again) or not error.transient:
                     if not isinstance(error, UnreachableError):
-                        self._reached()  # a refusal is a reply
+                        self._note_contact()  # a refusal is a reply
                     raise
                 if not self._wait(start, failures, error):
-                    raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
-                self._tell(start, error)
+                    raise self._final_error(error, start, failures)  # noqa: B904 - the same error, with its own cause
+                self._warn(start, error)
             else:
-                self._reached()
+                self._note_contact()
                 return found
             failures += 1
 
-    def _given_up(self, error: BackendError, start: float, failures: int) -> BackendError:
+    def _final_error(self, error: BackendError, start: float, failures: int) -> BackendError:
         """Add the number and duration of the tries to the last failure."""
-        unheard = isinstance(error, UnreachableError) and self._host not in _REACHED
+        unheard = isinstance(error, UnreachableError) and self._host not in _CONTACTED
         if failures or unheard:
             times = f"{failures + 1} times" if failures else "once"
             why = "no reply has ever come from there" if unheard else "the limit is $ARTIFACTSTORE_RETRY_SECONDS"
             error.args = (f"{error} (tried {times} in {self._clock() - start:.0f} s; {why})",)
         return error
 
-    def _tell(self, start: float, error: BackendError) -> None:
+    def _warn(self, start: float, error: BackendError) -> None:
         """Warn once, when the silence becomes noticeable, what is being waited for."""
         if not self._told and self._clock() - start > self.PATIENCE:
             self._told = True
@@ -151,7 +151,7 @@ class RetryingBackend(Wrapper):
                 with self._limiter.permit(lambda: start + self._limit()):  # noqa: B023 - called before the next turn
                     data = self.inner.read_ranges(key, [ranges[index] for index in asked])
                 found.update(zip(asked, data, strict=True))
-                self._reached()
+                self._note_contact()
             except BackendError as error:
                 if isinstance(error, RangesFailedError):
                     found.update((asked[position], data) for position, data in error.found.items())
@@ -161,8 +161,8 @@ class RetryingBackend(Wrapper):
                 if not error.transient:
                     raise failure from error.__cause__
                 if not self._wait(start, failures, failure):
-                    raise self._given_up(failure, start, failures) from error.__cause__
-                self._tell(start, error)
+                    raise self._final_error(failure, start, failures) from error.__cause__
+                self._warn(start, error)
                 failures += 1
             if len(found) == len(ranges):
                 return [found[index] for index in range(len(ranges))]
@@ -219,11 +219,11 @@ class RetryingBackend(Wrapper):
                 if not error.transient:
                     raise
                 if not self._wait(start, failures, error):
-                    raise self._given_up(error, start, failures)  # noqa: B904 - the same error, with its own cause
-                self._tell(start, error)
+                    raise self._final_error(error, start, failures)  # noqa: B904 - the same error, with its own cause
+                self._warn(start, error)
                 failures += 1
             else:
-                self._reached()
+                self._note_contact()
                 return
 
     def delete(self, key: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from artifactstore.catalog.spill.list_table import SpilledLists, write_lists
 from artifactstore.catalog.spill.sqlite_file import LISTS, SPILLED, Base
 from artifactstore.catalog.spill.table import SpilledTable
-from artifactstore.runtime.loading import no_collecting
+from artifactstore.runtime.loading import gc_paused
 
 __all__ = ["Tables"]
 
@@ -274,7 +274,7 @@ class Tables:
             texts = self.__dict__.get("_texts", {})
             if table not in texts:
                 raise AttributeError(table)
-            with no_collecting():
+            with gc_paused():
                 value = json.loads(texts[table])
             setattr(self, table, value)
             del texts[table]

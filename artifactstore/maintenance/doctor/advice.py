@@ -10,7 +10,7 @@ from typing import Final
 from artifactstore.backend.registry import driver_of
 from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError, RefusedError, UnsupportedError
 
-__all__ = ["explain", "family", "is_denied", "is_unreachable", "permission"]
+__all__ = ["backend_kind", "explain", "is_denied", "is_unreachable", "permission"]
 
 _DENIED: Final = re.compile(
     r"AccessDenied|\b403\b|Forbidden|denied|not permitted|not authori[sz]ed|AuthorizationPermissionMismatch|AuthorizationFailure"
@@ -89,7 +89,7 @@ _RULES: Final = (
 )  # fmt: skip
 
 
-def family(url: str) -> str:
+def backend_kind(url: str) -> str:
     """Return a URL's kind of backend: s3, azure, gcs, sftp, folder, memory or other."""
     driver = driver_of(url)
     return "other" if driver is None else driver.name
@@ -126,7 +126,7 @@ def explain(error: ArtifactStoreError, url: str, verb: str) -> tuple[str, str]:
     if isinstance(error, NotFoundError):
         return "an object that was just written cannot be found", "use another server: this one loses what it has acknowledged"
     if is_denied(error):
-        if isinstance(error, RefusedError) or family(url) in {"folder", "memory"}:
+        if isinstance(error, RefusedError) or backend_kind(url) in {"folder", "memory"}:
             return f"this identity may not {verb} here", f"grant {permission(url, verb)}"
         return (
             f"the credentials are valid, but do not allow to {verb}",

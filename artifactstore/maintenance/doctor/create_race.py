@@ -105,7 +105,7 @@ class RacingProcess:
         """Whether it takes part."""
         return self._process is not None
 
-    def _tell(self, line: str) -> None:
+    def _send_line(self, line: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
@@ -118,7 +118,7 @@ class RacingProcess:
 
     def _ask(self, line: str) -> str:
         try:
-            self._tell(line)
+            self._send_line(line)
             return self._receive_line()
         except OSError:
             return ""
@@ -127,7 +127,7 @@ class RacingProcess:
         """Tell it to create `key` at a given time."""
         if self.running:
             with suppress(OSError):
-                self._tell(json.dumps({"key": key, "at": at}))
+                self._send_line(json.dumps({"key": key, "at": at}))
 
     def ends(self) -> list[Contender]:
         """Return its threads' results."""

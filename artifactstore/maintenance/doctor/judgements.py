@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from artifactstore.errors import BackendError, NotFoundError, UnsupportedError
-from artifactstore.maintenance.doctor.advice import explain, family, is_denied, permission
+from artifactstore.maintenance.doctor.advice import backend_kind, explain, is_denied, permission
 from artifactstore.maintenance.doctor.create_race import Round
 from artifactstore.maintenance.doctor.findings import Check, Outcome
 from artifactstore.maintenance.doctor.measurements import Clock, Speed
@@ -84,7 +84,7 @@ def judge_missing_key(outcome: Outcome, url: str) -> Check:
         )  # fmt: skip
     if is_denied(outcome.error):
         fix = f"grant {permission(url, 'list')}"
-        if family(url) == "s3":
+        if backend_kind(url) == "s3":
             fix += (
                 ", also for requests without a prefix (a condition on s3:prefix alone leaves those out); "
                 f"`artifactstore doctor {url} --policy reader` prints such a policy"

@@ -16,7 +16,15 @@ from artifactstore.journal.chain import entry_key, previous_of
 from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import mark_body, target_key
-from artifactstore.maintenance.sync.object_copy import check_finished, digest_at, left_out, needed, read_checked, sizes, snapshot
+from artifactstore.maintenance.sync.object_copy import (
+    check_finished,
+    digest_at,
+    first_needed,
+    left_out_reason,
+    read_checked,
+    sizes,
+    snapshot,
+)
 from artifactstore.maintenance.sync.report import LeftOut, SyncReport, Watch
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY
@@ -82,7 +90,7 @@ def bundle_whole(source: Journal, file: IO[bytes], *, watch: Watch, done: SyncRe
         for key, raw in _read_ahead(source.backend, keys, objects.digests.get, source.config.digest):
             if isinstance(raw, ArtifactStoreError):
                 lost[key] = raw
-                if needed(source, lost) is None:
+                if first_needed(source, lost) is None:
                     continue
                 if isinstance(raw, NotFoundError):
                     raise GoneError(key) from raw
@@ -99,7 +107,7 @@ def bundle_whole(source: Journal, file: IO[bytes], *, watch: Watch, done: SyncRe
     if previous != digest:
         raise CorruptionError(f"{entry_key(last)} has changed since it was read", location=entry_key(last))
     done.head = format_head(last, digest)
-    done.left_out = [LeftOut(key, left_out(error)) for key, error in sorted(lost.items())]
+    done.left_out = [LeftOut(key, left_out_reason(error)) for key, error in sorted(lost.items())]
 
 
 def bundle_folder(folder: Backend, file: IO[bytes], *, done: SyncReport) -> None:

@@ -132,7 +132,7 @@ class ImportPlanner(ImportSelection):
         more = {**({"gone": lacking} if lacking else {}), **({"renamed": renamed} if renamed else {})}
         self._step.facts.append({**voice.envelope, **more, "facts": found})
 
-    def _known(self, voice: _FactOrigin, fact: Fact) -> bool:
+    def _already_received(self, voice: _FactOrigin, fact: Fact) -> bool:
         """Whether this was received before."""
         return self._progress.get(voice.store, {}).get(subject(fact), 0) >= voice.seq
 
@@ -154,9 +154,9 @@ class ImportPlanner(ImportSelection):
         elif kind in {"held", "released"}:
             yield from self._convert_hold(fact, voice)
         elif kind in _MARKS:
-            if self._about(fact["digest"]) and not self._known(voice, fact):
+            if self._about(fact["digest"]) and not self._already_received(voice, fact):
                 yield self._with_names(fact)
-        elif self._digests is None and not self._known(voice, fact):
+        elif self._digests is None and not self._already_received(voice, fact):
             yield fact
 
     def _is_renamed(self, name: str | None) -> bool:
@@ -180,9 +180,9 @@ class ImportPlanner(ImportSelection):
     def _versioned(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         name, digest = fact["name"], fact["digest"]
         if name is None:
-            if digest in self._unnamed and voice.store != self._target and not self._known(voice, fact):
+            if digest in self._unnamed and voice.store != self._target and not self._already_received(voice, fact):
                 self._unnamed_here.add(digest)
-                self._need(digest, None)
+                self._require_content(digest, None)
                 yield fact
             return
         absent = digest in voice.gone
@@ -191,19 +191,19 @@ class ImportPlanner(ImportSelection):
         if number is None or mine is None or number <= len(self._plan.rows.get(mine, ())):
             return  # it made no version there, or the version is here
         converted = {**fact, "name": mine}
-        if self._again(mine, voice, converted):
+        if self._stop_if_changed(mine, voice, converted):
             return
         expected, lacks = self._plan.counts(mine), digest not in self.wanted
         if self._plan.add(mine, VersionRow(digest, own=False, removed=lacks, gone=lacks)) is None:
-            self._stop(
+            self._stop_name(
                 mine, f"v{number} of the source has the content of an earlier version that was removed there, but not here"
             )
             return
         self._step.expect.setdefault(mine, expected)
-        self._need(digest, mine)
+        self._require_content(digest, mine)
         yield converted
 
-    def _need(self, digest: str, name: str | None) -> None:
+    def _require_content(self, digest: str, name: str | None) -> None:
         if digest in self.wanted:
             self._step.content.setdefault(digest, name)
 
@@ -212,11 +212,11 @@ class ImportPlanner(ImportSelection):
         mine = self.names.get(name)
         return None if mine in self._stopped else mine
 
-    def _again(self, mine: str, voice: _FactOrigin, converted: Fact) -> bool:
+    def _stop_if_changed(self, mine: str, voice: _FactOrigin, converted: Fact) -> bool:
         """Stop where the source's entry differs from what was received before."""
-        if not self._known(voice, converted):
+        if not self._already_received(voice, converted):
             return False
-        self._stop(
+        self._stop_name(
             mine,
             f"entry {voice.seq} of the store {voice.store[:8]} was received before with other content: its history "
             "has changed, perhaps by a restore from a copy",
@@ -225,13 +225,13 @@ class ImportPlanner(ImportSelection):
 
     def _described(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         if fact["name"] is None:
-            if fact.get("digest") in self._unnamed and not self._known(voice, fact):
+            if fact.get("digest") in self._unnamed and not self._already_received(voice, fact):
                 yield fact
             return
         number, mine = self._there.number(fact), self._local_name(fact["name"])
         if number is not None and mine is not None and number <= len(self._plan.rows.get(mine, ())):
             converted = {**fact, "name": mine, "version": number}
-            if not self._known(voice, converted):
+            if not self._already_received(voice, converted):
                 yield converted
 
     def _aliased(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
@@ -247,7 +247,7 @@ class ImportPlanner(ImportSelection):
         if number is not None and number > len(self._plan.rows.get(mine, ())):
             return
         converted = {**fact, "name": mine, **({} if number is None else {"version": number})}
-        if self._again(mine, voice, converted):
+        if self._stop_if_changed(mine, voice, converted):
             return
         self._step.expect.setdefault(mine, self._plan.counts(mine))
         self._plan.move(mine, alias, number)
@@ -255,9 +255,9 @@ class ImportPlanner(ImportSelection):
 
     def _removed(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         unnamed = "name" not in fact and fact["digest"] in self._unnamed_here and fact["digest"] not in self._unnamed
-        if unnamed and self._digests is None and not self._known(voice, fact):
+        if unnamed and self._digests is None and not self._already_received(voice, fact):
             if holds := self._holds_on(fact["digest"]):
-                self._leave(
+                self._leave_out(
                     fact["digest"],
                     f"it was removed in the source, but it, or an artifact made from it, is under a hold here ({holds[0]})",
                 )
@@ -272,16 +272,16 @@ class ImportPlanner(ImportSelection):
             if row.removed and not row.gone:
                 continue
             if row.own:
-                self._leave(f"{mine}:v{number}", "it was removed in the source, but this store put it itself: it is kept")
+                self._leave_out(f"{mine}:v{number}", "it was removed in the source, but this store put it itself: it is kept")
                 continue
             if holds := self._holds_on(row.digest):
-                self._stop(
+                self._stop_name(
                     mine,
                     f"v{number} was removed in the source, but it, or an artifact made from it, is under a hold here ({holds[0]})",
                 )
                 continue
             converted = {**fact, "name": mine, "version": number, "digest": row.digest}
-            if self._again(mine, voice, converted):
+            if self._stop_if_changed(mine, voice, converted):
                 continue
             self._step.expect.setdefault(mine, self._plan.counts(mine))
             self._plan.remove(converted, own=False)
@@ -297,7 +297,7 @@ class ImportPlanner(ImportSelection):
         if mine is None:
             return
         converted = self._with_names({**fact, "run": mine}) if "run" in fact else fact
-        if not self._known(voice, converted):
+        if not self._already_received(voice, converted):
             yield converted
 
     def _local_run(self, run: str) -> str | None:
@@ -311,18 +311,18 @@ class ImportPlanner(ImportSelection):
                 self._runs[run] = fresh
             else:
                 self._runs[run] = None
-                self._leave(f"run {run}", "a run of this store has the same id")
+                self._leave_out(f"run {run}", "a run of this store has the same id")
         return self._runs[run]
 
     def _convert_hold(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
         """Import a hold that is active in the source; one that was released again is of no use here."""
         key = f"received/{fact['hold']}"
-        if self._known(voice, fact):
+        if self._already_received(voice, fact):
             return
         if fact["fact"] == "held":
             if fact["hold"] in self._active and fact["digest"] in self.wanted:
                 self._holds_here.add(key)
-                self._need(fact["digest"], None)
+                self._require_content(fact["digest"], None)
                 yield fact
         elif key in self._holds_here:
             self._holds_here.discard(key)

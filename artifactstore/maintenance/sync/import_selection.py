@@ -97,7 +97,7 @@ class ImportSelection:
         self._unnamed_here = {digest for digest, row in here.unnamed.items() if not is_own(row)}
         self._holds_here = {hold for hold in here.holds if hold.startswith("received/")}
         self._choose(there)
-        self._held = _held(here)
+        self._held = _held_digests(here)
         self._choose_content(there)
 
     # -- deciding
@@ -160,7 +160,7 @@ class ImportSelection:
                 f"{name}:v{k}" for name in self.names for k, row in enumerate(there.names[name], 1) if row["digest"] == digest
             ]
             for what in named or [digest]:
-                self._leave(what, why)
+                self._leave_out(what, why)
         self._wanted_runs = (
             None
             if self._digests is None
@@ -170,18 +170,18 @@ class ImportSelection:
     def _about(self, digest: str) -> bool:
         return self._digests is None or digest in self._digests
 
-    def _leave(self, what: str, why: str) -> None:
+    def _leave_out(self, what: str, why: str) -> None:
         found = LeftOut(what, why)
         if found not in self.left_out:
             self.left_out.append(found)
 
-    def _stop(self, name: str, why: str) -> None:
+    def _stop_name(self, name: str, why: str) -> None:
         """Import nothing more of a name: what follows would not continue the history here."""
         self._stopped.add(name)
-        self._leave(name, why)
+        self._leave_out(name, why)
 
 
-def _held(state: State) -> dict[str, list[str]]:
+def _held_digests(state: State) -> dict[str, list[str]]:
     """Return what cannot be removed: each digest under a hold, or from which a held artifact was made, with those holds."""
     used: dict[str, list[str]] = {}
     for digest, runs in state.used_in.items() if state.holds else ():

@@ -36,14 +36,14 @@ __all__ = [
     "Objects",
     "check_finished",
     "check_pack",
-    "choose",
     "create_with_retries",
     "digest_at",
     "exists",
+    "first_needed",
     "is_empty",
-    "left_out",
-    "needed",
+    "left_out_reason",
     "read_checked",
+    "select_objects",
     "sizes",
     "snapshot",
 ]
@@ -69,7 +69,7 @@ class Objects:
         return iter([*self.packs, *self.digests])
 
 
-def choose(entries: "Iterable[Entry]", state: State) -> Objects:
+def select_objects(entries: "Iterable[Entry]", state: State) -> Objects:
     """Select what entries need that nothing up to the state's head condemned. A pure function."""
     found, packs = Objects(), dict[str, None]()
     for entry in entries:
@@ -105,7 +105,7 @@ def snapshot(journal: Journal, after: int) -> tuple[int, Digest, Objects]:
         with journal.lock:
             state: State = journal.fold
             if state.marks["condemned"] <= last:
-                return last, digest_at(journal, last), choose(entries, state)
+                return last, digest_at(journal, last), select_objects(entries, state)
 
 
 def digest_at(journal: Journal, seq: int) -> Digest:
@@ -117,7 +117,7 @@ def digest_at(journal: Journal, seq: int) -> Digest:
     return Digest.of(journal.backend.read(entry_key(seq)) if seq else journal.config.raw, algorithm)
 
 
-def needed(journal: Journal, lost: Iterable[str]) -> str | None:
+def first_needed(journal: Journal, lost: Iterable[str]) -> str | None:
     """Return the first of some lost objects that a version needs to be complete, or None.
 
     A manifest or pack to which only an unused `stored` fact refers (a false one, or one whose content another manifest
@@ -143,7 +143,7 @@ def needed(journal: Journal, lost: Iterable[str]) -> str | None:
     return min(unnamed_for, default=None)
 
 
-def left_out(error: ArtifactStoreError) -> str:
+def left_out_reason(error: ArtifactStoreError) -> str:
     """Return why an object that no version needs was not copied."""
     what = "is missing" if isinstance(error, NotFoundError) else str(error)
     return f"{what}; no version needs it, so everything else was copied: `artifactstore verify` shows the entry that refers to it"

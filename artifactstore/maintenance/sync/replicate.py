@@ -19,8 +19,8 @@ from artifactstore.maintenance.sync.object_copy import (
     create_with_retries,
     digest_at,
     exists,
-    left_out,
-    needed,
+    first_needed,
+    left_out_reason,
     read_checked,
     sizes,
     snapshot,
@@ -131,7 +131,7 @@ class _Copy:
             last, digest, objects = snapshot(self._source, after)
             wanted = {*objects}
             lost = {key: error for key, error in missing.items() if key in wanted}
-            if lost and (key := needed(self._source, lost)) is not None:
+            if lost and (key := first_needed(self._source, lost)) is not None:
                 if not isinstance(lost[key], NotFoundError):
                     raise lost[key]
                 raise CorruptionError(
@@ -140,7 +140,7 @@ class _Copy:
                     location=key,
                 )
             if len(lost) == len(missing):
-                self._done.left_out += [LeftOut(key, left_out(error)) for key, error in sorted(lost.items())]
+                self._done.left_out += [LeftOut(key, left_out_reason(error)) for key, error in sorted(lost.items())]
                 break
         if objects.gone:
             self._refuse_gaps(read_replica_status(self._target, self._store), objects)

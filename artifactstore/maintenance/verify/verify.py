@@ -19,9 +19,9 @@ from artifactstore.journal.fetch import fetch_run, last_listed
 from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import read_replica_status
-from artifactstore.journal.segments import fault_in, list_segments
+from artifactstore.journal.segments import list_segments, segment_fault
 from artifactstore.journal.snapshots import Snapshot
-from artifactstore.maintenance.snapshot import fault_of, published
+from artifactstore.maintenance.snapshot import fault_of, list_published
 from artifactstore.maintenance.verify.packs import check_files, check_frames, check_packs, reraise_if_unreachable
 from artifactstore.maintenance.verify.report import Finding, Report
 from artifactstore.model.digest import Digest
@@ -101,7 +101,7 @@ def _anchors(anchor: Any) -> dict[int, dict[str, str]]:
         for line, where in lines.items():
             noted = parse_head(line)
             if noted is None:
-                raise _no_anchor(line, where)
+                raise _anchor_error(line, where)
             found.setdefault(noted[0], {})[noted[1]] = where
     return found
 
@@ -109,18 +109,18 @@ def _anchors(anchor: Any) -> dict[int, dict[str, str]]:
 def _lines(path: Any) -> dict[str, str]:
     """Read a file of anchors, one a line; blank lines and those that begin with `#` are skipped."""
     if not isinstance(path, str | os.PathLike):
-        raise _no_anchor(path, "")
+        raise _anchor_error(path, "")
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise _no_anchor(path, "") from error
+        raise _anchor_error(path, "") from error
     found = {line.strip(): f"{path}, line {n}," for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")}
     if not found:
         raise InvalidInputError(f"{path} contains no anchor: expected one a line, as `artifactstore head` prints them")
     return found
 
 
-def _no_anchor(text: Any, where: str) -> InvalidInputError:
+def _anchor_error(text: Any, where: str) -> InvalidInputError:
     return InvalidInputError(
         f"{where or 'anchor='}{'' if where else repr(str(text)[:100])}{': ' + repr(text[:100]) if where else ''}: expected "
         "<entry>:<algorithm>:<hex>, for example 12:blake3:ab…, or a file of such lines"
@@ -145,7 +145,7 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
     previous = Digest.of(config.raw, config.digest)
     seq = 0
     ahead = Ahead(journal.backend.storage_time() or datetime.now(UTC))
-    snapshots = published(journal.backend)
+    snapshots = list_published(journal.backend)
     wrong: list[tuple[Snapshot, str]] = []
     try:
         for seq, raw in enumerate(fetch_run(journal.backend, 1, last_listed(journal.backend, 1)), 1):
@@ -299,7 +299,7 @@ def _check_segments(journal: Journal, state: State, report: Report) -> None:
         report.count("segments")
         try:
             last = None if segment.last > state.head else journal.backend.read(entry_key(segment.last))
-            fault = fault_in(journal.backend.read(segment.key), segment, last)
+            fault = segment_fault(journal.backend.read(segment.key), segment, last)
         except NotFoundError:
             continue  # merged meanwhile, or a missing entry that was reported
         except ArtifactStoreError as error:

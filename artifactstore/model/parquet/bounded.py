@@ -104,7 +104,7 @@ class Bounded:
         if rows != self._footer.rows or not self._leaves:
             raise ValueError(f"it claims {self._footer.rows:,} rows, but has a different number")
 
-    def _count(self, number: int, leaf: Any) -> "_Counted":
+    def _count(self, number: int, leaf: Any) -> "_ColumnSize":
         """Measure a column's memory before decoding, from the footer and its page headers."""
         repeated, text = leaf.max_repetition_level > 0, leaf.physical_type == "BYTE_ARRAY"
         width = _WIDTHS.get(leaf.physical_type) or max(1, leaf.length)
@@ -124,7 +124,7 @@ class Bounded:
                     most = max(most, page.size)
             worst += part.values * most
             longest = max(longest, most)
-        return _Counted(size, longest, worst)
+        return _ColumnSize(size, longest, worst)
 
     def _in_batches(self, path: str, longest: int, group: int | None, held: int) -> "pa.Table":
         """Read a column of one row group, or of all, a few rows at a time; `held` bytes of it were read already."""
@@ -147,7 +147,7 @@ class Bounded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
+class _ColumnSize:
     """Memory estimate of a column.
 
     Attributes:

@@ -284,11 +284,11 @@ class Session:
             BackendError: it is unreachable, and nothing of it is cached.
         """
         journal = self.core().journal
-        if is_first(journal) and (self._offline.reachable or not journal.recall()):
+        if is_first(journal) and (self._offline.reachable or not journal.use_cached_fold()):
             try:
                 journal.catch_up()
             except BackendError as error:
-                if not journal.recall():
+                if not journal.use_cached_fold():
                     raise
                 self._offline.lose(error, f"as of entry {journal.head} of {journal.fold.marks['time']}")
         with self.state(fresh=False) as state:

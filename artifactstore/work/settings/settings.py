@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.backend.connect import refuse_mistyped
+from artifactstore.backend.connect import refuse_mistyped_url
 from artifactstore.backend.remote.secrets import secret_names
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.actor import Author
+from artifactstore.model.actor import Actor
 from artifactstore.runtime.local_files import is_own, may_write
 from artifactstore.work.settings.paths import local_path
 
@@ -38,7 +38,7 @@ def find_url(url: Any) -> tuple[str, bool]:
             raise InvalidInputError(
                 f"{str(url)[:200]!r} is not the URL of a store: expected a folder, s3://bucket/prefix, memory://name"
             )
-        refuse_mistyped(text)
+        refuse_mistyped_url(text)
         return (text if "://" in text else str(local_path(text, "url"))), False
     if text := os.environ.get("ARTIFACTSTORE_URL", ""):
         return text, False
@@ -152,12 +152,12 @@ def _without_cache(why: str) -> None:
     )
 
 
-def author(tool: str) -> Author:
+def author(tool: str) -> Actor:
     """Return the actor: `$ARTIFACTSTORE_ACTOR` (claimed), else the operating system's user, else `uid:<number>`."""
     claimed = os.environ.get("ARTIFACTSTORE_ACTOR", "").strip()
     if claimed:
-        return Author(claimed, "claimed", _host(), tool)
-    return Author(_os_user(), "os", _host(), tool)
+        return Actor(claimed, "claimed", _host(), tool)
+    return Actor(_os_user(), "os", _host(), tool)
 
 
 def _host() -> str:
