@@ -1,4 +1,4 @@
-"""Drivers: what a package of backends registers, so that URLs with its schemes work everywhere.
+"""Drivers: how a package of backends registers itself, so that URLs with its schemes work everywhere.
 
 A backend lives in one folder: its driver, the backend itself, its errors and its policies. A package outside of this library
 registers its driver under the entry point group `artifactstore.backends`; the name of the entry point is the scheme.
@@ -19,7 +19,7 @@ ROLES: Final = ("reader", "writer", "janitor")
 DESCRIPTIONS: Final = {
     "reader": "Reads an artifact store.",
     "writer": "Reads an artifact store and adds to it; deletes nothing.",
-    "janitor": "Cleans an artifact store up: reads, writes and deletes.",
+    "janitor": "Cleans up an artifact store: reads, writes and deletes.",
 }
 
 
@@ -39,7 +39,7 @@ class Policy:
 
 
 class Connect(Protocol):
-    """Makes a backend from a URL; touches neither network nor disk."""
+    """Creates a backend from a URL; touches neither network nor disk."""
 
     def __call__(self, scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
         """Return the backend of `scheme://rest`.
@@ -47,7 +47,7 @@ class Connect(Protocol):
         Args:
             scheme: in lower case.
             rest: of the URL, after `://`.
-            options: `storage_options` of the caller.
+            options: the caller's `storage_options`.
             single_writer: the caller promises that nothing else writes.
 
         Raises:
@@ -58,14 +58,14 @@ class Connect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BackendDriver:
-    """What is known of the URLs of one or more schemes.
+    """Driver of one or more URL schemes.
 
     Attributes:
-        name: of the kind of backend: s3, azure, folder …
-        connect: makes a backend.
-        network: whether requests travel: then transient failures are retried.
+        name: kind of backend: s3, azure, folder …
+        connect: creates a backend.
+        network: whether requests cross a network: then transient failures are retried.
         permissions: read, list, write, delete → the permission that the verb needs, for messages.
-        policy: returns the minimal permissions of a role (see `ROLES`) at a URL, or None where there are none to write down.
+        policy: returns the minimal permissions of a role (see `ROLES`) at a URL, or None if there are none to list.
     """
 
     name: str
@@ -79,7 +79,7 @@ def require(scheme: str, module: str, extra: str) -> None:
     """Check that a library is installed.
 
     Raises:
-        UnsupportedError: names the extra that brings it.
+        UnsupportedError: it is missing; names the extra to install.
     """
     if importlib.util.find_spec(module) is None:
         raise UnsupportedError(f"{scheme}:// needs {module}: pip install 'artifactstore-ml[{extra}]'")

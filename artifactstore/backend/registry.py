@@ -1,4 +1,4 @@
-"""Which driver a URL's scheme has: those of this library, and those that other packages register."""
+"""Registry of drivers by URL scheme: this library's, and those of other packages."""
 
 import sys
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a journal needs of whoever folds its facts, and of whoever keeps the fold."""
+"""Interfaces of the fold that the journal drives, and of the cache that stores it."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
 
-__all__ = ["Fold", "Keeper"]
+__all__ = ["Fold", "FoldStore"]
 
 
 @runtime_checkable
@@ -36,7 +36,7 @@ class Fold(Protocol):
         """Whether a fact records that a snapshot contains the journal up to an entry."""
 
 
-class Keeper(Protocol):
+class FoldStore(Protocol):
     """Cache of folds between processes; a failure counts as an empty cache."""
 
     def load(self) -> tuple[Fold, str] | None:

@@ -16,7 +16,7 @@ from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed, list_folders, read_many, read_or_none
-from artifactstore.journal.fold import Fold, Keeper
+from artifactstore.journal.fold import Fold, FoldStore
 from artifactstore.journal.heads import Heads, KnownHead
 from artifactstore.journal.snapshots import Snapshot, snapshots_of, vouching, worth
 from artifactstore.model.digest import Digest
@@ -57,7 +57,7 @@ class Journal:
         backend: Backend,
         config: Config,
         make_fold: Callable[[], Fold],
-        keeper: Keeper | None = None,
+        keeper: FoldStore | None = None,
         cached_backend: Backend | None = None,
         *,
         open_snapshot: Callable[[Snapshot], tuple[Fold, str] | None] | None = None,

@@ -1,4 +1,4 @@
-"""The actor: the origin that is recorded with every transaction."""
+"""The actor that is recorded with every transaction."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ __all__ = ["Actor"]
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The actor of transactions, recorded with each of them.
+    """The author of transactions, recorded with each of them.
 
     Attributes:
         actor: a name.

@@ -1,4 +1,4 @@
-"""The store format: what this version writes, and the highest that it reads."""
+"""Version number of the store format that this library writes, and the highest that it reads."""
 
 import json
 from typing import Final
@@ -14,7 +14,7 @@ def check_format(raw: bytes, what: str) -> None:
     """Refuse bytes that a newer version wrote, whatever else is wrong with them.
 
     Raises:
-        FormatError: their `format` is higher than this version knows.
+        FormatError: their `format` is newer than this version supports.
     """
     try:
         found = json.loads(raw).get("format")

@@ -1,1 +1,1 @@
-"""Threads, locks, files and lazy loading: what is needed everywhere and means nothing to a store."""
+"""Threads, locks, files and lazy loading: infrastructure without knowledge of stores."""

@@ -1,4 +1,4 @@
-"""Files that are whole under their names, or not there at all."""
+"""Atomic files: complete under their names, or absent."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ __all__ = ["durable", "name_new", "replace_whole", "staged"]
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """Yield a hidden name beside the target; any file under that name is removed at the end.
+    """Yield a hidden name next to the target; any file under that name is removed at the end.
 
     Raises:
         BackendError: it cannot be written.
@@ -45,7 +45,7 @@ def durable(part: Path) -> Iterator[IO[bytes]]:
 
 
 def name_new(part: Path, target: Path) -> None:
-    """Give a finished file its name, never replacing a file that was made meanwhile.
+    """Give a finished file its name, never replacing a file that was created meanwhile.
 
     Raises:
         AlreadyExistsError: another file has the name.
@@ -53,7 +53,7 @@ def name_new(part: Path, target: Path) -> None:
     try:
         os.link(part, target)
     except FileExistsError as error:
-        raise AlreadyExistsError(f"{target} was made by another process meanwhile: choose another name") from error
+        raise AlreadyExistsError(f"{target} was created by another process meanwhile: choose another name") from error
     except OSError:
         part.rename(target)
 

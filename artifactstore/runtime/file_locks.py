@@ -33,7 +33,7 @@ def single_flight(folder: Path, keys: Iterable[str], *, patience: float) -> Iter
         keys: keys of the work, the same in all processes.
         patience: seconds after which to proceed without the lock.
     """
-    numbers = sorted({xxhash.xxh3_64_intdigest(wish.encode()) % _FILES for wish in keys})  # in a fixed order: no deadlock
+    numbers = sorted({xxhash.xxh3_64_intdigest(key.encode()) % _FILES for key in keys})  # in a fixed order: no deadlock
     end = time.monotonic() + patience
     with ExitStack() as held:
         for number in numbers if fcntl is not None else ():

@@ -1,4 +1,4 @@
-"""What failed system calls mean: whether it may pass, and what to do about it."""
+"""Explanations of failed system calls: whether they are transient, and what to do about them."""
 
 import errno
 import os

@@ -40,7 +40,7 @@ def cancellable_sleep(seconds: float) -> None:
 
 @contextmanager
 def until(given_up: threading.Event) -> Iterator[None]:
-    """Let the calling thread give up what it waits for inside the block, as soon as an event is set."""
+    """Cancel the waits of the calling thread inside the block as soon as an event is set."""
     around = getattr(_HERE, "left", None)
     _HERE.left = (*(around or ()), given_up)
     try:

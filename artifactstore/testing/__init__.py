@@ -1,6 +1,6 @@
-"""The test kit that is shipped: what a backend must do, as a suite that anybody's backend can run.
+"""The published test kit: the backend contract as a test suite for any backend.
 
-The suite needs pytest and hypothesis: `pip install 'artifactstore-ml[testing]'`. The backends beside it, which count, fail and
+The suite needs pytest and hypothesis: `pip install 'artifactstore-ml[testing]'`. The test backends, which count, fail and
 wait, need neither.
 """
 
@@ -13,7 +13,7 @@ __all__ = ["BackendContract"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the suite when it is asked for; pytest must know of it before."""
+    """Load the suite on first use; pytest must register it first."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import pytest  # noqa: PLC0415 - see above

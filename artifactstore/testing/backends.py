@@ -1,4 +1,4 @@
-"""Backends for tests around another one: one counts what passes, one fails as its script says."""
+"""Test wrappers for a backend: one counts calls, one injects faults by a script."""
 
 import random
 import time

@@ -1,1 +1,1 @@
-"""Folders of this machine."""
+"""Local folders."""

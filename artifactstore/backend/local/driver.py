@@ -1,4 +1,4 @@
-"""Folders of this machine: a path, `file:///folder`, `local://folder`."""
+"""Local folders: a path, `file:///folder`, `local://folder`."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""How a finished file gets its name where no other may be replaced: by a link, or by a rename of the only writer."""
+"""Exclusive publication of a finished file: by a hard link, or by a rename of the only writer."""
 
 import errno
 import os

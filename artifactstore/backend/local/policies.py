@@ -29,7 +29,7 @@ def policy(url: str, role: str) -> Policy:
 def _folder_notes(role: str, word: str) -> tuple[str, ...]:
     notes = [f"a member of the group then {word}"]
     if role != "reader":
-        notes.append("give writers umask 007, so that the others can read and extend what one creates")
+        notes.append("give writers umask 007, so that members can read and extend each other's folders")
     if role == "writer":
         notes.append(
             "file systems have no permission to add files without the permission to remove them; the sticky bit (chmod +t on each folder) at "

@@ -1,1 +1,1 @@
-"""Backends that only read: a zip file, a web server."""
+"""Read-only backends: a zip file, a web server."""

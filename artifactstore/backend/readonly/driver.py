@@ -1,4 +1,4 @@
-"""URLs that are only read: a zip file, a folder of a web server."""
+"""URLs of read-only stores: a zip file, a folder on a web server."""
 
 import re
 from typing import Any, Final

@@ -1,1 +1,1 @@
-"""What backends behind a network share: fsspec, HTTP, ranges, parts, secret options."""
+"""Shared parts of network backends: fsspec, HTTP, ranges, multipart uploads, secret options."""

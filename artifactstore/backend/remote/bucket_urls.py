@@ -51,9 +51,9 @@ def check_endpoint(options: Mapping[str, Any], *variables: str) -> None:
         InvalidInputError: the endpoint has no scheme.
     """
     inner = options.get("client_kwargs")
-    told = {"storage_options: endpoint_url": options.get("endpoint_url")}
+    endpoints = {"storage_options: endpoint_url": options.get("endpoint_url")}
     if isinstance(inner, Mapping):
-        told["storage_options: client_kwargs.endpoint_url"] = inner.get("endpoint_url")
-    for name, value in {**told, **{name: os.environ.get(name) for name in variables}}.items():
+        endpoints["storage_options: client_kwargs.endpoint_url"] = inner.get("endpoint_url")
+    for name, value in {**endpoints, **{name: os.environ.get(name) for name in variables}}.items():
         if value is not None and value != "" and not re.match(r"https?://[^/]", str(value), re.IGNORECASE):
             raise InvalidInputError(f"{name} must begin with http:// or https:// and name a host, such as http://127.0.0.1:9000")

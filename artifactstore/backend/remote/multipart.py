@@ -60,7 +60,7 @@ def upload_multipart(
             if rest is None:
                 break
             whole, rest = gather(rest)
-        carry(_Finish(backend, key, upload, parts, total))  # type: ignore[arg-type]
+        carry(_CompleteUpload(backend, key, upload, parts, total))  # type: ignore[arg-type]
     except BaseException:
         # If this fails too, the service's own rule for unfinished uploads removes the parts; the first failure is the one to raise.
         with contextlib.suppress(ArtifactStoreError):
@@ -69,7 +69,7 @@ def upload_multipart(
 
 
 @dataclass(slots=True)
-class _Finish:
+class _CompleteUpload:
     """The last request: called again until it succeeds."""
 
     backend: MultipartUploads

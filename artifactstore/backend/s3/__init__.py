@@ -1,1 +1,1 @@
-"""Amazon S3 and what speaks like it."""
+"""Amazon S3 and compatible servers."""

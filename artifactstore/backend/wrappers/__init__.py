@@ -1,1 +1,1 @@
-"""Backends around a backend: retries, caches, read-only, overlays."""
+"""Backends that wrap a backend: retries, caches, read-only, overlays."""

@@ -1,4 +1,4 @@
-"""A backend that is not asked: it refuses everything at once."""
+"""A backend that fails every request at once, without contacting the service."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ class UnreachableBackend(ReadOnlyMixin, Wrapper):
     """Fails every request at once.
 
     Args:
-        inner: the backend that is not asked.
+        inner: the backend, which is never contacted.
         why: completes "… is not used: ".
     """
 

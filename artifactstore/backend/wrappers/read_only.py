@@ -1,4 +1,4 @@
-"""Backends that refuse every change."""
+"""Read-only backends: every mutating verb is refused."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence

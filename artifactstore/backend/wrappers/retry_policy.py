@@ -1,4 +1,4 @@
-"""How long and how often a failing backend is tried again."""
+"""Retry policy: how long and how often a failing backend is retried."""
 
 import time as clock
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Whether everything that the journal names is there, and is what the journal says."""
+"""Verification that everything the journal refers to exists and matches it."""

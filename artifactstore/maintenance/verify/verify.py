@@ -267,9 +267,9 @@ def _check_manifests(
 
 def _note_clash(digest: str, clash: tuple[str, str], report: Report, key: str) -> None:
     first, second = clash
-    what = f"it has {first!r} twice" if first == second else f"{second!r} is inside of {first!r}, which is not a folder"
+    what = f"it has {first!r} twice" if first == second else f"{second!r} is inside {first!r}, which is not a folder"
     report.damage(
-        f"the artifact {digest} cannot be restored as a whole: {what}; read its files one by one, put them again under other names,  "
+        f"the artifact {digest} cannot be restored as a whole: {what}; read its files one by one, put them again under other names, "
         "and remove this version",
         key,
         [digest],

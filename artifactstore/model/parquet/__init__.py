@@ -1,1 +1,1 @@
-"""Parquet files of whatever origin: their ends, and reading within a bound on memory."""
+"""Untrusted Parquet files: footers, and reads within a memory limit."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from artifactstore.model.parquet.parts import Footer, Group, Page, Part
+from artifactstore.model.parquet.parts import ColumnChunk, Footer, Page, RowGroup
 
 Buffer = bytes | bytearray | memoryview
 
@@ -123,10 +123,10 @@ def read_footer(file: Any) -> Footer:
     return Footer(declared.get(3, 0), tuple(_group(one) for one in declared.get(4, ())))
 
 
-def _group(declared: Mapping[int, Any]) -> Group:
+def _group(declared: Mapping[int, Any]) -> RowGroup:
     parts = []
     for one in declared.get(1, ()):
-        if isinstance(one, Part):
+        if isinstance(one, ColumnChunk):
             parts.append(one)
             continue
         if 2 in one.get(8, ()):
@@ -137,11 +137,11 @@ def _group(declared: Mapping[int, Any]) -> Group:
         if min(*numbers, data) < 0:
             raise ValueError("it has negative sizes")
         start = dictionary if 0 < dictionary < data else data
-        parts.append(Part(part.get(1) == _BYTE_ARRAY, frozenset(part.get(2, ())), *numbers, start))
-    return Group(declared.get(3, 0), declared.get(2, 0), tuple(parts))
+        parts.append(ColumnChunk(part.get(1) == _BYTE_ARRAY, frozenset(part.get(2, ())), *numbers, start))
+    return RowGroup(declared.get(3, 0), declared.get(2, 0), tuple(parts))
 
 
-def pages(data: Buffer, part: Part) -> Iterator[Page]:
+def pages(data: Buffer, part: ColumnChunk) -> Iterator[Page]:
     """Yield a column chunk's pages.
 
     Args:
@@ -175,7 +175,7 @@ def pages(data: Buffer, part: Part) -> Iterator[Page]:
         at = reader.at + max(0, declared.get(3, 0))
 
 
-def encodings_of_pages(data: Buffer, part: Part) -> Iterator[int]:
+def encodings_of_pages(data: Buffer, part: ColumnChunk) -> Iterator[int]:
     """Yield the encoding of each data page of a column chunk, from its page header.
 
     Raises:
@@ -282,7 +282,7 @@ class _Compact:
             self._skip(head & 15, depth, inside=True)
         return []
 
-    def _usual(self) -> "Part | None":
+    def _usual(self) -> "ColumnChunk | None":
         """Parse a column of a row group if it has the usual encoding."""
         usual = None if _usual.part is None else _usual.part.match(self._data, self.at)
         if usual is None:
@@ -295,7 +295,9 @@ class _Compact:
         self.at = usual.end()
         # Each encoding is one byte, zigzag-encoded: an even number twice as high.
         encodings = frozenset([byte >> 1 ^ -(byte & 1) for byte in declared[1:]])
-        return Part(_signed(kind, _INT32) == _BYTE_ARRAY, encodings, values, size, packed, start if 0 < start < data else data)
+        return ColumnChunk(
+            _signed(kind, _INT32) == _BYTE_ARRAY, encodings, values, size, packed, start if 0 < start < data else data
+        )
 
     def _skip(self, kind: int, depth: int, *, inside: bool = False) -> None:
         """Skip a value; a boolean has a byte of its own only inside lists and maps."""

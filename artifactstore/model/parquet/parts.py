@@ -1,12 +1,12 @@
-"""What the end of a Parquet file and the heads of its pages say, as values."""
+"""Parquet footers and page headers as values."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Footer", "Group", "Page", "Part"]
+__all__ = ["ColumnChunk", "Footer", "Page", "RowGroup"]
 
 
-class Part(NamedTuple):  # a NamedTuple for speed: one per column of each file
+class ColumnChunk(NamedTuple):  # a NamedTuple for speed: one per column of each file
     """A column in a row group.
 
     Attributes:
@@ -27,7 +27,7 @@ class Part(NamedTuple):  # a NamedTuple for speed: one per column of each file
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RowGroup:
     """A row group.
 
     Attributes:
@@ -38,7 +38,7 @@ class Group:
 
     rows: int
     size: int
-    parts: tuple[Part, ...]
+    parts: tuple[ColumnChunk, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Footer:
     """
 
     rows: int
-    groups: tuple[Group, ...]
+    groups: tuple[RowGroup, ...]
 
 
 class Page(NamedTuple):  # a NamedTuple for speed: one per column of each file

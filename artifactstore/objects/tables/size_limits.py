@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.backend.base import Buffer
 from artifactstore.errors import UnsupportedError
 from artifactstore.model.parquet.footer import AS_LONG, DICTIONARIES, encodings_of_pages
-from artifactstore.model.parquet.parts import Footer, Group
+from artifactstore.model.parquet.parts import Footer, RowGroup
 from artifactstore.objects.memory_limit import check_room
 from artifactstore.objects.tables.arrow_types import width
 
@@ -66,7 +66,7 @@ def _is_wanted(path: str, wanted: Collection[str] | None) -> bool:
     return wanted is None or any(path == name or path.startswith(f"{name}.") for name in wanted)
 
 
-def _more(group: Group, number: int, leaf: Any, *, kept: bool, data: Buffer | None) -> int:
+def _more(group: RowGroup, number: int, leaf: Any, *, kept: bool, data: Buffer | None) -> int:
     """Return a column chunk's bytes in memory beyond a fixed width per row: lists and texts."""
     part, repeated = group.parts[number], leaf.max_repetition_level > 0
     if part.values < group.rows or (part.values > group.rows and not repeated):
@@ -112,7 +112,7 @@ def batches_of(
 def _rows_at_once(
     table: "pq.ParquetFile",
     number: int,
-    group: Group,
+    group: RowGroup,
     opened: Callable[..., "pq.ParquetFile"],
     columns: Sequence[str] | None,
 ) -> int:
