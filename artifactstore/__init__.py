@@ -27,9 +27,25 @@ from artifactstore.errors import (
 from artifactstore.model.version import VERSION
 
 if TYPE_CHECKING:
+    from artifactstore.catalog.audit import Event, Log
+    from artifactstore.catalog.lineage import Node, RunInfo
+    from artifactstore.catalog.rows import Rows
+    from artifactstore.catalog.versions import Name, Version
+    from artifactstore.maintenance.doctor.findings import Check, Diagnosis
+    from artifactstore.maintenance.sync.report import SyncReport
+    from artifactstore.maintenance.verify.report import Finding, Report
     from artifactstore.opening import create, open  # noqa: A004 - artifactstore.open, as in gzip.open
     from artifactstore.store import ANY, Store
-    from artifactstore.work.get.artifact import Artifact
+    from artifactstore.work.get.artifact import Artifact, File
+    from artifactstore.work.put.arguments import PutOptions
+    from artifactstore.work.queries.diff import Change, Diff
+    from artifactstore.work.queries.drawing import Drawing
+    from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
+    from artifactstore.work.reproduce.code import Code
+    from artifactstore.work.reproduce.comparison import Output, Reproduction
+    from artifactstore.work.runs.run import Run
+    from artifactstore.work.session.prepared import Batch
+    from artifactstore.work.views.lineage import Lineage
 
 __version__: Final = VERSION
 
@@ -39,17 +55,44 @@ __all__ = [
     "Artifact",
     "ArtifactStoreError",
     "BackendError",
+    "Batch",
+    "Change",
+    "Check",
+    "Code",
+    "CodeChange",
     "CondemnedBeforeCommitError",
     "ConflictError",
     "CorruptionError",
+    "Diagnosis",
+    "Diff",
+    "Difference",
+    "Drawing",
+    "Event",
+    "File",
+    "Finding",
     "FormatError",
+    "InputChange",
     "InvalidInputError",
+    "Lineage",
+    "Log",
+    "Name",
+    "Node",
     "NotFoundError",
     "OutcomeUnknownError",
+    "Output",
+    "PutOptions",
     "RefusedError",
+    "Report",
+    "Reproduction",
+    "Rows",
+    "Run",
+    "RunInfo",
     "Store",
+    "SyncReport",
     "UnsupportedError",
     "UntrustedError",
+    "Version",
+    "Why",
     "__version__",
     "create",
     "open",
@@ -58,7 +101,34 @@ __all__ = [
 _LATE: Final = {
     "ANY": "artifactstore.store",
     "Artifact": "artifactstore.work.get.artifact",
+    "Batch": "artifactstore.work.session.prepared",
+    "Change": "artifactstore.work.queries.diff",
+    "Check": "artifactstore.maintenance.doctor.findings",
+    "Code": "artifactstore.work.reproduce.code",
+    "CodeChange": "artifactstore.work.queries.explanation",
+    "Diagnosis": "artifactstore.maintenance.doctor.findings",
+    "Diff": "artifactstore.work.queries.diff",
+    "Difference": "artifactstore.work.queries.explanation",
+    "Drawing": "artifactstore.work.queries.drawing",
+    "Event": "artifactstore.catalog.audit",
+    "File": "artifactstore.work.get.artifact",
+    "Finding": "artifactstore.maintenance.verify.report",
+    "InputChange": "artifactstore.work.queries.explanation",
+    "Lineage": "artifactstore.work.views.lineage",
+    "Log": "artifactstore.catalog.audit",
+    "Name": "artifactstore.catalog.versions",
+    "Node": "artifactstore.catalog.lineage",
+    "Output": "artifactstore.work.reproduce.comparison",
+    "PutOptions": "artifactstore.work.put.arguments",
+    "Report": "artifactstore.maintenance.verify.report",
+    "Reproduction": "artifactstore.work.reproduce.comparison",
+    "Rows": "artifactstore.catalog.rows",
+    "Run": "artifactstore.work.runs.run",
+    "RunInfo": "artifactstore.catalog.lineage",
     "Store": "artifactstore.store",
+    "SyncReport": "artifactstore.maintenance.sync.report",
+    "Version": "artifactstore.catalog.versions",
+    "Why": "artifactstore.work.queries.explanation",
     "create": "artifactstore.opening",
     "open": "artifactstore.opening",
 }

@@ -205,6 +205,7 @@ class Backend(ABC):
 
         Raises:
             AlreadyExistsError: `key` exists, whoever wrote it.
+            InvalidInputError: more than `MAX_WRITE` bytes.
             UnsupportedError: this backend cannot guarantee exclusiveness.
             BackendError: the outcome is unknown; `transient` says whether to try again.
         """

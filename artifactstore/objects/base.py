@@ -196,7 +196,7 @@ class Format(Protocol):
 
     Attributes:
         name: recorded in the artifact's identity.
-        executes_code: whether reading may run code from the store; such a format checks `folder.trust` itself.
+        executes_code: whether reading may run code from the store: then it is read only where the caller passes `trust=`.
         write_options: names of the options that `write` accepts.
         read_options: names of the options that `read` accepts.
     """

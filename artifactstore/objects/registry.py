@@ -185,6 +185,8 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
         )
     given = dict(options or {})
     _check_options(chosen, given, chosen.read_options, "get")
+    if chosen.executes_code and all(entry.name != format for entry in _ENTRIES):  # ours look at what would run
+        folder.trust.check((), f"this object of the format {format!r}", "its format runs code that comes from the store")
     try:
         return chosen.read(folder, **given)
     except MemoryError as error:

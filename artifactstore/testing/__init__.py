@@ -22,3 +22,7 @@ def __getattr__(name: str) -> Any:
     from artifactstore.testing.contract import BackendContract  # noqa: PLC0415
 
     return BackendContract
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

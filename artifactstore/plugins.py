@@ -1,0 +1,37 @@
+"""What packages with backends and object formats of their own build on; everything else inside of this library is private.
+
+A backend is a `Backend` and a `BackendDriver`, registered under the entry point group `artifactstore.backends` by the scheme
+of its URLs. A format is a class that keeps `Format`, registered under `artifactstore.formats` by the top-level module of the
+types that it takes. `artifactstore.testing.BackendContract` tests a backend.
+
+```toml
+[project.entry-points."artifactstore.backends"]
+sqlite = "my_package:DRIVER"
+
+[project.entry-points."artifactstore.formats"]
+my_package = "my_package:MyFormat"
+```
+"""
+
+from artifactstore.backend.base import MAX_WRITE, Backend, Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.buffers import gather
+from artifactstore.backend.driver import ROLES, BackendDriver, Policy
+from artifactstore.objects.base import Format, ReadFolder, WriteFolder
+from artifactstore.objects.trust import Trust
+
+__all__ = [
+    "MAX_WRITE",
+    "ROLES",
+    "Backend",
+    "BackendDriver",
+    "Buffer",
+    "Format",
+    "Policy",
+    "ReadFolder",
+    "Stored",
+    "Trust",
+    "WriteFolder",
+    "check_key",
+    "check_prefix",
+    "gather",
+]
