@@ -9,10 +9,11 @@ from operator import ge
 from typing import Final
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.listing import _AT_ONCE
 from artifactstore.runtime.loading import numpy
 
 __all__ = ["case_clashes", "check_tree", "clash"]
+
+_AT_ONCE: Final = 4096  # paths that are compared at a time
 
 _FEW: Final = 20_000  # paths: up to here one object per path is fine
 

@@ -9,6 +9,7 @@ import pytest
 
 from artifactstore.backend.buffers import writable
 from artifactstore.backend.local.backend import LocalBackend
+from artifactstore.backend.wrappers import retry_policy
 from artifactstore.backend.wrappers.retrying import retry_seconds
 from artifactstore.catalog.fold import judge as judge_module
 from artifactstore.catalog.fold import state as state_module
@@ -318,7 +319,7 @@ def test_a_commit_is_found_however_late_its_caller_looks(backend: Memory, later:
             raise BackendError("the reply got lost", transient=True)
 
     # Writing and reading thousands of entries may take a loaded machine long: patience is not what is looked at here.
-    monkeypatch.setattr(append_module, "retry_seconds", lambda: float("inf"))
+    monkeypatch.setattr(retry_policy, "retry_seconds", lambda: float("inf"))
     sleepy = Sleepy()
     done = _commit(appender_of(journal_of(sleepy)))
     assert done.seq == 1

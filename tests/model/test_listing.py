@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.model import listing
+from artifactstore.model import path_clashes
 from artifactstore.model.digest import Digest, hash_bytes
 from artifactstore.model.listing import Extra, check_link, check_path, check_paths, identify, plain_line
 from artifactstore.model.path_clashes import case_clashes, clash
@@ -176,7 +176,7 @@ def test_a_clash_is_found_wherever_it_is(files: list[str], folders: list[str], l
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(PIECES, min_size=1, max_size=3).map("/".join), max_size=12), st.integers(1, 4))
 def test_a_clash_among_files_is_found_in_batches_of_any_size(files: list[str], size: int) -> None:
-    with mock.patch.object(listing, "_AT_ONCE", size):
+    with mock.patch.object(path_clashes, "_AT_ONCE", size):
         found = clash(sorted(files), (), ())
     assert (found is not None) is clashes(files, [], [])
     assert found is None or ({*found} <= {*files} and (found[0] == found[1] or found[1].startswith(f"{found[0]}/")))
