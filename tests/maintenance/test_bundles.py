@@ -139,7 +139,7 @@ def test_an_interrupted_bundle_leaves_nothing(store, tmp_path, monkeypatch, name
 
 _KILLED = """
 import os, signal, sys
-from artifactstore.maintenance import bundle
+from artifactstore.maintenance.sync import bundle
 real, left = bundle._Archive.add, [int(sys.argv[3])]
 def add(self, key, raw):
     left[0] -= 1

@@ -102,7 +102,8 @@ def test_a_process_that_dies_in_the_middle_leaves_nothing_that_is_visible(tmp_pa
     artifactstore.open(tmp_path / "store").put(b"first", "other")
     code = """
 import os, sys, artifactstore
-from artifactstore.backend import buffers, local
+from artifactstore.backend import buffers
+from artifactstore.backend.local import backend as local
 buffers.MAX_WRITE = 2**18
 buffers.writable.__defaults__ = (2**18,)
 count = 0
