@@ -260,7 +260,7 @@ def test_what_came_is_put_together_where_it_was_asked_for_and_not_on_the_loop(ba
         threads.append(threading.current_thread())
         return range_body(came, *others)
 
-    monkeypatch.setattr("artifactstore.backend.s3.backend.part_of", judge)
+    monkeypatch.setattr("artifactstore.backend.s3.backend.range_body", judge)
     backend.write("a", data)
     assert backend.read_ranges("a", [(0, 2**20), (5, 0), (2**20, 2**21)]) == [data[: 2**20], b"", data[2**20 :]]
     assert threads == [threading.current_thread()] * 2
