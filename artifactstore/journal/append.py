@@ -161,15 +161,15 @@ class Appender:
 
     def _lead(self, own: _Ticket) -> None:
         """Append until the leader's own transaction is settled; the next waiting thread leads then."""
-        patience = RetryPolicy(self._sleep)
+        retries = RetryPolicy(self._sleep)
         taken = 0
         while not own.settled:
             batch = self._batch()
             try:
                 taken = self._round(batch, taken)
-                patience.succeeded()
+                retries.succeeded()
             except BackendError as error:
-                if not patience.again(error):
+                if not retries.again(error):
                     self._give_up(batch, error)
             except ArtifactStoreError as error:
                 # The journal cannot be read (damaged, a newer format): the other threads will find that themselves.
@@ -305,13 +305,13 @@ class Appender:
 
     def _spill(self, ticket: _Ticket) -> None:
         raw, one = canonical_json(ticket.facts), new_id()
-        patience = RetryPolicy(self._sleep)
+        retries = RetryPolicy(self._sleep)
         while True:
             try:
                 self.journal.backend.write(facts_key(one), writable(raw))
                 break
             except BackendError as error:
-                if not patience.again(error):
+                if not retries.again(error):
                     raise
         ticket.spilled = {"id": one, "digest": str(Digest.of(raw, self.journal.config.digest))}
 

@@ -25,16 +25,16 @@ _LONGEST: Final = 0.05
 
 
 @contextmanager
-def single_flight(folder: Path, keys: Iterable[str], *, patience: float) -> Iterator[None]:
+def single_flight(folder: Path, keys: Iterable[str], *, timeout: float) -> Iterator[None]:
     """Hold the locks for some keys; when a process ends, for any reason, its locks are released.
 
     Args:
         folder: where the lock files are.
         keys: keys of the work, the same in all processes.
-        patience: seconds after which to proceed without the lock.
+        timeout: seconds after which to proceed without the lock.
     """
     numbers = sorted({xxhash.xxh3_64_intdigest(key.encode()) % _FILES for key in keys})  # in a fixed order: no deadlock
-    end = time.monotonic() + patience
+    end = time.monotonic() + timeout
     with ExitStack() as held:
         for number in numbers if fcntl is not None else ():
             held.enter_context(_lock(folder / f"{number:03x}", end))

@@ -12,7 +12,7 @@ _BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs
 
 def policy(url: str, role: str) -> Policy:
     """Return the minimal permissions of a role (see `driver.ROLES`) at a URL."""
-    container, account, prefix = _azure_place(url)
+    container, account, prefix = _location(url)
     scope = (
         "/subscriptions/<subscription>/resourceGroups/<resource group>/providers/Microsoft.Storage/storageAccounts/"
         f"{account}/blobServices/default/containers/{container}"
@@ -52,7 +52,7 @@ def policy(url: str, role: str) -> Policy:
     return json_policy(document, *notes)
 
 
-def _azure_place(url: str) -> tuple[str, str, str]:
+def _location(url: str) -> tuple[str, str, str]:
     """Return the container, the account (a placeholder if the URL does not name it), and the prefix."""
     first, prefix = bucket_and_prefix(url)
     container, at, host = first.partition("@")

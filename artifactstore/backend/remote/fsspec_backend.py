@@ -180,7 +180,7 @@ class RemoteBackend(Backend):
     # -- the verbs
 
     def _call_serially(self, call: Callable[[], _T], action: str, key: str) -> _T:
-        """Like `_call`, for this class's own verbs: one thread at a time, and missing objects are told from other failures.
+        """Like `_call`, for this class's own verbs: one thread at a time, and missing objects are distinguished from other failures.
 
         Only fsspec classes with a loop of their own are thread-safe: others share one connection.
         """

@@ -38,7 +38,7 @@ def upload_multipart(
     key: str,
     whole: bytes | memoryview,
     rest: Iterator[memoryview] | None,
-    carry: Callable[[Callable[[], _T]], _T],
+    retried: Callable[[Callable[[], _T]], _T],
 ) -> None:
     """Upload in parts; a failure, also of the caller's iterator, leaves nothing behind.
 
@@ -47,20 +47,20 @@ def upload_multipart(
         key: the object's key.
         whole: the first part.
         rest: the remaining data.
-        carry: runs one request, with retries.
+        retried: runs one request, with retries.
     """
-    upload: str = carry(lambda: backend.start_upload(key))  # type: ignore[assignment,arg-type,return-value]
+    upload: str = retried(lambda: backend.start_upload(key))  # type: ignore[assignment,arg-type,return-value]
     total = 0
     parts: list[str] = []
     try:
         while True:
             number, part = len(parts) + 1, whole
-            parts.append(carry(lambda: backend.send_part(key, upload, number, part)))  # type: ignore[arg-type,return-value] # noqa: B023 - called before the next turn
+            parts.append(retried(lambda: backend.send_part(key, upload, number, part)))  # type: ignore[arg-type,return-value] # noqa: B023 - called before the next turn
             total += len(part)
             if rest is None:
                 break
             whole, rest = gather(rest)
-        carry(_CompleteUpload(backend, key, upload, parts, total))  # type: ignore[arg-type]
+        retried(_CompleteUpload(backend, key, upload, parts, total))  # type: ignore[arg-type]
     except BaseException:
         # If this fails too, the service's own rule for unfinished uploads removes the parts; the first failure is the one to raise.
         with contextlib.suppress(ArtifactStoreError):

@@ -16,7 +16,7 @@ from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_file
 from artifactstore.backend.remote.multipart import upload_multipart
 from artifactstore.backend.remote.request_body import send_watched
 from artifactstore.backend.remote.secrets import hide, secret_names
-from artifactstore.backend.s3.checksums import Replies, checks_crc, checksum_of, md5_of
+from artifactstore.backend.s3.checksums import ReplyTraits, checks_crc, checksum_of, md5_of
 from artifactstore.backend.s3.client import client_options, strip_optional_headers
 from artifactstore.backend.s3.errors import AmbiguousNotFoundError, ExpiredError, Request, explain
 from artifactstore.backend.s3.responses import complete_body, next_page, parse_listing, range_body
@@ -56,7 +56,7 @@ class S3Backend(RemoteBackend):
         self._bucket, root = split_bucket(self.url.removeprefix("s3://"))
         self._root = f"{root}/" if root else ""
         self._wire = client_options(self._options)
-        self._replies = Replies()
+        self._reply_traits = ReplyTraits()
 
     def _connect(self) -> tuple[Any, str]:
         return make_filesystem("s3", self._wire), f"{self._bucket}/{self._root}"
@@ -119,7 +119,7 @@ class S3Backend(RemoteBackend):
         reply = await send_watched(
             lambda body: method(**(complete if body is None else {**complete, "Body": body})), arguments.get("Body"), timeout
         )
-        self._replies.note_headers(reply)
+        self._reply_traits.note_headers(reply)
         self._clock.note((reply.get("ResponseMetadata", {}).get("HTTPHeaders") or {}).get("date"))
         return reply
 
@@ -139,7 +139,7 @@ class S3Backend(RemoteBackend):
         return pieces, reply
 
     def _refuse_foreign(self, reply: Mapping[str, Any], key: str) -> None:
-        if self._replies.is_foreign(reply):
+        if self._reply_traits.is_foreign(reply):
             raise BackendError(
                 f"{key} in {self.url}: the reply is not from the storage server (it has no ETag); a proxy or captive portal "
                 "answers in its place: log in to the network, or check AWS_ENDPOINT_URL",
@@ -159,7 +159,7 @@ class S3Backend(RemoteBackend):
         except AmbiguousNotFoundError as error:
             raise self._missing(key, error) from None
         whole = complete_body(data, reply, f"{key} in {self.url}", lambda: self._head_size(key))
-        return self._read_again(key, whole) if self._replies.needs_check(reply, md5_of(whole)) else whole
+        return self._read_again(key, whole) if self._reply_traits.needs_check(reply, md5_of(whole)) else whole
 
     def _whole(self, key: str) -> tuple[bytes, Mapping[str, Any]]:
         pieces, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
@@ -168,13 +168,13 @@ class S3Backend(RemoteBackend):
     def _read_again(self, key: str, first: bytes) -> bytes:
         """Read once more after an ETag mismatch: bytes damaged in transit come out differently now."""
         data, reply = self._whole(key)
-        if not self._replies.needs_check(reply, md5_of(data)):
+        if not self._reply_traits.needs_check(reply, md5_of(data)):
             return complete_body(data, reply, f"{key} in {self.url}", lambda: self._head_size(key))
         if data != first:
             raise BackendError(
                 f"{key} in {self.url}: two reads returned different bytes, neither matching its ETag", transient=True
             )
-        self._replies.note_mismatch()
+        self._reply_traits.note_mismatch()
         return data  # the stored bytes are the same each time: digests judge them
 
     def _head_size(self, key: str) -> int | None:
@@ -235,19 +235,19 @@ class S3Backend(RemoteBackend):
             upload_multipart(self, key, whole, rest, lambda call: call())
 
     def _put(self, key: str, raw: bytes | memoryview, action: str, **condition: str) -> None:
-        crc = len(raw) >= LARGE and not self._replies.silent and self._call(lambda: self._run(self._checks), action, key)
+        crc = len(raw) >= LARGE and not self._reply_traits.silent and self._call(lambda: self._run(self._checks), action, key)
         checksum = checksum_of(raw, crc=crc)
         arguments = {**self._where(key), "Body": raw, **checksum, **condition}
         reply = self._call(lambda: self._run(self._send, "put_object", arguments), action, key)
-        if self._replies.confirms(reply, checksum):
+        if self._reply_traits.confirms(reply, checksum):
             return
         try:
             self._confirm(key, raw, reply)
-            self._replies.silent |= crc
+            self._reply_traits.silent |= crc
         except BackendError as error:
             if not condition or not error.transient:
                 raise
-            raise UnconfirmedWriteError(str(error), md5=self._replies.etag_md5(reply)) from None
+            raise UnconfirmedWriteError(str(error), md5=self._reply_traits.etag_md5(reply)) from None
 
     def _confirm(self, key: str, raw: bytes | memoryview, reply: Mapping[str, Any]) -> None:
         """Verify a PUT whose success reply is unusual: a proxy's own page comes with a 200, too.
@@ -259,8 +259,8 @@ class S3Backend(RemoteBackend):
         except NotFoundError:
             found = None
         if found == raw:
-            if self._replies.matches(reply, md5_of(raw)) is False:
-                self._replies.note_mismatch()
+            if self._reply_traits.matches(reply, md5_of(raw)) is False:
+                self._reply_traits.note_mismatch()
             return
         what = "the object does not exist" if found is None else "the object has other bytes"
         raise BackendError(
@@ -282,7 +282,7 @@ class S3Backend(RemoteBackend):
         """Send a part, with its MD5; returns its ETag."""
         checksum = checksum_of(data, crc=False)
         reply = self._ask("upload_part", key, UploadId=upload, PartNumber=number, Body=data, **checksum)
-        if self._replies.refutes(reply, checksum):
+        if self._reply_traits.refutes(reply, checksum):
             raise BackendError(f"part {number} of {key} in {self.url} was damaged in transit", transient=True)
         return str(reply["ETag"])
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from artifactstore.backend.buffers import content_crc32c, content_md5
 
-__all__ = ["Replies", "checks_crc", "checksum_of", "md5_of"]
+__all__ = ["ReplyTraits", "checks_crc", "checksum_of", "md5_of"]
 
 _MD5: Final = re.compile(r'"?([0-9a-fA-F]{32})"?')
 _CRC: Final = "ChecksumCRC32C"
@@ -54,7 +54,7 @@ def _headers(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     return reply.get("ResponseMetadata", {}).get("HTTPHeaders") or {}
 
 
-class Replies:
+class ReplyTraits:
     """Observed properties of one server's replies.
 
     Attributes:

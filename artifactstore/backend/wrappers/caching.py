@@ -16,7 +16,7 @@ from artifactstore.runtime.file_locks import single_flight
 
 __all__ = ["CachingBackend", "evict"]
 
-_PATIENCE: Final = 120.0  # seconds to wait for an object that another process fetches
+_TIMEOUT: Final = 120.0  # seconds to wait for an object that another process fetches
 
 
 class CachingBackend(Wrapper):
@@ -65,7 +65,7 @@ class CachingBackend(Wrapper):
         if kept is not None:
             return kept
         self._check_reachable(key)
-        with single_flight(self._locks, [key], patience=_PATIENCE):
+        with single_flight(self._locks, [key], timeout=_TIMEOUT):
             kept = self._pieces.whole(key)
             if kept is None:
                 kept = read(key)
@@ -84,7 +84,7 @@ class CachingBackend(Wrapper):
         missing = [i for i, part in enumerate(found) if part is None]
         if missing:
             self._check_reachable(key)
-            with single_flight(self._locks, [f"{key} {ranges[i][0]}" for i in missing], patience=_PATIENCE):
+            with single_flight(self._locks, [f"{key} {ranges[i][0]}" for i in missing], timeout=_TIMEOUT):
                 again = self._kept(key, [ranges[i] for i in missing])
                 fetch = [i for i, part in zip(missing, again, strict=True) if part is None]
                 for i, part in zip(missing, again, strict=True):

@@ -68,7 +68,7 @@ class RetryingBackend(Wrapper):
         self._seconds = seconds
         self._sleep = sleep
         self._clock = clock
-        self._told = False
+        self._warned = False
         self._host = "/".join(inner.url.split("/", 3)[:3])
         self._limiter = AdaptiveLimiter(sleep, clock)
 
@@ -122,8 +122,8 @@ class RetryingBackend(Wrapper):
 
     def _warn(self, start: float, error: BackendError) -> None:
         """Warn once, when the silence becomes noticeable, what is being waited for."""
-        if not self._told and self._clock() - start > self.PATIENCE:
-            self._told = True
+        if not self._warned and self._clock() - start > self.PATIENCE:
+            self._warned = True
             text = f"{self.url} does not answer ({error}): retrying for up to {self._limit(error):.0f} s ($ARTIFACTSTORE_RETRY_SECONDS)"
             warnings.warn(text, UserWarning, stacklevel=2)
 

@@ -30,7 +30,7 @@ _NAMED: Final = re.compile(r"([a-z0-9]+)-([0-9a-f]{64})(?:-[0-9a-f]{16})?$", re.
 _SPARED: Final = 3600.0  # seconds
 _LITTER: Final = 86_400.0  # seconds after which an unfinished tree is litter
 _FOLDERS: Final = 16  # max cache folders whose trees a process uses: a lock each
-_PATIENCE: Final = 3600.0  # seconds to wait for another process that writes the same tree
+_TIMEOUT: Final = 3600.0  # seconds to wait for another process that writes the same tree
 
 
 class CacheError(BackendError):
@@ -96,7 +96,7 @@ class Trees:
         found = self.find(digest, is_right)
         if found is not None:
             return found
-        with single_flight(self._folder.parent / "locks", [f"trees/{digest}"], patience=_PATIENCE):
+        with single_flight(self._folder.parent / "locks", [f"trees/{digest}"], timeout=_TIMEOUT):
             return self.find(digest) or self._make(digest, size, fill)
 
     def _make(self, digest: str, size: int, fill: Callable[[Path], None]) -> Path:

@@ -189,7 +189,7 @@ def judge_create_existing(outcome: Outcome, url: str, *, refused: bool | None, u
 
     Args:
         outcome: of the second create.
-        url: the place.
+        url: the store location.
         refused: whether `AlreadyExistsError` was raised; None where it was another error.
         unchanged: whether the first bytes were still there afterwards.
         single_writer: whether the caller promised that nothing else writes.

@@ -116,47 +116,47 @@ class ImportPlanner(ImportSelection):
             self._add_facts(_FactOrigin(passed, own=False, gone=fact.get("gone", ())), fact["facts"])
         self._add_facts(_FactOrigin(envelope), facts)
 
-    def _add_facts(self, voice: _FactOrigin, facts: Sequence[Fact]) -> None:
+    def _add_facts(self, origin: _FactOrigin, facts: Sequence[Fact]) -> None:
         """Add the facts of one origin to the step."""
         found: list[Fact] = []
         renamed: dict[str, str] = {}
         for fact in facts:
             if fact["fact"] in LAYOUT or fact["fact"] == "received":
                 continue
-            for one in self._convert(fact, voice):
+            for one in self._convert(fact, origin):
                 found.append(one)
                 _note_renaming(fact, one, renamed)
         if not found:
             return
         lacking = sorted({one["digest"] for one in found if one["fact"] == "versioned"} - self.wanted)
         more = {**({"gone": lacking} if lacking else {}), **({"renamed": renamed} if renamed else {})}
-        self._step.facts.append({**voice.envelope, **more, "facts": found})
+        self._step.facts.append({**origin.envelope, **more, "facts": found})
 
-    def _already_received(self, voice: _FactOrigin, fact: Fact) -> bool:
+    def _already_received(self, origin: _FactOrigin, fact: Fact) -> bool:
         """Whether this was received before."""
-        return self._progress.get(voice.store, {}).get(subject(fact), 0) >= voice.seq
+        return self._progress.get(origin.store, {}).get(subject(fact), 0) >= origin.seq
 
-    def _convert(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
+    def _convert(self, fact: Fact, origin: _FactOrigin) -> Iterator[Fact]:
         """Yield the target's facts for one source fact."""
         kind = fact["fact"]
-        if voice.store == self._target and kind not in _HISTORY and not (kind == "described" and self._is_renamed(fact["name"])):
+        if origin.store == self._target and kind not in _HISTORY and not (kind == "described" and self._is_renamed(fact["name"])):
             return  # recorded by this store itself
         if kind == "versioned":
-            yield from self._versioned(fact, voice)
+            yield from self._versioned(fact, origin)
         elif kind == "removed":
-            yield from self._removed(fact, voice)
+            yield from self._removed(fact, origin)
         elif kind == "aliased":
-            yield from self._aliased(fact, voice)
+            yield from self._aliased(fact, origin)
         elif kind == "described":
-            yield from self._described(fact, voice)
+            yield from self._described(fact, origin)
         elif kind in _RUNS or (kind == "measured" and "digest" not in fact):
-            yield from self._convert_run(fact, voice)
+            yield from self._convert_run(fact, origin)
         elif kind in {"held", "released"}:
-            yield from self._convert_hold(fact, voice)
+            yield from self._convert_hold(fact, origin)
         elif kind in _MARKS:
-            if self._about(fact["digest"]) and not self._already_received(voice, fact):
+            if self._about(fact["digest"]) and not self._already_received(origin, fact):
                 yield self._with_names(fact)
-        elif self._digests is None and not self._already_received(voice, fact):
+        elif self._digests is None and not self._already_received(origin, fact):
             yield fact
 
     def _is_renamed(self, name: str | None) -> bool:
@@ -177,21 +177,21 @@ class ImportPlanner(ImportSelection):
                 found[key] = run
         return found
 
-    def _versioned(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
+    def _versioned(self, fact: Fact, origin: _FactOrigin) -> Iterator[Fact]:
         name, digest = fact["name"], fact["digest"]
         if name is None:
-            if digest in self._unnamed and voice.store != self._target and not self._already_received(voice, fact):
+            if digest in self._unnamed and origin.store != self._target and not self._already_received(origin, fact):
                 self._unnamed_here.add(digest)
                 self._require_content(digest, None)
                 yield fact
             return
-        absent = digest in voice.gone
-        number = self._there.add(name, VersionRow(digest, voice.own, absent, absent))
+        absent = digest in origin.gone
+        number = self._there.add(name, VersionRow(digest, origin.own, absent, absent))
         mine = self._local_name(name)
         if number is None or mine is None or number <= len(self._plan.rows.get(mine, ())):
             return  # it made no version there, or the version is here
         converted = {**fact, "name": mine}
-        if self._stop_if_changed(mine, voice, converted):
+        if self._stop_if_changed(mine, origin, converted):
             return
         expected, lacks = self._plan.counts(mine), digest not in self.wanted
         if self._plan.add(mine, VersionRow(digest, own=False, removed=lacks, gone=lacks)) is None:
@@ -212,29 +212,29 @@ class ImportPlanner(ImportSelection):
         mine = self.names.get(name)
         return None if mine in self._stopped else mine
 
-    def _stop_if_changed(self, mine: str, voice: _FactOrigin, converted: Fact) -> bool:
+    def _stop_if_changed(self, mine: str, origin: _FactOrigin, converted: Fact) -> bool:
         """Stop where the source's entry differs from what was received before."""
-        if not self._already_received(voice, converted):
+        if not self._already_received(origin, converted):
             return False
         self._stop_name(
             mine,
-            f"entry {voice.seq} of the store {voice.store[:8]} was received before with other content: its history "
+            f"entry {origin.seq} of the store {origin.store[:8]} was received before with other content: its history "
             "has changed, perhaps by a restore from a copy",
         )
         return True
 
-    def _described(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
+    def _described(self, fact: Fact, origin: _FactOrigin) -> Iterator[Fact]:
         if fact["name"] is None:
-            if fact.get("digest") in self._unnamed and not self._already_received(voice, fact):
+            if fact.get("digest") in self._unnamed and not self._already_received(origin, fact):
                 yield fact
             return
         number, mine = self._there.number(fact), self._local_name(fact["name"])
         if number is not None and mine is not None and number <= len(self._plan.rows.get(mine, ())):
             converted = {**fact, "name": mine, "version": number}
-            if not self._already_received(voice, converted):
+            if not self._already_received(origin, converted):
                 yield converted
 
-    def _aliased(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
+    def _aliased(self, fact: Fact, origin: _FactOrigin) -> Iterator[Fact]:
         name, alias = fact["name"], fact["alias"]
         ends = fact.get("version") is None and "digest" not in fact
         number = None if ends else self._there.number(fact)
@@ -247,15 +247,15 @@ class ImportPlanner(ImportSelection):
         if number is not None and number > len(self._plan.rows.get(mine, ())):
             return
         converted = {**fact, "name": mine, **({} if number is None else {"version": number})}
-        if self._stop_if_changed(mine, voice, converted):
+        if self._stop_if_changed(mine, origin, converted):
             return
         self._step.expect.setdefault(mine, self._plan.counts(mine))
         self._plan.move(mine, alias, number)
         yield converted
 
-    def _removed(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
+    def _removed(self, fact: Fact, origin: _FactOrigin) -> Iterator[Fact]:
         unnamed = "name" not in fact and fact["digest"] in self._unnamed_here and fact["digest"] not in self._unnamed
-        if unnamed and self._digests is None and not self._already_received(voice, fact):
+        if unnamed and self._digests is None and not self._already_received(origin, fact):
             if holds := self._holds_on(fact["digest"]):
                 self._leave_out(
                     fact["digest"],
@@ -264,7 +264,7 @@ class ImportPlanner(ImportSelection):
             else:
                 self._unnamed_here.discard(fact["digest"])
                 yield fact
-        for name, number in self._there.remove(fact, own=voice.own):
+        for name, number in self._there.remove(fact, own=origin.own):
             mine = self._local_name(name)
             if mine is None or number > len(self._plan.rows.get(mine, ())):
                 continue
@@ -281,7 +281,7 @@ class ImportPlanner(ImportSelection):
                 )
                 continue
             converted = {**fact, "name": mine, "version": number, "digest": row.digest}
-            if self._stop_if_changed(mine, voice, converted):
+            if self._stop_if_changed(mine, origin, converted):
                 continue
             self._step.expect.setdefault(mine, self._plan.counts(mine))
             self._plan.remove(converted, own=False)
@@ -290,14 +290,14 @@ class ImportPlanner(ImportSelection):
     def _holds_on(self, digest: str) -> list[str]:
         return [hold for hold in self._held.get(digest, ()) if hold not in self._freed]
 
-    def _convert_run(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
+    def _convert_run(self, fact: Fact, origin: _FactOrigin) -> Iterator[Fact]:
         if self._wanted_runs is not None and fact.get("run") not in self._wanted_runs:
             return
         mine = self._local_run(fact.get("run", ""))
         if mine is None:
             return
         converted = self._with_names({**fact, "run": mine}) if "run" in fact else fact
-        if not self._already_received(voice, converted):
+        if not self._already_received(origin, converted):
             yield converted
 
     def _local_run(self, run: str) -> str | None:
@@ -314,10 +314,10 @@ class ImportPlanner(ImportSelection):
                 self._leave_out(f"run {run}", "a run of this store has the same id")
         return self._runs[run]
 
-    def _convert_hold(self, fact: Fact, voice: _FactOrigin) -> Iterator[Fact]:
+    def _convert_hold(self, fact: Fact, origin: _FactOrigin) -> Iterator[Fact]:
         """Import a hold that is active in the source; one that was released again is of no use here."""
         key = f"received/{fact['hold']}"
-        if self._already_received(voice, fact):
+        if self._already_received(origin, fact):
             return
         if fact["fact"] == "held":
             if fact["hold"] in self._active and fact["digest"] in self.wanted:

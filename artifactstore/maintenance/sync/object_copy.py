@@ -157,7 +157,7 @@ def create_with_retries(backend: Backend, key: str, raw: bytes) -> bool:
     Raises:
         BackendError: the backend failed for `$ARTIFACTSTORE_RETRY_SECONDS`.
     """
-    patience = RetryPolicy(_sleep)
+    retries = RetryPolicy(_sleep)
     while True:
         try:
             if len(raw) > MAX_WRITE:
@@ -167,7 +167,7 @@ def create_with_retries(backend: Backend, key: str, raw: bytes) -> bool:
         except AlreadyExistsError:
             return False
         except BackendError as error:
-            if not patience.again(error):
+            if not retries.again(error):
                 raise
         else:
             return True

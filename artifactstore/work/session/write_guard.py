@@ -62,7 +62,7 @@ def create_config(backend: Backend, config: Config, connect: Callable[[], bool])
     Raises:
         BackendError: it cannot be created.
     """
-    patience = RetryPolicy(time.sleep)
+    retries = RetryPolicy(time.sleep)
     while True:
         try:
             backend.create(CONFIG_KEY, config.raw)
@@ -73,7 +73,7 @@ def create_config(backend: Backend, config: Config, connect: Callable[[], bool])
         except BackendError as error:
             if connect():
                 return False
-            if not patience.again(error):
+            if not retries.again(error):
                 raise
         else:
             return True
