@@ -125,31 +125,31 @@ def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
     for entry in entries:
         outcomes = state.apply(entry)
         for txn, void in zip(entry["txns"], outcomes, strict=True):
-            for raw, told in _told(txn):
-                fact, said = sane(raw), txn if told is None else told
+            for raw, received in _with_received(txn):
+                fact, source = sane(raw), txn if received is None else received
                 event = Event(
                     seq=entry["seq"],
-                    time=parse_time(state.marks["time"] if told is None else told["time"]),
-                    actor=said["actor"],
-                    identity=said["identity"],
+                    time=parse_time(state.header["time"] if received is None else received["time"]),
+                    actor=source["actor"],
+                    identity=source["identity"],
                     fact=fact["fact"],
                     name=_text(fact, "name"),
                     version=_number(state, fact, taken=void is None),
                     alias=_text(fact, "alias"),
                     digest=_text(fact, "digest"),
-                    reason=said.get("reason") if fact["fact"] == "received" else fact.get("reason", said.get("reason")),
+                    reason=source.get("reason") if fact["fact"] == "received" else fact.get("reason", source.get("reason")),
                     outcome="committed" if void is None else f"void: {void}",
                     txn=f"{txn['txn']}-{txn['birth']}",
-                    host=said.get("host", ""),
-                    tool=said.get("tool", ""),
+                    host=source.get("host", ""),
+                    tool=source.get("tool", ""),
                     fields=raw,
-                    origin=None if told is None else f"{told['store']}:{told['seq']}",
+                    origin=None if received is None else f"{received['store']}:{received['seq']}",
                 )
                 if wanted.wants(event):
                     yield event
 
 
-def _told(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
+def _with_received(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
     """Yield each fact of a transaction, and after a `received` fact those it contains, paired with it."""
     for fact in txn["facts"]:
         yield fact, None

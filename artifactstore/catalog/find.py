@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.lineage import closure, code_of
-from artifactstore.catalog.spill.table import holding, starting
+from artifactstore.catalog.lineage import code_of, reachable
+from artifactstore.catalog.spill.table import keys_containing, keys_with_prefix
 from artifactstore.catalog.versions import Version, versions
 from artifactstore.errors import InvalidInputError
 
@@ -82,7 +82,7 @@ def find(
     if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
         raise InvalidInputError(f"since= must be a datetime with a time zone, got {since!r}")
     tests = {metric: condition(text) for metric, text in (metrics or {}).items()}
-    run = _whole(state, run)
+    run = _only_run(state, run)
     of_run = run is not None or code is not None
     for one, numbers in _candidates(state, name, _made_from(state, uses), tests, (run, code) if of_run else None):
         for version in versions(state, one, numbers):
@@ -101,7 +101,7 @@ _Tests = Mapping[str, Callable[[float], bool]]
 
 
 def _made_from(state: State, uses: str | None) -> set[str] | None:
-    return None if uses is None else {node.id for node in closure(state, uses, up=False).nodes.values() if node.depth}
+    return None if uses is None else {node.id for node in reachable(state, uses, up=False).nodes.values() if node.depth}
 
 
 def _candidates(
@@ -127,17 +127,17 @@ def _candidates(
         }
     found: dict[str, list[int]] = {}
     for digest in chosen:
-        for one, number, _ in state.named.get(digest, ()):
+        for one, number, _ in state.versions_by_digest.get(digest, ()):
             if name is None or fnmatchcase(one, name):
                 found.setdefault(one, []).append(number)
     yield from ((one, sorted(found[one])) for one in sorted(found))
 
 
-def _whole(state: State, run: str | None) -> str | None:
+def _only_run(state: State, run: str | None) -> str | None:
     """Return the id of the only run that starts with `run`, if it is neither an id nor a run's name."""
     if run is None or run in state.runs or len(run) < 6 or any(sign in run for sign in "*?[/:"):
         return run
-    matches = [*islice(starting(state.runs, run), 2)]
+    matches = [*islice(keys_with_prefix(state.runs, run), 2)]
     return matches[0] if len(matches) == 1 and next(_runs(state, run, None), None) is None else run
 
 
@@ -146,7 +146,7 @@ def _runs(state: State, run: str | None, code: str | None) -> Iterator[str]:
     if run is not None and (run in state.runs or run in state.edges):
         yield run
     exact = run is not None and not any(sign in run for sign in "*?[")
-    for one in holding(state.runs, run) if exact and run is not None else state.runs:
+    for one in keys_containing(state.runs, run) if exact and run is not None else state.runs:
         if one != run and _is_of(state, one, run, code):
             yield one
 

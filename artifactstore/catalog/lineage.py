@@ -14,15 +14,15 @@ __all__ = [
     "Graph",
     "Node",
     "RunInfo",
-    "beside",
-    "closure",
     "code_of",
-    "filtered",
+    "companions",
     "history_of",
-    "is_beside",
+    "is_companion",
     "node_of",
-    "path",
+    "reachable",
+    "restrict",
     "run_info",
+    "shortest_path",
     "tainted_above",
 ]
 
@@ -179,21 +179,21 @@ def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
 
 def history_of(state: State, code: str, commit: str | None) -> str | None:
     """Return the digest of the stored history of a commit, from any run of this code, if it still exists; or None."""
-    for run in state.used_in.get(code, ()) if commit is not None else ():
-        digest = beside(state, run).get("history")
+    for run in state.used_by_runs.get(code, ()) if commit is not None else ():
+        digest = companions(state, run).get("history")
         if digest is not None and state.alive(digest) and code_of(state, run)[1].get("commit") == commit:
             return digest
     return None
 
 
-def is_beside(edge: Mapping[str, Any]) -> bool:
+def is_companion(edge: Mapping[str, Any]) -> bool:
     """Return whether an input was recorded automatically, such as the code, not read by a name."""
     return edge["fact"] == "used" and edge.get("role") in _BESIDE and "name" not in edge
 
 
-def beside(state: State, run: str) -> dict[str, str]:
+def companions(state: State, run: str) -> dict[str, str]:
     """Return the artifacts recorded automatically with a run: role → digest."""
-    return {edge["role"]: edge["digest"] for edge in state.edges.get(run, ()) if is_beside(edge)}
+    return {edge["role"]: edge["digest"] for edge in state.edges.get(run, ()) if is_companion(edge)}
 
 
 def node_of(state: State, one: str, depth: int = 0) -> Node:
@@ -210,7 +210,7 @@ def node_of(state: State, one: str, depth: int = 0) -> Node:
 
 def _artifact(state: State, digest: str, depth: int) -> Node:
     """Return the node of an artifact, labelled by its newest version."""
-    versions = state.named.get(digest, ())
+    versions = state.versions_by_digest.get(digest, ())
     tainted = digest in state.tainted
     if not versions:
         return Node(
@@ -233,12 +233,12 @@ def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, Mapping[
             if edge["fact"] == wanted:
                 yield edge["digest"], edge
         return
-    table, wanted = (state.produced_by, "produced") if up else (state.used_in, "used")
+    table, wanted = (state.produced_by, "produced") if up else (state.used_by_runs, "used")
     for run in table.get(node, ()):
         yield run, next((e for e in state.edges.get(run, ()) if e["digest"] == node and e["fact"] == wanted), {})
 
 
-def closure(state: State, start: str, *, up: bool, steps: int | None = None) -> Graph:
+def reachable(state: State, start: str, *, up: bool, steps: int | None = None) -> Graph:
     """Return all ancestors (`up`) or descendants of a node, nearest first.
 
     Args:
@@ -269,7 +269,7 @@ def closure(state: State, start: str, *, up: bool, steps: int | None = None) -> 
     return graph
 
 
-def filtered(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:
+def restrict(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:
     """Return the chosen nodes of a closure, with the paths to them from its start."""
     nearer: dict[str, list[str]] = {}
     for before, after, _ in graph.edges:
@@ -286,7 +286,7 @@ def filtered(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:
     return Graph(nodes, [edge for edge in graph.edges if edge[0] in kept and edge[1] in kept], graph.read_as)
 
 
-def path(state: State, start: str, end: str) -> list[str]:
+def shortest_path(state: State, start: str, end: str) -> list[str]:
     """Return the nodes on a shortest path from an ancestor to a descendant, both included; empty if there is none."""
     before: dict[str, str] = {start: ""}
     todo = deque([start])

@@ -9,7 +9,7 @@ from typing import Any
 from artifactstore.catalog.fold.received import origin_of
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.fold.times import is_uncertain
-from artifactstore.catalog.spill.table import several, starting
+from artifactstore.catalog.spill.table import get_many, keys_with_prefix
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.reference import Reference
@@ -116,7 +116,7 @@ def resolve(state: State, ref: Reference) -> Resolved:
     if ref.name is None:
         assert ref.digest is not None
         text = f"{ref.digest[0]}:{ref.digest[1]}"
-        digests = [text] if text in state.stored else starting(state.stored, text)
+        digests = [text] if text in state.stored else keys_with_prefix(state.stored, text)
         return Resolved(_by_prefix(ref.digest, digests), path=ref.path)
     rows = state.names.get(ref.name)
     if not rows:
@@ -178,7 +178,7 @@ def unnamed(state: State, digest: str) -> Version:
     row = state.unnamed.get(digest)
     if row is not None:
         return _version(state, None, None, row, {})
-    for name, number, _ in state.named.get(digest, ()):
+    for name, number, _ in state.versions_by_digest.get(digest, ()):
         if "removed" not in state.names[name][number - 1]:
             found = version(state, name, number)
             # Referenced by digest an artifact is a folder, whatever it was put from (docs/reference/format.md, "Facts").
@@ -215,7 +215,7 @@ def names(state: State, prefix: str = "") -> list[Name]:
         latest = count if fine else newest(state, name)
         row = last if latest in {None, count} else state.names[name][latest - 1]
         rows.append((name, count, latest, row, last["time"]))
-    stored = several(state.stored, {row["digest"] for _, _, _, row, _ in rows})
+    stored = get_many(state.stored, {row["digest"] for _, _, _, row, _ in rows})
     found = []
     for name, count, latest, row, time in rows:
         held = {alias: k for alias, moves in state.aliases.get(name, {}).items() if (k := moves[-1]["version"]) is not None}
@@ -254,7 +254,7 @@ def _version(
         tainted=digest in state.tainted,
         file=bool(row.get("file")),
         origin=origin_of(row),
-        uncertain=is_uncertain(state.marks, row),
+        uncertain=is_uncertain(state.header, row),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from artifactstore.backend.base import Backend
 from artifactstore.content.codecs.codec import Encoder
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.reader import fetch
 from artifactstore.content.packs.writer import Packer, Piece
 from artifactstore.model.digest import hash_bytes
@@ -39,13 +39,13 @@ def store_side(backend: Backend, manifest: Manifest, contents: Iterable[tuple[st
     if first is None:
         return 0
     scratch, encoder = Manifest(manifest.algorithm), Encoder()
-    packer = Packer(backend, scratch, Known())
+    packer = Packer(backend, scratch, KnownChunks())
     ends: dict[str, int] = {}
     try:
         for name, data in chain((first,), contents):
             for start in range(0, len(data), _CHUNK):
                 chunk = memoryview(data)[start : start + _CHUNK]
-                packer.place(Piece(hash_bytes(chunk, manifest.algorithm), len(chunk), *encoder.encode(chunk)))
+                packer.add_chunk(Piece(hash_bytes(chunk, manifest.algorithm), len(chunk), *encoder.encode(chunk)))
             ends[name] = len(scratch.chunks)
         packer.finish()
         packer.wait()

@@ -14,9 +14,9 @@ from artifactstore.backend.base import Backend
 from artifactstore.content.codecs.codec import Encoder
 from artifactstore.content.manifests.manifest import Extent, Manifest
 from artifactstore.content.packs.footers import Footers
-from artifactstore.content.packs.known_chunks import Known
-from artifactstore.content.packs.reader import decode_extents, plan_reads, read_pack, stored_frames, twice
-from artifactstore.content.packs.upload_ledger import Ledger
+from artifactstore.content.packs.known_chunks import KnownChunks
+from artifactstore.content.packs.reader import decode_extents, plan_reads, read_pack, retry_once_on_corruption, stored_frames
+from artifactstore.content.packs.upload_ledger import UploadLedger
 from artifactstore.content.packs.writer import Packer, Piece
 from artifactstore.content.side_content import read_side, store_side
 from artifactstore.errors import CorruptionError
@@ -80,9 +80,9 @@ def transfer(
     source: Backend,
     manifest: Manifest,
     target: Backend,
-    known: Known,
+    known: KnownChunks,
     *,
-    ledger: Ledger | None = None,
+    ledger: UploadLedger | None = None,
     footers: Footers | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Transferred:
@@ -134,13 +134,13 @@ def transfer(
     made = packer.manifest
     before = set(made.packs)
     beside = store_side(target, made, ((name, read_side(source, manifest, name) or b"") for name in manifest.side))
-    made.sure = all(map(made.is_proven, range(len(made.paths))))
+    made.all_proven = all(map(made.is_proven, range(len(made.paths))))
     made.folders, made.links = list(manifest.folders), list(manifest.links)
     made.modes, made.format, made.deltas = manifest.modes, manifest.format, manifest.deltas
     return Transferred(made, packer.new, packer.uploaded + beside, packer.packs | (set(made.packs) - before))
 
 
-def amount_to_move(manifest: Manifest, known: Known) -> int:
+def amount_to_move(manifest: Manifest, known: KnownChunks) -> int:
     """Return how many stored bytes a transfer would read."""
     chunks, seen, total = manifest.chunks, set[bytes](), 0
     for i, (digest, stored) in enumerate(zip(chunks.digests, chunks.stored, strict=True)):
@@ -154,7 +154,7 @@ class _Transfer:
     """A transfer: the state shared by its threads."""
 
     def __init__(
-        self, source: Backend, manifest: Manifest, packer: Packer, known: Known, progress: Callable[[int], None]
+        self, source: Backend, manifest: Manifest, packer: Packer, known: KnownChunks, progress: Callable[[int], None]
     ) -> None:
         self._source = source
         self._manifest = manifest
@@ -202,7 +202,7 @@ class _Transfer:
     def fetch(self, group: _Group) -> _Frames:
         """Read and verify a group's data. Runs in a worker."""
         extents = [self._manifest.extent(i) for i in group.fetched]
-        return twice(self._source, extents, lambda: self._read(group, extents))
+        return retry_once_on_corruption(self._source, extents, lambda: self._read(group, extents))
 
     def _read(self, group: _Group, extents: Sequence[Extent]) -> _Frames:
         reads = plan_reads(extents)
@@ -232,7 +232,7 @@ class _Transfer:
             self._hasher = new_hasher(self._manifest.algorithm)
         if frame is None:
             self._hasher = None  # existing content was verified when it was written
-            self._packer.place(Piece(digest, chunks.sizes[i]))
+            self._packer.add_chunk(Piece(digest, chunks.sizes[i]))
             return
         if self._hasher is not None:
             self._hasher.update(frame[1])
@@ -244,7 +244,7 @@ class _Transfer:
                 base = None
                 codec, stored = self._encoder.encode(frame[1])
         # A view would keep a whole range in memory until its pack is written.
-        self._packer.place(Piece(digest, chunks.sizes[i], codec, bytes(stored), base))
+        self._packer.add_chunk(Piece(digest, chunks.sizes[i], codec, bytes(stored), base))
 
     def _end(self, row: int) -> None:
         manifest = self._manifest

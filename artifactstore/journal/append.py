@@ -254,7 +254,7 @@ class Appender:
         Raises:
             RefusedError: this machine's clock is ahead: its entry would shift the times of all later entries.
         """
-        backend, last = self.journal.backend, str(self.journal.fold.marks["time"])
+        backend, last = self.journal.backend, str(self.journal.fold.header["time"])
         own = datetime.now(UTC)
         there = backend.storage_time() or backend.storage_time(fresh=True)
         if there is not None and own - there > AHEAD:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.spill.sqlite_file import Base, scratch
+from artifactstore.catalog.spill.sqlite_file import SqliteTables, scratch
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, CorruptionError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
@@ -66,7 +66,7 @@ def publish(journal: Journal, appender: Appender) -> Published:
             if last is not None and last.entry == head and journal.fold.vouches(last.digest, last.seq):
                 return Published(last.seq, last.digest, last.size, new=False)
             entry = str(journal.digest)
-            journal.fold.write_whole(path, entry)
+            journal.fold.write_file(path, entry)
             _check_written(path, head, entry)
         digest, size = str(_digest_of(path, journal.config.digest)), path.stat().st_size
         journal.backend.write(content_key(digest), _pieces(path))
@@ -92,9 +92,9 @@ def _check_written(path: Path, head: int, entry: str) -> None:
         CorruptionError: readers would reject it.
     """
     try:
-        base = Base.received(path, own=False, lasting=True)
+        base = SqliteTables.received(path, own=False, lasting=True)
         with closing(base):
-            written, last = State.of_whole(base)
+            written, last = State.open_file(base)
             found = (written.head, last)
             for table in vars(State()):
                 getattr(written, table)  # values stored as JSON are decoded on access
@@ -138,7 +138,7 @@ def _open_file(path: Path, algorithm: str, snapshot: Snapshot, *, lasting: bool)
     try:
         if str(_digest_of(path, algorithm)) != snapshot.digest:
             return None
-        return State.of_whole(Base.received(path, own=not lasting, lasting=lasting))
+        return State.open_file(SqliteTables.received(path, own=not lasting, lasting=lasting))
     except (ArtifactStoreError, OSError, ValueError, KeyError):
         return None
 

@@ -29,26 +29,26 @@ def note_order(folder: WriteFolder, value: Any) -> None:
     others: list[list[Any]] = []
     todo: list[tuple[Any, Any]] = [(value, None)]  # with (position of its container, key or index)
     while todo:
-        one, place = todo.pop()
+        one, position = todo.pop()
         if isinstance(one, Mapping):
             keys = tuple(one)
             if keys not in usual:
                 if rules.setdefault(frozenset(keys), keys) == keys:
                     usual.add(keys)
                 else:
-                    others.append([_path(place), list(keys)])
-            todo += [(member, (place, key)) for key, member in one.items() if type(member) not in _LEAVES]
+                    others.append([_path(position), list(keys)])
+            todo += [(member, (position, key)) for key, member in one.items() if type(member) not in _LEAVES]
         elif isinstance(one, list):
-            todo += [(member, (place, number)) for number, member in enumerate(one) if type(member) not in _LEAVES]
+            todo += [(member, (position, number)) for number, member in enumerate(one) if type(member) not in _LEAVES]
     unsorted = sorted(list(keys) for keys in rules.values() if not all(map(le, keys, keys[1:])))
     if unsorted or others:
         folder.note(_NOTE, canonical_json({"at": sorted(others, key=repr), "keys": unsorted}))
 
 
-def _path(place: Any) -> list[Any]:
+def _path(position: Any) -> list[Any]:
     path: list[Any] = []
-    while place is not None:
-        place, key = place
+    while position is not None:
+        position, key = position
         path.insert(0, key)
     return path
 
@@ -59,9 +59,9 @@ def with_order(folder: ReadFolder, value: Any) -> Any:
     if raw is None:
         return value
     try:
-        said = parse_json(raw, _NOTE)
-        order = _Order(said["keys"])
-        for path, keys in said["at"]:
+        note = parse_json(raw, _NOTE)
+        order = _Order(note["keys"])
+        for path, keys in note["at"]:
             held = value
             for step in path:
                 held = held[step]

@@ -5,12 +5,12 @@ from typing import Final
 
 from artifactstore.errors import UnsupportedError
 
-__all__ = ["check_room"]
+__all__ = ["check_memory"]
 
 _GROUP: Final = "/sys/fs/cgroup"
 
 
-def check_room(size: int, what: str, instead: str) -> None:
+def check_memory(size: int, what: str, instead: str) -> None:
     """Refuse to load more than the free memory.
 
     Args:
@@ -21,12 +21,12 @@ def check_room(size: int, what: str, instead: str) -> None:
     Raises:
         UnsupportedError: it would not fit.
     """
-    free = _free()
+    free = _free_memory()
     if free is not None and size > free:
         raise UnsupportedError(f"{what} takes {size / 1e9:,.1f} GB in memory, but only {free / 1e9:,.1f} GB are free: {instead}")
 
 
-def _free() -> int | None:
+def _free_memory() -> int | None:
     """Return the bytes that a program may still allocate without swapping; None if the system does not report it."""
     found = [one for one in (_machine(), _container(), _process()) if one is not None]
     return max(0, min(found)) if found else None

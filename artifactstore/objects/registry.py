@@ -74,7 +74,7 @@ def _load(where: str) -> Format:
 
 
 @cache
-def _points(path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001 - the cache key
+def _entry_points(path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001 - the cache key
     """Return the entry points of all packages on Python's path: 3 ms, paid by the first put only."""
     from importlib.metadata import entry_points  # noqa: PLC0415 - 10 ms, and files need no formats
 
@@ -82,7 +82,7 @@ def _points(path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001 - the cache
 
 
 def _plugins(tops: Collection[str] | None = None) -> Iterator[Format]:
-    for point in _points(tuple(sys.path)):
+    for point in _entry_points(tuple(sys.path)):
         if tops is None or point.name in tops:
             try:
                 yield point.load()()
@@ -92,7 +92,7 @@ def _plugins(tops: Collection[str] | None = None) -> Iterator[Format]:
                 ) from error
 
 
-def _tops(obj: Any) -> set[str]:
+def _top_modules(obj: Any) -> set[str]:
     """Top-level modules of an object's type, and of the types of its direct members."""
     found = {kind.__module__.partition(".")[0] for kind in type(obj).__mro__}
     if isinstance(obj, Mapping | list | tuple):
@@ -103,7 +103,7 @@ def _tops(obj: Any) -> set[str]:
 
 def choose(obj: Any) -> Format | None:
     """Return the natural format for an object, or None."""
-    tops = _tops(obj)
+    tops = _top_modules(obj)
     for plugin in _plugins(tops):
         if plugin.matches(obj):
             return plugin
@@ -123,7 +123,7 @@ def _format_named(name: str) -> Format | None:
     return next((plugin for plugin in _plugins() if plugin.name == name), None)
 
 
-def _known() -> str:
+def _format_names() -> str:
     return ", ".join(repr(one.name) for one in _ENTRIES)
 
 
@@ -148,7 +148,7 @@ def write_object(
     if format is not None:
         chosen = _format_named(format)
         if chosen is None:
-            raise InvalidInputError(f"unknown format {format!r}; available formats: {_known()}")
+            raise InvalidInputError(f"unknown format {format!r}; available formats: {_format_names()}")
     else:
         try:
             chosen = choose(obj)
@@ -156,7 +156,7 @@ def write_object(
             raise InvalidInputError(f"a {type(obj).__qualname__} is nested too deeply to be stored, or contains itself") from None
         if chosen is None:
             raise InvalidInputError(
-                f"cannot store an object of type {type(obj).__module__}.{type(obj).__qualname__}: {_why(obj)}; save it "
+                f"cannot store an object of type {type(obj).__module__}.{type(obj).__qualname__}: {_reason(obj)}; save it "
                 "to a file with its own library and put that file, or pass format='pickle', which is read back only with trust="
             )
     given = dict(options or {})
@@ -164,7 +164,7 @@ def write_object(
     try:
         chosen.write(obj, folder, **given)
     except ImportError as error:
-        raise UnsupportedError(f"format={chosen.name!r} needs {error.name or error}: {_how(chosen.name)}") from error
+        raise UnsupportedError(f"format={chosen.name!r} needs {error.name or error}: {_install_hint(chosen.name)}") from error
     return chosen.name
 
 
@@ -195,11 +195,11 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
     except ImportError as error:
         needs = error.name or str(error)
         raise UnsupportedError(
-            f"this object was stored as {format!r}, and reading it needs {needs}: {_how(format)}, or get its files with to="
+            f"this object was stored as {format!r}, and reading it needs {needs}: {_install_hint(format)}, or get its files with to="
         ) from error
 
 
-def _why(obj: Any) -> str:
+def _reason(obj: Any) -> str:
     """Explain why an object cannot be stored; for a container, name the key or member."""
     none = "no format matches"
     if type(obj) not in (dict, list, tuple):
@@ -210,12 +210,12 @@ def _why(obj: Any) -> str:
         if isinstance(obj, dict) and not (isinstance(key, str) and key and "/" not in key):
             return f"the key {key!r:.100} cannot be a file name: it must be a str without '/'"
         if not isinstance(member, str) and choose(member) is None:
-            inner = f" ({_why(member)})" if type(member) in (dict, list, tuple) else ""
+            inner = f" ({_reason(member)})" if type(member) in (dict, list, tuple) else ""
             return f"{none} the {type(member).__module__}.{type(member).__qualname__} at {key!r:.100}{inner}"
     return none
 
 
-def _how(name: str) -> str:
+def _install_hint(name: str) -> str:
     extra = next((one.extra for one in _ENTRIES if one.name == name), "")
     return f"pip install 'artifactstore-ml[{extra}]'" if extra else "install it"
 

@@ -13,7 +13,7 @@ from artifactstore.content.read.retrieve import read_file
 from artifactstore.content.read.whole_file import read_buffer, use_buffer
 from artifactstore.content.side_content import read_side
 from artifactstore.errors import NotFoundError
-from artifactstore.objects.memory_limit import check_room
+from artifactstore.objects.memory_limit import check_memory
 from artifactstore.objects.trust import Trust
 
 __all__ = ["StoredFolder"]
@@ -22,7 +22,7 @@ T = TypeVar("T")
 _LITTLE: Final = 64 * 2**20  # bytes below which free memory is not checked
 
 
-class Using(Protocol):
+class ManifestAccess(Protocol):
     """Calls a function with a manifest of an artifact, and with another manifest if the first one's packs are unreadable."""
 
     def __call__(self, use: Callable[[Manifest], Any], /, *, part: int) -> Any:
@@ -49,7 +49,7 @@ class StoredFolder:
         tree: Callable[[], Path],
         trust: Trust,
         *,
-        using: Using,
+        using: ManifestAccess,
         prefix: str = "",
         name: str | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class StoredFolder:
         row = self._row(name)
         size = self._manifest.sizes[row] if ranges is None else sum(size for _, size in ranges)
         if size > _LITTLE:
-            check_room(
+            check_memory(
                 size, name if ranges is None else f"the requested part of {name}", "get its files with to=, or read part of it"
             )
         return row

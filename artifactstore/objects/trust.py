@@ -117,10 +117,10 @@ def pickled_globals(raw: bytes, *, most: int = _DEEPEST) -> list[str]:
             found.add(UNKNOWN)
             stack.append(None)
         elif name in {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"}:
-            place = len(memo) if name == "MEMOIZE" else int(str(argument))
-            if place > len(raw):  # the unpickler would allocate that many
-                raise ValueError(f"it memoizes index {place:,}")
-            memo[place] = stack[-1] if stack else None
+            index = len(memo) if name == "MEMOIZE" else int(str(argument))
+            if index > len(raw):  # the unpickler would allocate that many
+                raise ValueError(f"it memoizes index {index:,}")
+            memo[index] = stack[-1] if stack else None
         elif name in {"GET", "BINGET", "LONG_BINGET"}:
             stack.append(memo.get(int(str(argument))))
         elif name in {"SHORT_BINUNICODE", "BINUNICODE", "UNICODE", "BINUNICODE8", "SHORT_BINSTRING", "BINSTRING", "STRING"}:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore.content.read.tree_cache import Trees, _signature
+from artifactstore.content.read.tree_cache import TreeCache, _signature
 from artifactstore.model.digest import hash_bytes
 from artifactstore.work.settings.settings import author
 
@@ -370,7 +370,7 @@ def test_what_fails_in_the_cache_of_trees_fails_no_get(folder: Path, monkeypatch
 
 def test_a_full_disk_under_the_cache_of_trees_fails_no_get(folder: Path, monkeypatch: pytest.MonkeyPatch):
     made: list[Path] = []
-    trees = Trees(folder / "cache")
+    trees = TreeCache(folder / "cache")
 
     def fill(at: Path) -> None:
         made.append(at)

@@ -109,7 +109,7 @@ class Story:
         time = f"2026-01-01T00:{seq // 60 % 60:02d}:{seq % 60:02d}.000000Z"
         entry: Any = {"format": 1, "seq": seq, "previous": "", "writer": "0" * 32, "time": time, "txns": list(txns), **more}
         self.entries.append(copy.deepcopy(entry))
-        return [None if void is None else void.why for void in self.state.apply(entry)]
+        return [None if void is None else void.code for void in self.state.apply(entry)]
 
     def tell(self, *facts: Fact, **more: Any) -> str | None:
         """Append one transaction; returns the word of the rule that it broke."""

@@ -86,7 +86,7 @@ def test_a_prediction_comes_true_and_leaves_the_state_as_it_was(journal: Any, fi
     before = copy.deepcopy(story.state.dump())
     predicted = story.state.predict(txns, "2026-01-01T00:00:00.000000Z")
     assert story.state.dump() == before
-    assert story.append(*txns) == [None if void is None else void.why for void in predicted]
+    assert story.append(*txns) == [None if void is None else void.code for void in predicted]
 
 
 @settings(max_examples=200, deadline=None)

@@ -75,7 +75,7 @@ def test_a_clean_up_is_alone_and_judged_on_the_state_before(story: Story) -> Non
     assert story.append(story.txn(fact), story.txn(versioned("a"))) == ["alone", None]
     assert story.tell(fact, birth=0, base=1) == "alone"
     assert story.tell(fact) is None
-    assert story.state.marks["condemned"] == story.state.head
+    assert story.state.header["condemned"] == story.state.head
     for refers in (stored("b"), versioned("a"), relocated("a", "m-a", "n"), held("a")):
         assert story.tell(condemned("m-a"), refers) == "alone"
 
@@ -92,7 +92,7 @@ def test_a_store_that_moved_takes_nothing_more(story: Story) -> None:
     assert story.append(story.txn({"fact": "moved_to", "url": "s3://new"}), story.txn()) == ["alone", None]
     assert story.tell({"fact": "moved_to", "url": "s3://new"}) is None
     assert story.tell(versioned("a", "y")) == "moved"
-    assert story.state.marks["moved_to"] == "s3://new"
+    assert story.state.header["moved_to"] == "s3://new"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_verdicts_are_kept_for_the_window_and_no_longer(story: Story) -> None:
 def test_a_lower_format_after_a_higher_one_voids_an_entry(story: Story) -> None:
     assert story.append(story.txn(), format=2) == [None]
     assert story.append(story.txn(), format=1) == ["format"]
-    assert story.state.marks["format"] == 2
+    assert story.state.header["format"] == 2
 
 
 def test_time_does_not_run_backwards_by_a_little(story: Story) -> None:

@@ -20,7 +20,7 @@ def test_received_facts_speak_with_their_own_voice(story: Story) -> None:
     (row,) = story.state.names["y"]
     assert (row["actor"], row["time"], row["from"], row["entry"]) == ("eve", "2020-01-01T00:00:00.000000Z", THERE, 7)
     assert row["reason"] == "theirs"
-    assert story.state.used_in[digest("far")] == ["r"]
+    assert story.state.used_by_runs[digest("far")] == ["r"]
 
 
 def test_the_reason_for_receiving_is_not_the_reason_for_what_is_received(story: Story) -> None:
@@ -43,7 +43,7 @@ def test_another_stores_layout_means_nothing_here(story: Story) -> None:
     }
     assert story.tell(received(*inner)) is None
     assert {key: dict(getattr(story.state, key)) for key in before} == before
-    assert story.state.marks["moved_to"] is None
+    assert story.state.header["moved_to"] is None
 
 
 @pytest.mark.parametrize("inner", [stored("raw"), relocated("raw", "m-raw", "new"), received(versioned("far", "z"), seq=4)])
@@ -222,7 +222,7 @@ def test_a_run_of_this_store_gets_no_edges_from_elsewhere(story: Story) -> None:
     story.tell(received(*theirs))
     assert "status" not in story.state.runs["mine"]
     assert story.state.runs["theirs"]["status"] == "finished"
-    assert (story.state.used_in, story.state.produced_by) == ({digest("raw"): ["theirs"]}, {})
+    assert (story.state.used_by_runs, story.state.produced_by) == ({digest("raw"): ["theirs"]}, {})
 
 
 def test_names_that_were_changed_on_the_way_are_remembered(story: Story) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from artifactstore.catalog.lineage import closure, filtered, path
+from artifactstore.catalog.lineage import reachable, restrict, shortest_path
 
 from .telling import Fact, Story, digest, edge, held, removed, stored, versioned
 
@@ -42,23 +42,23 @@ def test_a_lineage_goes_as_many_steps_as_it_is_asked_for(story: Story) -> None:
         ("r2", [{"r2": 0}, {clean: 1, raw: 1}, {"r1": 2}], True),
     ):
         for count in range(7):
-            graph = closure(story.state, start, up=going_up, steps=count)
+            graph = reachable(story.state, start, up=going_up, steps=count)
             depths = {node: depth for step in steps[: count + 1] for node, depth in step.items()}
             assert {one: node.depth for one, node in graph.nodes.items()} == depths
             assert {one for edge in graph.edges for one in edge[:2]} <= {*depths}
-        assert set(closure(story.state, start, up=going_up).nodes) == {one for step in steps for one in step}
-    whole = closure(story.state, model, up=True)
+        assert set(reachable(story.state, start, up=going_up).nodes) == {one for step in steps for one in step}
+    whole = reachable(story.state, model, up=True)
     assert {edge[:2] for edge in whole.edges} == {(raw, "r1"), ("r1", clean), (clean, "r2"), (raw, "r2"), ("r2", model)}
-    assert set(filtered(whole, up=True, chosen=[clean]).nodes) == {model, "r2", clean}
-    assert set(filtered(whole, up=True, chosen=["r1"]).nodes) == {model, "r2", clean, "r1"}
-    assert path(story.state, raw, model) == [raw, "r2", model]
-    assert path(story.state, model, raw) == []
+    assert set(restrict(whole, up=True, chosen=[clean]).nodes) == {model, "r2", clean}
+    assert set(restrict(whole, up=True, chosen=["r1"]).nodes) == {model, "r2", clean, "r1"}
+    assert shortest_path(story.state, raw, model) == [raw, "r2", model]
+    assert shortest_path(story.state, model, raw) == []
 
 
 def test_an_edge_is_kept_once(story: Story) -> None:
     for _ in range(2):
         story.tell(edge("used", "r", "raw"), edge("produced", "r", "clean"))
-    assert story.state.used_in == {digest("raw"): ["r"]}
+    assert story.state.used_by_runs == {digest("raw"): ["r"]}
     assert story.state.produced_by == {digest("clean"): ["r"]}
 
 

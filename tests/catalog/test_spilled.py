@@ -13,8 +13,9 @@ import artifactstore
 from artifactstore import CorruptionError
 from artifactstore.catalog.fold import state as fold
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.spill.sqlite_file import SPILLED, Base
-from artifactstore.catalog.spill.table import SpilledTable, several, starting
+from artifactstore.catalog.fold.tables import LARGE
+from artifactstore.catalog.spill.sqlite_file import SqliteTables
+from artifactstore.catalog.spill.table import SpilledTable, get_many, keys_with_prefix
 from artifactstore.model.encoding import canonical_json
 from tests.catalog.test_fold_properties import JOURNALS, TXNS, _told
 
@@ -30,7 +31,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 def _plain(story: Any) -> State:
     """The fold of the same entries in memory."""
     made = State()
-    made.relieve = lambda: None  # type: ignore[method-assign]
+    made.spill_if_large = lambda: None  # type: ignore[method-assign]
     for entry in copy.deepcopy(story.entries):
         made.apply(entry)
     return made
@@ -43,14 +44,14 @@ def test_a_fold_on_disk_says_what_one_in_memory_says_and_a_trial_leaves_no_trace
     def check(journal: Any, next_one: Any) -> None:
         story = _told(journal)
         plain, spilled = _plain(story), story.state
-        assert spilled.base is not None or not any(getattr(plain, table) for table in SPILLED)
+        assert spilled.base is not None or not any(getattr(plain, table) for table in LARGE)
         assert canonical_json(spilled.dump()) == canonical_json(plain.dump())
-        for table in SPILLED:
+        for table in LARGE:
             assert {*getattr(spilled, table)} == {*getattr(plain, table)}
             assert len(getattr(spilled, table)) == len(getattr(plain, table))
         txn: Any = story.txn(*next_one)
         told = spilled.predict([copy.deepcopy(txn)], "")
-        assert [void and void.why for void in told] == [void and void.why for void in plain.predict([txn], "")]
+        assert [void and void.code for void in told] == [void and void.code for void in plain.predict([txn], "")]
         assert canonical_json(spilled.dump()) == canonical_json(plain.dump())
 
     check()
@@ -60,7 +61,7 @@ def test_a_table_behaves_as_a_dict_does(tmp_path: Path) -> None:
     for seed in range(60):
         dice = random.Random(seed)
         plain: dict[str, Any] = {f"k{n}": [n] for n in range(dice.randrange(8))}
-        base = Base.empty()
+        base = SqliteTables.empty()
         base.write("runs", plain.items(), ())
         table = SpilledTable(base, "runs")
         plain = copy.deepcopy(plain)
@@ -88,7 +89,7 @@ def test_a_table_behaves_as_a_dict_does(tmp_path: Path) -> None:
                 with base.transaction():
                     table.write_to(base)
                 table.reopen(base, written=True)
-                base = base.moved_to(tmp_path / f"{seed}-{dice.random()}.sqlite", {"runs": len(table)})
+                base = base.publish_as(tmp_path / f"{seed}-{dice.random()}.sqlite", {"runs": len(table)})
                 table.reopen(base, written=False)
             assert table.get(key) == plain.get(key)
             assert (key in table) == (key in plain)
@@ -99,11 +100,11 @@ def test_a_table_behaves_as_a_dict_does(tmp_path: Path) -> None:
         assert [*table] == [*plain]
         assert [*table.items()] == [*plain.items()]
         assert [*table.values()] == [*plain.values()]
-        assert sorted(starting(table, "k1")) == sorted(key for key in plain if key.startswith("k1"))
+        assert sorted(keys_with_prefix(table, "k1")) == sorted(key for key in plain if key.startswith("k1"))
 
 
 def test_what_was_taken_away_is_gone_until_it_comes_again() -> None:
-    base = Base.empty()
+    base = SqliteTables.empty()
     base.write("hooks", [("a", 1), ("b", 2)], ())
     table = SpilledTable(base, "hooks")
     del table["a"]
@@ -123,7 +124,7 @@ def test_what_was_taken_away_is_gone_until_it_comes_again() -> None:
 
 
 def test_a_write_that_fails_leaves_everything_as_it_was() -> None:
-    base = Base.empty()
+    base = SqliteTables.empty()
     base.write("hooks", [("a", 1)], ())
     table = SpilledTable(base, "hooks")
     table["b"] = 2
@@ -136,14 +137,14 @@ def test_a_write_that_fails_leaves_everything_as_it_was() -> None:
 
 
 def test_damage_is_told_and_the_file_goes(tmp_path: Path) -> None:
-    base = Base.empty()
+    base = SqliteTables.empty()
     base.write("hooks", [(f"key{n}", "v" * 100) for n in range(2000)], ())
-    base = base.moved_to(tmp_path / "kept.sqlite", {})
+    base = base.publish_as(tmp_path / "kept.sqlite", {})
     raw = bytearray((tmp_path / "kept.sqlite").read_bytes())
     at = raw.find(b"v" * 100) + 50
     raw[at] ^= 1
     (tmp_path / "worse.sqlite").write_bytes(raw)
-    worse = Base(tmp_path / "worse.sqlite", own=False)
+    worse = SqliteTables(tmp_path / "worse.sqlite", own=False)
     with pytest.raises(CorruptionError, match="open the store again"):
         [*SpilledTable(worse, "hooks").items()]
     assert not (tmp_path / "worse.sqlite").exists()
@@ -152,7 +153,7 @@ def test_damage_is_told_and_the_file_goes(tmp_path: Path) -> None:
 def test_rows_asked_for_together_are_those_asked_for_one_by_one() -> None:
     for seed in range(40):
         dice = random.Random(seed)
-        base = Base.empty()
+        base = SqliteTables.empty()
         plain: dict[str, list[int]] = {f"k{n}": [n, -n] for n in range(dice.choice([0, 3, 1200]))}
         base.write("edges", plain.items(), ())
         table = SpilledTable(base, "edges")
@@ -166,11 +167,11 @@ def test_rows_asked_for_together_are_those_asked_for_one_by_one() -> None:
                 assert table.get(f"k{dice.randrange(1500)}") is not Ellipsis
         base.recording = False
         wanted = [f"k{dice.randrange(1500)}" for _ in range(700)]
-        assert table.several(wanted) == several(plain, wanted)
+        assert table.get_many(wanted) == get_many(plain, wanted)
 
 
 def test_a_forked_child_leaves_its_parents_file() -> None:
-    base = Base.empty()
+    base = SqliteTables.empty()
     base.write("hooks", [("a", 1)], ())
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system can't fork")

@@ -9,12 +9,12 @@ import pytest
 
 from artifactstore import CorruptionError
 from artifactstore.catalog.spill.list_table import SpilledLists, write_lists
-from artifactstore.catalog.spill.sqlite_file import Base
-from artifactstore.catalog.spill.table import holding, several
+from artifactstore.catalog.spill.sqlite_file import SqliteTables
+from artifactstore.catalog.spill.table import get_many, keys_containing
 
 
-def _made(lists: dict[str, Any]) -> Base:
-    base = Base.empty()
+def _made(lists: dict[str, Any]) -> SqliteTables:
+    base = SqliteTables.empty()
     write_lists(base, "names", lists, ())
     return base
 
@@ -54,7 +54,7 @@ def test_a_table_of_lists_behaves_as_a_dict_of_lists_does(tmp_path: Path) -> Non
                 table.reopen(base, written=True)
                 assert table.unwritten == 0
                 if act == 8:
-                    base = base.moved_to(tmp_path / f"{seed}-{step}.sqlite", {"names": len(table)})
+                    base = base.publish_as(tmp_path / f"{seed}-{step}.sqlite", {"names": len(table)})
                     table.reopen(base, written=False)
             base.recording = False
             assert (key in table, len(table), {*table}) == (key in plain, len(plain), {*plain})
@@ -69,9 +69,9 @@ def test_a_table_of_lists_behaves_as_a_dict_of_lists_does(tmp_path: Path) -> Non
         assert told == plain
         assert all(type(rows) is list for rows in told.values())
         assert dict(table) == plain
-        assert several(table, ["k1", "k2", "none"]) == several(plain, ["k1", "k2", "none"])
-        assert {*holding(table, "said")} >= {key for key, rows in plain.items() if any("said" in row for row in rows)}
-        lasts = {key: (count, last) for key, count, last in table.lasts("k1")}
+        assert get_many(table, ["k1", "k2", "none"]) == get_many(plain, ["k1", "k2", "none"])
+        assert {*keys_containing(table, "said")} >= {key for key, rows in plain.items() if any("said" in row for row in rows)}
+        lasts = {key: (count, last) for key, count, last in table.last_members("k1")}
         assert lasts == {key: (len(rows), rows[-1]) for key, rows in plain.items() if key.startswith("k1")}
 
 
@@ -105,7 +105,7 @@ def test_only_what_was_added_is_taken_away_again() -> None:
 def _changed(tmp_path: Path, statement: str, *values: Any) -> SpilledLists:
     base = _made(copy.deepcopy({"m": [{"v": 0}], "n": [{"v": 1}, {"v": 2}, {"v": 3}]}))
     base._file.execute(statement, values)
-    return SpilledLists(base.moved_to(tmp_path / "kept.sqlite", {}), "names")
+    return SpilledLists(base.publish_as(tmp_path / "kept.sqlite", {}), "names")
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_a_member_that_is_not_there_is_damage(tmp_path: Path) -> None:
 def test_the_last_member_of_a_damaged_list_is_not_believed_either(tmp_path: Path) -> None:
     table = _changed(tmp_path, "update names set value = cast('[3,{\"v\":9}]' as blob) where key = ?", "n")
     with pytest.raises(CorruptionError, match="the row of n has changed"):
-        list(table.lasts("n"))
+        list(table.last_members("n"))

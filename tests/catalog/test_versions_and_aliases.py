@@ -138,7 +138,7 @@ def test_two_with_one_expectation_have_one_winner_in_an_entry(story: Story) -> N
     story.tell(versioned("a"), versioned("b"))
     first, second = story.txn(aliased(version=1, expect=None)), story.txn(aliased(version=2, expect=None))
     predicted = story.state.predict([first, second], "")  # type: ignore[list-item]
-    assert [None if void is None else void.why for void in predicted] == [None, "expect"]
+    assert [None if void is None else void.code for void in predicted] == [None, "expect"]
     assert story.append(first, second) == [None, "expect"]
 
 

@@ -99,7 +99,7 @@ def test_texts_take_those_of_a_column(first: list[str], more: list[str]):
     ends = array("i", [5])
     for one in raw:
         ends.append(ends[-1] + len(one))
-    made.take(b"12345" + b"".join(raw) + b"67", ends)
+    made.extend_raw(b"12345" + b"".join(raw) + b"67", ends)
     assert made == first + more
 
 

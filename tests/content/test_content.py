@@ -19,10 +19,10 @@ from artifactstore.content.manifests import hooks
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.manifests.parquet import decode as read_manifest
 from artifactstore.content.manifests.parquet import encode as write_manifest
-from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.pack import TRAILER, OpenPack, read_records
 from artifactstore.content.packs.reader import plan_ranges
-from artifactstore.content.read.checkout import unholdable
+from artifactstore.content.read.checkout import unsupported_names
 from artifactstore.content.write import stat_cache
 from artifactstore.content.write.source import Folder, Source, from_bytes, from_file
 from artifactstore.content.write.stat_cache import StatCache
@@ -95,7 +95,7 @@ def test_equal_bytes_are_cut_alike_from_disk_and_from_memory(tmp_path: Path):
             Folder([source]),
             algorithm="blake3",
             chunkers=CHUNKERS,
-            known=Known(),
+            known=KnownChunks(),
         )
         both.append((done.manifest.digests, done.manifest.chunks.digests))
     assert both[0] == both[1]
@@ -248,9 +248,9 @@ def test_the_listing_is_what_the_format_says():
 
 def test_what_windows_can_not_hold_is_listed():
     names = ["ok.txt", "con", "a/NUL.txt", "b:c", "end.", "space ", "q?", "Ok.TXT"]
-    assert unholdable(names, windows=True, ignores_case=False) == ["con", "a/NUL.txt", "b:c", "end.", "space ", "q?"]
-    assert unholdable(names, windows=False, ignores_case=True) == ["Ok.TXT"]
-    assert unholdable(names, windows=False, ignores_case=False) == []
+    assert unsupported_names(names, windows=True, ignores_case=False) == ["con", "a/NUL.txt", "b:c", "end.", "space ", "q?"]
+    assert unsupported_names(names, windows=False, ignores_case=True) == ["Ok.TXT"]
+    assert unsupported_names(names, windows=False, ignores_case=False) == []
 
 
 def test_the_stat_cache_believes_only_what_was_old_when_it_was_hashed(tmp_path: Path):
@@ -416,6 +416,6 @@ def test_chunks_that_repeat_are_stored_once(tmp_path: Path):
     backend = CountingBackend(LocalBackend(str(tmp_path / "s")))
     data = noise(3_000_000)
     folder = Folder([from_bytes(name, data) for name in ("a", "b", "c")])
-    done = ingested(backend, folder, algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    done = ingested(backend, folder, algorithm="blake3", chunkers=CHUNKERS, known=KnownChunks())
     assert done.uploaded < 3_100_000
     assert done.new == 3_000_000

@@ -18,7 +18,7 @@ from artifactstore.content.manifests.manifest import Extent, Manifest
 from artifactstore.content.manifests.parquet import decode as decode_manifest
 from artifactstore.content.manifests.parquet import encode as encode_manifest
 from artifactstore.content.packs.pack import OpenPack, read_records
-from artifactstore.content.packs.upload_ledger import Ledger, unfinished
+from artifactstore.content.packs.upload_ledger import UploadLedger, unfinished_uploads
 
 PACK, OLDER = "0" * 32, "1" * 32
 
@@ -165,7 +165,7 @@ def test_a_ledger_knows_deltas_as_long_as_their_bases_are_there(tmp_path: Path):
     pack = OpenPack()
     pack.add(b"c" * 32, 1000, DELTAS[2], b"xy", BASE)
     pack.add(b"d" * 32, 1, RAW, b"z")
-    ledger = Ledger(tmp_path)
+    ledger = UploadLedger(tmp_path)
     ledger.record(pack.id, pack.extents)
     ledger.close(committed=False)
     asked: list[str] = []
@@ -174,10 +174,10 @@ def test_a_ledger_knows_deltas_as_long_as_their_bases_are_there(tmp_path: Path):
         asked.extend(packs)
         return set(packs)
 
-    found, _ = unfinished(tmp_path, "blake3", alive)
+    found, _ = unfinished_uploads(tmp_path, "blake3", alive)
     assert [found.extent(i) for i in range(2)] == pack.extents()
     assert asked == [pack.id, OLDER]
-    found, _ = unfinished(tmp_path, "blake3", lambda packs: {pack.id})
+    found, _ = unfinished_uploads(tmp_path, "blake3", lambda packs: {pack.id})
     assert [found.extent(i) for i in range(len(found.chunks))] == pack.extents()[1:]
 
 
@@ -202,5 +202,5 @@ DAMAGED = [
 def test_a_damaged_line_of_a_ledger_is_passed_over(tmp_path: Path, line: bytes):
     good = b'{"pack": "%s", "chunks": [["%s", 1, 2, 3, 0]]}' % (b"1" * 32, b"1" * 64)
     (tmp_path / "x.jsonl").write_bytes(line + b"\n" + good + b"\n")
-    found, used = unfinished(tmp_path, "blake3", lambda packs: {*packs})
+    found, used = unfinished_uploads(tmp_path, "blake3", lambda packs: {*packs})
     assert (found.packs, len(found.chunks), len(used)) == (["1" * 32], 1, 1)

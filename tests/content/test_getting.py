@@ -11,7 +11,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.content.codecs.codec import DELTAS, RAW, Encoder, is_delta
 from artifactstore.content.manifests.manifest import Extent, Manifest
-from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.content.read import retrieve as retrieve_module
 from artifactstore.content.read import whole_file as whole_module
@@ -105,7 +105,7 @@ def test_what_is_brought_is_checked_also_where_a_part_of_its_file_is_there(known
     """Where some chunks are not read, the file can't be hashed on the way."""
     source, target = (MemoryBackend(f"memory://{new_id()}") for _ in range(2))
     manifest = stored(source)
-    index = Known()
+    index = KnownChunks()
     if known:
         there = Manifest("blake3", packs=[new_id()])
         target.write(pack_key(there.packs[0]), DATA)
@@ -117,7 +117,7 @@ def test_what_is_brought_is_checked_also_where_a_part_of_its_file_is_there(known
     made = transfer(source, manifest, target, index).manifest
     assert read_file(target, made, 0) == DATA
     damage(source, manifest, "bytes")
-    again = Known()
+    again = KnownChunks()
     if known:
         again.add(there)
     with pytest.raises(CorruptionError, match="packs/"):
@@ -138,7 +138,7 @@ def test_a_delta_is_brought_on_a_base_in_a_pack_that_is_no_delta_or_as_it_is(the
     manifest.chunks.add(hash_bytes(new, "blake3"), len(new), 0, 0, len(delta), DELTAS[4])
     manifest.chunks.bases[0] = base
     manifest.close_file("f", len(new), hash_bytes(new, "blake3"), executable=False)
-    index = Known()
+    index = KnownChunks()
     if there != "nothing":
         other = Manifest("blake3", packs=[new_id(), new_id()])
         if there == "the base":

@@ -14,11 +14,11 @@ from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.content.codecs.chunker import CHUNKERS
 from artifactstore.content.manifests.hooks import HookIndex, select
-from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.read import whole_file
 from artifactstore.content.write import memory_source
-from artifactstore.content.write.memory_source import from_parts, memory_digest, surely_new
-from artifactstore.content.write.read_ahead import Blocks
+from artifactstore.content.write.memory_source import definitely_new, digest_in_memory, from_parts
+from artifactstore.content.write.read_ahead import BufferPool
 from artifactstore.content.write.source import Folder, from_bytes, from_file
 from artifactstore.store import Store
 from artifactstore.testing.backends import CountingBackend
@@ -26,7 +26,7 @@ from tests.content.ingested import ingested
 
 
 def test_a_block_is_lent_again_only_when_nobody_looks_at_it():
-    blocks = Blocks()
+    blocks = BufferPool()
     first = blocks.lend(1000)
     first[:5] = b"first"
     part = first[:5]
@@ -44,7 +44,7 @@ def test_a_block_is_lent_again_only_when_nobody_looks_at_it():
 
 
 def test_blocks_that_many_threads_hold_never_meet():
-    blocks = Blocks()
+    blocks = BufferPool()
 
     def work(number: int) -> None:
         for _ in range(300):
@@ -77,7 +77,7 @@ def test_an_array_that_changes_while_it_is_stored_is_one_thing_or_the_other(tmp_
     thread = threading.Thread(target=change)
     thread.start()
     try:
-        done = ingested(backend, Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+        done = ingested(backend, Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=KnownChunks())
     finally:
         ended.set()
         thread.join()
@@ -92,17 +92,17 @@ def test_what_has_an_unknown_hook_is_new(monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setattr(memory_source, "_MUCH", 2**20)
     data = np.random.default_rng(0).bytes(24_000_000)
     source, parts = from_bytes("a", data), from_parts("a", [b"", data[:100], data[100:]])
-    done = ingested(LocalBackend(tmp_path), Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    done = ingested(LocalBackend(tmp_path), Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=KnownChunks())
     full, empty = HookIndex(), HookIndex()
     full.update({"blake3:00": select(done.manifest.chunks.digests)})
     for one in (source, parts):
-        assert surely_new(one, CHUNKERS, "blake3", empty) is not little
-        assert not surely_new(one, CHUNKERS, "blake3", full)
-        assert memory_digest(one, "blake3") == done.manifest.digests[0]
-    assert not surely_new(from_bytes("a", bytes(24_000_000)), CHUNKERS, "blake3", empty)  # has none
+        assert definitely_new(one, CHUNKERS, "blake3", empty) is not little
+        assert not definitely_new(one, CHUNKERS, "blake3", full)
+        assert digest_in_memory(one, "blake3") == done.manifest.digests[0]
+    assert not definitely_new(from_bytes("a", bytes(24_000_000)), CHUNKERS, "blake3", empty)  # has none
     path = tmp_path / "file"
     path.write_bytes(data)
-    assert not surely_new(from_file(str(path)), CHUNKERS, "blake3", empty)
+    assert not definitely_new(from_file(str(path)), CHUNKERS, "blake3", empty)
 
 
 def test_large_content_that_another_name_holds_is_not_written_again(monkeypatch: pytest.MonkeyPatch, store: Store):
@@ -122,7 +122,7 @@ def store(tmp_path: Path) -> Store:
 def test_what_lies_as_it_is_is_read_in_a_few_long_ranges(tmp_path: Path):
     backend = CountingBackend(LocalBackend(tmp_path))
     data = np.random.default_rng(0).bytes(20_000_000)
-    done = ingested(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    done = ingested(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=KnownChunks())
     backend.reset()
     assert whole_file.read_buffer(backend, done.manifest, 0) == data
     assert backend.counts["read_ranges"] <= 6
@@ -144,7 +144,7 @@ class FlippingBackend(Wrapper):
 def test_what_is_made_of_bytes_is_given_out_only_where_these_are_right(tmp_path: Path):
     backend = LocalBackend(tmp_path)
     data = np.random.default_rng(0).bytes(5_000_000)
-    done = ingested(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=Known())
+    done = ingested(backend, Folder([from_bytes("a", data)]), algorithm="blake3", chunkers=CHUNKERS, known=KnownChunks())
     seen: list[bytes] = []
 
     def decode(view: memoryview) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 import artifactstore
 from artifactstore.content.read import checkout
-from artifactstore.content.read.partial_folder import is_partial, partial
+from artifactstore.content.read.partial_folder import is_partial, partial_folder
 from artifactstore.content.read.retrieve import retrieve
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError
 from artifactstore.store import Store
@@ -200,8 +200,8 @@ def test_what_is_placed_meanwhile_and_differs_is_never_replaced(
 @posix
 def test_what_a_killed_get_left_is_cleared_by_the_next_one_and_what_lives_is_not(store: Store, tmp_path: Path):
     code = (
-        "import sys, time; from pathlib import Path; from artifactstore.content.read.partial_folder import partial\n"
-        "with partial(Path(sys.argv[1])) as folder:\n"
+        "import sys, time; from pathlib import Path; from artifactstore.content.read.partial_folder import partial_folder\n"
+        "with partial_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'f').write_text('half'); print(folder.name, flush=True); time.sleep(600)"
     )
     out = tmp_path / "out"
@@ -224,12 +224,12 @@ def test_what_a_killed_get_left_is_cleared_by_the_next_one_and_what_lives_is_not
 
 def test_an_unfinished_folder_is_made_where_it_can_be_and_gone_at_the_end(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with partial(tmp_path / "file", tmp_path / "new/deep") as folder:
+    with partial_folder(tmp_path / "file", tmp_path / "new/deep") as folder:
         assert folder.parent == tmp_path / "new/deep"
         assert is_partial(folder.name)
         (folder / "x").write_text("")
     assert names(tmp_path / "new/deep") == []
-    with pytest.raises(InvalidInputError, match="cannot be written"), partial(tmp_path / "file"):
+    with pytest.raises(InvalidInputError, match="cannot be written"), partial_folder(tmp_path / "file"):
         pass
 
 

@@ -9,7 +9,7 @@ from artifactstore.backend.memory import MemoryBackend
 from artifactstore.content.codecs.chunker import CHUNKERS
 from artifactstore.content.codecs.codec import DELTAS, RAW, Encoder
 from artifactstore.content.manifests.manifest import Extent, Manifest
-from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.content.read.open_file import open_chunks, read_ranges
 from artifactstore.content.read.retrieve import read_file
@@ -33,7 +33,7 @@ def text(size: int) -> bytes:
 def stored(data: bytes) -> tuple[MemoryBackend, Manifest]:
     backend = MemoryBackend(f"memory://{new_id()}")
     folder = Folder([from_bytes("f", data)])
-    return backend, ingested(backend, folder, algorithm="blake3", chunkers=CHUNKERS, known=Known()).manifest
+    return backend, ingested(backend, folder, algorithm="blake3", chunkers=CHUNKERS, known=KnownChunks()).manifest
 
 
 def by_ranges(backend: MemoryBackend, manifest: Manifest, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -20,10 +20,10 @@ from artifactstore.content.codecs.chunker import CHUNKERS
 from artifactstore.content.codecs.codec import RAW
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.manifests.parquet import encode
-from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.writer import Packer, Piece
 from artifactstore.content.read.retrieve import retrieve
-from artifactstore.content.read.selection import room_of
+from artifactstore.content.read.selection import disk_size
 from artifactstore.content.write import read_ahead
 from artifactstore.content.write.ingested import Ingested
 from artifactstore.content.write.source import Folder, Source, from_bytes, from_file
@@ -62,7 +62,7 @@ def make(path: Path, layout: str, seed: int = 1) -> bytes:
 
 def stored(source: Source, name: str, chunkers: dict[str, tuple[int, int, int]]) -> Ingested:
     place = MemoryBackend(f"memory://{name}")
-    return ingested(place, Folder([source]), algorithm="blake3", chunkers=chunkers, known=Known(), sha256=True)
+    return ingested(place, Folder([source]), algorithm="blake3", chunkers=chunkers, known=KnownChunks(), sha256=True)
 
 
 def on_disk(path: Path) -> int:
@@ -133,16 +133,16 @@ def test_the_cache_makes_room_for_what_a_file_takes_and_not_for_its_holes(tmp_pa
     make(tmp_path / "f", layout)
     place = MemoryBackend(f"memory://room-{layout}")
     source = from_file(str(tmp_path / "f"))
-    made = ingested(place, Folder([source]), algorithm="blake3", chunkers=dict(CHUNKERS), known=Known())
+    made = ingested(place, Folder([source]), algorithm="blake3", chunkers=dict(CHUNKERS), known=KnownChunks())
     retrieve(place, made.manifest, array("q", [0]), lambda _: str(tmp_path / "got"))
-    room = room_of(made.manifest, [0])
+    room = disk_size(made.manifest, [0])
     assert on_disk(tmp_path / "got") - 8192 <= room <= on_disk(tmp_path / "got") + 64 * 1024
 
 
 def test_what_shrinks_much_and_is_not_zeros_takes_room(tmp_path: Path):
     (tmp_path / "f").write_bytes(b"\1" * 10 * MIB)
     made = stored(from_file(str(tmp_path / "f")), "room-ones", dict(CHUNKERS))
-    assert room_of(made.manifest, [0]) == 10 * MIB
+    assert disk_size(made.manifest, [0]) == 10 * MIB
 
 
 class Damaging(LocalBackend):
@@ -163,10 +163,10 @@ class Damaging(LocalBackend):
 def test_zeros_that_were_damaged_on_their_way_are_zeros_in_the_end(tmp_path: Path):
     """What was written before the damage was seen does not show through the holes; zeros that come well are read once."""
     place, dice = Damaging(tmp_path), random.Random(3)
-    packer = Packer(place, Manifest("blake3"), Known())
+    packer = Packer(place, Manifest("blake3"), KnownChunks())
     pieces = [dice.randbytes(2**18) for _ in range(20)] + [bytes(2**18)] * 20
     for data in pieces:
-        packer.place(Piece(blake3(data).digest(), len(data), RAW, data))
+        packer.add_chunk(Piece(blake3(data).digest(), len(data), RAW, data))
     packer.finish()
     packer.wait()
     packer.close()

@@ -369,7 +369,7 @@ def test_the_patience_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refuse_turns_the_folds_word_into_the_callers_error(backend: Memory) -> None:
     with pytest.raises(Refused) as caught:
         _commit(appender_of(journal_of(backend)), {"fact": "versioned", "name": "x", "digest": digest("a"), "kind": "data"})
-    assert caught.value.void.why == "holder"
+    assert caught.value.void.code == "holder"
     assert caught.value.void.fact["name"] == "x"
     assert journal_of(backend).catch_up() == 0
 
@@ -380,7 +380,7 @@ def test_a_clean_up_planned_before_the_head_is_refused(backend: Memory) -> None:
     _stranger(backend)
     with pytest.raises(Refused) as caught:
         appender.commit([{"fact": "condemned", "manifests": [], "packs": [new_id()]}], birth=0, alive_at=0, refuse=Refused)
-    assert caught.value.void.why == "alone"
+    assert caught.value.void.code == "alone"
     done = _commit(appender, {"fact": "condemned", "manifests": [], "packs": [new_id()]})
     assert done.seq == 2
 
@@ -426,7 +426,7 @@ def test_a_condemned_pack_is_refused_whenever_it_was_condemned(backend: Memory) 
     }
     with pytest.raises(Refused) as caught:
         _commit(appender, {**stored, "packs": [pack]})
-    assert caught.value.void.why == "condemned"
+    assert caught.value.void.code == "condemned"
 
 
 def test_an_own_transaction_that_landed_void_is_a_conflict(backend: Memory) -> None:
@@ -509,7 +509,7 @@ def test_a_clean_up_that_others_wait_with_gets_an_entry_of_its_own(kinds: list[s
         try:
             told[number] = appender.commit([fact], birth=1, alive_at=1, refuse=Refused).seq
         except Refused as refused:
-            told[number] = refused.void.why
+            told[number] = refused.void.code
 
     assert appender.journal.catch_up() == 1
     threads = []

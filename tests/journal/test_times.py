@@ -66,7 +66,7 @@ def test_a_clock_that_is_a_little_ahead_or_behind_works_and_moves_no_time_back(
     store.put(b"2", "a")
     times = [one.time for one in store.versions("a")]
     assert times == sorted(times)
-    assert store._session.core().journal.fold.marks.get("resets") is None
+    assert store._session.core().journal.fold.header.get("resets") is None
 
 
 def test_a_disk_and_a_machine_whose_clocks_begin_long_ago_do_not_doubt_all_others(
@@ -155,10 +155,10 @@ def test_the_time_goes_on_from_an_entry_that_is_more_than_a_day_earlier(times: l
     state: Any = State()
     for entry in entries(*times):
         state.apply(entry)
-    assert state.marks["time"] == f"{last}.000000Z"
-    assert [one[0] for one in state.marks.get("resets", ())] == resets
+    assert state.header["time"] == f"{last}.000000Z"
+    assert [one[0] for one in state.header.get("resets", ())] == resets
     kept = State.load_texts(state.texts())
-    assert kept.marks == state.marks
+    assert kept.header == state.header
 
 
 def test_the_list_of_resets_does_not_grow_without_end():
@@ -167,7 +167,7 @@ def test_the_list_of_resets_does_not_grow_without_end():
     for n in range(1, 401):
         time = (dt.datetime(2099, 1, 1, tzinfo=dt.UTC) if n % 2 else day + n * DAY).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         state.apply({"format": 1, "seq": n, "time": time, "txns": []})
-    assert len(state.marks["resets"]) == 64
+    assert len(state.header["resets"]) == 64
 
 
 def test_a_clock_reads_what_replies_say():

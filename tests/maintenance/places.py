@@ -48,7 +48,7 @@ def is_writable(url: str) -> bool:
         return False
     journal = Journal(backend, config, State)
     journal.catch_up()
-    return read_replica_status(backend, config.store).writable and journal.fold.marks["moved_to"] is None
+    return read_replica_status(backend, config.store).writable and journal.fold.header["moved_to"] is None
 
 
 def accepts_writes(url: str) -> bool:

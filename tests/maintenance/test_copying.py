@@ -146,5 +146,5 @@ def test_a_store_that_moved_moves_nowhere_else(source: Memory):
     copy = reopened(first)
     assert copy is not None
     copy.catch_up()
-    assert copy.fold.marks["moved_to"] is None
+    assert copy.fold.header["moved_to"] is None
     assert appender_of(copy).commit([measured()], birth=5, alive_at=5, refuse=Refused).seq == 6

@@ -240,7 +240,7 @@ def test_a_selection_brings_its_names_their_marks_and_the_runs_that_made_them(so
     state = state_of(reopened(target))
     assert [*state.names] == ["churn/model"]
     assert [*state.runs] == ["r1"]
-    assert (state.produced_by, state.used_in) == ({model: ["r1"]}, {raw: ["r1"]})
+    assert (state.produced_by, state.used_by_runs) == ({model: ["r1"]}, {raw: ["r1"]})
     assert (state.runs["r1"]["status"], state.metrics["run:r1"]) == ("finished", {"loss": 0.5})
     assert [*state.tainted] == [model]
     assert state.metrics[model] == {"auc": 0.5}
@@ -250,7 +250,7 @@ def test_a_selection_brings_its_names_their_marks_and_the_runs_that_made_them(so
     source.maintenance.sync(target.url)
     full = state_of(reopened(target))
     there = state_of(source)
-    assert (full.produced_by, full.used_in, full.metrics) == (there.produced_by, there.used_in, there.metrics)
+    assert (full.produced_by, full.used_by_runs, full.metrics) == (there.produced_by, there.used_by_runs, there.metrics)
     assert {*full.tainted} == {*there.tainted}
     assert {*full.unnamed} == {*there.unnamed}
     assert_same(source, reopened(target))
@@ -481,7 +481,7 @@ def test_void_transactions_are_not_received(source, target):
     fact = {"fact": "versioned", "name": "void", "digest": f"blake3:{'0' * 64}", "kind": "data"}
     measured = {"fact": "measured", "digest": one.digest, "metrics": {"loss": 0.5}}  # all or nothing
     txn = {"txn": "e" * 32, "birth": head, "base": head, "adoptable": True, **origin, "facts": [fact, measured]}
-    raw = encode_entry(head + 1, core.journal.digest, writer="0" * 32, time=core.journal.fold.marks["time"], txns=[txn])
+    raw = encode_entry(head + 1, core.journal.digest, writer="0" * 32, time=core.journal.fold.header["time"], txns=[txn])
     source._session.backend.create(entry_key(head + 1), raw)
     source = reopened(source)
     assert source.log()[-1].outcome.startswith("void")

@@ -16,7 +16,7 @@ import artifactstore
 from artifactstore import BackendError, CorruptionError, RefusedError
 from artifactstore.backend.connect import connect
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.spill.sqlite_file import Base
+from artifactstore.catalog.spill.sqlite_file import SqliteTables
 from artifactstore.cli import main
 from artifactstore.journal import journal as journal_module
 from artifactstore.journal import snapshots as snapshots_module
@@ -156,7 +156,7 @@ def test_a_full_disk_is_said_and_nothing_is_published(tmp_path: Path, monkeypatc
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Base, "packed_to", full)
+        patch.setattr(SqliteTables, "compact_to", full)
         with pytest.raises(BackendError, match=r"disk is full.*TMPDIR"):
             store.maintenance.snapshot()
     assert not (Path(store.url) / "segments").exists()
@@ -218,13 +218,13 @@ def test_what_nobody_vouches_for_is_not_even_opened(tmp_path: Path, folded: list
     head = true.head
     key = _forge(store, false, head, head)
     opened: list[Any] = []
-    received = Base.received
+    received = SqliteTables.received
 
-    def noting(*args: Any, **more: Any) -> Base:
+    def noting(*args: Any, **more: Any) -> SqliteTables:
         opened.append(args)
         return received(*args, **more)
 
-    monkeypatch.setattr(Base, "received", noting)
+    monkeypatch.setattr(SqliteTables, "received", noting)
     assert _same(_state(store), true)
     assert opened == []
     report = store.verify()
@@ -236,7 +236,7 @@ def _forge(store: Store, false: State, seq: int, entry: int, last: str | None = 
     """Put a snapshot with a pointer there; the entry that it names does not speak of it."""
     backend = connect(store.url)
     scratch = Path(store.url).parent / "forged"
-    false.write_whole(scratch, last or str(Digest.of(backend.read(entry_key(seq)))))
+    false.write_file(scratch, last or str(Digest.of(backend.read(entry_key(seq)))))
     digest = str(Digest.of(scratch.read_bytes()))
     backend.write(content_key(digest), scratch.read_bytes())
     pointer = Snapshot(State.LAYOUT, seq, entry, digest, scratch.stat().st_size)
@@ -252,7 +252,7 @@ def test_a_fact_that_has_no_effect_vouches_for_nothing(tmp_path: Path) -> None:
     false = _truth(store)
     false.aliases["aba"]["best"][-1]["version"] = 1
     scratch = tmp_path / "forged"
-    false.write_whole(scratch, str(core.journal.digest))
+    false.write_file(scratch, str(core.journal.digest))
     digest = str(Digest.of(scratch.read_bytes()))
     fact = Snapshot(State.LAYOUT, head, 0, digest, scratch.stat().st_size).fact
     made = txn(head + 1, facts=[fact])
@@ -267,7 +267,7 @@ def test_a_fact_that_has_no_effect_vouches_for_nothing(tmp_path: Path) -> None:
 
 def test_a_false_one_that_somebody_vouches_for_is_found_by_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = fill(str(tmp_path / "store"))
-    write = State.write_whole
+    write = State.write_file
 
     def lying(self: State, path: Path, entry: str) -> None:
         false = _truth(store)
@@ -275,7 +275,7 @@ def test_a_false_one_that_somebody_vouches_for_is_found_by_verify(tmp_path: Path
         write(false, path, entry)
 
     with monkeypatch.context() as patch:
-        patch.setattr(State, "write_whole", lying)
+        patch.setattr(State, "write_file", lying)
         store.maintenance.snapshot()
     assert _state(store).aliases["aba"]["best"][-1]["version"] == 1
     report = store.verify()
@@ -294,7 +294,7 @@ def test_verify_looks_into_every_table(tmp_path: Path, monkeypatch: pytest.Monke
         store.put(b"2", "n")
     store.maintenance.snapshot()
     store.put(b"3", "n")
-    write = State.write_whole
+    write = State.write_file
 
     def lying(self: State, path: Path, entry: str) -> None:
         false = _truth(store)
@@ -306,7 +306,7 @@ def test_verify_looks_into_every_table(tmp_path: Path, monkeypatch: pytest.Monke
         write(false, path, entry)
 
     with monkeypatch.context() as patch:
-        patch.setattr(State, "write_whole", lying)
+        patch.setattr(State, "write_file", lying)
         store.maintenance.snapshot()
     (finding,) = [one for one in store.verify().findings if one.severity == "damage"]
     assert f"({table} of " in finding.what
@@ -314,13 +314,13 @@ def test_verify_looks_into_every_table(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_verify_counts_the_versions_of_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = fill(str(tmp_path / "store"))
-    write = Base.write
+    write = SqliteTables.write
 
-    def lying(self: Base, table: str, rows: Any, gone: Any) -> None:
+    def lying(self: SqliteTables, table: str, rows: Any, gone: Any) -> None:
         write(self, table, [(key, [7, value[1]]) for key, value in rows] if table == "names" else rows, gone)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Base, "write", lying)
+        patch.setattr(SqliteTables, "write", lying)
         store.maintenance.snapshot()
     assert {one.versions for one in artifactstore.open(store.url, cache=None).names()} == {7}
     (finding,) = [one for one in store.verify().findings if one.severity == "damage"]
@@ -362,15 +362,15 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, harm: Callable[[Path], Any
 
 def test_a_file_with_more_in_it_than_tables_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "one.sqlite"
-    State().write_whole(path, "blake3:" + "0" * 64)
-    Base.received(path, own=False, lasting=True).close()
+    State().write_file(path, "blake3:" + "0" * 64)
+    SqliteTables.received(path, own=False, lasting=True).close()
     with sqlite3.connect(path) as file:
         file.execute("create view v as select * from names")
     with pytest.raises(CorruptionError, match="not a file of the fold's tables"):
-        Base.received(path, own=False, lasting=True)
+        SqliteTables.received(path, own=False, lasting=True)
     path.write_bytes(b"something else")
     with pytest.raises(CorruptionError):
-        Base.received(path, own=False, lasting=True)
+        SqliteTables.received(path, own=False, lasting=True)
     assert path.exists()
 
 
@@ -434,7 +434,7 @@ def test_the_past_begins_with_a_snapshot_from_before_it(url: str, folded: list[i
         plain = State()
         for entry in copy.deepcopy(entries[:seq]):
             plain.apply(entry)
-        for moment in (seq, datetime.fromisoformat(plain.marks["time"])):
+        for moment in (seq, datetime.fromisoformat(plain.header["time"])):
             folded.clear()
             view = store.at(moment)._session.view
             assert view is not None
@@ -471,7 +471,7 @@ def test_a_snapshot_of_another_history_is_no_past(tmp_path: Path, monkeypatch: p
     def other(*args: Any) -> Any:
         opened = real(*args)
         assert opened is not None
-        opened[0].marks["head"] -= 1  # of an entry less than it says
+        opened[0].header["head"] -= 1  # of an entry less than it says
         return opened
 
     monkeypatch.setattr(snapshot_module, "open_snapshot", other)
@@ -538,7 +538,7 @@ def test_one_that_no_reader_would_open_is_neither_written_nor_vouched_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = fill(str(tmp_path / "store"))
-    head, write = len(store.log()), State.write_whole
+    head, write = len(store.log()), State.write_file
     for harm in ("drop table texts", "update texts set value = x'30' where name = 'entry'", "update texts set value = x'7b'"):
 
         def harmed(self: State, path: Path, entry: str, harm: str = harm) -> None:
@@ -547,7 +547,7 @@ def test_one_that_no_reader_would_open_is_neither_written_nor_vouched_for(
                 file.execute(harm)
 
         with monkeypatch.context() as patch:
-            patch.setattr(State, "write_whole", harmed)
+            patch.setattr(State, "write_file", harmed)
             with pytest.raises(CorruptionError, match="nothing was published"):
                 store.maintenance.snapshot()
     assert not (Path(store.url) / "segments").exists()

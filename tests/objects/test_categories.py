@@ -19,7 +19,7 @@ import artifactstore
 from artifactstore import CorruptionError, InvalidInputError
 from artifactstore.objects.formats import tables
 from artifactstore.objects.formats.tables import Table
-from artifactstore.objects.tables.categories import KEY, packed, unpacked
+from artifactstore.objects.tables.categories import KEY, decode_categories, encode_categories
 from artifactstore.store import Store
 from tests.objects.folder import MemoryFolder
 
@@ -128,7 +128,7 @@ def test_categories_that_lie_are_damage(store: Store, tmp_path: Path, lie: str):
     store.put(frame, "frame")
     raw = Path(store.get("frame", to=tmp_path / "files") / "data.parquet").read_bytes()
     table = pq.read_table(pa.BufferReader(raw))
-    others = packed(pa.record_batch({"c": pa.array([7]).dictionary_encode()}).slice(0, 0))
+    others = encode_categories(pa.record_batch({"c": pa.array([7]).dictionary_encode()}).slice(0, 0))
     false = {**table.schema.metadata, KEY: others if lie == "others" else lie.encode()}
     encoded = pa.table({"c": pa.array([3, 1]).dictionary_encode()}).replace_schema_metadata(false)
     pq.write_table(encoded, tmp_path / "false.parquet")
@@ -161,7 +161,7 @@ def test_categories_that_are_compressed_are_refused_before_they_take_memory(code
     raw = base64.b64encode(sink.getvalue())
     before, pool = pa.total_allocated_bytes(), pa.default_memory_pool().max_memory()
     with pytest.raises(CorruptionError, match="compressed"):
-        unpacked(raw, "data.parquet")
+        decode_categories(raw, "data.parquet")
     assert pa.total_allocated_bytes() - before < 10_000_000
     assert pa.default_memory_pool().max_memory() == pool
-    assert unpacked(packed(batch), "data.parquet").equals(batch)
+    assert decode_categories(encode_categories(batch), "data.parquet").equals(batch)

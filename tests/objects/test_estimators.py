@@ -221,7 +221,7 @@ def test_few_bytes_that_become_many_are_refused(monkeypatch: pytest.MonkeyPatch)
     Estimator().write(NearestNeighbors(algorithm="brute").fit(points), folder)
     files = as_files(folder)
     assert sum(map(len, files.values())) < 2**20
-    monkeypatch.setattr(memory_limit, "_free", lambda: 16 * 2**20)
+    monkeypatch.setattr(memory_limit, "_free_memory", lambda: 16 * 2**20)
     with pytest.raises(UnsupportedError, match="this estimator takes"):
         Estimator().read(MemoryFolder(files))
     again = {"schema.json": json.dumps([{"file": "0.npy"}] * 1000).encode(), "0.npy": bytes(2**20)}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import artifactstore
 from artifactstore import CorruptionError, InvalidInputError, Store
 from artifactstore.model.encoding import canonical_json
-from artifactstore.objects.tables.profile import Profiler, mark_of
+from artifactstore.objects.tables.profile import Profiler, fingerprint
 from artifactstore.objects.tables.row_hashes import RowHashes, hash_rows
 from tests.warm import command
 
@@ -409,7 +409,7 @@ def test_an_unchanged_table_is_not_profiled_again(shape: str, looked_at: list[in
 def test_what_only_seems_unchanged_is_profiled_when_it_proves_to_be_new(
     looked_at: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("artifactstore.objects.formats.tables.mark_of", lambda *_, **__: "the same for all")
+    monkeypatch.setattr("artifactstore.objects.formats.tables.fingerprint", lambda *_, **__: "the same for all")
     store = artifactstore.create(tmp_path / "store", cache=tmp_path / "cache")
     store.put(frame(1000), "t")
     made = store.put(frame(2000), "t")
@@ -426,8 +426,8 @@ def test_another_depth_is_profiled_again(looked_at: list[int], tmp_path: Path):
 
 def test_a_stream_and_a_small_part_of_large_buffers_have_no_mark():
     table = pa.table({"n": range(10**6)})
-    assert mark_of(table.schema, table.to_batches(), full=False) is not None
-    assert mark_of(table.schema, table.slice(10, 5).to_batches(), full=False) is None
+    assert fingerprint(table.schema, table.to_batches(), full=False) is not None
+    assert fingerprint(table.schema, table.slice(10, 5).to_batches(), full=False) is None
     for column in (
         pa.array([1, 2]),
         pa.array([1, None]),
@@ -435,8 +435,10 @@ def test_a_stream_and_a_small_part_of_large_buffers_have_no_mark():
         pa.array(["a", "c"]),
         pa.array(["a", "c"]).dictionary_encode(),
     ):
-        others = [mark_of(table.schema, [pa.record_batch([other], ["n"])], full=False) for other in (column, column.take([1, 0]))]
+        others = [
+            fingerprint(table.schema, [pa.record_batch([other], ["n"])], full=False) for other in (column, column.take([1, 0]))
+        ]
         assert None not in others
         assert others[0] != others[1]
     parts = [table.slice(0, 700_000).to_batches(), table.slice(1, 700_000).to_batches()]
-    assert len({mark_of(table.schema, part, full=full) for part in parts for full in (True, False)}) == 4
+    assert len({fingerprint(table.schema, part, full=full) for part in parts for full in (True, False)}) == 4

@@ -26,7 +26,7 @@ def test_a_few_bytes_that_stand_for_many_rows_are_refused(monkeypatch: pytest.Mo
         writer.write_table(part, row_group_size=many)
     raw = sink.getvalue().to_pybytes()
     assert len(raw) < 300_000
-    monkeypatch.setattr(memory_limit, "_free", lambda: 100 * 2**20)
+    monkeypatch.setattr(memory_limit, "_free_memory", lambda: 100 * 2**20)
     with pytest.raises(UnsupportedError, match=r"the table takes 0\.2 GB in memory, but only .* open_table"):
         Table().read(MemoryFolder({"data.parquet": raw}))
     with pytest.raises(UnsupportedError, match=r"0\.2 GB"):
@@ -47,7 +47,7 @@ def test_texts_and_lists_that_take_few_bytes_are_refused_as_what_they_become(mon
         "a long text": as_parquet(pa.table({"a": ["x" * 200_000_000], "b": [1]}), use_dictionary=False, compression="zstd"),
         "gaps in a list": as_parquet(pa.table({"a": pa.array([[None] * 20_000_000], pa.list_(pa.int64())), "b": [1]})),
     }
-    monkeypatch.setattr(memory_limit, "_free", lambda: 100 * 2**20)
+    monkeypatch.setattr(memory_limit, "_free_memory", lambda: 100 * 2**20)
     for name, raw in hostile.items():
         assert len(raw) < 100_000, name
         with pytest.raises(UnsupportedError, match="the table takes"):
@@ -74,7 +74,7 @@ def test_an_end_that_lies_about_its_rows_is_damage(where: int | None):
 def test_objects_larger_than_memory_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     store.put(np.zeros(20_000_000), "a")
     store.put({"a": np.zeros(10), "b": np.zeros(20_000_000)}, "several")
-    monkeypatch.setattr(memory_limit, "_free", lambda: 100 * 2**20)
+    monkeypatch.setattr(memory_limit, "_free_memory", lambda: 100 * 2**20)
     for ref in ("a", "several"):
         with pytest.raises(
             UnsupportedError, match=r"npy takes 0\.2 GB in memory, but only 0\.1 GB are free: get its files with to="
@@ -86,7 +86,7 @@ def test_objects_larger_than_memory_are_refused(store: Store, monkeypatch: pytes
 
 
 def test_what_is_free_is_known_here():
-    assert 10**8 < (memory_limit._free() or 0) < 10**13
+    assert 10**8 < (memory_limit._free_memory() or 0) < 10**13
 
 
 def test_elements_without_bytes_take_no_memory_whatever_their_number():
@@ -122,6 +122,6 @@ def test_the_limit_of_a_container_and_of_the_process_count(tmp_path: Path, monke
     }.items():
         (tmp_path / name).write_text(said)
     monkeypatch.setattr(memory_limit, "_GROUP", str(tmp_path))
-    assert memory_limit._free() == 2600
+    assert memory_limit._free_memory() == 2600
     (tmp_path / "memory.max").write_text("max\n")
-    assert (memory_limit._free() or 0) > 10**8
+    assert (memory_limit._free_memory() or 0) > 10**8

@@ -151,7 +151,7 @@ class Checker:
 
     def is_writable(self) -> bool:
         target, released = self.marks()
-        there = self.object("store.json") is not None and self.truth.marks["moved_to"] is None
+        there = self.object("store.json") is not None and self.truth.header["moved_to"] is None
         return there and (target is None or released)
 
     def is_reached(self) -> bool:

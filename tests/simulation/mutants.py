@@ -62,7 +62,7 @@ def _without(why: str) -> Callable[..., Any]:
 
     def judge(state: Any, txn: Any, seq: int, *, alone: bool) -> Any:
         void = REAL_JUDGE(state, txn, seq, alone=alone)
-        if void is None or void.why != why or any(fact["fact"] == "condemned" for fact in txn["facts"]):
+        if void is None or void.code != why or any(fact["fact"] == "condemned" for fact in txn["facts"]):
             return void
         changed: dict[str, dict[str, Any]] = {
             "twice": {"txn": "0" * 32},
@@ -76,7 +76,7 @@ def _without(why: str) -> Callable[..., Any]:
 
 def _judge_fact_without_current(state: Any, fact: Any, own: Any, new: Any) -> Any:
     void = REAL_JUDGE_FACT(state, fact, own, new)
-    if void is not None and void.why == "current":
+    if void is not None and void.code == "current":
         return REAL_NOT_CONDEMNED(state, [fact["to"]], fact["packs"], fact)
     return void
 

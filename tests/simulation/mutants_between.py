@@ -29,8 +29,8 @@ REAL_COPY_OBJECTS = _Copy._copy_objects
 REAL_JUDGED = Appender._judged
 REAL_RELEASE = move_module.release
 REAL_JUDGE_RECEIVED = judge_module._judge_received
-REAL_TAKE_VERSIONED = State._take_versioned
-REAL_TAKE_REMOVED = State._take_removed
+REAL_TAKE_VERSIONED = State._fold_versioned
+REAL_TAKE_REMOVED = State._fold_removed
 REAL_ENSURE = whole_module.create_with_retries
 REAL_HISTORIES = Histories.of
 REAL_CHOOSE = whole_module.select_objects
@@ -89,7 +89,7 @@ def _only_what_stands(entries: Any, state: Any) -> Any:
 def _judge_received_without(*why: str) -> Any:
     def judge(state: Any, fact: Fact, own: Any, new: Any, freed: Any) -> Any:
         void = REAL_JUDGE_RECEIVED(state, fact, own, new, freed)
-        return None if void is not None and void.why in why else void
+        return None if void is not None and void.code in why else void
 
     return judge
 

@@ -172,7 +172,7 @@ class Importer:
             try:
                 target.commit([*stored, *import_store._with_expectations(batch)], alive_at)
             except Refused as refused:
-                if refused.why in {"condemned", "holder", "base", "window"}:
+                if refused.code in {"condemned", "holder", "base", "window"}:
                     continue
                 raise _StaleError(str(refused)) from refused
             return

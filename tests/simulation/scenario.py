@@ -321,7 +321,7 @@ class Scenario:
         if copy_.forked:
             return
         copier = Copier(self.process(), SimBackend(self.world, "@b/"))
-        moved = main.truth.marks["moved_to"] is not None
+        moved = main.truth.header["moved_to"] is not None
         self.world.prepare("last copy", lambda: copier.move(1) if moved else copier.copy(1))
         if moved and not copy_.is_writable():
             raise Violation("13: the old place is closed, and the new one never opens")

@@ -42,7 +42,7 @@ class Stranger:
             self._from_before_a_clean_up,
         ]
         txns = rng.choice(makers)(head)
-        now = max(process.journal.fold.marks["time"], _TIME)
+        now = max(process.journal.fold.header["time"], _TIME)
         raw = encode_entry(head + 1, process.journal.digest, writer="f" * 32, time=now, txns=txns)
         try:
             process.insist(lambda: process.backend.create(entry_key(head + 1), raw))
@@ -132,6 +132,6 @@ class Stranger:
         return [self._txn(head, self._condemned(), base=head + 1), self._txn(head + 1, self._condemned()), self._measured(head)]
 
     def _from_before_a_clean_up(self, head: int) -> list[Txn]:
-        last = self.process.journal.fold.marks["condemned"]
+        last = self.process.journal.fold.header["condemned"]
         stale = self._txn(max(0, last - 1), {"fact": "measured", "digest": name_of("ab"), "metrics": {"k": 0}})
         return [stale, self._measured(head)]

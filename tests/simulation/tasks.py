@@ -52,7 +52,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not a failure
 
     def __init__(self, void: Any) -> None:
         super().__init__(str(void))
-        self.why = void.why
+        self.code = void.code
 
 
 @dataclass(slots=True)
@@ -174,7 +174,7 @@ class Process:
             try:
                 self.commit(facts, alive_at)
             except Refused as refused:
-                if refused.why not in {"condemned", "holder", "base"}:
+                if refused.code not in {"condemned", "holder", "base"}:
                     raise
                 continue
             return
@@ -258,7 +258,7 @@ class Process:
             try:
                 self.commit([{"fact": "condemned", **planned}], head)
             except Refused as refused:
-                if refused.why not in {"alone", "base"}:
+                if refused.code not in {"alone", "base"}:
                     raise
                 if not self.habits.deletes_only_what_entries_condemn:
                     break
@@ -344,7 +344,7 @@ class Process:
     def _adopt(self, inbox: list[dict[str, Any]]) -> None:
         head = self.journal.catch_up()
         posted = self.world.rng.sample(inbox, min(len(inbox), 3))
-        now = max(self.journal.fold.marks["time"], "2026-01-01T00:00:00.000000Z")
+        now = max(self.journal.fold.header["time"], "2026-01-01T00:00:00.000000Z")
         good: list[dict[str, Any]] = []
         for txn in posted:
             if txn["base"] <= head and self.journal.fold.predict([*good, txn], now)[-1] is None:
@@ -379,7 +379,7 @@ class Process:
         false.names.clear()
         path = scratch()
         try:
-            false.write_whole(path, digest)
+            false.write_file(path, digest)
             data = path.read_bytes()
         finally:
             path.unlink()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from artifactstore.backend.base import Backend, Buffer
 from artifactstore.content.codecs.codec import RAW
 from artifactstore.content.manifests.manifest import Manifest, manifest_key
-from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.pack import MAGIC
 from artifactstore.content.write.ingest import ingest
 from artifactstore.content.write.source import Folder, from_bytes
@@ -123,7 +123,7 @@ def upload(process: "Process", word: str, known: dict[str, str]) -> tuple[str, b
         known: packs of letters that are there.
     """
     folder = Folder([from_bytes(letter, letter.encode()) for letter in sorted(word)])
-    index = Known()
+    index = KnownChunks()
     if known:
         index.add(_manifest_of(known))
     place = cast("Backend", _Patient(process))

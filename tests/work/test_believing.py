@@ -150,7 +150,7 @@ def assert_there(tmp_path: Path, ref: str, *, data: bytes = PRECIOUS) -> None:
     assert (fresh.get(ref, to=out) / "precious.bin").read_bytes() == data
     assert fresh.open_file(ref).read() == data
     sound = fresh._session.core().journal.fold.current_manifest(digest)
-    assert not Footers(fresh._session.backend).lies(manifest_of(fresh, digest))
+    assert not Footers(fresh._session.backend).contradictions(manifest_of(fresh, digest))
     assert sound is not None
 
 

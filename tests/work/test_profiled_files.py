@@ -301,7 +301,7 @@ def test_a_table_of_no_rows_has_one(store: Store, tmp_path: Path):
 def test_a_file_that_changes_before_it_is_profiled_is_a_conflict(
     store: Store, files: Path, monkeypatch: pytest.MonkeyPatch, *, garbage: bool
 ):
-    known_of = parquet_files.known_of
+    known_of = parquet_files.profile_file
 
     def change(source: Any, **options: Any) -> Any:
         path = files / source.path
@@ -311,7 +311,7 @@ def test_a_file_that_changes_before_it_is_profiled_is_a_conflict(
             pq.write_table(table(4000, 5), path)
         return known_of(source, **options)
 
-    monkeypatch.setattr(profiling, "known_of", change)
+    monkeypatch.setattr(profiling, "profile_file", change)
     with pytest.raises(ConflictError, match=r"a\.parquet changed while it was being put"):
         store.put(files, "t", profile=True)
     assert not store.names()
@@ -347,7 +347,7 @@ def test_content_that_is_there_with_its_profile_keeps_it_and_nothing_is_read(
     store: Store, files: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made = store.put(files, "t", profile=True)
-    monkeypatch.setattr(profiling, "known_of", None)
+    monkeypatch.setattr(profiling, "profile_file", None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for options in ({"profile": True}, {}, {"rehash": True, "profile": "full"}):
@@ -374,10 +374,10 @@ def test_a_large_row_group_of_a_file_is_read_in_bounded_memory(tmp_path: Path):
     program = (
         "import resource, sys\n"
         "from artifactstore.content.write.source import from_file\n"
-        "from artifactstore.objects.tables.parquet_files import known_of\n"
+        "from artifactstore.objects.tables.parquet_files import profile_file\n"
         "def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != 'darwin' else 2**20)\n"
-        "known_of(from_file(sys.argv[1])); before = most()\n"
-        "assert known_of(from_file(sys.argv[2])); print(most() - before)\n"
+        "profile_file(from_file(sys.argv[1])); before = most()\n"
+        "assert profile_file(from_file(sys.argv[2])); print(most() - before)\n"
     )
     pq.write_table(pa.table({"n": range(200_000)}), tmp_path / "little.parquet")
     command = [sys.executable, "-c", program, str(tmp_path / "little.parquet"), str(tmp_path / "t.parquet")]
@@ -398,7 +398,7 @@ def test_rows_that_are_long_come_few_at_a_time(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Profiler, "add", look)
     for name in ("t.parquet", "wide.parquet"):
         seen.clear()
-        parquet_files.known_of(from_file(str(tmp_path / name)))
+        parquet_files.profile_file(from_file(str(tmp_path / name)))
         assert sum(seen) == 1000
         assert max(seen) <= 250
 
@@ -452,13 +452,13 @@ def test_a_place_that_fails_while_it_is_profiled_is_no_bad_file(
     from artifactstore.backend.source_url import SourceUrl
 
     monkeypatch.setattr(parquet_files, "_FAR_WHOLE", whole)
-    known_of = parquet_files.known_of
+    known_of = parquet_files.profile_file
 
     def fail(source: Any, **options: Any) -> Any:
         monkeypatch.setattr(SourceUrl, "read", lambda *_: (_ for _ in ()).throw(BackendError("away", transient=True)))
         return known_of(source, **options)
 
-    monkeypatch.setattr(profiling, "known_of", fail)
+    monkeypatch.setattr(profiling, "profile_file", fail)
     with pytest.raises(BackendError, match="away"):
         store.put(bucket, "t", profile=True)
     assert not store.names()

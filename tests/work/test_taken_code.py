@@ -15,7 +15,7 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
-from artifactstore.content.write.own_folders import is_store, own_part
+from artifactstore.content.write.own_folders import is_store, own_folder_of
 from artifactstore.work.reproduce.code import Code
 from artifactstore.work.runs.capture import git as capture_git
 from artifactstore.work.runs.capture.git import read_tree
@@ -440,8 +440,8 @@ def test_folders_of_this_librarys_own_are_told_by_what_is_in_them(tmp_path: Path
         (tmp_path / "plain/store.json").write_text(text)
         assert not is_store(str(tmp_path / "plain"))
     assert is_store(store.url)
-    assert own_part(str(tmp_path), "store/store.json") == "store/"
-    assert own_part(str(tmp_path / "store"), "store.json") == ""
-    assert own_part(str(tmp_path), "plain/store.json") is None
-    assert own_part(str(tmp_path), f"a/trees/blake3-{'0' * 64}/data") == "a/"
-    assert own_part(str(tmp_path), "a/trees/elm/data") is None
+    assert own_folder_of(str(tmp_path), "store/store.json") == "store/"
+    assert own_folder_of(str(tmp_path / "store"), "store.json") == ""
+    assert own_folder_of(str(tmp_path), "plain/store.json") is None
+    assert own_folder_of(str(tmp_path), f"a/trees/blake3-{'0' * 64}/data") == "a/"
+    assert own_folder_of(str(tmp_path), "a/trees/elm/data") is None

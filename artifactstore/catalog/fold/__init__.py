@@ -1,1 +1,1 @@
-"""The fold: what the journal's facts add up to."""
+"""The fold: the state that the journal's facts add up to."""

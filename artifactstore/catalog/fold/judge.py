@@ -45,23 +45,23 @@ class Void:
     """The reason why a transaction has no effect.
 
     Attributes:
-        why: the rule, as a stable code.
+        code: the rule, as a stable code.
         text: the reason in words.
         fact: the fact that broke the rule, if any.
     """
 
-    why: Why
+    code: Why
     text: str
     fact: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
-        return f"{self.why}: {self.text}"
+        return f"{self.code}: {self.text}"
 
 
 class Facts(Protocol):
     """The part of the state that the rules read."""
 
-    marks: dict[str, Any]
+    header: dict[str, Any]
     verdicts: dict[str, Any]
     holders: MutableMapping[str, list[str]]
     manifests: MutableMapping[str, list[Any]]
@@ -72,7 +72,7 @@ class Facts(Protocol):
     holds: dict[str, str]
     runs: MutableMapping[str, dict[str, Any]]
     produced_by: MutableMapping[str, list[str]]
-    used_in: MutableMapping[str, list[str]]
+    used_by_runs: MutableMapping[str, list[str]]
     received: dict[str, dict[str, int]]
 
     def version_of(self, fact: Mapping[str, Any]) -> int | None:
@@ -95,12 +95,12 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
         return Void("window", f"born at {txn['birth']}, it could count in the {WINDOW} entries after that, not in {seq}")
     if not txn["birth"] <= txn["base"] < seq:
         return Void("base", f"its base {txn['base']} is not between its birth and its entry")
-    if txn["base"] < state.marks["condemned"]:
+    if txn["base"] < state.header["condemned"]:
         return Void(
-            "base", f"its references were last checked at {txn['base']}, before entry {state.marks['condemned']} condemned some"
+            "base", f"its references were last checked at {txn['base']}, before entry {state.header['condemned']} condemned some"
         )
-    if state.marks["moved_to"] is not None:
-        return Void("moved", f"the store has moved to {state.marks['moved_to']}")
+    if state.header["moved_to"] is not None:
+        return Void("moved", f"the store has moved to {state.header['moved_to']}")
     facts = txn["facts"]
     if any(fact["fact"] in _ALONE for fact in facts):
         if not alone:
@@ -180,10 +180,10 @@ def _judge_received(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[
         elif kind == "removed":
             # Only local holds are checked: a removal may name a version that is not here (yet).
             void = _not_held(state, inner, new, freed)
-            if void is not None and void.why == "missing" and inner.get("digest") in new.get(inner.get("name", ""), ()):
+            if void is not None and void.code == "missing" and inner.get("digest") in new.get(inner.get("name", ""), ()):
                 void = _not_held(state, {"digest": inner["digest"]}, new, freed)
-            if void is not None and void.why != "missing":
-                return Void(void.why, void.text, inner)
+            if void is not None and void.code != "missing":
+                return Void(void.code, void.text, inner)
     return None
 
 
@@ -261,7 +261,7 @@ def _holds_on(state: Facts, digest: str) -> dict[str, str]:
     while todo:
         one = todo.pop()
         found |= dict.fromkeys(held.get(one, ()), one)
-        for run in state.used_in.get(one, ()):
+        for run in state.used_by_runs.get(one, ()):
             for output in made.get(run, ()):
                 if output not in seen:
                     seen.add(output)

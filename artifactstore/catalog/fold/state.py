@@ -33,36 +33,36 @@ class State(Tables):
     @property
     def head(self) -> int:
         """The number of the last entry folded."""
-        return int(self.marks["head"])
+        return int(self.header["head"])
 
     def apply(self, entry: "Entry") -> list[Void | None]:
         """Fold an entry; return for each of its transactions why it is void, or None if it took effect."""
         with self._recording():
             outcome = self._apply(entry)
         if entry["seq"] % _RELIEF == 0:
-            self.relieve()
+            self.spill_if_large()
         return outcome
 
     def _apply(self, entry: "Entry") -> list[Void | None]:
         seq = entry["seq"]
-        time = max(self.marks["time"], entry["time"])
-        if time != entry["time"] and (resets := reset_by(self.marks, seq, entry["time"])) is not None:
-            self._set(self.marks, "resets", resets)
+        time = max(self.header["time"], entry["time"])
+        if time != entry["time"] and (resets := reset_by(self.header, seq, entry["time"])) is not None:
+            self._set(self.header, "resets", resets)
             time = entry["time"]
-        self._set(self.marks, "time", time)
-        lower = entry["format"] < self.marks["format"]
-        self._set(self.marks, "format", max(entry["format"], self.marks["format"]))
+        self._set(self.header, "time", time)
+        lower = entry["format"] < self.header["format"]
+        self._set(self.header, "format", max(entry["format"], self.header["format"]))
         outcome: list[Void | None] = []
         for txn in entry["txns"]:
             void = Void("format", "its entry's format is lower than the store's") if lower else None
             void = void or judge(self, txn, seq, alone=len(entry["txns"]) == 1)
             outcome.append(void)
             if void is None:
-                self._take(txn, seq, time)
+                self._fold(txn, seq, time)
                 self._set(self.verdicts, txn["txn"], [seq, None])
             elif txn["txn"] not in self.verdicts:
                 self._set(self.verdicts, txn["txn"], [seq, str(void)])
-        self._set(self.marks, "head", seq)
+        self._set(self.header, "head", seq)
         self._forget(seq)
         return outcome
 
@@ -80,7 +80,7 @@ class State(Tables):
                 void = judge(self, txn, seq, alone=len(txns) == 1)
                 outcome.append(void)
                 if void is None:
-                    self._take(txn, seq, max(time, self.marks["time"]))
+                    self._fold(txn, seq, max(time, self.header["time"]))
                     self._set(self.verdicts, txn["txn"], [seq, None])
         return outcome
 
@@ -89,7 +89,7 @@ class State(Tables):
     @property
     def end(self) -> int:
         """The number of the last entry shared by all copies of the store: not the one that a move appends at the old location."""
-        return int(self.marks["moved_at"]) - 1 if self.marks["moved_to"] is not None else self.head
+        return int(self.header["moved_at"]) - 1 if self.header["moved_to"] is not None else self.head
 
     def alive(self, digest: str) -> bool:
         """Return whether an uncondemned manifest holds bytes of this digest."""
@@ -111,7 +111,7 @@ class State(Tables):
         if seq % _TIDY == 0:
             self.verdicts = {txn: found for txn, found in self.verdicts.items() if found[0] >= seq - WINDOW}
 
-    def _take(self, txn: "Txn", seq: int, time: str) -> None:
+    def _fold(self, txn: "Txn", seq: int, time: str) -> None:
         stamp: dict[str, Any] = {"seq": seq, "time": time, "actor": txn["actor"], "txn": txn["txn"]}
         if "reason" in txn:
             stamp["reason"] = txn["reason"]
@@ -120,7 +120,7 @@ class State(Tables):
             if handler is not None:
                 handler(self, fact, {**stamp, "reason": fact["reason"]} if "reason" in fact else stamp)
 
-    def _take_stored(self, fact: Fact, _stamp: Fact) -> None:
+    def _fold_stored(self, fact: Fact, _stamp: Fact) -> None:
         digest = fact["digest"]
         self._set(self.manifests, fact["manifest"], [digest, fact["manifest_digest"], fact["packs"]])
         self._push(self.holders, digest, fact["manifest"])
@@ -128,12 +128,12 @@ class State(Tables):
         if fact.get("hooks"):
             self._set(self.hooks, digest, fact["hooks"])
 
-    def _take_relocated(self, fact: Fact, _stamp: Fact) -> None:
+    def _fold_relocated(self, fact: Fact, _stamp: Fact) -> None:
         self._set(self.manifests, fact["to"], [fact["digest"], fact["manifest_digest"], fact["packs"]])
         self._push(self.holders, fact["digest"], fact["to"])
 
-    def _take_condemned(self, fact: Fact, stamp: Fact) -> None:
-        self._set(self.marks, "condemned", stamp["seq"])
+    def _fold_condemned(self, fact: Fact, stamp: Fact) -> None:
+        self._set(self.header, "condemned", stamp["seq"])
         for pack in fact["packs"]:
             self._set(self.condemned_packs, pack, stamp["seq"])
         for manifest in fact["manifests"]:
@@ -145,7 +145,7 @@ class State(Tables):
                 if not self.holders[digest]:
                     self._drop(self.hooks, digest)
 
-    def _take_versioned(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_versioned(self, fact: Fact, stamp: Fact) -> None:
         row: dict[str, Any] = {**stamp, **{key: fact[key] for key in ("digest", "kind", "file", "metadata") if key in fact}}
         if fact["name"] is None:
             known = self.unnamed.get(fact["digest"])
@@ -155,9 +155,9 @@ class State(Tables):
         versions = self.names.get(fact["name"])
         if not versions or versions[-1]["digest"] != fact["digest"] or "removed" in versions[-1]:
             self._push(self.names, fact["name"], row)
-            self._push(self.named, fact["digest"], [fact["name"], len(self.names[fact["name"]]), fact["kind"]])
+            self._push(self.versions_by_digest, fact["digest"], [fact["name"], len(self.names[fact["name"]]), fact["kind"]])
 
-    def _take_described(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_described(self, fact: Fact, stamp: Fact) -> None:
         row = None
         if fact["name"] is None:
             row = self.unnamed.get(fact.get("digest", ""))
@@ -179,7 +179,7 @@ class State(Tables):
                 return k
         return None
 
-    def _take_aliased(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_aliased(self, fact: Fact, stamp: Fact) -> None:
         ends = fact.get("version") is None and "digest" not in fact
         number = None if ends else self.version_of(fact)
         if number is None and not ends:
@@ -189,7 +189,7 @@ class State(Tables):
             self._set(self.aliases, fact["name"], {})
         self._push(self.aliases[fact["name"]], fact["alias"], move)
 
-    def _take_removed(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_removed(self, fact: Fact, stamp: Fact) -> None:
         def remove(row: dict[str, Any]) -> None:
             # A version received without its content counts as removed before its removal is received.
             if row.get("removed", {"gone": True}).get("gone") and (is_own(stamp) or not is_own(row)):
@@ -204,50 +204,50 @@ class State(Tables):
             self._drop(self.unnamed, fact["digest"])
         if not is_own(stamp):
             return  # a received removal names each of its versions
-        for name, number, _ in self.named.get(fact["digest"], ()):
+        for name, number, _ in self.versions_by_digest.get(fact["digest"], ()):
             remove(self.names[name][number - 1])
 
-    def _take_measured(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_measured(self, fact: Fact, stamp: Fact) -> None:
         key = fact["digest"] if "digest" in fact else f"run:{fact.get('run', '')}"
         if "run" in fact:
             self._see(fact["run"], stamp)
-        known, hearsay = self.metrics.get(key, {}), self.hearsay.get(key, [])
+        known, before = self.metrics.get(key, {}), self.received_metrics.get(key, [])
         metrics = fact["metrics"]
         if is_own(stamp):
-            told = [metric for metric in hearsay if metric not in metrics]
+            received = [metric for metric in before if metric not in metrics]
         else:
-            metrics = {metric: value for metric, value in metrics.items() if metric not in known or metric in hearsay}
-            told = sorted({*hearsay, *metrics})
+            metrics = {metric: value for metric, value in metrics.items() if metric not in known or metric in before}
+            received = sorted({*before, *metrics})
         self._set(self.metrics, key, {**known, **metrics})
-        if told != hearsay:
-            self._set(self.hearsay, key, told)
+        if received != before:
+            self._set(self.received_metrics, key, received)
 
-    def _take_held(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_held(self, fact: Fact, stamp: Fact) -> None:
         self._set(self.holds, hold_key(stamp, fact["hold"]), fact["digest"])
 
-    def _take_released(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_released(self, fact: Fact, stamp: Fact) -> None:
         self._drop(self.holds, hold_key(stamp, fact["hold"]))
         if is_own(stamp):
             self._drop(self.holds, f"received/{fact['hold']}")
 
-    def _take_tainted(self, fact: Fact, stamp: Fact) -> None:
-        own, told = self.tainted.get(fact["digest"], [None, None])
+    def _fold_tainted(self, fact: Fact, stamp: Fact) -> None:
+        own, received = self.tainted.get(fact["digest"], [None, None])
         row = {key: value for key, value in stamp.items() if key != "txn"} | {"spread": fact.get("spread", True)}
-        self._set(self.tainted, fact["digest"], [row, told] if is_own(stamp) else [own, row])
+        self._set(self.tainted, fact["digest"], [row, received] if is_own(stamp) else [own, row])
 
-    def _take_cleared(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_cleared(self, fact: Fact, stamp: Fact) -> None:
         own = self.tainted.get(fact["digest"], [None])[0]
         if is_own(stamp) or own is None:
             self._drop(self.tainted, fact["digest"])
         else:
             self._set(self.tainted, fact["digest"], [own, None])
 
-    def _take_started(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_started(self, fact: Fact, stamp: Fact) -> None:
         if fact["run"] not in self.runs:
             more = {key: fact[key] for key in ("params", "parent", "command") if key in fact}
             self._set(self.runs, fact["run"], {**stamp, "name": fact["name"], **more})
 
-    def _take_finished(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_finished(self, fact: Fact, stamp: Fact) -> None:
         run = self.runs.get(fact["run"])
         if run is not None and "status" not in run and (is_own(stamp) or not is_own(run)):
             self._set(run, "status", fact["status"])
@@ -256,13 +256,13 @@ class State(Tables):
                 if key in fact:
                     self._set(run, key, fact[key])
 
-    def _take_used(self, fact: Fact, stamp: Fact) -> None:
-        self._take_edge(self.used_in, fact, stamp)
+    def _fold_used(self, fact: Fact, stamp: Fact) -> None:
+        self._fold_edge(self.used_by_runs, fact, stamp)
 
-    def _take_produced(self, fact: Fact, stamp: Fact) -> None:
-        self._take_edge(self.produced_by, fact, stamp)
+    def _fold_produced(self, fact: Fact, stamp: Fact) -> None:
+        self._fold_edge(self.produced_by, fact, stamp)
 
-    def _take_edge(self, table: MutableMapping[str, list[Any]], fact: Fact, stamp: Fact) -> None:
+    def _fold_edge(self, table: MutableMapping[str, list[Any]], fact: Fact, stamp: Fact) -> None:
         foreign = not is_own(stamp) and is_own(self.runs.get(fact["run"], stamp))
         if not foreign and fact["run"] not in table.get(fact["digest"], ()):
             self._push(table, fact["digest"], fact["run"])
@@ -275,16 +275,16 @@ class State(Tables):
         if row is not None and "status" not in row and row["time"] != stamp["time"]:
             self._set(row, "seen", stamp["time"])
 
-    def _take_moved_to(self, fact: Fact, stamp: Fact) -> None:
-        self._set(self.marks, "moved_to", fact["url"])
-        self._set(self.marks, "moved_at", stamp["seq"])
+    def _fold_moved_to(self, fact: Fact, stamp: Fact) -> None:
+        self._set(self.header, "moved_to", fact["url"])
+        self._set(self.header, "moved_at", stamp["seq"])
 
-    def _take_snapshot(self, fact: Fact, _stamp: Fact) -> None:
+    def _fold_snapshot(self, fact: Fact, _stamp: Fact) -> None:
         self._set(
             self.snapshots, fact["digest"], fact["seq"]
         )  # a reader that starts after that entry does not see an earlier fact
 
-    def _take_received(self, fact: Fact, stamp: Fact) -> None:
+    def _fold_received(self, fact: Fact, stamp: Fact) -> None:
         """Apply another store's facts, with their actor and time; local facts take precedence."""
         store, seq, gone = fact["store"], fact["seq"], fact.get("gone", ())
         origin = {
@@ -315,5 +315,5 @@ class State(Tables):
 
 
 _HANDLERS: Final[dict[str, Callable[[State, Fact, Fact], None]]] = {
-    name.removeprefix("_take_"): getattr(State, name) for name in sorted(vars(State)) if name.startswith("_take_")
+    name.removeprefix("_fold_"): getattr(State, name) for name in sorted(vars(State)) if name.startswith("_fold_")
 }

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from artifactstore.catalog.spill.list_table import SpilledLists, write_lists
-from artifactstore.catalog.spill.sqlite_file import LISTS, SPILLED, Base
+from artifactstore.catalog.spill.sqlite_file import LISTS, SPILLED, SqliteTables
 from artifactstore.catalog.spill.table import SpilledTable
 from artifactstore.runtime.loading import gc_paused
 
-__all__ = ["Tables"]
+__all__ = ["LARGE", "Tables"]
 
 _ABSENT: Final = object()
 _TABLES: Final = (
-    "marks",
+    "header",
     "verdicts",
     "holders",
     "manifests",
@@ -31,27 +31,34 @@ _TABLES: Final = (
     "names",
     "aliases",
     "unnamed",
-    "named",
+    "versions_by_digest",
     "metrics",
     "holds",
     "tainted",
     "runs",
     "produced_by",
-    "used_in",
+    "used_by_runs",
     "edges",
     "hooks",
     "received",
     "renamed",
-    "hearsay",
+    "received_metrics",
     "snapshots",
 )
+_STORED_AS: Final = {  # table → its name in caches and snapshots, where that differs
+    "header": "marks",
+    "received_metrics": "hearsay",
+    "used_by_runs": "used_in",
+    "versions_by_digest": "named",
+}
+LARGE: Final = tuple({stored: table for table, stored in _STORED_AS.items()}.get(name, name) for name in SPILLED)
 
 
 class Tables:
     """The state after the entries folded so far.
 
     Attributes:
-        marks: single values: `head`, `format`, `condemned` (entry of the last effective one), `moved_to` and
+        header: single values: `head`, `format`, `condemned` (entry of the last effective one), `publish_as` and
             `moved_at` (its entry), `time`.
         verdicts: txn id → [seq, None or why it is void], within the window; `str(Void)` is thus part of snapshots.
         holders: digest → ids of its uncondemned manifests, the last is current.
@@ -61,7 +68,7 @@ class Tables:
         names: name → versions, each {digest, seq, time, actor, kind, txn, file?, metadata?, reason?, removed?}; a received
             version also {from: the store, entry: the number there, described?: whether it was described here since}.
         aliases: name → alias → moves, each {version or None, seq, time, actor, txn, reason?}.
-        named: digest → [name, number, kind] of each of its versions, in order.
+        versions_by_digest: digest → [name, number, kind] of each of its versions, in order.
         unnamed: digest → the content of its unnamed `versioned`.
         metrics: digest or `run:<id>` → metric → value, the latest.
         holds: hold id (`received/<id>` of a received one) → digest.
@@ -69,18 +76,18 @@ class Tables:
         runs: run → {name, seq, time, actor, txn, params?, parent?, command?, seen?, finished?, status?, error?, seconds?,
             reads_seen?, around?, around_more?, programs?}.
         edges: run → its inputs and outputs, in order, each the fact without its run.
-        produced_by: digest → runs.   used_in: digest → runs.
+        produced_by: digest → runs.   used_by_runs: digest → runs.
         hooks: digest → its hooks as hex.
         received: another store → subject → the last of its entries that was received.
         renamed: another store → name there (or `run:<id>`) → name here, where they differ.
-        hearsay: digest or `run:<id>` → metrics whose value was received.
+        received_metrics: digest or `run:<id>` → metrics whose value was received.
         snapshots: digest of a snapshot → the entry of its state.
     """
 
     LAYOUT: ClassVar[int] = 9  # version of this layout in caches and snapshots; those with another one are ignored
 
     def __init__(self) -> None:
-        self.marks: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
+        self.header: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
         self.verdicts: dict[str, Any] = {}
         self.holders: MutableMapping[str, list[str]] = {}
         self.manifests: MutableMapping[str, list[Any]] = {}
@@ -90,23 +97,23 @@ class Tables:
         self.names: MutableMapping[str, list[dict[str, Any]]] = {}
         self.aliases: dict[str, dict[str, list[dict[str, Any]]]] = {}
         self.unnamed: MutableMapping[str, dict[str, Any]] = {}
-        self.named: MutableMapping[str, list[list[Any]]] = {}
+        self.versions_by_digest: MutableMapping[str, list[list[Any]]] = {}
         self.metrics: MutableMapping[str, dict[str, float]] = {}
         self.holds: dict[str, str] = {}
         self.tainted: dict[str, list[dict[str, Any] | None]] = {}
         self.runs: MutableMapping[str, dict[str, Any]] = {}
         self.produced_by: MutableMapping[str, list[str]] = {}
-        self.used_in: MutableMapping[str, list[str]] = {}
+        self.used_by_runs: MutableMapping[str, list[str]] = {}
         self.edges: MutableMapping[str, list[dict[str, Any]]] = {}
         self.hooks: MutableMapping[str, str] = {}
         self.received: dict[str, dict[str, int]] = {}
         self.renamed: dict[str, dict[str, str]] = {}
-        self.hearsay: dict[str, list[str]] = {}
+        self.received_metrics: dict[str, list[str]] = {}
         self.snapshots: dict[str, int] = {}
         self._undo: list[Callable[[], object]] | None = None
         self._texts: dict[str, bytes] = {}
-        self._base: Base | None = None
-        self._patience = 1
+        self._base: SqliteTables | None = None
+        self._growth = 1
 
     # -- storing
 
@@ -115,11 +122,11 @@ class Tables:
 
     def dump(self) -> dict[str, Any]:
         """Return the whole state as JSON values (not a copy, unless most of it is on disk)."""
-        found = {table: getattr(self, table) for table in _TABLES}
-        return {table: dict(rows.items()) if isinstance(rows, SpilledTable) else rows for table, rows in found.items()}
+        found = {_stored_as(table): getattr(self, table) for table in _TABLES}
+        return {name: dict(rows.items()) if isinstance(rows, SpilledTable) else rows for name, rows in found.items()}
 
     @property
-    def base(self) -> Base | None:
+    def base(self) -> SqliteTables | None:
         """The file of large tables, or None."""
         return self._base
 
@@ -128,22 +135,22 @@ class Tables:
         if self._base is not None:
             self._base.close()
 
-    def relieve(self) -> None:
+    def spill_if_large(self) -> None:
         """Move large tables, and changes to those on disk, to disk once they take too much memory; if the disk is full, later."""
         try:
             if self._base is None:
-                if sum(len(self.__dict__.get(table, ())) for table in SPILLED) > self.SPILL * self._patience:
+                if sum(len(self.__dict__.get(table, ())) for table in LARGE) > self.SPILL * self._growth:
                     self._spill()
-            elif sum(getattr(self, table).unwritten for table in SPILLED) > self.SETTLE * self._patience:
+            elif sum(getattr(self, table).unwritten for table in LARGE) > self.SETTLE * self._growth:
                 self._settle()
         except (sqlite3.Error, OSError):
-            self._patience *= 2
+            self._growth *= 2
 
     def _spill(self) -> None:
-        base = Base.empty()
+        base = SqliteTables.empty()
         with base.transaction():
             self._write_to(base)
-        for table in SPILLED:
+        for table in LARGE:
             setattr(self, table, _spilled(base, table))
         self._base = base
 
@@ -152,52 +159,52 @@ class Tables:
         base = self._base if self._base.own else self._base.copy()
         with base.transaction():
             self._write_to(base)
-        for table in SPILLED:
+        for table in LARGE:
             getattr(self, table).reopen(base, written=True)
         self._base = base
 
-    def _write_to(self, base: Base) -> None:
+    def _write_to(self, base: SqliteTables) -> None:
         """Write large tables to a file, or only the changes of tables that are in a file already."""
-        for table in SPILLED:
+        for table in LARGE:
             rows = getattr(self, table)
             if isinstance(rows, SpilledTable):
                 rows.write_to(base)
             elif table in LISTS:
                 write_lists(base, table, rows, ())
             else:
-                base.write(table, rows.items(), ())
+                base.write(_stored_as(table), rows.items(), ())
 
     def _counts(self) -> dict[str, int]:
-        return {table: len(getattr(self, table)) for table in SPILLED}
+        return {_stored_as(table): len(getattr(self, table)) for table in LARGE}
 
-    def keep(self, path: Path) -> None:
+    def publish(self, path: Path) -> None:
         """Publish the file of large tables, with all changes, under a path for other processes."""
         self._settle()
         assert self._base is not None
-        self._base = self._base.moved_to(path, self._counts())
-        for table in SPILLED:
+        self._base = self._base.publish_as(path, self._counts())
+        for table in LARGE:
             getattr(self, table).reopen(self._base, written=False)
 
-    def write_whole(self, path: Path, entry: str) -> None:
+    def write_file(self, path: Path, entry: str) -> None:
         """Write the whole state into one file, for other processes; the state is unchanged.
 
         Args:
             path: an empty or missing file.
             entry: digest of the last entry folded.
         """
-        base = Base.empty() if self._base is None else self._base.copy()
+        base = SqliteTables.empty() if self._base is None else self._base.copy()
         try:
             with base.transaction():
                 self._write_to(base)
-                texts = {table: self._text(table) for table in _TABLES if table not in SPILLED}
+                texts = {_stored_as(table): self._text(table) for table in _TABLES if table not in LARGE}
                 base.write_texts({**texts, "entry": entry.encode()}, self._counts())
-            base.packed_to(path)
+            base.compact_to(path)
         finally:
             base.close()
 
     @classmethod
-    def of_whole(cls, base: Base) -> tuple[Self, str]:
-        """Open a file written by `write_whole`; return the state, and the digest of the last entry folded.
+    def open_file(cls, base: SqliteTables) -> tuple[Self, str]:
+        """Open a file written by `write_file`; return the state, and the digest of the last entry folded.
 
         Raises:
             CorruptionError: the file is damaged.
@@ -221,7 +228,7 @@ class Tables:
     def last_versions(self, prefix: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Yield for each name that starts with a prefix: the name, its number of versions, and the newest."""
         if isinstance(self.names, SpilledLists):
-            return self.names.lasts(prefix)
+            return self.names.last_members(prefix)
         return ((name, len(rows), rows[-1]) for name, rows in self.names.items() if name.startswith(prefix))
 
     @classmethod
@@ -233,7 +240,7 @@ class Tables:
         """
         made = cls()
         for table in _TABLES:
-            setattr(made, table, tables[table])
+            setattr(made, table, tables[_stored_as(table)])
         return made
 
     def texts(self) -> dict[str, bytes]:
@@ -241,7 +248,7 @@ class Tables:
 
         Tables on disk are not included.
         """
-        return {table: self._text(table) for table in _TABLES if self._base is None or table not in SPILLED}
+        return {_stored_as(table): self._text(table) for table in _TABLES if self._base is None or table not in LARGE}
 
     def _text(self, table: str) -> bytes:
         if table in self._texts:
@@ -249,7 +256,7 @@ class Tables:
         return json.dumps(getattr(self, table), separators=(",", ":")).encode()
 
     @classmethod
-    def load_texts(cls, texts: Mapping[str, bytes], base: Base | None = None) -> Self:
+    def load_texts(cls, texts: Mapping[str, bytes], base: SqliteTables | None = None) -> Self:
         """Build a state from the output of `texts`; a table is decoded on first access.
 
         Listing the names of a hundred thousand entries needs a third of the state.
@@ -258,13 +265,13 @@ class Tables:
             KeyError: a table is missing: another version wrote it.
         """
         made = cls()
-        made.marks = json.loads(texts["marks"])
+        made.header = json.loads(texts[_stored_as("header")])
         made._base = base
         for table in _TABLES[1:]:
-            if base is not None and table in SPILLED:
+            if base is not None and table in LARGE:
                 setattr(made, table, _spilled(base, table))
             else:
-                made._texts[table] = texts[table]
+                made._texts[table] = texts[_stored_as(table)]
                 delattr(made, table)
         return made
 
@@ -316,5 +323,9 @@ class Tables:
             del table[key]
 
 
-def _spilled(base: Base, table: str) -> SpilledTable:
-    return SpilledLists(base, table) if table in LISTS else SpilledTable(base, table)
+def _stored_as(table: str) -> str:
+    return _STORED_AS.get(table, table)
+
+
+def _spilled(base: SqliteTables, table: str) -> SpilledTable:
+    return (SpilledLists if table in LISTS else SpilledTable)(base, _stored_as(table))

@@ -15,7 +15,7 @@ from artifactstore.model.encoding import format_time, parse_time
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry
 
-__all__ = ["Ahead", "is_uncertain", "plausible", "reset_by", "warn_of_resets"]
+__all__ = ["ClockCheck", "is_uncertain", "plausible", "reset_by", "warn_of_resets"]
 
 _DAY: Final = timedelta(days=1)
 _MOST: Final = 64  # max resets kept: the latest ones
@@ -23,39 +23,39 @@ _MOST: Final = 64  # max resets kept: the latest ones
 Reset = list[Any]  # the entry's number, its time, and the time above which earlier entries' times are wrong
 
 
-def reset_by(marks: Mapping[str, Any], seq: int, time: str) -> list[Reset] | None:
+def reset_by(header: Mapping[str, Any], seq: int, time: str) -> list[Reset] | None:
     """Return all resets if entry `seq` makes one, else None."""
     try:
         limit = format_time(parse_time(time) + _DAY)
     except (InvalidInputError, OverflowError, ValueError):
         return None
-    if limit >= marks["time"]:
+    if limit >= header["time"]:
         return None
     # A reset that is not later than those before it covers them.
-    return [*(one for one in marks.get("resets", ()) if one[1] < time), [seq, time, limit]][-_MOST:]
+    return [*(one for one in header.get("resets", ()) if one[1] < time), [seq, time, limit]][-_MOST:]
 
 
 def plausible(resets: list[Reset], seq: int, time: str) -> str:
     """Return the latest possible time of entry `seq`, which has the time `time`, given later resets."""
-    said: list[str] = [time, *(earlier for later, earlier, limit in resets if seq < later and time > limit)]
-    return min(said)
+    times: list[str] = [time, *(earlier for later, earlier, limit in resets if seq < later and time > limit)]
+    return min(times)
 
 
-def is_uncertain(marks: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+def is_uncertain(header: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     """Return whether later entries contradict the time of a row of this store."""
-    resets = marks.get("resets", [])
+    resets = header.get("resets", [])
     return bool(resets) and "from" not in row and plausible(resets, row["seq"], row["time"]) != row["time"]
 
 
-def warn_of_resets(marks: Mapping[str, Any], question: str) -> None:
+def warn_of_resets(header: Mapping[str, Any], question: str) -> None:
     """Warn that the answer to a query about times depends on times that later entries contradict."""
-    if resets := marks.get("resets"):
-        said = ", ".join(str(one[0]) for one in resets[:3])
-        text = f"{question}: a clock was far ahead before entry {said}, so the times of earlier entries are uncertain; `verify` lists them"
+    if resets := header.get("resets"):
+        entries = ", ".join(str(one[0]) for one in resets[:3])
+        text = f"{question}: a clock was far ahead before entry {entries}, so the times of earlier entries are uncertain; `verify` lists them"
         warnings.warn(text, UserWarning, stacklevel=5)
 
 
-class Ahead:
+class ClockCheck:
     """Finds the entries whose time is wrong: far ahead of now, or of later entries.
 
     Args:
@@ -68,10 +68,10 @@ class Ahead:
         self._last = ""
         self._wrong: dict[int, tuple[int, str, str, str]] = {}
 
-    def look(self, entry: "Entry", marks: Mapping[str, Any]) -> None:
+    def check(self, entry: "Entry", header: Mapping[str, Any]) -> None:
         """Check the next entry."""
         seq, time = entry["seq"], entry["time"]
-        for reset in marks.get("resets", ()):
+        for reset in header.get("resets", ()):
             if reset[0] == seq:
                 for leap in self._leaps:
                     if leap[1] > reset[2]:

@@ -1,1 +1,1 @@
-"""Large tables of the fold, kept on disk."""
+"""Large tables of the fold on disk, in SQLite files."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from artifactstore.catalog.spill.sqlite_file import Base
+from artifactstore.catalog.spill.sqlite_file import SqliteTables
 from artifactstore.catalog.spill.table import SpilledTable
 
 __all__ = ["SpilledLists", "write_lists"]
@@ -13,11 +13,11 @@ __all__ = ["SpilledLists", "write_lists"]
 class SpilledLists(SpilledTable):
     """A table of the fold whose values are lists, mostly in a file."""
 
-    def __init__(self, base: Base, name: str) -> None:
+    def __init__(self, base: SqliteTables, name: str) -> None:
         super().__init__(base, name)
         self.added = 0  # members added since the file was written
 
-    def reopen(self, base: Base, *, written: bool) -> None:
+    def reopen(self, base: SqliteTables, *, written: bool) -> None:
         """Switch to another file of the same lists; `written`: it contains the changes, too."""
         super().reopen(base, written=written)
         self.added = 0 if written else self.added
@@ -32,17 +32,17 @@ class SpilledLists(SpilledTable):
         """Yield keys and whole lists in order."""
         return ((key, list(value)) for key, value in super().pairs())
 
-    def several(self, keys: Iterable[str]) -> dict[str, Any]:
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the lists of the given keys that exist."""
         return {key: self[key] for key in keys if key in self}
 
-    def holding(self, _text: str) -> Iterator[str]:
+    def keys_containing(self, _text: str) -> Iterator[str]:
         """Yield all keys, without a search."""
         return iter(self)
 
-    def lasts(self, prefix: str) -> Iterator[tuple[str, int, Any]]:
+    def last_members(self, prefix: str) -> Iterator[tuple[str, int, Any]]:
         """Yield for each list whose key starts with a prefix: the key, its length, and its last member."""
-        for key, (count, last) in self._base.beginning(self._name, prefix):
+        for key, (count, last) in self._base.rows_with_prefix(self._name, prefix):
             if key not in self.gone and key not in self.changed:
                 yield key, count, last
         yield from ((key, len(value), value[-1]) for key, value in self.changed.items() if key.startswith(prefix))
@@ -52,7 +52,7 @@ class SpilledLists(SpilledTable):
         """The approximate number of members that have changed, or may have."""
         return len(self.changed) + self.added
 
-    def write_to(self, base: Base) -> None:
+    def write_to(self, base: SqliteTables) -> None:
         """Write the changes to a file."""
         write_lists(base, self._name, self.changed, self.gone)
 
@@ -134,7 +134,7 @@ class _Members(Sequence[Any]):
         return self.changed.pop(self._count)
 
 
-def write_lists(base: Base, table: str, lists: Mapping[str, Any], gone: Iterable[str]) -> None:
+def write_lists(base: SqliteTables, table: str, lists: Mapping[str, Any], gone: Iterable[str]) -> None:
     """Write whole lists, and only the changes of lists that are in a file already.
 
     Args:

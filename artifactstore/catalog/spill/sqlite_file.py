@@ -23,7 +23,7 @@ import xxhash
 from artifactstore.errors import CorruptionError
 from artifactstore.runtime.local_files import temporary
 
-__all__ = ["LISTS", "SPILLED", "Base", "encoded", "scratch"]
+__all__ = ["LISTS", "SPILLED", "SqliteTables", "encoded", "scratch"]
 
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
@@ -37,7 +37,7 @@ _AT_ONCE: Final = 500  # rows per query
 _TOGETHER: Final = 200  # values decoded at a time
 
 
-class Base:
+class SqliteTables:
     """An SQLite file of tables.
 
     Args:
@@ -67,14 +67,14 @@ class Base:
             self._end = finalize(self, _remove, str(path), os.getpid())
 
     @classmethod
-    def empty(cls) -> "Base":
+    def empty(cls) -> "SqliteTables":
         """Create an empty file."""
         made = cls(scratch(), own=True)
         _make_tables(made._file)
         return made
 
     @classmethod
-    def received(cls, path: Path, *, own: bool, lasting: bool) -> "Base":
+    def received(cls, path: Path, *, own: bool, lasting: bool) -> "SqliteTables":
         """Open a file of another process: it must contain exactly the tables that `empty` creates (no views, no triggers).
 
         Raises:
@@ -92,9 +92,9 @@ class Base:
                 raise CorruptionError(f"{path.name} is not a file of the fold's tables", location=path.name)
         return made
 
-    def copy(self) -> "Base":
+    def copy(self) -> "SqliteTables":
         """Create a copy that may be changed."""
-        made = Base(scratch(), own=True)
+        made = SqliteTables(scratch(), own=True)
         self._file.backup(made._file)  # from the open file: its path may be gone
         return made
 
@@ -120,12 +120,12 @@ class Base:
     def _note(self, counts: Mapping[str, int]) -> None:
         self._file.executemany("insert or replace into counts values (?, ?)", counts.items())
 
-    def packed_to(self, path: Path) -> None:
+    def compact_to(self, path: Path) -> None:
         """Rewrite the file under another path, each table contiguous."""
         self._file.execute(f"pragma page_size = {_PAGE}")  # files of an earlier version may have another
         self._file.execute("vacuum into ?", (str(path),))
 
-    def moved_to(self, path: Path, counts: Mapping[str, int]) -> "Base":
+    def publish_as(self, path: Path, counts: Mapping[str, int]) -> "SqliteTables":
         """Publish the file under another path for other processes, and return it as they see it.
 
         Args:
@@ -134,7 +134,7 @@ class Base:
         """
         self._note(counts)
         shutil.move(self.path, path)
-        made = Base(path, own=False)
+        made = SqliteTables(path, own=False)
         self._end.detach()
         self._file.close()
         return made
@@ -160,7 +160,7 @@ class Base:
         row = self._one(f"select value, sum from {table} where key = ?", key)  # noqa: S608 - a name of ours
         return None if row is None else self._checked(key, *row)
 
-    def several(self, table: str, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    def get_many(self, table: str, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
         """Yield (key, value) of the rows that exist, in any order.
 
         Raises:
@@ -171,7 +171,7 @@ class Base:
             marks = ",".join("?" * len(some))
             yield from self._values(f"select key, value, sum from {table} where key in ({marks})", some)  # noqa: S608
 
-    def beginning(self, table: str, prefix: str) -> Iterator[tuple[str, Any]]:
+    def rows_with_prefix(self, table: str, prefix: str) -> Iterator[tuple[str, Any]]:
         """Yield the rows whose key starts with a prefix, by key.
 
         Raises:
@@ -187,8 +187,8 @@ class Base:
             CorruptionError: the file is damaged.
         """
         query = f"select value, sum from {LISTS[table]} where key = ? and number = ?"  # noqa: S608 - a name of ours
-        value, told = self._one(query, key, number) or (None, 0)
-        return json.loads(self._checked(key, value, told, number))
+        value, checksum = self._one(query, key, number) or (None, 0)
+        return json.loads(self._checked(key, value, checksum, number))
 
     def members(self, table: str, key: str, count: int) -> Iterator[Any]:
         """Yield all members of a list except its last, in order.
@@ -202,17 +202,17 @@ class Base:
             CorruptionError: the file is damaged.
         """
         query = f"select number, value, sum from {LISTS[table]} where key = ? order by number"  # noqa: S608 - a name of ours
-        rows = ((at, self._checked(key, value, told, at)) for at, value, told in self._rows(query, (key,)))
-        told = -1
-        for told, (at, value) in enumerate(_decoded(rows)):
-            if at != told:
+        rows = ((at, self._checked(key, value, checksum, at)) for at, value, checksum in self._rows(query, (key,)))
+        last = -1
+        for last, (at, value) in enumerate(_decoded(rows)):
+            if at != last:
                 raise self._changed(key)
             yield value
-        if told != count - 2:
+        if last != count - 2:
             raise self._changed(key)
 
-    def _checked(self, key: str, value: Any, told: int, number: int = 0) -> bytes:
-        if not isinstance(value, bytes) or _sum(key, value, number) != told:
+    def _checked(self, key: str, value: Any, checksum: int, number: int = 0) -> bytes:
+        if not isinstance(value, bytes) or _sum(key, value, number) != checksum:
             raise self._changed(key)
         return value
 
@@ -229,12 +229,12 @@ class Base:
         """Yield the keys in order."""
         return (key for (key,) in self._rows(f"select key from {table} order by {_order(table)}"))  # noqa: S608
 
-    def starting(self, table: str, prefix: str) -> Iterator[str]:
+    def keys_with_prefix(self, table: str, prefix: str) -> Iterator[str]:
         """Yield the keys that start with a prefix."""
         rows = self._rows(f"select key from {table} where key >= ? and key < ?", _span(prefix))  # noqa: S608
         return (key for (key,) in rows)
 
-    def holding(self, table: str, text: bytes) -> Iterator[str]:
+    def keys_containing(self, table: str, text: bytes) -> Iterator[str]:
         """Yield the keys of rows whose JSON contains some bytes."""
         rows = self._rows(f"select key from {table} where instr(value, ?) order by {_order(table)}", (text,))  # noqa: S608
         return (key for (key,) in rows)
@@ -244,7 +244,7 @@ class Base:
         return self._values(f"select key, value, sum from {table} order by {_order(table)}")  # noqa: S608
 
     def _values(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
-        return _decoded((key, self._checked(key, value, told)) for key, value, told in self._rows(query, values))
+        return _decoded((key, self._checked(key, value, checksum)) for key, value, checksum in self._rows(query, values))
 
     def _one(self, query: str, *values: str | int) -> Any:
         try:
@@ -262,8 +262,8 @@ class Base:
         """Insert or replace rows, and delete some."""
         text = f"insert into {table} values (?, ?, ?) on conflict (key) do update set value = excluded.value, sum = excluded.sum"  # noqa: S608
         wanted = rows if table in _ORDERED else sorted(rows, key=itemgetter(0))  # neighbours share a page of the file
-        told = ((key, encoded(value)) for key, value in wanted)
-        self._file.executemany(text, ((key, value, _sum(key, value)) for key, value in told))
+        encoded_rows = ((key, encoded(value)) for key, value in wanted)
+        self._file.executemany(text, ((key, value, _sum(key, value)) for key, value in encoded_rows))
         self._file.executemany(f"delete from {table} where key = ?", ((key,) for key in gone))  # noqa: S608
 
     def write_lists(
@@ -285,8 +285,8 @@ class Base:
         lists, gone, members = sorted(lists, key=itemgetter(0)), list(gone), LISTS[table]
         self._file.executemany(f"delete from {members} where key = ?", ((key,) for key in (*gone, *anew)))  # noqa: S608
         self.write(table, ((key, [count, last]) for key, count, last, _ in lists), gone)
-        told = ((key, at, encoded(value)) for key, count, _, some in lists for at, value in some if at < count - 1)
-        rows = ((key, at, value, _sum(key, value, at)) for key, at, value in told)
+        encoded_rows = ((key, at, encoded(value)) for key, count, _, some in lists for at, value in some if at < count - 1)
+        rows = ((key, at, value, _sum(key, value, at)) for key, at, value in encoded_rows)
         self._file.executemany(f"insert or replace into {members} values (?, ?, ?, ?)", rows)  # noqa: S608
 
     def _changed(self, key: str) -> CorruptionError:

@@ -4,9 +4,9 @@ import json
 from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
 from typing import Any, Final
 
-from artifactstore.catalog.spill.sqlite_file import Base, encoded
+from artifactstore.catalog.spill.sqlite_file import SqliteTables, encoded
 
-__all__ = ["SpilledTable", "holding", "several", "starting"]
+__all__ = ["SpilledTable", "get_many", "keys_containing", "keys_with_prefix"]
 
 _ABSENT: Final = object()
 _LOADED: Final = 50_000  # max rows of a table cached in memory after reading
@@ -20,7 +20,7 @@ class SpilledTable(MutableMapping[str, Any]):
         name: name of the table.
     """
 
-    def __init__(self, base: Base, name: str) -> None:
+    def __init__(self, base: SqliteTables, name: str) -> None:
         self._base = base
         self._name = name
         self._count = base.count(name)
@@ -118,19 +118,19 @@ class SpilledTable(MutableMapping[str, Any]):
     def _stored(self) -> Iterator[tuple[str, Any]]:
         return self._base.items(self._name)
 
-    def starting(self, prefix: str) -> Iterator[str]:
+    def keys_with_prefix(self, prefix: str) -> Iterator[str]:
         """Yield the keys that start with a prefix."""
-        yield from (key for key in self._base.starting(self._name, prefix) if key not in self.gone)
+        yield from (key for key in self._base.keys_with_prefix(self._name, prefix) if key not in self.gone)
         yield from (key for key in self._added if key.startswith(prefix))
 
-    def holding(self, text: str) -> Iterator[str]:
+    def keys_containing(self, text: str) -> Iterator[str]:
         """Yield the keys of all rows that contain a text; may yield others, too."""
-        for key in self._base.holding(self._name, encoded(text)):
+        for key in self._base.keys_containing(self._name, encoded(text)):
             if key not in self.gone and key not in self.changed:
                 yield key
         yield from self.changed
 
-    def several(self, keys: Iterable[str]) -> dict[str, Any]:
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of the given keys that exist; rows only looked up are not cached."""
         found: dict[str, Any] = {}
         wanted: list[str] = []
@@ -140,7 +140,7 @@ class SpilledTable(MutableMapping[str, Any]):
                 found[key] = value
             elif key not in self.gone:
                 wanted.append(key)
-        found.update(self._base.several(self._name, wanted))
+        found.update(self._base.get_many(self._name, wanted))
         return found
 
     @property
@@ -148,12 +148,12 @@ class SpilledTable(MutableMapping[str, Any]):
         """The number of rows that have changed, or may have."""
         return len(self.changed)
 
-    def write_to(self, base: Base) -> None:
+    def write_to(self, base: SqliteTables) -> None:
         """Write the changed rows to a file."""
         base.write(self._name, [(key, value) for key, value in self.changed.items() if key not in self._added], self.gone)
         base.write(self._name, ((key, self.changed[key]) for key in self._added), ())
 
-    def reopen(self, base: Base, *, written: bool) -> None:
+    def reopen(self, base: SqliteTables, *, written: bool) -> None:
         """Switch to another file of the same rows; `written`: it contains the changed rows, too."""
         self._base = base
         if written:
@@ -179,18 +179,18 @@ class _Values(ValuesView[Any]):
         return (value for _, value in self._pairs())
 
 
-def starting(table: MutableMapping[str, Any], prefix: str) -> Iterator[str]:
+def keys_with_prefix(table: MutableMapping[str, Any], prefix: str) -> Iterator[str]:
     """Yield the keys of a table that start with a prefix."""
     if isinstance(table, SpilledTable):
-        return table.starting(prefix)
+        return table.keys_with_prefix(prefix)
     return (key for key in table if key.startswith(prefix))
 
 
-def several(table: MutableMapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+def get_many(table: MutableMapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """Return the values of the given keys that exist in a table."""
-    return table.several(keys) if isinstance(table, SpilledTable) else {key: table[key] for key in keys if key in table}
+    return table.get_many(keys) if isinstance(table, SpilledTable) else {key: table[key] for key in keys if key in table}
 
 
-def holding(table: MutableMapping[str, Any], text: str) -> Iterator[str]:
+def keys_containing(table: MutableMapping[str, Any], text: str) -> Iterator[str]:
     """Yield the keys of all rows of a table that contain a text; may yield others, too."""
-    return table.holding(text) if isinstance(table, SpilledTable) else iter(table)
+    return table.keys_containing(text) if isinstance(table, SpilledTable) else iter(table)

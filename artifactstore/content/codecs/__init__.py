@@ -1,1 +1,1 @@
-"""How content is cut into chunks, and how a chunk is encoded."""
+"""Chunking of content, and encodings of chunks."""

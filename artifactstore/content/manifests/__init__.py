@@ -1,1 +1,1 @@
-"""Manifests: the files of an artifact and where their chunks are."""
+"""Manifests: the files of an artifact, and the extents of their chunks."""

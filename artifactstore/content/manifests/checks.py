@@ -29,7 +29,7 @@ _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def check(manifest: Manifest) -> None:
-    """Reject a manifest that `manifest_file.decode` would reject once written.
+    """Reject a manifest that `parquet.decode` would reject once written.
 
     Raises:
         InvalidInputError: with the fault.

@@ -7,7 +7,7 @@ from typing import Any, Final, overload
 
 from artifactstore.runtime.loading import numpy
 
-__all__ = ["SIZE", "Digests", "Looked", "Texts", "shifted"]
+__all__ = ["SIZE", "Digests", "OptionalDigests", "Texts", "shifted"]
 
 SIZE: Final = 32  # bytes of a digest
 _AT_ONCE: Final = 4096  # items built at a time
@@ -103,7 +103,7 @@ class Digests(Sequence[bytes]):
         self.data += b"".join(some)
 
 
-class Looked(Sequence[bytes | None]):
+class OptionalDigests(Sequence[bytes | None]):
     """Digests of which some are unknown.
 
     Attributes:
@@ -141,7 +141,7 @@ class Looked(Sequence[bytes | None]):
         return self.digests[at] if self.known[at] else None
 
     def __eq__(self, other: object) -> bool:
-        return list(self) == (list(other) if isinstance(other, Looked) else other)
+        return list(self) == (list(other) if isinstance(other, OptionalDigests) else other)
 
     __hash__ = None  # type: ignore[assignment] # as a list
 
@@ -239,7 +239,7 @@ class Texts(Sequence[str]):
         self.ends.extend(islice(accumulate(map(len, some), initial=len(self.data)), 1, None))
         self.data += b"".join(some)
 
-    def take(self, data: Any, ends: "array[int]") -> None:
+    def extend_raw(self, data: Any, ends: "array[int]") -> None:
         """Append texts given as concatenated UTF-8, as in an Arrow column.
 
         Args:

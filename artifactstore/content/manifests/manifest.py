@@ -1,6 +1,6 @@
 """Manifests: the files of an artifact, and the extents of their chunks. The manifest is the index.
 
-In memory it is columnar; `manifest_file` writes and reads it.
+In memory it is columnar; `manifests.parquet` writes and reads it.
 """
 
 from array import array
@@ -100,7 +100,7 @@ class Manifest:
         side: name → chunks of side content; their packs are in the list, too.
         deltas: path → (versions, stored bytes) since the last full version, for each file stored as deltas.
         digest: digest of the artifact, as text, once computed from this content; "" before.
-        sure: whether the chunk digests of all files are proven: this machine has cut them from the files themselves.
+        all_proven: whether the chunk digests of all files are proven: this machine has cut them from the files themselves.
         proven: rows of further files whose chunk digests were proven by the digest of the file.
         clash: two of its paths that no file system can store together, or None; earlier versions could write such manifests.
     """
@@ -120,7 +120,7 @@ class Manifest:
     side: dict[str, list[Extent]] = field(default_factory=dict)
     deltas: dict[str, tuple[int, int]] = field(default_factory=dict)
     digest: str = ""
-    sure: bool = False
+    all_proven: bool = False
     proven: set[int] = field(default_factory=set)
     clash: tuple[str, str] | None = None
 
@@ -159,7 +159,7 @@ class Manifest:
 
         The digest of a file with a single chunk is the digest of that chunk.
         """
-        return self.sure or self.first[row + 1] - self.first[row] < 2 or row in self.proven
+        return self.all_proven or self.first[row + 1] - self.first[row] < 2 or row in self.proven
 
     def same_chunks(self, other: "Manifest", row: int) -> bool:
         """Return whether another manifest of the same artifact has the same chunk digests for a file."""

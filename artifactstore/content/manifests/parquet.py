@@ -216,7 +216,7 @@ def _side_rows(manifest: Manifest) -> dict[str, list[list[Any]]]:
     return {name: [row(one) for one in extents] for name, extents in manifest.side.items()}
 
 
-def _side_of(said: dict[str, list[list[Any]]], packs: list[str]) -> dict[str, list[Extent]]:
+def _parse_side_rows(side: dict[str, list[list[Any]]], packs: list[str]) -> dict[str, list[Extent]]:
     """Parse the output of `_side_rows`."""
 
     def extent(row: list[Any]) -> Extent:
@@ -228,7 +228,7 @@ def _side_of(said: dict[str, list[list[Any]]], packs: list[str]) -> dict[str, li
         check_side(one)
         return one
 
-    return {name: [extent(row) for row in rows] for name, rows in said.items()}
+    return {name: [extent(row) for row in rows] for name, rows in side.items()}
 
 
 def _bases(manifest: Manifest, begin: int, end: int, kind: Any, pa: Any) -> Any:
@@ -261,7 +261,7 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
     Raises:
         FormatError: written by a newer version.
         CorruptionError: not a manifest, or inconsistent, or with an unsafe path. Files whose paths clash
-            are not an error here: each file can be read, and `place` rejects writing them together.
+            are not an error here: each file can be read, and `checkout` rejects writing them together.
     """
     with LOADING:
         import pyarrow as pa  # noqa: PLC0415
@@ -292,7 +292,7 @@ def _fill(parquet: Bounded, meta: dict[str, Any], algorithm: str, pa: Any, *, th
     bases = bases or "deltas" in meta
     manifest = Manifest(algorithm, packs=list(meta["packs"]), modes=bool(meta["modes"]), format=meta["object"])
     manifest.deltas = {path: (int(versions), int(stored)) for path, (versions, stored) in meta.get("deltas", {}).items()}
-    manifest.side = _side_of(meta.get("side", {}), manifest.packs)
+    manifest.side = _parse_side_rows(meta.get("side", {}), manifest.packs)
     schema = _schema(pa, bases=bases)
     leaves = _LEAVES | _BASES if bases else _LEAVES  # columns of newer versions are never decoded
     # Arrow's threads only for large ones: started for a small one, they may outlive a short program and abort its exit.

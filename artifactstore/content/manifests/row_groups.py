@@ -45,7 +45,7 @@ def add_rows(manifest: Manifest, columns: dict[str, Any], own: str, before: str)
     if all_equal(columns["type"], b"file"):
         if columns["digest"].null_count:
             raise ValueError("a file has no digest")
-        m.paths.take(*raw_texts(columns["path"]))
+        m.paths.extend_raw(*raw_texts(columns["path"]))
         m.sizes.frombytes(memoryview(memory(columns["size"], "q")).cast("B"))
         m.digests.data += raw_digests(columns["digest"])
         m.executable += truths(columns["executable"])

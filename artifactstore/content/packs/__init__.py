@@ -1,1 +1,1 @@
-"""Packs: objects that hold many chunks, written and read."""
+"""Packs: objects with many chunks; writing, reading, deduplication."""

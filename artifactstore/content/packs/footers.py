@@ -18,7 +18,7 @@ from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionErr
 from artifactstore.runtime.loading import numpy
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["Footers", "Lie", "read_footer"]
+__all__ = ["FalseChunk", "Footers", "read_footer"]
 
 _FIRST: Final = 256 * 1024  # bytes read from a pack's end: the records of about 5,000 chunks
 _KEPT: Final = 16 * 2**20  # bytes of footers cached in memory
@@ -28,7 +28,7 @@ _FIELDS: Final = (("offset", "q"), ("stored", "q"), ("size", "q"), ("codec", "B"
 
 
 @dataclass(frozen=True, slots=True)
-class Lie:
+class FalseChunk:
     """A chunk that is not where a manifest claims it is.
 
     Attributes:
@@ -47,7 +47,7 @@ class Lie:
         return f"{pack_key(self.pack)} at {self.offset}: {self.why}" if self.pack else self.why
 
 
-class _Table:
+class _FooterTable:
     """The frames of a pack in columns, by ascending offset."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
@@ -59,28 +59,28 @@ class _Table:
         self.digests = _columns([one.digest for one in frames])
         self.bases = {one.offset: one.base for one in frames if one.base is not None}
 
-    def lie(self, said: "_Said") -> tuple[int, str] | None:
+    def first_contradiction(self, claims: "_Claims") -> tuple[int, str] | None:
         """Return the first offset at which the manifest contradicts the footer, and the reason."""
         np = numpy()
-        at = np.searchsorted(self.offsets, said.offsets)
+        at = np.searchsorted(self.offsets, claims.offsets)
         there = at < len(self.offsets)
         at[~there] = 0
         if not len(self.offsets):
-            return int(said.offsets[0]), "the pack has no frames"
-        same = there & (self.offsets[at] == said.offsets)
-        for column, values in ((self.stored, said.stored), (self.sizes, said.sizes), (self.codecs, said.codecs)):
+            return int(claims.offsets[0]), "the pack has no frames"
+        same = there & (self.offsets[at] == claims.offsets)
+        for column, values in ((self.stored, claims.stored), (self.sizes, claims.sizes), (self.codecs, claims.codecs)):
             same &= column[at] == values
-        same &= (self.digests[at] == said.digests).all(axis=1)
+        same &= (self.digests[at] == claims.digests).all(axis=1)
         if not same.all():
-            return int(said.offsets[int(np.argmin(same))]), "the pack's footer has no such chunk"
-        for offset, base in said.bases:
+            return int(claims.offsets[int(np.argmin(same))]), "the pack's footer has no such chunk"
+        for offset, base in claims.bases:
             if self.bases.get(offset) != base:
                 return offset, "the pack's footer has another base"
         return None
 
 
 @dataclass(slots=True)
-class _Said:
+class _Claims:
     """A manifest's claims about one pack, in columns."""
 
     offsets: Any
@@ -119,7 +119,7 @@ class Footers:
             while self._size > _KEPT and len(self._kept) > 1:
                 self._size -= len(self._kept.popitem(last=False)[1][0])
 
-    def lies(self, manifest: Manifest, packs: Iterable[str] | None = None) -> list[Lie]:
+    def contradictions(self, manifest: Manifest, packs: Iterable[str] | None = None) -> list[FalseChunk]:
         """Return where a manifest contradicts the footers of its packs: the first contradiction per pack.
 
         Args:
@@ -132,15 +132,15 @@ class Footers:
         wanted = set(manifest.packs if packs is None else packs)
         if not wanted:
             return []
-        said = {pack: one for pack, one in _said_of(manifest).items() if pack in wanted}
-        if len(said) == 1 or not self._backend.is_remote:
-            looked = [self._look(pack, one) for pack, one in said.items()]
+        claims = {pack: one for pack, one in _claims_of(manifest).items() if pack in wanted}
+        if len(claims) == 1 or not self._backend.is_remote:
+            looked = [self._look(pack, one) for pack, one in claims.items()]
         else:
             with Pool(max(1, min(self._backend.concurrency, _AT_ONCE)), "artifactstore-footers") as pool:
-                looked = list(pool.map(self._look, said, said.values()))
+                looked = list(pool.map(self._look, claims, claims.values()))
         return [one for one in looked if one is not None]
 
-    def unreadable(self, manifest: Manifest, packs: Iterable[str]) -> list[Lie]:
+    def unreadable(self, manifest: Manifest, packs: Iterable[str]) -> list[FalseChunk]:
         """Read all chunks that a manifest has in some packs, and its inline chunks; return those that do not match.
 
         Raises:
@@ -153,7 +153,7 @@ class Footers:
             {(one.pack or "", one.offset, one.digest): one for one in chunks}.values(),
             key=lambda one: (one.pack or "", one.offset),
         )
-        found: list[Lie] = []
+        found: list[FalseChunk] = []
         at = 0
         while at < len(extents):
             end, size = at + 1, extents[at].size
@@ -164,32 +164,32 @@ class Footers:
             at = end
         return found
 
-    def _unread(self, extents: Sequence[Extent], algorithm: str) -> list[Lie]:
+    def _unread(self, extents: Sequence[Extent], algorithm: str) -> list[FalseChunk]:
         try:
             fetch(self._backend, extents, algorithm=algorithm)
         except (BackendError, CorruptionError, NotFoundError) as error:
             if isinstance(error, BackendError) and error.transient:
                 raise
             if len(extents) == 1:
-                return [Lie(extents[0].pack or "", extents[0].offset, str(error))]
+                return [FalseChunk(extents[0].pack or "", extents[0].offset, str(error))]
             half = len(extents) // 2
             return [*self._unread(extents[:half], algorithm), *self._unread(extents[half:], algorithm)]
         return []
 
-    def _look(self, pack: str, said: _Said) -> Lie | None:
+    def _look(self, pack: str, claims: _Claims) -> FalseChunk | None:
         try:
-            found = self._table(pack).lie(said)
+            found = self._table(pack).first_contradiction(claims)
         except NotFoundError:
-            return Lie(pack, 0, "the pack is missing", unreadable=True)
+            return FalseChunk(pack, 0, "the pack is missing", unreadable=True)
         except CorruptionError as error:
-            return Lie(pack, 0, str(error), unreadable=True)
+            return FalseChunk(pack, 0, str(error), unreadable=True)
         except BackendError as error:  # a bad sector, a link to itself: as bad as a damaged pack
             if error.transient:
                 raise
-            return Lie(pack, 0, str(error), unreadable=True)
-        return None if found is None else Lie(pack, *found)
+            return FalseChunk(pack, 0, str(error), unreadable=True)
+        return None if found is None else FalseChunk(pack, *found)
 
-    def _table(self, pack: str) -> _Table:
+    def _table(self, pack: str) -> _FooterTable:
         with self._lock:
             found = self._kept.get(pack)
             if found is not None:
@@ -197,8 +197,8 @@ class Footers:
         if found is None:
             frames, tail, size = read_footer(self._backend, pack_key(pack))
             self.keep(pack, tail, size)
-            return _Table(frames)
-        return _Table(read_records(*found, pack_key(pack)))
+            return _FooterTable(frames)
+        return _FooterTable(read_records(*found, pack_key(pack)))
 
 
 def read_footer(backend: Backend, key: str) -> tuple[list[Frame], bytes, int]:
@@ -221,7 +221,7 @@ def read_footer(backend: Backend, key: str) -> tuple[list[Frame], bytes, int]:
             want = int(error.args[0])
 
 
-def _said_of(manifest: Manifest) -> Mapping[str, _Said]:
+def _claims_of(manifest: Manifest) -> Mapping[str, _Claims]:
     """Return a manifest's claims about each of its packs: chunks of files, bases of deltas, and side content."""
     np = numpy()
     c = manifest.chunks
@@ -233,7 +233,7 @@ def _said_of(manifest: Manifest) -> Mapping[str, _Said]:
     more: dict[str, list[Extent]] = {}
     for extent in manifest.beside():
         more.setdefault(str(extent.pack), []).append(extent)
-    found: dict[str, _Said] = {}
+    found: dict[str, _Claims] = {}
     for number, pack in enumerate(manifest.packs):
         rows = order[bounds[number] : bounds[number + 1]]
         extra = more.get(pack, ())
@@ -244,7 +244,7 @@ def _said_of(manifest: Manifest) -> Mapping[str, _Said]:
         parts = [one[rows] for one in columns] or [np.empty(0, kind) for _, kind in _FIELDS]
         offsets, stored, sizes, codecs = (np.concatenate(pair) for pair in zip(parts, beside, strict=True))
         digests = [c.digests[i] for i in rows.tolist()] + [one.digest for one in extra]
-        found[pack] = _Said(offsets, stored, sizes, codecs, _columns(digests), bases)
+        found[pack] = _Claims(offsets, stored, sizes, codecs, _columns(digests), bases)
     return found
 
 

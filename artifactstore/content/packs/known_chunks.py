@@ -12,7 +12,7 @@ from artifactstore.content.manifests.hooks import HookIndex, is_hook
 from artifactstore.content.manifests.manifest import Extent, Manifest
 from artifactstore.content.packs.footers import Footers
 
-__all__ = ["FalseChunksError", "Known", "check_used"]
+__all__ = ["FalseChunksError", "KnownChunks", "check_reused"]
 
 _SHIFT: Final = (
     40  # a position is (index of the manifest << 40) + index of the chunk: one int instead of a tuple, for a million of them
@@ -34,7 +34,7 @@ class FalseChunksError(Exception):
         self.manifests = manifests
 
 
-class Known:
+class KnownChunks:
     """An index over candidate manifests: chunk digest → extent. Grows during a put; thread-safe."""
 
     def __init__(self, hooks: HookIndex | None = None, load: Callable[[str], Manifest | None] | None = None) -> None:
@@ -74,8 +74,8 @@ class Known:
 
     def chunk(self, digest: bytes) -> Extent | None:
         """Return the extent of a chunk, or None."""
-        place = self._chunks.get(digest)
-        return self._bases.get(digest) if place is None else self._manifests[place >> _SHIFT].extent(place & _LOW)
+        position = self._chunks.get(digest)
+        return self._bases.get(digest) if position is None else self._manifests[position >> _SHIFT].extent(position & _LOW)
 
     def source(self, digest: bytes) -> Manifest:
         """Return the manifest that lists a chunk."""
@@ -86,14 +86,14 @@ class Known:
 
         A file with several chunks whose digests are unproven is not returned: its chunks are found one by one.
         """
-        place = self._chunks.get(digest)
-        if place is not None:
-            chunk = place & _LOW
-            return self._manifests[place >> _SHIFT], chunk, chunk + 1
-        place = self._files.get(digest)
-        if place is None:
+        position = self._chunks.get(digest)
+        if position is not None:
+            chunk = position & _LOW
+            return self._manifests[position >> _SHIFT], chunk, chunk + 1
+        position = self._files.get(digest)
+        if position is None:
             return None
-        manifest, row = self._manifests[place >> _SHIFT], place & _LOW
+        manifest, row = self._manifests[position >> _SHIFT], position & _LOW
         return manifest, manifest.first[row], manifest.first[row + 1]
 
     def follow(self, digests: Iterable[bytes]) -> None:
@@ -115,7 +115,7 @@ class Known:
                     self.add(manifest)
 
 
-def check_used(manifest: Manifest, own: Collection[str], known: Known, footers: Footers, *, read: bool = False) -> None:
+def check_reused(manifest: Manifest, own: Collection[str], known: KnownChunks, footers: Footers, *, read: bool = False) -> None:
     """Check the records of other manifests that a new manifest relies on (decision 0031).
 
     Args:
@@ -130,18 +130,22 @@ def check_used(manifest: Manifest, own: Collection[str], known: Known, footers: 
         BackendError: they could not be checked.
     """
     used = set(manifest.packs).difference(own)
-    lies = footers.lies(manifest, used) or (footers.unreadable(manifest, used) if read else [])
-    if not lies:
+    contradictions = footers.contradictions(manifest, used) or (footers.unreadable(manifest, used) if read else [])
+    if not contradictions:
         return
-    packs, places = {lie.pack for lie in lies}, {(lie.pack, lie.offset) for lie in lies}
+    packs, positions = {claim.pack for claim in contradictions}, {(claim.pack, claim.offset) for claim in contradictions}
     false = [
-        one for one in known.manifests if packs.intersection(one.packs) and (footers.lies(one, packs) or _names(one, places))
+        one
+        for one in known.manifests
+        if packs.intersection(one.packs) and (footers.contradictions(one, packs) or _has_any(one, positions))
     ]
-    raise FalseChunksError(false, "; ".join(map(str, lies[:3])))
+    raise FalseChunksError(false, "; ".join(map(str, contradictions[:3])))
 
 
-def _names(manifest: Manifest, places: Collection[tuple[str, int]]) -> bool:
+def _has_any(manifest: Manifest, positions: Collection[tuple[str, int]]) -> bool:
     """Return whether a manifest has a chunk at one of these positions."""
     packs, chunks = manifest.packs, manifest.chunks
     own = ((packs[number], offset) for number, offset in zip(chunks.packs, chunks.offsets, strict=True) if number >= 0)
-    return any(place in places for place in own) or any((str(one.pack), one.offset) in places for one in manifest.beside())
+    return any(position in positions for position in own) or any(
+        (str(one.pack), one.offset) in positions for one in manifest.beside()
+    )

@@ -17,14 +17,14 @@ __all__ = [
     "MissingPackError",
     "PackRead",
     "decode_extents",
+    "evict_packs",
     "fetch",
-    "forget_packs",
     "plan_ranges",
     "plan_reads",
+    "read_into",
     "read_pack",
-    "read_raw",
+    "retry_once_on_corruption",
     "stored_frames",
-    "twice",
 ]
 
 T = TypeVar("T")
@@ -99,11 +99,11 @@ def read_pack(backend: Backend, read: PackRead) -> list[bytes]:
         CorruptionError: it is too short.
         BackendError: reading failed.
     """
-    with _naming(backend, read.pack, read.ranges):
+    with _explain_missing(backend, read.pack, read.ranges):
         return backend.read_ranges(pack_key(read.pack), read.ranges)
 
 
-def read_raw(backend: Backend, extents: Sequence[Extent], room: memoryview) -> None:
+def read_into(backend: Backend, extents: Sequence[Extent], room: memoryview) -> None:
     """Read raw chunks from packs straight into their destination, consecutively; nothing is verified.
 
     Args:
@@ -122,7 +122,7 @@ def read_raw(backend: Backend, extents: Sequence[Extent], room: memoryview) -> N
         for offset, length in ranges:
             wanted.append((offset, room[at : at + length]))
             at += length
-        with _naming(backend, pack, ranges):
+        with _explain_missing(backend, pack, ranges):
             backend.read_into(pack_key(pack), wanted)
 
 
@@ -142,7 +142,7 @@ def _runs(extents: Sequence[Extent]) -> list[tuple[str, list[tuple[int, int]]]]:
 
 
 @contextmanager
-def _naming(backend: Backend, pack: str, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
+def _explain_missing(backend: Backend, pack: str, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
     """Report for an unreadable pack whether it is missing or truncated."""
     key = pack_key(pack)
     try:
@@ -184,10 +184,10 @@ def decode_extents(
         before = extent
         base = None
         if extent.base is not None:
-            base = decode(extent.base.codec, next(bases), extent.base.size, _place(extent.base))
+            base = decode(extent.base.codec, next(bases), extent.base.size, _location(extent.base))
             if algorithm is not None and hash_bytes(base, algorithm) != extent.base.digest:
                 raise mismatch(extent.base, algorithm)
-        chunks.append(decode(extent.codec, stored, extent.size, _place(extent), base))
+        chunks.append(decode(extent.codec, stored, extent.size, _location(extent), base))
     if algorithm is not None:
         checked: bytes | memoryview | None = None
         for extent, chunk in zip(extents, chunks, strict=True):
@@ -213,10 +213,12 @@ def fetch(backend: Backend, extents: Sequence[Extent], *, algorithm: str | None 
         BackendError: reading failed.
     """
     reads = plan_reads(extents)
-    return twice(backend, extents, lambda: decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm))
+    return retry_once_on_corruption(
+        backend, extents, lambda: decode_extents(extents, reads, _read_packs(backend, reads), algorithm=algorithm)
+    )
 
 
-def twice(backend: Backend, extents: Sequence[Extent], read: Callable[[], T]) -> T:
+def retry_once_on_corruption(backend: Backend, extents: Sequence[Extent], read: Callable[[], T]) -> T:
     """Read and check extents of packs, a second time if they seem damaged.
 
     They may have been damaged in transit; damage in the store shows the second time, too.
@@ -226,11 +228,11 @@ def twice(backend: Backend, extents: Sequence[Extent], read: Callable[[], T]) ->
     except CorruptionError:
         if all(extent.pack is None for extent in _with_bases(extents)):
             raise
-    forget_packs(backend, extents)
+    evict_packs(backend, extents)
     return read()
 
 
-def forget_packs(backend: Backend, extents: Sequence[Extent]) -> None:
+def evict_packs(backend: Backend, extents: Sequence[Extent]) -> None:
     """Evict packs from the cache, so that damaged data is read again from the store itself."""
     from artifactstore.backend.wrappers.caching import evict  # noqa: PLC0415 - only needed after damage
 
@@ -245,13 +247,13 @@ def _read_packs(backend: Backend, reads: Sequence[PackRead]) -> list[list[bytes]
         return list(pool.map(lambda read: read_pack(backend, read), reads))
 
 
-def _place(extent: Extent) -> str:
+def _location(extent: Extent) -> str:
     return f"{pack_key(extent.pack)} at {extent.offset}" if extent.pack else "the manifest"
 
 
 def mismatch(extent: Extent, algorithm: str) -> CorruptionError:
     """Make the error for a chunk whose bytes do not match its digest."""
-    where = _place(extent)
+    where = _location(extent)
     return CorruptionError(
         f"{where}: {extent.stored} stored bytes do not decode to the chunk {algorithm}:{extent.digest.hex()}: "
         "the store is damaged there; restore that object from a copy of the store",

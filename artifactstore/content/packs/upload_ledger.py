@@ -22,14 +22,14 @@ try:
 except ImportError:  # Windows: without a lock, dead and living attempts could not be told apart
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Ledger", "unfinished"]
+__all__ = ["UploadLedger", "unfinished_uploads"]
 
 _PLAIN: Final = 5  # columns of a chunk that is not a delta
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _MOST: Final = 256 * 2**20  # max bytes of ledgers read: about four million chunks
 
 
-class Ledger:
+class UploadLedger:
     """The packs that one attempt has uploaded; thread-safe.
 
     Args:
@@ -67,7 +67,9 @@ class Ledger:
             self._path.unlink(missing_ok=True)
 
 
-def unfinished(folder: Path | None, algorithm: str, alive: Callable[[list[str]], set[str]]) -> tuple[Manifest, list[Path]]:
+def unfinished_uploads(
+    folder: Path | None, algorithm: str, alive: Callable[[list[str]], set[str]]
+) -> tuple[Manifest, list[Path]]:
     """Return the chunks that dead attempts have uploaded, as a manifest without files, and their ledgers.
 
     Args:

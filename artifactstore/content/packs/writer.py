@@ -11,10 +11,10 @@ from artifactstore.backend.buffers import joined
 from artifactstore.content.manifests.compact_lists import SIZE, Digests
 from artifactstore.content.manifests.manifest import INLINE, Extent, Manifest
 from artifactstore.content.packs.footers import Footers
-from artifactstore.content.packs.known_chunks import FalseChunksError, Known
+from artifactstore.content.packs.known_chunks import FalseChunksError, KnownChunks
 from artifactstore.content.packs.pack import MOST, TARGET, OpenPack, pack_key
 from artifactstore.content.packs.reader import fetch
-from artifactstore.content.packs.upload_ledger import Ledger
+from artifactstore.content.packs.upload_ledger import UploadLedger
 from artifactstore.errors import CorruptionError, NotFoundError
 from artifactstore.runtime.threads import Pool
 
@@ -48,7 +48,7 @@ class Piece(NamedTuple):  # cheap to create: there may be millions
     checksum: int | None = None
 
 
-class _Index:
+class _DigestIndex:
     """Maps digests to their index; one thread adds, any may look up.
 
     The first ones are in a dict, which is fast; more of them, without an object each, in a hash table of indices keyed by the
@@ -78,7 +78,7 @@ class _Index:
             slot = (slot + 1) & mask
         return at
 
-    def place(self, digest: bytes, number: int) -> int:
+    def find_or_add(self, digest: bytes, number: int) -> int:
         """Return the index of a digest; if it has none, assign `number`, at which it is about to be appended."""
         if len(self._first) < _FAST:
             return self._first.setdefault(digest, number)
@@ -88,7 +88,7 @@ class _Index:
         if not self._left:
             self._grow()
         self._left -= 1
-        _take(self._table, digest, number)
+        _insert(self._table, digest, number)
         return number
 
     def _grow(self) -> None:
@@ -96,12 +96,12 @@ class _Index:
         data = self._digests.data
         for at in self._table:
             if at >= 0:
-                _take(table, data[at * SIZE : at * SIZE + SIZE], at)
+                _insert(table, data[at * SIZE : at * SIZE + SIZE], at)
         self._left += (len(table) - len(self._table)) // 2
         self._table = table
 
 
-def _take(table: "array[int]", digest: bytes | bytearray, number: int) -> None:
+def _insert(table: "array[int]", digest: bytes | bytearray, number: int) -> None:
     mask = len(table) - 1
     slot = int.from_bytes(digest[:8], "little") & mask
     while table[slot] >= 0:
@@ -116,9 +116,9 @@ class Packer:
         self,
         backend: Backend,
         manifest: Manifest,
-        known: Known,
+        known: KnownChunks,
         *,
-        ledger: Ledger | None = None,
+        ledger: UploadLedger | None = None,
         footers: Footers | None = None,
         left: int = 0,
     ) -> None:
@@ -142,7 +142,7 @@ class Packer:
         self._ledger = ledger
         self._footers = footers
         self._left = left
-        self._own = _Index(manifest.chunks.digests)  # chunk digest → its first record
+        self._own = _DigestIndex(manifest.chunks.digests)  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its index in the manifest
         self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' indices here
         self._pending: list[Piece] = []  # content of the next pack
@@ -156,12 +156,12 @@ class Packer:
         """Return whether a chunk has a record already."""
         return self._own.find(digest) >= 0
 
-    def place(self, piece: Piece) -> None:
+    def add_chunk(self, piece: Piece) -> None:
         """Append a chunk record; its bytes are queued for the next pack unless they are stored already."""
         chunks, digest = self.manifest.chunks, piece.digest
         number = len(chunks)
         self._left -= piece.size
-        at = self._own.place(digest, number)
+        at = self._own.find_or_add(digest, number)
         if at < number:
             pack, offset, stored, codec = chunks.packs[at], chunks.offsets[at], chunks.stored[at], chunks.codecs[at]
             base = chunks.bases.get(at)
@@ -182,7 +182,7 @@ class Packer:
             pack = theirs.packs[i]
             if pack < 0:
                 self._check(manifest.extent(i), manifest)
-                self.place(Piece(theirs.digests[i], theirs.sizes[i], theirs.codecs[i], theirs.inline[i], theirs.bases.get(i)))
+                self.add_chunk(Piece(theirs.digests[i], theirs.sizes[i], theirs.codecs[i], theirs.inline[i], theirs.bases.get(i)))
                 continue
             self._left -= theirs.sizes[i]
             number = numbers[pack]

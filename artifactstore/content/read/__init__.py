@@ -1,1 +1,1 @@
-"""From the store to files, memory and readers."""
+"""Reading artifacts: into folders, memory and seekable files."""

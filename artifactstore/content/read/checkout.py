@@ -18,9 +18,9 @@ from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.read.partial_folder import partial
+from artifactstore.content.read.partial_folder import partial_folder
 from artifactstore.content.read.retrieve import retrieve
-from artifactstore.content.read.selection import Chosen, Selection
+from artifactstore.content.read.selection import SelectedFiles, Selection
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
@@ -34,13 +34,13 @@ from artifactstore.model.encoding import new_id
 from artifactstore.model.listing import reads_utf8
 from artifactstore.model.path_clashes import case_clashes, check_tree
 
-__all__ = ["fill", "place", "unholdable"]
+__all__ = ["checkout", "unsupported_names", "write_files"]
 
 _WINDOWS_BAD: Final = re.compile(r'[<>:"\\|?*\x01-\x1f]|[ .]$')
 _WINDOWS_NAMES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
-def unholdable(paths: Iterable[str], *, windows: bool, ignores_case: bool) -> list[str]:
+def unsupported_names(paths: Iterable[str], *, windows: bool, ignores_case: bool) -> list[str]:
     """Return the paths that a platform cannot store."""
     bad: list[str] = []
     paths = [*paths] if windows or ignores_case else ()
@@ -51,7 +51,7 @@ def unholdable(paths: Iterable[str], *, windows: bool, ignores_case: bool) -> li
     return bad
 
 
-def place(
+def checkout(
     backend: Backend,
     manifest: Manifest,
     chosen: Selection,
@@ -79,11 +79,11 @@ def place(
             raise
         raise InvalidInputError(f"{str(target)!r} cannot be a folder: {error}") from error
     # Stage inside an existing target: it may be a mount, or a link to another disk, whose parent folder is not writable.
-    with partial(*([target.resolve()] if os.path.isdir(target) else []), target.parent) as staging:  # noqa: PTH112 - any failure means no
+    with partial_folder(*([target.resolve()] if os.path.isdir(target) else []), target.parent) as staging:  # noqa: PTH112 - any failure means no
         try:
             _check_names(chosen, staging)
             missing = _missing(manifest, chosen, target, overwrite=overwrite)
-            _fill(backend, manifest, missing, staging, progress)
+            _write_all(backend, manifest, missing, staging, progress)
         except OSError as error:
             if isinstance(error, ArtifactStoreError):
                 raise
@@ -104,16 +104,16 @@ def _failed(error: OSError, target: Path, outcome: str) -> Exception:
     return BackendError(f"{error.filename or target} cannot be written: {error.strerror or error}; {outcome}")
 
 
-def fill(
+def write_files(
     backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, *, progress: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write the selected files into a new, empty folder that no other process can see yet."""
     _check_clash(manifest, chosen)
     _check_names(chosen, folder)
-    _fill(backend, manifest, chosen, folder, progress)
+    _write_all(backend, manifest, chosen, folder, progress)
 
 
-def is_placed(manifest: Manifest, chosen: Selection, folder: Path) -> bool:
+def is_checked_out(manifest: Manifest, chosen: Selection, folder: Path) -> bool:
     """Return whether a folder contains exactly the selected files; every file is read."""
     links = dict(chosen.links)
     files = {path: row for row, path in chosen.files}
@@ -160,7 +160,7 @@ def _check_names(chosen: Selection, staging: Path) -> None:
     probe.touch()
     ignores_case = (staging / ".cASE").exists()
     probe.unlink()
-    bad = unholdable(chosen.paths(), windows=os.name == "nt", ignores_case=ignores_case)
+    bad = unsupported_names(chosen.paths(), windows=os.name == "nt", ignores_case=ignores_case)
     if bad:
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise UnsupportedError(
@@ -168,7 +168,7 @@ def _check_names(chosen: Selection, staging: Path) -> None:
         )
 
 
-def _fill(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, progress: Callable[[int], None]) -> None:
+def _write_all(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, progress: Callable[[int], None]) -> None:
     base = str(folder)
     needed = {path.rpartition("/")[0] for path in chosen.paths()} | set(chosen.folders)
     for inner in sorted(needed - {""}):
@@ -177,7 +177,7 @@ def _fill(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path,
     if any(map(ge, files.rows, islice(files.rows, 1, None))):
         first: dict[int, str] = {}
         again = [(path, first[row]) for row, path in files if first.setdefault(row, path) != path]
-        files = Chosen([*first], [*first.values()])
+        files = SelectedFiles([*first], [*first.values()])
     retrieve(backend, manifest, files.rows, lambda at: f"{base}/{files.paths[at]}", progress=progress)
     for path, other in again:  # a file reached by several links
         shutil.copy(f"{base}/{other}", f"{base}/{path}")

@@ -16,8 +16,8 @@ from artifactstore.model.digest import Hasher, new_hasher
 
 __all__ = [
     "SMALL",
-    "Again",
     "FalseChunkDigestsError",
+    "ManifestRetry",
     "Seekable",
     "chunk_starts",
     "open_chunks",
@@ -33,14 +33,14 @@ _AHEAD: Final = 4 * 2**20  # max bytes read ahead for a sequential reader
 T = TypeVar("T")
 
 
-class Again(Protocol):
+class ManifestRetry(Protocol):
     """Calls a function with a readable manifest of an artifact, and with another manifest if it fails with that."""
 
     def __call__(self, use: Callable[[Manifest], T], /) -> T:
         """Return the function's result."""
 
 
-def open_chunks(backend: Backend, manifest: Manifest, row: int, again: Again | None = None) -> io.BufferedReader:
+def open_chunks(backend: Backend, manifest: Manifest, row: int, again: ManifestRetry | None = None) -> io.BufferedReader:
     """Open a file of a manifest for reading; a small file with unproven chunk digests is read whole, which proves them.
 
     Args:
@@ -188,7 +188,7 @@ class Seekable(io.RawIOBase):
 
 
 class _Reader(Seekable):
-    def __init__(self, backend: Backend, manifest: Manifest, row: int, again: Again | None) -> None:
+    def __init__(self, backend: Backend, manifest: Manifest, row: int, again: ManifestRetry | None) -> None:
         super().__init__(manifest.sizes[row])
         self._backend = backend
         self._again = again

@@ -20,7 +20,7 @@ from artifactstore.model.encoding import new_id
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["is_partial", "lock", "partial"]
+__all__ = ["is_partial", "lock", "partial_folder"]
 
 _PARTIAL: Final = re.compile(r"\.(.+\.)?([0-9a-f]{16}|[0-9a-f]{32})\.partial", re.DOTALL)
 _LOCKED: Final = re.compile(r"\.get\.[0-9a-f]{16}\.partial")  # names that are locked by their process while it lives
@@ -33,7 +33,7 @@ def is_partial(name: str) -> bool:
 
 
 @contextmanager
-def partial(*parents: Path) -> Iterator[Path]:
+def partial_folder(*parents: Path) -> Iterator[Path]:
     """Create a partial folder in the first writable one of `parents`; its remains are removed at the end.
 
     Raises:

@@ -21,8 +21,8 @@ from artifactstore.content.manifests.manifest import Extent, Manifest
 from artifactstore.content.packs.reader import (
     PackRead,
     decode_extents,
+    evict_packs,
     fetch,
-    forget_packs,
     plan_reads,
     read_pack,
 )
@@ -169,7 +169,7 @@ class _Retrieval:
         try:
             chunks = decode_extents(load.extents, load.reads, parts)
         except CorruptionError:
-            forget_packs(self._backend, load.extents)  # it may have been damaged in transit
+            evict_packs(self._backend, load.extents)  # it may have been damaged in transit
             chunks = fetch(self._backend, load.extents)
         if group.part:
             _write_part(self._manifest, self._paths[group.rows[0]], group, chunks)
@@ -191,7 +191,7 @@ class _Retrieval:
             same = list(run)
             hasher.update(same[0] if len(same) == 1 else bytes(same[0]) * len(same))
         if group.last and self._hashers.pop(row).digest() != self._manifest.digests[row]:
-            _mend_file(self._backend, self._manifest, row, self._paths[row])
+            _rewrite_file(self._backend, self._manifest, row, self._paths[row])
         self._progress(sum(map(len, chunks)))
 
 
@@ -204,7 +204,7 @@ def read_file(backend: Backend, manifest: Manifest, row: int) -> bytes:
     """
     data = b"".join(fetch(backend, list(manifest.extents(row))))
     if hash_bytes(data, manifest.algorithm) != manifest.digests[row]:
-        return b"".join(_chunks_again(backend, manifest, row))
+        return b"".join(_reread_chunks(backend, manifest, row))
     return data
 
 
@@ -273,7 +273,7 @@ def _write_part(manifest: Manifest, path: str, group: _Group, chunks: Sequence[b
         finally:
             os.close(fd)
     except OSError as error:
-        raise _cant_write(path, error) from error
+        raise _write_error(path, error) from error
 
 
 def _write_files(
@@ -284,7 +284,7 @@ def _write_files(
         mine = chunks[at : at + first[row + 1] - first[row]]
         at += len(mine)
         if _digest(mine, algorithm) != manifest.digests[row]:
-            mine = _chunks_again(backend, manifest, row)
+            mine = _reread_chunks(backend, manifest, row)
         path = paths[row]
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o777 if manifest.executable[row] else 0o666)
@@ -293,7 +293,7 @@ def _write_files(
             finally:
                 os.close(fd)
         except OSError as error:
-            raise _cant_write(path, error) from error
+            raise _write_error(path, error) from error
 
 
 def _write_all(fd: int, chunks: Sequence[bytes | memoryview], size: int) -> None:
@@ -316,7 +316,7 @@ def _is_hole(chunk: bytes | memoryview) -> bool:
     return len(chunk) >= PAGE and not chunk[0] and not chunk[-1] and bytes(chunk) == bytes(len(chunk))
 
 
-def _cant_write(path: str, error: OSError) -> BackendError:
+def _write_error(path: str, error: OSError) -> BackendError:
     return BackendError(
         f"{path} cannot be written: {error.strerror or error}; nothing was written: free some space or choose another folder"
     )
@@ -331,35 +331,35 @@ def _digest(chunks: Sequence[bytes | memoryview], algorithm: str) -> bytes:
     return hasher.digest()
 
 
-def _chunks_again(backend: Backend, manifest: Manifest, row: int) -> Sequence[bytes | memoryview]:
+def _reread_chunks(backend: Backend, manifest: Manifest, row: int) -> Sequence[bytes | memoryview]:
     """Read a small file's chunks again, each verified: damage in transit is gone.
 
     Raises:
         CorruptionError: the store is damaged.
     """
     extents = list(manifest.extents(row))
-    forget_packs(backend, extents)
+    evict_packs(backend, extents)
     try:
         chunks = fetch(backend, extents, algorithm=manifest.algorithm)
     except CorruptionError as error:
         raise _named(manifest, row, error) from error
     if _digest(chunks, manifest.algorithm) != manifest.digests[row]:
-        raise _bad_file(manifest, row)
+        raise _false_chunks_error(manifest, row)
     return chunks
 
 
-def _mend_file(backend: Backend, manifest: Manifest, row: int, path: str) -> None:
+def _rewrite_file(backend: Backend, manifest: Manifest, row: int, path: str) -> None:
     """Write a large file again, each chunk verified.
 
     Raises:
         CorruptionError: the store is damaged.
     """
     hasher = new_hasher(manifest.algorithm)
-    forget_packs(backend, list(manifest.extents(row)))
+    evict_packs(backend, list(manifest.extents(row)))
     try:
         os.truncate(path, 0)  # the bytes written before may not be zeros where a hole belongs
     except OSError as error:
-        raise _cant_write(path, error) from error
+        raise _write_error(path, error) from error
     for group in _parts(manifest, row, LOCAL_GROUP):
         extents = [manifest.extent(i) for i in range(group.low, group.high)]
         try:
@@ -370,7 +370,7 @@ def _mend_file(backend: Backend, manifest: Manifest, row: int, path: str) -> Non
         for chunk in chunks:
             hasher.update(chunk)
     if hasher.digest() != manifest.digests[row]:
-        raise _bad_file(manifest, row)
+        raise _false_chunks_error(manifest, row)
 
 
 def _named(manifest: Manifest, row: int, error: CorruptionError) -> CorruptionError:
@@ -378,7 +378,7 @@ def _named(manifest: Manifest, row: int, error: CorruptionError) -> CorruptionEr
     return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
 
 
-def _bad_file(manifest: Manifest, row: int) -> CorruptionError:
+def _false_chunks_error(manifest: Manifest, row: int) -> CorruptionError:
     """Make the error for a file that does not match its digest although its chunks match theirs."""
     name = f"{manifest.algorithm}:{manifest.digests[row].hex()}"
     text = (

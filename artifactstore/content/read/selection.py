@@ -10,14 +10,14 @@ from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.read.retrieve import PAGE
 from artifactstore.model.digest import hash_bytes
 
-__all__ = ["Chosen", "Selection", "room_of", "select"]
+__all__ = ["SelectedFiles", "Selection", "disk_size", "select"]
 
 _LARGE: Final = 8 * 2**20  # min bytes of a file whose holes matter
 _SHRUNK: Final = 64  # compression ratio from which on a chunk may be zeros
 _LENGTHS: Final = 8  # distinct lengths of zero chunks checked: a file has one, and one at each of its ends
 
 
-class Chosen(Sequence[tuple[int, str]]):
+class SelectedFiles(Sequence[tuple[int, str]]):
     """Files as (row in the manifest, path), in columns: five million pairs would take a gigabyte.
 
     Args:
@@ -60,7 +60,7 @@ class Selection:
         links: (path, target).
     """
 
-    files: Chosen = field(default_factory=Chosen)
+    files: SelectedFiles = field(default_factory=SelectedFiles)
     folders: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
 
@@ -84,7 +84,7 @@ def select(manifest: Manifest, wanted: Callable[[str], str | None]) -> Selection
     return chosen
 
 
-def room_of(manifest: Manifest, rows: Iterable[int]) -> int:
+def disk_size(manifest: Manifest, rows: Iterable[int]) -> int:
     """Return the bytes that files take on disk: chunks of zeros become holes."""
     total, chunks, zeros = 0, manifest.chunks, dict[int, bytes]()
     for row in rows:

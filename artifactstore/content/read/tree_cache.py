@@ -24,7 +24,7 @@ from artifactstore.runtime.file_locks import single_flight
 from artifactstore.runtime.file_stats import file_system, timed
 from artifactstore.runtime.local_files import is_own, read_own
 
-__all__ = ["CacheError", "Trees"]
+__all__ = ["CacheError", "TreeCache"]
 
 _NAMED: Final = re.compile(r"([a-z0-9]+)-([0-9a-f]{64})(?:-[0-9a-f]{16})?$", re.ASCII)
 _SPARED: Final = 3600.0  # seconds
@@ -37,7 +37,7 @@ class CacheError(BackendError):
     """The cache folder cannot be used: the data must be stored elsewhere."""
 
 
-class Trees:
+class TreeCache:
     """The trees under one cache folder; safe for concurrent processes."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class Trees:
                 if read_own(mark).decode() == _signature(target):
                     with suppress(OSError):  # a read-only cache does not record uses
                         mark.touch()
-                    _hold(self._folder, target.name)
+                    _mark_in_use(self._folder, target.name)
                     return target
             if (
                 is_right is not None
@@ -84,7 +84,7 @@ class Trees:
             _RIGHT[tree] = signature
             with suppress(OSError):
                 self._mark(tree).write_text(signature)
-        _hold(self._folder, tree.name)
+        _mark_in_use(self._folder, tree.name)
         return True
 
     def get(self, digest: str, size: int, fill: Callable[[Path], None], is_right: Callable[[Path], bool] | None = None) -> Path:
@@ -124,7 +124,7 @@ class Trees:
             with suppress(OSError):
                 if staging.exists():
                     _remove(staging)
-        _hold(self._folder, target.name)
+        _mark_in_use(self._folder, target.name)
         return target
 
     def size(self) -> int:
@@ -167,7 +167,7 @@ class Trees:
             mark.unlink(missing_ok=True)
         sizes = {tree: _size(tree) for _, tree, _ in trees}
         total = size + sum(sizes.values())
-        held = _held(self._folder) if total > limit else set()
+        held = _in_use(self._folder) if total > limit else set()
         for used, tree, mark in sorted(trees):
             if tree.name in held:
                 continue
@@ -189,7 +189,7 @@ _RIGHT: Final[dict[Path, str]] = {}  # trees that were compared with their diges
 _GIVEN: Final[dict[tuple[int, str], tuple[Path, int, set[str]]]] = {}
 
 
-def _hold(folder: Path, tree: str) -> None:
+def _mark_in_use(folder: Path, tree: str) -> None:
     """Record that this process uses a tree for the rest of its life: in a list that it keeps locked."""
     key = (os.getpid(), str(folder))
     with suppress(OSError):  # a read-only cache is not evicted from either
@@ -211,7 +211,7 @@ def _hold(folder: Path, tree: str) -> None:
             names.add(tree)
 
 
-def _held(folder: Path) -> set[str]:
+def _in_use(folder: Path) -> set[str]:
     """Return the names of the trees in use by living processes; records of dead ones are removed."""
     held: set[str] = set()
     for path in folder.glob(".*.using"):

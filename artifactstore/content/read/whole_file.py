@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from artifactstore.backend.base import Backend
 from artifactstore.content.codecs.codec import RAW
 from artifactstore.content.manifests.manifest import Extent, Manifest
-from artifactstore.content.packs.reader import fetch, read_raw
+from artifactstore.content.packs.reader import fetch, read_into
 from artifactstore.content.read.retrieve import FETCHERS, LOCAL_GROUP, REMOTE_PART, WORKERS, cut_parts, read_file
 from artifactstore.model.digest import new_hasher
 from artifactstore.runtime.loading import LOADING, numpy
@@ -59,11 +59,11 @@ def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[me
         part = view[offset : offset + sum(manifest.chunks.sizes[low:high])]
         at = 0
         for straight, run in groupby(
-            (manifest.extent(i) for i in range(low, high)), lambda one: not backend.is_remote and _is_straight(one)
+            (manifest.extent(i) for i in range(low, high)), lambda one: not backend.is_remote and _is_raw(one)
         ):
             extents = list(run)
             length = sum(extent.size for extent in extents)
-            (read_raw if straight else _read_decoded)(backend, extents, part[at : at + length])
+            (read_into if straight else _read_decoded)(backend, extents, part[at : at + length])
             at += length
         return part
 
@@ -72,7 +72,7 @@ def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[me
             parts = [
                 pool.submit(load, *part) for part in cut_parts(manifest, row, REMOTE_PART if backend.is_remote else LOCAL_GROUP)
             ]
-            told = beside.submit(_digest_of, parts, manifest.algorithm)
+            hashing = beside.submit(_digest_of, parts, manifest.algorithm)
             for part in parts:
                 part.result()
         except BaseException:
@@ -81,10 +81,10 @@ def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[me
         try:
             made = use(view)
         except Exception:
-            if told.result() == manifest.digests[row]:
+            if hashing.result() == manifest.digests[row]:
                 raise
         else:
-            if told.result() == manifest.digests[row]:
+            if hashing.result() == manifest.digests[row]:
                 return made
     return use(
         memoryview(bytearray(read_file(backend, manifest, row)))
@@ -98,7 +98,7 @@ def _digest_of(parts: Sequence[Future[memoryview]], algorithm: str) -> bytes:
     return hasher.digest()
 
 
-def _is_straight(extent: Extent) -> bool:
+def _is_raw(extent: Extent) -> bool:
     """Return whether a chunk is stored raw in a pack."""
     return extent.codec == RAW and extent.pack is not None and extent.stored == extent.size
 

@@ -1,1 +1,1 @@
-"""From files and memory into the store."""
+"""Storing files and memory: scan, read, chunk, pack."""

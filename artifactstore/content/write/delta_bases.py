@@ -21,7 +21,7 @@ from artifactstore.content.packs.writer import Piece
 from artifactstore.content.read.open_file import chunk_starts, read_ranges
 from artifactstore.errors import ArtifactStoreError
 
-__all__ = ["Line", "ReadAt", "Reference", "Series"]
+__all__ = ["DeltaBase", "DeltaBases", "DeltaLine", "ReadAt"]
 
 _FILE: Final = 64 * 1024  # min bytes of a file for deltas
 LEAST: Final = 4096  # min bytes of a chunk for deltas
@@ -37,7 +37,7 @@ Layout = Mapping[Any, tuple[int, int, int]]  # key that parts are paired by → 
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class DeltaBase:
     """The delta base of a chunk.
 
     Attributes:
@@ -71,7 +71,7 @@ class _Part:
 
 
 @dataclass(slots=True)
-class Line:
+class DeltaLine:
     """The pairing of a file with an earlier version.
 
     Attributes:
@@ -97,7 +97,7 @@ class Line:
         assert row is not None  # the path was stored
         return self.versions + 1, self.stored + sum(manifest.chunks.stored[manifest.first[row] : manifest.first[row + 1]])
 
-    def refer(self, begin: int, end: int) -> Reference | None:
+    def refer(self, begin: int, end: int) -> DeltaBase | None:
         """Return the delta base for the chunk from `begin` to `end`, or None."""
         at = bisect_right(self._begins, begin) - 1
         if at < 0 or end - begin < LEAST or end > self.parts[at].end:
@@ -108,10 +108,10 @@ class Line:
         base = extent.base or extent
         if part.ends[number] != end or base.size != end - begin or base.pack is None:
             return None  # it was cut differently, or is inline in the manifest
-        return Reference(base, part.width, -(begin - part.begin) % part.width)
+        return DeltaBase(base, part.width, -(begin - part.begin) % part.width)
 
 
-class Series:
+class DeltaBases:
     """The earlier versions of the content being stored.
 
     Args:
@@ -125,7 +125,7 @@ class Series:
         self._manifests = manifests
         self._single = single
 
-    def line(self, path: str, size: int, read_at: ReadAt) -> Line | None:
+    def line(self, path: str, size: int, read_at: ReadAt) -> DeltaLine | None:
         """Return the pairing of a file with an earlier version, if deltas pay.
 
         Args:
@@ -147,7 +147,7 @@ class Series:
             try:
                 parts = self._pair(layout, manifest, row)
                 if parts:
-                    return self._worth(Line(manifest, parts, *_spent(manifest, row)), size, read_at)
+                    return self._worth(DeltaLine(manifest, parts, *_since_full(manifest, row)), size, read_at)
             except ArtifactStoreError:
                 continue  # unreadable chunks cannot be a base; a get of them will report it
         return None
@@ -159,7 +159,7 @@ class Series:
         except ArtifactStoreError:
             return [None] * len(extents)
 
-    def pieces(self, wanted: Sequence[tuple[bytes, memoryview, Reference]], encoder: Encoder) -> dict[bytes, Piece]:
+    def pieces(self, wanted: Sequence[tuple[bytes, memoryview, DeltaBase]], encoder: Encoder) -> dict[bytes, Piece]:
         """Encode chunks, given with their digests, as deltas; return those that take less than their bases."""
         made = {}
         bases = self.read([reference.base for _, _, reference in wanted])
@@ -189,7 +189,7 @@ class Series:
                 parts.append(_Part(begin, end, width, ends, first + low))
         return sorted(parts, key=lambda part: part.begin)
 
-    def _worth(self, line: Line, size: int, read_at: ReadAt) -> Line | None:
+    def _worth(self, line: DeltaLine, size: int, read_at: ReadAt) -> DeltaLine | None:
         """Try a sample of chunks; store a full version again once a delta takes more than the versions' average."""
         tried = [
             (begin, end, reference)
@@ -201,7 +201,7 @@ class Series:
         tried = [tried[i * len(tried) // count] for i in range(count)]
         bases = fetch(self._backend, [reference.base for _, _, reference in tried], algorithm=line.manifest.algorithm)
         encoder = Encoder()
-        plain = delta = total = wide = told = 0
+        plain = delta = total = wide = wide_taken = 0
         for (begin, end, reference), base in zip(tried, bases, strict=True):
             data = memoryview(read_at(begin, end - begin))
             taken = len(encoder.delta(data, memoryview(base), reference.width, reference.lead))
@@ -209,10 +209,10 @@ class Series:
             delta += taken
             plain += len(encoder.encode(data)[1])
             if reference.width == _WIDE:
-                wide, told = wide + len(data), told + taken
-        if wide and not self._backend.is_remote and told > _WIDE_GAIN * wide:
+                wide, wide_taken = wide + len(data), wide_taken + taken
+        if wide and not self._backend.is_remote and wide_taken > _WIDE_GAIN * wide:
             others = [part for part in line.parts if part.width < _WIDE]
-            return self._worth(Line(line.manifest, others, line.versions, line.stored), size, read_at) if others else None
+            return self._worth(DeltaLine(line.manifest, others, line.versions, line.stored), size, read_at) if others else None
         if not total:
             return None
         paired = sum(part.end - part.begin for part in line.parts)
@@ -221,7 +221,7 @@ class Series:
         return line if expected < _GAIN * full and expected * line.versions < line.stored else None
 
 
-def _spent(manifest: Manifest, row: int) -> tuple[int, int]:
+def _since_full(manifest: Manifest, row: int) -> tuple[int, int]:
     """Return the number of versions of a file since its last full one, and their total stored bytes."""
     known = manifest.deltas.get(manifest.paths[row])
     if known is not None:

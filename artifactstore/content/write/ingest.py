@@ -19,13 +19,13 @@ from artifactstore.content.codecs.chunker import HEAD, Cutter, choose_rule
 from artifactstore.content.codecs.codec import RAW, Encoders
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.footers import Footers
-from artifactstore.content.packs.known_chunks import Known
+from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.pack import check_frame
-from artifactstore.content.packs.upload_ledger import Ledger
+from artifactstore.content.packs.upload_ledger import UploadLedger
 from artifactstore.content.packs.writer import Packer, Piece
-from artifactstore.content.write.delta_bases import Line, ReadAt, Reference, Series
+from artifactstore.content.write.delta_bases import DeltaBase, DeltaBases, DeltaLine, ReadAt
 from artifactstore.content.write.ingested import Ingested
-from artifactstore.content.write.read_ahead import Blocks, Zeros, cut_blocks, is_sparse, open_source
+from artifactstore.content.write.read_ahead import BufferPool, Zeros, cut_blocks, is_sparse, open_source
 from artifactstore.content.write.scan import Scanned
 from artifactstore.content.write.source import Folder, Source, read_unchanged
 from artifactstore.errors import BackendError
@@ -44,7 +44,7 @@ _FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
 _WAITING: Final = 8  # workers, if each may wait for chunks of an earlier version over a network
 _BEHIND: Final = 8  # windows that the hashing of a whole file may lag behind
-_References = Sequence[Reference | None] | None  # per chunk of a window; None if no chunk has a reference
+_References = Sequence[DeltaBase | None] | None  # per chunk of a window; None if no chunk has a reference
 _Window = tuple[memoryview, list[int], _References]
 _Todo = tuple[Source, bytes | None]  # a file, and its digest if it need not be read
 
@@ -71,11 +71,11 @@ def ingest(
     *,
     algorithm: str,
     chunkers: Mapping[str, tuple[int, int, int]],
-    known: Known,
+    known: KnownChunks,
     digests: Sequence[bytes | None] = (),
     series: Sequence[Manifest] = (),
     sha256: bool = False,
-    ledger: Ledger | None = None,
+    ledger: UploadLedger | None = None,
     footers: Footers | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Ingested]:
@@ -110,7 +110,7 @@ def ingest(
         algorithm=algorithm,
         chunkers=chunkers,
         known=known,
-        series=Series(backend, series, single=len(folder.files) == 1) if series else None,
+        series=DeltaBases(backend, series, single=len(folder.files) == 1) if series else None,
         sha256=sha256,
         near=not backend.is_remote,
         progress=progress,
@@ -151,18 +151,18 @@ class _Ingest:
         *,
         algorithm: str,
         chunkers: Mapping[str, tuple[int, int, int]],
-        known: Known,
-        series: Series | None,
+        known: KnownChunks,
+        series: DeltaBases | None,
         sha256: bool,
         near: bool,
         progress: Callable[[int], None],
     ) -> None:
         self.workers = WORKERS
         self._encoders = Encoders(near=near)
-        self._blocks = Blocks()
+        self._blocks = BufferPool()
         self._sha256: dict[str, bytes] | None = {} if sha256 else None
         self._series = series
-        self._lines: dict[str, Line] = {}  # by path: files stored as deltas
+        self._lines: dict[str, DeltaLine] = {}  # by path: files stored as deltas
         self._algorithm = algorithm
         self._chunkers = chunkers
         self._least = min(average for _, average, _ in chunkers.values())
@@ -313,22 +313,22 @@ class _Ingest:
         return pieces
 
     def _deltas(
-        self, digests: Sequence[bytes], chunks: Sequence[memoryview], references: Sequence[Reference | None]
+        self, digests: Sequence[bytes], chunks: Sequence[memoryview], references: Sequence[DeltaBase | None]
     ) -> dict[bytes, Piece]:
         """Store new chunks as deltas, where these take less than their bases."""
         assert self._series is not None  # references need a series
         wanted = [
             (digest, chunk, reference)
             for digest, chunk, reference in zip(digests, chunks, references, strict=True)
-            if reference is not None and not self._known_or_placed(digest)
+            if reference is not None and not self._is_stored(digest)
         ]
         return self._series.pieces(wanted, self._encoders.mine())
 
-    def _known_or_placed(self, digest: bytes) -> bool:
+    def _is_stored(self, digest: bytes) -> bool:
         return self._stopped or self._known.chunk(digest) is not None or self._packer.has(digest)
 
     def _piece(self, digest: bytes, data: bytes | memoryview) -> Piece:
-        if self._known_or_placed(digest):
+        if self._is_stored(digest):
             return Piece(digest, len(data))
         codec, stored = self._encoders.mine().encode(data)
         return Piece(digest, len(data), codec, stored, None, check_frame(stored))
@@ -359,7 +359,7 @@ class _Ingest:
                 size += done.source.size if done.source is not None else 0
             else:
                 for piece in done.pieces:
-                    packer.place(piece)
+                    packer.add_chunk(piece)
                     size += piece.size
             if (source := done.source) is not None:
                 self._read.append(done.read)
@@ -375,7 +375,7 @@ class _Ingest:
         if isinstance(folder.files, Scanned):
             folder.files.share(manifest)
         manifest.deltas.update({path: line.count(manifest, path) for path, line in self._lines.items()})
-        manifest.sure = True  # each chunk was cut from its file, or copied from a proven record
+        manifest.all_proven = True  # each chunk was cut from its file, or copied from a proven record
         made = Ingested(manifest, folder.files, self._read, self._held.paths, packer.new)
         made.packs, made.sha256 = packer.packs, self._sha256 or {}
         return made

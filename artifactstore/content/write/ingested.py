@@ -1,4 +1,4 @@
-"""What became of files that were stored."""
+"""The result of an ingest."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -12,7 +12,7 @@ from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.model.listing import check_path
 from artifactstore.runtime.loading import numpy
 
-__all__ = ["Parts", "from_parts", "hash_first", "memory_digest", "surely_new"]
+__all__ = ["BufferParts", "definitely_new", "digest_in_memory", "from_parts", "hash_first"]
 
 _LARGE: Final = 64 * 1024  # bytes from which on a copy without the interpreter's lock pays
 _MUCH: Final = 64 * 2**20  # bytes whose hashing takes long enough that looking for hooks pays
@@ -22,7 +22,7 @@ _WINDOW: Final = 4 * 2**20
 _READ_TWICE: Final = 64 * 2**20  # max bytes of files that are hashed before they are stored
 
 
-class Parts:
+class BufferParts:
     """A file in memory composed of several buffers: read window by window, so that it is never copied as a whole.
 
     A window is a copy: if another thread modifies an array while it is stored, the artifact has one state or the other, never
@@ -75,11 +75,11 @@ def from_parts(path: str, parts: Sequence[bytes | memoryview]) -> Source:
     if len(parts) == 1:
         return from_bytes(path, parts[0])
     check_path(path)
-    held = Parts([memoryview(part).cast("B") for part in parts if memoryview(part).nbytes])
+    held = BufferParts([memoryview(part).cast("B") for part in parts if memoryview(part).nbytes])
     return Source(path, held.size, b"", executable=False, base=None, far=held)
 
 
-def surely_new(source: Source, chunkers: Mapping[str, tuple[int, int, int]], algorithm: str, hooks: HookIndex) -> bool:
+def definitely_new(source: Source, chunkers: Mapping[str, tuple[int, int, int]], algorithm: str, hooks: HookIndex) -> bool:
     """Return whether large content in memory cannot be an existing artifact's: it has a hook that no artifact lists.
 
     Reads only as much as needed to find the first hook. An artifact that was chunked with other parameters (by an earlier
@@ -114,11 +114,11 @@ def surely_new(source: Source, chunkers: Mapping[str, tuple[int, int, int]], alg
     return False
 
 
-def memory_digest(source: Source, algorithm: str) -> bytes | None:
+def digest_in_memory(source: Source, algorithm: str) -> bytes | None:
     """Return the digest of content in memory; None for files, which are hashed as they are read."""
     if source.data is not None:
         return hash_bytes(source.data, algorithm)
-    return source.far.digest(algorithm) if isinstance(source.far, Parts) else None
+    return source.far.digest(algorithm) if isinstance(source.far, BufferParts) else None
 
 
 def hash_first(sources: Sequence[Source], known: Sequence[bytes | None], algorithm: str) -> list[bytes | None]:
@@ -132,4 +132,4 @@ def hash_first(sources: Sequence[Source], known: Sequence[bytes | None], algorit
     if sum(one.size for one in sources) > _READ_TWICE:
         return list(known)
     pairs = zip(known, sources, strict=True)
-    return [one or memory_digest(source, algorithm) or hash_bytes(read_unchanged(source), algorithm) for one, source in pairs]
+    return [one or digest_in_memory(source, algorithm) or hash_bytes(read_unchanged(source), algorithm) for one, source in pairs]

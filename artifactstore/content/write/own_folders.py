@@ -7,7 +7,7 @@ from typing import Final
 
 from artifactstore.model.facts import CONFIG_KEY, is_config
 
-__all__ = ["CONFIG_BYTES", "is_store", "own_part"]
+__all__ = ["CONFIG_BYTES", "is_store", "own_folder_of"]
 
 CONFIG_BYTES: Final = 2**20  # more than any store.json
 _CACHED: Final = re.compile(  # a path inside a cache; group: up to the cache's folder
@@ -28,7 +28,7 @@ def is_store(disk: str) -> bool:
         return False
 
 
-def own_part(root: str, path: str) -> str | None:
+def own_folder_of(root: str, path: str) -> str | None:
     """Return the folder of the store or cache that a file belongs to, from its path below `root`; None for other files.
 
     The result is a path below `root`, ending with `/`, or empty for `root` itself.

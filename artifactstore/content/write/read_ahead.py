@@ -22,7 +22,7 @@ from artifactstore.runtime.file_stats import Held
 from artifactstore.runtime.loading import LOADING
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["Blocks", "Stream", "Zeros", "cut_blocks", "differing", "is_sparse", "open_source"]
+__all__ = ["BufferPool", "Stream", "Zeros", "cut_blocks", "first_false_file", "is_sparse", "open_source"]
 
 _HOLE: Final = 8 * 2**20  # min bytes of a hole worth skipping
 _UNIT: Final = 512  # bytes per unit of `st_blocks`
@@ -111,7 +111,7 @@ def open_source(source: Source, held: Held | None = None) -> Iterator[tuple[Call
         yield read_at, Stream(file.readinto, file.seek, lambda: _holes(fd, source.size))
 
 
-def differing(sources: Sequence[Source], manifest: Manifest, *, own: Manifest | None = None) -> str | None:
+def first_false_file(sources: Sequence[Source], manifest: Manifest, *, own: Manifest | None = None) -> str | None:
     """Return the path of a file whose chunk digests in a manifest are not those of its content, or None.
 
     Args:
@@ -182,7 +182,7 @@ def _holes(fd: int, size: int) -> list[tuple[int, int]]:
     return found
 
 
-class Blocks:
+class BufferPool:
     """A pool of buffers, each reused once nothing refers to it: page faults of fresh memory cost more than the work done in it.
 
     Several threads may hold views of what `lend` returned: the last view to go returns the buffer.
@@ -208,7 +208,7 @@ class Blocks:
 
 
 def cut_blocks(
-    stream: Stream, source: Source, cutter: Cutter, size: int, blocks: Blocks
+    stream: Stream, source: Source, cutter: Cutter, size: int, blocks: BufferPool
 ) -> Iterator[tuple[int, memoryview, list[int]] | Zeros]:
     """Yield a file window by window: (offset, bytes, ends of the chunks in it), or zeros for a hole.
 
@@ -257,7 +257,7 @@ def cut_blocks(
 
 
 def _read_blocks(  # noqa: PLR0917 - a generator with a single caller
-    fill: Callable[[memoryview], int], source: Source, length: int, size: int, room: int, blocks: Blocks
+    fill: Callable[[memoryview], int], source: Source, length: int, size: int, room: int, blocks: BufferPool
 ) -> Iterator[tuple[memoryview, int]]:
     """Yield `length` bytes of a file block by block, each read ahead; the first `room` bytes of a block are free.
 

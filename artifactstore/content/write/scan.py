@@ -9,7 +9,7 @@ from typing import Any, Final, overload
 
 from artifactstore.content.manifests.compact_lists import Texts
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.write.source import Folder, Source, regular, stat_of
+from artifactstore.content.write.source import Folder, Source, check_regular, stat_of
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.listing import check_disk_path, check_disk_text, check_link, check_links
 from artifactstore.runtime.file_stats import fields, signatures
@@ -41,12 +41,12 @@ class Scanned(Sequence[Source]):
         self._new: list[tuple[str, os.stat_result]] = []
 
     def append(self, path: str, st: os.stat_result) -> None:
-        """Append a file, in sorted order; it is in the columns after `settle`."""
+        """Append a file, in sorted order; it is in the columns after `flush`."""
         self._new.append((path, st))
         if len(self._new) >= _AT_ONCE:
-            self.settle()
+            self.flush()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Move the appended files into the columns."""
         if not self._new:
             return
@@ -115,7 +115,7 @@ def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep") -
         _walk(found, "", _Walk(root, files, keep, links == "follow", set()))
     except RecursionError as error:
         raise InvalidInputError(f"{root} is nested too deeply: the limit is about 900 levels of folders") from error
-    files.settle()
+    files.flush()
     found.folders.sort()
     found.links.sort()
     check_links(found.links)
@@ -136,10 +136,10 @@ class _Walk:
 def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
     disk = os.path.join(walk.root, prefix) if prefix else walk.root  # noqa: PTH118
     st = stat_of(disk)
-    place = (st.st_dev, st.st_ino)
-    if place in walk.visiting:
+    inode = (st.st_dev, st.st_ino)
+    if inode in walk.visiting:
         raise InvalidInputError(f"{disk} is a link to one of its parent folders: links='follow' would never end")
-    walk.visiting.add(place)
+    walk.visiting.add(inode)
     names, empty = _names(disk, prefix, walk)
     above, inside = f"{disk.rstrip('/')}/", f"{prefix}/" if prefix else ""
     for name in names:
@@ -160,9 +160,9 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
                 continue
         except OSError as error:
             raise InvalidInputError(f"{there} cannot be read: {error.strerror or error}") from error
-        regular(there, st)
+        check_regular(there, st)
         walk.files.append(path, st)
-    walk.visiting.discard(place)
+    walk.visiting.discard(inode)
     if empty and prefix:
         check_disk_path(prefix)
         found.folders.append(prefix)

@@ -16,17 +16,17 @@ from artifactstore.runtime.file_stats import Held, signature
 from artifactstore.runtime.local_files import READ
 
 __all__ = [
-    "Far",
     "Folder",
+    "RemoteFile",
     "Source",
     "check_folder",
+    "check_regular",
     "from_bytes",
-    "from_far",
     "from_file",
     "from_folder",
+    "from_remote",
     "open_unchanged",
     "read_unchanged",
-    "regular",
     "stat_of",
 ]
 
@@ -39,7 +39,7 @@ _KINDS: Final = {
 }
 
 
-class Far(Protocol):
+class RemoteFile(Protocol):
     """A file outside this machine."""
 
     def read(self, offset: int, size: int) -> bytes:
@@ -58,7 +58,7 @@ class Source(NamedTuple):  # cheap to create: there may be millions
     Attributes:
         path: path in the artifact.
         size: size in bytes.
-        signature: signature of the file on disk (see `stats.signature`), or b"" for bytes in memory.
+        signature: signature of the file on disk (see `file_stats.signature`), or b"" for bytes in memory.
         executable: whether any executable bit is set.
         base: its folder, ending with `/`, or the file's own path; None for bytes in memory.
         data: the bytes, if in memory.
@@ -71,7 +71,7 @@ class Source(NamedTuple):  # cheap to create: there may be millions
     executable: bool
     base: str | None
     data: bytes | memoryview | None = None
-    far: Far | None = None
+    far: RemoteFile | None = None
 
     @property
     def disk(self) -> str | None:
@@ -146,7 +146,7 @@ def from_file(disk: str) -> Source:
     name = os.path.basename(os.path.abspath(disk))  # noqa: PTH100, PTH119 - the hot path of a small put
     check_disk_path(name)
     st = stat_of(disk)
-    regular(disk, st)
+    check_regular(disk, st)
     return Source(name, st.st_size, signature(st), bool(st.st_mode & 0o111), disk)
 
 
@@ -163,11 +163,11 @@ def from_folder(base: str, path: str, *, executable: bool) -> Source:
     """
     check_disk_path(path)
     st = stat_of(base + path)
-    regular(base + path, st)
+    check_regular(base + path, st)
     return Source(path, st.st_size, signature(st), executable, base)
 
 
-def from_far(path: str, url: str, size: int, far: Far) -> Source:
+def from_remote(path: str, url: str, size: int, far: RemoteFile) -> Source:
     """Make a source from a remote file.
 
     Raises:
@@ -189,7 +189,7 @@ def stat_of(disk: str) -> os.stat_result:
         raise InvalidInputError(f"{disk!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def regular(disk: str, st: os.stat_result) -> None:
+def check_regular(disk: str, st: os.stat_result) -> None:
     """Reject anything but a regular file.
 
     Raises:

@@ -1,7 +1,7 @@
 """Stat cache: device, inode, size, mtime and ctime of a file → its digest, so that unchanged files are not read.
 
 A local SQLite file in the cache folder. On any failure the cache is ignored. It contains only files whose every
-later change shows in their stat (see `stats`).
+later change shows in their stat (see `runtime.file_stats`).
 """
 
 import sqlite3
@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from artifactstore.content.manifests.compact_lists import Looked
+from artifactstore.content.manifests.compact_lists import OptionalDigests
 from artifactstore.content.write.scan import Scanned
 from artifactstore.content.write.source import Source
 from artifactstore.runtime.file_stats import device, file_system, lasting, timed
@@ -101,7 +101,7 @@ def _rows(db: sqlite3.Connection, root: str, sources: Sequence[Source]) -> Itera
     return db.execute(query, (root.rstrip("/") + "/", root.rstrip("/") + "0"))
 
 
-def _merge(rows: Iterator[tuple[str, bytes, bytes]], sources: Sequence[Source], proven: set[bytes] | None) -> Looked:
+def _merge(rows: Iterator[tuple[str, bytes, bytes]], sources: Sequence[Source], proven: set[bytes] | None) -> OptionalDigests:
     """Merge both sorted sequences: a dict of a million rows would exceed the memory bound.
 
     Args:
@@ -109,7 +109,7 @@ def _merge(rows: Iterator[tuple[str, bytes, bytes]], sources: Sequence[Source], 
         sources: sources to look up.
         proven: devices on which stat is reliable; None: all.
     """
-    found = Looked()
+    found = OptionalDigests()
     row = next(rows, None)
     signed = sources.signed() if isinstance(sources, Scanned) else ((one.disk or "", one.signature) for one in sources)
     for disk, signature in signed:

@@ -6,9 +6,9 @@ from typing import Final
 from artifactstore.catalog.lineage import Node
 from artifactstore.display.graph.layered_layout import Box
 from artifactstore.display.graph.palette import kind_class, status_class
-from artifactstore.display.graph.text_metrics import MONO, clean, escaped, known, shortened, width, word_of
+from artifactstore.display.graph.text_metrics import MONO, clean, escaped, has_known_width, short_alias, shortened, width
 
-__all__ = ["SMALL", "Figure", "drawn", "figure", "px", "ring", "sign", "written"]
+__all__ = ["SMALL", "Figure", "draw_box", "measure_box", "px", "ring", "status_symbol", "text_element"]
 
 SMALL: Final = 11.0  # font size below a label
 _TITLE, _TAG = 13.0, 10.5  # font sizes
@@ -51,7 +51,7 @@ class Figure:
     tags: list[_Tag]
 
 
-def figure(node: Node, hidden: int) -> Figure:
+def measure_box(node: Node, hidden: int) -> Figure:
     """Return the text of a node's box; `hidden` of its edges lead to omitted nodes."""
     run = node.type == "run"
     digest = node.id if run else node.id.partition(":")[2] or node.id
@@ -62,7 +62,7 @@ def figure(node: Node, hidden: int) -> Figure:
     looks = [("tainted", "tainted")] if node.tainted else []
     looks += [("dirty", "dirty code")] if node.dirty else []
     looks += [("more", "no-op")] if node.idle else []
-    looks += [("alias", word_of(alias, node.label)) for alias in node.aliases]
+    looks += [("alias", short_alias(alias, node.label)) for alias in node.aliases]
     looks += [("more", f"… {hidden:,} more")] if hidden else []
     tags, wide = _tags(looks)
     text = max(width(label, _TITLE, bold=True), width(about, SMALL) + _mono(short), wide)
@@ -100,13 +100,13 @@ def px(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def written(look: str, x: float, y: float, text: str, wide: float, *, anchor: str = "") -> str:
+def text_element(look: str, x: float, y: float, text: str, wide: float, *, anchor: str = "") -> str:
     """Return a text element; if its width varies between fonts, it is fixed by `textLength`."""
-    length = "" if known(text) else f' textLength="{px(wide)}" lengthAdjust="spacingAndGlyphs"'
+    length = "" if has_known_width(text) else f' textLength="{px(wide)}" lengthAdjust="spacingAndGlyphs"'
     return f'<text class="{look}" x="{px(x)}" y="{px(y)}"{anchor}{length}>{escaped(text)}</text>'
 
 
-def sign(status: str, x: float, y: float, size: float) -> str:
+def status_symbol(status: str, x: float, y: float, size: float) -> str:
     """Return a run's status as a disc with a symbol (check mark, cross, arrow), readable without colours."""
     at, half = f'<circle class="dot" cx="{px(x)}" cy="{px(y)}" r="{px(size)}"/>', size / 2.4
     if status == "finished":
@@ -122,7 +122,7 @@ def sign(status: str, x: float, y: float, size: float) -> str:
     return at
 
 
-def drawn(one: Figure, box: Box, *, start: bool) -> str:
+def draw_box(one: Figure, box: Box, *, start: bool) -> str:
     """Return a box with its text."""
     node, x, y = one.node, box.x, box.y
     run = node.type == "run"
@@ -134,13 +134,13 @@ def drawn(one: Figure, box: Box, *, start: bool) -> str:
     parts = [f'<g class="{classes}"><title>{escaped(_tip(node, start=start))}</title>']
     parts.append(f'<rect class="b" {at} {size} rx="{radius}"/>')
     if run:
-        parts.append(sign(look, x + 21, y + 23, 8))
+        parts.append(status_symbol(look, x + 21, y + 23, 8))
         left = x + 37
     else:
         band = f"M{px(x + 7)} {px(y)}h-1a6 6 0 0 0 -6 7v{px(box.height - 14)}a6 6 0 0 0 6 7h1z"
         parts.append(f'<path class="band" d="{band}"/>')
         left = x + 18
-    parts.append(written("t", left, y + 20, one.label, width(one.label, _TITLE, bold=True)))
+    parts.append(text_element("t", left, y + 20, one.label, width(one.label, _TITLE, bold=True)))
     parts.append(_about(one, left, y + 36))
     parts += [_drawn_tag(tag, left + tag.x, y + _HIGH - 2 + tag.row * _ROW) for tag in one.tags]
     parts.append("</g>")
@@ -155,8 +155,8 @@ def ring(one: Figure, box: Box) -> str:
 
 def _about(one: Figure, x: float, y: float) -> str:
     wide = width(one.about, SMALL)
-    if not (known(one.about) and one.short.isascii()):
-        return written("s", x, y, one.about + one.short, wide + width(one.short, SMALL))
+    if not (has_known_width(one.about) and one.short.isascii()):
+        return text_element("s", x, y, one.about + one.short, wide + width(one.short, SMALL))
     short = f'<tspan class="m">{escaped(one.short)}</tspan>' if one.short else ""
     return f'<text class="s" x="{px(x)}" y="{px(y)}">{escaped(one.about)}{short}</text>'
 
@@ -173,7 +173,7 @@ def _drawn_tag(tag: _Tag, x: float, y: float) -> str:
     if glyph := _GLYPHS.get(tag.look):
         parts.append(f'<path class="{tag.look}-x" d="M{px(x + 6)} {px(y + 3.8)}{glyph}"/>')
     at = x + (18 if tag.look in _GLYPHS else 6)
-    parts.append(written(f"g {tag.look}-x", at, y + 12.5, tag.text, width(tag.text, _TAG)))
+    parts.append(text_element(f"g {tag.look}-x", at, y + 12.5, tag.text, width(tag.text, _TAG)))
     return "".join(parts)
 
 

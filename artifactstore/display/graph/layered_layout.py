@@ -12,7 +12,7 @@ from typing import Final
 
 from artifactstore.display.graph.coordinates import LANE, Grid, heights
 
-__all__ = ["Box", "Layout", "Route", "arrange", "order_of_making"]
+__all__ = ["Box", "Layout", "Route", "arrange", "topological_order"]
 
 _GAP: Final = 56.0  # min pixels between two layers; more where lines are steep
 _WIDEST: Final = 170.0  # max pixels between two layers
@@ -95,7 +95,9 @@ def arrange(
     return _placed(sizes, grid, rows, middle, texts or [0.0] * len(edges))
 
 
-def order_of_making(count: int, edges: Sequence[tuple[int, int]], first: int | None = None, last: int | None = None) -> list[int]:
+def topological_order(
+    count: int, edges: Sequence[tuple[int, int]], first: int | None = None, last: int | None = None
+) -> list[int]:
     """Return nodes in topological order, ignoring edges that close a cycle: depth first, from sources."""
     beside: list[list[int]] = [[] for _ in range(count)]
     sources = [True] * count
@@ -125,7 +127,7 @@ def order_of_making(count: int, edges: Sequence[tuple[int, int]], first: int | N
 def _against(count: int, edges: Sequence[tuple[int, int]], first: int | None, last: int | None) -> list[bool]:
     """Return per edge whether it closes a cycle."""
     position = [0] * count
-    for number, one in enumerate(order_of_making(count, edges, first, last)):
+    for number, one in enumerate(topological_order(count, edges, first, last)):
         position[one] = number
     return [position[a] > position[b] for a, b in edges]
 
@@ -137,7 +139,7 @@ def _layers(count: int, ways: Sequence[tuple[int, int]]) -> list[int]:
     for a, b in ways:
         right[a].append(b)
         left[b].append(a)
-    order = order_of_making(count, ways)
+    order = topological_order(count, ways)
     layer = [0] * count
     for one in order:
         layer[one] = max((layer[other] + 1 for other in left[one]), default=0)
@@ -193,7 +195,7 @@ def _order(grid: Grid) -> list[list[int]]:
     """Return the items of each layer from top to bottom: barycentre sweeps in both directions; the order with fewest crossings."""
     rows: list[list[int]] = [[] for _ in range(max(grid.layer, default=-1) + 1)]
     lines = [(a, b) for a, others in enumerate(grid.right) for b, _ in others]
-    for one in order_of_making(len(grid.layer), lines):
+    for one in topological_order(len(grid.layer), lines):
         rows[grid.layer[one]].append(one)
     position = [0] * len(grid.layer)
     for row in rows:

@@ -6,7 +6,7 @@ from typing import Final
 
 from artifactstore.catalog.lineage import Graph, Node
 from artifactstore.display.graph.palette import COLOURS, KINDS, STATUSES, kind_class, status_class
-from artifactstore.display.graph.text_metrics import clean, word_of
+from artifactstore.display.graph.text_metrics import clean, short_alias
 
 __all__ = ["flowchart"]
 
@@ -29,7 +29,7 @@ def flowchart(graph: Graph, start: str) -> str:
     lines = ["flowchart LR"]
     groups: dict[str, list[str]] = {}
     for one, node in graph.nodes.items():
-        text = "<br/>".join(map(_escaped, _said(node)))
+        text = "<br/>".join(map(_escaped, _label_lines(node)))
         lines.append(f'  {numbers[one]}(["{text}"])' if node.type == "run" else f'  {numbers[one]}["{text}"]')
         for name in _classes(node, start=one == start):
             groups.setdefault(name, []).append(numbers[one])
@@ -42,11 +42,11 @@ def flowchart(graph: Graph, start: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _said(node: Node) -> list[str]:
+def _label_lines(node: Node) -> list[str]:
     digest = node.id if node.type == "run" else node.id.partition(":")[2] or node.id
     named = node.name is not None
     lines = [node.label if named else node.kind, f"{node.kind if named else 'no name'}, {digest[:8]}"]
-    lines += [f"⚑ {word_of(alias, node.label)}" for alias in node.aliases]
+    lines += [f"⚑ {short_alias(alias, node.label)}" for alias in node.aliases]
     return lines + [
         word for word, there in (("⚠ TAINTED", node.tainted), ("⚠ dirty code", node.dirty), ("no-op", node.idle)) if there
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from artifactstore.catalog.lineage import Graph, Node
-from artifactstore.display.graph.boxes import SMALL, Figure, drawn, figure, px, ring, sign, written
+from artifactstore.display.graph.boxes import SMALL, Figure, draw_box, measure_box, px, ring, status_symbol, text_element
 from artifactstore.display.graph.layered_layout import Layout, Route, arrange
 from artifactstore.display.graph.palette import KINDS, STATUSES, status_class, style_sheet
 from artifactstore.display.graph.text_metrics import clean, escaped, shortened, width
@@ -22,7 +22,7 @@ _HEAD, _ROLE = 15.0, 10.0  # sizes of text
 
 
 @dataclass(slots=True)
-class _Taken:
+class _LabelSpace:
     """The areas already taken by text."""
 
     cells: dict[tuple[int, int], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
@@ -51,7 +51,7 @@ def draw(graph: Graph, start: str, title: str, *, up: bool | None = None, limit:
     while True:
         nodes, edges, hidden = _nearest(graph, start, count)
         if len(edges) <= _LINES or count == 1:
-            figures = [figure(node, hidden[node.id]) for node in nodes]
+            figures = [measure_box(node, hidden[node.id]) for node in nodes]
             roles = [_role(graph, a, b, role) for a, b, role in edges]
             number = {node.id: i for i, node in enumerate(nodes)}
             layout = arrange(
@@ -65,7 +65,7 @@ def draw(graph: Graph, start: str, title: str, *, up: bool | None = None, limit:
             if layout.boxes or not nodes:
                 break
         count = min(count, len(nodes)) * 2 // 3
-    return _written(_Picture(graph, start, title, figures, edges, roles, layout))
+    return _render(_Picture(graph, start, title, figures, edges, roles, layout))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _role(graph: Graph, a: str, b: str, role: str | None) -> str:
     return shortened(role, 110, _ROLE)
 
 
-def _written(picture: _Picture) -> str:
+def _render(picture: _Picture) -> str:
     layout = picture.layout
     head, top, needed = _heading(picture)
     wide, high = max(layout.width, needed) + 2 * _MARGIN, layout.height + top + 2 * _MARGIN
@@ -115,7 +115,9 @@ def _written(picture: _Picture) -> str:
     ]
     parts += [ring(one, box) for one, box in zip(picture.figures, layout.boxes, strict=True) if one.node.id == picture.start]
     parts += _edges(picture)
-    parts += [drawn(one, box, start=one.node.id == picture.start) for one, box in zip(picture.figures, layout.boxes, strict=True)]
+    parts += [
+        draw_box(one, box, start=one.node.id == picture.start) for one, box in zip(picture.figures, layout.boxes, strict=True)
+    ]
     parts.append("</g></svg>\n")
     return "".join(parts)
 
@@ -147,7 +149,7 @@ def _heading(picture: _Picture) -> tuple[str, float, float]:
     room = max(440.0, picture.layout.width)
     title, facts = shortened(picture.title, room, _HEAD, bold=True), _facts(picture)
     wide = max(width(title, _HEAD, bold=True), width(facts, SMALL))
-    parts = [written("h", _MARGIN, _MARGIN + 12, title, wide), written("s", _MARGIN, _MARGIN + 31, facts, wide)]
+    parts = [text_element("h", _MARGIN, _MARGIN + 12, title, wide), text_element("s", _MARGIN, _MARGIN + 31, facts, wide)]
     x, y = 0.0, _MARGIN + 44
     for look, text in _legend(picture):
         shown = shortened(text, 120, SMALL)
@@ -156,8 +158,8 @@ def _heading(picture: _Picture) -> tuple[str, float, float]:
             x, y = 0.0, y + 20
         at, radius = _MARGIN + x, 3 if look in (*KINDS, "other") else 6
         parts.append(f'<g class="{look}"><rect class="b" x="{px(at)}" y="{px(y)}" width="16" height="12" rx="{radius}"/>')
-        parts.append(sign(look, at + 8, y + 6, 4) if radius == 6 else "")
-        parts.append(written("s", at + 22, y + 10, shown, step - 40) + "</g>")
+        parts.append(status_symbol(look, at + 8, y + 6, 4) if radius == 6 else "")
+        parts.append(text_element("s", at + 22, y + 10, shown, step - 40) + "</g>")
         x += step
         wide = max(wide, x - 18)
     return "".join(parts), y + 32 - _MARGIN, wide
@@ -178,7 +180,7 @@ def _edges(picture: _Picture) -> list[str]:
     lines: list[str] = []
     heads: dict[str, None] = {}
     texts: list[str] = []
-    taken = _Taken()
+    taken = _LabelSpace()
     nodes = picture.graph.nodes
     for (a, b, label), role, route in zip(picture.edges, picture.roles, picture.layout.routes, strict=True):
         lanes = route.lanes[::-1] if route.back else route.lanes
@@ -188,7 +190,7 @@ def _edges(picture: _Picture) -> list[str]:
         x, y = lanes[-1][1 if route.back else 0], lanes[-1][2]
         heads[f"M{px(x)} {px(y)}l{'9 -4v8z' if route.back else '-9 -4v8z'}"] = None
         if role:
-            texts += _written_role(role, route, taken)
+            texts += _role_label(role, route, taken)
     return [*lines, *(f'<path class="head" d="{head}"/>' for head in heads), *texts]
 
 
@@ -211,7 +213,7 @@ def _path(lanes: list[tuple[float, float, float]], *, back: bool) -> str:
     return "".join(parts)
 
 
-def _written_role(role: str, route: Route, taken: _Taken) -> list[str]:
+def _role_label(role: str, route: Route, taken: _LabelSpace) -> list[str]:
     """Return a role as a label on its line, in the last gap before its end, if there is room."""
     (_, begin, above), (end, _, below) = route.lanes[:2] if route.back else route.lanes[-2:]
     wide = width(role, _ROLE)
@@ -220,5 +222,5 @@ def _written_role(role: str, route: Route, taken: _Taken) -> list[str]:
         y = above + (below - above) * t * t * (3 - 2 * t)
         if begin + 2 <= x - wide / 2 and x + wide / 2 <= end - 10 and taken.take(round(begin), x, y, wide + 6):
             ground = f'<rect class="bg" x="{px(x - wide / 2 - 2)}" y="{px(y - 6.5)}" width="{px(wide + 4)}" height="13" rx="3"/>'
-            return [ground + written("r", x, y + 3.5, role, wide, anchor=' text-anchor="middle"')]
+            return [ground + text_element("r", x, y + 3.5, role, wide, anchor=' text-anchor="middle"')]
     return []

@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Final
 
-__all__ = ["MONO", "clean", "escaped", "known", "shortened", "width", "word_of"]
+__all__ = ["MONO", "clean", "escaped", "has_known_width", "short_alias", "shortened", "width"]
 
 MONO: Final = 0.61  # width of a monospaced character, relative to the font size
 
@@ -49,7 +49,7 @@ def escaped(text: str) -> str:
     return clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
-def known(text: str) -> bool:
+def has_known_width(text: str) -> bool:
     """Return whether the width of a text is known well; other text needs an explicit width."""
     return text.isascii() or all(map(_bounded, text))
 
@@ -106,7 +106,7 @@ def _middle(text: str, keep: int) -> str:
     return text[:head].rstrip() + "…" + text[len(text) - (keep - head) :].lstrip()
 
 
-def word_of(alias: str, label: str) -> str:
+def short_alias(alias: str, label: str) -> str:
     """Return an alias without its name if the label beside it has the same name."""
     name, _, word = alias.rpartition(":")
     return word if label.startswith(name + ":") else alias

@@ -96,7 +96,7 @@ class ImportPlanner(ImportSelection):
             where = {"seq": entry["seq"], "entry": str(digest)}
             for txn, void in zip(entry["txns"], outcomes, strict=True):
                 if void is None:
-                    self._take(txn, where, judge.marks["time"])
+                    self._take(txn, where, judge.header["time"])
             if self._step.facts:
                 yield self._step
 

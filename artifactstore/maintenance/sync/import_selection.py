@@ -184,7 +184,7 @@ class ImportSelection:
 def _held_digests(state: State) -> dict[str, list[str]]:
     """Return what cannot be removed: each digest under a hold, or from which a held artifact was made, with those holds."""
     used: dict[str, list[str]] = {}
-    for digest, runs in state.used_in.items() if state.holds else ():
+    for digest, runs in state.used_by_runs.items() if state.holds else ():
         for run in runs:
             used.setdefault(run, []).append(digest)
     found: dict[str, list[str]] = {}

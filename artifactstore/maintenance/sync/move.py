@@ -46,14 +46,14 @@ def move(
     writable = (copy := reopen()) is not None and read_replica_status(target, copy.config.store).writable
     source.catch_up()
     with source.lock:
-        moved = source.fold.marks["moved_to"]
+        moved = source.fold.header["moved_to"]
     _check_moved(source, moved, target)
     if writable and moved is None:
         raise RefusedError(f"{target.url} is a writable store of its own: move to an empty location, or to a copy made by sync")
     for _ in range(_MOVES):
         head = replicate(source, target, reopen(), watch=watch, done=done)
         with source.lock:
-            moved = source.fold.marks["moved_to"]
+            moved = source.fold.header["moved_to"]
         if moved is None:
             try:
                 fact: dict[str, Any] = {"fact": "moved_to", "url": target.url}

@@ -104,7 +104,7 @@ def snapshot(journal: Journal, after: int) -> tuple[int, Digest, Objects]:
         entries = list(journal.entries(after + 1, last))
         with journal.lock:
             state: State = journal.fold
-            if state.marks["condemned"] <= last:
+            if state.header["condemned"] <= last:
                 return last, digest_at(journal, last), select_objects(entries, state)
 
 
@@ -138,7 +138,7 @@ def first_needed(journal: Journal, lost: Iterable[str]) -> str | None:
                 continue
             unnamed_for.difference_update(lacking)
             complete = any(not gone.keys() & keys[one] for one in holders)
-            if not complete and (digest in state.named or digest in state.unnamed):
+            if not complete and (digest in state.versions_by_digest or digest in state.unnamed):
                 return lacking[0]
     return min(unnamed_for, default=None)
 

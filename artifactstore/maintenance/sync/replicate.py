@@ -60,7 +60,7 @@ def replicate(
     if copy is not None:
         copy.catch_up()
         with copy.lock:
-            after, moved = copy.fold.end, copy.fold.marks["moved_to"]
+            after, moved = copy.fold.end, copy.fold.header["moved_to"]
         with source.lock:
             end = source.fold.end
         check_prefix(source, copy, min(after, end))

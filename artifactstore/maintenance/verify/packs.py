@@ -134,7 +134,7 @@ def check_frames(
             reraise_if_unreachable(error)
             report.damage(str(error), getattr(error, "location", "") or key, users[pack])
     for digest, manifest in manifests.items():
-        for mismatch in footers.lies(manifest, chosen.intersection(manifest.packs)):
+        for mismatch in footers.contradictions(manifest, chosen.intersection(manifest.packs)):
             if not mismatch.unreadable:
                 text = f"{mismatch}: another pack is stored under this name, or the manifest of {digest}{recorded.get(digest, '')} is false"
                 report.damage(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.fold.times import Ahead
+from artifactstore.catalog.fold.times import ClockCheck
 from artifactstore.content.manifests.manifest import Manifest, is_large, manifest_key
 from artifactstore.content.manifests.parquet import decode
 from artifactstore.errors import ArtifactStoreError, InvalidInputError, NotFoundError
@@ -144,7 +144,7 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
         report.damage(str(error), CONFIG_KEY)
     previous = Digest.of(config.raw, config.digest)
     seq = 0
-    ahead = Ahead(journal.backend.storage_time() or datetime.now(UTC))
+    ahead = ClockCheck(journal.backend.storage_time() or datetime.now(UTC))
     snapshots = list_published(journal.backend)
     wrong: list[tuple[Snapshot, str]] = []
     try:
@@ -152,7 +152,7 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
             entry = journal.complete(join(raw, seq, previous))
             previous = Digest.of(raw, config.digest)
             outcomes = state.apply(entry)
-            ahead.look(entry, state.marks)
+            ahead.check(entry, state.header)
             report.count("entries")
             for txn, void in zip(entry["txns"], outcomes, strict=True):
                 report.count("transactions")

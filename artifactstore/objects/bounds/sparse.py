@@ -20,8 +20,8 @@ def check_sparse(matrix: Any) -> None:
         _check_compressed(matrix)
     elif matrix.format == "coo":
         coordinates = matrix.coords if hasattr(matrix, "coords") else (matrix.row, matrix.col)
-        for axis, (places, count) in enumerate(zip(coordinates, matrix.shape, strict=True)):
-            if len(places) != len(matrix.data) or (len(places) and not 0 <= _least(places) <= _most(places) < count):
+        for axis, (indices, count) in enumerate(zip(coordinates, matrix.shape, strict=True)):
+            if len(indices) != len(matrix.data) or (len(indices) and not 0 <= _least(indices) <= _most(indices) < count):
                 raise ValueError(f"an index of axis {axis} is outside of {matrix.shape}")
     elif matrix.format == "dia":
         data, offsets = matrix.data, matrix.offsets
@@ -44,20 +44,20 @@ def _check_compressed(matrix: Any) -> None:
         if not height or not width or major % height or minor % width:
             raise ValueError("blocks that do not match the shape")
         major, minor = major // height, minor // width
-    starts, places = matrix.indptr, matrix.indices
-    if starts.dtype.kind != "i" or places.dtype.kind != "i" or starts.ndim != 1 or places.ndim != 1:
+    starts, indices = matrix.indptr, matrix.indices
+    if starts.dtype.kind != "i" or indices.dtype.kind != "i" or starts.ndim != 1 or indices.ndim != 1:
         raise ValueError("indices that are not a flat array of integers")
     if len(starts) != major + 1 or starts[0] != 0 or bool((starts[1:] < starts[:-1]).any()):
         raise ValueError("row pointers that are not monotonic")
-    if int(starts[-1]) > len(places) or len(places) != len(matrix.data):
+    if int(starts[-1]) > len(indices) or len(indices) != len(matrix.data):
         raise ValueError("row pointers beyond the stored values")
-    if len(places) and not 0 <= _least(places) <= _most(places) < minor:
+    if len(indices) and not 0 <= _least(indices) <= _most(indices) < minor:
         raise ValueError(f"an index is outside of {matrix.shape}")
 
 
-def _least(places: "np.ndarray[Any, Any]") -> int:
-    return int(places.min())
+def _least(indices: "np.ndarray[Any, Any]") -> int:
+    return int(indices.min())
 
 
-def _most(places: "np.ndarray[Any, Any]") -> int:
-    return int(places.max())
+def _most(indices: "np.ndarray[Any, Any]") -> int:
+    return int(indices.max())

@@ -9,7 +9,7 @@ import struct
 from typing import Any, Final
 
 from artifactstore.objects.bounds.forest import UnknownModelError, check_trees, outside
-from artifactstore.objects.memory_limit import check_room
+from artifactstore.objects.memory_limit import check_memory
 
 __all__ = ["check_booster", "check_xgboost"]
 
@@ -129,7 +129,7 @@ def _check_model(model: Any) -> None:
     about = _part(learner, "learner_model_param")
     _known(about, "base_score", "boost_from_average", "num_class", "num_feature", "num_target")
     features, outputs = _number(about, "num_feature"), max(_number(about, "num_class"), _number(about, "num_target", "1"), 1)
-    check_room(features * _ROWS * 4, "this XGBoost model", "get its files with to=")
+    check_memory(features * _ROWS * 4, "this XGBoost model", "get its files with to=")
     score = about.get("base_score")
     if not isinstance(score, str) or not _SCORE.fullmatch(score) or score.count(",") not in {0, outputs - 1}:
         raise ValueError(f"invalid base score {str(score)[:40]!r}")
@@ -207,7 +207,7 @@ def _check_trees(model: dict[str, Any], features: int, outputs: int) -> int:
         kinds = np.concatenate([one["split_type"] for one in checked])
         if bool(outside(kinds, 2).any()) or bool((inner & (kinds == 1) & ~sets).any()):
             raise ValueError("a node uses a category set that does not exist")
-        check_room(sum(one["bits"] for one in checked) // 8, "this XGBoost model", "get its files with to=")
+        check_memory(sum(one["bits"] for one in checked) // 8, "this XGBoost model", "get its files with to=")
     _check_categories(model.get("cats"), features)
     return count
 

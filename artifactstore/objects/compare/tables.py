@@ -146,8 +146,8 @@ class StoredTable:
         if profile is not None and rows is not None:
             try:
                 file = pq.ParquetFile(pa.BufferReader(rows))
-                told = json.loads(file.metadata.metadata[b"artifactstore"])
-                return parse_json(profile, "the profile"), file.read().column("hash").to_numpy(), int(told["bits"])
+                header = json.loads(file.metadata.metadata[b"artifactstore"])
+                return parse_json(profile, "the profile"), file.read().column("hash").to_numpy(), int(header["bits"])
             except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, InvalidInputError) as error:
                 raise CorruptionError(f"the side content of {self._name} cannot be read: {error}", location=self._name) from error
         profiler = Profiler(self.schema)
@@ -354,8 +354,8 @@ def _by_quantiles(a: list[float], b: list[float]) -> tuple[tuple[list[float], li
     edges = np.unique(old[10:100:10])
     shares = []
     for one in (old, new):
-        places = np.bincount(np.searchsorted(edges, one, side="left"), minlength=len(edges) + 1)
-        shares.append((places / len(one)).tolist())
+        counts = np.bincount(np.searchsorted(edges, one, side="left"), minlength=len(edges) + 1)
+        shares.append((counts / len(one)).tolist())
     return (shares[0], shares[1]), min(1.0, distance + _RESOLUTION)
 
 

@@ -39,11 +39,11 @@ def compare_values(old: Any, new: Any) -> Iterator[ValueChange]:
             continue
         inner: list[tuple[str, Any, Any]] = []
         for key in sorted({*before, *after}):
-            place = f"{path}/{str(key).replace('~', '~0').replace('/', '~1')}"
+            pointer = f"{path}/{str(key).replace('~', '~0').replace('/', '~1')}"
             if key not in after:
-                yield ValueChange(place, "removed", before[key], None)
+                yield ValueChange(pointer, "removed", before[key], None)
             elif key not in before:
-                yield ValueChange(place, "added", None, after[key])
+                yield ValueChange(pointer, "added", None, after[key])
             else:
-                inner.append((place, before[key], after[key]))
+                inner.append((pointer, before[key], after[key]))
         todo += reversed(inner)

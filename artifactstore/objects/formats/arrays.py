@@ -78,8 +78,8 @@ class Arrays:
 
     def read(self, folder: ReadFolder, *, mmap: bool = False, keys: Any = None) -> Any:
         """Read all arrays, or those of `keys`."""
-        said = _parsed(folder, "arrays.json")
-        kind, names = said.get("type"), said.get("keys")
+        record = _parsed(folder, "arrays.json")
+        kind, names = record.get("type"), record.get("keys")
         if (
             kind not in ("dict", "list", "tuple")
             or not isinstance(names, list)
@@ -139,15 +139,15 @@ class Sparse:
         """Rebuild the matrix, after checking that every index is inside its shape."""
         import scipy.sparse  # noqa: PLC0415
 
-        said = _parsed(folder, "sparse.json")
-        parts = self._PARTS.get(str(said.get("format")))
-        shape: Any = said.get("shape")
+        record = _parsed(folder, "sparse.json")
+        parts = self._PARTS.get(str(record.get("format")))
+        shape: Any = record.get("shape")
         whole = isinstance(shape, list) and len(shape) == 2 and all(type(one) is int and one >= 0 for one in shape)
-        if parts is None or str(said.get("type")) not in {"array", "matrix"} or not whole:
+        if parts is None or str(record.get("type")) not in {"array", "matrix"} or not whole:
             raise CorruptionError("sparse.json does not describe the matrix", location="sparse.json")
-        make = getattr(scipy.sparse, f"{said['format']}_{said['type']}")
+        make = getattr(scipy.sparse, f"{record['format']}_{record['type']}")
         arrays = [_read(folder, f"{part}.npy", mmap=mmap) for part in parts]
-        content = (arrays[0], (arrays[1], arrays[2])) if said["format"] == "coo" else tuple(arrays)
+        content = (arrays[0], (arrays[1], arrays[2])) if record["format"] == "coo" else tuple(arrays)
         try:
             made = make(content, shape=tuple(shape))
             check_sparse(made)
@@ -252,10 +252,10 @@ def _head(array: "np.ndarray[Any, Any]") -> bytes:
 
     header = io.BytesIO()
     try:
-        said = np.lib.format.header_data_from_array_1_0(array)
-        if np.lib.format.descr_to_dtype(said["descr"]) != array.dtype:
-            raise ValueError(f"{array.dtype} would be read back as {said['descr']}")  # noqa: TRY301 - handled like NumPy's own
-        np.lib.format.write_array_header_1_0(header, said)
+        fields = np.lib.format.header_data_from_array_1_0(array)
+        if np.lib.format.descr_to_dtype(fields["descr"]) != array.dtype:
+            raise ValueError(f"{array.dtype} would be read back as {fields['descr']}")  # noqa: TRY301 - handled like NumPy's own
+        np.lib.format.write_array_header_1_0(header, fields)
     except (UnicodeEncodeError, ValueError) as error:
         text = f"an array with fields out of order, with names beyond Latin-1, or very many cannot be stored as .npy ({error})"
         text = f"{text}: give it another dtype by .astype(), rename them, or store a table"
@@ -281,9 +281,9 @@ def read_header(file: Any, name: str) -> "tuple[tuple[int, ...], bool, np.dtype[
     if length > _HEADER:
         raise bad(f"its header length is {length:,} bytes")
     try:
-        said = ast.literal_eval(file.read(length).decode("utf-8" if start[6] == 3 else "latin-1"))
-        shape, fortran = said["shape"], said["fortran_order"]
-        dtype = np.lib.format.descr_to_dtype(said["descr"])
+        fields = ast.literal_eval(file.read(length).decode("utf-8" if start[6] == 3 else "latin-1"))
+        shape, fortran = fields["shape"], fields["fortran_order"]
+        dtype = np.lib.format.descr_to_dtype(fields["descr"])
     except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError, OverflowError) as error:
         raise bad(error) from error
     if (

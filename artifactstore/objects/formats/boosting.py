@@ -121,8 +121,8 @@ class LightGbm:
             text = folder.read(self._FILE).decode()
         except UnicodeDecodeError as error:
             raise CorruptionError(f"{self._FILE} is not a valid LightGBM model: {error}", location=self._FILE) from error
-        said = stored_json(folder, self._BEST) if self._BEST in folder.names else {}
-        best = said.get("best_iteration", -1) if isinstance(said, dict) else None
+        record = stored_json(folder, self._BEST) if self._BEST in folder.names else {}
+        best = record.get("best_iteration", -1) if isinstance(record, dict) else None
         if type(best) is not int:
             raise CorruptionError(f"{self._BEST} does not have a best_iteration", location=self._BEST)
         _check_stored(check_lightgbm, text, folder, self._FILE, "LightGBM")

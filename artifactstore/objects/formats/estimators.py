@@ -21,7 +21,7 @@ from artifactstore.objects.bounds.forest import UnknownModelError
 from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.pickled import Pickled
 from artifactstore.objects.formats.sameness import is_plain, what_differs
-from artifactstore.objects.memory_limit import check_room
+from artifactstore.objects.memory_limit import check_memory
 
 __all__ = ["Estimator"]
 
@@ -209,7 +209,7 @@ def _check_unpacked(schema: Any, folder: ReadFolder) -> None:
             file_name = node.get("file")
             total += sizes.get(file_name, 0) if isinstance(file_name, str) else 0
         todo += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    check_room(total, "this estimator", "get its files with to=")
+    check_memory(total, "this estimator", "get its files with to=")
 
 
 def _nowhere(node: Any) -> str | None:

@@ -91,12 +91,12 @@ def _data_of(obj: Any) -> Any:
             return _as_dict(obj)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about values of undeclared types: they are stored unchanged
-            said = obj.model_dump(mode="json")
+            dumped = obj.model_dump(mode="json")
             # Serialize by the value's own type, not by its annotation, which may have fewer fields.
             full = obj.model_dump(mode="json", serialize_as_any=True)
             if type(obj).model_config.get("ser_json_inf_nan") != "strings":
-                _refuse_infinite(obj.model_dump(serialize_as_any=True))
-            return said if said == full else full
+                _reject_infinite(obj.model_dump(serialize_as_any=True))
+            return dumped if dumped == full else full
     except InvalidInputError:
         raise
     except Exception as error:  # a model's own code, and pydantic's
@@ -104,12 +104,12 @@ def _data_of(obj: Any) -> Any:
         raise InvalidInputError(f"{text}: put its parts in a dict, or pass format='pickle'") from error
 
 
-def _refuse_infinite(value: Any) -> None:
+def _reject_infinite(value: Any) -> None:
     """Reject NaN and infinities, which pydantic would write as null."""
     if isinstance(value, float) and not math.isfinite(value):
         check_json(value)
     for one in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set | frozenset) else ():
-        _refuse_infinite(one)
+        _reject_infinite(one)
 
 
 def _as_dict(obj: Any) -> Any:

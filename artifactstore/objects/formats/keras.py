@@ -44,8 +44,8 @@ class Keras:
 
         if not isinstance(obj, keras.Model):
             raise InvalidInputError(f"format='keras' stores a keras.Model, not a {type(obj).__name__}")
-        with _scratch() as place:
-            path = Path(place, "model.keras")
+        with _scratch() as scratch_folder:
+            path = Path(scratch_folder, "model.keras")
             try:
                 obj.save(path)
             except Exception as error:
@@ -85,8 +85,8 @@ class Keras:
 
         given = dict(custom_objects or {})
         found, missing = _imported(config, given)
-        with _scratch() as place:
-            path = Path(place, "model.keras")
+        with _scratch() as scratch_folder:
+            path = Path(scratch_folder, "model.keras")
             path.write_bytes(zipped(folder))
             try:
                 return keras.saving.load_model(path, found | given, compile=compile, safe_mode=not folder.trust.everything)

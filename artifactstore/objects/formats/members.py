@@ -37,7 +37,7 @@ class Members:
         if type(obj) not in (dict, list, tuple):
             raise InvalidInputError(f"format='members' stores a dict, list or tuple, not a {type(obj).__name__}")
         items = list(obj.items()) if isinstance(obj, dict) else [(str(number), one) for number, one in enumerate(obj)]
-        said = []
+        record = []
         for key, member in items:
             if not isinstance(key, str) or not key or "/" in key:
                 raise InvalidInputError(f"the key {key!r} cannot be a folder name: it must be a str without '/'")
@@ -46,8 +46,8 @@ class Members:
                 name = registry.write_object(member, folder.inner(key), "text" if isinstance(member, str) else None)
             except InvalidInputError as error:
                 raise InvalidInputError(f"at {key!r:.100}: {error}") from error
-            said.append([key, name])
-        folder.add(_index({key for key, _ in said}), canonical_json({"type": type(obj).__name__, "members": said}))
+            record.append([key, name])
+        folder.add(_index({key for key, _ in record}), canonical_json({"type": type(obj).__name__, "members": record}))
 
     def read(self, folder: ReadFolder, *, keys: Any = None) -> Any:
         """Read all members, or only those of `keys`."""
@@ -55,9 +55,9 @@ class Members:
         index = _index({name.partition("/")[0] for name in names if "/" in name})
         if index not in names:
             index = "members.json"  # earlier versions used this name, whatever the members' names
-        said = stored_json(folder, index)
-        listed = said.get("members") if isinstance(said, Mapping) else None
-        if not isinstance(listed, list) or said.get("type") not in ("dict", "list", "tuple"):
+        record = stored_json(folder, index)
+        listed = record.get("members") if isinstance(record, Mapping) else None
+        if not isinstance(listed, list) or record.get("type") not in ("dict", "list", "tuple"):
             raise CorruptionError(f"{index} does not describe the members", location=index)
         kinds: dict[str, str] = {}
         for one in listed:
@@ -72,9 +72,9 @@ class Members:
             found = {key: registry.read_object(kind, folder.inner(key)) for key, kind in kinds.items() if key in wanted}
         except RecursionError as error:
             raise CorruptionError("members are nested too deeply", location="members.json") from error
-        if said["type"] == "dict":
+        if record["type"] == "dict":
             return found
-        return list(found.values()) if said["type"] == "list" else tuple(found.values())
+        return list(found.values()) if record["type"] == "list" else tuple(found.values())
 
 
 def _index(members: Collection[str]) -> str:

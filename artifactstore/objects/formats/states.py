@@ -41,10 +41,10 @@ class State:
                 "format='state' stores nested dicts (with str or int keys), lists and tuples of tensors, numbers, texts and None"
             )
         tensors: dict[str, Any] = {}
-        said = _taken(obj, "", tensors)
+        record = _extract_tensors(obj, "", tensors)
         if tensors:
             Tensors().write(tensors, folder)
-        folder.add(_FILE, canonical_json(said))
+        folder.add(_FILE, canonical_json(record))
 
     def read(self, folder: ReadFolder, *, device: Any = None) -> Any:
         """Read the state.
@@ -53,12 +53,12 @@ class State:
             folder: folder of the object.
             device: device to move the tensors to.
         """
-        said = stored_json(folder, _FILE)
+        record = stored_json(folder, _FILE)
         tensors = Tensors().read(folder, device=device) if "model.safetensors" in folder.names else {}
         try:
             if not isinstance(tensors, dict):
                 raise TypeError("a single tensor")  # noqa: TRY301 - reported like other damage
-            return _made(said, tensors)
+            return _restore(record, tensors)
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise CorruptionError(f"{_FILE} does not describe the state: {error!r}", location=_FILE) from error
 
@@ -84,7 +84,7 @@ def _has_tensor(obj: Any) -> bool:
     return _is_tensor(obj)
 
 
-def _taken(obj: Any, path: str, tensors: dict[str, Any]) -> list[Any]:
+def _extract_tensors(obj: Any, path: str, tensors: dict[str, Any]) -> list[Any]:
     """Move the tensors from a value into `tensors`; return [kind, content]."""
     if _is_tensor(obj):
         if path in tensors:
@@ -93,23 +93,23 @@ def _taken(obj: Any, path: str, tensors: dict[str, Any]) -> list[Any]:
         return ["tensor", path]
     under = f"{path}/" if path else ""
     if isinstance(obj, Mapping):
-        return ["dict", [[key, _taken(value, f"{under}{key}", tensors)] for key, value in obj.items()]]
+        return ["dict", [[key, _extract_tensors(value, f"{under}{key}", tensors)] for key, value in obj.items()]]
     if isinstance(obj, list | tuple):
-        items = [_taken(value, f"{under}{number}", tensors) for number, value in enumerate(obj)]
+        items = [_extract_tensors(value, f"{under}{number}", tensors) for number, value in enumerate(obj)]
         return ["list" if isinstance(obj, list) else "tuple", items]
     if isinstance(obj, float) and not math.isfinite(obj):
         return ["float", repr(obj)]
     return ["value", obj]
 
 
-def _made(said: Any, tensors: Mapping[str, Any]) -> Any:
-    kind, held = said
+def _restore(record: Any, tensors: Mapping[str, Any]) -> Any:
+    kind, held = record
     if kind == "tensor":
         return tensors[held]
     if kind == "dict":
-        return {key: _made(value, tensors) for key, value in held}
+        return {key: _restore(value, tensors) for key, value in held}
     if kind in {"list", "tuple"}:
-        items = [_made(value, tensors) for value in held]
+        items = [_restore(value, tensors) for value in held]
         return items if kind == "list" else tuple(items)
     if kind == "float":
         return float(held)

@@ -16,11 +16,18 @@ from artifactstore.model.encoding import canonical_json
 from artifactstore.model.parquet.footer import read_footer
 from artifactstore.objects.base import ReadFolder, WriteFolder, texts
 from artifactstore.objects.tables.arrow_types import width
-from artifactstore.objects.tables.categories import KEY, check_categories, packed, unpacked, with_categories, with_types
-from artifactstore.objects.tables.pandas_frames import PANDAS, frame_of, refuse_twins, table_of
-from artifactstore.objects.tables.profile import Profiler, mark_of
-from artifactstore.objects.tables.round_trip import Proof, check_types
-from artifactstore.objects.tables.size_limits import check_claims, check_rows
+from artifactstore.objects.tables.categories import (
+    KEY,
+    check_categories,
+    decode_categories,
+    encode_categories,
+    with_categories,
+    with_types,
+)
+from artifactstore.objects.tables.pandas_frames import PANDAS, frame_of, reject_duplicates, table_of
+from artifactstore.objects.tables.profile import Profiler, fingerprint
+from artifactstore.objects.tables.round_trip import RoundTripCheck, check_types
+from artifactstore.objects.tables.size_limits import check_rows, check_sizes
 from artifactstore.runtime.threads import Pool
 
 if TYPE_CHECKING:
@@ -77,7 +84,7 @@ class Table:
                 about[_NAMED] = b"1"
             if (first is None or not first.num_rows) and any(pa.types.is_dictionary(field.type) for field in schema):
                 first = pa.RecordBatch.from_pylist([], schema) if first is None else first
-                about[_EMPTY] = packed(first.slice(0, 0))
+                about[_EMPTY] = encode_categories(first.slice(0, 0))
             schema = schema.with_metadata(about)
             batches = batches if first is None else chain((first,), batches)
             if not profile:
@@ -86,7 +93,7 @@ class Table:
             mark = None
             if _is_held(obj, kind):
                 held = [*batches]
-                batches, mark = iter(held), mark_of(schema, held, full=profile == "full")
+                batches, mark = iter(held), fingerprint(schema, held, full=profile == "full")
             if mark is None or not folder.known(mark):
                 _write(folder, schema, batches, Profiler(schema, full=profile == "full"))
             else:
@@ -126,7 +133,7 @@ class Table:
                         f"no column {', '.join(map(repr, missing))}; available: {', '.join(map(repr, names[:20]))}"
                     )
                 chosen = None if wanted is None else [*wanted, *_levels(metadata, type, set(names) - set(wanted))]
-                check_claims(file, footer, chosen, data)
+                check_sizes(file, footer, chosen, data)
                 table = file.read(columns=chosen, use_threads=sum(group.size for group in footer.groups) > _FEW)
                 if table.num_columns:
                     check_rows(file, table.num_rows)
@@ -163,8 +170,8 @@ def _levels(metadata: Mapping[bytes, bytes], wanted: str | None, others: Collect
     """Return the index columns of a frame: they are read whichever columns are selected."""
     if not _becomes(metadata, wanted).startswith("pandas"):
         return []
-    said = json.loads(metadata.get(b"pandas", b"{}"))
-    return [one for one in said.get("index_columns", []) if isinstance(one, str) and one in others]
+    pandas_metadata = json.loads(metadata.get(b"pandas", b"{}"))
+    return [one for one in pandas_metadata.get("index_columns", []) if isinstance(one, str) and one in others]
 
 
 def _kind(obj: Any) -> str | None:
@@ -198,7 +205,7 @@ def _batches(obj: Any, kind: str) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]
         obj = pa.Table.from_batches([obj])
     if not isinstance(obj, pa.Table | pa.RecordBatchReader):
         obj = obj.scanner().to_reader()
-    refuse_twins(obj.schema.names)
+    reject_duplicates(obj.schema.names)
     check_categories(obj.schema)
     check_types(obj.schema, stream=not isinstance(obj, pa.Table))
     obj = with_categories(obj) if isinstance(obj, pa.Table) else obj
@@ -248,10 +255,10 @@ def _steady(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """Drop the versions of the libraries that made a table: they are not part of it."""
     if b"pandas" not in metadata:
         return metadata
-    said = json.loads(metadata[b"pandas"])
-    said["pandas_version"] = "0"
-    said["creator"] = {"library": "pyarrow", "version": "0"}
-    return {**metadata, b"pandas": json.dumps(said, sort_keys=True).encode()}
+    pandas_metadata = json.loads(metadata[b"pandas"])
+    pandas_metadata["pandas_version"] = "0"
+    pandas_metadata["creator"] = {"library": "pyarrow", "version": "0"}
+    return {**metadata, b"pandas": json.dumps(pandas_metadata, sort_keys=True).encode()}
 
 
 def _rows_of_group(schema: "pa.Schema") -> int:
@@ -274,7 +281,7 @@ def _write(folder: WriteFolder, schema: "pa.Schema", batches: "Iterator[pa.Recor
         # Dictionaries list values in order of appearance: with one more row at the front, every page would differ.
         "use_dictionary": [field.name for field in schema if pa.types.is_dictionary(field.type)] or False,
     }
-    proof = Proof(schema)
+    proof = RoundTripCheck(schema)
     with Pool(1, "artifactstore-profile") as beside, folder.open(_FILE) as file:
         with pq.ParquetWriter(file, schema, use_content_defined_chunking=_PAGES, **options) as writer:
             for group in _groups(batches, rows):
@@ -332,7 +339,7 @@ def _made(table: "pa.Table", wanted: str | None) -> Any:
     note = metadata.pop(PANDAS, None)
     table = table.replace_schema_metadata(metadata or None)
     if empty is not None and not table.num_rows:
-        columns = pa.Table.from_batches([unpacked(empty, _FILE)])
+        columns = pa.Table.from_batches([decode_categories(empty, _FILE)])
         table = columns.select(table.schema.names).replace_schema_metadata(table.schema.metadata)
     if kind.startswith("pandas"):
         frame = frame_of(table if note is None else table.replace_schema_metadata({**metadata, PANDAS: note}))

@@ -92,10 +92,10 @@ class Tensors:
         for name in sorted(obj):
             tensor = obj[name].detach()
             _check(name, tensor)
-            place = tensor.data_ptr()  # 0 if a tensor is composed of others
+            address = tensor.data_ptr()  # 0 if a tensor is composed of others
             lazy = tensor.is_conj(), tensor.is_neg()  # the same memory, other values
-            mark = (str(tensor.device), place, tensor.dtype, tuple(tensor.shape), tensor.stride(), lazy)
-            if place and tensor.numel() and mark in seen:
+            mark = (str(tensor.device), address, tensor.dtype, tuple(tensor.shape), tensor.stride(), lazy)
+            if address and tensor.numel() and mark in seen:
                 tied[name] = seen[mark]
             else:
                 seen[mark] = name
@@ -123,7 +123,7 @@ class Tensors:
             _check_device(device)
         with folder.open(_FILE) as file:
             found, metadata, start = parse_header(file, folder.size(_FILE))
-            tied = _tied(metadata, found)
+            tied = _tied_names(metadata, found)
             names = _chosen(list(found) + list(tied), patterns)
             sources = {tied.get(name, name) for name in names}
             if tensors is None:
@@ -173,8 +173,8 @@ def _check_device(device: Any) -> None:
     try:
         torch.empty(0, device=torch.device(device))
     except (RuntimeError, AssertionError, TypeError) as error:
-        said = str(error).partition("\n")[0][:200]
-        raise InvalidInputError(f"device={device!r} is not available here: {said}; pass device='cpu', or omit it") from error
+        reason = str(error).partition("\n")[0][:200]
+        raise InvalidInputError(f"device={device!r} is not available here: {reason}; pass device='cpu', or omit it") from error
 
 
 def _dtype(tensor: "torch.Tensor") -> str:
@@ -194,15 +194,15 @@ def _bytes_of(name: str, tensor: "torch.Tensor") -> memoryview:
 
 
 def _header(kept: "Mapping[str, torch.Tensor]", names: list[str], metadata: dict[str, str]) -> bytes:
-    said: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     at = 0
     for name in names:
         tensor = kept[name]
         end = at + tensor.numel() * tensor.element_size()
         code = _CODES[_dtype(tensor)]
-        said[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [at, end]}
+        header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [at, end]}
         at = end
-    raw = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    raw = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
     return struct.pack("<Q", len(raw)) + raw
 
@@ -218,14 +218,14 @@ def parse_header(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], 
     if not 2 <= length <= min(_MOST, size - 8):
         raise bad(f"has no valid header within its {size} bytes")
     try:
-        said = parse_json(file.read(length), "its header")
+        header = parse_json(file.read(length), "its header")
     except InvalidInputError as error:
         raise bad(f"cannot be read: {error}") from error
-    metadata = said.pop("__metadata__", {}) if isinstance(said, dict) else None
+    metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise bad("has a header that is not safetensors'")
     found: dict[str, tuple[str, list[int], int, int]] = {}
-    for name, one in said.items():
+    for name, one in header.items():
         entry = one if isinstance(one, dict) else {}
         code, shape, offsets = entry.get("dtype"), _numbers(entry.get("shape")), _numbers(entry.get("data_offsets"))
         if not isinstance(code, str) or code not in _DTYPES or shape is None or offsets is None or len(offsets) != 2:
@@ -258,7 +258,7 @@ def _numbers(value: Any) -> list[int] | None:
     return value if fine else None
 
 
-def _tied(metadata: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, str]:
+def _tied_names(metadata: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, str]:
     if _TIED not in metadata:
         return {}
     try:

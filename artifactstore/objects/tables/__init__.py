@@ -1,1 +1,1 @@
-"""Tables: types, profiles, row hashes, Parquet files, and frames of pandas."""
+"""Tables: types, profiles, row hashes, Parquet files, and pandas frames."""

@@ -12,7 +12,7 @@ from artifactstore.errors import CorruptionError, InvalidInputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KEY", "check_categories", "packed", "unpacked", "with_categories", "with_types"]
+__all__ = ["KEY", "check_categories", "decode_categories", "encode_categories", "with_categories", "with_types"]
 
 KEY: Final = b"artifactstore.categories"
 
@@ -26,8 +26,10 @@ def with_categories(table: "pa.Table") -> "pa.Table":
         return table
     table = table.unify_dictionaries()
     columns = [table.column(name).chunk(0).slice(0, 0) for name in names]
-    said = packed(pa.RecordBatch.from_arrays(columns, schema=pa.schema([table.schema.field(name) for name in names])))
-    return table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: said})
+    encoded = encode_categories(
+        pa.RecordBatch.from_arrays(columns, schema=pa.schema([table.schema.field(name) for name in names]))
+    )
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: encoded})
 
 
 def _is_kept(kind: "pa.DictionaryType") -> bool:
@@ -64,7 +66,7 @@ def check_categories(schema: "pa.Schema") -> None:
             raise InvalidInputError(f"{text}: make them text (in pandas by .astype(str)), or pass format='pickle'")
 
 
-def packed(batch: "pa.RecordBatch") -> bytes:
+def encode_categories(batch: "pa.RecordBatch") -> bytes:
     """Encode columns without rows as text."""
     import pyarrow as pa  # noqa: PLC0415
 
@@ -74,8 +76,8 @@ def packed(batch: "pa.RecordBatch") -> bytes:
     return base64.b64encode(sink.getvalue().to_pybytes())
 
 
-def unpacked(raw: bytes, where: str) -> "pa.RecordBatch":
-    """Decode the output of `packed`.
+def decode_categories(raw: bytes, where: str) -> "pa.RecordBatch":
+    """Decode the output of `encode_categories`.
 
     Raises:
         CorruptionError: it cannot be decoded.
@@ -85,13 +87,13 @@ def unpacked(raw: bytes, where: str) -> "pa.RecordBatch":
     try:
         data = pa.py_buffer(base64.b64decode(raw))
         for message in pa.ipc.MessageReader.open_stream(data):
-            _refuse_compressed(message)
+            _reject_compressed(message)
         return pa.ipc.open_stream(data).read_next_batch()
     except (pa.ArrowException, ValueError, StopIteration, struct.error) as error:
         raise CorruptionError(f"{where} has categories that cannot be read: {error}", location=where) from error
 
 
-def _refuse_compressed(message: "pa.Message") -> None:
+def _reject_compressed(message: "pa.Message") -> None:
     """Reject an Arrow message with a compressed body, which is never written here: it could expand to any amount of memory.
 
     Arrow has no API for it, so the flatbuffer is parsed by hand (https://arrow.apache.org/docs/format/Columnar.html).
@@ -136,10 +138,10 @@ def with_types(table: "pa.Table", schema: bytes, where: str) -> "pa.Table":
 
     if not schema:
         return table
-    told, known = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(schema))), None
+    original, known = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(schema))), None
     for number, field in enumerate(table.schema):
-        at = told.get_field_index(field.name)
-        kind = told.field(at).type if at >= 0 else field.type
+        at = original.get_field_index(field.name)
+        kind = original.field(at).type if at >= 0 else field.type
         renamed = pa.types.is_nested(kind) and str(kind) != str(field.type)  # Parquet renames the items of a list
         # A cast of lists of nulls aborts the process, or reads out of bounds (pyarrow 26.0).
         if kind == field.type and (not renamed or "null" in str(kind)):
@@ -147,9 +149,11 @@ def with_types(table: "pa.Table", schema: bytes, where: str) -> "pa.Table":
         column = table.column(number)
         if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(field.type):
             raw = (table.schema.metadata or {}).get(KEY)
-            known = unpacked(raw, where) if known is None and raw is not None else known
-            place = -1 if known is None else known.schema.get_field_index(field.name)
-            column = _categorical(column, kind, known.column(place).dictionary if known is not None and place >= 0 else None)
+            known = decode_categories(raw, where) if known is None and raw is not None else known
+            column_index = -1 if known is None else known.schema.get_field_index(field.name)
+            column = _categorical(
+                column, kind, known.column(column_index).dictionary if known is not None and column_index >= 0 else None
+            )
             table = table.set_column(number, field.with_type(column.type), column)
         else:
             try:
@@ -166,15 +170,15 @@ def _categorical(column: "pa.ChunkedArray", kind: "pa.DictionaryType", categorie
     import pyarrow.compute as pc  # noqa: PLC0415
 
     column = column.cast(kind.value_type)
-    told = categories is not None
-    ordered = kind.ordered and (told or not len(column))
-    categories = categories if told else column.unique().drop_null()
-    places = pc.index_in(column, value_set=categories)
-    if told and places.null_count != column.null_count:
+    given = categories is not None
+    ordered = kind.ordered and (given or not len(column))
+    categories = categories if given else column.unique().drop_null()
+    codes = pc.index_in(column, value_set=categories)
+    if given and codes.null_count != column.null_count:
         raise ValueError("a value is not in the categories")
     try:
-        places, index = places.cast(kind.index_type), kind.index_type
+        codes, index = codes.cast(kind.index_type), kind.index_type
     except pa.ArrowInvalid:
-        index = places.type  # a stream, whose batches had fewer categories each
-    chunks = [pa.DictionaryArray.from_arrays(chunk, categories, ordered=ordered) for chunk in places.chunks]
+        index = codes.type  # a stream, whose batches had fewer categories each
+    chunks = [pa.DictionaryArray.from_arrays(chunk, categories, ordered=ordered) for chunk in codes.chunks]
     return pa.chunked_array(chunks, pa.dictionary(index, kind.value_type, ordered))

@@ -12,7 +12,7 @@ from artifactstore.runtime.loading import numpy
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["as_objects", "check_objects", "check_same", "exact_nested", "is_object", "zone_of"]
+__all__ = ["as_objects", "check_objects", "check_same", "exact_nested", "is_object", "zone_key"]
 
 _ONE_KIND: Final = frozenset(
     {"string", "empty", "boolean", "integer", "floating", "mixed-integer-float", "bytes", "complex", "decimal"}
@@ -25,7 +25,7 @@ def is_object(column: Any) -> bool:
     return str(column.dtype) == "object"
 
 
-def zone_of(zone: Any) -> Any:
+def zone_key(zone: Any) -> Any:
     """Return a key that is equal for equal time zones: the key in the tz database, or an offset."""
     if zone is None:
         return None
@@ -56,9 +56,9 @@ def check_objects(frame: Any) -> list[tuple[int, Any]]:
             continue
         left.append((number, column))
         if inferred not in _ONE_KIND:
-            odd = _odd([one for one in column if one is not pd.NaT])
+            odd = _mixed_types([one for one in column if one is not pd.NaT])
             if odd is not None:
-                raise InvalidInputError(f"{_called(frame, number)} has {odd}: give it one type, or pass format='pickle'")
+                raise InvalidInputError(f"{_label(frame, number)} has {odd}: give it one type, or pass format='pickle'")
     return left
 
 
@@ -71,7 +71,7 @@ def _objects(frame: Any) -> Iterator[tuple[int, Any]]:
             yield -1 - number, column
 
 
-def _called(frame: Any, number: int) -> str:
+def _label(frame: Any, number: int) -> str:
     return f"column {frame.columns[number]!r}" if number >= 0 else f"level {-1 - number} of the index"
 
 
@@ -81,10 +81,10 @@ def _is_plain(kinds: set[type]) -> bool:
     return kinds <= _SAME and len(kinds - {float}) <= 1 and not kinds >= {int, float}
 
 
-def _odd(values: list[Any]) -> str | None:
+def _mixed_types(values: list[Any]) -> str | None:
     kinds = {type(value) for value in values}
     moments = [value for value in values if isinstance(value, datetime)]
-    zones = {zone_of(value.tzinfo) for value in moments}
+    zones = {zone_key(value.tzinfo) for value in moments}
     found = {
         "texts and bytes": any(issubclass(kind, str) for kind in kinds)
         and any(issubclass(kind, bytes | bytearray) for kind in kinds),
@@ -114,19 +114,19 @@ def check_same(frame: Any, number: int, column: Any, restored: Iterator[Any]) ->
     """
     for old, new in zip(column, restored, strict=True):
         if not _is_same(old, new):
-            text = f"{_called(frame, number)} has {old!r:.100}, which would be read back as {new!r:.100}"
+            text = f"{_label(frame, number)} has {old!r:.100}, which would be read back as {new!r:.100}"
             raise InvalidInputError(f"{text}: give it one type, or pass format='pickle'")
 
 
-def _is_gap(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ in {"NAType", "NaTType"} or (isinstance(value, float) and value != value)  # noqa: PLR0124
 
 
 def _is_same(old: Any, new: Any) -> bool:
     """Compare by the documented rules: lists and tuples are arrays, dicts have the keys of all rows, all missing values are equal."""
     np = numpy()
-    if _is_gap(old) or _is_gap(new):
-        return _is_gap(old) and _is_gap(new)
+    if _is_missing(old) or _is_missing(new):
+        return _is_missing(old) and _is_missing(new)
     if isinstance(old, np.generic) and not isinstance(old, np.datetime64 | np.timedelta64):
         old = old.item()
     if isinstance(new, np.generic) and not isinstance(new, np.datetime64 | np.timedelta64):
@@ -151,7 +151,7 @@ def _is_same(old: Any, new: Any) -> bool:
 
 
 def _wall(moment: datetime) -> tuple[Any, ...]:
-    return moment.replace(tzinfo=None), getattr(moment, "nanosecond", 0), moment.utcoffset(), zone_of(moment.tzinfo)
+    return moment.replace(tzinfo=None), getattr(moment, "nanosecond", 0), moment.utcoffset(), zone_key(moment.tzinfo)
 
 
 def _moment(value: Any) -> Any:

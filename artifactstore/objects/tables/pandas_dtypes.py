@@ -1,8 +1,8 @@
-"""Dtypes of pandas: whether two are one, how one is noted, and how it is made again."""
+"""pandas dtypes: comparison, recording, and restoring."""
 
 from typing import TYPE_CHECKING, Any
 
-from artifactstore.objects.tables.object_columns import zone_of
+from artifactstore.objects.tables.object_columns import zone_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +18,7 @@ def same_dtype(a: Any, b: Any) -> bool:
     if kind == "CategoricalDtype":
         return a.ordered == b.ordered and same_dtype(a.categories.dtype, b.categories.dtype)
     if kind == "DatetimeTZDtype":
-        return bool(a.unit == b.unit) and zone_of(a.tz) == zone_of(b.tz)
+        return bool(a.unit == b.unit) and zone_key(a.tz) == zone_key(b.tz)
     return bool(a == b) and getattr(a, "storage", None) == getattr(b, "storage", None)
 
 
@@ -58,7 +58,7 @@ def restore_categories(series: Any, kind: "pa.DictionaryType", noted: str | None
 
 
 def as_dtype(series: Any, noted: str) -> Any:
-    """Return a column with the dtype that was noted of it."""
+    """Convert a column to its recorded dtype."""
     import pandas as pd  # noqa: PLC0415
 
     name, _, inner = noted.partition("[")

@@ -18,7 +18,7 @@ from artifactstore.objects.tables.pandas_dtypes import as_dtype, dtype_name, res
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PANDAS", "frame_of", "refuse_twins", "table_of"]
+__all__ = ["PANDAS", "frame_of", "reject_duplicates", "table_of"]
 
 PANDAS: Final = b"artifactstore.pandas"  # in the schema's metadata: dtypes that pandas's own metadata do not restore
 _INDEX: Final = "index"  # in it: "levels" for a MultiIndex of one level
@@ -29,7 +29,7 @@ _ROWS: Final = 2**14  # objects compared at a time
 _EXACT: Final = 2**53  # up to here a float represents every integer exactly
 
 
-def refuse_twins(names: Iterable[Any]) -> None:
+def reject_duplicates(names: Iterable[Any]) -> None:
     """Reject duplicate column names.
 
     Raises:
@@ -47,7 +47,7 @@ def table_of(frame: Any) -> "pa.Table":
     """
     import pyarrow as pa  # noqa: PLC0415
 
-    refuse_twins(frame.columns)
+    reject_duplicates(frame.columns)
     if odd := [name for name in frame.index.names if name is not None and not isinstance(name, str)]:
         raise InvalidInputError(f"the index name must be a str or None, got {odd[0]!r}")
     for name, dtype in frame.dtypes.items():
@@ -60,10 +60,10 @@ def table_of(frame: Any) -> "pa.Table":
         # Without any column the rows would be lost: then the index is stored as one, even a RangeIndex.
         table = pa.Table.from_pandas(frame, preserve_index=None if len(frame.columns) else True)
     except OverflowError as error:
-        text = f"{_culprit(frame)}: integers of more than 64 bits"
+        text = f"{_unsupported_column(frame)}: integers of more than 64 bits"
         raise InvalidInputError(f"{text}: make them text or floats, or pass format='pickle'") from error
     except Exception as error:  # of time zones and arrays of other packages, too
-        raise InvalidInputError(f"{_culprit(frame)}: {error!s:.300}: {_WAYS}") from error
+        raise InvalidInputError(f"{_unsupported_column(frame)}: {error!s:.300}: {_WAYS}") from error
     check_categories(table.schema)
     table = _noted(frame, table)
     levels = json.loads(table.schema.metadata[b"pandas"])["index_columns"]
@@ -83,7 +83,7 @@ def _restored_objects(kept: "pa.ChunkedArray") -> Iterator[Any]:
         yield from _restored(block.to_pandas(), block, {"numpy_type": "object"}, None)
 
 
-def _culprit(frame: Any) -> str:
+def _unsupported_column(frame: Any) -> str:
     """Return which column Arrow rejects."""
     import pyarrow as pa  # noqa: PLC0415
 
@@ -142,13 +142,13 @@ def _noted(frame: Any, table: "pa.Table") -> "pa.Table":
     note: dict[str, Any] = {_TYPES: types} if types else {}
     if frame.index.nlevels == 1 and type(frame.index).__name__ == "MultiIndex":
         note[_INDEX] = "levels"
-    back = _tried(table := _with_note(table, note))
+    back = _restored_frame(table := _with_note(table, note))
     more = {field: dtype_name(old) for field, old, new, _ in _parts(frame, back, table) if not same_dtype(old, new)}
     again: dict[str, Any] = {_TYPES: types | more} if more else {}
     if type(frame.columns.dtype).__name__ == "StringDtype" and not same_dtype(back.columns.dtype, frame.columns.dtype):
         again[_LABELS] = dtype_name(frame.columns.dtype)
     if again:
-        back = _tried(table := _with_note(table, again))
+        back = _restored_frame(table := _with_note(table, again))
     if not _same_labels(back.columns, frame.columns):
         raise InvalidInputError(f"columns called {frame.columns.tolist()[:5]!r} would be read back as other names: use strings")
     for _, old, new, what in _parts(frame, back, table):
@@ -181,7 +181,7 @@ def _unreadable(frame: Any, table: "pa.Table") -> dict[str, str]:
     return found
 
 
-def _tried(table: "pa.Table") -> Any:
+def _restored_frame(table: "pa.Table") -> Any:
     """Return the restored frame, without its rows.
 
     Raises:
@@ -204,14 +204,14 @@ def _with_note(table: "pa.Table", note: Mapping[str, Any]) -> "pa.Table":
     if not note:
         return table
     metadata = dict(table.schema.metadata or {})
-    said = {**json.loads(metadata.get(PANDAS, b"{}")), **note}
-    return table.replace_schema_metadata({**metadata, PANDAS: json.dumps(said, sort_keys=True).encode()})
+    record = {**json.loads(metadata.get(PANDAS, b"{}")), **note}
+    return table.replace_schema_metadata({**metadata, PANDAS: json.dumps(record, sort_keys=True).encode()})
 
 
 def _parts(frame: Any, back: Any, table: "pa.Table") -> Iterable[tuple[str, Any, Any, str]]:
     """Yield for each column and each stored level: field, dtype, dtype in the other frame, and a label for messages."""
-    said = json.loads(table.schema.metadata[b"pandas"])
-    levels = said["index_columns"]
+    pandas_metadata = json.loads(table.schema.metadata[b"pandas"])
+    levels = pandas_metadata["index_columns"]
     fields = [name for name in table.column_names if name not in [one for one in levels if isinstance(one, str)]]
     for number, field in enumerate(fields):
         yield field, frame.dtypes.iloc[number], back.dtypes.iloc[number], f"column {frame.columns[number]!r}"
@@ -237,13 +237,15 @@ def frame_of(table: "pa.Table") -> Any:
     """
     metadata = table.schema.metadata or {}
     raw = metadata.get(b"pandas")
-    said = json.loads(raw) if raw is not None else {"index_columns": [], "columns": [], "column_indexes": []}
+    pandas_metadata = json.loads(raw) if raw is not None else {"index_columns": [], "columns": [], "column_indexes": []}
     note = json.loads(metadata.get(PANDAS, b"{}"))
-    known = {one["field_name"]: one for one in said["columns"]}
+    known = {one["field_name"]: one for one in pandas_metadata["columns"]}
     fields = table.column_names
     types = note.get(_TYPES, {})
-    columns = [{**one, "name": one["field_name"]} for one in said["columns"] if types.get(one["field_name"]) != "arrow"]
-    flat = {**said, "index_columns": [], "column_indexes": [], "columns": columns}
+    columns = [
+        {**one, "name": one["field_name"]} for one in pandas_metadata["columns"] if types.get(one["field_name"]) != "arrow"
+    ]
+    flat = {**pandas_metadata, "index_columns": [], "column_indexes": [], "columns": columns}
     frame = table.replace_schema_metadata({b"pandas": json.dumps(flat).encode()}).to_pandas()
     for number, field in enumerate(fields):
         column = table.column(number)
@@ -255,23 +257,23 @@ def frame_of(table: "pa.Table") -> Any:
             frame.isetitem(number, made)
     if raw is None:
         return frame
-    levels = [one for one in said["index_columns"] if not isinstance(one, str) or one in fields]
-    places = {one: fields.index(one) for one in levels if isinstance(one, str)}
-    index = [_level(one, frame, places, known) for one in levels]
-    keep = [number for number in range(len(fields)) if number not in places.values()]
-    labels = _labels([fields[number] for number in keep], said, note.get(_LABELS))
-    frame = frame.iloc[:, keep] if places else frame
+    levels = [one for one in pandas_metadata["index_columns"] if not isinstance(one, str) or one in fields]
+    positions = {one: fields.index(one) for one in levels if isinstance(one, str)}
+    index = [_level(one, frame, positions, known) for one in levels]
+    keep = [number for number in range(len(fields)) if number not in positions.values()]
+    labels = _labels([fields[number] for number in keep], pandas_metadata, note.get(_LABELS))
+    frame = frame.iloc[:, keep] if positions else frame
     frame.columns = labels
     if index:
         frame.index = _index(index, frame.index, many=note.get(_INDEX) == "levels")
     return frame
 
 
-def _level(one: Any, frame: Any, places: Mapping[str, int], known: Mapping[str, Any]) -> Any:
+def _level(one: Any, frame: Any, positions: Mapping[str, int], known: Mapping[str, Any]) -> Any:
     import pandas as pd  # noqa: PLC0415
 
     if isinstance(one, str):
-        series = frame.iloc[:, places[one]]
+        series = frame.iloc[:, positions[one]]
         return pd.Index(series, dtype=series.dtype).rename(known[one]["name"])
     found = pd.RangeIndex(one["start"], one["stop"], one["step"], name=one["name"])
     return found if len(found) == len(frame) else pd.RangeIndex(len(frame), name=one["name"])
@@ -285,15 +287,15 @@ def _index(levels: list[Any], default: Any, *, many: bool) -> Any:
     return pd.MultiIndex.from_arrays(levels, names=[one.name for one in levels]) if len(levels) > 1 or many else levels[0]
 
 
-def _labels(fields: list[str], said: Mapping[str, Any], dtype: str | None) -> Any:
+def _labels(fields: list[str], pandas_metadata: Mapping[str, Any], dtype: str | None) -> Any:
     """Return the labels of columns, as pyarrow restores them."""
     import pandas as pd  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
 
-    heads = said["column_indexes"]
+    heads = pandas_metadata["column_indexes"]
     if not fields and len(heads) == 1 and heads[0]["pandas_type"] in {"int64", "integer"}:
         return pd.RangeIndex(0, name=heads[0]["name"])
-    columns = [one for one in said["columns"] if one["field_name"] in fields]
+    columns = [one for one in pandas_metadata["columns"] if one["field_name"] in fields]
     texts = len(heads) == 1 and heads[0]["numpy_type"] == "object" and heads[0]["pandas_type"] == "unicode"
     names = [one["name"] for one in columns]
     if texts and dtype is None and len(names) == len(fields) and all(isinstance(name, str) for name in names):
@@ -301,8 +303,8 @@ def _labels(fields: list[str], said: Mapping[str, Any], dtype: str | None) -> An
         return pd.Index([at[field] for field in fields], dtype=object, name=heads[0]["name"])
     # No types: only labels are needed, whatever pyarrow makes of a column.
     columns = [{**one, "numpy_type": "object", "pandas_type": "empty", "metadata": None} for one in columns]
-    told = json.dumps({**said, "index_columns": [], "columns": columns}).encode()
-    empty = pa.table([pa.array([], pa.null())] * len(fields), names=fields).replace_schema_metadata({b"pandas": told})
+    encoded = json.dumps({**pandas_metadata, "index_columns": [], "columns": columns}).encode()
+    empty = pa.table([pa.array([], pa.null())] * len(fields), names=fields).replace_schema_metadata({b"pandas": encoded})
     labels = empty.to_pandas().columns
     if dtype is not None:
         return pd.Index(as_dtype(pd.Series(labels), dtype)).rename(labels.name)

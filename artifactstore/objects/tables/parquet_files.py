@@ -21,7 +21,7 @@ from artifactstore.objects.tables.size_limits import batches_of
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-__all__ = ["check_table", "is_table", "known_of"]
+__all__ = ["check_profilable", "is_table", "profile_file"]
 
 T = TypeVar("T")
 _SUFFIXES: Final = (".parquet", ".pq")
@@ -35,7 +35,7 @@ def is_table(path: str) -> bool:
     return path.lower().endswith(_SUFFIXES)
 
 
-def check_table(source: Source) -> None:
+def check_profilable(source: Source) -> None:
     """Check that a file can be profiled, as far as its footer shows; only the footer is read.
 
     Raises:
@@ -51,7 +51,7 @@ def check_table(source: Source) -> None:
     _look(source, look)
 
 
-def known_of(source: Source, *, full: bool = False) -> dict[str, bytes]:
+def profile_file(source: Source, *, full: bool = False) -> dict[str, bytes]:
     """Read a file and return its table's side content: a profile and row hashes, as for a table put as an object.
 
     Args:

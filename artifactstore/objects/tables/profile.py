@@ -30,7 +30,7 @@ from artifactstore.runtime.loading import numpy
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Profiler", "mark_of"]
+__all__ = ["Profiler", "fingerprint"]
 
 _SAMPLE: Final = 100_000  # max rows of a sample
 _SAMPLE_BYTES: Final = 2**28  # max bytes of a sample: a hundred thousand images may be the whole table
@@ -41,7 +41,7 @@ _EXTREMES: Final = 64  # max extremes held per column: they may be long texts
 _SPARE: Final = 2**20  # bytes of buffers that a batch may reference beyond its own
 
 
-def mark_of(schema: "pa.Schema", batches: "Sequence[pa.RecordBatch]", *, full: bool) -> str | None:
+def fingerprint(schema: "pa.Schema", batches: "Sequence[pa.RecordBatch]", *, full: bool) -> str | None:
     """Return a fingerprint of a table: equal tables with the same memory layout share it, other tables almost surely do not.
 
     Takes a few milliseconds for a table that takes half a second to profile.
@@ -241,9 +241,9 @@ def _sampled(column: "pa.Array") -> dict[str, Any]:
     else:
         numbers = np.zeros(0)
     if len(numbers):
-        places = np.arange(101) * (len(numbers) - 1) // 100
+        ranks = np.arange(101) * (len(numbers) - 1) // 100
         ordered = np.sort(numbers)
-        found["quantiles"] = [rounded(float(one)) for one in ordered[places]]
+        found["quantiles"] = [rounded(float(one)) for one in ordered[ranks]]
         if math.isfinite(float(ordered[-1]) - float(ordered[0])):
             with suppress(ValueError):  # close large numbers do not have that many floats between them
                 counts, edges = np.histogram(numbers, _BINS)

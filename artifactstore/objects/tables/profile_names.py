@@ -1,4 +1,4 @@
-"""The names of what is known of a table, among an artifact's side content."""
+"""Names of table profiles among an artifact's side content."""
 
 from typing import Final
 

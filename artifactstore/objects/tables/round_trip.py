@@ -16,7 +16,7 @@ from artifactstore.objects.tables.categories import with_types
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Proof", "check_types"]
+__all__ = ["RoundTripCheck", "check_types"]
 
 _ROWS: Final = 2**14  # values compared at a time
 
@@ -74,7 +74,7 @@ def _is_text(kind: "pa.DataType") -> bool:
     return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary))
 
 
-class Proof:
+class RoundTripCheck:
     """Compares what is read back with what was written, for the types that `is_exact` does not cover.
 
     Args:
@@ -119,7 +119,7 @@ class Proof:
                     writer.write_table(column)
             except (pa.ArrowException, OSError, TypeError, ValueError) as error:
                 raise InvalidInputError(f"column {name!r} cannot be stored as Parquet: {str(error)[:300]}") from error
-            _mark(mark, column.column(0))
+            _hash_values(mark, column.column(0))
 
     def check(self, file: IO[bytes], where: str) -> None:
         """Read back the written columns that need proof, and compare.
@@ -137,16 +137,18 @@ class Proof:
             return
         file.seek(0)
         with pq.ParquetFile(file) as written:
-            told = (written.metadata.metadata or {}).get(b"ARROW:schema", b"")
-            back = with_types(no_rows(written.schema_arrow), told, where)
+            arrow_schema = (written.metadata.metadata or {}).get(b"ARROW:schema", b"")
+            back = with_types(no_rows(written.schema_arrow), arrow_schema, where)
             for field, found in zip(self._schema, back.schema, strict=True):
                 _check_type(field, found.type)
             for name, mark in self._odd.items():
                 field, again = self._schema.field(name), xxhash.xxh3_64()
                 for number in range(written.num_row_groups):
-                    column = with_types(written.read_row_group(number, columns=[name]).select([name]), told, where).column(0)
+                    column = with_types(
+                        written.read_row_group(number, columns=[name]).select([name]), arrow_schema, where
+                    ).column(0)
                     _check_type(field, column.type)  # some casts work only without rows
-                    _mark(again, column)
+                    _hash_values(again, column)
                 if again.digest() != mark.digest():
                     text = f"column {name!r} of type {field.type} would be read back with other values"
                     raise InvalidInputError(f"{text}: cast it to another type, or pass format='pickle'")
@@ -158,7 +160,7 @@ def _check_type(field: "pa.Field", found: "pa.DataType") -> None:
         raise InvalidInputError(f"{text}: cast it, or pass format='pickle'")
 
 
-def _mark(mark: Any, column: "pa.ChunkedArray") -> None:
+def _hash_values(mark: Any, column: "pa.ChunkedArray") -> None:
     """Add the values of a column to a hash, as Python writes them: floats keep all their digits.
 
     Extension types are hashed by their storage: not all of them convert to Python values (a tensor in another order).
@@ -170,7 +172,7 @@ def _mark(mark: Any, column: "pa.ChunkedArray") -> None:
     for start in range(0, len(column), _ROWS):
         part = column.slice(start, _ROWS)
         try:
-            counted = _counted(part.type)
+            counted = _numeric(part.type)
             values = (part.cast(counted) if counted != part.type else part).to_pylist()
         except pa.ArrowException:
             values = part.to_pylist()
@@ -178,14 +180,14 @@ def _mark(mark: Any, column: "pa.ChunkedArray") -> None:
             mark.update(repr(value).encode(errors="surrogatepass"))
 
 
-def _counted(kind: "pa.DataType") -> "pa.DataType":
+def _numeric(kind: "pa.DataType") -> "pa.DataType":
     """Return a type with numbers in place of timestamps: Python has none before the year 1, and none after 9999."""
     import pyarrow as pa  # noqa: PLC0415
 
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         return pa.int32() if kind.bit_width == 32 else pa.int64()
     if pa.types.is_list(kind):
-        return pa.list_(_counted(kind.value_type))
+        return pa.list_(_numeric(kind.value_type))
     if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_counted(field.type)) for field in kind])
+        return pa.struct([field.with_type(_numeric(field.type)) for field in kind])
     return kind

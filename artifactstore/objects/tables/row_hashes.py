@@ -100,8 +100,8 @@ def _texts(column: Any) -> Any:
     np = numpy()
     text = column.type in (pa.string(), pa.large_string())
     column = column.cast(pa.large_string() if text else pa.large_binary())
-    _, places, data = column.buffers()
-    offsets = np.frombuffer(places, "<i8")[column.offset : column.offset + len(column) + 1]
+    _, raw_offsets, data = column.buffers()
+    offsets = np.frombuffer(raw_offsets, "<i8")[column.offset : column.offset + len(column) + 1]
     if not len(column):
         return np.zeros(0, np.uint64)
     low, high = int(offsets[0]), int(offsets[-1])
@@ -157,14 +157,14 @@ class RowHashes:
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
 
-        told = json.dumps({"format": 1, "rows": self.rows, "bits": self.bits})
+        counts = json.dumps({"format": 1, "rows": self.rows, "bits": self.bits})
         schema = pa.schema([pa.field("hash", pa.uint64(), nullable=False)])
         sink = pa.BufferOutputStream()
         # Sorted numbers: their deltas take 44 bits where a million are kept.
         options = {"use_dictionary": False, "column_encoding": {"hash": "DELTA_BINARY_PACKED"}, "compression": "none"}
         with pq.ParquetWriter(sink, schema, write_statistics=False, store_schema=False, **options) as writer:
             writer.write_table(pa.table([pa.array(self.finish())], schema=schema))
-            writer.add_key_value_metadata({"artifactstore": told})
+            writer.add_key_value_metadata({"artifactstore": counts})
         return bytes(sink.getvalue())
 
     def finish(self) -> "Hashes":

@@ -10,14 +10,14 @@ from artifactstore.backend.base import Buffer
 from artifactstore.errors import UnsupportedError
 from artifactstore.model.parquet.footer import AS_LONG, DICTIONARIES, encodings_of_pages
 from artifactstore.model.parquet.parts import Footer, RowGroup
-from artifactstore.objects.memory_limit import check_room
+from artifactstore.objects.memory_limit import check_memory
 from artifactstore.objects.tables.arrow_types import width
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["batches_of", "check_claims", "check_rows"]
+__all__ = ["batches_of", "check_rows", "check_sizes"]
 
 _ROWS: Final = 65_536  # max rows per batch
 _BYTES: Final = 2**26  # target bytes per batch, as estimated from the file
@@ -28,7 +28,7 @@ _SWOLLEN: Final = 100_000  # max ratio of a table's size in memory to its size i
 _LEVELS: Final = 4  # bytes per value in a list, for repetition and definition levels
 
 
-def check_claims(file: "pq.ParquetFile", footer: Footer, wanted: Collection[str] | None, data: Buffer | None = None) -> None:
+def check_sizes(file: "pq.ParquetFile", footer: Footer, wanted: Collection[str] | None, data: Buffer | None = None) -> None:
     """Reject a table that does not fit into memory, or whose row groups contradict each other.
 
     Args:
@@ -54,19 +54,19 @@ def check_claims(file: "pq.ParquetFile", footer: Footer, wanted: Collection[str]
     for number in range(leaves):
         leaf = schema.column(number)
         if _is_wanted(leaf.path, wanted):
-            size += sum(_more(group, number, leaf, kept=leaf.path in categories, data=data) for group in footer.groups)
+            size += sum(_variable_size(group, number, leaf, kept=leaf.path in categories, data=data) for group in footer.groups)
     stored = sum(part.packed for group in footer.groups for part in group.parts)
     if size > max(_AMPLE, _SWOLLEN * stored):  # this library's own files expand at most 3,500 times: all nulls
         text = f"the table would take {size / 1e9:,.1f} GB in memory, but has only {stored:,} bytes in the file"
         raise UnsupportedError(f"{text}: if that is intended, read it in parts with open_table, or get its files with to=")
-    check_room(size, "the table", "read it in parts with open_table, or pass columns=")
+    check_memory(size, "the table", "read it in parts with open_table, or pass columns=")
 
 
 def _is_wanted(path: str, wanted: Collection[str] | None) -> bool:
     return wanted is None or any(path == name or path.startswith(f"{name}.") for name in wanted)
 
 
-def _more(group: RowGroup, number: int, leaf: Any, *, kept: bool, data: Buffer | None) -> int:
+def _variable_size(group: RowGroup, number: int, leaf: Any, *, kept: bool, data: Buffer | None) -> int:
     """Return a column chunk's bytes in memory beyond a fixed width per row: lists and texts."""
     part, repeated = group.parts[number], leaf.max_repetition_level > 0
     if part.values < group.rows or (part.values > group.rows and not repeated):

@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.lineage import closure, code_of
+from artifactstore.catalog.lineage import code_of, reachable
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.side_content import read_side
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
@@ -42,7 +42,7 @@ def collect(session: Session, start: str, *, is_run: bool, look: Collection[str]
         if is_run:
             found = [start]
         else:
-            nodes = closure(state, start, up=True).nodes.values()
+            nodes = reachable(state, start, up=True).nodes.values()
             found = [node.id for node in nodes if node.type == "run" and node.id in state.runs]
         runs = sorted((_run(state, core.config.store, run) for run in found), key=lambda run: (run.ref.started, run.ref.id))
         wanted: dict[str, None] = {} if is_run else {start: None}
@@ -109,7 +109,7 @@ def _edges(edges: Iterable[Mapping[str, Any]]) -> tuple[Edge, ...]:
 
 
 def _item(state: State, digest: str, kind: str) -> Item:
-    namings = tuple(_naming(state, name, number) for name, number, _ in state.named.get(digest, ()))
+    namings = tuple(_naming(state, name, number) for name, number, _ in state.versions_by_digest.get(digest, ()))
     row = state.unnamed.get(digest)
     if row is None and namings:
         row = state.names[namings[-1].name][namings[-1].number - 1]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from artifactstore.content.read.checkout import place
+from artifactstore.content.read.checkout import checkout
 from artifactstore.content.read.selection import select
 from artifactstore.errors import AlreadyExistsError, BackendError
 from artifactstore.runtime.atomic_files import durable, name_new, staged
@@ -92,7 +92,7 @@ def _materialise(session: Session, item: Item, folder: Path) -> None:
     watch: Callable[[int], None] = session.watch("export", item.size or 0)
     session.with_manifest(
         item.digest,
-        lambda manifest: place(
+        lambda manifest: checkout(
             session.core().cached_backend, manifest, select(manifest, lambda path: path), folder, progress=watch
         ),
     )

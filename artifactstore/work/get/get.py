@@ -13,10 +13,10 @@ from typing import Any
 
 from artifactstore.catalog.versions import Resolved
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.read.checkout import fill, is_placed, place
+from artifactstore.content.read.checkout import checkout, is_checked_out, write_files
 from artifactstore.content.read.open_file import open_chunks
-from artifactstore.content.read.selection import Chosen, Selection, room_of, select
-from artifactstore.content.read.tree_cache import CacheError, Trees
+from artifactstore.content.read.selection import SelectedFiles, Selection, disk_size, select
+from artifactstore.content.read.tree_cache import CacheError, TreeCache
 from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
 from artifactstore.model.encoding import new_id
 from artifactstore.model.listing import follow, through_links
@@ -199,7 +199,7 @@ def _bring_linked(manifest: Manifest, chosen: Selection, wanted: Callable[[str],
         landing, row = wanted(name), manifest.index(real)
         if landing is not None and row is not None and not any(name == one or name.startswith(f"{one}/") for one in kept):
             chosen.files.append((row, landing))
-    chosen.files = Chosen(*zip(*sorted(chosen.files), strict=True)) if chosen.files else chosen.files
+    chosen.files = SelectedFiles(*zip(*sorted(chosen.files), strict=True)) if chosen.files else chosen.files
 
 
 def _to_folder(
@@ -207,7 +207,7 @@ def _to_folder(
 ) -> Path:
     chosen = _select(found, manifest, paths, rebase=True)
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
-    place(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
+    checkout(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
     return target
 
 
@@ -222,13 +222,13 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
 
     def materialise(folder: Path) -> None:
-        fill(session.core().cached_backend, manifest, chosen, folder, progress=session.watch("get", total))
+        write_files(session.core().cached_backend, manifest, chosen, folder, progress=session.watch("get", total))
 
     def is_right(folder: Path) -> bool:
-        return is_placed(manifest, chosen, folder)
+        return is_checked_out(manifest, chosen, folder)
 
     root = _materialised(
-        session, [found.digest] if is_part else [], (key, room_of(manifest, chosen.files.rows)), materialise, is_right
+        session, [found.digest] if is_part else [], (key, disk_size(manifest, chosen.files.rows)), materialise, is_right
     )
     if found.path is not None:
         return root / found.path
@@ -245,7 +245,7 @@ def _materialised(
     """Return a tree in the cache, given its key and size; if the cache fails, a temporary tree for the life of this process."""
     key, total = tree
     if session.cache is not None:
-        trees = Trees(session.cache)
+        trees = TreeCache(session.cache)
         try:
             return next(filter(None, map(trees.find, wholes)), None) or trees.get(key, total, materialise, is_right)
         except CacheError as error:
@@ -253,7 +253,7 @@ def _materialised(
             warnings.warn(text, UserWarning, stacklevel=2)
     temporary = Path(_temporary_folder())
     try:
-        return Trees(temporary).get(key, total, materialise)
+        return TreeCache(temporary).get(key, total, materialise)
     except CacheError:
         # Operations beyond plain writes (a rename, modes) may be what fails here.
         folder = temporary / new_id()

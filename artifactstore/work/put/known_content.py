@@ -10,7 +10,7 @@ from artifactstore.content.manifests.checks import check
 from artifactstore.content.manifests.hooks import HookIndex, select
 from artifactstore.content.manifests.manifest import Manifest, manifest_key
 from artifactstore.content.manifests.parquet import encode
-from artifactstore.content.packs.known_chunks import FalseChunksError, Known
+from artifactstore.content.packs.known_chunks import FalseChunksError, KnownChunks
 from artifactstore.errors import CorruptionError, FormatError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
@@ -44,7 +44,7 @@ def fresh_hooks(session: Session) -> HookIndex:
     return hooks
 
 
-def known_chunks(session: Session, wanted: Iterable[str], total: int, *, without: Collection[str] = ()) -> Known:
+def known_chunks(session: Session, wanted: Iterable[str], total: int, *, without: Collection[str] = ()) -> KnownChunks:
     """Collect the chunks of the manifests that are likeliest to share some with the new content.
 
     Args:
@@ -65,7 +65,7 @@ def known_chunks(session: Session, wanted: Iterable[str], total: int, *, without
     hooks = None
     if total >= _OBSERVED:
         hooks = fresh_hooks(session)
-    known = Known(hooks, load)
+    known = KnownChunks(hooks, load)
     rows = 0
     for digest in wanted:
         manifest = load(digest)
@@ -106,7 +106,7 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
         fact["hooks"] = hooks
     core = session.core()
     core.manifests.put(one, manifest)
-    if manifest.sure:
+    if manifest.all_proven:
         core.checked.add(one, fact["manifest_digest"], fact["digest"])
     return fact, len(raw)
 

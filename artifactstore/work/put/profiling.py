@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from artifactstore.content.write.source import Source
 from artifactstore.errors import ArtifactStoreError, InvalidInputError
-from artifactstore.objects.tables.parquet_files import check_table, is_table, known_of
+from artifactstore.objects.tables.parquet_files import check_profilable, is_table, profile_file
 from artifactstore.work.get.artifact import Artifact
 
 __all__ = ["Profiling"]
@@ -35,7 +35,7 @@ class Profiling:
             what = f"{files[0].path} is not named" if single else "no file in it is named"
             raise InvalidInputError(f"profile= is for tables, and {what} .parquet or .pq: leave it out")
         if single:
-            check_table(self._tables[0])  # before anything is stored
+            check_profilable(self._tables[0])  # before anything is stored
 
     def look(self) -> Iterator[tuple[str, bytes]]:
         """Yield names and bytes of side content, each read on access.
@@ -48,7 +48,7 @@ class Profiling:
         self._looked, self._failed = True, []
         for one in self._tables:
             try:
-                known = known_of(one, full=self._full)
+                known = profile_file(one, full=self._full)
             except InvalidInputError as error:
                 if self._single:
                     raise

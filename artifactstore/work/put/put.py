@@ -10,14 +10,14 @@ from typing import Any
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import Resolved, Version
-from artifactstore.content.manifests.compact_lists import Digests, Looked, Texts
+from artifactstore.content.manifests.compact_lists import Digests, OptionalDigests, Texts
 from artifactstore.content.manifests.listing_lines import plain_lines
-from artifactstore.content.packs.known_chunks import FalseChunksError, check_used
+from artifactstore.content.packs.known_chunks import FalseChunksError, check_reused
 from artifactstore.content.side_content import store_side
 from artifactstore.content.write.ingest import ingest
 from artifactstore.content.write.ingested import Ingested
-from artifactstore.content.write.memory_source import hash_first, memory_digest, surely_new
-from artifactstore.content.write.read_ahead import differing
+from artifactstore.content.write.memory_source import definitely_new, digest_in_memory, hash_first
+from artifactstore.content.write.read_ahead import first_false_file
 from artifactstore.content.write.source import Source
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest
@@ -116,7 +116,7 @@ def prepare(session: Session, core: Core, found: Found, request: PutRequest) -> 
         known_digests = hash_first(folder.files, known_digests, core.algorithm)
     if folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, known_digests, core.algorithm)
-        if session.holds(str(digest), read=found.verify, proves=partial(differing, folder.files)):
+        if session.holds(str(digest), read=found.verify, proves=partial(first_false_file, folder.files)):
             with session.state(fresh=False) as state:
                 return Prepared(facts_of(state, request, str(digest), [], single=found.single), alive_at, str(digest))
     if found.base is not None:
@@ -164,7 +164,7 @@ def _store(
         progress=session.watch("put", total),
     )
     with uploads, made_by as done:
-        check_used(done.manifest, done.packs, known, core.footers, read=found.verify)
+        check_reused(done.manifest, done.packs, known, core.footers, read=found.verify)
         noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
         noting.start()
         made, staged, stored, size = _finish_manifest(session, found, done)
@@ -208,7 +208,7 @@ def _finish_manifest(session: Session, found: Found, done: Ingested) -> tuple[st
 
 
 def _holds(session: Session, found: Found, done: Ingested, digest: str) -> bool:
-    return session.holds(digest, read=found.verify, proves=partial(differing, done.files, own=done.manifest))
+    return session.holds(digest, read=found.verify, proves=partial(first_false_file, done.files, own=done.manifest))
 
 
 def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> list[bytes | None]:
@@ -219,8 +219,8 @@ def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> li
     hooks = None if session.backend.is_remote else fresh_hooks(session)
     return [
         None
-        if hooks is not None and surely_new(one, core.config.chunkers, core.algorithm, hooks)
-        else memory_digest(one, core.algorithm)
+        if hooks is not None and definitely_new(one, core.config.chunkers, core.algorithm, hooks)
+        else digest_in_memory(one, core.algorithm)
         for one in files
     ]
 
@@ -243,7 +243,7 @@ def _identity(found: Found, digests: Sequence[bytes | None], algorithm: str) -> 
     executables = [one.path for one in folder.files if one.executable] if found.modes else ()
     extra = Extra(folder.folders, folder.links, executables, found.format)
     paths = folder.paths if isinstance(folder.paths, Texts) else Texts(folder.paths)
-    known = digests.digests if isinstance(digests, Looked) else Digests(one for one in digests if one is not None)
+    known = digests.digests if isinstance(digests, OptionalDigests) else Digests(one for one in digests if one is not None)
     return identify_lines(plain_lines(paths, known), extra, algorithm)[1]
 
 

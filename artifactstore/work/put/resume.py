@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from artifactstore.content.packs.pack import pack_key
-from artifactstore.content.packs.upload_ledger import Ledger, unfinished
+from artifactstore.content.packs.upload_ledger import UploadLedger, unfinished_uploads
 from artifactstore.errors import NotFoundError
 from artifactstore.runtime.threads import Pool
 from artifactstore.work.session.session import Session
@@ -26,8 +26,8 @@ class Uploads:
         self._session = session
         # For a folder it would save nothing: reading a pack costs as much as writing it.
         folder = self._folder() if session.backend.is_remote else None
-        self.ledger = Ledger(folder)
-        self.known, self._used = unfinished(folder, session.core().algorithm, self._alive)
+        self.ledger = UploadLedger(folder)
+        self.known, self._used = unfinished_uploads(folder, session.core().algorithm, self._alive)
 
     def __enter__(self) -> Self:
         return self

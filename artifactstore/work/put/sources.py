@@ -13,7 +13,7 @@ from artifactstore.backend.connect import local_folder
 from artifactstore.content.read.partial_folder import is_partial
 from artifactstore.content.write.own_folders import CONFIG_BYTES, is_store
 from artifactstore.content.write.scan import scan
-from artifactstore.content.write.source import Folder, check_folder, from_far, from_file
+from artifactstore.content.write.source import Folder, check_folder, from_file, from_remote
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.facts import CONFIG_KEY, is_config
 from artifactstore.model.path_clashes import case_clashes, check_tree
@@ -239,7 +239,7 @@ def _remote(url: str, options: PutOptions) -> Found:
     listing = origin.files()
     if listing.single:
         _check_single(options, origin.url)
-        return Found(Folder(files=[from_far(one.path, one.url, one.size, one) for one in listing.files]), single=True)
+        return Found(Folder(files=[from_remote(one.path, one.url, one.size, one) for one in listing.files]), single=True)
     excluder = Excluder(options.get("exclude", ()), [url, origin.url])
     stores, hinted = _Ours(), _Hinted()
     for one in listing.files:
@@ -261,7 +261,7 @@ def _remote(url: str, options: PutOptions) -> Found:
         for part in one.path.split("/")[:-1]:
             hinted.look(one.path[: one.path.index(f"{part}/") + len(part)], part)
     folders = [one for one in listing.folders if not excluder.below(f"{one}/") and not stores.inside(f"{one}/")]
-    folder = Folder([from_far(one.path, one.url, one.size, one) for one in kept], folders)
+    folder = Folder([from_remote(one.path, one.url, one.size, one) for one in kept], folders)
     check_folder(folder, lambda path: [one.full_path for one in listing.files if one.path == path])
     excluder.check(_AllPaths(folder), name=origin.url.rstrip("/").rpartition("/")[2])
     stores.warn()

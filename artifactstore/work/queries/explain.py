@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.lineage import RunInfo, beside, code_of, is_beside, run_info
+from artifactstore.catalog.lineage import RunInfo, code_of, companions, is_companion, run_info
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.work.queries.diff import Diff, diff, stored_value
 from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
@@ -48,7 +48,7 @@ class _Side:
     metrics: dict[str, float] = field(default_factory=dict)
     code: str | None = None
     about: dict[str, Any] = field(default_factory=dict)
-    beside: dict[str, str] = field(default_factory=dict)
+    companions: dict[str, str] = field(default_factory=dict)
     inputs: list[Mapping[str, Any]] = field(default_factory=list)
 
 
@@ -67,8 +67,8 @@ def _side(state: State, label: str, start: str, *, is_run: bool) -> _Side:
     if side.run is not None:
         side.code, side.about = code_of(state, side.run.id)
         side.metrics |= side.run.metrics
-        side.beside = beside(state, side.run.id)
-        side.inputs = [edge for edge in state.edges.get(side.run.id, ()) if edge["fact"] == "used" and not is_beside(edge)]
+        side.companions = companions(state, side.run.id)
+        side.inputs = [edge for edge in state.edges.get(side.run.id, ()) if edge["fact"] == "used" and not is_companion(edge)]
     if side.digest is not None:
         side.metrics |= state.metrics.get(side.digest, {})
     return side
@@ -114,7 +114,7 @@ class _Comparison:
     def _lacking(self) -> tuple[str, ...]:
         """Return the parts that either run does not record, in words."""
         a, b = (
-            [*lacking(one.run, one.about, code=one.code is not None, environment="environment" in one.beside)]
+            [*lacking(one.run, one.about, code=one.code is not None, environment="environment" in one.companions)]
             for one in (self._a, self._b)
             if one.run is not None
         )
@@ -125,7 +125,7 @@ class _Comparison:
     def _texts(self, role: str) -> CodeChange | None:
         """Compare content recorded with a run in a role: code that is a separate artifact."""
         a, b = self._a, self._b
-        old, new = a.beside.get(role), b.beside.get(role)
+        old, new = a.companions.get(role), b.companions.get(role)
         if old == new:
             self._same += [role] if old is not None else []
             return None
@@ -169,9 +169,9 @@ class _Comparison:
 
     def _environment(self) -> tuple[tuple[Difference, ...], tuple[Difference, ...]]:
         a, b = self._a, self._b
-        old, new = a.beside.get("environment"), b.beside.get("environment")
+        old, new = a.companions.get("environment"), b.companions.get("environment")
         if old is None or new is None:
-            lost = [side.label for side in (a, b) if "environment" not in side.beside]
+            lost = [side.label for side in (a, b) if "environment" not in side.companions]
             self._unknown += [f"the environment of {label}: none was recorded" for label in lost]
             return (), ()
         if old == new:

@@ -83,7 +83,7 @@ def find(session: Session, conditions: Conditions) -> Rows[Version]:
     with session.query_state() as state:
         found = list(finding.find(state, **given))
         if "since" in given:
-            warn_of_resets(state.marks, "find(since=)")
+            warn_of_resets(state.header, "find(since=)")
     if file is not None:
         wanted = _file_digest(file, core.algorithm)
         holding = {digest for digest in dict.fromkeys(one.digest for one in found) if _holds(session, digest, wanted)}
@@ -132,7 +132,7 @@ def log(
     head = journal.catch_up()
     last = head if session.view is None else session.view.head
     if since is not None or until is not None:
-        warn_of_resets(journal.fold.marks, "log(since=, until=)")
+        warn_of_resets(journal.fold.header, "log(since=, until=)")
     found = list(audit.events(journal.entries(last=last), wanted))
     return Log(found, None if parsed is None else audit.outcome_of(found, parsed[1], head))
 

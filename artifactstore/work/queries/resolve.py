@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Final
 
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.spill.table import starting
+from artifactstore.catalog.spill.table import keys_with_prefix
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.work.session.session import Session
 
@@ -58,7 +58,7 @@ def _run_of(state: State, ref: str) -> str | None:
     if ref in state.runs:
         return ref
     if len(ref) >= 6 and ":" not in ref and "/" not in ref:
-        matches = [*islice(starting(state.runs, ref), 100)]
+        matches = [*islice(keys_with_prefix(state.runs, ref), 100)]
         if len(matches) == 1:
             return matches[0]
         if len(matches) > 1:

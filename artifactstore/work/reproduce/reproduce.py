@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from artifactstore.backend.remote.secrets import without_secrets
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.lineage import RunInfo, beside, code_of, run_info
+from artifactstore.catalog.lineage import RunInfo, code_of, companions, run_info
 from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError, UnsupportedError
 from artifactstore.model.redaction import MARK
 from artifactstore.work.get.get import get
@@ -153,7 +153,7 @@ def _recorded(state: State, start: str, *, is_run: bool) -> _Recorded:
     code, about, environment, cells, modules = None, {}, None, None, None
     for one in (run, root):
         found, record = code_of(state, one)
-        along = beside(state, one)
+        along = companions(state, one)
         if code is None and found is not None:
             code, about, modules = found, record, along.get("modules")
         environment, cells = environment or along.get("environment"), cells or along.get("cells")

@@ -68,7 +68,7 @@ def state_at(journal: Journal, moment: object, open_snapshot: Callable[[Snapshot
     limit = _limit_of(moment, journal.catch_up())
     view, last = _begin(journal, limit, open_snapshot) or (State(), None)
     with journal.lock:
-        resets = list(journal.fold.marks.get("resets", ()))
+        resets = list(journal.fold.header.get("resets", ()))
     if isinstance(limit, str):
         warn_of_resets({"resets": resets}, f"at({moment})")
     for entry in journal.entries(view.head + 1):
@@ -85,7 +85,7 @@ def _written_at(entry: "Entry", view: State, resets: list[list[Any]]) -> str:
     """Return when an entry was written, as far as the rest of the journal supports its claim."""
     if any(one[0] == entry["seq"] for one in resets):
         return entry["time"]
-    return plausible(resets, entry["seq"], max(entry["time"], view.marks["time"]))
+    return plausible(resets, entry["seq"], max(entry["time"], view.header["time"]))
 
 
 def _begin(journal: Journal, limit: int | str, open_snapshot: Callable[[Snapshot], Opened]) -> Opened:
@@ -103,7 +103,7 @@ def _begin(journal: Journal, limit: int | str, open_snapshot: Callable[[Snapshot
             continue
         view, last = opened
         fits = view.head == snapshot.seq and last == str(Digest.of(raw, journal.config.digest))
-        if fits and not _is_behind(limit, view.head, view.marks["time"]):
+        if fits and not _is_behind(limit, view.head, view.header["time"]):
             return opened
         view.close()
     return None

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from artifactstore.backend.wrappers.range_cache import cache_limit, cached_bytes
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.spill.sqlite_file import Base
+from artifactstore.catalog.spill.sqlite_file import SqliteTables
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.read.tree_cache import Trees
+from artifactstore.content.read.tree_cache import TreeCache
 from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
@@ -53,7 +53,7 @@ class FoldCache:
                 path = self._path.with_name(str(kept["base"]))
                 if not is_own(path.stat()):
                     return None
-                base = Base(path, own=False)
+                base = SqliteTables(path, own=False)
             return State.load_texts(texts, base), str(kept["digest"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, sqlite3.Error):
             return None
@@ -68,7 +68,7 @@ class FoldCache:
         base = None
         if fold.base is not None:
             base = f"fold-{fold.head}-{secrets.token_hex(8)}.sqlite"
-            fold.keep(self._path.with_name(base))
+            fold.publish(self._path.with_name(base))
         places, body, at = {}, [], 0
         for table, text in fold.texts().items():
             places[table] = (at, at + len(text))
@@ -226,7 +226,7 @@ class CacheUse:
 
 def cache_use(folder: Path) -> CacheUse:
     """Measure a cache folder."""
-    return CacheUse(str(folder), Trees(folder).size(), cached_bytes(folder), cache_limit())
+    return CacheUse(str(folder), TreeCache(folder).size(), cached_bytes(folder), cache_limit())
 
 
 def is_cache(disk: str, own: str | None) -> bool:
@@ -242,7 +242,7 @@ def is_cache(disk: str, own: str | None) -> bool:
 
 def clear_cache(folder: Path) -> None:
     """Remove the contents of a cache folder that belong to this library, and nothing else."""
-    Trees(folder).clear()
+    TreeCache(folder).clear()
     for name in ("stores", "places"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for path in folder.glob("stat-*.sqlite*"):

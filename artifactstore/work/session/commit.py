@@ -84,10 +84,10 @@ def _refuse_malformed(facts: Sequence[Fact]) -> None:
 
 
 def _refuse(void: Void) -> Exception:
-    if void.why in {"condemned", "holder", "base", "window"}:
+    if void.code in {"condemned", "holder", "base", "window"}:
         return _GoneError(str(void))
-    if void.why == "missing":
+    if void.code == "missing":
         return NotFoundError(f"{void.text}: nothing was changed")
-    if void.why in {"held", "moved", "format"}:
+    if void.code in {"held", "moved", "format"}:
         return RefusedError(f"{void.text}: nothing was changed", reasons=(void.text,))
     return ConflictError(f"{void.text}: nothing was changed; read again and decide anew")

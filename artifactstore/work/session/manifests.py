@@ -88,8 +88,8 @@ class ManifestReader:
                 manifest = self._load(core, holder, digest, known[holder])
                 if part is not None and not manifest.is_proven(part):
                     self._check_part(core, holder, manifest, part)
-                if noted and not manifest.sure:
-                    manifest.sure = core.checked.has(holder, known[holder], digest)
+                if noted and not manifest.all_proven:
+                    manifest.all_proven = core.checked.has(holder, known[holder], digest)
                 made = use(manifest)
             except MissingPackError as error:
                 missing = pack_key(error.pack)
@@ -126,7 +126,7 @@ class ManifestReader:
             expected = state.manifests[holder][1]
             others = {one: state.manifests[one][1] for one in state.holders.get(manifest.digest, ()) if one != holder}
         if core.checked.has(holder, expected, manifest.digest):
-            manifest.sure = True
+            manifest.all_proven = True
             return
         for other, its in others.items():
             try:
@@ -176,13 +176,13 @@ class ManifestReader:
             return str(error)
         if set(manifest.packs) - set(packs):
             return f"{manifest_key(one)} uses packs that are not listed in its journal entry"
-        faults = core.footers.lies(manifest) or core.footers.unreadable(manifest, manifest.packs if read else ())
+        faults = core.footers.contradictions(manifest) or core.footers.unreadable(manifest, manifest.packs if read else ())
         if faults:
             return f"{manifest_key(one)} is false: {faults[0]}"
-        if proves is not None and not manifest.sure:
+        if proves is not None and not manifest.all_proven:
             if (path := proves(manifest)) is not None:
                 return f"{manifest_key(one)} is false: its chunks of {path!r} are not those of the file"
-            manifest.sure = True
+            manifest.all_proven = True
         return None
 
     def _warn(self, digest: str, failed: dict[str, ArtifactStoreError]) -> None:

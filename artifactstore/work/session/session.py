@@ -290,7 +290,7 @@ class Session:
             except BackendError as error:
                 if not journal.use_cached_fold():
                     raise
-                self._offline.lose(error, f"as of entry {journal.head} of {journal.fold.marks['time']}")
+                self._offline.lose(error, f"as of entry {journal.head} of {journal.fold.header['time']}")
         with self.state(fresh=False) as state:
             yield state
 

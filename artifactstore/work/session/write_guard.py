@@ -47,8 +47,8 @@ def refuse_if_moved(url: str, state: State) -> None:
     Raises:
         RefusedError: names the new location.
     """
-    if state.marks["moved_to"] is not None:
-        raise RefusedError(f"the store at {url} has moved to {state.marks['moved_to']}: write there; reading here goes on")
+    if state.header["moved_to"] is not None:
+        raise RefusedError(f"the store at {url} has moved to {state.header['moved_to']}: write there; reading here goes on")
 
 
 def create_config(backend: Backend, config: Config, connect: Callable[[], bool]) -> bool:

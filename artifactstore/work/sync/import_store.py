@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict, TypeVar
 
 from artifactstore.catalog.fold.state import Void
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.packs.known_chunks import FalseChunksError, Known, check_used
+from artifactstore.content.packs.known_chunks import FalseChunksError, KnownChunks, check_reused
 from artifactstore.content.transfer import amount_to_move, transfer
 from artifactstore.errors import (
     CondemnedBeforeCommitError,
@@ -230,7 +230,7 @@ class _Run:
             return
         raise CondemnedBeforeCommitError("clean-up took the imported content 3 times in a row: run it again when gc has finished")
 
-    def _known(self, todo: Mapping[str, str | None]) -> Known:
+    def _known(self, todo: Mapping[str, str | None]) -> KnownChunks:
         with self._target.state(fresh=False) as state:
             wanted = dict.fromkeys(one for name in dict.fromkeys(todo.values()) for one in candidates(state, name))
         return known_chunks(self._target, wanted, sum(self._sizes.get(digest, 0) for digest in todo), without=self._shunned)
@@ -264,7 +264,7 @@ class _Run:
         lane(large)
         return [facts[digest] for digest in todo]
 
-    def _bring_one(self, digest: str, known: Known, uploads: Uploads) -> Fact:
+    def _bring_one(self, digest: str, known: KnownChunks, uploads: Uploads) -> Fact:
         def move(manifest: Manifest) -> Any:
             return transfer(
                 self._source.backend,
@@ -280,7 +280,7 @@ class _Run:
             done = self._read(digest, move)
         except NotFoundError as error:
             raise self._lost(digest, error) from error
-        check_used(done.manifest, done.packs, known, self._target.core().footers)
+        check_reused(done.manifest, done.packs, known, self._target.core().footers)
         content, found = done.manifest.identify()
         fact, size = store_manifest(self._target, done.manifest, content, found)
         with self._lock:
@@ -338,8 +338,8 @@ def _versions(steps: Sequence[Step]) -> int:
 
 
 def _refuse(void: Void) -> Exception:
-    if void.why in {"condemned", "holder", "base", "window"}:
+    if void.code in {"condemned", "holder", "base", "window"}:
         return _GoneError(str(void))
-    if void.why in {"moved", "format"}:
+    if void.code in {"moved", "format"}:
         return RefusedError(f"{void.text}: nothing more was imported", reasons=(void.text,))
     return _StaleError(str(void))

@@ -141,7 +141,7 @@ def _replica(session: Session, other: Session, *, moving: bool, releasing: bool,
 
 def _has_moved(session: Session) -> bool:
     with session.state() as state:
-        return state.marks["moved_to"] is not None
+        return state.header["moved_to"] is not None
 
 
 def _release_here(other: Session, *, release: bool, move: bool, dry_run: bool) -> SyncReport:

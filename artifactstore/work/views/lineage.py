@@ -11,14 +11,14 @@ from artifactstore.catalog.lineage import (
     Graph,
     Node,
     RunInfo,
-    beside,
-    closure,
     code_of,
-    filtered,
+    companions,
     history_of,
     node_of,
-    path,
+    reachable,
+    restrict,
     run_info,
+    shortest_path,
 )
 from artifactstore.catalog.rows import Rows
 from artifactstore.errors import InvalidInputError, NotFoundError
@@ -171,11 +171,11 @@ class Lineage:
             if text is not None and not isinstance(text, str):
                 raise InvalidInputError(f"{what} must be a str, got {text!r}")
         with self._session.query_state() as state:
-            graph = closure(state, self.id, up=up)
+            graph = reachable(state, self.id, up=up)
         if (kind, name, role) == (None, None, None):
             return LineageGraph(graph, self.id, up=up)
         chosen = set(_chosen(graph, self.id, kind=kind, name=name, role=role))
-        return LineageGraph(filtered(graph, up=up, chosen=chosen), self.id, up=up, chosen=chosen)
+        return LineageGraph(restrict(graph, up=up, chosen=chosen), self.id, up=up, chosen=chosen)
 
     def upstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> LineageGraph:
         """Return everything that it was made from.
@@ -211,7 +211,7 @@ class Lineage:
         """The artifacts used by the runs that produced it, code and environment included."""
         with self._session.query_state() as state:
             depth = 1 if self._is_run else 2
-            graph = closure(state, self.id, up=True, steps=depth)
+            graph = reachable(state, self.id, up=True, steps=depth)
             return Rows(Node, [node for node in graph.nodes.values() if node.type == "artifact" and node.depth == depth])
 
     @property
@@ -222,7 +222,7 @@ class Lineage:
             for run in reversed(found):
                 digest, about = code_of(state, run)
                 if digest is not None:
-                    modules, history = beside(state, run).get("modules"), history_of(state, digest, about.get("commit"))
+                    modules, history = companions(state, run).get("modules"), history_of(state, digest, about.get("commit"))
                     return Code(self._session, digest, about, history=history, modules=modules)
         return None
 
@@ -231,7 +231,7 @@ class Lineage:
         """Return a shortest path between it and another artifact, in either direction; empty if there is none."""
         other, _ = resolve(self._session, to)
         with self._session.query_state() as state:
-            way = path(state, self.id, other) or path(state, other, self.id)
+            way = shortest_path(state, self.id, other) or shortest_path(state, other, self.id)
             return [node_of(state, one, depth) for depth, one in enumerate(way)]
 
     @one_state()
@@ -287,7 +287,7 @@ class Lineage:
         from artifactstore.work.queries.drawing import Drawing, joined  # noqa: PLC0415 - as above
 
         with self._session.query_state() as state:
-            graph = joined(closure(state, self.id, up=True), closure(state, self.id, up=False))
+            graph = joined(reachable(state, self.id, up=True), reachable(state, self.id, up=False))
         drawing = Drawing(graph, self.id, up=None)
         if to is not None:
             drawing.save(to)
@@ -324,7 +324,7 @@ class Lineage:
 
 def _now(session: Session, state: State) -> datetime:
     """Return the time at which abandoned runs are determined: for a view of the past, that of its last entry."""
-    return datetime.now(UTC) if session.view is None else parse_time(state.marks["time"])
+    return datetime.now(UTC) if session.view is None else parse_time(state.header["time"])
 
 
 @one_state()

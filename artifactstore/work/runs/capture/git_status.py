@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from artifactstore.content.write.own_folders import own_part
+from artifactstore.content.write.own_folders import own_folder_of
 from artifactstore.work.runs.capture.git_cli import Git
 
 __all__ = ["SECONDS", "changed_paths", "read_status"]
@@ -45,7 +45,7 @@ def _without_own(root: str, status: bytes) -> bytes:
     """Remove untracked files of stores, caches and environments from a status: they are not code, and change with every run."""
     words = status.split(b"\0")
     untracked = [os.fsdecode(word[2:]) for word in words if word[:2] == b"? "]
-    folders = {own for path in untracked if (own := own_part(root, path)) is not None}
+    folders = {own for path in untracked if (own := own_folder_of(root, path)) is not None}
     inside = tuple(folders - {""}) + (_KEYS if "" in folders else ())
     inside += tuple(path.removesuffix(_ENVIRONMENT) for path in untracked if path.endswith(f"/{_ENVIRONMENT}"))
     gone = {path for path in untracked if path.startswith(inside) or not _DERIVED.isdisjoint(path.split("/")[:-1])}
