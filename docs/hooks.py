@@ -16,6 +16,7 @@ sys.path.insert(0, str(_HERE))
 import pictures  # noqa: E402 - beside this file; MkDocs takes its folder out again
 
 _MARK: Final = "<!-- the help of each command: docs/hooks.py -->"
+_PACKAGES: Final = "<!-- every package: docs/hooks.py -->"
 _IMAGE: Final = re.compile(r'<p><img alt="([^"]*)" src="[^"]*pictures/([a-z-]+\.(?:svg|png))" ?/?></p>')
 _SOURCES: Final = re.compile(
     r"\]\(((?:\.\./)+)(benchmarks|tests|artifactstore|README\.md|CHANGELOG\.md|CONTRIBUTING\.md|SECURITY\.md)"
@@ -55,6 +56,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Put the help of the commands where its mark is, and lead links that leave the documents to the repository."""
     if _MARK in markdown:
         markdown = markdown.replace(_MARK, _commands())
+    if _PACKAGES in markdown:
+        markdown = markdown.replace(_PACKAGES, _packages())
     if page.file.src_uri == "decisions/README.md":
         markdown += "\n" + _decisions()
     depth = page.file.src_uri.count("/") + 1
@@ -67,6 +70,14 @@ def _decisions() -> str:
         title = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ").partition(". ")[2]
         lines.append(f"- {path.stem[:4]}: [{title}]({path.name})\n")
     return "".join(lines)
+
+
+def _packages() -> str:
+    """Return a table of all packages, with the first sentence that each says of itself."""
+    top = _HERE.parent / "artifactstore"
+    names = sorted(path.parent.relative_to(top).as_posix() for path in top.rglob("__init__.py") if path.parent != top)
+    rows = [f"| `{name}` | {pictures.about(name)} |\n" for name in names]
+    return "| package | purpose |\n|---|---|\n" + "".join(rows)
 
 
 def on_page_content(html: str, **_: Any) -> str:

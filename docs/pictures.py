@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-__all__ = ["PICTURES", "style_sheet"]
+__all__ = ["PICTURES", "about", "style_sheet"]
 
 _ROOT: Final = Path(__file__).parents[1]
 _TURN: Final = re.compile(r"@media \(prefers-color-scheme:dark\)\{svg\.asl\{([^}]*)\}\}.*\{([^}]*)\}</style>", re.DOTALL)
@@ -83,7 +83,7 @@ def _arrow(x: float, y: float, to_x: float, to_y: float) -> str:
     return f'<path class="e" d="M{x} {y}L{to_x} {to_y}"/><polygon class="head" points="{tip}"/>'
 
 
-def _about(package: str) -> str:
+def about(package: str) -> str:
     """Return the first sentence that a package says of itself."""
     path = _ROOT / "artifactstore" / package
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
@@ -103,9 +103,9 @@ def storeys() -> str:
         y = 10 + i * (high + gap)
         each = (width - 20 - 10 * (len(names) - 1)) / len(names)
         for k, name in enumerate(names):
-            about = _fitting(_about(name), each - 24)
+            text = _fitting(about(name), each - 24)
             colour = "data" if i < len(layers) / 3 else "code" if i < 2 * len(layers) / 3 else "environment"
-            parts.append(_box(10 + k * (each + 10), y, each, high, colour, name, [about]))
+            parts.append(_box(10 + k * (each + 10), y, each, high, colour, name, [text]))
         if i + 1 < len(layers):
             parts.append(_arrow(width / 2, y + high, width / 2, y + high + gap))
     return _drawing("The storeys: an import only points down", width, 20 + len(layers) * (high + gap) - gap, parts)

@@ -1,1 +1,1 @@
-"""Storage backends: bytes under keys. This room must never know what the bytes mean."""
+"""Storage backends: bytes under keys. They never know what the bytes mean."""

@@ -1,1 +1,1 @@
-"""Leaves: one file an outsider; each needs its library, and nothing here needs them."""
+"""Integrations with other libraries, one module each; nothing else imports them."""
