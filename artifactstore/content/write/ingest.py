@@ -134,7 +134,8 @@ def ingest(
             with until(packer.failed):
                 yield made
         except BackendError:
-            packer.wait()  # the failure of a pack, if there is one, comes first
+            if packer.failed.is_set():
+                packer.wait()  # the failure of a pack, if there is one, comes first
             raise
         packer.wait()
         made.uploaded = packer.uploaded
