@@ -40,7 +40,7 @@ def as_lines(lines: Iterable[str]) -> str:
 
 def html(text: str) -> str:
     """Escape a text for an HTML element or attribute."""
-    from html import escape  # noqa: PLC0415 - its table of entities is for pages alone
+    from html import escape  # noqa: PLC0415 - its table of entities is needed only for pages
 
     return escape(visible(text, lines=True))
 

@@ -7,7 +7,7 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    from artifactstore.cli import process, runner  # noqa: PLC0415 - so that importing this room costs nothing
+    from artifactstore.cli import process, runner  # noqa: PLC0415 - so that importing this module is cheap
 
     process.is_main_process = arguments is None
     code = runner.run(sys.argv[1:] if arguments is None else arguments)

@@ -101,7 +101,7 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Get an artifact's files, verified. Prints their path."""
-    from artifactstore.work.get.get import get as get_files  # noqa: PLC0415 - an object comes as its files here
+    from artifactstore.work.get.get import get as get_files  # noqa: PLC0415 - objects are written as their files here
 
     with opened(store, "r") as store_:
         session = store_._session  # noqa: SLF001

@@ -53,13 +53,13 @@ def send(url: str, events: Sequence[Mapping[str, Any]], key: str | None = None) 
     import urllib.error  # noqa: PLC0415 - loads the whole of http, only where something is sent
     import urllib.request  # noqa: PLC0415
 
-    class Strict(urllib.request.HTTPRedirectHandler):
+    class NoRedirects(urllib.request.HTTPRedirectHandler):
         """Follows no redirect: that would turn the POST into a GET, and send the key elsewhere."""
 
         def redirect_request(self, *_: Any) -> None:
             return None
 
-    opener = urllib.request.build_opener(Strict)
+    opener = urllib.request.build_opener(NoRedirects)
     headers = {"Content-Type": "application/json", "User-Agent": f"artifactstore/{VERSION}"}
     if key:
         headers["Authorization"] = f"Bearer {key}"

@@ -29,7 +29,7 @@ from artifactstore.work.put.arguments import PutOptions, PutRequest, check_optio
 from artifactstore.work.put.filters import hint_secret
 from artifactstore.work.put.known_content import candidates, distrust, fresh_hooks, known_chunks, store_manifest
 from artifactstore.work.put.resume import Uploads
-from artifactstore.work.put.sources import Found, find, found_object, is_object
+from artifactstore.work.put.sources import PutSource, find, found_object, is_object
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Staged, Step
@@ -37,7 +37,7 @@ from artifactstore.work.session.session import Session
 from artifactstore.work.session.write_guard import refuse_if_moved
 from artifactstore.work.tracking.current_run import current
 
-__all__ = ["Found", "found_object", "prepare", "put"]
+__all__ = ["PutSource", "found_object", "prepare", "put"]
 
 
 def put(
@@ -59,7 +59,7 @@ def put(
     found = find(session, source, chosen, request)
     found.verify = chosen.get("verify", False)
     if not an_object and chosen.get("profile", False):
-        from artifactstore.work.put.profiling import Profiling  # noqa: PLC0415 - what profiles, which few puts of files need
+        from artifactstore.work.put.profiling import Profiling  # noqa: PLC0415 - profiling, which few puts of files need
 
         found.profiling = Profiling(found.folder.files, full=chosen["profile"] == "full", single=found.single)
     outcome: list[bool] = []
@@ -95,7 +95,7 @@ def put(
 # -- storing
 
 
-def prepare(session: Session, core: Core, found: Found, request: PutRequest) -> Prepared:
+def prepare(session: Session, core: Core, found: PutSource, request: PutRequest) -> Prepared:
     """Upload missing content; return the facts to append."""
     with session.state() as state:
         refuse_if_moved(session.url, state)
@@ -132,7 +132,7 @@ def prepare(session: Session, core: Core, found: Found, request: PutRequest) -> 
 def _store(
     session: Session,
     core: Core,
-    found: Found,
+    found: PutSource,
     request: PutRequest,
     known_before: tuple[Sequence[str], Sequence[bytes | None], int, Collection[str]],
 ) -> Prepared:
@@ -189,7 +189,7 @@ def _refuse_emptied(state: State, request: PutRequest) -> None:
         )
 
 
-def _finish_manifest(session: Session, found: Found, done: Ingested) -> tuple[str, Staged | None, list[Fact], int]:
+def _finish_manifest(session: Session, found: PutSource, done: Ingested) -> tuple[str, Staged | None, list[Fact], int]:
     """Write the manifest and side content, if the content is new; its last packs may still be uploading.
 
     Returns:
@@ -207,7 +207,7 @@ def _finish_manifest(session: Session, found: Found, done: Ingested) -> tuple[st
     return digest, Staged(manifest), [fact], side_bytes + size
 
 
-def _holds(session: Session, found: Found, done: Ingested, digest: str) -> bool:
+def _holds(session: Session, found: PutSource, done: Ingested, digest: str) -> bool:
     return session.holds(digest, read=found.verify, proves=partial(first_false_file, done.files, own=done.manifest))
 
 
@@ -225,7 +225,7 @@ def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> li
     ]
 
 
-def _side_content(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
+def _side_content(found: PutSource, done: Ingested) -> Iterator[tuple[str, bytes]]:
     """Yield the side content."""
     if found.kept is not None:
         for make in found.kept.late:
@@ -237,7 +237,7 @@ def _side_content(found: Found, done: Ingested) -> Iterator[tuple[str, bytes]]:
         yield from found.profiling.look()
 
 
-def _identity(found: Found, digests: Sequence[bytes | None], algorithm: str) -> Digest:
+def _identity(found: PutSource, digests: Sequence[bytes | None], algorithm: str) -> Digest:
     """Compute the identity of files whose digests are all known."""
     folder = found.folder
     executables = [one.path for one in folder.files if one.executable] if found.modes else ()
@@ -260,7 +260,7 @@ def _committed(session: Session, prepared: Prepared, request: PutRequest, *, new
     return of_resolved(session, Resolved(prepared.digest, request.name, number), new=new, uploaded=prepared.uploaded)
 
 
-def _uncommitted(session: Session, prepared: Prepared, request: PutRequest, found: Found, *, new: bool) -> Artifact:
+def _uncommitted(session: Session, prepared: Prepared, request: PutRequest, found: PutSource, *, new: bool) -> Artifact:
     size, files = found.folder.size, len(found.folder.files)
     record = Version(
         name=request.name,

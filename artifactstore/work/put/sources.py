@@ -29,14 +29,14 @@ from artifactstore.work.settings.paths import local_path
 if TYPE_CHECKING:
     from artifactstore.work.put.profiling import Profiling
 
-__all__ = ["Found", "find", "found_object", "is_object"]
+__all__ = ["PutSource", "find", "found_object", "is_object"]
 
 _LAST: Final = 8  # versions of a name that are compared with an object
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
 
 
 @dataclass(slots=True)
-class Found:
+class PutSource:
     """The listed source of a put."""
 
     folder: Folder
@@ -59,7 +59,7 @@ def is_object(source: Any, options: Mapping[str, Any]) -> bool:
     return "format" in options or not isinstance(source, str | os.PathLike)
 
 
-def find(session: Session, source: Any, options: PutOptions, request: PutRequest) -> Found:
+def find(session: Session, source: Any, options: PutOptions, request: PutRequest) -> PutSource:
     """List the source of a put.
 
     Raises:
@@ -70,7 +70,7 @@ def find(session: Session, source: Any, options: PutOptions, request: PutRequest
             if option in options:
                 raise InvalidInputError(f"{option}= is for files and folders; this is an object")
         return found_object(source, options, known=partial(_is_known, session, request))
-    found: Found | None = None
+    found: PutSource | None = None
     if isinstance(source, str) and "://" in source:
         folder = local_folder(source)
         if folder is None:
@@ -98,7 +98,7 @@ def _is_known(session: Session, request: PutRequest, mark: str) -> bool:
     return any(session.core().checked.has("mark", mark, digest) for digest in digests)
 
 
-def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] | None = None) -> Found:
+def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] | None = None) -> PutSource:
     """Write an object as files; large files are kept on disk for as long as the folder exists.
 
     Args:
@@ -115,15 +115,15 @@ def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] 
         check_tree([one.path for one in files], (), ())
     except InvalidInputError as error:
         raise InvalidInputError(f"the format {name!r} wrote files that cannot be in one artifact: {error}") from error
-    return Found(Folder(files=files), format=name, base=options.get("base"), kept=written)
+    return PutSource(Folder(files=files), format=name, base=options.get("base"), kept=written)
 
 
 # -- on this machine
 
 
-def _local(session: Session, source: str | os.PathLike[str], options: PutOptions, request: PutRequest) -> Found:
+def _local(session: Session, source: str | os.PathLike[str], options: PutOptions, request: PutRequest) -> PutSource:
     path = _path(source, request.name)
-    found = Found(
+    found = PutSource(
         Folder(), modes=options.get("modes", request.kind == "code"), root=str(path), rehash=options.get("rehash", False)
     )
     own = Path(session.url)
@@ -162,7 +162,7 @@ def _base_name(source: str | os.PathLike[str]) -> str:
 def _scan(session: Session, path: Path, source: str | os.PathLike[str], options: PutOptions) -> Folder:
     top, given = str(path), os.path.abspath(local_path(source, "source"))  # noqa: PTH100 - links must stay
     excluder = Excluder(options.get("exclude", ()), [top, given])
-    stores, hinted = _Ours(), _Hinted()
+    stores, hinted = _OwnFolders(), _SuspectFolder()
     own = os.path.realpath(session.url) if "://" not in session.url else None
     if is_store(top):
         raise InvalidInputError(
@@ -189,7 +189,7 @@ def _scan(session: Session, path: Path, source: str | os.PathLike[str], options:
     return folder
 
 
-class _Ours:
+class _OwnFolders:
     """Stores and caches of this library in a source: always left out."""
 
     def __init__(self) -> None:
@@ -208,7 +208,7 @@ class _Ours:
             warnings.warn(text, UserWarning, stacklevel=6)
 
 
-class _Hinted:
+class _SuspectFolder:
     """The first folder that is seldom stored on purpose."""
 
     def __init__(self) -> None:
@@ -227,7 +227,7 @@ class _Hinted:
 # -- behind a URL
 
 
-def _remote(url: str, options: PutOptions) -> Found:
+def _remote(url: str, options: PutOptions) -> PutSource:
     """List a URL: a folder or one file, read from there as it is stored."""
     from artifactstore.backend.source_url import SourceUrl  # noqa: PLC0415 - fsspec, which local files don't need
 
@@ -239,9 +239,9 @@ def _remote(url: str, options: PutOptions) -> Found:
     listing = origin.files()
     if listing.single:
         _check_single(options, origin.url)
-        return Found(Folder(files=[from_remote(one.path, one.url, one.size, one) for one in listing.files]), single=True)
+        return PutSource(Folder(files=[from_remote(one.path, one.url, one.size, one) for one in listing.files]), single=True)
     excluder = Excluder(options.get("exclude", ()), [url, origin.url])
-    stores, hinted = _Ours(), _Hinted()
+    stores, hinted = _OwnFolders(), _SuspectFolder()
     for one in listing.files:
         above, _, name = one.path.rpartition("/")
         if name == CONFIG_KEY and one.size <= CONFIG_BYTES and is_config(one.read(0, one.size)):
@@ -267,7 +267,7 @@ def _remote(url: str, options: PutOptions) -> Found:
     stores.warn()
     hinted.warn()
     _warn_clashes(folder)
-    return Found(folder)
+    return PutSource(folder)
 
 
 def _partial(path: str) -> bool:

@@ -168,7 +168,7 @@ class Capture:
         self,
         run: str,
         role: str,
-        find: Callable[[], _put.Found],
+        find: Callable[[], _put.PutSource],
         about: Mapping[str, Any],
         known: dict[str, str] | None = None,
     ) -> Step:
@@ -203,7 +203,7 @@ class Capture:
             digest = history_of(state, tree.digests.get(store, ""), tree.about["commit"])
         known = {} if digest is None else {store: digest}
         if known:
-            yield self._step(run, "history", lambda: _put.Found(Folder()), {}, known)
+            yield self._step(run, "history", lambda: _put.PutSource(Folder()), {}, known)
             return
         try:
             folder = mkdtemp(prefix="artifactstore-")
@@ -213,8 +213,8 @@ class Capture:
             return
         path = Path(folder) / "history.bundle"
 
-        def find() -> _put.Found:
-            return _put.Found(Folder(files=[from_file(str(path))]), modes=True)
+        def find() -> _put.PutSource:
+            return _put.PutSource(Folder(files=[from_file(str(path))]), modes=True)
 
         finalize(find, rmtree, folder, ignore_errors=True)  # needed until it is committed, which may be retried
         if not bundle(tree.root, path):
@@ -229,9 +229,9 @@ class Capture:
             return []
         cells, about = found, {"kind": "cells", "folder": "."} | ({"notebook": found.notebook} if found.notebook else {})
 
-        def find() -> _put.Found:
+        def find() -> _put.PutSource:
             source = from_bytes(cells.name, cells.text.encode())
-            return _put.Found(Folder(files=[source]), modes=True)
+            return _put.PutSource(Folder(files=[source]), modes=True)
 
         return [self._step(run, "cells", find, about)]
 
@@ -258,7 +258,7 @@ def _inside(folder: Path, root: Path) -> str:
         return "."
 
 
-def _found_tree(tree: Tree, about: dict[str, Any]) -> _put.Found:
+def _found_tree(tree: Tree, about: dict[str, Any]) -> _put.PutSource:
     """Return a working tree as it was, and note what of it is not available any more."""
     lost: list[str] = []
     files = list(tree.kept.sources(str(tree.root), tree.files, tree.executable, lost))
@@ -267,13 +267,13 @@ def _found_tree(tree: Tree, about: dict[str, Any]) -> _put.Found:
         about |= {"skipped": json_safe([*tree.skipped, *skipped][:_MOST]), "altered": True}
         about |= {"complete": False, "because": [*about.get("because", ()), f"not stored: {skipped_text(skipped)}"]}
         warnings.warn(f"not stored with the code: {skipped_text(skipped)}", UserWarning, stacklevel=9)
-    return _put.Found(Folder(files=files, links=sorted(tree.links)), modes=True, root=str(tree.root), likely_known=True)
+    return _put.PutSource(Folder(files=files, links=sorted(tree.links)), modes=True, root=str(tree.root), likely_known=True)
 
 
-def _found_parts(parts: Mapping[str, Part], names: Mapping[str, str]) -> _put.Found:
+def _found_parts(parts: Mapping[str, Part], names: Mapping[str, str]) -> _put.PutSource:
     """Return files of the program, each under its own path."""
     sources = []
     for path, name in sorted(names.items(), key=lambda one: one[1].encode("utf-8", "surrogateescape")):
         with suppress(InvalidInputError):  # its path is not storable
             sources.append(from_bytes(name, parts[path].data or b""))
-    return _put.Found(Folder(files=sources), modes=True, root="", likely_known=True)
+    return _put.PutSource(Folder(files=sources), modes=True, root="", likely_known=True)

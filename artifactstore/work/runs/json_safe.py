@@ -11,7 +11,7 @@ from artifactstore.model.encoding import check_json
 from artifactstore.model.redaction import MARK
 from artifactstore.work.secrets import captured
 
-__all__ = ["escape_undecodable", "json_safe", "numbers", "parameters", "whole"]
+__all__ = ["escape_undecodable", "json_safe", "numbers", "parameters", "whole_number"]
 
 _warned: Final[set[str]] = set()  # parameters for which this process has warned
 _TOLD: Final = 200  # characters of a parameter without a JSON form
@@ -99,7 +99,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def whole(value: Any) -> int | None:
+def whole_number(value: Any) -> int | None:
     """Convert a step to a whole number; None for anything else."""
     if isinstance(value, bool | str | bytes):
         return None

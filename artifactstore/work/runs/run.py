@@ -21,13 +21,13 @@ from artifactstore.work.get.taint_check import check_taint
 from artifactstore.work.put import put as _put
 from artifactstore.work.runs.capture.environment import command_line
 from artifactstore.work.runs.captured import Capture
-from artifactstore.work.runs.json_safe import escape_undecodable, json_safe, numbers, parameters, whole
+from artifactstore.work.runs.json_safe import escape_undecodable, json_safe, numbers, parameters, whole_number
 from artifactstore.work.secrets import captured, shown
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
-from artifactstore.work.tracking.current_run import Tracker, enclosing_run, in_role, join_again
+from artifactstore.work.tracking.current_run import Tracker, enclosing_run, in_role, rejoin
 
 __all__ = ["Run", "step"]
 
@@ -165,7 +165,7 @@ class Run:
         if self._tracker is None or self.status is not None:
             state = "was not started" if self._tracker is None else f"has {self.status}"
             raise ConflictError(f"the run {self.id!r} {state}")
-        return self._tracker if os.getpid() == self._pid else join_again(self._tracker)
+        return self._tracker if os.getpid() == self._pid else rejoin(self._tracker)
 
     # -- inside the run
 
@@ -198,7 +198,7 @@ class Run:
         Never raises for a value: NaN and infinities are recorded as such and counted (`RunInfo.not_finite`); a value that is
         not a number, or a step that is not a whole number, gives one warning and is left out.
         """
-        number = None if step is None else whole(step)
+        number = None if step is None else whole_number(step)
         if step is not None and number is None:
             self._warn_once("step", f"the step {step!r:.100} is not recorded: expected a whole number")
         finite, odd = self._sorted(metrics)

@@ -50,7 +50,7 @@ def commit(
         alive_at = min(one.alive_at for one in made)
         committed = False
         try:
-            core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_refuse, reason=reason)
+            core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_error_for, reason=reason)
             committed = True
         except _GoneError:
             continue
@@ -83,7 +83,7 @@ def _refuse_malformed(facts: Sequence[Fact]) -> None:
             )
 
 
-def _refuse(void: Void) -> Exception:
+def _error_for(void: Void) -> Exception:
     if void.code in {"condemned", "holder", "base", "window"}:
         return _GoneError(str(void))
     if void.code == "missing":

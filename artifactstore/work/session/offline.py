@@ -55,7 +55,7 @@ class OfflineFallback:
             return backend
         return CachingBackend(backend, RangeCache(self._cache, store), _CONSTANT, reachable=lambda: self.reachable)
 
-    def lose(self, error: BackendError, known: str) -> None:
+    def mark_unreachable(self, error: BackendError, known: str) -> None:
         """Record that the backend is unreachable, and warn that answers come from the cache.
 
         Raises:
@@ -70,16 +70,16 @@ class OfflineFallback:
 
     # -- store.json, by the backend's URL
 
-    def remember(self, config: bytes) -> None:
+    def save_config(self, config: bytes) -> None:
         """Save `store.json`, which identifies the cache of a store."""
         path = self._path()
-        if path is None or (self.recall() == config):
+        if path is None or (self.load_config() == config):
             return
         with suppress(OSError, ValueError):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             replace_whole(path, json.dumps({"url": self.backend.url, "config": config.decode()}).encode())
 
-    def recall(self) -> bytes | None:
+    def load_config(self) -> bytes | None:
         """Return `store.json` as of the last contact with the backend."""
         path = self._path()
         try:

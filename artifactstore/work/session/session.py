@@ -122,13 +122,13 @@ class Session:
         except NotFoundError:
             return None
         except BackendError as error:
-            kept = self._offline.recall()
+            kept = self._offline.load_config()
             if kept is None:
                 raise
-            self._offline.lose(error, "which knows this store")
+            self._offline.mark_unreachable(error, "which knows this store")
             raw = kept
         else:
-            self._offline.remember(raw)
+            self._offline.save_config(raw)
         return parse_config(raw, f"{self.url}/{CONFIG_KEY}")
 
     def _assemble(self, config: Config) -> Core:
@@ -290,7 +290,7 @@ class Session:
             except BackendError as error:
                 if not journal.use_cached_fold():
                     raise
-                self._offline.lose(error, f"as of entry {journal.head} of {journal.fold.header['time']}")
+                self._offline.mark_unreachable(error, f"as of entry {journal.head} of {journal.fold.header['time']}")
         with self.state(fresh=False) as state:
             yield state
 

@@ -65,7 +65,7 @@ def _users_folder(what: str) -> str:
     Raises:
         RuntimeError: there is none: no $HOME, and a user unknown to the system, as in many containers.
     """
-    import platformdirs  # noqa: PLC0415 - only where nothing else says where
+    import platformdirs  # noqa: PLC0415 - only if no other setting applies
 
     text: str = getattr(platformdirs, f"user_{what}_dir")("artifactstore", appauthor=False)
     if not Path(text).is_absolute():

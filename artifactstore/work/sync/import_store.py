@@ -211,10 +211,10 @@ class _Run:
             uploads = Uploads(self._target)
             committed = False
             try:
-                stored = self._bring(todo, uploads)
+                stored = self._copy_content(todo, uploads)
                 facts = [*stored, *_with_expectations(batch.steps)]
                 appender = self._target.core().appender
-                appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_refuse, reason=self._reason)
+                appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_error_for, reason=self._reason)
                 committed = True
             except _GoneError:
                 continue
@@ -235,7 +235,7 @@ class _Run:
             wanted = dict.fromkeys(one for name in dict.fromkeys(todo.values()) for one in candidates(state, name))
         return known_chunks(self._target, wanted, sum(self._sizes.get(digest, 0) for digest in todo), without=self._shunned)
 
-    def _bring(self, todo: Mapping[str, str | None], uploads: Uploads) -> list[Fact]:
+    def _copy_content(self, todo: Mapping[str, str | None], uploads: Uploads) -> list[Fact]:
         """Copy content; return the `stored` facts. Small artifacts of different names are copied in parallel."""
         if not todo:
             return []
@@ -254,7 +254,7 @@ class _Run:
 
         def lane(digests: Sequence[str]) -> None:
             for digest in digests:
-                facts[digest] = self._bring_one(digest, known, uploads)
+                facts[digest] = self._copy_artifact(digest, known, uploads)
 
         if far and len(small) > 1:
             with Pool(_AT_ONCE, "artifactstore-import") as pool:
@@ -264,7 +264,7 @@ class _Run:
         lane(large)
         return [facts[digest] for digest in todo]
 
-    def _bring_one(self, digest: str, known: KnownChunks, uploads: Uploads) -> Fact:
+    def _copy_artifact(self, digest: str, known: KnownChunks, uploads: Uploads) -> Fact:
         def move(manifest: Manifest) -> Any:
             return transfer(
                 self._source.backend,
@@ -337,7 +337,7 @@ def _versions(steps: Sequence[Step]) -> int:
     return sum(inner["fact"] == "versioned" and inner["name"] is not None for inner in inner_facts)
 
 
-def _refuse(void: Void) -> Exception:
+def _error_for(void: Void) -> Exception:
     if void.code in {"condemned", "holder", "base", "window"}:
         return _GoneError(str(void))
     if void.code in {"moved", "format"}:

@@ -81,7 +81,7 @@ def _options(given: Mapping[str, Any]) -> ImportOptions:
 
 def _refuse_nesting(session: Session, other: Session) -> None:
     """Refuse a location inside the other: a store in a store's folder would be taken for a part of it."""
-    source, target = (_place(one.backend.url) for one in (session, other))
+    source, target = (_location(one.backend.url) for one in (session, other))
     if source == target:
         raise InvalidInputError(f"{session.url} and {other.url} are the same location: pass two")
     for inner, outer in ((source, target), (target, source)):
@@ -90,7 +90,7 @@ def _refuse_nesting(session: Session, other: Session) -> None:
             raise InvalidInputError(f"{what} ({session.url} and {other.url}): choose a location outside")
 
 
-def _place(url: str) -> str:
+def _location(url: str) -> str:
     return url if "://" in url else Path(url).resolve().as_posix()
 
 

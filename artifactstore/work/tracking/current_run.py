@@ -18,7 +18,7 @@ from artifactstore.work.tracking.inherited_runs import Inbox, Posted
 from artifactstore.work.tracking.outside_reads import OutsideReads, watch
 from artifactstore.work.tracking.run_notes import RunRecord, role
 
-__all__ = ["EXPORTED", "Tracker", "current", "enclosing_run", "in_role", "join_again", "note_read"]
+__all__ = ["EXPORTED", "Tracker", "current", "enclosing_run", "in_role", "note_read", "rejoin"]
 
 EXPORTED: Final = "ARTIFACTSTORE_RUN"  # <store id>/<run>: joined by a child process that cannot see its parent's board
 
@@ -199,7 +199,7 @@ def _join(session: Session, store: str, run: str, inbox: str | None) -> Tracker:
     return found
 
 
-def join_again(tracker: Tracker) -> Tracker:
+def rejoin(tracker: Tracker) -> Tracker:
     """Return a forked process's record in the run of its parent."""
     for one in inherited_runs.of_parents(tracker.store):
         if one.run == tracker.run:

@@ -154,7 +154,7 @@ def watch(which: Callable[[], OutsideReads | None]) -> None:
                 reads = which()
                 if reads is not None:
                     reads.note(event, args)
-            except Exception:  # noqa: BLE001, S110 - what only looks on must never fail what it looks at
+            except Exception:  # noqa: BLE001, S110 - an observer must never fail the program
                 pass
 
     sys.addaudithook(hook)

@@ -269,7 +269,7 @@ class Lineage:
             InvalidInputError: the command is unknown, or had a secret.
             BackendError: the recorded packages cannot be installed.
         """
-        from artifactstore.work.reproduce.reproduce import reproduce  # noqa: PLC0415 - needs this room itself
+        from artifactstore.work.reproduce.reproduce import reproduce  # noqa: PLC0415 - imports this module itself
 
         return reproduce(
             self._session,

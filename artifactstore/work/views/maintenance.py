@@ -65,7 +65,7 @@ class Maintenance:
             CorruptionError: the source is damaged; undamaged content was copied.
             BackendError: a backend failed; run it again.
         """
-        from artifactstore.work.sync.sync import sync  # noqa: PLC0415 - opening a store must not load what few need
+        from artifactstore.work.sync.sync import sync  # noqa: PLC0415 - opening a store must not load rarely used modules
 
         return sync(
             self._session,
@@ -156,10 +156,10 @@ class Maintenance:
         session = self._session
         if role is None and not session.may_write:
             role = "reader"
-        return examine(_place_of(session), role=role, quick=quick, large=large)
+        return examine(_doctor_target(session), role=role, quick=quick, large=large)
 
 
-def _place_of(session: Session) -> "Target":
+def _doctor_target(session: Session) -> "Target":
     from artifactstore.maintenance.doctor.examine import Target  # noqa: PLC0415
 
     url, options, single_writer = session.connection_args

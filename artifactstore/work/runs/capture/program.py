@@ -66,7 +66,7 @@ class Program:
 def current_folder() -> str:
     """Return the current folder; if it is gone, its path in the shell, where no file is found."""
     try:
-        return os.getcwd()  # noqa: PTH109 - a text is asked for
+        return os.getcwd()  # noqa: PTH109 - it must be a str
     except OSError:
         return os.environ.get("PWD") or os.devnull
 
