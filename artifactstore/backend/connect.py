@@ -42,7 +42,7 @@ def connect(
     """
     if not isinstance(single_writer, bool):
         raise InvalidInputError(
-            f"single_writer must be True or False, not {single_writer!r}; True promises that nothing else ever writes"
+            f"single_writer= must be True or False, got {single_writer!r}; True promises that nothing else ever writes"
         )
     text = _text(url)
     options = _options(storage_options)

@@ -298,7 +298,7 @@ def test_what_is_not_ours_is_left_out_of_a_listing(backend):
     client = boto3.client("s3")
     _, _, bucket, prefix = backend.url.split("/", 3)
     for key in ("a/", "a//b", "with blank", "ünïcode"):
-        client.put_object(Bucket=bucket, Key=f"{prefix}/{key}", RequestBody=b"")
+        client.put_object(Bucket=bucket, Key=f"{prefix}/{key}", Body=b"")
     client.close()
     assert [item.key for item in backend.list("")] == ["a/b"]
 

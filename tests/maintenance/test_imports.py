@@ -819,7 +819,7 @@ def test_what_makes_no_sense_is_said_before_any_work(source, target, tmp_path):
         ({"names": "n"}, InvalidInputError, "a list of names"),
         ({"names": [3]}, InvalidInputError, "a list of names"),
         ({"on_conflict": "merge"}, InvalidInputError, "'leave' or 'rename'"),
-        ({"label": "a b"}, InvalidInputError, "label must consist of.*not 'a b'"),
+        ({"label": "a b"}, InvalidInputError, "label= must consist of.*got 'a b'"),
         ({"lable": "x"}, InvalidInputError, "no option lable"),
         ({"reason": 3}, InvalidInputError, "reason must be a str"),
         ({"move": True}, InvalidInputError, "is another store"),

@@ -43,7 +43,7 @@ def examine(target: Target, *, role: str | None = None, quick: bool = False, lar
         InvalidInputError: an unknown role.
     """
     if role is not None and role not in ROLES:
-        raise InvalidInputError(f"role must be one of {', '.join(ROLES)}, not {role!r}")
+        raise InvalidInputError(f"role= must be one of {', '.join(ROLES)}, got {role!r}")
     return _Examination(target, role, quick=quick, large=large).run()
 
 

@@ -23,7 +23,7 @@ def policy_for(url: str, role: str) -> Policy:
         InvalidInputError: an unknown role, or a backend without policies.
     """
     if role not in ROLES:
-        raise InvalidInputError(f"--policy must be one of {', '.join(ROLES)}, not {role}")
+        raise InvalidInputError(f"--policy must be one of {', '.join(ROLES)}, got {role!r}")
     driver = driver_of(url)
     if driver is None or driver.policy is None:
         raise InvalidInputError(f"no policy for {url}: policies exist for s3://, abfss://, az://, gs://, sftp:// and folders")

@@ -45,14 +45,14 @@ class ImportFilter:
         if names is not None and (
             isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(one, str) and one for one in names)
         ):
-            raise InvalidInputError(f"names must be a list of names or patterns, for example ['churn/*'], not {names!r}")
+            raise InvalidInputError(f"names= must be a list of names or patterns, for example ['churn/*'], got {names!r}")
         if on_conflict not in {"leave", "rename"}:
-            raise InvalidInputError(f"on_conflict must be 'leave' or 'rename', not {on_conflict!r}")
+            raise InvalidInputError(f"on_conflict= must be 'leave' or 'rename', got {on_conflict!r}")
         if label is not None:
             try:
                 check_alias(label)
             except InvalidInputError as error:
-                raise InvalidInputError(f"label must consist of letters, digits, '.', '_' and '-', not {label!r}") from error
+                raise InvalidInputError(f"label= must consist of letters, digits, '.', '_' and '-', got {label!r}") from error
         chosen = None if names is None else tuple(names)
         if chosen == ():
             raise InvalidInputError("names=[] would import nothing: leave it out for everything")

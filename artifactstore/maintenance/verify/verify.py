@@ -62,9 +62,9 @@ def verify(
         BackendError: the backend cannot be reached.
     """
     if level not in LEVELS:
-        raise InvalidInputError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
+        raise InvalidInputError(f"level= must be one of {', '.join(LEVELS)}, got {level!r}")
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
-        raise InvalidInputError(f"fraction must be above 0 and at most 1, not {fraction!r}")
+        raise InvalidInputError(f"fraction= must be above 0 and at most 1, got {fraction!r}")
     report = Report(level)
     recorded: dict[str, str] = {}
     anchors = _anchors(anchor)
