@@ -112,7 +112,7 @@ def _straighten(grid: Grid, rows: list[list[int]], middle: list[float]) -> None:
     """Level nearly level lines where there is room: first between boxes, then long lines; twice, since each makes room."""
     where = {one: number for row in rows for number, one in enumerate(row)}
 
-    def room(one: int) -> tuple[float, float]:
+    def free_range(one: int) -> tuple[float, float]:
         row, number = rows[grid.layer[one]], where[one]
         low = middle[row[number - 1]] + _apart(grid, row[number - 1], one) if number else float("-inf")
         high = middle[row[number + 1]] - _apart(grid, one, row[number + 1]) if number + 1 < len(row) else float("inf")
@@ -122,11 +122,11 @@ def _straighten(grid: Grid, rows: list[list[int]], middle: list[float]) -> None:
         for one in (one for row in rows for one in row if one < grid.real):
             beside = [middle[other] for other, _ in grid.left[one] or grid.right[one]]
             near = min(beside, key=lambda y: abs(y - middle[one]), default=middle[one])
-            low, high = room(one)
+            low, high = free_range(one)
             if abs(near - middle[one]) <= _NEARLY and low - _SQUEEZE <= near <= high + _SQUEEZE:
                 middle[one] = near
         for chain in grid.chains:
-            _level(chain, [room(one) for one in chain], middle[grid.left[chain[0]][0][0]], middle)
+            _level(chain, [free_range(one) for one in chain], middle[grid.left[chain[0]][0][0]], middle)
 
 
 def _level(chain: list[int], rooms: list[tuple[float, float]], wanted: float, middle: list[float]) -> None:

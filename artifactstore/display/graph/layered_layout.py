@@ -99,10 +99,10 @@ def topological_order(
     count: int, edges: Sequence[tuple[int, int]], first: int | None = None, last: int | None = None
 ) -> list[int]:
     """Return nodes in topological order, ignoring edges that close a cycle: depth first, from sources."""
-    beside: list[list[int]] = [[] for _ in range(count)]
+    neighbours: list[list[int]] = [[] for _ in range(count)]
     sources = [True] * count
     for a, b in edges:
-        beside[a].append(b)
+        neighbours[a].append(b)
         sources[b] = False
     seen = [one == last for one in range(count)]
     ended = [] if last is None else [last]
@@ -111,7 +111,7 @@ def topological_order(
         if seen[root]:
             continue
         seen[root] = True
-        stack = [(root, reversed(beside[root]))]
+        stack = [(root, reversed(neighbours[root]))]
         while stack:
             one, others = stack[-1]
             other = next((other for other in others if not seen[other]), None)
@@ -120,7 +120,7 @@ def topological_order(
                 stack.pop()
             else:
                 seen[other] = True
-                stack.append((other, reversed(beside[other])))
+                stack.append((other, reversed(neighbours[other])))
     return ended[::-1]
 
 
@@ -203,9 +203,9 @@ def _order(grid: Grid) -> list[list[int]]:
             position[one] = number
     best, fewest, idle = [list(row) for row in rows], _crossings(grid, rows, position), 0
     for turn in range(max(4, min(24, _WORK // (8 * len(lines) + 1)))):
-        beside, sequence = (grid.right, rows[::-1]) if turn % 2 else (grid.left, rows)
+        neighbours, sequence = (grid.right, rows[::-1]) if turn % 2 else (grid.left, rows)
         for row in sequence:
-            _sort(row, beside, position)
+            _sort(row, neighbours, position)
         found = _crossings(grid, rows, position)
         idle += 1
         if found < fewest:
@@ -215,9 +215,9 @@ def _order(grid: Grid) -> list[list[int]]:
     return best
 
 
-def _sort(row: list[int], beside: list[list[tuple[int, int]]], position: list[int]) -> None:
+def _sort(row: list[int], neighbours: list[list[tuple[int, int]]], position: list[int]) -> None:
     """Order a layer by the mean position of each item's neighbours; items without neighbours stay."""
-    keys = {one: sum(position[other] for other, _ in beside[one]) / len(beside[one]) for one in row if beside[one]}
+    keys = {one: sum(position[other] for other, _ in neighbours[one]) / len(neighbours[one]) for one in row if neighbours[one]}
     moved = iter(sorted(keys, key=lambda one: (keys[one], position[one])))
     row[:] = [next(moved) if one in keys else one for one in row]
     for number, one in enumerate(row):

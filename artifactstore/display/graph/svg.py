@@ -146,15 +146,15 @@ def _described(picture: _Picture) -> str:
 
 def _heading(picture: _Picture) -> tuple[str, float, float]:
     """Return title, facts and legend, with their height and width."""
-    room = max(440.0, picture.layout.width)
-    title, facts = shortened(picture.title, room, _HEAD, bold=True), _facts(picture)
+    available = max(440.0, picture.layout.width)
+    title, facts = shortened(picture.title, available, _HEAD, bold=True), _facts(picture)
     wide = max(width(title, _HEAD, bold=True), width(facts, SMALL))
     parts = [text_element("h", _MARGIN, _MARGIN + 12, title, wide), text_element("s", _MARGIN, _MARGIN + 31, facts, wide)]
     x, y = 0.0, _MARGIN + 44
     for look, text in _legend(picture):
         shown = shortened(text, 120, SMALL)
         step = 22 + width(shown, SMALL) + 18
-        if x and x + step - 18 > room:
+        if x and x + step - 18 > available:
             x, y = 0.0, y + 20
         at, radius = _MARGIN + x, 3 if look in (*KINDS, "other") else 6
         parts.append(f'<g class="{look}"><rect class="b" x="{px(at)}" y="{px(y)}" width="16" height="12" rx="{radius}"/>')

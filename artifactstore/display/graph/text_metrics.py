@@ -85,16 +85,16 @@ def _wide(one: str, number: int) -> int:
     return 112 if one.isupper() or one in "…→" or number > _WIDE_FROM else 88
 
 
-def shortened(text: str, room: float, size: float, *, bold: bool = False) -> str:
+def shortened(text: str, limit: float, size: float, *, bold: bool = False) -> str:
     """Shorten a text to a width by cutting its middle: names differ at their ends."""
     text = clean(text)
-    if len(text) <= room and width(text, size, bold=bold) <= room:
+    if len(text) <= limit and width(text, size, bold=bold) <= limit:
         return text
-    text = text if len(text) <= 2 * room else text[: int(room)] + text[-int(room) :]  # no character is narrower than a pixel
+    text = text if len(text) <= 2 * limit else text[: int(limit)] + text[-int(limit) :]  # no character is narrower than a pixel
     low, high = 0, len(text) - 1
     while low < high:  # the number of characters kept
         keep = (low + high + 1) // 2
-        if width(_middle(text, keep), size, bold=bold) <= room:
+        if width(_middle(text, keep), size, bold=bold) <= limit:
             low = keep
         else:
             high = keep - 1

@@ -38,7 +38,7 @@ class _Side:
         metrics: of the artifact and its run.
         code: its digest, or None.
         about: the record of the code.
-        beside: role → digest of content recorded with a run, such as its environment.
+        companions: role → digest of content recorded with a run, such as its environment.
         inputs: its other inputs, as facts.
     """
 
