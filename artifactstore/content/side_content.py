@@ -12,7 +12,7 @@ from artifactstore.content.codecs.codec import Encoder
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.reader import fetch
-from artifactstore.content.packs.writer import Packer, Piece
+from artifactstore.content.packs.writer import EncodedChunk, Packer
 from artifactstore.model.digest import hash_bytes
 
 __all__ = ["read_side", "store_side"]
@@ -45,7 +45,7 @@ def store_side(backend: Backend, manifest: Manifest, contents: Iterable[tuple[st
         for name, data in chain((first,), contents):
             for start in range(0, len(data), _CHUNK):
                 chunk = memoryview(data)[start : start + _CHUNK]
-                packer.add_chunk(Piece(hash_bytes(chunk, manifest.algorithm), len(chunk), *encoder.encode(chunk)))
+                packer.add_chunk(EncodedChunk(hash_bytes(chunk, manifest.algorithm), len(chunk), *encoder.encode(chunk)))
             ends[name] = len(scratch.chunks)
         packer.finish()
         packer.wait()

@@ -17,7 +17,7 @@ from artifactstore.content.packs.footers import Footers
 from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.reader import decode_extents, plan_reads, read_pack, retry_once_on_corruption, stored_frames
 from artifactstore.content.packs.upload_ledger import UploadLedger
-from artifactstore.content.packs.writer import Packer, Piece
+from artifactstore.content.packs.writer import EncodedChunk, Packer
 from artifactstore.content.side_content import read_side, store_side
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
@@ -25,9 +25,9 @@ from artifactstore.runtime.threads import Pool
 
 __all__ = ["Transferred", "amount_to_move", "transfer"]
 
-_GROUP: Final = 17 * 2**20  # stored bytes read at a time: half a full pack
+_GROUP_BYTES: Final = 17 * 2**20  # stored bytes read at a time: half a full pack
 _AHEAD: Final = 8  # groups read ahead over a network: about 140 MB
-_MOST: Final = 4_096  # max chunks of a group
+_GROUP_CHUNKS: Final = 4_096  # max chunks of a group
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Transferred:
 
 
 @dataclass(slots=True)
-class _Group:
+class _TransferGroup:
     """Neighbouring chunks, and the ends of files among them.
 
     Attributes:
@@ -108,9 +108,9 @@ def transfer(
     packer = Packer(target, Manifest(manifest.algorithm), known, ledger=ledger, footers=footers, left=left)
     run = _Transfer(source, manifest, packer, known, progress)
     far = source.is_remote
-    waiting: deque[tuple[_Group, Future[_Frames]]] = deque()
+    waiting: deque[tuple[_TransferGroup, Future[_Frames]]] = deque()
     try:
-        if left <= _GROUP and not far:
+        if left <= _GROUP_BYTES and not far:
             for group in run.groups():
                 run.collect(group, run.fetch(group))  # threads would cost more than they save
         else:
@@ -166,9 +166,9 @@ class _Transfer:
         self._copied = False  # whether the current file's chunks are those of a proven file
         self._hasher: Hasher | None = None  # over the current file, as long as all of it was read
 
-    def groups(self) -> Iterator[_Group]:
+    def groups(self) -> Iterator[_TransferGroup]:
         """Split the work into groups, in the order of the files."""
-        manifest, group = self._manifest, _Group()
+        manifest, group = self._manifest, _TransferGroup()
         chunks = manifest.chunks
         for row, digest in enumerate(manifest.digests):
             low, high = manifest.first[row], manifest.first[row + 1]
@@ -176,21 +176,21 @@ class _Transfer:
             if found is not None:
                 group.chunks.append(found)
             else:
-                for start in range(low, high, _MOST):
-                    self._known.follow(chunks.digests[start : min(high, start + _MOST)])
-                    for i in range(start, min(high, start + _MOST)):
-                        if group.size > _GROUP or len(group.chunks) > _MOST:
+                for start in range(low, high, _GROUP_CHUNKS):
+                    self._known.follow(chunks.digests[start : min(high, start + _GROUP_CHUNKS)])
+                    for i in range(start, min(high, start + _GROUP_CHUNKS)):
+                        if group.size > _GROUP_BYTES or len(group.chunks) > _GROUP_CHUNKS:
                             yield group
-                            group = _Group()
+                            group = _TransferGroup()
                         self._add(group, i)
             group.chunks.append(_FileEnd(row))
-            if len(group.chunks) > _MOST:
+            if len(group.chunks) > _GROUP_CHUNKS:
                 yield group
-                group = _Group()
+                group = _TransferGroup()
         if group.chunks:
             yield group
 
-    def _add(self, group: _Group, i: int) -> None:
+    def _add(self, group: _TransferGroup, i: int) -> None:
         chunks = self._manifest.chunks
         digest = chunks.digests[i]
         group.chunks.append(i)
@@ -199,19 +199,19 @@ class _Transfer:
             group.fetched.append(i)
             group.size += chunks.stored[i]
 
-    def fetch(self, group: _Group) -> _Frames:
+    def fetch(self, group: _TransferGroup) -> _Frames:
         """Read and verify a group's data. Runs in a worker."""
         extents = [self._manifest.extent(i) for i in group.fetched]
         return retry_once_on_corruption(self._source, extents, lambda: self._read(group, extents))
 
-    def _read(self, group: _Group, extents: Sequence[Extent]) -> _Frames:
+    def _read(self, group: _TransferGroup, extents: Sequence[Extent]) -> _Frames:
         reads = plan_reads(extents)
         parts = [read_pack(self._source, read) for read in reads]
         chunks = decode_extents(extents, reads, parts, algorithm=self._manifest.algorithm)
         frames = stored_frames(extents, reads, parts)
         return dict(zip(group.fetched, zip(frames, chunks, strict=False), strict=True))
 
-    def collect(self, group: _Group, frames: _Frames) -> None:
+    def collect(self, group: _TransferGroup, frames: _Frames) -> None:
         """Record a group's chunks. Runs in the calling thread, in order."""
         manifest, packer = self._manifest, self._packer
         chunks, size = manifest.chunks, 0
@@ -232,7 +232,7 @@ class _Transfer:
             self._hasher = new_hasher(self._manifest.algorithm)
         if frame is None:
             self._hasher = None  # existing content was verified when it was written
-            self._packer.add_chunk(Piece(digest, chunks.sizes[i]))
+            self._packer.add_chunk(EncodedChunk(digest, chunks.sizes[i]))
             return
         if self._hasher is not None:
             self._hasher.update(frame[1])
@@ -244,7 +244,7 @@ class _Transfer:
                 base = None
                 codec, stored = self._encoder.encode(frame[1])
         # A view would keep a whole range in memory until its pack is written.
-        self._packer.add_chunk(Piece(digest, chunks.sizes[i], codec, bytes(stored), base))
+        self._packer.add_chunk(EncodedChunk(digest, chunks.sizes[i], codec, bytes(stored), base))
 
     def _end(self, row: int) -> None:
         manifest = self._manifest

@@ -22,7 +22,7 @@ from artifactstore.runtime.threads import Pool
 __all__ = ["Format", "ReadFolder", "WriteFolder", "stored_json", "texts", "zipped"]
 
 T = TypeVar("T")
-_AT_ONCE: Final = 8  # files of an object that are read at a time
+_THREADS: Final = 8  # files of an object that are read at a time
 _SPOOL: Final = 64 * 2**20  # bytes of a file that is being written that stay in memory
 
 
@@ -118,11 +118,11 @@ class ReadFolder(Protocol):
 
     Attributes:
         trust: what the caller trusts.
-        far: whether each read is a round trip to a remote backend.
+        is_remote: whether each read is a round trip to a remote backend.
     """
 
     trust: Trust
-    far: bool
+    is_remote: bool
 
     @property
     def names(self) -> Sequence[str]:
@@ -262,7 +262,7 @@ def zipped(folder: ReadFolder) -> bytes:
     packed, names = io.BytesIO(), folder.names
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive, ExitStack() as stack:
         # For local files, threads would cost more than they save.
-        read = stack.enter_context(Pool(_AT_ONCE, "artifactstore-read")).map if folder.far else map
+        read = stack.enter_context(Pool(_THREADS, "artifactstore-read")).map if folder.is_remote else map
         for name, data in zip(names, read(folder.read, names), strict=True):
             archive.writestr(name, data)
     return packed.getvalue()

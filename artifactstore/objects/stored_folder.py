@@ -19,7 +19,7 @@ from artifactstore.objects.trust import Trust
 __all__ = ["StoredFolder"]
 
 T = TypeVar("T")
-_LITTLE: Final = 64 * 2**20  # bytes below which free memory is not checked
+_UNCHECKED: Final = 64 * 2**20  # bytes below which free memory is not checked
 
 
 class ManifestAccess(Protocol):
@@ -54,7 +54,7 @@ class StoredFolder:
         name: str | None = None,
     ) -> None:
         self.trust = trust
-        self.far = backend.is_remote
+        self.is_remote = backend.is_remote
         self._backend = backend
         self._manifest = manifest
         self._tree = tree
@@ -80,7 +80,7 @@ class StoredFolder:
         """Return a file's row, after checking that it, or the given ranges of it, fit into memory."""
         row = self._row(name)
         size = self._manifest.sizes[row] if ranges is None else sum(size for _, size in ranges)
-        if size > _LITTLE:
+        if size > _UNCHECKED:
             check_memory(
                 size, name if ranges is None else f"the requested part of {name}", "get its files with to=, or read part of it"
             )

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError, UntrustedError
 
-__all__ = ["NOTHING", "UNKNOWN", "Trust", "note_own", "pickled_globals", "trust_of"]
+__all__ = ["NOTHING", "UNKNOWN", "Trust", "pickled_globals", "record_own", "trust_of"]
 
-_DEEPEST: Final = 10_000_000  # max opcodes scanned
+_MAX_OPCODES: Final = 10_000_000  # max opcodes scanned
 UNKNOWN: Final = "(a name that is computed while reading)"
 
 
@@ -53,7 +53,7 @@ NOTHING: Final = Trust()
 _OWN: Final[set[str]] = set()
 
 
-def note_own(digest: str) -> None:
+def record_own(digest: str) -> None:
     """Record that this very process has put an object: reading it runs nothing that did not run here before."""
     _OWN.add(digest)
 
@@ -86,7 +86,7 @@ def trust_of(trust: Any, digest: str) -> Trust:
     return Trust(names=frozenset(name for name in names if ":" not in name))
 
 
-def pickled_globals(raw: bytes, *, most: int = _DEEPEST) -> list[str]:
+def pickled_globals(raw: bytes, *, most: int = _MAX_OPCODES) -> list[str]:
     """Return which globals a pickle would import, sorted, without running any of it.
 
     Strings on the stack are tracked as far as opcodes push them plainly; where a pickle computes the name of a global in

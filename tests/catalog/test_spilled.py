@@ -25,7 +25,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put everything on disk at once, and write it there at each entry."""
     monkeypatch.setattr(State, "SPILL", 0)
     monkeypatch.setattr(State, "SETTLE", 0)
-    monkeypatch.setattr(fold, "_RELIEF", 1)
+    monkeypatch.setattr(fold, "_SPILL_CHECK", 1)
 
 
 def _plain(story: Any) -> State:

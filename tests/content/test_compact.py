@@ -80,7 +80,7 @@ def test_many_are_gone_through_in_their_order(count: int, odd: str):
 @pytest.mark.parametrize("odd", ["", "ä", "b\\c", "b\nc"])
 @pytest.mark.parametrize("many", [0, 2**60], ids=["by Arrow", "in Python"])
 def test_the_lines_of_many_are_those_of_each(count: int, odd: str, many: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(listing_lines, "_MANY", many)
+    monkeypatch.setattr(listing_lines, "_ARROW_MIN", many)
     paths = [f"{number:06}{odd if number in {3, 65_536} else ''}" for number in range(count)]
     digests = [number.to_bytes(32) for number in range(count)]
     expected = "".join(plain_line(raw.hex(), path) for path, raw in zip(paths, digests, strict=True))

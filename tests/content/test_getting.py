@@ -74,7 +74,7 @@ def test_a_file_is_given_only_if_it_has_its_digest(
             monkeypatch.setattr(retrieve_module, name, 120_000)
         monkeypatch.setattr(whole_module, "LOCAL_GROUP", 120_000)
         monkeypatch.setattr(whole_module, "REMOTE_PART", 120_000)
-        monkeypatch.setattr(whole_module, "_SMALL", 1000)
+        monkeypatch.setattr(whole_module, "_SINGLE_THREAD_MAX", 1000)
     backend: Backend = MemoryBackend(f"memory://{new_id()}")
     backend = LatencyBackend(backend, 0, 1e12) if far else backend
     manifest = stored(backend)

@@ -48,19 +48,19 @@ def test_what_zstd_does_better_alone_it_does_alone(data: bytes):
 
 def test_what_saves_a_tenth_lies_as_it_is_where_bytes_cost_no_time_to_move():
     rng = np.random.default_rng(0)
-    near, far = Encoder(near=True), Encoder()
+    near, far = Encoder(local=True), Encoder()
     eight = rng.standard_normal(60_000).tobytes()
     for _ in range(40):
         assert near.encode(eight) == (RAW, eight)
         assert far.encode(eight)[0] == GROUPED_4
     for dtype, codec in (("bf16", GROUPED_2), ("f2", GROUPED_2), ("f4", GROUPED_4)):
-        assert Encoder(near=True).encode(weights(dtype))[0] == codec
+        assert Encoder(local=True).encode(weights(dtype))[0] == codec
     # Another kind of content is found soon, though not every chunk is looked at.
     assert ZSTD in [near.encode(bytes(400_000))[0] for _ in range(8)]
 
 
 def test_a_short_run_of_wide_numbers_hides_nothing_behind_it():
-    encoder = Encoder(near=True)
+    encoder = Encoder(local=True)
     chunks = [np.random.default_rng(0).standard_normal(60_000).tobytes(), weights("f4"), bytes(400_000)] * 3
     assert [encoder.encode(chunk)[0] for chunk in chunks] == [RAW, GROUPED_4, ZSTD] * 3
 

@@ -89,7 +89,7 @@ def test_an_array_that_changes_while_it_is_stored_is_one_thing_or_the_other(tmp_
 @pytest.mark.parametrize("little", [False, True])
 def test_what_has_an_unknown_hook_is_new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, little: bool):
     if not little:
-        monkeypatch.setattr(memory_source, "_MUCH", 2**20)
+        monkeypatch.setattr(memory_source, "_HOOK_SEARCH_MIN", 2**20)
     data = np.random.default_rng(0).bytes(24_000_000)
     source, parts = from_bytes("a", data), from_parts("a", [b"", data[:100], data[100:]])
     done = ingested(LocalBackend(tmp_path), Folder([source]), algorithm="blake3", chunkers=CHUNKERS, known=KnownChunks())
@@ -106,7 +106,7 @@ def test_what_has_an_unknown_hook_is_new(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_large_content_that_another_name_holds_is_not_written_again(monkeypatch: pytest.MonkeyPatch, store: Store):
-    monkeypatch.setattr(memory_source, "_MUCH", 2**20)
+    monkeypatch.setattr(memory_source, "_HOOK_SEARCH_MIN", 2**20)
     array = np.random.default_rng(0).random(3_000_000)
     first = store.put(array, "one")
     second = store.put(array.copy(), "other")

@@ -21,7 +21,7 @@ from artifactstore.content.codecs.codec import RAW
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.manifests.parquet import encode
 from artifactstore.content.packs.known_chunks import KnownChunks
-from artifactstore.content.packs.writer import Packer, Piece
+from artifactstore.content.packs.writer import EncodedChunk, Packer
 from artifactstore.content.read.retrieve import retrieve
 from artifactstore.content.read.selection import disk_size
 from artifactstore.content.write import read_ahead
@@ -166,7 +166,7 @@ def test_zeros_that_were_damaged_on_their_way_are_zeros_in_the_end(tmp_path: Pat
     packer = Packer(place, Manifest("blake3"), KnownChunks())
     pieces = [dice.randbytes(2**18) for _ in range(20)] + [bytes(2**18)] * 20
     for data in pieces:
-        packer.add_chunk(Piece(blake3(data).digest(), len(data), RAW, data))
+        packer.add_chunk(EncodedChunk(blake3(data).digest(), len(data), RAW, data))
     packer.finish()
     packer.wait()
     packer.close()

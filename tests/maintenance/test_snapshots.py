@@ -131,7 +131,7 @@ def test_the_next_process_on_a_machine_finds_what_was_brought(tmp_path: Path, s3
 
 def test_a_snapshot_of_a_spilled_fold_is_the_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(State, "SPILL", 0)
-    monkeypatch.setattr("artifactstore.catalog.fold.state._RELIEF", 1)
+    monkeypatch.setattr("artifactstore.catalog.fold.state._SPILL_CHECK", 1)
     store = fill(str(tmp_path / "store"))
     assert store._session.core().journal.fold.base is not None
     store.maintenance.snapshot()

@@ -18,7 +18,7 @@ class MemoryFolder:
         self, files: Mapping[str, bytes], trust: Trust = NOTHING, prefix: str = "", notes: Mapping[str, bytes] | None = None
     ) -> None:
         self.trust = trust
-        self.far = False
+        self.is_remote = False
         self._files = files
         self._prefix = prefix
         self._notes = notes or {}
@@ -60,7 +60,7 @@ class MemoryFolder:
 def bytes_of(source: Source) -> bytes:
     if source.data is not None:
         return bytes(source.data)
-    return source.far.read(0, source.size) if source.far is not None else Path(source.base or "").read_bytes()
+    return source.reader.read(0, source.size) if source.reader is not None else Path(source.base or "").read_bytes()
 
 
 def as_files(folder: WriteFolder) -> dict[str, bytes]:

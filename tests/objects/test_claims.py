@@ -65,7 +65,7 @@ def test_only_columns_that_are_wanted_are_read():
 
 def test_texts_that_begin_alike_count_as_long_as_all_of_them(monkeypatch: pytest.MonkeyPatch):
     """What a text shares with the one before is not written again in this encoding, so a few bytes may stand for it."""
-    monkeypatch.setattr(size_limits, "_MOST", 2**20)
+    monkeypatch.setattr(size_limits, "_MAX_BATCH", 2**20)
     texts = [f"{'x' * 10_000}{number}" for number in range(500)]
     file = written(texts, use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY", "n": "PLAIN"}, compression="none")
     assert len(file.getvalue()) < 30_000

@@ -207,7 +207,7 @@ def test_the_files_of_a_model_elsewhere_are_read_at_the_same_time():
 
     files = {f"{number}.npy": bytes([number]) for number in range(8)}
     folder = Far(files)
-    folder.far = True
+    folder.is_remote = True
     with zipfile.ZipFile(io.BytesIO(zipped(folder))) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
 

@@ -97,8 +97,8 @@ def test_elements_without_bytes_take_no_memory_whatever_their_number():
 
 
 def test_a_table_of_few_bytes_that_would_take_gigabytes_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(size_limits, "_AMPLE", 1000)
-    monkeypatch.setattr(size_limits, "_SWOLLEN", 100)
+    monkeypatch.setattr(size_limits, "_UNCHECKED", 1000)
+    monkeypatch.setattr(size_limits, "_MAX_RATIO", 100)
     folder = WriteFolder()
     Table().write(pa.table({"a": np.zeros(100_000)}), folder, profile=False)
     with pytest.raises(UnsupportedError, match="read it in parts with open_table"):

@@ -161,10 +161,10 @@ def true(tmp_path: Path) -> Manifest:
     return made
 
 
-@pytest.fixture(params=[open_file.SMALL, 0], ids=["small", "large"])
+@pytest.fixture(params=[open_file.SMALL_FILE, 0], ids=["small", "large"])
 def limit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """What counts as small: files above it are not read whole for a part."""
-    monkeypatch.setattr(open_file, "SMALL", request.param)
+    monkeypatch.setattr(open_file, "SMALL_FILE", request.param)
     return int(request.param)
 
 
@@ -214,7 +214,7 @@ def test_a_large_file_of_which_only_a_false_list_is_there_is_refused_when_its_en
     store: Store, true: Manifest, monkeypatch: pytest.MonkeyPatch
 ):
     """Parts of it are what its only writer says that they are (decision 0045)."""
-    monkeypatch.setattr(open_file, "SMALL", 0)
+    monkeypatch.setattr(open_file, "SMALL_FILE", 0)
     digest = str(true.identify()[1])
     claim(store, digest, false(store, true, of_another_file))
     append(store, [{"fact": "versioned", "name": None, "digest": digest, "kind": "data"}])

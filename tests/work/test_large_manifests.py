@@ -201,7 +201,7 @@ def test_a_large_manifest_is_read_in_parts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Backend, "read_large", counted)
     assert artifactstore.open("memory://large-or-not", cache=None).get("small") == {"a": 1}
     assert asked == []
-    monkeypatch.setattr(manifest, "_LARGE", 0)
+    monkeypatch.setattr(manifest, "_LARGE_MANIFEST", 0)
     again = artifactstore.open("memory://large-or-not", cache=None)
     assert again.get("small") == {"a": 1}
     assert len(asked) == 1

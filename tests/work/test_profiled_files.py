@@ -386,7 +386,7 @@ def test_a_large_row_group_of_a_file_is_read_in_bounded_memory(tmp_path: Path):
 
 
 def test_rows_that_are_long_come_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(size_limits, "_BYTES", 100_000)
+    monkeypatch.setattr(size_limits, "_BATCH_BYTES", 100_000)
     pq.write_table(pa.table({"s": [f"{i:01000}" for i in range(1000)]}), tmp_path / "t.parquet", use_dictionary=False)
     pq.write_table(pa.table({str(i): [0] * 1000 for i in range(50)}), tmp_path / "wide.parquet")
     add, seen = Profiler.add, list[int]()
@@ -425,7 +425,7 @@ def bucket(s3_url: str, files: Path) -> str:
 def test_files_behind_a_url_are_profiled_whole_by_row_groups_or_by_pieces(
     store: Store, bucket: str, files: Path, monkeypatch: pytest.MonkeyPatch, whole: int
 ):
-    monkeypatch.setattr(parquet_files, "_FAR_WHOLE", whole)
+    monkeypatch.setattr(parquet_files, "_REMOTE_WHOLE", whole)
     want = store.put(files, "disk", profile=True)
     other = artifactstore.create(f"memory://far-{whole}", cache=None)
     made = other.put(bucket, "far", profile=True)
@@ -451,7 +451,7 @@ def test_a_place_that_fails_while_it_is_profiled_is_no_bad_file(
 ):
     from artifactstore.backend.source_url import SourceUrl
 
-    monkeypatch.setattr(parquet_files, "_FAR_WHOLE", whole)
+    monkeypatch.setattr(parquet_files, "_REMOTE_WHOLE", whole)
     known_of = parquet_files.profile_file
 
     def fail(source: Any, **options: Any) -> Any:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "Void"]
 
-_RELIEF: Final = 256  # entries between two checks of the tables' memory
-_TIDY: Final = 1024  # entries between two clean-ups of the verdicts
+_SPILL_CHECK: Final = 256  # entries between two checks of the tables' memory
+_CLEAN_UP: Final = 1024  # entries between two clean-ups of the verdicts
 
 
 class State(Tables):
@@ -39,7 +39,7 @@ class State(Tables):
         """Fold an entry; return for each of its transactions why it is void, or None if it took effect."""
         with self._recording():
             outcome = self._apply(entry)
-        if entry["seq"] % _RELIEF == 0:
+        if entry["seq"] % _SPILL_CHECK == 0:
             self.spill_if_large()
         return outcome
 
@@ -108,7 +108,7 @@ class State(Tables):
 
     def _forget(self, seq: int) -> None:
         """Drop verdicts outside the window: such an id cannot take effect again (its birth is too old)."""
-        if seq % _TIDY == 0:
+        if seq % _CLEAN_UP == 0:
             self.verdicts = {txn: found for txn, found in self.verdicts.items() if found[0] >= seq - WINDOW}
 
     def _fold(self, txn: "Txn", seq: int, time: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ClockCheck", "is_uncertain", "plausible", "reset_by", "warn_of_resets"]
 
 _DAY: Final = timedelta(days=1)
-_MOST: Final = 64  # max resets kept: the latest ones
+_MAX_RESETS: Final = 64  # max resets kept: the latest ones
 
 Reset = list[Any]  # the entry's number, its time, and the time above which earlier entries' times are wrong
 
@@ -32,7 +32,7 @@ def reset_by(header: Mapping[str, Any], seq: int, time: str) -> list[Reset] | No
     if limit >= header["time"]:
         return None
     # A reset that is not later than those before it covers them.
-    return [*(one for one in header.get("resets", ()) if one[1] < time), [seq, time, limit]][-_MOST:]
+    return [*(one for one in header.get("resets", ()) if one[1] < time), [seq, time, limit]][-_MAX_RESETS:]
 
 
 def plausible(resets: list[Reset], seq: int, time: str) -> str:

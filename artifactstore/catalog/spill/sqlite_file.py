@@ -33,8 +33,8 @@ LISTS: Final = {"names": "versions"}  # tables of long lists → tables of their
 T = TypeVar("T")
 _SIGNED: Final = 2**63  # SQLite's integers are signed
 _PAGE: Final = 16_384  # bytes: a row larger than a quarter page gets a page of its own; at 4,096 this wastes a fifth of the file
-_AT_ONCE: Final = 500  # rows per query
-_TOGETHER: Final = 200  # values decoded at a time
+_QUERY_ROWS: Final = 500  # rows per query
+_DECODE_BATCH: Final = 200  # values decoded at a time
 
 
 class SqliteTables:
@@ -167,7 +167,7 @@ class SqliteTables:
             CorruptionError: the file is damaged.
         """
         wanted = iter(sorted(keys))  # neighbours share a page of the file
-        while some := tuple(islice(wanted, _AT_ONCE)):
+        while some := tuple(islice(wanted, _QUERY_ROWS)):
             marks = ",".join("?" * len(some))
             yield from self._values(f"select key, value, sum from {table} where key in ({marks})", some)  # noqa: S608
 
@@ -344,7 +344,7 @@ def encoded(value: Any) -> bytes:
 def _decoded(rows: Iterable[tuple[T, bytes]]) -> Iterator[tuple[T, Any]]:
     """Decode the JSON of values, many at a time, which takes a third of the time."""
     left = iter(rows)
-    while some := tuple(islice(left, _TOGETHER)):
+    while some := tuple(islice(left, _DECODE_BATCH)):
         yield from zip((key for key, _ in some), json.loads(b"[" + b",".join([text for _, text in some]) + b"]"), strict=True)
 
 

@@ -9,7 +9,7 @@ from artifactstore.catalog.spill.sqlite_file import SqliteTables, encoded
 __all__ = ["SpilledTable", "get_many", "keys_containing", "keys_with_prefix"]
 
 _ABSENT: Final = object()
-_LOADED: Final = 50_000  # max rows of a table cached in memory after reading
+_MAX_CACHED: Final = 50_000  # max rows of a table cached in memory after reading
 
 
 class SpilledTable(MutableMapping[str, Any]):
@@ -44,7 +44,7 @@ class SpilledTable(MutableMapping[str, Any]):
                 return _ABSENT
             value = self._decoded(key, text)
             if not self._base.recording:
-                if len(self._loaded) >= _LOADED:
+                if len(self._loaded) >= _MAX_CACHED:
                     self._loaded.clear()
                 self._loaded[key] = value
         if self._base.recording:

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Grouper", "choose_width", "join", "scratch"]
 
-_STRETCH: Final = 1024  # bytes: a sample is four of these
-_GLANCE: Final = 256  # bytes of a plane whose distinct values are counted: noise has 160, exponents about 20
-_NOISE: Final = 7.8  # bits per byte: a plane with more is stored raw
-_FLOOR: Final = 0.16  # bits per byte assumed at least
-_TABLES: Final = 100  # bytes of a frame's tables, which weigh more in a sample than in a chunk
-_GAIN: Final = 0.98  # max size relative to the simpler encoding, estimated from the sample
+_SAMPLE_PART: Final = 1024  # bytes: a sample is four of these
+_COUNTED: Final = 256  # bytes of a plane whose distinct values are counted: noise has 160, exponents about 20
+_MAX_ENTROPY: Final = 7.8  # bits per byte: a plane with more is stored raw
+_MIN_ENTROPY: Final = 0.16  # bits per byte assumed at least
+_FRAME_TABLES: Final = 100  # bytes of a frame's tables, which weigh more in a sample than in a chunk
+_MAX_RATIO: Final = 0.98  # max size relative to the simpler encoding, estimated from the sample
 _local = threading.local()
-_WIDE: Final = 8  # bytes of a number from which on strided joining is faster
+_STRIDED_WIDTH: Final = 8  # bytes of a number from which on strided joining is faster
 _PACKED: Final = 1 << 31  # flag in a plane's length: it is a zstd frame
 
 
 def _sample(data: memoryview) -> bytes:
     """Return four stretches of a chunk, each at a multiple of four."""
-    step = (len(data) - _STRETCH) // 3 // 4 * 4
-    return b"".join(data[i * step : i * step + _STRETCH] for i in range(4))
+    step = (len(data) - _SAMPLE_PART) // 3 // 4 * 4
+    return b"".join(data[i * step : i * step + _SAMPLE_PART] for i in range(4))
 
 
 def choose_width(data: memoryview, packer: zstandard.ZstdCompressor) -> tuple[int, list[bool], float]:
@@ -50,14 +50,14 @@ def choose_width(data: memoryview, packer: zstandard.ZstdCompressor) -> tuple[in
     if sample.isascii() and b"\0" not in sample:
         return 0, [], 0.0
     np = numpy()
-    best, share, packed = 0, min((len(packer.compress(sample)) - _TABLES) / len(sample), 1 - 1 / 64), list[bool]()
+    best, share, packed = 0, min((len(packer.compress(sample)) - _FRAME_TABLES) / len(sample), 1 - 1 / 64), list[bool]()
     numbers = np.frombuffer(sample, np.uint8).reshape(-1, 4)
     four = np.stack([np.bincount(numbers[:, i], minlength=256) for i in range(4)])
     bits = _entropies(np, np.concatenate([four[:2] + four[2:], four]))
     for width, planes in ((2, bits[:2]), (4, bits[2:])):
-        found = sum(8.0 if one > _NOISE else max(one, _FLOOR) for one in planes) / width / 8
-        if found < share * _GAIN:
-            best, share, packed = width, found, [one <= _NOISE for one in planes]
+        found = sum(8.0 if one > _MAX_ENTROPY else max(one, _MIN_ENTROPY) for one in planes) / width / 8
+        if found < share * _MAX_RATIO:
+            best, share, packed = width, found, [one <= _MAX_ENTROPY for one in planes]
     return best, packed, share
 
 
@@ -103,7 +103,7 @@ class Grouper:
                 room[count] = rest[i]
             planes.append(room.data)
         lengths = []
-        for i, worth in enumerate(_turned(packed, planes)):
+        for i, worth in enumerate(_rotated(packed, planes)):
             plane = planes[i]
             small = self._zstd.compress(plane) if worth else plane
             if len(small) + (len(plane) >> 6) < len(plane):
@@ -114,11 +114,11 @@ class Grouper:
         return b"".join([struct.pack(f"<{width}I", *lengths), *planes])
 
 
-def _turned(packed: list[bool], planes: Sequence[bytes | memoryview]) -> list[bool]:
+def _rotated(packed: list[bool], planes: Sequence[bytes | memoryview]) -> list[bool]:
     """Rotate a choice to fit: a chunk may begin in the middle of a number, at another byte than its neighbour."""
     if all(packed) or not any(packed):
         return packed
-    kinds = [len(set(plane[:_GLANCE])) for plane in planes]
+    kinds = [len(set(plane[:_COUNTED])) for plane in planes]
     turns = [packed[i:] + packed[:i] for i in range(len(packed))]
     return min(turns, key=lambda turn: sum(kind for kind, worth in zip(kinds, turn, strict=True) if worth))
 
@@ -173,7 +173,7 @@ def join(stored: bytes | memoryview, width: int, made: Any, where: str, unpacker
         if len(plane) != wanted:
             raise CorruptionError(f"{where} has a plane of {len(plane)} bytes for {wanted}", location=where)
         part = np.frombuffer(plane[: len(numbers)], np.uint8)
-        if width == _WIDE:
+        if width == _STRIDED_WIDTH:
             # Byte by byte in strides: twice as fast as eight passes over complete numbers. For four and two bytes it is slower.
             made[i:whole:width] = part
         elif i:

@@ -23,14 +23,14 @@ DELTAS: Final = {2: 4, 4: 5, 8: 6}  # bytes of a number → codec of deltas to a
 _WIDTHS: Final = {GROUPED_2: 2, GROUPED_4: 4}
 _DELTA_WIDTHS: Final = {codec: width for width, codec in DELTAS.items()}
 _CODECS: Final = {width: codec for codec, width in _WIDTHS.items()}
-_LEAST: Final = 16 * 1024  # min bytes of a chunk that is checked for numbers
-_PATIENCE: Final = 16  # incompressible chunks in a row after which only every 8th is tried
-_TRUSTED: Final = 32  # chunks for which the choice from a sample is reused
-_CLOSE: Final = 0.03  # of a chunk: tolerated difference between result and sample
-_LITTLE: Final = 1 / 64  # of a chunk: min saving; otherwise it is stored raw
-_NEAR: Final = 1 / 8  # likewise for grouping on local disk, where grouping takes longer than writing and reading
-_GLANCE: Final = 256  # leading bytes of a chunk that distinguish 8-byte numbers
-_KINDS: Final = 12  # max distinct bytes among signs and exponents; 32 bytes of noise have 30
+_MIN_NUMBERS: Final = 16 * 1024  # min bytes of a chunk that is checked for numbers
+_MAX_MISSES: Final = 16  # incompressible chunks in a row after which only every 8th is tried
+_REUSED_CHOICES: Final = 32  # chunks for which the choice from a sample is reused
+_TOLERANCE: Final = 0.03  # of a chunk: tolerated difference between result and sample
+_MIN_SAVING: Final = 1 / 64  # of a chunk: min saving; otherwise it is stored raw
+_MIN_SAVING_LOCAL: Final = 1 / 8  # likewise for grouping on local disk, where grouping takes longer than writing and reading
+_COUNTED: Final = 256  # leading bytes of a chunk that distinguish 8-byte numbers
+_MAX_DISTINCT: Final = 12  # max distinct bytes among signs and exponents; 32 bytes of noise have 30
 _local = threading.local()
 
 
@@ -38,12 +38,12 @@ class Encoder:
     """Encodes the chunks of one thread, and learns when compression does not pay: media and archives do not shrink.
 
     Args:
-        near: the chunks go to a local store. There, 8-byte numbers, of which grouping saves a tenth, are stored
+        local: the chunks go to a local store. There, 8-byte numbers, of which grouping saves a tenth, are stored
             raw: grouping and joining would take longer than all other work on them.
     """
 
-    def __init__(self, *, near: bool = False) -> None:
-        self._least = _NEAR if near else _LITTLE  # min saving of grouping, as estimated from the sample
+    def __init__(self, *, local: bool = False) -> None:
+        self._least = _MIN_SAVING_LOCAL if local else _MIN_SAVING  # min saving of grouping, as estimated from the sample
         self._zstd = zstandard.ZstdCompressor(level=1, write_content_size=True, write_checksum=False)
         self._misses = 0
         self._grouper = Grouper()
@@ -53,17 +53,17 @@ class Encoder:
 
     def encode(self, data: bytes | memoryview) -> tuple[int, bytes | memoryview]:
         """Return (codec, stored bytes); a chunk that does not shrink by 1/64 is stored raw."""
-        if self._misses >= _PATIENCE and self._misses % 8:
+        if self._misses >= _MAX_MISSES and self._misses % 8:
             self._misses += 1
             return RAW, data
-        if len(data) >= _LEAST and (grouped := self._group(memoryview(data))) is not None:
+        if len(data) >= _MIN_NUMBERS and (grouped := self._group(memoryview(data))) is not None:
             return self._counted(grouped)
         packed = self._zstd.compress(data)
-        if len(data) >= _LEAST:
+        if len(data) >= _MIN_NUMBERS:
             left = len(packed) / len(data)
             if self._left is None:
                 self._left = left
-            elif abs(left - self._left) >= _CLOSE:
+            elif abs(left - self._left) >= _TOLERANCE:
                 # Content of another kind than that for which grouping was ruled out.
                 self._trusted = 0
                 if (grouped := self._group(memoryview(data))) is not None:
@@ -87,7 +87,7 @@ class Encoder:
         """Group a chunk if that is best. Neighbours are mostly alike, so a choice is reused for some chunks while it fits."""
         for fresh in (False, True):
             if looked := fresh or not self._trusted:
-                self._choice, self._trusted, self._left = choose_width(data, self._zstd), _TRUSTED, None
+                self._choice, self._trusted, self._left = choose_width(data, self._zstd), _REUSED_CHOICES, None
             self._trusted -= 1
             width, planes, share = self._choice
             if not width:
@@ -97,31 +97,31 @@ class Encoder:
                     return RAW, data
                 continue
             grouped = self._grouper.group(data, width, planes)
-            if abs(len(grouped) / len(data) - share) < _CLOSE:
+            if abs(len(grouped) / len(data) - share) < _TOLERANCE:
                 break
         return (_CODECS[width], grouped) if len(grouped) + (len(data) >> 6) < len(data) else None
 
 
 def _is_wide(data: memoryview) -> bool:
     """Return whether at most one byte in eight has few distinct values, as in fp64 and noise; narrower numbers have two or more."""
-    return sum(len(set(data[i:_GLANCE:8])) <= _KINDS for i in range(8)) <= 1
+    return sum(len(set(data[i:_COUNTED:8])) <= _MAX_DISTINCT for i in range(8)) <= 1
 
 
 class Encoders:
     """One encoder per thread.
 
     Args:
-        near: see `Encoder`.
+        local: see `Encoder`.
     """
 
-    def __init__(self, *, near: bool) -> None:
-        self._near = near
+    def __init__(self, *, local: bool) -> None:
+        self._near = local
         self._local = threading.local()
 
     def mine(self) -> Encoder:
         """Return this thread's encoder."""
         if not hasattr(self._local, "encoder"):
-            self._local.encoder = Encoder(near=self._near)
+            self._local.encoder = Encoder(local=self._near)
         encoder: Encoder = self._local.encoder
         return encoder
 

@@ -17,7 +17,7 @@ from artifactstore.runtime.loading import numpy
 __all__ = ["check", "check_base", "check_chunks", "check_files", "check_packs", "check_side"]
 
 MAX_CHUNK: Final = 64 * 2**20  # bytes; no chunker makes larger chunks, and no reader should have to allocate one
-_MANY: Final = 1024  # count of rows or chunks from which on loading NumPy pays
+_NUMPY_MIN: Final = 1024  # count of rows or chunks from which on loading NumPy pays
 _ROWS: Final = 65_536  # rows checked at a time
 _DIGEST, _SIZES, _EMPTY = "the only chunk", "the chunks", "the digest"
 _FAULTS: Final = {
@@ -76,7 +76,7 @@ def check_files(manifest: Manifest, low: int = 0) -> None:
     """
     for start in range(low, len(manifest.paths), _ROWS):
         high = min(start + _ROWS, len(manifest.paths))
-        few = max(high - start, manifest.first[high] - manifest.first[start]) < _MANY
+        few = max(high - start, manifest.first[high] - manifest.first[start]) < _NUMPY_MIN
         fault = _fault_among_few(manifest, start, high) if few else _fault_among_many(manifest, start, high)
         if fault is not None:
             row, what = fault
@@ -158,7 +158,7 @@ def check_chunks(manifest: Manifest) -> None:
 
 def _span(column: "array[int]") -> tuple[int, int]:
     """Return the minimum and maximum of some numbers."""
-    if len(column) < _MANY:
+    if len(column) < _NUMPY_MIN:
         return min(column), max(column)
     found = numpy().frombuffer(column, column.typecode)
     return int(found.min()), int(found.max())

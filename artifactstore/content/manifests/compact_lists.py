@@ -10,8 +10,8 @@ from artifactstore.runtime.loading import numpy
 __all__ = ["SIZE", "Digests", "OptionalDigests", "Texts", "shifted"]
 
 SIZE: Final = 32  # bytes of a digest
-_AT_ONCE: Final = 4096  # items built at a time
-_MANY: Final = 8192  # count of numbers from which on loading NumPy pays
+_BATCH: Final = 4096  # items built at a time
+_NUMPY_MIN: Final = 8192  # count of numbers from which on loading NumPy pays
 _NONE: Final = bytes(SIZE)
 _ANY: Final = "surrogatepass"  # invalid text is rejected, with its name, by a later check
 
@@ -60,7 +60,7 @@ class Digests(Sequence[bytes]):
 
     def batches(self) -> Iterator[bytes]:
         """Yield concatenated digests, some thousands at a time."""
-        return (bytes(self.data[at : at + _AT_ONCE * SIZE]) for at in range(0, len(self.data), _AT_ONCE * SIZE))
+        return (bytes(self.data[at : at + _BATCH * SIZE]) for at in range(0, len(self.data), _BATCH * SIZE))
 
     def __contains__(self, digest: object) -> bool:
         if not isinstance(digest, bytes) or len(digest) != SIZE:
@@ -192,7 +192,7 @@ class Texts(Sequence[str]):
     def batches(self, low: int = 0, high: int | None = None) -> Iterator[list[str]]:
         """Yield the texts from `low` to `high`, some thousands at a time: in batches as large as those of `Digests.batches`."""
         stop = len(self) if high is None else high
-        return (self._some(at, min(at + _AT_ONCE, stop)) for at in range(low, stop, _AT_ONCE))
+        return (self._some(at, min(at + _BATCH, stop)) for at in range(low, stop, _BATCH))
 
     def _some(self, low: int, high: int) -> list[str]:
         some = bytes(self.data[self.ends[low] : self.ends[high]])
@@ -257,7 +257,7 @@ class Texts(Sequence[str]):
 
 def shifted(values: "array[int]", by: int) -> "array[int]":
     """Return numbers of 4 or 8 bytes, each increased by `by`."""
-    if len(values) < _MANY:
+    if len(values) < _NUMPY_MIN:
         return array("q", [one + by for one in values])
     made = array("q")
     made.frombytes(memoryview(numpy().frombuffer(values, values.typecode).astype("q") + by).cast("B"))

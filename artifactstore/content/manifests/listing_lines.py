@@ -10,7 +10,7 @@ from artifactstore.runtime.loading import LOADING
 
 __all__ = ["plain_lines"]
 
-_MANY: Final = 250_000  # count of files from which on loading Arrow's functions pays
+_ARROW_MIN: Final = 250_000  # count of files from which on loading Arrow's functions pays
 _ROWS: Final = 65_536  # lines that Arrow builds at a time
 _DIGITS: Final = 2 * SIZE
 
@@ -28,7 +28,7 @@ def plain_lines(paths: Texts, digests: Digests) -> Iterator[Buffer]:
     if len(paths) != len(digests):
         raise ValueError(f"the counts must be equal, got {len(paths)} paths and {len(digests)} digests")
     escaped = b"\\" in paths.data or b"\n" in paths.data
-    if len(paths) >= _MANY and not escaped:
+    if len(paths) >= _ARROW_MIN and not escaped:
         for low in range(0, len(paths), _ROWS):
             yield _joined(paths, digests, low, min(low + _ROWS, len(paths)))
         return

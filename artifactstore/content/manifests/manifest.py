@@ -16,7 +16,7 @@ from artifactstore.model.listing import Extra, follow, identify_lines, through_l
 __all__ = ["INLINE", "Chunks", "Extent", "Manifest", "is_large", "manifest_key"]
 
 _A_FILE, _A_BYTE = 33, 1400  # bytes of a manifest per file, and bytes of content per byte of a manifest
-_LARGE: Final = 16 * 2**20  # bytes of a manifest
+_LARGE_MANIFEST: Final = 16 * 2**20  # bytes of a manifest
 INLINE: Final = -1  # the pack number of an inline chunk, whose stored bytes are in the manifest
 
 
@@ -27,7 +27,7 @@ def manifest_key(manifest: str) -> str:
 
 def is_large(files: int, size: int) -> bool:
     """Return whether a manifest of that many files and bytes is worth reading in parts, which takes one more request."""
-    return _A_FILE * files + size // _A_BYTE > _LARGE
+    return _A_FILE * files + size // _A_BYTE > _LARGE_MANIFEST
 
 
 class Extent(NamedTuple):  # cheap to create: there may be millions
@@ -191,7 +191,7 @@ class Manifest:
             c.bases.get(i) if c.bases else None,
         )
 
-    def beside(self) -> Iterator[Extent]:
+    def other_extents(self) -> Iterator[Extent]:
         """Yield the extents in packs that belong to no file: bases of deltas, and side content."""
         for extents in (self.chunks.bases.values(), *self.side.values()):
             yield from (extent for extent in extents if extent.pack is not None)

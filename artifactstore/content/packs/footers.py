@@ -20,10 +20,10 @@ from artifactstore.runtime.threads import Pool
 
 __all__ = ["FalseChunk", "Footers", "read_footer"]
 
-_FIRST: Final = 256 * 1024  # bytes read from a pack's end: the records of about 5,000 chunks
-_KEPT: Final = 16 * 2**20  # bytes of footers cached in memory
+_TAIL: Final = 256 * 1024  # bytes read from a pack's end: the records of about 5,000 chunks
+_CACHED: Final = 16 * 2**20  # bytes of footers cached in memory
 _AT_ONCE: Final = 16
-_GROUP: Final = 32 * 2**20  # bytes read at a time
+_READ_GROUP: Final = 32 * 2**20  # bytes read at a time
 _FIELDS: Final = (("offset", "q"), ("stored", "q"), ("size", "q"), ("codec", "B"))
 
 
@@ -116,7 +116,7 @@ class Footers:
             if pack not in self._kept:
                 self._kept[pack] = (tail, size)
                 self._size += len(tail)
-            while self._size > _KEPT and len(self._kept) > 1:
+            while self._size > _CACHED and len(self._kept) > 1:
                 self._size -= len(self._kept.popitem(last=False)[1][0])
 
     def contradictions(self, manifest: Manifest, packs: Iterable[str] | None = None) -> list[FalseChunk]:
@@ -157,7 +157,7 @@ class Footers:
         at = 0
         while at < len(extents):
             end, size = at + 1, extents[at].size
-            while end < len(extents) and size < _GROUP:
+            while end < len(extents) and size < _READ_GROUP:
                 size += extents[end].size
                 end += 1
             found += self._unread(extents[at:end], manifest.algorithm)
@@ -210,7 +210,7 @@ def read_footer(backend: Backend, key: str) -> tuple[list[Frame], bytes, int]:
         BackendError: it could not be read.
     """
     size = backend.size(key)
-    want = min(size, _FIRST)
+    want = min(size, _TAIL)
     while True:
         (tail,) = backend.read_ranges(key, [(size - want, want)])
         try:
@@ -231,7 +231,7 @@ def _claims_of(manifest: Manifest) -> Mapping[str, _Claims]:
     held = (c.offsets, c.stored, c.sizes, c.codecs) if len(c) else ()
     columns = [np.frombuffer(one, kind) for one, (_, kind) in zip(held, _FIELDS, strict=False)]
     more: dict[str, list[Extent]] = {}
-    for extent in manifest.beside():
+    for extent in manifest.other_extents():
         more.setdefault(str(extent.pack), []).append(extent)
     found: dict[str, _Claims] = {}
     for number, pack in enumerate(manifest.packs):

@@ -18,7 +18,7 @@ _SHIFT: Final = (
     40  # a position is (index of the manifest << 40) + index of the chunk: one int instead of a tuple, for a million of them
 )
 _LOW: Final = (1 << _SHIFT) - 1
-_MOST: Final = 24  # manifests loaded through hooks in one put
+_MAX_MANIFESTS: Final = 24  # manifests loaded through hooks in one put
 
 
 class FalseChunksError(Exception):
@@ -98,7 +98,7 @@ class KnownChunks:
 
     def follow(self, digests: Iterable[bytes]) -> None:
         """Load the manifests that list unknown hooks among these chunk digests."""
-        if self._hooks is None or self._load is None or len(self._asked) >= _MOST:
+        if self._hooks is None or self._load is None or len(self._asked) >= _MAX_MANIFESTS:
             return
         for digest in digests:
             if not is_hook(digest) or digest in self._chunks:
@@ -107,7 +107,7 @@ class KnownChunks:
             if artifact is None or artifact in self._asked:
                 continue
             with self._lock:
-                if artifact in self._asked or len(self._asked) >= _MOST:
+                if artifact in self._asked or len(self._asked) >= _MAX_MANIFESTS:
                     continue
                 self._asked.add(artifact)
                 manifest = self._load(artifact)
@@ -147,5 +147,5 @@ def _has_any(manifest: Manifest, positions: Collection[tuple[str, int]]) -> bool
     packs, chunks = manifest.packs, manifest.chunks
     own = ((packs[number], offset) for number, offset in zip(chunks.packs, chunks.offsets, strict=True) if number >= 0)
     return any(position in positions for position in own) or any(
-        (str(one.pack), one.offset) in positions for one in manifest.beside()
+        (str(one.pack), one.offset) in positions for one in manifest.other_extents()
     )

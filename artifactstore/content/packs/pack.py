@@ -17,7 +17,7 @@ from artifactstore.content.manifests.manifest import Extent
 from artifactstore.errors import CorruptionError
 from artifactstore.model.encoding import new_id
 
-__all__ = ["MOST", "TARGET", "TRAILER", "Frame", "OpenPack", "check_frame", "pack_key", "read_records"]
+__all__ = ["MAX_FRAMES", "TARGET", "TRAILER", "Frame", "OpenPack", "check_frame", "pack_key", "read_records"]
 
 MAGIC: Final = b"ASTPACK1"
 TARGET: Final = 32 * 2**20  # bytes of frames after which a pack is closed: one PUT, and small enough to keep several in flight
@@ -25,7 +25,7 @@ _RECORD: Final = struct.Struct("<BIIQ32s")
 _TRAILER: Final = struct.Struct("<QII8s")
 TRAILER: Final = _TRAILER.size
 DELTA: Final = 0x80
-MOST: Final = 50_000  # max frames of a pack: while it is written, each takes some objects; the format allows 200,000
+MAX_FRAMES: Final = 50_000  # max frames of a pack: while it is written, each takes some objects; the format allows 200,000
 _MAX_FOOTER: Final = 64 * 2**20
 
 

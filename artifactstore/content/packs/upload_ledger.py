@@ -26,7 +26,7 @@ __all__ = ["UploadLedger", "unfinished_uploads"]
 
 _PLAIN: Final = 5  # columns of a chunk that is not a delta
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_MOST: Final = 256 * 2**20  # max bytes of ledgers read: about four million chunks
+_MAX_READ: Final = 256 * 2**20  # max bytes of ledgers read: about four million chunks
 
 
 class UploadLedger:
@@ -78,7 +78,7 @@ def unfinished_uploads(
         alive: returns which of the given packs exist and are condemned by no entry.
     """
     manifest, used, records = Manifest(algorithm), list[Path](), list[dict[str, Any]]()
-    left = _MOST
+    left = _MAX_READ
     for path in sorted(folder.glob("*.jsonl")) if folder is not None and fcntl is not None else ():
         found = list(_read(path, left))
         if found:

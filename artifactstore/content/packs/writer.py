@@ -12,23 +12,23 @@ from artifactstore.content.manifests.compact_lists import SIZE, Digests
 from artifactstore.content.manifests.manifest import INLINE, Extent, Manifest
 from artifactstore.content.packs.footers import Footers
 from artifactstore.content.packs.known_chunks import FalseChunksError, KnownChunks
-from artifactstore.content.packs.pack import MOST, TARGET, OpenPack, pack_key
+from artifactstore.content.packs.pack import MAX_FRAMES, TARGET, OpenPack, pack_key
 from artifactstore.content.packs.reader import fetch
 from artifactstore.content.packs.upload_ledger import UploadLedger
 from artifactstore.errors import CorruptionError, NotFoundError
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["Packer", "Piece"]
+__all__ = ["EncodedChunk", "Packer"]
 
 INLINE_LIMIT: Final = 32 * 1024  # max stored bytes of content kept inline in the manifest instead of a pack
 _OPEN: Final = -2  # the pack number of records whose bytes are still pending
-_SHARES: Final = 8  # over a network packs get smaller towards the end, so that this many connections share the rest
-_LEAST: Final = 12 * 2**20  # bytes: min size of such packs
-_FAST: Final = 250_000  # digests in a dict: about 40 MB
-_UPLOADS: Final = 12  # max packs in flight, so that about eight connections are always busy: 384 MiB
+_LAST_PACKS: Final = 8  # over a network packs get smaller towards the end, so that this many connections share the rest
+_MIN_PACK: Final = 12 * 2**20  # bytes: min size of such packs
+_DICT_MAX: Final = 250_000  # digests in a dict: about 40 MB
+_MAX_UPLOADS: Final = 12  # max packs in flight, so that about eight connections are always busy: 384 MiB
 
 
-class Piece(NamedTuple):  # cheap to create: there may be millions
+class EncodedChunk(NamedTuple):  # cheap to create: there may be millions
     """A chunk as a worker returns it.
 
     Attributes:
@@ -67,7 +67,7 @@ class _DigestIndex:
     def find(self, digest: bytes) -> int:
         """Return the index of a digest, or -1."""
         at = self._first.get(digest, -1)
-        if at >= 0 or len(self._first) < _FAST:
+        if at >= 0 or len(self._first) < _DICT_MAX:
             return at
         table, data = self._table, self._digests.data
         mask = len(table) - 1
@@ -80,7 +80,7 @@ class _DigestIndex:
 
     def find_or_add(self, digest: bytes, number: int) -> int:
         """Return the index of a digest; if it has none, assign `number`, at which it is about to be appended."""
-        if len(self._first) < _FAST:
+        if len(self._first) < _DICT_MAX:
             return self._first.setdefault(digest, number)
         at = self.find(digest)
         if at >= 0:
@@ -145,7 +145,7 @@ class Packer:
         self._own = _DigestIndex(manifest.chunks.digests)  # chunk digest → its first record
         self._numbers: dict[str, int] = {}  # pack id → its index in the manifest
         self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' indices here
-        self._pending: list[Piece] = []  # content of the next pack
+        self._pending: list[EncodedChunk] = []  # content of the next pack
         self._pending_size = 0
         self._known_before = len(known)
         self._places: list[int] = []  # records whose bytes are pending: their offset is the piece's index for now
@@ -156,7 +156,7 @@ class Packer:
         """Return whether a chunk has a record already."""
         return self._own.find(digest) >= 0
 
-    def add_chunk(self, piece: Piece) -> None:
+    def add_chunk(self, piece: EncodedChunk) -> None:
         """Append a chunk record; its bytes are queued for the next pack unless they are stored already."""
         chunks, digest = self.manifest.chunks, piece.digest
         number = len(chunks)
@@ -182,7 +182,9 @@ class Packer:
             pack = theirs.packs[i]
             if pack < 0:
                 self._check(manifest.extent(i), manifest)
-                self.add_chunk(Piece(theirs.digests[i], theirs.sizes[i], theirs.codecs[i], theirs.inline[i], theirs.bases.get(i)))
+                self.add_chunk(
+                    EncodedChunk(theirs.digests[i], theirs.sizes[i], theirs.codecs[i], theirs.inline[i], theirs.bases.get(i))
+                )
                 continue
             self._left -= theirs.sizes[i]
             number = numbers[pack]
@@ -198,17 +200,17 @@ class Packer:
             self._number(str(base.pack))
             self.manifest.chunks.bases[number] = base
 
-    def _put(self, piece: Piece) -> tuple[int, int, int, int, Extent | None]:
+    def _put(self, piece: EncodedChunk) -> tuple[int, int, int, int, Extent | None]:
         if piece.stored is None:
             extent = self._known.chunk(piece.digest)
             assert extent is not None  # a worker omits the bytes only if an index has the digest
             if extent.pack is not None:
                 return self._number(extent.pack), extent.offset, extent.stored, extent.codec, extent.base
             self._check(extent, self._known.source(piece.digest))
-            piece = Piece(piece.digest, piece.size, extent.codec, extent.data or b"", extent.base)
+            piece = EncodedChunk(piece.digest, piece.size, extent.codec, extent.data or b"", extent.base)
         length = len(piece.stored or b"")
-        target = min(TARGET, max(_LEAST, self._left // _SHARES)) if self._backend.is_remote else TARGET
-        if self._pending and (self._pending_size + length > target or len(self._pending) >= MOST):
+        target = min(TARGET, max(_MIN_PACK, self._left // _LAST_PACKS)) if self._backend.is_remote else TARGET
+        if self._pending and (self._pending_size + length > target or len(self._pending) >= MAX_FRAMES):
             self._flush()
         self._pending.append(piece)
         self._pending_size += length
@@ -265,7 +267,7 @@ class Packer:
 
     def _send(self, pack: OpenPack) -> None:
         self.packs.add(pack.id)
-        most = max(2, min(self._backend.concurrency, _UPLOADS))
+        most = max(2, min(self._backend.concurrency, _MAX_UPLOADS))
         if self._uploaders is None:
             self._uploaders = Pool(most, "artifactstore-upload")
         while len(self._uploads) >= most:

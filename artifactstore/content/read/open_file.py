@@ -15,7 +15,7 @@ from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Hasher, new_hasher
 
 __all__ = [
-    "SMALL",
+    "SMALL_FILE",
     "FalseChunkDigestsError",
     "ManifestRetry",
     "Seekable",
@@ -26,9 +26,9 @@ __all__ = [
     "read_ranges",
 ]
 
-SMALL: Final = 4 * 2**20  # max bytes of a file read whole to prove its chunk digests: as much as would be read ahead
-_KEPT: Final = 8 * 2**20  # bytes of decoded chunks cached
-_AHEAD: Final = 4 * 2**20  # max bytes read ahead for a sequential reader
+SMALL_FILE: Final = 4 * 2**20  # max bytes of a file read whole to prove its chunk digests: as much as would be read ahead
+_CACHED: Final = 8 * 2**20  # bytes of decoded chunks cached
+_READ_AHEAD: Final = 4 * 2**20  # max bytes read ahead for a sequential reader
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def read_parts(backend: Backend, manifest: Manifest, row: int, ranges: Sequence[
         CorruptionError: bytes do not match a digest.
         BackendError: the store cannot be reached.
     """
-    if manifest.is_proven(row) or manifest.sizes[row] > SMALL:
+    if manifest.is_proven(row) or manifest.sizes[row] > SMALL_FILE:
         return read_ranges(backend, manifest, row, ranges)
     whole = memoryview(b"".join(_prove_small(backend, manifest, row)))
     return [memoryview(bytearray(whole[offset : offset + size])) for offset, size in ranges]
@@ -83,7 +83,7 @@ def prove(backend: Backend, manifest: Manifest, row: int) -> None:
     sizes = manifest.chunks.sizes
     while low < last:
         high, size = low + 1, sizes[low]
-        while high < last and size + sizes[high] <= _KEPT:
+        while high < last and size + sizes[high] <= _CACHED:
             size += sizes[high]
             high += 1
         for chunk in fetch(backend, [manifest.extent(i) for i in range(low, high)], algorithm=manifest.algorithm):
@@ -205,7 +205,7 @@ class _Reader(Seekable):
     def _turn_to(self, manifest: Manifest) -> None:
         """Switch to another manifest."""
         row = self._row
-        kept = () if manifest.is_proven(row) or manifest.sizes[row] > SMALL else _prove_small(self._backend, manifest, row)
+        kept = () if manifest.is_proven(row) or manifest.sizes[row] > SMALL_FILE else _prove_small(self._backend, manifest, row)
         self._manifest = manifest
         self._size = manifest.sizes[row]
         self._first = manifest.first[row]
@@ -264,13 +264,13 @@ class _Reader(Seekable):
         found: dict[int, bytes] = {i: self._kept[i] for i in range(low, high) if i in self._kept}
         if len(found) < high - low:
             last = min(high + self._ahead - 1, len(self._starts) - 1)
-            while last > high and self._starts[last] - self._starts[high] > _AHEAD:
+            while last > high and self._starts[last] - self._starts[high] > _READ_AHEAD:
                 last -= 1
             missing = [i for i in range(low, last) if i not in self._kept]
             extents = [self._manifest.extent(self._first + i) for i in missing]
             for i, chunk in zip(missing, fetch(self._backend, extents, algorithm=self._manifest.algorithm), strict=True):
                 found[i] = self._kept[i] = bytes(chunk)  # a view would keep the whole range in memory
             total = sum(len(chunk) for chunk in self._kept.values())
-            while total > _KEPT and len(self._kept) > 1:
+            while total > _CACHED and len(self._kept) > 1:
                 total -= len(self._kept.popitem(last=False)[1])
         return [found[i] for i in range(low, high)]

@@ -40,12 +40,12 @@ FETCHERS: Final = 16  # max concurrent requests
 GROUP_FILES: Final = 2_048
 WORKERS: Final = 2
 PAGE: Final = 4096  # bytes: the smallest hole of a file system
-_REPEATED: Final = 64  # compression ratio from which on a file must consist mostly of repetitions
+_REPEATED_RATIO: Final = 64  # compression ratio from which on a file must consist mostly of repetitions
 _BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class _ReadGroup:
     """Work for one worker: whole small files, or a part of a large one.
 
     Attributes:
@@ -91,7 +91,7 @@ def retrieve(
     """
     run = _Retrieval(backend, manifest, _Paths(rows, path), progress)
     remote = backend.is_remote
-    waiting: deque[tuple[_Group, Future[Sequence[bytes | memoryview]]]] = deque()
+    waiting: deque[tuple[_ReadGroup, Future[Sequence[bytes | memoryview]]]] = deque()
     ahead = 0
     with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
@@ -146,7 +146,7 @@ class _Retrieval:
         self._progress = progress
         self._hashers: dict[int, Hasher] = {}
 
-    def load(self, group: _Group, fetchers: Pool) -> _Load:
+    def load(self, group: _ReadGroup, fetchers: Pool) -> _Load:
         """Start to read a group's data."""
         manifest = self._manifest
         first = manifest.first
@@ -159,7 +159,7 @@ class _Retrieval:
             return _Load(extents, reads, None)
         return _Load(extents, reads, [fetchers.submit(read_pack, self._backend, read) for read in reads])
 
-    def work(self, group: _Group, load: _Load) -> Sequence[bytes | memoryview]:
+    def work(self, group: _ReadGroup, load: _Load) -> Sequence[bytes | memoryview]:
         """Decode a group and write it; return the chunks of a part of a large file. Runs in a worker."""
         if self.stopped:
             return ()
@@ -178,7 +178,7 @@ class _Retrieval:
         self._progress(sum(map(len, chunks)))
         return ()
 
-    def collect(self, group: _Group, future: Future[Sequence[bytes | memoryview]]) -> None:
+    def collect(self, group: _ReadGroup, future: Future[Sequence[bytes | memoryview]]) -> None:
         """Wait for a group; continue the hash of a large file. Runs in the calling thread, in the order of the groups."""
         chunks = future.result()
         if not group.part:
@@ -222,7 +222,7 @@ def _weight(manifest: Manifest, low: int, high: int) -> int:
     return max(sum(chunks.stored[low:high]) + bases, sum(chunks.sizes[low:high]) // 2)
 
 
-def _groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> Iterator[_Group]:
+def _groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> Iterator[_ReadGroup]:
     """Split the work into groups of neighbours of about `size`; a larger file becomes parts of about `part`."""
     first = manifest.first
     start, total = 0, 0
@@ -230,7 +230,7 @@ def _groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> It
         weight = _weight(manifest, first[row], first[row + 1])
         large = weight > size
         if n > start and (large or total + weight > size or n - start >= GROUP_FILES):
-            yield _Group(rows[start:n], weight=total)
+            yield _ReadGroup(rows[start:n], weight=total)
             start, total = n, 0
         if large:
             yield from _parts(manifest, row, part)
@@ -238,10 +238,10 @@ def _groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> It
         else:
             total += weight
     if start < len(rows):
-        yield _Group(rows[start:], weight=total)
+        yield _ReadGroup(rows[start:], weight=total)
 
 
-def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
+def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_ReadGroup]:
     chunks, end = manifest.chunks, manifest.first[row + 1]
     low, total, offset, length = manifest.first[row], 0, 0, 0
     for i in range(low, end):
@@ -250,20 +250,20 @@ def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_Group]:
             i > low and chunks.packs[i] != chunks.packs[i - 1] and total >= size // 2
         )  # no request for just the last bytes of a pack
         if i > low and (total + weight > size or turns):
-            yield _Group([row], part=True, low=low, high=i, offset=offset, last=False, weight=total)
+            yield _ReadGroup([row], part=True, low=low, high=i, offset=offset, last=False, weight=total)
             low, total, offset, length = i, 0, offset + length, 0
         total += weight
         length += chunks.sizes[i]
-    yield _Group([row], part=True, low=low, high=end, offset=offset, weight=total)
+    yield _ReadGroup([row], part=True, low=low, high=end, offset=offset, weight=total)
 
 
 def _is_repeated(manifest: Manifest, row: int) -> bool:
     """Return whether a file's compression ratio is so high that it must consist mostly of repetitions."""
     stored = sum(manifest.chunks.stored[manifest.first[row] : manifest.first[row + 1]])
-    return stored * _REPEATED < manifest.sizes[row]
+    return stored * _REPEATED_RATIO < manifest.sizes[row]
 
 
-def _write_part(manifest: Manifest, path: str, group: _Group, chunks: Sequence[bytes | memoryview]) -> None:
+def _write_part(manifest: Manifest, path: str, group: _ReadGroup, chunks: Sequence[bytes | memoryview]) -> None:
     mode = 0o777 if manifest.executable[group.rows[0]] else 0o666
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, mode)
@@ -277,7 +277,7 @@ def _write_part(manifest: Manifest, path: str, group: _Group, chunks: Sequence[b
 
 
 def _write_files(
-    backend: Backend, manifest: Manifest, paths: _Paths, group: _Group, chunks: Sequence[bytes | memoryview]
+    backend: Backend, manifest: Manifest, paths: _Paths, group: _ReadGroup, chunks: Sequence[bytes | memoryview]
 ) -> None:
     algorithm, first, at = manifest.algorithm, manifest.first, 0
     for row in group.rows:

@@ -12,9 +12,9 @@ from artifactstore.model.digest import hash_bytes
 
 __all__ = ["SelectedFiles", "Selection", "disk_size", "select"]
 
-_LARGE: Final = 8 * 2**20  # min bytes of a file whose holes matter
-_SHRUNK: Final = 64  # compression ratio from which on a chunk may be zeros
-_LENGTHS: Final = 8  # distinct lengths of zero chunks checked: a file has one, and one at each of its ends
+_MIN_SPARSE: Final = 8 * 2**20  # min bytes of a file whose holes matter
+_ZEROS_RATIO: Final = 64  # compression ratio from which on a chunk may be zeros
+_MAX_LENGTHS: Final = 8  # distinct lengths of zero chunks checked: a file has one, and one at each of its ends
 
 
 class SelectedFiles(Sequence[tuple[int, str]]):
@@ -89,10 +89,10 @@ def disk_size(manifest: Manifest, rows: Iterable[int]) -> int:
     total, chunks, zeros = 0, manifest.chunks, dict[int, bytes]()
     for row in rows:
         total += manifest.sizes[row]
-        if manifest.sizes[row] >= _LARGE:
+        if manifest.sizes[row] >= _MIN_SPARSE:
             for i in range(manifest.first[row], manifest.first[row + 1]):
                 size = chunks.sizes[i]
-                if size >= PAGE and size > chunks.stored[i] * _SHRUNK and (size in zeros or len(zeros) < _LENGTHS):
+                if size >= PAGE and size > chunks.stored[i] * _ZEROS_RATIO and (size in zeros or len(zeros) < _MAX_LENGTHS):
                     if size not in zeros:
                         zeros[size] = hash_bytes(bytes(size), manifest.algorithm)
                     total -= size if chunks.digests[i] == zeros[size] else 0

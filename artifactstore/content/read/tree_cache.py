@@ -27,7 +27,7 @@ from artifactstore.runtime.local_files import is_own, read_own
 __all__ = ["CacheError", "TreeCache"]
 
 _NAMED: Final = re.compile(r"([a-z0-9]+)-([0-9a-f]{64})(?:-[0-9a-f]{16})?$", re.ASCII)
-_SPARED: Final = 3600.0  # seconds
+_MIN_AGE: Final = 3600.0  # seconds
 _LITTER: Final = 86_400.0  # seconds after which an unfinished tree is litter
 _FOLDERS: Final = 16  # max cache folders whose trees a process uses: a lock each
 _TIMEOUT: Final = 3600.0  # seconds to wait for another process that writes the same tree
@@ -171,7 +171,7 @@ class TreeCache:
         for used, tree, mark in sorted(trees):
             if tree.name in held:
                 continue
-            if total <= limit or now - used < _SPARED:
+            if total <= limit or now - used < _MIN_AGE:
                 return
             self._take_away(tree, mark)
             total -= sizes[tree]

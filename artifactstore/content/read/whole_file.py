@@ -20,7 +20,7 @@ from artifactstore.runtime.threads import Pool
 __all__ = ["read_buffer", "use_buffer"]
 
 T = TypeVar("T")
-_SMALL: Final = 2**20  # max bytes of a file for which threads would cost more than they save
+_SINGLE_THREAD_MAX: Final = 2**20  # max bytes of a file for which threads would cost more than they save
 
 
 def read_buffer(backend: Backend, manifest: Manifest, row: int) -> memoryview:
@@ -50,7 +50,7 @@ def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[me
         CorruptionError: the bytes do not match the digest.
     """
     size = manifest.sizes[row]
-    if size <= _SMALL:
+    if size <= _SINGLE_THREAD_MAX:
         return use(memoryview(bytearray(read_file(backend, manifest, row))))
     # NumPy requests huge pages, of which a few hundred are available at once, where 4 KiB each would take as long as reading.
     view = memoryview(numpy().empty(size, "u1"))

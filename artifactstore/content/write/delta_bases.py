@@ -17,18 +17,18 @@ from artifactstore.content.codecs.codec import DELTAS, Encoder
 from artifactstore.content.manifests.manifest import Extent, Manifest
 from artifactstore.content.packs.pack import check_frame
 from artifactstore.content.packs.reader import fetch
-from artifactstore.content.packs.writer import Piece
+from artifactstore.content.packs.writer import EncodedChunk
 from artifactstore.content.read.open_file import chunk_starts, read_ranges
 from artifactstore.errors import ArtifactStoreError
 
 __all__ = ["DeltaBase", "DeltaBases", "DeltaLine", "ReadAt"]
 
-_FILE: Final = 64 * 1024  # min bytes of a file for deltas
-LEAST: Final = 4096  # min bytes of a chunk for deltas
+_MIN_FILE: Final = 64 * 1024  # min bytes of a file for deltas
+MIN_CHUNK: Final = 4096  # min bytes of a chunk for deltas
 _SAMPLES: Final = 8  # chunks sampled
-_GAIN: Final = 0.9  # max size relative to the file without deltas
-_WIDE: Final = 8  # bytes of numbers that are mostly noise, whose chunks are stored raw on local disk
-_WIDE_GAIN: Final = 0.5  # max size relative to those raw chunks: a smaller saving is not worth the slower get
+_MAX_RATIO: Final = 0.9  # max size relative to the file without deltas
+_NOISY_WIDTH: Final = 8  # bytes of numbers that are mostly noise, whose chunks are stored raw on local disk
+_NOISY_MAX_RATIO: Final = 0.5  # max size relative to those raw chunks: a smaller saving is not worth the slower get
 _NUMBER: Final = re.compile(rb"'descr': '[<|=]?[a-z](2|4|8)'")
 _DTYPES: Final = {"BF16": 2, "F16": 2, "I16": 2, "U16": 2, "F32": 4, "I32": 4, "U32": 4, "F64": 8, "I64": 8, "U64": 8}
 
@@ -52,7 +52,7 @@ class DeltaBase:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _PairedPart:
     """A stretch of a file that has a counterpart in an earlier version.
 
     Attributes:
@@ -81,7 +81,7 @@ class DeltaLine:
     """
 
     manifest: Manifest
-    parts: list[_Part]
+    parts: list[_PairedPart]
     versions: int = 1
     stored: int = 0
     cuts: Mapping[int, "array[int]"] = field(init=False)
@@ -100,7 +100,7 @@ class DeltaLine:
     def refer(self, begin: int, end: int) -> DeltaBase | None:
         """Return the delta base for the chunk from `begin` to `end`, or None."""
         at = bisect_right(self._begins, begin) - 1
-        if at < 0 or end - begin < LEAST or end > self.parts[at].end:
+        if at < 0 or end - begin < MIN_CHUNK or end > self.parts[at].end:
             return None
         part = self.parts[at]
         number = bisect_right(part.ends, begin)
@@ -136,7 +136,7 @@ class DeltaBases:
         Raises:
             InvalidInputError: the file cannot be read.
         """
-        if size < _FILE or not (layout := _layout(size, read_at)):
+        if size < _MIN_FILE or not (layout := _layout(size, read_at)):
             return None
         for manifest in self._manifests:
             row = manifest.index(path)
@@ -159,7 +159,7 @@ class DeltaBases:
         except ArtifactStoreError:
             return [None] * len(extents)
 
-    def pieces(self, wanted: Sequence[tuple[bytes, memoryview, DeltaBase]], encoder: Encoder) -> dict[bytes, Piece]:
+    def pieces(self, wanted: Sequence[tuple[bytes, memoryview, DeltaBase]], encoder: Encoder) -> dict[bytes, EncodedChunk]:
         """Encode chunks, given with their digests, as deltas; return those that take less than their bases."""
         made = {}
         bases = self.read([reference.base for _, _, reference in wanted])
@@ -167,10 +167,12 @@ class DeltaBases:
             if base is not None:
                 stored = encoder.delta(chunk, memoryview(base), reference.width, reference.lead)
                 if len(stored) < reference.base.stored:
-                    made[digest] = Piece(digest, len(chunk), DELTAS[reference.width], stored, reference.base, check_frame(stored))
+                    made[digest] = EncodedChunk(
+                        digest, len(chunk), DELTAS[reference.width], stored, reference.base, check_frame(stored)
+                    )
         return made
 
-    def _pair(self, layout: Layout, manifest: Manifest, row: int) -> list[_Part]:
+    def _pair(self, layout: Layout, manifest: Manifest, row: int) -> list[_PairedPart]:
         first, starts = manifest.first[row], chunk_starts(manifest, row)
 
         def read_at(offset: int, size: int) -> bytes:
@@ -186,7 +188,7 @@ class DeltaBases:
             if starts[low] == there[0] and starts[high] == there[1]:
                 shift = begin - there[0]
                 ends = array("q", (start + shift for start in starts[low + 1 : high + 1]))
-                parts.append(_Part(begin, end, width, ends, first + low))
+                parts.append(_PairedPart(begin, end, width, ends, first + low))
         return sorted(parts, key=lambda part: part.begin)
 
     def _worth(self, line: DeltaLine, size: int, read_at: ReadAt) -> DeltaLine | None:
@@ -208,17 +210,17 @@ class DeltaBases:
             total += len(data)
             delta += taken
             plain += len(encoder.encode(data)[1])
-            if reference.width == _WIDE:
+            if reference.width == _NOISY_WIDTH:
                 wide, wide_taken = wide + len(data), wide_taken + taken
-        if wide and not self._backend.is_remote and wide_taken > _WIDE_GAIN * wide:
-            others = [part for part in line.parts if part.width < _WIDE]
+        if wide and not self._backend.is_remote and wide_taken > _NOISY_MAX_RATIO * wide:
+            others = [part for part in line.parts if part.width < _NOISY_WIDTH]
             return self._worth(DeltaLine(line.manifest, others, line.versions, line.stored), size, read_at) if others else None
         if not total:
             return None
         paired = sum(part.end - part.begin for part in line.parts)
         full = plain / total * size
         expected = delta / total * paired + plain / total * (size - paired)
-        return line if expected < _GAIN * full and expected * line.versions < line.stored else None
+        return line if expected < _MAX_RATIO * full and expected * line.versions < line.stored else None
 
 
 def _since_full(manifest: Manifest, row: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from artifactstore.content.packs.footers import Footers
 from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.pack import check_frame
 from artifactstore.content.packs.upload_ledger import UploadLedger
-from artifactstore.content.packs.writer import Packer, Piece
+from artifactstore.content.packs.writer import EncodedChunk, Packer
 from artifactstore.content.write.delta_bases import DeltaBase, DeltaBases, DeltaLine, ReadAt
 from artifactstore.content.write.ingested import Ingested
 from artifactstore.content.write.read_ahead import BufferPool, Zeros, cut_blocks, is_sparse, open_source
@@ -36,20 +36,20 @@ from artifactstore.runtime.threads import Pool, until
 __all__ = ["ingest"]
 
 WINDOW: Final = 4 * 2**20  # bytes of a large file per unit of work
-_FAR: Final = 16 * 2**20  # the same for a remote file: several concurrent requests
+_REMOTE_WINDOW: Final = 16 * 2**20  # the same for a remote file: several concurrent requests
 BATCH_FILES: Final = 256  # files read per batch
 _BATCH_KNOWN: Final = 4096  # files per batch, including those that need no reading
 _FEW_FILES: Final = 16
 _FEW_BYTES: Final = 512 * 1024
 WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
-_WAITING: Final = 8  # workers, if each may wait for chunks of an earlier version over a network
-_BEHIND: Final = 8  # windows that the hashing of a whole file may lag behind
+_REMOTE_WORKERS: Final = 8  # workers, if each may wait for chunks of an earlier version over a network
+_HASH_LAG: Final = 8  # windows that the hashing of a whole file may lag behind
 _References = Sequence[DeltaBase | None] | None  # per chunk of a window; None if no chunk has a reference
 _Window = tuple[memoryview, list[int], _References]
-_Todo = tuple[Source, bytes | None]  # a file, and its digest if it need not be read
+_Work = tuple[Source, bytes | None]  # a file, and its digest if it need not be read
 
 
-class _Done(NamedTuple):
+class _Result(NamedTuple):
     """The result for a file, or for a window of a large one.
 
     Attributes:
@@ -58,7 +58,7 @@ class _Done(NamedTuple):
         read: whether that file was read, or only its digest looked up.
     """
 
-    pieces: list[Piece] | None
+    pieces: list[EncodedChunk] | None
     source: Source | None = None
     digest: bytes = b""
     read: bool = True
@@ -112,14 +112,14 @@ def ingest(
         known=known,
         series=DeltaBases(backend, series, single=len(folder.files) == 1) if series else None,
         sha256=sha256,
-        near=not backend.is_remote,
+        local=not backend.is_remote,
         progress=progress,
     )
     try:
         if len(folder.files) <= _FEW_FILES and folder.size <= _FEW_BYTES:
             run.collect(run.feed(None, folder, known_digests))  # threads would cost more than they save
         else:
-            run.workers = _WAITING if backend.is_remote and series else WORKERS
+            run.workers = _REMOTE_WORKERS if backend.is_remote and series else WORKERS
             with Pool(run.workers, "artifactstore-ingest") as workers:
                 try:
                     # Close it on the way out: its read-ahead and hashing are threads, which the end of a program waits for.
@@ -155,11 +155,11 @@ class _Ingest:
         known: KnownChunks,
         series: DeltaBases | None,
         sha256: bool,
-        near: bool,
+        local: bool,
         progress: Callable[[int], None],
     ) -> None:
         self.workers = WORKERS
-        self._encoders = Encoders(near=near)
+        self._encoders = Encoders(local=local)
         self._blocks = BufferPool()
         self._sha256: dict[str, bytes] | None = {} if sha256 else None
         self._series = series
@@ -181,8 +181,8 @@ class _Ingest:
 
     def feed(
         self, workers: Pool | None, folder: Folder, digests: Sequence[bytes | None]
-    ) -> Generator[Future[list[_Done]] | list[_Done], None, None]:
-        batch: list[_Todo] = []
+    ) -> Generator[Future[list[_Result]] | list[_Result], None, None]:
+        batch: list[_Work] = []
         unread, size = 0, 0
         for source, digest in zip(folder.files, digests, strict=True):
             known = digest if digest is not None and self._known.find(digest) is not None else None
@@ -200,11 +200,11 @@ class _Ingest:
         if batch:
             yield self._send(workers, batch, unread)
 
-    def _send(self, workers: Pool | None, batch: list[_Todo], unread: int) -> Future[list[_Done]] | list[_Done]:
+    def _send(self, workers: Pool | None, batch: list[_Work], unread: int) -> Future[list[_Result]] | list[_Result]:
         """Submit a batch to a worker, unless it has nothing to read."""
         return self._do_batch(batch) if workers is None or not unread else workers.submit(self._do_batch, batch)
 
-    def _large(self, workers: Pool, source: Source) -> Iterator[Future[list[_Done]] | list[_Done]]:
+    def _large(self, workers: Pool, source: Source) -> Iterator[Future[list[_Result]] | list[_Result]]:
         behind, hashers = deque[Future[object]](), [new_hasher(self._algorithm, parallel=is_sparse(source))]
         if self._sha256 is not None:
             hashers.append(new_hasher("sha256"))
@@ -218,14 +218,14 @@ class _Ingest:
         with Pool(1, "artifactstore-hash") as hashing:
             for one in self._windows(source):
                 behind.append(hashing.submit(update, one.pieces() if isinstance(one, Zeros) else (one[0][: one[1][-1]],)))
-                if len(behind) > _BEHIND:
+                if len(behind) > _HASH_LAG:
                     behind.popleft().result()
                 yield self._zeros(one) if isinstance(one, Zeros) else workers.submit(self._do_window, *one)
             for future in behind:
                 future.result()
         if self._sha256 is not None:
             self._sha256[source.path] = hashers[1].digest()
-        yield [_Done([], source, hashers[0].digest())]
+        yield [_Result([], source, hashers[0].digest())]
 
     def _windows(self, source: Source) -> Iterator[_Window | Zeros]:
         if source.data is not None:
@@ -233,13 +233,13 @@ class _Ingest:
             return
         with open_source(source, self._held) as (read_at, stream):
             cutter, refer = self._cutter(source, read_at(0, min(HEAD, source.size)), read_at)
-            size = max(WINDOW if source.base is None or not source.far else _FAR, 2 * cutter.maximum)
+            size = max(WINDOW if source.base is None or not source.reader else _REMOTE_WINDOW, 2 * cutter.maximum)
             for one in cut_blocks(stream, source, cutter, size, self._blocks):
                 yield one if isinstance(one, Zeros) else (one[1], one[2], refer(one[0], one[2]))
 
-    def _zeros(self, zeros: Zeros) -> list[_Done]:
+    def _zeros(self, zeros: Zeros) -> list[_Result]:
         (piece,) = self._pieces(memoryview(bytes(zeros.size)), [zeros.size], None)
-        return [_Done([piece] * zeros.count)]
+        return [_Result([piece] * zeros.count)]
 
     def _cut_memory(self, source: Source, view: memoryview) -> Iterator[_Window]:
         cutter, refer = self._cutter(source, view[:HEAD], lambda at, size: bytes(view[at : at + size]))
@@ -267,22 +267,22 @@ class _Ingest:
 
     # -- working: these run in worker threads
 
-    def _do_batch(self, batch: Sequence[_Todo]) -> list[_Done]:
+    def _do_batch(self, batch: Sequence[_Work]) -> list[_Result]:
         done = []
         for source, known in batch:
             if self._stopped:
                 break
             if known is not None:
-                done.append(_Done(None, source, known, read=False))
+                done.append(_Result(None, source, known, read=False))
                 continue
             data = source.data if source.data is not None else read_unchanged(source, self._held)
             digest = hash_bytes(data, self._algorithm)
             if self._sha256 is not None:
                 self._sha256[source.path] = hashlib.sha256(data).digest()
-            done.append(_Done(self._cut(source, data, digest), source, digest))
+            done.append(_Result(self._cut(source, data, digest), source, digest))
         return done
 
-    def _cut(self, source: Source, data: bytes | memoryview, digest: bytes) -> list[Piece] | None:
+    def _cut(self, source: Source, data: bytes | memoryview, digest: bytes) -> list[EncodedChunk] | None:
         """The pieces of a file that is entirely in memory; a file not longer than an average chunk is one piece."""
         if not len(data):
             return []
@@ -299,10 +299,10 @@ class _Ingest:
         self._known.follow((digest,))
         return [self._piece(digest, data)]
 
-    def _do_window(self, window: memoryview, ends: Sequence[int], references: _References) -> list[_Done]:
-        return [_Done(self._pieces(window, ends, references))]
+    def _do_window(self, window: memoryview, ends: Sequence[int], references: _References) -> list[_Result]:
+        return [_Result(self._pieces(window, ends, references))]
 
-    def _pieces(self, view: memoryview, ends: Sequence[int], references: _References) -> list[Piece]:
+    def _pieces(self, view: memoryview, ends: Sequence[int], references: _References) -> list[EncodedChunk]:
         chunks = [view[start:end] for start, end in pairwise([0, *ends])]
         digests = [hash_bytes(chunk, self._algorithm) for chunk in chunks]
         self._known.follow(digests)
@@ -315,7 +315,7 @@ class _Ingest:
 
     def _deltas(
         self, digests: Sequence[bytes], chunks: Sequence[memoryview], references: Sequence[DeltaBase | None]
-    ) -> dict[bytes, Piece]:
+    ) -> dict[bytes, EncodedChunk]:
         """Store new chunks as deltas, where these take less than their bases."""
         assert self._series is not None  # references need a series
         wanted = [
@@ -328,16 +328,16 @@ class _Ingest:
     def _is_stored(self, digest: bytes) -> bool:
         return self._stopped or self._known.chunk(digest) is not None or self._packer.has(digest)
 
-    def _piece(self, digest: bytes, data: bytes | memoryview) -> Piece:
+    def _piece(self, digest: bytes, data: bytes | memoryview) -> EncodedChunk:
         if self._is_stored(digest):
-            return Piece(digest, len(data))
+            return EncodedChunk(digest, len(data))
         codec, stored = self._encoders.mine().encode(data)
-        return Piece(digest, len(data), codec, stored, None, check_frame(stored))
+        return EncodedChunk(digest, len(data), codec, stored, None, check_frame(stored))
 
     # -- collecting: the coordinating thread again, in the order of the files
 
-    def collect(self, work: Iterator[Future[list[_Done]] | list[_Done]]) -> None:
-        waiting: deque[Future[list[_Done]] | list[_Done]] = deque()
+    def collect(self, work: Iterator[Future[list[_Result]] | list[_Result]]) -> None:
+        waiting: deque[Future[list[_Result]] | list[_Result]] = deque()
         running = 0
         for item in work:
             waiting.append(item)
@@ -349,7 +349,7 @@ class _Ingest:
         while waiting:
             self._take(waiting.popleft())
 
-    def _take(self, item: Future[list[_Done]] | list[_Done]) -> None:
+    def _take(self, item: Future[list[_Result]] | list[_Result]) -> None:
         packer, size, chunks = self._packer, 0, self._packer.manifest.chunks.sizes
         rows: list[tuple[str, int, bytes, bool, int]] = []
         for done in item if isinstance(item, list) else item.result():

@@ -14,12 +14,12 @@ from artifactstore.runtime.loading import numpy
 
 __all__ = ["BufferParts", "definitely_new", "digest_in_memory", "from_parts", "hash_first"]
 
-_LARGE: Final = 64 * 1024  # bytes from which on a copy without the interpreter's lock pays
-_MUCH: Final = 64 * 2**20  # bytes whose hashing takes long enough that looking for hooks pays
-_ALL_LISTED: Final = 8 * 2**30  # bytes of content up to which all hooks are listed
-_LOOKED_AT: Final = 48 * 2**20  # max bytes searched for a hook
+_UNLOCKED_COPY: Final = 64 * 1024  # bytes from which on a copy without the interpreter's lock pays
+_HOOK_SEARCH_MIN: Final = 64 * 2**20  # bytes whose hashing takes long enough that looking for hooks pays
+_HOOKS_COMPLETE: Final = 8 * 2**30  # bytes of content up to which all hooks are listed
+_HOOK_SEARCH_MAX: Final = 48 * 2**20  # max bytes searched for a hook
 _WINDOW: Final = 4 * 2**20
-_READ_TWICE: Final = 64 * 2**20  # max bytes of files that are hashed before they are stored
+_HASH_FIRST_MAX: Final = 64 * 2**20  # max bytes of files that are hashed before they are stored
 
 
 class BufferParts:
@@ -46,7 +46,7 @@ class BufferParts:
                 break
             start = offset + done - self._starts[i]
             piece = self._parts[i][start : start + len(view) - done]
-            if len(piece) < _LARGE:
+            if len(piece) < _UNLOCKED_COPY:
                 view[done : done + len(piece)] = piece
             else:
                 # Assigning to a slice of a memoryview holds the interpreter's lock; NumPy releases it.
@@ -76,7 +76,7 @@ def from_parts(path: str, parts: Sequence[bytes | memoryview]) -> Source:
         return from_bytes(path, parts[0])
     check_path(path)
     held = BufferParts([memoryview(part).cast("B") for part in parts if memoryview(part).nbytes])
-    return Source(path, held.size, b"", executable=False, base=None, far=held)
+    return Source(path, held.size, b"", executable=False, base=None, reader=held)
 
 
 def definitely_new(source: Source, chunkers: Mapping[str, tuple[int, int, int]], algorithm: str, hooks: HookIndex) -> bool:
@@ -91,19 +91,19 @@ def definitely_new(source: Source, chunkers: Mapping[str, tuple[int, int, int]],
         algorithm: the store's digest algorithm.
         hooks: hooks of all artifacts.
     """
-    if not _MUCH <= source.size <= _ALL_LISTED or source.disk is not None:
+    if not _HOOK_SEARCH_MIN <= source.size <= _HOOKS_COMPLETE or source.disk is not None:
         return False
 
     def read_at(offset: int, size: int) -> bytes:
         return (
-            source.far.read(offset, size)
-            if source.far is not None
+            source.reader.read(offset, size)
+            if source.reader is not None
             else bytes(memoryview(source.data or b"")[offset : offset + size])
         )
 
     rule, bounds = choose_rule(read_at(0, HEAD), source.size, read_at)
     start, cutter = 0, Cutter(chunkers[rule], bounds)
-    while start < min(_LOOKED_AT, source.size - _WINDOW):
+    while start < min(_HOOK_SEARCH_MAX, source.size - _WINDOW):
         window = memoryview(read_at(start, _WINDOW))
         ends = cutter.cut(window, start, last=False)
         for low, high in pairwise([0, *ends]):
@@ -118,7 +118,7 @@ def digest_in_memory(source: Source, algorithm: str) -> bytes | None:
     """Return the digest of content in memory; None for files, which are hashed as they are read."""
     if source.data is not None:
         return hash_bytes(source.data, algorithm)
-    return source.far.digest(algorithm) if isinstance(source.far, BufferParts) else None
+    return source.reader.digest(algorithm) if isinstance(source.reader, BufferParts) else None
 
 
 def hash_first(sources: Sequence[Source], known: Sequence[bytes | None], algorithm: str) -> list[bytes | None]:
@@ -129,7 +129,7 @@ def hash_first(sources: Sequence[Source], known: Sequence[bytes | None], algorit
     Raises:
         ConflictError: a file changed since the scan.
     """
-    if sum(one.size for one in sources) > _READ_TWICE:
+    if sum(one.size for one in sources) > _HASH_FIRST_MAX:
         return list(known)
     pairs = zip(known, sources, strict=True)
     return [one or digest_in_memory(source, algorithm) or hash_bytes(read_unchanged(source), algorithm) for one, source in pairs]

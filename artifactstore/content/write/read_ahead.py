@@ -24,10 +24,10 @@ from artifactstore.runtime.threads import Pool
 
 __all__ = ["BufferPool", "Stream", "Zeros", "cut_blocks", "first_false_file", "is_sparse", "open_source"]
 
-_HOLE: Final = 8 * 2**20  # min bytes of a hole worth skipping
-_UNIT: Final = 512  # bytes per unit of `st_blocks`
-_PIECE: Final = 4 * 2**20  # bytes of zeros hashed at a time
-_RUN: Final = 128 * 2**20  # bytes of zeros passed on at a time
+_MIN_HOLE: Final = 8 * 2**20  # min bytes of a hole worth skipping
+_BLOCK_UNIT: Final = 512  # bytes per unit of `st_blocks`
+_ZEROS_HASHED: Final = 4 * 2**20  # bytes of zeros hashed at a time
+_ZEROS_RUN: Final = 128 * 2**20  # bytes of zeros passed on at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Zeros:
     def pieces(self) -> Iterator[memoryview]:
         """Yield the zeros as memory, some megabytes at a time."""
         left = self.count * self.size
-        block = memoryview(bytes(min(_PIECE, left)))
+        block = memoryview(bytes(min(_ZEROS_HASHED, left)))
         while left:
             yield block[:left]
             left -= min(len(block), left)
@@ -68,7 +68,7 @@ class Stream:
 
 def is_sparse(source: Source) -> bool:
     """Return whether a file takes far less disk space than its size."""
-    if source.size < _HOLE or source.disk is None or source.far is not None:
+    if source.size < _MIN_HOLE or source.disk is None or source.reader is not None:
         return False
     with suppress(OSError):
         return _is_sparse(os.stat(source.disk))  # noqa: PTH116 - as the scan does
@@ -83,13 +83,13 @@ def open_source(source: Source, held: Held | None = None) -> Iterator[tuple[Call
         source: the file.
         held: as for `open_unchanged`.
     """
-    far = source.far
-    if far is not None:
+    reader = source.reader
+    if reader is not None:
         at = 0
 
         def load(view: memoryview) -> int:
             nonlocal at
-            far.fill(view, at)
+            reader.fill(view, at)
             at += len(view)
             return len(view)
 
@@ -97,8 +97,8 @@ def open_source(source: Source, held: Held | None = None) -> Iterator[tuple[Call
             nonlocal at
             at = offset
 
-        yield far.read, Stream(load, jump, list)
-        far.check()
+        yield reader.read, Stream(load, jump, list)
+        reader.check()
         return
     with open_unchanged(source, held) as fd:
         file = io.FileIO(fd, closefd=False)
@@ -151,7 +151,7 @@ def _has_chunks(source: Source, manifest: Manifest, row: int) -> bool:
 
 
 def _is_sparse(st: os.stat_result) -> bool:
-    return getattr(st, "st_blocks", st.st_size) * _UNIT <= st.st_size - _HOLE
+    return getattr(st, "st_blocks", st.st_size) * _BLOCK_UNIT <= st.st_size - _MIN_HOLE
 
 
 def _holes(fd: int, size: int) -> list[tuple[int, int]]:
@@ -173,7 +173,7 @@ def _holes(fd: int, size: int) -> list[tuple[int, int]]:
                 if error.errno != errno.ENXIO:  # no data after this offset
                     raise
                 at = size
-            if at - begin >= _HOLE:
+            if at - begin >= _MIN_HOLE:
                 found.append((begin, at))
     except OSError:
         return []
@@ -246,7 +246,7 @@ def cut_blocks(
         at = stop
         if end - start >= most:
             total = (end - start) // most
-            for done in range(0, total, step := max(1, _RUN // most)):
+            for done in range(0, total, step := max(1, _ZEROS_RUN // most)):
                 yield Zeros(min(step, total - done), most)
             start += total * most
             at = start

@@ -16,7 +16,7 @@ from artifactstore.runtime.file_stats import fields, signatures
 
 __all__ = ["Scanned", "scan"]
 
-_AT_ONCE: Final = 4096  # files appended to the columns at a time
+_BATCH: Final = 4096  # files appended to the columns at a time
 
 
 class Scanned(Sequence[Source]):
@@ -43,7 +43,7 @@ class Scanned(Sequence[Source]):
     def append(self, path: str, st: os.stat_result) -> None:
         """Append a file, in sorted order; it is in the columns after `flush`."""
         self._new.append((path, st))
-        if len(self._new) >= _AT_ONCE:
+        if len(self._new) >= _BATCH:
             self.flush()
 
     def flush(self) -> None:
@@ -112,7 +112,7 @@ def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep") -
     files = Scanned(root.rstrip("/") + "/")
     found = Folder(files)
     try:
-        _walk(found, "", _Walk(root, files, keep, links == "follow", set()))
+        _walk(found, "", _Scan(root, files, keep, links == "follow", set()))
     except RecursionError as error:
         raise InvalidInputError(f"{root} is nested too deeply: the limit is about 900 levels of folders") from error
     files.flush()
@@ -123,7 +123,7 @@ def scan(root: str, *, keep: Callable[[str, bool], bool], links: str = "keep") -
 
 
 @dataclass(frozen=True, slots=True)
-class _Walk:
+class _Scan:
     """The parameters of a scan."""
 
     root: str
@@ -133,7 +133,7 @@ class _Walk:
     visiting: set[tuple[int, int]]
 
 
-def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
+def _walk(found: Folder, prefix: str, walk: _Scan) -> None:
     disk = os.path.join(walk.root, prefix) if prefix else walk.root  # noqa: PTH118
     st = stat_of(disk)
     inode = (st.st_dev, st.st_ino)
@@ -168,7 +168,7 @@ def _walk(found: Folder, prefix: str, walk: _Walk) -> None:
         found.folders.append(prefix)
 
 
-def _names(disk: str, prefix: str, walk: _Walk) -> tuple[list[str], bool]:
+def _names(disk: str, prefix: str, walk: _Scan) -> tuple[list[str], bool]:
     """Return the entries of a folder to include, with `/` at the end of folders; and whether it has no entries at all.
 
     Sorted by the paths below them: `a-b` comes before the content of `a/`.

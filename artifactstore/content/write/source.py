@@ -17,8 +17,8 @@ from artifactstore.runtime.local_files import READ
 
 __all__ = [
     "Folder",
-    "RemoteFile",
     "Source",
+    "SourceReader",
     "check_folder",
     "check_regular",
     "from_bytes",
@@ -39,8 +39,8 @@ _KINDS: Final = {
 }
 
 
-class RemoteFile(Protocol):
-    """A file outside this machine."""
+class SourceReader(Protocol):
+    """Reads content that is neither a file on disk nor one buffer in memory: a remote file, or several buffers."""
 
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes at `offset`."""
@@ -62,7 +62,7 @@ class Source(NamedTuple):  # cheap to create: there may be millions
         executable: whether any executable bit is set.
         base: its folder, ending with `/`, or the file's own path; None for bytes in memory.
         data: the bytes, if in memory.
-        far: reader of a remote file.
+        reader: reads content that is neither on disk nor in `data`.
     """
 
     path: str
@@ -71,7 +71,7 @@ class Source(NamedTuple):  # cheap to create: there may be millions
     executable: bool
     base: str | None
     data: bytes | memoryview | None = None
-    far: RemoteFile | None = None
+    reader: SourceReader | None = None
 
     @property
     def disk(self) -> str | None:
@@ -167,14 +167,14 @@ def from_folder(base: str, path: str, *, executable: bool) -> Source:
     return Source(path, st.st_size, signature(st), executable, base)
 
 
-def from_remote(path: str, url: str, size: int, far: RemoteFile) -> Source:
+def from_remote(path: str, url: str, size: int, reader: SourceReader) -> Source:
     """Make a source from a remote file.
 
     Raises:
         InvalidInputError: a name that cannot be stored.
     """
     check_path(path)
-    return Source(path, size, b"", executable=False, base=url, far=far)
+    return Source(path, size, b"", executable=False, base=url, reader=reader)
 
 
 def stat_of(disk: str) -> os.stat_result:
@@ -249,9 +249,9 @@ def read_unchanged(source: Source, held: Held | None = None) -> bytes:
         InvalidInputError: it cannot be read.
         ConflictError: it changed.
     """
-    if source.far is not None:
-        whole = source.far.read(0, source.size)
-        source.far.check()
+    if source.reader is not None:
+        whole = source.reader.read(0, source.size)
+        source.reader.check()
         return whole
     disk = source.disk or ""
     try:

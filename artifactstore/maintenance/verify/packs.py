@@ -44,7 +44,7 @@ def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Rep
             if number >= 0:
                 name = manifest.packs[number]
                 ends[name] = max(ends.get(name, 0), offset + stored)
-        for one in manifest.beside():
+        for one in manifest.other_extents():
             ends[str(one.pack)] = max(ends.get(str(one.pack), 0), one.offset + one.stored)
     for pack, digests in users.items():
         key = pack_key(pack)
@@ -148,7 +148,7 @@ def _offsets(pack: str, manifests: Sequence[Manifest]) -> set[int]:
     for manifest in manifests:
         number, chunks = manifest.packs.index(pack), manifest.chunks
         found.update(offset for one, offset in zip(chunks.packs, chunks.offsets, strict=True) if one == number)
-        found.update(one.offset for one in manifest.beside() if one.pack == pack)
+        found.update(one.offset for one in manifest.other_extents() if one.pack == pack)
     return found
 
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["DEEPEST", "UnknownModelError", "check_trees", "outside"]
+__all__ = ["MAX_DEPTH", "UnknownModelError", "check_trees", "outside"]
 
-DEEPEST: Final = 4096  # levels: compiled code descends some trees recursively, at some hundred bytes of stack per level
+MAX_DEPTH: Final = 4096  # levels: compiled code descends some trees recursively, at some hundred bytes of stack per level
 
 
 class UnknownModelError(ValueError):
@@ -30,7 +30,7 @@ def check_trees(
         The number of levels below the roots, and a mask of the nodes reachable from a root.
 
     Raises:
-        ValueError: a child outside its tree, reached twice, or deeper than `DEEPEST`; a node with one child.
+        ValueError: a child outside its tree, reached twice, or deeper than `MAX_DEPTH`; a node with one child.
     """
     import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
 
@@ -47,8 +47,8 @@ def check_trees(
         if not len(one):
             return depth, reached
         depth += 1
-        if depth > DEEPEST:
-            raise ValueError(f"a tree has more than {DEEPEST:,} levels")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"a tree has more than {MAX_DEPTH:,} levels")
         nodes = np.concatenate((one, other))
         starts, limits = np.concatenate((starts, starts)), np.concatenate((limits, limits))
         if bool(((nodes < starts) | (nodes >= limits)).any()):

@@ -13,7 +13,7 @@ from artifactstore.objects.memory_limit import check_memory
 
 __all__ = ["check_booster", "check_xgboost"]
 
-_NESTED: Final = 32  # max levels; XGBoost's own models have nine
+_MAX_NESTING: Final = 32  # max levels; XGBoost's own models have nine
 _CATEGORY: Final = 2**24  # XGBoost's own limit: largest integer up to which a float counts without gaps
 _ROOT: Final = {-1, 2**31 - 1}  # parent values that mark a root
 _ROWS: Final = 64  # rows that a prediction makes dense at a time, with all features
@@ -61,7 +61,7 @@ class _Reader:
         return self._take(self._count()).decode()
 
     def _value(self, depth: int) -> Any:
-        if depth > _NESTED:
+        if depth > _MAX_NESTING:
             raise ValueError("it is nested too deeply")
         mark = self._take(1)
         if mark == b"{":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlap", "Shift", "StoredTable", "TableDiff", "compare_tables", "overlap"]
 
-_LEAST: Final = 1e-4  # minimum share: a value absent from one sample would be infinitely unlikely
+_MIN_SHARE: Final = 1e-4  # minimum share: a value absent from one sample would be infinitely unlikely
 _RESOLUTION: Final = 0.02  # of a distribution known by its percentiles, twice
 
 
@@ -369,7 +369,8 @@ def _by_values(a: list[list[Any]], b: list[list[Any]], total_a: float, total_b: 
 
 def _psi(old: list[float], new: list[float]) -> float:
     return sum(
-        (max(b, _LEAST) - max(a, _LEAST)) * math.log(max(b, _LEAST) / max(a, _LEAST)) for a, b in zip(old, new, strict=True)
+        (max(b, _MIN_SHARE) - max(a, _MIN_SHARE)) * math.log(max(b, _MIN_SHARE) / max(a, _MIN_SHARE))
+        for a, b in zip(old, new, strict=True)
     )
 
 

@@ -26,7 +26,7 @@ from artifactstore.objects.memory_limit import check_memory
 __all__ = ["Estimator"]
 
 _SCHEMA: Final = "schema.json"
-_MOST: Final = 256 * 2**20  # max bytes of a schema
+_MAX_SCHEMA: Final = 256 * 2**20  # max bytes of a schema
 # Parts of common scikit-learn models that skops does not trust by default: exact names, each reviewed
 # (docs/decisions/0020): they contain numbers and arrays, or column names. Scorers compute from their arguments alone.
 _EVERYDAY: Final = frozenset(
@@ -158,7 +158,7 @@ class Estimator:
             return Pickled().read(folder)
         import skops.io  # noqa: PLC0415
 
-        if folder.size(_SCHEMA) > _MOST:
+        if folder.size(_SCHEMA) > _MAX_SCHEMA:
             raise CorruptionError(f"{_SCHEMA} has {folder.size(_SCHEMA):,} bytes: too large for a model", location=_SCHEMA)
         schema = stored_json(folder, _SCHEMA)
         _check_unpacked(schema, folder)

@@ -15,7 +15,7 @@ from artifactstore.objects.trust import Trust, pickled_globals
 
 __all__ = ["Pickled"]
 
-_LOOKED_AT: Final = 1_000_000  # max opcodes scanned during a put: one second
+_MAX_OPCODES: Final = 1_000_000  # max opcodes scanned during a put: one second
 
 
 class Pickled:
@@ -38,7 +38,7 @@ class Pickled:
         except Exception as error:
             raise InvalidInputError(f"cannot pickle a {type(obj).__qualname__}: {error}") from error
         folder.add("data.pickle", raw)
-        folder.note("imports", canonical_json(pickled_globals(raw, most=_LOOKED_AT)))
+        folder.note("imports", canonical_json(pickled_globals(raw, most=_MAX_OPCODES)))
         for number, buffer in enumerate(buffers):
             folder.add(f"buffers/{number:06}", buffer.raw())
 
@@ -72,7 +72,7 @@ def unpickle(raw: bytes, buffers: list[memoryview], trust: Trust) -> Any:
         if trust.everything:  # no need to scan
             return pickle.loads(raw, buffers=buffers)  # noqa: S301 - trusted by the caller
         trust.check(pickled_globals(raw), "this pickle", "a pickle runs what it names")
-        return _Careful(io.BytesIO(raw), trust, buffers).load()
+        return _RestrictedUnpickler(io.BytesIO(raw), trust, buffers).load()
     except (ArtifactStoreError, ImportError):
         raise
     except AttributeError as error:
@@ -83,7 +83,7 @@ def unpickle(raw: bytes, buffers: list[memoryview], trust: Trust) -> Any:
         raise CorruptionError(text, location="data.pickle") from error
 
 
-class _Careful(pickle.Unpickler):
+class _RestrictedUnpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, trust: Trust, buffers: list[memoryview]) -> None:
         super().__init__(file, buffers=buffers)
         self._trust = trust

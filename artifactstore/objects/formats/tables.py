@@ -43,8 +43,10 @@ _NAMED: Final = b"artifactstore.named"  # in the schema's metadata: the column n
 _PAGES: Final = {"min_chunk_size": 32 * 1024, "max_chunk_size": 128 * 1024}  # bytes: about two of this store's chunks
 _GROUP_ROWS: Final = 2**23  # max rows of a row group
 _GROUP_BYTES: Final = 2**28  # max bytes of a row group, estimated from the schema: a writer's memory
-_FEW: Final = 65_536  # rows read without threads: Arrow threads alive at process exit may abort it (apache/arrow#34314)
-_WIDE: Final = 32  # assumed bytes of a value without a fixed width
+_UNTHREADED_ROWS: Final = (
+    65_536  # rows read without threads: Arrow threads alive at process exit may abort it (apache/arrow#34314)
+)
+_ASSUMED_WIDTH: Final = 32  # assumed bytes of a value without a fixed width
 _KINDS: Final = {"pandas": "pandas.DataFrame", "polars": "polars.DataFrame", "arrow": "pyarrow.Table"}
 
 
@@ -134,7 +136,7 @@ class Table:
                     )
                 chosen = None if wanted is None else [*wanted, *_levels(metadata, type, set(names) - set(wanted))]
                 check_sizes(file, footer, chosen, data)
-                table = file.read(columns=chosen, use_threads=sum(group.size for group in footer.groups) > _FEW)
+                table = file.read(columns=chosen, use_threads=sum(group.size for group in footer.groups) > _UNTHREADED_ROWS)
                 if table.num_columns:
                     check_rows(file, table.num_rows)
                 table = table if chosen is None else table.select(chosen)  # "a" also reads "a.b"
@@ -263,7 +265,7 @@ def _steady(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
 
 def _rows_of_group(schema: "pa.Schema") -> int:
     """Return the rows per row group: a function of the schema, so that it does not depend on the caller's batches."""
-    row, rows = width(schema, _WIDE), _GROUP_ROWS
+    row, rows = width(schema, _ASSUMED_WIDTH), _GROUP_ROWS
     while rows > 1024 and rows * row > _GROUP_BYTES:
         rows //= 2
     return rows

@@ -25,8 +25,8 @@ __all__ = ["Tensors", "parse_header"]
 _FILE: Final = "model.safetensors"
 _TIED: Final = "artifactstore.tied"  # metadata: JSON object, name → name of the tensor whose memory it shares
 _TYPE: Final = "artifactstore.type"  # metadata: tensor | module; absent for a dict
-_ONE: Final = "tensor"  # the name of a single tensor
-_MOST: Final = 100 * 2**20  # max bytes of a header, as in the reference library
+_SINGLE: Final = "tensor"  # the name of a single tensor
+_MAX_HEADER: Final = 100 * 2**20  # max bytes of a header, as in the reference library
 _DTYPES: Final = {  # safetensors → (torch's name, bits of an element), in the order in which the reference library lays them out
     "U64": ("uint64", 64),
     "I64": ("int64", 64),
@@ -85,7 +85,7 @@ class Tensors:
                 )
         elif isinstance(obj, torch.Tensor):
             metadata[_TYPE] = "tensor"
-            obj = {_ONE: obj}
+            obj = {_SINGLE: obj}
         tied: dict[str, str] = {}
         seen: dict[Any, str] = {}
         kept: dict[str, torch.Tensor] = {}
@@ -144,8 +144,8 @@ class Tensors:
             except RuntimeError as error:
                 raise InvalidInputError(f"the stored tensors do not fit into={type(into).__name__}: {error}") from error
             return into
-        if metadata.get(_TYPE) == "tensor" and list(state) == [_ONE]:
-            return state[_ONE]
+        if metadata.get(_TYPE) == "tensor" and list(state) == [_SINGLE]:
+            return state[_SINGLE]
         return with_order(folder, state) if tensors is None else state
 
 
@@ -215,7 +215,7 @@ def parse_header(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], 
 
     raw = file.read(8)
     length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else 0
-    if not 2 <= length <= min(_MOST, size - 8):
+    if not 2 <= length <= min(_MAX_HEADER, size - 8):
         raise bad(f"has no valid header within its {size} bytes")
     try:
         header = parse_json(file.read(length), "its header")

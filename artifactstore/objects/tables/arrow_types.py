@@ -22,7 +22,7 @@ __all__ = [
     "width",
 ]
 
-_LONG: Final = 200  # max characters of a text shown
+_MAX_TEXT: Final = 200  # max characters of a text shown
 _DIGITS: Final = 12  # significant digits of a float: the last ones depend on the processor
 _UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -162,7 +162,7 @@ def as_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int):
         return value
     text = value.hex() if isinstance(value, bytes) else str(value)
-    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 
 
 def _moment(value: Any) -> str:

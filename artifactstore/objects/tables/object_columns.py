@@ -17,7 +17,9 @@ __all__ = ["as_objects", "check_objects", "check_same", "exact_nested", "is_obje
 _ONE_KIND: Final = frozenset(
     {"string", "empty", "boolean", "integer", "floating", "mixed-integer-float", "bytes", "complex", "decimal"}
 )
-_SAME: Final = frozenset({str, bytes, bool, int, float, date})  # a column of one of these types alone round-trips unchanged
+_ROUND_TRIPPING: Final = frozenset(
+    {str, bytes, bool, int, float, date}
+)  # a column of one of these types alone round-trips unchanged
 
 
 def is_object(column: Any) -> bool:
@@ -78,7 +80,7 @@ def _label(frame: Any, number: int) -> str:
 def _is_plain(kinds: set[type]) -> bool:
     """Return whether objects of these types round-trip unchanged: Arrow rejects a mix of them."""
     kinds = {kind for kind in kinds if kind.__name__ not in {"NoneType", "NAType", "NaTType"}}
-    return kinds <= _SAME and len(kinds - {float}) <= 1 and not kinds >= {int, float}
+    return kinds <= _ROUND_TRIPPING and len(kinds - {float}) <= 1 and not kinds >= {int, float}
 
 
 def _mixed_types(values: list[Any]) -> str | None:

@@ -24,9 +24,9 @@ PANDAS: Final = b"artifactstore.pandas"  # in the schema's metadata: dtypes that
 _INDEX: Final = "index"  # in it: "levels" for a MultiIndex of one level
 _LABELS: Final = "labels"  # in it: the dtype of the labels of columns
 _TYPES: Final = "types"  # in it: field → dtype
-_WAYS: Final = "give the column one type, use zones of zoneinfo, or pass format='pickle'"
+_REMEDIES: Final = "give the column one type, use zones of zoneinfo, or pass format='pickle'"
 _ROWS: Final = 2**14  # objects compared at a time
-_EXACT: Final = 2**53  # up to here a float represents every integer exactly
+_EXACT_FLOAT: Final = 2**53  # up to here a float represents every integer exactly
 
 
 def reject_duplicates(names: Iterable[Any]) -> None:
@@ -63,7 +63,7 @@ def table_of(frame: Any) -> "pa.Table":
         text = f"{_unsupported_column(frame)}: integers of more than 64 bits"
         raise InvalidInputError(f"{text}: make them text or floats, or pass format='pickle'") from error
     except Exception as error:  # of time zones and arrays of other packages, too
-        raise InvalidInputError(f"{_unsupported_column(frame)}: {error!s:.300}: {_WAYS}") from error
+        raise InvalidInputError(f"{_unsupported_column(frame)}: {error!s:.300}: {_REMEDIES}") from error
     check_categories(table.schema)
     table = _noted(frame, table)
     levels = json.loads(table.schema.metadata[b"pandas"])["index_columns"]
@@ -103,7 +103,7 @@ def _check_levels(index: Any) -> None:
     """
     for number, level in enumerate(getattr(index, "levels", ())):
         whole = type(level.dtype).__module__.startswith("numpy") and level.dtype.kind in "iu" and len(level)
-        if whole and (index.codes[number] < 0).any() and not -_EXACT <= level.min() <= level.max() <= _EXACT:
+        if whole and (index.codes[number] < 0).any() and not -_EXACT_FLOAT <= level.min() <= level.max() <= _EXACT_FLOAT:
             text = f"level {number} of the index has missing values and integers over 2**53, which would be read back as floats"
             raise InvalidInputError(f"{text}: make the level Int64, use .reset_index(), or pass format='pickle'")
 
@@ -196,8 +196,8 @@ def _restored_frame(table: "pa.Table") -> Any:
             try:
                 frame_of(table.slice(0, 0).select([field]))
             except (pa.ArrowException, TypeError, ValueError, AttributeError, KeyError, NotImplementedError):
-                raise InvalidInputError(f"column {field!r} cannot be read back: {error!s:.300}: {_WAYS}") from error
-        raise InvalidInputError(f"the table cannot be read back: {error!s:.300}: {_WAYS}") from error
+                raise InvalidInputError(f"column {field!r} cannot be read back: {error!s:.300}: {_REMEDIES}") from error
+        raise InvalidInputError(f"the table cannot be read back: {error!s:.300}: {_REMEDIES}") from error
 
 
 def _with_note(table: "pa.Table", note: Mapping[str, Any]) -> "pa.Table":
@@ -350,4 +350,4 @@ def _fits_a_float(column: "pa.ChunkedArray") -> bool:
     import pyarrow.compute as pc  # noqa: PLC0415
 
     ends = pc.min_max(column).as_py()
-    return all(one is None or -_EXACT <= one <= _EXACT for one in ends.values())
+    return all(one is None or -_EXACT_FLOAT <= one <= _EXACT_FLOAT for one in ends.values())

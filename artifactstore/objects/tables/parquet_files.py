@@ -26,8 +26,8 @@ __all__ = ["check_profilable", "is_table", "profile_file"]
 T = TypeVar("T")
 _SUFFIXES: Final = (".parquet", ".pq")
 _BUFFER: Final = 2**20  # read buffer per column: a row group may be the whole file
-_FAR_BUFFER: Final = 2**22  # the same for a remote file, where each read is a request
-_FAR_WHOLE: Final = 2**26  # max bytes of a remote file, or of its row groups, read at once
+_REMOTE_BUFFER: Final = 2**22  # the same for a remote file, where each read is a request
+_REMOTE_WHOLE: Final = 2**26  # max bytes of a remote file, or of its row groups, read at once
 
 
 def is_table(path: str) -> bool:
@@ -68,15 +68,15 @@ def profile_file(source: Source, *, full: bool = False) -> dict[str, bytes]:
         import pyarrow as pa  # noqa: PLC0415
 
         inner: io.RawIOBase | io.BytesIO = file
-        if source.far is not None and source.size <= _FAR_WHOLE:
+        if source.reader is not None and source.size <= _REMOTE_WHOLE:
             # Several concurrent requests; and a server without range support would send the whole file for each.
-            inner = io.BytesIO(source.far.read(0, source.size))
+            inner = io.BytesIO(source.reader.read(0, source.size))
         footer = read_footer(inner)
         options: dict[str, Any] = {}  # a whole row group at once, if each is small
-        if source.far is None:
+        if source.reader is None:
             options = {"pre_buffer": False, "buffer_size": _BUFFER}
-        elif inner is file and max((group.size for group in footer.groups), default=0) > _FAR_WHOLE:
-            options = {"pre_buffer": False, "buffer_size": _FAR_BUFFER}
+        elif inner is file and max((group.size for group in footer.groups), default=0) > _REMOTE_WHOLE:
+            options = {"pre_buffer": False, "buffer_size": _REMOTE_BUFFER}
         with _opened(inner) as table:
             metadata, profiler = table.metadata, Profiler(table.schema_arrow, full=full)
         for batch in batches_of(partial(_opened, inner, metadata=metadata, **options), footer):

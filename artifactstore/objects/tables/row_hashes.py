@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RowHashes", "hash_rows"]
 
-_MOST: Final = 2**16  # max rows of which all hashes are kept: some 400 kB per version of a table
+_MAX_COMPLETE: Final = 2**16  # max rows of which all hashes are kept: some 400 kB per version of a table
 _SHORT: Final = 32  # bytes of a text that are mixed word by word
 _FIRST: Final = 0xFF51AFD7ED558CCD  # MurmurHash3's 64-bit finaliser (Austin Appleby, public domain)
 _SECOND: Final = 0xC4CEB9FE1A85EC53
@@ -144,7 +144,7 @@ class RowHashes:
         """Add the hashes of some rows."""
         self.rows += len(hashes)
         self._parts.append(self._kept(hashes))
-        while self.rows > _MOST << self.bits:
+        while self.rows > _MAX_COMPLETE << self.bits:
             self.bits += 1
             self._parts = [self._kept(part) for part in self._parts]
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["batches_of", "check_rows", "check_sizes"]
 
-_ROWS: Final = 65_536  # max rows per batch
-_BYTES: Final = 2**26  # target bytes per batch, as estimated from the file
+_MAX_ROWS: Final = 65_536  # max rows per batch
+_BATCH_BYTES: Final = 2**26  # target bytes per batch, as estimated from the file
 _BUFFER: Final = 2**16  # read buffer for a column's dictionary
-_MOST: Final = 2**28  # max bytes per batch, if each row had the longest text
-_AMPLE: Final = 2**30  # bytes in memory below which no check is needed
-_SWOLLEN: Final = 100_000  # max ratio of a table's size in memory to its size in the file
+_MAX_BATCH: Final = 2**28  # max bytes per batch, if each row had the longest text
+_UNCHECKED: Final = 2**30  # bytes in memory below which no check is needed
+_MAX_RATIO: Final = 100_000  # max ratio of a table's size in memory to its size in the file
 _LEVELS: Final = 4  # bytes per value in a list, for repetition and definition levels
 
 
@@ -56,7 +56,7 @@ def check_sizes(file: "pq.ParquetFile", footer: Footer, wanted: Collection[str] 
         if _is_wanted(leaf.path, wanted):
             size += sum(_variable_size(group, number, leaf, kept=leaf.path in categories, data=data) for group in footer.groups)
     stored = sum(part.packed for group in footer.groups for part in group.parts)
-    if size > max(_AMPLE, _SWOLLEN * stored):  # this library's own files expand at most 3,500 times: all nulls
+    if size > max(_UNCHECKED, _MAX_RATIO * stored):  # this library's own files expand at most 3,500 times: all nulls
         text = f"the table would take {size / 1e9:,.1f} GB in memory, but has only {stored:,} bytes in the file"
         raise UnsupportedError(f"{text}: if that is intended, read it in parts with open_table, or get its files with to=")
     check_memory(size, "the table", "read it in parts with open_table, or pass columns=")
@@ -123,12 +123,12 @@ def _rows_at_once(
     row: int = max(width(table.schema_arrow, 4), group.size // max(1, group.rows), 1)
     longest = 1
     for at, part in enumerate(group.parts):
-        if part.text and part.size * _ROWS > _MOST and not AS_LONG.issuperset(part.encodings):
+        if part.text and part.size * _MAX_ROWS > _MAX_BATCH and not AS_LONG.issuperset(part.encodings):
             path = table.metadata.schema.column(at).path
             if _is_wanted(path, columns):
                 shared = DICTIONARIES.isdisjoint(part.encodings)  # prefix shared with the value before, by DELTA_BYTE_ARRAY
                 longest = max(longest, part.size if shared else _longest(path, number, opened))
-    return max(1, min(_ROWS, _BYTES // row, _MOST // longest))
+    return max(1, min(_MAX_ROWS, _BATCH_BYTES // row, _MAX_BATCH // longest))
 
 
 def _longest(name: str, number: int, opened: Callable[..., "pq.ParquetFile"]) -> int:

@@ -23,7 +23,7 @@ from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, identify_lines, plain_line
-from artifactstore.objects.trust import note_own
+from artifactstore.objects.trust import record_own
 from artifactstore.work.get.artifact import Artifact, of_resolved
 from artifactstore.work.put.arguments import PutOptions, PutRequest, check_options, checked_request, facts_of
 from artifactstore.work.put.filters import hint_secret
@@ -70,7 +70,7 @@ def put(
     def store(core: Core) -> Prepared:
         prepared = prepare(session, core, found, request)
         if found.format is not None:
-            note_own(prepared.digest)
+            record_own(prepared.digest)
         outcome.append(bool(prepared.facts))
         return prepared
 
