@@ -100,7 +100,7 @@ class Footers:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._kept: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+        self._cached: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
 
@@ -113,11 +113,11 @@ class Footers:
             size: size of the pack, in bytes.
         """
         with self._lock:
-            if pack not in self._kept:
-                self._kept[pack] = (tail, size)
+            if pack not in self._cached:
+                self._cached[pack] = (tail, size)
                 self._size += len(tail)
-            while self._size > _CACHED and len(self._kept) > 1:
-                self._size -= len(self._kept.popitem(last=False)[1][0])
+            while self._size > _CACHED and len(self._cached) > 1:
+                self._size -= len(self._cached.popitem(last=False)[1][0])
 
     def contradictions(self, manifest: Manifest, packs: Iterable[str] | None = None) -> list[FalseChunk]:
         """Return where a manifest contradicts the footers of its packs: the first contradiction per pack.
@@ -134,11 +134,11 @@ class Footers:
             return []
         claims = {pack: one for pack, one in _claims_of(manifest).items() if pack in wanted}
         if len(claims) == 1 or not self._backend.is_remote:
-            looked = [self._look(pack, one) for pack, one in claims.items()]
+            found = [self._check_pack(pack, one) for pack, one in claims.items()]
         else:
             with Pool(max(1, min(self._backend.concurrency, _AT_ONCE)), "artifactstore-footers") as pool:
-                looked = list(pool.map(self._look, claims, claims.values()))
-        return [one for one in looked if one is not None]
+                found = list(pool.map(self._check_pack, claims, claims.values()))
+        return [one for one in found if one is not None]
 
     def unreadable(self, manifest: Manifest, packs: Iterable[str]) -> list[FalseChunk]:
         """Read all chunks that a manifest has in some packs, and its inline chunks; return those that do not match.
@@ -160,11 +160,11 @@ class Footers:
             while end < len(extents) and size < _READ_GROUP:
                 size += extents[end].size
                 end += 1
-            found += self._unread(extents[at:end], manifest.algorithm)
+            found += self._find_unreadable(extents[at:end], manifest.algorithm)
             at = end
         return found
 
-    def _unread(self, extents: Sequence[Extent], algorithm: str) -> list[FalseChunk]:
+    def _find_unreadable(self, extents: Sequence[Extent], algorithm: str) -> list[FalseChunk]:
         try:
             fetch(self._backend, extents, algorithm=algorithm)
         except (BackendError, CorruptionError, NotFoundError) as error:
@@ -173,10 +173,10 @@ class Footers:
             if len(extents) == 1:
                 return [FalseChunk(extents[0].pack or "", extents[0].offset, str(error))]
             half = len(extents) // 2
-            return [*self._unread(extents[:half], algorithm), *self._unread(extents[half:], algorithm)]
+            return [*self._find_unreadable(extents[:half], algorithm), *self._find_unreadable(extents[half:], algorithm)]
         return []
 
-    def _look(self, pack: str, claims: _Claims) -> FalseChunk | None:
+    def _check_pack(self, pack: str, claims: _Claims) -> FalseChunk | None:
         try:
             found = self._table(pack).first_contradiction(claims)
         except NotFoundError:
@@ -191,9 +191,9 @@ class Footers:
 
     def _table(self, pack: str) -> _FooterTable:
         with self._lock:
-            found = self._kept.get(pack)
+            found = self._cached.get(pack)
             if found is not None:
-                self._kept.move_to_end(pack)
+                self._cached.move_to_end(pack)
         if found is None:
             frames, tail, size = read_footer(self._backend, pack_key(pack))
             self.keep(pack, tail, size)

@@ -44,7 +44,7 @@ class KnownChunks:
         self._bases: dict[bytes, Extent] = {}  # base chunks of deltas
         self._hooks = hooks
         self._load = load
-        self._asked: set[str] = set()
+        self._requested: set[str] = set()
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -98,18 +98,18 @@ class KnownChunks:
 
     def follow(self, digests: Iterable[bytes]) -> None:
         """Load the manifests that list unknown hooks among these chunk digests."""
-        if self._hooks is None or self._load is None or len(self._asked) >= _MAX_MANIFESTS:
+        if self._hooks is None or self._load is None or len(self._requested) >= _MAX_MANIFESTS:
             return
         for digest in digests:
             if not is_hook(digest) or digest in self._chunks:
                 continue
             artifact = self._hooks.find(digest)
-            if artifact is None or artifact in self._asked:
+            if artifact is None or artifact in self._requested:
                 continue
             with self._lock:
-                if artifact in self._asked or len(self._asked) >= _MAX_MANIFESTS:
+                if artifact in self._requested or len(self._requested) >= _MAX_MANIFESTS:
                     continue
-                self._asked.add(artifact)
+                self._requested.add(artifact)
                 manifest = self._load(artifact)
                 if manifest is not None:
                     self.add(manifest)

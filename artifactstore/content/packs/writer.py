@@ -147,8 +147,8 @@ class Packer:
         self._mapped: dict[int, list[int | None]] = {}  # another manifest → its packs' indices here
         self._pending: list[EncodedChunk] = []  # content of the next pack
         self._pending_size = 0
-        self._known_before = len(known)
-        self._places: list[int] = []  # records whose bytes are pending: their offset is the piece's index for now
+        self._known_at_open = len(known)
+        self._open_records: list[int] = []  # records whose bytes are pending: their offset is the piece's index for now
         self._uploaders: Pool | None = None
         self._uploads: deque[Future[int]] = deque()
 
@@ -169,7 +169,7 @@ class Packer:
             pack, offset, stored, codec, base = self._put(piece)
         self._refer(number, base)
         if pack == _OPEN:
-            self._places.append(number)
+            self._open_records.append(number)
         chunks.add(digest, piece.size, pack, offset, stored, codec)
 
     def copy(self, manifest: Manifest, low: int, high: int) -> None:
@@ -239,7 +239,7 @@ class Packer:
         Manifests loaded through hooks meanwhile may contain some of its chunks: those are left out.
         """
         pack = OpenPack()
-        grown = len(self._known) > self._known_before
+        grown = len(self._known) > self._known_at_open
         homes: list[Extent | int] = []
         for piece in self._pending:
             extent = self._known.chunk(piece.digest) if grown else None
@@ -251,7 +251,7 @@ class Packer:
                 homes.append(pack.add(piece.digest, piece.size, piece.codec, stored, piece.base, checksum=piece.checksum))
         number = self._number(pack.id) if len(pack) else INLINE
         chunks = self.manifest.chunks
-        for i in self._places:
+        for i in self._open_records:
             home = homes[chunks.offsets[i]]
             if isinstance(home, int):
                 chunks.packs[i], chunks.offsets[i] = number, home
@@ -261,16 +261,16 @@ class Packer:
                 chunks.stored[i], chunks.codecs[i] = home.stored, home.codec
                 chunks.bases.pop(i, None)
                 self._refer(i, home.base)
-        self._pending, self._pending_size, self._places, self._known_before = [], 0, [], len(self._known)
+        self._pending, self._pending_size, self._open_records, self._known_at_open = [], 0, [], len(self._known)
         if len(pack):
             self._send(pack)
 
     def _send(self, pack: OpenPack) -> None:
         self.packs.add(pack.id)
-        most = max(2, min(self._backend.concurrency, _MAX_UPLOADS))
+        limit = max(2, min(self._backend.concurrency, _MAX_UPLOADS))
         if self._uploaders is None:
-            self._uploaders = Pool(most, "artifactstore-upload")
-        while len(self._uploads) >= most:
+            self._uploaders = Pool(limit, "artifactstore-upload")
+        while len(self._uploads) >= limit:
             self.uploaded += self._uploads.popleft().result()
         self._uploads.append(self._uploaders.submit(self._upload, pack))
         self._uploads[-1].add_done_callback(self._note_failure)
@@ -303,8 +303,8 @@ class Packer:
             BackendError: a pack could not be written.
         """
         chunks = self.manifest.chunks
-        if self._uploaders is None and sum(chunks.stored[i] for i in self._places) <= INLINE_LIMIT:
-            for i in self._places:
+        if self._uploaders is None and sum(chunks.stored[i] for i in self._open_records) <= INLINE_LIMIT:
+            for i in self._open_records:
                 chunks.inline[i] = bytes(self._pending[chunks.offsets[i]].stored or b"")
                 chunks.packs[i], chunks.offsets[i] = INLINE, 0
             self.new += sum(piece.size for piece in self._pending)

@@ -195,7 +195,7 @@ class _Reader(Seekable):
         self._row = row
         self._expected = -1  # position of the next read if the reader is sequential
         self._ahead = 1
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._cached: OrderedDict[int, bytes] = OrderedDict()
         self.name = manifest.paths[row]
         self._turn_to(manifest)
         # A sequential read of the whole file is verified by the file's own digest.
@@ -210,7 +210,7 @@ class _Reader(Seekable):
         self._size = manifest.sizes[row]
         self._first = manifest.first[row]
         self._starts = chunk_starts(manifest, row)
-        self._kept = OrderedDict(enumerate(map(bytes, kept)))
+        self._cached = OrderedDict(enumerate(map(bytes, kept)))
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
@@ -261,16 +261,16 @@ class _Reader(Seekable):
 
     def _chunks(self, low: int, high: int) -> list[bytes]:
         """Return chunks low … high - 1 of the file; cache some more after them for a sequential reader."""
-        found: dict[int, bytes] = {i: self._kept[i] for i in range(low, high) if i in self._kept}
+        found: dict[int, bytes] = {i: self._cached[i] for i in range(low, high) if i in self._cached}
         if len(found) < high - low:
             last = min(high + self._ahead - 1, len(self._starts) - 1)
             while last > high and self._starts[last] - self._starts[high] > _READ_AHEAD:
                 last -= 1
-            missing = [i for i in range(low, last) if i not in self._kept]
+            missing = [i for i in range(low, last) if i not in self._cached]
             extents = [self._manifest.extent(self._first + i) for i in missing]
             for i, chunk in zip(missing, fetch(self._backend, extents, algorithm=self._manifest.algorithm), strict=True):
-                found[i] = self._kept[i] = bytes(chunk)  # a view would keep the whole range in memory
-            total = sum(len(chunk) for chunk in self._kept.values())
-            while total > _CACHED and len(self._kept) > 1:
-                total -= len(self._kept.popitem(last=False)[1])
+                found[i] = self._cached[i] = bytes(chunk)  # a view would keep the whole range in memory
+            total = sum(len(chunk) for chunk in self._cached.values())
+            while total > _CACHED and len(self._cached) > 1:
+                total -= len(self._cached.popitem(last=False)[1])
         return [found[i] for i in range(low, high)]
