@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+from artifactstore.backend.wrappers import retry_policy as retry_module
 from artifactstore.catalog.fold import judge as judge_module
 from artifactstore.catalog.fold import state as state_module
 from artifactstore.catalog.fold.state import State
@@ -158,16 +159,17 @@ class Scenario:
                 (append_module, "new_id", world.new_id),
                 (append_module, "datetime", SimpleNamespace(now=world.now)),
                 (append_module, "clock", clock),
-                (append_module, "retry_seconds", lambda: self.patience),
+                (retry_module, "clock", clock),
+                (retry_module, "retry_seconds", lambda: self.patience),
                 (append_module, "SPILL", self.spill),
                 (append_module, "WINDOW", self.window),
                 (judge_module, "WINDOW", self.window),
                 (state_module, "WINDOW", self.window),
-                (state_module, "_TIDY", self.tidy),
+                (state_module, "_CLEAN_UP", self.tidy),
                 (pack_module, "new_id", world.new_id),
                 (packer_module, "Pool", lambda *_: TaskPool(world)),
                 (packer_module, "INLINE_LIMIT", -1),
-                (packer_module, "MOST", 1),  # a letter a pack
+                (packer_module, "MAX_FRAMES", 1),  # a letter a pack
                 (journal_module, "Pool", InlinePool),
                 (fetch_module, "Pool", InlinePool),
                 (segments_module, "STRIDE", 6),

@@ -50,7 +50,7 @@ class TaskPool:
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as a real one
         for work in self._begun:
             if cancel_futures and work.task.thread is None:
-                work.done = work.task.done = True
+                work.done = work.task.done = work.left = True
             elif wait:
                 work.wait()
 
@@ -60,7 +60,8 @@ class Work:
 
     def __init__(self, world: World, call: Callable[[], Any]) -> None:
         self.task: Task
-        self.done = False
+        self.done = self.left = False
+        self._callbacks: list[Callable[[Work], None]] = []
         self._world = world
         self._call = call
         self._value: Any = None
@@ -76,6 +77,19 @@ class Work:
             self._error = error
         finally:
             self.done = True
+            for callback in self._callbacks:
+                callback(self)
+
+    def add_done_callback(self, callback: Callable[["Work"], None]) -> None:
+        self._callbacks.append(callback)
+        if self.done:
+            callback(self)
+
+    def cancelled(self) -> bool:
+        return self.left
+
+    def exception(self) -> BaseException | None:
+        return self._error
 
     def free_for(self, _task: Task) -> bool:
         return self.done
