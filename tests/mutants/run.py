@@ -101,6 +101,8 @@ def _pytest(copy: Path, tests: Iterable[str], *, seconds: float | None = None) -
     options = [
         "-q",
         "-x",
+        "-m",
+        "",  # the slow ones, too
         "-n",
         "0",
         "-W",
