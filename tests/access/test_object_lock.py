@@ -107,6 +107,7 @@ def _strip(request, **_):
             del request.headers[name]
 
 
+@pytest.mark.slow
 def test_doctor_says_that_the_bucket_is_locked_and_that_a_store_works_there(locked, iam, acting):
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}]}
     acting(iam.user(everything))

@@ -134,6 +134,7 @@ def test_a_reader_reads_everything_and_writes_nothing(filled, acting, tmp_path: 
     assert keys(iam, url) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["put a folder", "put bytes", "alias", "batch", "create"])
 def test_a_reader_who_tries_to_write_is_told_which_permission_is_missing(filled, acting, tmp_path: Path, iam, verb):
     url, users = filled
@@ -184,6 +185,7 @@ def test_a_policy_does_not_reach_beyond_its_prefix(filled, acting, iam):
             call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "role", "check", "permission"),
     [
@@ -204,6 +206,7 @@ def test_doctor_names_each_permission_that_is_missing(filled, acting, iam, actio
     assert "--policy" in found[check].fix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["reader", "writer", "janitor"])
 def test_each_printed_policy_is_enough_for_its_role_and_doctor_says_so(filled, acting, iam, role):
     url, users = filled
@@ -222,6 +225,7 @@ def test_each_printed_policy_is_enough_for_its_role_and_doctor_says_so(filled, a
         assert "may not delete" in found["cleanup"].means
 
 
+@pytest.mark.slow
 def test_what_doctor_could_not_remove_does_not_keep_a_store_from_being_made(place, acting):
     url, users = place
     acting(users["writer"])

@@ -114,6 +114,7 @@ def owned(path: Path, uid: int, mode: int | None = None) -> Path:
 # -- caches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "mode", "believed"),
     [
@@ -200,6 +201,7 @@ def test_a_cache_that_root_has_filled_serves_a_user_who_can_only_read_it(folder:
     assert acting(FIRST, read) == [[], ["whole", ["part"], None]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writable", [False, True])
 @pytest.mark.parametrize("change", ["nothing", "bytes", "a file more", "a file less", "a mode"])
 @pytest.mark.parametrize("part", [False, True])
@@ -313,6 +315,7 @@ def test_who_acts_is_named_by_its_number_where_it_has_no_name():
 # -- a store that a group shares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
 def test_a_folder_that_a_group_shares_is_written_by_all_its_members(folder: Path, umask: int):
     (folder / "s").mkdir()

@@ -114,6 +114,7 @@ def name_of(error):
     return reply["Error"]["Code"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("failure", FAILURES, ids=[name_of(error) for error, _, _ in FAILURES])
 def test_every_failure_is_read_alike_by_every_verb(monkeypatch, verb, failure):
@@ -207,6 +208,7 @@ def test_a_missing_bucket_is_said(s3_url, verb):
     assert not caught.value.transient
 
 
+@pytest.mark.slow
 def test_every_verb_is_one_request(backend, requests):
     for verb, call in (("write", "put_object"), ("read", "get_object"), ("size", "head_object"), ("list", "list_objects_v2")):
         VERBS[verb](backend)
@@ -222,6 +224,7 @@ def test_every_verb_is_one_request(backend, requests):
     assert requests == ["put_object", "put_object", "get_object"]
 
 
+@pytest.mark.slow
 def test_a_listing_is_a_request_for_each_thousand(backend, requests):
     from moto.s3.models import s3_backends
 

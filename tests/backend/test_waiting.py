@@ -84,6 +84,7 @@ def test_a_pool_that_is_left_by_an_error_drops_what_is_under_way(silent: Silent)
         assert silent.left.acquire(timeout=60)  # the connections are closed, too
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_large_put_ends_the_program_though_no_reply_comes(silent: Silent, s3_url: str) -> None:
     code = f"""
 import os, sys, artifactstore

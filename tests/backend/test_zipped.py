@@ -225,6 +225,7 @@ def test_another_compression_names_the_way_out(tmp_path):
             call()
 
 
+@pytest.mark.slow
 def test_a_bomb_takes_no_more_memory_than_was_asked_for(tmp_path):
     size = 300 * 2**20
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("key", "w") as member:

@@ -94,6 +94,7 @@ def check(layout: Layout, edges: list[tuple[int, int]]) -> None:
         assert all(one[1] < other[0] for one, other in pairwise(route.lanes)), "lines go from layer to layer"
 
 
+@pytest.mark.slow
 @given(shapes())
 @settings(max_examples=200, deadline=None)
 def test_no_boxes_overlap_lines_pass_between_them_and_follow_the_layers(shape):
@@ -238,6 +239,7 @@ def test_a_graph_that_is_too_big_is_cut_and_that_is_said():
     assert "more" not in draw(graph, start, "t", limit=count).split('<g transform="')[0].split("</style>")[1]
 
 
+@pytest.mark.slow
 def test_two_thousand_nodes_take_no_time_and_a_dense_graph_is_cut_earlier():
     graph, start = grown(2000)
     before = time.process_time()

@@ -78,6 +78,7 @@ def _told(journal: list[list[list[dict[str, Any]]]]) -> Story:
     return story
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(JOURNALS, TXNS, TXNS)
 def test_a_prediction_comes_true_and_leaves_the_state_as_it_was(journal: Any, first: Any, second: Any) -> None:
@@ -89,6 +90,7 @@ def test_a_prediction_comes_true_and_leaves_the_state_as_it_was(journal: Any, fi
     assert story.append(*txns) == [None if void is None else void.code for void in predicted]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(JOURNALS)
 def test_every_fold_of_the_same_entries_is_the_same(journal: Any) -> None:
@@ -104,6 +106,7 @@ def test_every_fold_of_the_same_entries_is_the_same(journal: Any) -> None:
     assert canonical_json(resumed.dump()) == canonical_json(story.state.dump())
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(JOURNALS)
 def test_holders_are_uncondemned_and_nothing_condemned_is_taken_again(journal: Any) -> None:
@@ -116,6 +119,7 @@ def test_holders_are_uncondemned_and_nothing_condemned_is_taken_again(journal: A
             assert all(move["version"] is None or 1 <= move["version"] <= len(state.names[name]) for move in moves)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(JOURNALS, st.lists(SIMPLE, min_size=1, max_size=4))
 def test_what_is_received_changes_nothing_that_was_said_here(journal: Any, facts: Any) -> None:

@@ -37,6 +37,7 @@ def _plain(story: Any) -> State:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always")
 def test_a_fold_on_disk_says_what_one_in_memory_says_and_a_trial_leaves_no_trace() -> None:
     @settings(max_examples=400, deadline=None)
@@ -185,6 +186,7 @@ def test_a_forked_child_leaves_its_parents_file() -> None:
     assert not path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always")
 def test_a_store_works_on_disk_from_one_process_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -96,6 +96,7 @@ COMMANDS: dict[str, list[list[str]]] = {
 BYTES = ("cat", "demo")  # bytes are bytes; the demo needs its extra and shows only what it has put itself
 
 
+@pytest.mark.slow
 def test_every_command_shows_hostile_text_harmlessly(evil: Store, tmp_path: Path):
     from artifactstore.cli import runner
 
@@ -157,6 +158,7 @@ def error_of(store: Store) -> RefusedError:
     return caught.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWN)
 def test_everything_that_shows_itself_is_harmless(evil: Store, name: str):
     for text in SHOWN[name](evil):

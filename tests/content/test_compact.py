@@ -76,6 +76,7 @@ def test_many_are_gone_through_in_their_order(count: int, odd: str):
     assert [*Digests(digests)] == digests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 4095, 4096, 65_537])
 @pytest.mark.parametrize("odd", ["", "ä", "b\\c", "b\nc"])
 @pytest.mark.parametrize("many", [0, 2**60], ids=["by Arrow", "in Python"])

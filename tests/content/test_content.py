@@ -368,6 +368,7 @@ def peak():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_stays_bounded_while_much_goes_through(tmp_path: Path):
     """A gigabyte through a put and a get in a process of its own; its peak is read by the kernel."""
@@ -392,6 +393,7 @@ print(peak() - before)
     assert (tmp_path / "back/big").stat().st_size == 2**30
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_what_shrinks_to_nothing_comes_back_in_bounded_memory(tmp_path: Path):
     """A gigabyte of zeros is some kilobytes in the store; a get must not hold them at once."""

@@ -154,6 +154,7 @@ def test_many_that_are_sound_are_written_and_read():
         assert vars(back.chunks) == vars(made.chunks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if "the path" not in fault])
 def test_a_reader_and_a_writer_refuse_the_same_among_many(fault: str, *, mixed: bool):
@@ -214,6 +215,7 @@ def test_what_a_reader_refuses_a_writer_refuses_first(fault: str):
             read_back(made)
 
 
+@pytest.mark.slow
 def test_writer_and_reader_agree_on_trees_made_at_random():
     rng, agreed = random.Random(7), {True: 0, False: 0}
     names = ["a", "b", "a-b", "a/b", "a/b/c", "a/c", "b/a", "ab"]

@@ -69,6 +69,7 @@ def on_disk(path: Path) -> int:
     return path.stat().st_blocks * 512
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "chunkers"),
     [
@@ -100,6 +101,7 @@ def test_a_sparse_file_has_the_digest_and_the_chunks_of_a_dense_one(
         assert sum(read) <= sum(length for _, length in LAYOUTS[layout]) + holes * 6 * CHUNKERS["bytes"][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_zeros_come_back_as_holes(layout: str, tmp_path: Path):
     data = make(tmp_path / "f", layout)

@@ -90,6 +90,7 @@ TUTORIAL = [path for path in DOCUMENTS if path.parent.name == "tutorial"]
 STORIES = [TUTORIAL, *([path] for path in DOCUMENTS if path not in TUTORIAL)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story[0].relative_to(ROOT).as_posix())
 def test_the_snippets_of_a_document_run(story: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)

@@ -140,6 +140,7 @@ def test_a_reason_must_be_text(backend: Memory) -> None:
 # -- spilled facts
 
 
+@pytest.mark.slow
 def test_big_facts_get_an_object_of_their_own(backend: Memory) -> None:
     facts = [measured(str(n)) for n in range(12000)]
     journal = journal_of(backend)

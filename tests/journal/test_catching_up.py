@@ -111,6 +111,7 @@ def test_the_head_is_found_in_few_round_trips(trips, entries: int, expected: int
     assert _counted(journal, trips) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behind", [0, 3, 700])
 def test_segments_and_a_tail_take_three_or_four_round_trips(trips, behind: int) -> None:
     backend = Remote()

@@ -41,17 +41,20 @@ def test_a_reader_is_examined_without_writing(tmp_path: Path):
     assert found["write"].status == "skipped"
 
 
+@pytest.mark.slow
 def test_s3_is_fit(s3_url):
     found = examine_url(s3_url, quick=True)
     assert found.ok, [one for one in found.checks if one.status == "fail"]
     assert not list(connect(s3_url).list(""))
 
 
+@pytest.mark.slow
 def test_azure_is_fit(azure_url):
     found = examine_url(azure_url, quick=True)
     assert found.ok, [one for one in found.checks if one.status == "fail"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["gcs", "sftp"])
 def test_other_places_are_fit(place, request):
     url = request.getfixturevalue(f"{place}_url")
@@ -88,6 +91,7 @@ def test_a_missing_bucket_is_told_with_the_fix_and_exit_code_4(s3_url, capsys):
     assert said["checks"][0]["fix"]
 
 
+@pytest.mark.slow
 def test_a_server_that_ignores_the_condition_is_found(s3_url, monkeypatch):
     from artifactstore.backend.s3.backend import S3Backend
 

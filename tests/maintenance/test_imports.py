@@ -543,6 +543,7 @@ def test_a_fork_of_an_own_name_comes_back_under_another_name(source, target):
     assert_whole(home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_stores_that_import_from_each_other_at_random_stay_whole(seed, tmp_path):
     dice = random.Random(seed)
@@ -777,6 +778,7 @@ def test_a_pack_that_is_missing_there_is_damage(source, target):
         source.maintenance.sync(target.url)
 
 
+@pytest.mark.slow
 def test_an_import_killed_at_any_change_is_finished_by_the_next_run(tmp_path, monkeypatch):
     source = fill(str(tmp_path / "source"))
     source.put(LARGE, "large")

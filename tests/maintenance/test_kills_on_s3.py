@@ -55,6 +55,7 @@ def _whole(url: str) -> None:
     assert store.verify(level="full").ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_copy_to_s3_killed_at_random_moments(source: Store, s3_url: str, seed: int):
     command = ["-m", "artifactstore", "sync", source.url, f"{s3_url}/copy"]
@@ -62,6 +63,7 @@ def test_a_copy_to_s3_killed_at_random_moments(source: Store, s3_url: str, seed:
     assert_whole_copy(source.url, f"{s3_url}/copy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_move_to_s3_killed_at_random_moments(source: Store, s3_url: str, seed: int):
     def check() -> None:
@@ -73,6 +75,7 @@ def test_a_move_to_s3_killed_at_random_moments(source: Store, s3_url: str, seed:
     _whole(f"{s3_url}/moved")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_an_import_into_s3_killed_at_random_moments(source: Store, s3_url: str, seed: int):
     target = artifactstore.create(f"{s3_url}/target", cache=None)
@@ -82,6 +85,7 @@ def test_an_import_into_s3_killed_at_random_moments(source: Store, s3_url: str, 
     _same_names(source, opened(target.url))
 
 
+@pytest.mark.slow
 def test_an_import_into_s3_killed_at_counted_changes(source: Store, s3_url: str):
     whole = artifactstore.create(f"{s3_url}/whole", cache=None)
     source.maintenance.sync(whole.url)
@@ -97,6 +101,7 @@ def test_an_import_into_s3_killed_at_counted_changes(source: Store, s3_url: str)
         assert entries(target.url) == before
 
 
+@pytest.mark.slow
 def test_an_import_from_s3_into_a_folder(source: Store, s3_url: str, tmp_path: Path):
     source.maintenance.sync(f"{s3_url}/copy", release=True)
     target = artifactstore.create(tmp_path / "target", cache=None)

@@ -79,6 +79,7 @@ def _same(one: State, other: State) -> bool:
     return canonical_json(one.dump()) == canonical_json(other.dump()) and [*one.runs] == [*other.runs]
 
 
+@pytest.mark.slow
 def test_who_comes_first_folds_what_came_behind_the_snapshot_alone(url: str, folded: list[int]) -> None:
     store = fill(url)
     done = store.maintenance.snapshot()
@@ -106,6 +107,7 @@ def test_a_snapshot_costs_a_reader_few_requests(tmp_path: Path) -> None:
     assert not any(key == entry_key(1) for key in read)
 
 
+@pytest.mark.slow
 def test_whoever_begins_with_a_snapshot_writes_on(url: str) -> None:
     store = fill(url)
     store.maintenance.snapshot()
@@ -117,6 +119,7 @@ def test_whoever_begins_with_a_snapshot_writes_on(url: str) -> None:
     assert store.verify(level="full").ok
 
 
+@pytest.mark.slow
 def test_the_next_process_on_a_machine_finds_what_was_brought(tmp_path: Path, s3_url: str, folded: list[int]) -> None:
     store = fill(s3_url)
     store.maintenance.snapshot()
@@ -285,6 +288,7 @@ def test_a_false_one_that_somebody_vouches_for_is_found_by_verify(tmp_path: Path
     assert "recorded it in entry" in finding.what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["names", "runs", "edges", "metrics", "holders", "snapshots", "verdicts"])
 def test_verify_looks_into_every_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
     store = artifactstore.open(tmp_path / "store", cache=None)
@@ -415,6 +419,7 @@ def test_a_kept_fold_that_is_near_enough_goes_before_a_snapshot(tmp_path: Path, 
     assert artifactstore.open(store.url, cache=tmp_path / "cache").names() == store.names()
 
 
+@pytest.mark.slow
 def test_the_past_begins_with_a_snapshot_from_before_it(url: str, folded: list[int]) -> None:
     store = fill(url)
     early = store.maintenance.snapshot().entry

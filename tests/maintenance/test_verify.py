@@ -102,6 +102,7 @@ def test_chunks_that_are_right_and_in_another_order_are_found(store: Store):
         assert store.get("name0") == np.random.default_rng(0).bytes(300_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["a link to itself", "a pipe", "a folder", "nothing"])
 @pytest.mark.parametrize("level", ["quick", "frames", "full"])
 @pytest.mark.parametrize("what", ["packs", "manifests", "journal"])

@@ -132,6 +132,7 @@ KNOWN: dict[str, tuple[Callable[[pa.Table], pa.Table], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", KNOWN)
 def test_what_is_known_takes_no_more_than_a_bound(what: str):
     change, options = KNOWN[what]

@@ -85,6 +85,7 @@ def test_it_says_what_arrow_says(way: str):
                 assert set(pages) == {7}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_whatever_is_changed_in_it_ends_in_an_error_and_not_the_process(way: str):
     """`row_group(i).column(j)` of pyarrow aborts at some of these: at histograms of levels, where they contradict the schema."""

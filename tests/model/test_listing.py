@@ -163,6 +163,7 @@ def clashes(files: list[str], folders: list[str], links: list[str]) -> bool:
     return len({*every}) < len(every) or not leaves.isdisjoint(above)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(TREES, TREES, TREES)
 def test_a_clash_is_found_wherever_it_is(files: list[str], folders: list[str], links: list[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import scipy.sparse
 
 from artifactstore import ArtifactStoreError, InvalidInputError
@@ -136,6 +137,7 @@ def there_and_back(value: Any) -> tuple[Any, dict[str, bytes]]:
     return read_object(name, MemoryFolder(files)), files
 
 
+@pytest.mark.slow
 def test_arrays_come_back_equal_or_are_refused_by_name():
     counted: Counter[str] = Counter()
     wrong = []

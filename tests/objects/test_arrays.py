@@ -80,6 +80,7 @@ def test_numpy_itself_reads_the_file(store: Store, tmp_path: Path):
     assert (tmp_path / "own.npy").read_bytes() == (tmp_path / "to/data.npy").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_large_array_comes_back_without_a_copy_of_itself_in_memory_at_the_put(store: Store):
     array = np.random.default_rng(1).integers(0, 2**60, 20_000_000)
     tracemalloc.start()

@@ -48,6 +48,7 @@ WRAPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_one_long_text_of_many_rows_comes_few_rows_at_a_time(wrap: str):
     file = written(WRAPS[wrap](shared()), row_group_size=1_500)
@@ -79,6 +80,7 @@ def test_short_texts_come_as_many_as_ever():
     assert [batch.num_rows for batch in batches_of(file)] == [65_536, 70_000 - 65_536]
 
 
+@pytest.mark.slow
 def test_tables_of_long_texts_are_compared_a_part_at_a_time(tmp_path, monkeypatch):
     """Tables that this library wrote tell how long their rows are."""
     seen, real = [], size_limits.batches_of

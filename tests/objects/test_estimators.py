@@ -68,6 +68,7 @@ MODELS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_same_model_and_a_refit_alike_have_the_same_digest(store: Store, name: str):
     import pickle
@@ -79,6 +80,7 @@ def test_the_same_model_and_a_refit_alike_have_the_same_digest(store: Store, nam
     assert store.put(MODELS[name]().fit(X[:100], Y[:100])).digest != digest
 
 
+@pytest.mark.slow
 def test_everyday_models_are_read_elsewhere_without_trust(store: Store, elsewhere: Callable[[str], str], tmp_path: Path):
     models = {name: make().fit(X, Y) for name, make in MODELS.items()}
     models["grid"] = model_selection.GridSearchCV(linear_model.LogisticRegression(), {"C": [0.1, 1]}, cv=2).fit(X, Y)
@@ -281,6 +283,7 @@ def test_a_value_in_an_estimator_comes_back_as_it_was(value: str):
         assert repr(back.kw_args["v"]) == repr(VALUES[value])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_models_of_every_day_are_the_same_when_they_come_back_and_are_not_read_at_put(name: str):
     model = MODELS[name]().fit(X, Y)

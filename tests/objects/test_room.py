@@ -40,6 +40,7 @@ def as_parquet(table: pa.Table, **options: object) -> bytes:
     return bytes(sink.getvalue())
 
 
+@pytest.mark.slow
 def test_texts_and_lists_that_take_few_bytes_are_refused_as_what_they_become(monkeypatch: pytest.MonkeyPatch):
     again = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array(["x" * 1_000_000]))
     hostile = {

@@ -130,6 +130,7 @@ def test_versions_of_libraries_leave_no_trace_but_pyarrows_own(store: Store, tmp
     assert pd.__version__.encode() not in (tmp_path / "to/data.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_changed_percent_of_rows_stores_little(store: Store):
     rng, rows = np.random.default_rng(0), 1_000_000
     table = pd.DataFrame(
@@ -153,6 +154,7 @@ def batches(count: int) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch({"x": rng.random(100_000), "y": rng.integers(0, 2**62, 100_000)})
 
 
+@pytest.mark.slow
 def test_a_reader_of_more_than_memory_streams_through(store: Store, tmp_path: Path):
     """It takes long: a table in parts shows only where it is larger than what the libraries themselves take."""
     code = f"""

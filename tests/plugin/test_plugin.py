@@ -61,6 +61,7 @@ print([one.path for one in made.files])
     assert json.loads(listed.stdout)[0]["name"] == "room", listed.stderr
 
 
+@pytest.mark.slow
 def test_its_contract_is_the_one_of_all_backends(installed: Path, tmp_path: Path):
     (tmp_path / "test_sqlite.py").write_text(
         "import pytest\nfrom artifactstore.testing import BackendContract\nfrom sample_plugin import SqliteBackend\n\n\n"
@@ -76,6 +77,7 @@ def test_doctor_knows_its_policies(installed: Path, tmp_path: Path):
     assert "chmod a+r /x/store.db" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_format_that_runs_code_is_read_with_trust_only(installed: Path, tmp_path: Path):
     put = "import artifactstore; from sample_plugin_rules import Rules; artifactstore.open('s').put(Rules('6 * 7'), 'rules')"
     assert run(installed, "-c", put, cwd=tmp_path).returncode == 0

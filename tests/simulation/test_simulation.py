@@ -48,6 +48,7 @@ def _explain(seed: int, outcome: Outcome) -> str:
     return f"seed {seed}: {outcome.violation}\n" + "\n".join(outcome.trace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
 def test_no_interleaving_breaks_an_invariant(first: int) -> None:
     for seed in range(first, first + BATCH):

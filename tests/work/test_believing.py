@@ -154,6 +154,7 @@ def assert_there(tmp_path: Path, ref: str, *, data: bytes = PRECIOUS) -> None:
     assert sound is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 @pytest.mark.parametrize("way", ["the same name", "another name", "base", "the same artifact"])
 def test_a_put_that_succeeds_can_be_got(tmp_path: Path, store: Store, model: Manifest, lie: Callable[..., Manifest], way: str):

@@ -279,6 +279,7 @@ artifactstore.open(sys.argv[1], mode="r").get("large", **({"to": sys.argv[2]} if
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("into", ["folders", "the cache"])
 def test_many_processes_fetch_what_one_would(s3_url, tmp_path: Path, monkeypatch, into):
     raw = random.Random(7).randbytes(20 * MEGABYTE)
@@ -294,6 +295,7 @@ def test_many_processes_fetch_what_one_would(s3_url, tmp_path: Path, monkeypatch
         assert (tmp_path / f"got{n}/large.bin").read_bytes() == raw
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_fills_the_cache_harms_nobody(s3_url, tmp_path: Path, monkeypatch):
     raw = random.Random(8).randbytes(40 * MEGABYTE)
     (tmp_path / "large.bin").write_bytes(raw)

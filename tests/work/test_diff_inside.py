@@ -163,6 +163,7 @@ def test_overlap_finds_what_was_trained_on(store: Store):
         store.diff("train", "bytes").overlap()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leak", [0, 40, 4000])
 def test_a_leak_into_many_rows_is_within_its_bound(store: Store, leak: int):
     train = frame(600_000)

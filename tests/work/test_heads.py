@@ -96,6 +96,7 @@ def test_a_machine_that_knew_more_says_so_and_writes_no_more(root: Path, cache: 
     assert report.head in both(root, known)
 
 
+@pytest.mark.slow
 @harmed
 @pytest.mark.parametrize("way", ["accept", "command", "clear"])
 def test_it_goes_on_when_it_is_told_to(root: Path, cache: Path, harm: Callable[[Path], None], way: str):
@@ -148,6 +149,7 @@ def test_without_an_anchor_a_cut_is_not_missed(root: Path, cache: Path):
     assert artifactstore.open(root, cache=None).verify(level="full").ok
 
 
+@pytest.mark.slow
 @harmed
 @pytest.mark.parametrize("form", ["text", "file", "path", "list", "mixed"])
 def test_an_anchor_finds_it_in_every_form(root: Path, cache: Path, tmp_path: Path, harm: Callable[[Path], None], form: str):

@@ -49,6 +49,7 @@ def packs(url: str) -> int:
     return sum(item.size for item in connect(url).list("packs/"))
 
 
+@pytest.mark.slow
 def test_packs_of_a_dead_attempt_are_used(s3_url, tmp_path: Path):
     source = make(tmp_path / "large.bin", 120)
     attempt(s3_url, source)
@@ -62,6 +63,7 @@ def test_packs_of_a_dead_attempt_are_used(s3_url, tmp_path: Path):
     assert not list(Path(os.environ["ARTIFACTSTORE_CACHE"]).rglob("*.jsonl")), "what is committed needs no ledger"
 
 
+@pytest.mark.slow
 def test_packs_that_are_gone_are_written_again(s3_url, tmp_path: Path):
     source = make(tmp_path / "large.bin", 100)
     attempt(s3_url, source)

@@ -65,6 +65,7 @@ def of_manifests(one: Exchange) -> bool:
     return one.verb == "PUT" and "/manifests/" in one.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limited", [5 * 2**20], indirect=True)  # the least that S3 takes as a part
 def test_its_parts_are_sent_again_and_it_is_there_whole_or_not_at_all(
     place: tuple[FaultProxy, str], limited: int, tmp_path: Path

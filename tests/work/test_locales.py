@@ -38,6 +38,7 @@ _ODD = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
 @pytest.mark.parametrize("locale", ["C", "Latin-1"])
 def test_a_tree_is_the_same_artifact_in_every_locale_or_refused_by_name(tmp_path: Path, locale: str):

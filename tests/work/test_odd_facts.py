@@ -170,6 +170,7 @@ COMMANDS = (["log"], ["log", "--json"], ["runs"], ["runs", "--json"], ["ls"], ["
             ["show", "n"], ["show", "n", "--json"], ["lineage", "n"], ["lineage", "r1", "--json"], ["why", "n", "m"], ["verify"], ["impact", "n"])  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(FACTS)
 def test_no_fact_breaks_a_reader(facts: tuple[dict[str, Any], ...]):

@@ -138,6 +138,7 @@ def test_steps_are_whole_numbers_and_others_are_left_out(store: Store):
     assert [event.fields.get("step") for event in store.log(fact="measured")] == [3, 4, 5, *[None] * 5]
 
 
+@pytest.mark.slow
 def test_a_tree_that_goes_on_says_so(store: Store):
     store.put({"i": -1}, "step/0")
     for i in range(40):

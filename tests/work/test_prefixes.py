@@ -37,6 +37,7 @@ def _works(url: str, wanted: str) -> None:
     assert store.head == other.head  # nothing new was appended elsewhere
 
 
+@pytest.mark.slow
 def test_a_prefix_of_any_letters_is_that_prefix_and_no_other(base: str):
     """Encoded or cut anywhere on its way, two of them would be the same place, or one would be empty when it is opened again."""
     for prefix in GOOD:

@@ -135,6 +135,7 @@ FORK_AMID = """
 """
 
 
+@pytest.mark.slow
 def test_a_fork_while_threads_are_amid_a_put_harms_neither_side(url, tmp_path: Path):
     play(tmp_path, FORK_AMID, url)
     assert {f"child/{n}" for n in range(6)} <= names_of(url).keys()
@@ -156,6 +157,7 @@ POOL = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_pools_of_all_kinds_get_the_store_as_an_argument(url, tmp_path: Path, method):
     (play_warm if method == "fork" else play)(tmp_path, POOL, url, method)
@@ -246,6 +248,7 @@ END = """
 """
 
 
+@pytest.mark.slow
 def test_a_process_ends_though_a_reader_is_open_and_a_daemon_puts(url, tmp_path: Path):
     process = start(tmp_path, END, url)
     _, err = ended(process)
@@ -271,6 +274,7 @@ PUT = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["put", "get"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
 def test_stopped_amid_a_transfer_it_ends_and_nothing_is_half_there(url, tmp_path: Path, what, number):

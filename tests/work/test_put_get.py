@@ -534,6 +534,7 @@ def test_files_and_stores_of_any_time_are_taken(tmp_path: Path, seconds: int):
     assert store.get("f", tmp_path / "back").joinpath("f").read_text() == "x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["s3_url", "gcs_url", "memory"])
 def test_a_store_may_lie_under_any_prefix(request: pytest.FixtureRequest, place: str):
     base = "memory://odd-prefixes" if place == "memory" else str(request.getfixturevalue(place))

@@ -51,6 +51,7 @@ def test_usual_acts_ask_for_no_more_than_they_need(faulty_s3):
     assert {one.verb for one in proxy.log} == {"GET", "PUT"}  # no HEAD, nothing made or asked of the bucket
 
 
+@pytest.mark.slow
 def test_many_files_and_large_ones_take_a_request_a_pack(faulty_s3, tmp_path: Path):
     proxy, url = faulty_s3
     store = artifactstore.open(url, cache=None)
@@ -140,6 +141,7 @@ QUESTIONS: dict[str, Callable[[Store, Lineage], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_is_answered_from_one_state_by_one_request(history: Store, asked: list[str], question: str):
     lineage = history.lineage("out/model")

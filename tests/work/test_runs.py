@@ -193,6 +193,7 @@ if len(sys.argv) > 2:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [[], ["made"]], ids=["reads", "puts"])
 def test_a_child_process_joins(store: Store, output: list[str]):
     store.put(b"x", "a")

@@ -150,6 +150,7 @@ def test_no_secret_is_in_anything_that_the_store_holds(planted: tuple[Store, set
     assert "train.py" in files
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_anything_that_the_store_shows(planted: tuple[Store, set[str]], tmp_path: Path):
     store, secrets = planted
     runs = store.runs()

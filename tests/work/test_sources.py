@@ -78,6 +78,7 @@ def outcome(store: Store, source: str, **options: object) -> tuple[object, list[
     return made, sorted(str(one.message)[:40] for one in told)
 
 
+@pytest.mark.slow
 def test_each_tree_is_stored_the_same_by_every_door(store: Store, laid: Callable[[str, Tree], str]):
     wrong = []
     for shape, tree in TREES.items():

@@ -340,6 +340,7 @@ def pair_of(store: Store, old: Any, new: Any) -> Why:
     return store.why(f"m:v{newest - 1}", f"m:v{newest}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [

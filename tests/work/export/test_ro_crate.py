@@ -79,6 +79,7 @@ def test_the_reference_library_reads_it(chain: Store, tmp_path: Path, files: str
         assert (again / "artifacts/churn~model~v1/weights ä.bin").read_bytes() == b"w" * 100
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (VALIDATOR / "rocrate-validator").exists(), reason=f"no roc-validator at {VALIDATOR}: .ci/run installs it"
 )
