@@ -29,7 +29,7 @@ def run(
     """
     command = [word for i, word in enumerate(context.args) if word != "--" or i]
     if not command:
-        raise InvalidInputError("no program: pass it after --, artifactstore run [--in …] [--out …] -- COMMAND …")
+        raise InvalidInputError("no program: expected artifactstore run [--in …] [--out …] -- COMMAND …")
     if command[0].startswith("-"):
         option = command[0].partition("=")[0]
         raise InvalidInputError(f"no such option: {option}; arguments of the program come after it: … -- COMMAND {option}")
