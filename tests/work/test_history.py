@@ -45,7 +45,7 @@ def test_a_wrong_name_names_the_nearest(filled: Store):
         filled.get("churn/model:v3")
     with pytest.raises(NotFoundError, match="no alias 'prod'"):
         filled.get("churn/model:prod")
-    with pytest.raises(NotFoundError, match="say churn/model:latest/data"):
+    with pytest.raises(NotFoundError, match="use churn/model:latest/data"):
         filled.get("churn/model/data")
     with pytest.raises(NotFoundError, match="find"):
         filled.get("blake3:" + "0" * 64)
