@@ -367,7 +367,7 @@ def test_what_fails_in_the_cache_of_trees_fails_no_get(folder: Path, monkeypatch
         patch.setattr(owner, call, fail)
         for _ in range(2):
             assert (store.get("d") / "f.txt").read_text() == "true"
-    assert all("can't be written" in str(one.message) for one in said)
+    assert all("cannot be written" in str(one.message) for one in said)
     assert said
 
 

@@ -65,7 +65,7 @@ def test_a_listing_that_names_a_file_twice_is_refused(store: Store, tmp_path: Pa
 
     with monkeypatch.context() as patched:
         patched.setattr("artifactstore.content.write.source.os.scandir", lambda path: Twice([*scandir(path)] * 2))
-        with pytest.raises(InvalidInputError, match=r"names 'a' twice.*exclude="):
+        with pytest.raises(InvalidInputError, match=r"has 'a' twice.*exclude="):
             store.put(tmp_path / "d", "d")
     assert store.put(tmp_path / "d", "d").count == 1
 
@@ -162,7 +162,7 @@ def test_an_old_version_that_clashes_is_named_and_its_files_can_be_had(store: St
     assert fresh.get("old:latest/good", to=tmp_path / "one").joinpath("good").read_bytes() == b"g"
     assert [one.path for one in fresh.artifact("old").files] == [path for path, _ in OLD[shape]]
     for target in (None, tmp_path / "whole"):
-        with pytest.raises(CorruptionError, match=r"cannot be got as a whole.*paths="):
+        with pytest.raises(CorruptionError, match=r"cannot be written as a whole.*paths="):
             fresh.get("old", to=target)
     assert not (tmp_path / "whole").exists()
 

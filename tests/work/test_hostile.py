@@ -205,7 +205,7 @@ def test_links_can_not_leave_through_other_links(store: Store, tmp_path: Path):
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux only")
 def test_files_that_the_system_makes_up_are_not_stored_empty(store: Store):
-    with pytest.raises(InvalidInputError, match="more than its size"):
+    with pytest.raises(InvalidInputError, match="more bytes than its size"):
         store.put("/proc/cpuinfo", "n")
 
 
