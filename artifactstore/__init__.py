@@ -41,11 +41,14 @@ if TYPE_CHECKING:
     from artifactstore.work.queries.diff import Change, Diff
     from artifactstore.work.queries.drawing import Drawing
     from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
+    from artifactstore.work.queries.queries import Conditions
     from artifactstore.work.reproduce.code import Code
     from artifactstore.work.reproduce.comparison import Output, Reproduction
     from artifactstore.work.runs.run import Run
     from artifactstore.work.session.prepared import Batch
     from artifactstore.work.views.lineage import Lineage
+    from artifactstore.work.views.maintenance import Maintenance
+    from artifactstore.work.views.registry import Registry
 
 __version__: Final = VERSION
 
@@ -61,6 +64,7 @@ __all__ = [
     "Code",
     "CodeChange",
     "CondemnedBeforeCommitError",
+    "Conditions",
     "ConflictError",
     "CorruptionError",
     "Diagnosis",
@@ -75,6 +79,7 @@ __all__ = [
     "InvalidInputError",
     "Lineage",
     "Log",
+    "Maintenance",
     "Name",
     "Node",
     "NotFoundError",
@@ -82,6 +87,7 @@ __all__ = [
     "Output",
     "PutOptions",
     "RefusedError",
+    "Registry",
     "Report",
     "Reproduction",
     "Rows",
@@ -99,6 +105,9 @@ __all__ = [
 ]
 
 _LATE: Final = {
+    "Registry": "artifactstore.work.views.registry",
+    "Maintenance": "artifactstore.work.views.maintenance",
+    "Conditions": "artifactstore.work.queries.queries",
     "ANY": "artifactstore.store",
     "Artifact": "artifactstore.work.get.artifact",
     "Batch": "artifactstore.work.session.prepared",

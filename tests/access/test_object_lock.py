@@ -52,6 +52,7 @@ def use(url: str, folder) -> None:
     assert again.verify(level="full").ok
 
 
+@pytest.mark.slow
 def test_a_store_lives_in_a_locked_bucket_and_overwrites_nothing_with_other_bytes(locked, iam, tmp_path):
     use(locked, tmp_path / "data")
     found = versions(iam, locked)

@@ -49,6 +49,7 @@ def keys(iam, url: str) -> set[str]:
     return {item["Key"] for item in iam.s3.list_objects_v2(Bucket=bucket).get("Contents", ())}
 
 
+@pytest.mark.slow
 def test_a_writer_makes_and_fills_a_store_without_the_right_to_delete(place, acting, tmp_path: Path, iam):
     url, users = place
     acting(users["writer"])
@@ -82,6 +83,7 @@ def test_a_writer_makes_and_fills_a_store_without_the_right_to_delete(place, act
         backend.delete("store.json")
 
 
+@pytest.mark.slow
 def test_a_writer_seals_segments_without_the_right_to_delete(place, acting, monkeypatch):
     from artifactstore.journal import segments
 

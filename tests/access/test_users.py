@@ -269,6 +269,7 @@ def test_without_home_and_name_a_store_works_and_the_cache_costs_a_warning(folde
     assert "working without a cache" in said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", [None, "", "/", "/nowhere/at/all", "/proc/self"])
 def test_whatever_home_is_a_named_store_can_be_read_by_anyone(folder: Path, home: str | None):
     artifactstore.open(folder / "s", cache=None).put(source(folder), "d")
@@ -348,6 +349,7 @@ def test_a_folder_that_nobody_shares_is_as_the_umask_says(folder: Path, mode: in
 # -- errors of the disk under the cache
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EPERM])
 @pytest.mark.parametrize("call", ["rename", "mkdir", "write_text", "chmod", "touch"])
 def test_what_fails_in_the_cache_of_trees_fails_no_get(folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int):

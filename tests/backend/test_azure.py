@@ -110,6 +110,7 @@ def test_a_wrong_key_is_told_with_advice_and_never_shown(azurite_server, azure_u
     assert ACCOUNT_KEY not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [[bytes(5)], [bytes(MAX_WRITE), bytes(5)]], ids=["one request", "blocks"])
 def test_what_was_damaged_on_its_way_is_refused_by_its_md5(azure_url, monkeypatch, pieces):
     """The sum is made where the caller is: on the loop, all other requests would wait for it."""

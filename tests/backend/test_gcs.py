@@ -270,6 +270,7 @@ def test_a_service_accounts_file_that_is_broken_is_told_without_its_content(gcs_
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.slow
 def test_an_upload_in_parts_goes_on_where_a_part_was_cut(place):
     backend, server = place
     hand_on, half = server.answer, 32 * 2**20

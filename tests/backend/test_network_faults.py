@@ -62,6 +62,7 @@ def place(faulty_s3):
     return proxy, backend
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", sorted({*BENIGN, *DAMAGE, *LIES}))
 def test_a_fault_that_passes_is_overcome_by_every_verb(place, fault):
     proxy, backend = place
@@ -158,6 +159,7 @@ def test_giving_up_says_for_how_long_it_was_tried(place, verb, monkeypatch):
     assert sorted(item.key for item in S3Backend(backend.url).list("")) == ["going", "there"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     ["lost-reply", "ok ok cut-request", "ok ok flipped-request", "ok ok ok lost-reply", "ok ok ok failed-200", "ok ok ok page"],

@@ -269,6 +269,7 @@ def test_what_came_is_put_together_where_it_was_asked_for_and_not_on_the_loop(ba
     assert threads == [threading.current_thread()] * 2
 
 
+@pytest.mark.slow
 def test_an_upload_whose_source_breaks_leaves_nothing_behind(backend, s3_url):
     def pieces():
         for _ in range(66):

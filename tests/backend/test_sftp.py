@@ -353,6 +353,7 @@ def test_a_create_whose_reply_is_lost_is_not_sent_again(sftp_url, monkeypatch):
     assert backend.read("a") == b"1"
 
 
+@pytest.mark.slow
 def test_a_forked_child_takes_nothing_of_its_parents_with_it(sftp_url):
     """The child ends as any program does, collecting what it has; the parent's connections must not notice."""
     program = f"""

@@ -168,6 +168,7 @@ def test_every_mark_is_said_in_words():
     assert described == "5 artifacts, 2 runs. It begins at churn/model:v7. 1 tainted. 1 with dirty code. 1 failed."
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_in_every_process():
     program = (
         "import hashlib; from tests.catalog.drawn import grown, hostile, marked; from artifactstore.display.graph.svg import draw;"

@@ -151,6 +151,7 @@ def test_damage_is_told_and_the_file_goes(tmp_path: Path) -> None:
     assert not (tmp_path / "worse.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_rows_asked_for_together_are_those_asked_for_one_by_one() -> None:
     for seed in range(40):
         dice = random.Random(seed)

@@ -19,6 +19,7 @@ def _made(lists: dict[str, Any]) -> SqliteTables:
     return base
 
 
+@pytest.mark.slow
 def test_a_table_of_lists_behaves_as_a_dict_of_lists_does(tmp_path: Path) -> None:
     for seed in range(60):
         dice = random.Random(seed)

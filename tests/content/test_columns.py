@@ -60,6 +60,7 @@ def test_numbers(code: str, kind: Any) -> None:
     same(numbers(pa, array(code, values), kind), values, kind)
 
 
+@pytest.mark.slow
 def test_a_first_put_and_a_run_load_nothing_that_they_need_not(tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     code = (

@@ -169,6 +169,7 @@ def test_a_pack_reads_back_and_tells_damage_to_its_footer(chunks: list[bytes], d
         read_records(raw[:-at], len(raw) - at, "p")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [(8, 9), (8, 108), (50, 60), (107, 108)])
 def test_a_pack_whose_footer_is_sound_and_whose_frames_lack_bytes_is_damaged(cut: tuple[int, int]):
     pack = OpenPack()

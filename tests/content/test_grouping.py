@@ -143,6 +143,7 @@ def test_a_store_of_weights_is_smaller_and_whole(tmp_path):
     assert store.verify(level="full").ok
 
 
+@pytest.mark.slow
 def test_the_command_that_keeps_numpy_out_lets_it_in_for_weights(tmp_path):
     (tmp_path / "w.bin").write_bytes(b"\0" + weights("bf16", 3_000_000))
     env = {**os.environ, "ARTIFACTSTORE_URL": str(tmp_path / "store"), "ARTIFACTSTORE_CACHE": str(tmp_path / "cache")}

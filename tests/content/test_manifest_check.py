@@ -193,6 +193,7 @@ def test_one_false_file_among_many_is_found(row: int, what: str):
         check(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_a_reader_refuses_a_writer_refuses_first(fault: str):
     made = sound()

@@ -130,6 +130,7 @@ def test_files_of_zeros_of_any_size_come_back_whole(size: int, hole: object, tmp
     assert (on_disk(back / "a") == 0) is hole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_cache_makes_room_for_what_a_file_takes_and_not_for_its_holes(tmp_path: Path, layout: str):
     make(tmp_path / "f", layout)

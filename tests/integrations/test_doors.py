@@ -74,6 +74,7 @@ def references(store: Store) -> Iterator[tuple[str, str]]:
             yield shape, form.format(name=name(shape), digest=digest)
 
 
+@pytest.mark.slow
 def test_every_file_is_read_alike_by_every_door(laid: tuple[Store, dict[str, Path], Any], tmp_path: Path):
     store, folders, files = laid
     wrong = []

@@ -388,6 +388,7 @@ class Broken(Memory):
         return super().read(key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
 def test_what_comes_before_an_entry_that_cannot_be_read_is_given_first(count: int):
     backend = Broken()

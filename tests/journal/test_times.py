@@ -182,6 +182,7 @@ def test_a_clock_reads_what_replies_say():
     assert MemoryBackend("memory://clock").storage_time(fresh=True) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["s3", "azure", "gcs"])
 def test_replies_of_every_cloud_tell_its_clock_and_a_writer_that_is_ahead_of_it_is_refused(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, place: str

@@ -348,6 +348,7 @@ def _other(path: Path) -> None:
         file.execute("create table x (y)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [_flip, _cut, _other, Path.unlink])
 def test_a_damaged_one_is_passed_over(tmp_path: Path, harm: Callable[[Path], Any]) -> None:
     store = fill(str(tmp_path / "store"))

@@ -75,6 +75,7 @@ def test_a_digest_has_a_known_algorithm_and_its_size() -> None:
 # -- canonical JSON
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_canonical_json_round_trips_and_is_one_form(value: Any) -> None:
     raw = canonical_json(value)

@@ -174,6 +174,7 @@ def test_a_clash_is_found_wherever_it_is(files: list[str], folders: list[str], l
         assert found[0] == found[1] or found[1].startswith(f"{found[0]}/")
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(PIECES, min_size=1, max_size=3).map("/".join), max_size=12), st.integers(1, 4))
 def test_a_clash_among_files_is_found_in_batches_of_any_size(files: list[str], size: int) -> None:

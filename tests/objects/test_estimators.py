@@ -144,6 +144,7 @@ class Own(linear_model.LogisticRegression):  # type: ignore[misc]
     """A class of the user's own."""
 
 
+@pytest.mark.slow
 def test_a_class_of_the_users_own_needs_trust_elsewhere(store: Store, elsewhere: Callable[[str], str]):
     store.put(Own().fit(X, Y), "m")
     assert isinstance(store.get("m"), Own)
@@ -254,6 +255,7 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", VALUES)
 def test_a_value_in_an_estimator_comes_back_as_it_was(value: str):
     model = preprocessing.FunctionTransformer(np.clip, kw_args={"v": VALUES[value]})

@@ -113,6 +113,7 @@ def test_damage_in_a_profile_of_colours_is_damage():
         Image().read(MemoryFolder({"image.png": raw[:-12] + empty + raw[-12:]}))
 
 
+@pytest.mark.slow
 def test_a_picture_that_could_not_be_read_again_is_refused_when_it_is_put(store: Store, monkeypatch: pytest.MonkeyPatch):
     pil, figures = pytest.importorskip("PIL.Image"), pytest.importorskip("matplotlib.figure")
     monkeypatch.setattr(pil, "MAX_IMAGE_PIXELS", 10_000)
@@ -147,6 +148,7 @@ def test_a_figure_is_the_picture_that_it_shows_and_the_same_each_time(store: Sto
     assert store.get("f").size == (100, 50)
 
 
+@pytest.mark.slow
 def test_a_lightgbm_booster_and_its_estimator(store: Store, elsewhere: Callable[[str], str]):
     lightgbm = pytest.importorskip("lightgbm")
     model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(X, Y)

@@ -157,6 +157,7 @@ def test_members_of_no_container_are_damage(said: dict[str, object]):
         Members().read(MemoryFolder({"members.json": json.dumps(said).encode()}))
 
 
+@pytest.mark.slow
 def test_members_in_members_without_end_are_damage():
     files = {f"{'0/' * deep}members.json": b'{"type": "list", "members": [["0", "members"]]}' for deep in range(1000)}
     for cut in range(300, 340):  # wherever the limit is met

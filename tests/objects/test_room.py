@@ -72,6 +72,7 @@ def test_an_end_that_lies_about_its_rows_is_damage(where: int | None):
         Table().read(MemoryFolder({"data.parquet": raw[: -8 - size] + end + len(end).to_bytes(4, "little") + b"PAR1"}))
 
 
+@pytest.mark.slow
 def test_objects_larger_than_memory_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     store.put(np.zeros(20_000_000), "a")
     store.put({"a": np.zeros(10), "b": np.zeros(20_000_000)}, "several")

@@ -43,6 +43,7 @@ def run(installed: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProc
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=env, check=False)
 
 
+@pytest.mark.slow
 def test_a_store_lies_in_the_backend_of_another_package(installed: Path, tmp_path: Path):
     script = """
 import artifactstore, sys

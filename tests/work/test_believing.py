@@ -181,6 +181,7 @@ def test_what_a_false_holder_spoilt_is_mended_by_a_put(
     assert_there(tmp_path, "data:v1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 @pytest.mark.parametrize("same", ["", "the same artifact"])
 def test_an_import_relies_on_nothing_false_either(

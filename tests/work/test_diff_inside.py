@@ -63,6 +63,7 @@ def test_rows_are_counted_by_what_is_in_them_and_by_key(store: Store):
     assert not store.diff("t:v1", "t:v1").tables
 
 
+@pytest.mark.slow
 def test_a_sample_is_as_near_as_it_says_and_exact_is_exact(store: Store):
     table = frame(400_000)
     store.put(table, "t")
@@ -233,6 +234,7 @@ def safetensors(path: Path, tensors: dict[str, tuple[str, list[int], bytes]]) ->
     return path
 
 
+@pytest.mark.slow
 def test_tensors_tell_how_far_they_moved(store: Store, tmp_path: Path):
     random = np.random.default_rng(0)
     a = random.standard_normal(3_000_000).astype("f4")
@@ -328,6 +330,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(JSON, JSON)
 def test_a_difference_is_found_just_where_there_is_one(old: Any, new: Any):

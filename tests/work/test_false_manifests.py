@@ -191,12 +191,14 @@ DOORS: list[Callable[[Store, str, Path], bytes]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
 def test_no_door_returns_what_another_writer_says_a_digest_is(false: Store, tmp_path: Path, door: Callable[..., bytes]):
     with LOUD:
         assert door(false, "n:v1", tmp_path) == GOOD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ref", ["n", "n:latest", "n:production", "n@{}", "{}"])
 def test_no_form_of_a_reference_does(false: Store, tmp_path: Path, ref: str):
     ref = ref.format(digest_of(false))

@@ -242,6 +242,7 @@ def door_fsspec(store: Store, _: Path) -> Generator[bytes, None, None]:
         yield bytes(file.read(300_000))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*was read from an earlier manifest:UserWarning")
 def test_every_door_goes_on_to_another_holder_when_one_fails_while_it_reads(tmp_path: Path):
     with_two_holders(tmp_path / "s")

@@ -100,6 +100,7 @@ def program(store: Store, script: Path, folder: Path, **more: str) -> tuple[Any,
     return *stored(store, store.runs()[-1].id), done.stderr
 
 
+@pytest.mark.slow
 def test_a_program_that_runs_in_another_folder_brings_its_own_code(store: Store, repository: Path, tmp_path: Path):
     (repository / "helper.py").write_text("VALUE = b'1'\n")
     (repository / "src/main.py").write_text(SCRIPT.replace('""', 'sys.path[0] + "/.."'))
@@ -117,6 +118,7 @@ def test_a_program_that_runs_in_another_folder_brings_its_own_code(store: Store,
     assert store.lineage("out").reproduce(tmp_path / "again", env=False).verdict == "bit-equal"
 
 
+@pytest.mark.slow
 def test_without_a_repository_a_program_in_another_folder_is_the_code(store: Store, tmp_path: Path):
     plain, data, other = (tmp_path / name for name in ("plain", "data", "other"))
     for folder in (plain, data, other):
@@ -133,6 +135,7 @@ def test_without_a_repository_a_program_in_another_folder_is_the_code(store: Sto
     assert code.about["modules"] == ["helper.py", "main.py"], "what lies outside of the repository is kept beside it"
 
 
+@pytest.mark.slow
 def test_without_a_repository_a_command_brings_its_script(store: Store, tmp_path: Path):
     plain = tmp_path / "plain"
     (plain / "scripts").mkdir(parents=True)

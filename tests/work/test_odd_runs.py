@@ -105,6 +105,7 @@ class Mute:
         raise RuntimeError("says nothing")
 
 
+@pytest.mark.slow
 def test_what_can_not_be_said_stops_no_run(store: Store, tmp_path: Path):
     name = os.fsdecode(b"\xff.txt")
     (tmp_path / name).write_text("x")

@@ -99,6 +99,7 @@ FORK = """
 """
 
 
+@pytest.mark.slow
 def test_forked_children_use_the_store_that_their_parent_opened(url, tmp_path: Path):
     play_warm(tmp_path, FORK, url)
     assert names_of(url) == {"before": 1, **{f"child/{n}": 1 for n in range(4)}, "shared": 5}
@@ -183,6 +184,7 @@ EXECUTOR = """
 """
 
 
+@pytest.mark.slow
 def test_many_threads_and_then_processes_share_a_store(url, tmp_path: Path):
     play_warm(tmp_path, EXECUTOR, url)
     assert len(names_of(url)) == 70
@@ -217,6 +219,7 @@ LOOPS = """
 """
 
 
+@pytest.mark.slow
 def test_running_loops_are_no_obstacle(url, tmp_path: Path):
     play_warm(tmp_path, LOOPS, url)
     assert names_of(url) == {f"{what}/{n}": 1 for what, count in (("cell", 6), ("task", 12)) for n in range(count)}

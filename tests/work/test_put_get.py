@@ -16,6 +16,7 @@ from artifactstore.store import Store
 from tests.work.tree import tree
 
 
+@pytest.mark.slow
 def test_a_folder_comes_back_as_it_was(any_url: str, folder: Path, tmp_path: Path):
     store = artifactstore.open(any_url)
     made = store.put(folder, "scans/raw")
@@ -317,6 +318,7 @@ def test_an_unreadable_file_is_named(store: Store, folder: Path, monkeypatch: py
         store.versions("name")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [50_000, 9_000_000])
 @pytest.mark.parametrize("change", ["append", "truncate", "replace", "edit"])
 def test_a_file_that_changes_while_it_is_read_commits_nothing(

@@ -170,6 +170,7 @@ ACTS: dict[str, tuple[Callable[[Store], Any], int, int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ACTS)
 def test_acts_ask_for_no_more_than_they_need(history: Store, asked: list[str], act: str):
     do, reads, creates = ACTS[act]

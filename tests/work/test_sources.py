@@ -91,6 +91,7 @@ def test_each_tree_is_stored_the_same_by_every_door(store: Store, laid: Callable
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_each_file_is_stored_the_same_by_every_door(store: Store, laid: Callable[[str, Tree], str]):
     wrong = []
     sources = [laid(door, TREES["odd names"]) for door in DOORS]
@@ -115,6 +116,7 @@ def test_a_slash_at_the_end_means_a_folder_even_beside_an_object_of_that_name(st
         store.put(f"{url}/")
 
 
+@pytest.mark.slow
 def test_a_version_of_an_object_is_honoured_and_no_part_of_its_name(store: Store, s3_url: str):
     from moto.s3.models import s3_backends
 
@@ -136,6 +138,7 @@ NAMES = ("a", "b", "keep", "logs", "x.tmp", "xy", "c", "d e", ".hidden")
 PIECES = (*NAMES, "*", "?", "*.tmp", "[a-b]", "**", "k*", "[!a]", "[a-c]", "\\keep")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is what is compared with")
 def test_patterns_mean_what_they_mean_to_git(tmp_path: Path):
     choose = random.Random(7)
@@ -235,6 +238,7 @@ def test_what_looks_like_a_secret_gives_one_hint(store: Store, laid: Callable[[s
         assert store.put(url, exclude=[".env", "id_rsa", "*.pem"]).count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_a_folder_that_became_empty_is_refused_unless_that_is_meant(store: Store, laid: Callable[[str, Tree], str], door: str):
     full, empty = laid(door, {"d/a": b"1", "e": None}), laid(door, {"d": None})

@@ -49,6 +49,7 @@ def store(tmp_path: Path) -> artifactstore.Store:
     return artifactstore.create(str(tmp_path / "store"))
 
 
+@pytest.mark.slow
 def test_a_folder_in_a_bucket_has_the_digest_of_the_same_folder_on_disk(store, bucket, files, tmp_path: Path):
     made = store.put(bucket + "/", "raw")
     assert made.digest == store.put(files, "disk").digest
@@ -59,6 +60,7 @@ def test_a_folder_in_a_bucket_has_the_digest_of_the_same_folder_on_disk(store, b
     assert store.verify(level="full").ok
 
 
+@pytest.mark.slow
 def test_a_folder_is_left_out_wherever_it_lies_as_on_disk(store, bucket, files):
     from moto.s3.models import s3_backends
 

@@ -186,6 +186,7 @@ def variables(n: int, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("OMP_NUM_THREADS", str(n))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 @pytest.mark.parametrize(
     ("change", "part", "told"),
