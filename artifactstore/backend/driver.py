@@ -13,7 +13,17 @@ from typing import Any, Final, Protocol
 from artifactstore.backend.base import Backend
 from artifactstore.errors import InvalidInputError, UnsupportedError
 
-__all__ = ["DESCRIPTIONS", "ROLES", "BackendDriver", "Connect", "Policy", "bucket_and_prefix", "json_policy", "require"]
+__all__ = [
+    "DESCRIPTIONS",
+    "ROLES",
+    "BackendDriver",
+    "Connect",
+    "Policy",
+    "bucket_and_prefix",
+    "json_policy",
+    "refuse_options",
+    "require",
+]
 
 ROLES: Final = ("reader", "writer", "janitor")
 DESCRIPTIONS: Final = {
@@ -73,6 +83,20 @@ class BackendDriver:
     network: bool = True
     permissions: Mapping[str, str] = field(default_factory=dict)
     policy: Callable[[str, str], Policy] | None = None
+
+
+def refuse_options(options: Mapping[str, Any], what: str) -> None:
+    """Refuse `storage_options` where there are none.
+
+    Args:
+        options: of the caller.
+        what: the kind of backend, for the message.
+
+    Raises:
+        InvalidInputError: names the options to leave out.
+    """
+    if options:
+        raise InvalidInputError(f"{what} does not accept storage_options; leave out {', '.join(sorted(options))}")
 
 
 def require(scheme: str, module: str, extra: str) -> None:

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import flat, gather
-from artifactstore.backend.driver import BackendDriver
+from artifactstore.backend.driver import BackendDriver, refuse_options
 from artifactstore.backend.errors import check_ranges, not_found_message, range_beyond_end
 from artifactstore.backend.remote.bucket_urls import bucket_path
-from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError
+from artifactstore.errors import AlreadyExistsError, NotFoundError
 
 __all__ = ["DRIVER", "MemoryBackend"]
 
@@ -123,8 +123,7 @@ class MemoryBackend(Backend):
 
 
 def _connect(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:  # noqa: ARG001 - never needed
-    if options:
-        raise InvalidInputError(f"memory:// does not accept storage_options; leave out {', '.join(sorted(options))}")
+    refuse_options(options, "memory://")
     return MemoryBackend(f"memory://{bucket_path(scheme, rest)}")
 
 

@@ -1,6 +1,5 @@
 """Registry of drivers by URL scheme: this library's, and those of other packages."""
 
-import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -8,6 +7,7 @@ from typing import Final
 
 from artifactstore.backend.driver import BackendDriver
 from artifactstore.errors import UnsupportedError
+from artifactstore.runtime.entry_points import load, registered_for
 
 __all__ = ["SCHEMES", "driver_for", "driver_of", "registered"]
 
@@ -30,7 +30,15 @@ def driver_for(scheme: str) -> BackendDriver | None:
     Raises:
         UnsupportedError: the driver of another package cannot be loaded.
     """
-    return _load(SCHEMES[scheme]) if scheme in SCHEMES else _registered(tuple(sys.path)).get(scheme)
+    if scheme in SCHEMES:
+        return _load(SCHEMES[scheme])
+    for point in registered_for(_GROUP):
+        if point.name.lower() == scheme:
+            driver = load(point, "backend")
+            if not isinstance(driver, BackendDriver):
+                raise UnsupportedError(f"the backend {point.value} must be an artifactstore.plugins.BackendDriver")
+            return driver
+    return None
 
 
 def driver_of(url: str) -> BackendDriver | None:
@@ -41,28 +49,11 @@ def driver_of(url: str) -> BackendDriver | None:
 
 def registered() -> list[str]:
     """Return the schemes that other packages register."""
-    return sorted(_registered(tuple(sys.path)))
+    return sorted(point.name.lower() for point in registered_for(_GROUP))
 
 
 @cache
 def _load(where: str) -> BackendDriver:
     module, _, name = where.partition(":")
     found: BackendDriver = getattr(import_module(f"artifactstore.backend.{module}"), name)
-    return found
-
-
-@cache
-def _registered(path: tuple[str, ...]) -> dict[str, BackendDriver]:  # noqa: ARG001 - the answer depends on it
-    from importlib.metadata import entry_points  # noqa: PLC0415 - 10 ms, and most stores need none
-
-    found = {}
-    for point in entry_points(group=_GROUP):
-        try:
-            found[point.name.lower()] = point.load()
-        except Exception as error:
-            raise UnsupportedError(
-                f"the backend {point.value} cannot be loaded: {error}; repair or uninstall its package"
-            ) from error
-        if not isinstance(found[point.name.lower()], BackendDriver):
-            raise UnsupportedError(f"the backend {point.value} must be an artifactstore.plugins.BackendDriver")
     return found

@@ -4,18 +4,15 @@ A format is loaded only if an object's type comes from its library, which is the
 other formats.
 """
 
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError, UnsupportedError
 from artifactstore.objects.base import Format, ReadFolder, WriteFolder
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
+from artifactstore.runtime.entry_points import load, registered_for
 
 __all__ = ["choose", "read_object", "write_object"]
 
@@ -73,23 +70,10 @@ def _load(where: str) -> Format:
     return found
 
 
-@cache
-def _entry_points(path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001 - the cache key
-    """Return the entry points of all packages on Python's path: 3 ms, paid by the first put only."""
-    from importlib.metadata import entry_points  # noqa: PLC0415 - 10 ms, and files need no formats
-
-    return entry_points(group=_GROUP)
-
-
 def _plugins(tops: Collection[str] | None = None) -> Iterator[Format]:
-    for point in _entry_points(tuple(sys.path)):
+    for point in registered_for(_GROUP):
         if tops is None or point.name in tops:
-            try:
-                yield point.load()()
-            except Exception as error:
-                raise UnsupportedError(
-                    f"the format {point.value} cannot be loaded: {error}; fix or remove its package"
-                ) from error
+            yield load(point, "format", make=True)
 
 
 def _top_modules(obj: Any) -> set[str]:

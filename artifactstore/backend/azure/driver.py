@@ -3,12 +3,11 @@
 import os
 from typing import Any, Final
 
+from artifactstore.backend.azure.policies import BLOBS, policy
 from artifactstore.backend.base import Backend
-from artifactstore.backend.driver import BackendDriver, Policy, require
+from artifactstore.backend.driver import BackendDriver, require
 
 __all__ = ["DRIVER"]
-
-_BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 
 
 def _connect(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
@@ -21,20 +20,14 @@ def _connect(scheme: str, rest: str, options: dict[str, Any], *, single_writer: 
     return AzureBackend(location, options, single_writer=single_writer)
 
 
-def _policy(url: str, role: str) -> Policy:
-    from artifactstore.backend.azure.policies import policy  # noqa: PLC0415 - only doctor needs it
-
-    return policy(url, role)
-
-
 DRIVER: Final = BackendDriver(
     "azure",
     _connect,
     permissions={
-        "read": f"the data action {_BLOBS}/read",
-        "list": f"the data action {_BLOBS}/read on the container",
-        "write": f"the data actions {_BLOBS}/write and {_BLOBS}/add/action",
-        "delete": f"the data action {_BLOBS}/delete",
+        "read": f"the data action {BLOBS}/read",
+        "list": f"the data action {BLOBS}/read on the container",
+        "write": f"the data actions {BLOBS}/write and {BLOBS}/add/action",
+        "delete": f"the data action {BLOBS}/delete",
     },
-    policy=_policy,
+    policy=policy,
 )

@@ -5,9 +5,9 @@ from typing import Final
 from artifactstore.backend.driver import DESCRIPTIONS, Policy, bucket_and_prefix, json_policy
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["policy"]
+__all__ = ["BLOBS", "policy"]
 
-_BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 
 
 def policy(url: str, role: str) -> Policy:
@@ -17,11 +17,11 @@ def policy(url: str, role: str) -> Policy:
         "/subscriptions/<subscription>/resourceGroups/<resource group>/providers/Microsoft.Storage/storageAccounts/"
         f"{account}/blobServices/default/containers/{container}"
     )
-    actions = [f"{_BLOBS}/read"]
+    actions = [f"{BLOBS}/read"]
     if role != "reader":
-        actions += [f"{_BLOBS}/write", f"{_BLOBS}/add/action"]
+        actions += [f"{BLOBS}/write", f"{BLOBS}/add/action"]
     if role == "janitor":
-        actions.append(f"{_BLOBS}/delete")
+        actions.append(f"{BLOBS}/delete")
     document = {
         "Name": f"Artifactstore {role} ({account}/{container})",
         "IsCustom": True,
@@ -71,11 +71,11 @@ def _condition(actions: list[str], prefix: str) -> str:
     for action in actions:
         if action.endswith("/blobs/read"):
             listing = f"ActionMatches{{'{action}'}} AND SubOperationMatches{{'Blob.List'}}"
-            guarded.append(f"((!({listing})) OR (@Request[{_BLOBS}:prefix] StringStartsWith '{prefix}/'))")
+            guarded.append(f"((!({listing})) OR (@Request[{BLOBS}:prefix] StringStartsWith '{prefix}/'))")
             guarded.append(
                 f"((!(ActionMatches{{'{action}'}} AND NOT SubOperationMatches{{'Blob.List'}})) OR "
-                f"(@Resource[{_BLOBS}:path] StringStartsWith '{prefix}/'))"
+                f"(@Resource[{BLOBS}:path] StringStartsWith '{prefix}/'))"
             )
         else:
-            guarded.append(f"((!(ActionMatches{{'{action}'}})) OR (@Resource[{_BLOBS}:path] StringStartsWith '{prefix}/'))")
+            guarded.append(f"((!(ActionMatches{{'{action}'}})) OR (@Resource[{BLOBS}:path] StringStartsWith '{prefix}/'))")
     return " AND ".join(guarded)

@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.driver import BackendDriver, Policy, require
+from artifactstore.backend.driver import BackendDriver, require
+from artifactstore.backend.gcs.policies import policy
 from artifactstore.backend.remote.bucket_urls import bucket_path, check_endpoint
 
 __all__ = ["DRIVER"]
@@ -18,12 +19,6 @@ def _connect(scheme: str, rest: str, options: dict[str, Any], *, single_writer: 
     return GcsBackend(f"gs://{path}", options, single_writer=single_writer)
 
 
-def _policy(url: str, role: str) -> Policy:
-    from artifactstore.backend.gcs.policies import policy  # noqa: PLC0415 - only doctor needs it
-
-    return policy(url, role)
-
-
 DRIVER: Final = BackendDriver(
     "gcs",
     _connect,
@@ -33,5 +28,5 @@ DRIVER: Final = BackendDriver(
         "write": "storage.objects.create",
         "delete": "storage.objects.delete",
     },
-    policy=_policy,
+    policy=policy,
 )

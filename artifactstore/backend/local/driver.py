@@ -6,17 +6,16 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.driver import BackendDriver, Policy
+from artifactstore.backend.driver import BackendDriver, refuse_options
 from artifactstore.backend.local.backend import LocalBackend
-from artifactstore.backend.local.policies import PERMISSIONS
+from artifactstore.backend.local.policies import PERMISSIONS, policy
 from artifactstore.errors import InvalidInputError
 
 __all__ = ["DRIVER", "file_path"]
 
 
 def _connect(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
-    if options:
-        raise InvalidInputError(f"a folder does not accept storage_options; leave out {', '.join(sorted(options))}")
+    refuse_options(options, "a folder")
     return LocalBackend(file_path(scheme, rest) if scheme else rest, single_writer=single_writer)
 
 
@@ -37,10 +36,4 @@ def file_path(scheme: str, rest: str) -> str:
     return path if re.match(r"[A-Za-z]:[\\/]", path) and os.name == "nt" else f"/{path}"
 
 
-def _policy(url: str, role: str) -> Policy:
-    from artifactstore.backend.local.policies import policy  # noqa: PLC0415 - only doctor needs it
-
-    return policy(url, role)
-
-
-DRIVER: Final = BackendDriver("folder", _connect, network=False, permissions=PERMISSIONS, policy=_policy)
+DRIVER: Final = BackendDriver("folder", _connect, network=False, permissions=PERMISSIONS, policy=policy)

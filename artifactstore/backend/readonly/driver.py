@@ -4,15 +4,14 @@ import re
 from typing import Any, Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.driver import BackendDriver, require
+from artifactstore.backend.driver import BackendDriver, refuse_options, require
 from artifactstore.errors import InvalidInputError
 
 __all__ = ["WEB", "ZIP"]
 
 
 def _connect_zip(scheme: str, rest: str, options: dict[str, Any], *, single_writer: bool) -> Backend:  # noqa: ARG001 - never written
-    if options:
-        raise InvalidInputError(f"a zip file does not accept storage_options; leave out {', '.join(sorted(options))}")
+    refuse_options(options, "a zip file")
     if not rest.strip("/"):
         raise InvalidInputError(
             "zip:// must be followed by the path of a zip file: zip:///folder/store.zip, or zip://store.zip in the current folder"

@@ -3,8 +3,9 @@
 from typing import Any, Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.driver import BackendDriver, Policy, require
+from artifactstore.backend.driver import BackendDriver, require
 from artifactstore.backend.remote.bucket_urls import bucket_path, check_endpoint
+from artifactstore.backend.s3.policies import policy
 
 __all__ = ["DRIVER"]
 
@@ -18,12 +19,6 @@ def _connect(scheme: str, rest: str, options: dict[str, Any], *, single_writer: 
     return S3Backend(f"s3://{path}", options, single_writer=single_writer)
 
 
-def _policy(url: str, role: str) -> Policy:
-    from artifactstore.backend.s3.policies import policy  # noqa: PLC0415 - only doctor needs it
-
-    return policy(url, role)
-
-
 DRIVER: Final = BackendDriver(
     "s3",
     _connect,
@@ -33,5 +28,5 @@ DRIVER: Final = BackendDriver(
         "write": "s3:PutObject on the prefix's objects (and kms:GenerateDataKey where the bucket is encrypted with a KMS key)",
         "delete": "s3:DeleteObject on the prefix's objects",
     },
-    policy=_policy,
+    policy=policy,
 )

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.driver import BackendDriver, Policy, require
-from artifactstore.backend.local.policies import PERMISSIONS
+from artifactstore.backend.local.policies import PERMISSIONS, policy
 
 __all__ = ["DRIVER"]
 
@@ -21,8 +21,6 @@ def _connect(scheme: str, rest: str, options: dict[str, Any], *, single_writer: 
 
 
 def _policy(url: str, role: str) -> Policy:
-    from artifactstore.backend.local.policies import policy  # noqa: PLC0415 - only doctor needs it
-
     path = urlsplit(url).path or "/"
     found = policy(path, role)
     return Policy(found.text, None, ("to be run on the server, for the group of the SFTP users", *found.notes))
