@@ -84,11 +84,10 @@ class _Order:
 
     def __init__(self, rules: list[list[str]]) -> None:
         self.at: dict[int, list[str]] = {}
-        self._rules: dict[int, dict[frozenset[str], list[str]]] = {}  # by the number of keys
+        self._rules: dict[int, list[list[str]]] = {}  # by the number of keys
+        self._by_keys: dict[int, dict[frozenset[str], list[str]]] = {}  # likewise, where there is more than one
         for keys in rules:
-            unique = frozenset(keys)
-            if len(unique) == len(keys):
-                self._rules.setdefault(len(keys), {})[unique] = keys
+            self._rules.setdefault(len(keys), []).append(keys)
 
     def of(self, value: Any) -> Any:
         """Return a value with its keys in order; lists are modified in place."""
@@ -104,6 +103,8 @@ class _Order:
             made = value if keys is None else dict(zip(keys, map(value.__getitem__, keys), strict=True))
         except KeyError:  # the rule is for other keys of the same number
             made = value
+        if len(made) != len(value):  # the rule has a key twice
+            made = value
         for key, one in made.items():
             if type(one) is dict or type(one) is list:
                 made[key] = self.of(one)
@@ -111,9 +112,12 @@ class _Order:
 
     def _rule(self, value: dict[str, Any]) -> list[str] | None:
         """Return the order for a dict's keys, or a candidate for the same number of keys."""
-        rules = self._rules.get(len(value))
+        size = len(value)
+        rules = self._rules.get(size)
         if rules is None:
             return None
         if len(rules) == 1:
-            return next(iter(rules.values()))
-        return rules.get(frozenset(value))
+            return rules[0]
+        if size not in self._by_keys:
+            self._by_keys[size] = {frozenset(keys): keys for keys in rules}
+        return self._by_keys[size].get(frozenset(value))

@@ -38,6 +38,7 @@ def check_trees(
     ends = np.append(roots[1:], count)
     reached = np.zeros(count, bool)
     reached[roots] = True
+    last = np.empty(count, np.int64)  # of each node, its last position on a level
     nodes, limits, depth = roots, ends, 0
     starts = roots
     while True:
@@ -53,7 +54,9 @@ def check_trees(
         starts, limits = np.concatenate((starts, starts)), np.concatenate((limits, limits))
         if bool(((nodes < starts) | (nodes >= limits)).any()):
             raise ValueError("a child of a node is outside of its tree")
-        if bool(reached[nodes].any()) or len(np.unique(nodes)) != len(nodes):
+        order = np.arange(len(nodes))
+        last[nodes] = order
+        if bool(reached[nodes].any()) or bool((last[nodes] != order).any()):  # reached before, or twice on this level
             raise ValueError("a node has two parents")
         reached[nodes] = True
 

@@ -143,15 +143,17 @@ def _noted(frame: Any, table: "pa.Table") -> "pa.Table":
     if frame.index.nlevels == 1 and type(frame.index).__name__ == "MultiIndex":
         note[_INDEX] = "levels"
     back = _restored_frame(table := _with_note(table, note))
-    more = {field: dtype_name(old) for field, old, new, _ in _parts(frame, back, table) if not same_dtype(old, new)}
+    parts = list(_parts(frame, back, table))
+    more = {field: dtype_name(old) for field, old, new, _ in parts if not same_dtype(old, new)}
     again: dict[str, Any] = {_TYPES: types | more} if more else {}
     if type(frame.columns.dtype).__name__ == "StringDtype" and not same_dtype(back.columns.dtype, frame.columns.dtype):
         again[_LABELS] = dtype_name(frame.columns.dtype)
     if again:
         back = _restored_frame(table := _with_note(table, again))
+        parts = list(_parts(frame, back, table))
     if not _same_labels(back.columns, frame.columns):
         raise InvalidInputError(f"columns called {frame.columns.tolist()[:5]!r} would be read back as other names: use strings")
-    for _, old, new, what in _parts(frame, back, table):
+    for _, old, new, what in parts:
         if not same_dtype(old, new):
             text = f"{what} of dtype {_shown(old)} would be read back as {_shown(new)}"
             raise InvalidInputError(f"{text}: give it another type by .astype() or .dt.tz_convert(), or pass format='pickle'")
@@ -169,7 +171,10 @@ def _unreadable(frame: Any, table: "pa.Table") -> dict[str, str]:
     """Return the fields whose dtype has a name that pandas cannot parse."""
     import pandas as pd  # noqa: PLC0415
 
-    found = {}
+    found: dict[str, str] = {}
+    levels = [frame.index.get_level_values(number).dtype for number in range(frame.index.nlevels)]
+    if not any(type(dtype).__name__ == "ArrowDtype" for dtype in [*frame.dtypes, *levels]):
+        return found
     for field, dtype, *_ in _parts(frame, frame, table):
         if type(dtype).__name__ == "ArrowDtype":
             try:
@@ -212,9 +217,10 @@ def _parts(frame: Any, back: Any, table: "pa.Table") -> Iterable[tuple[str, Any,
     """Yield for each column and each stored level: field, dtype, dtype in the other frame, and a label for messages."""
     pandas_metadata = json.loads(table.schema.metadata[b"pandas"])
     levels = pandas_metadata["index_columns"]
-    fields = [name for name in table.column_names if name not in [one for one in levels if isinstance(one, str)]]
-    for number, field in enumerate(fields):
-        yield field, frame.dtypes.iloc[number], back.dtypes.iloc[number], f"column {frame.columns[number]!r}"
+    stored = {one for one in levels if isinstance(one, str)}
+    fields = [name for name in table.column_names if name not in stored]
+    for field, old, new, label in zip(fields, frame.dtypes, back.dtypes, frame.columns, strict=True):
+        yield field, old, new, f"column {label!r}"
     if back.index.nlevels == frame.index.nlevels == len(levels):
         for number, one in enumerate(levels):
             if isinstance(one, str):
