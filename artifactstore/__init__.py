@@ -28,12 +28,13 @@ from artifactstore.model.version import VERSION
 
 if TYPE_CHECKING:
     from artifactstore.catalog.audit import Event, Log
-    from artifactstore.catalog.lineage import Node, RunInfo
+    from artifactstore.catalog.lineage import RunInfo
     from artifactstore.catalog.rows import Rows
     from artifactstore.catalog.versions import Name, Version
     from artifactstore.maintenance.doctor.findings import Check, Diagnosis
     from artifactstore.maintenance.sync.report import SyncReport
     from artifactstore.maintenance.verify.report import Finding, Report
+    from artifactstore.model.graph import Node
     from artifactstore.opening import create, open  # noqa: A004 - artifactstore.open, as in gzip.open
     from artifactstore.store import ANY, Store
     from artifactstore.work.get.artifact import Artifact, File
@@ -126,7 +127,7 @@ _LATE: Final = {
     "Lineage": "artifactstore.work.views.lineage",
     "Log": "artifactstore.catalog.audit",
     "Name": "artifactstore.catalog.versions",
-    "Node": "artifactstore.catalog.lineage",
+    "Node": "artifactstore.model.graph",
     "Output": "artifactstore.work.reproduce.comparison",
     "PutOptions": "artifactstore.work.put.arguments",
     "Report": "artifactstore.maintenance.verify.report",

@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.model.encoding import parse_time
+from artifactstore.model.graph import Graph, Node
 
 __all__ = [
     "STALE",
-    "Graph",
-    "Node",
     "RunInfo",
     "code_of",
     "companions",
@@ -77,70 +76,6 @@ class RunInfo:
     around_more: int = 0
     programs: tuple[list[str], ...] = ()
     not_finite: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """An artifact or a run in a graph.
-
-    Attributes:
-        type: artifact or run.
-        id: an artifact's digest, a run's id.
-        label: display name: `churn/model:v7`, or a run's name.
-        kind: kind of an artifact (data, model, code, environment …); status of a run.
-        depth: number of steps from the start of the graph.
-        aliases: aliases that point to an artifact.
-        tainted: whether an artifact is tainted.
-        dirty: whether a run's code had uncommitted changes.
-        idle: whether everything a run produced was also its input.
-    """
-
-    type: str
-    id: str
-    label: str
-    kind: str
-    depth: int = 0
-    aliases: tuple[str, ...] = ()
-    tainted: bool = False
-    dirty: bool = False
-    idle: bool = False
-
-    @property
-    def digest(self) -> str | None:
-        """An artifact's digest; None for a run."""
-        return self.id if self.type == "artifact" else None
-
-    @property
-    def name(self) -> str | None:
-        """The name of a run or an artifact; None for an unnamed artifact."""
-        if self.type == "run":
-            return self.label
-        return None if self.id.startswith(self.label) else self.label.rpartition(":v")[0]
-
-    @property
-    def version(self) -> int | None:
-        """The number of an artifact's version; None for an unnamed artifact, and for a run."""
-        return None if self.type == "run" or self.name is None else int(self.label.rpartition(":v")[2])
-
-    @property
-    def ref(self) -> str:
-        """A reference for `store.get` and `store.lineage`: `churn/model:v7`, a digest, a run's id."""
-        return self.label if self.type == "artifact" and self.name is not None else self.id
-
-
-@dataclass(slots=True)
-class Graph:
-    """Nodes, and edges in the direction of production.
-
-    Attributes:
-        nodes: id → node, in the order found.
-        edges: (from, to, role): an artifact that a run used, or a run that produced an artifact.
-        read_as: (artifact, run) → the name and version under which the run read the artifact.
-    """
-
-    nodes: dict[str, Node] = field(default_factory=dict)
-    edges: list[tuple[str, str, str | None]] = field(default_factory=list)
-    read_as: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from artifactstore.errors import UnsupportedError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.fields import finite
-from artifactstore.printable import as_lines, html, visible
+from artifactstore.printable import as_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,13 +87,16 @@ class Rows(Sequence[T], Generic[T]):
         return f"{len(self)} of {self._kind.__name__}" + (f"\n{head}{more}" if len(self) else "")
 
     def _repr_html_(self) -> str:
-        names = self._names()
-        head = "".join(f"<th>{html(name)}</th>" for name in names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html(_text(getattr(row, name)))}</td>" for name in names) + "</tr>" for row in self[:_SHOWN]
-        )
-        more = f"<p>{len(self)} rows, {_SHOWN} shown</p>" if len(self) > _SHOWN else ""
-        return f'<table style="color:inherit"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
+        # Most processes show no table.
+        from artifactstore.display.html_renderer import as_html  # noqa: PLC0415
+        from artifactstore.display.outline import Column, table_of  # noqa: PLC0415
+
+        def column(name: str) -> Column:
+            return Column(name, lambda row: _text(getattr(row, name)))
+
+        columns = [column(name) for name in self._names()]
+        more = f"{len(self):,} rows, {_SHOWN} shown" if len(self) > _SHOWN else ""
+        return as_html([table_of(self[:_SHOWN], columns, more)])
 
 
 def _plain(value: Any) -> Any:
@@ -109,4 +112,4 @@ def _plain(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     plain = _plain(value)
-    return visible("" if plain is None else ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain))
+    return "" if plain is None else ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain)

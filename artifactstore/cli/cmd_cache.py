@@ -33,4 +33,4 @@ def cache(
         return
     printing.echo(use.folder)
     rows = (("trees", use.trees), ("pieces of packs, manifests", use.pieces), ("at most", use.limit))
-    printing.table(["what", "bytes"], [(what, printing.format_size(size)) for what, size in rows])
+    printing.listed(rows, "cache")

@@ -1,7 +1,6 @@
 """The command `doctor`: check a store location, or print the policy that a role needs."""
 
-import sys
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 
@@ -11,8 +10,6 @@ from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import InvalidInputError
 
 __all__: list[str] = []
-
-_COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "bright_black"}
 
 
 @app.command()
@@ -45,8 +42,7 @@ def doctor(
     if as_json:
         printing.as_json({"ok": found.ok, **printing.record(found)})
     else:
-        _print_table(found)
-        _print_advice(found)
+        printing.report(found)
     raise typer.Exit(EXIT_CODES["backend"] if not found.reached else EXIT_CODES["ok" if found.ok else "no"])
 
 
@@ -60,38 +56,3 @@ def _print_policy(url: str, role: str, *, as_json: bool) -> None:
     printing.echo(found.text, lines=True)
     for note in found.notes:
         printing.echo_error(f"note: {note}")
-
-
-def _print_table(found: Any) -> None:
-    if not sys.stdout.isatty():
-        printing.table(
-            ("STATUS", "CHECK", "WHAT HAPPENED"), [(one.status, one.name, _line(one.happened)) for one in found.checks]
-        )
-        return
-    from rich.console import Console  # noqa: PLC0415 - for a terminal only
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table("", "CHECK", "WHAT HAPPENED", box=None, pad_edge=False)
-    for one in found.checks:
-        table.add_row(Text(one.status, _COLOURS[one.status]), Text(one.name), Text(_line(one.happened)))
-    Console(highlight=False).print(table)
-
-
-def _print_advice(found: Any) -> None:
-    for one in found.checks:
-        if one.status in {"warn", "fail"}:
-            printing.echo()
-            printing.echo(f"{one.status}: {one.name}")
-            for word, text in (("tried", one.tried), ("happened", one.happened), ("means", one.means), ("fix", one.fix)):
-                if text:
-                    printing.echo(f"  {word + ':':<10}{_line(text)}")
-    verdict = "every guarantee that a store needs holds" if found.ok else "not suitable as configured: see the fixes above"
-    if not found.reached:
-        verdict = "the backend is unreachable: see the fix above"
-    printing.echo()
-    printing.echo(f"{found.url} for a {found.role}: {verdict}")
-
-
-def _line(text: str) -> str:
-    return printing.visible(" ".join(text.split()))

@@ -42,11 +42,9 @@ def sync(
         )
     if as_json:
         printing.as_json(printing.record(done))
-    elif done.kind == "import":
-        _print_import(done)
     else:
-        _print_copy(done)
-    _finish(done, silent=as_json)
+        printing.report(done)
+    _finish(done)
 
 
 @app.command()
@@ -61,10 +59,8 @@ def bundle(
         done = store_.maintenance.bundle(path, names=names or None)
     if as_json:
         printing.as_json(printing.record(done))
-        _finish(done, silent=True)
-        return
-    what = _versions(done) if names else _entries(done)
-    printing.echo(f"{done.target}: {what}, {printing.format_size(done.bytes)}, as of {done.head} of {done.source}")
+    else:
+        printing.report(done)
     _finish(done)
 
 
@@ -75,42 +71,11 @@ def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
         done = store_.maintenance.snapshot()
     if as_json:
         printing.as_json(printing.record(done))
-        return
-    if not done.entry:
-        printing.echo("the store is empty: no snapshot was written")
-        return
-    outcome = "written" if done.new else "exists already, no entry since"
-    printing.echo(f"snapshot of entry {done.entry}: {outcome} ({printing.format_size(done.size)}, {done.digest})")
+    else:
+        printing.report(done)
 
 
-def _finish(done: Any, *, silent: bool = False) -> None:
-    """List what was left out, and set the exit code."""
-    for one in () if silent else done.left_out:
-        printing.echo(f"left out: {one.what}: {one.why}")
+def _finish(done: Any) -> None:
+    """Set the exit code."""
     if done.left_out:
         raise typer.Exit(EXIT_CODES["conflict"])
-
-
-def _entries(done: Any) -> str:
-    return f"{printing.counted(done.entries, 'entries')} and {printing.counted(done.objects, 'objects')}"
-
-
-def _versions(done: Any) -> str:
-    return printing.counted(done.versions, "versions")
-
-
-def _print_copy(done: Any) -> None:
-    verb = "would copy" if done.dry_run else "copied"
-    printing.echo(f"{verb} {_entries(done)}, {printing.format_size(done.bytes)}, up to {done.head}")
-    if done.moved:
-        printing.echo(f"the store is now {done.target}; {done.source} takes no more writes")
-    elif done.released:
-        printing.echo(f"{done.target} can be written to")
-
-
-def _print_import(done: Any) -> None:
-    verb = "would import" if done.dry_run else "imported"
-    moved = f"{printing.counted(done.artifacts, 'artifacts')} moved, {printing.format_size(done.bytes)}"
-    printing.echo(f"{verb} {_versions(done)}, {moved}, as of {done.head} of {done.source}")
-    for there, here in sorted(done.renamed.items()):
-        printing.echo(f"{there} is named {here} here")

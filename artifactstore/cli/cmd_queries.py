@@ -1,8 +1,6 @@
 """Commands for queries: ls, versions, find, show, diff, log, verify."""
 
-import json
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.flags import in_flags
 from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
 from artifactstore.cli.process import EXIT_CODES
-from artifactstore.display.artifact_card import TABLES, profile_table
+from artifactstore.display.values import format_size
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference
 from artifactstore.runtime.loading import numpy
@@ -33,22 +30,8 @@ def list_(
         rows: Any = store_.names(prefix) if ref is None else _files(store_, ref)
         if as_json:
             printing.as_json([printing.record(row) for row in rows])
-        elif ref is None:
-            lines = [
-                (
-                    row.name,
-                    f"v{row.versions}",
-                    row.kind,
-                    printing.format_size(row.size),
-                    printing.moment(row.time),
-                    " ".join(f"{alias}=v{k}" for alias, k in row.aliases.items()),
-                )
-                for row in rows
-            ]
-            printing.table(("NAME", "NEWEST", "KIND", "SIZE", "TIME (UTC)", "ALIASES"), lines)
         else:
-            files = [(printing.format_size(row.size), row.path + (f" -> {row.target}" if row.target else "")) for row in rows]
-            printing.table(("SIZE", "PATH"), files)
+            printing.listed(rows, "names" if ref is None else "files")
 
 
 def _files(store: Any, ref: str) -> list[Any]:
@@ -71,24 +54,8 @@ def versions(name: Annotated[str, typer.Argument(help="A name.")], store: StoreU
         rows = store_.versions(name)
         if as_json:
             printing.as_json([printing.record(row) for row in rows])
-            return
-        lines = [
-            (
-                f"v{row.version}",
-                row.digest[:15],
-                printing.format_size(row.size),
-                printing.moment(row.time),
-                row.actor,
-                _remarks(row),
-            )
-            for row in rows
-        ]
-        printing.table(("VERSION", "DIGEST", "SIZE", "TIME (UTC)", "ACTOR", "ALIASES"), lines)
-
-
-def _remarks(row: Any) -> str:
-    words = [*row.aliases, *(["(removed)"] if row.removed else []), *(["(tainted)"] if row.tainted else [])]
-    return " ".join(words) + (f"  {row.reason}" if row.reason else "")
+        else:
+            printing.listed(rows, "versions")
 
 
 @app.command()
@@ -128,11 +95,7 @@ def find(
         if as_json:
             printing.as_json([printing.record(row) for row in rows])
         else:
-            lines = [
-                (row.ref, row.kind, printing.format_size(row.size), " ".join(f"{m}={v:g}" for m, v in row.metrics.items()))
-                for row in rows
-            ]
-            printing.table(("REF", "KIND", "SIZE", "METRICS"), lines)
+            printing.listed(rows, "found")
 
 
 @app.command()
@@ -157,27 +120,10 @@ def show(
         if as_json:
             printing.as_json({**facts, "profile": profile, "profiles": dict(profiles), "imports": found.imports})
             return
-        facts["imports"] = found.imports
-        facts["size"] = printing.format_size(found.size)
-        for key, value in facts.items():
-            if value not in (None, {}, False):
-                printing.echo(f"{key:<9} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else value}")
-        if profile is not None:
-            _table(profile)
-            return
-        for path in [*profiles][:TABLES]:
-            printing.echo()
-            printing.echo(path)
-            _table(profiles[path])
-        if len(profiles) > TABLES:
-            printing.echo()
-            printing.echo(f"… {len(profiles) - TABLES:,} more tables: --json lists all of them")
+        facts |= {"imports": found.imports, "size": format_size(found.size)}
+        from artifactstore.display.artifact_card import record_outline  # noqa: PLC0415 - `--help` must not load it
 
-
-def _table(profile: Mapping[str, Any]) -> None:
-    printing.echo(f"{'rows':<9} {profile['rows']:,}")
-    printing.echo()
-    printing.table(*profile_table(profile))
+        printing.outline(record_outline(facts, profile, profiles))
 
 
 @app.command()
@@ -204,8 +150,9 @@ def diff(
                     answer[kind] = {path: [printing.record(row) for row in rows] for path, rows in files.items()}
             printing.as_json(answer)
         else:
-            text = found.inside() if inside else ""
-            printing.echo(f"{text}\n{found}" if text else str(found), lines=True)
+            if inside:
+                printing.outline(found.inside_outline())
+            printing.report(found)
         return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
 
 
@@ -229,8 +176,7 @@ def log(
             events = [printing.record(one) for one in found]
             printing.as_json(events if txn is None else {"outcome": found.outcome, "events": events})
             return
-        lines = [(one.seq, printing.moment(one.time), one.actor, one.fact, _subject(one), one.reason or "") for one in found]
-        printing.table(("ENTRY", "TIME (UTC)", "ACTOR", "FACT", "WHAT", "REASON"), lines)
+        printing.listed(found, "events")
         printing.echo_error(f"head: {store_.head}")
         if txn is not None:
             printing.echo(f"outcome: {found.outcome}")
@@ -244,20 +190,6 @@ def _time(text: str | None) -> datetime | None:
     except ValueError as error:
         raise InvalidInputError(f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
     return moment if moment.tzinfo else moment.astimezone()
-
-
-def _subject(event: Any) -> str:
-    what = event.name or (event.digest or "")[:15]
-    if event.fact == "received":
-        what = f"store {event.fields['store'][:8]}, entry {event.fields['seq']}"
-    if event.alias:
-        what += f":{event.alias}" + (f" -> v{event.version}" if event.version else "")
-    elif event.version:
-        what += f":v{event.version}"
-    if event.origin is not None:
-        store, _, entry = event.origin.partition(":")
-        what += f" (from store {store[:8]}, entry {entry})"
-    return what if event.outcome == "committed" else f"{what} ({event.outcome})"
 
 
 @app.command()
@@ -278,13 +210,7 @@ def verify(
     if as_json:
         printing.as_json({"ok": report.ok, **printing.record(report)})
     else:
-        for one in report.findings:
-            printing.echo(f"{one.severity}: {one.what}")
-        counts = ", ".join(printing.counted(many, what) for what, many in report.checked.items())
-        printing.echo(("ok: " if report.ok else "DAMAGED: ") + counts)
-        printing.echo(f"head: {report.head}")
-        for left_out in report.not_checked:
-            printing.echo_error(in_flags(f"not checked: {left_out}"))
+        printing.report(report)
     return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]
 
 

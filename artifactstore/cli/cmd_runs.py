@@ -93,23 +93,8 @@ def runs(
         found = store_.runs(name, status=status)
         if as_json:
             printing.as_json([printing.record(one) for one in found])
-            return
-        lines = [
-            (
-                one.id[:12],
-                one.name,
-                one.status,
-                printing.moment(one.started),
-                _took(one.seconds),
-                (one.code.get("commit") or "")[:10] + (" dirty" if one.code.get("dirty") else ""),
-            )
-            for one in found
-        ]
-        printing.table(("RUN", "NAME", "STATUS", "STARTED (UTC)", "SECONDS", "COMMIT"), lines)
-
-
-def _took(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.1f}"
+        else:
+            printing.listed(found, "runs")
 
 
 @app.command()
@@ -134,4 +119,4 @@ def lineage(
             text = view.svg() if format == "svg" else view.draw().html()
             printing.document(text.encode("ascii", "xmlcharrefreplace").decode())  # equal for every encoding of a terminal
         else:
-            printing.echo(str(view), lines=True)
+            printing.report(view)

@@ -32,9 +32,9 @@ def why(
         if as_json or format == "json":
             printing.as_json(found.to_json())
         elif format == "html":
-            printing.document(f'<!doctype html><meta charset="utf-8"><title>why</title>{found.to_html()}\n')
+            printing.page("why", found)
         else:
-            printing.echo(str(found), lines=True)
+            printing.report(found)
         return EXIT_CODES["ok"] if found.equal else EXIT_CODES["no"]
 
 
@@ -48,9 +48,8 @@ def impact(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
 def _print_impact(rows: Any, *, as_json: bool) -> None:
     if as_json:
         printing.as_json([printing.record(one) for one in rows])
-        return
-    lines = [(one.label, one.kind, " ".join(one.aliases), "tainted" if one.tainted else "") for one in rows]
-    printing.table(("REF", "KIND", "ALIASES", ""), lines)
+    else:
+        printing.listed(rows, "impact")
 
 
 @app.command()
@@ -91,5 +90,5 @@ def reproduce(
         paths = {"folder": str(found.folder), "log": str(found.log)}
         printing.as_json({**answer, **paths, "run": found.run.id, "outputs": [printing.record(one) for one in found.outputs]})
     else:
-        printing.echo(str(found), lines=True)
+        printing.report(found)
     return EXIT_CODES["ok"] if found.ok else EXIT_CODES["no"]

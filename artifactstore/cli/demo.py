@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.cli import printing
-from artifactstore.cli.printing import counted, format_size
 from artifactstore.cli.progress import shown
+from artifactstore.display.values import counted, format_size
 from artifactstore.errors import UnsupportedError
 from artifactstore.opening import open as open_store
 from artifactstore.store import Store

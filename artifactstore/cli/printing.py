@@ -1,29 +1,23 @@
-"""Output: plain lines and small tables for people, JSON for programs."""
+"""Output: lines, reports and tables for people, JSON for programs; the answer goes to stdout, remarks go to stderr."""
 
 import json
+import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from artifactstore.display.values import format_size
+from artifactstore.display.displayed import Displayed, outline_of
+from artifactstore.display.values import counted, format_size
 from artifactstore.model.fields import finite
 from artifactstore.printable import json_escaped, visible
 
-__all__ = [
-    "as_json",
-    "counted",
-    "document",
-    "echo",
-    "echo_error",
-    "format_size",
-    "moment",
-    "put_line",
-    "record",
-    "table",
-    "visible",
-]
+if TYPE_CHECKING:
+    from artifactstore.display.outline import Block, Table
+
+__all__ = ["as_json", "document", "echo", "echo_error", "listed", "outline", "page", "put_line", "record", "report", "table"]
 
 
 def echo(text: object = "", *, lines: bool = False) -> None:
@@ -46,11 +40,6 @@ def document(text: str) -> None:
     print(text, end="")
 
 
-def moment(time: datetime) -> str:
-    """Format a time in UTC to the second."""
-    return time.strftime("%Y-%m-%d %H:%M:%S")
-
-
 def record(value: Any) -> Any:
     """Convert a record to JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -69,25 +58,53 @@ def as_json(value: Any) -> None:
     sys.stdout.write(json_escaped(json.dumps(finite(value), ensure_ascii=False, allow_nan=False, indent=1)) + "\n")
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; its header goes to stderr, so that stdout has the rows only."""
-    lines = [[visible(str(cell)) for cell in row] for row in rows]
-    widths = [max([len(title), *(len(line[i]) for line in lines)]) for i, title in enumerate(header)]
-    if sys.stderr.isatty() and sys.stdout.isatty() and lines:
-        print(_line(header, widths), file=sys.stderr)
+def report(shown: Displayed) -> None:
+    """Print a report; its notes go to stderr."""
+    outline(outline_of(shown))
+
+
+def outline(blocks: Iterable["Block"]) -> None:
+    """Print an outline; its notes go to stderr."""
+    from artifactstore.cli.flags import in_flags  # noqa: PLC0415 - only for what prints a report
+    from artifactstore.display.outline import Note, Table  # noqa: PLC0415 - as above
+    from artifactstore.display.text_renderer import as_text  # noqa: PLC0415 - as above
+
+    for block in blocks:
+        if isinstance(block, Note):
+            echo_error(in_flags(as_text([block])))
+        elif isinstance(block, Table):
+            table(block)
+        else:
+            print(as_text([block]))
+
+
+def page(title: str, shown: Displayed) -> None:
+    """Print a report as a page."""
+    from artifactstore.display import html_renderer  # noqa: PLC0415 - only for pages
+
+    document(html_renderer.document(title, html_renderer.as_html(outline_of(shown))))
+
+
+def listed(records: Iterable[Any], name: str) -> None:
+    """Print records as a table with the columns of the list `name` (`display/lists.py`)."""
+    from artifactstore.display.lists import LISTS  # noqa: PLC0415 - only for tables
+    from artifactstore.display.outline import table_of  # noqa: PLC0415 - as above
+
+    table(table_of(records, LISTS[name]))
+
+
+def table(made: "Table") -> None:
+    """Print a table: on a terminal as wide as that, with its header on stderr, so that stdout has the rows only."""
+    from artifactstore.display.text_renderer import table_lines  # noqa: PLC0415 - only for tables
+
+    seen = sys.stdout.isatty()
+    header, lines = table_lines(
+        made, shutil.get_terminal_size().columns if seen else None, colours=seen and "NO_COLOR" not in os.environ
+    )
+    if seen and sys.stderr.isatty() and lines:
+        print(header, file=sys.stderr)
     for line in lines:
-        print(_line(line, widths))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def counted(many: int, plural: str) -> str:
-    """Format a number of things: `1 entry`, `2 entries`."""
-    if many != 1:
-        return f"{many} {plural}"
-    return f"1 {plural.removesuffix('ies')}y" if plural.endswith("ies") else f"1 {plural.removesuffix('s')}"
+        print(line)
 
 
 def put_line(artifact: Any) -> str:

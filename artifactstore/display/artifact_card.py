@@ -1,32 +1,21 @@
-"""Display of an artifact: a line for terminals, a small card for notebooks. No scripts, everything escaped."""
+"""Display of an artifact: a line for terminals, a small card for notebooks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from artifactstore.display.values import format_size
-from artifactstore.printable import html, visible
+from artifactstore.display.html_renderer import CARD, as_html
+from artifactstore.display.outline import Block, Column, Inline, Line, Lines, Pairs, Section, Span, Table
+from artifactstore.display.values import counted, format_size, moment, short_digest
 
-__all__ = ["SHOWN", "TABLES", "card", "line", "profile_table", "tree"]
+__all__ = ["SHOWN", "TABLES", "card", "card_outline", "line", "profile_table", "record_outline", "tree"]
 
-SHOWN: Final = 200  # files of a tree, and lines of metrics and metadata
+SHOWN: Final = 200  # files of a tree, columns of a table, and lines of metrics and metadata
 TABLES: Final = 10  # tables whose columns are shown: each needs its profile read
 _CELL: Final = 24  # characters of a cell that are shown
+_WORD: Final = 9  # characters of a field's name
 _LONG: Final = 500  # characters of a text that are shown
-_SHORT: Final = 12  # hexadecimal digits of a digest that are shown
-# Colours are inherited from the page: the same card is read on white and on black.
-_BOX: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:46em;line-height:1.45"
-_DIM: Final = "opacity:.7"
-_TAG: Final = "border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:0 .4em;margin-left:.5em;font-size:85%"
-
-
-def _short(digest: str) -> str:
-    algorithm, _, number = digest.partition(":")
-    return f"{algorithm}:{number[:_SHORT]}…"
-
-
-def _files(count: int) -> str:
-    return f"{count:,} file" + ("" if count == 1 else "s")
 
 
 def line(ref: str, digest: str, count: int, size: int, *, new: bool | None) -> str:
@@ -39,11 +28,16 @@ def line(ref: str, digest: str, count: int, size: int, *, new: bool | None) -> s
         size: of all files, in bytes.
         new: whether a put recorded anything; None if it was not put by this call.
     """
-    first = _short(digest) if ref == digest else f"{ref}  {_short(digest)}"
-    return f"{first}  {_files(count)}  {format_size(size)}" + ("  (unchanged)" if new is False else "")
+    first = short_digest(digest) if ref == digest else f"{ref}  {short_digest(digest)}"
+    return f"{first}  {counted(count, 'files')}  {format_size(size)}" + ("  (unchanged)" if new is False else "")
 
 
-def card(
+def card(ref: str, digest: str, **about: Any) -> str:
+    """Render the card of an artifact as HTML; see `card_outline`."""
+    return as_html(card_outline(ref, digest, **about), look=CARD)
+
+
+def card_outline(
     ref: str,
     digest: str,
     *,
@@ -56,8 +50,8 @@ def card(
     files: Iterable[tuple[str, int]],
     profiles: Mapping[str, Mapping[str, Any]],
     tables: int,
-) -> str:
-    """Render the card of an artifact as HTML.
+) -> list[Block]:
+    """Return the outline of an artifact's card.
 
     Args:
         ref: its reference.
@@ -72,61 +66,85 @@ def card(
         profiles: of the first tables, by the path of their file.
         tables: the number of tables with a profile.
     """
-    name = "" if ref == digest else f"<b>{html(ref)}</b>"
-    when = f"{time:%Y-%m-%d %H:%M} UTC" if time is not None else ""
-    by = " · ".join([_files(count), format_size(size), *(html(part[:_LONG]) for part in (when, actor or "") if part)])
-    pairs = [(heading, key, value) for heading, values in sections.items() for key, value in values.items()]
-    rows = "".join(
-        f'<tr><td style="{_DIM};text-align:left">{html(heading)}: {html(key[:_LONG])}</td>'
-        f'<td style="text-align:left">{html(str(value)[:_LONG])}</td></tr>'
-        for heading, key, value in pairs[:SHOWN]
-    )
-    if len(pairs) > SHOWN:
-        rows += f'<tr><td style="{_DIM};text-align:left">… {len(pairs) - SHOWN:,} more</td></tr>'
-    table = f'<table style="margin:.4em 0 0;color:inherit">{rows}</table>' if rows else ""
-    columns = "".join(_columns(profile, path if count > 1 else "") for path, profile in profiles.items())
+    name: list[Inline] = [] if ref == digest else [Span(ref, "strong"), " "]
+    when = f"{moment(time)[:16]} UTC" if time is not None else ""
+    about = (counted(count, "files"), format_size(size), when, (actor or "")[:_LONG])
+    blocks: list[Block] = [
+        Line([*name, Span(kind[:_LONG], "tag"), " ", Span(short_digest(digest), "code", tip=digest)]),
+        Line(" · ".join(part for part in about if part), dim=True),
+    ]
+    pairs = [
+        (f"{heading}: {key[:_LONG]}", str(value)[:_LONG]) for heading, values in sections.items() for key, value in values.items()
+    ]
+    if pairs:
+        blocks.append(Pairs(pairs[:SHOWN], more=_more(len(pairs))))
+    blocks += [_columns(profile, path if count > 1 else "") for path, profile in profiles.items()]
     if tables > len(profiles):
-        columns += f'<div style="{_DIM};margin-top:.4em">… {tables - len(profiles):,} more tables</div>'
-    return (
-        f'<div style="{_BOX}">{name}<span style="{_TAG}">{html(kind[:_LONG])}</span> '
-        f'<code title="{html(digest)}" style="{_DIM};background:none;color:inherit">{html(_short(digest))}</code>'
-        f'<div style="{_DIM}">{by}</div>{table}{columns}{tree(files, count)}</div>'
-    )
+        blocks.append(Line(f"… {tables - len(profiles):,} more tables", dim=True))
+    return [*blocks, *tree(files, count)]
 
 
-def profile_table(profile: Mapping[str, Any]) -> tuple[Sequence[str], list[tuple[str, ...]]]:
-    """Return a heading and one row of text for each column in a profile; the first 200 columns."""
+def record_outline(
+    facts: Mapping[str, Any], profile: Mapping[str, Any] | None, profiles: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Block]:
+    """Yield the outline of an artifact's record.
+
+    Args:
+        facts: name → value; what is empty or False is left out.
+        profile: of the artifact as a table, or None.
+        profiles: of tables in it, by the path of their file.
+    """
+    shown = {key: value for key, value in facts.items() if value not in (None, {}, False)}
+    yield Pairs([(key, _as_value(value)) for key, value in shown.items()], width=_WORD)
+    if profile is not None:
+        yield from _profile_outline(profile)
+        return
+    for path in [*profiles][:TABLES]:
+        yield from (Line(""), Line(path), *_profile_outline(profiles[path]))
+    if len(profiles) > TABLES:
+        yield from (Line(""), Line(f"… {len(profiles) - TABLES:,} more tables: --json lists all of them"))
+
+
+def _as_value(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else str(value)
+
+
+def _profile_outline(profile: Mapping[str, Any]) -> tuple[Block, ...]:
+    return Pairs([("rows", f"{profile['rows']:,}")], width=_WORD), Line(""), profile_table(profile)
+
+
+def _more(many: int) -> str:
+    return f"… {many - SHOWN:,} more" if many > SHOWN else ""
+
+
+def profile_table(profile: Mapping[str, Any]) -> Table:
+    """Return a row for each column in a profile; the first 200 columns."""
+    fields = profile["schema"]["fields"]
     rows = []
-    for field in profile["schema"]["fields"][:SHOWN]:
+    for field in fields[:SHOWN]:
         column = profile["columns"].get(field["name"], {})
         sampled = "~" if profile["every"] > 1 else ""
         different = f"{sampled}{column['distinct']:,}" if "distinct" in column else ""
         values = (_shown(column.get(key)) for key in ("min", "max", "mean", "std"))
         rows.append((_shown(field["name"]), field["type"], f"{column.get('nulls', 0):,}", *values, different))
-    return ("COLUMN", "TYPE", "MISSING", "MIN", "MAX", "MEAN", "STD", "DIFFERENT"), rows
+    titles = ("COLUMN", "TYPE", "MISSING", "MIN", "MAX", "MEAN", "STD", "DIFFERENT")
+    return Table([Column(title) for title in titles], rows)
 
 
 def _shown(value: Any) -> str:
     text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    return visible(text if len(text) <= _CELL else text[: _CELL - 1] + "…")
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
-def _columns(profile: Mapping[str, Any], path: str) -> str:
-    """Render the columns of a table as expandable HTML; the path tells several files apart."""
-    which = f"{html(path)}: " if path else ""
-    heading, rows = profile_table(profile)
-    head = "".join(f'<th style="text-align:left;{_DIM}">{html(word.lower())}</th>' for word in heading)
-    body = "".join("<tr>" + "".join(f'<td style="text-align:left">{html(cell)}</td>' for cell in row) + "</tr>" for row in rows)
-    more = len(profile["schema"]["fields"])
-    return (
-        f'<details style="margin-top:.4em"><summary>{which}{profile["rows"]:,} rows, {more:,} columns</summary>'
-        f'<div style="overflow-x:auto"><table style="margin:.3em 0 0;color:inherit"><tr>{head}</tr>{body}</table></div></details>'
-    )
+def _columns(profile: Mapping[str, Any], path: str) -> Section:
+    """Return the columns of a table; the path tells several files apart."""
+    title = (f"{path}: " if path else "") + f"{profile['rows']:,} rows, {len(profile['schema']['fields']):,} columns"
+    return Section(title, [profile_table(profile)], is_open=False)
 
 
-def tree(files: Iterable[tuple[str, int]], count: int) -> str:
-    """Render files as an expandable tree of HTML, folders with their contents, the first 200 files."""
-    lines: list[str] = []
+def tree(files: Iterable[tuple[str, int]], count: int) -> Iterator[Section]:
+    """Yield the first 200 files as a tree, folders with their contents; nothing if there are none."""
+    lines: list[Inline] = []
     above: list[str] = []
     for number, (path, size) in enumerate(files):
         if number == SHOWN:
@@ -135,15 +153,8 @@ def tree(files: Iterable[tuple[str, int]], count: int) -> str:
         same = 0
         while same < min(len(folders), len(above)) and folders[same] == above[same]:
             same += 1
-        lines += ["  " * depth + html(visible(folders[depth])) + "/" for depth in range(same, len(folders))]
+        lines += ["  " * depth + folders[depth] + "/" for depth in range(same, len(folders))]
         above = folders
-        lines.append("  " * len(folders) + f'{html(visible(name))}  <span style="{_DIM}">{format_size(size)}</span>')
-    if not lines:
-        return ""
-    if count > SHOWN:
-        lines.append(f"… {count - SHOWN:,} more")
-    inside = "\n".join(lines)
-    return (
-        f'<details style="margin-top:.4em"><summary>{_files(count)}</summary>'
-        f'<pre style="margin:.3em 0 0;background:none;color:inherit;overflow-x:auto">{inside}</pre></details>'
-    )
+        lines.append(["  " * len(folders), name, "  ", Span(format_size(size), "dim")])
+    if lines:
+        yield Section(counted(count, "files"), [Lines([*lines, *filter(None, [_more(count)])])], is_open=False)

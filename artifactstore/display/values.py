@@ -1,10 +1,11 @@
 """Formatting of values for people."""
 
 import json
+from datetime import datetime
 from typing import Any, Final
 from unicodedata import normalize
 
-__all__ = ["format_pair", "format_size", "format_value"]
+__all__ = ["counted", "format_pair", "format_size", "format_value", "moment", "short_digest"]
 
 
 def format_size(size: int) -> str:
@@ -15,6 +16,27 @@ def format_size(size: int) -> str:
             return f"{size} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1000
     raise AssertionError  # the loop always returns
+
+
+def counted(many: int, plural: str) -> str:
+    """Format a number of things: `1 entry`, `2,000 entries`."""
+    if many != 1:
+        return f"{many:,} {plural}"
+    return f"1 {plural.removesuffix('ies')}y" if plural.endswith("ies") else f"1 {plural.removesuffix('s')}"
+
+
+def moment(time: datetime) -> str:
+    """Format a time in UTC to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+_SHORT: Final = 12  # hexadecimal digits of a digest that are shown
+
+
+def short_digest(digest: str) -> str:
+    """Shorten a digest: `blake3:0123456789ab…`."""
+    algorithm, _, number = digest.partition(":")
+    return f"{algorithm}:{number[:_SHORT]}…"
 
 
 _LONGEST: Final = 80  # characters of a value

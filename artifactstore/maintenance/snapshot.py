@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.sqlite_file import SqliteTables, scratch
+from artifactstore.display.displayed import Displayed
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, CorruptionError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
@@ -19,6 +20,9 @@ from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
 from artifactstore.runtime.threads import Pool
 
+if TYPE_CHECKING:
+    from artifactstore.display.outline import Block
+
 __all__ = ["Published", "fault_of", "list_published", "open_snapshot", "publish"]
 
 _PIECE: Final = 16 * 2**20  # bytes per read or write
@@ -26,8 +30,8 @@ _HASHED: Final = 4 * 2**20  # bytes per hash update
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """A snapshot of the fold that others can open.
+class Published(Displayed):
+    """A snapshot of the fold that others can open; displayed as text and HTML.
 
     Attributes:
         entry: the last journal entry that it contains.
@@ -40,6 +44,15 @@ class Published:
     digest: str
     size: int
     new: bool
+
+    def _outline(self) -> "list[Block]":
+        from artifactstore.display.outline import Line  # noqa: PLC0415 - programs look at the values
+        from artifactstore.display.values import format_size  # noqa: PLC0415 - as above
+
+        if not self.entry:
+            return [Line("the store is empty: no snapshot was written")]
+        outcome = "written" if self.new else "exists already, no entry since"
+        return [Line(f"snapshot of entry {self.entry}: {outcome} ({format_size(self.size)}, {self.digest})")]
 
 
 def list_published(backend: Backend) -> list[Snapshot]:

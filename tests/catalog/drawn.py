@@ -5,7 +5,7 @@ import math
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 
-from artifactstore.catalog.lineage import Graph, Node
+from artifactstore.model.graph import Graph, Node
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from artifactstore.catalog.lineage import Graph, Node
 from artifactstore.display.graph.layered_layout import Layout, arrange
 from artifactstore.display.graph.mermaid import flowchart
 from artifactstore.display.graph.palette import COLOURS, KINDS, STATUSES
 from artifactstore.display.graph.svg import draw
 from artifactstore.display.graph.text_metrics import MONO, clean, shortened, width
+from artifactstore.model.graph import Graph, Node
 
 from .drawn import SVG, Story, drawn, grown, hostile, marked
 

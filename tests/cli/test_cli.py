@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore.cli import main, printing
+from artifactstore.cli import main
 from artifactstore.cli.process import EXIT_CODES
+from artifactstore.display.values import counted
 from artifactstore.errors import ArtifactStoreError
 
 
@@ -95,7 +96,7 @@ def test_tables_for_people(filled):
 def test_one_thing_is_counted_in_the_singular(filled):
     assert "  1 file, " in filled("put", "data/a.txt", "single")[1]
     assert filled("verify")[1].startswith("ok: ")
-    assert [printing.counted(n, word) for n, word in ((1, "entries"), (2, "entries"), (1, "files"), (0, "packs"))] == [
+    assert [counted(n, word) for n, word in ((1, "entries"), (2, "entries"), (1, "files"), (0, "packs"))] == [
         "1 entry",
         "2 entries",
         "1 file",

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,16 @@ import typer
 
 import artifactstore
 from artifactstore.cli import main
+from artifactstore.display.displayed import Displayed
 from artifactstore.errors import ArtifactStoreError, RefusedError
+from artifactstore.maintenance.doctor.findings import Check, Diagnosis
+from artifactstore.maintenance.snapshot import Published
+from artifactstore.maintenance.sync.report import LeftOut, SyncReport
+from artifactstore.maintenance.verify.report import Finding, Report
+from artifactstore.objects.compare.tables import Shift, TableDiff
 from artifactstore.printable import as_lines, html, json_escaped, visible
 from artifactstore.store import Store
+from artifactstore.work.reproduce.comparison import Output, Reproduction
 from tests.work.test_odd_facts import append
 
 EVIL = "\x1b]0;P\x07\x1b[2K\x9b31m\nFORGED\r\u202eevil\u2066\u200b\u2060<script>alert(1)</script>|`]]>&\"'=1+1\t@x\x7f\u3164\u00ad\ufeff"
@@ -138,13 +146,34 @@ SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     "Drawing": lambda s: (text for view in views(s) for one in [view.draw()] for text in (str(one), repr(one), one.html(), one._repr_html_())),
     "Lineage": lambda s: (text for ref in ("o1", "evil") for text in (repr(s.lineage(ref)), s.lineage(ref)._repr_html_())),
     "Why": lambda s: (text for a, b in (("o1", "o2"), ("evil", "o1")) for one in [s.why(a, b)] for text in (str(one), repr(one), one.to_html())),
-    "Diff": lambda s: (text for a, b in (("n:v1", "n:v2"), ("o1", "o2")) for one in [s.diff(a, b)] for text in (repr(one), one.inside())),
+    "Diff": lambda s: (text for a, b in (("n:v1", "n:v2"), ("o1", "o2")) for one in [s.diff(a, b)] for text in (repr(one), one.inside(), one._repr_html_())),
     "Code": lambda s: iter([repr(s.lineage("evil").code)]),
+    "TableDiff": lambda _: ways(TableDiff(1, 2, 1, 0, None, 0, (EVIL,), (EVIL,), ((EVIL, EVIL, EVIL),), (Shift(EVIL, 1.0, 1.0, None, 0.0, 0.1),))),
+    "Reproduction": lambda s: ways(reproduced(s)),
+    "Report": lambda _: ways(Report("full", [Finding("damage", EVIL, EVIL), Finding(EVIL, EVIL, EVIL)], {EVIL: 2}, [EVIL], EVIL)),
+    "SyncReport": lambda _: ways(*(
+        SyncReport(kind, EVIL, EVIL, head=EVIL, moved=True, renamed={EVIL: EVIL}, left_out=[LeftOut(EVIL, EVIL)])
+        for kind in ("replica", "move", "import", "bundle")
+    )),
+    "Diagnosis": lambda _: ways(Diagnosis(EVIL, EVIL, reached=True, checks=tuple(Check(EVIL, "fail", EVIL, EVIL, EVIL, EVIL) for _ in range(2)))),
+    "Published": lambda _: ways(Published(1, EVIL, 2, new=True)),
     "ArtifactStoreError": lambda s: iter([str(error_of(s)), repr(error_of(s)), str(ArtifactStoreError(EVIL))]),
     "Reference": lambda _: iter(()), "Digest": lambda _: iter(()),  # can hold no such text
 }  # fmt: skip
 # Whose text has no field that others write: backends and stores (a URL of the caller's), marks of options, shapes of tensors.
-OWN = {"Store", "Profiles", "Registry", "_Any", "TableDiff", "TensorInfo", "Reproduction", "Void", "Run", "_Tensor"}
+OWN = {"Store", "Profiles", "Registry", "_Any", "TensorInfo", "Void", "Run", "_Tensor"}
+
+
+def ways(*shown: Displayed) -> Iterator[str]:
+    return (text for one in shown for text in (str(one), one._repr_html_()))
+
+
+def reproduced(store: Store) -> Reproduction:
+    log = Path(store.url).parent / "log"
+    log.write_text(EVIL)
+    output = Output(EVIL, EVIL, EVIL, None, "different", {EVIL: (1.0, 2.0)})
+    run = replace(store.runs()[0], name=EVIL, id=EVIL)
+    return Reproduction(run, "failed", (output,), output, (EVIL,), (EVIL,), Path(EVIL.replace("\0", "")), 1, log)
 
 
 def views(store: Store) -> list[Any]:
@@ -179,6 +208,8 @@ def test_no_class_that_shows_itself_is_forgotten():
         for one in vars(loaded).values():
             if not isinstance(one, type) or issubclass(one, tuple):
                 continue
+            if one.__module__ == module.name and issubclass(one, Displayed):
+                found.add(one.__name__)
             if one.__module__ == module.name and not hasattr(one, "__dataclass_fields__"):
                 found |= {one.__name__} if {"__str__", "__repr__", "_repr_html_"} & {*vars(one)} else set()
             elif one.__module__ == module.name and {"__str__", "_repr_html_"} & {*vars(one)}:

@@ -10,7 +10,7 @@ import pytest
 
 import artifactstore
 from artifactstore import InvalidInputError, Store
-from artifactstore.catalog.lineage import Node
+from artifactstore.model.graph import Node
 
 
 @pytest.fixture

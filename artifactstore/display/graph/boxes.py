@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Final
 
-from artifactstore.catalog.lineage import Node
 from artifactstore.display.graph.layered_layout import Box
 from artifactstore.display.graph.palette import kind_class, status_class
 from artifactstore.display.graph.text_metrics import MONO, clean, escaped, has_known_width, short_alias, shortened, width
+from artifactstore.model.graph import Node
 
 __all__ = ["SMALL", "Figure", "draw_box", "measure_box", "px", "ring", "status_symbol", "text_element"]
 

@@ -4,9 +4,9 @@ import re
 from string import ascii_letters, digits
 from typing import Final
 
-from artifactstore.catalog.lineage import Graph, Node
 from artifactstore.display.graph.palette import COLOURS, KINDS, STATUSES, kind_class, status_class
 from artifactstore.display.graph.text_metrics import clean, short_alias
+from artifactstore.model.graph import Graph, Node
 
 __all__ = ["flowchart"]
 

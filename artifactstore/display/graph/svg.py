@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
-from artifactstore.catalog.lineage import Graph, Node
 from artifactstore.display.graph.boxes import SMALL, Figure, draw_box, measure_box, px, ring, status_symbol, text_element
 from artifactstore.display.graph.layered_layout import Layout, Route, arrange
 from artifactstore.display.graph.palette import KINDS, STATUSES, status_class, style_sheet
 from artifactstore.display.graph.text_metrics import clean, escaped, shortened, width
+from artifactstore.model.graph import Graph, Node
 
 __all__ = ["LIMIT", "draw"]
 

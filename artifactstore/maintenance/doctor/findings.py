@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from artifactstore.display.displayed import Displayed
 from artifactstore.errors import ArtifactStoreError, NotFoundError
+
+if TYPE_CHECKING:
+    from artifactstore.display.outline import Block
 
 __all__ = ["CHECKS", "Check", "Diagnosis", "Outcome", "Status", "attempt"]
 
@@ -42,8 +46,8 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """Result of a backend's examination.
+class Diagnosis(Displayed):
+    """Result of a backend's examination; displayed as text and HTML.
 
     Attributes:
         url: the store location, without credentials.
@@ -69,6 +73,20 @@ class Diagnosis:
             if one.name == name:
                 return one
         raise NotFoundError(f"no check {name!r}; the checks are {', '.join(CHECKS)}")
+
+    def _outline(self) -> "list[Block]":
+        from artifactstore.display.lists import LISTS  # noqa: PLC0415 - programs look at the values
+        from artifactstore.display.outline import Line, Pairs, Section, table_of  # noqa: PLC0415 - as above
+
+        blocks: list[Block] = [table_of(self.checks, LISTS["checks"])]
+        for one in self.checks:
+            if one.status in {"warn", "fail"}:
+                about = (("tried:", one.tried), ("happened:", one.happened), ("means:", one.means), ("fix:", one.fix))
+                rows = [(word, " ".join(text.split())) for word, text in about if text]
+                blocks += [Line(""), Section(f"{one.status}: {one.name}", [Pairs(rows, width=9)])]
+        verdict = "every guarantee that a store needs holds" if self.ok else "not suitable as configured: see the fixes above"
+        verdict = verdict if self.reached else "the backend is unreachable: see the fix above"
+        return [*blocks, Line(""), Line(f"{self.url} for a {self.role}: {verdict}")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,13 @@
 """Sync reports: what one run did, or would do; shared by replicas, moves and imports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from artifactstore.display.displayed import Displayed
+
+if TYPE_CHECKING:
+    from artifactstore.display.outline import Block
 
 __all__ = ["LeftOut", "SyncReport", "Watch"]
 
@@ -22,8 +28,8 @@ class LeftOut:
 
 
 @dataclass(slots=True)
-class SyncReport:
-    """What a sync did, or with `dry_run` what it would do.
+class SyncReport(Displayed):
+    """What a sync did, or with `dry_run` what it would do; displayed as text and HTML.
 
     Attributes:
         kind: `replica`, `move`, `import` or `bundle`.
@@ -56,3 +62,26 @@ class SyncReport:
     versions: int = 0
     renamed: dict[str, str] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
+
+    def _outline(self) -> "list[Block]":
+        from artifactstore.display.outline import Line  # noqa: PLC0415 - programs look at the values
+
+        return [*map(Line, self._sentences()), *(Line(f"left out: {one.what}: {one.why}") for one in self.left_out)]
+
+    def _sentences(self) -> Iterator[str]:
+        from artifactstore.display.values import counted, format_size  # noqa: PLC0415 - as above
+
+        size, versions = format_size(self.bytes), counted(self.versions, "versions")
+        everything = f"{counted(self.entries, 'entries')} and {counted(self.objects, 'objects')}"
+        if self.kind == "import":
+            verb = "would import" if self.dry_run else "imported"
+            yield f"{verb} {versions}, {counted(self.artifacts, 'artifacts')} moved, {size}, as of {self.head} of {self.source}"
+            yield from (f"{there} is named {here} here" for there, here in sorted(self.renamed.items()))
+        elif self.kind == "bundle":
+            yield f"{self.target}: {versions if self.versions else everything}, {size}, as of {self.head} of {self.source}"
+        else:
+            yield f"{'would copy' if self.dry_run else 'copied'} {everything}, {size}, up to {self.head}"
+            if self.moved:
+                yield f"the store is now {self.target}; {self.source} takes no more writes"
+            elif self.released:
+                yield f"{self.target} can be written to"

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from artifactstore.display.displayed import Displayed
 from artifactstore.model.fields import malformed
 
 if TYPE_CHECKING:
+    from artifactstore.display.outline import Block
     from artifactstore.model.schema import Txn
 
 __all__ = ["Finding", "Report"]
@@ -30,8 +32,8 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Report:
-    """The result of verify.
+class Report(Displayed):
+    """The result of verify; displayed as text and HTML.
 
     Attributes:
         level: quick, frames or full.
@@ -76,3 +78,15 @@ class Report:
     def count(self, what: str, many: int = 1) -> None:
         """Count checked objects."""
         self.checked[what] = self.checked.get(what, 0) + many
+
+    def _outline(self) -> "list[Block]":
+        from artifactstore.display.outline import Line, Note, Span  # noqa: PLC0415 - programs look at the values
+        from artifactstore.display.values import counted  # noqa: PLC0415 - as above
+
+        findings = [
+            Line([Span(one.severity, "bad" if one.severity == "damage" else ""), f": {one.what}"]) for one in self.findings
+        ]
+        verdict = Span("ok", "good") if self.ok else Span("DAMAGED", "bad")
+        counts = ", ".join(counted(many, what) for what, many in self.checked.items())
+        notes = [Note(f"not checked: {one}") for one in self.not_checked]
+        return [*findings, Line([verdict, f": {counts}"]), Line(f"head: {self.head}"), *notes]

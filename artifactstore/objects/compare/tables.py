@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from artifactstore.display.displayed import Displayed
+from artifactstore.display.outline import Block, Change, Changes, Line
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
 from artifactstore.model.parquet.footer import read_footer
@@ -14,7 +16,6 @@ from artifactstore.objects.base import ReadFolder
 from artifactstore.objects.tables.profile import Profiler
 from artifactstore.objects.tables.row_hashes import hash_rows
 from artifactstore.objects.tables.size_limits import batches_of
-from artifactstore.printable import as_lines
 from artifactstore.runtime.loading import numpy
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class TableDiff:
-    """The differences between two tables.
+class TableDiff(Displayed):
+    """The differences between two tables; displayed as text and HTML.
 
     Attributes:
         old_rows: rows before.
@@ -80,20 +81,23 @@ class TableDiff:
     retyped: tuple[tuple[str, str, str], ...]
     shifts: tuple[Shift, ...]
 
-    def __str__(self) -> str:
+    def _outline(self) -> list[Block]:
         about = f" (± {self.error:,})" if self.error else ""
         changed = "" if self.changed is None else f", {self.changed:,} changed"
-        lines = [f"{self.old_rows:,} -> {self.new_rows:,} rows: {self.added:,} added, {self.removed:,} removed{changed}{about}"]
-        lines += [f"+ column {name}" for name in self.new_columns]
-        lines += [f"- column {name}" for name in self.old_columns]
-        lines += [f"~ column {name}: {old} -> {new}" for name, old, new in self.retyped]
-        lines += [_line(shift) for shift in self.shifts if any((shift.psi, shift.js, shift.old_missing != shift.new_missing))]
-        return as_lines(lines)
+        rows = [Change("+", f"column {name}") for name in self.new_columns]
+        rows += [Change("-", f"column {name}") for name in self.old_columns]
+        rows += [Change("~", f"column {name}", old, new) for name, old, new in self.retyped]
+        rows += [
+            Change("~", f"values of {shift.column}", new=_about(shift))
+            for shift in self.shifts
+            if any((shift.psi, shift.js, shift.old_missing != shift.new_missing))
+        ]
+        counts = f"{self.old_rows:,} -> {self.new_rows:,} rows: {self.added:,} added, {self.removed:,} removed{changed}{about}"
+        return [Line(counts), Changes(rows)]
 
 
-def _line(shift: Shift) -> str:
-    parts = [f"~ values of {shift.column}:"]
-    parts += [f"{word} {value:.3f}" for word, value in (("psi", shift.psi), ("js", shift.js)) if value is not None]
+def _about(shift: Shift) -> str:
+    parts = [f"{word} {value:.3f}" for word, value in (("psi", shift.psi), ("js", shift.js)) if value is not None]
     if shift.ks is not None:
         parts.append(f"ks <= {shift.ks:.2f}")
     if shift.old_mean is not None and shift.new_mean is not None:

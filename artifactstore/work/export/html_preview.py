@@ -1,65 +1,71 @@
 """The HTML page of a crate: its contents for people without a crate reader."""
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import quote
 
-from artifactstore.display.values import format_size
+from artifactstore.display.html_renderer import as_html, document
+from artifactstore.display.outline import BREAK, Block, Column, Heading, Inline, Line, Span, table_of
+from artifactstore.display.values import counted, format_size
 from artifactstore.model.encoding import canonical_json
-from artifactstore.printable import html
 from artifactstore.work.export.record import Edge, Item, Record, RunOf
 from artifactstore.work.export.ro_crate import METADATA, folder_of
 
 __all__ = ["page"]
 
-_STYLE: Final = (
-    "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
-    "td,th{text-align:left;vertical-align:top;padding:.3em .8em;border-top:1px solid #ccc}code{font-size:90%}"
-)
+_LOOK: Final = "font-family:sans-serif;line-height:1.45;max-width:90em;margin:2em auto;padding:0 1em"
 
 
 def page(record: Record, *, inside: bool) -> str:
     """Render the page."""
-    title = html(f"Provenance of {record.title}")
-    runs = "".join(_run(record, run) for run in record.runs)
-    items = "".join(_item(item, inside=inside) for item in record.items.values())
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>
-<body>
-<h1>{title}</h1>
-<p>From the store <code>{html(record.url)}</code>. The same for programs: <a href="{METADATA}">{METADATA}</a>.</p>
-<h2>Runs</h2>
-{_table(("Run", "Began (UTC)", "Ended", "By", "Code", "Used", "Made"), runs) if runs else "<p>No run is recorded.</p>"}
-<h2>Artifacts</h2>
-{_table(("Artifact", "Kind", "Size", "Digest"), items)}
-</body>
-</html>
-"""
+    title = f"Provenance of {record.title}"
+    blocks: list[Block] = [
+        Heading(title),
+        Line(["From the store ", Span(record.url, "code"), ". The same for programs: ", Span(METADATA, link=METADATA), "."]),
+        Heading("Runs", 2),
+        table_of(record.runs, _run_columns(record)) if record.runs else Line("No run is recorded."),
+        Heading("Artifacts", 2),
+        table_of(record.items.values(), _item_columns(inside=inside)),
+    ]
+    return document(title, as_html(blocks, look=_LOOK))
 
 
-def _table(heads: Iterable[str], rows: str) -> str:
-    return f"<table>\n<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>\n{rows}</table>"
-
-
-def _row(*cells: str) -> str:
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n"
-
-
-def _run(record: Record, run: RunOf) -> str:
-    about = html(run.ref.name) + "".join(f"<br>{html(f'{key} = {_shown(value)}')}" for key, value in sorted(run.params.items()))
-    end = f"{_moment(run.finished or '')} {run.status}" + (f": {run.error}" if run.error else "")
-    commit = run.code.get("commit") or "not recorded"
-    code = f"<code>{html(str(commit)[:12])}</code>" + (" with changes" if run.code.get("dirty") else "")
-    return _row(
-        about,
-        html(_moment(run.ref.started)),
-        html(end),
-        html(run.actor),
-        code,
-        _edges(record, run.inputs),
-        _edges(record, run.outputs),
+def _run_columns(record: Record) -> tuple[Column, ...]:
+    return (
+        Column(
+            "Run",
+            lambda run: _stacked([run.ref.name, *(f"{key} = {_shown(value)}" for key, value in sorted(run.params.items()))]),
+        ),
+        Column("Began (UTC)", lambda run: _moment(run.ref.started)),
+        Column("Ended", _end),
+        Column("By", lambda run: run.actor),
+        Column("Code", _code),
+        Column("Used", lambda run: _edges(record, run.inputs)),
+        Column("Made", lambda run: _edges(record, run.outputs)),
     )
+
+
+def _item_columns(*, inside: bool) -> tuple[Column, ...]:
+    return (
+        Column("Artifact", lambda item: Span(item.title, link=f"{quote(folder_of(item))}/" if inside and item.there else "")),
+        Column("Kind", lambda item: item.kind),
+        Column("Size", _size),
+        Column("Digest", lambda item: Span(item.digest, "code")),
+    )
+
+
+def _stacked(lines: Iterable[Inline]) -> list[Inline]:
+    return [*chain.from_iterable((line, BREAK) for line in lines)][:-1]
+
+
+def _end(run: RunOf) -> str:
+    return f"{_moment(run.finished or '')} {run.status}" + (f": {run.error}" if run.error else "")
+
+
+def _code(run: RunOf) -> list[Inline]:
+    commit = run.code.get("commit") or "not recorded"
+    return [Span(str(commit)[:12], "code"), " with changes" if run.code.get("dirty") else ""]
 
 
 def _moment(time: str) -> str:
@@ -70,16 +76,9 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value).decode()
 
 
-def _edges(record: Record, edges: Iterable[Edge]) -> str:
-    return "<br>".join(html(record.items[edge.digest].title) for edge in edges)
+def _edges(record: Record, edges: Iterable[Edge]) -> list[Inline]:
+    return _stacked(record.items[edge.digest].title for edge in edges)
 
 
-def _item(item: Item, *, inside: bool) -> str:
-    name = html(item.title)
-    shown = f'<a href="{quote(folder_of(item))}/">{name}</a>' if inside and item.there else name
-    size = (
-        "not in the store"
-        if item.size is None
-        else f"{format_size(item.size)}, {item.count} file{'' if item.count == 1 else 's'}"
-    )
-    return _row(shown, html(item.kind), size, f"<code>{html(item.digest)}</code>")
+def _size(item: Item) -> str:
+    return "not in the store" if item.size is None else f"{format_size(item.size)}, {counted(item.count or 0, 'files')}"

@@ -9,7 +9,6 @@ from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.side_content import read_side
-from artifactstore.display.artifact_card import SHOWN, TABLES, card, line
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
@@ -178,9 +177,13 @@ class Artifact:
         return hash((self.digest, self.name, self.version))
 
     def __repr__(self) -> str:
+        from artifactstore.display.artifact_card import line  # noqa: PLC0415 - most processes show no artifact
+
         return line(self.ref, self.digest, self.count, self.size, new=self.new if self._put else None)
 
     def _repr_html_(self) -> str:
+        from artifactstore.display.artifact_card import SHOWN, TABLES, card  # noqa: PLC0415 - as above
+
         record = self._record
         try:
             files = [(one.path, one.size) for one in self.files[:SHOWN]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.catalog.rows import Rows
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.side_content import read_side
+from artifactstore.display.displayed import Displayed, outline_of
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, parse_json
@@ -15,18 +16,21 @@ from artifactstore.objects.compare.values import ValueChange, compare_values
 from artifactstore.objects.stored_folder import StoredFolder
 from artifactstore.objects.tables.profile_names import side_prefix
 from artifactstore.objects.trust import NOTHING
-from artifactstore.printable import as_lines
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import strings
 
 if TYPE_CHECKING:
+    from artifactstore.display.outline import Block
+    from artifactstore.display.outline import Change as Row
     from artifactstore.objects.compare.tables import Overlap, StoredTable, TableDiff
     from artifactstore.objects.compare.tensors import TensorChange
 
 __all__ = ["Change", "Diff", "diff", "stored_value"]
 
 _SHOWN: Final = 100  # characters of a value
+_LISTED: Final = 200  # files that a notebook lists
+_SIGNS: Final = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
 _JSON: Final = 64 * 2**20  # bytes of a JSON file that is compared inside
 
 
@@ -53,7 +57,7 @@ class Change:
     moved_from: str | None = None
 
 
-class Diff(Rows[Change]):
+class Diff(Displayed, Rows[Change]):
     """The files in which two artifacts differ; empty (and false) if their files are equal.
 
     Attributes:
@@ -154,36 +158,47 @@ class Diff(Rows[Change]):
 
         return overlap(*(side.only_table() for side in self._sides), exact=self._exact)
 
+    def _outline(self) -> "list[Block]":
+        from artifactstore.display.outline import Change as Row  # noqa: PLC0415 - most processes show no report
+        from artifactstore.display.outline import Changes, Line  # noqa: PLC0415 - as above
+
+        notes = [f"(was {one.moved_from})" if one.moved_from else "" for one in self]
+        rows = [Row(_SIGNS[one.change], one.path, note=note) for one, note in zip(self, notes, strict=True)]
+        counts = ", ".join(f"{n} {word}" for word in _SIGNS if (n := sum(one.change == word for one in self)))
+        return [Changes(rows, limit=_LISTED), Line(f"{counts or 'no differences'}, {self.unchanged} unchanged")]
+
     def __repr__(self) -> str:
-        signs = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
-        lines = [f"{signs[one.change]} {one.path}" + (f"  (was {one.moved_from})" if one.moved_from else "") for one in self]
-        counts = ", ".join(f"{n} {word}" for word in signs if (n := sum(one.change == word for one in self)))
-        return as_lines([*lines, f"{counts or 'no differences'}, {self.unchanged} unchanged"])
+        return str(self)
 
     def inside(self) -> str:
         """Return the differences inside files as text: a line with the file's name, then its differences."""
-        parts = []
+        from artifactstore.display.text_renderer import as_text  # noqa: PLC0415 - as above
+
+        return as_text(self.inside_outline())
+
+    def inside_outline(self) -> "Iterator[Block]":
+        """Yield the outline of the differences inside files."""
+        from artifactstore.display.outline import Changes, Section  # noqa: PLC0415 - as above
+
         for path, table in self.tables.items():
-            parts += [f"{path}:", *(f"  {line}" for line in str(table).splitlines())]
-        for path, tensors in self.tensors.items():
-            parts += [f"{path}:", *(f"  {_line_of(one)}" for one in tensors)]
-        for path, values in self.json.items():
-            parts += [f"{path}:", *(f"  {_line_of(one)}" for one in values)]
-        return as_lines(parts)
+            yield Section(f"{path}:", outline_of(table))
+        files: list[tuple[str, Rows[Any]]] = [*self.tensors.items(), *self.json.items()]
+        for path, rows in files:
+            yield Section(f"{path}:", [Changes([_row(one) for one in rows])])
 
 
-def _line_of(one: "TensorChange | ValueChange") -> str:
+def _row(one: "TensorChange | ValueChange") -> "Row":
+    from artifactstore.display.outline import Change as Row  # noqa: PLC0415 - as above
+
+    sign = _SIGNS.get(one.change, "~")
     if isinstance(one, ValueChange):
-        path = one.path or "/"
         old, new = (canonical_json(value).decode()[:_SHOWN] for value in (one.old, one.new))
-        return {"added": f"+ {path}: {new}", "removed": f"- {path}: {old}"}.get(one.change, f"~ {path}: {old} -> {new}")
-    if one.change in {"added", "removed"}:
-        return f"{'+' if one.change == 'added' else '-'} {one.name}: {one.new or one.old}"
-    if one.change == "reshaped":
-        return f"~ {one.name}: {one.old} -> {one.new}"
+        return Row(sign, one.path or "/", None if sign == "+" else old, None if sign == "-" else new)
+    if one.change != "changed":
+        return Row(sign, one.name, one.old, one.new)
     numbers = (("relative norm", one.relative), ("largest", one.largest), ("elements", one.share))
     known = ", ".join(f"{word} {value:.3g}" for word, value in numbers if value is not None)
-    return f"~ {one.name or 'array'}: {known or 'changed'}"
+    return Row(sign, one.name or "array", new=known or "changed")
 
 
 class _Side:

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.catalog.lineage import Graph
 from artifactstore.display.graph.mermaid import flowchart
 from artifactstore.display.graph.svg import LIMIT, draw
-from artifactstore.display.graph.text_metrics import clean, escaped
+from artifactstore.display.graph.text_metrics import clean
+from artifactstore.display.html_renderer import Markup, document, element
 from artifactstore.errors import InvalidInputError
+from artifactstore.model.graph import Graph
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.work.settings.paths import local_path
 
@@ -48,11 +49,8 @@ class Drawing:
 
     def html(self, *, limit: int = LIMIT) -> str:
         """Render as a standalone HTML page."""
-        return (
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escaped(self.title)}</title>'
-            '<meta name="color-scheme" content="light dark"><style>body{margin:0}</style></head>'
-            f"<body>{self.svg(limit=limit)}</body></html>\n"
-        )
+        style = "body{margin:0}"
+        return document(self.title, Markup(self.svg(limit=limit)), style=style)
 
     def save(self, to: Any) -> Path:
         """Write a file atomically: `.svg`, `.html` or `.mmd`.
@@ -78,7 +76,7 @@ class Drawing:
     def _repr_html_(self) -> str:
         # Inline, for tooltips and the notebook's own theme; wide drawings scroll instead of being squeezed. It has no
         # `_repr_svg_`: Jupyter, VS Code and Colab prefer HTML, and a notebook would store both.
-        return f'<div style="overflow:auto;max-height:80vh">{self.svg(limit=_IN_NOTEBOOK)}</div>'
+        return element("div", Markup(self.svg(limit=_IN_NOTEBOOK)), style="overflow:auto;max-height:80vh")
 
 
 def joined(one: Graph, other: Graph) -> Graph:

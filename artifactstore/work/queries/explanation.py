@@ -1,14 +1,15 @@
-"""An explanation of the differences between two artifacts: values, lines for a terminal, and collapsible HTML."""
+"""An explanation of the differences between two artifacts: its values, and their outline."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.catalog.lineage import RunInfo
+from artifactstore.display.displayed import Displayed
+from artifactstore.display.outline import ARROW, Block, Change, Changes, Inline, Line, Lines, Section, Span
 from artifactstore.display.values import format_pair, format_value
-from artifactstore.printable import as_lines, html
 
-__all__ = ["CODES", "PARTS", "CodeChange", "Difference", "InputChange", "Why", "page", "text"]
+__all__ = ["CODES", "PARTS", "CodeChange", "Difference", "InputChange", "Why"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class InputChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Why:
+class Why(Displayed):
     """The differences between two artifacts, or two runs; prints as text, and shows in notebooks.
 
     Attributes:
@@ -112,17 +113,15 @@ class Why:
     compared: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        return text(self)
+    def _outline(self) -> list[Block]:
+        return [_explanation(self, set())]
 
     def __repr__(self) -> str:
         return str(self)
 
     def to_html(self) -> str:
         """Render as collapsible HTML, without scripts."""
-        return page(self)
-
-    _repr_html_ = to_html
+        return self._repr_html_()
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as a JSON value."""
@@ -157,162 +156,68 @@ PARTS: Final = {
     "run": "run",
 }
 CODES: Final = ("code", "cells", "modules")  # parts that are texts
-_LINES: Final = 60  # of a patch
+_LINES: Final = 60  # of a patch that text shows
+_FOLDED: Final = 20  # values from which on a page folds them
+_FOLDED_CODE: Final = 20_000  # characters of a patch, likewise
 
 
-def text(found: Why) -> str:
-    """Render as lines, nested explanations indented."""
-    return as_lines(_lines(found, set()))
+def _explanation(found: Why, seen: set[str]) -> Section:
+    """Return the outline; patches in `seen` were shown before and are not repeated."""
+    title: list[Inline] = [Span(found.a, "strong"), " ", ARROW, " ", Span(found.b, "strong")]
+    return Section([*title, ": the same" if found.equal else ""], [*_parts(found, seen)])
 
 
-def _change(one: Difference) -> str:
-    if one.old is None:
-        return f"+ {one.key}: {format_value(one.new)}"
-    if one.new is None:
-        return f"- {one.key}: {format_value(one.old)}"
-    return f"~ {one.key}: {' -> '.join(format_pair(one.old, one.new))}"
-
-
-def code_title(code: CodeChange) -> str:
-    """Return the commits of the code."""
-    sides = [
-        (commit or "no commit")[:12] + (" with changes" if dirty else "")
-        for commit, dirty in ((code.old, code.old_dirty), (code.new, code.new_dirty))
-    ]
-    return sides[0] + (" -> " + sides[1] if sides[0] != sides[1] else "")
-
-
-def _lines(found: Why, seen: set[str]) -> Iterator[str]:
-    yield f"{found.a} -> {found.b}" + (": the same" if found.equal else "")
+def _parts(found: Why, seen: set[str]) -> Iterator[Block]:
     for part, title in PARTS.items():
-        rows = getattr(found, part)
+        rows: Sequence[Difference] = getattr(found, part)
         if rows:
-            yield f"  {title}"
-            yield from (f"    {_change(one)}" for one in rows)
+            yield Section(title, [Changes([_change(one) for one in rows])], is_open=len(rows) < _FOLDED, count=len(rows))
     for part in CODES:
         code: CodeChange | None = getattr(found, part)
         if code is not None:
-            yield from _code(part, code, seen)
+            yield _code(part, code, seen)
     if found.inputs:
-        yield "  inputs"
-        for changed in found.inputs:
-            yield from _input(changed, seen)
+        yield Section("inputs", [_input(one, seen) for one in found.inputs], is_open=True, count=len(found.inputs))
     if found.same:
-        yield "  the same: " + ", ".join(found.same)
-    yield from (f"  unknown: {unknown}" for unknown in found.unknown)
+        yield Line("the same: " + ", ".join(found.same), dim=True)
+    yield from (Line(f"unknown: {one}", dim=True) for one in found.unknown)
     if not found.compared:
         return
     parts = (found.equal, found.inputs, *(getattr(found, part) for part in (*PARTS, *CODES)), found.unknown)
     if not any(parts):
-        yield "  nothing that was recorded differs: look for randomness, threads, or what was read outside the store"
+        yield Line("nothing that was recorded differs: look for randomness, threads, or what was read outside the store")
     ending = f"; not recorded: {', '.join(found.lacking)}" if found.lacking else ""
-    yield f"  compared: {', '.join(found.compared)}{ending}"
+    yield Line(f"compared: {', '.join(found.compared)}{ending}", dim=True)
 
 
-def _code(part: str, code: CodeChange, seen: set[str]) -> Iterator[str]:
-    title = code_title(code) if part == "code" else ""
+def _change(one: Difference) -> Change:
+    if one.old is None:
+        return Change("+", one.key, new=format_value(one.new))
+    if one.new is None:
+        return Change("-", one.key, old=format_value(one.old))
+    return Change("~", one.key, *format_pair(one.old, one.new))
+
+
+def _code(part: str, code: CodeChange, seen: set[str]) -> Block:
+    sides = [
+        (commit or "no commit")[:12] + (" with changes" if dirty else "")
+        for commit, dirty in ((code.old, code.old_dirty), (code.new, code.new_dirty))
+    ]
+    now: list[Inline] = [" ", ARROW, " ", sides[1]] if sides[0] != sides[1] else []
+    commits: list[Inline] = [sides[0], *now]
+    title: list[Inline] = [part, "  ", *(commits if part == "code" else [])]
     if code.patch in seen:
-        yield f"  {part}  {title}: as above"
-        return
-    seen.add(code.patch or f"{part} {title}")
-    yield f"  {part}  {title}".rstrip()
-    for sign, path, added, gone in code.files:
-        yield f"    {sign} {path}" + ("" if added is None else f"  +{added} -{gone}")
-    patch = code.patch.splitlines()
-    yield from (f"      {line}" for line in patch[:_LINES])
-    if len(patch) > _LINES:
-        yield f"      … {len(patch) - _LINES} more lines"
+        return Line([*title, ": as above"])
+    seen.add(code.patch or repr(title))
+    files = [Change(sign, path, note="" if added is None else f"+{added} -{gone}") for sign, path, added, gone in code.files]
+    patch = Lines(code.patch.splitlines(), is_patch=True, limit=_LINES, indent=2)
+    return Section(title, [Changes(files), *([patch] if patch.lines else [])], is_open=len(code.patch) < _FOLDED_CODE)
 
 
-def _input(one: InputChange, seen: set[str]) -> Iterator[str]:
+def _input(one: InputChange, seen: set[str]) -> Section:
     sign = "~" if one.old and one.new else "+" if one.new else "-"
-    names = f"{one.old} -> {one.new}" if one.old and one.new else str(one.old or one.new)
-    yield f"    {sign} {one.role}: {names}"
-    yield from (f"        {line}" for line in (*one.inside, *one.files))
+    names: list[Inline] = [one.old, " ", ARROW, " ", one.new] if one.old and one.new else [one.old or one.new or ""]
+    body: list[Block] = [Lines([*one.inside, *one.files])] if one.inside or one.files else []
     if one.why is not None and not one.why.equal:
-        yield from (f"        {line}" for line in _lines(one.why, seen))
-
-
-_CELL: Final = "padding:.1em .8em .1em 0;text-align:left;vertical-align:top"
-_CODE: Final = "overflow-x:auto;border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.5em .7em;line-height:1.35"
-# Readable on white and on black.
-_COLOURS: Final = {"+": "#1a8a4a", "-": "#d1453b"}
-
-
-def page(found: Why, seen: set[str] | None = None) -> str:
-    """Render as one element; patches in `seen` were shown before and are not repeated."""
-    parts = "".join(_parts(found, set() if seen is None else seen))
-    return f'<div style="max-width:64em;line-height:1.45;font-family:sans-serif">{parts}</div>'
-
-
-def _parts(found: Why, seen: set[str]) -> Iterator[str]:
-    ending = " are the same" if found.equal else ""
-    yield f"<div><b>{html(found.a)}</b> → <b>{html(found.b)}</b>{ending}</div>"
-    for part, title in PARTS.items():
-        rows = getattr(found, part)
-        if rows:
-            yield _fold(f"{title} ({len(rows)})", _table(rows), is_open=len(rows) < 20)
-    for part in CODES:
-        code: CodeChange | None = getattr(found, part)
-        if code is not None:
-            yield _code_html(part, code, seen)
-    for one in found.inputs:
-        yield _input_html(one, seen)
-    if found.same:
-        yield f'<div style="opacity:.7">the same: {html(", ".join(found.same))}</div>'
-    yield from (f'<div style="opacity:.7">unknown: {html(one)}</div>' for one in found.unknown)
-    if found.compared:
-        ending = f"; not recorded: {', '.join(found.lacking)}" if found.lacking else ""
-        yield f'<div style="opacity:.7">compared: {html(", ".join(found.compared) + ending)}</div>'
-
-
-def _code_html(part: str, code: CodeChange, seen: set[str]) -> str:
-    title = f"{part}: {code_title(code)}" if part == "code" else part
-    if code.patch in seen:
-        return f"<div>{html(title)}: as above</div>"
-    seen.add(code.patch or title)
-    files = "".join(
-        f"<div>{html(sign)} <code>{html(path)}</code>" + ("" if added is None else f" +{added} -{gone}") + "</div>"
-        for sign, path, added, gone in code.files
-    )
-    lines = "".join(f"<span{_colour(line)}>{html(line)}</span>\n" for line in code.patch.splitlines())
-    patch = f'<pre style="{_CODE}">{lines}</pre>' if lines else ""
-    return _fold(title, files + patch, is_open=len(code.patch) < 20_000)
-
-
-def _fold(title: str, body: str, *, is_open: bool) -> str:
-    mark = " open" if is_open else ""
-    return f'<details{mark} style="margin:.3em 0 .3em .6em"><summary>{html(title)}</summary><div style="margin-left:1.1em">{body}</div></details>'
-
-
-def _sides(one: Difference) -> tuple[str, str]:
-    if one.old is not None and one.new is not None:
-        return format_pair(one.old, one.new)
-    old, new = ("—" if value is None else format_value(value) for value in (one.old, one.new))
-    return old, new
-
-
-def _table(rows: tuple[Difference, ...]) -> str:
-    lines = "".join(
-        f'<tr><td style="{_CELL}"><code>{html(one.key)}</code></td>'
-        f'<td style="{_CELL}">{html(old)}</td><td style="{_CELL}">→</td><td style="{_CELL}">{html(new)}</td></tr>'
-        for one in rows
-        for old, new in [_sides(one)]
-    )
-    return f'<table style="border-collapse:collapse">{lines}</table>'
-
-
-def _colour(line: str) -> str:
-    colour = _COLOURS.get(line[:1])
-    return f' style="color:{colour}"' if colour else ""
-
-
-def _input_html(one: InputChange, seen: set[str]) -> str:
-    names = (
-        f"{one.old} → {one.new}" if one.old and one.new else f"{one.old} (only before)" if one.old else f"{one.new} (only now)"
-    )
-    lines = "\n".join((*one.inside, *one.files))
-    body = f'<pre style="{_CODE}">{html(lines)}</pre>' if lines else ""
-    if one.why is not None and not one.why.equal:
-        body += page(one.why, seen)
-    return _fold(f"input {one.role}: {names}", body, is_open=True)
+        body.append(_explanation(one.why, seen))
+    return Section([f"{sign} {one.role}: ", *names], body, is_open=True, indent=4)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from artifactstore.catalog.lineage import RunInfo
+from artifactstore.display.displayed import Displayed
+from artifactstore.display.outline import Block, Change, Changes, Line, Lines, Section
 from artifactstore.display.values import format_pair
-from artifactstore.printable import as_lines
 
 __all__ = ["Made", "Output", "Reproduction", "compare"]
 
@@ -42,8 +43,8 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Reproduction:
-    """Result of a reproduction; prints as text.
+class Reproduction(Displayed):
+    """Result of a reproduction; displayed as text and HTML.
 
     Attributes:
         run: the recorded run.
@@ -79,23 +80,21 @@ class Reproduction:
         """Whether it was reproduced, bit for bit or within the tolerance."""
         return self.verdict in _RANKS[:2]
 
-    def __str__(self) -> str:
-        lines = [f"run {self.run.name} {self.run.id[:12]}: {self.verdict}"]
-        for one in self.outputs:
-            lines.append(f"  {one.label}: {one.verdict}" + ("" if one.made else " (not made)"))
-            lines += [
-                f"    {metric}: {' -> '.join(format_pair(*both))}"
-                for metric, both in sorted(one.metrics.items())
-                if len({*both}) > 1
-            ]
+    def _outline(self) -> list[Block]:
+        body: list[Block] = [_shown(one) for one in self.outputs]
         if self.diverged is not None:
-            lines.append(f"  first difference: {self.diverged.label}")
+            body.append(Line(f"first difference: {self.diverged.label}"))
         if self.verdict == "failed":
-            lines.append(f"  the program returned {self.returned}; the end of its output:")
-            lines += [f"    {line}" for line in self.log.read_text("utf-8", "replace")[-_TAIL:].splitlines()[-15:]]
-        lines += [f"  note: {note}" for note in self.notes]
-        lines.append(f"  in {self.folder}")
-        return as_lines(lines)
+            ending = self.log.read_text("utf-8", "replace")[-_TAIL:].splitlines()[-15:]
+            body.append(Section(f"the program returned {self.returned}; the end of its output:", [Lines(ending)]))
+        body += [Line(f"note: {note}") for note in self.notes]
+        body.append(Line(f"in {self.folder}"))
+        return [Section(f"run {self.run.name} {self.run.id[:12]}: {self.verdict}", body)]
+
+
+def _shown(one: Output) -> Section:
+    changed = [Change("", metric, *format_pair(*both)) for metric, both in sorted(one.metrics.items()) if len({*both}) > 1]
+    return Section(f"{one.label}: {one.verdict}" + ("" if one.made else " (not made)"), [Changes(changed)])
 
 
 Made = tuple[Mapping[str, Any], Mapping[str, float]]  # an output, as a fact, and its metrics

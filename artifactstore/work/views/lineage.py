@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import (
-    Graph,
-    Node,
     RunInfo,
     code_of,
     companions,
@@ -21,15 +19,17 @@ from artifactstore.catalog.lineage import (
     shortest_path,
 )
 from artifactstore.catalog.rows import Rows
+from artifactstore.display.displayed import Displayed
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
-from artifactstore.printable import as_lines
+from artifactstore.model.graph import Graph, Node
 from artifactstore.work.queries.resolve import resolve
 from artifactstore.work.reproduce.code import Code
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
 
 if TYPE_CHECKING:
+    from artifactstore.display.outline import Block
     from artifactstore.work.queries.drawing import Drawing
     from artifactstore.work.reproduce.comparison import Reproduction
 
@@ -39,7 +39,7 @@ __all__ = ["Lineage", "LineageGraph", "lineage", "runs"]
 _DEEPEST: Final = 60  # steps shown by a tree: deeper indentation is unreadable
 
 
-class LineageGraph:
+class LineageGraph(Displayed):
     """A part of the lineage graph; prints as a tree, and can be drawn.
 
     Attributes:
@@ -64,28 +64,27 @@ class LineageGraph:
     def __iter__(self) -> Iterator[Node]:
         return (node for node in self._graph.nodes.values() if node.id != self._start)
 
-    def __str__(self) -> str:
+    def _outline(self) -> "list[Block]":
+        from artifactstore.display.outline import Line, Section  # noqa: PLC0415 - most processes show no tree
+
         neighbours: dict[str, list[tuple[str, str]]] = {}
         for before, after, role in self.edges:
             one, other = (after, before) if self._up else (before, after)
             neighbours.setdefault(one, []).append((other, self._suffix(before, after, role, other)))
-        lines: list[str] = []
         printed: set[str] = set()
 
-        def add(one: str, depth: int, suffix: str) -> None:
+        def branch(one: str, depth: int, suffix: str) -> Section:
             again = one in printed
             printed.add(one)
-            node = self._graph.nodes[one]
             further = () if again or depth == _DEEPEST else neighbours.get(one, ())
             more = " …" if neighbours.get(one) and not further else ""
-            lines.append("  " * depth + _line(node) + suffix + more)
-            for other, part in further:
-                add(other, depth + 1, part)
+            body = [branch(other, depth + 1, part) for other, part in further]
+            return Section(_line(self._graph.nodes[one]) + suffix + more, body)
 
-        add(self._start, 0, "")
+        tree: list[Block] = [branch(self._start, 0, "")]
         if left := len(self._graph.nodes) - len(printed):
-            lines.append(f"… and {left:,} more, further away: `.artifacts` and `.runs` have all")
-        return as_lines(lines)
+            tree.append(Line(f"… and {left:,} more, further away: `.artifacts` and `.runs` have all"))
+        return tree
 
     def _suffix(self, before: str, after: str, role: str | None, shown: str) -> str:
         """Return the suffix of a tree line: the role, if the kind doesn't imply it, and the name it was read under."""

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from artifactstore.catalog.lineage import Node
 from artifactstore.catalog.rows import Rows
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import Fact
+from artifactstore.model.graph import Node
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core

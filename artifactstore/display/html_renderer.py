@@ -1,0 +1,157 @@
+"""Outlines as HTML for notebooks and pages: no scripts, every text escaped here, readable on white and on black."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from artifactstore.display.outline import Block, Change, Changes, Heading, Inline, Line, Lines, Note, Pairs, Section, Span, Table
+from artifactstore.printable import html, visible
+
+__all__ = ["CARD", "REPORT", "Markup", "as_html", "document", "element"]
+
+# Colours are inherited from the page, or are readable on white and on black.
+REPORT: Final = "max-width:64em;line-height:1.45;font-family:sans-serif"
+CARD: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:46em;line-height:1.45"
+_DIM: Final = "opacity:.7"
+_COLOURS: Final = {"+": "#1a8a4a", "-": "#d1453b"}
+_CODE: Final = "background:none;color:inherit"
+_TAG: Final = "border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:0 .4em;margin-left:.5em;font-size:85%"
+_ROLES: Final = {"": "", "dim": _DIM, "tag": _TAG, "good": "color:#1a8a4a", "warning": "color:#b7791f", "bad": "color:#d1453b"}
+_CELL: Final = "padding:.1em .8em .1em 0;text-align:left;vertical-align:top"
+_NUMBER: Final = "padding:.1em .8em .1em 0;text-align:right;vertical-align:top"
+_TABLE: Final = "border-collapse:collapse;color:inherit;margin:.3em 0"
+_FRAME: Final = "overflow-x:auto;border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.5em .7em;line-height:1.35"
+
+
+class Markup(str):
+    """HTML whose texts are escaped."""
+
+    __slots__ = ()
+
+
+def element(tag: str, *children: str, **attributes: str | bool | None) -> Markup:
+    """Return an HTML element.
+
+    Args:
+        tag: its name.
+        *children: its contents; what is not `Markup` is escaped.
+        **attributes: True lists a name alone; None, False and empty ones are left out.
+    """
+    given = "".join(
+        f" {name}" if value is True else f' {name}="{html(value)}"' for name, value in attributes.items() if value
+    )  # fmt: skip
+    inside = "".join(one if isinstance(one, Markup) else html(one) for one in children)
+    return Markup(f"<{tag}{given}>{inside}</{tag}>")
+
+
+def document(title: str, body: Markup, *, style: str = "") -> str:
+    """Return a complete page; `style` is a style sheet of this package's."""
+    head = f'<meta charset="utf-8">{element("title", title)}<meta name="color-scheme" content="light dark">'
+    sheet = f"<style>{style}</style>" if style else ""
+    return f'<!doctype html>\n<html lang="en"><head>{head}{sheet}</head>\n<body>{body}</body></html>\n'
+
+
+def as_html(blocks: Iterable[Block], *, look: str = REPORT) -> Markup:
+    """Render an outline as one element with a CSS style."""
+    return element("div", *_parts(blocks), style=look)
+
+
+def _parts(blocks: Iterable[Block]) -> Iterator[Markup]:
+    for block in blocks:
+        match block:
+            case Line():
+                yield element("div", _inline(block.text), style=_DIM if block.dim else "")
+            case Note():
+                yield element("div", _inline(block.text), style=_DIM)
+            case Heading():
+                yield element(f"h{block.level}", _inline(block.text))
+            case Section():
+                yield _section(block)
+            case Changes():
+                yield from _changes(block)
+            case Lines():
+                lines = Markup("\n".join(_line(line, is_patch=block.is_patch) for line in block.lines))
+                yield element(
+                    "pre", lines, style=f"{_CODE};{_FRAME}" if block.is_patch else f"{_CODE};margin:.3em 0;overflow-x:auto"
+                )
+            case Pairs():
+                yield _pairs(block)
+            case Table():
+                yield _table(block)
+
+
+def _inline(text: Inline, *, lines: bool = True) -> Markup:
+    """Render inline text; unless `lines`, line feeds in it are escaped."""
+    if isinstance(text, str):
+        return Markup(html(text if lines else visible(text)))
+    if not isinstance(text, Span):
+        return Markup("".join(_inline(part, lines=lines) for part in text))
+    words = text.text if lines else visible(text.text)
+    match text.role:
+        case "arrow":
+            return Markup("→")
+        case "break":
+            return Markup("<br>")
+        case "strong":
+            shown = element("b", words, title=text.tip)
+        case "code":
+            shown = element("code", words, title=text.tip, style=_CODE)
+        case role:
+            shown = element("span", words, title=text.tip, style=_ROLES[role]) if role or text.tip else Markup(html(words))
+    return element("a", shown, href=text.link) if text.link else shown
+
+
+def _section(block: Section) -> Markup:
+    title = _inline(block.title) + (f" ({block.count:,})" if block.count is not None else "")
+    if block.is_open is None:
+        return element("div", element("div", Markup(title)), *_parts(block.body))
+    body = element("div", *_parts(block.body), style="margin-left:1.1em")
+    return element("details", element("summary", Markup(title)), body, open=block.is_open, style="margin:.3em 0 .3em .6em")
+
+
+def _changes(block: Changes) -> Iterator[Markup]:
+    rows = block.rows if block.limit is None else block.rows[: block.limit]
+    valued = any(one.old is not None or one.new is not None for one in rows)
+    noted = any(one.note for one in rows)
+    if rows:
+        yield element("table", *(_change(one, valued=valued, noted=noted) for one in rows), style=_TABLE)
+    if len(block.rows) > len(rows):
+        yield element("div", f"… {len(block.rows) - len(rows):,} more", style=_DIM)
+
+
+def _change(one: Change, *, valued: bool, noted: bool) -> Markup:
+    colour = _COLOURS.get(one.sign, "")
+    cells = [element("td", one.sign, style=f"{_CELL};color:{colour}" if colour else _CELL)]
+    cells.append(element("td", element("code", one.name, style=_CODE), style=_CELL))
+    if valued:
+        old, new = ("—" if value is None else value for value in (one.old, one.new))
+        cells += [element("td", text, style=_CELL) for text in (old, "→", new)]
+    if noted:
+        cells.append(element("td", one.note, style=f"{_CELL};{_DIM}"))
+    return element("tr", *cells)
+
+
+def _line(line: Inline, *, is_patch: bool) -> Markup:
+    colour = _COLOURS.get(line[:1]) if is_patch and isinstance(line, str) else None
+    shown = _inline(line, lines=False)
+    return element("span", shown, style=f"color:{colour}") if colour else shown
+
+
+def _pairs(block: Pairs) -> Markup:
+    rows = [
+        element("tr", element("td", _inline(name), style=f"{_CELL};{_DIM}"), element("td", _inline(value), style=_CELL))
+        for name, value in block.rows
+    ]
+    more = [element("tr", element("td", block.more, style=f"{_CELL};{_DIM}"))] if block.more else []
+    return element("table", *rows, *more, style=_TABLE)
+
+
+def _table(block: Table) -> Markup:
+    styles = [_NUMBER if column.align == "right" else _CELL for column in block.columns]
+    heads = (element("th", column.title, style=f"{style};{_DIM}") for column, style in zip(block.columns, styles, strict=True))
+    rows = (
+        element("tr", *(element("td", _inline(cell), style=style) for cell, style in zip(row, styles, strict=True)))
+        for row in block.rows
+    )
+    table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows), style=_TABLE)
+    more = element("div", block.more, style=_DIM) if block.more else ""
+    return element("div", table, Markup(more), style="overflow-x:auto")

@@ -1,0 +1,174 @@
+"""Outlines as text for terminals: equal for every reader, no line longer than the data demands."""
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from artifactstore.display.outline import (
+    Block,
+    Change,
+    Changes,
+    Column,
+    Heading,
+    Inline,
+    Line,
+    Lines,
+    Note,
+    Pairs,
+    Section,
+    Span,
+    Table,
+)
+from artifactstore.printable import visible
+
+__all__ = ["WIDTH", "as_text", "inline_text", "table_lines"]
+
+WIDTH: Final = 80  # columns of a report
+_NARROWEST: Final = 12  # columns that are left of a cell that is cut or wrapped
+_GAP: Final = "  "
+_COLOURS: Final = {"good": 32, "warning": 33, "bad": 31, "dim": 90}  # of ANSI terminals
+
+
+def as_text(blocks: Iterable[Block], *, width: int | None = WIDTH) -> str:
+    """Render an outline as lines. Only tables depend on the width; None: they are as wide as their cells."""
+    lines: list[str] = []
+    _add(lines, blocks, "", width)
+    return "\n".join(lines)
+
+
+def inline_text(text: Inline, *, colours: bool = False) -> str:
+    """Render inline text on one line; it cannot steer a terminal."""
+    if isinstance(text, str):
+        return visible(text)
+    if isinstance(text, Span):
+        shown = visible(text.text)
+        return f"\x1b[{_COLOURS[text.role]}m{shown}\x1b[0m" if colours and text.role in _COLOURS else shown
+    return "".join(inline_text(part, colours=colours) for part in text)
+
+
+def _add(lines: list[str], blocks: Iterable[Block], space: str, width: int | None) -> None:
+    for block in blocks:
+        match block:
+            case Line() | Heading() | Note():
+                lines.append(space + inline_text(block.text))
+            case Section():
+                lines.append(space + inline_text(block.title).rstrip())
+                _add(lines, block.body, space + " " * block.indent, width)
+            case Changes():
+                lines += [space + _change(one) for one in block.rows]
+            case Lines():
+                inner = space + " " * block.indent
+                lines += [inner + line for line in _limited(block)]
+            case Pairs():
+                lines += [space + line for line in _pairs(block)]
+            case Table():
+                header, rows = table_lines(block, None if width is None else width - len(space))
+                lines += [space + line for line in (header, *rows)]
+
+
+def _change(one: Change) -> str:
+    values = " -> ".join(visible(value) for value in (one.old, one.new) if value is not None)
+    line = f"{one.sign} {visible(one.name)}".lstrip() + (f": {values}" if values else "")
+    return f"{line}  {visible(one.note)}" if one.note else line
+
+
+def _limited(block: Lines) -> Iterator[str]:
+    many = len(block.lines)
+    shown = many if block.limit is None else min(block.limit, many)
+    yield from map(inline_text, block.lines[:shown])
+    if many > shown:
+        yield f"… {many - shown} more lines"
+
+
+def _pairs(block: Pairs) -> Iterator[str]:
+    names = [inline_text(name) for name, _ in block.rows]
+    width = max(map(_cells, names), default=0) if block.width is None else block.width
+    for name, (_, value) in zip(names, block.rows, strict=True):
+        yield f"{_padded(name, width, 'left')} {inline_text(value)}".rstrip()
+    if block.more:
+        yield visible(block.more)
+
+
+# -- tables
+
+
+def table_lines(table: Table, width: int | None = None, *, colours: bool = False) -> tuple[str, list[str]]:
+    """Render a table, and return its header and its lines.
+
+    Args:
+        table: the table.
+        width: columns of the terminal; None: as wide as its cells, for programs that read it.
+        colours: colour what has a role.
+    """
+    rows = [[inline_text(cell) for cell in row] for row in table.rows]
+    titles = [visible(column.title) for column in table.columns]
+    widths = [max(map(_cells, [title, *(row[i] for row in rows)])) for i, title in enumerate(titles)]
+    if width is not None:
+        widths = _fitted(table.columns, titles, widths, width)
+    lines: list[str] = []
+    for row, given in zip(rows, table.rows, strict=True):
+        parts = [_within(cell, column, most) for cell, column, most in zip(row, table.columns, widths, strict=True)]
+        shades = [cell.role if colours and isinstance(cell, Span) else "" for cell in given]
+        for number in range(max(map(len, parts), default=0)):
+            cells = [part[number] if number < len(part) else "" for part in parts]
+            lines.append(_row(cells, table.columns, widths, shades))
+    if table.more:
+        lines.append(visible(table.more))
+    return _row(titles, table.columns, widths, [""] * len(titles)), lines
+
+
+def _fitted(columns: Sequence[Column], titles: Sequence[str], widths: list[int], width: int) -> list[int]:
+    """Narrow the columns that may be, the widest first, until the table fits or nothing is left to take."""
+    widths = list(widths)
+    least = [max(_NARROWEST, _cells(title)) for title in titles]
+    while (excess := sum(widths) + len(_GAP) * (len(widths) - 1) - width) > 0:
+        able = [i for i, column in enumerate(columns) if column.fit != "keep" and widths[i] > least[i]]
+        if not able:
+            break
+        widest = max(able, key=widths.__getitem__)
+        next_ = max((widths[i] for i in able if widths[i] < widths[widest]), default=0)
+        widths[widest] = max(least[widest], next_, widths[widest] - excess)
+    return widths
+
+
+def _within(cell: str, column: Column, width: int) -> list[str]:
+    if _cells(cell) <= width or column.fit == "keep":
+        return [cell]
+    if column.fit == "cut":
+        return [_cut(cell, width)]
+    import textwrap  # noqa: PLC0415 - only for long cells
+
+    return textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _cut(text: str, width: int) -> str:
+    kept, used = [], 1  # of the ellipsis
+    for one in text:
+        used += _cells(one)
+        if used > width:
+            break
+        kept.append(one)
+    return "".join(kept).rstrip() + "…"
+
+
+def _row(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int], shades: Sequence[str]) -> str:
+    shown = []
+    for cell, column, width, role in zip(cells, columns, widths, shades, strict=True):
+        colour = _COLOURS.get(role) if cell else None
+        text = _padded(cell, width, column.align)
+        shown.append(text if colour is None else text.replace(cell, f"\x1b[{colour}m{cell}\x1b[0m"))
+    return _GAP.join(shown).rstrip()
+
+
+def _padded(text: str, width: int, align: str) -> str:
+    space = " " * (width - _cells(text))
+    return space + text if align == "right" else text + space
+
+
+def _cells(text: str) -> int:
+    """Return the number of columns that a terminal needs for a text."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.category(one) in {"Mn", "Me"} else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
+    )
