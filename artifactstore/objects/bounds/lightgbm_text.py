@@ -328,7 +328,7 @@ def _starts(counts: Any) -> "_Integers":
     """Return where each part begins, of parts of these lengths one after the other."""
     import numpy as np  # noqa: PLC0415 - loaded already, where there is a model
 
-    starts: "_Integers" = np.cumsum(counts) - counts
+    starts: _Integers = np.cumsum(counts) - counts
     return starts
 
 
