@@ -22,7 +22,7 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.ASCII | re.D
 _FILE: Final = frozenset({"file", "local"})
 _NEAR: Final = _FILE | {"", "memory", "zip"}  # no network, so no locks for loading its libraries
 _OURS: Final = sorted(scheme for scheme in SCHEMES if scheme)
-_MISTYPED: Final = re.compile(rf"({'|'.join(_OURS)}):/?(?!/).*", re.ASCII | re.DOTALL | re.IGNORECASE)
+_MISTYPED: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/?(?!/).*", re.ASCII | re.DOTALL)
 
 
 def connect(
@@ -80,7 +80,9 @@ def refuse_mistyped_url(text: str) -> None:
         InvalidInputError: it is such a path, and no such folder exists.
     """
     match = _MISTYPED.fullmatch(text)
-    if match is not None and not os.path.exists(text):  # noqa: PTH110 - any failure means that it does not exist
+    if match is None or match[1].lower() not in {*_OURS, *registered()}:
+        return
+    if not os.path.exists(text):  # noqa: PTH110 - any failure means that it does not exist
         # The text after the scheme is not shown: it may contain a password.
         raise InvalidInputError(
             f"this URL begins with {match[1]}: but lacks the two slashes: expected {match[1].lower()}://…, "
@@ -99,8 +101,9 @@ def _fsspec(scheme: str, url: str, options: dict[str, Any], *, single_writer: bo
         )
     known = known_schemes()
     if scheme not in known:
-        near = difflib.get_close_matches(scheme, sorted({*_OURS, *registered(), *known}), n=3)
-        hint = f"did you mean {' or '.join(f'{one}://' for one in near)}?" if near else f"supported are {', '.join(_OURS)}"
+        ours = sorted({*_OURS, *registered()})
+        near = difflib.get_close_matches(scheme, sorted({*ours, *known}), n=3)
+        hint = f"did you mean {' or '.join(f'{one}://' for one in near)}?" if near else f"supported are {', '.join(ours)}"
         raise InvalidInputError(f"the scheme {scheme}:// is not supported; {hint}")
     return RemoteBackend(url, options, single_writer=single_writer)
 

@@ -106,8 +106,13 @@ class Resolved:
     path: str | None = None
 
 
-def resolve(state: State, ref: Reference) -> Resolved:
+def resolve(state: State, ref: Reference, *, tainted: bool = False) -> Resolved:
     """Resolve a reference in this state.
+
+    Args:
+        state: the state.
+        ref: the reference.
+        tainted: whether the newest version may be a tainted one; else it is passed by.
 
     Raises:
         NotFoundError: no such name, version, alias or digest; the message suggests similar names.
@@ -137,11 +142,11 @@ def resolve(state: State, ref: Reference) -> Resolved:
         digest = _by_prefix(ref.digest, [row["digest"] for row in rows])
         number = max(k for k, row in enumerate(rows, 1) if row["digest"] == digest)
     else:
-        latest = newest(state, ref.name)
+        latest = newest(state, ref.name, tainted=tainted)
         if latest is None:
-            raise NotFoundError(
-                f"every version of {ref.name} was removed or is tainted; get a version by number: {ref.name}:v{len(rows)}"
-            )
+            left = newest(state, ref.name, tainted=True)
+            hint = "" if left is None else f" or is tainted; get a version by number: {ref.name}:v{left}"
+            raise NotFoundError(f"every version of {ref.name} was removed{hint}")
         number = latest
     row = rows[number - 1]
     if "removed" in row:
@@ -153,11 +158,11 @@ def resolve(state: State, ref: Reference) -> Resolved:
     return Resolved(row["digest"], ref.name, number, ref.path)
 
 
-def newest(state: State, name: str) -> int | None:
-    """Return the number of the newest version that is neither removed nor tainted, or None."""
+def newest(state: State, name: str, *, tainted: bool = False) -> int | None:
+    """Return the number of the newest version that is not removed nor, unless `tainted`, tainted; None if there is none."""
     rows = state.names.get(name, ())
     for k in range(len(rows), 0, -1):
-        if "removed" not in rows[k - 1] and rows[k - 1]["digest"] not in state.tainted:
+        if "removed" not in rows[k - 1] and (tainted or rows[k - 1]["digest"] not in state.tainted):
             return k
     return None
 

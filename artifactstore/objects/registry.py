@@ -108,7 +108,8 @@ def _format_named(name: str) -> Format | None:
 
 
 def _format_names() -> str:
-    return ", ".join(repr(one.name) for one in _ENTRIES)
+    """List the formats: this library's, then those of other packages."""
+    return ", ".join(map(repr, dict.fromkeys([*(one.name for one in _ENTRIES), *sorted(plugin.name for plugin in _plugins())])))
 
 
 def write_object(

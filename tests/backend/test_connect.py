@@ -113,6 +113,25 @@ def test_a_misspelt_scheme_names_its_neighbours():
         connect("qqqqqqq://x")
 
 
+def test_schemes_of_other_packages_are_listed_and_mistyped_like_ours(tmp_path, monkeypatch):
+    about = tmp_path / "other-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[artifactstore.backends]\nquartz = nothing_of_this_name:DRIVER\n")
+    for url in ("quartz:/x", "Quartz:x"):
+        assert connect(url).url.endswith(url), "a folder, as long as no package has such a scheme"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InvalidInputError, match=r"supported are .*memory, quartz, s3, "):
+        connect("wwwwwwww://x")
+    with pytest.raises(InvalidInputError, match="did you mean quartz://"):
+        connect("quarz://x")
+    for url in ("quartz:/x", "Quartz:x"):
+        with pytest.raises(InvalidInputError, match="expected quartz://"):
+            connect(url)
+    with pytest.raises(UnsupportedError, match="nothing_of_this_name"):
+        connect("quartz://x")
+
+
 @pytest.mark.parametrize("url", ["", "  ", None, 5, b"/tmp/x", "a\0b", "s3://", "s3:///x", "s3://b//x", "s3://b/x?y", "s3://b/../x",
                                  "memory://a b", "file://host/x", "file://", "simplecache::s3://b/x"])  # fmt: skip
 def test_what_is_no_url_is_refused(url):

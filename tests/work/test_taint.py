@@ -90,6 +90,44 @@ def test_it_can_be_cleared_and_both_are_in_the_trail(store: Store):
         store.registry.untaint("raw:v1", "again")
 
 
+@pytest.mark.parametrize(
+    ("tainted", "meant"),
+    [
+        ((3,), 3), ((2, 3), 3), ((1, 2, 3), 3),  # the newest is tainted
+        ((2,), "raw (now raw:v3) is not tainted, but raw:v2 is: pass that version"),
+        ((1, 2), "raw (now raw:v3) is not tainted, but raw:v2 is: pass that version"),
+        ((), "raw (now raw:v3) is not tainted"),
+    ],
+)  # fmt: skip
+def test_untaint_of_a_name_means_its_newest_version_tainted_or_not(store: Store, tainted: tuple[int, ...], meant: int | str):
+    store.put(b"3", "raw")
+    for version in tainted:
+        store.registry.taint(f"raw:v{version}", "wrong")
+    if isinstance(meant, str):
+        with pytest.raises(InvalidInputError) as caught:
+            store.registry.untaint("raw", "right")
+        assert str(caught.value) == meant
+        return
+    store.registry.untaint("raw", "right")
+    assert [row.version for row in store.versions("raw") if row.tainted] == [k for k in tainted if k != meant]
+
+
+def test_the_only_version_of_a_name_is_untainted_by_the_name(store: Store):
+    store.registry.taint("features", "wrong")
+    with pytest.raises(NotFoundError, match=r"tainted; get a version by number: features:v1"):
+        store.get("features")
+    store.registry.untaint("features", "right")
+    assert store.get("features") == b"f"
+
+
+def test_what_only_descends_from_something_tainted_names_that(store: Store):
+    store.registry.taint("raw:v1", "wrong")
+    with pytest.raises(
+        InvalidInputError, match="model:v1 is not tainted itself, but was made from raw:v1, which is: untaint that"
+    ):
+        store.registry.untaint("model:v1", "right")
+
+
 def test_bad_calls_change_nothing(store: Store):
     head = store._session.core().journal.catch_up()
     for reason in ("", " ", None):
@@ -123,6 +161,8 @@ def test_on_the_command_line(store: Store, capsys: pytest.CaptureFixture[str]):
     assert main(["impact", "raw:v1", "--store", store.url]) == 0
     assert main(["untaint", "raw:v1", "right after all", "--store", store.url]) == 0
     assert main(["get", "raw:golden", "there", "--store", store.url]) == 0
+    assert main(["taint", "model", "wrong", "--store", store.url]) == 0
+    assert main(["untaint", "model", "right", "--store", store.url]) == 0
 
 
 def test_what_is_named_as_an_input_is_refused_and_warned_of_as_what_is_read(store: Store):

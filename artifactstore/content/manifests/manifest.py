@@ -207,8 +207,4 @@ class Manifest:
 
     def close_file(self, path: str, size: int, digest: bytes, *, executable: bool) -> None:
         """Append a file whose chunks are those added since the last file."""
-        self.paths.append(path)
-        self.sizes.append(size)
-        self.digests.append(digest)
-        self.executable.append(executable)
-        self.first.append(len(self.chunks))
+        self.close_files([(path, size, digest, executable, len(self.chunks))])

@@ -308,8 +308,10 @@ class Session:
         past._lock = threading.RLock()  # noqa: SLF001 - of the same class
         return past
 
-    def resolve(self, ref: str) -> Resolved:
+    def resolve(self, ref: str, *, tainted: bool = False) -> Resolved:
         """Resolve a reference at the head, or at this session's time; own uncommitted puts are found by digest.
+
+        A bare name is its newest version that is not tainted, with `tainted` the newest of all.
 
         Raises:
             NotFoundError: no such artifact.
@@ -323,7 +325,7 @@ class Session:
         if core is not None and self.backend.is_remote and self._pid == os.getpid():
             self._holding.read_ahead(core, self.view, parsed)
         with self.query_state() as state:
-            return resolve(state, parsed)
+            return resolve(state, parsed, tainted=tainted)
 
     def batch(self) -> Batch | None:
         """Return the batch of this context for this store, or None."""

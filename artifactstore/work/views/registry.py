@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.lineage import tainted_above
 from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.model.graph import Node
@@ -46,7 +49,7 @@ class Registry:
         """Remove a taint; both marks stay in the audit trail.
 
         Args:
-            ref: the artifact.
+            ref: the artifact; a bare name is its newest version, tainted or not.
             reason: why.
 
         Returns:
@@ -69,7 +72,7 @@ def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: boo
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidInputError(f"reason={reason!r}: must state why, for users of the artifact")
     session.core()
-    found = session.resolve(ref)
+    found = session.resolve(ref, tainted=not tainted)
     if found.path is not None:
         raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
     fact: Fact = {"fact": "tainted" if tainted else "cleared", "digest": found.digest}
@@ -79,9 +82,23 @@ def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: boo
         with session.state() as state:
             own = state.tainted.get(found.digest)
             if not tainted and own is None:
-                raise InvalidInputError(f"{ref} is not tainted")
+                raise InvalidInputError(_not_tainted(state, ref, found))
             known = own is not None and own[0] is not None and own[0].get("reason") == reason and own[0]["spread"] == spread
             return Prepared([] if tainted and known else [fact], state.head, found.digest)
 
     commit(session, Step(prepare), reason=reason)
     return lineage(session, found.digest).impact()
+
+
+def _not_tainted(state: State, ref: str, found: Resolved) -> str:
+    """Say that an artifact is not tainted, and which call would remove a taint that the caller may mean."""
+    text = (
+        ref if found.version is None or ref == f"{found.name}:v{found.version}" else f"{ref} (now {found.name}:v{found.version})"
+    )
+    rows = enumerate(state.names.get(found.name or "", ()), 1)
+    marked = [k for k, row in rows if row["digest"] in state.tainted and "removed" not in row]
+    if marked:
+        return f"{text} is not tainted, but {found.name}:v{marked[-1]} is: pass that version"
+    if (above := tainted_above(state, found.digest)) is not None:
+        return f"{text} is not tainted itself, but was made from {above[0].ref}, which is: untaint that"
+    return f"{text} is not tainted"
