@@ -118,6 +118,9 @@ class Backend(ABC):
     read_only: bool = False
     listable: bool = True
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
     @property
     def is_remote(self) -> bool:
         """Whether a request costs a round trip, so that a thread to save one pays off."""

@@ -92,7 +92,8 @@ def refuse_mistyped_url(text: str) -> None:
 
 def _fsspec(scheme: str, url: str, options: dict[str, Any], *, single_writer: bool) -> Backend:
     """Connect by a filesystem of fsspec that has no driver."""
-    from artifactstore.backend.remote.fsspec_backend import RemoteBackend, known_schemes  # noqa: PLC0415
+    from artifactstore.backend.remote.fsspec_backend import FsspecBackend  # noqa: PLC0415
+    from artifactstore.backend.remote.fsspec_client import known_schemes  # noqa: PLC0415
 
     if Redactor().text(url) != url:
         raise InvalidInputError(
@@ -105,7 +106,7 @@ def _fsspec(scheme: str, url: str, options: dict[str, Any], *, single_writer: bo
         near = difflib.get_close_matches(scheme, sorted({*ours, *known}), n=3)
         hint = f"did you mean {' or '.join(f'{one}://' for one in near)}?" if near else f"supported are {', '.join(ours)}"
         raise InvalidInputError(f"the scheme {scheme}:// is not supported; {hint}")
-    return RemoteBackend(url, options, single_writer=single_writer)
+    return FsspecBackend(url, options, single_writer=single_writer)
 
 
 def _text(url: Any) -> str:

@@ -1,13 +1,16 @@
 """Failures of backends: error classes and messages that all backends share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from artifactstore.errors import BackendError, InvalidInputError
 
 __all__ = [
+    "AmbiguousNotFoundError",
+    "ExpiredError",
     "NotAppliedError",
     "RangesFailedError",
     "Request",
@@ -23,19 +26,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Context of a failed request; each service adds what its errors need to be explained.
+    """Context of a failed request.
 
     Attributes:
         url: the backend's.
-        bucket: its bucket or container.
+        bucket: its bucket or container; empty where it has none.
         action: the verb: "cannot <action> …".
         key: the object's key; for a listing its prefix, or empty.
+        hide: blots secrets out of a server's message.
+        filesystem: fsspec's, None if there is no connection.
     """
 
     url: str
     bucket: str
     action: str
     key: str
+    hide: Callable[[str], str] = str
+    filesystem: Any = None
 
     def __str__(self) -> str:
         return f"cannot {self.action} {f'{self.key} in ' if self.key else ''}{self.url}"
@@ -65,6 +72,14 @@ class UnconfirmedWriteError(BackendError):
     def __init__(self, message: str, *, md5: str | None = None) -> None:
         super().__init__(message, transient=True)
         self.md5 = md5
+
+
+class ExpiredError(BackendError):
+    """The credentials were rejected or have expired: nothing was done, and new ones may help."""
+
+
+class AmbiguousNotFoundError(BackendError):
+    """A 404 that does not say what is missing: the key, the bucket, or the service itself."""
 
 
 class ThrottledError(BackendError):

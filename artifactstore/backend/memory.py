@@ -48,9 +48,6 @@ class MemoryBackend(Backend):
     def __init__(self, url: str = "memory://") -> None:
         self.url = url
 
-    def __repr__(self) -> str:
-        return f"MemoryBackend({self.url!r})"
-
     @property
     def _objects(self) -> dict[str, tuple[bytes, datetime]]:
         return _STORES.stores.setdefault(self.url, {})

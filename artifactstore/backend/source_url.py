@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 from urllib.parse import unquote
 
-from artifactstore.backend.remote.fsspec_backend import RemoteBackend, known_schemes, open_url
+from artifactstore.backend.remote.fsspec_backend import FsspecBackend
+from artifactstore.backend.remote.fsspec_client import FsspecClient, known_schemes, open_url
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import BackendError, ConflictError, InvalidInputError, NotFoundError, UnsupportedError
 
@@ -31,31 +33,6 @@ _MARKS: Final = (
     "mtime",
     "modified",
 )
-
-
-class _SourceBackend(RemoteBackend):
-    """fsspec's filesystem for a URL; its failures become our errors, and no message shows the URL's query."""
-
-    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        super().__init__(url.partition("?")[0], options)
-        self._full = url
-
-    def _connect(self) -> tuple[Any, str]:
-        return open_url(self._full, self._options)
-
-    def ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
-        """Call a verb of the filesystem; one at a time unless the filesystem is thread-safe."""
-
-        def call() -> Any:
-            with self._turn():
-                return getattr(self._filesystem()[0], verb)(*arguments, **named)
-
-        return self._call(call, "read", "files")
-
-    @property
-    def root(self) -> str:
-        """Return the URL's path, as the filesystem names it."""
-        return str(self._call(lambda: self._filesystem()[1], "read", "files"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +124,12 @@ class SourceUrl:
         self._version = match[1] if known in _VERSIONED and (match := _VERSION.search(url)) else None
         given = dict(options or {}) if self._version is None else {"version_aware": True, **(options or {})}
         self._is_folder = url.partition("?")[0].endswith("/") if known in _WEB else url.endswith("/")
-        self._filesystem_backend = _SourceBackend(url, given)
+        plain = url.partition("?")[0]  # no message shows the query
+        self.url = plain if plain.endswith("://") else plain.rstrip("/")
+        self._client = FsspecClient(self.url, given, partial(open_url, url, {"use_listings_cache": False, **given}))
         self._marked = known in _S3
-        self._retrying = RetryingBackend(self._filesystem_backend)
+        self._retrying = RetryingBackend(FsspecBackend(self.url))
         self._file = unquote(url.partition("?")[0].rpartition("/")[2]) if known in _WEB else None
-        self.url = self._filesystem_backend.url
 
     def files(self) -> Listing:
         """List the source's files.
@@ -161,7 +139,7 @@ class SourceUrl:
             UnsupportedError: a library is missing.
             BackendError: it cannot be listed.
         """
-        root = self._filesystem_backend.root
+        root = str(self._client.call("read", "files", self._client.connection)[1])
         info: Mapping[str, Any] = {"type": "directory"}
         try:
             info = self._ask("info", root)
@@ -229,9 +207,9 @@ class SourceUrl:
 
         def call() -> bytes:
             if len(starts) == 1:
-                came = [self._filesystem_backend.ask("cat_file", file.full_path, start=starts[0], end=ends[0])]
+                came = [self._once("cat_file", file.full_path, start=starts[0], end=ends[0])]
             else:
-                came = self._filesystem_backend.ask("cat_ranges", [file.full_path] * len(starts), starts, ends, on_error="raise")
+                came = self._once("cat_ranges", [file.full_path] * len(starts), starts, ends, on_error="raise")
             parts = [self._cut(file, data, start, end) for data, start, end in zip(came, starts, ends, strict=True)]
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -258,4 +236,13 @@ class SourceUrl:
             raise ConflictError(f"{file.url} changed while it was being put; nothing was committed: put again")
 
     def _ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
-        return self._retrying.retried(lambda: self._filesystem_backend.ask(verb, *arguments, **named))
+        return self._retrying.retried(lambda: self._once(verb, *arguments, **named))
+
+    def _once(self, verb: str, *arguments: Any, **named: Any) -> Any:
+        """Call a verb of the filesystem; one at a time unless the filesystem is thread-safe."""
+
+        def call() -> Any:
+            with self._client.turn():
+                return getattr(self._client.filesystem, verb)(*arguments, **named)
+
+        return self._client.call("read", "files", call)

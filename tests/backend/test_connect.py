@@ -11,7 +11,7 @@ from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.readonly.zip import ZipBackend
-from artifactstore.backend.remote.fsspec_backend import RemoteBackend
+from artifactstore.backend.remote.fsspec_backend import FsspecBackend
 from artifactstore.backend.s3.backend import S3Backend
 from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import BackendError, InvalidInputError, UnsupportedError
@@ -73,7 +73,7 @@ def test_another_scheme_of_fsspec_reads_and_writes_with_one_writer():
     for promised in (False, True):
         backend = connect("ftp://host/folder", single_writer=promised)
         assert isinstance(backend, RetryingBackend)
-        assert isinstance(backend.inner, RemoteBackend)
+        assert isinstance(backend.inner, FsspecBackend)
         assert backend.exclusive is promised
 
 

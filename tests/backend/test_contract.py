@@ -9,7 +9,7 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.remote.fsspec_backend import RemoteBackend
+from artifactstore.backend.remote.fsspec_backend import FsspecBackend
 from artifactstore.backend.wrappers.caching import CachingBackend
 from artifactstore.backend.wrappers.overlay import OverlayBackend
 from artifactstore.backend.wrappers.range_cache import RangeCache
@@ -94,7 +94,7 @@ class TestAnotherPlaceOfFsspecWithOneWriter(BackendContract):
 
     @pytest.fixture
     def backend(self, tmp_path):
-        return RemoteBackend(f"local://{tmp_path}/place", single_writer=True)
+        return FsspecBackend(f"local://{tmp_path}/place", single_writer=True)
 
     def test_of_many_threads_exactly_one_creates(self, backend):
         pytest.skip("the caller promised one writer")
@@ -190,8 +190,8 @@ def test_a_read_only_backend_reads_and_refuses_every_change():
 
 
 def test_a_place_without_a_native_condition_is_read_only_until_one_writer_is_promised(tmp_path):
-    RemoteBackend(f"local://{tmp_path}", single_writer=True).write("a", b"1")
-    backend = RemoteBackend(f"local://{tmp_path}")
+    FsspecBackend(f"local://{tmp_path}", single_writer=True).write("a", b"1")
+    backend = FsspecBackend(f"local://{tmp_path}")
     assert not backend.exclusive
     assert backend.read("a") == b"1"
     for call in (lambda: backend.write("c", b""), lambda: backend.create("c", b""), lambda: backend.delete("a")):

@@ -235,10 +235,10 @@ def test_credentials_that_are_not_accepted_say_what_to_do_and_are_asked_for_anew
     with pytest.raises(BackendError, match="gcloud auth application-default login"):
         backend.read("a")
     assert len(server.seen) == 2
-    connected = backend._connected
+    connected = backend.client.filesystem
     server.rule = lambda *_: None
     backend.write("a", b"1")
-    assert backend._connected is connected
+    assert backend.client.filesystem is connected
 
 
 def test_a_token_reaches_no_error_no_repr_and_no_pickle(gcs_url, gcs_server, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from artifactstore.backend.azure import errors
+from artifactstore.backend.errors import Request
 from artifactstore.backend.s3 import errors as s3_errors
 
 
@@ -30,7 +31,7 @@ class RefusedError(Exception):
     ],
 )
 def test_a_refusal_of_s3_names_its_cause(code: str, status: int, says: str, never: str):
-    request = s3_errors.Request("s3://b/p", "b", "read", "packs/00/x.pack", bodiless=False, hide=str)
+    request = Request("s3://b/p", "b", "read", "packs/00/x.pack")
     failure = s3_errors.explain(RefusedError(code, status), request)
     with pytest.raises(Exception, match=says) as raised:
         raise failure  # type: ignore[misc]
@@ -47,7 +48,7 @@ def test_a_refusal_of_s3_names_its_cause(code: str, status: int, says: str, neve
     ],
 )
 def test_a_refusal_of_azure_names_its_cause(code: str, status: int, says: str):
-    request = errors.Request("abfss://c/p", "c", "read", "packs/00/x.pack", "host")
+    request = Request("abfss://c/p", "c", "read", "packs/00/x.pack")
     assert says in str(errors._of_reply(status, code, request))
 
 

@@ -9,7 +9,7 @@ from artifactstore.backend.connect import connect
 from artifactstore.backend.exclusive_create_probe import probe
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
-from artifactstore.backend.remote.fsspec_backend import RemoteBackend
+from artifactstore.backend.remote.fsspec_backend import FsspecBackend
 from artifactstore.backend.s3.backend import S3Backend
 from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.errors import BackendError, UnsupportedError
@@ -32,7 +32,7 @@ def foreign(**wanted):
     inner = Server(f"memory://{uuid.uuid4().hex}")
     inner.write(CONFIG_KEY, CONFIG)
 
-    class Remote(RemoteBackend):
+    class Remote(FsspecBackend):
         def create(self, key, data):
             inner.create(key, data)
 

@@ -324,7 +324,7 @@ def test_without_that_promise_a_server_without_conditions_is_refused(backend, mo
 
 
 def test_a_botocore_that_drops_the_condition_is_refused(backend, monkeypatch):
-    filesystem = backend._filesystem()[0]
+    filesystem = backend.client.filesystem
     real = filesystem._get_s3_method_kwargs
     monkeypatch.setattr(
         filesystem,

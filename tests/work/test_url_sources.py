@@ -135,7 +135,7 @@ def test_a_source_that_can_not_be_reached_is_tried_again_and_then_an_error(store
 
 
 def test_a_read_that_comes_short_is_tried_again(store, bucket, files, monkeypatch):
-    ask = origin_module._SourceBackend.ask
+    ask = origin_module.SourceUrl._once
     cut: list[bytes] = []
 
     def short(self, verb, *arguments, **named):
@@ -145,7 +145,7 @@ def test_a_read_that_comes_short_is_tried_again(store, bucket, files, monkeypatc
             return came[:-1]
         return came
 
-    monkeypatch.setattr(origin_module._SourceBackend, "ask", short)
+    monkeypatch.setattr(origin_module.SourceUrl, "_once", short)
     made = store.put(f"{bucket}/deep/größe.csv", "one")
     assert cut
     assert made.digest == store.put(files / "deep/größe.csv", "disk").digest

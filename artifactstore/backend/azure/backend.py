@@ -8,17 +8,19 @@ themselves: `RetryingBackend` retries, and knows which requests must not be sent
 import contextlib
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
-from artifactstore.backend.azure.errors import Request, explain, host_of
+from artifactstore.backend.azure.errors import explain
 from artifactstore.backend.azure.urls import AzureLocation
-from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.base import Backend, Buffer, Stored, check_key
 from artifactstore.backend.buffers import content_md5, flat, gather
-from artifactstore.backend.errors import check_ranges, not_found_message, range_beyond_end
-from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
+from artifactstore.backend.errors import not_found_message, range_beyond_end
+from artifactstore.backend.remote.fsspec_backend import refuse_existing
+from artifactstore.backend.remote.fsspec_client import FsspecClient, make_filesystem
 from artifactstore.backend.remote.multipart import upload_multipart
-from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
+from artifactstore.errors import BackendError, NotFoundError
 
 __all__ = ["AzureBackend"]
 
@@ -28,7 +30,7 @@ _RawReply = tuple[list[bytes], Mapping[str, str]]  # body in pieces, reply heade
 _FOLDER: Final = "hdi_isfolder"  # marks a directory of a hierarchical namespace, which is a blob without content
 
 
-class AzureBackend(RemoteBackend):
+class AzureBackend(Backend):
     """Blobs in a container under a prefix; `create` is a Put Blob with `If-None-Match: *`, decided by the service.
 
     Args:
@@ -38,35 +40,26 @@ class AzureBackend(RemoteBackend):
 
     Attributes:
         url: URL of the store location.
+        client: the connection.
     """
 
     concurrency = 32
 
     def __init__(self, location: AzureLocation, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
-        super().__init__(location.url, options, single_writer=single_writer)
-        self.exclusive = True
+        self.url = location.url.rstrip("/")
+        self._single_writer = single_writer
         self._location = location
-
-    def _connect(self) -> tuple[Any, str]:
+        given = dict(options or {})
         # Account options from the URL take precedence, except `anon`, which the caller may override.
-        options = {"anon": False, **self._location.options, **self._options}
-        return make_filesystem("abfs", options), f"{self._location.container}/{self._location.root}"
+        connect = partial(make_filesystem, "abfs", {"anon": False, **location.options, **given})
+        self.client = FsspecClient(self.url, given, connect, bucket=location.container, explain=explain)
 
-    def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
-        host = host_of(self._connected[1]) if self._connected is not None else ""
-        failure = explain(error, Request(self.url, self._location.container, action, key, host))
-        if failure is not None:
-            return failure, None
-        if isinstance(error, ValueError) and self._connected is None:
-            # adlfs repeats its arguments in the message, so the error gets a text of its own.
-            return BackendError(
-                f"{self.url}: cannot connect with these options; check account_name, account_key, sas_token and "
-                "connection_string, in storage_options and as AZURE_STORAGE_…"
-            ), None
-        return super()._explain(error, action, key)
+    def storage_time(self, *, fresh: bool = False) -> datetime | None:  # noqa: ARG002 - the last reply is as fresh as possible
+        """Return the time by the service's clock, as its replies show it."""
+        return self.client.clock.now()
 
     def _blob(self, key: str) -> Any:
-        return self._filesystem()[0].service_client.get_blob_client(self._location.container, self._location.root + key)
+        return self.client.filesystem.service_client.get_blob_client(self._location.container, self._location.root + key)
 
     # -- reading
 
@@ -80,12 +73,12 @@ class AzureBackend(RemoteBackend):
             cls=lambda reply, stream, _: (reply.http_response, stream), **wanted, **_ONCE
         )
         headers = response.headers
-        self._clock.note(headers.get("Date"))
+        self.client.clock.note(headers.get("Date"))
         if str(headers.get(f"x-ms-meta-{_FOLDER}", "")).lower() == "true":
             raise NotFoundError(not_found_message(key, self.url))
         return [chunk async for chunk in stream], headers
 
-    def _check_reply(self, came: _RawReply, key: str, span: tuple[int, int] | None = None) -> bytes:
+    def _check_reply(self, key: str, came: _RawReply, span: tuple[int, int] | None = None) -> bytes:
         """Return the received bytes, if they are complete."""
         data, headers = b"".join(came[0]), came[1]
         announced = int(headers["Content-Length"])
@@ -108,7 +101,7 @@ class AzureBackend(RemoteBackend):
             BackendError: anything else.
         """
         check_key(key)
-        return self._check_reply(self._call(lambda: self._run(self._get, key), "read", key), key)
+        return self._check_reply(key, self.client.request("read", key, self._get, key))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each (offset, length), in the order asked for; by one request each, many at a time.
@@ -117,15 +110,7 @@ class AzureBackend(RemoteBackend):
             NotFoundError: no such key.
             BackendError: a range ends beyond the object's end, or anything else; a `RangesFailedError` holds the ranges that were read.
         """
-        check_key(key)
-        check_ranges(ranges)
-
-        def call() -> list[bytes]:
-            return self._ranges(
-                key, ranges, lambda wanted: self._get(key, wanted), lambda came, wanted: self._check_reply(came, key, wanted)
-            )
-
-        return self._call(call, "read", key)
+        return self.client.read_ranges(key, ranges, self.concurrency, partial(self._get, key), partial(self._check_reply, key))
 
     # -- writing
 
@@ -135,9 +120,9 @@ class AzureBackend(RemoteBackend):
         async def put() -> None:
             # Up to 64 MiB are one request.
             reply = await self._blob(key).upload_blob(raw, length=len(raw), overwrite=overwrite, headers=checked, **_ONCE)
-            self._clock.note(reply.get("date"))
+            self.client.clock.note(reply.get("date"))
 
-        self._call(lambda: self._run(put), action, key)
+        self.client.request(action, key, put)
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Store an object, replacing what was there: one request up to 64 MiB, blocks and their commit beyond.
@@ -164,7 +149,7 @@ class AzureBackend(RemoteBackend):
         async def stage() -> None:
             await self._blob(key).stage_block(name, raw, length=len(raw), headers=checked, **_ONCE)
 
-        self._call(lambda: self._run(stage), "write", key)
+        self.client.request("write", key, stage)
         return name
 
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's name
@@ -174,7 +159,7 @@ class AzureBackend(RemoteBackend):
         async def commit() -> None:
             await self._blob(key).commit_block_list([BlobBlock(block_id=name) for name in parts], **_ONCE)
 
-        self._call(lambda: self._run(commit), "write", key)
+        self.client.request("write", key, commit)
 
     def drop_upload(self, key: str, upload: str) -> None:
         """Do nothing: uncommitted blocks are invisible, and the service drops them after a week."""
@@ -189,7 +174,7 @@ class AzureBackend(RemoteBackend):
         check_key(key)
         raw = bytes(flat(data))
         if self._single_writer:
-            self._refuse_existing(key)
+            refuse_existing(self, key)
         self._put(key, raw, "create", overwrite=False)
 
     # -- listing, deleting, looking
@@ -200,30 +185,23 @@ class AzureBackend(RemoteBackend):
         Raises:
             BackendError: the listing could not be completed.
         """
-        check_prefix(prefix)
-        token = None
-        while True:
-            items, token = self._page(prefix, token)
-            for item in items:
-                if str((item.metadata or {}).get(_FOLDER, "")).lower() == "true":
-                    continue
-                key = item.name[len(self._location.root) :]
-                try:
-                    check_key(key)
-                except InvalidInputError:
-                    continue  # not an object of the store
-                yield Stored(key, item.size, item.last_modified.astimezone(UTC))
-            if not token:
-                return
+        return self.client.list_pages(prefix, self._page)
 
-    def _page(self, prefix: str, token: str | None) -> tuple[Sequence[Any], str | None]:
+    def _page(self, prefix: str, token: str | None) -> tuple[Iterable[Stored], str | None]:
         async def page() -> tuple[Sequence[Any], str | None]:
-            container = self._filesystem()[0].service_client.get_container_client(self._location.container)
+            container = self.client.filesystem.service_client.get_container_client(self._location.container)
             pages = container.list_blobs(self._location.root + prefix, include=["metadata"], **_ONCE).by_page(token)
             items = [item async for item in await anext(pages)]
             return items, pages.continuation_token
 
-        return self._call(lambda: self._run(page), "list", prefix)  # type: ignore[no-any-return]
+        items, following = self.client.request("list", prefix, page)
+        root = len(self._location.root)
+        found = (
+            Stored(item.name[root:], item.size, item.last_modified.astimezone(UTC))
+            for item in items
+            if not _is_folder(item.metadata)
+        )
+        return found, following
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing key is not an error.
@@ -237,7 +215,7 @@ class AzureBackend(RemoteBackend):
             await self._blob(key).delete_blob(**_ONCE)
 
         with contextlib.suppress(NotFoundError):
-            self._call(lambda: self._run(drop), "delete", key)
+            self.client.request("delete", key, drop)
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes.
@@ -251,8 +229,8 @@ class AzureBackend(RemoteBackend):
         async def look() -> Any:
             return await self._blob(key).get_blob_properties(**_ONCE)
 
-        found = self._call(lambda: self._run(look), "stat", key)
-        if str((found.metadata or {}).get(_FOLDER, "")).lower() == "true":
+        found = self.client.request("stat", key, look)
+        if _is_folder(found.metadata):
             raise NotFoundError(not_found_message(key, self.url))
         return int(found.size)
 
@@ -263,3 +241,7 @@ def _md5_header(raw: bytes) -> dict[str, str]:
     The client would compute it on its event loop, where all other requests wait meanwhile: 1.5 seconds a GB.
     """
     return {"Content-MD5": content_md5(raw)}
+
+
+def _is_folder(metadata: Mapping[str, str] | None) -> bool:
+    return str((metadata or {}).get(_FOLDER, "")).lower() == "true"

@@ -1,14 +1,12 @@
 """Explanations of Azure's errors and its client's failures; none of their text, which may contain signatures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from artifactstore.backend import errors
-from artifactstore.backend.errors import NotAppliedError, UnreachableError, not_found_message
+from artifactstore.backend.errors import NotAppliedError, Request, UnreachableError, not_found_message
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
-__all__ = ["Request", "code_of", "explain", "host_of"]
+__all__ = ["code_of", "explain"]
 
 _ADVICE: Final[Mapping[str, str]] = {
     "AuthenticationFailed": "check AZURE_STORAGE_ACCOUNT_KEY or the SAS token, and this machine's clock",
@@ -48,17 +46,6 @@ _BUSY: Final = frozenset({
 _FULL: Final = frozenset({"AccountLimitExceeded", "InsufficientStorage"})
 
 
-@dataclass(frozen=True, slots=True)
-class Request(errors.Request):
-    """Context of a failed request.
-
-    Attributes:
-        host: the server's host name, where known.
-    """
-
-    host: str
-
-
 def code_of(error: Exception) -> str:
     """Return the service's error code, empty where there is none."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
@@ -70,7 +57,7 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
     """Return the error to raise; None where this is not an Azure failure."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if "AzureError" not in names:
-        return None
+        return _connecting(error, request)
     name = type(error).__name__
     if names & {"IncompleteReadError", "ServiceResponseError", "HttpResponseError"}:
         response = getattr(error, "response", None)
@@ -82,11 +69,21 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
         return BackendError(f"{request}: the connection broke in mid-reply ({name})", transient=True)
     if "ServiceRequestError" in names:
         return UnreachableError(
-            f"{request}: no connection to {request.host or 'the service'}; check the network and the account's name"
+            f"{request}: no connection to {_host_of(request.filesystem) or 'the service'}; check the network and the account's name"
         )
     if "ClientAuthenticationError" in names or "Credential" in name:
         return _no_credentials(request, name)
     return BackendError(f"{request} ({name})", transient=bool(names & {"ServiceResponseTimeoutError", "StreamClosedError"}))
+
+
+def _connecting(error: Exception, request: Request) -> BackendError | None:
+    if isinstance(error, ValueError) and request.filesystem is None:
+        # adlfs repeats its arguments in the message, so the error gets a text of its own.
+        return BackendError(
+            f"{request.url}: cannot connect with these options; check account_name, account_key, sas_token and "
+            "connection_string, in storage_options and as AZURE_STORAGE_…"
+        )
+    return None
 
 
 def _no_credentials(request: Request, name: str) -> BackendError:
@@ -122,6 +119,6 @@ def _of_reply(status: int, code: str, request: Request) -> ArtifactStoreError:
     return BackendError(f"{summary}; {advice}" if advice else summary)
 
 
-def host_of(filesystem: Any) -> str:
+def _host_of(filesystem: Any) -> str:
     """Return the host that an adlfs filesystem connects to; never the rest of its URL, which may contain a signature."""
     return str(getattr(getattr(filesystem, "service_client", None), "primary_hostname", "")).partition("/")[0]

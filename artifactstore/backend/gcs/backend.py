@@ -8,29 +8,29 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 from urllib.parse import quote
 
-from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix
+from artifactstore.backend.base import Backend, Buffer, Stored, check_key
 from artifactstore.backend.buffers import LARGE, content_crc32c, content_md5, flat, gather, joined
-from artifactstore.backend.errors import check_ranges, not_found_message
-from artifactstore.backend.gcs.errors import AmbiguousNotFoundError, DeniedError, ExpiredError, Refusal, Request, explain
+from artifactstore.backend.errors import AmbiguousNotFoundError, not_found_message
+from artifactstore.backend.gcs.errors import DeniedError, Refusal, explain
 from artifactstore.backend.gcs.resumable_upload import Upload
-from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
+from artifactstore.backend.remote.fsspec_backend import refuse_existing
+from artifactstore.backend.remote.fsspec_client import FsspecClient, make_filesystem
 from artifactstore.backend.remote.http_client import Reply, exchange, range_body
 from artifactstore.backend.remote.multipart import upload_multipart
-from artifactstore.backend.remote.secrets import hide
-from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError
 
 __all__ = ["GcsBackend"]
 
-_T = TypeVar("_T")
 _FIELDS: Final = "items(name,size,updated),nextPageToken"
 
 
-class GcsBackend(RemoteBackend):
+class GcsBackend(Backend):
     """Objects in a bucket under a prefix; `create` is an upload with `ifGenerationMatch=0`, decided by the service.
 
     Args:
@@ -40,53 +40,40 @@ class GcsBackend(RemoteBackend):
 
     Attributes:
         url: as passed.
+        client: the connection.
     """
 
     concurrency = 32
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
-        super().__init__(url, options, single_writer=single_writer)
-        self.exclusive = True
+        self.url = url.rstrip("/")
+        self._single_writer = single_writer
         self._bucket, _, root = self.url.removeprefix("gs://").partition("/")
         self._root = f"{root}/" if root else ""
         self._bucket_seen = False
         self._uploads: dict[str, Upload] = {}
+        given = dict(options or {})
+        self.client = FsspecClient(
+            self.url,
+            given,
+            partial(make_filesystem, "gs", given),
+            bucket=self._bucket,
+            explain=explain,
+            renew=None if "token" in given else _renew_token,  # a token passed as an option cannot be renewed
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_uploads": {}}
+        return {**self.__dict__, "_uploads": {}}
 
-    def _connect(self) -> tuple[Any, str]:
-        return make_filesystem("gs", self._options), f"{self._bucket}/{self._root}"
-
-    def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
-        failure = explain(error, Request(self.url, self._bucket, action, key, lambda text: hide(text, self._options)))
-        if failure is not None:
-            return failure, None
-        if self._connected is None and not isinstance(error, ImportError):
-            # The libraries repeat their arguments in messages, so the error gets a text of its own.
-            return BackendError(
-                f"{self.url}: cannot connect with these options ({type(error).__name__}); check token, project and "
-                "endpoint_url in storage_options, and GOOGLE_APPLICATION_CREDENTIALS"
-            ), None
-        return super()._explain(error, action, key)
-
-    def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
-        used = self._connected
-        try:
-            return super()._call(call, action, key)
-        except ExpiredError:
-            # Nothing was done. An identity's token can be refreshed; a token passed as an option cannot.
-            if "token" in self._options:
-                raise
-            if self._connected is used:
-                self._connected = None
-        return super()._call(call, action, key)
+    def storage_time(self, *, fresh: bool = False) -> datetime | None:  # noqa: ARG002 - the last reply is as fresh as possible
+        """Return the time by the service's clock, as its replies show it."""
+        return self.client.clock.now()
 
     # -- requests
 
     async def _send(self, method: str, url: str, *, headers: Mapping[str, str], **more: Any) -> Reply:
         """Send one request, once; return any reply."""
-        filesystem = self._filesystem()[0]
+        filesystem = self.client.filesystem
         session = await filesystem._set_session()  # noqa: SLF001 - creates the session, or returns the existing one
         complete = {"User-Agent": "artifactstore", "Accept-Encoding": "identity", **headers}
         # In a thread of its own: requesting a new token blocks.
@@ -96,9 +83,9 @@ class GcsBackend(RemoteBackend):
 
     async def _ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
         """Send one request, once, and return its reply if it is a success."""
-        location = self._filesystem()[0]._location  # noqa: SLF001 - of the service, the emulator or the endpoint option
+        location = self.client.filesystem._location  # noqa: SLF001 - of the service, the emulator or the endpoint option
         reply = await self._send(method, f"{location}{path}", headers=headers or {}, **more)
-        self._clock.note(reply.headers.get("Date"))
+        self.client.clock.note(reply.headers.get("Date"))
         if not 200 <= reply.status < 300:
             raise Refusal(reply)
         self._bucket_seen = True
@@ -107,14 +94,22 @@ class GcsBackend(RemoteBackend):
     def _object(self, key: str) -> str:
         return f"/storage/v1/b/{quote(self._bucket, safe='')}/o/{quote(self._root + key, safe='')}"
 
-    def _object_request(self, call: Callable[[], _T], action: str, key: str) -> _T:
+    def _object_request(self, action: str, key: str, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
         """Send a request about one object; a 404 that does not say what is missing is resolved."""
         try:
-            return self._call(call, action, key)
+            return self.client.request(action, key, function, *arguments)
         except AmbiguousNotFoundError:
-            if not self._bucket_seen:
-                self._page("", {"maxResults": 1})  # raises if the bucket is missing, or listing is denied
-        raise NotFoundError(not_found_message(key, self.url))
+            raise self._missing(key) from None
+
+    def _missing(self, key: str) -> NotFoundError:
+        """Return the error for an ambiguous 404.
+
+        Raises:
+            BackendError: the bucket is missing, or listing is denied.
+        """
+        if not self._bucket_seen:
+            self._page("", {"maxResults": 1})
+        return NotFoundError(not_found_message(key, self.url))
 
     async def _get(self, key: str, wanted: tuple[int, int] | None = None) -> Reply:
         headers = {} if wanted is None else {"Range": f"bytes={wanted[0]}-{wanted[0] + wanted[1] - 1}"}
@@ -130,7 +125,7 @@ class GcsBackend(RemoteBackend):
             BackendError: anything else.
         """
         check_key(key)
-        reply = self._object_request(lambda: self._run(self._get, key), "read", key)
+        reply = self._object_request("read", key, self._get, key)
         sums = dict(one.strip().partition("=")[::2] for one in reply.headers.get("X-Goog-Hash", "").split(","))
         if "md5" in sums and sums["md5"] != content_md5(reply.body):
             raise BackendError(f"{key} in {self.url} was damaged in transit: it does not match its MD5", transient=True)
@@ -143,18 +138,13 @@ class GcsBackend(RemoteBackend):
             NotFoundError: no such key.
             BackendError: a range ends beyond the object's end, or anything else; a `RangesFailedError` holds the ranges that were read.
         """
-        check_key(key)
-        check_ranges(ranges)
+        try:
+            return self.client.read_ranges(key, ranges, self.concurrency, partial(self._get, key), partial(self._range_body, key))
+        except AmbiguousNotFoundError:
+            raise self._missing(key) from None
 
-        def call() -> list[bytes]:
-            return self._ranges(
-                key,
-                ranges,
-                lambda wanted: self._get(key, wanted),
-                lambda reply, wanted: range_body(reply, wanted, key, self.url),
-            )
-
-        return self._object_request(call, "read", key)
+    def _range_body(self, key: str, reply: Reply, wanted: tuple[int, int]) -> bytes:
+        return range_body(reply, wanted, key, self.url)
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes.
@@ -169,7 +159,7 @@ class GcsBackend(RemoteBackend):
             reply = await self._ask("GET", self._object(key), params={"fields": "size"})
             return int(json.loads(reply.body)["size"])
 
-        return self._object_request(lambda: self._run(look), "stat", key)  # type: ignore[no-any-return]
+        return self._object_request("stat", key, look)  # type: ignore[no-any-return]
 
     # -- writing
 
@@ -191,7 +181,7 @@ class GcsBackend(RemoteBackend):
             )
             return _parsed(reply)
 
-        kept = self._written(lambda: self._run(put), action, key).get(name, digest)
+        kept = self._written(action, key, put).get(name, digest)
         if kept != digest:
             # The service rejects such a body; a server that does not has stored something else.
             raise BackendError(f"{key} in {self.url}: the server stored other bytes than were sent")
@@ -200,9 +190,9 @@ class GcsBackend(RemoteBackend):
     def _upload_path(self) -> str:
         return f"/upload/storage/v1/b/{quote(self._bucket, safe='')}/o"
 
-    def _written(self, call: Callable[[], _T], action: str, key: str) -> _T:
+    def _written(self, action: str, key: str, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
         try:
-            return self._call(call, action, key)
+            return self.client.request(action, key, function, *arguments)
         except AmbiguousNotFoundError:  # in a write only the bucket can be missing
             raise BackendError(f"the bucket {self._bucket} does not exist: create it, or check the URL {self.url}") from None
 
@@ -231,7 +221,7 @@ class GcsBackend(RemoteBackend):
             return _parsed(await self._ask("GET", self._object(key), params={"fields": "md5Hash"})).get("md5Hash")
 
         try:
-            return self._object_request(lambda: self._run(look), "stat", key)  # type: ignore[no-any-return]
+            return self._object_request("stat", key, look)  # type: ignore[no-any-return]
         except ArtifactStoreError:
             return None
 
@@ -245,7 +235,7 @@ class GcsBackend(RemoteBackend):
         check_key(key)
         raw = bytes(flat(data))
         if self._single_writer:
-            self._refuse_existing(key)
+            refuse_existing(self, key)
         self._put(key, raw, "create", ifGenerationMatch="0")
 
     # -- multipart upload (`MultipartUploads`): Google's resumable upload
@@ -264,7 +254,7 @@ class GcsBackend(RemoteBackend):
             )
             return Upload(reply.headers.get("Location", ""))
 
-        upload = self._written(lambda: self._run(start), "write", key)
+        upload = self._written("write", key, start)
         name = secrets.token_hex(8)  # not the session URL itself, which alone is enough to write
         self._uploads[name] = upload
         return name
@@ -273,19 +263,19 @@ class GcsBackend(RemoteBackend):
         """Send a part; a short last part is sent by `finish_upload`, which knows that it is the last."""
         state = self._uploads[upload]
         state.count(number, data)
-        self._written(lambda: self._run(state.send, self._send, number, data), "write", key)
+        self._written("write", key, state.send, self._send, number, data)
         return str(number)
 
     def finish_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:  # noqa: ARG002 - the protocol's name
         """Complete the object from its parts, replacing any existing one."""
         state = self._uploads[upload]
-        self._written(lambda: self._run(state.finish, self._send, f"{key} in {self.url}"), "write", key)
+        self._written("write", key, state.finish, self._send, f"{key} in {self.url}")
         del self._uploads[upload]
 
     def drop_upload(self, key: str, upload: str) -> None:
         """Abort an upload and drop its parts."""
         state = self._uploads.pop(upload)
-        self._call(lambda: self._run(state.drop, self._send), "write", key)
+        self.client.request("write", key, state.drop, self._send)
 
     # -- listing, deleting
 
@@ -295,28 +285,23 @@ class GcsBackend(RemoteBackend):
         Raises:
             BackendError: the listing could not be completed.
         """
-        check_prefix(prefix)
-        more: Mapping[str, Any] | None = {}
-        while more is not None:
-            page = self._page(prefix, more)
-            for item in page.get("items", ()):
-                key = item["name"][len(self._root) :]
-                try:
-                    check_key(key)
-                except InvalidInputError:
-                    continue  # not an object of the store
-                yield Stored(key, int(item["size"]), datetime.fromisoformat(item["updated"]).astimezone(UTC))
-            token = page.get("nextPageToken")
-            if token and more.get("pageToken") == token:
-                raise BackendError(f"{prefix or 'the listing'} in {self.url}: the server returns the same page again and again")
-            more = {"pageToken": token} if token else None
+        return self.client.list_pages(prefix, self._stored)
+
+    def _stored(self, prefix: str, token: str | None) -> tuple[Iterable[Stored], str | None]:
+        page = self._page(prefix, {"pageToken": token} if token else {})
+        root = len(self._root)
+        found = (
+            Stored(item["name"][root:], int(item["size"]), datetime.fromisoformat(item["updated"]).astimezone(UTC))
+            for item in page.get("items", ())
+        )
+        return found, page.get("nextPageToken")
 
     def _page(self, prefix: str, more: Mapping[str, Any]) -> Any:
         async def page() -> Any:
             path = f"/storage/v1/b/{quote(self._bucket, safe='')}/o"
             return _parsed(await self._ask("GET", path, params={"prefix": self._root + prefix, "fields": _FIELDS, **more}))
 
-        return self._call(lambda: self._run(page), "list", prefix)
+        return self.client.request("list", prefix, page)
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing key is not an error.
@@ -330,7 +315,7 @@ class GcsBackend(RemoteBackend):
             await self._ask("DELETE", self._object(key))
 
         with contextlib.suppress(NotFoundError):
-            self._object_request(lambda: self._run(drop), "delete", key)
+            self._object_request("delete", key, drop)
 
 
 def _parsed(reply: Reply) -> Any:
@@ -343,3 +328,9 @@ def _parsed(reply: Reply) -> Any:
             "the reply is not from Google Cloud Storage; check for a proxy between here and the service", transient=True
         )
     return found
+
+
+def _renew_token(client: FsspecClient) -> bool:
+    """Reconnect: an identity gets a new token."""
+    client.disconnect()
+    return True

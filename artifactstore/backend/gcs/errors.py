@@ -1,16 +1,23 @@
 """Explanations of Google Cloud Storage's errors and its libraries' failures; none of their text that may contain secrets."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
-from artifactstore.backend import errors
-from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError, not_found_message, retry_after_seconds
+from artifactstore.backend.errors import (
+    AmbiguousNotFoundError,
+    ExpiredError,
+    NotAppliedError,
+    Request,
+    ThrottledError,
+    UnreachableError,
+    not_found_message,
+    retry_after_seconds,
+)
 from artifactstore.backend.remote.http_client import Reply
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
-__all__ = ["AmbiguousNotFoundError", "DeniedError", "ExpiredError", "Refusal", "Request", "explain"]
+__all__ = ["DeniedError", "Refusal", "explain"]
 
 _NEEDED: Final[Mapping[str, str]] = {
     "read": "storage.objects.get",
@@ -62,27 +69,8 @@ def _error_of(body: bytes) -> tuple[str, str]:
         return "", body[:200].decode("utf-8", "replace") if not body.lstrip().startswith(b"<") else ""
 
 
-class ExpiredError(BackendError):
-    """The credentials were rejected: nothing was done, and new credentials may help."""
-
-
 class DeniedError(BackendError):
     """The credentials are valid, but do not allow this."""
-
-
-class AmbiguousNotFoundError(BackendError):
-    """A 404 that does not say whether the object or the bucket is missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request(errors.Request):
-    """Context of a failed request.
-
-    Attributes:
-        hide: blots secrets out of a server's message.
-    """
-
-    hide: Callable[[str], str]
 
 
 def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
@@ -102,6 +90,12 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
         return UnreachableError(f"{request}: no connection to Google Cloud Storage; check the network and STORAGE_EMULATOR_HOST")
     if names & _BROKE or isinstance(error, TimeoutError | ConnectionError):
         return BackendError(f"{request}: the connection broke, or no reply arrived in time ({name})", transient=True)
+    if request.filesystem is None and not isinstance(error, ImportError):
+        # The libraries repeat their arguments in messages, so the error gets a text of its own.
+        return BackendError(
+            f"{request.url}: cannot connect with these options ({name}); check token, project and "
+            "endpoint_url in storage_options, and GOOGLE_APPLICATION_CREDENTIALS"
+        )
     return None
 
 

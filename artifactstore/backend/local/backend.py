@@ -75,9 +75,6 @@ class LocalBackend(Backend):
         self._clock = Clock()
         self._durable: dict[str, int] = {}
 
-    def __repr__(self) -> str:
-        return f"LocalBackend({self.url!r})"
-
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_durable": {}}
 

@@ -6,13 +6,14 @@ A web server cannot list, so entries are found by their numbers, until a definit
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from artifactstore.backend.base import Stored, check_key, check_prefix
-from artifactstore.backend.errors import ThrottledError, UnreachableError, check_ranges, not_found_message, retry_after_seconds
+from artifactstore.backend.errors import Request, ThrottledError, UnreachableError, not_found_message, retry_after_seconds
 from artifactstore.backend.readonly.base import ReadOnlySource
-from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
+from artifactstore.backend.remote.fsspec_client import FsspecClient, make_filesystem
 from artifactstore.backend.remote.http_client import Reply, exchange, range_body
 from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
 
@@ -23,7 +24,7 @@ _NEVER_STOOD: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutError
 _UNTRUSTED: Final = frozenset({"ClientConnectorCertificateError", "ClientConnectorSSLError", "ClientSSLError"})
 
 
-class HttpBackend(ReadOnlySource, RemoteBackend):
+class HttpBackend(ReadOnlySource):
     """Files below a URL, read by GET.
 
     Args:
@@ -32,36 +33,23 @@ class HttpBackend(ReadOnlySource, RemoteBackend):
 
     Attributes:
         url: as passed.
+        client: the connection.
     """
 
     concurrency = 16
     listable = False
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        super().__init__(url, options)
+        self.url = url.rstrip("/")
         self._scheme = url.partition(":")[0]
+        given = dict(options or {})
+        connect = partial(make_filesystem, self._scheme, given)
+        self.client = FsspecClient(self.url, given, connect, explain=_explain)
         self._ranges_known: bool | None = None  # whether the server honours ranges
-
-    def _connect(self) -> tuple[Any, str]:
-        return make_filesystem(self._scheme, self._options), self.url
-
-    def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
-        what = f"cannot {action} {key} in {self.url}"
-        names = {kind.__name__ for kind in type(error).__mro__}
-        name = type(error).__name__
-        if names & _UNTRUSTED:
-            return BackendError(f"{what}: the server's certificate is not trusted here"), None
-        if names & _NEVER_STOOD:
-            return UnreachableError(f"{what}: no connection to {urlsplit(self.url).netloc}; check the network and the URL"), None
-        if "TooManyRedirects" in names:
-            return BackendError(f"{what}: the server redirects without end"), None
-        if "ClientError" in names or isinstance(error, TimeoutError | ConnectionError):
-            return BackendError(f"{what}: the connection broke, or no reply arrived in time ({name})", transient=True), None
-        return super()._explain(error, action, key)
 
     async def _ask(self, method: str, key: str, action: str, **headers: str) -> Reply:
         """Send one request, following redirects; return its reply if it is a success, else raise."""
-        filesystem = self._filesystem()[0]
+        filesystem = self.client.filesystem
         session = await filesystem.set_session()
         more = dict(filesystem.kwargs)
         # Without compression: a range of compressed bytes would not be a range of the object.
@@ -101,7 +89,7 @@ class HttpBackend(ReadOnlySource, RemoteBackend):
         """
         check_key(key)
         # A cache on the way may keep a stale "not found", at which the history would seem to end.
-        reply = self._call(lambda: self._run(self._get_whole, key), "read", key)
+        reply = self.client.request("read", key, self._get_whole, key)
         return reply.body  # type: ignore[no-any-return]
 
     async def _get_whole(self, key: str) -> Reply:
@@ -119,9 +107,6 @@ class HttpBackend(ReadOnlySource, RemoteBackend):
             NotFoundError: the server replies 404 or 410.
             BackendError: a range ends beyond the object's end, or anything else; a `RangesFailedError` holds the ranges that were read.
         """
-        check_key(key)
-        check_ranges(ranges)
-
         whole: list[Reply] = []
         # One request at a time until the server is known to honour ranges: else each would transfer the whole file.
         first = asyncio.Lock()
@@ -142,10 +127,10 @@ class HttpBackend(ReadOnlySource, RemoteBackend):
                 raise BackendError(f"{key} in {self.url}: the server compresses ranges despite 'Accept-Encoding: identity'")
             return reply
 
-        def call() -> list[bytes]:
-            return self._ranges(key, ranges, one, lambda reply, wanted: range_body(reply, wanted, key, self.url))
+        def judge(reply: Reply, wanted: tuple[int, int]) -> bytes:
+            return range_body(reply, wanted, key, self.url)
 
-        return self._call(call, "read", key)
+        return self.client.read_ranges(key, ranges, self.concurrency, one, judge)
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes, by HEAD; if the server does not report it, by reading the object.
@@ -165,7 +150,7 @@ class HttpBackend(ReadOnlySource, RemoteBackend):
                 return None  # some servers do not support HEAD
             return None if "Content-Encoding" in reply.headers else reply.headers.get("Content-Length")
 
-        size = self._call(lambda: self._run(look), "stat", key)
+        size = self.client.request("stat", key, look)
         return len(self.read(key)) if size is None else int(size)
 
     def list(self, prefix: str) -> Iterator[Stored]:
@@ -176,3 +161,17 @@ class HttpBackend(ReadOnlySource, RemoteBackend):
         """
         check_prefix(prefix)
         raise UnsupportedError(f"cannot list {self.url}: a web server does not provide listings")
+
+
+def _explain(error: Exception, request: Request) -> ArtifactStoreError | None:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    name = type(error).__name__
+    if names & _UNTRUSTED:
+        return BackendError(f"{request}: the server's certificate is not trusted here")
+    if names & _NEVER_STOOD:
+        return UnreachableError(f"{request}: no connection to {urlsplit(request.url).netloc}; check the network and the URL")
+    if "TooManyRedirects" in names:
+        return BackendError(f"{request}: the server redirects without end")
+    if "ClientError" in names or isinstance(error, TimeoutError | ConnectionError):
+        return BackendError(f"{request}: the connection broke, or no reply arrived in time ({name})", transient=True)
+    return None

@@ -6,37 +6,38 @@ belong together; its listings are cached; a parameter that an old botocore does 
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
 
-from artifactstore.backend.base import Buffer, Stored, check_key, check_prefix, split_bucket
+from artifactstore.backend.base import Backend, Buffer, Stored, check_key, split_bucket
 from artifactstore.backend.buffers import LARGE, flat, gather
-from artifactstore.backend.errors import UnconfirmedWriteError, check_ranges, not_found_message
-from artifactstore.backend.remote.fsspec_backend import RemoteBackend, make_filesystem
+from artifactstore.backend.errors import AmbiguousNotFoundError, UnconfirmedWriteError, not_found_message
+from artifactstore.backend.remote.fsspec_backend import refuse_existing
+from artifactstore.backend.remote.fsspec_client import FsspecClient, make_filesystem
 from artifactstore.backend.remote.multipart import upload_multipart
 from artifactstore.backend.remote.request_body import send_watched
-from artifactstore.backend.remote.secrets import hide, secret_names
+from artifactstore.backend.remote.secrets import secret_names
 from artifactstore.backend.s3.checksums import ReplyTraits, checks_crc, checksum_of, md5_of
-from artifactstore.backend.s3.client import client_options, strip_optional_headers
-from artifactstore.backend.s3.errors import AmbiguousNotFoundError, ExpiredError, Request, explain
+from artifactstore.backend.s3.client import client_options, renew_credentials, strip_optional_headers
+from artifactstore.backend.s3.errors import explain
 from artifactstore.backend.s3.responses import complete_body, next_page, parse_listing, range_body
 from artifactstore.errors import (
     ArtifactStoreError,
     BackendError,
-    InvalidInputError,
     NotFoundError,
     UnsupportedError,
 )
 
 __all__ = ["S3Backend"]
 
-_T = TypeVar("_T")
 _RawReply = tuple[list[bytes], Mapping[str, Any]]  # body in pieces, rest of the reply
 _PIECE: Final = 2**20  # bytes of a body that are read at a time, if available
 _HEAD: Final = "stat"
 
 
-class S3Backend(RemoteBackend):
+class S3Backend(Backend):
     """Objects in a bucket under a prefix; `create` is a PUT with `If-None-Match: *`, decided by the server.
 
     Args:
@@ -46,68 +47,44 @@ class S3Backend(RemoteBackend):
 
     Attributes:
         url: as passed.
+        client: the connection.
     """
 
     concurrency = 32
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, single_writer: bool = False) -> None:
-        super().__init__(url, options, single_writer=single_writer)
-        self.exclusive = True
+        self.url = url.rstrip("/")
+        self._single_writer = single_writer
         self._bucket, root = split_bucket(self.url.removeprefix("s3://"))
         self._root = f"{root}/" if root else ""
-        self._wire = client_options(self._options)
+        given = dict(options or {})
+        self._wire = client_options(given)
         self._reply_traits = ReplyTraits()
+        self.client = FsspecClient(
+            self.url,
+            given,
+            partial(make_filesystem, "s3", self._wire),
+            bucket=self._bucket,
+            explain=explain,
+            renew=None if secret_names(given) else renew_credentials,  # those in options cannot be renewed
+        )
 
-    def _connect(self) -> tuple[Any, str]:
-        return make_filesystem("s3", self._wire), f"{self._bucket}/{self._root}"
-
-    def _explain(self, error: Exception, action: str, key: str) -> tuple[ArtifactStoreError, Exception | None]:
-        request = Request(self.url, self._bucket, action, key, action == _HEAD, lambda text: hide(text, self._options))
-        failure = explain(error, request)
-        return (failure, None) if failure is not None else super()._explain(error, action, key)
-
-    def _call(self, call: Callable[[], _T], action: str, key: str) -> _T:
-        used = self._connected
-        try:
-            return super()._call(call, action, key)
-        except ExpiredError:
-            # Nothing was done. Credentials from a file, a process or a service may have been refreshed by now.
-            if not self._refresh_credentials(used):
-                raise
-        return super()._call(call, action, key)
-
-    def _refresh_credentials(self, used: Any) -> bool:
-        """Reconnect with refreshed credentials; False if they are the expired ones."""
-        if secret_names(self._options):
-            return False  # passed as options: they cannot be refreshed
-        if self._connected is not used:
-            return True  # refreshed by another thread
-
-        async def held(filesystem: Any) -> tuple[Any, Any]:
-            await filesystem.set_session()
-            found = await filesystem.session.get_credentials()
-            frozen = await found.get_frozen_credentials() if found else None
-            return (frozen.access_key, frozen.token) if frozen else (None, None)
-
-        def ask() -> bool:
-            old = self._run(held, self._filesystem()[0])
-            self._connected = None
-            return bool(self._run(held, self._filesystem()[0]) != old)
-
-        return super()._call(ask, "reconnect to", "")
+    def storage_time(self, *, fresh: bool = False) -> datetime | None:  # noqa: ARG002 - the last reply is as fresh as possible
+        """Return the time by the server's clock, as its replies show it."""
+        return self.client.clock.now()
 
     def _where(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._root + key}
 
-    async def _client(self) -> tuple[Any, Any]:
-        """Return the filesystem and its client; `set_session` creates the client if there is none or it was closed."""
-        filesystem = self._filesystem()[0]
+    async def _connected(self) -> tuple[Any, Any]:
+        """Return the filesystem and its botocore client; `set_session` creates that if there is none or it was closed."""
+        filesystem = self.client.filesystem
         await filesystem.set_session()
         return filesystem, await filesystem.get_s3(self._bucket)
 
     async def _send(self, verb: str, arguments: Mapping[str, Any]) -> Any:
         """Send one request, once."""
-        filesystem, client = await self._client()
+        filesystem, client = await self._connected()
         method = getattr(strip_optional_headers(client), verb)
         # Adds what the options require of every request (encryption, requester pays), and drops what this botocore does not know.
         complete = filesystem._get_s3_method_kwargs(method, **arguments)  # noqa: SLF001
@@ -115,20 +92,22 @@ class S3Backend(RemoteBackend):
             raise UnsupportedError(
                 f"the installed botocore does not know {', '.join(sorted(missing))}: reinstall s3fs and botocore"
             )
-        timeout = float(self._wire["config_kwargs"]["read_timeout"])
-        reply = await send_watched(
-            lambda body: method(**(complete if body is None else {**complete, "Body": body})), arguments.get("Body"), timeout
-        )
+        if "Body" in complete:
+            timeout = float(self._wire["config_kwargs"]["read_timeout"])
+            reply = await send_watched(lambda body: method(**{**complete, "Body": body}), complete["Body"], timeout)
+        else:
+            reply = await method(**complete)
         self._reply_traits.note_headers(reply)
-        self._clock.note((reply.get("ResponseMetadata", {}).get("HTTPHeaders") or {}).get("date"))
+        self.client.clock.note((reply.get("ResponseMetadata", {}).get("HTTPHeaders") or {}).get("date"))
         return reply
 
     async def _checks(self) -> bool:
-        return checks_crc((await self._client())[1].meta.endpoint_url)
+        return checks_crc((await self._connected())[1].meta.endpoint_url)
 
-    async def _get(self, key: str, extra: Mapping[str, str]) -> _RawReply:
-        """Return the received bytes, in pieces, and the rest of the reply."""
-        reply = await self._send("get_object", {**self._where(key), **extra})
+    async def _get(self, key: str, wanted: tuple[int, int] | None = None) -> _RawReply:
+        """Return an object's bytes, or a range of them (offset, length), in pieces, and the rest of the reply."""
+        span = {} if wanted is None else {"Range": f"bytes={wanted[0]}-{wanted[0] + wanted[1] - 1}"}
+        reply = await self._send("get_object", {**self._where(key), **span})
         body, pieces = reply["Body"], []
         try:
             while piece := await body.read(_PIECE):
@@ -155,19 +134,16 @@ class S3Backend(RemoteBackend):
         """
         check_key(key)
         try:
-            data, reply = self._whole(key)
+            data, reply = self.client.request("read", key, self._get, key, convert=_joined)
         except AmbiguousNotFoundError as error:
             raise self._missing(key, error) from None
         whole = complete_body(data, reply, f"{key} in {self.url}", lambda: self._head_size(key))
         return self._read_again(key, whole) if self._reply_traits.needs_check(reply, md5_of(whole)) else whole
 
-    def _whole(self, key: str) -> tuple[bytes, Mapping[str, Any]]:
-        pieces, reply = self._call(lambda: self._run(self._get, key, {}), "read", key)
-        return b"".join(pieces), reply
-
     def _read_again(self, key: str, first: bytes) -> bytes:
         """Read once more after an ETag mismatch: bytes damaged in transit come out differently now."""
-        data, reply = self._whole(key)
+        data: bytes
+        data, reply = self.client.request("read", key, self._get, key, convert=_joined)
         if not self._reply_traits.needs_check(reply, md5_of(data)):
             return complete_body(data, reply, f"{key} in {self.url}", lambda: self._head_size(key))
         if data != first:
@@ -179,7 +155,7 @@ class S3Backend(RemoteBackend):
 
     def _head_size(self, key: str) -> int | None:
         """Return an object's size by HEAD; None where the server does not report it."""
-        reply = self._call(lambda: self._run(self._send, "head_object", self._where(key)), _HEAD, key)
+        reply = self.client.request(_HEAD, key, self._send, "head_object", self._where(key))
         self._refuse_foreign(reply, key)
         size = reply.get("ContentLength")
         return None if size is None else int(size)
@@ -202,24 +178,14 @@ class S3Backend(RemoteBackend):
             NotFoundError: no such key.
             BackendError: a range ends beyond the object's end, or anything else; a `RangesFailedError` holds the ranges that were read.
         """
-        check_key(key)
-        check_ranges(ranges)
-
-        async def one(wanted: tuple[int, int]) -> _RawReply:
-            offset, length = wanted
-            return await self._get(key, {"Range": f"bytes={offset}-{offset + length - 1}"})
-
-        def judge(came: _RawReply, wanted: tuple[int, int]) -> bytes:
-            pieces, reply = came
-            return range_body(b"".join(pieces), reply, wanted, key, self.url)
-
-        def call() -> list[bytes]:
-            return self._ranges(key, ranges, one, judge)
-
         try:
-            return self._call(call, "read", key)
+            return self.client.read_ranges(key, ranges, self.concurrency, partial(self._get, key), partial(self._range_body, key))
         except AmbiguousNotFoundError as error:
             raise self._missing(key, error) from None
+
+    def _range_body(self, key: str, came: _RawReply, wanted: tuple[int, int]) -> bytes:
+        data, reply = _joined(came)
+        return range_body(data, reply, wanted, key, self.url)
 
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Store an object, replacing what was there: one request up to 64 MiB, a multipart upload beyond.
@@ -235,10 +201,10 @@ class S3Backend(RemoteBackend):
             upload_multipart(self, key, whole, rest, lambda call: call())
 
     def _put(self, key: str, raw: bytes | memoryview, action: str, **condition: str) -> None:
-        crc = len(raw) >= LARGE and not self._reply_traits.silent and self._call(lambda: self._run(self._checks), action, key)
+        crc = len(raw) >= LARGE and not self._reply_traits.silent and self.client.request(action, key, self._checks)
         checksum = checksum_of(raw, crc=crc)
         arguments = {**self._where(key), "Body": raw, **checksum, **condition}
-        reply = self._call(lambda: self._run(self._send, "put_object", arguments), action, key)
+        reply = self.client.request(action, key, self._send, "put_object", arguments)
         if self._reply_traits.confirms(reply, checksum):
             return
         try:
@@ -272,7 +238,7 @@ class S3Backend(RemoteBackend):
     # -- multipart upload (`MultipartUploads`)
 
     def _ask(self, verb: str, key: str, **arguments: Any) -> Any:
-        return self._call(lambda: self._run(self._send, verb, {**self._where(key), **arguments}), "write", key)
+        return self.client.request("write", key, self._send, verb, {**self._where(key), **arguments})
 
     def start_upload(self, key: str) -> str:
         """Return the id of a new multipart upload."""
@@ -312,7 +278,7 @@ class S3Backend(RemoteBackend):
         if not self._single_writer:
             self._put(key, raw, "create", IfNoneMatch="*")
             return
-        self._refuse_existing(key)
+        refuse_existing(self, key)
         try:
             self._put(key, raw, "create", IfNoneMatch="*")
         except UnsupportedError:
@@ -324,19 +290,15 @@ class S3Backend(RemoteBackend):
         Raises:
             BackendError: the listing could not be completed.
         """
-        check_prefix(prefix)
-        more: Mapping[str, Any] | None = {}
-        while more is not None:
-            page = self._page(prefix, more)
-            for found in parse_listing(page, self._root):
-                with contextlib.suppress(InvalidInputError):  # not an object of the store
-                    check_key(found.key)
-                    yield found
-            more = next_page(page, more, f"{prefix or 'the listing'} in {self.url}")
+        return self.client.list_pages(prefix, self._stored)
+
+    def _stored(self, prefix: str, more: Mapping[str, Any] | None) -> tuple[Iterable[Stored], Mapping[str, Any] | None]:
+        page = self._page(prefix, more or {})
+        return parse_listing(page, self._root), next_page(page, f"{prefix or 'the listing'} in {self.url}")
 
     def _page(self, prefix: str, more: Mapping[str, Any]) -> Any:
         arguments = {"Bucket": self._bucket, "Prefix": self._root + prefix, **more}
-        return self._call(lambda: self._run(self._send, "list_objects_v2", arguments), "list", prefix)
+        return self.client.request("list", prefix, self._send, "list_objects_v2", arguments)
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing key is not an error.
@@ -346,7 +308,7 @@ class S3Backend(RemoteBackend):
         """
         check_key(key)
         with contextlib.suppress(NotFoundError, AmbiguousNotFoundError):  # some servers report a missing key, S3 itself does not
-            self._call(lambda: self._run(self._send, "delete_object", self._where(key)), "delete", key)
+            self.client.request("delete", key, self._send, "delete_object", self._where(key))
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes.
@@ -361,3 +323,7 @@ class S3Backend(RemoteBackend):
             size = self._head_size(key)
         # A 404 to HEAD has no body, so the bucket may be missing: GET tells. It also returns a size that HEAD left out.
         return len(self.read(key)) if size is None else size
+
+
+def _joined(came: _RawReply) -> tuple[bytes, Mapping[str, Any]]:
+    return b"".join(came[0]), came[1]

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-__all__ = ["client_options", "strip_optional_headers"]
+from artifactstore.backend.remote.fsspec_client import FsspecClient
+
+__all__ = ["client_options", "renew_credentials", "strip_optional_headers"]
 
 _CONFIG: Final[Mapping[str, Any]] = {
     # One attempt per request: RetryingBackend retries, and knows which requests must not be sent twice.
@@ -63,3 +65,21 @@ def strip_optional_headers(client: Any) -> Any:
         client.meta.events.register("after-call.s3", _note_redirect)
         client._artifactstore_plain = True  # noqa: SLF001 - our own marker
     return client
+
+
+def renew_credentials(client: FsspecClient) -> bool:
+    """Reconnect, with what a file, a process or a service hands out now; return whether the credentials are other ones."""
+
+    async def held() -> tuple[Any, Any]:
+        filesystem = client.filesystem
+        await filesystem.set_session()
+        found = await filesystem.session.get_credentials()
+        frozen = await found.get_frozen_credentials() if found else None
+        return (frozen.access_key, frozen.token) if frozen else (None, None)
+
+    def ask() -> bool:
+        old = client.run(held)
+        client.disconnect()
+        return bool(client.run(held) != old)
+
+    return client.call("reconnect to", "", ask)

@@ -1,17 +1,24 @@
 """Explanations of S3's errors and botocore's failures; none of their text that may contain secrets."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from artifactstore.backend import errors
-from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError, not_found_message, retry_after_seconds
+from artifactstore.backend.errors import (
+    AmbiguousNotFoundError,
+    ExpiredError,
+    NotAppliedError,
+    Request,
+    ThrottledError,
+    UnreachableError,
+    not_found_message,
+    retry_after_seconds,
+)
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError, UnsupportedError
 
-__all__ = ["AmbiguousNotFoundError", "ExpiredError", "Request", "explain"]
+__all__ = ["explain"]
 
 _NEEDED: Final[Mapping[str, str]] = {
     "read": "s3:GetObject",
@@ -76,27 +83,6 @@ _BROKE: Final = frozenset({
 })  # fmt: skip
 
 
-class ExpiredError(BackendError):
-    """The credentials have expired: nothing was done, and new ones may help."""
-
-
-class AmbiguousNotFoundError(BackendError):
-    """A 404 that does not say what is missing: the key, the bucket, or S3 itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request(errors.Request):
-    """Context of a failed request.
-
-    Attributes:
-        bodiless: whether it was a HEAD, whose reply cannot tell what is missing.
-        hide: blots secrets out of a server's message.
-    """
-
-    bodiless: bool
-    hide: Callable[[str], str]
-
-
 def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
     """Return the error to raise; None where this is not a failure of S3."""
     reply = getattr(error, "response", None)
@@ -120,7 +106,7 @@ def _of_reply(reply: Mapping[str, Any], request: Request) -> ArtifactStoreError:
         )
     if code == "NoSuchBucket":
         return BackendError(f"the bucket {request.bucket} does not exist: create it, or check the URL {url} and the endpoint")
-    if code == "NoSuchKey" or (code == "404" and request.bodiless):
+    if code == "NoSuchKey" or (code == "404" and request.action == "stat"):
         return NotFoundError(not_found_message(key, url))
     if status == 404:
         kind = BackendError if code.startswith("NoSuch") else AmbiguousNotFoundError

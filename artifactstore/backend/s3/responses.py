@@ -88,11 +88,11 @@ def parse_listing(page: Mapping[str, Any], root: str) -> Iterator[Stored]:
         yield Stored(key[len(root) :], int(item["Size"]), modified.astimezone(UTC) if modified else None)
 
 
-def next_page(page: Mapping[str, Any], asked: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
+def next_page(page: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
     """Return the arguments of the next page's request, or None if this was the last page.
 
     Raises:
-        BackendError: it is not a listing (transient), or the next page would be this one again.
+        BackendError: it is not a listing (transient).
     """
     if not page.keys() & {"Contents", "KeyCount", "IsTruncated", "Name", "Prefix", "MaxKeys"}:
         raise BackendError(f"{what}: the reply is not a listing: check AWS_ENDPOINT_URL", transient=True)
@@ -100,11 +100,7 @@ def next_page(page: Mapping[str, Any], asked: Mapping[str, Any], what: str) -> M
     if not page.get("IsTruncated") and not token:
         return None
     if token:
-        more = {"ContinuationToken": token}
-    elif page.get("Contents"):
-        more = {"StartAfter": page["Contents"][-1]["Key"]}
-    else:
-        raise BackendError(f"{what}: an empty page claims that more follow, but has no continuation token", transient=True)
-    if more == dict(asked):
-        raise BackendError(f"{what}: the server returns the same page again and again, so the rest cannot be listed")
-    return more
+        return {"ContinuationToken": token}
+    if page.get("Contents"):
+        return {"StartAfter": page["Contents"][-1]["Key"]}
+    raise BackendError(f"{what}: an empty page claims that more follow, but has no continuation token", transient=True)

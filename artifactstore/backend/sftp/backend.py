@@ -60,9 +60,6 @@ class SftpBackend(Backend):
         location, options = self._location, self._options
         return ConnectionPool(lambda: connect(location, options), self.concurrency)
 
-    def __repr__(self) -> str:
-        return f"SftpBackend({self.url!r})"
-
     def __getstate__(self) -> dict[str, Any]:
         if names := secret_names(self._options):
             raise InvalidInputError(

@@ -29,20 +29,20 @@ def credentials_in_use(backend: Backend) -> str | None:
     inner = _s3(backend)
     if inner is None:
         return _google(_innermost(backend))
-    options = inner._options  # noqa: SLF001 - the same storey
+    options = inner.client.options
     if options.get("anon"):
         return "none (anonymous requests)"
     if options.get("key") or options.get("client_kwargs", {}).get("aws_access_key_id"):
         return "a key in storage_options" + (" with a session token" if options.get("token") else "")
 
     async def method() -> str | None:
-        filesystem = inner._filesystem()[0]  # noqa: SLF001
+        filesystem = inner.client.filesystem
         await filesystem.set_session()
         found = await filesystem.session.get_credentials()
         return None if found is None else str(found.method)
 
     try:
-        how = inner._run(method)  # noqa: SLF001
+        how = inner.client.run(method)
     except Exception as error:  # noqa: BLE001 - botocore's providers raise anything; the request itself is more informative
         return f"unknown: looking for them failed ({type(error).__name__})"
     return "none were found" if how is None else _METHODS.get(how, how)
@@ -53,7 +53,7 @@ def _google(inner: Any) -> str | None:
     if type(inner).__name__ != "GcsBackend":
         return None
     try:
-        found = inner._filesystem()[0].credentials.credentials  # noqa: SLF001
+        found = inner.client.filesystem.credentials.credentials
     except Exception as error:  # noqa: BLE001 - Google's library raises anything; the request itself is more informative
         return f"unknown: looking for them failed ({type(error).__name__})"
     kind = type(found).__module__
@@ -85,11 +85,11 @@ def retention(backend: Backend) -> dict[str, str] | None:
     inner = _s3(backend)
     if inner is None:
         return None
-    bucket = {"Bucket": inner._bucket}  # noqa: SLF001
+    bucket = {"Bucket": inner._bucket}  # noqa: SLF001 - the same storey
 
     def asked(verb: str, read: Callable[[Any], str]) -> str:
         try:
-            return read(inner._call(lambda: inner._run(inner._send, verb, bucket), "query", ""))  # noqa: SLF001
+            return read(inner.client.request("query", "", inner._send, verb, bucket))  # noqa: SLF001
         except ArtifactStoreError as error:
             return "off" if "ObjectLockConfigurationNotFound" in str(error) else "unknown: this identity may not read the setting"
 
