@@ -77,7 +77,7 @@ def test_expired_credentials_are_renewed_once_and_only_if_others_are_there(how, 
 
     def ask() -> bytes:
         if how == "request":
-            return one.request("read", "a", service.send)
+            return bytes(one.request("read", "a", service.send))
         return one.read_ranges("a", [(0, 2)], 4, service.send, lambda came, _: came)[0]
 
     if renewed and failures == 1:

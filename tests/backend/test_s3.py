@@ -20,7 +20,7 @@ from botocore.exceptions import (
 )
 
 from artifactstore.backend.connect import connect
-from artifactstore.backend.errors import NotAppliedError, ThrottledError
+from artifactstore.backend.errors import ExpiredError, NotAppliedError, ThrottledError
 from artifactstore.backend.s3.backend import S3Backend
 from artifactstore.backend.s3.responses import range_body
 from artifactstore.errors import (
@@ -88,7 +88,7 @@ FAILURES = [
     (refusal("AccessDenied", 403), BackendError, False),
     (refusal("403", 403, ""), BackendError, False),
     (refusal("InvalidAccessKeyId", 403), BackendError, False),
-    (refusal("ExpiredToken", 400), BackendError, False),
+    (refusal("ExpiredToken", 400), ExpiredError, False),
     (refusal("PermanentRedirect", 301), BackendError, False),
     (refusal("NoSuchBucket", 404), BackendError, False),
     (refusal("QuotaExceeded", 507), BackendError, False),
