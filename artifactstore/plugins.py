@@ -16,6 +16,7 @@ my_package = "my_package:MyFormat"
 from artifactstore.backend.base import MAX_WRITE, Backend, Buffer, Stored, check_key, check_prefix
 from artifactstore.backend.buffers import gather
 from artifactstore.backend.driver import ROLES, BackendDriver, Policy
+from artifactstore.backend.errors import check_ranges
 from artifactstore.objects.base import Format, ReadFolder, WriteFolder
 from artifactstore.objects.trust import Trust
 
@@ -33,5 +34,6 @@ __all__ = [
     "WriteFolder",
     "check_key",
     "check_prefix",
+    "check_ranges",
     "gather",
 ]

@@ -101,7 +101,8 @@ class Backend(ABC):
     Every verb is safe to call from many threads and from many processes. Data that a caller passes in is
     not kept after the call returns; data that is returned belongs to the caller. A missing key is a
     `NotFoundError` everywhere; every other failure of the storage is a `BackendError` whose `transient` tells
-    whether a retry may help.
+    whether a retry may help. A malformed key or prefix is an `InvalidInputError`: each verb calls `check_key` or
+    `check_prefix` first. A backend can be pickled, and used in a forked child.
 
     Attributes:
         url: location of the backend, without any credentials; safe for messages.
@@ -161,9 +162,10 @@ class Backend(ABC):
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each (offset, length), in the order asked for; concurrently where that helps.
 
-        A length of 0 gives `b""`. Offsets and lengths are in bytes and not negative.
+        A length of 0 gives `b""`. Offsets and lengths are in bytes.
 
         Raises:
+            InvalidInputError: one of them is negative (`check_ranges`).
             NotFoundError: no such key.
             BackendError: a range ends beyond the object's end (permanent), or anything else.
         """
@@ -189,13 +191,15 @@ class Backend(ABC):
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Store an object, replacing what was there; all or nothing, durable when it returns.
 
-        Writing the same bytes again is harmless: callers use it for keys that are their own.
+        Writing the same bytes again is harmless: callers use it for keys that are their own. An error that the caller's
+        iterable raises passes through as it is, and nothing of the object is visible then.
 
         Args:
             key: the object's key.
             data: bytes-like, or an iterable of buffers, each released before the next is requested; of any size.
 
         Raises:
+            InvalidInputError: neither bytes-like nor an iterable of buffers.
             BackendError: no space, no permission, no connection: nothing of it is visible.
         """
 

@@ -43,6 +43,8 @@ def is_clean(text: str) -> bool:
 def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store with such text in every field that can hold any."""
     monkeypatch.setenv("ARTIFACTSTORE_ACTOR", "bob" + EVIL)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")  # a command takes such a text for a folder, too
     store = artifactstore.open(tmp_path / "store", cache=None)
     folder = tmp_path / "source"
     folder.mkdir()

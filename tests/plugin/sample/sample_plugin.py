@@ -18,6 +18,7 @@ from artifactstore.plugins import (
     WriteFolder,
     check_key,
     check_prefix,
+    check_ranges,
     gather,
 )
 
@@ -57,8 +58,7 @@ class SqliteBackend(Backend):
         return bytes(rows[0][0])
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        if any(offset < 0 or length < 0 for offset, length in ranges):
-            raise InvalidInputError("offsets and lengths must not be negative")
+        check_ranges(ranges)
         data = self.read(key)
         if any(offset + length > len(data) for offset, length in ranges):
             raise BackendError(f"a range ends beyond the end of {key} in {self.url}", transient=False)
