@@ -295,15 +295,16 @@ def test_without_any_folder_for_temporary_files_a_get_says_what_it_needs(folder:
     assert "to=" in acting(FIRST, get)[1]
 
 
+@pytest.mark.slow
 def test_without_any_folder_for_temporary_files_a_large_object_says_what_it_needs(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    import numpy as np
     import pandas as pd
 
     store = artifactstore.create(folder / "s", cache=None)
     store.put(b"1", "n")
-    monkeypatch.setattr("artifactstore.objects.base._SPOOL", 1000)
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     with pytest.raises(artifactstore.BackendError, match="set TMPDIR"):
-        store.put(pd.DataFrame({"x": range(10_000)}), "t")
+        store.put(pd.DataFrame({"x": np.random.default_rng(0).random(9_000_000)}), "t")  # 72 MB: more than waits in memory
     with pytest.raises(artifactstore.BackendError, match="set TMPDIR"):
         store.maintenance.snapshot()
     assert store.put({"a": 1}, "small").version == 1

@@ -10,7 +10,6 @@ from artifactstore.backend.exclusive_create_probe import probe
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.remote.fsspec_backend import FsspecBackend
-from artifactstore.backend.s3.backend import S3Backend
 from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.errors import BackendError, UnsupportedError
 from artifactstore.model.facts import CONFIG_KEY
@@ -82,15 +81,12 @@ def test_s3_is_asked_and_answers(s3_url):
     assert backend.read(CONFIG_KEY) == CONFIG
 
 
-def test_an_s3_that_ignores_the_condition_is_found_out_and_will_do_for_one_writer(s3_url, monkeypatch):
-    real = S3Backend._send
-
-    async def careless(self, verb, arguments):
-        return await real(self, verb, {name: value for name, value in arguments.items() if name != "IfNoneMatch"})
-
-    monkeypatch.setattr(S3Backend, "_send", careless)
-    backend = connect(s3_url)
+def test_an_s3_that_ignores_the_condition_is_found_out_and_will_do_for_one_writer(faulty_s3):
+    proxy, url = faulty_s3
+    proxy.plan = lambda _: "unconditional"
+    backend = connect(url)
     backend.create(CONFIG_KEY, CONFIG)
     with pytest.raises(UnsupportedError):
         probe(backend, CONFIG)
-    probe(connect(s3_url, single_writer=True), CONFIG)
+    assert any(request.conditional for request in proxy.log)
+    probe(connect(url, single_writer=True), CONFIG)

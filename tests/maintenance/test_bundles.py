@@ -13,7 +13,6 @@ import pytest
 import artifactstore
 from artifactstore import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.backend.connect import connect
-from artifactstore.maintenance.sync import bundle as bundle_module
 from artifactstore.store import Store
 from tests.warm import program
 
@@ -90,20 +89,21 @@ def test_a_selection_is_a_small_store_that_another_imports(store, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["far", "later.zip", "some.zip", "store"]
 
 
-def test_clean_up_in_between_begins_a_new_file(store, tmp_path, monkeypatch):
+def test_clean_up_in_between_begins_a_new_file(store, tmp_path):
     store.put(b"g" * 100_000, "gone")
     tell(store, removed("gone", 1))
-    real, todo = bundle_module._read_ahead, [1]
+    begun: list[str] = []
 
-    def read_ahead(*args):
-        if todo:
-            todo.pop()
+    def watch(what, _total):  # called when it is known what there is to copy
+        if not begun:
             clean_up(artifactstore.open(store.url, cache=None))
-        yield from real(*args)
+        begun.append(what)
+        return lambda _more: None
 
-    monkeypatch.setattr(bundle_module, "_read_ahead", read_ahead)
+    store._session.watch = watch
     done = store.maintenance.bundle(tmp_path / "all.zip")
     assert done.entries == len(entries(store.url))
+    assert begun == ["bundle"] * 2
     assert_whole_copy(store.url, f"zip://{tmp_path}/all.zip")
 
 
@@ -123,30 +123,29 @@ def test_a_damaged_store_is_not_bundled(store, tmp_path):
 @pytest.mark.parametrize("names", [None, ["aba"]])
 @pytest.mark.parametrize("at", [1, 4, 6])
 def test_an_interrupted_bundle_leaves_nothing(store, tmp_path, monkeypatch, names, at):
-    real, left = bundle_module._Archive.add, [at]
+    real, left = zipfile.ZipFile.writestr, [at]
 
-    def add(self, key, raw):
+    def add(self, member, raw):
         left[0] -= 1
         if not left[0]:
             raise KeyboardInterrupt
-        real(self, key, raw)
+        real(self, member, raw)
 
-    monkeypatch.setattr(bundle_module._Archive, "add", add)
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", add)
     with pytest.raises(KeyboardInterrupt):
         store.maintenance.bundle(tmp_path / "x.zip", names=names)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
 
 
 _KILLED = """
-import os, signal, sys
-from artifactstore.maintenance.sync import bundle
-real, left = bundle._Archive.add, [int(sys.argv[3])]
-def add(self, key, raw):
+import os, signal, sys, zipfile
+real, left = zipfile.ZipFile.writestr, [int(sys.argv[3])]
+def add(self, member, raw):
     left[0] -= 1
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
-    real(self, key, raw)
-bundle._Archive.add = add
+    real(self, member, raw)
+zipfile.ZipFile.writestr = add
 import artifactstore
 artifactstore.open(sys.argv[1], cache=None).maintenance.bundle(sys.argv[2])
 """
@@ -207,13 +206,13 @@ def test_what_makes_no_sense_is_said(store, tmp_path):
 @pytest.mark.parametrize("names", [None, ["name/*"]])
 @pytest.mark.parametrize("lost", ["store.json", "journal/"])
 def test_a_bundle_that_a_reader_would_refuse_gets_no_name(store, tmp_path, monkeypatch, names, lost):
-    add = bundle_module._Archive.add
+    add = zipfile.ZipFile.writestr
 
-    def lose(self: bundle_module._Archive, key: str, raw: bytes) -> None:
-        if not key.startswith(lost):
-            add(self, key, raw)
+    def lose(self: zipfile.ZipFile, member: zipfile.ZipInfo, raw: bytes) -> None:
+        if not member.filename.startswith(lost):
+            add(self, member, raw)
 
-    monkeypatch.setattr(bundle_module._Archive, "add", lose)
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", lose)
     with pytest.raises((CorruptionError, NotFoundError)):
         store.maintenance.bundle(tmp_path / "all.zip", names=names)
     assert [one.name for one in tmp_path.iterdir()] == ["store"]

@@ -92,13 +92,10 @@ def test_a_missing_bucket_is_told_with_the_fix_and_exit_code_4(s3_url, capsys):
 
 
 @pytest.mark.slow
-def test_a_server_that_ignores_the_condition_is_found(s3_url, monkeypatch):
-    from artifactstore.backend.s3.backend import S3Backend
-
-    # The server's own fault, made at the last place before the wire: the condition never reaches it.
-    real = S3Backend._put
-    monkeypatch.setattr(S3Backend, "_put", lambda self, key, raw, *args, **_condition: real(self, key, raw, *args))
-    found = examine_url(s3_url, quick=True)
+def test_a_server_that_ignores_the_condition_is_found(faulty_s3):
+    proxy, url = faulty_s3
+    proxy.plan = lambda _: "unconditional"
+    found = examine_url(url, quick=True)
     assert not found.ok
     assert "fail" in {found["create-existing"].status, found["create-race"].status}
     assert "single_writer=True" in found["create-existing"].fix + found["create-race"].fix

@@ -15,6 +15,7 @@ import pytest
 import artifactstore
 from artifactstore import BackendError, CorruptionError, RefusedError
 from artifactstore.backend.connect import connect
+from artifactstore.backend.memory import MemoryBackend
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.sqlite_file import SqliteTables
 from artifactstore.cli import main
@@ -198,12 +199,17 @@ def test_whatever_fails_on_the_way_the_next_try_succeeds(tmp_path: Path, monkeyp
 def test_one_that_can_t_be_brought_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     store = fill(f"memory://{tmp_path.name}-bring")
     store.maintenance.snapshot()
+    read, failed = MemoryBackend.read_ranges, list[str]()
 
-    def failing(*_: Any) -> None:
-        raise error
+    def failing(self: MemoryBackend, key: str, ranges: Any) -> list[bytes]:
+        if key.startswith("segments/folds/"):
+            failed.append(key)
+            raise error
+        return read(self, key, ranges)
 
-    monkeypatch.setattr(snapshot_module, "_download", failing)
+    monkeypatch.setattr(MemoryBackend, "read_ranges", failing)
     assert _same(_state(store), _truth(store))
+    assert failed
 
 
 def test_an_empty_store_has_nothing_to_write_down(tmp_path: Path) -> None:

@@ -18,6 +18,21 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 @pytest.fixture
+def free_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Set the memory that this process may still take, as `ulimit -v` would."""
+    resource = pytest.importorskip("resource", reason="this system has no memory limit of processes")
+
+    def limit(size: int) -> None:
+        def getrlimit(_kind: int) -> tuple[int, int]:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            return used + size, used + size
+
+        monkeypatch.setattr(resource, "getrlimit", getrlimit)
+
+    return limit
+
+
+@pytest.fixture
 def elsewhere(store: Store, tmp_path: Path) -> Callable[[str], str]:
     """Run code in a process of its own, with `store`, `np` and `out` at hand; returns what it put into `out`, or its error."""
 

@@ -20,7 +20,6 @@ import pandas as pd
 import pytest
 
 from artifactstore import CorruptionError, UnsupportedError, UntrustedError
-from artifactstore.objects import memory_limit
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.formats.estimators import Estimator
 from artifactstore.objects.formats.sameness import is_plain, what_differs
@@ -215,7 +214,7 @@ def test_the_files_of_a_model_elsewhere_are_read_at_the_same_time():
         assert {name: archive.read(name) for name in archive.namelist()} == files
 
 
-def test_few_bytes_that_become_many_are_refused(monkeypatch: pytest.MonkeyPatch):
+def test_few_bytes_that_become_many_are_refused(free_memory: Callable[[int], None]):
     import scipy.sparse
     from sklearn.neighbors import NearestNeighbors
 
@@ -224,7 +223,7 @@ def test_few_bytes_that_become_many_are_refused(monkeypatch: pytest.MonkeyPatch)
     Estimator().write(NearestNeighbors(algorithm="brute").fit(points), folder)
     files = as_files(folder)
     assert sum(map(len, files.values())) < 2**20
-    monkeypatch.setattr(memory_limit, "_free_memory", lambda: 16 * 2**20)
+    free_memory(16 * 2**20)
     with pytest.raises(UnsupportedError, match="this estimator takes"):
         Estimator().read(MemoryFolder(files))
     again = {"schema.json": json.dumps([{"file": "0.npy"}] * 1000).encode(), "0.npy": bytes(2**20)}

@@ -1,5 +1,6 @@
 """What would not fit into memory is refused before it is tried."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from artifactstore.store import Store
 from tests.objects.folder import MemoryFolder, as_files
 
 
-def test_a_few_bytes_that_stand_for_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch):
+def test_a_few_bytes_that_stand_for_many_rows_are_refused(free_memory: Callable[[int], None]):
     sink = pa.BufferOutputStream()
     many = 20_000_000
     part = pa.table([pa.array(np.zeros(many, "i8")), pa.array(np.zeros(many, "i4"))], names=["a", "b"])
@@ -26,7 +27,7 @@ def test_a_few_bytes_that_stand_for_many_rows_are_refused(monkeypatch: pytest.Mo
         writer.write_table(part, row_group_size=many)
     raw = sink.getvalue().to_pybytes()
     assert len(raw) < 300_000
-    monkeypatch.setattr(memory_limit, "_free_memory", lambda: 100 * 2**20)
+    free_memory(100 * 2**20)
     with pytest.raises(UnsupportedError, match=r"the table takes 0\.2 GB in memory, but only .* open_table"):
         Table().read(MemoryFolder({"data.parquet": raw}))
     with pytest.raises(UnsupportedError, match=r"0\.2 GB"):
@@ -41,14 +42,14 @@ def as_parquet(table: pa.Table, **options: object) -> bytes:
 
 
 @pytest.mark.slow
-def test_texts_and_lists_that_take_few_bytes_are_refused_as_what_they_become(monkeypatch: pytest.MonkeyPatch):
+def test_texts_and_lists_that_take_few_bytes_are_refused_as_what_they_become(free_memory: Callable[[int], None]):
     again = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array(["x" * 1_000_000]))
     hostile = {
         "a text again and again": as_parquet(pa.table({"a": again.cast(pa.large_string()), "b": range(500)})),
         "a long text": as_parquet(pa.table({"a": ["x" * 200_000_000], "b": [1]}), use_dictionary=False, compression="zstd"),
         "gaps in a list": as_parquet(pa.table({"a": pa.array([[None] * 20_000_000], pa.list_(pa.int64())), "b": [1]})),
     }
-    monkeypatch.setattr(memory_limit, "_free_memory", lambda: 100 * 2**20)
+    free_memory(100 * 2**20)
     for name, raw in hostile.items():
         assert len(raw) < 100_000, name
         with pytest.raises(UnsupportedError, match="the table takes"):
@@ -73,10 +74,10 @@ def test_an_end_that_lies_about_its_rows_is_damage(where: int | None):
 
 
 @pytest.mark.slow
-def test_objects_larger_than_memory_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_objects_larger_than_memory_are_refused(store: Store, free_memory: Callable[[int], None], tmp_path: Path):
     store.put(np.zeros(20_000_000), "a")
     store.put({"a": np.zeros(10), "b": np.zeros(20_000_000)}, "several")
-    monkeypatch.setattr(memory_limit, "_free_memory", lambda: 100 * 2**20)
+    free_memory(100 * 2**20)
     for ref in ("a", "several"):
         with pytest.raises(
             UnsupportedError, match=r"npy takes 0\.2 GB in memory, but only 0\.1 GB are free: get its files with to="

@@ -14,6 +14,7 @@ requests, and a seed draws a script that is the same every time. Each request is
 | sent-twice | the server gets it twice; the client sees the second answer (a proxy that tries again) |
 | duplicate | the server gets it twice; the client sees the first answer |
 | slow | the reply takes a moment |
+| unconditional | the server does not hear of the condition (If-None-Match) |
 | truncated | half of the body, with a Content-Length that fits |
 | flipped | one bit of the reply's body is another |
 | flipped-request | one bit of the request's body is another |
@@ -181,12 +182,14 @@ class FaultProxy:
 
     Attributes:
         log: what went through.
+        most: the most requests that were under way at the same time.
         plan: may be changed at any time.
     """
 
     def __init__(self, target: str, plan: Plan = lambda _: "ok", *, late: float = 0.3) -> None:
         self.plan = plan
         self.log: list[Exchange] = []
+        self.most = self._under_way = 0
         self._host, self._port = urlsplit(target).hostname, urlsplit(target).port
         self._late = late
         self._taken = 0
@@ -270,10 +273,21 @@ class FaultProxy:
         """Carry one request; False if the connection is over."""
         verb, path, _ = request.first.decode("latin-1").split(" ")
         one = Exchange(len(self.log), verb, path, request.names, len(request.body), "ok")
-        one.fault = fault = self.plan(one)
+        one.fault = self.plan(one)
         self.log.append(one)
+        self._under_way += 1
+        self.most = max(self.most, self._under_way)
+        try:
+            return await self._do(one, request, writer)
+        finally:
+            self._under_way -= 1
+
+    async def _do(self, one: Exchange, request: _Message, writer: asyncio.StreamWriter) -> bool:
+        verb, fault = one.verb, one.fault
         if fault == "reset":
             return False
+        if fault == "unconditional":
+            request.headers = [(name, value) for name, value in request.headers if name.lower() != b"if-none-match"]
         if fault in _ERRORS:
             return await self._answer(one, self._error(fault, one), writer)
         if fault in {"swallowed", "swallowed-tagged", "page", "failed-200"}:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_child_that_knows_its_run_by_the_environment_alone_commits_what_it_rea
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
     store.put(b"x", "a")
-    monkeypatch.setattr(inherited_runs, "_base", lambda: None)  # the parent cannot publish anything
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")  # the parent cannot publish anything
     with store.run("r", code=False) as run:
         child(store, run.id)
         assert used(store, run.id) == ["a"]
@@ -73,10 +74,15 @@ def test_a_child_that_knows_its_run_by_the_environment_alone_commits_what_it_rea
     assert store.artifact("late").run is None, "a run that has ended gets no more edges"
 
 
+def boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of this user's boards, in a folder for temporary files of this test's own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path / f"artifactstore-runs-{os.getuid()}"
+
+
 def test_what_another_user_may_write_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    base = tmp_path / "boards"
+    base = boards(tmp_path, monkeypatch)
     base.mkdir(mode=0o700)
-    monkeypatch.setattr(inherited_runs, "_base", lambda: str(base))
     monkeypatch.setattr(inherited_runs, "_above", lambda: ["1-1"])
     (base / "1-1").mkdir()
     (base / "1-1/runs.json").write_text('[["s", "r", null, "inbox"]]')
@@ -94,7 +100,7 @@ def test_what_another_user_may_write_is_not_believed(tmp_path: Path, monkeypatch
 
 
 def test_lines_that_are_no_facts_spoil_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(inherited_runs, "_base", lambda: str(tmp_path / "boards"))
+    base = boards(tmp_path, monkeypatch)
     inbox = Inbox()
     good = {"fact": "used", "digest": "blake3:" + "0" * 64, "name": "a", "version": 1}
     with Path(inbox.path).open("ab") as file:
@@ -116,7 +122,7 @@ def test_lines_that_are_no_facts_spoil_no_others(tmp_path: Path, monkeypatch: py
     path = inbox.path
     inbox.close()
     assert hand_over(path, good) is None
-    assert not (tmp_path / "boards").exists()
+    assert not base.exists()
 
 
 def test_the_innermost_runs_are_those_that_no_other_is_inside_of():

@@ -5,8 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -295,15 +295,15 @@ def test_an_environment_is_built_with_the_recorded_packages_and_says_what_it_lac
     assert shown[2] == artifactstore.__version__
     assert [note.split()[0] for note in built.notes] == ["mine"]
     assert build(recorded, tmp_path / "env", code) == built
-    call_really = environment_build._call
+    run_really = subprocess.run
 
-    def with_a_copy(command: Sequence[str], failing: str) -> str:
+    def with_a_copy(command: list[str], **options: Any) -> Any:
         if command[1:3] != ["-m", "venv"]:
-            return call_really(command, failing)
+            return run_really(command, **options)
         shutil.copytree(tmp_path / "env", command[-1], symlinks=True)  # an environment like the first is soon there
-        return ""
+        return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(environment_build, "_call", with_a_copy)
+    monkeypatch.setattr(subprocess, "run", with_a_copy)
     with pytest.raises(BackendError, match="env=False"):
         build({"packages": [{"name": "iniconfig", "version": "0.0.999"}]}, tmp_path / "env2", None)
     notes = present({"python": {"version": "2.7"}, "packages": [{"name": "iniconfig", "version": "0"}]}).notes

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import artifactstore
-from artifactstore.backend import source_url as origin_module
 from artifactstore.backend.source_url import SourceUrl
 from artifactstore.errors import BackendError, ConflictError, InvalidInputError
+from tests.servers.proxy import scripted
 from tests.servers.web import serving
 
 NAMES = ("a.txt", "deep/b c.bin", "deep/größe.csv", "empty")
@@ -134,18 +134,9 @@ def test_a_source_that_can_not_be_reached_is_tried_again_and_then_an_error(store
         store.put(bucket, "raw")
 
 
-def test_a_read_that_comes_short_is_tried_again(store, bucket, files, monkeypatch):
-    ask = origin_module.SourceUrl._once
-    cut: list[bytes] = []
-
-    def short(self, verb, *arguments, **named):
-        came = ask(self, verb, *arguments, **named)
-        if verb == "cat_file" and not cut:
-            cut.append(came)
-            return came[:-1]
-        return came
-
-    monkeypatch.setattr(origin_module.SourceUrl, "_once", short)
+def test_a_read_that_comes_short_is_tried_again(store, faulty_s3, bucket, files):
+    proxy, _ = faulty_s3
+    proxy.plan = scripted("truncated", only=lambda one: one.verb == "GET" and "/deep/" in one.path)
     made = store.put(f"{bucket}/deep/größe.csv", "one")
-    assert cut
+    assert [one.fault for one in proxy.log if one.verb == "GET" and "/deep/" in one.path] == ["truncated", "ok"]
     assert made.digest == store.put(files / "deep/größe.csv", "disk").digest

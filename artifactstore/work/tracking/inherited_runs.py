@@ -197,18 +197,14 @@ def _read(path: str) -> Iterator[Posted]:
 
 # -- location
 
-_found: dict[str, str | None] = {}
-
 
 def _base() -> str | None:
     """Return the folder of all boards of this user; None if temporary files cannot be written."""
-    if "base" not in _found:
-        try:
-            user = str(os.getuid()) if hasattr(os, "getuid") else "own"
-            _found["base"] = os.path.join(tempfile.gettempdir(), f"artifactstore-runs-{user}")  # noqa: PTH118
-        except OSError:
-            _found["base"] = None
-    return _found["base"]
+    user = str(os.getuid()) if hasattr(os, "getuid") else "own"
+    try:
+        return os.path.join(tempfile.gettempdir(), f"artifactstore-runs-{user}")  # noqa: PTH118
+    except OSError:
+        return None
 
 
 def _ours(base: str) -> os.stat_result | None:
