@@ -1,5 +1,6 @@
 """Probe of a backend's exclusive `create`, once a session, by a write that can do no harm."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -8,12 +9,13 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers.base import Wrapper
-from artifactstore.errors import AlreadyExistsError, BackendError, UnsupportedError
+from artifactstore.backend.wrappers.retry_policy import RetryPolicy, retried
+from artifactstore.errors import AlreadyExistsError, UnsupportedError
 from artifactstore.model.facts import CONFIG_KEY
 
 __all__ = ["probe"]
 
-_TRIES: Final = 6
+_POLICY: Final = RetryPolicy(first=0.1, tries=6, seconds=math.inf)
 
 
 def probe(backend: Backend, config_raw: bytes, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -36,18 +38,11 @@ def probe(backend: Backend, config_raw: bytes, *, sleep: Callable[[float], None]
         inner = inner.inner
     if isinstance(inner, LocalBackend | MemoryBackend):
         return
-    for attempt in range(_TRIES):
-        try:
-            backend.create(CONFIG_KEY, config_raw)
-        except AlreadyExistsError:
-            return
-        except BackendError as error:
-            # Sending it again is harmless here, whatever the outcome of the first.
-            if not error.transient or attempt == _TRIES - 1:
-                raise
-            sleep(0.1 * 2**attempt)
-        else:
-            break
+    try:
+        # Sending it again is harmless here, whatever the outcome of the first.
+        retried(lambda: backend.create(CONFIG_KEY, config_raw), _POLICY, sleep=sleep)
+    except AlreadyExistsError:
+        return
     raise UnsupportedError(
         f"{backend.url}: the server overwrote the existing {CONFIG_KEY} although the request was conditional: it ignores "
         "conditions silently, so concurrent writers would overwrite each other. Pass single_writer=True if nothing else "

@@ -8,9 +8,8 @@ from itertools import chain
 from typing import Any, Final
 from urllib.parse import unquote
 
-from artifactstore.backend.remote.fsspec_backend import FsspecBackend
 from artifactstore.backend.remote.fsspec_client import FsspecClient, known_schemes, open_url
-from artifactstore.backend.wrappers.retrying import RetryingBackend
+from artifactstore.backend.wrappers.retrying import Retrier
 from artifactstore.errors import BackendError, ConflictError, InvalidInputError, NotFoundError, UnsupportedError
 
 __all__ = ["Listing", "SourceFile", "SourceUrl"]
@@ -128,7 +127,7 @@ class SourceUrl:
         self.url = plain if plain.endswith("://") else plain.rstrip("/")
         self._client = FsspecClient(self.url, given, partial(open_url, url, {"use_listings_cache": False, **given}))
         self._marked = known in _S3
-        self._retrying = RetryingBackend(FsspecBackend(self.url))
+        self._retrier = Retrier(self.url)
         self._file = unquote(url.partition("?")[0].rpartition("/")[2]) if known in _WEB else None
 
     def files(self) -> Listing:
@@ -213,7 +212,7 @@ class SourceUrl:
             parts = [self._cut(file, data, start, end) for data, start, end in zip(came, starts, ends, strict=True)]
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
-        return self._retrying.retried(call) if size else b""
+        return self._retrier.retried(call) if size else b""
 
     def _cut(self, file: SourceFile, data: bytes, start: int, end: int) -> bytes:
         if len(data) == end - start:
@@ -236,7 +235,7 @@ class SourceUrl:
             raise ConflictError(f"{file.url} changed while it was being put; nothing was committed: put again")
 
     def _ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
-        return self._retrying.retried(lambda: self._once(verb, *arguments, **named))
+        return self._retrier.retried(lambda: self._once(verb, *arguments, **named))
 
     def _once(self, verb: str, *arguments: Any, **named: Any) -> Any:
         """Call a verb of the filesystem; one at a time unless the filesystem is thread-safe."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from artifactstore.backend.buffers import writable
-from artifactstore.backend.wrappers.retry_policy import RetryPolicy
+from artifactstore.backend.wrappers.retry_policy import Retries, retried
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
@@ -161,7 +161,7 @@ class Appender:
 
     def _lead(self, own: _Ticket) -> None:
         """Append until the leader's own transaction is settled; the next waiting thread leads then."""
-        retries = RetryPolicy(self._sleep)
+        retries = Retries(sleep=self._sleep)
         taken = 0
         while not own.settled:
             batch = self._batch()
@@ -305,14 +305,7 @@ class Appender:
 
     def _spill(self, ticket: _Ticket) -> None:
         raw, one = canonical_json(ticket.facts), new_id()
-        retries = RetryPolicy(self._sleep)
-        while True:
-            try:
-                self.journal.backend.write(facts_key(one), writable(raw))
-                break
-            except BackendError as error:
-                if not retries.again(error):
-                    raise
+        retried(lambda: self.journal.backend.write(facts_key(one), writable(raw)), sleep=self._sleep)
         ticket.spilled = {"id": one, "digest": str(Digest.of(raw, self.journal.config.digest))}
 
     def _give_up(self, batch: Sequence[_Ticket], error: ArtifactStoreError) -> None:

@@ -13,7 +13,7 @@ from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.readonly.zip import ZipBackend
 from artifactstore.backend.remote.fsspec_backend import FsspecBackend
 from artifactstore.backend.s3.backend import S3Backend
-from artifactstore.backend.wrappers.retrying import RetryingBackend
+from artifactstore.backend.wrappers.retrying import Retrier, RetryingBackend
 from artifactstore.errors import BackendError, InvalidInputError, UnsupportedError
 
 
@@ -242,7 +242,7 @@ DEAD: dict[str, tuple[str, dict[str, Any]]] = {
 def test_where_nothing_has_ever_answered_the_time_for_trying_again_is_short(
     scheme: str, where: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(RetryingBackend, "CONTACT", 0.3)
+    monkeypatch.setattr(Retrier, "CONTACT", 0.3)
     monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "300")
     url, options = DEAD[scheme]
     told = {name: value.replace("WHERE", where) if isinstance(value, str) else value for name, value in options.items()}

@@ -140,7 +140,7 @@ class TestRetryingOverFaults(BackendContract):
         faulty = FaultyBackend(memory(), "ok fail lost-reply torn-write 409 ok " * 3000, verbs=verbs)
         time = Time()
         backend = RetryingBackend(faulty, seconds=1e9, sleep=time.sleep, clock=time.now)
-        backend._warned = True  # that it takes long is meant
+        backend.retrier.warned = True  # that it takes long is meant
         return backend
 
     def test_more_than_a_bytes_like_may_carry_goes_by_an_iterable(self, backend):

@@ -14,7 +14,8 @@ from artifactstore.backend.base import Backend
 from artifactstore.backend.errors import NotAppliedError, ThrottledError, UnreachableError
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers.base import Wrapper
-from artifactstore.backend.wrappers.retrying import RetryingBackend, retry_seconds
+from artifactstore.backend.wrappers.retry_policy import retry_seconds
+from artifactstore.backend.wrappers.retrying import RetryingBackend
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
 from artifactstore.testing.backends import FAULTS, CountingBackend, FaultyBackend, draw_script
 from artifactstore.testing.latency import LatencyBackend

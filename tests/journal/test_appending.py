@@ -10,7 +10,7 @@ import pytest
 from artifactstore.backend.buffers import writable
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.wrappers import retry_policy
-from artifactstore.backend.wrappers.retrying import retry_seconds
+from artifactstore.backend.wrappers.retry_policy import retry_seconds
 from artifactstore.catalog.fold import judge as judge_module
 from artifactstore.catalog.fold import state as state_module
 from artifactstore.catalog.fold.state import State
@@ -351,7 +351,7 @@ def test_patience_counts_from_the_first_failure_in_a_row(monkeypatch: pytest.Mon
     with pytest.raises(OutcomeUnknownError):
         appender.commit([measured()], birth=0, alive_at=0, refuse=Refused)
     assert 300 <= sum(pauses) <= 305
-    assert pauses == sorted(pauses)
+    assert pauses[:-1] == sorted(pauses[:-1])  # the last is what is left of the time
 
 
 def test_the_patience_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from artifactstore.backend.errors import NotAppliedError, RangesFailedError, ThrottledError
+from artifactstore.backend.wrappers.retry_policy import RetryPolicy
 from artifactstore.errors import BackendError
 from artifactstore.runtime.threads import cancellable_sleep, is_cancelled
 
@@ -27,8 +28,9 @@ class AdaptiveLimiter:
         clock: monotonic seconds.
     """
 
-    FIRST: Final = 0.2  # seconds: the first pause after throttling; each pause is twice as long as the previous
-    LONGEST: Final = 10.0
+    POLICY: Final = RetryPolicy(
+        first=0.2, longest=10.0, spread=0.5
+    )  # of pauses after throttling; the spread is for other processes
     FREE: Final = 64  # concurrent requests from which on there is no limit
     BUDGET: Final = 64  # failures without as many successes between, after which the service counts as throttling
 
@@ -108,11 +110,11 @@ class AdaptiveLimiter:
         with self._lock:
             now = self._clock()
             if sent >= self._slowed:  # else it was sent before the last throttling and tells nothing new
-                pause = min(self.LONGEST, self.FIRST * 2 ** min(self._complaints, 30))
+                pause = self.POLICY.pause(self._complaints)
                 self._complaints += 1
                 self._slowed = now
                 self._limit = 1
-                self._not_before = max(self._not_before, now + pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads processes
+                self._not_before = max(self._not_before, now + pause)
             if retry_after is not None:
                 self._not_before = max(self._not_before, now + retry_after)
 

@@ -5,6 +5,7 @@ show nothing, and no script of the caller's is run again (which `multiprocessing
 """
 
 import json
+import math
 import secrets
 import subprocess
 import sys
@@ -17,12 +18,13 @@ from typing import Any, Final, Self
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.errors import NotAppliedError
+from artifactstore.backend.wrappers.retry_policy import Retries, RetryPolicy
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
 __all__ = ["Contender", "RacingProcess", "Round", "race", "serve"]
 
 _LEAD: Final = 0.03  # seconds from the command to the start: the second process must have received it
-_AGAIN: Final = 6  # tries after "two writers met, nothing was written"
+_AGAIN: Final = RetryPolicy(first=0.02, tries=6, seconds=math.inf)  # after "two writers met, nothing was written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +177,21 @@ def race(
 def _create(backend: Backend, key: str, at: float) -> Contender:
     token = secrets.token_hex(16)
     time.sleep(max(0.0, at - time.time()))
-    for attempt in range(_AGAIN):
+    retries = Retries(_AGAIN)
+    while True:
         try:
             backend.create(key, token.encode())
         except AlreadyExistsError:
             return Contender(token, "lost")
         except NotAppliedError as error:
-            if attempt == _AGAIN - 1:
+            if not retries.again(error):
                 return Contender(token, str(error))
-            time.sleep(0.02 * 2**attempt)
         except BackendError as error:
             return Contender(token, "unknown" if error.transient else str(error))
         except ArtifactStoreError as error:
             return Contender(token, str(error))
         else:
             return Contender(token, "won")
-    raise AssertionError  # the loop always returns
 
 
 def _seen(backend: Backend, key: str) -> str | None:

@@ -1,5 +1,6 @@
 """Probes that write: each operation and guarantee that a store needs of a backend, tried for real in a folder of its own."""
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.backend.base import MAX_WRITE, Backend
+from artifactstore.backend.wrappers.retry_policy import RetryPolicy, retried
 from artifactstore.backend.wrappers.retrying import RetryingBackend
-from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError
+from artifactstore.errors import AlreadyExistsError, ArtifactStoreError
 from artifactstore.maintenance.doctor import judgements as judge
 from artifactstore.maintenance.doctor.create_race import RacingProcess, race
 from artifactstore.maintenance.doctor.findings import Check, Outcome, attempt
@@ -18,6 +20,7 @@ from artifactstore.maintenance.doctor.measurements import Budget, latencies, rea
 
 __all__ = ["Probes", "Target", "with_retries"]
 
+_AGAIN: Final = RetryPolicy(first=0.2, tries=3, seconds=math.inf)
 _PAGES: Final = 1050  # objects: more than a page of S3's listings
 
 
@@ -237,9 +240,4 @@ def without_retries(backend: Backend) -> Backend:
 
 def with_retries(call: Callable[[], Any]) -> Outcome:
     """Call, up to three times after transient failures: every such call may be repeated."""
-    for pause in (0.1, 0.5):
-        outcome = attempt(call)
-        if not isinstance(outcome.error, BackendError) or not outcome.error.transient:
-            return outcome
-        time.sleep(pause)
-    return attempt(call)
+    return attempt(lambda: retried(call, _AGAIN))

@@ -12,14 +12,13 @@ import xxhash
 
 from artifactstore.backend.base import MAX_WRITE, Backend
 from artifactstore.backend.buffers import writable
-from artifactstore.backend.wrappers.retry_policy import RetryPolicy
+from artifactstore.backend.wrappers.retry_policy import retried
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key, read_records
 from artifactstore.errors import (
     AlreadyExistsError,
     ArtifactStoreError,
-    BackendError,
     CorruptionError,
     NotFoundError,
     RefusedError,
@@ -157,20 +156,12 @@ def create_with_retries(backend: Backend, key: str, raw: bytes) -> bool:
     Raises:
         BackendError: the backend failed for `$ARTIFACTSTORE_RETRY_SECONDS`.
     """
-    retries = RetryPolicy(_sleep)
-    while True:
-        try:
-            if len(raw) > MAX_WRITE:
-                backend.write(key, writable(raw))
-            else:
-                backend.create(key, raw)
-        except AlreadyExistsError:
-            return False
-        except BackendError as error:
-            if not retries.again(error):
-                raise
-        else:
-            return True
+    send = backend.create if len(raw) <= MAX_WRITE else lambda key, raw: backend.write(key, writable(raw))
+    try:
+        retried(lambda: send(key, raw), sleep=_sleep)
+    except AlreadyExistsError:
+        return False
+    return True
 
 
 def check_pack(raw: bytes, key: str) -> None:

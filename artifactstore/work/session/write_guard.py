@@ -1,10 +1,9 @@
 """Write guard: refuses writes to replicas and to stores that have moved."""
 
-import time
 from collections.abc import Callable, Sequence
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.wrappers.retry_policy import RetryPolicy
+from artifactstore.backend.wrappers.retry_policy import Retries
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, RefusedError
 from artifactstore.journal.replica import PREFIX, read_replica_status
@@ -62,7 +61,7 @@ def create_config(backend: Backend, config: Config, connect: Callable[[], bool])
     Raises:
         BackendError: it cannot be created.
     """
-    retries = RetryPolicy(time.sleep)
+    retries = Retries()
     while True:
         try:
             backend.create(CONFIG_KEY, config.raw)
