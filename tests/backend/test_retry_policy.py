@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import artifactstore
-from artifactstore.backend.errors import NotAppliedError
+from artifactstore.backend.errors import NotAppliedError, RangesFailedError
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers import retry_policy
 from artifactstore.backend.wrappers.retry_policy import Retries, RetryPolicy, retried
@@ -154,3 +154,16 @@ def test_every_loop_that_tries_again_uses_the_policy():
         if any(getattr(one, "attr", getattr(one, "id", "")) in {"sleep", "_sleep", "cancellable_sleep"} for one in calls):
             found.add(path.relative_to(folder).as_posix())
     assert {one for one in found if not one.startswith("testing/")} == SLEEPERS
+
+
+@pytest.mark.filterwarnings("ignore:.*does not answer")
+def test_of_ranges_that_fail_for_ever_the_first_failure_is_raised_with_how_often_it_was_tried(clock):
+    class Half(MemoryBackend):
+        def read_ranges(self, key: str, ranges):
+            failure = NotAppliedError(f"no reply for {key}")
+            raise RangesFailedError({0: b"1"}, failure) if len(ranges) > 1 else failure
+
+    backend = RetryingBackend(Half("memory://half"), seconds=9, sleep=clock.sleep, clock=clock.monotonic)
+    with pytest.raises(NotAppliedError, match=r"no reply for a \(tried \d+ times in 9 s"):
+        backend.read_ranges("a", [(0, 1), (1, 1)])
+    assert clock.now == pytest.approx(9)
