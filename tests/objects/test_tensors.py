@@ -113,11 +113,11 @@ def test_a_file_that_lies_is_damaged(bad: bytes):
 
 
 def test_a_shape_of_many_lengths_is_told_at_once():
-    bad = raw({"a": one(shape=[2**59] * 50_000)}, b"x" * 4)
+    bad = raw({"a": one(shape=[2**59] * 200_000)}, b"x" * 4)
     begin = time.process_time()
     with pytest.raises(CorruptionError):
         Tensors().read(MemoryFolder({"model.safetensors": bad}))
-    assert time.process_time() - begin < 2  # multiplied out it took ten seconds
+    assert time.process_time() - begin < 60, "it hangs: multiplied out it takes minutes"
 
 
 def test_views_that_are_not_computed_yet_are_values_of_their_own(store: Store):
