@@ -7,42 +7,31 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from artifactstore.catalog.audit import Log
-from artifactstore.catalog.lineage import RunInfo
-from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.versions import Name, Version
-from artifactstore.maintenance.verify.report import Report
-from artifactstore.work.get import artifact as _artifact
+from artifactstore.model.reference import Referable, as_reference, selected
+from artifactstore.store_queries import StoreQueries
 from artifactstore.work.get import get as _get
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.put import put as _put
 from artifactstore.work.put.arguments import PutOptions
-from artifactstore.work.queries import diff as _diffing
-from artifactstore.work.queries import queries as _asking
-from artifactstore.work.queries.diff import Diff
-from artifactstore.work.queries.queries import Conditions
 from artifactstore.work.session import batch as _batch
 from artifactstore.work.session.prepared import Batch
 from artifactstore.work.session.session import Session
 from artifactstore.work.views import alias as _alias
-from artifactstore.work.views import lineage as _lineage
 from artifactstore.work.views.alias import ANY
-from artifactstore.work.views.lineage import Lineage
 from artifactstore.work.views.maintenance import Maintenance
 
 if TYPE_CHECKING:
-    from artifactstore.work.queries.explanation import Why
     from artifactstore.work.runs.run import P, R, Run
     from artifactstore.work.views.registry import Registry
 
 __all__ = ["ANY", "Store"]
 
 
-class Store:
-    """A content-addressed store at one URL, made by `artifactstore.open`. Needs no close, safe for threads, picklable without secrets."""
+class Store(StoreQueries):
+    """A content-addressed store at one URL, made by `artifactstore.open`, or by `Store(url)`. Needs no close, safe for threads, picklable without secrets."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, url: "str | os.PathLike[str] | Session | None" = None, mode: str = "a") -> None:
+        super().__init__(url if isinstance(url, Session) else Session(url, mode=mode))
         self._maintenance: Maintenance | None = None
 
     @property
@@ -70,13 +59,14 @@ class Store:
 
         Args:
             source: a path (`~` is expanded, a symbolic link at the top is followed), a URL supported by fsspec, or an object, see
-                docs/reference/objects.md. A `str` is always a path or a URL unless `format="text"` is passed.
+                docs/reference/objects.md. A `str` is always a path or a URL unless `format="text"` is passed. An `Artifact` of this
+                store becomes a version of another name, with its kind and metadata; no byte is read.
             name: `/`-separated parts of letters, digits, `.`, `_`, `-`; without a name the artifact has only its digest.
             kind: data (the default), model, code, or your own word.
-            metadata: any JSON object; if the content is unchanged, it replaces the metadata of the version.
-            metrics: metric → finite number, measured on this artifact.
+            metadata: a JSON object, see docs/reference/values.md; if the content is unchanged, it is merged into the version's.
+            metrics: metric → number, measured on this artifact; NaN and infinities are recorded as such.
             reason: why, for the audit trail.
-            **options: see `PutOptions`: exclude, links, modes, rehash, format, base, profile, source_options.
+            **options: see `PutOptions`: aliases, tags, description, exclude, format, base, profile …
 
         Returns:
             The artifact; `.new` is True if anything was recorded, `.version` is None inside a batch.
@@ -94,7 +84,7 @@ class Store:
 
     def get(
         self,
-        ref: str,
+        ref: str | Referable,
         to: str | os.PathLike[str] | None = None,
         *,
         paths: Sequence[str] | None = None,
@@ -113,7 +103,8 @@ class Store:
             overwrite: replace files that differ.
             trust: what the artifact may import or run, if its format cannot be read otherwise (`pickle`): True, its digest, or
                 names of globals. Artifacts that this process has put itself need no trust.
-            **options: options of the object's format (docs/reference/objects.md), such as `mmap`, `keys`, `tensors`, `type`.
+            **options: options of the object's format (docs/reference/objects.md), such as `mmap`, `keys`, `tensors`, `type`; with
+                a bare name also `version=3` or `alias="production"`.
 
         Returns:
             With `to`: its `Path`. Without: the object, if an object was put; else the `Path` of a read-only copy in the local
@@ -127,18 +118,19 @@ class Store:
             UnsupportedError: this platform does not support a file name, or an object's format cannot be read here.
             UntrustedError: reading the object would run code from the store, and `trust` does not allow it.
         """
-        return _get.get(self._session, ref, to, paths=paths, overwrite=overwrite, trust=trust, options=options)
+        chosen = selected(ref, options.pop("version", None), options.pop("alias", None))
+        return _get.get(self._session, chosen, to, paths=paths, overwrite=overwrite, trust=trust, options=options)
 
-    def open_file(self, ref: str, path: str | None = None) -> io.BufferedReader:
+    def open_file(self, ref: str | Referable, path: str | None = None) -> io.BufferedReader:
         """Open one file as a seekable binary reader that fetches only the ranges it needs, each chunk verified.
 
         Raises:
             NotFoundError: no such artifact, or no such file in it.
             InvalidInputError: the artifact has several files, and no path was passed.
         """
-        return _get.open_file(self._session, ref, path)
+        return _get.open_file(self._session, as_reference(ref), path)
 
-    def open_table(self, ref: str) -> Any:
+    def open_table(self, ref: str | Referable) -> Any:
         """Open a table as a `pyarrow.dataset.Dataset` that fetches only the ranges it needs, each chunk verified.
 
         Args:
@@ -148,31 +140,17 @@ class Store:
             NotFoundError: no such artifact, or no such path in it.
             InvalidInputError: the artifact has no table files, or several kinds of them.
         """
-        return _get.open_table(self._session, ref)
+        return _get.open_table(self._session, as_reference(ref))
 
-    def artifact(self, ref: str) -> Artifact:
-        """Return the record of an artifact, without its content.
+    def at(self, moment: int | str | datetime | date) -> Self:
+        """Return a read-only view of this store as of an entry number, an aware datetime, or a date (its end, UTC); each also as text.
 
-        Raises:
-            NotFoundError: no such artifact, or it was removed.
-        """
-        return _artifact.artifact(self._session, ref)
-
-    def diff(self, a: str, b: str, *, key: str | Sequence[str] = (), exact: bool = False) -> Diff:
-        """Compare the files of two artifacts (or of folders or files in them); the result is empty if they are equal.
-
-        Its `.tables`, `.tensors` and `.json` list differences inside files, `.overlap()` the rows that two tables share.
-
-        Args:
-            a: a reference.
-            b: another.
-            key: columns that identify the rows of a table, so that changed rows are distinguished from new rows; reads both tables.
-            exact: read the tables, even if a sample of their row hashes would suffice.
+        Names, versions and aliases resolve as they did then; content is read from its current location.
 
         Raises:
-            NotFoundError: no such artifact.
+            InvalidInputError: a datetime is naive, or the entry does not exist.
         """
-        return _diffing.diff(self._session, a, b, key=key, exact=exact)
+        return type(self)(self._session.at(moment))
 
     def batch(self, *, reason: str | None = None) -> AbstractContextManager[Batch]:
         """Collect puts and alias moves in a `with` block and commit them together: nothing is visible before the block ends.
@@ -181,30 +159,7 @@ class Store:
         """
         return _batch.batch(self._session, reason)
 
-    def names(self, prefix: str = "") -> Rows[Name]:
-        """Return all names that begin with `prefix`, sorted."""
-        return _asking.names(self._session, prefix)
-
-    def versions(self, name: str) -> Rows[Version]:
-        """Return all versions of a name, oldest first.
-
-        Raises:
-            NotFoundError: no such name; the message lists the nearest names.
-        """
-        return _asking.versions(self._session, name)
-
-    def find(self, **conditions: Unpack[Conditions]) -> Rows[Version]:
-        """Return the versions that meet all conditions: `store.find(kind="model", metrics={"auc": ">= 0.9"}, uses="churn/raw")`.
-
-        Args:
-            **conditions: see `Conditions`: name, kind, metadata, metrics, file, uses, code, run, since.
-
-        Raises:
-            InvalidInputError: a condition is malformed; NotFoundError: no such artifact in `uses`.
-        """
-        return _asking.find(self._session, conditions)
-
-    def alias(self, ref: str, alias: str, *, expect: Any = ANY, reason: str | None = None) -> Artifact | None:
+    def alias(self, ref: str | Referable, alias: str, *, expect: Any = ANY, reason: str | None = None) -> Artifact | None:
         """Point an alias at a version: `store.alias("churn/model:v7", "production")`.
 
         Args:
@@ -220,7 +175,7 @@ class Store:
             ConflictError: the alias points to another version; the message names the actor and the time of that move.
             NotFoundError: no such version.
         """
-        return _alias.move_alias(self._session, ref, alias, expect=expect, reason=reason)
+        return _alias.move_alias(self._session, as_reference(ref), alias, expect=expect, reason=reason)
 
     def run(
         self,
@@ -267,104 +222,6 @@ class Store:
 
         return step(self._session)(name) if callable(name) else step(self._session, name)
 
-    def runs(self, name: str | None = None, *, status: str | None = None) -> Rows[RunInfo]:
-        """Return the runs, oldest first.
-
-        `name` is a name or a pattern (`train*`), `status` running, finished, failed or abandoned (no sign of life for a day).
-        """
-        return _lineage.runs(self._session, name=name, status=status)
-
-    def lineage(self, ref: str) -> Lineage:
-        """Return the lineage of an artifact (by reference) or of a run (by id), upstream and downstream.
-
-        Raises:
-            NotFoundError: no such artifact or run.
-        """
-        return _lineage.lineage(self._session, ref)
-
-    def why(self, a: str, b: str) -> "Why":
-        """Explain why two artifacts, or two runs, differ: parameters, code, packages, metrics and inputs, and why those differ.
-
-        Only unequal parts are opened. The answer prints as text; see also `.to_json()` and `.to_html()`.
-
-        Args:
-            a: a reference, or a run's id.
-            b: another.
-
-        Raises:
-            NotFoundError: no such artifact or run.
-        """
-        from artifactstore.work.queries.explain import why  # noqa: PLC0415 - imports text comparison, used only here
-
-        return why(self._session, a, b)
-
-    def log(
-        self,
-        *,
-        name: str | None = None,
-        alias: str | None = None,
-        actor: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        fact: str | None = None,
-        txn: str | None = None,
-    ) -> Log:
-        """Return the audit trail, oldest first: the actor, time and reason of each action, with its outcome.
-
-        Args:
-            name: only facts about this name.
-            alias: only facts about this alias.
-            actor: only actions of this actor.
-            since: from this time on (aware datetime).
-            until: up to this time (aware datetime).
-            fact: a single kind of fact: stored, versioned, described, aliased, measured …
-            txn: a transaction, as in `OutcomeUnknownError.txn`; `.outcome` is then committed, void, never or unknown.
-
-        Raises:
-            InvalidInputError: a datetime is naive, or the transaction id is malformed.
-            CorruptionError: the journal is damaged.
-        """
-        return _asking.log(self._session, name=name, alias=alias, actor=actor, since=since, until=until, fact=fact, txn=txn)
-
-    def at(self, moment: int | datetime | date) -> Self:
-        """Return a read-only view of this store as of an entry number, an aware datetime, or a date (its end, UTC).
-
-        Names, versions and aliases resolve as they did then; content is read from its current location.
-
-        Raises:
-            InvalidInputError: a datetime is naive, or the entry does not exist.
-        """
-        return type(self)(self._session.at(moment))
-
-    @property
-    def head(self) -> str:
-        """The last entry and the digest of its bytes, `12:blake3:ab…`: an anchor for `verify`.
-
-        Raises:
-            NotFoundError: no store at this URL.
-            BackendError: the backend is unreachable.
-        """
-        return _asking.head(self._session)
-
-    def verify(self, ref: str | None = None, *, level: str = "quick", fraction: float = 1.0, anchor: Any = None) -> Report:
-        """Check that all content is present and unchanged; damage is listed in the report, never raised.
-
-        Args:
-            ref: only this artifact (and the journal).
-            level: `quick` checks the journal's chain, every manifest, and that packs exist; `frames` also every pack's
-                checksums; `full` also every file's digest.
-            fraction: share of the content that `frames` and `full` read, chosen at random.
-            anchor: `<entry>:<digest>` as noted earlier (`head`), which the journal must still contain; or the path of a file with
-                such lines, or a list of both. Without an anchor, the loss of the last entries is detected only if the cache of this
-                machine has seen them.
-
-        Raises:
-            NotFoundError: no store, or no such artifact.
-            InvalidInputError: the level, the fraction or an anchor is invalid.
-            BackendError: the backend is unreachable.
-        """
-        return _asking.verify(self._session, ref, level=level, fraction=fraction, anchor=anchor)
-
     @property
     def registry(self) -> "Registry":
         """Markings of stored content, such as taint."""
@@ -378,6 +235,14 @@ class Store:
         if self._maintenance is None:
             self._maintenance = Maintenance(self._session)
         return self._maintenance
+
+    def __getattr__(self, name: str) -> Any:
+        from artifactstore.habits import hint  # noqa: PLC0415 - only for a message
+
+        raise AttributeError(f"{type(self).__name__} has no {name!r}{hint(name)}", name=name, obj=self)
+
+    def __contains__(self, ref: object) -> bool:
+        return self.exists(as_reference(ref))
 
     def __repr__(self) -> str:
         view = self._session.view

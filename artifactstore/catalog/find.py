@@ -1,5 +1,6 @@
 """Search for versions: by name, kind, metadata and metrics. Pure functions of the state."""
 
+import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,6 +48,9 @@ def find(
     state: State,
     *,
     name: Any = None,
+    text: Any = None,
+    alias: Any = None,
+    tag: Any = None,
     kind: Any = None,
     metadata: Any = None,
     metrics: Any = None,
@@ -60,6 +64,9 @@ def find(
     Args:
         state: the state to search.
         name: a name or a pattern with `*`, `?` and `[…]`.
+        text: words that all occur in what is recorded of a version, in any case.
+        alias: an alias that points to it now.
+        tag: `KEY`, `KEY=VALUE`, or a dict of tags.
         kind: the kind.
         metadata: keys and their required values; a dotted key looks inside.
         metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the latest measured value counts.
@@ -71,9 +78,10 @@ def find(
     Raises:
         InvalidInputError: an invalid condition.
     """
-    for what, text in (("name", name), ("kind", kind), ("code", code), ("run", run)):
-        if text is not None and not isinstance(text, str):
-            raise InvalidInputError(f"{what}= must be a str, got {text!r}")
+    for what, given in (("name", name), ("text", text), ("alias", alias), ("kind", kind), ("code", code), ("run", run)):
+        if given is not None and not isinstance(given, str):
+            raise InvalidInputError(f"{what}= must be a str, got {given!r}")
+    tags = _tags(tag)
     for what, table in (("metadata", metadata), ("metrics", metrics)):
         if table is not None and not (isinstance(table, Mapping) and all(isinstance(key, str) for key in table)):
             raise InvalidInputError(f"{what}= must be a dict with str keys, got {table!r}")
@@ -81,20 +89,67 @@ def find(
         raise InvalidInputError(f"code= must be a commit, or its first 7 or more hexadecimal digits, got {code!r}")
     if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
         raise InvalidInputError(f"since= must be a datetime with a time zone, got {since!r}")
-    tests = {metric: condition(text) for metric, text in (metrics or {}).items()}
+    tests = {metric: condition(one) for metric, one in (metrics or {}).items()}
     run = _only_run(state, run)
     of_run = run is not None or code is not None
+    words = text.casefold().split() if text is not None else []
     for one, numbers in _candidates(state, name, _made_from(state, uses), tests, (run, code) if of_run else None):
         for version in versions(state, one, numbers):
             if (
                 not version.removed
                 and (since is None or version.time >= since)
                 and (kind is None or version.kind == kind)
+                and (alias is None or alias in version.aliases)
+                and (not tags or _is_tagged(version, tags))
+                and (not words or _mentions(state, version, words))
                 and all(metric in version.metrics and test(version.metrics[metric]) for metric, test in tests.items())
                 and all(_same(_inside(version.metadata, key), value) for key, value in (metadata or {}).items())
                 and (not of_run or any(_is_of(state, one, run, code) for one in state.produced_by.get(version.digest, ())))
             ):
                 yield version
+
+
+def _tags(tag: Any) -> dict[str, Any]:
+    """Return tags and their required values; None for any value.
+
+    Raises:
+        InvalidInputError: neither text nor a dict with str keys.
+    """
+    if tag is None:
+        return {}
+    if isinstance(tag, Mapping) and all(isinstance(key, str) for key in tag):
+        return dict(tag)
+    if not isinstance(tag, str) or not tag.partition("=")[0]:
+        raise InvalidInputError(f"tag= must be 'KEY', 'KEY=VALUE' or a dict, got {tag!r}")
+    key, sign, value = tag.partition("=")
+    return {key: value if sign else None}
+
+
+def _is_tagged(version: Version, tags: Mapping[str, Any]) -> bool:
+    held = version.metadata.get("tags")
+    if isinstance(held, list | tuple):  # words alone
+        return all(key in held and value is None for key, value in tags.items())
+    if not isinstance(held, Mapping):
+        return False
+    return all(
+        key in held and (value is None or _same(held[key], value) or (isinstance(value, str) and _as_text(held[key]) == value))
+        for key, value in tags.items()
+    )
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _mentions(state: State, version: Version, words: Iterable[str]) -> bool:
+    """Return whether all words occur in what is recorded: name, aliases, kind, reason, metadata, and parameters of its runs."""
+    held = [version.name, version.kind, version.reason, *version.aliases, json.dumps(version.metadata, ensure_ascii=False)]
+    for run in state.produced_by.get(version.digest, ()):
+        row = state.runs.get(run)
+        if row is not None:
+            held += [row["name"], json.dumps(row.get("params", {}), ensure_ascii=False)]
+    everything = "\n".join(one for one in held if one).casefold()
+    return all(word in everything for word in words)
 
 
 _Tests = Mapping[str, Callable[[float], bool]]

@@ -77,6 +77,11 @@ class RunInfo:
     programs: tuple[list[str], ...] = ()
     not_finite: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def ref(self) -> str:
+        """Its id, a reference for `store.lineage` and `store.why`."""
+        return self.id
+
 
 def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:
     """Return the record of a started run; `now` decides whether it still counts as running."""

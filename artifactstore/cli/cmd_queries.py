@@ -170,8 +170,7 @@ def log(
 ) -> None:
     """Print the audit trail: the actor, time and reason of each action."""
     with opened(store, "r") as store_:
-        moments = {"since": _time(since), "until": _time(until)}
-        found = store_.log(name=name, alias=alias, actor=actor, fact=fact, txn=txn, **moments)
+        found = store_.log(name=name, alias=alias, actor=actor, fact=fact, txn=txn, since=_time(since), until=_time(until))
         if as_json:
             events = [printing.record(one) for one in found]
             printing.as_json(events if txn is None else {"outcome": found.outcome, "events": events})

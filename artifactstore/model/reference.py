@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["Reference", "check_alias", "check_kind", "check_name"]
+__all__ = ["PinnedReference", "Referable", "Reference", "as_reference", "check_alias", "check_kind", "check_name", "selected"]
 
 _SEGMENT: Final = r"[A-Za-z0-9._-]+"
 _NAME: Final = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*", re.ASCII)
@@ -119,3 +119,66 @@ class Reference:
         elif self.path is not None:
             selector = ":latest"
         return (self.name or "") + selector + (f"/{self.path}" if self.path is not None else "")
+
+
+@runtime_checkable
+class Referable(Protocol):
+    """What stands for a reference wherever one is accepted: an artifact, a version, a node of a lineage, a run."""
+
+    @property
+    def ref(self) -> str:
+        """The reference as text."""
+
+
+class PinnedReference(str):
+    """A reference that must resolve to a digest, or is refused: of a record, which may come from another store.
+
+    Attributes:
+        digest: that digest, as text.
+    """
+
+    __slots__ = ("digest",)
+
+    digest: str
+
+
+def as_reference(ref: Any) -> str:
+    """Return a reference as text; of a record, pinned to its digest.
+
+    Raises:
+        InvalidInputError: neither text nor a record.
+    """
+    if isinstance(ref, str):
+        return ref
+    text = getattr(ref, "ref", None)
+    if not isinstance(text, str) or isinstance(ref, type):
+        raise InvalidInputError(f"a reference must be a str or an artifact, not {type(ref).__name__}: {_FORM}")
+    digest = getattr(ref, "digest", None)
+    if not isinstance(digest, str):
+        return text
+    pinned = PinnedReference(text)
+    pinned.digest = digest
+    return pinned
+
+
+def selected(ref: Any, version: Any = None, alias: Any = None) -> str:
+    """Return a reference with its version or alias passed apart: `("churn", version=3)` is `churn:v3`.
+
+    Raises:
+        InvalidInputError: more than one of them, or an invalid one.
+    """
+    text = as_reference(ref)
+    if version is None and alias is None:
+        return text
+    parsed = Reference.parse(text)
+    if version is not None and alias is not None:
+        raise InvalidInputError(f"got version={version!r} and alias={alias!r}: pass one of them")
+    given = f"version={version!r}" if version is not None else f"alias={alias!r}"
+    if str(Reference(parsed.name)) != text:
+        raise InvalidInputError(f"{text!r} with {given}: pass a bare name with it, or the reference alone")
+    if alias is not None:
+        return f"{text}:{alias if alias == 'latest' else check_alias(alias)}"
+    word = f"v{version}" if isinstance(version, int) and not isinstance(version, bool) else str(version)
+    if _VERSION.fullmatch(word) is None:
+        raise InvalidInputError(f"version={version!r}: expected a number from 1 on, or a text like 'v3'")
+    return f"{text}:{word}"

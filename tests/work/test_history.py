@@ -167,7 +167,7 @@ def test_the_past_can_be_opened(filled: Store):
         past.put(b"x", "y")
     for wrong in (datetime.now(), 99, "yesterday", True):  # noqa: DTZ005
         with pytest.raises(InvalidInputError):
-            filled.at(wrong)  # type: ignore[arg-type]
+            filled.at(wrong)
 
 
 def test_a_diff_names_what_changed(store: Store, tmp_path: Path):

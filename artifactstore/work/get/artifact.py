@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from artifactstore.catalog import versions as catalog
+from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.manifests.manifest import Manifest
@@ -17,7 +18,7 @@ from artifactstore.objects.tables.profile_names import own_profile, profiled
 from artifactstore.work.get.profiles import Profiles
 from artifactstore.work.session.session import Session
 
-__all__ = ["Artifact", "File", "artifact"]
+__all__ = ["Artifact", "File", "artifact", "exists", "files_of", "of_resolved", "record_of"]
 
 T = TypeVar("T")
 
@@ -57,6 +58,11 @@ class Artifact:
         metadata: the metadata of its last put or description.
         metrics: the newest measured value of each metric.
         tainted: whether it is marked as not to be used.
+        time: when it was put, UTC.
+        actor: who put it.
+        reason: the reason given, or None.
+        aliases: the aliases that pointed to it when this record was read.
+        single: whether it was put from one file, and is got as one.
         run: the run that produced it, or None.
         new: whether the put that returned it recorded anything.
         uploaded: bytes of packs and manifests that this put wrote.
@@ -80,6 +86,11 @@ class Artifact:
         self.metadata: Mapping[str, Any] = record.metadata
         self.metrics: Mapping[str, float] = record.metrics
         self.tainted = record.tainted
+        self.time = record.time
+        self.actor = record.actor
+        self.reason = record.reason
+        self.aliases = record.aliases
+        self.single = record.file
 
     @property
     def ref(self) -> str:
@@ -234,12 +245,29 @@ def artifact(session: Session, ref: str) -> Artifact:
     return of_resolved(session, found)
 
 
+def exists(session: Session, ref: str) -> bool:
+    """Return whether a reference resolves, with a path also whether the artifact has it.
+
+    Raises:
+        NotFoundError: it does not resolve.
+    """
+    found = session.resolve(ref)
+    if found.path is None:
+        return True
+    path = found.path.rstrip("/")
+    return any(one.path == path or one.path.startswith(path + "/") for one in artifact(session, found.digest).files)
+
+
+def record_of(state: State, found: Resolved) -> Version:
+    """Return the record of a resolved reference."""
+    if found.name is not None and found.version is not None:
+        return catalog.version(state, found.name, found.version)
+    return catalog.unnamed(state, found.digest)
+
+
 def of_resolved(session: Session, found: Resolved, *, new: bool | None = None, uploaded: int = 0) -> Artifact:
     """Return the artifact of a resolved reference."""
     with session.state(fresh=False) as state:
-        if found.name is not None and found.version is not None:
-            record = catalog.version(state, found.name, found.version)
-        else:
-            record = catalog.unnamed(state, found.digest)
+        record = record_of(state, found)
         runs = state.produced_by.get(found.digest)
         return Artifact(session, record, new=new, uploaded=uploaded, run=runs[-1] if runs else None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from artifactstore.catalog.versions import Resolved
+from artifactstore.catalog.versions import Resolved, alias_of
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.read.checkout import checkout, is_checked_out, write_files
 from artifactstore.content.read.open_file import open_chunks
@@ -51,6 +51,8 @@ def get(
     if target is not None and "://" not in session.url and Path(session.url) in (target.absolute(), *target.absolute().parents):
         raise InvalidInputError(f"{target} is inside the store: choose another target")
     found = session.resolve(ref)
+    if isinstance(to, str):
+        _check_target(session, found, to)
     _check_and_track(session, ref, found, target)
 
     def use(manifest: Manifest) -> Any:
@@ -67,6 +69,22 @@ def get(
         return _to_tree(session, manifest, found, wanted)
 
     return session.with_manifest(found.digest, use)
+
+
+def _check_target(session: Session, found: Resolved, to: str) -> None:
+    """Refuse a target that is a version or an alias of the name, and no folder yet: `get("churn", "v3")` means `churn:v3`.
+
+    Raises:
+        InvalidInputError: names both ways to write it.
+    """
+    if found.name is None or "/" in to or os.path.lexists(to):
+        return
+    with session.state(fresh=False) as state:
+        number = to.removeprefix("v")
+        is_version = to.startswith("v") and number.isdecimal() and 0 < int(number) <= len(state.names.get(found.name, ()))
+        if is_version or alias_of(state, found.name, to) is not None:
+            text = f"get({found.name!r}, {to!r}) would write into a folder named {to}"
+            raise InvalidInputError(f"{text}: for that version use get('{found.name}:{to}'), for the folder './{to}'")
 
 
 def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader:

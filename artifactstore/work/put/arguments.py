@@ -3,14 +3,15 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.encoding import canonical_json, check_json, parse_json
+from artifactstore.model.encoding import canonical_json, check_json
 from artifactstore.model.facts import Fact
-from artifactstore.model.reference import check_kind, check_name
+from artifactstore.model.json_values import json_value, number_of
+from artifactstore.model.reference import check_alias, check_kind, check_name
 from artifactstore.work.settings.paths import strings
 
 __all__ = ["PutOptions", "PutRequest", "check_metrics", "check_options", "checked_request", "facts_of"]
@@ -36,6 +37,10 @@ class PutOptions(TypedDict, total=False):
             instead of a sample. For a file, a folder or a URL: True or `full` reads its Parquet files (`.parquet`, `.pq`) a second
             time and stores a profile of each; the default is False. Existing content is not stored again, and gets no profile.
         source_options: for a URL source: options of fsspec's class, such as endpoint and credentials.
+        aliases: aliases that point to the new version in the same transaction: `aliases=["best"]`.
+        tags: words with values, kept as `metadata["tags"]`: `tags={"stage": "raw"}`.
+        description: a text, kept as `metadata["description"]`.
+        replace_metadata: for content that the newest version has already: replace its metadata instead of merging into it.
     """
 
     exclude: Sequence[str]
@@ -48,6 +53,10 @@ class PutOptions(TypedDict, total=False):
     base: str
     profile: bool | str
     source_options: Mapping[str, Any]
+    aliases: Sequence[str]
+    tags: Mapping[str, Any]
+    description: str
+    replace_metadata: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +68,18 @@ class PutRequest:
         kind: data, model, code …
         metadata: a JSON object, or None if none was passed.
         metrics: metric → finite number.
+        not_finite: metric → `nan`, `inf` or `-inf`.
+        aliases: that are to point to the version.
+        replace: whether the metadata of unchanged content are replaced, not merged.
     """
 
     name: str | None
     kind: str
     metadata: dict[str, Any] | None
     metrics: dict[str, float]
+    not_finite: dict[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    replace: bool = False
 
 
 def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
@@ -108,8 +123,11 @@ def checked_request(
     metadata: Mapping[str, Any] | None,
     metrics: Mapping[str, float] | None,
     reason: Any,
+    options: dict[str, Any],
 ) -> PutRequest:
     """Validate the arguments and copy them, so that later changes by the caller have no effect.
+
+    What describes the artifact (`aliases`, `tags` …) is taken out of `options`, which then has only what the source needs.
 
     Raises:
         InvalidInputError: an argument is invalid, or arguments are swapped.
@@ -121,36 +139,74 @@ def checked_request(
         check_name(name)
     if reason is not None and (not isinstance(reason, str) or len(reason) > 10_000):
         raise InvalidInputError("reason must be a str of at most 10,000 characters")
-    checked = None
-    if metadata is not None:
-        if not isinstance(metadata, Mapping):
-            raise InvalidInputError(f"metadata must be a dict, got {type(metadata).__name__}")
-        checked = dict(metadata)
+    tags, description = options.pop("tags", None), options.pop("description", None)
+    checked = None if metadata is None else _object(metadata, "metadata")
+    if tags is not None:
+        checked = _merged(checked or {}, {"tags": _object(tags, "tags")})
+    if description is not None:
+        if not isinstance(description, str):
+            raise InvalidInputError(f"description must be a str, got {type(description).__name__}")
+        checked = {**(checked or {}), "description": description}
+    if checked is not None:
         check_json(checked, "metadata")
-        checked = parse_json(canonical_json(checked), "metadata")  # a copy: the caller may change the original
-    return PutRequest(name, check_kind("data" if kind is None else kind), checked, check_metrics(metrics))
+        canonical_json(checked)  # refuses text that is not UTF-8
+    finite, odd = check_metrics(metrics)
+    aliases = _aliases(options.pop("aliases", ()), name)
+    replace = options.pop("replace_metadata", False)
+    if not isinstance(replace, bool):
+        raise InvalidInputError(f"replace_metadata={replace!r}: expected True or False")
+    return PutRequest(name, check_kind("data" if kind is None else kind), checked, finite, odd, aliases, replace)
 
 
-def check_metrics(metrics: Any) -> dict[str, float]:
-    """Validate metrics and convert them to finite numbers.
+def _object(given: Any, what: str) -> dict[str, Any]:
+    """Return a JSON object made from a dict; a copy, as the caller may change the original."""
+    if not isinstance(given, Mapping):
+        raise InvalidInputError(f"{what} must be a dict, got {type(given).__name__}")
+    found: dict[str, Any] = json_value(given, what)
+    return found
+
+
+def _aliases(given: Any, name: str | None) -> tuple[str, ...]:
+    aliases = (given,) if isinstance(given, str) else given
+    if not isinstance(aliases, list | tuple):
+        raise InvalidInputError(f"aliases must be a list of str, got {type(given).__name__}")
+    if aliases and name is None:
+        raise InvalidInputError(f"aliases={given!r}: an alias belongs to a name, and none was passed")
+    return tuple(dict.fromkeys(check_alias(one) for one in aliases))
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata with other keys and values added; tags are merged, too."""
+    made = {**old, **new}
+    if isinstance(old.get("tags"), dict) and isinstance(new.get("tags"), dict):
+        made["tags"] = {**old["tags"], **new["tags"]}
+    return made
+
+
+def check_metrics(metrics: Any) -> tuple[dict[str, float], dict[str, str]]:
+    """Validate metrics and convert them to numbers.
+
+    Returns:
+        The finite numbers, and `nan`, `inf` or `-inf` for each value that is not finite; both by the metric's name.
 
     Raises:
-        InvalidInputError: not a dict, an invalid name, or a value that is not a finite number.
+        InvalidInputError: not a dict, an invalid name, or a value that is not a number.
     """
-    found: dict[str, float] = {}
     if metrics is not None and not isinstance(metrics, Mapping):
         raise InvalidInputError(f"metrics must be a dict of numbers, got {type(metrics).__name__}")
+    finite: dict[str, float] = {}
+    odd: dict[str, str] = {}
     for metric, value in (metrics or {}).items():
         if not isinstance(metric, str) or not metric:
             raise InvalidInputError(f"the name of a metric must be a str, got {metric!r}")
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidInputError(f"the metric {metric!r} must be a number, got {value!r}") from error
-        if isinstance(value, str) or not math.isfinite(number):
-            raise InvalidInputError(f"the metric {metric!r} must be a finite number, got {value!r}")
-        found[metric] = number
-    return found
+        number = number_of(value)
+        if number is None:
+            raise InvalidInputError(f"the metric {metric!r} must be a number, got {value!r:.200}")
+        if math.isfinite(number):
+            finite[metric] = number
+        else:
+            odd[metric] = repr(number)
+    return finite, odd
 
 
 def facts_of(state: State, request: PutRequest, digest: str, stored: list[Fact], *, single: bool) -> list[Fact]:
@@ -172,10 +228,18 @@ def facts_of(state: State, request: PutRequest, digest: str, stored: list[Fact],
         if request.metadata:
             fact["metadata"] = request.metadata
         facts.append(fact)
-    elif request.metadata is not None and canonical_json(request.metadata) != canonical_json(metadata):  # True is not 1 here
-        facts.append({"fact": "described", **subject, "metadata": request.metadata})
+    elif request.metadata is not None:
+        described = request.metadata if request.replace else _merged(metadata or {}, request.metadata)
+        if canonical_json(described) != canonical_json(metadata):  # True is not 1 here
+            facts.append({"fact": "described", **subject, "metadata": described})
     measured = state.metrics.get(digest, {})
     fresh = {metric: value for metric, value in request.metrics.items() if measured.get(metric) != value}
-    if fresh:
-        facts.append({"fact": "measured", "digest": digest, "metrics": fresh})
+    if fresh or request.not_finite:
+        odd: Fact = {"not_finite": request.not_finite} if request.not_finite else {}
+        facts.append({"fact": "measured", "digest": digest, "metrics": fresh, **odd})
+    moves = state.aliases.get(request.name, {}) if request.name is not None else {}
+    for alias in request.aliases:
+        if not (same and moves.get(alias) and moves[alias][-1]["version"] == len(rows)):
+            target: Fact = {"version": len(rows)} if same else {"digest": digest}
+            facts.append({"fact": "aliased", "name": request.name, "alias": alias, **target})
     return facts

@@ -26,6 +26,7 @@ from artifactstore.model.listing import Extra, identify_lines, plain_line
 from artifactstore.objects.trust import record_own
 from artifactstore.work.get.artifact import Artifact, of_resolved
 from artifactstore.work.put.arguments import PutOptions, PutRequest, check_options, checked_request, facts_of
+from artifactstore.work.put.copy import copy
 from artifactstore.work.put.filters import hint_secret
 from artifactstore.work.put.known_content import candidates, distrust, fresh_hooks, known_chunks, store_manifest
 from artifactstore.work.put.resume import Uploads
@@ -53,9 +54,14 @@ def put(
 ) -> Artifact:
     """Store `source` and record it; see `Store.put`."""
     session.check_writable()
-    an_object = is_object(source, options or {})
-    chosen = check_options(options or {}, is_object=an_object)
-    request = checked_request(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason)
+    left: dict[str, Any] = dict(options or {})
+    request = checked_request(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=left)
+    if isinstance(source, Artifact | Version):
+        if left:
+            raise InvalidInputError(f"{', '.join(sorted(left))} cannot be used: {source.ref} is copied as it is")
+        return copy(session, source, request, kind, reason)
+    an_object = is_object(source, left)
+    chosen = check_options(left, is_object=an_object)
     found = find(session, source, chosen, request)
     found.verify = chosen.get("verify", False)
     if not an_object and chosen.get("profile", False):

@@ -1,6 +1,7 @@
 """Queries of an open store: names, versions, find, log, verify."""
 
 import os
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypedDict
@@ -19,7 +20,7 @@ from artifactstore.maintenance.sync.object_copy import digest_at
 from artifactstore.maintenance.verify import verify as maintenance
 from artifactstore.maintenance.verify.report import Report
 from artifactstore.model.digest import Digest, new_hasher
-from artifactstore.model.reference import check_name
+from artifactstore.model.reference import as_reference, check_name
 from artifactstore.work.get.artifact import artifact
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
@@ -48,6 +49,9 @@ class Conditions(TypedDict, total=False):
 
     Attributes:
         name: a name or a pattern (`churn/*`).
+        text: words that its name, description, tags, metadata, aliases or the parameters of its run contain, in any case.
+        alias: an alias: versions that it points to now.
+        tag: `KEY`, `KEY=VALUE`, or a dict of tags.
         kind: data, model, code …
         metadata: keys (dotted for nested values) and the values they must have.
         metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest value counts.
@@ -59,6 +63,9 @@ class Conditions(TypedDict, total=False):
     """
 
     name: str | None
+    text: str | None
+    alias: str | None
+    tag: str | Mapping[str, Any] | None
     kind: str | None
     metadata: Mapping[str, Any] | None
     metrics: Mapping[str, str | float] | None
@@ -79,7 +86,7 @@ def find(session: Session, conditions: Conditions) -> Rows[Version]:
     core = session.core()
     file, uses = given.pop("file", None), given.pop("uses", None)
     if uses is not None:
-        given["uses"] = session.resolve(uses).digest
+        given["uses"] = session.resolve(as_reference(uses)).digest
     with session.query_state() as state:
         found = list(finding.find(state, **given))
         if "since" in given:
@@ -124,6 +131,7 @@ def log(
     until: datetime | None = None,
     fact: str | None = None,
     txn: str | None = None,
+    limit: int | None = None,
 ) -> Log:
     """Return the audit trail; see `Store.log`."""
     wanted = audit.Filter(name, alias, actor, since, until, fact, txn)
@@ -133,7 +141,9 @@ def log(
     last = head if session.view is None else session.view.head
     if since is not None or until is not None:
         warn_of_resets(journal.fold.header, "log(since=, until=)")
-    found = list(audit.events(journal.entries(last=last), wanted))
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InvalidInputError(f"limit={limit!r}: must be a number of events")
+    found = list(deque(audit.events(journal.entries(last=last), wanted), maxlen=limit))
     return Log(found, None if parsed is None else audit.outcome_of(found, parsed[1], head))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.encoding import check_json
+from artifactstore.model.json_values import fields_of, json_value, number_of
 from artifactstore.model.redaction import MARK
 from artifactstore.work.secrets import captured
 
@@ -18,16 +18,26 @@ _TOLD: Final = 200  # characters of a parameter without a JSON form
 
 
 def parameters(given: Any) -> dict[str, Any]:
-    """Return parameters as JSON; other values are recorded as their `repr` and marked, as secrets are.
+    """Return parameters as JSON; values without a JSON form are recorded as their `repr` and marked, as secrets are.
+
+    Args:
+        given: a dict, or what has fields: a dataclass, a pydantic model, the namespace of argparse.
 
     Raises:
-        InvalidInputError: not a dict with str keys.
+        InvalidInputError: anything else.
     """
     if given is None:
         return {}
-    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+    fields = given if isinstance(given, Mapping) else fields_of(given)
+    if fields is None or not all(isinstance(key, str) for key in fields):
         raise InvalidInputError(f"params must be a dict with str keys, got {_repr(given)}")
-    found = {escape_undecodable(key): _json_or_repr(value) for key, value in given.items()}
+    found = {}
+    for key, value in fields.items():
+        try:
+            made = json_value(value, key, otherwise=lambda one: {"repr": _repr(one)})
+        except Exception:  # noqa: BLE001 - user code, such as a property of a class with fields; or nesting without end
+            made = {"repr": _repr(value)}
+        found[escape_undecodable(key)] = json_safe(made)
     shown: dict[str, Any] = captured(found)
     new = [key for key, value in found.items() if shown.get(key) != value and key not in _warned]
     if new:
@@ -75,7 +85,7 @@ def numbers(given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str],
         if not name:
             refused[_repr(key)] = "a metric needs a name"
             continue
-        number = _number(value)
+        number = number_of(value)
         if number is None:
             refused[name] = f"expected a number, got {_repr(value)}"
         elif math.isfinite(number):
@@ -83,20 +93,6 @@ def numbers(given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str],
         else:
             odd[name] = "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
     return finite, odd, refused
-
-
-def _number(value: Any) -> float | None:
-    """Convert a value to a number; also a tensor or an array of one element; None for text and booleans."""
-    if isinstance(value, str | bytes | bytearray | bool) or value is None:
-        return None
-    try:
-        value = value.detach() if hasattr(value, "detach") else value  # PyTorch warns of a lost gradient otherwise
-        value = value.item() if hasattr(value, "item") else value
-        return None if isinstance(value, bool) else float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-    except Exception:  # noqa: BLE001 - user code: an array of several elements raises an error of its library
-        return None
 
 
 def whole_number(value: Any) -> int | None:
@@ -109,22 +105,6 @@ def whole_number(value: Any) -> int | None:
     except Exception:  # noqa: BLE001 - user code, as above
         return None
     return number if abs(number) < 2**63 else None
-
-
-def _json_or_repr(value: Any, deep: int = 20) -> Any:
-    if isinstance(value, tuple | list) and deep:
-        return [_json_or_repr(one, deep - 1) for one in value]
-    if isinstance(value, Mapping) and deep and all(isinstance(key, str) for key in value):
-        return {escape_undecodable(key): _json_or_repr(one, deep - 1) for key, one in value.items()}
-    if isinstance(value, str):
-        return escape_undecodable(value)
-    try:
-        check_json(value)
-    except InvalidInputError:
-        if hasattr(value, "item") and getattr(value, "shape", None) == ():
-            return _json_or_repr(value.item(), 0)  # a NumPy number
-        return {"repr": _repr(value)}
-    return value
 
 
 def _repr(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import json
 import os
 import time
 import traceback
@@ -12,9 +11,10 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
-from artifactstore.model.encoding import check_json, new_id
+from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
-from artifactstore.model.reference import check_name
+from artifactstore.model.json_values import json_value
+from artifactstore.model.reference import Referable, as_reference, check_name, selected
 from artifactstore.work.get import get as _get
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.get.taint_check import check_taint
@@ -161,6 +161,11 @@ class Run:
         except ArtifactStoreError as other:
             error.add_note(f"the end of the run {self.id} was not recorded: {other}")
 
+    @property
+    def ref(self) -> str:
+        """Its id: a run may be passed where a run's id is expected."""
+        return self.id
+
     def _running(self) -> Tracker:
         if self._tracker is None or self.status is not None:
             state = "was not started" if self._tracker is None else f"has {self.status}"
@@ -169,11 +174,12 @@ class Run:
 
     # -- inside the run
 
-    def get(self, ref: str, to: Any = None, *, role: str | None = None, **options: Any) -> Any:
+    def get(self, ref: str | Referable, to: Any = None, *, role: str | None = None, **options: Any) -> Any:
         """Read like `Store.get`, as an input of this run; `role` is its role in the run."""
         with self._running().innermost(), in_role(role):
             known = {key: options.pop(key) for key in ("paths", "overwrite", "trust") if key in options}
-            return _get.get(self._session, ref, to, options=options, **known)
+            chosen = selected(ref, options.pop("version", None), options.pop("alias", None))
+            return _get.get(self._session, chosen, to, options=options, **known)
 
     def put(self, source: Any, name: str | None = None, *, role: str | None = None, **options: Any) -> Artifact:
         """Store like `Store.put`, as an output of this run; `role` is its role in the run."""
@@ -182,14 +188,15 @@ class Run:
             chosen: Any = options
             return _put.put(self._session, source, name, options=chosen, **known)
 
-    def use(self, ref: str, *, role: str | None = None) -> None:
+    def use(self, ref: str | Referable, *, role: str | None = None) -> None:
         """Record an input that is read by other means, such as a file from an earlier get.
 
         Raises:
             RefusedError: the reference is an alias of a tainted version.
         """
-        tracker, found = self._running(), self._session.resolve(ref)
-        check_taint(self._session, ref, found)
+        tracker, text = self._running(), as_reference(ref)
+        found = self._session.resolve(text)
+        check_taint(self._session, text, found)
         tracker.used(found.digest, name=found.name, version=found.version, role=role, path=found.path)
 
     def log(self, *, step: int | None = None, **metrics: float) -> None:
@@ -223,7 +230,7 @@ class Run:
             self._warned.add(what)
             warnings.warn(f"{text} (run {self.id[:12]}; warned once)", UserWarning, stacklevel=4)
 
-    def measure(self, ref: str, metrics: Mapping[str, float], *, on: str | None = None) -> None:
+    def measure(self, ref: str | Referable, metrics: Mapping[str, float], *, on: str | Referable | None = None) -> None:
         """Record metrics of an artifact, measured by this run.
 
         Args:
@@ -234,12 +241,12 @@ class Run:
         self._running()
         if not isinstance(metrics, Mapping):
             raise InvalidInputError(f"metrics must be a dict of numbers, got {type(metrics).__name__}")
-        found = self._session.resolve(ref)
+        found = self._session.resolve(as_reference(ref))
         finite, odd = self._sorted(metrics)
         fact: Fact = {"fact": "measured", "digest": found.digest, "metrics": finite, "by": self.id}
         fact |= {"not_finite": odd} if odd else {}
         if on is not None:
-            fact["on"] = self._session.resolve(on).digest
+            fact["on"] = self._session.resolve(as_reference(on)).digest
 
         def prepare(_core: Core) -> Prepared:
             with self._session.state() as state:
@@ -310,8 +317,7 @@ def _json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for key, value in arguments.items():
         try:
-            check_json(json.loads(json.dumps(value)) if isinstance(value, tuple) else value)
-        except (InvalidInputError, TypeError, ValueError):
+            found[key] = json_value(value, key)
+        except Exception:  # noqa: BLE001, S112 - not JSON, or user code that fails
             continue
-        found[key] = list(value) if isinstance(value, tuple) else value
     return found

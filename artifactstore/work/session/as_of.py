@@ -119,6 +119,8 @@ def _limit_of(moment: object, head: int) -> int | str:
     Raises:
         InvalidInputError: a naive datetime, another type, an entry that does not exist.
     """
+    if isinstance(moment, str):
+        moment = _moment_of(moment)
     if isinstance(moment, bool) or not isinstance(moment, int | date):
         raise InvalidInputError(f"at({moment!r}): expected an entry's number, an aware datetime or a date")
     if isinstance(moment, int):
@@ -133,3 +135,21 @@ def _limit_of(moment: object, head: int) -> int | str:
         except OverflowError as error:
             raise InvalidInputError(f"at({moment!r}): not a time of this calendar in UTC") from error
     return format_time(datetime.combine(moment, time.max, UTC))
+
+
+def _moment_of(text: str) -> int | date:
+    """Return an entry's number, a date, or a time in UTC unless it names a zone.
+
+    Raises:
+        InvalidInputError: another form.
+    """
+    if text.isdecimal() and len(text) < 8:  # longer ones are dates: 20261129
+        return int(text)
+    try:
+        if len(text) <= 10:
+            return date.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        forms = "an entry's number, a date such as 2026-11-29, or a time such as 2026-11-29T14:00:00+01:00"
+        raise InvalidInputError(f"at({text!r}): expected {forms}") from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -35,7 +35,7 @@ from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import format_time, new_id
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
-from artifactstore.model.reference import Reference
+from artifactstore.model.reference import PinnedReference, Reference
 from artifactstore.model.version import VERSION
 from artifactstore.runtime.local_files import may_write, write_gitignore
 from artifactstore.work.session.as_of import is_first, state_at
@@ -294,7 +294,7 @@ class Session:
         with self.state(fresh=False) as state:
             yield state
 
-    def at(self, moment: "int | datetime | date") -> "Session":
+    def at(self, moment: "int | str | datetime | date") -> "Session":
         """Return a view of this store as of an entry number, an aware datetime, or a date (the end of that day, UTC).
 
         Raises:
@@ -325,7 +325,12 @@ class Session:
         if core is not None and self.backend.is_remote and self._pid == os.getpid():
             self._holding.read_ahead(core, self.view, parsed)
         with self.query_state() as state:
-            return resolve(state, parsed, tainted=tainted)
+            found = resolve(state, parsed, tainted=tainted)
+        if isinstance(ref, PinnedReference) and found.digest != ref.digest:
+            raise NotFoundError(
+                f"{ref} is {found.digest[:15]} in this store, and {ref.digest[:15]} in the one that it comes from"
+            )
+        return found
 
     def batch(self) -> Batch | None:
         """Return the batch of this context for this store, or None."""

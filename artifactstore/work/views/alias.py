@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from artifactstore.catalog.versions import Resolved
-from artifactstore.errors import InvalidInputError
+from artifactstore.catalog.versions import Resolved, alias_of
+from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.facts import Fact
-from artifactstore.model.reference import check_alias
+from artifactstore.model.reference import check_alias, check_name
 from artifactstore.work.get.artifact import Artifact, of_resolved
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit
@@ -13,7 +13,7 @@ from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
 
-__all__ = ["ANY", "move_alias"]
+__all__ = ["ANY", "move_alias", "remove_alias"]
 
 
 class _Any:
@@ -29,15 +29,46 @@ class _Any:
 ANY: Final = _Any()
 
 
+def remove_alias(session: Session, name: str, alias: str, reason: Any, *, expect: Any = ANY) -> None:
+    """End an alias; see `Registry.unalias`."""
+    session.check_writable()
+    check_name(name)
+    check_alias(alias)
+    _check_expected(expect)
+    if not isinstance(reason, str) or not reason.strip():
+        raise InvalidInputError(f"reason={reason!r}: must state why the alias ends")
+    session.core()
+
+    def prepare(_core: Core) -> Prepared:
+        with session.state() as state:
+            number = alias_of(state, name, alias)
+            if number is None:
+                raise NotFoundError(f"{name} has no alias {alias!r}")
+            fact: Fact = {"fact": "aliased", "name": name, "alias": alias, "version": None}
+            if expect is not ANY:
+                fact["expect"] = expect
+            return Prepared([fact], state.head, state.names[name][number - 1]["digest"])
+
+    batch = session.batch()
+    if batch is not None:
+        batch.add(Step(prepare, reason=reason))
+    else:
+        commit(session, Step(prepare), reason=reason)
+
+
+def _check_expected(expect: Any) -> None:
+    if expect is not ANY and expect is not None and (isinstance(expect, bool) or not isinstance(expect, int) or expect < 1):
+        raise InvalidInputError(
+            f"expect={expect!r}: must be the number of the version that the alias points to now, or None if it must not exist yet"
+        )
+
+
 @one_state()
 def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, reason: str | None = None) -> Artifact | None:
     """Point an alias at the version that `ref` means; see `Store.alias`."""
     session.check_writable()
     check_alias(alias)
-    if expect is not ANY and expect is not None and (isinstance(expect, bool) or not isinstance(expect, int) or expect < 1):
-        raise InvalidInputError(
-            f"expect={expect!r}: must be the number of the version that the alias points to now, or None if it must not exist yet"
-        )
+    _check_expected(expect)
     session.core()
     found = session.resolve(ref)
     if found.path is not None:

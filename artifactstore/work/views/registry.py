@@ -9,11 +9,13 @@ from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.facts import Fact
 from artifactstore.model.graph import Node
+from artifactstore.model.reference import Referable, as_reference
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
+from artifactstore.work.views.alias import ANY, remove_alias
 from artifactstore.work.views.lineage import lineage
 
 __all__ = ["Registry"]
@@ -25,7 +27,7 @@ class Registry:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def taint(self, ref: str, reason: str, *, spread: bool = True) -> Rows[Node]:
+    def taint(self, ref: str | Referable, reason: str, *, spread: bool = True) -> Rows[Node]:
         """Mark an artifact as not to be used: `store.registry.taint("churn/raw:v3", "wrong labels, CR-77")`.
 
         Reads by an alias are then refused, reads by version or digest give a warning, and `latest` skips it. Taint belongs to
@@ -43,9 +45,9 @@ class Registry:
             NotFoundError: no such artifact.
             InvalidInputError: no reason was passed, or the reference is a path in an artifact.
         """
-        return _mark(self._session, ref, reason, tainted=True, spread=spread)
+        return _mark(self._session, as_reference(ref), reason, tainted=True, spread=spread)
 
-    def untaint(self, ref: str, reason: str) -> Rows[Node]:
+    def untaint(self, ref: str | Referable, reason: str) -> Rows[Node]:
         """Remove a taint; both marks stay in the audit trail.
 
         Args:
@@ -59,7 +61,23 @@ class Registry:
             NotFoundError: no such artifact.
             InvalidInputError: it is not tainted, or no reason was passed.
         """
-        return _mark(self._session, ref, reason, tainted=False)
+        return _mark(self._session, as_reference(ref), reason, tainted=False)
+
+    def unalias(self, name: str, alias: str, reason: str, *, expect: Any = ANY) -> None:
+        """End an alias: `store.registry.unalias("churn/model", "canary", "the trial is over")`. Its history stays.
+
+        Args:
+            name: the name that it belongs to.
+            alias: the alias.
+            reason: why.
+            expect: the number of the version that it must point to now.
+
+        Raises:
+            NotFoundError: no such name or alias.
+            ConflictError: it points to another version.
+            InvalidInputError: no reason was passed.
+        """
+        remove_alias(self._session, name, alias, reason, expect=expect)
 
     def __repr__(self) -> str:
         return f"Registry({self._session.url!r})"

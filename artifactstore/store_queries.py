@@ -1,0 +1,194 @@
+"""The questions to a store: what it has, where it came from, why two things differ, and whether all of it is intact."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Unpack
+
+from artifactstore.catalog.audit import Log
+from artifactstore.catalog.lineage import RunInfo
+from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.versions import Name, Version
+from artifactstore.errors import NotFoundError
+from artifactstore.maintenance.verify.report import Report
+from artifactstore.model.reference import Referable, as_reference, selected
+from artifactstore.work.get import artifact as _artifact
+from artifactstore.work.get.artifact import Artifact
+from artifactstore.work.queries import diff as _diffing
+from artifactstore.work.queries import queries as _asking
+from artifactstore.work.queries.diff import Diff
+from artifactstore.work.queries.queries import Conditions
+from artifactstore.work.session.session import Session
+from artifactstore.work.views import lineage as _lineage
+from artifactstore.work.views.lineage import Lineage
+
+if TYPE_CHECKING:
+    from artifactstore.work.queries.explanation import Why
+
+__all__ = ["StoreQueries"]
+
+
+class StoreQueries:
+    """What can be asked of a store without changing it; see `Store`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def artifact(self, ref: str | Referable, *, version: int | str | None = None, alias: str | None = None) -> Artifact:
+        """Return the record of an artifact, without its content.
+
+        Args:
+            ref: a reference; wherever one is expected, an `Artifact`, a `Version` or a node of a lineage may stand for it.
+            version: with a bare name, the number of a version.
+            alias: with a bare name, an alias.
+
+        Raises:
+            NotFoundError: no such artifact, or it was removed.
+        """
+        return _artifact.artifact(self._session, selected(ref, version, alias))
+
+    def exists(self, ref: str | Referable, *, version: int | str | None = None, alias: str | None = None) -> bool:
+        """Return whether a reference resolves; for a path in an artifact, whether it has such a file or folder.
+
+        Raises:
+            InvalidInputError: the reference is malformed.
+            BackendError: the backend is unreachable.
+        """
+        try:
+            return _artifact.exists(self._session, selected(ref, version, alias))
+        except NotFoundError:
+            return False
+
+    def diff(self, a: str | Referable, b: str | Referable, *, key: str | Sequence[str] = (), exact: bool = False) -> Diff:
+        """Compare the files of two artifacts (or of folders or files in them); the result is empty if they are equal.
+
+        Its `.tables`, `.tensors` and `.json` list differences inside files, `.overlap()` the rows that two tables share.
+
+        Args:
+            a: a reference.
+            b: another.
+            key: columns that identify the rows of a table, so that changed rows are distinguished from new rows; reads both tables.
+            exact: read the tables, even if a sample of their row hashes would suffice.
+
+        Raises:
+            NotFoundError: no such artifact.
+        """
+        return _diffing.diff(self._session, as_reference(a), as_reference(b), key=key, exact=exact)
+
+    def names(self, prefix: str = "") -> Rows[Name]:
+        """Return all names that begin with `prefix`, sorted."""
+        return _asking.names(self._session, prefix)
+
+    def versions(self, name: str) -> Rows[Version]:
+        """Return all versions of a name, oldest first.
+
+        Raises:
+            NotFoundError: no such name; the message lists the nearest names.
+        """
+        return _asking.versions(self._session, name)
+
+    def find(self, **conditions: Unpack[Conditions]) -> Rows[Version]:
+        """Return the versions that meet all conditions: `store.find(kind="model", metrics={"auc": ">= 0.9"}, uses="churn/raw")`.
+
+        Args:
+            **conditions: see `Conditions`: name, text, alias, tag, kind, metadata, metrics, file, uses, code, run, since.
+
+        Raises:
+            InvalidInputError: a condition is malformed; NotFoundError: no such artifact in `uses`.
+        """
+        return _asking.find(self._session, conditions)
+
+    def runs(self, name: str | None = None, *, status: str | None = None) -> Rows[RunInfo]:
+        """Return the runs, oldest first.
+
+        `name` is a name or a pattern (`train*`), `status` running, finished, failed or abandoned (no sign of life for a day).
+        """
+        return _lineage.runs(self._session, name=name, status=status)
+
+    def lineage(self, ref: str | Referable) -> Lineage:
+        """Return the lineage of an artifact (by reference) or of a run (by id), upstream and downstream.
+
+        Raises:
+            NotFoundError: no such artifact or run.
+        """
+        return _lineage.lineage(self._session, as_reference(ref))
+
+    def why(self, a: str | Referable, b: str | Referable) -> "Why":
+        """Explain why two artifacts, or two runs, differ: parameters, code, packages, metrics and inputs, and why those differ.
+
+        Only unequal parts are opened. The answer prints as text; see also `.to_json()` and `.to_html()`.
+
+        Args:
+            a: a reference, or a run's id.
+            b: another.
+
+        Raises:
+            NotFoundError: no such artifact or run.
+        """
+        from artifactstore.work.queries.explain import why  # noqa: PLC0415 - imports text comparison, used only here
+
+        return why(self._session, as_reference(a), as_reference(b))
+
+    def log(
+        self,
+        *,
+        name: str | None = None,
+        alias: str | None = None,
+        actor: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        fact: str | None = None,
+        txn: str | None = None,
+        limit: int | None = None,
+    ) -> Log:
+        """Return the audit trail, oldest first: the actor, time and reason of each action, with its outcome.
+
+        Args:
+            name: only facts about this name.
+            alias: only facts about this alias.
+            actor: only actions of this actor.
+            since: from this time on (aware datetime).
+            until: up to this time (aware datetime).
+            fact: a single kind of fact: stored, versioned, described, aliased, measured …
+            txn: a transaction, as in `OutcomeUnknownError.txn`; `.outcome` is then committed, void, never or unknown.
+            limit: only so many, the newest.
+
+        Raises:
+            InvalidInputError: a datetime is naive, or the transaction id is malformed.
+            CorruptionError: the journal is damaged.
+        """
+        return _asking.log(
+            self._session, name=name, alias=alias, actor=actor, since=since, until=until, fact=fact, txn=txn, limit=limit
+        )
+
+    @property
+    def head(self) -> str:
+        """The last entry and the digest of its bytes, `12:blake3:ab…`: an anchor for `verify`.
+
+        Raises:
+            NotFoundError: no store at this URL.
+            BackendError: the backend is unreachable.
+        """
+        return _asking.head(self._session)
+
+    def verify(
+        self, ref: str | Referable | None = None, *, level: str = "quick", fraction: float = 1.0, anchor: Any = None
+    ) -> Report:
+        """Check that all content is present and unchanged; damage is listed in the report, never raised.
+
+        Args:
+            ref: only this artifact (and the journal).
+            level: `quick` checks the journal's chain, every manifest, and that packs exist; `frames` also every pack's
+                checksums; `full` also every file's digest.
+            fraction: share of the content that `frames` and `full` read, chosen at random.
+            anchor: `<entry>:<digest>` as noted earlier (`head`), which the journal must still contain; or the path of a file with
+                such lines, or a list of both. Without an anchor, the loss of the last entries is detected only if the cache of this
+                machine has seen them.
+
+        Raises:
+            NotFoundError: no store, or no such artifact.
+            InvalidInputError: the level, the fraction or an anchor is invalid.
+            BackendError: the backend is unreachable.
+        """
+        return _asking.verify(
+            self._session, None if ref is None else as_reference(ref), level=level, fraction=fraction, anchor=anchor
+        )
