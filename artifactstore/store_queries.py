@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
 from artifactstore.catalog.audit import Log
-from artifactstore.catalog.lineage import RunInfo
 from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.runs import RunTable, Selection
 from artifactstore.catalog.versions import Name, Version
 from artifactstore.errors import NotFoundError
 from artifactstore.maintenance.verify.report import Report
@@ -19,6 +19,7 @@ from artifactstore.work.queries.diff import Diff
 from artifactstore.work.queries.queries import Conditions
 from artifactstore.work.session.session import Session
 from artifactstore.work.views import lineage as _lineage
+from artifactstore.work.views import runs as _runs
 from artifactstore.work.views.lineage import Lineage
 
 if TYPE_CHECKING:
@@ -97,12 +98,35 @@ class StoreQueries:
         """
         return _asking.find(self._session, conditions)
 
-    def runs(self, name: str | None = None, *, status: str | None = None) -> Rows[RunInfo]:
-        """Return the runs, oldest first.
+    def runs(
+        self,
+        name: str | None = None,
+        *,
+        status: str | None = None,
+        where: str | Sequence[str] = (),
+        sort: str | None = None,
+        limit: int | None = None,
+        columns: str | Sequence[str] | None = None,
+    ) -> RunTable:
+        """Return the runs as a table, oldest first: `store.runs("sweep*", where="auc >= 0.9", sort="-auc", limit=10)`.
 
-        `name` is a name or a pattern (`train*`), `status` running, finished, failed or abandoned (no sign of life for a day).
+        Its `.to_pandas()` has a column for each parameter and metric; `store.runs()[-1].history("loss")` is a logged series.
+
+        Args:
+            name: a name or a pattern (`train*`).
+            status: running, finished, failed or abandoned (no sign of life for a day).
+            where: conditions that must all hold, such as `params.lr < 0.1`, `status = failed`, `name ~ sweep`. Metrics are those
+                of the run, then those of the artifacts that it produced; `auc` alone means the only field of that name.
+            sort: a column; with `-` before it the largest first. Runs without a value come last.
+            limit: only so many.
+            columns: the columns of the table: fields of `RunInfo`, `params.lr`, `metrics.auc`, `code.branch`.
+
+        Raises:
+            InvalidInputError: a condition is malformed, or no run has such a column; the message has the nearest ones.
+            NotFoundError: no run has that name.
         """
-        return _lineage.runs(self._session, name=name, status=status)
+        chosen = Selection(where, sort, limit, columns)
+        return _runs.runs(self._session, name=name, status=status, chosen=chosen)
 
     def lineage(self, ref: str | Referable) -> Lineage:
         """Return the lineage of an artifact (by reference) or of a run (by id), upstream and downstream.

@@ -1,21 +1,24 @@
 """The graph of runs and artifacts, as a function of the fold; never opens stored content."""
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
+from artifactstore.errors import NotFoundError, UnsupportedError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.graph import Graph, Node
 
 __all__ = [
     "STALE",
+    "Input",
     "RunInfo",
     "code_of",
     "companions",
     "history_of",
+    "inputs_of",
     "is_companion",
     "node_of",
     "reachable",
@@ -56,6 +59,7 @@ class RunInfo:
         around_more: number of further such files.
         programs: the programs it started, by their arguments.
         not_finite: its own metrics that were NaN or infinite, with counts; `metrics` has the latest finite values.
+        output_metrics: the latest measured value of each metric of the artifacts that it produced.
     """
 
     id: str
@@ -76,6 +80,21 @@ class RunInfo:
     around_more: int = 0
     programs: tuple[list[str], ...] = ()
     not_finite: dict[str, int] = field(default_factory=dict)
+    output_metrics: dict[str, float] = field(default_factory=dict)
+    _series: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
+
+    def history(self, metric: str) -> Any:
+        """Return the series of one of its own metrics, as logged: rows of (step, value, time).
+
+        Raises:
+            NotFoundError: it logged no such metric; the message has those that it logged.
+        """
+        if metric not in self.metrics and metric not in self.not_finite:
+            known = ", ".join(sorted({*self.metrics, *self.not_finite})) or "none"
+            raise NotFoundError(f"the run {self.id[:12]} logged no metric {metric!r}; it logged: {known}")
+        if self._series is None:
+            raise UnsupportedError("this record is not of an open store: take it from store.runs()")
+        return self._series(metric)
 
     @property
     def ref(self) -> str:
@@ -83,8 +102,8 @@ class RunInfo:
         return self.id
 
 
-def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:
-    """Return the record of a started run; `now` decides whether it still counts as running."""
+def run_info(state: State, run: str, now: datetime | None = None, series: Callable[[str], Any] | None = None) -> RunInfo:
+    """Return the record of a started run; `now` decides whether it still counts as running, `series` reads a metric's history."""
     row = state.runs[run]
     silent = now is not None and "status" not in row and now - parse_time(row.get("seen", row["time"])) > STALE
     return RunInfo(
@@ -106,7 +125,17 @@ def run_info(state: State, run: str, now: datetime | None = None) -> RunInfo:
         around_more=row.get("around_more", 0),
         programs=tuple(row.get("programs", ())),
         not_finite=row.get("not_finite", {}),
+        output_metrics=_of_outputs(state, run),
+        _series=series,
     )
+
+
+def _of_outputs(state: State, run: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for edge in state.edges.get(run, ()):
+        if edge["fact"] == "produced":
+            found |= state.metrics.get(edge["digest"], {})
+    return found
 
 
 def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
@@ -129,6 +158,33 @@ def history_of(state: State, code: str, commit: str | None) -> str | None:
 def is_companion(edge: Mapping[str, Any]) -> bool:
     """Return whether an input was recorded automatically, such as the code, not read by a name."""
     return edge["fact"] == "used" and edge.get("role") in _BESIDE and "name" not in edge
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An artifact that a run used.
+
+    Attributes:
+        ref: the reference that it was read by, as a version; the digest if it has no name.
+        digest: its digest.
+        role: its role in the run, or None.
+        kind: its kind.
+    """
+
+    ref: str
+    digest: str
+    role: str | None
+    kind: str
+
+
+def inputs_of(state: State, run: str) -> list[Input]:
+    """Return what a run used, in the order of its reads: first what was read by a name, then code and environment."""
+    found = []
+    for edge in sorted((one for one in state.edges.get(run, ()) if one["fact"] == "used"), key=is_companion):
+        node = _artifact(state, edge["digest"], 0)
+        named = edge.get("name") is not None and edge.get("version") is not None
+        found.append(Input(f"{edge['name']}:v{edge['version']}" if named else node.ref, node.id, edge.get("role"), node.kind))
+    return found
 
 
 def companions(state: State, run: str) -> dict[str, str]:

@@ -43,7 +43,7 @@ def document(text: str) -> None:
 def record(value: Any) -> Any:
     """Convert a record to JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: record(getattr(value, one.name)) for one in fields(value)}
+        return {one.name: record(getattr(value, one.name)) for one in fields(value) if one.repr}
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, tuple | list):

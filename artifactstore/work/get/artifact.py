@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from artifactstore.catalog import versions as catalog
 from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.lineage import Input, code_of, inputs_of
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.manifests.manifest import Manifest
@@ -96,6 +97,20 @@ class Artifact:
     def ref(self) -> str:
         """`name:v3`, or the digest if it has no version."""
         return self.digest if self.version is None else f"{self.name}:v{self.version}"
+
+    @property
+    def commit(self) -> str | None:
+        """The git commit of the code that its newest run recorded, in full; None if there is none."""
+        if self.run is None:
+            return None
+        with self._session.query_state() as state:
+            return code_of(state, self.run)[1].get("commit")
+
+    @property
+    def inputs(self) -> Rows[Input]:
+        """What its newest run used, with the roles: data and models first, then code and environment."""
+        with self._session.query_state() as state:
+            return Rows(Input, [] if self.run is None else inputs_of(state, self.run))
 
     @property
     def content(self) -> str:

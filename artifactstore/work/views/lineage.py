@@ -2,11 +2,9 @@
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import (
     RunInfo,
     code_of,
@@ -15,25 +13,24 @@ from artifactstore.catalog.lineage import (
     node_of,
     reachable,
     restrict,
-    run_info,
     shortest_path,
 )
 from artifactstore.catalog.rows import Rows
 from artifactstore.display.displayed import Displayed
-from artifactstore.errors import InvalidInputError, NotFoundError
-from artifactstore.model.encoding import parse_time
+from artifactstore.errors import InvalidInputError
 from artifactstore.model.graph import Graph, Node
 from artifactstore.work.queries.resolve import resolve
 from artifactstore.work.reproduce.code import Code
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
+from artifactstore.work.views.runs import recorded
 
 if TYPE_CHECKING:
     from artifactstore.display.outline import Block
     from artifactstore.work.queries.drawing import Drawing
     from artifactstore.work.reproduce.comparison import Reproduction
 
-__all__ = ["Lineage", "LineageGraph", "lineage", "runs"]
+__all__ = ["Lineage", "LineageGraph", "lineage"]
 
 
 _DEEPEST: Final = 60  # steps shown by a tree: deeper indentation is unreadable
@@ -195,7 +192,7 @@ class Lineage:
         """The runs that produced it, newest last; for a run, the run itself."""
         with self._session.query_state() as state:
             found = [self.id] if self._is_run else state.produced_by.get(self.id, [])
-            return Rows(RunInfo, [run_info(state, run, _now(self._session, state)) for run in found if run in state.runs])
+            return Rows(RunInfo, [recorded(self._session, state, run) for run in found if run in state.runs])
 
     @property
     def artifacts(self) -> Rows[Node]:
@@ -321,27 +318,8 @@ class Lineage:
         return f"Lineage({self.id[:20]})"
 
 
-def _now(session: Session, state: State) -> datetime:
-    """Return the time at which abandoned runs are determined: for a view of the past, that of its last entry."""
-    return datetime.now(UTC) if session.view is None else parse_time(state.header["time"])
-
-
 @one_state()
 def lineage(session: Session, ref: str) -> Lineage:
     """Return the lineage of an artifact or a run; see `Store.lineage`."""
     start, is_run = resolve(session, ref)
     return Lineage(session, start, is_run=is_run)
-
-
-def runs(session: Session, *, name: Any = None, status: Any = None) -> Rows[RunInfo]:
-    """Return runs, oldest first; see `Store.runs`."""
-    if status is not None and status not in {"running", "finished", "failed", "abandoned"}:
-        raise InvalidInputError(f"status={status!r}: expected running, finished, failed or abandoned")
-    if name is not None and not isinstance(name, str):
-        raise InvalidInputError(f"name must be a str, got {name!r}")
-    with session.query_state() as state:
-        chosen = [run for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
-        found = [run_info(state, run, _now(session, state)) for run in chosen]
-    if name is not None and not found and "*" not in name:
-        raise NotFoundError(f"no run has the name {name!r}")
-    return Rows(RunInfo, [one for one in found if status in (None, one.status)])

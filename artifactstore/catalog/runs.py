@@ -1,0 +1,279 @@
+"""The table of runs: fields by path (`params.lr`, `metrics.auc`), conditions on them, order, and the series of a metric."""
+
+import json
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactstore.catalog.lineage import RunInfo
+from artifactstore.catalog.rows import Rows
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.encoding import parse_time
+from artifactstore.model.fields import sane
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from artifactstore.model.schema import Entry
+
+__all__ = ["Point", "RunTable", "Selection", "series"]
+
+_TABLES: Final = ("params", "metrics", "code")  # whose keys are fields of their own
+_CONDITION: Final = re.compile(r"\s*([^\s<>=!~]+)\s*(>=|<=|==|!=|=|~|>|<)\s*(.+?)\s*", re.DOTALL)
+_COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of a metric's series.
+
+    Attributes:
+        step: the step that was passed, or None.
+        value: the value; NaN and infinities as such.
+        time: when it was committed, which is with the next output or at the end of the run.
+    """
+
+    step: int | None
+    value: float
+    time: datetime
+
+
+class RunTable(Rows[RunInfo]):
+    """Runs as a table: each parameter and each metric is a column, unless columns were chosen.
+
+    Attributes:
+        columns: the paths of the chosen columns; None for all.
+    """
+
+    def __init__(self, found: Sequence[RunInfo], columns: Sequence[str] | None = None) -> None:
+        super().__init__(RunInfo, found)
+        self.columns = None if columns is None else list(columns)
+
+    def values(self, column: str) -> list[Any]:
+        """Return the values of a column, None where a run has none.
+
+        Raises:
+            InvalidInputError: no run has such a column.
+        """
+        return [_value(run, _known(self, column)) for run in self]
+
+    def to_arrow(self) -> "pa.Table":
+        """Return the table for Arrow; other values than numbers, texts, booleans and times become JSON text."""
+        import pyarrow as pa  # noqa: PLC0415 - 0.2 s, only needed for a table
+
+        chosen = self.columns or ["id", "name", "status", "started", "seconds", *_paths(self)]
+        return pa.table({one: _column(self.values(one)) for one in chosen})
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the table as a pandas data frame (pandas must be installed)."""
+        return super().to_pandas()
+
+
+def _column(values: list[Any]) -> list[Any]:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} or (len(kinds) <= 1 and kinds <= {str, bool, datetime}):
+        return [float(value) for value in values] if kinds == {int, float} and None not in values else values
+    return [value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which runs, in which order.
+
+    Args:
+        where: conditions `PATH OP VALUE` that all must hold; OP is one of `>= <= > < = != ~`, the last for text that contains it.
+        sort: a path; with `-` before it the largest first. Runs without the value come last.
+        limit: only so many.
+        columns: the paths of the columns.
+    """
+
+    where: Sequence[str] = ()
+    sort: str | None = None
+    limit: int | None = None
+    columns: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        where = (self.where,) if isinstance(self.where, str) else self.where
+        columns = self.columns.split(",") if isinstance(self.columns, str) else self.columns
+        if columns is not None:
+            columns = [one.strip() for one in columns]
+        for what, texts in (("where", where), ("columns", columns or ())):
+            if not isinstance(texts, list | tuple) or not all(isinstance(one, str) and one for one in texts):
+                raise InvalidInputError(f"{what}= must be a str or a list of str, got {texts!r:.200}")
+        if self.sort is not None and (not isinstance(self.sort, str) or not self.sort.lstrip("-")):
+            raise InvalidInputError(f"sort= must be a column such as '-metrics.auc', got {self.sort!r}")
+        if self.limit is not None and (isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 0):
+            raise InvalidInputError(f"limit={self.limit!r}: must be a number of runs")
+        object.__setattr__(self, "where", tuple(where))
+        object.__setattr__(self, "columns", columns)
+
+    def of(self, runs: Sequence[RunInfo]) -> RunTable:
+        """Return the runs that meet the conditions, in order.
+
+        Raises:
+            InvalidInputError: a condition is malformed, or no run has such a field; the message has the nearest one.
+        """
+        chosen = list(runs)
+        for text in self.where:
+            path, test = _condition(text)
+            path = _known(runs, path)
+            chosen = [one for one in chosen if test(_value(one, path))]
+        if self.sort is not None:
+            path = _known(runs, self.sort.removeprefix("-"))
+            having = [one for one in chosen if _value(one, path) is not None]
+            having.sort(key=lambda one: _order(_value(one, path)), reverse=self.sort.startswith("-"))
+            chosen = having + [one for one in chosen if _value(one, path) is None]
+        if self.limit is not None:
+            chosen = chosen[: self.limit]
+        columns = None if self.columns is None else [_known(runs, one) for one in self.columns]
+        return RunTable(chosen, columns)
+
+
+def _condition(text: str) -> tuple[str, Callable[[Any], bool]]:
+    """Parse a condition.
+
+    Raises:
+        InvalidInputError: the form differs.
+    """
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise InvalidInputError(f"{text!r} is not a condition; expected for example 'metrics.auc >= 0.9' or 'status = failed'")
+    path, sign, right = match.groups()
+    wanted = _literal(right)
+
+    def test(value: Any) -> bool:
+        if sign == "~":
+            return value is not None and right.casefold() in _text(value).casefold()
+        if sign in {"=", "==", "!="}:
+            return (value is not None and (value == wanted or _text(value) == right)) == (sign != "!=")
+        if isinstance(value, datetime):
+            return bool(_COMPARE[sign](value, _moment(right)))
+        number = isinstance(value, int | float) and isinstance(wanted, int | float)
+        if not number and not (isinstance(value, str) and isinstance(wanted, str)):
+            return False
+        return bool(_COMPARE[sign](value, wanted))
+
+    return path, test
+
+
+def _literal(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip("'\"")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip("'\""))
+    except ValueError as error:
+        raise InvalidInputError(f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _text(value: Any) -> str:
+    return (
+        value if isinstance(value, str) else value.isoformat() if isinstance(value, datetime) else json.dumps(value, default=str)
+    )
+
+
+def _order(value: Any) -> tuple[int, Any]:
+    """Return a key that compares with those of values of other types."""
+    if isinstance(value, bool | int | float):
+        return 0, value
+    return (1, value.isoformat()) if isinstance(value, datetime) else (2, _text(value))
+
+
+def _paths(runs: Iterable[RunInfo]) -> list[str]:
+    """Return the paths of all parameters and metrics, in the order of their first run."""
+    found: dict[str, None] = {}
+    for name, table in (("params", "params"), ("metrics", "metrics"), ("metrics", "output_metrics")):
+        for run in runs:
+            found |= dict.fromkeys(_flat(name, getattr(run, table)))
+    return list(found)
+
+
+def _flat(prefix: str, value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping) and value and set(value) != {"repr"}:
+        for key, one in value.items():
+            yield from _flat(f"{prefix}.{key}", one)
+    elif value != {}:
+        yield prefix
+
+
+def _value(run: RunInfo, path: str) -> Any:
+    """Return the value at a path, or None."""
+    head, _, rest = path.partition(".")
+    value = getattr(run, head, None)
+    if not rest:
+        return value
+    found = _inside(value, rest)
+    return _inside(run.output_metrics, rest) if found is None and head == "metrics" else found
+
+
+def _inside(value: Any, path: str) -> Any:
+    while isinstance(value, Mapping):
+        if path in value:  # names may have dots of their own
+            return value[path]
+        key, _, path = path.partition(".")
+        value = value.get(key)
+    return None
+
+
+def _known(runs: Iterable[RunInfo], path: str) -> str:
+    """Return the whole path of a field; `lr` alone means the only parameter or metric of that name.
+
+    Raises:
+        InvalidInputError: there is none, or several; the message has the nearest ones.
+    """
+    own = [one.name for one in fields(RunInfo) if one.repr]
+    if path in own or (path.partition(".")[0] == "code" and "." in path):
+        return path
+    paths = _paths(runs)
+    if path in paths:
+        return path
+    short = [one for one in paths if one.partition(".")[2] == path]
+    if len(short) == 1:
+        return short[0]
+    if len(short) > 1:
+        raise InvalidInputError(f"{path!r} is ambiguous: {' or '.join(short)}")
+    if not paths and path.partition(".")[0] in _TABLES:
+        return path  # no run has anything: then no condition on it is met
+    near = get_close_matches(path, [*paths, *own], n=3, cutoff=0.5)
+    raise InvalidInputError(
+        f"no run has a column {path!r}; " + (f"the nearest are {', '.join(near)}" if near else f"it has {', '.join(own)}")
+    )
+
+
+def series(entries: "Iterable[Entry]", run: str, metric: str) -> list[Point]:
+    """Return the values of a metric that a run logged, in their order.
+
+    Args:
+        entries: from that in which it started.
+        run: its id.
+        metric: the name.
+    """
+    found: list[Point] = []
+    for entry in entries:
+        for txn in entry["txns"]:
+            for raw in txn["facts"]:
+                if raw.get("run") != run:
+                    continue
+                fact = sane(raw)
+                if fact["fact"] == "finished":
+                    return found
+                if fact["fact"] == "measured":
+                    value = fact["metrics"].get(metric, fact.get("not_finite", {}).get(metric))
+                    if value is not None:
+                        found.append(Point(fact.get("step"), float(value), parse_time(txn["time"])))
+    return found

@@ -1,0 +1,42 @@
+"""Runs as an experiment table: chosen, sorted, with the series of their metrics."""
+
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.lineage import RunInfo, run_info
+from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.runs import Point, RunTable, Selection, series
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.encoding import parse_time
+from artifactstore.work.session.session import Session
+
+__all__ = ["recorded", "runs"]
+
+
+def recorded(session: Session, state: State, run: str) -> RunInfo:
+    """Return the record of a run, which can read the series of its metrics."""
+    # Abandoned runs are determined as of now; for a view of the past, as of its last entry.
+    now = datetime.now(UTC) if session.view is None else parse_time(state.header["time"])
+    return run_info(state, run, now, partial(_history, session, run, int(state.runs[run]["seq"])))
+
+
+def _history(session: Session, run: str, first: int, metric: str) -> Rows[Point]:
+    last = None if session.view is None else session.view.head
+    return Rows(Point, series(session.core().journal.entries(first, last=last), run, metric))
+
+
+def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Selection | None = None) -> RunTable:
+    """Return runs, oldest first unless they are sorted; see `Store.runs`."""
+    if status is not None and status not in {"running", "finished", "failed", "abandoned"}:
+        raise InvalidInputError(f"status={status!r}: expected running, finished, failed or abandoned")
+    if name is not None and not isinstance(name, str):
+        raise InvalidInputError(f"name must be a str, got {name!r}")
+    with session.query_state() as state:
+        wanted = [run for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
+        found = [recorded(session, state, run) for run in wanted]
+    if name is not None and not found and "*" not in name:
+        raise NotFoundError(f"no run has the name {name!r}")
+    return (chosen or Selection()).of([one for one in found if status in (None, one.status)])
