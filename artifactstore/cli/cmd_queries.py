@@ -150,8 +150,8 @@ def diff(
                     answer[kind] = {path: [printing.record(row) for row in rows] for path, rows in files.items()}
             printing.as_json(answer)
         else:
-            if inside:
-                printing.outline(found.inside_outline())
+            if text := found.inside() if inside else "":
+                printing.echo(text, lines=True)
             printing.report(found)
         return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
 

@@ -18,6 +18,7 @@ _TAG: Final = "border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:0
 _ROLES: Final = {"": "", "dim": _DIM, "tag": _TAG, "good": "color:#1a8a4a", "warning": "color:#b7791f", "bad": "color:#d1453b"}
 _CELL: Final = "padding:.1em .8em .1em 0;text-align:left;vertical-align:top"
 _NUMBER: Final = "padding:.1em .8em .1em 0;text-align:right;vertical-align:top"
+_LONG: Final = "max-width:36em;overflow-wrap:anywhere"
 _TABLE: Final = "border-collapse:collapse;color:inherit;margin:.3em 0"
 _FRAME: Final = "overflow-x:auto;border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.5em .7em;line-height:1.35"
 
@@ -123,11 +124,18 @@ def _change(one: Change, *, valued: bool, noted: bool) -> Markup:
     cells = [element("td", one.sign, style=f"{_CELL};color:{colour}" if colour else _CELL)]
     cells.append(element("td", element("code", one.name, style=_CODE), style=_CELL))
     if valued:
-        old, new = ("—" if value is None else value for value in (one.old, one.new))
-        cells += [element("td", text, style=_CELL) for text in (old, "→", new)]
+        cells += _values(one)
     if noted:
         cells.append(element("td", one.note, style=f"{_CELL};{_DIM}"))
     return element("tr", *cells)
+
+
+def _values(one: Change) -> list[Markup]:
+    """Render both values; one alone is a statement unless the sign says which side lacks it."""
+    if one.sign not in {"+", "-"} and (one.old is None or one.new is None):
+        return [element("td", one.new or one.old or "", colspan="3", style=_CELL)]
+    old, new = ("—" if value is None else value for value in (one.old, one.new))
+    return [element("td", text, style=_CELL) for text in (old, "→", new)]
 
 
 def _line(line: Inline, *, is_patch: bool) -> Markup:
@@ -146,8 +154,12 @@ def _pairs(block: Pairs) -> Markup:
 
 
 def _table(block: Table) -> Markup:
-    styles = [_NUMBER if column.align == "right" else _CELL for column in block.columns]
-    heads = (element("th", column.title, style=f"{style};{_DIM}") for column, style in zip(block.columns, styles, strict=True))
+    styles = [
+        (_NUMBER if column.align == "right" else _CELL) + ("" if column.fit == "keep" else f";{_LONG}")
+        for column in block.columns
+    ]
+    titles = (" ".join(word.lower() if word.isalpha() else word for word in column.title.split(" ")) for column in block.columns)
+    heads = (element("th", title, style=f"{style};{_DIM}") for title, style in zip(titles, styles, strict=True))
     rows = (
         element("tr", *(element("td", _inline(cell), style=style) for cell, style in zip(row, styles, strict=True)))
         for row in block.rows

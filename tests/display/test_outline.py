@@ -114,7 +114,7 @@ def test_no_text_changes_a_page():
     assert found.tags <= {
         "div", "h1", "h2", "b", "code", "span", "a", "br", "table", "thead", "tbody", "tr", "th", "td", "pre", "details", "summary",
     }  # fmt: skip
-    assert found.attributes <= {"style", "title", "href", "open"}
+    assert found.attributes <= {"style", "title", "href", "open", "colspan"}
     assert "<script>alert(1)</script>" in found.text
     whole = document(EVIL, element("p", EVIL, title=EVIL), style="p{margin:0}")
     assert is_clean(whole)
@@ -155,6 +155,8 @@ def test_changes_have_one_form():
     assert "… 3 more" in page
     assert page.count("<tr>") == 2
     assert "—" in page
+    alone = Page(as_html([Changes([Change("~", "values", new="psi 0.3"), Change("~", "depth", "6", "8")])])).text
+    assert alone == "~valuespsi 0.3~depth6→8"
 
 
 def test_sections_indent_and_fold():

@@ -36,9 +36,10 @@ def _run_columns(record: Record) -> tuple[Column, ...]:
         Column(
             "Run",
             lambda run: _stacked([run.ref.name, *(f"{key} = {_shown(value)}" for key, value in sorted(run.params.items()))]),
+            fit="wrap",
         ),
         Column("Began (UTC)", lambda run: _moment(run.ref.started)),
-        Column("Ended", _end),
+        Column("Ended", _end, fit="wrap"),
         Column("By", lambda run: run.actor),
         Column("Code", _code),
         Column("Used", lambda run: _edges(record, run.inputs)),

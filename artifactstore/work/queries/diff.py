@@ -174,10 +174,9 @@ class Diff(Displayed, Rows[Change]):
         """Return the differences inside files as text: a line with the file's name, then its differences."""
         from artifactstore.display.text_renderer import as_text  # noqa: PLC0415 - as above
 
-        return as_text(self.inside_outline())
+        return as_text(self._inside_outline())
 
-    def inside_outline(self) -> "Iterator[Block]":
-        """Yield the outline of the differences inside files."""
+    def _inside_outline(self) -> "Iterator[Block]":
         from artifactstore.display.outline import Changes, Section  # noqa: PLC0415 - as above
 
         for path, table in self.tables.items():
