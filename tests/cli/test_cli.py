@@ -91,6 +91,10 @@ def test_tables_for_people(filled):
     assert filled("show", "d:v1", "--listing")[1].endswith("  a.txt\n")
     assert filled("find", "--meta", "rows=3")[1].startswith("d:v1")
     assert filled("verify", "--level", "full")[1].startswith("ok: ")
+    code, out, err = filled("verify")
+    assert [line.partition(": ")[0] for line in out.splitlines()] == ["ok", "head"]
+    assert err == "not checked: the bytes in packs: --level frames checks their checksums, --level full every digest\n"
+    assert code == 0
 
 
 def test_one_thing_is_counted_in_the_singular(filled):
