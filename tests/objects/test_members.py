@@ -96,8 +96,10 @@ def test_a_format_of_another_package_is_found_by_its_types_module(store: Store, 
     store.put(thermo.Reading(21.5), "t")
     unit, back = store.get("t", unit="K")
     assert (unit, back.value) == ("K", 21.5)
-    with pytest.raises(InvalidInputError, match=r"unknown format 'termo'; available formats: 'data', .*, 'pickle', 'thermo'"):
-        store.put(b"x", "u", format="termo")
+    with pytest.raises(
+        InvalidInputError, match=r"unknown format 'thermometer'; available formats: 'data', .*, 'pickle', 'thermo'"
+    ):
+        store.put(b"x", "u", format="thermometer")
 
 
 def test_an_object_over_64_mib_waits_on_disk_and_leaves_nothing_there(
