@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from artifactstore.backend.base import MAX_WRITE, Buffer
 from artifactstore.errors import InvalidInputError
-from artifactstore.runtime.loading import LOADING
+from artifactstore.runtime.loading import arrow
 
 _crc32c: Any
 try:
@@ -161,8 +161,7 @@ def joined(parts: Sequence[Buffer]) -> bytes | memoryview:
     size = sum(memoryview(part).nbytes for part in parts)
     if size < _GROUP:
         return b"".join(parts)
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - data of this size comes from chunks, which need it anyway
+    pa = arrow()  # data of this size comes from chunks, which need it anyway
     room = pa.allocate_buffer(size)
     sink = pa.FixedSizeBufferWriter(room)
     for piece in grouped(parts, _SMALL):

@@ -8,6 +8,7 @@ from artifactstore.errors import UnsupportedError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.fields import finite
 from artifactstore.printable import as_lines
+from artifactstore.runtime.loading import arrow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +62,7 @@ class Rows(Sequence[T], Generic[T]):
 
     def to_arrow(self) -> "pa.Table":
         """Return the rows as an Arrow table; mappings become JSON text."""
-        import pyarrow as pa  # noqa: PLC0415 - 0.2 s, only needed for a table
-
+        pa = arrow()
         names = self._names()
         columns: dict[str, list[Any]] = {name: [] for name in names}
         for row in self:

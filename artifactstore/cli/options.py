@@ -1,7 +1,6 @@
 """The command-line application: common options, and the store that a command opens."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from artifactstore.cli import process
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.version import VERSION
+from artifactstore.runtime.loading import load_arrow_alone
 
 if TYPE_CHECKING:
     from artifactstore.store import Store
@@ -49,24 +49,14 @@ def _all(
     """An immutable, content-addressed store for code, data sets and models."""
 
 
-def _load_arrow_alone() -> None:
-    """Keep pyarrow from loading numpy if nothing has loaded it yet: that would be half of a small command's time (0.09 s).
-
-    pyarrow works without it since version 18, and only chunks of numbers need it (`content/codecs/byte_grouping.py` imports it). Only if
-    this process is the command: a caller of `main` may need numpy later.
-    """
-    if process.is_main_process:
-        sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]  # None means "not importable" to the import system
-
-
 @contextmanager
 def opened(url: str | None, mode: str = "a") -> "Iterator[Store]":
     """Open the store of a command, and show its progress."""
     from artifactstore.cli.progress import shown  # noqa: PLC0415 - `--help` must not load the store
     from artifactstore.opening import open as open_store  # noqa: PLC0415
 
-    _load_arrow_alone()
-
+    if process.is_main_process:
+        load_arrow_alone()
     store = open_store(url, mode)
     with shown(store._session):  # noqa: SLF001 - the command line draws the progress of the store that it opened
         yield store

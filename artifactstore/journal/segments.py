@@ -16,7 +16,7 @@ from artifactstore.journal.chain import previous_of
 from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.facts import parse_entry
 from artifactstore.model.parquet.bounded import Bounded
-from artifactstore.runtime.loading import LOADING
+from artifactstore.runtime.loading import arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,9 +86,7 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
         segment: as described by its key.
         previous: digest of the entry before its first, where known.
     """
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s: only if there are segments
-
+    pa = arrow()
     try:
         raws: list[bytes] = Bounded(data).read("raw".__eq__).column("raw").drop_null().to_pylist()
     except (pa.ArrowException, OSError, ValueError, KeyError):
@@ -117,10 +115,7 @@ def segment_fault(data: bytes, segment: Segment, last: bytes | None) -> str | No
         segment: as described by its key.
         last: the bytes of the journal's entry with its last number; None where the journal ends earlier.
     """
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
+    pa, pq = arrow(), arrow("parquet")
     raws = read_raw(data, segment, None)
     if raws is None:
         return "is damaged: its entries do not match its key"
@@ -143,10 +138,7 @@ def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) ->
 
     A segment that readers would reject is not written.
     """
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
+    pa, pq = arrow(), arrow("parquet")
     rows: dict[str, list[object]] = {name: [] for name in _schema(pa).names}
     first = last = 0
     for seq, raw in raws:

@@ -178,6 +178,34 @@ def test_help_loads_no_store():
     assert done.stdout.endswith("[]\n")
 
 
+@pytest.mark.parametrize(
+    ("start", "command", "loaded"),
+    [
+        ("", ["ls"], (False, False)),
+        ("", ["get", "d", "out"], (True, False)),
+        ("", ["put", "others", "others"], (True, False)),
+        ("", ["diff", "d:v1", "d:v2", "--inside"], (True, True)),
+        ("import numpy", ["get", "d", "out"], (True, True)),
+        (None, ["get", "d", "out"], (True, True)),
+    ],
+)
+def test_a_command_loads_arrow_without_numpy_and_hides_numpy_from_nothing_else(filled, tmp_path, start, command, loaded):
+    """A plugin, or a library of the process, can import it during the command and after it. None: `main` is called as a function."""
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others/b.txt").write_text("three")
+    lines = [
+        start or "",
+        "import atexit, sys",
+        "loaded = lambda: tuple(name in sys.modules for name in ('pyarrow', 'numpy'))",
+        "atexit.register(lambda: print((loaded(), int(__import__('numpy').arange(4).sum()))))",
+        "from artifactstore.cli import main",
+        f"main({command})" if start is None else f"sys.argv = {['artifactstore', *command]}; main()",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == str((loaded, 6))
+
+
 def test_a_local_get_imports_no_fsspec(filled):
     script = "import sys, artifactstore; artifactstore.open().get('d'); print([m for m in ('fsspec', 's3fs', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

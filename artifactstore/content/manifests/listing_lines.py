@@ -2,11 +2,11 @@
 
 from array import array
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from artifactstore.content.manifests.compact_lists import SIZE, Digests, Texts
 from artifactstore.model.listing import Buffer, plain_line
-from artifactstore.runtime.loading import LOADING
+from artifactstore.runtime.loading import arrow
 
 __all__ = ["plain_lines"]
 
@@ -42,13 +42,10 @@ def plain_lines(paths: Texts, digests: Digests) -> Iterator[Buffer]:
 
 
 def _joined(paths: Texts, digests: Digests, low: int, high: int) -> Buffer:
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - only needed for many files
-        import pyarrow.compute as pc  # noqa: PLC0415
-
+    pa, pc = arrow(), arrow("compute")  # only needed for many files
     kind, count = pa.large_binary(), high - low
 
-    def column(ends: "array[int]", data: Buffer) -> "pa.Array":
+    def column(ends: "array[int]", data: Buffer) -> Any:
         return pa.Array.from_buffers(kind, len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(data)])
 
     data = bytes(paths.data[paths.ends[low] : paths.ends[high]])

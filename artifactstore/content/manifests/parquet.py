@@ -31,7 +31,7 @@ from artifactstore.model.encoding import canonical_json
 from artifactstore.model.listing import check_links
 from artifactstore.model.parquet.bounded import Bounded
 from artifactstore.model.path_clashes import clash
-from artifactstore.runtime.loading import LOADING
+from artifactstore.runtime.loading import arrow
 
 __all__ = ["decode", "encode"]
 
@@ -84,10 +84,7 @@ def _schema(pa: Any, *, bases: bool = True) -> Any:
 
 def encode(manifest: Manifest, content: Digest, digest: Digest) -> bytes:
     """Write a manifest as Parquet (zstd 1; offsets as deltas)."""
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s at start-up
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
+    pa, pq = arrow(), arrow("parquet")
     meta = {
         "format": MANIFEST_FORMAT,
         "digest": str(digest),
@@ -263,8 +260,7 @@ def decode(raw: bytes, key: str, *, algorithm: str) -> Manifest:
         CorruptionError: not a manifest, or inconsistent, or with an unsafe path. Files whose paths clash
             are not an error here: each file can be read, and `checkout` rejects writing them together.
     """
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415
+    pa = arrow()
 
     def bad(what: str) -> CorruptionError:
         return CorruptionError(f"{key} is damaged: {what}; restore it from a copy of the store", location=key)

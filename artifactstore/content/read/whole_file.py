@@ -14,7 +14,7 @@ from artifactstore.content.manifests.manifest import Extent, Manifest
 from artifactstore.content.packs.reader import fetch, read_into
 from artifactstore.content.read.retrieve import FETCHERS, LOCAL_GROUP, REMOTE_PART, WORKERS, cut_parts, read_file
 from artifactstore.model.digest import new_hasher
-from artifactstore.runtime.loading import LOADING, numpy
+from artifactstore.runtime.loading import arrow, numpy
 from artifactstore.runtime.threads import Pool
 
 __all__ = ["read_buffer", "use_buffer"]
@@ -104,8 +104,7 @@ def _is_raw(extent: Extent) -> bool:
 
 
 def _read_decoded(backend: Backend, extents: Sequence[Extent], room: memoryview) -> None:
-    with LOADING:
-        import pyarrow as pa  # noqa: PLC0415 - already loaded for the manifest
+    pa = arrow()  # already loaded for the manifest
     # Arrow copies without the interpreter's lock; assigning to a slice of a memoryview holds it.
     sink = pa.FixedSizeBufferWriter(pa.py_buffer(room))
     for chunk in fetch(backend, extents):

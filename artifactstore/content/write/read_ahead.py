@@ -19,7 +19,7 @@ from artifactstore.content.write.source import Source, open_unchanged
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.file_stats import Held
-from artifactstore.runtime.loading import LOADING
+from artifactstore.runtime.loading import arrow
 from artifactstore.runtime.threads import Pool
 
 __all__ = ["BufferPool", "Stream", "Zeros", "cut_blocks", "first_false_file", "is_sparse", "open_source"]
@@ -193,8 +193,7 @@ class BufferPool:
 
     def lend(self, size: int) -> memoryview:
         """Return `size` bytes of uninitialised memory."""
-        with LOADING:
-            import pyarrow as pa  # noqa: PLC0415 - the manifest needs it anyway
+        pa = arrow()  # the manifest needs it anyway
         base = None
         while base is None and self._free:
             one = self._free.popleft()

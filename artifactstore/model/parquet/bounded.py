@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.model.parquet.footer import AS_LONG, pages, read_footer
 from artifactstore.model.parquet.parts import Footer
-from artifactstore.runtime.loading import LOADING
+from artifactstore.runtime.loading import arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,10 +37,7 @@ class Bounded:
     """
 
     def __init__(self, raw: bytes) -> None:
-        with LOADING:
-            import pyarrow as pa  # noqa: PLC0415 - Arrow costs 0.2 s at start-up
-            import pyarrow.parquet as pq  # noqa: PLC0415
-
+        pa, pq = arrow(), arrow("parquet")
         self._raw = raw
         self._most = min(_LEAST + _TIMES * len(raw), max(_MOST, _LARGE * len(raw)))
         self._footer: Footer = read_footer(io.BytesIO(raw))
@@ -128,8 +125,7 @@ class Bounded:
 
     def _in_batches(self, path: str, longest: int, group: int | None, held: int) -> "pa.Table":
         """Read a column of one row group, or of all, a few rows at a time; `held` bytes of it were read already."""
-        import pyarrow as pa  # noqa: PLC0415
-
+        pa = arrow()
         rows = max(1, min(_ROWS, self._most // 8 // longest))
         groups = None if group is None else [group]
         batches, total = [], held
