@@ -21,6 +21,7 @@ __all__ = [
     "inputs_of",
     "is_companion",
     "node_of",
+    "outputs_of",
     "reachable",
     "restrict",
     "run_info",
@@ -162,10 +163,10 @@ def is_companion(edge: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An artifact that a run used.
+    """An artifact that a run used, or produced.
 
     Attributes:
-        ref: the reference that it was read by, as a version; the digest if it has no name.
+        ref: the reference that it was read or put by, as a version; the digest if it has no name.
         digest: its digest.
         role: its role in the run, or None.
         kind: its kind.
@@ -184,6 +185,17 @@ def inputs_of(state: State, run: str) -> list[Input]:
         node = _artifact(state, edge["digest"], 0)
         named = edge.get("name") is not None and edge.get("version") is not None
         found.append(Input(f"{edge['name']}:v{edge['version']}" if named else node.ref, node.id, edge.get("role"), node.kind))
+    return found
+
+
+def outputs_of(state: State, run: str) -> list[Input]:
+    """Return what a run produced, by the names that it gave."""
+    found = []
+    for edge in state.edges.get(run, ()):
+        if edge["fact"] == "produced":
+            node, name = _artifact(state, edge["digest"], 0), edge.get("name")
+            number = state.version_of({"name": name, "digest": node.id}) if name is not None else None
+            found.append(Input(node.ref if number is None else f"{name}:v{number}", node.id, edge.get("role"), node.kind))
     return found
 
 

@@ -59,6 +59,10 @@ class RunTable(Rows[RunInfo]):
         super().__init__(RunInfo, found)
         self.columns = None if columns is None else list(columns)
 
+    def paths(self) -> list[str]:
+        """Return the columns of all parameters and metrics."""
+        return _paths(self)
+
     def values(self, column: str) -> list[Any]:
         """Return the values of a column, None where a run has none.
 
@@ -249,10 +253,11 @@ def _known(runs: Iterable[RunInfo], path: str) -> str:
         raise InvalidInputError(f"{path!r} is ambiguous: {' or '.join(short)}")
     if not paths and path.partition(".")[0] in _TABLES:
         return path  # no run has anything: then no condition on it is met
-    near = get_close_matches(path, [*paths, *own], n=3, cutoff=0.5)
-    raise InvalidInputError(
-        f"no run has a column {path!r}; " + (f"the nearest are {', '.join(near)}" if near else f"it has {', '.join(own)}")
-    )
+    short_names = {one.partition(".")[2]: one for one in paths}
+    near = get_close_matches(path, [*short_names, *paths, *own], n=3, cutoff=0.6)
+    nearest = dict.fromkeys(short_names.get(one, one) for one in near)
+    known = f"the nearest are {', '.join(nearest)}" if nearest else f"there are {', '.join([*own, *paths][:40])}"
+    raise InvalidInputError(f"no run has a column {path!r}; {known}")
 
 
 def series(entries: "Iterable[Entry]", run: str, metric: str) -> list[Point]:

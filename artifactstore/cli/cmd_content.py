@@ -1,13 +1,17 @@
 """Commands for content: init, put, get, cat, alias, demo, version."""
 
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.options import AsJson, Reason, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.cli.options import AsJson, At, Reason, Ref, StoreUrl, app, described, opened, pairs, value_of
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.loading import numpy
 
@@ -34,7 +38,7 @@ def init(
 
 @app.command()
 def put(
-    path: Annotated[str, typer.Argument(help="A file or a folder.")],
+    path: Annotated[str, typer.Argument(help="A file or a folder; `-` reads one file from stdin.")],
     name: Annotated[str | None, typer.Argument(help="The name of the new version.")] = None,
     kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
     meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, the value as JSON or text; may be repeated.")] = None,
@@ -46,6 +50,12 @@ def put(
     allow_empty: Annotated[bool, typer.Option(help="Store a folder without files after a version that has some.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read back content that the store already has, and repair it.")
+    ] = False,
+    alias: Annotated[list[str] | None, typer.Option(help="An alias that points to the new version; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, kept in its metadata; may be repeated.")] = None,
+    description: Annotated[str | None, typer.Option(help="A text, kept in its metadata.")] = None,
+    replace_metadata: Annotated[
+        bool, typer.Option("--replace-metadata", help="Replace the metadata of unchanged content, not merge into them.")
     ] = False,
     base: Annotated[str | None, typer.Option(help="An artifact that shares content with this one.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Store a profile of each Parquet file.")] = False,
@@ -61,6 +71,10 @@ def put(
         given = {"exclude": exclude, "links": links, "modes": modes, "rehash": rehash, "allow_empty": allow_empty}
         usual = {"exclude": None, "links": "keep", "modes": None, "rehash": False, "allow_empty": False}
         options = {option: value for option, value in given.items() if value != usual[option]}
+    about = {"aliases": alias, "tags": {key: value_of(value) for key, value in pairs("tag", tag)}, "description": description}
+    options |= {key: value for key, value in about.items() if value}
+    if replace_metadata:
+        options["replace_metadata"] = True
     if verify:
         options["verify"] = True
     if base is not None:
@@ -68,9 +82,9 @@ def put(
     if profile or profile_full:
         numpy()  # before Arrow is loaded, which looks for numpy only then
         options["profile"] = "full" if profile_full else True
-    with opened(store) as store_:
+    with opened(store) as store_, _source(path, name, as_text=text) as source:
         made = store_.put(
-            path,
+            source,
             name,
             kind=kind,
             metadata={key: value_of(value) for key, value in pairs("meta", meta)} if meta else None,
@@ -82,6 +96,19 @@ def put(
             printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded, "head": store_.head})
         else:
             printing.echo(printing.put_line(made))
+
+
+@contextmanager
+def _source(path: str, name: str | None, *, as_text: bool) -> Iterator[str]:
+    """Give the path of what is put; stdin is first written to a file, which has the last part of the name."""
+    if path != "-" or as_text:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="artifactstore-") as folder:
+        file = Path(folder) / (name or "stdin").rpartition("/")[2]
+        with file.open("wb") as target:
+            shutil.copyfileobj(sys.stdin.buffer, target)
+        yield str(file)
 
 
 def _number(key: str, text: str) -> float:
@@ -97,13 +124,14 @@ def get(
     to: Annotated[Path | None, typer.Argument(help="Folder to write into; by default a read-only copy in the cache.")] = None,
     path: Annotated[list[str] | None, typer.Option(help="Only this file, folder or pattern; may be repeated.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files that differ.")] = False,
+    at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Get an artifact's files, verified. Prints their path."""
     from artifactstore.work.get.get import get as get_files  # noqa: PLC0415 - objects are written as their files here
 
-    with opened(store, "r") as store_:
+    with opened(store, "r", at=at) as store_:
         session = store_._session  # noqa: SLF001
         if to is None and session.cache is None:
             raise InvalidInputError("no cache is available for the files: pass the folder to write into")
@@ -115,12 +143,48 @@ def get(
 
 
 @app.command()
-def cat(ref: Ref, store: StoreUrl = None, as_json: AsJson = False) -> None:
+def cat(ref: Ref, at: At = None, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Write one file to stdout, each chunk verified."""
     del as_json  # the output is raw bytes either way
-    with opened(store, "r") as store_, store_.open_file(ref) as file:
+    with opened(store, "r", at=at) as store_, store_.open_file(ref) as file:
         while block := file.read(2**20):
             sys.stdout.buffer.write(block)
+
+
+@app.command()
+def cp(
+    ref: Ref,
+    name: Annotated[str, typer.Argument(help="The name that gets a version with the same content.")],
+    reason: Reason = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a version to another name, without reading it. Kind, metadata and lineage stay."""
+    with opened(store) as store_:
+        made = store_.put(store_.artifact(ref), name, reason=reason)
+        if as_json:
+            printing.as_json({**described(made), "new": made.new})
+        else:
+            printing.echo(printing.put_line(made))
+
+
+@app.command()
+def unalias(
+    ref: Annotated[str, typer.Argument(metavar="NAME:ALIAS", help="The alias that ends.")],
+    reason: Annotated[str, typer.Argument(help="Why, for the audit trail.")],
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """End an alias; its history stays."""
+    name, sign, word = ref.rpartition(":")
+    if not sign:
+        raise InvalidInputError(f"{ref!r}: expected NAME:ALIAS")
+    with opened(store) as store_:
+        store_.registry.unalias(name, word, reason)
+        if as_json:
+            printing.as_json({"name": name, "alias": word, "version": None})
+        else:
+            printing.echo(f"{name}:{word} has ended")
 
 
 @app.command()

@@ -3,14 +3,16 @@
 import sys
 from dataclasses import replace
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.cli.options import AsJson, At, StoreUrl, app, described, opened, pairs, value_of
 from artifactstore.cli.process import EXIT_CODES
-from artifactstore.display.values import format_size
+from artifactstore.cli.run_record import show_run
+from artifactstore.display.values import counted, format_size, format_value, moment
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference
 from artifactstore.runtime.loading import numpy
@@ -20,18 +22,44 @@ __all__: list[str] = []
 
 @app.command("ls")
 def list_(
-    ref: Annotated[str | None, typer.Argument(help="An artifact, to list its files; without it, all names.")] = None,
+    ref: Annotated[
+        str | None, typer.Argument(help="An artifact, to list its files; a folder of names (churn/), a pattern; or nothing.")
+    ] = None,
     prefix: Annotated[str, typer.Option(help="Only names that begin with this.")] = "",
+    long: Annotated[bool, typer.Option("--long", "-l", help="Also digests, aliases and taints.")] = False,
+    at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List names, or the files of an artifact."""
-    with opened(store, "r") as store_:
-        rows: Any = store_.names(prefix) if ref is None else _files(store_, ref)
+    with opened(store, "r", at=at) as store_:
+        rows, list_name = _listed(store_, ref, prefix)
         if as_json:
             printing.as_json([printing.record(row) for row in rows])
+        elif long and list_name == "names":
+            printing.listed([store_.versions(one.name)[(one.latest or one.versions) - 1] for one in rows], "newest")
         else:
-            printing.listed(rows, "names" if ref is None else "files")
+            printing.listed(rows, f"long {list_name}" if long else list_name)
+
+
+def _listed(store: Any, ref: str | None, prefix: str) -> tuple[Any, str]:
+    """Return what to list, and the name of its list: names for a folder of names or a pattern, else the files of an artifact."""
+    if ref is None or ref.endswith("/"):
+        rows = store.names(ref or prefix)
+        if ref is not None and not rows:
+            raise NotFoundError(f"no name begins with {ref}")
+        return rows, "names"
+    if any(sign in ref for sign in "*?["):
+        found = [one for one in store.names() if fnmatchcase(one.name, ref)]
+        if not found:
+            raise NotFoundError(f"no name matches {ref!r}")
+        return found, "names"
+    try:
+        return _files(store, ref), "files"
+    except NotFoundError:
+        if not (below := store.names(f"{ref}/")):
+            raise
+        return below, "names"
 
 
 def _files(store: Any, ref: str) -> list[Any]:
@@ -48,9 +76,11 @@ def _files(store: Any, ref: str) -> list[Any]:
 
 
 @app.command()
-def versions(name: Annotated[str, typer.Argument(help="A name.")], store: StoreUrl = None, as_json: AsJson = False) -> None:
+def versions(
+    name: Annotated[str, typer.Argument(help="A name.")], at: At = None, store: StoreUrl = None, as_json: AsJson = False
+) -> None:
     """List the versions of a name."""
-    with opened(store, "r") as store_:
+    with opened(store, "r", at=at) as store_:
         rows = store_.versions(name)
         if as_json:
             printing.as_json([printing.record(row) for row in rows])
@@ -60,7 +90,12 @@ def versions(name: Annotated[str, typer.Argument(help="A name.")], store: StoreU
 
 @app.command()
 def find(
+    text: Annotated[
+        str | None, typer.Argument(help="Words that its name, description, tags, metadata or parameters contain.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="A name or a pattern.")] = None,
+    alias: Annotated[str | None, typer.Option(help="An alias that points to it.")] = None,
+    tag: Annotated[str | None, typer.Option(help="KEY or KEY=VALUE.")] = None,
     kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
     meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Condition, for example 'auc>=0.9'; may be repeated.")] = None,
@@ -69,20 +104,24 @@ def find(
     code: Annotated[str | None, typer.Option(help="The commit that they were made with, or its first digits.")] = None,
     run: Annotated[str | None, typer.Option(help="The run that produced them: its id, its name or a pattern.")] = None,
     since: Annotated[str | None, typer.Option(help="Put at this ISO time or later.")] = None,
+    at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
-) -> None:
-    """Find versions that meet all conditions."""
+) -> int:
+    """Find versions that meet all conditions. Exit code 1 if there are none."""
     conditions = {}
-    for text in metric or ():
-        at = min((text.find(sign) for sign in "<>=!" if sign in text), default=0)
-        if at < 1:
-            raise InvalidInputError(f"--metric {text!r}: expected a condition such as 'auc>=0.9'")
-        conditions[text[:at].strip()] = text[at:]
-    with opened(store, "r") as store_:
+    for one in metric or ():
+        split = min((one.find(sign) for sign in "<>=!" if sign in one), default=0)
+        if split < 1:
+            raise InvalidInputError(f"--metric {one!r}: expected a condition such as 'auc>=0.9'")
+        conditions[one[:split].strip()] = one[split:]
+    with opened(store, "r", at=at) as store_:
         wanted = {key: value_of(value) for key, value in pairs("meta", meta)}
         rows = store_.find(
             name=name,
+            text=text,
+            alias=alias,
+            tag=tag,
             kind=kind,
             metadata=wanted,
             metrics=conditions,
@@ -96,19 +135,28 @@ def find(
             printing.as_json([printing.record(row) for row in rows])
         else:
             printing.listed(rows, "found")
+        return EXIT_CODES["ok"] if rows else EXIT_CODES["no"]
 
 
 @app.command()
 def show(
-    ref: Ref,
+    ref: Annotated[str, typer.Argument(help="An artifact, or a run's id.")],
     listing: Annotated[bool, typer.Option("--listing", help="Print the plain lines, for `b3sum --check`.")] = False,
     sha256: Annotated[bool, typer.Option("--sha256", help="Print a model's lines, for `sha256sum --check`.")] = False,
+    at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the record of an artifact."""
-    with opened(store, "r") as store_:
-        found = store_.artifact(ref)
+    """Show the record of an artifact or a run: what it is, and what it was made from."""
+    with opened(store, "r", at=at) as store_:
+        try:
+            found = store_.artifact(ref)
+        except NotFoundError:
+            runs = store_.lineage(ref)
+            if not (runs.runs and runs.runs[0].id == runs.id):
+                raise
+            show_run(store_, runs.runs[0], as_json=as_json)
+            return
         if listing or sha256:
             lines = found.sha256 if sha256 else found.listing
             if lines is None:
@@ -116,14 +164,46 @@ def show(
             sys.stdout.flush()
             sys.stdout.buffer.write(lines.encode())
             return
-        facts, profile, profiles = described(found) | {"tainted": found.tainted}, found.profile, found.profiles
+        profile, profiles = found.profile, found.profiles
         if as_json:
+            facts = described(found) | {"tainted": found.tainted}
             printing.as_json({**facts, "profile": profile, "profiles": dict(profiles), "imports": found.imports})
             return
-        facts |= {"imports": found.imports, "size": format_size(found.size)}
         from artifactstore.display.artifact_card import record_outline  # noqa: PLC0415 - `--help` must not load it
 
-        printing.outline(record_outline(facts, profile, profiles))
+        printing.outline(record_outline(_facts(store_, found), profile, profiles))
+
+
+def _facts(store: Any, found: Any) -> dict[str, Any]:
+    """Return the record of an artifact for people: name → text, or a tuple of lines."""
+    from artifactstore.work.get.provenance import provenance  # noqa: PLC0415 - `--help` must not load it
+
+    origin = provenance(store._session, found.digest, found.name, found.version)  # noqa: SLF001
+    lines = origin.lines()
+    metadata = dict(found.metadata)
+    description = metadata.pop("description", None)
+    tags = metadata.pop("tags", None)
+    return {
+        "ref": found.ref,
+        "about": description,
+        "digest": found.digest,
+        "content": found.content,
+        "kind": found.kind,
+        "format": found.format,
+        "size": f"{format_size(found.size)}, {counted(found.count, 'files')}",
+        "put": f"{moment(found.time)} UTC by {found.actor}" + (f": {found.reason}" if found.reason else ""),
+        "aliases": tuple(f"{alias} (since {moment(since)[:16]} UTC)" for alias, since in origin.aliases.items()),
+        "tainted": "do not use: see `artifactstore log --fact tainted`" if found.tainted else None,
+        "run": lines["run"],
+        "code": lines["code"],
+        "env": lines["env"],
+        "inputs": lines["inputs"],
+        "shares": lines["shares"],
+        "metrics": tuple(f"{name} = {value:g}" for name, value in found.metrics.items()),
+        "tags": tuple(f"{key} = {format_value(value)}" for key, value in tags.items()) if isinstance(tags, dict) else tags,
+        "metadata": tuple(f"{key} = {format_value(value)}" for key, value in metadata.items()),
+        "imports": ", ".join(found.imports) if found.imports else None,
+    }
 
 
 @app.command()
@@ -165,20 +245,27 @@ def log(
     until: Annotated[str | None, typer.Option(help="Up to this ISO time.")] = None,
     fact: Annotated[str | None, typer.Option(help="One kind of fact.")] = None,
     txn: Annotated[str | None, typer.Option(help="A transaction, and its outcome.")] = None,
+    number: Annotated[int | None, typer.Option("--limit", "-n", help="Only so many events, the newest, newest first.")] = None,
+    at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the audit trail: the actor, time and reason of each action."""
-    with opened(store, "r") as store_:
-        found = store_.log(name=name, alias=alias, actor=actor, fact=fact, txn=txn, since=_time(since), until=_time(until))
+    with opened(store, "r", at=at) as store_:
+        found: Any = store_.log(
+            name=name, alias=alias, actor=actor, fact=fact, txn=txn, since=_time(since), until=_time(until), limit=number
+        )
+        outcome = found.outcome
+        if number is not None:
+            found = found[::-1]
         if as_json:
             events = [printing.record(one) for one in found]
-            printing.as_json(events if txn is None else {"outcome": found.outcome, "events": events})
+            printing.as_json(events if txn is None else {"outcome": outcome, "events": events})
             return
         printing.listed(found, "events")
         printing.echo_error(f"head: {store_.head}")
         if txn is not None:
-            printing.echo(f"outcome: {found.outcome}")
+            printing.echo(f"outcome: {outcome}")
 
 
 def _time(text: str | None) -> datetime | None:

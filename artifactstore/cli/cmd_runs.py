@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, described, opened
+from artifactstore.cli.options import AsJson, At, Ref, StoreUrl, app, described, opened
 from artifactstore.errors import InvalidInputError
 
 __all__ = ["lineage", "run", "runs"]
@@ -85,21 +85,62 @@ def _pair(text: str, option: str, *, whole: bool) -> tuple[str, str | None]:
 def runs(
     name: Annotated[str | None, typer.Argument(help="A name or a pattern.")] = None,
     status: Annotated[str | None, typer.Option(help="running, finished, failed or abandoned.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Condition such as 'metrics.auc >= 0.9' or 'status = failed'; may be repeated.")
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="A column, such as metrics.auc; -metrics.auc: the largest first.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns, such as id,params.lr,metrics.auc.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", help="Only so many.")] = None,
+    compare: Annotated[list[str] | None, typer.Option(help="A run's id: show what differs between these; repeat it.")] = None,
+    at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List runs, oldest first."""
-    with opened(store, "r") as store_:
-        found = store_.runs(name, status=status)
+    """List runs, oldest first unless sorted. With --compare, only what differs between some of them."""
+    with opened(store, "r", at=at) as store_:
+        if compare:
+            _compare([store_.lineage(one).runs[-1] for one in compare], as_json=as_json)
+            return
+        found = store_.runs(name, status=status, where=where or (), sort=sort, limit=limit, columns=columns)
         if as_json:
             printing.as_json([printing.record(one) for one in found])
-        else:
+        elif found.columns is None:
             printing.listed(found, "runs")
+        else:
+            _print_columns(found)
+
+
+def _print_columns(found: Any) -> None:
+    from artifactstore.display.outline import Column, Table  # noqa: PLC0415 - `--help` must not load it
+    from artifactstore.display.values import format_value, moment  # noqa: PLC0415 - as above
+
+    def text(value: Any) -> str:
+        return "" if value is None else moment(value) if hasattr(value, "strftime") else format_value(value)
+
+    columns = [found.values(one) for one in found.columns]
+    numbers = [all(value is None or isinstance(value, int | float) for value in values) for values in columns]
+    heads = [Column(one, align="right" if right else "left") for one, right in zip(found.columns, numbers, strict=True)]
+    printing.table(Table(heads, [[text(value) for value in row] for row in zip(*columns, strict=True)]))
+
+
+def _compare(chosen: list[Any], *, as_json: bool) -> None:
+    from artifactstore.cli.run_record import compared  # noqa: PLC0415 - `--help` must not load it
+    from artifactstore.display.outline import Column, Table  # noqa: PLC0415 - as above
+
+    if len(chosen) < 2:
+        raise InvalidInputError("--compare needs two runs or more: --compare RUN --compare RUN")
+    rows = compared(chosen)
+    if as_json:
+        printing.as_json({"runs": [one.id for one in chosen], "differ": dict(rows)})
+        return
+    heads = [Column(""), *(Column(f"{one.name} {one.id[:8]}") for one in chosen)]
+    printing.table(Table(heads, [[path, *values] for path, values in rows]))
 
 
 @app.command()
 def lineage(
     ref: Ref,
+    at: At = None,
     down: Annotated[bool, typer.Option("--down/--up", help="Downstream artifacts, or upstream (the default).")] = False,
     format: Annotated[str, typer.Option(help="text, svg, html, mermaid or json.")] = "text",  # noqa: A002 - the option's name
     store: StoreUrl = None,
@@ -108,7 +149,7 @@ def lineage(
     """Show the lineage of an artifact. REF may also be a run's id."""
     if format not in {"text", "svg", "html", "mermaid", "json"}:
         raise InvalidInputError(f"--format {format}: expected text, svg, html, mermaid or json")
-    with opened(store, "r") as store_:
+    with opened(store, "r", at=at) as store_:
         found = store_.lineage(ref)
         view: Any = found.downstream() if down else found.upstream()
         if as_json or format == "json":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artifactstore.cli import process
+from artifactstore.cli import printing, process
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.version import VERSION
 from artifactstore.runtime.loading import load_arrow_alone
@@ -15,7 +15,7 @@ from artifactstore.runtime.loading import load_arrow_alone
 if TYPE_CHECKING:
     from artifactstore.store import Store
 
-__all__ = ["AsJson", "Reason", "Ref", "StoreUrl", "app", "described", "opened", "pairs", "value_of"]
+__all__ = ["AsJson", "At", "Reason", "Ref", "StoreUrl", "app", "described", "opened", "pairs", "value_of"]
 
 app = typer.Typer(
     help="An immutable, content-addressed store for code, data sets and models.",
@@ -32,6 +32,10 @@ StoreUrl = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[
     str, typer.Argument(help="NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, with /PATH if wanted.")
+]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="MOMENT", help="The store as it was: an entry's number, a date (its end, UTC) or a time."),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", "-m", help="Why, for the audit trail.")]
 
@@ -50,14 +54,17 @@ def _all(
 
 
 @contextmanager
-def opened(url: str | None, mode: str = "a") -> "Iterator[Store]":
-    """Open the store of a command, and show its progress."""
+def opened(url: str | None, mode: str = "a", *, at: str | None = None) -> "Iterator[Store]":
+    """Open the store of a command, or a view of it `at` a moment, and show its progress."""
     from artifactstore.cli.progress import shown  # noqa: PLC0415 - `--help` must not load the store
     from artifactstore.opening import open as open_store  # noqa: PLC0415
 
     if process.is_main_process:
         load_arrow_alone()
     store = open_store(url, mode)
+    if at is not None:
+        store = store.at(at)
+        printing.echo_error(f"as of entry {store.head.partition(':')[0]}" if store.head else "")
     with shown(store._session):  # noqa: SLF001 - the command line draws the progress of the store that it opened
         yield store
 
@@ -75,6 +82,13 @@ def described(artifact: Any) -> dict[str, Any]:
         "files": artifact.count,
         "metadata": dict(artifact.metadata),
         "metrics": dict(artifact.metrics),
+        "time": artifact.time.isoformat(),
+        "actor": artifact.actor,
+        "reason": artifact.reason,
+        "aliases": list(artifact.aliases),
+        "run": artifact.run,
+        "commit": artifact.commit,
+        "inputs": [printing.record(one) for one in artifact.inputs],
     }
 
 

@@ -15,6 +15,7 @@ SHOWN: Final = 200  # files of a tree, columns of a table, and lines of metrics 
 TABLES: Final = 10  # tables whose columns are shown: each needs its profile read
 _CELL: Final = 24  # characters of a cell that are shown
 _WORD: Final = 9  # characters of a field's name
+_INPUTS: Final = 10  # inputs of a card
 _LONG: Final = 500  # characters of a text that are shown
 
 
@@ -50,6 +51,8 @@ def card_outline(
     files: Iterable[tuple[str, int]],
     profiles: Mapping[str, Mapping[str, Any]],
     tables: int,
+    aliases: Iterable[str] = (),
+    origin: Mapping[str, Any] | None = None,
 ) -> list[Block]:
     """Return the outline of an artifact's card.
 
@@ -65,14 +68,31 @@ def card_outline(
         files: (path, size) of each, by path.
         profiles: of the first tables, by the path of their file.
         tables: the number of tables with a profile.
+        aliases: that point to it.
+        origin: name → value, or a tuple of lines: the run, commit, environment and inputs that it was made with.
     """
     name: list[Inline] = [] if ref == digest else [Span(ref, "strong"), " "]
     when = f"{moment(time)[:16]} UTC" if time is not None else ""
     about = (counted(count, "files"), format_size(size), when, (actor or "")[:_LONG])
     blocks: list[Block] = [
-        Line([*name, Span(kind[:_LONG], "tag"), " ", Span(short_digest(digest), "code", tip=digest)]),
+        Line(
+            [
+                *name,
+                Span(kind[:_LONG], "tag"),
+                " ",
+                *(part for alias in aliases for part in (Span(alias[:_LONG], "tag"), " ")),
+                Span(short_digest(digest), "code", tip=digest),
+            ]
+        ),
         Line(" · ".join(part for part in about if part), dim=True),
     ]
+    made = {key: value for key, value in (origin or {}).items() if value}
+    if made:
+        words = (
+            (key, value if isinstance(value, str) else ", ".join(value[:_INPUTS]) + (" …" if len(value) > _INPUTS else ""))
+            for key, value in made.items()
+        )
+        blocks.append(Pairs([(key, text[:_LONG]) for key, text in words]))
     pairs = [
         (f"{heading}: {key[:_LONG]}", str(value)[:_LONG]) for heading, values in sections.items() for key, value in values.items()
     ]
@@ -87,15 +107,22 @@ def card_outline(
 def record_outline(
     facts: Mapping[str, Any], profile: Mapping[str, Any] | None, profiles: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Block]:
-    """Yield the outline of an artifact's record.
+    """Yield the outline of a record, of an artifact or of a run.
 
     Args:
-        facts: name → value; what is empty or False is left out.
+        facts: name → value, or a tuple of lines; what is empty or False is left out.
         profile: of the artifact as a table, or None.
         profiles: of tables in it, by the path of their file.
     """
-    shown = {key: value for key, value in facts.items() if value not in (None, {}, False)}
-    yield Pairs([(key, _as_value(value)) for key, value in shown.items()], width=_WORD)
+    rows: list[tuple[Inline, Inline]] = []
+    for key, value in facts.items():
+        if value in (None, {}, (), False, ""):
+            continue
+        lines = value if isinstance(value, tuple) else (value,)
+        rows += [(key if number == 0 else "", _as_value(one)) for number, one in enumerate(lines[:SHOWN])]
+        if len(lines) > SHOWN:
+            rows.append(("", _more(len(lines))))
+    yield Pairs(rows, width=_WORD)
     if profile is not None:
         yield from _profile_outline(profile)
         return

@@ -54,6 +54,19 @@ LISTS: Final = {
         _TIME,
         Column("ALIASES", lambda row: " ".join(f"{alias}=v{k}" for alias, k in row.aliases.items())),
     ),
+    "newest": (
+        Column("REF", lambda row: row.ref),
+        Column("DIGEST", lambda row: row.digest[:_DIGEST]),
+        _KIND,
+        _SIZE,
+        _TIME,
+        Column("ALIASES", _remarks, fit="wrap"),
+    ),
+    "long files": (
+        Column("DIGEST", lambda row: (row.digest or row.type)[:_DIGEST]),
+        _SIZE,
+        Column("PATH", lambda row: row.path + (f" -> {row.target}" if row.target else "")),
+    ),
     "files": (_SIZE, Column("PATH", lambda row: row.path + (f" -> {row.target}" if row.target else ""))),
     "versions": (
         Column("VERSION", lambda row: f"v{row.version}"),

@@ -230,8 +230,8 @@ def test_metadata_metrics_and_kind_are_kept(store: Store):
     assert not store.put(b"1", "m", metadata={"rows": 4}, metrics={"auc": 0.91}).new
 
 
-@pytest.mark.parametrize("metrics", [{"auc": float("nan")}, {"auc": "0.9"}, {1: 2.0}, {"auc": None}])
-def test_metrics_must_be_finite_numbers(store: Store, metrics: dict[str, float]):
+@pytest.mark.parametrize("metrics", [{"auc": [1]}, {"auc": "0.9"}, {1: 2.0}, {"auc": None}])
+def test_metrics_must_be_numbers(store: Store, metrics: dict[str, float]):
     with pytest.raises(InvalidInputError, match="metric"):
         store.put(b"1", "m", metrics=metrics)
 

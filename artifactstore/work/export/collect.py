@@ -16,7 +16,7 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
 from artifactstore.objects.tables.profile_names import own_profile
 from artifactstore.work.export.record import Edge, Item, Naming, Part, Record, RunOf, RunRef
-from artifactstore.work.queries.diff import stored_value
+from artifactstore.work.get.get import stored_value
 from artifactstore.work.session.session import Session
 
 __all__ = ["collect"]

@@ -209,9 +209,12 @@ class Artifact:
 
     def _repr_html_(self) -> str:
         from artifactstore.display.artifact_card import SHOWN, TABLES, card  # noqa: PLC0415 - as above
+        from artifactstore.work.get.provenance import provenance  # noqa: PLC0415 - as above
 
         record = self._record
+        origin: Mapping[str, Any] = {}
         try:
+            origin = provenance(self._session, self.digest, self.name, self.version).lines()
             files = [(one.path, one.size) for one in self.files[:SHOWN]]
             profiles = self.profiles
             shown, tables = {path: profiles[path] for path in [*profiles][:TABLES]}, len(profiles)
@@ -229,6 +232,8 @@ class Artifact:
             files=files,
             profiles=shown,
             tables=tables,
+            aliases=self.aliases,
+            origin=origin,
         )
 
 

@@ -17,8 +17,8 @@ from artifactstore.content.read.checkout import checkout, is_checked_out, write_
 from artifactstore.content.read.open_file import open_chunks
 from artifactstore.content.read.selection import SelectedFiles, Selection, disk_size, select
 from artifactstore.content.read.tree_cache import CacheError, TreeCache
-from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
-from artifactstore.model.encoding import new_id
+from artifactstore.errors import BackendError, CorruptionError, InvalidInputError, NotFoundError
+from artifactstore.model.encoding import new_id, parse_json
 from artifactstore.model.listing import follow, through_links
 from artifactstore.objects.registry import read_object
 from artifactstore.objects.stored_folder import StoredFolder
@@ -29,7 +29,7 @@ from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path, matches, strings
 from artifactstore.work.tracking.current_run import note_read
 
-__all__ = ["get", "open_file", "open_table"]
+__all__ = ["get", "open_file", "open_table", "stored_value"]
 
 
 def get(
@@ -143,6 +143,21 @@ def _check_and_track(session: Session, ref: str, found: Resolved, to: Path | Non
     """Check for taint and record the read as an input of the current run."""
     check_taint(session, ref, found)
     note_read(session, found, to)
+
+
+def stored_value(session: Session, digest: str) -> Any:
+    """Return an artifact that is a JSON value; not recorded as an input of the current run.
+
+    Raises:
+        NotFoundError: it is not stored any more.
+        CorruptionError: it is not JSON.
+    """
+    found = Resolved(digest)
+    raw = session.with_manifest(digest, lambda manifest: _folder(session, manifest, found, NOTHING).read("data.json"))
+    try:
+        return parse_json(raw, "data.json")
+    except InvalidInputError as error:
+        raise CorruptionError(f"{digest}: {error}", location="data.json") from error
 
 
 def _folder(session: Session, manifest: Manifest, found: Resolved, trust: Trust) -> StoredFolder:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from artifactstore.objects.compare.tables import Overlap, StoredTable, TableDiff
     from artifactstore.objects.compare.tensors import TensorChange
 
-__all__ = ["Change", "Diff", "diff", "stored_value"]
+__all__ = ["Change", "Diff", "diff"]
 
 _SHOWN: Final = 100  # characters of a value
 _LISTED: Final = 200  # files that a notebook lists
@@ -274,16 +274,6 @@ def diff(session: Session, a: str, b: str, *, key: Any = (), exact: bool = False
     """Compare two artifacts; see `Store.diff`."""
     wanted = strings(key, "key") if not isinstance(key, str) else [key]
     return Diff(_Side(session, a), _Side(session, b), key=wanted, exact=exact)
-
-
-def stored_value(session: Session, digest: str) -> Any:
-    """Return an artifact that is a JSON value; not recorded as an input of the current run.
-
-    Raises:
-        NotFoundError: it is not stored any more.
-        CorruptionError: it is not JSON.
-    """
-    return _Side(session, digest).value("data.json")
 
 
 _Entry = tuple[str, int]  # digest (or a link's target, or "folder"), bytes

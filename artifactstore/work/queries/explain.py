@@ -10,7 +10,8 @@ from typing import Any, Final
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import RunInfo, code_of, companions, is_companion, run_info
 from artifactstore.errors import ArtifactStoreError
-from artifactstore.work.queries.diff import Diff, diff, stored_value
+from artifactstore.work.get.get import stored_value
+from artifactstore.work.queries.diff import Diff, diff
 from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
 from artifactstore.work.queries.recorded_values import differences, lacking, outside_reads, packages, record
 from artifactstore.work.queries.resolve import resolve

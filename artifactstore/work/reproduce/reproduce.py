@@ -18,8 +18,7 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import RunInfo, code_of, companions, run_info
 from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError, UnsupportedError
 from artifactstore.model.redaction import MARK
-from artifactstore.work.get.get import get
-from artifactstore.work.queries.diff import stored_value
+from artifactstore.work.get.get import get, stored_value
 from artifactstore.work.reproduce.code import Code
 from artifactstore.work.reproduce.comparison import Made, Reproduction, compare
 from artifactstore.work.reproduce.environment_build import BuiltEnvironment, build, present

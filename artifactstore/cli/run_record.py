@@ -1,0 +1,95 @@
+"""How a run is shown: its record, with the course of its metrics; and runs side by side."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from artifactstore.cli import printing
+from artifactstore.display.values import counted, format_value, moment
+
+__all__ = ["compared", "show_run"]
+
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_WIDTH: Final = 30  # characters of a course
+
+
+def show_run(store: Any, run: Any, *, as_json: bool) -> None:
+    """Print the record of a run."""
+    from artifactstore.work.get.provenance import provenance_of_run  # noqa: PLC0415 - `--help` must not load it
+
+    origin = provenance_of_run(store._session, run.id)  # noqa: SLF001 - as for an artifact
+    if as_json:
+        inputs = [printing.record(one) for one in origin.inputs]
+        outputs = [printing.record(one) for one in origin.outputs]
+        environment = {"digest": origin.environment, "text": origin.environment_text}
+        printing.as_json({**printing.record(run), "inputs": inputs, "outputs": outputs, "environment": environment})
+        return
+    from artifactstore.display.artifact_card import record_outline  # noqa: PLC0415 - as above
+
+    lines = origin.lines()
+    facts = {
+        "run": f"{run.id} {run.name}",
+        "status": run.status + (f": {run.error}" if run.error else ""),
+        "started": f"{moment(run.started)} UTC by {run.actor}",
+        "took": None if run.seconds is None else f"{run.seconds:.1f} s",
+        "parent": run.parent,
+        "command": " ".join(run.command),
+        "params": tuple(f"{key} = {format_value(value)}" for key, value in run.params.items()),
+        "metrics": tuple(
+            _course(run, name) for name in (*run.metrics, *(one for one in run.not_finite if one not in run.metrics))
+        ),
+        "code": lines["code"],
+        "env": lines["env"],
+        "inputs": lines["inputs"],
+        "outputs": tuple(one.ref for one in origin.outputs),
+        "around": f"may have read {counted(len(run.around) + run.around_more, 'files')} outside the store"
+        if run.around
+        else None,
+    }
+    printing.outline(record_outline(facts, None, {}))
+
+
+def _course(run: Any, name: str) -> str:
+    """Return a metric with its last value, and its course where the terminal has the characters."""
+    last = run.metrics.get(name)
+    text = f"{name} = {'not finite' if last is None else f'{last:g}'}"
+    values = [one.value for one in run.history(name)]
+    if len(values) < 2 or not _is_printable(_BARS):
+        return text
+    return f"{text}  {sparkline(values)}  {counted(len(values), 'values')}"
+
+
+def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
+    """Draw a series in one line of text: the largest of each part; a gap where nothing is finite."""
+    parts = [
+        values[len(values) * i // width : max(len(values) * (i + 1) // width, len(values) * i // width + 1)] for i in range(width)
+    ]
+    parts = [[one] for one in values] if len(values) <= width else parts
+    tops = [max((one for one in part if abs(one) < float("inf")), default=None) for part in parts]
+    known = [one for one in tops if one is not None]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    step = (high - low) / (len(_BARS) - 1) or 1.0
+    return "".join(" " if one is None else _BARS[round((one - low) / step)] for one in tops)
+
+
+def _is_printable(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def compared(runs: Iterable[Any]) -> list[tuple[str, list[str]]]:
+    """Return the fields in which runs differ, with the value of each run."""
+    from artifactstore.catalog.runs import RunTable  # noqa: PLC0415 - `--help` must not load it
+
+    table = RunTable(list(runs))
+    found = []
+    for path in ("name", "status", "seconds", "actor", "code.commit", "code.branch", "code.dirty", *table.paths()):
+        values = table.values(path)
+        if any(one != values[0] for one in values[1:]):
+            found.append((path, ["" if one is None else format_value(one) for one in values]))
+    return found
