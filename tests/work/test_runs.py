@@ -320,7 +320,7 @@ def test_nothing_that_is_logged_ends_a_run(store: Store):
     import numpy as np
 
     numbers = [(kind(value), told) for kind in (np.float32, np.float64, np.array) for value, told in ((0.5, 0.5), (NAN, "nan"))]
-    logged = [*LOGGED, *numbers, (np.array([0.5]), 0.5), (np.array([1.0, 2.0]), None), (np.bool_(1), None), (np.int64(2), 2.0)]
+    logged = [*LOGGED, *numbers, (np.array([0.5]), 0.5), (np.array([1.0, 2.0]), None), (np.bool_(1), 1.0), (np.int64(2), 2.0)]
     with warnings.catch_warnings(record=True) as caught, store.run("train", code=False) as run:
         warnings.simplefilter("always")
         for n, (value, _) in enumerate(logged):

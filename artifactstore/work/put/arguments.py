@@ -200,7 +200,7 @@ def check_metrics(metrics: Any) -> tuple[dict[str, float], dict[str, str]]:
         if not isinstance(metric, str) or not metric:
             raise InvalidInputError(f"the name of a metric must be a str, got {metric!r}")
         number = number_of(value)
-        if number is None:
+        if number is None or (isinstance(value, int) and not math.isfinite(number)):  # too large for a float
             raise InvalidInputError(f"the metric {metric!r} must be a number, got {value!r:.200}")
         if math.isfinite(number):
             finite[metric] = number
