@@ -112,6 +112,16 @@ def test_untaint_of_a_name_means_its_newest_version_tainted_or_not(store: Store,
     assert [row.version for row in store.versions("raw") if row.tainted] == [k for k in tainted if k != meant]
 
 
+def test_a_taint_by_name_that_is_made_again_marks_no_older_version(store: Store):
+    for _ in range(2):
+        store.registry.taint("raw", "wrong labels")
+        assert [row.version for row in store.versions("raw") if row.tainted] == [2]
+    store.registry.taint("raw", "another reason")  # not the same call: the name means v1 now
+    assert [row.version for row in store.versions("raw") if row.tainted] == [1, 2]
+    store.registry.taint("raw", "wrong labels")
+    assert [one.reason for one in store.log(fact="tainted")] == ["wrong labels", "another reason"]
+
+
 def test_the_only_version_of_a_name_is_untainted_by_the_name(store: Store):
     store.registry.taint("features", "wrong")
     with pytest.raises(NotFoundError, match=r"tainted; get a version by number: features:v1"):

@@ -90,7 +90,11 @@ def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: boo
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidInputError(f"reason={reason!r}: must state why, for users of the artifact")
     session.core()
-    found = session.resolve(ref, tainted=not tainted)
+    found = session.resolve(ref, tainted=True)
+    with session.state() as state:
+        again = _is_marked(state, found.digest, reason, spread=spread)
+    if tainted and not again:  # a call that is made again means the version that it has tainted, not the one before
+        found = session.resolve(ref)
     if found.path is not None:
         raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
     fact: Fact = {"fact": "tainted" if tainted else "cleared", "digest": found.digest}
@@ -98,14 +102,19 @@ def _mark(session: Session, ref: str, reason: Any, *, tainted: bool, spread: boo
 
     def prepare(_core: Core) -> Prepared:
         with session.state() as state:
-            own = state.tainted.get(found.digest)
-            if not tainted and own is None:
+            if not tainted and state.tainted.get(found.digest) is None:
                 raise InvalidInputError(_not_tainted(state, ref, found))
-            known = own is not None and own[0] is not None and own[0].get("reason") == reason and own[0]["spread"] == spread
-            return Prepared([] if tainted and known else [fact], state.head, found.digest)
+            known = tainted and _is_marked(state, found.digest, reason, spread=spread)
+            return Prepared([] if known else [fact], state.head, found.digest)
 
     commit(session, Step(prepare), reason=reason)
     return lineage(session, found.digest).impact()
+
+
+def _is_marked(state: State, digest: str, reason: str, *, spread: bool) -> bool:
+    """Return whether an artifact has been tainted here for this reason."""
+    own = state.tainted.get(digest)
+    return own is not None and own[0] is not None and own[0].get("reason") == reason and own[0]["spread"] == spread
 
 
 def _not_tainted(state: State, ref: str, found: Resolved) -> str:
