@@ -11,7 +11,7 @@ from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved, Version
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.side_content import read_side
-from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError
+from artifactstore.errors import ArtifactStoreError, ConflictError, CorruptionError, InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
 from artifactstore.model.listing import plain_line
@@ -19,7 +19,7 @@ from artifactstore.objects.tables.profile_names import own_profile, profiled
 from artifactstore.work.get.profiles import Profiles
 from artifactstore.work.session.session import Session
 
-__all__ = ["Artifact", "File", "artifact", "exists", "files_of", "of_resolved", "record_of"]
+__all__ = ["Artifact", "File", "artifact", "exists", "files_of", "of_committed", "of_resolved", "record_of"]
 
 T = TypeVar("T")
 
@@ -262,7 +262,8 @@ def artifact(session: Session, ref: str) -> Artifact:
     found = session.resolve(ref)
     if found.path is not None:
         raise InvalidInputError(f"{ref!r} names a path in an artifact: pass the artifact, and look at its files")
-    return of_resolved(session, found)
+    with session.state(fresh=False) as state:
+        return of_resolved(session, state, found)
 
 
 def exists(session: Session, ref: str) -> bool:
@@ -285,9 +286,20 @@ def record_of(state: State, found: Resolved) -> Version:
     return catalog.unnamed(state, found.digest)
 
 
-def of_resolved(session: Session, found: Resolved, *, new: bool | None = None, uploaded: int = 0) -> Artifact:
+def of_resolved(session: Session, state: State, found: Resolved, *, new: bool | None = None, uploaded: int = 0) -> Artifact:
     """Return the artifact of a resolved reference."""
+    runs = state.produced_by.get(found.digest)
+    return Artifact(session, record_of(state, found), new=new, uploaded=uploaded, run=runs[-1] if runs else None)
+
+
+def of_committed(session: Session, digest: str, name: str | None, *, new: bool, uploaded: int = 0) -> Artifact:
+    """Return the artifact that was committed just now.
+
+    Raises:
+        ConflictError: its version was removed meanwhile.
+    """
     with session.state(fresh=False) as state:
-        record = record_of(state, found)
-        runs = state.produced_by.get(found.digest)
-        return Artifact(session, record, new=new, uploaded=uploaded, run=runs[-1] if runs else None)
+        number = None if name is None else state.version_of({"name": name, "digest": digest})
+        if name is not None and number is None:
+            raise ConflictError(f"{name} lost the version that this put made: it was removed meanwhile; put again")
+        return of_resolved(session, state, Resolved(digest, name, number), new=new, uploaded=uploaded)

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Final
 
-from artifactstore.catalog.versions import Resolved, Version
+from artifactstore.catalog.versions import Version
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.reference import as_reference
-from artifactstore.work.get.artifact import Artifact, of_resolved, record_of
+from artifactstore.work.get.artifact import Artifact, of_committed, record_of
 from artifactstore.work.get.taint_check import check_taint
 from artifactstore.work.put.arguments import PutRequest, facts_of
 from artifactstore.work.session.commit import commit
@@ -52,6 +52,4 @@ def copy(session: Session, source: Artifact | Version, request: PutRequest, kind
         batch.add(Step(prepare, reason=reason))
         return Artifact(session, replace(record, name=name, version=None, metadata=metadata, aliases=()), new=outcome[-1])
     commit(session, Step(prepare), reason=reason)
-    with session.state(fresh=False) as state:
-        number = state.version_of({"name": name, "digest": found.digest})
-    return of_resolved(session, Resolved(found.digest, name, number), new=outcome[-1])
+    return of_committed(session, found.digest, name, new=outcome[-1])

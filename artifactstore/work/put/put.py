@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.versions import Resolved, Version
+from artifactstore.catalog.versions import Version
 from artifactstore.content.manifests.compact_lists import Digests, OptionalDigests, Texts
 from artifactstore.content.manifests.listing_lines import plain_lines
 from artifactstore.content.packs.known_chunks import FalseChunksError, check_reused
@@ -19,12 +19,12 @@ from artifactstore.content.write.ingested import Ingested
 from artifactstore.content.write.memory_source import definitely_new, digest_in_memory, hash_first
 from artifactstore.content.write.read_ahead import first_false_file
 from artifactstore.content.write.source import Source
-from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, identify_lines, plain_line
 from artifactstore.objects.trust import record_own
-from artifactstore.work.get.artifact import Artifact, of_resolved
+from artifactstore.work.get.artifact import Artifact, of_committed
 from artifactstore.work.put.arguments import PutOptions, PutRequest, check_options, checked_request, facts_of
 from artifactstore.work.put.copy import copy
 from artifactstore.work.put.filters import hint_secret
@@ -88,7 +88,7 @@ def put(
         made = _uncommitted(session, prepared, request, found, new=outcome[-1])
     else:
         prepared = commit(session, *steps, reason=reason)[-1]
-        made = _committed(session, prepared, request, new=outcome[-1])
+        made = of_committed(session, prepared.digest, request.name, new=outcome[-1], uploaded=prepared.uploaded)
     for mark in found.kept.marks if found.kept is not None else ():
         session.core().checked.add("mark", mark, prepared.digest)
     if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
@@ -254,16 +254,6 @@ def _identity(found: PutSource, digests: Sequence[bytes | None], algorithm: str)
 
 
 # -- results
-
-
-def _committed(session: Session, prepared: Prepared, request: PutRequest, *, new: bool) -> Artifact:
-    if request.name is None:
-        return of_resolved(session, Resolved(prepared.digest), new=new, uploaded=prepared.uploaded)
-    with session.state(fresh=False) as state:
-        number = state.version_of({"name": request.name, "digest": prepared.digest})
-    if number is None:
-        raise ConflictError(f"{request.name} lost the version that this put made: it was removed meanwhile; put again")
-    return of_resolved(session, Resolved(prepared.digest, request.name, number), new=new, uploaded=prepared.uploaded)
 
 
 def _uncommitted(session: Session, prepared: Prepared, request: PutRequest, found: PutSource, *, new: bool) -> Artifact:

@@ -99,4 +99,5 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
         batch.add(Step(prepare, reason=reason))
         return None
     commit(session, Step(prepare), reason=reason)
-    return of_resolved(session, Resolved(found.digest, name, found.version))
+    with session.state(fresh=False) as state:
+        return of_resolved(session, state, Resolved(found.digest, name, found.version))
