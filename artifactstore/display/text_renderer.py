@@ -100,21 +100,37 @@ def table_lines(table: Table, width: int | None = None, *, colours: bool = False
         width: columns of the terminal; None: as wide as its cells, for programs that read it.
         colours: colour what has a role.
     """
-    rows = [[inline_text(cell) for cell in row] for row in table.rows]
+    rows = [[visible(cell) if isinstance(cell, str) else inline_text(cell) for cell in row] for row in table.rows]
     titles = [visible(column.title) for column in table.columns]
-    widths = [max(map(_cells, [title, *(row[i] for row in rows)])) for i, title in enumerate(titles)]
+    widths = natural = [max(map(_cells, [title, *(row[i] for row in rows)])) for i, title in enumerate(titles)]
     if width is not None:
-        widths = _fitted(table.columns, titles, widths, width)
-    lines: list[str] = []
+        widths = _fitted(table.columns, titles, natural, width)
+    if widths == natural and not colours:
+        cells = zip(
+            *(_aligned([row[i] for row in rows], column, widths[i]) for i, column in enumerate(table.columns)), strict=True
+        )
+        lines = [_GAP.join(row).rstrip() for row in cells]
+    else:
+        lines = [*_broken(table, rows, widths, colours=colours)]
+    if table.more:
+        lines.append(visible(table.more))
+    return _row(titles, table.columns, widths, [""] * len(titles)), lines
+
+
+def _aligned(cells: list[str], column: Column, width: int) -> list[str]:
+    if all(map(str.isascii, cells)):
+        return [cell.rjust(width) if column.align == "right" else cell.ljust(width) for cell in cells]
+    return [_padded(cell, width, column.align) for cell in cells]
+
+
+def _broken(table: Table, rows: Sequence[Sequence[str]], widths: Sequence[int], *, colours: bool) -> Iterator[str]:
+    """Yield the lines of rows whose cells are cut, wrapped or coloured."""
     for row, given in zip(rows, table.rows, strict=True):
         parts = [_within(cell, column, most) for cell, column, most in zip(row, table.columns, widths, strict=True)]
         shades = [cell.role if colours and isinstance(cell, Span) else "" for cell in given]
         for number in range(max(map(len, parts), default=0)):
             cells = [part[number] if number < len(part) else "" for part in parts]
-            lines.append(_row(cells, table.columns, widths, shades))
-    if table.more:
-        lines.append(visible(table.more))
-    return _row(titles, table.columns, widths, [""] * len(titles)), lines
+            yield _row(cells, table.columns, widths, shades)
 
 
 def _fitted(columns: Sequence[Column], titles: Sequence[str], widths: list[int], width: int) -> list[int]:
