@@ -98,6 +98,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "export": [["o1", "--as", "prov"], ["o1", "--as", "slsa"], ["evil", "--as", "openlineage"], ["o1", "--as", "ro-crate", "--to", "TO2"],
                ["o1", "--as", EVIL]],
     "why": [["o1", "o2"], ["evil", "o1"], ["o1", "o2", "--format", "html"], ["o1", EVIL]], "impact": [["n"], [EVIL]],
+    "cp": [["n:v1", "copied"], [EVIL, "x"], ["n:v1", EVIL]], "unalias": [["n:best", EVIL], ["n:none", EVIL], [EVIL, EVIL]],
     "taint": [["n:v1", EVIL]], "untaint": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
     "sync": [["STORE", "COPY"], [EVIL, "COPY2"]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "snapshot": [[]],
     "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]],
