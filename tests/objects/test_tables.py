@@ -219,8 +219,8 @@ def test_one_column_of_an_opened_table_fetches_little(tmp_path: Path):
     rng = np.random.default_rng(0)
     store = artifactstore.open(tmp_path / "store", cache=None)
     made = store.put(pd.DataFrame({name: rng.random(200_000) for name in "abcdefgh"}), "t")
-    session = store._session
-    counted = session.core().cached_backend = CountingBackend(session.core().cached_backend)
+    journal = store._session.core().journal
+    counted = journal.cached_backend = CountingBackend(journal.cached_backend)
     opened = store.open_table("t")
     assert opened.schema.names == list("abcdefgh")
     assert opened.to_table(columns=["c"]).num_rows == 200_000

@@ -111,7 +111,7 @@ def test_only_what_is_unequal_is_opened(store: Store):
     counting = CountingBackend(again._session.backend)
     again._session.backend = counting
     core = again._session.core()
-    core.backend = core.cached_backend = counting
+    core.journal.backend = core.journal.cached_backend = counting
     found = again.why(a, b)
     assert [one.key for one in found.params] == ["depth"]
     assert not found.inputs

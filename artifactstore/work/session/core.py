@@ -19,22 +19,27 @@ Watch = Callable[[str, int], Callable[[int], None]]  # (operation, bytes in all)
 
 @dataclass(slots=True)
 class Core:
-    """State of an existing store, one per process.
+    """State of an existing store, one per process."""
 
-    `cached_backend` is its backend behind the local cache: for reading immutable objects.
-    """
-
-    backend: Backend
     config: Config
     journal: Journal
     appender: Appender
     stats: StatCache
-    cached_backend: Backend
     footers: Footers
     checked: CheckedManifests
     manifests: Manifests = field(default_factory=Manifests)
     hooks: HookIndex = field(default_factory=HookIndex)
     probed: bool = False
+
+    @property
+    def backend(self) -> Backend:
+        """The store's backend: for writing, for what changes, and for checks, which a cache must not answer."""
+        return self.journal.backend
+
+    @property
+    def cached_backend(self) -> Backend:
+        """The same backend behind the local cache: for reading immutable objects."""
+        return self.journal.cached_backend
 
     @property
     def algorithm(self) -> str:

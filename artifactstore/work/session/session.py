@@ -133,19 +133,17 @@ class Session:
 
     def _assemble(self, config: Config) -> Core:
         kept = None if self.cache is None else FoldCache(self.cache, config.store)
-        near = self._offline.over(self.backend, config.store)
+        cached_backend = self._offline.over(self.backend, config.store)
         brief = self.cache is None or self.backend.url.startswith("memory://")
         heads = None if self.cache is None or brief else LastHead(self.cache, config.store, self.backend.url)
         opener = partial(_open_snapshot, self.backend, config)
-        journal = Journal(self.backend, config, State, kept, near, open_snapshot=opener, heads=heads)
+        journal = Journal(self.backend, config, State, kept, cached_backend, open_snapshot=opener, heads=heads)
         appender = Appender(journal, author(f"artifactstore {VERSION}"))
         return Core(
-            self.backend,
             config,
             journal,
             appender,
             StatCache(self.cache, config.digest),
-            near,
             Footers(self.backend),
             CheckedManifests(self.cache, config.store, self.backend.url),
         )
