@@ -1,15 +1,31 @@
-"""Commands for upkeep: sync, bundle, snapshot."""
+"""Commands for upkeep: sync, bundle, snapshot, rescue."""
 
 from typing import Annotated, Any
 
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.options import AsJson, StoreUrl, app, opened
+from artifactstore.cli.options import AsJson, StoreUrl, app, described, opened
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import InvalidInputError
 
 __all__: list[str] = []
+
+
+@app.command()
+def rescue(
+    path: Annotated[str, typer.Argument(help="The folder that the failed put named.")],
+    name: Annotated[str | None, typer.Argument(help="The name; by default that of the failed put.")] = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put an object that was kept on this machine because its put failed in a run."""
+    with opened(store) as store_:
+        made = store_.maintenance.rescue(path, name)
+        if as_json:
+            printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded})
+        else:
+            printing.echo(printing.put_line(made))
 
 
 @app.command()

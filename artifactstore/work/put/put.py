@@ -36,9 +36,9 @@ from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Staged, Step
 from artifactstore.work.session.session import Session
 from artifactstore.work.session.write_guard import refuse_if_moved
-from artifactstore.work.tracking.current_run import current
+from artifactstore.work.tracking.current_run import current, is_in_run
 
-__all__ = ["PutSource", "found_object", "prepare", "put"]
+__all__ = ["PutSource", "found_object", "prepare", "put", "put_listed"]
 
 
 def put(
@@ -52,7 +52,29 @@ def put(
     reason: str | None = None,
     options: PutOptions | None = None,
 ) -> Artifact:
-    """Store `source` and record it; see `Store.put`."""
+    """Store `source` and record it; see `Store.put`. In a run, an object whose put fails is kept on this machine."""
+    try:
+        return _put(session, source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=options)
+    except Exception as error:
+        if is_object(source, options or {}) and not isinstance(source, Artifact | Version) and is_in_run(session):
+            from artifactstore.work.put.rescue import keep  # noqa: PLC0415 - only for a put that has failed
+
+            about = {"name": name, "kind": kind, "metadata": metadata, "metrics": metrics}
+            keep(source, about, options or {}, error, stored=_put)
+        raise
+
+
+def _put(
+    session: Session,
+    source: Any,
+    name: str | None,
+    *,
+    kind: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    reason: str | None = None,
+    options: PutOptions | None = None,
+) -> Artifact:
     session.check_writable()
     left: dict[str, Any] = dict(options or {})
     request = checked_request(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=left)
@@ -68,21 +90,30 @@ def put(
         from artifactstore.work.put.profiling import Profiling  # noqa: PLC0415 - profiling, which few puts of files need
 
         found.profiling = Profiling(found.folder.files, full=chosen["profile"] == "full", single=found.single)
-    outcome: list[bool] = []
+    made = put_listed(session, found, request, reason)
+    if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
+        warnings.warn(lacking, UserWarning, stacklevel=4)
+    if kind is not None and made.kind != kind:
+        warnings.warn(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already", UserWarning, stacklevel=4)
+    return made
 
+
+def put_listed(session: Session, found: PutSource, request: PutRequest, reason: str | None, *, own: bool = True) -> Artifact:
+    """Store a source that is listed already, and record it; `own`: it was made in this process, which then trusts it."""
+    outcome: list[bool] = []
     tracker = current(session)
     steps = tracker.take_pending() if tracker is not None else []
 
     def store(core: Core) -> Prepared:
         prepared = prepare(session, core, found, request)
-        if found.format is not None:
+        if own and found.format is not None:
             record_own(prepared.digest)
         outcome.append(bool(prepared.facts))
         return prepared
 
     batch = session.batch()
     step = Step(store, reason=reason if batch is not None else None)
-    steps.append(step if tracker is None else tracker.with_edges(step, name))
+    steps.append(step if tracker is None else tracker.with_edges(step, request.name))
     if batch is not None:
         prepared = [batch.add(one) for one in steps][-1]
         made = _uncommitted(session, prepared, request, found, new=outcome[-1])
@@ -91,10 +122,6 @@ def put(
         made = of_committed(session, prepared.digest, request.name, new=outcome[-1], uploaded=prepared.uploaded)
     for mark in found.kept.marks if found.kept is not None else ():
         session.core().checked.add("mark", mark, prepared.digest)
-    if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
-        warnings.warn(lacking, UserWarning, stacklevel=3)
-    if kind is not None and made.kind != kind:
-        warnings.warn(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already", UserWarning, stacklevel=3)
     return made
 
 

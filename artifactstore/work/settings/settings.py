@@ -14,7 +14,7 @@ from artifactstore.model.actor import Actor
 from artifactstore.runtime.local_files import is_own, may_write
 from artifactstore.work.settings.paths import local_path
 
-__all__ = ["DEFAULT", "TAG", "TAGGED", "author", "cache_folder", "find_url", "secret_options"]
+__all__ = ["DEFAULT", "TAG", "TAGGED", "author", "cache_folder", "find_url", "rescue_folder", "secret_options"]
 
 TAG: Final = "CACHEDIR.TAG"  # marks a cache for backups, and for put (bford.info/cachedir)
 TAGGED: Final = (
@@ -71,6 +71,24 @@ def _users_folder(what: str) -> str:
     if not Path(text).is_absolute():
         raise RuntimeError(text)
     return text
+
+
+def rescue_folder() -> Path | None:
+    """Return the folder for objects whose put has failed; None if `$ARTIFACTSTORE_RESCUE` is empty, which turns it off.
+
+    By default it is in the user's data folder, or for a user without one in that for temporary files.
+    """
+    text = os.environ.get("ARTIFACTSTORE_RESCUE")
+    if text == "":
+        return None
+    if text is not None:
+        return Path(text).expanduser().absolute()
+    try:
+        return Path(_users_folder("data")) / "rescue"
+    except RuntimeError:
+        import tempfile  # noqa: PLC0415 - in few containers
+
+        return Path(tempfile.gettempdir()) / f"artifactstore-rescue-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 
 
 def _encodable(text: str) -> bool:

@@ -18,7 +18,7 @@ from artifactstore.work.tracking.inherited_runs import Inbox, Posted
 from artifactstore.work.tracking.outside_reads import OutsideReads, watch
 from artifactstore.work.tracking.run_notes import RunRecord, role
 
-__all__ = ["EXPORTED", "Tracker", "current", "enclosing_run", "in_role", "note_read", "rejoin"]
+__all__ = ["EXPORTED", "Tracker", "current", "enclosing_run", "in_role", "is_in_run", "note_read", "rejoin"]
 
 EXPORTED: Final = "ARTIFACTSTORE_RUN"  # <store id>/<run>: joined by a child process that cannot see its parent's board
 
@@ -117,6 +117,17 @@ def _here() -> Tracker | None:
     """Return the run of this context that this process has begun or joined, or None."""
     found = _innermost.get()
     return found if found is not None and found.pid == os.getpid() else None
+
+
+def is_in_run(session: Session) -> bool:
+    """Return whether this context may work for a run of a store, which is not asked: it may be out of reach."""
+    with _lock:
+        runs = [*_active] if _here() is None else [_here(), *_active]
+    return (
+        EXPORTED in os.environ
+        or inherited_runs.exists()
+        or any(one is not None and one.session.url == session.url for one in runs)
+    )
 
 
 def current(session: Session) -> Tracker | None:

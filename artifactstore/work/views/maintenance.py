@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from artifactstore.maintenance.doctor.findings import Diagnosis
     from artifactstore.maintenance.snapshot import Published
     from artifactstore.maintenance.sync.report import SyncReport
+    from artifactstore.work.get.artifact import Artifact
     from artifactstore.work.sync.import_store import ImportOptions
 
 __all__ = ["Maintenance", "examine_url"]
@@ -102,6 +103,21 @@ class Maintenance:
         from artifactstore.work.sync.bundle import bundle  # noqa: PLC0415 - as in sync
 
         return bundle(self._session, path, names=names)
+
+    def rescue(self, path: str | os.PathLike[str], name: str | None = None) -> "Artifact":
+        """Put an object that was kept on this machine because its put failed in a run; then the kept copy is removed.
+
+        Args:
+            path: the folder that the failed put named (they are in `$ARTIFACTSTORE_RESCUE`, by default in the user's data folder).
+            name: the name; by default that of the failed put.
+
+        Raises:
+            NotFoundError: nothing was kept there; the message lists what was kept.
+            InvalidInputError: the failed put had no name, and none was passed.
+        """
+        from artifactstore.work.put.rescue import rescue  # noqa: PLC0415 - rarely needed
+
+        return rescue(self._session, path, name)
 
     def accept_head(self) -> str:
         """Accept the present end of the journal on this machine, whose cache has seen a longer or different one; return it.
