@@ -45,6 +45,7 @@ sys.exit(main(["doctor", url, "--quick"]))
 """
 
 
+@pytest.mark.slow
 def test_a_reader_of_a_folder_reads_and_is_refused_before_any_work(tmp_path: Path):
     folder = tmp_path / "store"
     artifactstore.open(folder).put(b"content", "d")

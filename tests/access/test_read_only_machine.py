@@ -93,6 +93,7 @@ sys.__stdout__.write(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_every_main_command_works_there_with_at_most_one_warning(tmp_path: Path):
     for folder in (tmp_path, *tmp_path.parents[:3]):
         if folder != Path("/tmp"):

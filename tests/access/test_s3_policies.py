@@ -119,6 +119,7 @@ def test_a_writer_publishes_a_snapshot_and_a_reader_begins_with_it(filled, actin
         artifactstore.open(url, mode="r", cache=None).maintenance.snapshot()
 
 
+@pytest.mark.slow
 def test_a_reader_reads_everything_and_writes_nothing(filled, acting, tmp_path: Path, iam):
     url, users = filled
     acting(users["reader"])

@@ -115,6 +115,7 @@ LASTING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", LASTING)
 def test_a_fault_that_stays_is_one_error_that_says_what_to_do(place, fault):
     proxy, backend = place
@@ -141,6 +142,7 @@ def refused(proxy, backend, fault, verb):
     assert sorted(item.key for item in backend.list("")) == ["going", "there"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_giving_up_says_for_how_long_it_was_tried(place, verb, monkeypatch):
     monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "0.5")

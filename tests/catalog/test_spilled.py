@@ -104,6 +104,7 @@ def test_a_table_behaves_as_a_dict_does(tmp_path: Path) -> None:
         assert sorted(keys_with_prefix(table, "k1")) == sorted(key for key in plain if key.startswith("k1"))
 
 
+@pytest.mark.slow
 def test_what_was_taken_away_is_gone_until_it_comes_again() -> None:
     base = SqliteTables.empty()
     base.write("hooks", [("a", 1), ("b", 2)], ())

@@ -206,12 +206,14 @@ def test_a_command_loads_arrow_without_numpy_and_hides_numpy_from_nothing_else(f
     assert done.stdout.splitlines()[-1] == str((loaded, 6))
 
 
+@pytest.mark.slow
 def test_a_local_get_imports_no_fsspec(filled):
     script = "import sys, artifactstore; artifactstore.open().get('d'); print([m for m in ('fsspec', 's3fs', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_progress_shows_on_a_terminal_only(filled, tmp_path: Path):
     (tmp_path / "big").mkdir()
     for n in range(4):
@@ -313,6 +315,7 @@ def test_put_verify_reads_back_what_is_there_and_stores_it_again_where_it_is_dam
     assert run("get", "n", "out")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("command", [["log", "--json"], ["ls"], ["cat", "n"], ["doctor"]])
 def test_an_answer_that_cannot_be_written_is_named_as_that(run, tmp_path: Path, command: list[str]):

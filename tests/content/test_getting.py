@@ -62,6 +62,7 @@ WAYS: dict[str, Callable[[Backend, Manifest, Path], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("harm", ["none", "bytes", "order", "digest"])
 @pytest.mark.parametrize("far", [False, True])

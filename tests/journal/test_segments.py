@@ -55,6 +55,7 @@ def test_deleting_segments_changes_nothing() -> None:
     assert with_segment.digest == without.digest
 
 
+@pytest.mark.slow
 def test_segments_are_merged_so_that_few_are_left_to_read() -> None:
     backend = Memory()
     raws = fill(backend, 3000)
@@ -73,6 +74,7 @@ def test_segments_are_merged_so_that_few_are_left_to_read() -> None:
     assert _entry_reads(backend) < 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forge", ["other chain", "no parquet", "short", "not an entry", "newer format", "foreign algorithm"])
 def test_a_forged_segment_is_not_believed(forge: str) -> None:
     backend = Memory()

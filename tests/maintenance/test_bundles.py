@@ -160,6 +160,7 @@ def test_a_killed_bundle_is_not_there(store, tmp_path):
     assert_whole_copy(store.url, f"zip://{tmp_path}/x.zip")
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded(tmp_path):
     """It takes long: a bundle in memory shows only where it is larger than what the libraries themselves take."""
     if not Path("/proc/self/status").exists():

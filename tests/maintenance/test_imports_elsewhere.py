@@ -30,6 +30,7 @@ def _told(store: Store) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["s3_url", "azure_url", "gcs_url", "sftp_url"])
 def test_a_store_is_imported_into_a_place_of_each_kind_and_out_of_it(kind: str, tmp_path: Path, request: pytest.FixtureRequest):
     source, url = _filled(str(tmp_path / "source")), request.getfixturevalue(kind)
@@ -55,6 +56,7 @@ def test_a_store_is_imported_into_a_place_of_each_kind_and_out_of_it(kind: str, 
     assert origins == {one.origin for one in there.versions("theirs/data")}  # under its first voice
 
 
+@pytest.mark.slow
 def test_what_lies_in_s3_is_imported_into_azure(s3_url: str, azure_url: str):
     source = _filled(s3_url)
     artifactstore.create(azure_url, cache=None)

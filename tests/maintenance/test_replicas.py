@@ -75,6 +75,7 @@ def test_a_dry_run_says_what_would_be_copied_and_writes_nothing(source: str, tmp
     assert not done.dry_run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 def test_a_copy_killed_at_any_change_is_finished_by_the_next_run(source: str, tmp_path: Path, after):
     store = artifactstore.open(source, cache=None)
@@ -96,6 +97,7 @@ def test_a_copy_killed_at_any_change_is_finished_by_the_next_run(source: str, tm
     assert not sync_killed(source, str(tmp_path / "never"), changes + 1, after=after)
 
 
+@pytest.mark.slow
 def test_a_move_killed_at_any_change_ends_with_one_writable_place(tmp_path: Path):
     fill(str(tmp_path / "model"), puts=2)
     changes = len(objects(str(tmp_path / "model"))) + 3  # everything, the mark, the closing entry, the release
@@ -117,6 +119,7 @@ def test_a_move_killed_at_any_change_ends_with_one_writable_place(tmp_path: Path
     assert not sync_killed(str(tmp_path / "model"), str(tmp_path / "never"), changes + 1, after=False, move=True)
 
 
+@pytest.mark.slow
 def test_a_copy_to_s3_killed_at_random_is_finished_by_the_next_run(source: str, s3_url: str):
     store = artifactstore.open(source, cache=None)
     changes = len(objects(source)) + 1
@@ -128,6 +131,7 @@ def test_a_copy_to_s3_killed_at_random_is_finished_by_the_next_run(source: str, 
         assert_whole_copy(source, target)
 
 
+@pytest.mark.slow
 def test_a_move_from_s3_killed_at_its_end_is_finished_by_the_next_run(s3_url: str, tmp_path: Path):
     fill(f"{s3_url}/model", puts=2)
     changes = len(objects(f"{s3_url}/model")) + 3
@@ -140,6 +144,7 @@ def test_a_move_from_s3_killed_at_its_end_is_finished_by_the_next_run(s3_url: st
         assert (is_writable(source), is_writable(target)) == (False, True)
 
 
+@pytest.mark.slow
 def test_folder_to_s3_and_back_each_time_into_an_empty_place(source: str, s3_url: str, tmp_path: Path):
     places = [source, f"{s3_url}/moved", str(tmp_path / "back"), f"memory://{tmp_path.name}-moved"]
     before = {one.name: one.digest for one in artifactstore.open(source, cache=None).find()}

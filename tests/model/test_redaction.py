@@ -25,6 +25,7 @@ def test_what_its_form_gives_away_is_hidden_wherever_it_stands(seed: int):
             assert MARK in Redactor().words(["p", text])[1], (what, around)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_its_surroundings_give_away_is_hidden(text: str):
     for seed in range(3):
@@ -139,6 +140,7 @@ def test_no_text_breaks_it_and_what_is_marked_stays_marked(text: str, word: str)
     Redactor().source(text + word)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", ["a", "-", "a=", "'", '"a ', "a:", "://", "eyJ", "&a=b", "ghp_", "sk-", "1:1111:", '\\"', " ", "secret ", "--"]
 )

@@ -43,6 +43,7 @@ def store(tmp_path: Path) -> Store:
     return artifactstore.create(tmp_path / "store", cache=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_categories_of_pandas_come_back(store: Store, kind: str, ordered: bool):  # noqa: FBT001 - a parameter of the test
@@ -99,6 +100,7 @@ def test_categories_of_arrow_come_back_from_tables_and_their_types_from_streams(
     assert store.get("many").column("d").to_pylist() == [one for n in range(1, 100) for one in (n, -n)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ["period", "interval", "struct"])
 def test_categories_that_parquet_can_not_hold_are_refused_by_column(tmp_path: Path, odd: str):
     """In a process of its own: the writer would end it."""
@@ -150,6 +152,7 @@ def test_a_series_called_value_is_told_from_one_without_a_name(store: Store):
         store.put(pd.Series([1], name=3), "series")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
 @pytest.mark.parametrize("encoded", [False, True])
 def test_categories_that_are_compressed_are_refused_before_they_take_memory(codec: str, encoded: bool):  # noqa: FBT001

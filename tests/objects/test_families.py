@@ -133,6 +133,7 @@ def test_a_picture_that_could_not_be_read_again_is_refused_when_it_is_put(store:
     assert [one.name for one in store.names()] == ["i"]
 
 
+@pytest.mark.slow
 def test_a_figure_is_the_picture_that_it_shows_and_the_same_each_time(store: Store):
     figures = pytest.importorskip("matplotlib.figure")
 

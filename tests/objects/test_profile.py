@@ -63,6 +63,7 @@ def test_what_is_told_of_all_rows_is_exact(store: Store):
     assert (columns["s"]["min"], columns["s"]["max"]) == ("blue", "red")
 
 
+@pytest.mark.slow
 def test_what_is_told_of_a_sample_is_near_and_in_full_exact(store: Store):
     table = frame()
     sampled = store.put(table, "t").profile
@@ -81,6 +82,7 @@ def test_what_is_told_of_a_sample_is_near_and_in_full_exact(store: Store):
     assert sampled["columns"]["id"]["quantiles"][::50] == [0, 124_996, 249_996]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 999, 65_536, 100_001])
 def test_batches_play_no_part(at_once: int):
     table = pa.Table.from_pandas(frame(3000 if at_once == 1 else 230_000))
@@ -93,6 +95,7 @@ def test_batches_play_no_part(at_once: int):
     assert one == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [7, 999, 5000])
 def test_a_sample_of_long_texts_is_bounded_by_its_bytes_whatever_the_batches(at_once: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("artifactstore.objects.tables.profile._SAMPLE_BYTES", 2**20)
@@ -284,6 +287,7 @@ def test_values_count_and_not_their_types(one: pa.Array, other: pa.Array):
 VALUES = st.one_of(st.none(), st.text(max_size=40))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=30))
 def test_rows_have_one_hash_just_where_they_are_equal(rows: list[tuple[str | None, str | None]]):

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pytest
 
 from artifactstore import ArtifactStoreError, InvalidInputError
 from artifactstore.objects.base import WriteFolder
@@ -48,6 +49,7 @@ def run(cases: Iterable[tuple[str, Any]], differs: Callable[[Any, Any], str | No
     return counted
 
 
+@pytest.mark.slow
 def test_frames_and_series_of_pandas_come_back_equal_or_are_refused_by_name():
     """It takes long: there are thousands of cases, each of which is written and read."""
     # Every case has its turn with ARTIFACTSTORE_MATRIX=all: half a minute, with one and the other version of pandas.
@@ -90,6 +92,7 @@ def arrow_differs(a: Any, b: Any) -> str | None:
     return None if left == right else f"{left:.100} became {right:.100}"
 
 
+@pytest.mark.slow
 def test_tables_of_arrow_come_back_equal_or_are_refused_by_name():
     counted = run(arrow_cases(), arrow_differs)
     assert counted["equal"] > 900
@@ -139,6 +142,7 @@ def polars_differs(a: Any, b: Any) -> str | None:
     return None if repr(left) == repr(right) else f"{left!r:.100} became {right!r:.100}"
 
 
+@pytest.mark.slow
 def test_frames_and_series_of_polars_come_back_equal_or_are_refused_by_name():
     counted = run(polars_cases(), polars_differs)
     assert counted["equal"] > 300

@@ -57,6 +57,7 @@ FRAMES: dict[str, Callable[[], pd.DataFrame]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FRAMES)
 def test_a_frame_of_pandas_comes_back_equal(store: Store, name: str):
     put = FRAMES[name]()

@@ -73,6 +73,7 @@ def test_its_contract_is_the_one_of_all_backends(installed: Path, tmp_path: Path
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.slow
 def test_doctor_knows_its_policies(installed: Path, tmp_path: Path):
     done = run(installed, "-m", "artifactstore", "doctor", "sqlite:///x/store.db", "--policy", "reader", cwd=tmp_path)
     assert "chmod a+r /x/store.db" in done.stdout, done.stderr
@@ -89,6 +90,7 @@ def test_a_format_that_runs_code_is_read_with_trust_only(installed: Path, tmp_pa
     assert run(installed, "-c", get, "yes", cwd=tmp_path).stdout == "42\n"
 
 
+@pytest.mark.slow
 def test_without_the_package_its_scheme_is_named(tmp_path: Path):
     done = run(tmp_path, "-m", "artifactstore", "ls", "--store", "sqlite:///x/store.db", cwd=tmp_path)
     assert done.returncode == 2

@@ -212,6 +212,7 @@ def test_verify_tells_an_anchor_that_no_longer_holds(sick: Path):
         store.verify(anchor="nonsense")
 
 
+@pytest.mark.slow
 def test_segments_are_only_derived(sick: Path):
     store = reopened(sick)
     for i in range(300):

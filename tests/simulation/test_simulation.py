@@ -64,6 +64,7 @@ def test_a_seed_replays_the_same_trace(seed: int) -> None:
     assert once.told == again.told
 
 
+@pytest.mark.slow
 def test_the_worlds_are_not_idle() -> None:
     outcomes = [simulate(seed) for seed in range(40)]
     told = [answer for outcome in outcomes for answer in outcome.told.values()]
@@ -84,6 +85,7 @@ def test_the_worlds_are_not_idle() -> None:
         assert happening in lines, happening
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "happenings"), [("copy", ("moved_to", "-end.json", "only a copy", "crash")), ("import", ("received",))]
 )
@@ -93,6 +95,7 @@ def test_what_happens_between_places_is_not_idle(mode: str, happenings: tuple[st
         assert lines.count(happening) > 10, happening
 
 
+@pytest.mark.slow
 def test_what_clients_with_faults_append_is_not_idle() -> None:
     lines = "\n".join(line for seed in range(40) for line in simulate(seed, Habits(strange=True, by_library=True)).trace)
     for void in ("alone", "base", "condemned", "holder", "reused", "twice", "window"):

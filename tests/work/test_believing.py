@@ -167,6 +167,7 @@ def test_a_put_that_succeeds_can_be_got(tmp_path: Path, store: Store, model: Man
     assert not opened(tmp_path).put(source, "data").new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_what_a_false_holder_spoilt_is_mended_by_a_put(
     tmp_path: Path, store: Store, model: Manifest, lie: Callable[..., Manifest]

@@ -18,6 +18,7 @@ from artifactstore.work.tracking.inherited_runs import Inbox, Posted, hand_over,
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_children_read_for_the_run_of_the_moment_whatever_their_start_life_and_end(tmp_path: Path):
     """It takes long: children that are spawned do all of their imports, and there are 30 kinds of them."""
@@ -60,6 +61,7 @@ def child(store: Store, run: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-c", CHILD, store.url, *arguments], check=True, timeout=60, env=env)
 
 
+@pytest.mark.slow
 def test_a_child_that_knows_its_run_by_the_environment_alone_commits_what_it_reads_at_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):

@@ -168,6 +168,7 @@ def limit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     return int(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("limit")
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_a_false_list_of_chunks_beside_the_true_one_changes_no_byte_at_any_door(
@@ -239,6 +240,7 @@ def among_others(folder: Path) -> Path:
     return folder / "src"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [*product([as_it_is, among_others], ["hashed before", "unknown here"])],

@@ -109,6 +109,7 @@ def test_files_are_written_whole_or_not_at_all(chain: Store, tmp_path: Path, mon
         assert (here / "b.svg").stat().st_mode & 0o777 == 0o644, "others may read it, as any file"
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_any_terminal_can(chain: Store):
     env = {**os.environ, "ARTIFACTSTORE_URL": chain.url, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     for form, begin in (("svg", b"<svg "), ("html", b"<!doctype html>")):

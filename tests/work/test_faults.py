@@ -68,6 +68,7 @@ def test_putting_unchanged_data_writes_nothing(counting, folder: Path):
     assert [verb for verb, _ in backend.calls if verb in {"write", "create"}] == []
 
 
+@pytest.mark.slow
 def test_many_small_files_take_few_requests(counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store, backend = counting
     root = tmp_path / "many"
@@ -292,6 +293,7 @@ def _put_many(url: str, n: int) -> None:
         store.put(f"{n}-{i}".encode(), "name")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_many_processes_under_one_name_get_consecutive_versions(tmp_path: Path, method: str):
     url = str(tmp_path / "store")
@@ -311,6 +313,7 @@ def _put_same(url: str) -> None:
     artifactstore.open(url).put(b"the same", "name")
 
 
+@pytest.mark.slow
 def test_many_processes_with_the_same_content_make_one_version(tmp_path: Path):
     url = str(tmp_path / "store")
     context = multiprocessing.get_context("spawn")
@@ -362,6 +365,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_killed_writer_leaves_a_store_that_verifies(tmp_path: Path, seed: int):
     url = str(tmp_path / "store")
@@ -381,6 +385,7 @@ def test_a_killed_writer_leaves_a_store_that_verifies(tmp_path: Path, seed: int)
     assert store.put(b"after", "name").new
 
 
+@pytest.mark.slow
 def test_ctrl_c_commits_nothing_and_leaves_no_litter(tmp_path: Path):
     url, big = str(tmp_path / "store"), tmp_path / "big"
     artifactstore.open(url).put(b"0", "name")

@@ -331,6 +331,7 @@ WRONG: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [row[1] for row in WRONG], ids=[f"{n}-{row[0]}" for n, row in enumerate(WRONG)])
 def test_wrong_arguments_are_invalid_input(store: Store, call):
     store.put(b"x", "a")
@@ -362,6 +363,7 @@ def test_a_frame_that_would_become_a_terabyte_is_refused(tmp_path: Path):
         decode(encode(manifest, content, digest), "m", algorithm="blake3")
 
 
+@pytest.mark.slow
 def test_an_answer_survives_any_terminal(store: Store, tmp_path: Path):
     command = [sys.executable, "-m", "artifactstore", "put", str(tmp_path), "n", "--exclude", "store", "--store", store.url]
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}

@@ -125,6 +125,7 @@ def test_no_yes_of_something_else_is_believed(s3_server, s3_url, monkeypatch, li
         check(artifactstore.open(s3_url, cache=None), {"name": data})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [100_000, 20_000_000])
 @pytest.mark.parametrize("cache", [None, "cache"])
 def test_what_was_damaged_on_its_way_here_is_no_damage_and_is_not_kept(*, faulty_s3, s3_server, tmp_path, size, cache):
@@ -203,6 +204,7 @@ def test_eight_processes_commit_at_once_over_a_bad_network(s3_server, s3_url, mo
     assert report.ok, report.findings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["lost-reply lost-reply", "503", "500 500", "late", "cut-reply cut-reply", "sent-twice"])
 def test_the_first_put_of_all_survives_a_fault_while_the_store_is_made(s3_server, s3_url, monkeypatch, script):
     with FaultProxy(s3_server) as proxy:

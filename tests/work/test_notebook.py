@@ -40,6 +40,7 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("repository", [False, True])
 def test_a_run_over_cells_is_recorded_with_them_and_made_again(

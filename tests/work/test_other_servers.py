@@ -15,6 +15,7 @@ from tests.warm import command
 from tests.work.tree import tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other_url", STRICT, indirect=True)
 def test_a_server_that_keeps_the_condition_is_fit(other_url):
     found = examine_url(other_url, quick=True)
@@ -23,6 +24,7 @@ def test_a_server_that_keeps_the_condition_is_fit(other_url):
     assert not list(connect(other_url).list(""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other_url", STRICT, indirect=True)
 def test_a_whole_store_has_the_digests_of_a_folder(other_url, folder: Path, tmp_path: Path):
     (folder / "big").write_bytes(bytes(range(256)) * 40_000)

@@ -367,6 +367,7 @@ def test_in_a_batch_what_was_put_in_it_counts_as_there(store: Store, files: Path
 # -- how it is read
 
 
+@pytest.mark.slow
 def test_a_large_row_group_of_a_file_is_read_in_bounded_memory(tmp_path: Path):
     numbers = np.random.default_rng(0).integers(0, 2**62, 24_000_000)
     pq.write_table(pa.table({"n": numbers}), tmp_path / "t.parquet", row_group_size=len(numbers), use_dictionary=False)
@@ -421,6 +422,7 @@ def bucket(s3_url: str, files: Path) -> str:
     return f"s3://{name}/raw"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [2**26, 100_000, 100])
 def test_files_behind_a_url_are_profiled_whole_by_row_groups_or_by_pieces(
     store: Store, bucket: str, files: Path, monkeypatch: pytest.MonkeyPatch, whole: int
@@ -445,6 +447,7 @@ def test_a_file_of_the_web_is_profiled(store: Store, web: str, files: Path):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [2**26, 100])
 def test_a_place_that_fails_while_it_is_profiled_is_no_bad_file(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch, whole: int

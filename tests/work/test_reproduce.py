@@ -79,6 +79,7 @@ class Project:
         call("evaluate.py", folder=self.top / "steps")
 
 
+@pytest.mark.slow
 def test_each_of_three_chained_runs_is_made_again_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     project = Project(tmp_path)
     store = project.store
@@ -104,6 +105,7 @@ def test_each_of_three_chained_runs_is_made_again_to_the_byte(tmp_path: Path, mo
     assert {path: path.stat().st_mtime_ns for path in Path(store.url).rglob("*")} == files
 
 
+@pytest.mark.slow
 def test_a_run_by_its_id_and_what_differs_is_named(tmp_path: Path):
     project = Project(tmp_path, noise="os.getpid()")
     project.work()
@@ -118,6 +120,7 @@ def test_a_run_by_its_id_and_what_differs_is_named(tmp_path: Path):
     assert "first difference: report" in str(found)
 
 
+@pytest.mark.slow
 def test_other_metrics_differ_and_a_program_that_fails_is_told_with_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     project = Project(tmp_path)
     project.work()
@@ -140,6 +143,7 @@ def test_other_metrics_differ_and_a_program_that_fails_is_told_with_its_words(tm
     assert "too late" in str(found)
 
 
+@pytest.mark.slow
 def test_a_program_that_names_its_store_by_a_relative_path_or_not_at_all_meets_the_fork(tmp_path: Path):
     for number, url in enumerate(("../store", None)):
         place = tmp_path / str(number)
@@ -154,6 +158,7 @@ def test_a_program_that_names_its_store_by_a_relative_path_or_not_at_all_meets_t
         assert found.verdict == "bit-equal", str(found)
 
 
+@pytest.mark.slow
 def test_versions_that_came_while_it_ran_are_not_what_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     project = Project(tmp_path)
     script = project.top / "slow.py"
@@ -209,6 +214,7 @@ def test_what_can_not_be_made_again_is_said_first(tmp_path: Path, monkeypatch: p
         memory.lineage("a").reproduce(tmp_path / "z")
 
 
+@pytest.mark.slow
 def test_a_program_in_a_fork_changes_no_other_store(tmp_path: Path):
     project = Project(tmp_path)
     other = artifactstore.create(tmp_path / "other", cache=None)
@@ -262,6 +268,7 @@ def test_a_fork_ends_at_its_head_and_never_touches_its_origin():
     assert len([*origin.list("")]) == 9
 
 
+@pytest.mark.slow
 def test_an_environment_is_built_with_the_recorded_packages_and_says_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -318,6 +325,7 @@ def test_this_library_is_neither_fetched_nor_missed_by_any_of_its_names(name):
     assert [note for note in present(recorded).notes if name in note] == []
 
 
+@pytest.mark.slow
 def test_a_program_without_code_of_its_own_runs_again_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     store = artifactstore.create(tmp_path / "store", cache=None)
@@ -329,6 +337,7 @@ def test_a_program_without_code_of_its_own_runs_again_too(tmp_path: Path, monkey
     assert "no code was recorded" in str(found)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     project = Project(tmp_path)
     project.work()
@@ -343,6 +352,7 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert len(store.runs()) == 3
 
 
+@pytest.mark.slow
 def test_a_store_far_away_is_forked_on_this_machine(s3_url: str, tmp_path: Path):
     project = tmp_path / "project"
     project.mkdir()

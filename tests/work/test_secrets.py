@@ -179,6 +179,7 @@ def test_no_secret_is_in_anything_that_the_store_shows(planted: tuple[Store, set
         assert found(one if isinstance(one, str) else json.dumps(one, default=str), secrets) == set()
 
 
+@pytest.mark.slow
 def test_what_was_taken_out_is_marked_and_the_rest_is_there(planted: tuple[Store, set[str]]):
     store, _ = planted
     (run,) = store.runs("doors")

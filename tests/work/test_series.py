@@ -57,6 +57,7 @@ def deltas(store: Store, ref: str) -> float:
     return sum(size for size, codec in zip(chunks.sizes, chunks.codecs, strict=True) if is_delta(codec)) / sum(chunks.sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1_000_000, 60_000], ids=["window by window", "whole in memory"])
 def test_a_series_comes_back_and_takes_less(store: Store, tmp_path: Path, count: int):
     now = weights(count=count)
@@ -81,6 +82,7 @@ def test_a_series_comes_back_and_takes_less(store: Store, tmp_path: Path, count:
     assert len(store.versions("model")) == 12
 
 
+@pytest.mark.slow
 def test_a_full_version_comes_when_the_next_difference_takes_more_than_all_have_on_average(store: Store, tmp_path: Path):
     now = weights(count=100_000)
     taken: list[float] = []
@@ -250,6 +252,7 @@ def test_a_get_of_a_difference_takes_no_more_round_trips(faulty_s3, tmp_path: Pa
     assert (tmp_path / "back/m.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_differences_travel(store: Store, tmp_path: Path):
     now = weights()
     files = []

@@ -39,6 +39,7 @@ def check(lines: str | None, folder: Path) -> None:
     assert lines.count("  ") == sum(path.is_file() for path in folder.rglob("*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
 def test_sha256sum_checks_a_model(store: Store, folder: Path, tmp_path: Path):
     made = store.put(folder, "m", kind="model")
@@ -52,6 +53,7 @@ def test_sha256sum_checks_a_model(store: Store, folder: Path, tmp_path: Path):
     check(command("show", "m", "--sha256", "--store", store.url).stdout, folder)
 
 
+@pytest.mark.slow
 def test_objects_have_them_and_data_have_none(store: Store, folder: Path):
     raw = b"weights" * 1_000_000
     made = store.put(raw, "o", kind="model")

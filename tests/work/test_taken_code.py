@@ -84,6 +84,7 @@ EDITS: dict[str, Callable[[Path], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("state", ["clean", "changed", "staged", "overlooked", "untracked", "with filters"])
 def test_what_changes_while_a_run_goes_on_is_stored_as_it_was(
@@ -317,6 +318,7 @@ WAYS: dict[str, tuple[str, list[str], set[str], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_program_is_found_wherever_it_is_and_however_it_was_started(store: Store, layout: Path, tmp_path: Path, way: str):
     folder, arguments, inside, outside = WAYS[way]
@@ -361,6 +363,7 @@ def test_what_was_imported_and_cannot_be_stored_is_named(
     assert store.find(name="nothing") == []  # the fold takes it
 
 
+@pytest.mark.slow
 def test_a_script_that_was_edited_before_the_run_began_is_told(store: Store, layout: Path, tmp_path: Path):
     script = layout / P / "train.py"
     script.write_text("import time, pathlib\ntime.sleep(0.3)\npathlib.Path(__file__).touch()\n" + script.read_text())
