@@ -57,7 +57,7 @@ def put(
         return _put(session, source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=options)
     except Exception as error:
         if is_object(source, options or {}) and not isinstance(source, Artifact | Version) and is_in_run(session):
-            from artifactstore.work.put.rescue import keep  # noqa: PLC0415 - only for a put that has failed
+            from artifactstore.work.put.keep import keep  # noqa: PLC0415 - only for a put that has failed
 
             about = {"name": name, "kind": kind, "metadata": metadata, "metrics": metrics}
             keep(source, about, options or {}, error, stored=_put)
