@@ -11,7 +11,7 @@ import typer
 from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, At, StoreUrl, app, described, opened, pairs, value_of
 from artifactstore.cli.process import EXIT_CODES
-from artifactstore.cli.run_record import show_run
+from artifactstore.cli.records.run import show_run
 from artifactstore.display.values import counted, format_size, format_value, moment
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference

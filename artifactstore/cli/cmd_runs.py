@@ -124,7 +124,7 @@ def _print_columns(found: Any) -> None:
 
 
 def _compare(chosen: list[Any], *, as_json: bool) -> None:
-    from artifactstore.cli.run_record import compared  # noqa: PLC0415 - `--help` must not load it
+    from artifactstore.cli.records.run import compared  # noqa: PLC0415 - `--help` must not load it
     from artifactstore.display.outline import Column, Table  # noqa: PLC0415 - as above
 
     if len(chosen) < 2:

@@ -109,5 +109,10 @@ LISTS: Final = {
         Column("CHECK", lambda check: check.name),
         Column("WHAT HAPPENED", lambda check: " ".join(check.happened.split()), fit="wrap"),
     ),
+    "settings": (
+        Column("SETTING", lambda row: row[0]),
+        Column("VALUE", lambda row: row[1]),
+        Column("FROM", lambda row: row[2], fit="wrap"),
+    ),
     "cache": (Column("what", lambda row: row[0]), Column("bytes", lambda row: format_size(row[1]))),
 }

@@ -71,9 +71,12 @@ class Session:
     ) -> None:
         if not isinstance(mode, str) or mode not in {"a", "r"}:
             raise InvalidInputError(f"mode={mode!r}: expected 'a' to read and append, or 'r' to only read")
+        where = find_url(url)
+        if where.options and (storage_options is None or isinstance(storage_options, Mapping)):
+            storage_options = {**where.options, **(storage_options or {})}
         self._asked = {"mode": mode, "storage_options": storage_options, "cache": cache, "single_writer": single_writer}
-        text, self._embedded = find_url(url)
-        backend = connect(text, storage_options=storage_options, single_writer=single_writer)
+        self._embedded = where.is_default
+        backend = connect(where.url, storage_options=storage_options, single_writer=single_writer)
         fork = fork or ScratchStore.of_environment()
         if fork is not None:
             backend = fork.over(backend)

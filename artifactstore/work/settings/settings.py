@@ -5,16 +5,18 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from artifactstore.backend.connect import refuse_mistyped_url
 from artifactstore.backend.remote.secrets import secret_names
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.actor import Actor
 from artifactstore.runtime.local_files import is_own, may_write
+from artifactstore.work.settings.configuration import absolute, configuration
 from artifactstore.work.settings.paths import local_path
 
-__all__ = ["DEFAULT", "TAG", "TAGGED", "author", "cache_folder", "find_url", "rescue_folder", "secret_options"]
+__all__ = ["DEFAULT", "TAG", "TAGGED", "Location", "author", "cache_folder", "find_url", "rescue_folder", "secret_options"]
 
 TAG: Final = "CACHEDIR.TAG"  # marks a cache for backups, and for put (bford.info/cachedir)
 TAGGED: Final = (
@@ -23,14 +25,30 @@ TAGGED: Final = (
 DEFAULT: Final = "default"  # of `cache=`: the user's cache folder
 
 
-def find_url(url: Any) -> tuple[str, bool]:
-    """Return (URL of the store, whether it is the embedded default).
+class Location(NamedTuple):
+    """Where a store is.
 
-    In this order: the argument, `$ARTIFACTSTORE_URL`, `[tool.artifactstore] url` of the nearest `pyproject.toml`
-    upwards (a relative path in it is relative to that file), a local store in the user's data folder.
+    Attributes:
+        url: its URL, or the path of its folder.
+        is_default: whether nothing names a store, so that it is the one in the user's data folder.
+        options: storage options that the configuration has for it.
+        origin: what names it, in words.
+    """
+
+    url: str
+    is_default: bool
+    options: Mapping[str, str] = MappingProxyType({})
+    origin: str = "the argument"
+
+
+def find_url(url: Any) -> Location:
+    """Return where the store is that a call or the configuration means.
+
+    In this order: the argument, `$ARTIFACTSTORE_URL`, `url` of the configuration files (a relative path in one is relative to that
+    file), a local store in the user's data folder. A word that a configuration file has under `[stores]` means that store.
 
     Raises:
-        InvalidInputError: the URL is empty, or a `pyproject.toml` cannot be read.
+        InvalidInputError: the URL is empty, or a file cannot be read.
     """
     if url is not None:
         text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
@@ -38,25 +56,41 @@ def find_url(url: Any) -> tuple[str, bool]:
             raise InvalidInputError(
                 f"{str(url)[:200]!r} is not the URL of a store: expected a folder, s3://bucket/prefix, memory://name"
             )
+        if isinstance(url, str) and (chosen := _named(text, "the argument")) is not None:
+            return chosen
         refuse_mistyped_url(text)
-        return (text if "://" in text else str(local_path(text, "url"))), False
+        return Location(text if "://" in text else str(local_path(text, "url")), is_default=False)
     if text := os.environ.get("ARTIFACTSTORE_URL", ""):
-        return text, False
+        return _named(text, "$ARTIFACTSTORE_URL") or Location(text, is_default=False, origin="$ARTIFACTSTORE_URL")
     try:
-        here = Path.cwd()
+        Path.cwd()
     except OSError as error:
         raise InvalidInputError("the current folder is gone: change to another, or pass the URL of the store") from error
-    for folder in (here, *here.parents):
-        if text := _from_pyproject(folder / "pyproject.toml"):
-            if "://" not in text and not Path(text).expanduser().is_absolute():
-                text = str(folder / text)
-            return text, False
+    configured = configuration(needed=True)
+    found = configured.values.get("url")
+    if found is not None and found.value:
+        named = configured.stores.get(found.value)
+        if named is not None:
+            return Location(named.url, is_default=False, options=named.options, origin=found.origin)
+        return Location(absolute(found.value, Path(found.origin)), is_default=False, origin=found.origin)
     try:
-        return str(Path(_users_folder("data")) / "store"), True
+        return Location(str(Path(_users_folder("data")) / "store"), is_default=True, origin="the default")
     except RuntimeError as error:
         raise InvalidInputError(
             "no store is named, and this user has no home folder for one: set ARTIFACTSTORE_URL, or pass the URL of the store"
         ) from error
+
+
+def _named(text: str, origin: str) -> Location | None:
+    """Return the store that the configuration has under a name, or None; a path or a URL is no name."""
+    if any(sign in text for sign in "/\\:") or text.startswith((".", "~")):
+        return None
+    found = configuration().stores.get(text)
+    return (
+        None
+        if found is None
+        else Location(found.url, is_default=False, options=found.options, origin=f"{origin}, {found.origin}")
+    )
 
 
 def _users_folder(what: str) -> str:
@@ -99,36 +133,19 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _from_pyproject(path: Path) -> str:
-    try:
-        data = path.read_bytes() if path.is_file() else b""  # reading a pipe of that name would never end
-    except OSError:
-        return ""
-    import tomllib  # noqa: PLC0415 - only where there is something to read
-
-    try:
-        tools: Any = tomllib.loads(data.decode()).get("tool")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"cannot read {path} ({error}): fix it, or pass the URL of the store") from error
-    section = tools.get("artifactstore") if isinstance(tools, dict) else None
-    text = section.get("url", "") if isinstance(section, dict) else ""
-    if not isinstance(text, str):
-        raise InvalidInputError(f"{path}: [tool.artifactstore] url must be a string")
-    return text
-
-
 def cache_folder(cache: Any) -> Path | None:
     """Return the cache folder, or None for no cache.
 
     A folder that other users can write, that cannot be made or for which this user has no home gives one warning and no cache.
     A folder that was filled by root or by this user and is read-only (in a container image) is read.
 
-    `DEFAULT` means `$ARTIFACTSTORE_CACHE`, else the user's cache folder; an empty variable means no cache.
+    `DEFAULT` means `$ARTIFACTSTORE_CACHE`, else `cache` of the configuration, else the user's cache folder; empty means no cache.
     """
     if cache is None:
         return None
     if cache == DEFAULT:
         text = os.environ.get("ARTIFACTSTORE_CACHE")
+        text = configuration().get("cache") if text is None else text
         if text == "":
             return None
         try:
@@ -171,8 +188,8 @@ def _without_cache(why: str) -> None:
 
 
 def author(tool: str) -> Actor:
-    """Return the actor: `$ARTIFACTSTORE_ACTOR` (claimed), else the operating system's user, else `uid:<number>`."""
-    claimed = os.environ.get("ARTIFACTSTORE_ACTOR", "").strip()
+    """Return the actor: `$ARTIFACTSTORE_ACTOR`, or `actor` of the configuration (claimed), else the system's user or `uid:<number>`."""
+    claimed = os.environ.get("ARTIFACTSTORE_ACTOR", "").strip() or (configuration().get("actor") or "").strip()
     if claimed:
         return Actor(claimed, "claimed", _host(), tool)
     return Actor(_os_user(), "os", _host(), tool)

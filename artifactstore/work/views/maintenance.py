@@ -203,7 +203,8 @@ def examine_url(
     """
     from artifactstore.maintenance.doctor.examine import Target, examine  # noqa: PLC0415
 
-    text, _ = find_url(url)
+    where = find_url(url)
+    text, storage_options = where.url, {**where.options, **(storage_options or {})} or None
 
     def again() -> Backend:
         return connect(text, storage_options=storage_options, single_writer=single_writer)

@@ -1,0 +1,1 @@
+"""What single records look like on the command line."""

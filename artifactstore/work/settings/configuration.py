@@ -1,0 +1,168 @@
+"""Configuration files: `[tool.artifactstore]` of the nearest `pyproject.toml`, and the user's `config.toml`; both optional."""
+
+import os
+import stat
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from artifactstore.errors import InvalidInputError
+
+__all__ = ["NamedStore", "Setting", "absolute", "configuration", "user_file"]
+
+_KEYS: Final[Mapping[str, type]] = {"url": str, "actor": str, "cache": str, "stores": dict}
+_OF_A_STORE: Final[Mapping[str, type]] = {"url": str, "endpoint": str, "profile": str}
+_OPTIONS: Final = {"endpoint": "endpoint_url", "profile": "profile"}  # key → storage option
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value, and where it is set.
+
+    Attributes:
+        value: the value.
+        origin: the file.
+    """
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamedStore:
+    """A store that configuration gives a name: `[stores.team]`.
+
+    Attributes:
+        url: its URL.
+        options: its storage options.
+        origin: the file.
+    """
+
+    url: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the files set; a project's file goes before the user's.
+
+    Attributes:
+        values: key → value.
+        stores: name → store.
+    """
+
+    values: Mapping[str, Setting] = field(default_factory=dict)
+    stores: Mapping[str, NamedStore] = field(default_factory=dict)
+
+    def get(self, key: str) -> Any:
+        """Return a value, or None."""
+        found = self.values.get(key)
+        return None if found is None else found.value
+
+
+def user_file() -> Path | None:
+    """Return the path of the user's file, `$XDG_CONFIG_HOME/artifactstore/config.toml`; None for a user without a home."""
+    top = os.environ.get("XDG_CONFIG_HOME", "")
+    try:
+        return Path(top or Path("~/.config").expanduser()) / "artifactstore" / "config.toml"
+    except RuntimeError:
+        return None
+
+
+def configuration(*, needed: bool = False) -> Configuration:
+    """Read the files that apply to the current folder.
+
+    Args:
+        needed: whether the store's URL depends on it; else a file that is not TOML, which may have nothing to do with stores, is
+            passed over.
+
+    Raises:
+        InvalidInputError: a file is not TOML, or has an unknown key or a value of another type; names the file.
+    """
+    values: dict[str, Setting] = {}
+    stores: dict[str, NamedStore] = {}
+    for path, table in _tables(needed=needed):
+        for key, value in _checked(table, _KEYS, path, "").items():
+            if key == "stores":
+                for name, one in value.items():
+                    stores.setdefault(name, _store(path, name, one))
+            elif key not in values:
+                values[key] = Setting(absolute(value, path) if key == "cache" else value, str(path))
+    return Configuration(values, stores)
+
+
+def _tables(*, needed: bool) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    try:
+        here = Path.cwd()
+    except OSError:
+        here = None  # the current folder is gone: then no project is around it
+    for folder in () if here is None else (here, *here.parents):
+        path = folder / "pyproject.toml"
+        tools = _parsed(path, needed=needed).get("tool")
+        section = tools.get("artifactstore") if isinstance(tools, dict) else None
+        if isinstance(section, dict):
+            yield path, section
+            break
+    path_of_user = user_file()
+    if path_of_user is not None and (found := _parsed(path_of_user, needed=needed)):
+        _warn_of_others(path_of_user)
+        yield path_of_user, found
+
+
+def _parsed(path: Path, *, needed: bool) -> dict[str, Any]:
+    try:
+        data = path.read_bytes() if path.is_file() else b""  # reading a pipe of that name would never end
+    except OSError:
+        return {}
+    if not data:
+        return {}
+    import tomllib  # noqa: PLC0415 - only where there is something to read
+
+    try:
+        return tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if not needed:
+            return {}
+        raise InvalidInputError(f"cannot read {path} ({error}): fix it, or pass the URL of the store") from error
+
+
+def _warn_of_others(path: Path) -> None:
+    if not hasattr(os, "getuid"):
+        return
+    st = path.stat()
+    if st.st_uid not in {os.getuid(), 0} or st.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        warnings.warn(f"other users can change {path}, which names your stores: chmod go-w it", UserWarning, stacklevel=2)
+
+
+def _checked(table: Mapping[str, Any], keys: Mapping[str, type], path: Path, where: str) -> Mapping[str, Any]:
+    for key, value in table.items():
+        kind = keys.get(key)
+        if kind is None:
+            near = get_close_matches(key, keys, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(keys)}"
+            raise InvalidInputError(f"{path}: unknown key {where}{key!s:.60}; {hint}")
+        if not isinstance(value, kind):
+            raise InvalidInputError(f"{path}: {where}{key} must be a {'string' if kind is str else 'table'}, got {value!r:.60}")
+    return table
+
+
+def _store(path: Path, name: str, table: Any) -> NamedStore:
+    if not isinstance(table, dict) or "url" not in table:
+        raise InvalidInputError(f"{path}: [stores.{name}] must be a table with a url")
+    if not name or any(sign in name for sign in "/\\:") or name.startswith((".", "~")):
+        raise InvalidInputError(f"{path}: {name!r} cannot name a store: it must not look like a path or a URL")
+    _checked(table, _OF_A_STORE, path, f"stores.{name}.")
+    options = {option: table[key] for key, option in _OPTIONS.items() if key in table}
+    return NamedStore(absolute(table["url"], path), options, str(path))
+
+
+def absolute(text: str, path: Path) -> str:
+    """Return a URL as it is, and a path relative to the file that names it."""
+    if not text or "://" in text:
+        return text
+    expanded = Path(text).expanduser()
+    return str(expanded if expanded.is_absolute() else path.parent / expanded)
