@@ -32,7 +32,11 @@ def rescue(
 def sync(
     source: Annotated[str, typer.Argument(help="URL of the store to copy or import.")],
     target: Annotated[str, typer.Argument(help="An empty location, a copy made by sync, or another store.")],
-    names: Annotated[list[str] | None, typer.Option("--names", help="For another store: only these, e.g. 'churn/*'.")] = None,
+    refs: Annotated[
+        list[str] | None, typer.Argument(help="For another store: only these names, patterns ('churn/*') or references.")
+    ] = None,
+    names: Annotated[list[str] | None, typer.Option("--names", help="Likewise, as an option.")] = None,
+    with_lineage: Annotated[bool, typer.Option("--with-lineage", help="Also what they were made from.")] = False,
     on_conflict: Annotated[str, typer.Option(help="For another store: leave, or rename to NAME.from-LABEL.")] = "leave",
     label: Annotated[str | None, typer.Option(help="The label in such names.")] = None,
     reason: Annotated[str | None, typer.Option(help="For another store: why, for its audit trail.")] = None,
@@ -51,7 +55,8 @@ def sync(
             move=move,
             release=release,
             dry_run=dry_run,
-            names=names or None,
+            names=[*(refs or ()), *(names or ())] or None,
+            with_lineage=with_lineage,
             on_conflict=on_conflict,
             label=label,
             reason=reason,
@@ -66,13 +71,16 @@ def sync(
 @app.command()
 def bundle(
     path: Annotated[str, typer.Argument(help="The zip file to write; must not exist.")],
-    names: Annotated[list[str] | None, typer.Argument(help="Only these names or patterns; by default everything.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Only these names, patterns or references; by default everything.")
+    ] = None,
+    with_lineage: Annotated[bool, typer.Option("--with-lineage", help="Also what they were made from.")] = False,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a store into one zip file. NAMES select a part of it. Read the file as zip://PATH, import it with sync."""
     with opened(store, "r") as store_:
-        done = store_.maintenance.bundle(path, names=names or None)
+        done = store_.maintenance.bundle(path, names=names or None, with_lineage=with_lineage)
     if as_json:
         printing.as_json(printing.record(done))
     else:

@@ -40,8 +40,15 @@ FLAGS: Final = {
     "to": "--to",
     "tolerance": "--tolerance",
     "verify": "--verify",
+    "with_lineage": "--with-lineage",
 }
-PAIRS: Final = {"to=": "TO", "env=False": "--no-env", "format='text'": "--text", "profile='full'": "--profile-full"}
+PAIRS: Final = {
+    "to=": "TO",
+    "with_lineage=True": "--with-lineage",
+    "env=False": "--no-env",
+    "format='text'": "--text",
+    "profile='full'": "--profile-full",
+}
 _PYTHON_ONLY: Final = re.compile(
     r"(?<!n Python, )\b([Pp])(?=ass (?:it as )?(?:command=\[…\]|single_writer=True))"
 )  # no command has a flag

@@ -4,17 +4,19 @@ A name's history continues here if it is a prefix of the source's history, or th
 facts take precedence over received ones: on a conflict the other's are left out or get another name.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.lineage import node_of, reachable
+from artifactstore.catalog.versions import resolve
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.maintenance.sync.name_histories import Histories, share_prefix
 from artifactstore.maintenance.sync.report import LeftOut
-from artifactstore.model.reference import check_alias, check_name
+from artifactstore.model.reference import Reference, check_alias, check_name
 
 __all__ = ["ImportFilter", "ImportSelection"]
 
@@ -24,23 +26,27 @@ class ImportFilter:
     """What the caller wants to import.
 
     Attributes:
-        names: name patterns; None for everything.
+        names: name patterns; None for everything, unless there are references.
         rename: whether a conflicting name is imported as `<name>.from-<label>`.
         label: identifies the source in new names.
         false: digest → why its content can never be imported, of artifacts whose manifests are not what they were recorded as.
+        refs: references: single versions, what an alias means, digests.
+        lineage: whether everything that the selected artifacts were made from comes along: inputs, code, environments, runs.
     """
 
     names: tuple[str, ...] | None = None
     rename: bool = False
     label: str = ""
     false: Mapping[str, str] = field(default_factory=dict)
+    refs: tuple[Reference, ...] = ()
+    lineage: bool = False
 
     @classmethod
-    def checked(cls, names: Any, on_conflict: Any, label: Any, store: str) -> "ImportFilter":
+    def checked(cls, names: Any, on_conflict: Any, label: Any, store: str, *, lineage: Any = False) -> "ImportFilter":
         """Validate the caller's arguments.
 
         Raises:
-            InvalidInputError: not patterns, an unknown conflict mode, or a label that is not valid in a name.
+            InvalidInputError: not patterns or references, lineage without a selection, an unknown conflict mode, or a label that is not valid in a name.
         """
         if names is not None and (
             isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(one, str) and one for one in names)
@@ -53,10 +59,18 @@ class ImportFilter:
                 check_alias(label)
             except InvalidInputError as error:
                 raise InvalidInputError(f"label= must consist of letters, digits, '.', '_' and '-', got {label!r}") from error
+        if not isinstance(lineage, bool):
+            raise InvalidInputError(f"with_lineage={lineage!r}: expected True or False")
         chosen = None if names is None else tuple(names)
         if chosen == ():
             raise InvalidInputError("names=[] would import nothing: leave it out for everything")
-        return cls(chosen, on_conflict == "rename", label or store[:8])
+        if chosen is None:
+            return cls(rename=on_conflict == "rename", label=label or store[:8])
+        refs = tuple(Reference.parse(one) for one in chosen if ":" in one or "@" in one)
+        if inner := [str(one) for one in refs if one.path is not None]:
+            raise InvalidInputError(f"{inner[0]} is a path in an artifact: select the artifact")
+        patterns = tuple(one for one in chosen if ":" not in one and "@" not in one)
+        return cls(patterns, on_conflict == "rename", label or store[:8], refs=refs, lineage=lineage)
 
     def wants(self, name: str) -> bool:
         """Whether a name is selected."""
@@ -70,6 +84,7 @@ class ImportSelection:
         left_out: what is not imported, and why.
         names: source name → local name, of everything that is imported.
         wanted: digests whose content is imported if it is not here.
+        lacking: what the imported artifacts were made from and neither store will have here, by its names.
     """
 
     def __init__(self, there: State, here: State, *, source: str, target: str, import_filter: ImportFilter) -> None:
@@ -96,11 +111,34 @@ class ImportSelection:
         self._own_runs = {run for run, row in here.runs.items() if is_own(row)}
         self._unnamed_here = {digest for digest, row in here.unnamed.items() if not is_own(row)}
         self._holds_here = {hold for hold in here.holds if hold.startswith("received/")}
+        self._required = self._find_required(there)
         self._choose(there)
         self._held = _held_digests(here)
         self._choose_content(there)
+        self.lacking = sorted(self._find_lacking(there, here))
 
     # -- deciding
+
+    def _find_required(self, there: State) -> set[str]:
+        """Return the digests that are selected by reference or by lineage, not by a pattern of names."""
+        found = {resolve(there, ref).digest for ref in self._filter.refs}
+        if self._filter.lineage:
+            by_name = {row["digest"] for name in there.names if self._filter.wants(name) for row in there.names[name]}
+            for digest in sorted(found | by_name):
+                found |= {node.id for node in reachable(there, digest, up=True).nodes.values() if node.type == "artifact"}
+        return found
+
+    def _find_lacking(self, there: State, here: State) -> Iterator[str]:
+        """Yield what runs of imported artifacts used, and is not here afterwards."""
+        seen = set[str]()
+        for run in self._wanted_runs or ():
+            for edge in there.edges.get(run, ()):
+                digest = edge["digest"]
+                if edge["fact"] == "used" and digest not in seen and digest not in self.wanted and not here.alive(digest):
+                    seen.add(digest)
+                    named = edge.get("name") is not None and edge.get("version") is not None
+                    label = f"{edge['name']}:v{edge['version']}" if named else node_of(there, digest).label
+                    yield f"{edge['role']} {label}" if edge.get("role") and not named else label
 
     def _choose(self, there: State) -> None:
         for pattern in self._filter.names or ():
@@ -108,8 +146,9 @@ class ImportSelection:
                 some = ", ".join(sorted(there.names)[:5]) + (" …" if len(there.names) > 5 else "")
                 raise NotFoundError(f"no name of the source matches {pattern!r}; it has {some or 'no names yet'}")
         source, taken = Histories.of(there), set[str]()
+        required = {name for digest in self._required for name, _, _ in there.versions_by_digest.get(digest, ())}
         for name in sorted(there.names):
-            if not self._filter.wants(name):
+            if not self._filter.wants(name) and name not in required:
                 continue
             mine, why = self._find_local_name(name, there, source, taken)
             if mine is None:
@@ -146,12 +185,12 @@ class ImportSelection:
         return None, why
 
     def _choose_content(self, there: State) -> None:
-        rows = [row for name in self.names for row in there.names[name]]
-        live = {row["digest"] for row in rows if "removed" not in row}
-        self._digests = None if self._filter.names is None else {row["digest"] for row in rows}
+        rows = [row for name in self.names if self._filter.wants(name) for row in there.names[name]]
+        live = {row["digest"] for row in rows if "removed" not in row} | {one for one in self._required if there.alive(one)}
+        self._digests = None if self._filter.names is None else {row["digest"] for row in rows} | self._required
         false = self._filter.false.keys()
         live -= false
-        self._unnamed = set(there.unnamed) - false if self._filter.names is None else set()
+        self._unnamed = {one for one in there.unnamed if self._digests is None or one in self._required} - false
         held = {digest for digest in there.holds.values() if self._about(digest) and there.alive(digest)} - false
         self._active = {hold.rpartition("/")[2] for hold, digest in there.holds.items() if digest in held}
         self.wanted = live | self._unnamed | held

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artifactstore.display.displayed import Displayed
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LeftOut", "SyncReport", "Watch"]
 
+_SHOWN: Final = 5  # names of what is lacking
 Watch = Callable[[str, int], Callable[[int], None]]  # (description, total bytes) → called with the number of further bytes done
 
 
@@ -45,6 +46,7 @@ class SyncReport(Displayed):
         artifacts: number of artifacts whose content was imported.
         versions: number of imported versions.
         renamed: source name → local name, where an import had to choose a different name.
+        lacking: what the imported artifacts were made from and is not in the copy; `with_lineage=True` imports it, too.
         left_out: what could not be copied: versions of an import; of a copy or a bundle, objects that no version needs.
     """
 
@@ -61,12 +63,17 @@ class SyncReport(Displayed):
     artifacts: int = 0
     versions: int = 0
     renamed: dict[str, str] = field(default_factory=dict)
+    lacking: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
 
     def _outline(self) -> "list[Block]":
-        from artifactstore.display.outline import Line  # noqa: PLC0415 - programs look at the values
+        from artifactstore.display.outline import Line, Note  # noqa: PLC0415 - programs look at the values
 
-        return [*map(Line, self._sentences()), *(Line(f"left out: {one.what}: {one.why}") for one in self.left_out)]
+        return [
+            *map(Line, self._sentences()),
+            *map(Note, self._lacks()),
+            *(Line(f"left out: {one.what}: {one.why}") for one in self.left_out),
+        ]
 
     def _sentences(self) -> Iterator[str]:
         from artifactstore.display.values import counted, format_size  # noqa: PLC0415 - as above
@@ -85,3 +92,8 @@ class SyncReport(Displayed):
                 yield f"the store is now {self.target}; {self.source} takes no more writes"
             elif self.released:
                 yield f"{self.target} can be written to"
+
+    def _lacks(self) -> Iterator[str]:
+        if self.lacking:
+            some = ", ".join(self.lacking[:_SHOWN]) + (" …" if len(self.lacking) > _SHOWN else "")
+            yield f"not in the copy, but used to make it: {some}; with_lineage=True copies that, too"

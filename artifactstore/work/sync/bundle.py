@@ -14,25 +14,27 @@ from artifactstore.maintenance.sync.report import SyncReport
 from artifactstore.runtime.atomic_files import durable, name_new, staged
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import target_of
-from artifactstore.work.sync.import_store import receive
+from artifactstore.work.sync.import_store import ImportOptions, receive
 
 __all__ = ["bundle"]
 
 _TRIES: Final = 5  # attempts, as clean-up may remove objects meanwhile
 
 
-def bundle(session: Session, path: Any, *, names: Any = None) -> SyncReport:
+def bundle(session: Session, path: Any, *, names: Any = None, with_lineage: Any = False) -> SyncReport:
     """Write a bundle; see `Maintenance.bundle`."""
     if session.view is not None:
         raise InvalidInputError("cannot bundle a view of the past: open the store without at()")
     target = _target(session, path)
-    ImportFilter.checked(names, "leave", None, "")
+    ImportFilter.checked(names, "leave", None, "", lineage=with_lineage)
+    if with_lineage and names is None:
+        raise InvalidInputError("with_lineage=True is for a selection by names=: without one, everything comes along")
     report = SyncReport("bundle", session.url, str(target))
     with staged(target) as part:
         if names is None:
             _whole(session, part, report)
         else:
-            _selection(session, part, names, report)
+            _selection(session, part, {"names": names, "with_lineage": with_lineage}, report)
         _check(part, report)
         name_new(part, target)
     return report
@@ -79,15 +81,15 @@ def _whole(session: Session, part: Path, report: SyncReport) -> None:
             return
 
 
-def _selection(session: Session, part: Path, names: Any, report: SyncReport) -> None:
+def _selection(session: Session, part: Path, options: ImportOptions, report: SyncReport) -> None:
     """Import the selection into a small store beside the target, and pack that store."""
     stage = part.with_suffix(".store")
     try:
         other = Session(stage, cache=None)
         other.create(session.core().config.digest)
-        made = receive(session, other, {"names": names}, dry_run=False)
+        made = receive(session, other, options, dry_run=False)
         report.artifacts, report.versions, report.head = made.artifacts, made.versions, made.head
-        report.left_out = made.left_out
+        report.left_out, report.lacking = made.left_out, made.lacking
         with durable(part) as file:
             bundle_folder(other.backend, file, done=report)
     finally:

@@ -51,13 +51,16 @@ class ImportOptions(TypedDict, total=False):
     """Options of a sync into another store.
 
     Attributes:
-        names: names or patterns (`churn/*`) to import; everything by default.
+        names: names, patterns (`churn/*`) or references (`churn/model:v3`, `churn/model:production`) to import; everything by
+            default. Of a reference only that version's content comes, of a name all versions.
+        with_lineage: import also what they were made from: inputs, code, environments and runs.
         on_conflict: `leave` leaves out names that conflict, `rename` imports them as `<name>.from-<label>`.
         label: the label in such names; by default the first 8 digits of the source's store id.
         reason: why, for the audit trail of the target.
     """
 
     names: Sequence[str] | None
+    with_lineage: bool
     on_conflict: str
     label: str | None
     reason: str | None
@@ -102,7 +105,11 @@ def receive(source: Session, target: Session, options: ImportOptions, *, dry_run
     core = source.core()
     there = core.config
     import_filter = ImportFilter.checked(
-        options.get("names"), options.get("on_conflict", "leave"), options.get("label"), there.store
+        options.get("names"),
+        options.get("on_conflict", "leave"),
+        options.get("label"),
+        there.store,
+        lineage=options.get("with_lineage", False),
     )
     here = (target.core() if dry_run else target.core_to_write()).config
     if there.digest != here.digest:
@@ -163,7 +170,7 @@ class _Run:
                 self._commit(batch)
         report.head = format_head(self._head, digest_at(self._journal, self._head))
         report.renamed |= {there: here for there, here in self._receiver.names.items() if there != here}
-        report.left_out = [*self._receiver.left_out]
+        report.left_out, report.lacking = [*self._receiver.left_out], self._receiver.lacking
 
     def _batches(self) -> Iterator[_Batch]:
         batch = _Batch()

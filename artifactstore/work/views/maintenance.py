@@ -51,7 +51,7 @@ class Maintenance:
                 If the source is lost, release a copy by passing it as its own target.
             dry_run: write nothing; only report what would be copied.
             storage_options: of the target, if it is a URL.
-            **importing: if the target is another store, see `ImportOptions`: names, on_conflict, label, reason. With
+            **importing: if the target is another store, see `ImportOptions`: names, with_lineage, on_conflict, label, reason. With
                 names=, an empty target becomes a new store with these names.
 
         Returns:
@@ -78,7 +78,9 @@ class Maintenance:
             importing=importing,
         )
 
-    def bundle(self, path: str | os.PathLike[str], *, names: Sequence[str] | None = None) -> "SyncReport":
+    def bundle(
+        self, path: str | os.PathLike[str], *, names: Sequence[str] | None = None, with_lineage: bool = False
+    ) -> "SyncReport":
         """Write this store, or a selection of it, as one zip file, for transport without a network.
 
         `artifactstore.open("zip://PATH")` reads it directly, and `sync` copies or imports it. A complete store is a copy: the
@@ -87,7 +89,8 @@ class Maintenance:
 
         Args:
             path: the file; must not exist. It appears when complete: an interrupted bundle leaves nothing behind.
-            names: names or patterns (`churn/*`); everything by default.
+            names: names, patterns (`churn/*`) or references (`churn/model:production`); everything by default.
+            with_lineage: add what they were made from: inputs, code, environments and runs.
 
         Returns:
             A report of its contents.
@@ -102,7 +105,7 @@ class Maintenance:
         """
         from artifactstore.work.sync.bundle import bundle  # noqa: PLC0415 - as in sync
 
-        return bundle(self._session, path, names=names)
+        return bundle(self._session, path, names=names, with_lineage=with_lineage)
 
     def rescue(self, path: str | os.PathLike[str], name: str | None = None) -> "Artifact":
         """Put an object that was kept on this machine because its put failed in a run; then the kept copy is removed.
