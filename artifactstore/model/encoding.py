@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["canonical_json", "check_json", "format_time", "new_id", "parse_json", "parse_time"]
+__all__ = ["MAX_DEPTH", "canonical_json", "check_json", "format_time", "new_id", "parse_json", "parse_time"]
 
 MAX_DEPTH: Final = 64  # levels of a JSON value: other libraries' parsers fail at some hundred
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))

@@ -15,7 +15,7 @@ from uuid import UUID
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import MAX_DEPTH
 
-__all__ = ["MAX_ITEMS", "fields_of", "json_value", "number_of"]
+__all__ = ["MAX_ITEMS", "fields_of", "json_key", "json_value", "number_of"]
 
 MAX_ITEMS: Final = 1000  # numbers of an array or a tensor that are written out
 _TABLES: Final = frozenset({"pandas", "polars", "pyarrow", "xarray"})  # their columns are more than their numbers
@@ -48,7 +48,7 @@ def json_value(value: Any, where: str, *, otherwise: Callable[[Any], Any] | None
     if isinstance(value, Mapping):
         made: dict[str, Any] = {}
         for key, one in value.items():
-            name = _key(key, where)
+            name = json_key(key, where)
             if name in made:
                 raise InvalidInputError(f"{where} has two keys that are {name!r} in JSON")
             made[name] = inside(one, f"{where}[{key!r}]")
@@ -71,10 +71,10 @@ def json_value(value: Any, where: str, *, otherwise: Callable[[Any], Any] | None
     )
 
 
-def _key(key: Any, where: str) -> str:
+def json_key(key: Any, where: str) -> str:
     """Return the JSON form of a key: numbers, booleans and None as the json module writes them."""
     if isinstance(key, Enum):
-        return _key(key.value, where)
+        return json_key(key.value, where)
     found = _scalar(key)
     if isinstance(found, str):
         return str(found)

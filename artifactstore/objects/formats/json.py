@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError
-from artifactstore.model.encoding import canonical_json, check_json, parse_json
+from artifactstore.model.encoding import MAX_DEPTH, canonical_json, check_json, parse_json
+from artifactstore.model.json_values import json_key
 from artifactstore.objects.base import ReadFolder, WriteFolder
 from artifactstore.objects.key_order import note_order, with_order
 
@@ -39,18 +40,28 @@ class Json:
 
     name = "json"
     executes_code = False
-    write_options = ()
+    write_options = ("keys",)
     read_options = ("type",)
 
     def matches(self, obj: Any) -> bool:
         """Return whether `obj` is of a JSON type, a dataclass or a pydantic model; a bare `str` is a path."""
         return (not isinstance(obj, str) and is_json(obj)) or _is_record(obj)
 
-    def write(self, obj: Any, folder: WriteFolder) -> None:
-        """Write canonical JSON."""
+    def write(self, obj: Any, folder: WriteFolder, *, keys: str | None = None) -> None:
+        """Write canonical JSON; with `keys="str"`, keys that are numbers, booleans or None become text, as the json module makes them."""
+        if keys not in {None, "str"}:
+            raise InvalidInputError(f"keys={keys!r}: expected 'str', or leave it out")
         if _is_record(obj):
             obj = _data_of(obj)
-        check_json(obj)
+        if keys == "str":
+            obj = _with_text_keys(obj)
+        try:
+            check_json(obj)
+        except InvalidInputError as error:
+            if "JSON keys must be strings" in str(error) and keys is None:
+                text = "keys='str' makes them text, format='pickle' keeps them"
+                raise InvalidInputError(f"{error}; {text}") from error
+            raise
         folder.add("data.json", canonical_json(obj))
         note_order(folder, obj)
 
@@ -71,6 +82,25 @@ class Json:
             return _typed(type, with_order(folder, found))
         except (TypeError, ValueError, KeyError, NameError, AttributeError) as error:
             raise InvalidInputError(f"the stored values do not fit {type.__name__}: {error}") from error
+
+
+def _with_text_keys(obj: Any, deep: int = MAX_DEPTH) -> Any:
+    """Return a JSON value with keys as text.
+
+    Raises:
+        InvalidInputError: two keys have the same text.
+    """
+    if isinstance(obj, list) and deep:
+        return [_with_text_keys(one, deep - 1) for one in obj]
+    if not isinstance(obj, dict) or not deep:
+        return obj
+    found = {}
+    for key, one in obj.items():
+        name = json_key(key, "value")
+        if name in found:
+            raise InvalidInputError(f"two keys are {name!r} as text: make them different, or pass format='pickle'")
+        found[name] = _with_text_keys(one, deep - 1)
+    return found
 
 
 def _is_record(obj: Any) -> bool:
