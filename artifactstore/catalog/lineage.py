@@ -31,6 +31,7 @@ __all__ = [
 
 
 STALE: Final = timedelta(days=1)  # time without a sign of life after which an unfinished run counts as abandoned
+_COMMIT: Final = 10  # characters shown of a commit
 _SHORT: Final = 15  # characters shown of a digest
 _BESIDE: Final = frozenset(
     {"code", "environment", "cells", "history", "modules"}
@@ -221,9 +222,9 @@ def _artifact(state: State, digest: str, depth: int) -> Node:
     versions = state.versions_by_digest.get(digest, ())
     tainted = digest in state.tainted
     if not versions:
-        return Node(
-            "artifact", digest, digest[:_SHORT], state.unnamed.get(digest, {}).get("kind", "data"), depth, tainted=tainted
-        )
+        kind = state.unnamed.get(digest, {}).get("kind", "data")
+        about = _commit_of(state, digest) if kind == "code" else ""
+        return Node("artifact", digest, digest[:_SHORT], kind, depth, tainted=tainted, about=about)
     name, number, kind = versions[-1]
     aliases = []
     for one, at, _ in versions:
@@ -231,6 +232,15 @@ def _artifact(state: State, digest: str, depth: int) -> Node:
             f"{one}:{alias}" for alias, moves in state.aliases.get(one, {}).items() if moves and moves[-1]["version"] == at
         ]
     return Node("artifact", digest, f"{name}:v{number}", kind, depth, tuple(aliases), tainted=tainted)
+
+
+def _commit_of(state: State, digest: str) -> str:
+    """Return what the code of a run is, in words: its commit and branch, with `*` for uncommitted changes."""
+    for run in reversed(state.used_by_runs.get(digest, ())):
+        found, code = code_of(state, run)
+        if found == digest and code.get("commit"):
+            return f"code {code['commit'][:_COMMIT]} {code.get('branch', '')}".rstrip() + ("*" if code.get("dirty") else "")
+    return ""
 
 
 def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:

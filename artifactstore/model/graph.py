@@ -19,6 +19,7 @@ class Node:
         tainted: whether an artifact is tainted.
         dirty: whether a run's code had uncommitted changes.
         idle: whether everything a run produced was also its input.
+        about: what an artifact without a name is, in words: `code 3f2a91c08d main*`, `Python 3.12.1 · 48 packages`; else empty.
     """
 
     type: str
@@ -30,6 +31,7 @@ class Node:
     tainted: bool = False
     dirty: bool = False
     idle: bool = False
+    about: str = ""
 
     @property
     def digest(self) -> str | None:

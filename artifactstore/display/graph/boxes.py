@@ -57,8 +57,8 @@ def measure_box(node: Node, hidden: int) -> Figure:
     digest = node.id if run else node.id.partition(":")[2] or node.id
     short = clean(digest)[:_HEX]
     named = node.name is not None
-    about = shortened(node.kind if named else "no name", 110, SMALL) + " · "
-    label = shortened(node.label if named else node.kind, _ROOM, _TITLE, bold=True)
+    about = shortened(node.kind if named or node.about else "no name", 110, SMALL) + " · "
+    label = shortened(node.label if named else node.about or node.kind, _ROOM, _TITLE, bold=True)
     looks = [("tainted", "tainted")] if node.tainted else []
     looks += [("dirty", "dirty code")] if node.dirty else []
     looks += [("more", "no-op")] if node.idle else []
@@ -179,7 +179,7 @@ def _drawn_tag(tag: _Tag, x: float, y: float) -> str:
 
 def _tip(node: Node, *, start: bool) -> str:
     """Return the full text about a node, which its box shortens, for a tooltip."""
-    lines = [f"run {node.label}" if node.type == "run" else node.label, node.kind, node.id]
+    lines = [f"run {node.label}" if node.type == "run" else node.about or node.label, node.kind, node.id]
     lines += [f"alias {alias}" for alias in node.aliases]
     lines += [word for word, there in (("tainted", node.tainted), ("dirty code", node.dirty), ("no-op", node.idle)) if there]
     return " · ".join([*lines, *(["where this drawing begins"] if start else [])])

@@ -45,7 +45,8 @@ def flowchart(graph: Graph, start: str) -> str:
 def _label_lines(node: Node) -> list[str]:
     digest = node.id if node.type == "run" else node.id.partition(":")[2] or node.id
     named = node.name is not None
-    lines = [node.label if named else node.kind, f"{node.kind if named else 'no name'}, {digest[:8]}"]
+    kind = node.kind if named or node.about else "no name"
+    lines = [node.label if named else node.about or node.kind, f"{kind}, {digest[:8]}"]
     lines += [f"⚑ {short_alias(alias, node.label)}" for alias in node.aliases]
     return lines + [
         word for word, there in (("⚠ TAINTED", node.tainted), ("⚠ dirty code", node.dirty), ("no-op", node.idle)) if there

@@ -13,7 +13,7 @@ from artifactstore.model.encoding import parse_time
 from artifactstore.work.get.get import stored_value
 from artifactstore.work.session.session import Session
 
-__all__ = ["Provenance", "environment_in_a_word", "provenance", "provenance_of_run"]
+__all__ = ["Provenance", "environment_in_a_word", "environment_of", "provenance", "provenance_of_run"]
 
 # Packages that are named before others: what trained it, or holds its data.
 _NOTABLE: Final = ("torch", "tensorflow", "jax", "keras", "xgboost", "lightgbm", "scikit-learn", "polars", "pandas", "numpy")
@@ -90,7 +90,7 @@ def provenance(session: Session, digest: str, name: str | None, version: int | N
         before = _before(state, name, version)
     environment = about.get("environment")
     return Provenance(
-        **about, environment_text=_environment(session, environment), aliases=aliases, shared=_shared(session, digest, before)
+        **about, environment_text=environment_of(session, environment), aliases=aliases, shared=_shared(session, digest, before)
     )
 
 
@@ -98,7 +98,7 @@ def provenance_of_run(session: Session, run: str) -> Provenance:
     """Return what a run used."""
     with session.query_state() as state:
         about = _of_run(state, run)
-    return Provenance(**about, environment_text=_environment(session, about["environment"]))
+    return Provenance(**about, environment_text=environment_of(session, about["environment"]))
 
 
 def _of_run(state: State, run: str) -> dict[str, Any]:
@@ -137,7 +137,8 @@ def _shared(session: Session, digest: str, before: tuple[str, str] | None) -> tu
     return many, before[1]
 
 
-def _environment(session: Session, digest: str | None) -> str | None:
+def environment_of(session: Session, digest: str | None) -> str | None:
+    """Return an environment by its digest in words; None if there is none, or it cannot be read."""
     if digest is None:
         return None
     try:

@@ -1,8 +1,10 @@
 """Lineage: the ancestors and descendants of an artifact or a run."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.lineage import (
@@ -19,6 +21,7 @@ from artifactstore.catalog.rows import Rows
 from artifactstore.display.displayed import Displayed
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.graph import Graph, Node
+from artifactstore.work.get.provenance import environment_of
 from artifactstore.work.queries.resolve import resolve
 from artifactstore.work.reproduce.code import Code
 from artifactstore.work.session.as_of import one_state
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Lineage", "LineageGraph", "lineage"]
 
 
+_DESCRIBED: Final = 20  # environments of a graph that are read
 _DEEPEST: Final = 60  # steps shown by a tree: deeper indentation is unreadable
 
 
@@ -45,8 +49,17 @@ class LineageGraph(Displayed):
         edges: (from, to, role), in the direction of data flow.
     """
 
-    def __init__(self, graph: Graph, start: str, *, up: bool, chosen: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        start: str,
+        *,
+        up: bool,
+        chosen: Collection[str] | None = None,
+        describe: Callable[[Graph], None] = lambda _: None,
+    ) -> None:
         self._graph = graph
+        self._describe = describe  # adds what is read only where it is shown
         self._start = start
         self._up = up
         others = [node for node in graph.nodes.values() if node.id != start]
@@ -64,6 +77,7 @@ class LineageGraph(Displayed):
     def _outline(self) -> "list[Block]":
         from artifactstore.display.outline import Line, Section  # noqa: PLC0415 - most processes show no tree
 
+        self._describe(self._graph)
         neighbours: dict[str, list[tuple[str, str]]] = {}
         for before, after, role in self.edges:
             one, other = (after, before) if self._up else (before, after)
@@ -109,6 +123,7 @@ class LineageGraph(Displayed):
         """
         from artifactstore.work.queries.drawing import Drawing  # noqa: PLC0415 - 10 ms, which most commands do without
 
+        self._describe(self._graph)
         drawing = Drawing(self._graph, self._start, up=self._up)
         if to is not None:
             drawing.save(to)
@@ -124,6 +139,17 @@ class LineageGraph(Displayed):
         return {"nodes": nodes, "edges": edges}
 
 
+def _describe(session: Session, graph: Graph) -> None:
+    """Add what environments are, in words; of the nearest ones, as each is read."""
+    environments = [
+        node for node in graph.nodes.values() if node.kind == "environment" and node.digest is not None and not node.name
+    ]
+    for node in environments[:_DESCRIBED]:
+        words = environment_of(session, node.id)
+        if words is not None:
+            graph.nodes[node.id] = replace(node, about=words)
+
+
 def _line(node: Node) -> str:
     if node.type == "run":
         marks = ", ".join(
@@ -133,7 +159,7 @@ def _line(node: Node) -> str:
         )
         return f"run {node.label} {node.id[:12]}" + (f" [{marks}]" if marks else "")
     flags = "".join(f" <{alias}>" for alias in node.aliases)
-    return f"{node.label} [{node.kind}]{flags}" + (" TAINTED" if node.tainted else "")
+    return f"{node.about or node.label} [{node.kind}]{flags}" + (" TAINTED" if node.tainted else "")
 
 
 def _chosen(graph: Graph, start: str, *, kind: str | None, name: str | None, role: str | None) -> Iterator[str]:
@@ -169,9 +195,10 @@ class Lineage:
         with self._session.query_state() as state:
             graph = reachable(state, self.id, up=up)
         if (kind, name, role) == (None, None, None):
-            return LineageGraph(graph, self.id, up=up)
+            return LineageGraph(graph, self.id, up=up, describe=partial(_describe, self._session))
         chosen = set(_chosen(graph, self.id, kind=kind, name=name, role=role))
-        return LineageGraph(restrict(graph, up=up, chosen=chosen), self.id, up=up, chosen=chosen)
+        graph = restrict(graph, up=up, chosen=chosen)
+        return LineageGraph(graph, self.id, up=up, chosen=chosen, describe=partial(_describe, self._session))
 
     def upstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> LineageGraph:
         """Return everything that it was made from.
@@ -284,6 +311,7 @@ class Lineage:
 
         with self._session.query_state() as state:
             graph = joined(reachable(state, self.id, up=True), reachable(state, self.id, up=False))
+        _describe(self._session, graph)
         drawing = Drawing(graph, self.id, up=None)
         if to is not None:
             drawing.save(to)
