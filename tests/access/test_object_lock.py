@@ -68,6 +68,7 @@ def test_a_store_lives_in_a_locked_bucket_and_overwrites_nothing_with_other_byte
         iam.s3.delete_object(Bucket=bucket, Key=key, VersionId=one["VersionId"])
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_sent_again_after_a_lost_reply_makes_an_equal_version(locked, iam, monkeypatch):
     from artifactstore.work.session import session
 
@@ -88,6 +89,7 @@ def test_an_upload_that_is_sent_again_after_a_lost_reply_makes_an_equal_version(
     assert store.verify(level="full").ok
 
 
+@pytest.mark.slow
 def test_every_upload_carries_the_checksum_that_a_locked_bucket_demands(locked, iam):
     """Without one, the same server refuses: so the store's uploads, which it takes, carry one."""
     bucket = locked.split("/")[2]

@@ -116,6 +116,7 @@ def test_credentials_that_expire_in_the_middle_of_a_put_are_taken_anew(nobody, i
 FAULTS = ("403", "expired", "skewed", "moved", "redirect", "slowdown", "reset", "page", "failed-200")
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_what_is_said_when_things_fail(s3_url, s3_server, caplog, monkeypatch):
     monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "0.2")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")

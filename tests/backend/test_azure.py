@@ -19,6 +19,7 @@ LAKE = "onelake.dfs.fabric.microsoft.com"
 GUID = "0a1b2c3d-0000-1111-2222-333344445555"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "rest", "container", "root", "options"),
     [

@@ -237,6 +237,7 @@ DEAD: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["127.0.0.1:9", "nowhere.invalid:80"])
 @pytest.mark.parametrize("scheme", DEAD)
 def test_where_nothing_has_ever_answered_the_time_for_trying_again_is_short(

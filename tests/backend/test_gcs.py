@@ -49,6 +49,7 @@ VERBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "permission"),
     [

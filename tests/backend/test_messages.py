@@ -60,6 +60,7 @@ NAMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
 def test_a_good_name_that_the_locale_can_not_read_is_not_called_a_bad_one(tmp_path: Path):
     for number, name in enumerate(NAMES):

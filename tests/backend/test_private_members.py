@@ -22,6 +22,7 @@ def test_s3fs_has_what_the_s3_backend_uses():
     assert parameters(filesystem.get_s3) == ["self", "bucket"]
 
 
+@pytest.mark.slow
 def test_gcsfs_has_what_the_gcs_backend_uses():
     filesystem = pytest.importorskip("gcsfs").GCSFileSystem
     assert inspect.iscoroutinefunction(filesystem._set_session)

@@ -131,6 +131,7 @@ def test_a_412_says_that_the_key_exists(backend, monkeypatch):
         backend.create("a", b"1")
 
 
+@pytest.mark.slow
 def test_a_409_says_that_nothing_landed_and_is_sent_again_by_the_wrapper(s3_url, monkeypatch):
     clash = refusal("ConditionalRequestConflict", 409)
     failing(monkeypatch, clash)

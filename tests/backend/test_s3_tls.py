@@ -116,6 +116,7 @@ def amazon(puts: Puts, monkeypatch: pytest.MonkeyPatch) -> Puts:
     return puts
 
 
+@pytest.mark.slow
 def test_any_server_gets_the_md5_that_all_of_them_know(s3_url, puts):
     S3Backend(s3_url).write("packs/one", LARGE)
     (headers,) = puts

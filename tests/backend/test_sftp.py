@@ -167,6 +167,7 @@ def test_who_is_not_let_in_is_told_how_to_try(sshd_server, isolated, tmp_path):
         assert not caught.value.transient
 
 
+@pytest.mark.slow
 def test_a_key_may_be_said_and_may_be_locked(sshd_server, isolated, tmp_path):
     sshd_server.configure(isolated)
     (isolated / ".ssh" / "config").unlink()
@@ -308,6 +309,7 @@ def test_threads_share_few_connections(sftp_url):
     assert sessions <= backend.concurrency
 
 
+@pytest.mark.slow
 def test_a_connection_that_broke_while_nobody_looked_is_made_anew(sftp_url):
     inner = bare(sftp_url)
     backend = RetryingBackend(inner)

@@ -150,6 +150,7 @@ def test_init_and_text(run, tmp_path: Path):
     assert run("cat", "greeting", "--store", "other")[1] == "hello"
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_failure(filled):
     command = f"{sys.executable} -m artifactstore ls d | true"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)

@@ -90,19 +90,20 @@ def called(*arguments: str) -> tuple[int, str, str]:
 COMMANDS: dict[str, list[list[str]]] = {
     "init": [["DIR"], [EVIL]], "put": [["SOURCE", "n2"], [EVIL, "n2"], ["SOURCE", EVIL]], "get": [["n:v1", "TO"], [EVIL], ["n:v9"]],
     "alias": [["n:v1", "prod", "--expect", "v9"], ["n:v1", EVIL], ["n:v2", "best", "--expect", "v2"]], "cache": [[]],
-    "ls": [[], ["n"], ["--prefix", EVIL]], "versions": [["n"], [EVIL]], "find": [[], ["--kind", EVIL], ["--metric", EVIL]],
-    "show": [["n"], ["n:v1"], ["kinds"], ["o1"], [EVIL]], "diff": [["n:v1", "n:v2"], ["o1", "o2", "--inside"], [EVIL, "n"]],
-    "log": [[], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL]], "verify": [[], ["--level", EVIL], ["--level", "full"]],
-    "run": [["--", "true", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL]],
+    "ls": [[], ["n"], ["--prefix", EVIL], ["-l"], ["-l", "n"], [EVIL + "/"], [EVIL + "*"], ["--at", EVIL]], "versions": [["n"], [EVIL]], "find": [[], ["--kind", EVIL], ["--metric", EVIL], [EVIL], ["--tag", EVIL], ["--alias", EVIL]],
+    "show": [["n"], ["n:v1"], ["kinds"], ["o1"], ["evil"], [EVIL]], "diff": [["n:v1", "n:v2"], ["o1", "o2", "--inside"], [EVIL, "n"]],
+    "log": [[], ["-n", "3"], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL]], "verify": [[], ["--level", EVIL], ["--level", "full"]],
+    "run": [["--", "true", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL], ["--where", EVIL], ["--sort", EVIL], ["--columns", EVIL], ["--columns", "name,params,error,command,code"],
+             ["--compare", "evil", "--compare", "o1"]],
     "lineage": [["o1"], ["n", "--down"], ["evil"], ["o1", "--format", "svg"], ["o1", "--format", "html"], ["o1", "--format", "mermaid"], [EVIL]],
     "export": [["o1", "--as", "prov"], ["o1", "--as", "slsa"], ["evil", "--as", "openlineage"], ["o1", "--as", "ro-crate", "--to", "TO2"],
                ["o1", "--as", EVIL]],
     "why": [["o1", "o2"], ["evil", "o1"], ["o1", "o2", "--format", "html"], ["o1", EVIL]], "impact": [["n"], [EVIL]],
     "cp": [["n:v1", "copied"], [EVIL, "x"], ["n:v1", EVIL]], "unalias": [["n:best", EVIL], ["n:none", EVIL], [EVIL, EVIL]],
     "taint": [["n:v1", EVIL]], "untaint": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
-    "sync": [["STORE", "COPY"], [EVIL, "COPY2"]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "snapshot": [[]],
+    "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "snapshot": [[]],
     "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]],
-    "head": [[]],
+    "head": [[]], "config": [[]], "rescue": [[EVIL], [EVIL, EVIL], ["TO5", "x"]],
 }  # fmt: skip
 BYTES = ("cat", "demo")  # bytes are bytes; the demo needs its extra and shows only what it has put itself
 

@@ -182,6 +182,7 @@ def test_a_pack_whose_footer_is_sound_and_whose_frames_lack_bytes_is_damaged(cut
             read_records(raw, len(raw), "p")
 
 
+@pytest.mark.slow
 def test_hooks_are_the_smallest_that_are_zero_modulo_64():
     digests = [hash_bytes(str(i).encode(), "blake3") for i in range(500_000)]
     chosen = bytes.fromhex(hooks.select(digests))
@@ -208,6 +209,7 @@ def manifest_of(paths: list[str], folders: list[str] = [], links: list[tuple[str
     return manifest
 
 
+@pytest.mark.slow
 @given(st.lists(st.text("abcäÖ\n\\ .", min_size=1, max_size=8).filter(lambda p: p not in {".", ".."}), max_size=20))
 def test_manifests_round_trip(paths: list[str]):
     manifest = manifest_of([f"{'d' if n % 2 else 'e'}/{path}" for n, path in enumerate(paths)], ["empty"], [("link", "d")])

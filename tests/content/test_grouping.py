@@ -88,6 +88,7 @@ def test_any_bytes_of_any_length_come_back(data: bytes, width: int, packed: int)
     assert made.tobytes() == data
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=200), st.sampled_from([2, 4]), st.integers(0, 10_000))
 def test_damaged_forms_are_told_and_make_no_more_than_they_may(stored: bytes, width: int, size: int):

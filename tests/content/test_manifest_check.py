@@ -179,6 +179,7 @@ def test_a_reader_and_a_writer_refuse_the_same_among_many(fault: str, *, mixed: 
         assert read is accepted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [0, 4, 5, 700, 1503, 1504])
 @pytest.mark.parametrize("what", ["more", "less", "digest"])
 def test_one_false_file_among_many_is_found(row: int, what: str):

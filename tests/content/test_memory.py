@@ -86,6 +86,7 @@ def test_an_array_that_changes_while_it_is_stored_is_one_thing_or_the_other(tmp_
     assert len(read_file(backend, done.manifest, 0)) == source.size  # all its digests agree with each other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("little", [False, True])
 def test_what_has_an_unknown_hook_is_new(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, little: bool):
     if not little:

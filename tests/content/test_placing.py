@@ -73,6 +73,7 @@ def test_a_target_may_be_a_link_to_another_disk(
     assert (tmp_path / "target").is_symlink()
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount")
 def test_a_target_or_a_folder_in_it_may_be_a_mount(store: Store, source: Path, tmp_path: Path):
@@ -233,6 +234,7 @@ def test_an_unfinished_folder_is_made_where_it_can_be_and_gone_at_the_end(tmp_pa
         pass
 
 
+@pytest.mark.slow
 @posix
 def test_a_cached_tree_stays_as_long_as_a_process_lives_that_was_given_it(
     store: Store, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -213,6 +213,7 @@ def test_a_file_system_that_lists_no_holes_is_read_as_it_is(tmp_path: Path, monk
     assert stored(from_file(str(tmp_path / "f")), str(tmp_path), dict(CHUNKERS)).manifest.digests == [blake3(data).digest()]
 
 
+@pytest.mark.slow
 def test_the_manifest_of_many_equal_chunks_is_small(tmp_path: Path):
     with (tmp_path / "f").open("wb") as file:
         file.truncate(2**29)

@@ -190,6 +190,7 @@ LONG = "one two three four five six seven eight nine ten eleven"
 NAME = "a/very/long/name/that/a/user/must/copy:v12"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [10, 40, 60, 80, 100, 200, None])
 @pytest.mark.parametrize(
     "fits", [("keep", "cut"), ("keep", "wrap"), ("keep", "cut", "wrap"), ("keep", "keep"), ("cut", "keep", "wrap")]

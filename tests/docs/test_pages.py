@@ -28,6 +28,7 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", [*OUTSIDE, *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_to_a_file_leads_to_one_and_to_a_heading_in_it(document: Path):
     for link in LINK.findall(prose(document)):

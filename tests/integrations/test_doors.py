@@ -135,6 +135,7 @@ def test_every_folder_is_looked_at_alike(laid: tuple[Store, dict[str, Path], Any
         assert sizes == {path: len(data) for path, data in on_disk(folders[shape]).items()}
 
 
+@pytest.mark.slow
 def test_every_table_has_the_same_rows(laid: tuple[Store, dict[str, Path], Any]):
     store, folders, files = laid
     for shape, ref in references(store):

@@ -307,6 +307,7 @@ def test_a_newer_format_stops_appending(backend: Memory) -> None:
         appender.commit([measured()], birth=2, alive_at=2, refuse=Refused)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", [WINDOW - 1, WINDOW, 2 * WINDOW + 700])
 def test_a_commit_is_found_however_late_its_caller_looks(backend: Memory, later: int, monkeypatch: pytest.MonkeyPatch) -> None:
     class Sleepy(Memory):

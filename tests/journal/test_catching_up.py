@@ -156,6 +156,7 @@ def test_listings_show_the_last_entry_over_folders(entries: int) -> None:
 # -- damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [[1], [2], [9], range(300, 700), [999], range(990, 1000)])
 def test_a_hole_is_damage_however_long_it_is(missing: Iterable[int]) -> None:
     backend = Memory()

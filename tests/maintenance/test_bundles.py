@@ -120,6 +120,7 @@ def test_a_damaged_store_is_not_bundled(store, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [None, ["aba"]])
 @pytest.mark.parametrize("at", [1, 4, 6])
 def test_an_interrupted_bundle_leaves_nothing(store, tmp_path, monkeypatch, names, at):

@@ -311,6 +311,7 @@ def of_what_no_version_names(store: Store, _: str) -> str:
     return pack_key(pack)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*artifactstore verify:UserWarning")
 @pytest.mark.parametrize("lie", [never_there, of_another_digest, in_a_pack_that_is_not_there, of_what_no_version_names])
 def test_what_a_false_fact_names_is_passed_over_and_named(source: str, tmp_path: Path, lie: Callable[[Store, str], str]):

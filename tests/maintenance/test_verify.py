@@ -26,6 +26,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["quick", "frames", "full"])
 @pytest.mark.parametrize("named", ["none", "another", "all", "more"])
 def test_a_fact_that_does_not_name_the_packs_of_its_manifest_is_found(store: Store, level: str, named: str):
@@ -51,6 +52,7 @@ def test_a_fact_that_does_not_name_the_packs_of_its_manifest_is_found(store: Sto
         assert digest in str(finding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["quick", "frames", "full"])
 def test_a_manifest_of_another_artifact_is_found(store: Store, level: str):
     state = state_of(store)

@@ -144,6 +144,7 @@ def test_what_is_known_takes_no_more_than_a_bound(what: str):
         decode(raw, "k", algorithm="blake3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"use_dictionary": True}, {"use_dictionary": False}])
 def test_a_segment_of_one_long_entry_again_and_again_is_passed_over(options: dict[str, Any]):
     raw = written(pa.table({"raw": pa.repeat(pa.scalar(bytes(2**20)), 60)}), **options)

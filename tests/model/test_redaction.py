@@ -62,6 +62,7 @@ def test_what_has_a_secret_name_is_hidden_in_every_form_of_value(name: str):
         assert MARK in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_only_looks_alike_stays(name: str):
     given: Any = {name: HARMLESS[name]}

@@ -66,6 +66,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
         Reference.parse(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", [check_name, check_alias, check_kind, Reference.parse])
 @pytest.mark.parametrize("value", [None, 5, b"a", ["a"]])
 def test_what_is_no_text_is_refused(check: Any, value: Any) -> None:

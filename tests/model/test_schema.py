@@ -214,6 +214,7 @@ def test_a_config_round_trips() -> None:
     assert parse_config(CONFIG.raw, "store.json") == CONFIG
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

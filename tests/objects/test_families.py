@@ -192,6 +192,7 @@ def test_a_zero_in_a_model_of_lightgbm_is_damage_and_not_the_end_of_the_process(
         LightGbm().read(MemoryFolder({"model.txt": text.replace("[min_data_per_group", "[min\0data_per_group").encode()}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "library", "file"), [(XGBoost, "xgboost", "model.ubj"), (LightGbm, "lightgbm", "model.txt"), (Onnx, "onnx", "model.onnx")])  # fmt: skip
 @pytest.mark.parametrize("raw", [b"", b"no model at all", b"\xff" * 100])
 def test_a_damaged_model_is_damaged(kind: Any, library: str, file: str, raw: bytes):

@@ -102,6 +102,7 @@ def test_a_format_of_another_package_is_found_by_its_types_module(store: Store, 
         store.put(b"x", "u", format="thermometer")
 
 
+@pytest.mark.slow
 def test_an_object_over_64_mib_waits_on_disk_and_leaves_nothing_there(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -132,6 +132,7 @@ def test_extremes_of_many_parts_are_those_of_all():
     assert (columns["d"]["min"], columns["d"]["max"]) == (str(min(days)), str(max(days)))
 
 
+@pytest.mark.slow
 def test_a_reader_of_unknown_length_has_the_profile_of_the_table(store: Store):
     table = pa.Table.from_pandas(frame())
     reader = pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=7001))

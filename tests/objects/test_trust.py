@@ -82,6 +82,7 @@ def test_the_catalogue_is_really_hostile(tmp_path: Path, kind: str):
     assert target.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_scan_names_what_would_be_imported(kind: str):
     names = pickled_globals(hostile(Path("x"))[kind])

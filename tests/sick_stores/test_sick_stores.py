@@ -172,6 +172,7 @@ SICK: list[tuple[str, Callable[[Path], object], Callable[[Store], object], type[
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "use", "error", "text"), [row[1:] for row in SICK], ids=[row[0] for row in SICK])
 def test_each_sick_store_gives_its_error(sick: Path, damage, use, error: type[ArtifactStoreError], text: str):
     damage(sick)

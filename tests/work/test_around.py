@@ -133,6 +133,7 @@ def test_of_many_files_the_first_are_told_and_the_rest_counted_and_secrets_have_
     assert "digest" in around(store)["many/0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["python", "a part", "mapped", "in an inner run", "before an output"])
 def test_a_folder_of_the_cache_that_was_got_before_the_run_is_an_input(store: Store, tmp_path: Path, way: str):
     (tmp_path / "d").mkdir()

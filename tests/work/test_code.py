@@ -234,6 +234,7 @@ def library(tmp_path: Path) -> Path:
     return other
 
 
+@pytest.mark.slow
 def test_submodules_come_along_with_their_changes_and_are_checked(store: Store, repository: Path, library: Path, tmp_path: Path):
     git(repository, "submodule", "--quiet", "add", str(library), "lib/own")
     git(repository, "submodule", "--quiet", "update", "--init", "--recursive")
@@ -413,6 +414,7 @@ with store.run("script") as run:
 """
 
 
+@pytest.mark.slow
 def test_without_git_the_modules_of_the_folder_are_the_code(store: Store, tmp_path: Path):
     work = tmp_path / "plain"
     (work / "package").mkdir(parents=True)

@@ -71,6 +71,7 @@ def test_a_notebook_shows_it_in_a_frame_that_scrolls(chain: Store):
         assert not hasattr(one, "_repr_svg_"), "a notebook would keep both"
 
 
+@pytest.mark.slow
 def test_a_notebook_keeps_little_of_what_is_large(chain: Store):
     view = chain.lineage("model").upstream()
     for i in range(1000):

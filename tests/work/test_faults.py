@@ -326,6 +326,7 @@ def test_many_processes_with_the_same_content_make_one_version(tmp_path: Path):
     assert len(artifactstore.open(url).versions("name")) == 1
 
 
+@pytest.mark.slow
 def test_a_forked_child_works_with_its_parents_store(store: Store):
     store.put(b"parent", "name")
     stop = threading.Event()

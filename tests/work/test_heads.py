@@ -73,6 +73,7 @@ def both(root: Path, known: str) -> str:
     return f"up to {known}, and it .* {int(now.stem)}:{Digest.of(now.read_bytes())} "
 
 
+@pytest.mark.slow
 @harmed
 def test_a_machine_that_knew_more_says_so_and_writes_no_more(root: Path, cache: Path, harm: Callable[[Path], None]):
     known = heads(root)[-1]
@@ -166,6 +167,7 @@ def test_an_anchor_finds_it_in_every_form(root: Path, cache: Path, tmp_path: Pat
         assert any("anchors, line" in one.what for one in report.findings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "anchor",
     [

@@ -90,6 +90,7 @@ def test_its_parts_are_sent_again_and_it_is_there_whole_or_not_at_all(
     assert all(one.target == str((links / one.path).readlink()) for one in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "pieces"), [(0, 1), (MAX_WRITE, 1), (MAX_WRITE + 1, 2), (2 * MAX_WRITE, 2)])
 def test_no_write_carries_more_than_it_may(size: int, pieces: int, tmp_path: Path):
     raw = bytes(size)
@@ -99,6 +100,7 @@ def test_no_write_carries_more_than_it_may(size: int, pieces: int, tmp_path: Pat
     assert LocalBackend(tmp_path).size("a") == size
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_in_the_middle_leaves_nothing_that_is_visible(tmp_path: Path):
     artifactstore.open(tmp_path / "store").put(b"first", "other")
     code = """

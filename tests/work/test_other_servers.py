@@ -40,6 +40,7 @@ def test_a_whole_store_has_the_digests_of_a_folder(other_url, folder: Path, tmp_
     assert artifactstore.open(tmp_path / "copy", "r").get("params") == {"depth": 8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other_url", CARELESS, indirect=True)
 def test_nothing_is_written_where_the_condition_is_ignored(other_url):
     for _ in range(2):
@@ -48,6 +49,7 @@ def test_nothing_is_written_where_the_condition_is_ignored(other_url):
     assert [one.key for one in connect(other_url).list("")] in ([], ["store.json"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other_url", CARELESS, indirect=True)
 def test_a_single_writer_may_and_everybody_may_read(other_url, folder: Path, tmp_path: Path):
     store = artifactstore.open(other_url, single_writer=True)
@@ -65,6 +67,7 @@ def test_a_single_writer_may_and_everybody_may_read(other_url, folder: Path, tmp
         connect(other_url, single_writer=True).create("store.json", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other_url", CARELESS, indirect=True)
 def test_the_doctor_finds_that_the_condition_is_ignored(other_url):
     said = command("doctor", other_url, "--quick", "--json")

@@ -315,6 +315,7 @@ def test_stopped_amid_a_transfer_it_ends_and_nothing_is_half_there(url, tmp_path
     assert os.getpid()
 
 
+@pytest.mark.slow
 def test_threads_whose_first_put_makes_the_store_see_one_store(tmp_path: Path):
     for n in range(5):
         store = artifactstore.open(tmp_path / f"store{n}")

@@ -270,6 +270,7 @@ BAD: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BAD)
 def test_a_file_that_can_not_be_profiled_is_refused_alone_and_told_in_a_folder(store: Store, files: Path, what: str):
     BAD[what](files / "bad.parquet")
@@ -317,6 +318,7 @@ def test_a_file_that_changes_before_it_is_profiled_is_a_conflict(
     assert not store.names()
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_while_it_is_profiled_is_a_conflict(store: Store, files: Path, monkeypatch: pytest.MonkeyPatch):
     add = Profiler.add
 

@@ -208,6 +208,7 @@ def test_open_file_reads_seeks_and_fetches_only_what_it_needs(store: Store, tmp_
         store.open_file("big", "other")
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.lists(st.tuples(st.integers(0, 200_000), st.integers(1, 200_000)), min_size=1, max_size=10), seed=st.integers(0, 9)

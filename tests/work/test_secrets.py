@@ -78,6 +78,7 @@ SHOWN = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HIDDEN)
 def test_files_that_hold_secrets_are_known_by_their_names(name: str):
     assert looks_secret(name)

@@ -128,6 +128,7 @@ def test_arrays_are_series_too(store: Store):
         np.testing.assert_array_equal(store.get(made.ref), array)
 
 
+@pytest.mark.slow
 def test_wide_numbers_are_deltas_in_a_folder_only_where_these_take_half(store: Store, faulty_s3):
     random = np.random.default_rng(0)
     array = random.standard_normal((700, 1001)) * 0.02
@@ -235,6 +236,7 @@ def test_damage_and_loss_of_a_base_are_told_for_what_rests_on_it(store: Store, t
     assert not (tmp_path / "back").exists()
 
 
+@pytest.mark.slow
 def test_a_get_of_a_difference_takes_no_more_round_trips(faulty_s3, tmp_path: Path):
     proxy, url = faulty_s3
     store = artifactstore.open(url, cache=None)

@@ -90,6 +90,7 @@ def test_it_can_be_cleared_and_both_are_in_the_trail(store: Store):
         store.registry.untaint("raw:v1", "again")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tainted", "meant"),
     [

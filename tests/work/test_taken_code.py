@@ -179,6 +179,7 @@ def test_untracked_files_that_take_too_long_keep_no_code_out(
     assert "50 untracked files were not read" in str(code.because)
 
 
+@pytest.mark.slow
 def test_a_filter_that_takes_too_long_keeps_no_file_out(
     store: Store, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

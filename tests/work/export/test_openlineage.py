@@ -290,6 +290,7 @@ def test_the_environment_names_server_key_and_namespace(chain: Store, sink: Sink
     assert (sent, len(sink.got)) == (0, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "said"), [(401, "OPENLINEAGE_API_KEY"), (503, "503"), (302, "redirects to")])
 def test_a_refusal_says_how_far_it_came_and_no_key(
     chain: Store, sink: Sink, monkeypatch: pytest.MonkeyPatch, answer: int, said: str

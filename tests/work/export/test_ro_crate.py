@@ -165,6 +165,7 @@ def test_a_run_is_an_action_of_somebody_with_something(chain: Store, tmp_path: P
     assert "endTime" not in endless
 
 
+@pytest.mark.slow
 def test_the_page_for_people_is_html_and_escapes(chain: Store, tmp_path: Path):
     crate(chain, tmp_path / "crate", "churn/half")
     text = (tmp_path / "crate/ro-crate-preview.html").read_text()

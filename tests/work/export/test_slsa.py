@@ -56,6 +56,7 @@ def test_a_models_files_are_subjects_by_sha256(chain: Store):
     assert set(plot["digest"]) == {"blake3"}
 
 
+@pytest.mark.slow
 def test_a_store_with_sha256_has_it_of_every_file(tmp_path: Path):
     make(tmp_path, tmp_path / "store", digest="sha256")
     store = artifactstore.open(tmp_path / "store", "r", cache=None)
