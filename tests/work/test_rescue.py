@@ -61,6 +61,7 @@ def test_an_object_survives_a_store_that_is_gone(store: Store, tmp_path: Path, f
     with pytest.raises(Exception) as error:
         run.put(OBJECTS[kind], "churn/model", kind="model", metadata={"rate": 0.1}, metrics={"auc": 0.9, "loss": float("nan")})
     back()
+    run.finish()  # an active run would be asked for by later tests of this process
     (note,) = error.value.__notes__
     (kept,) = folder.iterdir()
     assert f"`artifactstore rescue {kept} churn/model` puts it" in note
