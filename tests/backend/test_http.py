@@ -28,6 +28,8 @@ from tests.backend.published import Published
 from tests.servers.between import between
 from tests.servers.place import free_port, running
 
+pytestmark = pytest.mark.slow  # the contract once more: the line runs it on the main backends
+
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory):
@@ -106,7 +108,6 @@ def published(web, tmp_path):
     shutil.rmtree(target)
 
 
-@pytest.mark.slow
 def test_a_store_on_a_web_server_is_opened_named_and_read(published, tmp_path):
     there, url = published
     store = artifactstore.open(url, cache=None)
@@ -123,7 +124,6 @@ def test_a_store_on_a_web_server_is_opened_named_and_read(published, tmp_path):
     assert [name.name for name in pickle.loads(pickle.dumps(store)).names()] == ["some/name", "value"]
 
 
-@pytest.mark.slow
 def test_a_pack_that_is_missing_on_the_web_is_found_by_verify(published):
     there, url = published
     (pack,) = LocalBackend(there.url).list("packs/")
@@ -133,7 +133,6 @@ def test_a_pack_that_is_missing_on_the_web_is_found_by_verify(published):
     assert any(pack.key in str(finding) for finding in report.findings)
 
 
-@pytest.mark.slow
 def test_a_store_is_copied_from_the_web_into_a_folder(published, tmp_path):
     _, url = published
     artifactstore.open(url, cache=None).maintenance.sync(tmp_path / "copy")
@@ -197,7 +196,6 @@ def test_a_no_is_an_error_and_never_a_missing_key(web, status, words):
             assert not caught.value.transient
 
 
-@pytest.mark.slow
 def test_a_busy_server_is_a_transient_failure_and_waited_for(published):
     _, url = published
     base, _, name = url.rpartition("/")
@@ -253,7 +251,6 @@ def test_of_many_ranges_those_that_came_are_kept(ranged):
         assert caught.value.found == {0: b"01", 2: b"89"}
 
 
-@pytest.mark.slow
 def test_redirects_are_followed_but_not_in_circles(published):
     _, url = published
     base, _, name = url.rpartition("/")
@@ -265,7 +262,6 @@ def test_redirects_are_followed_but_not_in_circles(published):
             HttpBackend(f"{server.url}/{name}").read("store.json")
 
 
-@pytest.mark.slow
 def test_a_credential_goes_to_its_server_alone_and_into_no_message(published):
     _, url = published
     base, _, name = url.rpartition("/")

@@ -9,6 +9,8 @@ from tests.backend.test_races import check, race
 from tests.servers.moto import SECRET_KEY
 from tests.servers.s3_others import STRICT
 
+pytestmark = pytest.mark.slow  # the contract once more: the line runs it on the main backends
+
 
 @pytest.fixture
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +53,6 @@ class TestCarelessWithOneWriter(BackendContract):
         assert [item.key for item in backend.list("")] == ["a/c"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("other_url", STRICT, indirect=True)
 def test_of_many_processes_exactly_one_creates_an_object(other_url):
     check(other_url, race(other_url, 60, 0.05), 60)

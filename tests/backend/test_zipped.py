@@ -25,6 +25,8 @@ from artifactstore.errors import (
 from artifactstore.testing import BackendContract
 from tests.backend.published import Published
 
+pytestmark = pytest.mark.slow  # the contract once more: the line runs it on the main backends
+
 
 def pack(folder, target, *, method=zipfile.ZIP_STORED, inside=""):
     """Pack a folder, anew each time."""
@@ -225,7 +227,6 @@ def test_another_compression_names_the_way_out(tmp_path):
             call()
 
 
-@pytest.mark.slow
 def test_a_bomb_takes_no_more_memory_than_was_asked_for(tmp_path):
     size = 300 * 2**20
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("key", "w") as member:
