@@ -54,6 +54,7 @@ class TestS3(BackendContract):
             s3_backends["123456789012"]["aws"].put_object(bucket, f"{prefix}/{key}", b"x")
 
 
+@pytest.mark.slow
 class TestAzure(BackendContract):
     races = 15
     many = 50
@@ -68,6 +69,7 @@ class TestAzure(BackendContract):
         return connect(azure_url)
 
 
+@pytest.mark.slow
 class TestGcs(BackendContract):
     races = 15
 
@@ -76,6 +78,7 @@ class TestGcs(BackendContract):
         return connect(gcs_url)
 
 
+@pytest.mark.slow
 class TestSftp(BackendContract):
     races = 15
 
@@ -89,6 +92,7 @@ class TestSftp(BackendContract):
             folder.write(key, b"x")
 
 
+@pytest.mark.slow
 class TestAnotherPlaceOfFsspecWithOneWriter(BackendContract):
     """fsspec's own class for folders, as any class without a native condition: threads do race there."""
 
@@ -119,6 +123,7 @@ class TestForked(BackendContract):
         return OverlayBackend(LocalBackend(tmp_path / "own"), memory(), 0)
 
 
+@pytest.mark.slow
 class TestCounting(BackendContract):
     @pytest.fixture
     def backend(self):
@@ -147,12 +152,14 @@ class TestRetryingOverFaults(BackendContract):
         pytest.skip("an iterable of more than 64 MiB can't be asked for twice: its failures are the caller's")
 
 
+@pytest.mark.slow
 class TestFaultyOnAGoodDay(BackendContract):
     @pytest.fixture
     def backend(self):
         return FaultyBackend(memory(), "ok " * 100)
 
 
+@pytest.mark.slow
 class TestSlow(BackendContract):
     @pytest.fixture
     def backend(self):
