@@ -77,7 +77,7 @@ def test_the_cache_folder(user: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         ("url = 3", "url must be a string"),
         ('stores = "x"', "stores must be a table"),
         ("[stores.team]\nendpoint = 'x'", "must be a table with a url"),
-        ("[stores.team]\nurl = 'x'\nendpont = 'y'", "unknown key stores.team.endpont; did you mean 'endpoint'"),
+        ("[stores.team]\nurl = 'x'\nendpoints = 'y'", "unknown key stores.team.endpoints; did you mean 'endpoint'"),
         ("[stores.'a/b']\nurl = 'x'", "cannot name a store"),
         ("url = [", "cannot read"),
     ],
