@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.lineage import RunInfo
@@ -16,7 +17,6 @@ from artifactstore.model.encoding import parse_time
 from artifactstore.model.fields import sane
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
     from artifactstore.model.schema import Entry
@@ -55,9 +55,10 @@ class RunTable(Rows[RunInfo]):
         columns: the paths of the chosen columns; None for all.
     """
 
-    def __init__(self, found: Sequence[RunInfo], columns: Sequence[str] | None = None) -> None:
+    def __init__(self, found: Sequence[RunInfo], columns: Sequence[str] | None = None, of: "_Fields | None" = None) -> None:
         super().__init__(RunInfo, found)
         self.columns = None if columns is None else list(columns)
+        self._fields = of or _Fields(found)
 
     def paths(self) -> list[str]:
         """Return the columns of all parameters and metrics."""
@@ -67,20 +68,17 @@ class RunTable(Rows[RunInfo]):
         """Return the values of a column, None where a run has none.
 
         Raises:
-            InvalidInputError: no run has such a column.
+            InvalidInputError: none of the runs that the table was chosen from has such a column.
         """
-        return [_value(run, _known(self, column)) for run in self]
+        path = self._fields.known(column)
+        return [_value(run, path) for run in self]
 
     def to_arrow(self) -> "pa.Table":
         """Return the table for Arrow; other values than numbers, texts, booleans and times become JSON text."""
         import pyarrow as pa  # noqa: PLC0415 - 0.2 s, only needed for a table
 
-        chosen = self.columns or ["id", "name", "status", "started", "seconds", *_paths(self)]
+        chosen = self.columns or ["id", "name", "status", "started", "seconds", *self.paths()]
         return pa.table({one: _column(self.values(one)) for one in chosen})
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """Return the table as a pandas data frame (pandas must be installed)."""
-        return super().to_pandas()
 
 
 def _column(values: list[Any]) -> list[Any]:
@@ -127,20 +125,20 @@ class Selection:
         Raises:
             InvalidInputError: a condition is malformed, or no run has such a field; the message has the nearest one.
         """
-        chosen = list(runs)
+        chosen, fields_of_all = list(runs), _Fields(runs)
         for text in self.where:
             path, test = _condition(text)
-            path = _known(runs, path)
+            path = fields_of_all.known(path)
             chosen = [one for one in chosen if test(_value(one, path))]
         if self.sort is not None:
-            path = _known(runs, self.sort.removeprefix("-"))
+            path = fields_of_all.known(self.sort.removeprefix("-"))
             having = [one for one in chosen if _value(one, path) is not None]
             having.sort(key=lambda one: _order(_value(one, path)), reverse=self.sort.startswith("-"))
             chosen = having + [one for one in chosen if _value(one, path) is None]
         if self.limit is not None:
             chosen = chosen[: self.limit]
-        columns = None if self.columns is None else [_known(runs, one) for one in self.columns]
-        return RunTable(chosen, columns)
+        columns = None if self.columns is None else [fields_of_all.known(one) for one in self.columns]
+        return RunTable(chosen, columns, fields_of_all)
 
 
 def _condition(text: str) -> tuple[str, Callable[[Any], bool]]:
@@ -234,41 +232,50 @@ def _inside(value: Any, path: str) -> Any:
     return None
 
 
-def _known(runs: Iterable[RunInfo], path: str) -> str:
-    """Return the whole path of a field; `lr` alone means the only parameter or metric of that name.
+class _Fields:
+    """The fields of some runs, by their paths; those of parameters and metrics are collected once, when they are needed."""
 
-    Raises:
-        InvalidInputError: there is none, or several; the message has the nearest ones.
-    """
-    own = [one.name for one in fields(RunInfo) if one.repr]
-    if path in own or (path.partition(".")[0] == "code" and "." in path):
-        return path
-    paths = _paths(runs)
-    if path in paths:
-        return path
-    short = [one for one in paths if one.partition(".")[2] == path]
-    if len(short) == 1:
-        return short[0]
-    if len(short) > 1:
-        raise InvalidInputError(f"{path!r} is ambiguous: {' or '.join(short)}")
-    if not paths and path.partition(".")[0] in _TABLES:
-        return path  # no run has anything: then no condition on it is met
-    short_names = {one.partition(".")[2]: one for one in paths}
-    near = get_close_matches(path, [*short_names, *paths, *own], n=3, cutoff=0.6)
-    nearest = dict.fromkeys(short_names.get(one, one) for one in near)
-    known = f"the nearest are {', '.join(nearest)}" if nearest else f"there are {', '.join([*own, *paths][:40])}"
-    raise InvalidInputError(f"no run has a column {path!r}; {known}")
+    def __init__(self, runs: Sequence[RunInfo]) -> None:
+        self._runs = runs
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        return _paths(self._runs)
+
+    def known(self, path: str) -> str:
+        """Return the whole path of a field; `lr` alone means the only parameter or metric of that name.
+
+        Raises:
+            InvalidInputError: there is none, or several; the message has the nearest ones.
+        """
+        own = [one.name for one in fields(RunInfo) if one.repr]
+        if path in own or (path.partition(".")[0] == "code" and "." in path):
+            return path
+        paths = self._paths
+        if path in paths:
+            return path
+        short = [one for one in paths if one.partition(".")[2] == path]
+        if len(short) == 1:
+            return short[0]
+        if len(short) > 1:
+            raise InvalidInputError(f"{path!r} is ambiguous: {' or '.join(short)}")
+        if not paths and path.partition(".")[0] in _TABLES:
+            return path  # no run has anything: then no condition on it is met
+        short_names = {one.partition(".")[2]: one for one in paths}
+        near = get_close_matches(path, [*short_names, *paths, *own], n=3, cutoff=0.6)
+        nearest = dict.fromkeys(short_names.get(one, one) for one in near)
+        known = f"the nearest are {', '.join(nearest)}" if nearest else f"there are {', '.join([*own, *paths][:40])}"
+        raise InvalidInputError(f"no run has a column {path!r}; {known}")
 
 
-def series(entries: "Iterable[Entry]", run: str, metric: str) -> list[Point]:
-    """Return the values of a metric that a run logged, in their order.
+def series(entries: "Iterable[Entry]", run: str) -> dict[str, list[Point]]:
+    """Return what a run logged: metric → its values in their order.
 
     Args:
         entries: from that in which it started.
         run: its id.
-        metric: the name.
     """
-    found: list[Point] = []
+    found: dict[str, list[Point]] = {}
     for entry in entries:
         for txn in entry["txns"]:
             for raw in txn["facts"]:
@@ -278,7 +285,7 @@ def series(entries: "Iterable[Entry]", run: str, metric: str) -> list[Point]:
                 if fact["fact"] == "finished":
                     return found
                 if fact["fact"] == "measured":
-                    value = fact["metrics"].get(metric, fact.get("not_finite", {}).get(metric))
-                    if value is not None:
-                        found.append(Point(fact.get("step"), float(value), parse_time(txn["time"])))
+                    for metric, value in {**fact.get("not_finite", {}), **fact["metrics"]}.items():
+                        point = Point(fact.get("step"), float(value), parse_time(txn["time"]))
+                        found.setdefault(metric, []).append(point)
     return found

@@ -5,11 +5,14 @@ import json
 import math
 import sys
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import artifactstore
+from artifactstore import RunInfo
+from artifactstore.catalog.runs import Selection
 from artifactstore.cli import main
 
 
@@ -102,6 +105,7 @@ def test_a_run_is_shown_with_the_course_of_its_metrics(call, trained: str):
         (["--where", "name ~ RAI"], ["0.1", "0.3", "0.5", "9"]),
         (["--where", "started < 2020-01-01"], []),
         (["--where", "error ~ division"], ["9"]),
+        (["--where", "status = failed", "--sort", "metrics.auc"], ["9"]),
     ],
 )
 def test_runs_are_chosen_and_sorted(call, options: list[str], rates: list[str]):
@@ -127,6 +131,26 @@ def test_a_wrong_choice_of_runs_names_what_there_is(call, options: list[str], te
     assert code in {2, 3}
     assert out == ""
     assert text in err
+
+
+def test_a_column_that_none_of_the_chosen_runs_has_is_empty(call):
+    code, out, err = call("runs", "--where", "status = failed", "--columns", "lr,metrics.auc")
+    assert (code, out.split(), err) == (0, ["9"], "")
+
+
+def test_the_fields_of_all_runs_are_collected_once_a_table():
+    counted = [0]
+
+    class Params(dict[str, float]):
+        def items(self):
+            counted[0] += 1
+            return super().items()
+
+    runs = [RunInfo(str(n), "r", "finished", datetime.now(UTC), params=Params(lr=n)) for n in range(300)]
+    table = Selection(where=["lr >= 0"], sort="-lr", columns=["lr", "params.lr"]).of(runs)
+    assert table.values("lr")[:2] == [299, 298]
+    assert table.values("params.lr")[:2] == [299, 298]
+    assert counted[0] <= len(runs)
 
 
 def test_runs_side_by_side_show_only_what_differs(call, trained: str):

@@ -25,8 +25,9 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
         printing.as_json({**printing.record(run), "inputs": inputs, "outputs": outputs, "environment": environment})
         return
     from artifactstore.display.artifact_card import record_outline  # noqa: PLC0415 - as above
+    from artifactstore.work.views.runs import histories  # noqa: PLC0415 - as above
 
-    lines = origin.lines()
+    lines, series = origin.lines(), histories(store._session, run.id)  # noqa: SLF001 - as above
     facts = {
         "run": f"{run.id} {run.name}",
         "status": run.status + (f": {run.error}" if run.error else ""),
@@ -36,7 +37,7 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
         "command": " ".join(run.command),
         "params": tuple(f"{key} = {format_value(value)}" for key, value in run.params.items()),
         "metrics": tuple(
-            _course(run, name) for name in (*run.metrics, *(one for one in run.not_finite if one not in run.metrics))
+            _course(name, run.metrics.get(name), series.get(name, ())) for name in {**run.metrics, **run.not_finite}
         ),
         "code": lines["code"],
         "env": lines["env"],
@@ -49,22 +50,18 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
     printing.outline(record_outline(facts, None, {}))
 
 
-def _course(run: Any, name: str) -> str:
+def _course(name: str, last: float | None, points: Sequence[Any]) -> str:
     """Return a metric with its last value, and its course where the terminal has the characters."""
-    last = run.metrics.get(name)
     text = f"{name} = {'not finite' if last is None else f'{last:g}'}"
-    values = [one.value for one in run.history(name)]
-    if len(values) < 2 or not _is_printable(_BARS):
+    if len(points) < 2 or not _is_printable(_BARS):
         return text
-    return f"{text}  {sparkline(values)}  {counted(len(values), 'values')}"
+    return f"{text}  {sparkline([one.value for one in points])}  {counted(len(points), 'values')}"
 
 
 def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
     """Draw a series in one line of text: the largest of each part; a gap where nothing is finite."""
-    parts = [
-        values[len(values) * i // width : max(len(values) * (i + 1) // width, len(values) * i // width + 1)] for i in range(width)
-    ]
-    parts = [[one] for one in values] if len(values) <= width else parts
+    width = min(width, len(values))
+    parts = [values[len(values) * i // width : len(values) * (i + 1) // width] for i in range(width)]
     tops = [max((one for one in part if abs(one) < float("inf")), default=None) for part in parts]
     known = [one for one in tops if one is not None]
     if not known:

@@ -13,19 +13,26 @@ from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.work.session.session import Session
 
-__all__ = ["recorded", "runs"]
+__all__ = ["histories", "recorded", "runs"]
 
 
 def recorded(session: Session, state: State, run: str) -> RunInfo:
     """Return the record of a run, which can read the series of its metrics."""
     # Abandoned runs are determined as of now; for a view of the past, as of its last entry.
     now = datetime.now(UTC) if session.view is None else parse_time(state.header["time"])
-    return run_info(state, run, now, partial(_history, session, run, int(state.runs[run]["seq"])))
+    return run_info(state, run, now, partial(_history, session, run))
 
 
-def _history(session: Session, run: str, first: int, metric: str) -> Rows[Point]:
+def histories(session: Session, run: str) -> dict[str, list[Point]]:
+    """Return the series of all metrics that a run logged, by one reading of the journal."""
+    with session.state(fresh=False) as state:
+        first = int(state.runs[run]["seq"])
     last = None if session.view is None else session.view.head
-    return Rows(Point, series(session.core().journal.entries(first, last=last), run, metric))
+    return series(session.core().journal.entries(first, last=last), run)
+
+
+def _history(session: Session, run: str, metric: str) -> Rows[Point]:
+    return Rows(Point, histories(session, run).get(metric, []))
 
 
 def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Selection | None = None) -> RunTable:
