@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from artifactstore.model.reference import Referable, as_reference, selected
+from artifactstore.model.reference import Referable, as_reference
 from artifactstore.store_queries import StoreQueries
 from artifactstore.work.get import get as _get
 from artifactstore.work.get.artifact import Artifact
@@ -118,8 +118,7 @@ class Store(StoreQueries):
             UnsupportedError: this platform does not support a file name, or an object's format cannot be read here.
             UntrustedError: reading the object would run code from the store, and `trust` does not allow it.
         """
-        chosen = selected(ref, options.pop("version", None), options.pop("alias", None))
-        return _get.get(self._session, chosen, to, paths=paths, overwrite=overwrite, trust=trust, options=options)
+        return _get.get(self._session, ref, to, paths=paths, overwrite=overwrite, trust=trust, options=options)
 
     def open_file(self, ref: str | Referable, path: str | None = None) -> io.BufferedReader:
         """Open one file as a seekable binary reader that fetches only the ranges it needs, each chunk verified.

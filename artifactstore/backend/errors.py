@@ -34,7 +34,7 @@ class Request:
         action: the verb: "cannot <action> …".
         key: the object's key; for a listing its prefix, or empty.
         hide: blots secrets out of a server's message.
-        filesystem: fsspec's, None if there is no connection.
+        filesystem: fsspec's, None before the first connection.
     """
 
     url: str

@@ -152,10 +152,11 @@ def show(
         try:
             found = store_.artifact(ref)
         except NotFoundError:
-            runs = store_.lineage(ref)
-            if not (runs.runs and runs.runs[0].id == runs.id):
+            lineage = store_.lineage(ref)
+            run = next(iter(lineage.runs), None)
+            if run is None or run.id != lineage.id:
                 raise
-            show_run(store_, runs.runs[0], as_json=as_json)
+            show_run(store_, run, as_json=as_json)
             return
         if listing or sha256:
             lines = found.sha256 if sha256 else found.listing

@@ -64,8 +64,10 @@ def opened(url: str | None, mode: str = "a", *, at: str | None = None) -> "Itera
     store = open_store(url, mode)
     if at is not None:
         store = store.at(at)
-        printing.echo_error(f"as of entry {store.head.partition(':')[0]}" if store.head else "")
-    with shown(store._session):  # noqa: SLF001 - the command line draws the progress of the store that it opened
+    session = store._session  # noqa: SLF001 - the command line draws the progress of the store that it opened
+    if session.view is not None:
+        printing.echo_error(f"as of entry {session.view.head}")
+    with shown(session):
         yield store
 
 

@@ -12,7 +12,9 @@ _COMMIT: Final = 10
 _RUN: Final = 12
 
 _KIND: Final = Column("KIND", lambda row: row.kind)
-_REF: Final = Column("REF", lambda row: row.label)
+_REF: Final = Column("REF", lambda row: row.ref)
+_HASH: Final = Column("DIGEST", lambda row: row.digest[:_DIGEST])
+_PATH: Final = Column("PATH", lambda row: row.path + (f" -> {row.target}" if row.target else ""))
 _SIZE: Final = Column("SIZE", lambda row: format_size(row.size))
 _TIME: Final = Column("TIME (UTC)", lambda row: moment(row.time))
 _ACTOR: Final = Column("ACTOR", lambda row: row.actor)
@@ -45,6 +47,8 @@ def _status(check: Any) -> Inline:
     return Span(check.status, {"ok": "good", "warn": "warning", "fail": "bad"}.get(check.status, "dim"))  # type: ignore[arg-type]
 
 
+_REMARKS: Final = Column("ALIASES", _remarks, fit="wrap")
+
 LISTS: Final = {
     "names": (
         Column("NAME", lambda row: row.name),
@@ -54,30 +58,12 @@ LISTS: Final = {
         _TIME,
         Column("ALIASES", lambda row: " ".join(f"{alias}=v{k}" for alias, k in row.aliases.items())),
     ),
-    "newest": (
-        Column("REF", lambda row: row.ref),
-        Column("DIGEST", lambda row: row.digest[:_DIGEST]),
-        _KIND,
-        _SIZE,
-        _TIME,
-        Column("ALIASES", _remarks, fit="wrap"),
-    ),
-    "long files": (
-        Column("DIGEST", lambda row: (row.digest or row.type)[:_DIGEST]),
-        _SIZE,
-        Column("PATH", lambda row: row.path + (f" -> {row.target}" if row.target else "")),
-    ),
-    "files": (_SIZE, Column("PATH", lambda row: row.path + (f" -> {row.target}" if row.target else ""))),
-    "versions": (
-        Column("VERSION", lambda row: f"v{row.version}"),
-        Column("DIGEST", lambda row: row.digest[:_DIGEST]),
-        _SIZE,
-        _TIME,
-        _ACTOR,
-        Column("ALIASES", _remarks, fit="wrap"),
-    ),
+    "newest": (_REF, _HASH, _KIND, _SIZE, _TIME, _REMARKS),
+    "long files": (Column("DIGEST", lambda row: (row.digest or row.type)[:_DIGEST]), _SIZE, _PATH),
+    "files": (_SIZE, _PATH),
+    "versions": (Column("VERSION", lambda row: f"v{row.version}"), _HASH, _SIZE, _TIME, _ACTOR, _REMARKS),
     "found": (
-        Column("REF", lambda row: row.ref),
+        _REF,
         _KIND,
         _SIZE,
         Column("METRICS", lambda row: " ".join(f"{name}={value:g}" for name, value in row.metrics.items()), fit="wrap"),
@@ -99,7 +85,7 @@ LISTS: Final = {
         Column("COMMIT", _commit),
     ),
     "impact": (
-        _REF,
+        Column("REF", lambda row: row.label),
         _KIND,
         Column("ALIASES", lambda row: " ".join(row.aliases)),
         Column("", lambda row: Span("tainted", "bad") if row.tainted else ""),

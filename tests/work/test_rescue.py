@@ -104,6 +104,25 @@ def test_a_refused_put_loses_nothing_either(store: Store, folder: Path, source: 
         assert store.get(made, trust=True) == source
 
 
+class Login(dict[str, int]):
+    """Metadata that fails with a secret in its message."""
+
+    def items(self):
+        raise OSError("no answer from postgresql://user:s3cr3t@host/db")
+
+
+def test_what_describes_it_comes_along_and_no_secret_of_the_failure(store: Store, folder: Path):
+    with store.run("train", code=False) as run, pytest.raises(OSError, match="s3cr3t") as error:
+        run.put(b"x", "m", metadata=Login(a=1), tags={"stage": "raw"}, description="the first", aliases=["best"])
+    (kept,) = folder.iterdir()
+    assert "is not lost" in error.value.__notes__[0]
+    made = store.maintenance.rescue(kept)
+    assert made.metadata == {"tags": {"stage": "raw"}, "description": "the first"}
+    assert made.aliases == ()
+    assert "s3cr3t" not in str(made.reason)
+    assert "[redacted]" in str(made.reason)
+
+
 def test_outside_of_a_run_and_for_files_and_when_turned_off_nothing_is_kept(
     store: Store, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -109,7 +109,7 @@ class FsspecClient:
     # -- the connection
 
     def connection(self) -> tuple[Any, str]:
-        """Return the filesystem, and the path of the URL there; connect if there is no connection of this process."""
+        """Return the filesystem, and the path of the URL there; connect if this process has not yet."""
         connected = self._connected
         if connected is None or connected[0] != os.getpid():
             if connected is not None:

@@ -61,6 +61,8 @@ class ImportFilter:
                 raise InvalidInputError(f"label= must consist of letters, digits, '.', '_' and '-', got {label!r}") from error
         if not isinstance(lineage, bool):
             raise InvalidInputError(f"with_lineage={lineage!r}: expected True or False")
+        if lineage and names is None:
+            raise InvalidInputError("with_lineage=True is for a selection by names=: without one, everything comes along")
         chosen = None if names is None else tuple(names)
         if chosen == ():
             raise InvalidInputError("names=[] would import nothing: leave it out for everything")

@@ -103,13 +103,13 @@ class Artifact:
         """The git commit of the code that its newest run recorded, in full; None if there is none."""
         if self.run is None:
             return None
-        with self._session.query_state() as state:
+        with self._session.state(fresh=False) as state:
             return code_of(state, self.run)[1].get("commit")
 
     @property
     def inputs(self) -> Rows[Input]:
         """What its newest run used, with the roles: data and models first, then code and environment."""
-        with self._session.query_state() as state:
+        with self._session.state(fresh=False) as state:
             return Rows(Input, [] if self.run is None else inputs_of(state, self.run))
 
     @property
@@ -276,7 +276,11 @@ def exists(session: Session, ref: str) -> bool:
     if found.path is None:
         return True
     path = found.path.rstrip("/")
-    return any(one.path == path or one.path.startswith(path + "/") for one in artifact(session, found.digest).files)
+
+    def has(manifest: Manifest) -> bool:
+        return any(one.path == path or one.path.startswith(path + "/") for one in files_of(manifest))
+
+    return session.with_manifest(found.digest, has)
 
 
 def record_of(state: State, found: Resolved) -> Version:

@@ -20,6 +20,7 @@ from artifactstore.content.read.tree_cache import CacheError, TreeCache
 from artifactstore.errors import BackendError, CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.encoding import new_id, parse_json
 from artifactstore.model.listing import follow, through_links
+from artifactstore.model.reference import Referable, selected
 from artifactstore.objects.registry import read_object
 from artifactstore.objects.stored_folder import StoredFolder
 from artifactstore.objects.trust import NOTHING, Trust, trust_of
@@ -34,7 +35,7 @@ __all__ = ["get", "open_file", "open_table", "stored_value"]
 
 def get(
     session: Session,
-    ref: str,
+    ref: str | Referable,
     to: Any = None,
     *,
     paths: Any = None,
@@ -44,6 +45,8 @@ def get(
     options: Mapping[str, Any] | None = None,
 ) -> Any:
     """Read what `ref` resolves to; see `Store.get`. With `decode` off, an object is returned as its files."""
+    options = dict(options or {})
+    ref = selected(ref, options.pop("version", None), options.pop("alias", None))
     wanted = None if paths is None else strings(paths, "paths")
     if wanted is not None and not wanted:
         raise InvalidInputError("paths=[] names no file: leave it out to get all files")

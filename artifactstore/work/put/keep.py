@@ -14,6 +14,7 @@ from typing import Any, Final
 from artifactstore.model.json_values import json_value
 from artifactstore.printable import visible
 from artifactstore.work.get.artifact import Artifact
+from artifactstore.work.secrets import captured
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.settings import rescue_folder
 
@@ -44,7 +45,8 @@ def keep(
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         folder = top / f"{moment}-{_NOT_IN_A_PATH.sub('_', name)[:80]}"
         folder.mkdir(parents=True, mode=0o700)
-        if not _kept(folder, source, {**about, "error": f"{type(error).__name__}: {error}"}, options, stored):
+        about = {**about, **{key: options[key] for key, kind in _DESCRIBING.items() if isinstance(options.get(key), kind)}}
+        if not _kept(folder, source, {**about, "error": captured(f"{type(error).__name__}: {error}")}, options, stored):
             shutil.rmtree(folder, ignore_errors=True)
             error.add_note(f"the object could not be kept in {top} either: no format can store it, pickle neither")
             return
@@ -58,7 +60,7 @@ def _kept(
 ) -> bool:
     """Put an object into a store of its own, by its format, or else as a pickle."""
     session = Session(str(folder), cache=None)
-    metadata = {ABOUT: json_value(about, ABOUT, otherwise=lambda one: {"repr": repr(one)[:200]})}
+    metadata = {ABOUT: {key: _recorded(key, value) for key, value in about.items()}}
     own = {key: value for key, value in options.items() if key not in _OF_THE_TARGET}
     for chosen in (own, {"format": "pickle"}):
         try:
@@ -71,4 +73,13 @@ def _kept(
     return False
 
 
-_OF_THE_TARGET: Final = frozenset({"base", "verify", "aliases", "tags", "description", "replace_metadata"})
+def _recorded(key: str, value: Any) -> Any:
+    """Return an argument as JSON; None where that fails, which may be why the put has failed."""
+    try:
+        return json_value(value, key, otherwise=lambda one: {"repr": repr(one)[:200]})
+    except Exception:  # noqa: BLE001 - the caller's own classes
+        return None
+
+
+_DESCRIBING: Final = {"tags": Mapping, "description": str}  # options that are put with it later; aliases would move hours later
+_OF_THE_TARGET: Final = frozenset({"base", "verify", "aliases", "replace_metadata", *_DESCRIBING})

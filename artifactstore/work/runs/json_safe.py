@@ -91,7 +91,7 @@ def numbers(given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str],
         elif math.isfinite(number):
             finite[name] = number
         else:
-            odd[name] = "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
+            odd[name] = repr(number)
     return finite, odd, refused
 
 

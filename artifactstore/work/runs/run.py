@@ -14,7 +14,7 @@ from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInput
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
 from artifactstore.model.json_values import json_value
-from artifactstore.model.reference import Referable, as_reference, check_name, selected
+from artifactstore.model.reference import Referable, as_reference, check_name
 from artifactstore.work.get import get as _get
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.get.taint_check import check_taint
@@ -178,8 +178,7 @@ class Run:
         """Read like `Store.get`, as an input of this run; `role` is its role in the run."""
         with self._running().innermost(), in_role(role):
             known = {key: options.pop(key) for key in ("paths", "overwrite", "trust") if key in options}
-            chosen = selected(ref, options.pop("version", None), options.pop("alias", None))
-            return _get.get(self._session, chosen, to, options=options, **known)
+            return _get.get(self._session, ref, to, options=options, **known)
 
     def put(self, source: Any, name: str | None = None, *, role: str | None = None, **options: Any) -> Artifact:
         """Store like `Store.put`, as an output of this run; `role` is its role in the run."""

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,14 +121,19 @@ def _parsed(path: Path, *, needed: bool) -> dict[str, Any]:
         return {}
     if not data:
         return {}
-    import tomllib  # noqa: PLC0415 - only where there is something to read
-
     try:
-        return tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return _toml(data)
+    except ValueError as error:
         if not needed:
             return {}
         raise InvalidInputError(f"cannot read {path} ({error}): fix it, or pass the URL of the store") from error
+
+
+@lru_cache(maxsize=8)  # each opening asks three times
+def _toml(data: bytes) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - only where there is something to read
+
+    return tomllib.loads(data.decode())
 
 
 def _warn_of_others(path: Path) -> None:

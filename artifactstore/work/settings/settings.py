@@ -82,7 +82,7 @@ def find_url(url: Any) -> Location:
 
 
 def _named(text: str, origin: str) -> Location | None:
-    """Return the store that the configuration has under a name, or None; a path or a URL is no name."""
+    """Return the store that the configuration has under a name, or None; a path or a URL never is one."""
     if any(sign in text for sign in "/\\:") or text.startswith((".", "~")):
         return None
     found = configuration().stores.get(text)

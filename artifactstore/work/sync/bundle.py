@@ -27,8 +27,6 @@ def bundle(session: Session, path: Any, *, names: Any = None, with_lineage: Any 
         raise InvalidInputError("cannot bundle a view of the past: open the store without at()")
     target = _target(session, path)
     ImportFilter.checked(names, "leave", None, "", lineage=with_lineage)
-    if with_lineage and names is None:
-        raise InvalidInputError("with_lineage=True is for a selection by names=: without one, everything comes along")
     report = SyncReport("bundle", session.url, str(target))
     with staged(target) as part:
         if names is None:

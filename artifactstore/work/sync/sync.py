@@ -75,8 +75,6 @@ def _options(given: Mapping[str, Any]) -> ImportOptions:
         raise InvalidInputError("reason must be a str of at most 10,000 characters")
     lineage = given.get("with_lineage", False)
     ImportFilter.checked(given.get("names"), given.get("on_conflict", "leave"), given.get("label"), "", lineage=lineage)
-    if lineage and given.get("names") is None:
-        raise InvalidInputError("with_lineage=True is for a selection by names=: without one, everything comes along")
     usual = (("on_conflict", "leave"), ("with_lineage", False))
     checked: Any = {key: value for key, value in given.items() if value is not None and (key, value) not in usual}
     options: ImportOptions = checked

@@ -122,12 +122,9 @@ def _here() -> Tracker | None:
 def is_in_run(session: Session) -> bool:
     """Return whether this context may work for a run of a store, which is not asked: it may be out of reach."""
     with _lock:
-        runs = [*_active] if _here() is None else [_here(), *_active]
-    return (
-        EXPORTED in os.environ
-        or inherited_runs.exists()
-        or any(one is not None and one.session.url == session.url for one in runs)
-    )
+        runs = (_here(), *_active)
+    ours = any(one is not None and one.session.url == session.url for one in runs)
+    return ours or EXPORTED in os.environ or inherited_runs.exists()
 
 
 def current(session: Session) -> Tracker | None:

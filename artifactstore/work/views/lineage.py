@@ -141,10 +141,8 @@ class LineageGraph(Displayed):
 
 def _describe(session: Session, graph: Graph) -> None:
     """Add what environments are, in words; of the nearest ones, as each is read."""
-    environments = [
-        node for node in graph.nodes.values() if node.kind == "environment" and node.digest is not None and not node.name
-    ]
-    for node in environments[:_DESCRIBED]:
+    environments = [node for node in graph.nodes.values() if node.kind == "environment" and node.name is None]
+    for node in [one for one in environments[:_DESCRIBED] if not one.about]:
         words = environment_of(session, node.id)
         if words is not None:
             graph.nodes[node.id] = replace(node, about=words)
