@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.options import AsJson, At, Reason, Ref, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.cli.options import AsJson, At, Reason, Ref, StoreUrl, app, opened, pairs, print_put, value_of
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.loading import numpy
 
@@ -105,10 +105,7 @@ def put(
             reason=reason,
             **options,
         )
-        if as_json:
-            printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded, "head": store_.head})
-        else:
-            printing.echo(printing.put_line(made))
+        print_put(made, as_json=as_json, **({"uploaded": made.uploaded, "head": store_.head} if as_json else {}))
 
 
 @contextmanager
@@ -175,10 +172,7 @@ def cp(
     """Copy a version to another name, without reading it. Kind, metadata and lineage stay."""
     with opened(store) as store_:
         made = store_.put(store_.artifact(ref), name, reason=reason)
-        if as_json:
-            printing.as_json({**described(made), "new": made.new})
-        else:
-            printing.echo(printing.put_line(made))
+        print_put(made, as_json=as_json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.options import AsJson, StoreUrl, app, described, opened
+from artifactstore.cli.options import AsJson, StoreUrl, app, opened, print_put
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import InvalidInputError
 
@@ -22,10 +22,7 @@ def rescue(
     """Put an object that was kept on this machine because its put failed in a run."""
     with opened(store) as store_:
         made = store_.maintenance.rescue(path, name)
-        if as_json:
-            printing.as_json({**described(made), "new": made.new, "uploaded": made.uploaded})
-        else:
-            printing.echo(printing.put_line(made))
+        print_put(made, as_json=as_json, uploaded=made.uploaded)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from artifactstore.runtime.loading import load_arrow_alone
 if TYPE_CHECKING:
     from artifactstore.store import Store
 
-__all__ = ["AsJson", "At", "Reason", "Ref", "StoreUrl", "app", "described", "opened", "pairs", "value_of"]
+__all__ = ["AsJson", "At", "Reason", "Ref", "StoreUrl", "app", "described", "opened", "pairs", "print_put", "value_of"]
 
 app = typer.Typer(
     help="An immutable, content-addressed store for code, data sets and models.",
@@ -92,6 +92,14 @@ def described(artifact: Any) -> dict[str, Any]:
         "commit": artifact.commit,
         "inputs": [printing.record(one) for one in artifact.inputs],
     }
+
+
+def print_put(artifact: Any, *, as_json: bool, **more: Any) -> None:
+    """Print the result of a put; `more` goes into its JSON."""
+    if as_json:
+        printing.as_json({**described(artifact), "new": artifact.new, **more})
+    else:
+        printing.echo(printing.put_line(artifact))
 
 
 def pairs(option: str, items: list[str] | None) -> Iterator[tuple[str, str]]:

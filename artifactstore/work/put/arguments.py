@@ -14,7 +14,16 @@ from artifactstore.model.json_values import json_value, number_of
 from artifactstore.model.reference import check_alias, check_kind, check_name
 from artifactstore.work.settings.paths import strings
 
-__all__ = ["PutOptions", "PutRequest", "check_metrics", "check_options", "checked_request", "facts_of"]
+__all__ = ["Description", "PutOptions", "PutRequest", "check_metrics", "check_options", "checked_request", "facts_of"]
+
+
+class Description(TypedDict, total=False):
+    """What describes the source of a put; see `Store.put`."""
+
+    kind: str | None
+    metadata: Mapping[str, Any] | None
+    metrics: Mapping[str, float] | None
+    reason: str | None
 
 
 class PutOptions(TypedDict, total=False):
@@ -119,11 +128,11 @@ def checked_request(
     source: Any,
     name: Any,
     *,
-    kind: str | None,
-    metadata: Mapping[str, Any] | None,
-    metrics: Mapping[str, float] | None,
-    reason: Any,
     options: dict[str, Any],
+    kind: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    reason: Any = None,
 ) -> PutRequest:
     """Validate the arguments and copy them, so that later changes by the caller have no effect.
 

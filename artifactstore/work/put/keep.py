@@ -32,7 +32,7 @@ def keep(
 
     Args:
         source: the object.
-        about: the arguments of the put: name, kind, metadata, metrics.
+        about: the arguments of the put: name, kind, metadata, metrics, where they were passed.
         options: its other options.
         error: why it failed.
         stored: the function that puts into a store.

@@ -3,10 +3,10 @@
 import threading
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import Version
@@ -25,7 +25,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, identify_lines, plain_line
 from artifactstore.objects.trust import record_own
 from artifactstore.work.get.artifact import Artifact, of_committed
-from artifactstore.work.put.arguments import PutOptions, PutRequest, check_options, checked_request, facts_of
+from artifactstore.work.put.arguments import Description, PutOptions, PutRequest, check_options, checked_request, facts_of
 from artifactstore.work.put.copy import copy
 from artifactstore.work.put.filters import hint_secret
 from artifactstore.work.put.known_content import candidates, distrust, fresh_hooks, known_chunks, store_manifest
@@ -42,42 +42,26 @@ __all__ = ["PutSource", "found_object", "prepare", "put", "put_listed"]
 
 
 def put(
-    session: Session,
-    source: Any,
-    name: str | None = None,
-    *,
-    kind: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    reason: str | None = None,
-    options: PutOptions | None = None,
+    session: Session, source: Any, name: str | None = None, *, options: PutOptions | None = None, **described: Unpack[Description]
 ) -> Artifact:
     """Store `source` and record it; see `Store.put`. In a run, an object whose put fails is kept on this machine."""
     try:
-        return _put(session, source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=options)
+        return _put(session, source, name, options=options, **described)
     except Exception as error:
         if is_object(source, options or {}) and not isinstance(source, Artifact | Version) and is_in_run(session):
             from artifactstore.work.put.keep import keep  # noqa: PLC0415 - only for a put that has failed
 
-            about = {"name": name, "kind": kind, "metadata": metadata, "metrics": metrics}
-            keep(source, about, options or {}, error, stored=_put)
+            keep(source, {"name": name, **described}, options or {}, error, stored=_put)
         raise
 
 
 def _put(
-    session: Session,
-    source: Any,
-    name: str | None,
-    *,
-    kind: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    reason: str | None = None,
-    options: PutOptions | None = None,
+    session: Session, source: Any, name: str | None, *, options: PutOptions | None, **described: Unpack[Description]
 ) -> Artifact:
     session.check_writable()
     left: dict[str, Any] = dict(options or {})
-    request = checked_request(source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=left)
+    request = checked_request(source, name, options=left, **described)
+    kind, reason = described.get("kind"), described.get("reason")
     if isinstance(source, Artifact | Version):
         if left:
             raise InvalidInputError(f"{', '.join(sorted(left))} cannot be used: {source.ref} is copied as it is")

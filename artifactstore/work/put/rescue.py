@@ -44,9 +44,7 @@ def rescue(session: Session, path: str | os.PathLike[str], name: str | None = No
         raise InvalidInputError(f"the put of {folder} had no name: pass one")
     kind, metadata, metrics = (about.get(key) for key in ("kind", "metadata", "metrics"))
     described = {key: about[key] for key in ("tags", "description") if key in about}
-    request = checked_request(
-        None, wanted, kind=kind, metadata=metadata, metrics=_numbers(metrics), reason=None, options=described
-    )
+    request = checked_request(None, wanted, options=described, kind=kind, metadata=metadata, metrics=_numbers(metrics))
     with tempfile.TemporaryDirectory(prefix="artifactstore-") as staged:
         get(kept, KEPT, staged, decode=False)
         found, written = PutSource(Folder(), format=record.format), WriteFolder()
