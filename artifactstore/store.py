@@ -183,6 +183,7 @@ class Store(StoreQueries):
         params: Mapping[str, Any] | None = None,
         id: str | None = None,  # noqa: A002 - part of the public API
         code: bool | str = True,
+        expects: Iterable[str | type] = (),
     ) -> "Run":
         """Create a run: `with store.run("train", params={"depth": 8}) as run:`, or `.start()` and `.finish()` in a notebook.
 
@@ -194,13 +195,17 @@ class Store(StoreQueries):
             params: its parameters; a value without a JSON form is recorded as its `repr`.
             id: unique in the store; an unfinished run of that id is joined (for example by a restarted pod).
             code: whether to store the working tree; `history`: with all commits up to its own, as a git bundle.
+            expects: what will be put: formats, libraries or types, such as `["sklearn"]`; whether they can be is checked now,
+                before hours of training.
 
         Raises:
-            InvalidInputError: the name or the id is invalid; `RefusedError`: this store is read-only.
+            InvalidInputError: the name or the id is invalid, or no format has an expected name.
+            UnsupportedError: a put of what is expected needs a library that is not installed.
+            RefusedError: this store is read-only.
         """
         from artifactstore.work.runs.run import Run  # noqa: PLC0415 - imports code and package capture, 30 ms
 
-        return Run(self._session, name, params=params, id=id, code=code)
+        return Run(self._session, name, params=params, id=id, code=code, expects=expects)
 
     @overload
     def step(self, name: "Callable[P, R]") -> "Callable[P, R]": ...

@@ -4,17 +4,20 @@ A format is loaded only if an object's type comes from its library, which is the
 other formats.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError, UnsupportedError
 from artifactstore.objects.base import Format, ReadFolder, WriteFolder
 from artifactstore.runtime.entry_points import load, registered_for
 
-__all__ = ["choose", "read_object", "write_object"]
+__all__ = ["check_expected", "choose", "read_object", "write_object"]
 
 _GROUP: Final = "artifactstore.formats"  # entry points: the name is the top-level module of the types, the value a format's class
 
@@ -28,16 +31,18 @@ class _Entry:
         where: module (in `formats`) and class.
         tops: top-level modules of the types it stores; empty: any.
         extra: the extra to install for it.
+        needs: modules that a put imports beside those of the types.
     """
 
     name: str
     where: str
     tops: frozenset[str] = frozenset()
     extra: str = ""
+    needs: frozenset[str] = frozenset()
 
 
-def _entry(name: str, where: str, tops: str = "", extra: str = "") -> _Entry:
-    return _Entry(name, where, frozenset(tops.split()), extra)
+def _entry(name: str, where: str, tops: str = "", extra: str = "", needs: str = "") -> _Entry:
+    return _Entry(name, where, frozenset(tops.split()), extra, frozenset(needs.split()))
 
 
 _ENTRIES: Final = (
@@ -46,14 +51,14 @@ _ENTRIES: Final = (
     _entry("array", "arrays:Array", "numpy"),
     _entry("sparse", "arrays:Sparse", "scipy"),
     _entry("image", "images:Image", "PIL", "images"),
-    _entry("figure", "images:Figure", "matplotlib", "images"),
+    _entry("figure", "images:Figure", "matplotlib", "images", "PIL"),
     _entry("xgboost", "boosting:XGBoost", "xgboost", "xgboost"),
     _entry("lightgbm", "boosting:LightGbm", "lightgbm", "lightgbm"),
     _entry("onnx", "boosting:Onnx", "onnx", "onnx"),
     _entry("keras", "keras:Keras", "keras", "keras"),
     _entry("pretrained", "pretrained:Pretrained"),
     _entry("tensors", "tensors:Tensors", "torch", "torch"),
-    _entry("estimator", "estimators:Estimator", "sklearn", "sklearn"),
+    _entry("estimator", "estimators:Estimator", "sklearn", "sklearn", "skops"),
     _entry("arrays", "arrays:Arrays", "numpy"),
     _entry("json", "json:Json"),
     _entry("state", "states:State", "builtins", "torch"),
@@ -110,6 +115,46 @@ def _format_named(name: str) -> Format | None:
 def _format_names() -> str:
     """List the formats: this library's, then those of other packages."""
     return ", ".join(map(repr, dict.fromkeys([*(one.name for one in _ENTRIES), *sorted(plugin.name for plugin in _plugins())])))
+
+
+def check_expected(expected: Iterable[str | type]) -> None:
+    """Check that what a put of some objects needs is installed, before the objects exist.
+
+    Args:
+        expected: names of formats or of the libraries that objects come from (`sklearn`), or types of objects.
+
+    Raises:
+        UnsupportedError: a library is not installed; names all that are missing, and how to install them.
+        InvalidInputError: no format or library has such a name.
+    """
+    missing: dict[str, str] = {}
+    for one in expected:
+        names = {kind.__module__.partition(".")[0] for kind in one.__mro__} if isinstance(one, type) else {one}
+        entries = [entry for entry in _ENTRIES if entry.name in names or entry.tops & names - {"builtins"}]
+        if not entries and isinstance(one, str) and not _is_installed(one) and _format_named(one) is None:
+            raise InvalidInputError(f"expects={one!r}: no format and no installed library has this name{_nearest(one)}")
+        for entry in entries:
+            absent = {module for module in entry.needs if not _is_installed(module)}
+            libraries = entry.tops & names or entry.tops - {"builtins"}
+            if libraries and not any(map(_is_installed, libraries)):
+                absent |= libraries
+            missing |= dict.fromkeys(sorted(absent), _install_hint(entry.name))
+    if missing:
+        text = "; ".join(f"{module}: {hint}" for module, hint in missing.items())
+        raise UnsupportedError(f"what is to be put needs what is not installed: {text}")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return sys.modules.get(module) is not None or find_spec(module) is not None
+    except (ImportError, ValueError):  # a dotted name below what is missing, or a name that is none
+        return False
+
+
+def _nearest(name: str) -> str:
+    known = {entry.name for entry in _ENTRIES} | {top for entry in _ENTRIES for top in entry.tops - {"builtins"}}
+    near = get_close_matches(name, sorted(known), n=3)
+    return f"; the nearest are {', '.join(near)}" if near else f"; formats: {_format_names()}"
 
 
 def write_object(

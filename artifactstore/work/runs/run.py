@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
@@ -15,6 +15,7 @@ from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
 from artifactstore.model.json_values import json_value
 from artifactstore.model.reference import Referable, as_reference, check_name
+from artifactstore.objects.registry import check_expected
 from artifactstore.work.get import get as _get
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.get.taint_check import check_taint
@@ -58,6 +59,7 @@ class Run:
         params: Mapping[str, Any] | None = None,
         id: str | None = None,  # noqa: A002 - the public name
         code: bool | str = True,
+        expects: Iterable[str | type] = (),
     ) -> None:
         if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
             raise InvalidInputError(f"a run's name must be a str of 1 to 200 printable characters, got {name!r}")
@@ -65,6 +67,11 @@ class Run:
             raise InvalidInputError(f"id={id!r}: expected a str of 1 to {_LONGEST} printable characters, or None")
         if code not in (True, False, "history"):
             raise InvalidInputError(f"code={code!r}: expected True, False, or 'history' to store the commits, too")
+        if isinstance(expects, str | type) or not all(isinstance(one, str | type) for one in expects):
+            raise InvalidInputError(
+                f"expects={expects!r:.200}: expected a list of formats, libraries or types, such as ['sklearn']"
+            )
+        check_expected(expects)
         session.check_writable()
         self.id = id or new_id()
         self.name = name
