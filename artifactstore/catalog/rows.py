@@ -4,23 +4,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from artifactstore.display.displayed import Displayed
 from artifactstore.errors import UnsupportedError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.fields import finite
-from artifactstore.printable import as_lines
 from artifactstore.runtime.loading import arrow
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from artifactstore.display.outline import Block
+
 __all__ = ["Rows"]
 
 T = TypeVar("T")
 _SHOWN = 50  # max rows shown in a notebook
+_PRINTED = 10  # max rows shown as text
 
 
-class Rows(Sequence[T], Generic[T]):
+class Rows(Displayed, Sequence[T], Generic[T]):
     """A read-only sequence of records; `.to_arrow()` and `.to_pandas()` convert it to tables.
 
     Records are created on access: a list of a million files costs no million objects.
@@ -81,22 +84,22 @@ class Rows(Sequence[T], Generic[T]):
     def _names(self) -> list[str]:
         return [one.name for one in fields(self._kind) if one.repr]  # type: ignore[arg-type]  # every record is a dataclass
 
+    def _list(self, most: int) -> "list[Block]":
+        from artifactstore.display.lists import list_outline  # noqa: PLC0415 - most processes show no list
+
+        return list_outline(self._kind.__name__, self, self._names(), most=most)
+
+    def _outline(self) -> "Sequence[Block]":
+        return self._list(_SHOWN)
+
+    def __str__(self) -> str:
+        from artifactstore.display.lists import narrowed  # noqa: PLC0415 - as above
+        from artifactstore.display.text_renderer import as_text  # noqa: PLC0415 - as above
+
+        return as_text(narrowed(self._list(_PRINTED)))
+
     def __repr__(self) -> str:
-        head = as_lines(f"  {row!r}" for row in self[:10])
-        more = f"\n  … {len(self) - 10} more" if len(self) > 10 else ""
-        return f"{len(self)} of {self._kind.__name__}" + (f"\n{head}{more}" if len(self) else "")
-
-    def _repr_html_(self) -> str:
-        # Most processes show no table.
-        from artifactstore.display.html_renderer import as_html  # noqa: PLC0415
-        from artifactstore.display.outline import Column, table_of  # noqa: PLC0415
-
-        def column(name: str) -> Column:
-            return Column(name, lambda row: _text(getattr(row, name)))
-
-        columns = [column(name) for name in self._names()]
-        more = f"{len(self):,} rows, {_SHOWN} shown" if len(self) > _SHOWN else ""
-        return as_html([table_of(self[:_SHOWN], columns, more)])
+        return str(self)
 
 
 def _plain(value: Any) -> Any:
@@ -108,8 +111,3 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str) or hasattr(value, "isoformat"):
         return value
     return str(value)
-
-
-def _text(value: Any) -> str:
-    plain = _plain(value)
-    return "" if plain is None else ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain)

@@ -19,11 +19,14 @@ from artifactstore.model.fields import sane
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from artifactstore.display.outline import Block
     from artifactstore.model.schema import Entry
 
 __all__ = ["Point", "RunTable", "Selection", "series"]
 
 _TABLES: Final = ("params", "metrics", "code")  # whose keys are fields of their own
+_SAMPLE: Final = 100  # runs that decide which columns are shown
+_FEW: Final = 6  # metrics, and parameters, that are shown unless chosen
 _CONDITION: Final = re.compile(r"\s*([^\s<>=!~]+)\s*(>=|<=|==|!=|=|~|>|<)\s*(.+?)\s*", re.DOTALL)
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     ">=": operator.ge,
@@ -72,6 +75,22 @@ class RunTable(Rows[RunInfo]):
         """
         path = self._fields.known(column)
         return [_value(run, path) for run in self]
+
+    def _list(self, most: int) -> "list[Block]":
+        from artifactstore.display.lists import list_outline, run_columns  # noqa: PLC0415 - most processes show no list
+
+        sample = self[:_SAMPLE]
+        columns = run_columns(self.columns or self._usual(sample), _value, sample)
+        return list_outline("RunInfo", self, (), most=most, columns=columns)
+
+    def _usual(self, runs: Sequence[RunInfo]) -> list[str]:
+        """Return the columns that are shown unless some were chosen: metrics, then parameters, those that differ first."""
+        found = _paths(runs)
+        params = [path for path in found if path.startswith("params.")]
+        params.sort(key=lambda path: len({_text(_value(run, path)) for run in runs}) < 2)
+        metrics = [path for path in found if path.startswith("metrics.")]
+        more = ["code.commit"] if any(run.code.get("commit") for run in runs) else []
+        return ["name", "status", *metrics[:_FEW], *params[:_FEW], "seconds", "started", *more, "id"]
 
     def to_arrow(self) -> "pa.Table":
         """Return the table for Arrow; other values than numbers, texts, booleans and times become JSON text."""

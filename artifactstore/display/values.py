@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from unicodedata import normalize
 
-__all__ = ["counted", "format_pair", "format_size", "format_value", "moment", "short_digest"]
+__all__ = ["counted", "duration", "format_pair", "format_size", "format_value", "moment", "short_digest"]
 
 
 def format_size(size: int) -> str:
@@ -28,6 +28,14 @@ def counted(many: int, plural: str) -> str:
 def moment(time: datetime) -> str:
     """Format a time in UTC to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float) -> str:
+    """Format a duration for people: `0.4 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60:02} min"
 
 
 _SHORT: Final = 12  # hexadecimal digits of a digest that are shown

@@ -144,7 +144,9 @@ def running_app() -> typer.Typer:
 
 # Each class that shows itself; one that is new fails the test until it is here.
 SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
-    "Rows": lambda s: (text for rows in (s.runs(), s.names(), s.versions("n"), s.find(), s.log()) for text in (repr(rows), rows._repr_html_())),
+    "Rows": lambda s: (text for rows in (s.names(), s.versions("n"), s.find(), s.artifact("n").files, s.artifact("o1").inputs, s.lineage("o1").upstream().artifacts, s.lineage("o1").runs, s.runs()[0].history(EVIL)) for text in (repr(rows), rows._repr_html_())),
+    "Log": lambda s: ways(s.log()),
+    "RunTable": lambda s: ways(s.runs(), s.runs(columns=["name", f"params.{EVIL}", "error", "command", "code", "around"])),
     "Artifact": lambda s: (text for ref in ("n:v1", "o1", "kinds") for text in (repr(s.artifact(ref)), s.artifact(ref)._repr_html_())),
     "LineageGraph": lambda s: (text for view in views(s) for text in (str(view), repr(view), view._repr_html_())),
     "Drawing": lambda s: (text for view in views(s) for one in [view.draw()] for text in (str(one), repr(one), one.html(), one._repr_html_())),

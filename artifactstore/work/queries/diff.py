@@ -57,7 +57,7 @@ class Change:
     moved_from: str | None = None
 
 
-class Diff(Displayed, Rows[Change]):
+class Diff(Rows[Change]):
     """The files in which two artifacts differ; empty (and false) if their files are equal.
 
     Attributes:
@@ -167,8 +167,7 @@ class Diff(Displayed, Rows[Change]):
         counts = ", ".join(f"{n} {word}" for word in _SIGNS if (n := sum(one.change == word for one in self)))
         return [Changes(rows, limit=_LISTED), Line(f"{counts or 'no differences'}, {self.unchanged} unchanged")]
 
-    def __repr__(self) -> str:
-        return str(self)
+    __str__ = Displayed.__str__  # a report, not a list
 
     def inside(self) -> str:
         """Return the differences inside files as text: a line with the file's name, then its differences."""
