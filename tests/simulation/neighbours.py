@@ -16,6 +16,7 @@ from artifactstore.maintenance.sync import move as move_module
 from artifactstore.maintenance.sync import replicate as replicate_module
 from artifactstore.maintenance.sync.import_plan import ImportPlanner, Step
 from artifactstore.maintenance.sync.import_selection import ImportFilter
+from artifactstore.maintenance.sync.object_copy import decoded_entries
 from artifactstore.maintenance.sync.report import SyncReport
 from artifactstore.model.facts import parse_config
 from artifactstore.work.sync import import_store
@@ -154,7 +155,7 @@ class Importer:
             return 0  # nothing there is called so yet
         batch: list[Step] = []
         most, count = rng.choice([1, 2, 5]), 0
-        for step in self.receiver.steps(import_store._entries(source.journal, head)):
+        for step in self.receiver.steps(decoded_entries(source.journal, head)):
             batch.append(step)
             if len(batch) >= most:
                 self._commit(batch)

@@ -32,6 +32,7 @@ class ImportFilter:
         false: digest → why its content can never be imported, of artifacts whose manifests are not what they were recorded as.
         refs: references: single versions, what an alias means, digests.
         lineage: whether everything that the selected artifacts were made from comes along: inputs, code, environments, runs.
+        runs: ids of the runs that come along; None for those that made the selected artifacts.
     """
 
     names: tuple[str, ...] | None = None
@@ -40,6 +41,7 @@ class ImportFilter:
     false: Mapping[str, str] = field(default_factory=dict)
     refs: tuple[Reference, ...] = ()
     lineage: bool = False
+    runs: frozenset[str] | None = None
 
     @classmethod
     def checked(cls, names: Any, on_conflict: Any, label: Any, store: str, *, lineage: Any = False) -> "ImportFilter":
@@ -202,11 +204,10 @@ class ImportSelection:
             ]
             for what in named or [digest]:
                 self._leave_out(what, why)
-        self._wanted_runs = (
-            None
-            if self._digests is None
-            else {run for digest, runs in there.produced_by.items() if digest in self._digests for run in runs}
-        )
+        self._wanted_runs = self._filter.runs
+        if self._wanted_runs is None and self._digests is not None:
+            made = (runs for digest, runs in there.produced_by.items() if digest in self._digests)
+            self._wanted_runs = frozenset(run for runs in made for run in runs)
 
     def _about(self, digest: str) -> bool:
         return self._digests is None or digest in self._digests

@@ -23,7 +23,7 @@ from artifactstore.errors import (
     NotFoundError,
     RefusedError,
 )
-from artifactstore.journal.chain import entry_key, facts_key
+from artifactstore.journal.chain import entry_key, facts_key, join
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import PREFIX, read_replica_status
 from artifactstore.model.digest import Digest
@@ -36,6 +36,7 @@ __all__ = [
     "check_finished",
     "check_pack",
     "create_with_retries",
+    "decoded_entries",
     "digest_at",
     "exists",
     "first_needed",
@@ -114,6 +115,19 @@ def digest_at(journal: Journal, seq: int) -> Digest:
             return journal.digest
     algorithm = journal.config.digest
     return Digest.of(journal.backend.read(entry_key(seq)) if seq else journal.config.raw, algorithm)
+
+
+def decoded_entries(journal: Journal, last: int) -> "Iterator[tuple[Entry, Digest]]":
+    """Yield the entries of a journal up to `last`, decoded and complete, each with the digest of its bytes.
+
+    Raises:
+        CorruptionError: the chain is broken.
+    """
+    previous = Digest.of(journal.config.raw, journal.config.digest)
+    for seq, raw in journal.raw_entries(1, last):
+        entry = join(raw, seq, previous)
+        previous = Digest.of(raw, journal.config.digest)
+        yield journal.complete(entry), previous
 
 
 def first_needed(journal: Journal, lost: Iterable[str]) -> str | None:

@@ -11,6 +11,7 @@ from artifactstore.model.encoding import canonical_json
 from artifactstore.work.export import openlineage, openlineage_client, prov, ro_crate, slsa
 from artifactstore.work.export.collect import collect
 from artifactstore.work.export.files import write_crate, write_file
+from artifactstore.work.export.history import history
 from artifactstore.work.export.html_preview import page
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import target_of
@@ -116,6 +117,8 @@ def _crate(
     look: Sequence[str] = ("files" if inside else "sha256", "environment")
     record = collect(session, start, is_run=is_run, look=look)
     metadata = ro_crate.metadata(record, inside=inside, license=license)
-    texts = as_text(metadata).encode(), page(record, inside=inside).encode()
+    texts = {ro_crate.METADATA: as_text(metadata).encode(), ro_crate.PREVIEW: page(record, inside=inside).encode()}
+    if inside:
+        texts[ro_crate.HISTORY] = history(session, record)
     write_crate(session, record, target, texts, inside=inside)
     return target

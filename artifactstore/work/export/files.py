@@ -4,7 +4,7 @@ import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from artifactstore.content.read.selection import select
 from artifactstore.errors import AlreadyExistsError, BackendError
 from artifactstore.runtime.atomic_files import durable, name_new, staged
 from artifactstore.work.export.record import Item, Record
-from artifactstore.work.export.ro_crate import METADATA, PREVIEW, folder_of
+from artifactstore.work.export.ro_crate import folder_of
 from artifactstore.work.session.session import Session
 
 __all__ = ["write_crate", "write_file"]
@@ -39,14 +39,14 @@ def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
             name_new(part, target)
 
 
-def write_crate(session: Session, record: Record, target: Path, texts: tuple[bytes, bytes], *, inside: bool) -> None:
+def write_crate(session: Session, record: Record, target: Path, texts: Mapping[str, bytes], *, inside: bool) -> None:
     """Write a crate: into a zip file if the target ends with `.zip`, else into a folder.
 
     Args:
         session: the store.
         record: the record.
         target: the target.
-        texts: the metadata and the page for people.
+        texts: name → bytes of what describes the crate.
         inside: whether to include the files of artifacts.
 
     Raises:
@@ -61,7 +61,7 @@ def write_crate(session: Session, record: Record, target: Path, texts: tuple[byt
         for item in record.items.values() if inside else ():
             if item.there:
                 _materialise(session, item, part / folder_of(item))
-        for name, text in zip((METADATA, PREVIEW), texts, strict=True):
+        for name, text in texts.items():
             (part / name).write_bytes(text)
         if zipped:
             with staged(target) as packed:

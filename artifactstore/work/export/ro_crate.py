@@ -13,10 +13,11 @@ from artifactstore.model.encoding import canonical_json
 from artifactstore.model.version import VERSION
 from artifactstore.work.export.record import Item, Record, RunOf, actor_uuid
 
-__all__ = ["METADATA", "PREVIEW", "folder_of", "metadata"]
+__all__ = ["HISTORY", "METADATA", "PREVIEW", "folder_of", "metadata"]
 
 METADATA: Final = "ro-crate-metadata.json"
 PREVIEW: Final = "ro-crate-preview.html"
+HISTORY: Final = "history.jsonl"  # of a crate with the files of its artifacts
 _CONTEXT: Final = "https://w3id.org/ro/crate/1.1/context"
 _SPEC: Final = "https://w3id.org/ro/crate/1.1"
 _PROFILE: Final = "https://w3id.org/ro/wfrun/process/0.5"
@@ -85,6 +86,9 @@ class _Crate:
     def whole(self, actions: list[str], license: str) -> _Entity:  # noqa: A002 - the standard's word
         """Return the metadata: the root and its descriptor, then all else by id."""
         record = self.record
+        if self.inside:
+            text = "What the journal records of these artifacts, as another store of artifactstore receives it."
+            self.parts.append(self._add("File", HISTORY, name=HISTORY, encodingFormat="application/jsonl", description=text))
         is_url = license.startswith(("http://", "https://"))
         if is_url:
             self._add("CreativeWork", license, name=license, description="The licence of this crate.")

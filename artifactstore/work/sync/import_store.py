@@ -20,14 +20,11 @@ from artifactstore.errors import (
     RefusedError,
     UnsupportedError,
 )
-from artifactstore.journal.chain import join
 from artifactstore.journal.heads import format_head
-from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.sync.import_plan import ImportPlanner, Step
 from artifactstore.maintenance.sync.import_selection import ImportFilter
-from artifactstore.maintenance.sync.object_copy import digest_at
+from artifactstore.maintenance.sync.object_copy import decoded_entries, digest_at
 from artifactstore.maintenance.sync.report import SyncReport
-from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Fact
 from artifactstore.runtime.threads import Pool
@@ -174,7 +171,7 @@ class _Run:
 
     def _batches(self) -> Iterator[_Batch]:
         batch = _Batch()
-        for step in self._receiver.steps(_entries(self._journal, self._head)):
+        for step in self._receiver.steps(decoded_entries(self._journal, self._head)):
             size = len(canonical_json(step.facts))
             if batch.steps and (
                 batch.size + size > _FACTS or batch.bytes > _CONTENT or len(batch.content) + len(step.content) > _ARTIFACTS
@@ -318,15 +315,6 @@ class _Run:
             f"{self._source.url} names {digest}, but no manifest there holds it: restore it from a copy of the store",
             digest=digest,
         )
-
-
-def _entries(journal: Journal, last: int) -> Iterator[tuple[Any, Digest]]:
-    """Yield the entries of a journal, decoded and complete, each with the digest of its bytes."""
-    previous = Digest.of(journal.config.raw, journal.config.digest)
-    for seq, raw in journal.raw_entries(1, last):
-        entry = join(raw, seq, previous)
-        previous = Digest.of(raw, journal.config.digest)
-        yield journal.complete(entry), previous
 
 
 def _with_expectations(steps: Sequence[Step]) -> list[Fact]:

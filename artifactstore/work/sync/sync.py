@@ -1,7 +1,9 @@
 """Syncing two open stores: choose between copy, move and import, and check write access."""
 
 import os
+import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from artifactstore.maintenance.sync.replicate import replicate
 from artifactstore.maintenance.sync.report import SyncReport
 from artifactstore.model.encoding import new_id
 from artifactstore.work.session.session import Session
+from artifactstore.work.sync.import_crate import import_crate, is_crate
 from artifactstore.work.sync.import_store import ImportOptions, receive
 
-__all__ = ["sync"]
+__all__ = ["import_from", "sync"]
 
 
 def sync(
@@ -63,6 +66,29 @@ def sync(
     if move or release:
         raise InvalidInputError(f"{other.url} is another store: a move needs an empty location, and only a copy can be released")
     return receive(session, other, options, dry_run=dry_run)
+
+
+def import_from(
+    session: Session, source: Any, *, dry_run: bool, storage_options: Mapping[str, Any] | None, importing: Mapping[str, Any]
+) -> SyncReport:
+    """Import a crate, a bundle or another store; see `Maintenance.import_from`."""
+    options = _options(importing)
+    if storage_options is None and is_crate(source):
+        session.check_writable()
+        return import_crate(session, source, options, dry_run=dry_run)
+    if isinstance(source, str | os.PathLike) and os.path.isfile(source) and zipfile.is_zipfile(source):  # noqa: PTH113 - may be a URL
+        source = f"zip://{os.fspath(source)}"
+    other = _other(session, source, storage_options)
+    other.core()  # a source that does not exist must not become a new store
+    _refuse_nesting(session, other)
+    return sync(other, _Opened(session), dry_run=dry_run, importing=options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An open store, as the target of a sync."""
+
+    _session: Session
 
 
 def _options(given: Mapping[str, Any]) -> ImportOptions:

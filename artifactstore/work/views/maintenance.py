@@ -78,6 +78,40 @@ class Maintenance:
             importing=importing,
         )
 
+    def import_from(
+        self,
+        source: str | os.PathLike[str] | Any,
+        *,
+        dry_run: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        **importing: "Unpack[ImportOptions]",
+    ) -> "SyncReport":
+        """Import into this store: an RO-Crate that `export` wrote with its files, a bundle, or another store.
+
+        A crate comes back with its names, versions, aliases, runs and lineage, by their own actors at their own times; each digest
+        is computed from its files. A second import of the same source brings nothing.
+
+        Args:
+            source: the crate's folder or zip file, a bundle, a URL, a path, or an open store.
+            dry_run: write nothing; only report what would be imported.
+            storage_options: of the source, if it is a URL.
+            **importing: see `ImportOptions`: names, with_lineage, on_conflict, label, reason.
+
+        Returns:
+            A report of what was imported, and of what was left out and why.
+
+        Raises:
+            NotFoundError: nothing is there.
+            InvalidInputError: a crate without its files, or not one that this library wrote.
+            CorruptionError: files do not have the digest that the source claims; nothing of a crate was imported.
+            UnsupportedError: the source has another digest algorithm.
+            RefusedError: this store is read-only.
+            BackendError: a backend failed; run it again.
+        """
+        from artifactstore.work.sync.sync import import_from  # noqa: PLC0415 - as in sync
+
+        return import_from(self._session, source, dry_run=dry_run, storage_options=storage_options, importing=dict(importing))
+
     def bundle(
         self, path: str | os.PathLike[str], *, names: Sequence[str] | None = None, with_lineage: bool = False
     ) -> "SyncReport":
