@@ -3,23 +3,49 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from artifactstore.display.outline import Block, Change, Changes, Heading, Inline, Line, Lines, Note, Pairs, Section, Span, Table
+from artifactstore.display.outline import (
+    Bars,
+    Block,
+    Change,
+    Changes,
+    Heading,
+    Inline,
+    Line,
+    Lines,
+    Note,
+    Pairs,
+    Section,
+    Span,
+    Table,
+)
 from artifactstore.printable import html, visible
 
 __all__ = ["CARD", "REPORT", "Markup", "as_html", "document", "element"]
 
 # Colours are inherited from the page, or are readable on white and on black.
 REPORT: Final = "max-width:64em;line-height:1.45;font-family:sans-serif"
-CARD: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:46em;line-height:1.45"
+CARD: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:60em;line-height:1.45"
 _DIM: Final = "opacity:.7"
 _COLOURS: Final = {"+": "#1a8a4a", "-": "#d1453b"}
 _CODE: Final = "background:none;color:inherit"
 _TAG: Final = "border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:0 .4em;margin-left:.5em;font-size:85%"
-_ROLES: Final = {"": "", "dim": _DIM, "tag": _TAG, "good": "color:#1a8a4a", "warning": "color:#b7791f", "bad": "color:#d1453b"}
+_ROLES: Final = {
+    "": "",
+    "dim": _DIM,
+    "label": "opacity:.75;font-size:85%;white-space:nowrap",
+    "tag": _TAG,
+    "good": "color:#1a8a4a",
+    "warning": "color:#b7791f",
+    "bad": "color:#d1453b",
+}
 _CELL: Final = "padding:.1em .8em .1em 0;text-align:left;vertical-align:top"
 _NUMBER: Final = "padding:.1em .8em .1em 0;text-align:right;vertical-align:top"
 _LONG: Final = "max-width:36em;overflow-wrap:anywhere"
 _TABLE: Final = "border-collapse:collapse;color:inherit;margin:.3em 0"
+_WIDE: Final = 120  # pixels of a small chart
+_CHART: Final = "vertical-align:middle;border-bottom:1px solid rgba(128,128,128,.6)"
+_SHADES: Final = ("fill:#3d82c9", "fill:#6ba1d8", "fill:#95bbe2", "fill:#b3cce6")
+_REST: Final = "fill:rgba(128,128,128,.35)"
 _FRAME: Final = "overflow-x:auto;border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.5em .7em;line-height:1.35"
 
 
@@ -84,6 +110,8 @@ def _inline(text: Inline, *, lines: bool = True) -> Markup:
     """Render inline text; unless `lines`, line feeds in it are escaped."""
     if isinstance(text, str):
         return Markup(html(text if lines else visible(text)))
+    if isinstance(text, Bars):
+        return _bars(text)
     if not isinstance(text, Span):
         return Markup("".join(_inline(part, lines=lines) for part in text))
     words = text.text if lines else visible(text.text)
@@ -99,6 +127,27 @@ def _inline(text: Inline, *, lines: bool = True) -> Markup:
         case role:
             shown = element("span", words, title=text.tip, style=_ROLES[role]) if role or text.tip else Markup(html(words))
     return element("a", shown, href=text.link) if text.link else shown
+
+
+def _bars(chart: Bars) -> Markup:
+    """Render a small chart as SVG; bars in one colour, shares in shades of it."""
+    total = (sum(chart.counts) if chart.of_whole else max(chart.counts, default=0)) or 1
+    tall, step = (12, 0.0) if chart.of_whole else (26, _WIDE / max(1, len(chart.counts)))
+    parts, at = [], 0.0
+    for i, count in enumerate(chart.counts):
+        rest = chart.of_whole and i == len(chart.counts) - 1
+        wide = _WIDE * count / total if chart.of_whole else step
+        high = tall if chart.of_whole else max(1.0, (tall - 2) * count / total) if count else 0.0
+        if wide > 0 and high > 0:
+            tip = (element("title", chart.tips[i]),) if chart.tips else ()
+            shade = (_REST if rest else _SHADES[min(i, len(_SHADES) - 1)]) if chart.of_whole else _SHADES[0]
+            sides = {"x": at, "y": tall - high, "width": max(0.4, wide - (1 if wide > 3 else 0)), "height": high}
+            parts.append(element("rect", *tip, style=shade, **{name: f"{side:.1f}" for name, side in sides.items()}))
+        at += wide
+    title = (element("title", chart.title),) if chart.title else ()
+    return element(
+        "svg", *title, *parts, width=str(_WIDE), height=str(tall), viewBox=f"0 0 {_WIDE} {tall}", role="img", style=_CHART
+    )
 
 
 def _section(block: Section) -> Markup:

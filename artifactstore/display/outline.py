@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 __all__ = [
     "ARROW",
     "BREAK",
+    "Bars",
     "Block",
     "Change",
     "Changes",
@@ -27,7 +28,7 @@ __all__ = [
     "table_of",
 ]
 
-Role = Literal["", "strong", "dim", "code", "tag", "good", "warning", "bad", "arrow", "break"]
+Role = Literal["", "strong", "dim", "code", "tag", "good", "warning", "bad", "label", "arrow", "break"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,24 @@ class Span:
     link: str = ""
 
 
-Inline = str | Span | Sequence["Inline"]
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A small chart in a line: a histogram, or the shares of a whole.
+
+    Attributes:
+        counts: the height of each bar, or each share; not negative.
+        tips: what each of them is; pages show it under the pointer. Empty: the title alone is shown.
+        title: what all of it is.
+        of_whole: whether the counts are shares, the last of which is the rest.
+    """
+
+    counts: Sequence[float]
+    tips: Sequence[str] = ()
+    title: str = ""
+    of_whole: bool = False
+
+
+Inline = str | Span | Bars | Sequence["Inline"]
 ARROW: Final = Span("->", "arrow")
 BREAK: Final = Span(" ", "break")  # a new line in a cell of a page
 

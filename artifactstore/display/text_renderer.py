@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from artifactstore.display.outline import (
+    Bars,
     Block,
     Change,
     Changes,
@@ -19,6 +20,7 @@ from artifactstore.display.outline import (
     Span,
     Table,
 )
+from artifactstore.display.values import sparkline
 from artifactstore.printable import visible
 
 __all__ = ["WIDTH", "as_text", "inline_text", "table_lines"]
@@ -43,6 +45,8 @@ def inline_text(text: Inline, *, colours: bool = False) -> str:
     if isinstance(text, Span):
         shown = visible(text.text)
         return f"\x1b[{_COLOURS[text.role]}m{shown}\x1b[0m" if colours and text.role in _COLOURS else shown
+    if isinstance(text, Bars):
+        return "" if text.of_whole else sparkline(text.counts)
     return "".join(inline_text(part, colours=colours) for part in text)
 
 

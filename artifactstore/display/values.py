@@ -1,11 +1,12 @@
 """Formatting of values for people."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from unicodedata import normalize
 
-__all__ = ["counted", "duration", "format_pair", "format_size", "format_value", "moment", "short_digest"]
+__all__ = ["BARS", "counted", "duration", "format_pair", "format_size", "format_value", "moment", "short_digest", "sparkline"]
 
 
 def format_size(size: int) -> str:
@@ -45,6 +46,22 @@ def short_digest(digest: str) -> str:
     """Shorten a digest: `blake3:0123456789ab…`."""
     algorithm, _, number = digest.partition(":")
     return f"{algorithm}:{number[:_SHORT]}…"
+
+
+BARS: Final = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int = 30) -> str:
+    """Draw a series in one line of text: the largest of each part; a gap where nothing is finite."""
+    width = min(width, len(values))
+    parts = [values[len(values) * i // width : len(values) * (i + 1) // width] for i in range(width)]
+    tops = [max((one for one in part if abs(one) < float("inf")), default=None) for part in parts]
+    known = [one for one in tops if one is not None]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    step = (high - low) / (len(BARS) - 1) or 1.0
+    return "".join(" " if one is None else BARS[round((one - low) / step)] for one in tops)
 
 
 _LONGEST: Final = 80  # characters of a value

@@ -17,6 +17,7 @@ from artifactstore.display.lists import LISTS
 from artifactstore.display.outline import (
     ARROW,
     BREAK,
+    Bars,
     Block,
     Change,
     Changes,
@@ -41,7 +42,9 @@ ROLES: tuple[Role, ...] = typing.get_args(Role)
 
 def outline(text: str) -> list[Block]:
     """Every kind of block, with a text in every field that can hold one."""
-    spans = [Span(text, role, tip=text, link=text if role == "code" else "") for role in ROLES]
+    charts = [Bars([1, 2], [text, text], text, of_whole=of_whole) for of_whole in (True, False)]
+    spans: list[Inline] = [Span(text, role, tip=text, link=text if role == "code" else "") for role in ROLES]
+    spans += charts
     rows = [
         Change(sign, text, old, new, note)
         for sign in "+-~>"
@@ -113,8 +116,10 @@ def test_no_text_changes_a_page():
     found = Page(page)
     assert found.tags <= {
         "div", "h1", "h2", "b", "code", "span", "a", "br", "table", "thead", "tbody", "tr", "th", "td", "pre", "details", "summary",
+        "svg", "rect", "title",
     }  # fmt: skip
-    assert found.attributes <= {"style", "title", "href", "open", "colspan"}
+    drawn = {"width", "height", "viewbox", "role", "x", "y"}
+    assert found.attributes <= {"style", "title", "href", "open", "colspan", *drawn}
     assert "<script>alert(1)</script>" in found.text
     whole = document(EVIL, element("p", EVIL, title=EVIL), style="p{margin:0}")
     assert is_clean(whole)

@@ -52,9 +52,9 @@ def test_a_card_shows_all_that_is_known_and_escapes_it(store: Store, tmp_path: P
         "n:v1",
         "2 files",
         "2.0 kB",
-        "metric: auc",
+        "metric auc",
         "0.91",
-        "metadata: source",
+        "metadata source",
         "crm",
         "<script>alert(1)<",
         "deep/",
@@ -69,9 +69,8 @@ def test_a_large_folder_shows_its_beginning(store: Store, tmp_path: Path):
     for number in range(230):
         (tmp_path / f"many/{number:03}").write_bytes(b"")
     text = store.put(tmp_path / "many", "n")._repr_html_()
-    assert "… 30 more" in text
-    assert "199" in text
-    assert ">200<" not in text
+    assert "000 … 229  " in text
+    assert "230 files, 0 bytes" in text
 
 
 def test_the_card_of_what_was_removed_meanwhile_still_says_what_it_was(store: Store):

@@ -2,15 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from artifactstore.cli import printing
-from artifactstore.display.values import counted, format_value, moment
+from artifactstore.display.values import BARS, counted, format_value, moment, sparkline
 
 __all__ = ["compared", "show_run"]
-
-_BARS: Final = "▁▂▃▄▅▆▇█"
-_WIDTH: Final = 30  # characters of a course
 
 
 def show_run(store: Any, run: Any, *, as_json: bool) -> None:
@@ -53,22 +50,9 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
 def _course(name: str, last: float | None, points: Sequence[Any]) -> str:
     """Return a metric with its last value, and its course where the terminal has the characters."""
     text = f"{name} = {'not finite' if last is None else f'{last:g}'}"
-    if len(points) < 2 or not _is_printable(_BARS):
+    if len(points) < 2 or not _is_printable(BARS):
         return text
     return f"{text}  {sparkline([one.value for one in points])}  {counted(len(points), 'values')}"
-
-
-def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
-    """Draw a series in one line of text: the largest of each part; a gap where nothing is finite."""
-    width = min(width, len(values))
-    parts = [values[len(values) * i // width : len(values) * (i + 1) // width] for i in range(width)]
-    tops = [max((one for one in part if abs(one) < float("inf")), default=None) for part in parts]
-    known = [one for one in tops if one is not None]
-    if not known:
-        return ""
-    low, high = min(known), max(known)
-    step = (high - low) / (len(_BARS) - 1) or 1.0
-    return "".join(" " if one is None else _BARS[round((one - low) / step)] for one in tops)
 
 
 def _is_printable(text: str) -> bool:

@@ -1,6 +1,6 @@
 """The public view of an artifact: identity, names, record and files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -208,18 +208,26 @@ class Artifact:
         return line(self.ref, self.digest, self.count, self.size, new=self.new if self._put else None)
 
     def _repr_html_(self) -> str:
-        from artifactstore.display.artifact_card import SHOWN, TABLES, card  # noqa: PLC0415 - as above
-        from artifactstore.work.get.provenance import provenance  # noqa: PLC0415 - as above
+        from artifactstore.display.artifact_card import TABLES, card  # noqa: PLC0415 - as above
+        from artifactstore.work.get.provenance import Provenance, provenance  # noqa: PLC0415 - as above
 
-        record = self._record
-        origin: Mapping[str, Any] = {}
+        record, origin = self._record, Provenance()
+        files: Iterable[tuple[str, int]] = ()
+        shown: Mapping[str, Mapping[str, Any]] = {}
+        tables = 0
         try:
-            origin = provenance(self._session, self.digest, self.name, self.version).lines()
-            files = [(one.path, one.size) for one in self.files[:SHOWN]]
+            origin = provenance(self._session, self.digest, self.name, self.version)
+            files = self._with(lambda manifest: zip(manifest.paths, manifest.sizes, strict=True))
             profiles = self.profiles
             shown, tables = {path: profiles[path] for path in [*profiles][:TABLES]}, len(profiles)
         except ArtifactStoreError:  # removed, or the backend is unreachable: show the record only
-            files, shown, tables = [], {}, 0
+            files, shown, tables = (), {}, 0
+        metadata = dict(self.metadata)
+        about = metadata.pop("description", None)
+        sections = {"metric": self.metrics, "tag": {}, "metadata": metadata}
+        if isinstance(metadata.get("tags"), Mapping):
+            sections["tag"] = metadata.pop("tags")
+        said = {"about": about, "reason": self.reason}
         return card(
             self.ref,
             self.digest,
@@ -228,12 +236,13 @@ class Artifact:
             size=self.size,
             time=record.time,
             actor=record.actor,
-            sections={"metric": self.metrics, "metadata": self.metadata},
+            sections=sections,
             files=files,
             profiles=shown,
             tables=tables,
-            aliases=self.aliases,
-            origin=origin,
+            aliases={**dict.fromkeys(self.aliases), **origin.aliases},
+            tainted=self.tainted,
+            origin={**{key: str(text) for key, text in said.items() if text}, **origin.lines()},
         )
 
 
