@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from artifactstore.work.queries.drawing import Drawing
     from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
     from artifactstore.work.queries.queries import Conditions
+    from artifactstore.work.queries.status import FolderStatus, Status
     from artifactstore.work.reproduce.code import Code
     from artifactstore.work.reproduce.comparison import Output, Reproduction
     from artifactstore.work.runs.run import Run
@@ -75,6 +76,7 @@ __all__ = [
     "Event",
     "File",
     "Finding",
+    "FolderStatus",
     "FormatError",
     "InputChange",
     "InvalidInputError",
@@ -94,6 +96,7 @@ __all__ = [
     "Rows",
     "Run",
     "RunInfo",
+    "Status",
     "Store",
     "SyncReport",
     "UnsupportedError",
@@ -122,6 +125,8 @@ _LATE: Final = {
     "Drawing": "artifactstore.work.queries.drawing",
     "Event": "artifactstore.catalog.audit",
     "File": "artifactstore.work.get.artifact",
+    "FolderStatus": "artifactstore.work.queries.status",
+    "Status": "artifactstore.work.queries.status",
     "Finding": "artifactstore.maintenance.verify.report",
     "InputChange": "artifactstore.work.queries.explanation",
     "Lineage": "artifactstore.work.views.lineage",

@@ -1,7 +1,9 @@
 """The questions to a store: what it has, where it came from, why two things differ, and whether all of it is intact."""
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from artifactstore.catalog.audit import Log
@@ -13,6 +15,7 @@ from artifactstore.maintenance.verify.report import Report
 from artifactstore.model.reference import Referable, as_reference, selected
 from artifactstore.work.get import artifact as _artifact
 from artifactstore.work.get.artifact import Artifact
+from artifactstore.work.put.arguments import FolderOptions
 from artifactstore.work.queries import diff as _diffing
 from artifactstore.work.queries import queries as _asking
 from artifactstore.work.queries.diff import Diff
@@ -24,6 +27,7 @@ from artifactstore.work.views.lineage import Lineage
 
 if TYPE_CHECKING:
     from artifactstore.work.queries.explanation import Why
+    from artifactstore.work.queries.status import Status
 
 __all__ = ["StoreQueries"]
 
@@ -59,21 +63,53 @@ class StoreQueries:
         except NotFoundError:
             return False
 
-    def diff(self, a: str | Referable, b: str | Referable, *, key: str | Sequence[str] = (), exact: bool = False) -> Diff:
+    def diff(
+        self,
+        a: "str | Referable | os.PathLike[str]",
+        b: "str | Referable | os.PathLike[str]",
+        *,
+        key: str | Sequence[str] = (),
+        exact: bool = False,
+        **options: Unpack[FolderOptions],
+    ) -> Diff:
         """Compare the files of two artifacts (or of folders or files in them); the result is empty if they are equal.
 
         Its `.tables`, `.tensors` and `.json` list differences inside files, `.overlap()` the rows that two tables share.
 
         Args:
-            a: a reference.
+            a: a reference; a `Path` is a file or a folder of this machine: `store.diff("raw:v1", Path("data"))`. Nothing is stored;
+                files whose size and times prove that they are unchanged are not read.
             b: another.
             key: columns that identify the rows of a table, so that changed rows are distinguished from new rows; reads both tables.
             exact: read the tables, even if a sample of their row hashes would suffice.
+            **options: `exclude` and `links` as for `put`, for a folder of this machine.
 
         Raises:
             NotFoundError: no such artifact.
+            InvalidInputError: a path does not exist, or cannot be read.
         """
-        return _diffing.diff(self._session, as_reference(a), as_reference(b), key=key, exact=exact)
+        return _diffing.diff(self._session, _sided(a), _sided(b), key=key, exact=exact, options=options)
+
+    def status(
+        self, path: "str | os.PathLike[str]" = ".", *, against: str | Referable | None = None, **options: Unpack[FolderOptions]
+    ) -> "Status":
+        """Tell which version a folder or file of this machine came from, and what changed in it since; false if nothing has.
+
+        Puts and gets with `to=` are remembered in the local cache. A folder that is not remembered is recognised if its content is
+        that of a version. For a folder above remembered ones, each of those is examined.
+
+        Args:
+            path: the folder or file.
+            against: compare with this artifact instead.
+            **options: `exclude` and `links` as for `put`; by default those of the put that is remembered.
+
+        Raises:
+            NotFoundError: the version is unknown; pass `against=`.
+            InvalidInputError: the path does not exist, or cannot be read.
+        """
+        from artifactstore.work.queries.status import status  # noqa: PLC0415 - training code never asks
+
+        return status(self._session, path, against=None if against is None else as_reference(against), options=options)
 
     def names(self, prefix: str = "") -> Rows[Name]:
         """Return all names that begin with `prefix`, sorted."""
@@ -216,3 +252,8 @@ class StoreQueries:
         return _asking.verify(
             self._session, None if ref is None else as_reference(ref), level=level, fraction=fraction, anchor=anchor
         )
+
+
+def _sided(side: "str | Referable | os.PathLike[str]") -> str | Path:
+    """Return a side of a comparison: a path of this machine as `Path`, a reference as text."""
+    return Path(side) if isinstance(side, os.PathLike) else as_reference(side)

@@ -1,4 +1,4 @@
-"""Commands for queries: ls, versions, find, show, diff, log, verify."""
+"""Commands for queries: ls, versions, find, show, log, verify."""
 
 import sys
 from dataclasses import replace
@@ -15,7 +15,6 @@ from artifactstore.cli.records.run import show_run
 from artifactstore.display.values import counted, format_size, format_value, moment
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference
-from artifactstore.runtime.loading import numpy
 
 __all__: list[str] = []
 
@@ -205,36 +204,6 @@ def _facts(store: Any, found: Any) -> dict[str, Any]:
         "metadata": tuple(f"{key} = {format_value(value)}" for key, value in metadata.items()),
         "imports": ", ".join(found.imports) if found.imports else None,
     }
-
-
-@app.command()
-def diff(
-    a: Annotated[str, typer.Argument(help="A reference.")],
-    b: Annotated[str, typer.Argument(help="Another.")],
-    inside: Annotated[bool, typer.Option("--inside", help="Also differences inside tables, tensors and JSON.")] = False,
-    key: Annotated[list[str] | None, typer.Option(help="A column that identifies rows of a table; may be repeated.")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Read tables, even if a sample of row hashes would suffice.")] = False,
-    store: StoreUrl = None,
-    as_json: AsJson = False,
-) -> int:
-    """Compare two artifacts. Exit code 1 if they differ."""
-    inside = inside or bool(key) or exact
-    if inside:
-        numpy()  # before Arrow is loaded, which looks for numpy only then
-    with opened(store, "r") as store_:
-        found = store_.diff(a, b, key=key or (), exact=exact)
-        if as_json:
-            answer: dict[str, Any] = {"changes": [printing.record(one) for one in found], "unchanged": found.unchanged}
-            if inside:
-                answer["tables"] = {path: printing.record(one) for path, one in found.tables.items()}
-                for kind, files in (("tensors", found.tensors), ("json", found.json)):
-                    answer[kind] = {path: [printing.record(row) for row in rows] for path, rows in files.items()}
-            printing.as_json(answer)
-        else:
-            if text := found.inside() if inside else "":
-                printing.echo(text, lines=True)
-            printing.report(found)
-        return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
 
 
 @app.command()

@@ -7,6 +7,7 @@ __all__ = ["FLAGS", "PAIRS", "in_flags"]
 
 # One row per option that a message may name; commands without the option never cause the message.
 FLAGS: Final = {
+    "against": "--against",
     "allow_empty": "--allow-empty",
     "anchor": "--anchor",
     "base": "--base",

@@ -41,6 +41,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         cmd_runs,  # noqa: F401
         cmd_why,  # noqa: F401
     )
+    from artifactstore.cli.compare import commands  # noqa: F401, PLC0415
     from artifactstore.cli.options import app  # noqa: PLC0415
 
     try:

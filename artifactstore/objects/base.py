@@ -19,7 +19,7 @@ from artifactstore.objects.trust import Trust
 from artifactstore.runtime.local_files import temporary
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["Format", "ReadFolder", "WriteFolder", "stored_json", "texts", "zipped"]
+__all__ = ["Files", "Format", "ReadFolder", "WriteFolder", "stored_json", "texts", "zipped"]
 
 T = TypeVar("T")
 _THREADS: Final = 8  # files of an object that are read at a time
@@ -111,6 +111,19 @@ class WriteFolder:
         folder = copy(self)
         folder._prefix = f"{self._prefix}{name}/"  # noqa: SLF001 - its own
         return folder
+
+
+class Files(Protocol):
+    """Files that are compared."""
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes."""
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes."""
+
+    def open(self, name: str) -> io.BufferedReader:
+        """Open a file as a seekable reader."""
 
 
 class ReadFolder(Protocol):

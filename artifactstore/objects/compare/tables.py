@@ -12,7 +12,7 @@ from artifactstore.display.outline import Block, Change, Changes, Line
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import parse_json
 from artifactstore.model.parquet.footer import read_footer
-from artifactstore.objects.base import ReadFolder
+from artifactstore.objects.base import Files
 from artifactstore.objects.tables.profile import Profiler
 from artifactstore.objects.tables.row_hashes import hash_rows
 from artifactstore.objects.tables.size_limits import batches_of
@@ -135,7 +135,7 @@ class StoredTable:
         side: returns side content by name, or None.
     """
 
-    def __init__(self, folder: ReadFolder, name: str, side: Callable[[str], bytes | None]) -> None:
+    def __init__(self, folder: Files, name: str, side: Callable[[str], bytes | None]) -> None:
         self._folder = folder
         self._name = name
         self._side = side

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from artifactstore.objects.base import ReadFolder
+from artifactstore.objects.base import Files
 from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.tensors import parse_header
 from artifactstore.runtime.loading import numpy
@@ -57,7 +57,7 @@ class _Tensor:
         return f"{self.dtype} {list(self.shape)}{self.order}"
 
 
-def compare_tensors(old: ReadFolder, new: ReadFolder, names: tuple[str, str]) -> Iterator[TensorChange]:
+def compare_tensors(old: Files, new: Files, names: tuple[str, str]) -> Iterator[TensorChange]:
     """Yield the tensors that differ between two files, by name.
 
     Args:
@@ -82,7 +82,7 @@ def compare_tensors(old: ReadFolder, new: ReadFolder, names: tuple[str, str]) ->
                 yield TensorChange(name, "changed", str(one), str(other), *found)
 
 
-def _layout(folder: ReadFolder, name: str) -> dict[str, _Tensor]:
+def _layout(folder: Files, name: str) -> dict[str, _Tensor]:
     size = folder.size(name)
     with folder.open(name) as file:
         if name.endswith(".npy"):

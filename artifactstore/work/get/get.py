@@ -26,6 +26,7 @@ from artifactstore.objects.stored_folder import StoredFolder
 from artifactstore.objects.trust import NOTHING, Trust, trust_of
 from artifactstore.runtime.local_files import temporary
 from artifactstore.work.get.taint_check import check_taint
+from artifactstore.work.session.origins import remember
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path, matches, strings
 from artifactstore.work.tracking.current_run import note_read
@@ -244,6 +245,8 @@ def _to_folder(
     chosen = _select(found, manifest, paths, rebase=True)
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
     checkout(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
+    path = (found.path or "").rstrip("/") or (manifest.paths[0] if _is_single(session, found, manifest) else "")
+    remember(session, str(target / path.rpartition("/")[2]), found, how="get", path=path, paths=tuple(paths or ()))
     return target
 
 

@@ -14,7 +14,16 @@ from artifactstore.model.json_values import json_value, number_of
 from artifactstore.model.reference import check_alias, check_kind, check_name
 from artifactstore.work.settings.paths import strings
 
-__all__ = ["Description", "PutOptions", "PutRequest", "check_metrics", "check_options", "checked_request", "facts_of"]
+__all__ = [
+    "Description",
+    "FolderOptions",
+    "PutOptions",
+    "PutRequest",
+    "check_metrics",
+    "check_options",
+    "checked_request",
+    "facts_of",
+]
 
 
 class Description(TypedDict, total=False):
@@ -24,6 +33,13 @@ class Description(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     metrics: Mapping[str, float] | None
     reason: str | None
+
+
+class FolderOptions(TypedDict, total=False):
+    """Options for comparing a folder of this machine; see `PutOptions`."""
+
+    exclude: Sequence[str]
+    links: str
 
 
 class PutOptions(TypedDict, total=False):

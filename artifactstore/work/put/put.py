@@ -33,6 +33,7 @@ from artifactstore.work.put.resume import Uploads
 from artifactstore.work.put.sources import PutSource, find, found_object, is_object
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
+from artifactstore.work.session.origins import remember
 from artifactstore.work.session.prepared import Prepared, Staged, Step
 from artifactstore.work.session.session import Session
 from artifactstore.work.session.write_guard import refuse_if_moved
@@ -75,6 +76,8 @@ def _put(
 
         found.profiling = Profiling(found.folder.files, full=chosen["profile"] == "full", single=found.single)
     made = put_listed(session, found, request, reason)
+    if found.root:
+        remember(session, found.root, made, how="put", exclude=chosen.get("exclude", ()), links=chosen.get("links", "keep"))
     if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
         warnings.warn(lacking, UserWarning, stacklevel=4)
     if kind is not None and made.kind != kind:

@@ -20,7 +20,7 @@ from artifactstore.model.path_clashes import case_clashes, check_tree
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.registry import write_object
 from artifactstore.runtime.loading import LOADING
-from artifactstore.work.put.arguments import PutOptions, PutRequest
+from artifactstore.work.put.arguments import FolderOptions, PutOptions, PutRequest
 from artifactstore.work.put.filters import Excluder
 from artifactstore.work.session.caches import is_cache
 from artifactstore.work.session.session import Session
@@ -29,7 +29,7 @@ from artifactstore.work.settings.paths import local_path
 if TYPE_CHECKING:
     from artifactstore.work.put.profiling import Profiling
 
-__all__ = ["PutSource", "find", "found_object", "is_object"]
+__all__ = ["PutSource", "find", "found_object", "is_object", "local_source"]
 
 _LAST: Final = 8  # versions of a name that are compared with an object
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
@@ -121,18 +121,33 @@ def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] 
 # -- on this machine
 
 
+def local_source(session: Session, source: str | os.PathLike[str], options: FolderOptions) -> PutSource:
+    """List a file or a folder of this machine as a put would, to compare it: without remarks on what a put would store.
+
+    Raises:
+        InvalidInputError: it does not exist, cannot be stored, or an option does not apply to it.
+    """
+    return _listed(session, _path(source, None), source, options, remarks=False)
+
+
 def _local(session: Session, source: str | os.PathLike[str], options: PutOptions, request: PutRequest) -> PutSource:
-    path = _path(source, request.name)
-    found = PutSource(
-        Folder(), modes=options.get("modes", request.kind == "code"), root=str(path), rehash=options.get("rehash", False)
-    )
+    found = _listed(session, _path(source, request.name), source, options, remarks=True)
+    found.modes, found.rehash = options.get("modes", request.kind == "code"), options.get("rehash", False)
+    return found
+
+
+def _listed(
+    session: Session, path: Path, source: str | os.PathLike[str], options: PutOptions | FolderOptions, *, remarks: bool
+) -> PutSource:
+    found = PutSource(Folder(), root=str(path))
     own = Path(session.url)
     if "://" not in session.url and own.resolve() in (path, *path.parents):
         raise InvalidInputError(f"{path} is the store itself, or a part of it: it cannot be put into itself")
     if path.is_dir():
-        found.folder = _scan(session, path, source, options)
+        found.folder = _scan(session, path, source, options, remarks=remarks)
         check_folder(found.folder)
-        _warn_clashes(found.folder)
+        if remarks:
+            _warn_clashes(found.folder)
         return found
     if os.fspath(source).endswith(("/", os.sep)):
         raise InvalidInputError(f"{path} is a file, but {os.fspath(source)!r} with a trailing slash means a folder")
@@ -159,7 +174,9 @@ def _base_name(source: str | os.PathLike[str]) -> str:
     return from_file(os.path.abspath(local_path(source, "source"))).path  # noqa: PTH100 - links must stay
 
 
-def _scan(session: Session, path: Path, source: str | os.PathLike[str], options: PutOptions) -> Folder:
+def _scan(
+    session: Session, path: Path, source: str | os.PathLike[str], options: PutOptions | FolderOptions, *, remarks: bool
+) -> Folder:
     top, given = str(path), os.path.abspath(local_path(source, "source"))  # noqa: PTH100 - links must stay
     excluder = Excluder(options.get("exclude", ()), [top, given])
     stores, hinted = _OwnFolders(), _SuspectFolder()
@@ -183,9 +200,10 @@ def _scan(session: Session, path: Path, source: str | os.PathLike[str], options:
         return True
 
     folder = scan(top, keep=keep, links=options.get("links", "keep"))
-    excluder.check(_AllPaths(folder), disk=top, name=path.name)
-    stores.warn()
-    hinted.warn()
+    if remarks:
+        excluder.check(_AllPaths(folder), disk=top, name=path.name)
+        stores.warn()
+        hinted.warn()
     return folder
 
 
@@ -274,7 +292,7 @@ def _partial(path: str) -> bool:
     return any(map(is_partial, path.split("/")))
 
 
-def _check_single(options: PutOptions, what: str) -> None:
+def _check_single(options: PutOptions | FolderOptions, what: str) -> None:
     if options.get("exclude"):
         raise InvalidInputError(f"exclude= is for folders; {what} is one file")
 

@@ -2,20 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.rows import Rows
-from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.side_content import read_side
 from artifactstore.display.displayed import Displayed, outline_of
-from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
-from artifactstore.model.digest import Digest
-from artifactstore.model.encoding import canonical_json, parse_json
+from artifactstore.model.encoding import canonical_json
 from artifactstore.objects.compare.values import ValueChange, compare_values
-from artifactstore.objects.stored_folder import StoredFolder
-from artifactstore.objects.tables.profile_names import side_prefix
-from artifactstore.objects.trust import NOTHING
+from artifactstore.work.put.arguments import FolderOptions
+from artifactstore.work.queries.sides import Entry, Side, sides
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import strings
@@ -23,7 +19,7 @@ from artifactstore.work.settings.paths import strings
 if TYPE_CHECKING:
     from artifactstore.display.outline import Block
     from artifactstore.display.outline import Change as Row
-    from artifactstore.objects.compare.tables import Overlap, StoredTable, TableDiff
+    from artifactstore.objects.compare.tables import Overlap, TableDiff
     from artifactstore.objects.compare.tensors import TensorChange
 
 __all__ = ["Change", "Diff", "diff"]
@@ -66,7 +62,7 @@ class Diff(Rows[Change]):
         unchanged: the number of equal files.
     """
 
-    def __init__(self, a: "_Side", b: "_Side", *, key: Sequence[str], exact: bool) -> None:
+    def __init__(self, a: "Side", b: "Side", *, key: Sequence[str], exact: bool) -> None:
         before, after = a.entries, b.entries
         super().__init__(Change, list(_changes(before, after)))
         self.a, self.b = a.ref, b.ref
@@ -165,7 +161,10 @@ class Diff(Rows[Change]):
         notes = [f"(was {one.moved_from})" if one.moved_from else "" for one in self]
         rows = [Row(_SIGNS[one.change], one.path, note=note) for one, note in zip(self, notes, strict=True)]
         counts = ", ".join(f"{n} {word}" for word in _SIGNS if (n := sum(one.change == word for one in self)))
-        return [Changes(rows, limit=_LISTED), Line(f"{counts or 'no differences'}, {self.unchanged} unchanged")]
+        return [
+            *([Changes(rows, limit=_LISTED)] if rows else []),
+            Line(f"{counts or 'no differences'}, {self.unchanged} unchanged"),
+        ]
 
     __str__ = Displayed.__str__  # a report, not a list
 
@@ -199,105 +198,17 @@ def _row(one: "TensorChange | ValueChange") -> "Row":
     return Row(sign, one.name or "array", new=known or "changed")
 
 
-class _Side:
-    """One of the two compared artifacts, or a folder or file in it."""
-
-    def __init__(self, session: Session, ref: str) -> None:
-        found = session.resolve(ref)
-        self.ref = ref
-        self._session = session
-        self._manifest = session.with_manifest(found.digest, lambda manifest: manifest)
-        self._chosen = found
-        self.entries = _entries(self._manifest, found.path)
-        using = partial(session.with_manifest, found.digest)
-        self.folder = StoredFolder(session.core().cached_backend, self._manifest, _no_tree, NOTHING, using=using)
-
-    @property
-    def files(self) -> list[str]:
-        """Paths of the regular files, as in `entries`."""
-        return [path for path in self.entries if self._manifest.index(self.inner(path)) is not None]
-
-    def inner(self, path: str) -> str:
-        """Return the path in the artifact."""
-        chosen = (self._chosen.path or "").rstrip("/")
-        if not chosen:
-            return path
-        return chosen if self._manifest.index(chosen) is not None else f"{chosen}/{path}"
-
-    def size(self, path: str) -> int:
-        """Return a file's size in bytes."""
-        return self.entries[path][1]
-
-    def content(self, path: str) -> bytes | None:
-        """Return a file's bytes; None if it does not exist."""
-        inner = self.inner(path)
-        return self.folder.read(inner) if path in self.entries and self._manifest.index(inner) is not None else None
-
-    def value(self, path: str) -> Any:
-        """Parse a JSON file."""
-        try:
-            return parse_json(self.folder.read(self.inner(path)), path)
-        except InvalidInputError as error:
-            raise CorruptionError(f"{self.ref}: {error}", location=path) from error
-
-    def table(self, path: str) -> "StoredTable":
-        """Return a Parquet file, with its side content."""
-        from artifactstore.objects.compare.tables import StoredTable  # noqa: PLC0415 - Arrow, which names need not
-
-        inner, backend, manifest = self.inner(path), self._session.core().cached_backend, self._manifest
-        known = side_prefix(manifest, inner)
-
-        def side(name: str) -> bytes | None:
-            return read_side(backend, manifest, known + name)
-
-        return StoredTable(self.folder, inner, side)
-
-    def only_table(self) -> "StoredTable":
-        """Return the only Parquet file.
-
-        Raises:
-            InvalidInputError: there is none, or more than one.
-        """
-        found = [path for path in self.files if path.endswith(".parquet")]
-        if len(found) != 1:
-            raise InvalidInputError(f"expected one Parquet file in {self.ref}, got {len(found)}: pass {self.ref}/PATH")
-        return self.table(found[0])
-
-
-def _no_tree() -> Any:
-    raise AssertionError  # no comparison needs files on this machine
-
-
 @one_state()
-def diff(session: Session, a: str, b: str, *, key: Any = (), exact: bool = False) -> Diff:
-    """Compare two artifacts; see `Store.diff`."""
+def diff(
+    session: Session, a: str | Path, b: str | Path, *, key: Any = (), exact: bool = False, options: FolderOptions | None = None
+) -> Diff:
+    """Compare two artifacts, or one with a file or a folder of this machine; see `Store.diff`."""
     wanted = strings(key, "key") if not isinstance(key, str) else [key]
-    return Diff(_Side(session, a), _Side(session, b), key=wanted, exact=exact)
+    return Diff(*sides(session, a, b, options or {}), key=wanted, exact=exact)
 
 
-_Entry = tuple[str, int]  # digest (or a link's target, or "folder"), bytes
-
-
-def _entries(manifest: Manifest, path: str | None) -> dict[str, _Entry]:
-    found = {
-        one: (str(Digest(manifest.algorithm, digest)), size)
-        for one, digest, size in zip(manifest.paths, manifest.digests, manifest.sizes, strict=True)
-    }
-    found |= {one: (f"link to {target}", 0) for one, target in manifest.links}
-    found |= dict.fromkeys(manifest.folders, ("folder", 0))
-    if path is None:
-        return found
-    chosen = path.rstrip("/")
-    inside = {one[len(chosen) + 1 :]: entry for one, entry in found.items() if one.startswith(chosen + "/")}
-    if chosen in found:
-        inside[chosen.rpartition("/")[2]] = found[chosen]
-    if not inside:
-        raise NotFoundError(f"no file or folder {path!r} in the artifact")
-    return inside
-
-
-def _changes(before: Mapping[str, _Entry], after: Mapping[str, _Entry]) -> Iterator[Change]:
-    gone: dict[_Entry, list[str]] = {}
+def _changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[Change]:
+    gone: dict[Entry, list[str]] = {}
     for path, entry in before.items():
         if path not in after and entry[1]:
             gone.setdefault(entry, []).append(path)

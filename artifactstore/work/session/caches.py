@@ -245,5 +245,5 @@ def clear_cache(folder: Path) -> None:
     TreeCache(folder).clear()
     for name in ("stores", "places"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for path in folder.glob("stat-*.sqlite*"):
+    for path in (*folder.glob("stat-*.sqlite*"), folder / "origins"):
         path.unlink(missing_ok=True)
