@@ -8,7 +8,7 @@ from typing import Final
 from artifactstore.display.outline import Inline, Span
 from artifactstore.display.values import counted, format_size
 
-__all__ = ["folded_tree", "grouped", "in_words", "range_of"]
+__all__ = ["folded_tree", "grouped", "in_words", "pattern_of", "range_of"]
 
 _DIGITS: Final = re.compile(r"[0-9]+")
 _FOLDED: Final = 5  # files of one pattern that become one line
@@ -36,7 +36,7 @@ def grouped(names: Sequence[str]) -> list[list[int]]:
     """
     by_suffix: dict[str, dict[str, list[int]]] = {}
     for i, name in enumerate(names):
-        by_suffix.setdefault(_suffix(name), {}).setdefault(_DIGITS.sub("0", name), []).append(i)
+        by_suffix.setdefault(_suffix(name), {}).setdefault(pattern_of(name), []).append(i)
     found: list[list[int]] = []
     for patterns in by_suffix.values():
         together = [i for group in patterns.values() for i in group]
@@ -47,6 +47,11 @@ def grouped(names: Sequence[str]) -> list[list[int]]:
             alike = len(group) >= _FOLDED and "0" in pattern
             found += [group] if alike else [[i] for i in group]
     return sorted(found)
+
+
+def pattern_of(name: str) -> str:
+    """Return the pattern of a file's name: the name with `0` for each number."""
+    return _DIGITS.sub("0", name)
 
 
 def _suffix(name: str) -> str:

@@ -22,7 +22,11 @@ def _options(exclude: list[str] | None, links: str) -> Any:
 
 
 def _changes(found: Any) -> dict[str, Any]:
-    return {"changes": [printing.record(one) for one in found], "unchanged": found.unchanged}
+    groups = [
+        {**printing.record(one), "largest": [{"path": path, **printing.record(row)} for path, row in found.largest(one)]}
+        for one in found.groups
+    ]
+    return {"changes": [printing.record(one) for one in found], "groups": groups, "unchanged": found.unchanged}
 
 
 @app.command()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.rows import Rows
 from artifactstore.display.displayed import Displayed, outline_of
-from artifactstore.model.encoding import canonical_json
+from artifactstore.errors import ArtifactStoreError
 from artifactstore.objects.compare.values import ValueChange, compare_values
 from artifactstore.work.put.arguments import FolderOptions
+from artifactstore.work.queries.diff_groups import SIGNS, Group, groups_of, largest_first, tensor_blocks, value_row
 from artifactstore.work.queries.sides import Entry, Side, sides
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
@@ -18,15 +19,13 @@ from artifactstore.work.settings.paths import strings
 
 if TYPE_CHECKING:
     from artifactstore.display.outline import Block
-    from artifactstore.display.outline import Change as Row
     from artifactstore.objects.compare.tables import Overlap, TableDiff
     from artifactstore.objects.compare.tensors import TensorChange
 
 __all__ = ["Change", "Diff", "diff"]
 
-_SHOWN: Final = 100  # characters of a value
 _LISTED: Final = 200  # files that a notebook lists
-_SIGNS: Final = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
+_SMALL: Final = 8 * 2**20  # bytes of arrays that are compared to show which changed most
 _JSON: Final = 64 * 2**20  # bytes of a JSON file that is compared inside
 
 
@@ -154,17 +153,46 @@ class Diff(Rows[Change]):
 
         return overlap(*(side.only_table() for side in self._sides), exact=self._exact)
 
+    @cached_property
+    def groups(self) -> Sequence[Group]:
+        """The changed files that follow one pattern (`000004.npy`), five or more of a folder, as groups."""
+        a, b = self._sides
+        return groups_of([(one.path, one.change) for one in self], a.entries, b.entries)
+
+    def largest(self, group: Group, count: int = 3) -> "list[tuple[str, TensorChange]]":
+        """Return the arrays of a group that changed most, each with its path; empty unless they are small or were compared already.
+
+        `tensors` compares all of them, however large they are.
+        """
+        a, b = self._sides
+        if group.change != "changed" or not group.paths[0].endswith(".npy"):
+            return []
+        if "tensors" not in self.__dict__ and sum(side.size(path) for path in group.paths for side in (a, b)) > _SMALL:
+            return []
+        try:
+            return largest_first((path, one) for path in group.paths for one in self.tensors.get(path, ()))[:count]
+        except ArtifactStoreError:
+            return []  # damaged, or unreachable: this is about which files differ
+
     def _outline(self) -> "list[Block]":
         from artifactstore.display.outline import Change as Row  # noqa: PLC0415 - most processes show no report
         from artifactstore.display.outline import Changes, Line  # noqa: PLC0415 - as above
 
-        notes = [f"(was {one.moved_from})" if one.moved_from else "" for one in self]
-        rows = [Row(_SIGNS[one.change], one.path, note=note) for one, note in zip(self, notes, strict=True)]
-        counts = ", ".join(f"{n} {word}" for word in _SIGNS if (n := sum(one.change == word for one in self)))
-        return [
-            *([Changes(rows, limit=_LISTED)] if rows else []),
-            Line(f"{counts or 'no differences'}, {self.unchanged} unchanged"),
-        ]
+        first = {group.paths[0]: group for group in self.groups}
+        inside = {path for group in self.groups for path in group.paths}
+        rows, unread = [], False
+        for one in self:
+            if (group := first.get(one.path)) is not None:
+                rows.append(Row(SIGNS[group.change], group.title, note=group.note))
+                found = self.largest(group)
+                rows += [Row("·", path, note=f"relative norm {by.relative:.3g}") for path, by in found if by.relative is not None]
+                unread = unread or (not found and group.what == "arrays" and group.change == "changed")
+            elif one.path not in inside:
+                rows.append(Row(SIGNS[one.change], one.path, note=f"(was {one.moved_from})" if one.moved_from else ""))
+        counts = ", ".join(f"{n} {word}" for word in SIGNS if (n := sum(one.change == word for one in self)))
+        hint = [Line("which arrays changed most: .inside()", dim=True)] if unread else []
+        listed = [Changes(rows, limit=_LISTED)] if rows else []
+        return [*listed, Line(f"{counts or 'no differences'}, {self.unchanged} unchanged"), *hint]
 
     __str__ = Displayed.__str__  # a report, not a list
 
@@ -179,23 +207,9 @@ class Diff(Rows[Change]):
 
         for path, table in self.tables.items():
             yield Section(f"{path}:", outline_of(table))
-        files: list[tuple[str, Rows[Any]]] = [*self.tensors.items(), *self.json.items()]
-        for path, rows in files:
-            yield Section(f"{path}:", [Changes([_row(one) for one in rows])])
-
-
-def _row(one: "TensorChange | ValueChange") -> "Row":
-    from artifactstore.display.outline import Change as Row  # noqa: PLC0415 - as above
-
-    sign = _SIGNS.get(one.change, "~")
-    if isinstance(one, ValueChange):
-        old, new = (canonical_json(value).decode()[:_SHOWN] for value in (one.old, one.new))
-        return Row(sign, one.path or "/", None if sign == "+" else old, None if sign == "-" else new)
-    if one.change != "changed":
-        return Row(sign, one.name, one.old, one.new)
-    numbers = (("relative norm", one.relative), ("largest", one.largest), ("elements", one.share))
-    known = ", ".join(f"{word} {value:.3g}" for word, value in numbers if value is not None)
-    return Row(sign, one.name or "array", new=known or "changed")
+        yield from tensor_blocks(self.tensors, self.groups)
+        for path, values in self.json.items():
+            yield Section(f"{path}:", [Changes([value_row(one) for one in values])])
 
 
 @one_state()
