@@ -27,7 +27,7 @@ from artifactstore.errors import (
 from artifactstore.model.version import VERSION
 
 if TYPE_CHECKING:
-    from artifactstore.catalog.audit import Event, Log
+    from artifactstore.catalog.audit import Event, Log, Transaction
     from artifactstore.catalog.lineage import RunInfo
     from artifactstore.catalog.rows import Rows
     from artifactstore.catalog.versions import Name, Version
@@ -99,6 +99,7 @@ __all__ = [
     "Status",
     "Store",
     "SyncReport",
+    "Transaction",
     "UnsupportedError",
     "UntrustedError",
     "Version",
@@ -142,6 +143,7 @@ _LATE: Final = {
     "RunInfo": "artifactstore.catalog.lineage",
     "Store": "artifactstore.store",
     "SyncReport": "artifactstore.maintenance.sync.report",
+    "Transaction": "artifactstore.catalog.audit",
     "Version": "artifactstore.catalog.versions",
     "Why": "artifactstore.work.queries.explanation",
     "create": "artifactstore.opening",

@@ -202,6 +202,8 @@ class StoreQueries:
     ) -> Log:
         """Return the audit trail, oldest first: the actor, time and reason of each action, with its outcome.
 
+        Its `.transactions` say in words what was committed together: `put churn/model:v7 · run train · auc 0.91`.
+
         Args:
             name: only facts about this name.
             alias: only facts about this alias.

@@ -1,10 +1,12 @@
-"""Audit log: every fact of the journal with its outcome, filtered by name, actor, time and the like."""
+"""Audit log: every fact of the journal with its outcome, and what each transaction did in words, filtered."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from artifactstore.catalog.actions import Naming, action
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.rows import Rows
 from artifactstore.errors import InvalidInputError
@@ -15,7 +17,10 @@ from artifactstore.model.fields import sane
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
 
-__all__ = ["Event", "Filter", "Log", "events", "outcome_of", "parse_txn"]
+__all__ = ["Event", "Filter", "Log", "Transaction", "Walk", "newest", "outcome_of", "parse_txn"]
+
+_DIGEST: Final = 15  # characters of a digest that are shown
+_RUN: Final = 12  # characters of a run's id that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,31 @@ class Filter:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Facts that were committed together, in words.
+
+    Attributes:
+        seq: the entry.
+        time: the entry's time, UTC (a running maximum).
+        actor: who appended it.
+        what: what it did: `put churn/model:v7 · run train · auc 0.91`.
+        reason: the reasons given, if any.
+        outcome: `committed`, or `void: <rule>: …` if it has no effect.
+        txn: its id.
+        events: its facts; in a log those that meet the log's conditions.
+    """
+
+    seq: int
+    time: datetime
+    actor: str
+    what: str
+    reason: str | None
+    outcome: str
+    txn: str
+    events: Sequence[Event] = field(repr=False)
+
+
 class Log(Rows[Event]):
     """Events, newest last.
 
@@ -111,42 +141,111 @@ class Log(Rows[Event]):
         outcome: for a query by transaction: committed, void, never, unknown; else None.
     """
 
-    def __init__(self, found: list[Event], outcome: str | None = None) -> None:
+    def __init__(
+        self, found: Sequence[Event], outcome: str | None = None, describe: Callable[[], Sequence[Transaction]] = tuple
+    ) -> None:
         super().__init__(Event, found)
         self.outcome = outcome
+        self._describe = describe  # reads the journal again: words are asked for by people only
+        self._transactions: Rows[Transaction] | None = None
+
+    @property
+    def transactions(self) -> Rows[Transaction]:
+        """The transactions that the events are of, newest last, each with what it did in words."""
+        if self._transactions is None:
+            self._transactions = Rows(Transaction, self._describe())
+        return self._transactions
 
 
-def events(entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
-    """Fold entries from the first one on, and yield the matching facts, each with its outcome.
+class Walk:
+    """A reading of the journal from its first entry on, which may go on where it ended."""
 
-    A `received` fact is followed by the facts that it contains.
-    """
-    state = State()
-    for entry in entries:
-        outcomes = state.apply(entry)
-        for txn, void in zip(entry["txns"], outcomes, strict=True):
-            for raw, received in _with_received(txn):
-                fact, source = sane(raw), txn if received is None else received
-                event = Event(
-                    seq=entry["seq"],
-                    time=parse_time(state.header["time"] if received is None else received["time"]),
-                    actor=source["actor"],
-                    identity=source["identity"],
-                    fact=fact["fact"],
-                    name=_text(fact, "name"),
-                    version=_number(state, fact, taken=void is None),
-                    alias=_text(fact, "alias"),
-                    digest=_text(fact, "digest"),
-                    reason=source.get("reason") if fact["fact"] == "received" else fact.get("reason", source.get("reason")),
-                    outcome="committed" if void is None else f"void: {void}",
-                    txn=f"{txn['txn']}-{txn['birth']}",
-                    host=source.get("host", ""),
-                    tool=source.get("tool", ""),
-                    fields=raw,
-                    origin=None if received is None else f"{received['store']}:{received['seq']}",
-                )
-                if wanted.wants(event):
-                    yield event
+    def __init__(self) -> None:
+        self._state = State()
+        self._pointed: dict[tuple[str, str], int | None] = {}
+
+    @property
+    def head(self) -> int:
+        """The number of the last entry read."""
+        return self._state.head
+
+    def transactions(self, entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Transaction]:
+        """Fold the next entries, and yield the transactions with a matching fact, oldest first."""
+        for events in self._folded(entries):
+            if matching := [event for event in events if wanted.wants(event)]:
+                yield self._transaction(events, matching)
+            for event in events if events and events[0].outcome == "committed" else ():
+                if event.fact == "aliased" and event.name is not None and event.alias is not None:
+                    self._pointed[event.name, event.alias] = event.version
+
+    def events(self, entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
+        """Fold the next entries, and yield the matching facts, oldest first."""
+        return (event for events in self._folded(entries) for event in events if wanted.wants(event))
+
+    def _folded(self, entries: "Iterable[Entry]") -> Iterator[Sequence[Event]]:
+        """Yield the facts of each transaction; a `received` one is followed by the facts that it contains."""
+        for entry in entries:
+            outcomes = self._state.apply(entry)
+            for txn, void in zip(entry["txns"], outcomes, strict=True):
+                yield [*self._events(txn, "committed" if void is None else f"void: {void}", entry["seq"])]
+
+    def _events(self, txn: "Txn", outcome: str, seq: int) -> Iterator[Event]:
+        for raw, received in _with_received(txn):
+            fact, source = sane(raw), txn if received is None else received
+            yield Event(
+                seq=seq,
+                time=parse_time(self._state.header["time"] if received is None else received["time"]),
+                actor=source["actor"],
+                identity=source["identity"],
+                fact=fact["fact"],
+                name=_text(fact, "name"),
+                version=_number(self._state, fact, taken=outcome == "committed"),
+                alias=_text(fact, "alias"),
+                digest=_text(fact, "digest"),
+                reason=source.get("reason") if fact["fact"] == "received" else fact.get("reason", source.get("reason")),
+                outcome=outcome,
+                txn=f"{txn['txn']}-{txn['birth']}",
+                host=source.get("host", ""),
+                tool=source.get("tool", ""),
+                fields=raw,
+                origin=None if received is None else f"{received['store']}:{received['seq']}",
+            )
+
+    def _transaction(self, events: Sequence[Event], matching: Sequence[Event]) -> Transaction:
+        own = [event for event in events if event.origin is None]
+        naming = Naming(
+            self._label,
+            lambda run: self._state.runs.get(run, {}).get("name") or run[:_RUN],
+            lambda name, alias: self._pointed.get((name, alias)),
+            lambda fact: _number(self._state, fact, taken=True),
+        )
+        first = own[0]
+        return Transaction(
+            seq=first.seq,
+            time=first.time,
+            actor=first.actor,
+            what=action([(sane(dict(event.fields)), event.version) for event in own], naming),
+            reason="; ".join(dict.fromkeys(event.reason for event in events if event.reason)) or None,
+            outcome=first.outcome,
+            txn=first.txn,
+            events=matching,
+        )
+
+    def _label(self, digest: str) -> str:
+        versions = self._state.versions_by_digest.get(digest, ())
+        return f"{versions[-1][0]}:v{versions[-1][1]}" if versions else digest[:_DIGEST]
+
+
+def newest(found: Iterable[Transaction], limit: int | None) -> list[Transaction]:
+    """Return the transactions of the newest `limit` events; the others are forgotten on the way."""
+    kept: deque[Transaction] = deque()
+    many = 0
+    for one in found:
+        kept.append(one)
+        many += len(one.events)
+        while limit is not None and kept and many - len(kept[0].events) >= limit:
+            many -= len(kept.popleft().events)
+    return [*kept]
 
 
 def _with_received(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:

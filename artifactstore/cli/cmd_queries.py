@@ -1,15 +1,14 @@
-"""Commands for queries: ls, versions, find, show, log, verify."""
+"""Commands for queries: ls, versions, find, show, verify, head."""
 
 import sys
 from dataclasses import replace
-from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.options import AsJson, At, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.cli.options import AsJson, At, StoreUrl, app, described, opened, pairs, time_of, value_of
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.cli.records.run import show_run
 from artifactstore.display.values import counted, format_size, format_value, moment
@@ -128,7 +127,7 @@ def find(
             uses=uses,
             code=code,
             run=run,
-            since=_time(since),
+            since=time_of(since),
         )
         if as_json:
             printing.as_json([printing.record(row) for row in rows])
@@ -204,48 +203,6 @@ def _facts(store: Any, found: Any) -> dict[str, Any]:
         "metadata": tuple(f"{key} = {format_value(value)}" for key, value in metadata.items()),
         "imports": ", ".join(found.imports) if found.imports else None,
     }
-
-
-@app.command()
-def log(
-    name: Annotated[str | None, typer.Option(help="Only facts about this name.")] = None,
-    alias: Annotated[str | None, typer.Option(help="Only facts about this alias.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Only actions of this actor.")] = None,
-    since: Annotated[str | None, typer.Option(help="From this ISO time on.")] = None,
-    until: Annotated[str | None, typer.Option(help="Up to this ISO time.")] = None,
-    fact: Annotated[str | None, typer.Option(help="One kind of fact.")] = None,
-    txn: Annotated[str | None, typer.Option(help="A transaction, and its outcome.")] = None,
-    number: Annotated[int | None, typer.Option("--limit", "-n", help="Only so many events, the newest, newest first.")] = None,
-    at: At = None,
-    store: StoreUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the audit trail: the actor, time and reason of each action."""
-    with opened(store, "r", at=at) as store_:
-        found: Any = store_.log(
-            name=name, alias=alias, actor=actor, fact=fact, txn=txn, since=_time(since), until=_time(until), limit=number
-        )
-        outcome = found.outcome
-        if number is not None:
-            found = found[::-1]
-        if as_json:
-            events = [printing.record(one) for one in found]
-            printing.as_json(events if txn is None else {"outcome": outcome, "events": events})
-            return
-        printing.listed(found, "events")
-        printing.echo_error(f"head: {store_.head}")
-        if txn is not None:
-            printing.echo(f"outcome: {outcome}")
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInputError(f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
-    return moment if moment.tzinfo else moment.astimezone()
 
 
 @app.command()

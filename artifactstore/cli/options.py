@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from artifactstore.runtime.loading import load_arrow_alone
 if TYPE_CHECKING:
     from artifactstore.store import Store
 
-__all__ = ["AsJson", "At", "Reason", "Ref", "StoreUrl", "app", "described", "opened", "pairs", "print_put", "value_of"]
+__all__ = ["AsJson", "At", "Reason", "Ref", "StoreUrl", "app", "described", "opened", "pairs", "print_put", "time_of", "value_of"]
 
 app = typer.Typer(
     help="An immutable, content-addressed store for code, data sets and models.",
@@ -117,3 +118,18 @@ def value_of(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def time_of(text: str | None) -> datetime | None:
+    """Parse a time in ISO 8601; without a zone it is local.
+
+    Raises:
+        InvalidInputError: the form differs.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInputError(f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
+    return moment if moment.tzinfo else moment.astimezone()

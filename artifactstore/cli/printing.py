@@ -53,9 +53,9 @@ def record(value: Any) -> Any:
     return value
 
 
-def as_json(value: Any) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(json_escaped(json.dumps(finite(value), ensure_ascii=False, allow_nan=False, indent=1)) + "\n")
+def as_json(value: Any, *, indent: int | None = 1) -> None:
+    """Print one JSON document; without `indent` on one line."""
+    sys.stdout.write(json_escaped(json.dumps(finite(value), ensure_ascii=False, allow_nan=False, indent=indent)) + "\n")
 
 
 def report(shown: Displayed) -> None:
@@ -93,16 +93,16 @@ def listed(records: Iterable[Any], name: str) -> None:
     table(table_of(records, LISTS[name]))
 
 
-def table(made: "Table") -> None:
+def table(made: "Table", *, header: bool = True) -> None:
     """Print a table: on a terminal as wide as that, with its header on stderr, so that stdout has the rows only."""
     from artifactstore.display.text_renderer import table_lines  # noqa: PLC0415 - only for tables
 
     seen = sys.stdout.isatty()
-    header, lines = table_lines(
+    titles, lines = table_lines(
         made, shutil.get_terminal_size().columns if seen else None, colours=seen and "NO_COLOR" not in os.environ
     )
-    if seen and sys.stderr.isatty() and lines:
-        print(header, file=sys.stderr)
+    if header and seen and sys.stderr.isatty() and lines:
+        print(titles, file=sys.stderr)
     for line in lines:
         print(line)
 

@@ -42,6 +42,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         cmd_why,  # noqa: F401
     )
     from artifactstore.cli.compare import commands  # noqa: F401, PLC0415
+    from artifactstore.cli.history import cmd_log  # noqa: F401, PLC0415
     from artifactstore.cli.options import app  # noqa: PLC0415
 
     try:

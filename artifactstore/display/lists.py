@@ -6,6 +6,7 @@ A column takes its cell from a record; a table is made of any choice of them.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -51,10 +52,20 @@ def _subject(event: Any) -> str:
     return what if event.outcome == "committed" else f"{what} ({event.outcome})"
 
 
+def _did(row: Any) -> Inline:
+    """Return what a transaction did; what had no effect is marked, with why."""
+    if row.outcome == "committed":
+        return str(row.what)
+    return Span(f"VOID {row.what} ({row.outcome.removeprefix('void: ')})", "bad")
+
+
 def _status(check: Any) -> Inline:
     return Span(check.status, {"ok": "good", "warn": "warning", "fail": "bad"}.get(check.status, "dim"))  # type: ignore[arg-type]
 
 
+_ENTRY: Final = Column("ENTRY", lambda row: str(row.seq))
+_ZONED: Final = Column("TIME", lambda row: f"{moment(row.time)}Z")  # a log is cut, filtered and mailed: each time has its zone
+_REASON: Final = Column("REASON", lambda row: row.reason or "", fit="wrap")
 _REMARKS: Final = Column("ALIASES", _remarks, fit="wrap")
 
 LISTS: Final = {
@@ -76,13 +87,14 @@ LISTS: Final = {
         _SIZE,
         Column("METRICS", lambda row: " ".join(f"{name}={value:g}" for name, value in row.metrics.items()), fit="wrap"),
     ),
+    "log": (_ENTRY, _ZONED, _ACTOR, Column("WHAT", _did, fit="wrap"), _REASON),
     "events": (
-        Column("ENTRY", lambda event: str(event.seq)),
-        _TIME,
+        _ENTRY,
+        _ZONED,
         _ACTOR,
         Column("FACT", lambda event: event.fact),
         Column("WHAT", _subject),
-        Column("REASON", lambda event: event.reason or "", fit="wrap"),
+        _REASON,
     ),
     "runs": (
         Column("RUN", lambda row: row.id[:_RUN]),
@@ -250,6 +262,11 @@ _RECORDS: Final[Mapping[str, tuple[str, Callable[[Sequence[Any]], list[Column]]]
         Column("ENTRY", lambda row: f"{row.seq:,}", align="right"), _field("TIME (UTC)", "time"), _field("FACT", "fact", fit="cut"),
         Column("WHAT", lambda row: cell(_subject(row))), _BY, _field("REASON", "reason", fit="cut"),
     ]),
+    "Transaction": ("transactions", lambda _rows: [
+        Column("ENTRY", lambda row: f"{row.seq:,}", align="right"), _field("TIME (UTC)", "time"),
+        Column("WHAT", _did, fit="wrap", least=40),
+        _BY, _field("REASON", "reason", fit="cut"),
+    ]),
     "RunInfo": ("runs", lambda rows: [
         _field("NAME", "name"), Column("STATUS", lambda row: _state(row.status)), *_metrics(rows),
         _field("TOOK", "seconds", _took, align="right"), _field("STARTED (UTC)", "started"),
@@ -319,13 +336,15 @@ def narrowed(blocks: Iterable[Block], width: int = WIDTH) -> Iterator[Block]:
             yield block
             continue
         most = len(block.columns)
-        while most > 1 and _width_of(block, most) > width:
+        while most > 1 and _width_of(block, most, width) > width:
             most -= 1
         gone = [column.title.lower() for column in block.columns[most:] if column.title]
         more = "; ".join(part for part in (f"not shown: {', '.join(gone)}" if gone else "", block.more) if part)
         yield Table(block.columns[:most], [row[:most] for row in block.rows], more=more)
 
 
-def _width_of(table: Table, most: int) -> int:
-    header, lines = table_lines(Table(table.columns[:most], [row[:most] for row in table.rows]))
+def _width_of(table: Table, most: int, width: int) -> int:
+    """Return the width of the first columns; those that wrap are as narrow as they need to be."""
+    columns = [column if column.fit == "wrap" else replace(column, fit="keep") for column in table.columns[:most]]
+    header, lines = table_lines(Table(columns, [row[:most] for row in table.rows]), width)
     return max(map(len, (header, *lines)))

@@ -166,12 +166,14 @@ class Column:
         align: `right` for numbers.
         fit: what happens to it in a table that is too wide. `keep`: nothing, for names and digests that a user copies; `cut`: its
             texts lose their ends; `wrap`: they continue on further lines.
+        least: its least width, in characters of text.
     """
 
     title: str
     cell: Callable[[Any], Inline] = str
     align: Literal["left", "right"] = "left"
     fit: Literal["keep", "cut", "wrap"] = "keep"
+    least: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,10 @@ def table_lines(table: Table, width: int | None = None, *, colours: bool = False
     """
     rows = [[visible(cell) if isinstance(cell, str) else inline_text(cell) for cell in row] for row in table.rows]
     titles = [visible(column.title) for column in table.columns]
-    widths = natural = [max(map(_cells, [title, *(row[i] for row in rows)])) for i, title in enumerate(titles)]
+    widths = natural = [
+        max(column.least, *map(_cells, [title, *(row[i] for row in rows)]))
+        for i, (title, column) in enumerate(zip(titles, table.columns, strict=True))
+    ]
     if width is not None:
         widths = _fitted(table.columns, titles, natural, width)
     if widths == natural and not colours:
@@ -140,7 +143,7 @@ def _broken(table: Table, rows: Sequence[Sequence[str]], widths: Sequence[int], 
 def _fitted(columns: Sequence[Column], titles: Sequence[str], widths: list[int], width: int) -> list[int]:
     """Narrow the columns that may be, the widest first, until the table fits or nothing is left to take."""
     widths = list(widths)
-    least = [max(_NARROWEST, _cells(title)) for title in titles]
+    least = [max(_NARROWEST, column.least, _cells(title)) for title, column in zip(titles, columns, strict=True)]
     while (excess := sum(widths) + len(_GAP) * (len(widths) - 1) - width) > 0:
         able = [i for i, column in enumerate(columns) if column.fit != "keep" and widths[i] > least[i]]
         if not able:

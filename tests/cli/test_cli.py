@@ -86,7 +86,8 @@ def test_tables_for_people(filled):
     assert "good=v1" in filled("ls")[1]
     assert "a.txt" in filled("ls", "d")[1]
     assert "first" in filled("versions", "d")[1]
-    assert "d:good -> v1" in filled("log", "--alias", "good")[1]
+    assert "alias d good -> v1" in filled("log", "--alias", "good")[1]
+    assert "d:good -> v1" in filled("log", "--alias", "good", "--facts")[1]
     assert "content   blake3:" in filled("show", "d")[1]
     assert filled("show", "d:v1", "--listing")[1].endswith("  a.txt\n")
     assert filled("find", "--meta", "rows=3")[1].startswith("d:v1")

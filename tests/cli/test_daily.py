@@ -192,7 +192,8 @@ def test_lists(call):
     assert (code, len(out.splitlines())) == (0, 1)
     assert err == "as of entry 4\n"
     newest = call("log", "-n", "2")[1].splitlines()
-    assert "finished" in newest[0]
+    assert "run train failed" in newest[0]
+    assert "run train started" in newest[1]
     assert len(newest) == 2
     assert call("find", "raw", "table")[0] == 2
     assert call("find", "raw table")[1].startswith("churn/raw:v1")

@@ -93,7 +93,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "ls": [[], ["n"], ["--prefix", EVIL], ["-l"], ["-l", "n"], [EVIL + "/"], [EVIL + "*"], ["--at", EVIL]], "versions": [["n"], [EVIL]], "find": [[], ["--kind", EVIL], ["--metric", EVIL], [EVIL], ["--tag", EVIL], ["--alias", EVIL]],
     "show": [["n"], ["n:v1"], ["kinds"], ["o1"], ["evil"], [EVIL]], "diff": [["n:v1", "n:v2"], ["o1", "o2", "--inside"], [EVIL, "n"], ["n", "SOURCE"]],
     "status": [["SOURCE"], ["SOURCE", "--against", EVIL], [EVIL]],
-    "log": [[], ["-n", "3"], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL]], "verify": [[], ["--level", EVIL], ["--level", "full"]],
+    "log": [[], ["--facts"], ["-n", "3"], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL]], "verify": [[], ["--level", EVIL], ["--level", "full"]],
     "run": [["--", "true", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL], ["--where", EVIL], ["--sort", EVIL], ["--columns", EVIL], ["--columns", "name,params,error,command,code"],
              ["--compare", "evil", "--compare", "o1"]],
     "lineage": [["o1"], ["n", "--down"], ["evil"], ["o1", "--format", "svg"], ["o1", "--format", "html"], ["o1", "--format", "mermaid"], [EVIL]],
@@ -146,7 +146,7 @@ def running_app() -> typer.Typer:
 # Each class that shows itself; one that is new fails the test until it is here.
 SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     "Rows": lambda s: (text for rows in (s.names(), s.versions("n"), s.find(), s.artifact("n").files, s.artifact("o1").inputs, s.lineage("o1").upstream().artifacts, s.lineage("o1").runs, s.runs()[0].history(EVIL)) for text in (repr(rows), rows._repr_html_())),
-    "Log": lambda s: ways(s.log()),
+    "Log": lambda s: ways(s.log(), s.log().transactions),
     "RunTable": lambda s: ways(s.runs(), s.runs(columns=["name", f"params.{EVIL}", "error", "command", "code", "around"])),
     "Artifact": lambda s: (text for ref in ("n:v1", "o1", "kinds") for text in (repr(s.artifact(ref)), s.artifact(ref)._repr_html_())),
     "LineageGraph": lambda s: (text for view in views(s) for text in (str(view), repr(view), view._repr_html_())),

@@ -1,6 +1,7 @@
 """The commands sync and bundle as a shell sees them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,10 @@ def test_an_import_that_leaves_something_out_ends_with_7_and_says_what(two, caps
     assert (code, "would import 1 version," in out) == (0, True)
     code, out, _ = said(capsys, "sync", "lab", "team", "--on-conflict", "rename", "--label", "lab", "--reason", "CR-7")
     assert (code, "taken is named taken.from-lab here" in out) == (0, True)
-    code, out, _ = said(capsys, "log", "--name", "taken.from-lab", "--store", "team")
+    code, out, _ = said(capsys, "log", "--facts", "--name", "taken.from-lab", "--store", "team")
     assert (code, "(from store " in out) == (0, True)
+    code, out, _ = said(capsys, "log", "--name", "taken.from-lab", "--store", "team")
+    assert (code, re.search(r"  receive .* of store [0-9a-f]{8}: put .*  CR-7$", out, re.MULTILINE) is not None) == (0, True), out
     code, out, _ = said(capsys, "log", "--fact", "received", "--store", "team")
     assert (code, "CR-7" in out, "store " in out) == (0, True, True)
 

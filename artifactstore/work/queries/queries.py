@@ -2,14 +2,15 @@
 
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from artifactstore.catalog import audit
 from artifactstore.catalog import find as finding
 from artifactstore.catalog import versions as catalog
-from artifactstore.catalog.audit import Log
+from artifactstore.catalog.audit import Log, Transaction
 from artifactstore.catalog.fold.times import warn_of_resets
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Name, Version
@@ -26,7 +27,10 @@ from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path
 
-__all__ = ["Conditions", "find", "head", "log", "names", "verify", "versions"]
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Entry
+
+__all__ = ["Conditions", "Following", "find", "head", "log", "names", "transactions", "verify", "versions"]
 
 
 def names(session: Session, prefix: Any = "") -> Rows[Name]:
@@ -136,15 +140,55 @@ def log(
     """Return the audit trail; see `Store.log`."""
     wanted = audit.Filter(name, alias, actor, since, until, fact, txn)
     parsed = None if txn is None else audit.parse_txn(txn)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InvalidInputError(f"limit={limit!r}: must be a number of events")
+    entries, head = _entries(session, wanted)
+    found = [*deque(audit.Walk().events(entries(), wanted), maxlen=limit)]
+    outcome = None if parsed is None else audit.outcome_of(found, parsed[1], head)
+    return Log(found, outcome, lambda: audit.newest(audit.Walk().transactions(entries(), wanted), limit))
+
+
+def transactions(session: Session, wanted: audit.Filter, limit: int | None) -> tuple[Sequence[Transaction], int]:
+    """Return the newest transactions with a matching fact, oldest first, and the number of older ones."""
+    entries, _ = _entries(session, wanted)
+    kept: deque[Transaction] = deque(maxlen=limit)
+    many = 0
+    for many, one in enumerate(audit.Walk().transactions(entries(), wanted), 1):  # noqa: B007 - counted
+        kept.append(one)
+    return [*kept], many - len(kept)
+
+
+def _entries(session: Session, wanted: audit.Filter) -> tuple[Callable[[], Iterator["Entry"]], int]:
+    """Return what reads the entries of a log, and the head."""
     journal = session.core().journal
     head = journal.catch_up()
     last = head if session.view is None else session.view.head
-    if since is not None or until is not None:
+    if wanted.since is not None or wanted.until is not None:
         warn_of_resets(journal.fold.header, "log(since=, until=)")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise InvalidInputError(f"limit={limit!r}: must be a number of events")
-    found = list(deque(audit.events(journal.entries(last=last), wanted), maxlen=limit))
-    return Log(found, None if parsed is None else audit.outcome_of(found, parsed[1], head))
+    return partial(journal.entries, last=last), head
+
+
+class Following:
+    """The transactions with a matching fact as they are committed: at first the newest, then at each step those committed since."""
+
+    def __init__(self, session: Session, wanted: audit.Filter, limit: int | None) -> None:
+        self._journal = session.core().journal
+        self._wanted = wanted
+        self._walk = audit.Walk()
+        self._found: deque[Transaction] = deque(maxlen=limit)
+
+    def step(self) -> Sequence[Transaction]:
+        """Return the next transactions, oldest first; after an error the next step returns all of them.
+
+        Raises:
+            BackendError: the backend is unreachable.
+        """
+        head = self._journal.catch_up()
+        if head > self._walk.head:
+            for one in self._walk.transactions(self._journal.entries(self._walk.head + 1, head), self._wanted):
+                self._found.append(one)
+        found, self._found = [*self._found], deque()
+        return found
 
 
 def head(session: Session) -> str:

@@ -1,0 +1,125 @@
+"""The command `log`: what happened, the newest first; or as it happens."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Annotated, Any, Final
+
+import typer
+
+from artifactstore.cli import printing
+from artifactstore.cli.options import AsJson, At, StoreUrl, app, opened, time_of
+from artifactstore.display.values import counted
+from artifactstore.errors import BackendError, InvalidInputError
+
+__all__: list[str] = []
+
+_ON_A_TERMINAL: Final = 30  # transactions, without a limit: a screen; a pipe gets all
+_BEFORE: Final = 10  # transactions that --follow begins with, as `tail -f`
+_PAUSE: Final = 1.0  # seconds between two looks at the store
+
+
+@app.command()
+def log(
+    name: Annotated[str | None, typer.Option(help="Only about this name.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Only about this alias.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only actions of this actor.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this ISO time on.")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this ISO time.")] = None,
+    fact: Annotated[str | None, typer.Option(help="Only with this kind of fact.")] = None,
+    txn: Annotated[str | None, typer.Option(help="A transaction, and its outcome.")] = None,
+    number: Annotated[
+        int | None, typer.Option("--limit", "-n", help="Only so many, the newest: transactions, with --facts or --json facts.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them; a terminal shows 30 without it.")] = False,
+    facts: Annotated[bool, typer.Option("--facts", help="A row a fact, not a row a transaction.")] = False,
+    following: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new ones as they are committed, until Ctrl-C; begins with 10, or -n.")
+    ] = False,
+    at: At = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the audit trail, newest first: what each transaction did, its time, actor and reason."""
+    from artifactstore.catalog.audit import Filter  # noqa: PLC0415 - `--help` must not load the store
+
+    if number is not None and (number < 0 or everything):
+        raise InvalidInputError(f"--limit {number}: " + ("--all contradicts it" if everything else "must be a number, 0 or more"))
+    wanted = Filter(name, alias, actor, time_of(since), time_of(until), fact, txn)
+    if following:
+        for option, given in (("--at", at), ("--until", until), ("--txn", txn)):
+            if given is not None:
+                raise InvalidInputError(f"{option} and --follow contradict each other: --follow prints what is still to come")
+        with opened(store, "r") as store_:
+            _follow(store_, wanted, None if everything else _BEFORE if number is None else number, facts=facts, as_json=as_json)
+        return
+    with opened(store, "r", at=at) as store_:
+        if as_json or facts or txn is not None:
+            _print_facts(store_, wanted, number, as_json=as_json)
+        else:
+            _print_transactions(store_, wanted, number, everything=everything)
+        if not as_json:
+            printing.echo_error(f"head: {store_.head}")
+
+
+def _print_transactions(store: Any, wanted: Any, number: int | None, *, everything: bool) -> None:
+    from artifactstore.work.queries.queries import transactions  # noqa: PLC0415 - `--help` must not load the store
+
+    if number is None and not everything and sys.stdout.isatty():
+        number = _ON_A_TERMINAL
+    found, older = transactions(store._session, wanted, number)  # noqa: SLF001 - a limit counts transactions here, not facts
+    printing.listed(found[::-1], "log")
+    if older:
+        printing.echo_error(f"{counted(older, 'older transactions')} not shown: --all shows all")
+
+
+def _print_facts(store: Any, wanted: Any, number: int | None, *, as_json: bool) -> None:
+    conditions = {key: getattr(wanted, key) for key in type(wanted).__dataclass_fields__}
+    log = store.log(**conditions, limit=number)
+    if as_json:
+        events = [printing.record(one) for one in (log if number is None else log[::-1])]
+        printing.as_json(events if wanted.txn is None else {"outcome": log.outcome, "events": events})
+        return
+    printing.listed(log[::-1], "events")
+    if wanted.txn is not None:
+        printing.echo(f"outcome: {log.outcome}")
+
+
+def _follow(store: Any, wanted: Any, number: int | None, *, facts: bool, as_json: bool) -> None:
+    """Print the last transactions and all that come, oldest first, each line at once; an outage is waited for."""
+    from artifactstore.display.lists import LISTS  # noqa: PLC0415 - `--help` must not load it
+    from artifactstore.display.outline import table_of  # noqa: PLC0415 - as above
+    from artifactstore.work.queries.queries import Following  # noqa: PLC0415 - as above
+
+    following = Following(store._session, wanted, number)  # noqa: SLF001 - as above
+    columns: Sequence[Any] = LISTS["events" if facts else "log"]
+    first, away = True, False
+    while True:
+        try:
+            found = following.step()
+            away = False
+        except BackendError as error:
+            if first or not error.transient:
+                raise
+            if not away:
+                printing.echo_error(f"note: {error}; trying again")
+            found, away = (), True
+        rows: Sequence[Any] = [*chain.from_iterable(one.events for one in found)] if facts or as_json else found
+        if as_json:
+            for row in rows:
+                printing.as_json(printing.record(row), indent=None)
+        elif rows:
+            table = table_of(rows, columns)
+            # What comes later is aligned with what was printed before.
+            columns = [
+                replace(column, least=max(column.least, *(len(str(row[i])) for row in table.rows)))
+                if column.fit == "keep"
+                else column
+                for i, column in enumerate(columns)
+            ]
+            printing.table(replace(table, columns=columns), header=first)
+        sys.stdout.flush()
+        first = False
+        time.sleep(_PAUSE)
