@@ -14,7 +14,7 @@ __all__ = ["export"]
 @app.command()
 def export(
     ref: Ref,
-    standard: Annotated[str, typer.Option("--as", help="openlineage, prov, slsa or ro-crate.")],
+    standard: Annotated[str, typer.Option("--as", help="openlineage, prov, slsa, ro-crate or ml-bom.")],
     to: Annotated[
         str | None, typer.Option("--to", help="A file; a server's URL (openlineage); a folder or a zip (ro-crate).")
     ] = None,

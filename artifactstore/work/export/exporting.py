@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json
-from artifactstore.work.export import openlineage, openlineage_client, prov, ro_crate, slsa
+from artifactstore.work.export import ml_bom, openlineage, openlineage_client, prov, ro_crate, slsa
 from artifactstore.work.export.collect import collect
 from artifactstore.work.export.files import write_crate, write_file
 from artifactstore.work.export.history import history
@@ -23,6 +23,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, type]]] = {
     "prov": {"overwrite": bool},
     "slsa": {"builder": str, "overwrite": bool},
     "ro-crate": {"files": str, "license": str},
+    "ml-bom": {"overwrite": bool},
 }
 _FILES: Final = ("inside", "reference")
 
@@ -39,6 +40,8 @@ def export(session: Session, start: str, *, is_run: bool, standard: str, to: Any
     value: Any
     if standard == "prov":
         value = prov.document(collect(session, start, is_run=is_run))
+    elif standard == "ml-bom":
+        value = ml_bom.document(collect(session, start, is_run=is_run, look={"files", "environment"}))
     else:
         record = collect(session, start, is_run=is_run, look={"sha256", "environment"})
         value = slsa.statements(record, options.get("builder"))

@@ -323,7 +323,8 @@ class Lineage:
         """Export its lineage (for a run: that run alone) in a standard format, see docs/reference/exports.md.
 
         Args:
-            standard: `openlineage` (run events), `prov` (W3C PROV-JSON), `slsa` (in-toto statements) or `ro-crate`.
+            standard: `openlineage` (run events), `prov` (W3C PROV-JSON), `slsa` (in-toto statements), `ro-crate` or `ml-bom`
+                (CycloneDX 1.6).
             to: a file; for openlineage also a server's URL; for ro-crate a new folder, or a file named `….zip`.
             **options: for openlineage the `namespace` of its jobs, and `send=True` to $OPENLINEAGE_URL; for slsa the `builder`'s
                 URI; for ro-crate `files` (`inside`, or by `reference`) and its `license`; for all but ro-crate `overwrite=True`.

@@ -16,7 +16,7 @@ from artifactstore.work.export.record import repository_url
 from tests.warm import command
 from tests.work.export.conftest import SECRET
 
-STANDARDS = ("openlineage", "prov", "slsa")
+STANDARDS = ("openlineage", "prov", "slsa", "ml-bom")
 
 
 def texts(store: Store, ref: str, folder: Path) -> dict[str, bytes]:
@@ -59,6 +59,8 @@ def test_an_artifact_without_a_run_says_so_little(chain: Store, standard: str):
     if standard == "prov":
         assert "activity" not in found
         assert len(found["entity"]) == 3  # the artifact, its version, its name
+    elif standard == "ml-bom":
+        assert (found["components"], "formulation" in found) == ([], False)
     else:
         assert found == []
 
@@ -86,7 +88,7 @@ def test_of_a_run_only_that_run_is_told(chain: Store):
 def test_unknown_standards_and_options_name_those_that_are_known(chain: Store, tmp_path: Path):
     lineage = chain.lineage("churn/report")
     cases: list[tuple[Any, dict[str, Any], str]] = [
-        ("prof", {}, "openlineage, prov, slsa, ro-crate"),
+        ("prof", {}, "openlineage, prov, slsa, ro-crate, ml-bom"),
         (5, {}, "openlineage"),
         ("prov", {"files": "inside"}, "prov has no option 'files': expected one of overwrite"),
         ("openlineage", {"namespace": 5}, "expected a str"),
