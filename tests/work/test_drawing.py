@@ -1,16 +1,22 @@
 """Lineage where people look at it: in a notebook, in a file, on the command line."""
 
+import base64
+import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import artifactstore
 from artifactstore import InvalidInputError, Store
-from artifactstore.model.graph import Node
+from artifactstore.model.graph import Graph, Node
+from artifactstore.work.queries.drawing import Drawing, folded
 
 
 @pytest.fixture
@@ -66,7 +72,10 @@ def test_a_notebook_shows_it_in_a_frame_that_scrolls(chain: Store):
     lineage = chain.lineage("model")
     for one in (lineage, lineage.upstream(), lineage.downstream(), lineage.draw()):
         text = one._repr_html_()
-        assert text.startswith('<div style="overflow:auto;max-height:80vh"><svg ')
+        assert re.match(
+            r'<div style="overflow:auto;max-height:80vh(;direction:rtl)?"><div style="position:relative;[^"]*"><svg ', text
+        )
+        assert text.count("scroll-initial-target") == 1
         assert "<script" not in text
         assert not hasattr(one, "_repr_svg_"), "a notebook would keep both"
 
@@ -80,7 +89,94 @@ def test_a_notebook_keeps_little_of_what_is_large(chain: Store):
         view._graph.edges.append((run.id, view._start, None))
     assert view._repr_html_().count('<g class="n ') == 300
     assert "The nearest 300 are drawn … and " in view._repr_html_()
-    assert view.svg().count('<g class="n ') == len(view._graph.nodes)
+    assert view.draw(all=True).svg().count('<g class="n ') == len(view._graph.nodes)
+
+
+def test_a_page_pans_and_zooms_by_the_one_script_that_its_policy_permits(chain: Store):
+    page = chain.lineage("model").draw().html()
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+    assert policy is not None
+    assert policy[1] == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert script.isascii()
+    assert page.count("<button ") == 4
+    assert not re.search(r"\son\w+=|https?://(?!www\.w3\.org/2000/svg)", page)
+
+
+def bundle(many: int) -> Graph:
+    graph = Graph()
+    graph.nodes["blake3:e"] = Node("artifact", "blake3:e", "blake3:e", "environment", 2, about="Python 3.12 · 48 packages")
+    graph.nodes["blake3:0"] = Node("artifact", "blake3:0", "model:v1", "model")
+    for i in range(many):
+        graph.nodes[f"r{i}"] = Node("run", f"r{i}", "train", "finished", 1)
+        graph.nodes[f"blake3:c{i}"] = Node(
+            "artifact", f"blake3:c{i}", f"blake3:c{i}", "code", 2, about=f"code {i} main*" if i else ""
+        )
+        graph.nodes[f"blake3:d{i}"] = Node("artifact", f"blake3:d{i}", f"data{i}:v1" if i else "blake3:d0", "data", 2)
+        graph.edges += [
+            ("blake3:e", f"r{i}", "environment"),
+            (f"blake3:c{i}", f"r{i}", "code"),
+            (f"blake3:d{i}", f"r{i}", None),
+            (f"r{i}", "blake3:0", None),
+        ]
+    return graph
+
+
+@pytest.mark.parametrize(("many", "everything", "shown"), [(3, False, 11), (12, False, 25), (12, True, 38)])
+def test_code_and_environments_fold_into_runs_where_a_drawing_is_large(many: int, everything: bool, shown: int):  # noqa: FBT001
+    drawing = Drawing(bundle(many), "blake3:0", up=True, all=everything)
+    svg = drawing.svg()
+    assert svg.count('<g class="n ') == shown
+    folds = many == 12 and not everything
+    assert ("code and environments (13) are under the pointer of their runs" in svg) == folds
+    tips = [
+        one.text or ""
+        for one in ET.fromstring(svg.encode()).iter("{http://www.w3.org/2000/svg}title")
+        if (one.text or "").startswith("run train")
+    ]
+    assert sum("Python 3.12 · 48 packages · code 5 main*" in tip for tip in tips) == (1 if folds else 0)
+    assert "d0" in svg, "data without a name is drawn"
+
+
+def test_the_node_that_was_asked_for_is_never_folded():
+    graph = bundle(12)
+    assert 'class="n code start' in Drawing(graph, "blake3:c3", up=False).svg()
+    named = replace(graph.nodes["blake3:c4"], label="library:v2")
+    graph.nodes["blake3:c4"] = named
+    assert "library:v2" in texts(Drawing(graph, "blake3:0", up=True).svg())
+    graph.edges.append(("r1", "blake3:c5", None))
+    assert graph.nodes["blake3:c5"].id in folded(graph, "blake3:0").nodes, "a run produced it"
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.slow
+def test_in_a_browser_the_page_opens_with_the_node_in_view(tmp_path: Path):
+    drawing = Drawing(bundle(40), "blake3:0", up=True, all=True)
+    path = drawing.save(tmp_path / "page.html")
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={tmp_path}/user",
+        "--window-size=800,600",
+    ]
+    done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, check=False, timeout=120, text=True)
+    found = re.search(r'<svg [^>]*viewBox="([-0-9. e]+)"', done.stdout)
+    assert found, done.stderr[-2000:]
+    x, y, wide, high = map(float, found[1].split())
+    svg = drawing.svg()
+    assert found[1] != re.findall(r'viewBox="([^"]*)"', svg)[0], "the script ran, under the policy of the page"
+    assert x <= svg.start[0] - svg.start[2] / 2
+    assert svg.start[0] + svg.start[2] / 2 <= x + wide
+    assert y <= svg.start[1] <= y + high
+    assert wide < 1200, "large enough to read"
+    assert 'id="keys" hidden' not in done.stdout
 
 
 def test_files_are_written_whole_or_not_at_all(chain: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -180,6 +180,7 @@ def _drawn_tag(tag: _Tag, x: float, y: float) -> str:
 def _tip(node: Node, *, start: bool) -> str:
     """Return the full text about a node, which its box shortens, for a tooltip."""
     lines = [f"run {node.label}" if node.type == "run" else node.about or node.label, node.kind, node.id]
+    lines += [node.about] if node.type == "run" and node.about else []
     lines += [f"alias {alias}" for alias in node.aliases]
     lines += [word for word, there in (("tainted", node.tainted), ("dirty code", node.dirty), ("no-op", node.idle)) if there]
     return " · ".join([*lines, *(["where this drawing begins"] if start else [])])

@@ -13,12 +13,22 @@ from artifactstore.display.graph.palette import KINDS, STATUSES, status_class, s
 from artifactstore.display.graph.text_metrics import clean, escaped, shortened, width
 from artifactstore.model.graph import Graph, Node
 
-__all__ = ["LIMIT", "draw"]
+__all__ = ["LIMIT", "Svg", "draw"]
 
 LIMIT: Final = 2000  # max nodes
 _LINES: Final = 20_000  # max edges plus lanes: a denser graph is truncated earlier
 _MARGIN: Final = 24.0
 _HEAD, _ROLE = 15.0, 10.0  # sizes of text
+
+
+class Svg(str):  # noqa: SLOT000 - a subclass of str with a field needs a dict
+    """A drawing.
+
+    Attributes:
+        start: x and y of the middle of the box where it begins, and its width and height.
+    """
+
+    start: tuple[float, float, float, float] = (0, 0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -37,7 +47,7 @@ class _LabelSpace:
         return True
 
 
-def draw(graph: Graph, start: str, title: str, *, up: bool | None = None, limit: int = LIMIT) -> str:
+def draw(graph: Graph, start: str, title: str, *, up: bool | None = None, limit: int = LIMIT, folded: int = 0) -> Svg:
     """Return a graph as SVG, drawn from left to right in the direction of production.
 
     Args:
@@ -46,6 +56,7 @@ def draw(graph: Graph, start: str, title: str, *, up: bool | None = None, limit:
         title: the title above the drawing.
         up: whether all nodes lead to the start (True) or come from it (False); None: neither.
         limit: max nodes drawn, the nearest ones; the drawing states how many are omitted.
+        folded: number of artifacts that only the tips of their runs name; the drawing states it.
     """
     count = max(1, limit)
     while True:
@@ -65,7 +76,7 @@ def draw(graph: Graph, start: str, title: str, *, up: bool | None = None, limit:
             if layout.boxes or not nodes:
                 break
         count = min(count, len(nodes)) * 2 // 3
-    return _render(_Picture(graph, start, title, figures, edges, roles, layout))
+    return _render(_Picture(graph, start, title, figures, edges, roles, layout, folded))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,7 @@ class _Picture:
     edges: list[tuple[str, str, str | None]]
     roles: list[str]
     layout: Layout
+    folded: int
 
 
 def _nearest(graph: Graph, start: str, limit: int) -> tuple[list[Node], list[tuple[str, str, str | None]], Counter[str]]:
@@ -100,7 +112,7 @@ def _role(graph: Graph, a: str, b: str, role: str | None) -> str:
     return shortened(role, 110, _ROLE)
 
 
-def _render(picture: _Picture) -> str:
+def _render(picture: _Picture) -> Svg:
     layout = picture.layout
     head, top, needed = _heading(picture)
     wide, high = max(layout.width, needed) + 2 * _MARGIN, layout.height + top + 2 * _MARGIN
@@ -119,7 +131,12 @@ def _render(picture: _Picture) -> str:
         draw_box(one, box, start=one.node.id == picture.start) for one, box in zip(picture.figures, layout.boxes, strict=True)
     ]
     parts.append("</g></svg>\n")
-    return "".join(parts)
+    made = Svg("".join(parts))
+    box = next((box for one, box in zip(picture.figures, layout.boxes, strict=True) if one.node.id == picture.start), None)
+    if box is not None:
+        left, above = box.x + _MARGIN, box.y + top + _MARGIN
+        made.start = (left + box.width / 2, above + box.height / 2, box.width, box.height)
+    return made
 
 
 def _counted(count: int, word: str) -> str:
@@ -130,6 +147,8 @@ def _facts(picture: _Picture) -> str:
     types = Counter(node.type for node in picture.graph.nodes.values())
     more = len(picture.graph.nodes) - len(picture.figures)
     counts = f"{_counted(types['artifact'], 'artifact')}, {_counted(types['run'], 'run')}"
+    if picture.folded:
+        counts += f"; code and environments ({picture.folded:,}) are under the pointer of their runs"
     return f"The nearest {len(picture.figures):,} are drawn … and {more:,} more ({counts} in all)" if more else counts
 
 

@@ -115,8 +115,12 @@ class LineageGraph(Displayed):
         """Render as SVG; see `draw`."""
         return self.draw().svg()
 
-    def draw(self, to: Any = None) -> "Drawing":
-        """Return a drawing, which notebooks show; with `to`, also write a file: `.svg`, `.html` or `.mmd`.
+    def draw(self, to: Any = None, *, all: bool = False) -> "Drawing":  # noqa: A002 - the word of `lineage --all`
+        """Return a drawing, which notebooks show; with `to`, also write a file: `.svg`, `.html` (pans and zooms) or `.mmd`.
+
+        Args:
+            to: the file.
+            all: draw code and environments; else more than 30 nodes are drawn without them, and runs name them under the pointer.
 
         Raises:
             InvalidInputError: the suffix is not supported, or the folder does not exist.
@@ -124,7 +128,7 @@ class LineageGraph(Displayed):
         from artifactstore.work.queries.drawing import Drawing  # noqa: PLC0415 - 10 ms, which most commands do without
 
         self._describe(self._graph)
-        drawing = Drawing(self._graph, self._start, up=self._up)
+        drawing = Drawing(self._graph, self._start, up=self._up, all=all)
         if to is not None:
             drawing.save(to)
         return drawing
@@ -303,14 +307,14 @@ class Lineage:
             timeout=timeout,
         )
 
-    def draw(self, to: Any = None) -> "Drawing":
+    def draw(self, to: Any = None, *, all: bool = False) -> "Drawing":  # noqa: A002 - as above
         """Return one drawing of its ancestors and descendants; with `to`, also write a file; see `LineageGraph.draw`."""
         from artifactstore.work.queries.drawing import Drawing, joined  # noqa: PLC0415 - as above
 
         with self._session.query_state() as state:
             graph = joined(reachable(state, self.id, up=True), reachable(state, self.id, up=False))
         _describe(self._session, graph)
-        drawing = Drawing(graph, self.id, up=None)
+        drawing = Drawing(graph, self.id, up=None, all=all)
         if to is not None:
             drawing.save(to)
         return drawing
