@@ -1,84 +1,14 @@
-"""Commands for runs and lineage: run a program, list runs, draw lineage."""
+"""Commands for runs and lineage: list runs, draw lineage."""
 
-import os
-import subprocess
 from typing import Annotated, Any
 
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.options import AsJson, At, Ref, StoreUrl, app, described, opened
+from artifactstore.cli.options import AsJson, At, Ref, StoreUrl, app, opened
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["lineage", "run", "runs"]
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def run(
-    context: typer.Context,
-    inputs: Annotated[list[str] | None, typer.Option("--in", help="NAME or NAME=PATH: an input, first written to PATH.")] = None,
-    outputs: Annotated[list[str] | None, typer.Option("--out", help="NAME=PATH: an output, put from PATH at the end.")] = None,
-    name: Annotated[str | None, typer.Option(help="The kind of work; by default the program's name.")] = None,
-    id: Annotated[str | None, typer.Option(help="Your own id for the run.")] = None,  # noqa: A002 - the option's name
-    store: StoreUrl = None,
-    as_json: AsJson = False,
-) -> int:
-    """Run a program as a run. Example: `artifactstore run --in data=in.csv --out model=model.bin -- python train.py`.
-
-    The exit code of the program is the exit code of this command.
-    """
-    command = [word for i, word in enumerate(context.args) if word != "--" or i]
-    if not command:
-        raise InvalidInputError("no program: expected artifactstore run [--in …] [--out …] -- COMMAND …")
-    if command[0].startswith("-"):
-        option = command[0].partition("=")[0]
-        raise InvalidInputError(f"no such option: {option}; arguments of the program come after it: … -- COMMAND {option}")
-    needed = [_pair(one, "--in", whole=False) for one in inputs or ()]
-    wanted = [_pair(one, "--out", whole=True) for one in outputs or ()]
-    with opened(store, "a") as store_:
-        from artifactstore.work.secrets import shown  # noqa: PLC0415 - `--help` must not load it
-
-        work = store_.run(name or os.path.basename(command[0]), params={"command": shown(command)}, id=id).start()  # noqa: PTH119
-        try:
-            for ref, path in needed:
-                if path is None:
-                    work.use(ref)
-                else:
-                    work.get(ref, to=path, overwrite=True)
-            code = _call(command)
-            made = [] if code else [work.put(path, ref) for ref, path in wanted]
-        except BaseException as error:
-            work.finish(error=f"{type(error).__name__}: {error}")
-            raise
-        work.finish(error=f"the program returned {code}" if code else None)
-    if as_json:
-        printing.as_json({"run": work.id, "status": work.status, "code": code, "outputs": [described(one) for one in made]})
-    else:
-        for one in made:
-            printing.echo(printing.put_line(one))
-        printing.echo_error(f"run {work.id} {work.status}")
-    return code
-
-
-def _call(command: list[str]) -> int:
-    """Run a program in the foreground and return its exit code; Ctrl-C goes to the program."""
-    try:
-        child = subprocess.Popen(command)  # noqa: S603 - what the user asked for
-    except OSError as error:
-        raise InvalidInputError(f"cannot run {command[0]}: {error.strerror or error}") from error
-    while True:
-        try:
-            found = child.wait()
-        except KeyboardInterrupt:
-            continue  # the program has got it, too
-        return 128 + -found if found < 0 else found
-
-
-def _pair(text: str, option: str, *, whole: bool) -> tuple[str, str | None]:
-    ref, sign, path = text.partition("=")
-    if not ref or (whole and not path) or (sign and not path):
-        raise InvalidInputError(f"{option} {text!r}: expected NAME=PATH" + ("" if whole else ", or NAME"))
-    return ref, path or None
+__all__ = ["lineage", "runs"]
 
 
 @app.command()

@@ -44,6 +44,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     from artifactstore.cli.compare import commands  # noqa: F401, PLC0415
     from artifactstore.cli.history import cmd_log  # noqa: F401, PLC0415
     from artifactstore.cli.options import app  # noqa: PLC0415
+    from artifactstore.cli.running import cmd_run  # noqa: F401, PLC0415
 
     try:
         code = app(args=arguments, prog_name="artifactstore", standalone_mode=False)

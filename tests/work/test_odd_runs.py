@@ -164,7 +164,7 @@ def test_commands_tell_what_is_wrong_and_keep_secrets(store: Store):
     call("run", "--", sys.executable, "-c", "pass", "--token", "s3cr3t", "postgresql://u:s3cr3t@host/db")
     assert store.runs()[-1].params["command"][-3:] == ["--token", "[redacted]", "postgresql://[redacted]@host/db"]
     assert not any(b"s3cr3t" in path.read_bytes() for path in Path(store.url).rglob("*") if path.is_file())
-    assert "no such option: --param" in call("run", "--param", "x=1", "--", "true", code=2)[1].lower()
+    assert "no such option: --params" in call("run", "--params", "x=1", "--", "true", code=2)[1].lower()
     assert "no such option: --inn" in call("run", "--inn=raw", "true", code=2)[1].lower()
     store.put(b"raw", "raw")
     with store.run("train") as train:

@@ -1,0 +1,120 @@
+"""A program in the foreground: its exit code, its signals, and the metrics that it prints."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from artifactstore.errors import InvalidInputError
+
+__all__ = ["PrintedMetrics", "call"]
+
+_PASSED_ON: Final = ("SIGTERM", "SIGHUP")  # a scheduler sends them to this process alone; Ctrl-C reaches the program by itself
+_LONGEST: Final = 64 * 1024  # bytes of a line in which a metric is searched
+_AFTER: Final = 2.0  # seconds for the output of programs that outlive the one that started them
+_COLOURS: Final = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
+_NUMBER: Final = rb"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|NaN|inf|Infinity)(?![\w.%])"
+
+
+class PrintedMetrics:
+    """The last value of each metric that a program prints as `auc=0.91`, `auc: 0.91` or `"auc": 0.91`.
+
+    Args:
+        names: the metrics.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(names)
+        self.values: dict[str, float] = {}
+        self._line = b""
+        self._patterns = {
+            name: re.compile(rb"(?<![\w./-])[\"']?" + re.escape(name.encode()) + rb"[\"']?\s*[=:]\s*(" + _NUMBER + rb")")
+            for name in self.names
+        }
+
+    def feed(self, block: bytes) -> None:
+        """Take the next bytes of the output."""
+        *lines, self._line = re.split(rb"[\r\n]", self._line + block)
+        for line in lines:
+            self._search(line)
+        self._line = self._line[-_LONGEST:]
+
+    def end(self) -> None:
+        """Take what follows the last end of a line."""
+        self._search(self._line)
+        self._line = b""
+
+    def _search(self, line: bytes) -> None:
+        line = _COLOURS.sub(b"", line[-_LONGEST:])
+        for name, pattern in self._patterns.items():
+            for match in pattern.finditer(line):
+                self.values[name] = float(match[1])
+
+
+def call(command: Sequence[str], metrics: PrintedMetrics | None = None) -> int:
+    """Run a program in the foreground and return its exit code, 128 and the signal's number if one ended it.
+
+    Args:
+        command: the program and its arguments.
+        metrics: takes what the program writes to stdout, which passes through unchanged; None: stdout is not looked at.
+
+    Raises:
+        InvalidInputError: the program cannot be run.
+    """
+    # A program of Python that writes to a pipe would keep its lines until its end.
+    more: dict[str, Any] = {} if metrics is None else {"stdout": subprocess.PIPE, "env": {"PYTHONUNBUFFERED": "1", **os.environ}}
+    try:
+        child = subprocess.Popen(command, **more)  # noqa: S603 - what the user asked for
+    except OSError as error:
+        raise InvalidInputError(f"cannot run {command[0]}: {error.strerror or error}") from error
+    reader = threading.Thread(target=_pass_through, args=(child.stdout, metrics), daemon=True)
+    with _signals_for(child):
+        if metrics is not None:
+            sys.stdout.flush()
+            reader.start()
+        code = _waited(child)
+    if metrics is not None:
+        reader.join(_AFTER)
+        metrics.end()
+    return 128 + -code if code < 0 else code
+
+
+def _waited(child: "subprocess.Popen[bytes]") -> int:
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue  # the program has got it, too
+
+
+def _pass_through(source: Any, metrics: PrintedMetrics) -> None:
+    with source:
+        while block := source.read1(2**16):
+            metrics.feed(block)
+            try:
+                sys.stdout.buffer.write(block)
+                sys.stdout.buffer.flush()
+            except OSError:
+                return  # who reads this command's output has enough: the program meets a closed pipe, as it would without us
+
+
+@contextlib.contextmanager
+def _signals_for(child: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Pass signals that would end this process on to the program: its end is then recorded."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in _PASSED_ON if hasattr(signal, name)]
+    before = {one: signal.getsignal(one) for one in numbers if signal.getsignal(one) is not signal.SIG_IGN}  # nohup ignores it
+    for one in before:
+        signal.signal(one, lambda number, _frame: child.send_signal(number))
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

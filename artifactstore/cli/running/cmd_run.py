@@ -1,0 +1,168 @@
+"""The command `run`: run any program as a run."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from artifactstore.cli import printing
+from artifactstore.cli.options import AsJson, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.model.reference import Reference, check_name
+
+__all__: list[str] = []
+
+_OWN: frozenset[str] = frozenset({"self", "step"})  # what `run.log` takes by itself
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    inputs: Annotated[list[str] | None, typer.Option("--in", help="NAME or NAME=PATH: an input, first written to PATH.")] = None,
+    outputs: Annotated[list[str] | None, typer.Option("--out", help="NAME=PATH: an output, put from PATH at the end.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, the value as JSON or text; opt.lr=0.1 is lr in opt; may be repeated.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=NUMBER; or NAME: the last `NAME=…` or `NAME: …` that the program prints; may be repeated."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The kind of work; by default the program's name.")] = None,
+    id: Annotated[str | None, typer.Option(help="Your own id for the run.")] = None,  # noqa: A002 - the option's name
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run a program as a run. Example: `artifactstore run --in data=in.csv --out model=model.bin -- python train.py`.
+
+    The exit code of the program is the exit code of this command. A mistake in an option is refused before the program
+    runs and before anything is recorded.
+    """
+    command = _command(context.args)
+    needed = [_pair(one, "--in", whole=False) for one in inputs or ()]
+    wanted = [_pair(one, "--out", whole=True) for one in outputs or ()]
+    for ref, _ in wanted:
+        check_name(ref)
+    params = _nested(pairs("param", param))
+    fixed, read = _metrics(metric)
+    from artifactstore.cli.running.child import PrintedMetrics, call  # noqa: PLC0415 - `--help` must not load it
+
+    printed = PrintedMetrics(read) if read else None
+    with opened(store, "a") as store_:
+        from artifactstore.work.secrets import shown  # noqa: PLC0415 - as above
+
+        for ref, _ in needed:
+            _check_input(store_, ref)
+        work = store_.run(name or os.path.basename(command[0]), params={"command": shown(command), **params}, id=id).start()  # noqa: PTH119
+        try:
+            for ref, path in needed:
+                if path is None:
+                    work.use(ref)
+                else:
+                    work.get(ref, to=path, overwrite=True)
+            code = call(command, printed)
+            measured = {**fixed, **({} if printed is None else printed.values)}
+            work.log(step=None, **measured)
+            # The metrics of what has one output are those of the output, too: `find` and the rules of aliases look there.
+            about: dict[str, Any] = {"metrics": measured} if measured and len(wanted) == 1 else {}
+            made = [] if code else [work.put(path, ref, **about) for ref, path in wanted]
+        except BaseException as error:
+            work.finish(error=f"{type(error).__name__}: {error}")
+            raise
+        work.finish(error=f"the program returned {code}" if code else None)
+    for one in read:
+        if one not in measured:
+            printing.echo_error(f"note: the program printed no line such as {one}=0.91 to stdout: the metric is not recorded")
+    if as_json:
+        outputs_ = [described(one) for one in made]
+        printing.as_json({"run": work.id, "status": work.status, "code": code, "metrics": measured, "outputs": outputs_})
+    else:
+        for output in made:
+            printing.echo(printing.put_line(output))
+        shown_ = "".join(f"  {key}={value:g}" for key, value in measured.items())
+        printing.echo_error(f"run {work.id} {work.status}{shown_}")
+    return code
+
+
+def _command(words: list[str]) -> list[str]:
+    """Return the program and its arguments.
+
+    Raises:
+        InvalidInputError: there is none, or it cannot be found.
+    """
+    command = [word for i, word in enumerate(words) if word != "--" or i]
+    if not command:
+        raise InvalidInputError("no program: expected artifactstore run [--in …] [--out …] -- COMMAND …")
+    if command[0].startswith("-"):
+        option = command[0].partition("=")[0]
+        raise InvalidInputError(f"no such option: {option}; arguments of the program come after it: … -- COMMAND {option}")
+    if shutil.which(command[0]) is None:
+        raise InvalidInputError(f"cannot run {command[0]}: no such program")
+    return command
+
+
+def _pair(text: str, option: str, *, whole: bool) -> tuple[str, str | None]:
+    ref, sign, path = text.partition("=")
+    if not ref or (whole and not path) or (sign and not path):
+        raise InvalidInputError(f"{option} {text!r}: expected NAME=PATH" + ("" if whole else ", or NAME"))
+    return ref, path or None
+
+
+def _check_input(store: Any, ref: str) -> None:
+    """Look an input up, with its path.
+
+    Raises:
+        NotFoundError: there is no such artifact; the message has the nearest names.
+    """
+    parsed = Reference.parse(ref)
+    whole = store.artifact(str(replace(parsed, path=None)))
+    if parsed.path is not None and not store.exists(ref):
+        raise NotFoundError(f"{whole.ref} has no file or folder {parsed.path!r}")
+
+
+def _nested(given: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return parameters; `opt.lr` is the field `lr` of `opt`, as `runs --where params.opt.lr` expects it.
+
+    Raises:
+        InvalidInputError: a key is malformed, reserved, given twice, or a value and a group at once.
+    """
+    found: dict[str, Any] = {}
+    for key, text in given:
+        *above, last = key.split(".")
+        if not all([*above, last]):
+            raise InvalidInputError(f"--param {key}={text}: a part of the key is empty")
+        if key.partition(".")[0] == "command":
+            raise InvalidInputError(f"--param {key}={text}: `command` is the program with its arguments; choose another key")
+        group = found
+        for part in above:
+            group = group.setdefault(part, {}) if isinstance(group, dict) else group
+        if not isinstance(group, dict) or last in group:
+            raise InvalidInputError(f"--param {key}={text}: {key} is given twice, or is a value and a group")
+        group[last] = value_of(text)
+    return found
+
+
+def _metrics(given: list[str] | None) -> tuple[dict[str, float], list[str]]:
+    """Return the metrics that are given, and the names of those that the program prints.
+
+    Raises:
+        InvalidInputError: a value is not a number, a name is empty, reserved or given twice.
+    """
+    fixed: dict[str, float] = {}
+    read: list[str] = []
+    for text in given or ():
+        name, sign, value = text.partition("=")
+        if not name or name in _OWN or name != name.strip():
+            raise InvalidInputError(f"--metric {text!r}: expected NAME=NUMBER, or NAME; a metric cannot be called {name!r}")
+        if name in fixed or name in read:
+            raise InvalidInputError(f"--metric {text!r}: {name} is given twice")
+        if not sign:
+            read.append(name)
+            continue
+        try:
+            fixed[name] = float(value)
+        except ValueError as error:
+            raise InvalidInputError(f"--metric {text}: the value must be a number") from error
+    return fixed, read
