@@ -7,7 +7,9 @@ import artifactstore
 from artifactstore.store import Store
 
 
-@pytest.mark.parametrize("module", ["artifactstore", "artifactstore.errors", "artifactstore.plugins", "artifactstore.testing"])
+@pytest.mark.parametrize(
+    "module", ["artifactstore", "artifactstore.errors", "artifactstore.plugins", "artifactstore.signing", "artifactstore.testing"]
+)
 def test_each_exported_name_is_there_and_says_what_it_is(module: str):
     found = importlib.import_module(module)
     for name in found.__all__:
