@@ -73,6 +73,7 @@ def put(
     base: Annotated[str | None, typer.Option(help="An artifact that shares content with this one.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Store a profile of each Parquet file.")] = False,
     profile_full: Annotated[bool, typer.Option("--profile-full", help="Likewise, computed from every row.")] = False,
+    sha256: Annotated[bool, typer.Option("--sha256", help="Keep the SHA-256 digests of its files, as for a model.")] = False,
     text: Annotated[bool, typer.Option(help="PATH is the text to store, not a path.")] = False,
     reason: Reason = None,
     store: StoreUrl = None,
@@ -90,6 +91,8 @@ def put(
         options["replace_metadata"] = True
     if verify:
         options["verify"] = True
+    if sha256:
+        options["sha256"] = True
     if base is not None:
         options["base"] = base
     if profile or profile_full:

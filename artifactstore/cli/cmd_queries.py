@@ -159,7 +159,9 @@ def show(
         if listing or sha256:
             lines = found.sha256 if sha256 else found.listing
             if lines is None:
-                raise InvalidInputError(f"{found.ref} has no SHA-256 digests: it was not put with --kind model")
+                raise InvalidInputError(
+                    f"{found.ref} has no SHA-256 digests: it was put neither with --kind model nor with --sha256"
+                )
             sys.stdout.flush()
             sys.stdout.buffer.write(lines.encode())
             return

@@ -36,6 +36,7 @@ FLAGS: Final = {
     "release": "--release",
     "role": "--role",
     "send": "--send",
+    "sha256": "--sha256",
     "since": "--since",
     "status": "--status",
     "to": "--to",

@@ -80,3 +80,49 @@ def test_a_file_that_was_known_is_read_for_it(store: Store, folder: Path):
     assert made.sha256 is not None
     assert hashlib.sha256((folder / "weights.bin").read_bytes()).hexdigest() in made.sha256
     assert made.uploaded < 50_000
+
+
+@pytest.mark.parametrize("before", [None, "data", "model"])
+def test_files_and_folders_of_any_kind_keep_them_on_request(store: Store, folder: Path, before: str | None):
+    """Also where the content is stored without them already, and whatever was read before."""
+    first = store.put(folder, "d", kind=before) if before is not None else None
+    made = store.put(folder, "d", sha256=True)
+    check(made.sha256, folder)
+    assert made.kind == (before or "data")
+    assert made.version == 1
+    assert first is None or made.digest == first.digest
+    assert first is None or made.uploaded < 20_000  # the content itself is there
+    head = store.head
+    again = store.put(folder, "d", sha256=True)
+    assert (again.new, store.head) == (False, head)
+    (folder / "config.json").write_text("[1]")
+    assert store.put(folder, "d").sha256 is None  # asked for anew each time
+    single = store.put(folder / "weights.bin", "one", sha256=True)
+    check(single.sha256, store.get("one", to=folder.parent / "got"))
+    assert store.verify(level="full").ok
+
+
+def test_objects_keep_them_on_request(store: Store):
+    frame = np.arange(1000)
+    assert store.put(frame, "o").sha256 is None
+    made = store.put(frame, "o", sha256=True)
+    assert made.sha256 is not None
+    assert made.sha256.count("\n") == made.count
+    value = store.put({"a": 1}, "v", sha256=True)
+    assert value.sha256 is not None
+    with store.batch():
+        store.put({"a": 2}, "w")
+        store.put({"a": 2}, "w", sha256=True)
+    assert store.artifact("w").sha256 is not None
+    assert store.verify(level="full").ok
+    for wrong in (1, "yes", None):
+        with pytest.raises(artifactstore.InvalidInputError, match="sha256="):
+            store.put(frame, "o", sha256=wrong)
+    with pytest.raises(artifactstore.InvalidInputError, match="sha256 cannot be used"):
+        store.put(made, "copy", sha256=True)
+
+
+@pytest.mark.slow
+def test_the_command_line_keeps_them_on_request(store: Store, folder: Path):
+    assert command("put", str(folder), "d", "--sha256", "--store", store.url).returncode == 0
+    check(command("show", "d", "--sha256", "--store", store.url).stdout, folder)

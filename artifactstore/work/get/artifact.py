@@ -126,7 +126,7 @@ class Artifact:
 
     @property
     def sha256(self) -> str | None:
-        """The lines of the listing with SHA-256 digests, in the format of `sha256sum --check`; None unless put as a model.
+        """The lines of the listing with SHA-256 digests, in the format of `sha256sum --check`; None unless put as a model or with `sha256=True`.
 
         In a store with SHA-256 digests, every artifact has them: they are its listing.
         """

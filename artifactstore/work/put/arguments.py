@@ -61,6 +61,7 @@ class PutOptions(TypedDict, total=False):
         profile: for a table object: False stores no profile (the default is True), `full` computes everything from every row
             instead of a sample. For a file, a folder or a URL: True or `full` reads its Parquet files (`.parquet`, `.pq`) a second
             time and stores a profile of each; the default is False. Existing content is not stored again, and gets no profile.
+        sha256: keep the SHA-256 digests of its files, too, as for kind="model": `artifact.sha256`, and signing reads no content then.
         source_options: for a URL source: options of fsspec's class, such as endpoint and credentials.
         aliases: aliases that point to the new version in the same transaction: `aliases=["best"]`.
         tags: words with values, kept as `metadata["tags"]`: `tags={"stage": "raw"}`.
@@ -77,6 +78,7 @@ class PutOptions(TypedDict, total=False):
     format: str
     base: str
     profile: bool | str
+    sha256: bool
     source_options: Mapping[str, Any]
     aliases: Sequence[str]
     tags: Mapping[str, Any]
@@ -121,7 +123,7 @@ def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
         raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; expected {known}")
     if options.get("links", "keep") not in ("keep", "follow"):
         raise InvalidInputError(f"links={options['links']!r}: expected 'keep' or 'follow'")
-    for option in ("modes", "rehash", "allow_empty", "verify"):
+    for option in ("modes", "rehash", "allow_empty", "verify", "sha256"):
         if not isinstance(options.get(option, False), bool):
             raise InvalidInputError(f"{option}={options[option]!r}: expected True or False")
     for option in ("format", "base"):

@@ -70,7 +70,7 @@ def _put(
     an_object = is_object(source, left)
     chosen = check_options(left, is_object=an_object)
     found = find(session, source, chosen, request)
-    found.verify = chosen.get("verify", False)
+    found.verify, found.sha256 = chosen.get("verify", False), chosen.get("sha256", False)
     if not an_object and chosen.get("profile", False):
         from artifactstore.work.put.profiling import Profiling  # noqa: PLC0415 - profiling, which few puts of files need
 
@@ -136,7 +136,8 @@ def prepare(session: Session, core: Core, found: PutSource, request: PutRequest)
         known_digests = hash_first(folder.files, known_digests, core.algorithm)
     if folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, known_digests, core.algorithm)
-        if session.holds(str(digest), read=found.verify, proves=partial(first_false_file, folder.files)):
+        held = session.holds(str(digest), read=found.verify, proves=partial(first_false_file, folder.files))
+        if held and not _lacks_sha256(session, found, str(digest)):
             with session.state(fresh=False) as state:
                 return Prepared(facts_of(state, request, str(digest), [], single=found.single), alive_at, str(digest))
     if found.base is not None:
@@ -178,7 +179,7 @@ def _store(
         known=known,
         digests=known_digests,
         series=earlier,
-        sha256=request.kind == "model" and core.algorithm != "sha256",
+        sha256=(request.kind == "model" or found.sha256) and core.algorithm != "sha256",
         ledger=uploads.ledger,
         footers=core.footers,
         progress=session.watch("put", total),
@@ -220,7 +221,8 @@ def _finish_manifest(session: Session, found: PutSource, done: Ingested) -> tupl
     content, identity = manifest.identify()
     digest = str(identity)
     batch = session.batch()
-    if (batch is not None and digest in batch.staged) or _holds(session, found, done, digest):
+    staged = batch is not None and digest in batch.staged and not _lacks_sha256(session, found, digest)
+    if staged or _holds(session, found, done, digest):
         return digest, None, [], 0
     side_bytes = store_side(session.backend, manifest, _side_content(found, done))
     fact, size = store_manifest(session, manifest, content, identity)
@@ -228,7 +230,15 @@ def _finish_manifest(session: Session, found: PutSource, done: Ingested) -> tupl
 
 
 def _holds(session: Session, found: PutSource, done: Ingested, digest: str) -> bool:
-    return session.holds(digest, read=found.verify, proves=partial(first_false_file, done.files, own=done.manifest))
+    held = session.holds(digest, read=found.verify, proves=partial(first_false_file, done.files, own=done.manifest))
+    return held and not _lacks_sha256(session, found, digest)
+
+
+def _lacks_sha256(session: Session, found: PutSource, digest: str) -> bool:
+    """Return whether stored content lacks the SHA-256 digests that were asked for: then it gets a manifest that has them."""
+    if not found.sha256 or digest.startswith("sha256:"):
+        return False
+    return session.with_manifest(digest, lambda manifest: "sha256" not in manifest.side)
 
 
 def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> list[bytes | None]:

@@ -51,6 +51,7 @@ def rescue(session: Session, path: str | os.PathLike[str], name: str | None = No
         written.side.update(kept.with_manifest(record.digest, lambda manifest: dict(_side(kept, manifest))))
         files = [from_file(str(Path(staged, one.path)))._replace(path=one.path) for one in record.files if one.type == "file"]
         found.folder, found.kept = Folder(files=files), written
+        found.sha256 = kept.with_manifest(record.digest, lambda manifest: "sha256" in manifest.side)
         made = put_listed(session, found, request, f"rescued; the put failed with {about.get('error', '')}"[:1000], own=False)
     shutil.rmtree(folder, ignore_errors=True)
     return made

@@ -50,6 +50,7 @@ class PutSource:
     kept: WriteFolder | None = None
     profiling: "Profiling | None" = None
     may_be_empty: bool = False
+    sha256: bool = False  # whether to keep the SHA-256 digests of its files, whatever its kind
     likely_known: bool = False  # then it is hashed as a whole before any upload
     hint: bool = False  # whether to warn of files that look like secrets, once
 
@@ -108,7 +109,7 @@ def found_object(source: Any, options: PutOptions, known: Callable[[str], bool] 
     """
     written = WriteFolder()
     written.known = known or written.known
-    own = {option: value for option, value in options.items() if option not in ("format", "base", "verify")}
+    own = {option: value for option, value in options.items() if option not in ("format", "base", "verify", "sha256")}
     name = write_object(source, written, options.get("format"), own)
     files = sorted(written.sources, key=lambda one: one.path.encode())
     try:
