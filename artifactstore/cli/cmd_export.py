@@ -14,25 +14,28 @@ __all__ = ["export"]
 @app.command()
 def export(
     ref: Ref,
-    standard: Annotated[str, typer.Option("--as", help="openlineage, prov, slsa, ro-crate or ml-bom.")],
+    standard: Annotated[str, typer.Option("--as", help="openlineage, prov, slsa, ro-crate, ml-bom or dossier.")],
     to: Annotated[
-        str | None, typer.Option("--to", help="A file; a server's URL (openlineage); a folder or a zip (ro-crate).")
+        str | None,
+        typer.Option("--to", help="A file; a server's URL (openlineage); a folder or a zip (ro-crate); a zip (dossier)."),
     ] = None,
     files: Annotated[str | None, typer.Option(help="For ro-crate: inside (the default), or by reference.")] = None,
-    license: Annotated[str | None, typer.Option(help="For ro-crate: its licence, a URL or text.")] = None,  # noqa: A002 - the option's name
+    license: Annotated[str | None, typer.Option(help="For ro-crate and dossier: its licence, a URL or text.")] = None,  # noqa: A002 - the option's name
     builder: Annotated[str | None, typer.Option(help="For slsa: URI of the builder, such as a CI system.")] = None,
     namespace: Annotated[str | None, typer.Option(help="For openlineage: of jobs; by default $OPENLINEAGE_NAMESPACE.")] = None,
     send: Annotated[bool, typer.Option("--send", help="For openlineage: send to $OPENLINEAGE_URL.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    bundle: Annotated[bool, typer.Option("--bundle", help="For dossier: with the whole store, as store.zip.")] = False,
+    keys: Annotated[str | None, typer.Option(help="For dossier: a TOML file of the keys whose signatures count.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Export lineage in a standard format. REF may also be a run's id."""
-    from artifactstore.work.export.exporting import as_text  # noqa: PLC0415 - loads the standards only if needed
+    from artifactstore.work.export.record import as_text  # noqa: PLC0415 - loads the standards only if needed
 
-    given: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace}
+    given: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace, "keys": keys}
     options = {key: value for key, value in given.items() if value is not None}
-    options |= {key: True for key, wanted in (("send", send), ("overwrite", overwrite)) if wanted}
+    options |= {key: True for key, wanted in (("send", send), ("overwrite", overwrite), ("bundle", bundle)) if wanted}
     with opened(store, "r") as store_:
         made = store_.lineage(ref).export(standard, to, **options)
     if isinstance(made, int):

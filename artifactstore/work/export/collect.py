@@ -126,7 +126,7 @@ def _item(state: State, digest: str, kind: str) -> Item:
         actor=first.actor if first is not None else row["actor"] if row is not None else None,
         metrics=dict(sorted(state.metrics.get(digest, {}).items())),
         tainted=digest in state.tainted,
-        there=state.alive(digest),
+        there=state.alive(digest) and not (row is not None and "removed" in row and all(one.removed for one in namings)),
     )
 
 

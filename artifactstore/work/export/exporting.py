@@ -1,18 +1,19 @@
 """Entry point of exports: the supported standards, their options, and their targets."""
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.errors import InvalidInputError
-from artifactstore.model.encoding import canonical_json
+from artifactstore.errors import InvalidInputError, UnsupportedError
+from artifactstore.runtime.atomic_files import staged
 from artifactstore.work.export import ml_bom, openlineage, openlineage_client, prov, ro_crate, slsa
 from artifactstore.work.export.collect import collect
-from artifactstore.work.export.files import write_crate, write_file
+from artifactstore.work.export.dossier.writing import write_dossier
+from artifactstore.work.export.files import check_free, write_crate, write_file
 from artifactstore.work.export.history import history
 from artifactstore.work.export.html_preview import page
+from artifactstore.work.export.record import as_text
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import target_of
 
@@ -24,15 +25,42 @@ OPTIONS: Final[Mapping[str, Mapping[str, type]]] = {
     "slsa": {"builder": str, "overwrite": bool},
     "ro-crate": {"files": str, "license": str},
     "ml-bom": {"overwrite": bool},
+    "dossier": {"keys": object, "bundle": bool, "license": str},
 }
 _FILES: Final = ("inside", "reference")
+_HISTORY: Final = ro_crate.FileNote(
+    ro_crate.HISTORY,
+    "application/jsonl",
+    "What the journal records of these artifacts, as another store of artifactstore receives it.",
+)
 
 
-def export(session: Session, start: str, *, is_run: bool, standard: str, to: Any, options: Mapping[str, Any]) -> Any:
-    """Export lineage in a standard format; see `Lineage.export`."""
+def export(
+    session: Session,
+    start: str,
+    *,
+    is_run: bool,
+    standard: str,
+    to: Any,
+    options: Mapping[str, Any],
+    write_bundle: Callable[[Session, Path], object],
+) -> Any:
+    """Export lineage in a standard format; see `Lineage.export`.
+
+    Args:
+        session: the store.
+        start: a digest, or a run's id.
+        is_run: whether `start` is a run.
+        standard: its name.
+        to: the target, or None.
+        options: of the standard.
+        write_bundle: writes the store as a file.
+    """
     _check(standard, options)
     if standard == "ro-crate":
         return _crate(session, start, to, is_run=is_run, **options)
+    if standard == "dossier":
+        return _dossier(session, start, to, is_run=is_run, write_bundle=write_bundle, **options)
     overwrite = bool(options.get("overwrite"))
     if standard == "openlineage":
         return _openlineage(session, start, to, is_run=is_run, options=options)
@@ -46,13 +74,6 @@ def export(session: Session, start: str, *, is_run: bool, standard: str, to: Any
         record = collect(session, start, is_run=is_run, look={"sha256", "environment"})
         value = slsa.statements(record, options.get("builder"))
     return _written(value, target, overwrite=overwrite)
-
-
-def as_text(value: Any) -> str:
-    """Serialise an export for a file: a list as JSON lines, a single value as indented JSON; keys sorted."""
-    if isinstance(value, list):
-        return "".join(canonical_json(one).decode() + "\n" for one in value)
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True) + "\n"
 
 
 def _check(standard: Any, options: Mapping[str, Any]) -> None:
@@ -119,9 +140,36 @@ def _crate(
     target, inside = _target(session, to), files == "inside"
     look: Sequence[str] = ("files" if inside else "sha256", "environment")
     record = collect(session, start, is_run=is_run, look=look)
-    metadata = ro_crate.metadata(record, inside=inside, license=license)
-    texts = {ro_crate.METADATA: as_text(metadata).encode(), ro_crate.PREVIEW: page(record, inside=inside).encode()}
+    folders = {one.digest: ro_crate.folder_of(one) for one in record.items.values() if inside and one.there}
+    metadata = ro_crate.metadata(record, folders, (_HISTORY,) if inside else (), license=license)
+    texts = {ro_crate.METADATA: as_text(metadata).encode(), ro_crate.PREVIEW: page(record, folders).encode()}
     if inside:
         texts[ro_crate.HISTORY] = history(session, record)
-    write_crate(session, record, target, texts, inside=inside)
+    write_crate(session, record, target, texts, folders)
+    return target
+
+
+def _dossier(
+    session: Session,
+    start: str,
+    to: Any,
+    *,
+    is_run: bool,
+    write_bundle: Callable[[Session, Path], object],
+    keys: Any = None,
+    bundle: bool = False,
+    license: str | None = None,  # noqa: A002 - the standard's word
+) -> Path:
+    target = None if to is None else _target(session, to)
+    if target is None or target.suffix.lower() != ".zip":
+        raise InvalidInputError("a dossier is a zip file: pass to='dossier.zip'")
+    if keys is not None:
+        raise UnsupportedError("keys= is not supported yet: every signature is shown as claimed")
+    if not bundle:
+        write_dossier(session, start, target, is_run=is_run, license=license, bundle=None)
+        return target
+    check_free(target)
+    with staged(target) as packed:
+        write_bundle(session, packed)
+        write_dossier(session, start, target, is_run=is_run, license=license, bundle=packed)
     return target

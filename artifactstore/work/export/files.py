@@ -1,24 +1,26 @@
 """Writes exports to a file or folder: complete under its name, or absent."""
 
 import os
-import shutil
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, Self
 
 from artifactstore.content.read.checkout import checkout
 from artifactstore.content.read.selection import select
 from artifactstore.errors import AlreadyExistsError, BackendError
 from artifactstore.runtime.atomic_files import durable, name_new, staged
+from artifactstore.runtime.threads import Pool
 from artifactstore.work.export.record import Item, Record
-from artifactstore.work.export.ro_crate import folder_of
 from artifactstore.work.session.session import Session
 
-__all__ = ["write_crate", "write_file"]
+__all__ = ["ZipWriter", "check_free", "write_crate", "write_file"]
 
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can represent
+_PIECE: Final = 2**21
 
 
 def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
@@ -29,7 +31,7 @@ def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
         BackendError: it cannot be written.
     """
     if not overwrite:
-        _check_free(target)
+        check_free(target)
     with staged(target) as part:
         with durable(part) as file:
             file.write(data)
@@ -39,7 +41,7 @@ def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
             name_new(part, target)
 
 
-def write_crate(session: Session, record: Record, target: Path, texts: Mapping[str, bytes], *, inside: bool) -> None:
+def write_crate(session: Session, record: Record, target: Path, texts: Mapping[str, bytes], folders: Mapping[str, str]) -> None:
     """Write a crate: into a zip file if the target ends with `.zip`, else into a folder.
 
     Args:
@@ -47,7 +49,7 @@ def write_crate(session: Session, record: Record, target: Path, texts: Mapping[s
         record: the record.
         target: the target.
         texts: name → bytes of what describes the crate.
-        inside: whether to include the files of artifacts.
+        folders: digest → folder of each artifact whose files are included.
 
     Raises:
         AlreadyExistsError: the target is a file, or a folder that is not empty.
@@ -55,25 +57,33 @@ def write_crate(session: Session, record: Record, target: Path, texts: Mapping[s
         BackendError: the store cannot be read, or the target cannot be written.
     """
     zipped = target.suffix.lower() == ".zip"
-    _check_free(target, may_be_empty=not zipped)
+    check_free(target, may_be_empty=not zipped)
     with staged(target) as part:
+        if zipped:
+            with durable(part) as file, ZipWriter(file) as archive:
+                for digest, folder in folders.items():
+                    archive.add_artifact(session, record.items[digest], folder, near=target)
+                for name, text in texts.items():
+                    archive.add(name, text)
+            name_new(part, target)
+            return
         part.mkdir()
-        for item in record.items.values() if inside else ():
-            if item.there:
-                _materialise(session, item, part / folder_of(item))
+        for digest, folder in folders.items():
+            _materialise(session, record.items[digest], part / folder)
         for name, text in texts.items():
             (part / name).write_bytes(text)
-        if zipped:
-            with staged(target) as packed:
-                _pack(part, packed)
-                name_new(packed, target)
-        else:
-            if target.is_dir():
-                target.rmdir()  # fails if a file was added meanwhile
-            part.rename(target)
+        if target.is_dir():
+            target.rmdir()  # fails if a file was added meanwhile
+        part.rename(target)
 
 
-def _check_free(target: Path, *, may_be_empty: bool = False) -> None:
+def check_free(target: Path, *, may_be_empty: bool = False) -> None:
+    """Refuse to write over something.
+
+    Raises:
+        AlreadyExistsError: the target exists, and is not an empty folder where that is allowed.
+        BackendError: it cannot be read.
+    """
     if not os.path.lexists(target):
         return
     if not (may_be_empty and target.is_dir()):
@@ -98,22 +108,90 @@ def _materialise(session: Session, item: Item, folder: Path) -> None:
     )
 
 
-def _pack(folder: Path, packed: Path) -> None:
-    """Write a zip file whose bytes depend only on the folder: sorted, dateless, and uncompressed, since compressors differ."""
-    with zipfile.ZipFile(packed, "x", zipfile.ZIP_STORED) as out:
-        for path in sorted(folder.rglob("*"), key=lambda one: one.relative_to(folder).as_posix()):
-            name = path.relative_to(folder).as_posix()
-            if path.is_symlink():
-                info = _info(name, stat.S_IFLNK | 0o777)
-                out.writestr(info, os.readlink(path))  # noqa: PTH115 - as it is written
-            elif path.is_dir():
-                out.writestr(_info(f"{name}/", stat.S_IFDIR | 0o755), b"")
+class ZipWriter:
+    """A zip file whose bytes depend only on what is added, in its order: dateless, and uncompressed, since compressors differ.
+
+    Args:
+        file: an empty binary file.
+
+    Attributes:
+        sums: name → SHA-256 of each file in it, in hex digits.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.sums: dict[str, str] = {}
+        self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+        self._pool = Pool(1, "artifactstore-sha256")
+        self._folders: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+        self._zip.close()
+
+    def add(self, name: str, data: bytes) -> None:
+        """Add a file in an existing or a new folder."""
+        self._add_folders(name)
+        self.sums[name] = sha256(data).hexdigest()
+        self._zip.writestr(_info(name, stat.S_IFREG | 0o644), data)
+
+    def add_file(self, name: str, path: Path, *, executable: bool = False) -> None:
+        """Add a copy of a file; its digest is computed beside the copy."""
+        self._add_folders(name)
+        info = _info(name, stat.S_IFREG | (0o755 if executable else 0o644))
+        hasher = sha256()
+        hashed: Future[None] | None = None
+        with path.open("rb") as file, self._zip.open(info, "w", force_zip64=path.stat().st_size >= 2**31) as into:
+            while piece := file.read(_PIECE):
+                if hashed is not None:
+                    hashed.result()
+                hashed = self._pool.submit(hasher.update, piece)
+                into.write(piece)
+            if hashed is not None:
+                hashed.result()
+        self.sums[name] = hasher.hexdigest()
+
+    def add_artifact(self, session: Session, item: Item, folder: str, *, near: Path) -> None:
+        """Add an artifact's files, byte for byte, with links and executable bits; they need its room on the disk for a while.
+
+        Args:
+            session: the store.
+            item: the artifact.
+            folder: its folder in the zip file.
+            near: a path beside which the files are staged.
+
+        Raises:
+            CorruptionError: bytes do not match their digest.
+            BackendError: the store cannot be read, or the disk is full.
+        """
+        with staged(near) as stage:
+            stage.mkdir()
+            _materialise(session, item, stage / "files")
+            self._add_tree(stage / "files", folder)
+
+    def _add_tree(self, folder: Path, name: str) -> None:
+        self._add_folders(f"{name}/")
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda one: one.name)
+        for entry in entries:
+            inner = f"{name}/{entry.name}"
+            if entry.is_symlink():
+                self._zip.writestr(_info(inner, stat.S_IFLNK | 0o777), os.readlink(entry.path))  # noqa: PTH115 - as it is written
+            elif entry.is_dir():
+                self._add_tree(Path(entry.path), inner)
             else:
-                executable = path.stat().st_mode & stat.S_IXUSR
-                info = _info(name, stat.S_IFREG | (0o755 if executable else 0o644))
-                large = path.stat().st_size >= 2**31
-                with path.open("rb") as file, out.open(info, "w", force_zip64=large) as into:
-                    shutil.copyfileobj(file, into, 2**20)
+                self.add_file(inner, Path(entry.path), executable=bool(entry.stat().st_mode & stat.S_IXUSR))
+
+    def _add_folders(self, name: str) -> None:
+        """Add the folders above a name that are not in the file yet; a name that ends with a slash is one itself."""
+        above = name.rpartition("/")[0]
+        if not above or above in self._folders:
+            return
+        self._add_folders(above)
+        self._folders.add(above)
+        self._zip.writestr(_info(f"{above}/", stat.S_IFDIR | 0o755), b"")
 
 
 def _info(name: str, mode: int) -> zipfile.ZipInfo:

@@ -1,6 +1,6 @@
 """The HTML page of a crate: its contents for people without a crate reader."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any, Final
 from urllib.parse import quote
@@ -10,25 +10,35 @@ from artifactstore.display.outline import BREAK, Block, Column, Heading, Inline,
 from artifactstore.display.values import counted, format_size
 from artifactstore.model.encoding import canonical_json
 from artifactstore.work.export.record import Edge, Item, Record, RunOf
-from artifactstore.work.export.ro_crate import METADATA, folder_of
+from artifactstore.work.export.ro_crate import METADATA
 
-__all__ = ["page"]
+__all__ = ["item_table", "page", "run_table"]
 
 _LOOK: Final = "font-family:sans-serif;line-height:1.45;max-width:90em;margin:2em auto;padding:0 1em"
 
 
-def page(record: Record, *, inside: bool) -> str:
-    """Render the page."""
+def page(record: Record, folders: Mapping[str, str]) -> str:
+    """Render the page; `folders` has the folder of each artifact whose files are in the crate."""
     title = f"Provenance of {record.title}"
     blocks: list[Block] = [
         Heading(title),
         Line(["From the store ", Span(record.url, "code"), ". The same for programs: ", Span(METADATA, link=METADATA), "."]),
         Heading("Runs", 2),
-        table_of(record.runs, _run_columns(record)) if record.runs else Line("No run is recorded."),
+        run_table(record),
         Heading("Artifacts", 2),
-        table_of(record.items.values(), _item_columns(inside=inside)),
+        item_table(record, folders),
     ]
     return document(title, as_html(blocks, look=_LOOK))
+
+
+def run_table(record: Record) -> Block:
+    """Return the runs of a record as a table."""
+    return table_of(record.runs, _run_columns(record)) if record.runs else Line("No run is recorded.")
+
+
+def item_table(record: Record, folders: Mapping[str, str]) -> Block:
+    """Return the artifacts of a record as a table, with links to their folders."""
+    return table_of(record.items.values(), _item_columns(folders))
 
 
 def _run_columns(record: Record) -> tuple[Column, ...]:
@@ -47,9 +57,12 @@ def _run_columns(record: Record) -> tuple[Column, ...]:
     )
 
 
-def _item_columns(*, inside: bool) -> tuple[Column, ...]:
+def _item_columns(folders: Mapping[str, str]) -> tuple[Column, ...]:
+    def link(item: Item) -> str:
+        return f"{quote(folders[item.digest])}/" if item.digest in folders else ""
+
     return (
-        Column("Artifact", lambda item: Span(item.title, link=f"{quote(folder_of(item))}/" if inside and item.there else "")),
+        Column("Artifact", lambda item: Span(item.title, link=link(item))),
         Column("Kind", lambda item: item.kind),
         Column("Size", _size),
         Column("Digest", lambda item: Span(item.digest, "code")),

@@ -188,17 +188,17 @@ class _Bom:
         refs = []
         python = environment.get("python")
         if isinstance(python, Mapping) and isinstance(python.get("version"), str):
-            name, version = str(python.get("implementation", "Python")), python["version"]
-            ref = f"{name}@{version}"
-            self.libraries[ref] = {"type": "platform", "bom-ref": ref, "name": name, "version": version}
+            name, release = str(python.get("implementation", "Python")), str(python["version"])
+            ref = f"{name}@{release}"
+            self.libraries[ref] = {"type": "platform", "bom-ref": ref, "name": name, "version": release}
             refs.append(ref)
         packages = environment.get("packages")
         for package in packages if isinstance(packages, list) else ():
-            if not isinstance(package, Mapping) or not isinstance(name := package.get("name"), str) or not name:
+            if not isinstance(package, Mapping) or not isinstance(label := package.get("name"), str) or not label:
                 continue
             release = str(package.get("version") or "")
-            purl = _purl(name, release, package.get("direct"))
-            self.libraries[purl] = {"type": "library", "bom-ref": purl, "name": name, "version": release, "purl": purl}
+            purl = _purl(label, release, package.get("direct"))
+            self.libraries[purl] = {"type": "library", "bom-ref": purl, "name": label, "version": release, "purl": purl}
             refs.append(purl)
         return refs
 

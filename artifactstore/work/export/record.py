@@ -4,15 +4,17 @@
 knows no store; equal records give equal bytes.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from artifactstore.model.encoding import canonical_json
 from artifactstore.model.version import VERSION
 
-__all__ = ["PRODUCER", "Edge", "Item", "Naming", "Part", "Record", "RunOf", "RunRef", "actor_uuid", "repository_url"]
+__all__ = ["PRODUCER", "Edge", "Item", "Naming", "Part", "Record", "RunOf", "RunRef", "actor_uuid", "as_text", "repository_url"]
 
 PRODUCER: Final = f"pkg:pypi/artifactstore-ml@{VERSION}"  # a package URL: a name of the library independent of any host
 
@@ -79,7 +81,7 @@ class Item:
         actor: of that put, or None.
         metrics: the newest measured values.
         tainted: whether it is tainted.
-        there: whether its bytes are in the store.
+        there: whether its bytes are in the store, and it was not removed.
         profile: of a table, if that was requested.
         parts: its files, if requested.
     """
@@ -249,3 +251,10 @@ def repository_url(remote: str) -> str:
 def actor_uuid(actor: str) -> UUID:
     """Return an id of an actor, derived from its name in the store."""
     return uuid5(NAMESPACE_URL, f"artifactstore:actor/{actor}")
+
+
+def as_text(value: Any, *, lines: bool = True) -> str:
+    """Serialise an export for a file: a list as JSON lines, if `lines`, anything else as indented JSON; keys sorted."""
+    if isinstance(value, list) and lines:
+        return "".join(canonical_json(one).decode() + "\n" for one in value)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True) + "\n"

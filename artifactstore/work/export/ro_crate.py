@@ -5,7 +5,7 @@ Each run is a `CreateAction`, its program a `SoftwareApplication`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
@@ -13,7 +13,7 @@ from artifactstore.model.encoding import canonical_json
 from artifactstore.model.version import VERSION
 from artifactstore.work.export.record import Item, Record, RunOf, actor_uuid
 
-__all__ = ["HISTORY", "METADATA", "PREVIEW", "folder_of", "metadata"]
+__all__ = ["HISTORY", "METADATA", "PREVIEW", "FileNote", "folder_of", "metadata"]
 
 METADATA: Final = "ro-crate-metadata.json"
 PREVIEW: Final = "ro-crate-preview.html"
@@ -45,23 +45,44 @@ _TYPES: Final = {
 _Entity = dict[str, Any]
 
 
-def folder_of(item: Item) -> str:
+class FileNote(NamedTuple):
+    """A file of a crate that is of no artifact.
+
+    Attributes:
+        name: of the file.
+        encoding: its media type.
+        description: what is in it.
+    """
+
+    name: str
+    encoding: str
+    description: str
+
+
+def folder_of(item: Item, top: str = "artifacts") -> str:
     """Return the folder of an artifact's files in a crate."""
     naming = item.naming
     if naming is None:
-        return f"artifacts/{item.algorithm}-{item.hex}"
-    return f"artifacts/{naming.name.replace('/', '~')}~v{naming.number}"  # names have no tilde, so no two share a folder
+        return f"{top}/{item.algorithm}-{item.hex}"
+    return f"{top}/{naming.name.replace('/', '~')}~v{naming.number}"  # names have no tilde, so no two share a folder
 
 
-def metadata(record: Record, *, inside: bool, license: str | None = None) -> _Entity:  # noqa: A002 - the standard's word
+def metadata(
+    record: Record,
+    folders: Mapping[str, str],
+    files: Iterable[FileNote] = (),
+    *,
+    license: str | None = None,  # noqa: A002 - the standard's word
+) -> _Entity:
     """Return the content of `ro-crate-metadata.json`.
 
     Args:
         record: the record, with `files` of included artifacts, and `environment`.
-        inside: whether the crate includes the files of stored artifacts.
+        folders: digest → folder of each artifact whose files the crate includes.
+        files: the other files of the crate.
         license: of the crate: a URL, or text.
     """
-    crate = _Crate(record, inside=inside)
+    crate = _Crate(record, folders, files)
     for item in record.items.values():
         crate.artifact(item)
     actions = [crate.action(run) for run in record.runs]
@@ -71,9 +92,10 @@ def metadata(record: Record, *, inside: bool, license: str | None = None) -> _En
 class _Crate:
     """The graph under construction: id → entity."""
 
-    def __init__(self, record: Record, *, inside: bool) -> None:
+    def __init__(self, record: Record, folders: Mapping[str, str], files: Iterable[FileNote]) -> None:
         self.record = record
-        self.inside = inside
+        self.folders = folders
+        self.files = files
         self.graph: dict[str, _Entity] = {}
         self.ids: dict[str, str] = {}  # digest → id
         self.parts: list[str] = []  # parts of the root, including files in folders: readers look for them there
@@ -86,9 +108,10 @@ class _Crate:
     def whole(self, actions: list[str], license: str) -> _Entity:  # noqa: A002 - the standard's word
         """Return the metadata: the root and its descriptor, then all else by id."""
         record = self.record
-        if self.inside:
-            text = "What the journal records of these artifacts, as another store of artifactstore receives it."
-            self.parts.append(self._add("File", HISTORY, name=HISTORY, encodingFormat="application/jsonl", description=text))
+        for one in self.files:
+            self.parts.append(
+                self._add("File", one.name, name=one.name, encodingFormat=one.encoding, description=one.description)
+            )
         is_url = license.startswith(("http://", "https://"))
         if is_url:
             self._add("CreativeWork", license, name=license, description="The licence of this crate.")
@@ -127,18 +150,19 @@ class _Crate:
             "dateCreated": None if item.time is None else _time(item.time),
             "version": f"v{naming.number}" if naming is not None else item.digest if item.kind == "code" else None,
             "author": None if item.actor is None else _ref(self._person(item.actor)),
-            "description": None if item.there else "Its bytes are not in the store.",
+            "description": None if item.there else _absent(item),
         }
         kind = "SoftwareSourceCode" if item.kind == "code" else None
         parts = item.parts or ()
-        if not (self.inside and item.there):
+        folder = self.folders.get(item.digest)
+        if folder is None:
             single = item.count == 1
             size = None if item.size is None else str(item.size)
             more = {"contentSize": size, "sha256": parts[0].sha256 if single and len(parts) == 1 else None}
             types = ["File" if single else "Dataset", kind]
             uri = self.record.uri(item.digest) + ("" if single else "/")  # the standard distinguishes folders by the slash
             return self._known(item, self._add(_types(types), uri, **properties, **more))
-        top = f"{quote(folder_of(item))}/"
+        top = f"{quote(folder)}/"
         if item.count == 1 and len(parts) == 1:
             only = parts[0]
             more = {"contentSize": str(only.size), "encodingFormat": _format(only.path), "sha256": only.sha256}
@@ -209,6 +233,11 @@ class _Crate:
             softwareRequirements=needs,
             isBasedOn=_refs(self.ids[one] for one in based),
         )
+
+
+def _absent(item: Item) -> str:
+    removed = bool(item.namings) and all(one.removed for one in item.namings)
+    return "It was removed." if removed else "Its bytes are not in the store."
 
 
 def _ref(name: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Where an artifact came from, in one record: who, when, the run, the commit, the environment in a word, the inputs."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,14 +10,23 @@ from artifactstore.catalog.lineage import Input, code_of, companions, inputs_of,
 from artifactstore.display.values import short_digest
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.model.encoding import parse_time
+from artifactstore.model.graph import Graph
 from artifactstore.work.get.get import stored_value
 from artifactstore.work.session.session import Session
 
-__all__ = ["Provenance", "environment_in_a_word", "environment_of", "provenance", "provenance_of_run"]
+__all__ = [
+    "Provenance",
+    "describe_environments",
+    "environment_in_a_word",
+    "environment_of",
+    "provenance",
+    "provenance_of_run",
+]
 
 # Packages that are named before others: what trained it, or holds its data.
 _NOTABLE: Final = ("torch", "tensorflow", "jax", "keras", "xgboost", "lightgbm", "scikit-learn", "polars", "pandas", "numpy")
 _NAMED: Final = 2
+_DESCRIBED: Final = 20  # environments of a graph that are read
 _RUN: Final = 12  # characters of an id
 _COMMIT: Final = 10  # digits of a commit
 _MOST: Final = 100_000  # files of two versions that are compared
@@ -145,6 +154,15 @@ def environment_of(session: Session, digest: str | None) -> str | None:
         return environment_in_a_word(stored_value(session, digest))
     except ArtifactStoreError:
         return None
+
+
+def describe_environments(session: Session, graph: Graph) -> None:
+    """Add what the environments of a graph are, in words; of the nearest ones, as each is read."""
+    environments = [node for node in graph.nodes.values() if node.kind == "environment" and node.name is None]
+    for node in [one for one in environments[:_DESCRIBED] if not one.about]:
+        words = environment_of(session, node.id)
+        if words is not None:
+            graph.nodes[node.id] = replace(node, about=words)
 
 
 def environment_in_a_word(recorded: Any) -> str | None:

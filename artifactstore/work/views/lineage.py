@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +20,7 @@ from artifactstore.catalog.rows import Rows
 from artifactstore.display.displayed import Displayed
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.graph import Graph, Node
-from artifactstore.work.get.provenance import environment_of
+from artifactstore.work.get.provenance import describe_environments
 from artifactstore.work.queries.resolve import resolve
 from artifactstore.work.reproduce.code import Code
 from artifactstore.work.session.as_of import one_state
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Lineage", "LineageGraph", "lineage"]
 
 
-_DESCRIBED: Final = 20  # environments of a graph that are read
 _DEEPEST: Final = 60  # steps shown by a tree: deeper indentation is unreadable
 
 
@@ -143,15 +141,6 @@ class LineageGraph(Displayed):
         return {"nodes": nodes, "edges": edges}
 
 
-def _describe(session: Session, graph: Graph) -> None:
-    """Add what environments are, in words; of the nearest ones, as each is read."""
-    environments = [node for node in graph.nodes.values() if node.kind == "environment" and node.name is None]
-    for node in [one for one in environments[:_DESCRIBED] if not one.about]:
-        words = environment_of(session, node.id)
-        if words is not None:
-            graph.nodes[node.id] = replace(node, about=words)
-
-
 def _line(node: Node) -> str:
     if node.type == "run":
         marks = ", ".join(
@@ -197,10 +186,10 @@ class Lineage:
         with self._session.query_state() as state:
             graph = reachable(state, self.id, up=up)
         if (kind, name, role) == (None, None, None):
-            return LineageGraph(graph, self.id, up=up, describe=partial(_describe, self._session))
+            return LineageGraph(graph, self.id, up=up, describe=partial(describe_environments, self._session))
         chosen = set(_chosen(graph, self.id, kind=kind, name=name, role=role))
         graph = restrict(graph, up=up, chosen=chosen)
-        return LineageGraph(graph, self.id, up=up, chosen=chosen, describe=partial(_describe, self._session))
+        return LineageGraph(graph, self.id, up=up, chosen=chosen, describe=partial(describe_environments, self._session))
 
     def upstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> LineageGraph:
         """Return everything that it was made from.
@@ -313,7 +302,7 @@ class Lineage:
 
         with self._session.query_state() as state:
             graph = joined(reachable(state, self.id, up=True), reachable(state, self.id, up=False))
-        _describe(self._session, graph)
+        describe_environments(self._session, graph)
         drawing = Drawing(graph, self.id, up=None, all=all)
         if to is not None:
             drawing.save(to)
@@ -327,11 +316,12 @@ class Lineage:
         """Export its lineage (for a run: that run alone) in a standard format, see docs/reference/exports.md.
 
         Args:
-            standard: `openlineage` (run events), `prov` (W3C PROV-JSON), `slsa` (in-toto statements), `ro-crate` or `ml-bom`
-                (CycloneDX 1.6).
-            to: a file; for openlineage also a server's URL; for ro-crate a new folder, or a file named `….zip`.
+            standard: `openlineage` (run events), `prov` (W3C PROV-JSON), `slsa` (in-toto statements), `ro-crate`, `ml-bom`
+                (CycloneDX 1.6), or `dossier` (a zip file that tells all of it to people who have no library).
+            to: a file; for openlineage also a server's URL; for ro-crate a new folder, or a file named `….zip`; for dossier such a file.
             **options: for openlineage the `namespace` of its jobs, and `send=True` to $OPENLINEAGE_URL; for slsa the `builder`'s
-                URI; for ro-crate `files` (`inside`, or by `reference`) and its `license`; for all but ro-crate `overwrite=True`.
+                URI; for ro-crate `files` (`inside`, or by `reference`) and its `license`; for dossier `keys` (whose signatures count), `bundle=True` (with
+                the whole store) and `license`; for the others `overwrite=True`.
 
         Returns:
             JSON values without `to`, else its path; for a server the number of events sent.
@@ -342,8 +332,9 @@ class Lineage:
             BackendError: the store or the server is unreachable.
         """
         from artifactstore.work.export.exporting import export  # noqa: PLC0415 - loads the standards only if needed
+        from artifactstore.work.sync.bundle import bundle  # noqa: PLC0415 - as above
 
-        return export(self._session, self.id, is_run=self._is_run, standard=standard, to=to, options=options)
+        return export(self._session, self.id, is_run=self._is_run, standard=standard, to=to, options=options, write_bundle=bundle)
 
     def __repr__(self) -> str:
         return f"Lineage({self.id[:20]})"

@@ -11,8 +11,7 @@ import pytest
 
 import artifactstore
 from artifactstore import AlreadyExistsError, BackendError, InvalidInputError, Store
-from artifactstore.work.export.exporting import as_text
-from artifactstore.work.export.record import repository_url
+from artifactstore.work.export.record import as_text, repository_url
 from tests.warm import command
 from tests.work.export.conftest import SECRET
 

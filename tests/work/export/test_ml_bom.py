@@ -11,8 +11,8 @@ import pytest
 
 import artifactstore
 from artifactstore import InvalidInputError, Store
-from artifactstore.work.export.exporting import as_text
 from artifactstore.work.export.ml_bom import _purl
+from artifactstore.work.export.record import as_text
 
 validation = pytest.importorskip("cyclonedx.validation.json")
 

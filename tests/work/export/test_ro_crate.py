@@ -90,6 +90,9 @@ def test_the_validator_finds_all_that_is_required(chain: Store, tmp_path: Path):
     crates = [tmp_path / f"crate{number}" for number in range(len(shapes))]
     for target, (ref, files) in zip(crates, sorted(shapes), strict=True):
         crate(chain, target, ref, files=files)
+    with zipfile.ZipFile(chain.lineage("churn/report").export("dossier", tmp_path / "dossier.zip")) as packed:
+        packed.extractall(tmp_path / "dossier")
+    crates.append(tmp_path / "dossier")
     # The profile of runs demands all that the profile of crates does.
     command: list[str | Path] = [VALIDATOR / "python", "-c", VALIDATE, tmp_path / "context", "process-run-crate-0.5", *crates]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)

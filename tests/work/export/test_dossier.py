@@ -1,0 +1,347 @@
+"""Dossiers: what common tools say of them, what is in them, and that none is half there."""
+
+import json
+import random
+import shutil
+import stat
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import blake3
+import pytest
+
+import artifactstore
+from artifactstore import AlreadyExistsError, BackendError, CorruptionError, InvalidInputError, Store
+from artifactstore.catalog.fold.state import State
+from tests.maintenance.facts import tell
+from tests.work.export.conftest import SECRET, make
+
+OTHERS = {
+    "README.txt", "SHA256SUMS", "anchor.json", "approvals.json", "bom.cdx.json", "facts.jsonl", "lineage.svg",
+    "ro-crate-metadata.json", "ro-crate-preview.html", "verdicts.json",
+}  # fmt: skip
+VERDICT = {
+    "ok": True, "ref": "churn/model:v1", "alias": "production", "at": 18, "gates": [],
+    "conditions": [{"ok": True, "gate": 0, "rule": {"metric": "auc", "is": ">= 0.9"}, "judged": "facts", "value": 0.91,
+                    "limit": ">= 0.9", "text": "auc is 0.91, asked is >= 0.9 <script>"}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dossiers")
+
+
+@pytest.fixture(scope="module")
+def store(top: Path) -> Store:
+    """The store of all exports, with a judged past."""
+    make(top, top / "store")
+    found = artifactstore.open(top / "store", cache=None)
+    model = found.artifact("churn/model").digest
+    found.put(b"newer", "churn/model", kind="model", reason="retrained")
+    found.alias("churn/model:v2", "production", reason="retrained")
+    tell(found, {"fact": "approved", "digest": model, "verdict": "approved", "role": "qa"}, reason="looks <good>")
+    tell(found, {"fact": "aliased", "name": "churn/model", "version": 1, "alias": "production", "verdict": VERDICT})
+    reasons = ["auc is 0.91, asked is >= 0.99"]
+    refused = {"fact": "refused", "action": "promote", "name": "churn/model", "version": 1, "alias": "gold", "reasons": reasons}
+    tell(found, {**refused, "verdict": {**VERDICT, "ok": False}})
+    with pytest.MonkeyPatch.context() as patch:  # of a writer that goes around the rules
+        patch.setattr(State, "predict", lambda _, txns, *__: [None] * len(txns))
+        tell(found, {"fact": "aliased", "name": "churn/model", "version": 1, "alias": "staging", "expect": 7})
+    found.registry.taint("churn/raw", "labels are wrong")
+    found.put(b"unrelated", "other/thing")
+    return artifactstore.open(top / "store", "r", cache=None)
+
+
+@pytest.fixture(scope="module")
+def folder(store: Store, top: Path) -> Path:
+    """A dossier, unpacked as a user would."""
+    made = store.lineage("churn/model:v1").export("dossier", top / "model.zip")
+    assert made == top / "model.zip"
+    subprocess.run(["unzip", "-q", str(made), "-d", str(top / "model")], check=True)
+    return top / "model"
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "facts.jsonl").read_text().splitlines()]
+
+
+def parsed(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text())
+
+
+def test_common_tools_unpack_and_check_it(folder: Path):
+    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+    named = {line.partition("  ")[2] for line in (folder / "SHA256SUMS").read_text().splitlines()}
+    assert named == there - {"SHA256SUMS"}
+    assert {one for one in there if "/" not in one} == OTHERS
+    assert (folder / "files/churn~model~v1/link").readlink() == Path("config.json")
+    assert (folder / "files/churn~model~v1/start.sh").stat().st_mode & stat.S_IXUSR
+
+
+def test_one_changed_byte_is_found(folder: Path, tmp_path: Path):
+    for name in ("files/churn~raw~v1/data", "facts.jsonl", "verdicts.json"):
+        copy = tmp_path / name.replace("/", "-")
+        shutil.copytree(folder, copy, symlinks=True)
+        raw = bytearray((copy / name).read_bytes())
+        raw[0] ^= 1
+        (copy / name).write_bytes(raw)
+        done = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=copy, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, f"{name}: FAILED\n")
+
+
+def test_the_files_of_it_and_its_ancestors_are_there_byte_for_byte_and_nothing_else(store: Store, folder: Path):
+    assert (folder / "files/churn~raw~v1/data").read_bytes() == b"raw"
+    assert (folder / "files/churn~model~v1/weights ä.bin").read_bytes() == b"w" * 100
+    names = {path.name for path in (folder / "files").iterdir()}
+    assert {one for one in names if one.startswith("churn")} == {"churn~raw~v1", "churn~features~v1", "churn~model~v1"}
+    digests = {node.id.replace(":", "-") for node in store.lineage("churn/model:v1").upstream().artifacts}
+    environments = {path.name for path in (folder / "environment").iterdir() if path.is_dir()}
+    assert {one for one in names if one.startswith("blake3")} | environments <= digests
+    assert environments
+    (requirements,) = (folder / "environment").glob("*.requirements.txt")
+    assert "numpy==" in requirements.read_text()
+
+
+def test_listings_give_the_digests_that_the_journal_has(store: Store, folder: Path):
+    for name in ("raw", "features", "model"):
+        raw = (folder / f"listings/churn~{name}~v1.txt").read_bytes()
+        assert store.artifact(f"churn/{name}:v1").digest == f"blake3:{blake3.blake3(raw).hexdigest()}"
+        plain = [line.split("  ", 1) for line in raw.decode().splitlines() if not line.startswith("#")]
+        for digest, path in plain:
+            assert blake3.blake3((folder / f"files/churn~{name}~v1/{path}").read_bytes()).hexdigest() == digest
+
+
+def test_every_fact_about_them_is_told_with_its_outcome_and_no_other(store: Store, folder: Path):
+    found = lines(folder)
+    told = [(one["entry"], json.dumps(one["fields"], sort_keys=True)) for one in found]
+    digests = {store.artifact(f"churn/{name}:v1").digest for name in ("raw", "features", "model")}
+    for event in store.log():
+        about = event.digest in digests or (event.name in {"churn/model", "churn/raw"} and event.alias is not None)
+        if about:
+            assert (event.seq, json.dumps(event.fields, sort_keys=True)) in told, event
+    assert [one["entry"] for one in found] == sorted(one["entry"] for one in found)
+    assert "other/thing" not in (folder / "facts.jsonl").read_text()
+    approved = next(one for one in found if one["fact"] == "approved")
+    assert {key: approved[key] for key in ("reason", "outcome", "identity")} == {
+        "reason": "looks <good>", "outcome": "committed", "identity": "os"
+    }  # fmt: skip
+    taint = next(one for one in found if one["fact"] == "tainted")
+    assert (taint["reason"], taint["actor"], taint["time"][-1]) == ("labels are wrong", approved["actor"], "Z")
+    void = next(one for one in found if one["alias"] == "staging")
+    assert void["outcome"].startswith("void: ")
+    assert {one["fields"]["run"] for one in found if one["fact"] == "started"} == {
+        run.id for run in store.runs() if run.name in {"prepare äö", "train"}
+    }
+
+
+def test_approvals_and_verdicts_are_those_of_the_facts(folder: Path):
+    (approval,) = parsed(folder, "approvals.json")
+    assert {key: approval[key] for key in ("ref", "verdict", "meaning", "role", "status", "reason", "name")} == {
+        "ref": "churn/model:v1", "verdict": "approved", "meaning": "approval", "role": "qa", "status": "claimed",
+        "reason": "looks <good>", "name": None,
+    }  # fmt: skip
+    promoted, refused = parsed(folder, "verdicts.json")
+    assert (promoted["fact"], promoted["outcome"], promoted["verdict"]) == ("aliased", "committed", VERDICT)
+    assert (refused["fact"], refused["alias"], refused["verdict"]["ok"]) == ("refused", "gold", False)
+
+
+def test_the_anchor_is_the_head_and_verify_takes_it(store: Store, folder: Path):
+    anchor = parsed(folder, "anchor.json")
+    assert anchor["text"] == f"{anchor['seq']}:{anchor['entry']}" == store.head
+    assert anchor["store"] == store._session.core().config.store
+    assert store.verify(anchor=anchor["text"]).ok
+
+
+def test_the_bill_of_materials_has_the_sha256_of_every_file(folder: Path):
+    found = parsed(folder, "bom.cdx.json")
+    raw = next(one for one in found["components"] if one["name"] == "churn/raw")
+    assert {"alg": "SHA-256", "content": sha256(b"raw").hexdigest()} in raw["hashes"]
+
+
+def test_the_crate_names_every_file(folder: Path):
+    graph = {one["@id"]: one for one in parsed(folder, "ro-crate-metadata.json")["@graph"]}
+    files = {unquote(key) for key, one in graph.items() if "File" in one["@type"] and "#" not in key}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+    assert files == there - {"ro-crate-metadata.json", "ro-crate-preview.html"}
+
+
+class _Page(HTMLParser):
+    """The links and the text of a page, and what it would fetch from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for key, value in attrs:
+            if key == "href":
+                self.links.append(value or "")
+            if key in {"src", "srcset", "data"} or tag in {"script", "link", "iframe", "object"}:
+                self.fetched.append(f"{tag} {value}")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + " "
+
+
+def test_the_page_says_what_who_when_why_and_needs_nothing_from_elsewhere(folder: Path):
+    raw = (folder / "ro-crate-preview.html").read_text()
+    page = _Page()
+    page.feed(raw)
+    assert page.fetched == []
+    assert "@import" not in raw
+    assert "url(" not in raw
+    assert "<script" not in raw
+    assert all((folder / unquote(one)).exists() for one in page.links)
+    assert len(page.links) > 10
+    for said in (
+        "churn/model:v1", "production", "looks <good>", "qa", "approval", "auc is 0.91, asked is >= 0.9 <script>", "labels are wrong",
+        "refused: auc is 0.91, asked is >= 0.99", "void: ", "prepare äö", "marked as not to be used", "retrained", "größer <b>",
+    ):  # fmt: skip
+        assert said in page.text, said
+    assert "<svg" in raw
+    assert (folder / "lineage.svg").read_text() in raw
+
+
+def test_two_dossiers_are_equal_byte_for_byte(store: Store, top: Path, tmp_path: Path):
+    first = store.lineage("churn/model:v1").export("dossier", tmp_path / "1.zip")
+    again = (
+        artifactstore.open(store.url, "r", cache=tmp_path / "cache")
+        .lineage("churn/model:v1")
+        .export("dossier", tmp_path / "2.zip")
+    )
+    with store._session.state() as state:
+        past = store.at(state.head).lineage("churn/model:v1").export("dossier", tmp_path / "3.zip")
+    assert first.read_bytes() == again.read_bytes() == past.read_bytes()
+    with zipfile.ZipFile(first) as packed:
+        assert {one.date_time for one in packed.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert len(packed.namelist()) == len(set(packed.namelist()))
+        assert SECRET.encode() not in b"".join(packed.read(name) for name in packed.namelist())
+    bundles = [store.lineage("churn/raw:v1").export("dossier", tmp_path / f"{i}b.zip", bundle=True) for i in range(2)]
+    assert bundles[0].read_bytes() == bundles[1].read_bytes()
+
+
+def test_of_the_past_it_says_what_was_known_then(store: Store, tmp_path: Path):
+    with store._session.state() as state:
+        before = state.aliases["churn/model"]["production"][1]["seq"] - 1
+    made = store.at(before).lineage("churn/model:v1").export("dossier", tmp_path / "then.zip")
+    with zipfile.ZipFile(made) as packed:
+        assert json.loads(packed.read("anchor.json"))["seq"] == before
+        assert json.loads(packed.read("approvals.json")) == []
+        assert b"labels are wrong" not in packed.read("facts.jsonl")
+
+
+def test_the_bundle_in_it_is_the_store(store: Store, tmp_path: Path):
+    made = store.lineage("churn/raw:v1").export("dossier", tmp_path / "raw.zip", bundle=True)
+    with zipfile.ZipFile(made) as packed:
+        packed.extract("store.zip", tmp_path)
+    inner = artifactstore.open(f"zip://{tmp_path / 'store.zip'}", "r", cache=None)
+    assert inner.head == store.head
+    with pytest.warns(UserWarning, match="labels are wrong"):
+        assert inner.get("churn/raw:v1") == b"raw"
+    other = artifactstore.create(tmp_path / "other", cache=None)
+    other.maintenance.import_from(tmp_path / "store.zip", names=["churn/raw"])
+    assert other.registry.untaint("churn/raw:v1", "a copy")[:] == []
+    assert other.get("churn/raw:v1") == b"raw"
+    with pytest.raises(InvalidInputError, match="view of the past"):
+        store.at(3).lineage("churn/raw:v1").export("dossier", tmp_path / "past.zip", bundle=True)
+    assert not (tmp_path / "past.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "endless"])
+def test_a_run_has_one_too(store: Store, tmp_path: Path, name: str):
+    (run,) = store.runs(name)
+    made = store.lineage(run.id).export("dossier", tmp_path / "run.zip")
+    with zipfile.ZipFile(made) as packed:
+        assert set(packed.namelist()) >= OTHERS
+        assert f"Dossier of {name}" in packed.read("ro-crate-preview.html").decode()
+
+
+def test_what_cant_be_a_dossier_is_refused(store: Store, tmp_path: Path):
+    lineage = store.lineage("churn/raw:v1")
+    for options, said in (
+        ({}, "zip file"),
+        ({"to": tmp_path / "folder"}, "zip file"),
+        ({"to": tmp_path / "x.zip", "files": "inside"}, "dossier has no option 'files': expected one of keys, bundle, license"),
+        ({"to": tmp_path / "x.zip", "bundle": "yes"}, "expected a bool"),
+        ({"to": Path(store.url) / "x.zip"}, "is inside the store"),
+    ):
+        with pytest.raises(InvalidInputError, match=said):
+            lineage.export("dossier", **options)
+    (tmp_path / "x.zip").touch()
+    for bundle in (False, True):
+        with pytest.raises(AlreadyExistsError, match="exists already"):
+            lineage.export("dossier", tmp_path / "x.zip", bundle=bundle)
+    assert [one.name for one in tmp_path.iterdir()] == ["x.zip"]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Store]:
+    return artifactstore.create(tmp_path / "store", cache=None)
+
+
+def test_damage_and_a_full_disk_leave_nothing(small: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    small.put(random.Random(0).randbytes(400_000), "big", kind="model")
+    pack = max((tmp_path / "store/packs").rglob("*.pack"), key=lambda path: path.stat().st_size)
+    good = pack.read_bytes()
+    pack.chmod(0o644)
+    pack.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    lineage = artifactstore.open(small.url, "r", cache=None).lineage("big")
+    with pytest.raises(CorruptionError):
+        lineage.export("dossier", tmp_path / "x.zip")
+    pack.write_bytes(good)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(BackendError, match="No space left"):
+        lineage.export("dossier", tmp_path / "x.zip")
+    assert [one.name for one in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_sha256_that_the_file_does_not_have_is_damage(small: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from artifactstore.work.put import put
+
+    monkeypatch.setattr(put, "plain_line", lambda _, path: f"{'0' * 64}  {path}\n")  # a writer that records a wrong one
+    small.put(b"model", "model", kind="model")
+    with pytest.raises(CorruptionError, match=r"model:v1/.* was recorded with it"):
+        small.lineage("model").export("dossier", tmp_path / "x.zip")
+    assert [one.name for one in tmp_path.iterdir()] == ["store"]
+
+
+def test_what_was_removed_has_no_files_and_a_store_with_sha256_is_checked_with_one_tool(tmp_path: Path):
+    store = artifactstore.create(tmp_path / "store", digest="sha256", cache=None)
+    store.put(b"rows", "rows")
+    with store.run("train", code=False) as run:
+        run.get("rows")
+        run.put(b"model", "model")
+    tell(store, {"fact": "removed", "name": "rows", "version": 1}, reason="consent was withdrawn")
+    made = store.lineage("model").export("dossier", tmp_path / "x.zip")
+    with zipfile.ZipFile(made) as packed:
+        assert not [name for name in packed.namelist() if name.startswith("files/rows")]
+        listing = packed.read("listings/model~v1.txt")
+        assert store.artifact("model").digest == f"sha256:{sha256(listing).hexdigest()}"
+        assert b"sha256sum listings/" in packed.read("README.txt")
+        assert b"consent was withdrawn" in packed.read("ro-crate-preview.html")
+
+
+def test_names_that_look_like_markup_stay_text(tmp_path: Path):
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    with store.run("<img src=x onerror=alert(1)>", code=False, params={"<b>": "</pre><script>x</script>"}) as run:
+        run.put(b"x", "m", metadata={"<i>": "\x1b[31m", "description": "a\u202eb"}, reason="<u>why</u>")
+    made = store.lineage("m").export("dossier", tmp_path / "x.zip")
+    with zipfile.ZipFile(made) as packed:
+        page = packed.read("ro-crate-preview.html").decode()
+        for bad in ("<img", "<script", "<u>", "<i>", "\x1b", "\u202e"):
+            assert bad not in page, bad
