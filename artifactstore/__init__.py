@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from artifactstore.catalog.audit import Event, Log, Transaction
     from artifactstore.catalog.lineage import RunInfo
     from artifactstore.catalog.rows import Rows
+    from artifactstore.catalog.runs import RunTable
     from artifactstore.catalog.versions import Name, Version
+    from artifactstore.display.plots.chart import Chart
     from artifactstore.maintenance.doctor.findings import Check, Diagnosis
     from artifactstore.maintenance.sync.report import SyncReport
     from artifactstore.maintenance.verify.report import Finding, Report
@@ -62,6 +64,7 @@ __all__ = [
     "BackendError",
     "Batch",
     "Change",
+    "Chart",
     "Check",
     "Code",
     "CodeChange",
@@ -96,6 +99,7 @@ __all__ = [
     "Rows",
     "Run",
     "RunInfo",
+    "RunTable",
     "Status",
     "Store",
     "SyncReport",
@@ -141,6 +145,8 @@ _LATE: Final = {
     "Rows": "artifactstore.catalog.rows",
     "Run": "artifactstore.work.runs.run",
     "RunInfo": "artifactstore.catalog.lineage",
+    "RunTable": "artifactstore.catalog.runs",
+    "Chart": "artifactstore.display.plots.chart",
     "Store": "artifactstore.store",
     "SyncReport": "artifactstore.maintenance.sync.report",
     "Transaction": "artifactstore.catalog.audit",

@@ -4,10 +4,13 @@ The site draws them while it is built (hooks.py). `python docs/pictures.py` writ
 """
 
 import ast
+import math
 import os
+import random
 import re
 import tomllib
 from collections.abc import Callable, Iterable
+from datetime import date, timedelta
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -40,16 +43,43 @@ def _story() -> dict[str, str]:
             run.get("churn/features")
             run.put(b"weights " * 4000, "churn/model", kind="model", metrics={"auc": 0.91})
         store.alias("churn/model:v1", "production", expect=None, reason="validated")
-        artifact: Any = store.artifact("churn/model:production")
+        dice = random.Random(7)  # noqa: S311 - numbers of a picture
+        with store.run("collect", code=False) as run:
+            run.get("churn/raw")
+            run.put(_customers(dice), "churn/customers", metadata={"source": "crm"}, description="One row a customer.")
+        store.alias("churn/customers:v1", "november", expect=None, reason="delivery of November")
+        for _ in range(24):
+            rate, depth = 10 ** dice.uniform(-4, -1), dice.choice([2, 4, 8])
+            with store.run(
+                "sweep", params={"lr": rate, "depth": depth, "optimizer": dice.choice(["adam", "sgd"])}, code=False
+            ) as run:
+                run.log(auc=0.75 + 0.05 * math.tanh(math.log10(rate) + 2.5) + depth / 100 + dice.gauss(0, 0.01))
+        artifact: Any = store.artifact("churn/customers:november")
         lineage: Any = store.lineage("churn/model:production")
-        return {"lineage": lineage.upstream().svg(), "card": artifact._repr_html_()}
+        sweep = store.runs("sweep").parallel(["lr", "depth", "optimizer", "auc"], log="lr")
+        return {"lineage": lineage.upstream().svg(), "card": artifact._repr_html_(), "sweep": sweep.svg()}
+
+
+def _customers(dice: random.Random) -> Any:
+    import pyarrow as pa  # noqa: PLC0415 - only for the picture
+
+    rows = range(2000)
+    return pa.table({
+        "age": [max(18, round(dice.gauss(42, 12))) for _ in rows], "spend": [dice.lognormvariate(3, 0.7) if dice.random() > 0.1 else None for _ in rows],
+        "region": [dice.choices(["north", "south", "east"], [5, 3, 2])[0] for _ in rows], "signup": [date(2025, 1, 1) + timedelta(dice.randrange(600)) for _ in rows],
+        "left": [dice.random() < 0.2 for _ in rows],
+    })  # fmt: skip
 
 
 def style_sheet() -> str:
     """Return the colours of drawings for the site's own switch between light and dark."""
     found = _TURN.search(_story()["lineage"])
     assert found is not None, "the drawing's style sheet has another form"
-    return f'[data-md-color-scheme="default"] svg.asl{{{found[2]}}}\n[data-md-color-scheme="slate"] svg.asl{{{found[1]}}}\n'
+    schemes = (("default", found[2]), ("slate", found[1]))
+    return "".join(
+        f'[data-md-color-scheme="{name}"] svg.asl,[data-md-color-scheme="{name}"] svg.asp{{{colours}}}\n'
+        for name, colours in schemes
+    )
 
 
 def _drawing(title: str, width: int, height: int, parts: Iterable[str]) -> str:
@@ -153,6 +183,7 @@ def _way(title: str, steps: tuple[tuple[str, tuple[str, ...]], ...], colour: str
 
 PICTURES: Final[dict[str, Callable[[], str]]] = {
     "lineage.svg": lambda: _story()["lineage"],
+    "sweep.svg": lambda: _story()["sweep"],
     "card.png": lambda: _story()["card"],
     "storeys.svg": storeys,
     "put.svg": lambda: _way("The way of a put", _PUT, "model"),

@@ -1,28 +1,28 @@
-"""The table of runs: fields by path (`params.lr`, `metrics.auc`), conditions on them, order, and the series of a metric."""
+"""The table of runs: fields by path (`params.lr`, `metrics.auc`), conditions on them, order, and its plots."""
 
 import json
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from artifactstore.catalog.lineage import RunInfo
 from artifactstore.catalog.rows import Rows
-from artifactstore.errors import InvalidInputError
-from artifactstore.model.encoding import parse_time
-from artifactstore.model.fields import sane
+from artifactstore.catalog.series import Read
+from artifactstore.errors import InvalidInputError, UnsupportedError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from artifactstore.display.outline import Block
-    from artifactstore.model.schema import Entry
+    from artifactstore.display.plots.chart import Chart
 
-__all__ = ["Point", "RunTable", "Selection", "series"]
+__all__ = ["RunTable", "Selection"]
 
 _TABLES: Final = ("params", "metrics", "code")  # whose keys are fields of their own
 _SAMPLE: Final = 100  # runs that decide which columns are shown
@@ -36,21 +36,6 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One value of a metric's series.
-
-    Attributes:
-        step: the step that was passed, or None.
-        value: the value; NaN and infinities as such.
-        time: when it was committed, which is with the next output or at the end of the run.
-    """
-
-    step: int | None
-    value: float
-    time: datetime
-
-
 class RunTable(Rows[RunInfo]):
     """Runs as a table: each parameter and each metric is a column, unless columns were chosen.
 
@@ -58,10 +43,118 @@ class RunTable(Rows[RunInfo]):
         columns: the paths of the chosen columns; None for all.
     """
 
-    def __init__(self, found: Sequence[RunInfo], columns: Sequence[str] | None = None, of: "_Fields | None" = None) -> None:
+    def __init__(
+        self,
+        found: Sequence[RunInfo],
+        columns: Sequence[str] | None = None,
+        of: "_Fields | None" = None,
+        *,
+        read: Read | None = None,
+    ) -> None:
         super().__init__(RunInfo, found)
         self.columns = None if columns is None else list(columns)
         self._fields = of or _Fields(found)
+        self._read = read
+
+    @overload
+    def __getitem__(self, at: int) -> RunInfo: ...
+    @overload
+    def __getitem__(self, at: slice) -> "RunTable": ...
+    def __getitem__(self, at: int | slice) -> "RunInfo | RunTable":
+        found = super().__getitem__(at)
+        return found if isinstance(found, RunInfo) else RunTable(list(found), self.columns, self._fields, read=self._read)
+
+    def known(self, column: str) -> str:
+        """Return the whole path of a column: `metrics.auc` for `auc`, if only one has this name.
+
+        Raises:
+            InvalidInputError: there is none, or several; the message has the nearest ones.
+        """
+        if not isinstance(column, str):
+            raise InvalidInputError(f"a column must be a str such as 'auc' or 'params.lr', got {column!r:.200}")
+        return self._fields.known(column)
+
+    def names(self) -> list[str]:
+        """Return the name of each run with the first digits of its id."""
+        return [f"{run.name} {run.id[:8]}" for run in self]
+
+    def series(self, metric: str, most: int) -> tuple[int, dict[int, list[tuple[float | None, float]]]]:
+        """Return the (step, value) pairs of a metric that runs logged, by one reading of the journal.
+
+        Args:
+            metric: the metric.
+            most: number of runs to read, the first ones.
+
+        Returns:
+            The number of runs that logged it, and the pairs by the number of the run in the table.
+
+        Raises:
+            UnsupportedError: the table is not of an open store.
+        """
+        if self._read is None:
+            raise UnsupportedError("this table is not of an open store: take it from store.runs()")
+        logged = {i: run.id for i, run in enumerate(self) if metric in run.metrics or metric in run.not_finite}
+        chosen = dict(islice(logged.items(), most))
+        found = self._read(list(chosen.values()))
+        return len(logged), {i: [(point.step, point.value) for point in found[run].get(metric, ())] for i, run in chosen.items()}
+
+    def plot(
+        self,
+        x: str | None = None,
+        y: str | None = None,
+        *,
+        color: str | None = None,
+        log: str | Collection[str] = (),
+        svg: bool = False,
+    ) -> Any:
+        """Plot a column over another one, a point for each run: `store.runs().plot("lr", "auc", color="depth", log="lr")`.
+
+        Args:
+            x: the horizontal column; by default the time of the start.
+            y: the vertical column; by default the first metric.
+            color: the column of the colours.
+            log: the columns with a logarithmic scale.
+            svg: return a `Chart` also where matplotlib is installed.
+
+        Returns:
+            The `Axes` of matplotlib where it is installed, else a `Chart`, which notebooks show and `.save("a.svg")` writes.
+
+        Raises:
+            InvalidInputError: there is no such column (the message has the nearest), or it cannot be drawn.
+        """
+        from artifactstore.display.plots.tables import plot_points  # noqa: PLC0415 - most processes draw nothing
+
+        return plot_points(self, x, y, color, log, svg=svg)
+
+    def parallel(self, columns: Sequence[str] | None = None, *, log: str | Collection[str] = ()) -> "Chart":
+        """Draw parallel coordinates, a line for each run: `store.runs().parallel(["lr", "depth", "auc"], log="lr")`.
+
+        Args:
+            columns: the columns from left to right, the last of which gives the colour; by default the parameters that differ,
+                and the first metric.
+            log: the columns with a logarithmic scale.
+
+        Raises:
+            InvalidInputError: as for `plot`.
+        """
+        from artifactstore.display.plots.tables import plot_parallel  # noqa: PLC0415 - as above
+
+        return plot_parallel(self, columns, log)
+
+    def curves(self, metric: str, *, color: str | None = None, log: str | Collection[str] = ()) -> "Chart":
+        """Draw what runs logged of a metric, step by step: `store.runs("train*")[-5:].curves("loss", log="loss")`.
+
+        Args:
+            metric: the metric.
+            color: the column of the colours; by default up to eight runs have a colour each.
+            log: the metric, for a logarithmic scale.
+
+        Raises:
+            InvalidInputError: as for `plot`, or it is not a metric.
+        """
+        from artifactstore.display.plots.tables import plot_curves  # noqa: PLC0415 - as above
+
+        return plot_curves(self, metric, color, log)
 
     def paths(self) -> list[str]:
         """Return the columns of all parameters and metrics."""
@@ -138,8 +231,8 @@ class Selection:
         object.__setattr__(self, "where", tuple(where))
         object.__setattr__(self, "columns", columns)
 
-    def of(self, runs: Sequence[RunInfo]) -> RunTable:
-        """Return the runs that meet the conditions, in order.
+    def of(self, runs: Sequence[RunInfo], read: Read | None = None) -> RunTable:
+        """Return the runs that meet the conditions, in order; `read` returns what runs logged.
 
         Raises:
             InvalidInputError: a condition is malformed, or no run has such a field; the message has the nearest one.
@@ -157,7 +250,7 @@ class Selection:
         if self.limit is not None:
             chosen = chosen[: self.limit]
         columns = None if self.columns is None else [fields_of_all.known(one) for one in self.columns]
-        return RunTable(chosen, columns, fields_of_all)
+        return RunTable(chosen, columns, fields_of_all, read=read)
 
 
 def _condition(text: str) -> tuple[str, Callable[[Any], bool]]:
@@ -285,26 +378,3 @@ class _Fields:
         nearest = dict.fromkeys(short_names.get(one, one) for one in near)
         known = f"the nearest are {', '.join(nearest)}" if nearest else f"there are {', '.join([*own, *paths][:40])}"
         raise InvalidInputError(f"no run has a column {path!r}; {known}")
-
-
-def series(entries: "Iterable[Entry]", run: str) -> dict[str, list[Point]]:
-    """Return what a run logged: metric → its values in their order.
-
-    Args:
-        entries: from that in which it started.
-        run: its id.
-    """
-    found: dict[str, list[Point]] = {}
-    for entry in entries:
-        for txn in entry["txns"]:
-            for raw in txn["facts"]:
-                if raw.get("run") != run:
-                    continue
-                fact = sane(raw)
-                if fact["fact"] == "finished":
-                    return found
-                if fact["fact"] == "measured":
-                    for metric, value in {**fact.get("not_finite", {}), **fact["metrics"]}.items():
-                        point = Point(fact.get("step"), float(value), parse_time(txn["time"]))
-                        found.setdefault(metric, []).append(point)
-    return found

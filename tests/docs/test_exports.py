@@ -30,7 +30,7 @@ def test_what_calls_return_is_of_exported_types(tmp_path: Path):
         "Name": store.names()[0], "Version": store.versions("n")[0], "Log": store.log(), "Event": store.log()[0],
         "Diff": store.diff("n", "m"), "Change": store.diff("n", "m")[0], "Lineage": store.lineage("m"),
         "Node": store.lineage("n").impact()[0], "Why": store.why("m", "n"), "Report": store.verify(),
-        "Drawing": store.lineage("m").draw(), "Diagnosis": store.maintenance.doctor(quick=True),
+        "Drawing": store.lineage("m").draw(), "RunTable": store.runs(), "Chart": store.runs().plot("started", "seconds", svg=True), "Diagnosis": store.maintenance.doctor(quick=True),
     }  # fmt: skip
     for name, answer in answers.items():
         assert isinstance(answer, getattr(artifactstore, name)), name

@@ -24,7 +24,7 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
     from artifactstore.display.artifact_card import record_outline  # noqa: PLC0415 - as above
     from artifactstore.work.views.runs import histories  # noqa: PLC0415 - as above
 
-    lines, series = origin.lines(), histories(store._session, run.id)  # noqa: SLF001 - as above
+    lines, series = origin.lines(), histories(store._session, [run.id])[run.id]  # noqa: SLF001 - as above
     facts = {
         "run": f"{run.id} {run.name}",
         "status": run.status + (f": {run.error}" if run.error else ""),

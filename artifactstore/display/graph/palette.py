@@ -4,9 +4,10 @@ Hues are those of M. Okabe and K. Ito, "Color Universal Design" (2008), distingu
 darkened or lightened until lines have a contrast of 3:1 and text of 4.5:1; and each colour is also expressed in words.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["COLOURS", "KINDS", "STATUSES", "kind_class", "status_class", "style_sheet"]
+__all__ = ["COLOURS", "KINDS", "STATUSES", "kind_class", "status_class", "style_sheet", "themed"]
 
 KINDS: Final = ("data", "model", "code", "environment")
 STATUSES: Final = ("finished", "failed", "running")
@@ -81,18 +82,31 @@ def style_sheet() -> str:
     for tag in ("tainted", "dirty", "alias"):
         rules += [(f"{tag}", "fill", f"{tag}-fill"), (f"{tag}-x", "fill", f"{tag}-ink")]
     rules += [("dirty", "stroke", "dirty-line"), ("more", "fill", "page"), ("more", "stroke", "edge"), ("more-x", "fill", "ink")]
+    return themed("asl", rules, paint)
+
+
+def themed(root: str, rules: Iterable[tuple[str, str, str]], paint: str) -> str:
+    """Return a style sheet with colours for light and dark mode.
+
+    Args:
+        root: the class of the SVG.
+        rules: (class, property, name of the colour).
+        paint: rules without colours.
+    """
+    rules = list(rules)
     # Renderers without CSS variables use the first of the two.
     plain = "".join(
-        f".asl .{name}{{{what}:{COLOURS[one][0]};{what}:var(--asl-{one},{COLOURS[one][0]})}}" for name, what, one in rules
+        f".{root} .{name}{{{what}:{COLOURS[one][0]};{what}:var(--asl-{one},{COLOURS[one][0]})}}" for name, what, one in rules
     )
-    dark = "".join(f"--asl-{one}:{colours[1]};" for one, colours in COLOURS.items())
-    light = "".join(f"--asl-{one}:{colours[0]};" for one, colours in COLOURS.items())
+    used = COLOURS if root == "asl" else {one: COLOURS[one] for _, _, one in rules}
+    dark = "".join(f"--asl-{one}:{colours[1]};" for one, colours in used.items())
+    light = "".join(f"--asl-{one}:{colours[0]};" for one, colours in used.items())
     dark_page = ('body[data-jp-theme-light="false"]', "body.vscode-dark", 'html[theme="dark"]', 'html[data-theme="dark"]')
     light_page = ('body[data-jp-theme-light="true"]', "body.vscode-light", 'html[theme="light"]', 'html[data-theme="light"]')
     return (
-        f"{paint}{plain}@media (prefers-color-scheme:dark){{svg.asl{{{dark}}}}}"
-        + ",".join(f"{page} svg.asl" for page in dark_page)
+        f"{paint}{plain}@media (prefers-color-scheme:dark){{svg.{root}{{{dark}}}}}"
+        + ",".join(f"{page} svg.{root}" for page in dark_page)
         + f"{{{dark}}}"
-        + ",".join(f"{page} svg.asl" for page in light_page)
+        + ",".join(f"{page} svg.{root}" for page in light_page)
         + f"{{{light}}}"
     )

@@ -1,5 +1,6 @@
 """Runs as an experiment table: chosen, sorted, with the series of their metrics."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
@@ -8,7 +9,8 @@ from typing import Any
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import RunInfo, run_info
 from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.runs import Point, RunTable, Selection, series
+from artifactstore.catalog.runs import RunTable, Selection
+from artifactstore.catalog.series import Point, series
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.work.session.session import Session
@@ -23,16 +25,18 @@ def recorded(session: Session, state: State, run: str) -> RunInfo:
     return run_info(state, run, now, partial(_history, session, run))
 
 
-def histories(session: Session, run: str) -> dict[str, list[Point]]:
-    """Return the series of all metrics that a run logged, by one reading of the journal."""
+def histories(session: Session, runs: Collection[str]) -> dict[str, dict[str, list[Point]]]:
+    """Return the series of all metrics that runs logged, by one reading of the journal: run → metric → values."""
+    if not runs:
+        return {}
     with session.state(fresh=False) as state:
-        first = int(state.runs[run]["seq"])
+        first = min(int(state.runs[run]["seq"]) for run in runs)
     last = None if session.view is None else session.view.head
-    return series(session.core().journal.entries(first, last=last), run)
+    return series(session.core().journal.entries(first, last=last), runs)
 
 
 def _history(session: Session, run: str, metric: str) -> Rows[Point]:
-    return Rows(Point, histories(session, run).get(metric, []))
+    return Rows(Point, histories(session, [run])[run].get(metric, []))
 
 
 def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Selection | None = None) -> RunTable:
@@ -46,4 +50,4 @@ def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Sele
         found = [recorded(session, state, run) for run in wanted]
     if name is not None and not found and "*" not in name:
         raise NotFoundError(f"no run has the name {name!r}")
-    return (chosen or Selection()).of([one for one in found if status in (None, one.status)])
+    return (chosen or Selection()).of([one for one in found if status in (None, one.status)], partial(histories, session))

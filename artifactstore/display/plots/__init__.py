@@ -1,0 +1,1 @@
+"""Plots of runs as SVG: points, curves and parallel coordinates; they know values and labels, and no store."""
