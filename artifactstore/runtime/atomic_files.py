@@ -10,7 +10,7 @@ from typing import IO
 
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError
 
-__all__ = ["durable", "name_new", "replace_whole", "staged"]
+__all__ = ["durable", "name_new", "refuse_existing", "replace_whole", "staged"]
 
 
 @contextmanager
@@ -42,6 +42,16 @@ def durable(part: Path) -> Iterator[IO[bytes]]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def refuse_existing(target: Path) -> None:
+    """Refuse a target that exists.
+
+    Raises:
+        AlreadyExistsError: it exists.
+    """
+    if os.path.lexists(target):
+        raise AlreadyExistsError(f"{target} exists already: choose another name, or remove it first")
 
 
 def name_new(part: Path, target: Path) -> None:

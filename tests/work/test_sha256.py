@@ -117,7 +117,7 @@ def test_objects_keep_them_on_request(store: Store):
     assert store.verify(level="full").ok
     for wrong in (1, "yes", None):
         with pytest.raises(artifactstore.InvalidInputError, match="sha256="):
-            store.put(frame, "o", sha256=wrong)
+            store.put(frame, "o", sha256=wrong)  # type: ignore[arg-type]
     with pytest.raises(artifactstore.InvalidInputError, match="sha256 cannot be used"):
         store.put(made, "copy", sha256=True)
 

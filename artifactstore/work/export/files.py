@@ -12,7 +12,7 @@ from typing import IO, Final, Self
 from artifactstore.content.read.checkout import checkout
 from artifactstore.content.read.selection import select
 from artifactstore.errors import AlreadyExistsError, BackendError
-from artifactstore.runtime.atomic_files import durable, name_new, staged
+from artifactstore.runtime.atomic_files import durable, name_new, refuse_existing, staged
 from artifactstore.runtime.threads import Pool
 from artifactstore.work.export.record import Item, Record
 from artifactstore.work.session.session import Session
@@ -87,7 +87,7 @@ def check_free(target: Path, *, may_be_empty: bool = False) -> None:
     if not os.path.lexists(target):
         return
     if not (may_be_empty and target.is_dir()):
-        raise AlreadyExistsError(f"{target} exists already: choose another name, or remove it first")
+        refuse_existing(target)
     try:
         full = any(True for _ in target.iterdir())
     except OSError as error:

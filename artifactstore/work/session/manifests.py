@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from artifactstore.backend.wrappers.caching import evict
@@ -110,6 +111,20 @@ class ManifestReader:
                     digest=digest,
                     location=missing,
                 )
+
+    def each(self, core: Core, digest: str) -> list[Manifest]:
+        """Return the manifests of all holders of an artifact that can be read, the current one first.
+
+        They agree on the files and their digests. Side content is what the writer of each put there: nothing proves it.
+        """
+        with core.journal.lock:
+            state: State = core.journal.fold
+            holders = [(one, state.manifests[one][1]) for one in reversed(state.holders.get(digest, ()))]
+        found = []
+        for holder, expected in holders:
+            with suppress(_MissingManifestError, CorruptionError, FormatError):
+                found.append(self._load(core, holder, digest, expected))
+        return found
 
     def _check_part(self, core: Core, holder: str, manifest: Manifest, row: int) -> None:
         """Compare a file's chunk digests with those of all other manifests of the artifact; if they differ, read the file.

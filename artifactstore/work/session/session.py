@@ -356,6 +356,10 @@ class Session:
             return use(staged.manifest)
         return self._holding.use(self.core(), digest, use, part=part, noted=noted)
 
+    def manifests(self, digest: str) -> list[Manifest]:
+        """Return all manifests of an artifact that can be read; see `ManifestReader.each`."""
+        return self._holding.each(self.core(), digest)
+
     def holds(self, digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
         """Return True if an artifact is verifiably stored, so that it need not be stored again (decision 0031).
 

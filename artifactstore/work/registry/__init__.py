@@ -1,0 +1,1 @@
+"""Registry: which versions count for what, by whose word, and why."""
