@@ -246,7 +246,8 @@ def _to_folder(
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
     checkout(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
     path = (found.path or "").rstrip("/") or (manifest.paths[0] if _is_single(session, found, manifest) else "")
-    remember(session, str(target / path.rpartition("/")[2]), found, how="get", path=path, paths=tuple(paths or ()))
+    written = os.path.realpath(target / path.rpartition("/")[2])
+    remember(session, written, found, how="get", path=path, paths=tuple(paths or ()))
     return target
 
 

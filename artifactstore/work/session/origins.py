@@ -20,6 +20,9 @@ __all__ = ["Origin", "Origins", "remember"]
 _LIMIT: Final = 2**20  # bytes: some thousand lines; beyond, older lines of the same folders, then the oldest, are dropped
 
 
+_MEMORY: Final = 1000  # folders
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where the content of a folder or file came from.
@@ -47,6 +50,9 @@ class Origin:
     paths: Sequence[str] = ()
     exclude: Sequence[str] = ()
     links: str = "keep"
+
+
+_added: dict[tuple[Path, str], Origin] = {}  # by this process: a program that puts the same folder again and again writes once
 
 
 class OriginOptions(TypedDict, total=False):
@@ -82,8 +88,11 @@ class Origins:
 
     def add(self, origin: Origin) -> None:
         """Remember an origin; a failure is ignored."""
-        if self._path is None:
+        if self._path is None or _added.get((self._path, origin.folder)) == origin:
             return
+        if len(_added) >= _MEMORY:
+            _added.clear()
+        _added[self._path, origin.folder] = origin
         line = json.dumps({key: value for key, value in asdict(origin).items() if value}).encode() + b"\n"
         with suppress(OSError):
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600)
@@ -134,7 +143,8 @@ class Origins:
 
 
 def remember(session: Session, folder: str, artifact: Named, *, how: str, **options: Unpack[OriginOptions]) -> None:
-    """Remember in the cache of a session what a folder or file was put as, or got from."""
+    """Remember in the cache of a session what a folder or file, by its real path, was put as or got from."""
     if session.cache is not None:
-        config, real = session.core().config, os.path.realpath(folder)
-        Origins(session.cache).add(Origin(real, config.store, session.url, artifact.name, artifact.digest, how, **options))
+        Origins(session.cache).add(
+            Origin(folder, session.core().config.store, session.url, artifact.name, artifact.digest, how, **options)
+        )
