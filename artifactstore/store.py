@@ -13,6 +13,7 @@ from artifactstore.work.get import get as _get
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.put import put as _put
 from artifactstore.work.put.arguments import PutOptions
+from artifactstore.work.queries import queries as _asking
 from artifactstore.work.session import batch as _batch
 from artifactstore.work.session.prepared import Batch
 from artifactstore.work.session.session import Session
@@ -247,6 +248,15 @@ class Store(StoreQueries):
 
     def __contains__(self, ref: object) -> bool:
         return self.exists(as_reference(ref))
+
+    def __getitem__(self, ref: str | Referable) -> Artifact:
+        """Return the record of an artifact, as `artifact`: `store["churn/model:v3"]`."""
+        return self.artifact(ref)
+
+    __iter__ = None  # else Python would ask for store[0], store[1] …
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return _asking.key_completions(self._session)
 
     def __repr__(self) -> str:
         view = self._session.view

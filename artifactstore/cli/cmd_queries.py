@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,8 +14,11 @@ from artifactstore.cli.records.run import show_run
 from artifactstore.display.values import counted, format_size, format_value, moment
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference
+from artifactstore.work.session.name_list import remember_paths, store_folder
 
 __all__: list[str] = []
+
+_REMEMBERED: Final = 2000  # files whose paths completion offers
 
 
 @app.command("ls")
@@ -63,7 +66,10 @@ def _listed(store: Any, ref: str | None, prefix: str) -> tuple[Any, str]:
 def _files(store: Any, ref: str) -> list[Any]:
     """Return the files of an artifact, or those under a path in it."""
     parsed = Reference.parse(ref)
-    files = store.artifact(str(replace(parsed, path=None))).files
+    artifact = store.artifact(str(replace(parsed, path=None)))
+    files = artifact.files
+    if artifact.version is not None and len(files) <= _REMEMBERED and (folder := store_folder(store._session)) is not None:  # noqa: SLF001 - for completion
+        remember_paths(folder, artifact.name, artifact.version, [one.path for one in files])
     if parsed.path is None:
         return list(files)
     chosen = parsed.path.rstrip("/")

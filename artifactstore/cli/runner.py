@@ -13,7 +13,7 @@ from artifactstore.cli import process
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import ArtifactStoreError, BackendError, OutcomeUnknownError
 
-__all__ = ["run"]
+__all__ = ["load_commands", "run"]
 
 
 def run(arguments: list[str]) -> int:
@@ -27,10 +27,8 @@ def run(arguments: list[str]) -> int:
         return _run(arguments, as_json="--json" in arguments)
 
 
-def _run(arguments: list[str], *, as_json: bool) -> int:
-    import typer  # noqa: PLC0415 - 0.1 s, which an import of this module need not cost
-
-    # The commands register themselves.
+def load_commands() -> None:
+    """Import all commands, which register themselves."""
     from artifactstore.cli import (  # noqa: PLC0415
         cmd_cache,  # noqa: F401
         cmd_content,  # noqa: F401
@@ -42,9 +40,16 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         cmd_why,  # noqa: F401
     )
     from artifactstore.cli.compare import commands  # noqa: F401, PLC0415
+    from artifactstore.cli.completion import commands as completion  # noqa: F401, PLC0415
     from artifactstore.cli.history import cmd_log  # noqa: F401, PLC0415
-    from artifactstore.cli.options import app  # noqa: PLC0415
     from artifactstore.cli.running import cmd_run  # noqa: F401, PLC0415
+
+
+def _run(arguments: list[str], *, as_json: bool) -> int:
+    import typer  # noqa: PLC0415 - 0.1 s, which an import of this module need not cost
+
+    load_commands()
+    from artifactstore.cli.options import app  # noqa: PLC0415
 
     try:
         code = app(args=arguments, prog_name="artifactstore", standalone_mode=False)

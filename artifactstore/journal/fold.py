@@ -44,3 +44,9 @@ class FoldStore(Protocol):
 
     def save(self, fold: Any, digest: str) -> None:
         """Cache a fold."""
+
+    def see(self, entry: "Entry") -> None:
+        """Take note of an entry that was folded."""
+
+    def note(self, fold: Any) -> None:
+        """Keep what was noted: the fold has all entries that were folded."""

@@ -194,6 +194,8 @@ class Journal:
         if self._keeper is not None and self.known.fault is None and self.head - self._saved > self._saved // self.SAVE_SHARE:
             self._keeper.save(self.fold, str(self.digest))
             self._saved = self.head
+        if self._keeper is not None:
+            self._keeper.note(self.fold)
 
     def _start(self, fold: Any, digest: Digest) -> None:
         self.fold, self.digest, self._saved = fold, digest, fold.head
@@ -331,6 +333,8 @@ class Journal:
 
     def _fold(self, raw: bytes, entry: "Entry") -> None:
         outcome = self.fold.apply(self.complete(entry))
+        if self._keeper is not None:
+            self._keeper.see(entry)
         self.digest = Digest.of(raw, self.config.digest)
         self.known.see(entry["seq"], self.digest)
         for txn, void in zip(entry["txns"], outcome, strict=True) if self._watched else ():

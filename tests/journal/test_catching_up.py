@@ -34,6 +34,12 @@ class Kept:
     def save(self, fold: Any, digest: str) -> None:
         self.kept = (json.dumps(fold.dump()), digest)
 
+    def see(self, entry: Any) -> None:
+        """Keep nothing but folds."""
+
+    def note(self, fold: Any) -> None:
+        """Keep nothing but folds."""
+
 
 class Trips:
     """A logical clock: what runs in a pool at the same time takes one trip."""

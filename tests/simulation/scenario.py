@@ -72,6 +72,12 @@ class Kept:
     def save(self, fold: Any, digest: str) -> None:
         self._kept = (json.dumps(fold.dump()), digest)
 
+    def see(self, entry: Any) -> None:
+        """Keep nothing but folds."""
+
+    def note(self, fold: Any) -> None:
+        """Keep nothing but folds."""
+
 
 @dataclass(slots=True)
 class Place:

@@ -41,6 +41,22 @@ def names(session: Session, prefix: Any = "") -> Rows[Name]:
         return Rows(Name, catalog.names(state, prefix))
 
 
+def key_completions(session: Session) -> list[str]:
+    """Return what a notebook may offer in `store["…"]`: names, and names with their aliases.
+
+    A remote store is not asked: the names are those that this process or the cache has.
+    """
+    core = session.core()
+    if session.view is None and session.backend.is_remote:
+        core.journal.use_cached_fold()
+        held = session.state(fresh=False)
+    else:
+        held = session.query_state()
+    with held as state:
+        aliases = [f"{name}:{alias}" for name, moves in state.aliases.items() for alias in moves if moves[alias][-1]["version"]]
+        return sorted([*state.names, *aliases])
+
+
 def versions(session: Session, name: str) -> Rows[Version]:
     """Return all versions of a name."""
     check_name(name)

@@ -7,10 +7,12 @@ import shutil
 import sqlite3
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.wrappers.range_cache import cache_limit, cached_bytes
 from artifactstore.catalog.fold.state import State
@@ -21,7 +23,11 @@ from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.local_files import is_own, read_own
+from artifactstore.work.session.name_list import NameList
 from artifactstore.work.settings.settings import TAG, TAGGED
+
+if TYPE_CHECKING:
+    from artifactstore.model.schema import Entry
 
 __all__ = ["CacheUse", "CheckedManifests", "FoldCache", "LastHead", "Manifests", "cache_use", "clear_cache", "is_cache"]
 
@@ -38,6 +44,15 @@ class FoldCache:
 
     def __init__(self, folder: Path, store: str) -> None:
         self._path = folder / "stores" / store / "fold.json"
+        self._names = NameList(self._path.parent)
+
+    def see(self, entry: "Entry") -> None:
+        """Note the names in an entry that was folded."""
+        self._names.see(entry["seq"], chain.from_iterable(_facts(txn["facts"]) for txn in entry["txns"]))
+
+    def note(self, fold: Any) -> None:
+        """Write what was noted."""
+        self._names.note(fold)
 
     def load(self) -> tuple[State, str] | None:
         """Return the cached fold and the digest of its last entry."""
@@ -86,6 +101,14 @@ class FoldCache:
         # A file that another process may be about to open is left: it has read the previous line.
         for old in sorted(self._path.parent.glob("fold-*.sqlite"), key=lambda path: path.stat().st_mtime)[:-2]:
             old.unlink(missing_ok=True)
+
+
+def _facts(facts: Iterable[Any]) -> Iterator[Any]:
+    """Yield facts, with those inside of received ones."""
+    for fact in facts:
+        yield fact
+        if fact["fact"] == "received":
+            yield from fact["facts"]
 
 
 class Manifests:
@@ -245,5 +268,5 @@ def clear_cache(folder: Path) -> None:
     TreeCache(folder).clear()
     for name in ("stores", "places"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for path in (*folder.glob("stat-*.sqlite*"), folder / "origins"):
+    for path in (*folder.glob("stat-*.sqlite*"), folder / "origins", folder / "commands.json"):
         path.unlink(missing_ok=True)

@@ -1,26 +1,28 @@
-"""Configuration files: `[tool.artifactstore]` of the nearest `pyproject.toml`, and the user's `config.toml`; both optional."""
+"""Configuration files: `[tool.artifactstore]` of the nearest `pyproject.toml`, and the user's `config.toml`; both optional.
+
+Imports little: completion in a shell reads them, too.
+"""
 
 import os
 import stat
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["NamedStore", "Setting", "absolute", "configuration", "user_file"]
+__all__ = ["NamedStore", "Setting", "absolute", "configuration", "user_file", "user_folder"]
 
 _KEYS: Final[Mapping[str, type]] = {"url": str, "actor": str, "cache": str, "stores": dict}
 _OF_A_STORE: Final[Mapping[str, type]] = {"url": str, "endpoint": str, "profile": str}
 _OPTIONS: Final = {"endpoint": "endpoint_url", "profile": "profile"}  # key → storage option
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """A value, and where it is set.
 
     Attributes:
@@ -32,8 +34,7 @@ class Setting:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class NamedStore:
+class NamedStore(NamedTuple):
     """A store that configuration gives a name: `[stores.team]`.
 
     Attributes:
@@ -43,12 +44,11 @@ class NamedStore:
     """
 
     url: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = MappingProxyType({})
     origin: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(NamedTuple):
     """What the files set; a project's file goes before the user's.
 
     Attributes:
@@ -56,8 +56,8 @@ class Configuration:
         stores: name → store.
     """
 
-    values: Mapping[str, Setting] = field(default_factory=dict)
-    stores: Mapping[str, NamedStore] = field(default_factory=dict)
+    values: Mapping[str, Setting]
+    stores: Mapping[str, NamedStore]
 
     def get(self, key: str) -> Any:
         """Return a value, or None."""
@@ -72,6 +72,25 @@ def user_file() -> Path | None:
         return Path(top or Path("~/.config").expanduser()) / "artifactstore" / "config.toml"
     except RuntimeError:
         return None
+
+
+def user_folder(what: str) -> str:
+    """Return the user's folder for caches (`cache`) or for data (`data`).
+
+    Raises:
+        RuntimeError: there is none: no $HOME, and a user unknown to the system, as in many containers.
+    """
+    if sys.platform == "linux":  # as platformdirs has it, whose import takes 10 ms
+        default = {"cache": "~/.cache", "data": "~/.local/share"}[what]
+        top = os.environ.get(f"XDG_{what.upper()}_HOME", "").strip()
+        text = str((Path(top) if top else Path(default).expanduser()) / "artifactstore")
+    else:
+        import platformdirs  # noqa: PLC0415 - only if no other setting applies
+
+        text = getattr(platformdirs, f"user_{what}_dir")("artifactstore", appauthor=False)
+    if not Path(text).is_absolute():
+        raise RuntimeError(text)
+    return text
 
 
 def configuration(*, needed: bool = False) -> Configuration:
@@ -148,6 +167,8 @@ def _checked(table: Mapping[str, Any], keys: Mapping[str, type], path: Path, whe
     for key, value in table.items():
         kind = keys.get(key)
         if kind is None:
+            from difflib import get_close_matches  # noqa: PLC0415 - only for a message
+
             near = get_close_matches(key, keys, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(keys)}"
             raise InvalidInputError(f"{path}: unknown key {where}{key!s:.60}; {hint}")

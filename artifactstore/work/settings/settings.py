@@ -13,7 +13,7 @@ from artifactstore.backend.remote.secrets import secret_names
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.actor import Actor
 from artifactstore.runtime.local_files import is_own, may_write
-from artifactstore.work.settings.configuration import absolute, configuration
+from artifactstore.work.settings.configuration import absolute, configuration, user_folder
 from artifactstore.work.settings.paths import local_path
 
 __all__ = ["DEFAULT", "TAG", "TAGGED", "Location", "author", "cache_folder", "find_url", "rescue_folder", "secret_options"]
@@ -74,7 +74,7 @@ def find_url(url: Any) -> Location:
             return Location(named.url, is_default=False, options=named.options, origin=found.origin)
         return Location(absolute(found.value, Path(found.origin)), is_default=False, origin=found.origin)
     try:
-        return Location(str(Path(_users_folder("data")) / "store"), is_default=True, origin="the default")
+        return Location(str(Path(user_folder("data")) / "store"), is_default=True, origin="the default")
     except RuntimeError as error:
         raise InvalidInputError(
             "no store is named, and this user has no home folder for one: set ARTIFACTSTORE_URL, or pass the URL of the store"
@@ -93,20 +93,6 @@ def _named(text: str, origin: str) -> Location | None:
     )
 
 
-def _users_folder(what: str) -> str:
-    """Return the user's folder for caches or for data.
-
-    Raises:
-        RuntimeError: there is none: no $HOME, and a user unknown to the system, as in many containers.
-    """
-    import platformdirs  # noqa: PLC0415 - only if no other setting applies
-
-    text: str = getattr(platformdirs, f"user_{what}_dir")("artifactstore", appauthor=False)
-    if not Path(text).is_absolute():
-        raise RuntimeError(text)
-    return text
-
-
 def rescue_folder() -> Path | None:
     """Return the folder for objects whose put has failed; None if `$ARTIFACTSTORE_RESCUE` is empty, which turns it off.
 
@@ -118,7 +104,7 @@ def rescue_folder() -> Path | None:
     if text is not None:
         return Path(text).expanduser().absolute()
     try:
-        return Path(_users_folder("data")) / "rescue"
+        return Path(user_folder("data")) / "rescue"
     except RuntimeError:
         import tempfile  # noqa: PLC0415 - in few containers
 
@@ -149,7 +135,7 @@ def cache_folder(cache: Any) -> Path | None:
         if text == "":
             return None
         try:
-            folder = Path(text or _users_folder("cache")).expanduser()
+            folder = Path(text or user_folder("cache")).expanduser()
         except RuntimeError:
             _without_cache("this user has no home folder")
             return None
