@@ -1,17 +1,25 @@
 """Running a command: an error becomes a message and an exit code, a warning becomes a note."""
 
+import copy
+import functools
 import io
 import json
 import os
+import re
 import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artifactstore.cli import process
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import ArtifactStoreError, BackendError, OutcomeUnknownError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import typer
 
 __all__ = ["load_commands", "run"]
 
@@ -46,13 +54,15 @@ def load_commands() -> None:
 
 
 def _run(arguments: list[str], *, as_json: bool) -> int:
-    import typer  # noqa: PLC0415 - 0.1 s, which an import of this module need not cost
+    import typer.main  # noqa: PLC0415 - 0.1 s, which an import of this module need not cost
 
-    load_commands()
     from artifactstore.cli.options import app  # noqa: PLC0415
 
+    load_commands()
     try:
-        code = app(args=arguments, prog_name="artifactstore", standalone_mode=False)
+        command = typer.main.get_command(_alone(app, arguments))
+        _take_text(command)
+        code = command(args=arguments, prog_name="artifactstore", standalone_mode=False)
         sys.stdout.flush()
     except typer.Exit as stop:
         code = stop.exit_code
@@ -97,6 +107,65 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
             "interrupted",
         )
     return code if isinstance(code, int) else EXIT_CODES["ok"]
+
+
+def _alone(app: "typer.Typer", arguments: list[str]) -> "typer.Typer":
+    """Return the application with the asked command alone, if it is one: preparing all of them takes 10 ms."""
+    from typer.main import get_command_name  # noqa: PLC0415 - as above
+
+    asked = [
+        one
+        for one in app.registered_commands
+        if one.callback is not None and (one.name or get_command_name(one.callback.__name__)) == "".join(arguments[:1])
+    ]
+    if not asked:
+        return app
+    app = copy.copy(app)
+    app.registered_commands = asked
+    return app
+
+
+def _take_text(command: Any) -> None:
+    """Let text, flags and plain numbers be taken as they are: typer checks each by pydantic, whose import takes 0.08 s.
+
+    An older typer, which has none of that, and other options stay as they are.
+    """
+    for one in [*getattr(command, "commands", {}).values(), command]:
+        one.get_params = functools.partial(_params, one.get_params)
+
+
+def _params(found: "Callable[[Any], list[Any]]", context: Any) -> list[Any]:
+    params = found(context)
+    for param in params:
+        annotation = getattr(getattr(param, "type_descriptor", None), "annotation", None)
+        if (
+            annotation in (str, bool, int, float, list[str])
+            and getattr(param, "_runtime_param", ...) is None
+            and not _limited(param)
+        ):
+            param._runtime_param = _AsItIs()  # noqa: SLF001 - typer has no other door
+    return params
+
+
+def _limited(param: Any) -> bool:
+    info = param.type_descriptor.parameter_info
+    return any(getattr(info, name, None) is not None for name in ("min", "max", "parser"))
+
+
+class _AsItIs:
+    """How typer shall convert the value of an option: what must be read or refused is left to its own."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        several = param.multiple or param.nargs == -1
+        if value is None:
+            return () if several else None
+        texts = value if several and isinstance(value, list | tuple) else [value]
+        if param.type_descriptor.annotation in (str, list[str]) and all(type(one) is str for one in texts):
+            return list(texts) if several else value
+        if param.type_descriptor.annotation is int and type(value) is str and re.fullmatch(r"\d{1,18}", value, re.ASCII):
+            return int(value)
+        param._runtime_param = None  # noqa: SLF001 - as above
+        return param.get_runtime_param().coerce(value, param, ctx)
 
 
 def _is_of_the_answer(error: OSError) -> bool:

@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
-from artifactstore.cli import main
+from artifactstore.cli import main, runner
+from artifactstore.cli.options import app
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.display.values import counted
 from artifactstore.errors import ArtifactStoreError
@@ -346,3 +348,39 @@ def test_a_failure_of_another_file_is_not_blamed_on_the_answer(run, monkeypatch:
     assert code == EXIT_CODES["backend"]
     assert "answer" not in err
     assert f"cannot read or write {error.filename or 'a file of this machine'}: {error.strerror}" in err
+
+
+@pytest.mark.parametrize(
+    "command", [["ls"], ["show", "d:v1"], ["runs", "-n", "3"], ["versions", "d"], ["find", "--kind", "data"], ["log"]]
+)
+def test_a_question_to_the_store_loads_no_pydantic(filled, command):
+    """Its import takes longer than the answer; typer would check each option by it."""
+    script = f"import sys; from artifactstore.cli import main; main({command}); print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
+def test_options_get_the_values_that_typer_alone_gives_them():
+    runner.load_commands()
+    plain = get_command(app)
+    for name, one in plain.commands.items():
+        own = get_command(runner._alone(app, [name]))
+        runner._take_text(own)
+        options = [param for param in one.params if param.param_type_name == "option"]
+        needed = ["x" for param in one.params if param.param_type_name == "argument" and param.required]
+        calls = [needed, [*needed, "--json"]]
+        calls += [[*needed, option.opts[-1], *([] if option.is_flag else [value])] for option in options for value in VALUES]
+        for arguments in calls:
+            assert _parsed(own.commands[name], arguments) == _parsed(one, arguments), (name, arguments)
+
+
+VALUES = ("", "x", "3", "0.5", "a=b", "é\udc80", "-1", "two words")
+
+
+def _parsed(command, arguments):
+    try:
+        return command.make_context("x", list(arguments)).params
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a usage error, of whichever click typer bundles
+            raise
+        return error.format_message()
