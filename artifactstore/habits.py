@@ -1,8 +1,14 @@
-"""Names that users of other tools type, and the call of this library that does the same: the last line of an AttributeError."""
+"""Names that users of other tools type, and the call of this library that does the same.
 
+Methods end up in the last line of an AttributeError, commands in the error of the command line.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["hint"]
+__all__ = ["COMMANDS", "command_hint", "hint"]
 
 _PUT: Final = "store.put(source, name)"
 _GET: Final = "store.get(ref)"
@@ -43,3 +49,77 @@ _CALLS: Final = {
 def hint(name: str) -> str:
     """Return what to call instead of a method that the store does not have, or nothing."""
     return f"; use {_CALLS[name]}" if name in _CALLS else ""
+
+
+_PUT_PATH: Final = "`put PATH NAME`"
+_GET_FILES: Final = "`get REF FOLDER`"
+_STAGING: Final = "nothing is staged, and the store is where you put it: `put PATH NAME`"
+_REMOTE: Final = "the store itself may be remote: --store URL or $ARTIFACTSTORE_URL names it, `sync SOURCE TARGET` copies one"
+_NO_SERVER: Final = "there is no server and no account; credentials are those of the storage: `doctor URL` checks them"
+_NO_REMOVAL: Final = "history is not removed: `unalias NAME:ALIAS REASON` ends an alias, `taint REF REASON` recalls a version"
+_BACK: Final = "`alias NAME:v6 ALIAS -m REASON` points an alias back, `log --alias ALIAS` has its history"
+_EXPERIMENTS: Final = "`runs --sort -metrics.auc --columns name,params.lr,metrics.auc`"
+# Commands of git, DVC, MLflow, W&B, the Hub, LaminDB, restic and shells; in `…` is what to type after the program's name.
+COMMANDS: Final = {
+    **dict.fromkeys(("add", "save", "upload", "upload-large-folder", "store", "register", "create", "new", "publish", "backup"), _PUT_PATH),
+    **dict.fromkeys(("log-artifact", "log-artifacts", "log-model", "artifact put", "artifacts log-artifact", "artifacts log-artifacts"), _PUT_PATH),
+    **dict.fromkeys(("import-url", "hash-object"), "`put URL NAME`"),
+    **dict.fromkeys(("commit", "stage", "push"), _STAGING),
+    **dict.fromkeys(("download", "load", "checkout", "restore", "fetch", "switch", "read", "extract", "pull", "use", "use-artifact"), _GET_FILES),
+    **dict.fromkeys(("artifact get", "artifacts get", "artifacts download", "get-url", "download-artifacts"), _GET_FILES),
+    **dict.fromkeys(("open", "print", "dump", "cat-file", "type", "less", "more"), "`cat REF/PATH`"),
+    **dict.fromkeys(("list", "dir", "ls-files", "ls-tree", "names", "artifact ls", "artifact list", "artifacts list", "branch", "l", "ll"), "`ls [NAME]`"),
+    **dict.fromkeys(("models", "models list", "registry", "artifact", "artifacts", "datasets", "files", "repo", "repos"), "`ls -l` lists names, `find --kind model` models"),
+    **dict.fromkeys(("snapshots", "revisions", "tags", "list-versions", "rev-list", "show-ref"), "`versions NAME`"),
+    **dict.fromkeys(("history", "reflog", "audit", "events", "journal", "shortlog", "logs"), "`log [--name NAME]`"),
+    **dict.fromkeys(("tail", "watch", "monitor"), "`log --follow`"),
+    **dict.fromkeys(("info", "inspect", "view", "stat", "metadata", "card", "model", "dataset"), "`show REF`"),
+    **dict.fromkeys(("describe", "annotate", "edit", "set-tag", "comment", "note"), "`put PATH NAME --description TEXT --tag KEY=VALUE`, and `show REF`"),
+    **dict.fromkeys(("search", "query", "grep", "filter", "select"), "`find TEXT`, or `find --metric 'auc>=0.9'`"),
+    **dict.fromkeys(("tag", "promote", "set-alias", "label", "transition", "deploy", "release", "pin"), "`alias REF ALIAS -m REASON`"),
+    **dict.fromkeys(("rollback", "revert", "reset", "undo", "demote"), _BACK),
+    **dict.fromkeys(("rm", "remove", "delete", "del", "unregister", "rmdir", "destroy", "forget", "prune", "gc", "clean", "purge", "archive"), _NO_REMOVAL),
+    **dict.fromkeys(("delete-alias", "untag"), "`unalias NAME:ALIAS REASON`"),
+    **dict.fromkeys(("mv", "move", "rename", "copy", "link", "fork"), "`cp REF NAME`; the old name keeps its history"),
+    **dict.fromkeys(("clone", "mirror", "replicate", "merge", "migrate"), "`sync SOURCE TARGET`"),
+    **dict.fromkeys(("remote", "remotes", "connect"), _REMOTE),
+    **dict.fromkeys(("repro", "rerun", "replay"), "`reproduce REF FOLDER`"),
+    **dict.fromkeys(("exec", "execute", "job", "launch", "step", "track", "start", "exp run"), "`run --in NAME=PATH --out NAME=PATH -- COMMAND`"),
+    **dict.fromkeys(("exp", "exp show", "experiments", "runs list", "search-runs", "metrics", "params", "sweep", "leaderboard", "trials"), _EXPERIMENTS),
+    **dict.fromkeys(("exp diff", "metrics diff", "params diff"), "`runs --compare RUN --compare RUN`, or `why A B`"),
+    **dict.fromkeys(("plots", "plot"), "`show RUN` draws the course of each metric; `runs --columns name,metrics.auc` has the numbers"),
+    **dict.fromkeys(("compare", "changes", "cmp"), "`diff A B`, or `why A B`"),
+    **dict.fromkeys(("blame", "explain"), "`why A B`"),
+    **dict.fromkeys(("dag", "graph", "provenance", "upstream", "parents", "ancestors", "deps", "view-lineage"), "`lineage REF`"),
+    **dict.fromkeys(("downstream", "children", "descendants", "used-by", "dependents"), "`lineage REF --down`, or `impact REF`"),
+    **dict.fromkeys(("fsck", "check", "validate", "scrub", "test"), "`verify --level full`"),
+    **dict.fromkeys(("deprecate", "quarantine", "block", "revoke", "recall", "yank", "invalidate"), "`taint REF REASON`"),
+    **dict.fromkeys(("scan-cache", "delete-cache"), "`cache`, `cache --clear`"),
+    **dict.fromkeys(("du", "df", "size", "usage", "stats", "count-objects"), "`tree REF`, or `ls -l`"),
+    **dict.fromkeys(("settings", "env", "configure", "profile"), "`config`"),
+    **dict.fromkeys(("login", "logout", "auth", "whoami", "ui", "server", "serve", "dashboard", "web", "studio"), _NO_SERVER),
+    **dict.fromkeys(("ping", "diagnose"), "`doctor URL`"),
+    **dict.fromkeys(("zip", "pack"), "`bundle FILE.zip`"),
+    **dict.fromkeys(("sbom", "attest", "prov", "openlineage"), "`export REF --as STANDARD`"),
+    **dict.fromkeys(("unpack", "ingest", "receive"), "`import SOURCE`"),
+    **dict.fromkeys(("data", "data status"), "`status [FOLDER]`"),
+    **dict.fromkeys(("version",), "`--version`; `versions NAME` lists those of a name"),
+    **dict.fromkeys(("help", "man"), "`--help`"),
+    **dict.fromkeys(("setup", "quickstart"), "`init URL`"),
+    **dict.fromkeys(("example", "tutorial", "tour"), "`demo`"),
+}  # fmt: skip
+
+
+def command_hint(words: Sequence[str], commands: Iterable[str] = ()) -> str:
+    """Return what to type instead of a command that does not exist, or nothing.
+
+    Args:
+        words: the command line from the command on.
+        commands: those that exist: a word that is nearer to one of them is left to it.
+    """
+    typed = [word.lower().replace("_", "-") for word in words[:2]]
+    near = get_close_matches(typed[0], [*commands], n=1) or get_close_matches(typed[0], COMMANDS, n=1, cutoff=0.75)
+    for one in (" ".join(typed), typed[0], *near):
+        if one in COMMANDS:
+            return re.sub("`([^`]+)`", r"`artifactstore \1`", COMMANDS[one])
+    return ""

@@ -16,7 +16,7 @@ from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference
 from artifactstore.work.session.name_list import remember_paths, store_folder
 
-__all__: list[str] = []
+__all__ = ["files_of"]
 
 _REMEMBERED: Final = 2000  # files whose paths completion offers
 
@@ -27,7 +27,7 @@ def list_(
         str | None, typer.Argument(help="An artifact, to list its files; a folder of names (churn/), a pattern; or nothing.")
     ] = None,
     prefix: Annotated[str, typer.Option(help="Only names that begin with this.")] = "",
-    long: Annotated[bool, typer.Option("--long", "-l", help="Also digests, aliases and taints.")] = False,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Also digests, aliases and taints, and the total.")] = False,
     at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -39,8 +39,11 @@ def list_(
             printing.as_json([printing.record(row) for row in rows])
         elif long and list_name == "names":
             printing.listed([store_.versions(one.name)[(one.latest or one.versions) - 1] for one in rows], "newest")
+            printing.echo(f"total {format_size(sum(one.size or 0 for one in rows))}, {counted(len(rows), 'names')}")
         else:
             printing.listed(rows, f"long {list_name}" if long else list_name)
+            if long:
+                printing.echo(f"total {format_size(sum(one.size for one in rows))}, {counted(len(rows), 'files')}")
 
 
 def _listed(store: Any, ref: str | None, prefix: str) -> tuple[Any, str]:
@@ -56,27 +59,27 @@ def _listed(store: Any, ref: str | None, prefix: str) -> tuple[Any, str]:
             raise NotFoundError(f"no name matches {ref!r}")
         return found, "names"
     try:
-        return _files(store, ref), "files"
+        return files_of(store, ref)[2], "files"
     except NotFoundError:
         if not (below := store.names(f"{ref}/")):
             raise
         return below, "names"
 
 
-def _files(store: Any, ref: str) -> list[Any]:
-    """Return the files of an artifact, or those under a path in it."""
+def files_of(store: Any, ref: str) -> tuple[Any, str, list[Any]]:
+    """Return an artifact, a path in it (or an empty text), and the files there."""
     parsed = Reference.parse(ref)
-    artifact = store.artifact(str(replace(parsed, path=None)))
-    files = artifact.files
-    if artifact.version is not None and len(files) <= _REMEMBERED and (folder := store_folder(store._session)) is not None:  # noqa: SLF001 - for completion
-        remember_paths(folder, artifact.name, artifact.version, [one.path for one in files])
-    if parsed.path is None:
-        return list(files)
-    chosen = parsed.path.rstrip("/")
+    whole = store.artifact(str(replace(parsed, path=None)))
+    files = whole.files
+    if whole.version is not None and len(files) <= _REMEMBERED and (folder := store_folder(store._session)) is not None:  # noqa: SLF001 - for completion
+        remember_paths(folder, whole.name, whole.version, [one.path for one in files])
+    if parsed.path is None or not parsed.path.strip("/"):
+        return whole, "", list(files)
+    chosen = parsed.path.strip("/")
     found = [one for one in files if one.path == chosen or one.path.startswith(chosen + "/")]
     if not found:
         raise NotFoundError(f"{replace(parsed, path=None)} has no file or folder {chosen!r}")
-    return found
+    return whole, chosen, found
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Commands for runs and lineage: list runs, draw lineage."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -9,6 +9,9 @@ from artifactstore.cli.options import AsJson, At, Ref, StoreUrl, app, opened
 from artifactstore.errors import InvalidInputError
 
 __all__ = ["lineage", "runs"]
+
+_NAME: Final = 32  # columns of a terminal that are left for the name of the deepest node of a tree
+_STEP: Final = 3  # columns of a step of a tree
 
 
 @app.command()
@@ -72,13 +75,21 @@ def lineage(
     ref: Ref,
     at: At = None,
     down: Annotated[bool, typer.Option("--down/--up", help="Downstream artifacts, or upstream (the default).")] = False,
+    depth: Annotated[
+        int | None, typer.Option(help="Steps of the tree; by default as many as the terminal has room for, at most 60.")
+    ] = None,
+    all: Annotated[bool, typer.Option("--all", help="Also code and environments, which runs name else.")] = False,  # noqa: A002 - the option's name
     format: Annotated[str, typer.Option(help="text, svg, html, mermaid or json.")] = "text",  # noqa: A002 - the option's name
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the lineage of an artifact. REF may also be a run's id."""
+    """Show the lineage of an artifact as a tree. REF may also be a run's id."""
     if format not in {"text", "svg", "html", "mermaid", "json"}:
         raise InvalidInputError(f"--format {format}: expected text, svg, html, mermaid or json")
+    if depth is not None and (depth < 0 or format != "text" or as_json):
+        raise InvalidInputError(
+            f"--depth {depth}: must be a number of steps of a tree" + ("" if depth < 0 else ", in --format text")
+        )
     with opened(store, "r", at=at) as store_:
         found = store_.lineage(ref)
         view: Any = found.downstream() if down else found.upstream()
@@ -87,7 +98,11 @@ def lineage(
         elif format == "mermaid":
             printing.document(view.mermaid())
         elif format in {"svg", "html"}:
-            text = view.svg() if format == "svg" else view.draw().html()
+            drawing = view.draw(all=all)
+            text = drawing.svg() if format == "svg" else drawing.html()
             printing.document(text.encode("ascii", "xmlcharrefreplace").decode())  # equal for every encoding of a terminal
         else:
-            printing.report(view)
+            columns = printing.width()
+            if depth is None and columns is not None:
+                depth = min(60, max(4, (columns - _NAME) // _STEP))
+            printing.outline(view._tree_outline(depth=depth, all=all, more="--depth shows more steps"))  # noqa: SLF001 - the tree of the command alone has a depth

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from artifactstore.cli import printing, process
 from artifactstore.errors import InvalidInputError
@@ -18,7 +19,32 @@ if TYPE_CHECKING:
 
 __all__ = ["AsJson", "At", "Reason", "Ref", "StoreUrl", "app", "described", "opened", "pairs", "print_put", "time_of", "value_of"]
 
+# The order of the help: what one begins with, every day, where it came from, upkeep.
+_ORDER: Final = (
+    ("init", "demo", "config", "put", "get", "cat", "cp", "ls", "tree", "show", "versions", "find", "diff", "status", "log"),
+    ("alias", "unalias", "run", "runs", "lineage", "impact", "why", "reproduce", "taint", "untaint"),
+    ("verify", "head", "export", "import", "sync", "bundle", "snapshot", "rescue", "cache", "completion", "doctor"),
+)
+
+
+class _Commands(TyperGroup):
+    """The commands; one that does not exist is answered with the call that does what it does elsewhere."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # click's context, of whichever click typer bundles
+        known, first = super().list_commands(ctx), [name for names in _ORDER for name in names]
+        return [name for name in first if name in known] + [name for name in known if name not in first]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from artifactstore.habits import command_hint  # noqa: PLC0415 - only for a message
+
+            if hint := command_hint(args, self.commands):
+                raise InvalidInputError(f"no such command: {args[0]}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="An immutable, content-addressed store for code, data sets and models.",
     no_args_is_help=True,
     add_completion=False,

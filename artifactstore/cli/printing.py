@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.display.displayed import Displayed, outline_of
 from artifactstore.display.values import counted, format_size
@@ -15,9 +15,25 @@ from artifactstore.model.fields import finite
 from artifactstore.printable import json_escaped, visible
 
 if TYPE_CHECKING:
-    from artifactstore.display.outline import Block, Table
+    from artifactstore.display.outline import Block, Table, Tree
 
-__all__ = ["as_json", "document", "echo", "echo_error", "listed", "outline", "page", "put_line", "record", "report", "table"]
+__all__ = [
+    "as_json",
+    "document",
+    "echo",
+    "echo_error",
+    "listed",
+    "outline",
+    "page",
+    "put_line",
+    "record",
+    "report",
+    "table",
+    "tree",
+    "width",
+]
+
+_REPLACED: Final = 4  # columns that the replacement of two ellipses takes
 
 
 def echo(text: object = "", *, lines: bool = False) -> None:
@@ -54,8 +70,9 @@ def record(value: Any) -> Any:
 
 
 def as_json(value: Any, *, indent: int | None = 1) -> None:
-    """Print one JSON document; without `indent` on one line."""
-    sys.stdout.write(json_escaped(json.dumps(finite(value), ensure_ascii=False, allow_nan=False, indent=indent)) + "\n")
+    """Print one JSON document; without `indent` on one line. A terminal that lacks characters gets their escapes."""
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    sys.stdout.write(json_escaped(json.dumps(finite(value), ensure_ascii=plain, allow_nan=False, indent=indent)) + "\n")
 
 
 def report(shown: Displayed) -> None:
@@ -66,7 +83,7 @@ def report(shown: Displayed) -> None:
 def outline(blocks: Iterable["Block"]) -> None:
     """Print an outline; its notes go to stderr."""
     from artifactstore.cli.flags import in_flags  # noqa: PLC0415 - only for what prints a report
-    from artifactstore.display.outline import Note, Table  # noqa: PLC0415 - as above
+    from artifactstore.display.outline import Note, Table, Tree  # noqa: PLC0415 - as above
     from artifactstore.display.text_renderer import as_text  # noqa: PLC0415 - as above
 
     for block in blocks:
@@ -74,6 +91,8 @@ def outline(blocks: Iterable["Block"]) -> None:
             echo_error(in_flags(as_text([block])))
         elif isinstance(block, Table):
             table(block)
+        elif isinstance(block, Tree):
+            tree(block)
         else:
             print(as_text([block]))
 
@@ -98,13 +117,32 @@ def table(made: "Table", *, header: bool = True) -> None:
     from artifactstore.display.text_renderer import table_lines  # noqa: PLC0415 - only for tables
 
     seen = sys.stdout.isatty()
-    titles, lines = table_lines(
-        made, shutil.get_terminal_size().columns if seen else None, colours=seen and "NO_COLOR" not in os.environ
-    )
+    titles, lines = table_lines(made, width(), colours=_has_colours())
     if header and seen and sys.stderr.isatty() and lines:
         print(titles, file=sys.stderr)
     for line in lines:
         print(line)
+
+
+def tree(made: "Tree") -> None:
+    """Print a tree, on a terminal as wide as that."""
+    from artifactstore.display.text_renderer import tree_lines  # noqa: PLC0415 - only for trees
+
+    for line in tree_lines(made, width(), colours=_has_colours()):
+        print(line)
+
+
+def width() -> int | None:
+    """Return the number of columns of the terminal; None: the answer goes to a program, or into a file."""
+    if not sys.stdout.isatty():
+        return None
+    columns = shutil.get_terminal_size().columns
+    # Signs that the terminal does not have are replaced by longer ones (`process.ready_streams`).
+    return columns if (sys.stdout.encoding or "").lower().replace("-", "") == "utf8" else columns - _REPLACED
+
+
+def _has_colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def put_line(artifact: Any) -> str:

@@ -1,6 +1,7 @@
 """The process of the command: its exit codes, its streams, and its end."""
 
 import atexit
+import codecs
 import contextlib
 import os
 import sys
@@ -49,11 +50,23 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+# Signs of this program, and what stands for them in ASCII; all else is escaped.
+_SIGNS: Final = {"├": "|", "└": "`", "│": "|", "─": "-", "…": "...", "·": "-", "→": "->"}
+
+
+def _without_signs(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_SIGNS.get(one) or one.encode("ascii", "backslashreplace").decode() for one in lacking), error.end
+
+
 def ready_streams() -> None:
     """Make any name printable: escape what the terminal's encoding lacks, replace a closed stream by the null device."""
+    codecs.register_error("artifactstore-signs", _without_signs)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for the life of the process
         elif hasattr(stream, "reconfigure") and (stream.encoding or "").lower().replace("-", "") != "utf8":
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="artifactstore-signs")

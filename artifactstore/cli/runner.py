@@ -50,6 +50,7 @@ def load_commands() -> None:
     from artifactstore.cli.compare import commands  # noqa: F401, PLC0415
     from artifactstore.cli.completion import commands as completion  # noqa: F401, PLC0415
     from artifactstore.cli.history import cmd_log  # noqa: F401, PLC0415
+    from artifactstore.cli.listing import cmd_tree  # noqa: F401, PLC0415
     from artifactstore.cli.running import cmd_run  # noqa: F401, PLC0415
 
 

@@ -17,6 +17,7 @@ from artifactstore.display.outline import (
     Section,
     Span,
     Table,
+    Tree,
 )
 from artifactstore.printable import html, visible
 
@@ -125,6 +126,8 @@ def _parts(blocks: Iterable[Block]) -> Iterator[Markup]:
                 yield _pairs(block)
             case Table():
                 yield _table(block)
+            case Tree():
+                yield _tree(block)
 
 
 def _inline(text: Inline, *, lines: bool = True) -> Markup:
@@ -177,6 +180,18 @@ def _section(block: Section) -> Markup:
         return element("div", element("div", Markup(title)), *_parts(block.body))
     body = element("div", *_parts(block.body), style="margin-left:1.1em")
     return element("details", element("summary", Markup(title)), body, open=block.is_open, style="margin:.3em 0 .3em .6em")
+
+
+def _tree(block: Tree) -> Markup:
+    """Render a tree as lines that are indented."""
+    lines = (
+        Markup(
+            "  " * row.depth
+            + _inline([one for note in (row.lead, row.text, *row.notes, row.mark) for one in (note, " ")], lines=False)
+        )
+        for row in block.rows
+    )
+    return element("pre", Markup("\n".join(lines)), style=f"{_CODE};margin:.3em 0;overflow-x:auto")
 
 
 def _changes(block: Changes) -> Iterator[Markup]:

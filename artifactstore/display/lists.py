@@ -59,6 +59,12 @@ def _did(row: Any) -> Inline:
     return Span(f"VOID {row.what} ({row.outcome.removeprefix('void: ')})", "bad")
 
 
+def _did_and_why(row: Any) -> Inline:
+    why = f' "{row.reason}"' if row.reason else ""
+    did = _did(row)
+    return replace(did, text=did.text + why) if isinstance(did, Span) else f"{did}{why}"
+
+
 def _status(check: Any) -> Inline:
     return Span(check.status, {"ok": "good", "warn": "warning", "fail": "bad"}.get(check.status, "dim"))  # type: ignore[arg-type]
 
@@ -88,6 +94,12 @@ LISTS: Final = {
         Column("METRICS", lambda row: " ".join(f"{name}={value:g}" for name, value in row.metrics.items()), fit="wrap"),
     ),
     "log": (_ENTRY, _ZONED, _ACTOR, Column("WHAT", _did, fit="wrap"), _REASON),
+    "narrow log": (
+        _ENTRY,
+        Column("TIME", lambda row: f"{moment(row.time)[:16]}Z"),
+        _ACTOR,
+        Column("WHAT", _did_and_why, fit="wrap"),
+    ),
     "events": (
         _ENTRY,
         _ZONED,

@@ -13,6 +13,7 @@ __all__ = [
     "BREAK",
     "Bars",
     "Block",
+    "Branch",
     "Change",
     "Changes",
     "Column",
@@ -25,6 +26,7 @@ __all__ = [
     "Section",
     "Span",
     "Table",
+    "Tree",
     "table_of",
 ]
 
@@ -157,6 +159,32 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """A line of a tree.
+
+    Attributes:
+        depth: 0 for a root; a line belongs to the nearest line above it that is less deep.
+        text: its name, which is shortened in its middle where the line is too long.
+        notes: what follows the name; where the line is too long, the last ones are left out.
+        mark: what follows them, and is never left out.
+        lead: a cell before the tree, aligned on the right.
+    """
+
+    depth: int
+    text: str | Span
+    notes: Sequence[Inline] = ()
+    mark: Inline = ""
+    lead: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A tree, line by line from the top; text draws its branches."""
+
+    rows: Sequence[Branch]
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table.
 
@@ -206,7 +234,7 @@ class Pairs:
     more: str = ""
 
 
-Block = Heading | Line | Note | Section | Changes | Lines | Table | Pairs
+Block = Heading | Line | Note | Section | Changes | Lines | Table | Pairs | Tree
 
 
 def table_of(records: Iterable[Any], columns: Sequence[Column], more: str = "") -> Table:

@@ -7,6 +7,7 @@ from typing import Final
 from artifactstore.display.outline import (
     Bars,
     Block,
+    Branch,
     Change,
     Changes,
     Column,
@@ -19,16 +20,17 @@ from artifactstore.display.outline import (
     Section,
     Span,
     Table,
+    Tree,
 )
 from artifactstore.display.values import sparkline
 from artifactstore.printable import visible
 
-__all__ = ["WIDTH", "as_text", "inline_text", "table_lines"]
+__all__ = ["WIDTH", "as_text", "inline_text", "table_lines", "tree_lines"]
 
 WIDTH: Final = 80  # columns of a report
 _NARROWEST: Final = 12  # columns that are left of a cell that is cut or wrapped
 _GAP: Final = "  "
-_COLOURS: Final = {"good": 32, "warning": 33, "bad": 31, "dim": 90}  # of ANSI terminals
+_COLOURS: Final = {"strong": 1, "good": 32, "warning": 33, "bad": 31, "dim": 90}  # of ANSI terminals
 
 
 def as_text(blocks: Iterable[Block], *, width: int | None = WIDTH) -> str:
@@ -68,6 +70,8 @@ def _add(lines: list[str], blocks: Iterable[Block], space: str, width: int | Non
             case Table():
                 header, rows = table_lines(block, None if width is None else width - len(space))
                 lines += [space + line for line in (header, *rows)]
+            case Tree():
+                lines += [space + line for line in tree_lines(block)]
 
 
 def _change(one: Change) -> str:
@@ -91,6 +95,84 @@ def _pairs(block: Pairs) -> Iterator[str]:
         yield f"{_padded(name, width, 'left')} {inline_text(value)}".rstrip()
     if block.more:
         yield visible(block.more)
+
+
+# -- trees
+
+_SHORTEST: Final = 12  # characters that are left of a name that is shortened
+_BRANCHES: Final = ("├─ ", "└─ ", "│  ", "   ")
+
+
+def tree_lines(tree: Tree, width: int | None = None, *, colours: bool = False) -> Iterator[str]:
+    """Yield the lines of a tree with its branches.
+
+    Args:
+        tree: the tree.
+        width: columns of the terminal; None: lines are as long as they are.
+        colours: colour what has a role, and dim the branches.
+    """
+    leads = [visible(row.lead) for row in tree.rows]
+    lead = max(map(_cells, leads), default=0)
+    last = _last_ones(tree.rows)
+    open_: list[bool] = []  # per depth, whether a line of that depth follows
+    for row, first, is_last in zip(tree.rows, leads, last, strict=True):
+        del open_[max(0, row.depth - 1) :]
+        signs = "".join(_BRANCHES[2 if more else 3] for more in open_)
+        if row.depth:
+            signs += _BRANCHES[1 if is_last else 0]
+            open_.append(not is_last)
+        before = f"{_padded(first, lead, 'right')}  " if lead else ""
+        room = None if width is None else width - _cells(before) - len(signs)
+        shown = _painted(signs, "dim", colours=colours) if signs else ""
+        yield before + shown + _branch(row, room, colours=colours)
+
+
+def _last_ones(rows: Sequence[Branch]) -> list[bool]:
+    """Return of each line whether no line of its depth follows under the same one."""
+    last, seen = [False] * len(rows), set[int]()
+    for at in range(len(rows) - 1, -1, -1):
+        depth = rows[at].depth
+        last[at] = depth not in seen
+        seen = {one for one in seen if one <= depth} | {depth}
+    return last
+
+
+def _branch(row: Branch, room: int | None, *, colours: bool) -> str:
+    name = row.text if isinstance(row.text, Span) else Span(row.text)
+    text, role, notes, mark = visible(name.text), name.role, [*row.notes], inline_text(row.mark)
+    tail = f" {mark}" if mark else ""
+    used = _cells(text) + _cells(tail) + sum(1 + _cells(inline_text(one)) for one in notes)
+    if room is not None and used > room:
+        while notes and used > room - 2:  # of the ellipsis
+            used -= 1 + _cells(inline_text(notes.pop()))
+        cut = len(notes) < len(row.notes) and not mark.startswith("…")
+        notes += ["…"] if cut else []
+        text = _shortened(text, max(_SHORTEST, room - used + _cells(text) - (2 if cut else 0)))
+    parts = [_painted(text, role, colours=colours), *(inline_text(one, colours=colours) for one in notes)]
+    return " ".join([*parts, *([inline_text(row.mark, colours=colours)] if mark else [])])
+
+
+def _painted(text: str, role: str, *, colours: bool) -> str:
+    return f"\x1b[{_COLOURS[role]}m{text}\x1b[0m" if colours and role in _COLOURS else text
+
+
+def _shortened(text: str, room: int) -> str:
+    """Shorten a text in its middle: names differ at their ends."""
+    if _cells(text) <= room:
+        return text
+    head = _fitting(text, (room - 1) // 2)
+    tail = _fitting(text[::-1], room - 1 - _cells(head))[::-1]
+    return f"{head}…{tail}"
+
+
+def _fitting(text: str, room: int) -> str:
+    """Return the beginning of a text that has room."""
+    used = 0
+    for at, one in enumerate(text):
+        used += _cells(one)
+        if used > room:
+            return text[:at]
+    return text
 
 
 # -- tables
@@ -165,13 +247,7 @@ def _within(cell: str, column: Column, width: int) -> list[str]:
 
 
 def _cut(text: str, width: int) -> str:
-    kept, used = [], 1  # of the ellipsis
-    for one in text:
-        used += _cells(one)
-        if used > width:
-            break
-        kept.append(one)
-    return "".join(kept).rstrip() + "…"
+    return _fitting(text, width - 1).rstrip() + "…"
 
 
 def _row(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int], shades: Sequence[str]) -> str:

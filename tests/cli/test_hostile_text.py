@@ -98,7 +98,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "log": [[], ["--facts"], ["-n", "3"], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL]], "verify": [[], ["--level", EVIL], ["--level", "full"]],
     "run": [["--", "true", EVIL], ["--param", f"{EVIL}={EVIL}", "--metric", f"{EVIL}=1", "--metric", EVIL, "--", "true"], ["--out", EVIL, "--", "true"], ["--", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL], ["--where", EVIL], ["--sort", EVIL], ["--columns", EVIL], ["--columns", "name,params,error,command,code"],
              ["--compare", "evil", "--compare", "o1"]],
-    "lineage": [["o1"], ["n", "--down"], ["evil"], ["o1", "--format", "svg"], ["o1", "--format", "html"], ["o1", "--format", "mermaid"], [EVIL]],
+    "lineage": [["o1"], ["n", "--down"], ["evil"], ["o1", "--all", "--depth", "2"], ["o1", "--format", "svg"], ["o1", "--format", "html"], ["o1", "--format", "mermaid"], [EVIL]],
     "export": [["o1", "--as", "prov"], ["o1", "--as", "slsa"], ["evil", "--as", "openlineage"], ["o1", "--as", "ro-crate", "--to", "TO2"],
                ["o1", "--as", EVIL]],
     "why": [["o1", "o2"], ["evil", "o1"], ["o1", "o2", "--format", "html"], ["o1", EVIL]], "impact": [["n"], [EVIL]],
@@ -106,7 +106,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "taint": [["n:v1", EVIL]], "untaint": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
     "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "import": [[EVIL], ["TO6"], ["STORE", EVIL]], "snapshot": [[]],
     "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]],
-    "head": [[]], "config": [[]], "completion": [["bash"], [EVIL]], "rescue": [[EVIL], [EVIL, EVIL], ["TO5", "x"]],
+    "tree": [["n"], [], [EVIL], [EVIL + "/"], ["n", "--depth", "0"]], "head": [[]], "config": [[]], "completion": [["bash"], [EVIL]], "rescue": [[EVIL], [EVIL, EVIL], ["TO5", "x"]],
 }  # fmt: skip
 BYTES = ("cat", "demo")  # bytes are bytes; the demo needs its extra and shows only what it has put itself
 

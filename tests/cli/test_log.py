@@ -400,7 +400,7 @@ def test_a_terminal_shows_a_screen_of_it_in_80_columns(history: str):
     os.close(main_end)
     assert done.wait() == 0
     lines = seen.decode().splitlines()
-    assert lines[0].split() == ["ENTRY", "TIME", "ACTOR", "WHAT", "REASON"]
+    assert lines[0].split() == ["ENTRY", "TIME", "ACTOR", "WHAT"]
     assert all(len(line) <= 80 for line in lines if not line.startswith("head: "))
     assert "9 older transactions not shown: --all shows all" in lines
     assert len(lines) == 33

@@ -19,6 +19,7 @@ from artifactstore.display.outline import (
     BREAK,
     Bars,
     Block,
+    Branch,
     Change,
     Changes,
     Column,
@@ -32,6 +33,7 @@ from artifactstore.display.outline import (
     Section,
     Span,
     Table,
+    Tree,
     table_of,
 )  # fmt: skip
 from artifactstore.display.text_renderer import as_text, table_lines
@@ -56,6 +58,7 @@ def outline(text: str) -> list[Block]:
     leaves: list[Block] = [
         Heading(text), Heading(spans, 2), Line(text), Line([*spans, [text, [spans[0]]]], dim=True), Note(text), Changes(rows), Changes(rows, limit=3),
         Lines([text, spans]), Lines([f"+{text}", f"-{text}", spans], is_patch=True, limit=2, indent=2),
+        Tree([Branch(0, text, spans, text, text), Branch(1, Span(text, "strong"), [text], spans), Branch(2, text), Branch(1, text)]),
         Table(columns, [[text] * 6, spans[:6]], more=text), Pairs([(text, text), (spans, spans)], more=text),
     ]  # fmt: skip
     return [

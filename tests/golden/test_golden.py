@@ -119,7 +119,7 @@ def test_a_golden_store_with_lineage_reads_as_it_did(tmp_path: Path):
     assert told["prepare"].command == ("python", "train.py", "--depth", "8")
     assert told["prepare"].around == ({"path": "data.csv", "size": 4, "stored": True},)
     assert told["failing"].error == "ValueError: on purpose"
-    lines = [line.strip().split("  (")[0] for line in str(store.lineage("model:production").upstream()).splitlines()]
+    lines = [line.lstrip(" │├└─").split("  (")[0] for line in str(store.lineage("model:production").upstream()).splitlines()]
     assert [line.split(" ")[0] for line in lines if "[data]" in line or "[model]" in line] == [
         "model:v1",
         "features:v1",

@@ -147,7 +147,7 @@ def test_a_tree_that_goes_on_says_so(store: Store):
             run.put({"i": i, "was": run.get(f"step/{i}")["i"]}, f"step/{i + 1}")
     view = store.lineage("step/40").upstream(kind="data")
     lines = str(view).splitlines()
-    assert lines[-2].strip().startswith("step/10:v1 [data] …")
+    assert lines[-2].endswith("└─ step/10:v1 [data] … 20 below")
     assert lines[-1] == "… and 20 more, further away: `.artifacts` and `.runs` have all"
     assert len(view.artifacts) == 40
     near = store.lineage("step/5").upstream(kind="data")

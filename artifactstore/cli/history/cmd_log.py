@@ -18,6 +18,7 @@ __all__: list[str] = []
 
 _ON_A_TERMINAL: Final = 30  # transactions, without a limit: a screen; a pipe gets all
 _BEFORE: Final = 10  # transactions that --follow begins with, as `tail -f`
+_WIDE: Final = 110  # columns of a terminal in which reasons have a column of their own
 _PAUSE: Final = 1.0  # seconds between two looks at the store
 
 
@@ -70,9 +71,15 @@ def _print_transactions(store: Any, wanted: Any, number: int | None, *, everythi
     if number is None and not everything and sys.stdout.isatty():
         number = _ON_A_TERMINAL
     found, older = transactions(store._session, wanted, number)  # noqa: SLF001 - a limit counts transactions here, not facts
-    printing.listed(found[::-1], "log")
+    printing.listed(found[::-1], _layout())
     if older:
         printing.echo_error(f"{counted(older, 'older transactions')} not shown: --all shows all")
+
+
+def _layout() -> str:
+    """Return the name of the list: in a narrow terminal reasons have no column of their own."""
+    columns = printing.width()
+    return "log" if columns is None or columns >= _WIDE else "narrow log"
 
 
 def _print_facts(store: Any, wanted: Any, number: int | None, *, as_json: bool) -> None:
@@ -94,7 +101,7 @@ def _follow(store: Any, wanted: Any, number: int | None, *, facts: bool, as_json
     from artifactstore.work.queries.queries import Following  # noqa: PLC0415 - as above
 
     following = Following(store._session, wanted, number)  # noqa: SLF001 - as above
-    columns: Sequence[Any] = LISTS["events" if facts else "log"]
+    columns: Sequence[Any] = LISTS["events" if facts else _layout()]
     first, away = True, False
     while True:
         try:

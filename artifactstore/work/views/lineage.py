@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from artifactstore.catalog.lineage import (
     RunInfo,
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Lineage", "LineageGraph", "lineage"]
 
 
-_DEEPEST: Final = 60  # steps shown by a tree: deeper indentation is unreadable
-
-
 class LineageGraph(Displayed):
     """A part of the lineage graph; prints as a tree, and can be drawn.
 
@@ -60,6 +57,7 @@ class LineageGraph(Displayed):
         self._describe = describe  # adds what is read only where it is shown
         self._start = start
         self._up = up
+        self._chosen = chosen is not None
         others = [node for node in graph.nodes.values() if node.id != start]
         wanted = [node for node in others if node.type == "artifact" and (chosen is None or node.id in chosen)]
         self.artifacts: Rows[Node] = Rows(Node, wanted)
@@ -73,34 +71,23 @@ class LineageGraph(Displayed):
         return (node for node in self._graph.nodes.values() if node.id != self._start)
 
     def _outline(self) -> "list[Block]":
-        from artifactstore.display.outline import Line, Section  # noqa: PLC0415 - most processes show no tree
+        return self._tree_outline()
+
+    def _tree_outline(self, *, depth: int | None = None, all: bool = False, more: str = "") -> "list[Block]":  # noqa: A002 - the word of `lineage --all`
+        """Return the outline of the tree.
+
+        Args:
+            depth: number of steps that are shown; by default 60.
+            all: also code and environments, which runs name else.
+            more: how to see what is deeper.
+        """
+        from artifactstore.work.queries.drawing import folded  # noqa: PLC0415 - 10 ms, which most commands do without
+        from artifactstore.work.queries.lineage_tree import lineage_tree  # noqa: PLC0415 - as above
 
         self._describe(self._graph)
-        neighbours: dict[str, list[tuple[str, str]]] = {}
-        for before, after, role in self.edges:
-            one, other = (after, before) if self._up else (before, after)
-            neighbours.setdefault(one, []).append((other, self._suffix(before, after, role, other)))
-        printed: set[str] = set()
-
-        def branch(one: str, depth: int, suffix: str) -> Section:
-            again = one in printed
-            printed.add(one)
-            further = () if again or depth == _DEEPEST else neighbours.get(one, ())
-            more = " …" if neighbours.get(one) and not further else ""
-            body = [branch(other, depth + 1, part) for other, part in further]
-            return Section(_line(self._graph.nodes[one]) + suffix + more, body)
-
-        tree: list[Block] = [branch(self._start, 0, "")]
-        if left := len(self._graph.nodes) - len(printed):
-            tree.append(Line(f"… and {left:,} more, further away: `.artifacts` and `.runs` have all"))
-        return tree
-
-    def _suffix(self, before: str, after: str, role: str | None, shown: str) -> str:
-        """Return the suffix of a tree line: the role, if the kind doesn't imply it, and the name it was read under."""
-        artifact, read_as = self._graph.nodes[before], self._graph.read_as.get((before, after))
-        words = [role] if role and role != self._graph.nodes[shown].kind else []
-        words += [f"as {read_as}"] if read_as not in (None, artifact.label) else []
-        return f"  ({', '.join(words)})" if words else ""
+        graph = self._graph if all or self._chosen else folded(self._graph, self._start)
+        hint = {"more": more} if more else {}
+        return lineage_tree(graph, self._start, up=self._up, depth=depth, **hint)
 
     def __repr__(self) -> str:
         return str(self)
@@ -139,18 +126,6 @@ class LineageGraph(Displayed):
         nodes = [{key: getattr(node, key) for key in Node.__dataclass_fields__} for node in self._graph.nodes.values()]
         edges = [{"from": a, "to": b, "role": role, "read_as": self._graph.read_as.get((a, b))} for a, b, role in self.edges]
         return {"nodes": nodes, "edges": edges}
-
-
-def _line(node: Node) -> str:
-    if node.type == "run":
-        marks = ", ".join(
-            word
-            for word, there in (("dirty code", node.dirty), ("no-op", node.idle), (node.kind, node.kind != "finished"))
-            if there
-        )
-        return f"run {node.label} {node.id[:12]}" + (f" [{marks}]" if marks else "")
-    flags = "".join(f" <{alias}>" for alias in node.aliases)
-    return f"{node.about or node.label} [{node.kind}]{flags}" + (" TAINTED" if node.tainted else "")
 
 
 def _chosen(graph: Graph, start: str, *, kind: str | None, name: str | None, role: str | None) -> Iterator[str]:
