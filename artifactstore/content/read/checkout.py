@@ -34,7 +34,7 @@ from artifactstore.model.encoding import new_id
 from artifactstore.model.listing import reads_utf8
 from artifactstore.model.path_clashes import case_clashes, check_tree
 
-__all__ = ["checkout", "unsupported_names", "write_files"]
+__all__ = ["check_clash", "checkout", "unsupported_names", "write_files"]
 
 _WINDOWS_BAD: Final = re.compile(r'[<>:"\\|?*\x01-\x1f]|[ .]$')
 _WINDOWS_NAMES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
@@ -69,7 +69,7 @@ def checkout(
         CorruptionError: bytes do not match a digest.
         BackendError: reading the store failed, or the disk is full.
     """
-    _check_clash(manifest, chosen)
+    check_clash(manifest, chosen)
     target = target.absolute()
     try:
         if os.path.lexists(target) and not target.is_dir():
@@ -108,7 +108,7 @@ def write_files(
     backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, *, progress: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write the selected files into a new, empty folder that no other process can see yet."""
-    _check_clash(manifest, chosen)
+    check_clash(manifest, chosen)
     _check_names(chosen, folder)
     _write_all(backend, manifest, chosen, folder, progress)
 
@@ -134,8 +134,12 @@ def is_checked_out(manifest: Manifest, chosen: Selection, folder: Path) -> bool:
     return not links and not files and all((folder / path).is_dir() for path in chosen.folders)
 
 
-def _check_clash(manifest: Manifest, chosen: Selection) -> None:
-    """Reject paths of which one is a parent of another, perhaps through a link that leads out of the target."""
+def check_clash(manifest: Manifest, chosen: Selection) -> None:
+    """Refuse paths of which one is a parent of another, perhaps through a link that leads out of the target.
+
+    Raises:
+        CorruptionError: there are such paths.
+    """
     if manifest.clash is None:
         return
     try:

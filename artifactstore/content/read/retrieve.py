@@ -30,7 +30,7 @@ from artifactstore.errors import BackendError, CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["PAGE", "cut_parts", "read_file", "retrieve"]
+__all__ = ["PAGE", "ReadGroup", "cut_parts", "false_chunks_error", "groups", "named", "read_file", "retrieve"]
 
 LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time from a local store
 REMOTE_GROUP: Final = 17 * 2**20  # the same over a network: one long request, two for a full pack
@@ -45,7 +45,7 @@ _BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @dataclass(frozen=True, slots=True)
-class _ReadGroup:
+class ReadGroup:
     """Work for one worker: whole small files, or a part of a large one.
 
     Attributes:
@@ -91,12 +91,12 @@ def retrieve(
     """
     run = _Retrieval(backend, manifest, _Paths(rows, path), progress)
     remote = backend.is_remote
-    waiting: deque[tuple[_ReadGroup, Future[Sequence[bytes | memoryview]]]] = deque()
+    waiting: deque[tuple[ReadGroup, Future[Sequence[bytes | memoryview]]]] = deque()
     ahead = 0
     with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
             sizes = (REMOTE_GROUP, REMOTE_PART) if remote else (LOCAL_GROUP, LOCAL_GROUP)
-            for group in _groups(manifest, rows, *sizes):
+            for group in groups(manifest, rows, *sizes):
                 waiting.append((group, workers.submit(run.work, group, run.load(group, fetchers))))
                 ahead += group.weight
                 while ahead > REMOTE_AHEAD if remote else len(waiting) > WORKERS + 1:
@@ -146,7 +146,7 @@ class _Retrieval:
         self._progress = progress
         self._hashers: dict[int, Hasher] = {}
 
-    def load(self, group: _ReadGroup, fetchers: Pool) -> _Load:
+    def load(self, group: ReadGroup, fetchers: Pool) -> _Load:
         """Start to read a group's data."""
         manifest = self._manifest
         first = manifest.first
@@ -159,7 +159,7 @@ class _Retrieval:
             return _Load(extents, reads, None)
         return _Load(extents, reads, [fetchers.submit(read_pack, self._backend, read) for read in reads])
 
-    def work(self, group: _ReadGroup, load: _Load) -> Sequence[bytes | memoryview]:
+    def work(self, group: ReadGroup, load: _Load) -> Sequence[bytes | memoryview]:
         """Decode a group and write it; return the chunks of a part of a large file. Runs in a worker."""
         if self.stopped:
             return ()
@@ -178,7 +178,7 @@ class _Retrieval:
         self._progress(sum(map(len, chunks)))
         return ()
 
-    def collect(self, group: _ReadGroup, future: Future[Sequence[bytes | memoryview]]) -> None:
+    def collect(self, group: ReadGroup, future: Future[Sequence[bytes | memoryview]]) -> None:
         """Wait for a group; continue the hash of a large file. Runs in the calling thread, in the order of the groups."""
         chunks = future.result()
         if not group.part:
@@ -222,7 +222,7 @@ def _weight(manifest: Manifest, low: int, high: int) -> int:
     return max(sum(chunks.stored[low:high]) + bases, sum(chunks.sizes[low:high]) // 2)
 
 
-def _groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> Iterator[_ReadGroup]:
+def groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> Iterator[ReadGroup]:
     """Split the work into groups of neighbours of about `size`; a larger file becomes parts of about `part`."""
     first = manifest.first
     start, total = 0, 0
@@ -230,7 +230,7 @@ def _groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> It
         weight = _weight(manifest, first[row], first[row + 1])
         large = weight > size
         if n > start and (large or total + weight > size or n - start >= GROUP_FILES):
-            yield _ReadGroup(rows[start:n], weight=total)
+            yield ReadGroup(rows[start:n], weight=total)
             start, total = n, 0
         if large:
             yield from _parts(manifest, row, part)
@@ -238,10 +238,10 @@ def _groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> It
         else:
             total += weight
     if start < len(rows):
-        yield _ReadGroup(rows[start:], weight=total)
+        yield ReadGroup(rows[start:], weight=total)
 
 
-def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_ReadGroup]:
+def _parts(manifest: Manifest, row: int, size: int) -> Iterator[ReadGroup]:
     chunks, end = manifest.chunks, manifest.first[row + 1]
     low, total, offset, length = manifest.first[row], 0, 0, 0
     for i in range(low, end):
@@ -250,11 +250,11 @@ def _parts(manifest: Manifest, row: int, size: int) -> Iterator[_ReadGroup]:
             i > low and chunks.packs[i] != chunks.packs[i - 1] and total >= size // 2
         )  # no request for just the last bytes of a pack
         if i > low and (total + weight > size or turns):
-            yield _ReadGroup([row], part=True, low=low, high=i, offset=offset, last=False, weight=total)
+            yield ReadGroup([row], part=True, low=low, high=i, offset=offset, last=False, weight=total)
             low, total, offset, length = i, 0, offset + length, 0
         total += weight
         length += chunks.sizes[i]
-    yield _ReadGroup([row], part=True, low=low, high=end, offset=offset, weight=total)
+    yield ReadGroup([row], part=True, low=low, high=end, offset=offset, weight=total)
 
 
 def _is_repeated(manifest: Manifest, row: int) -> bool:
@@ -263,7 +263,7 @@ def _is_repeated(manifest: Manifest, row: int) -> bool:
     return stored * _REPEATED_RATIO < manifest.sizes[row]
 
 
-def _write_part(manifest: Manifest, path: str, group: _ReadGroup, chunks: Sequence[bytes | memoryview]) -> None:
+def _write_part(manifest: Manifest, path: str, group: ReadGroup, chunks: Sequence[bytes | memoryview]) -> None:
     mode = 0o777 if manifest.executable[group.rows[0]] else 0o666
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, mode)
@@ -277,7 +277,7 @@ def _write_part(manifest: Manifest, path: str, group: _ReadGroup, chunks: Sequen
 
 
 def _write_files(
-    backend: Backend, manifest: Manifest, paths: _Paths, group: _ReadGroup, chunks: Sequence[bytes | memoryview]
+    backend: Backend, manifest: Manifest, paths: _Paths, group: ReadGroup, chunks: Sequence[bytes | memoryview]
 ) -> None:
     algorithm, first, at = manifest.algorithm, manifest.first, 0
     for row in group.rows:
@@ -342,9 +342,9 @@ def _reread_chunks(backend: Backend, manifest: Manifest, row: int) -> Sequence[b
     try:
         chunks = fetch(backend, extents, algorithm=manifest.algorithm)
     except CorruptionError as error:
-        raise _named(manifest, row, error) from error
+        raise named(manifest, row, error) from error
     if _digest(chunks, manifest.algorithm) != manifest.digests[row]:
-        raise _false_chunks_error(manifest, row)
+        raise false_chunks_error(manifest, row)
     return chunks
 
 
@@ -365,20 +365,21 @@ def _rewrite_file(backend: Backend, manifest: Manifest, row: int, path: str) -> 
         try:
             chunks = fetch(backend, extents, algorithm=manifest.algorithm)
         except CorruptionError as error:
-            raise _named(manifest, row, error) from error
+            raise named(manifest, row, error) from error
         _write_part(manifest, path, group, chunks)
         for chunk in chunks:
             hasher.update(chunk)
     if hasher.digest() != manifest.digests[row]:
-        raise _false_chunks_error(manifest, row)
+        raise false_chunks_error(manifest, row)
 
 
-def _named(manifest: Manifest, row: int, error: CorruptionError) -> CorruptionError:
+def named(manifest: Manifest, row: int, error: CorruptionError) -> CorruptionError:
+    """Return an error of a chunk with the name of its file."""
     name = f"{manifest.algorithm}:{manifest.digests[row].hex()}"
     return CorruptionError(f"{manifest.paths[row]}: {error}", digest=name, location=error.location)
 
 
-def _false_chunks_error(manifest: Manifest, row: int) -> CorruptionError:
+def false_chunks_error(manifest: Manifest, row: int) -> CorruptionError:
     """Make the error for a file that does not match its digest although its chunks match theirs."""
     name = f"{manifest.algorithm}:{manifest.digests[row].hex()}"
     text = (

@@ -3,14 +3,19 @@
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Any, Final, Self
 
-from artifactstore.content.read.checkout import checkout
+from artifactstore.content.manifests.manifest import Manifest
+from artifactstore.content.read.checkout import check_clash, checkout
 from artifactstore.content.read.selection import select
+from artifactstore.content.read.stream import Piece, stream
 from artifactstore.errors import AlreadyExistsError, BackendError
 from artifactstore.runtime.atomic_files import durable, name_new, refuse_existing, staged
 from artifactstore.runtime.threads import Pool
@@ -21,6 +26,7 @@ __all__ = ["ZipWriter", "check_free", "write_crate", "write_file"]
 
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can represent
 _PIECE: Final = 2**21
+Buffer = bytes | memoryview
 
 
 def write_file(target: Path, data: bytes, *, overwrite: bool) -> None:
@@ -62,7 +68,7 @@ def write_crate(session: Session, record: Record, target: Path, texts: Mapping[s
         if zipped:
             with durable(part) as file, ZipWriter(file) as archive:
                 for digest, folder in folders.items():
-                    archive.add_artifact(session, record.items[digest], folder, near=target)
+                    archive.add_artifact(session, record.items[digest], folder)
                 for name, text in texts.items():
                     archive.add(name, text)
             name_new(part, target)
@@ -133,56 +139,68 @@ class ZipWriter:
 
     def add(self, name: str, data: bytes) -> None:
         """Add a file in an existing or a new folder."""
-        self._add_folders(name)
-        self.sums[name] = sha256(data).hexdigest()
-        self._zip.writestr(_info(name, stat.S_IFREG | 0o644), data)
+        self._add(name, len(data), [[data]])
 
-    def add_file(self, name: str, path: Path, *, executable: bool = False) -> None:
-        """Add a copy of a file; its digest is computed beside the copy."""
-        self._add_folders(name)
-        info = _info(name, stat.S_IFREG | (0o755 if executable else 0o644))
-        hasher = sha256()
-        hashed: Future[None] | None = None
-        with path.open("rb") as file, self._zip.open(info, "w", force_zip64=path.stat().st_size >= 2**31) as into:
-            while piece := file.read(_PIECE):
-                if hashed is not None:
-                    hashed.result()
-                hashed = self._pool.submit(hasher.update, piece)
-                into.write(piece)
-            if hashed is not None:
-                hashed.result()
-        self.sums[name] = hasher.hexdigest()
+    def add_file(self, name: str, path: Path) -> None:
+        """Add a copy of a file."""
+        with path.open("rb") as file:
+            self._add(name, path.stat().st_size, ([piece] for piece in iter(partial(file.read, _PIECE), b"")))
 
-    def add_artifact(self, session: Session, item: Item, folder: str, *, near: Path) -> None:
-        """Add an artifact's files, byte for byte, with links and executable bits; they need its room on the disk for a while.
+    def add_artifact(self, session: Session, item: Item, folder: str) -> None:
+        """Add an artifact's files, byte for byte, with links and executable bits. Not by `get`: inside a run, an export is not an input.
 
         Args:
             session: the store.
             item: the artifact.
             folder: its folder in the zip file.
-            near: a path beside which the files are staged.
 
         Raises:
             CorruptionError: bytes do not match their digest.
             BackendError: the store cannot be read, or the disk is full.
         """
-        with staged(near) as stage:
-            stage.mkdir()
-            _materialise(session, item, stage / "files")
-            self._add_tree(stage / "files", folder)
+        watch: Callable[[int], None] = session.watch("export", item.size or 0)
+        session.with_manifest(item.digest, lambda manifest: self._add_manifest(session, manifest, folder, watch))
 
-    def _add_tree(self, folder: Path, name: str) -> None:
-        self._add_folders(f"{name}/")
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda one: one.name)
-        for entry in entries:
-            inner = f"{name}/{entry.name}"
-            if entry.is_symlink():
-                self._zip.writestr(_info(inner, stat.S_IFLNK | 0o777), os.readlink(entry.path))  # noqa: PTH115 - as it is written
-            elif entry.is_dir():
-                self._add_tree(Path(entry.path), inner)
-            else:
-                self.add_file(inner, Path(entry.path), executable=bool(entry.stat().st_mode & stat.S_IXUSR))
+    def _add_manifest(self, session: Session, manifest: Manifest, folder: str, watch: Callable[[int], None]) -> None:
+        """Add the files of a manifest. What an earlier one of the same artifact has added before it failed is left out."""
+        chosen = select(manifest, lambda path: path)
+        check_clash(manifest, chosen)
+        rows = array("q", (row for row, path in chosen.files if f"{folder}/{path}" not in self.sums))
+        with closing(stream(session.core().cached_backend, manifest, rows)) as pieces:
+            for row in rows:
+                name, executable = f"{folder}/{manifest.paths[row]}", bool(manifest.executable[row])
+                self._add(name, manifest.sizes[row], _of_file(pieces, watch), executable=executable)
+        for path in chosen.folders:
+            self._add_folders(f"{folder}/{path}/")
+        for path, target in chosen.links:
+            self._add_folders(f"{folder}/{path}")
+            self._zip.writestr(_info(f"{folder}/{path}", stat.S_IFLNK | 0o777), target)
+
+    def _add(self, name: str, size: int, pieces: Iterable[Sequence[Buffer]], *, executable: bool = False) -> None:
+        """Add a file; its SHA-256 is computed by another thread. If the pieces fail, it is not in the zip file."""
+        self._add_folders(name)
+        info = _info(name, stat.S_IFREG | (0o755 if executable else 0o644))
+        hasher = sha256()
+        hashed: Future[None] | None = None
+        try:
+            with self._zip.open(info, "w", force_zip64=size >= 2**31) as into:
+                for piece in pieces:
+                    if hashed is not None:
+                        hashed.result()
+                    if size > _PIECE:
+                        hashed = self._pool.submit(_update, hasher, piece)
+                    else:
+                        _update(hasher, piece)
+                    for chunk in piece:
+                        into.write(chunk)
+        except BaseException:
+            self._zip.filelist.pop()
+            del self._zip.NameToInfo[name]
+            self._zip.start_dir = info.header_offset  # the next file is written over it
+            raise
+        if hashed is not None:
+            hashed.result()
+        self.sums[name] = hasher.hexdigest()
 
     def _add_folders(self, name: str) -> None:
         """Add the folders above a name that are not in the file yet; a name that ends with a slash is one itself."""
@@ -199,3 +217,17 @@ def _info(name: str, mode: int) -> zipfile.ZipInfo:
     info.create_system = 3  # Unix, on every platform
     info.external_attr = mode << 16
     return info
+
+
+def _update(hasher: Any, piece: Sequence[Buffer]) -> None:
+    for chunk in piece:
+        hasher.update(chunk)
+
+
+def _of_file(pieces: Iterator[Piece], watch: Callable[[int], None]) -> Iterator[Sequence[Buffer]]:
+    """Yield the chunks of the next file."""
+    for piece in pieces:
+        yield piece.chunks
+        watch(sum(map(len, piece.chunks)))
+        if piece.last:
+            return

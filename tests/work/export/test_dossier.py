@@ -19,6 +19,8 @@ import pytest
 import artifactstore
 from artifactstore import AlreadyExistsError, BackendError, CorruptionError, InvalidInputError, Store
 from artifactstore.catalog.fold.state import State
+from artifactstore.content.read.stream import stream
+from artifactstore.work.export.files import ZipWriter
 from tests.maintenance.facts import tell
 from tests.work.export.conftest import SECRET, make
 
@@ -345,3 +347,54 @@ def test_names_that_look_like_markup_stay_text(tmp_path: Path):
         page = packed.read("ro-crate-preview.html").decode()
         for bad in ("<img", "<script", "<u>", "<i>", "\x1b", "\u202e"):
             assert bad not in page, bad
+
+
+def test_a_file_that_failed_half_way_is_written_anew_in_its_room(tmp_path: Path):
+    def pieces(*, fail: bool) -> Iterator[list[bytes]]:
+        yield [b"first", b"second" * 1000]
+        if fail:
+            raise CorruptionError("moved meanwhile")
+        yield [b"last"]
+
+    for name, fails in (("failed.zip", (True, False)), ("fine.zip", (False,))):
+        with (tmp_path / name).open("wb") as file, ZipWriter(file) as archive:
+            archive.add("a/b.txt", b"before")
+            for fail in fails:
+                try:
+                    archive._add("a/c.bin", 5 + 6000 + 4, pieces(fail=fail))
+                except CorruptionError:
+                    assert "a/c.bin" not in archive.sums
+            archive.add("d.txt", b"after")
+    assert (tmp_path / "failed.zip").read_bytes() == (tmp_path / "fine.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "failed.zip") as packed:
+        assert packed.testzip() is None
+        assert packed.read("a/c.bin") == b"first" + b"second" * 1000 + b"last"
+
+
+def test_an_artifact_whose_first_manifest_fails_is_read_by_another(small: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("a", "b", "c"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(name.encode() * 10)
+    small.put(tmp_path / "data", "data")
+    session = small._session
+    whole = session.with_manifest
+
+    def twice(digest: str, use: Any, **options: Any) -> Any:
+        def first(manifest: Any) -> Any:
+            broken = lambda *args: (one for i, one in enumerate(stream(*args)) if i < 2 or _fail())  # noqa: E731
+            with monkeypatch.context() as patch:
+                patch.setattr("artifactstore.work.export.files.stream", broken)
+                with pytest.raises(CorruptionError):
+                    use(manifest)
+            return use(manifest)
+
+        return whole(
+            digest, first if "_add_manifest" in getattr(getattr(use, "__code__", None), "co_names", ()) else use, **options
+        )
+
+    def _fail() -> bool:
+        raise CorruptionError("a pack is gone")
+
+    expected = small.lineage("data").export("dossier", tmp_path / "1.zip").read_bytes()
+    monkeypatch.setattr(session, "with_manifest", twice)
+    assert small.lineage("data").export("dossier", tmp_path / "2.zip").read_bytes() == expected

@@ -130,7 +130,7 @@ def _with_files(
         if folder is None:
             yield digest, item
             continue
-        archive.add_artifact(session, item, folder, near=target)
+        archive.add_artifact(session, item, folder)
         with staged(target) as text:
             session.with_manifest(digest, partial(_write_listing, path=text))
             archive.add_file(f"listings/{folder.partition('/')[2]}.txt", text)
