@@ -225,7 +225,7 @@ def test_progress_shows_on_a_terminal_only(filled, tmp_path: Path):
     command = [sys.executable, "-m", "artifactstore", "put", "big", "big"]
     main_end, terminal = pty.openpty()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+        command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "CI": ""}
     )
     os.close(terminal)
     seen = b""

@@ -58,7 +58,7 @@ def checkout(
     target: Path,
     *,
     overwrite: bool = False,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda _size, _files: None,
 ) -> None:
     """Write the selected files under `target`: all of them are verified before any of them gets its name.
 
@@ -105,7 +105,12 @@ def _failed(error: OSError, target: Path, outcome: str) -> Exception:
 
 
 def write_files(
-    backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, *, progress: Callable[[int], None] = lambda _: None
+    backend: Backend,
+    manifest: Manifest,
+    chosen: Selection,
+    folder: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda _size, _files: None,
 ) -> None:
     """Write the selected files into a new, empty folder that no other process can see yet."""
     check_clash(manifest, chosen)
@@ -172,7 +177,9 @@ def _check_names(chosen: Selection, staging: Path) -> None:
         )
 
 
-def _write_all(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, progress: Callable[[int], None]) -> None:
+def _write_all(
+    backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, progress: Callable[[int, int], None]
+) -> None:
     base = str(folder)
     needed = {path.rpartition("/")[0] for path in chosen.paths()} | set(chosen.folders)
     for inner in sorted(needed - {""}):

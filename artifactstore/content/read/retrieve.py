@@ -73,7 +73,7 @@ def retrieve(
     rows: "array[int]",
     path: Callable[[int], str],
     *,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda _size, _files: None,
 ) -> None:
     """Write files of a manifest to disk; their folders must exist, the files must not.
 
@@ -82,7 +82,7 @@ def retrieve(
         manifest: the manifest.
         rows: rows of the files in the manifest, ascending.
         path: returns the path on disk of the file with this index in `rows`.
-        progress: called with the number of bytes just written.
+        progress: called with the number of bytes, and of files, just written.
 
     Raises:
         MissingPackError: a pack is missing.
@@ -138,7 +138,7 @@ class _Paths:
 class _Retrieval:
     """A retrieve: the state shared by its threads."""
 
-    def __init__(self, backend: Backend, manifest: Manifest, paths: _Paths, progress: Callable[[int], None]) -> None:
+    def __init__(self, backend: Backend, manifest: Manifest, paths: _Paths, progress: Callable[[int, int], None]) -> None:
         self.stopped = False
         self._backend = backend
         self._manifest = manifest
@@ -175,7 +175,7 @@ class _Retrieval:
             _write_part(self._manifest, self._paths[group.rows[0]], group, chunks)
             return chunks
         _write_files(self._backend, self._manifest, self._paths, group, chunks)
-        self._progress(sum(map(len, chunks)))
+        self._progress(sum(map(len, chunks)), len(group.rows))
         return ()
 
     def collect(self, group: ReadGroup, future: Future[Sequence[bytes | memoryview]]) -> None:
@@ -192,7 +192,7 @@ class _Retrieval:
             hasher.update(same[0] if len(same) == 1 else bytes(same[0]) * len(same))
         if group.last and self._hashers.pop(row).digest() != self._manifest.digests[row]:
             _rewrite_file(self._backend, self._manifest, row, self._paths[row])
-        self._progress(sum(map(len, chunks)))
+        self._progress(sum(map(len, chunks)), int(group.last))
 
 
 def read_file(backend: Backend, manifest: Manifest, row: int) -> bytes:

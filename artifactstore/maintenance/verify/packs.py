@@ -31,11 +31,11 @@ def _users(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
     return users
 
 
-def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Report) -> set[str]:
-    """Check that every referenced pack exists and is long enough; return the artifacts that lack one."""
+def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Report) -> tuple[dict[str, int], set[str]]:
+    """Check that every referenced pack exists and is long enough; return the sizes of packs, and the artifacts that lack one."""
     users, lacking = _users(manifests), set[str]()
     if not users:
-        return lacking
+        return {}, lacking
     sizes = _sizes(backend, [pack_key(pack) for pack in users], report)
     ends: dict[str, int] = {}
     for manifest in manifests.values():
@@ -55,7 +55,7 @@ def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Rep
         elif sizes[key] < ends.get(pack, 0) + TRAILER:
             text = f"{key} is truncated: {sizes[key]} bytes, at least {ends.get(pack, 0) + TRAILER} expected; restore it from a copy of the store"
             report.damage(text, f"{key} at {sizes[key]}", digests)
-    return lacking
+    return sizes, lacking
 
 
 def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, int]:
@@ -102,7 +102,8 @@ def check_frames(
     *,
     fraction: float = 1.0,
     frames: str = "all",
-    progress: Callable[[int], None] = lambda _: None,
+    watch: Callable[..., Callable[..., None]] = lambda *_: lambda *_: None,
+    sizes: Mapping[str, int] = {},
 ) -> None:
     """Read packs from end to end against their footers and checksums, without decoding.
 
@@ -113,15 +114,18 @@ def check_frames(
         recorded: the entry that recorded each artifact's manifest.
         fraction: of the packs, chosen at random.
         frames: which to read besides the footers: `all`, `none`, or those `unused` by every manifest.
-        progress: called with the number of further bytes read.
+        watch: called with an operation and its bytes in all; returns what is called with those read.
+        sizes: of the packs, by their keys.
     """
     users, footers = _users(manifests), Footers(backend)
     chosen = set(_sample(sorted(users), fraction))
+    progress = watch("verify", sum(sizes.get(pack_key(pack), 0) for pack in chosen)) if frames == "all" else _unseen
     for pack in sorted(chosen):
         key = pack_key(pack)
         try:
             found, tail, size = read_footer(backend, key)
             footers.keep(pack, tail, size)
+            progress(max(0, sizes.get(key, 0) - sum(frame.stored for frame in found)))
             if frames == "unused":
                 known = _offsets(pack, [manifests[digest] for digest in users[pack]])
                 found = [frame for frame in found if frame.offset not in known]
@@ -142,6 +146,10 @@ def check_frames(
                 )
 
 
+def _unseen(_size: int) -> None:
+    """Show nothing."""
+
+
 def _offsets(pack: str, manifests: Sequence[Manifest]) -> set[int]:
     """Return the offsets of a pack's chunks that manifests refer to."""
     found: set[int] = set()
@@ -153,7 +161,7 @@ def _offsets(pack: str, manifests: Sequence[Manifest]) -> set[int]:
 
 
 def _bad_frames(
-    backend: Backend, key: str, frames: Sequence[Frame], report: Report, progress: Callable[[int], None]
+    backend: Backend, key: str, frames: Sequence[Frame], report: Report, progress: Callable[..., None]
 ) -> Iterator[Frame]:
     start = 0
     while start < len(frames):
@@ -174,11 +182,17 @@ def _bad_frames(
 
 
 def check_files(
-    journal: Journal, manifests: Mapping[str, Manifest], report: Report, fraction: float, progress: Callable[[int], None]
+    journal: Journal,
+    manifests: Mapping[str, Manifest],
+    report: Report,
+    fraction: float,
+    watch: Callable[..., Callable[..., None]],
 ) -> None:
     """Decode every chunk once and check every file; a file's digest is checked over its chunks in order."""
     checked: set[bytes] = set()  # files by their digest and their chunks' locations: the same bytes may be stored twice
-    for digest in _sample(sorted(manifests), fraction):
+    chosen = _sample(sorted(manifests), fraction)
+    progress = watch("verify", sum(sum(manifests[one].sizes) for one in chosen), sum(len(manifests[one].paths) for one in chosen))
+    for digest in chosen:
         manifest = manifests[digest]
         for name in manifest.side:
             try:
@@ -190,9 +204,11 @@ def check_files(
         for row, path in enumerate(manifest.paths):
             mark = _mark(manifest, row)
             if mark in checked:
+                progress(manifest.sizes[row], 1)
                 continue
             fault = _check_file(journal.backend, manifest, row, progress)
             report.count("files")
+            progress(0, 1)
             if fault is None:
                 checked.add(mark)
             else:
@@ -204,7 +220,7 @@ def _mark(manifest: Manifest, row: int) -> bytes:
     return hash_bytes(manifest.digests[row] + layout.encode(), "blake3")
 
 
-def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callable[[int], None]) -> CorruptionError | None:
+def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callable[..., None]) -> CorruptionError | None:
     hasher = new_hasher(manifest.algorithm)
     extents = list(manifest.extents(row))
     start = 0

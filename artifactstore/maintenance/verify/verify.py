@@ -43,7 +43,7 @@ def verify(
     level: str = "quick",
     fraction: Any = 1.0,
     anchor: Any = None,
-    progress: Callable[[int], None] = lambda _: None,
+    watch: Callable[..., Callable[..., None]] = lambda *_: lambda *_: None,
 ) -> Report:
     """Check a store, or one artifact of it.
 
@@ -55,7 +55,7 @@ def verify(
         fraction: share of the packs or artifacts that `frames` and `full` read, chosen at random.
         anchor: `<entry>:<digest>` recorded earlier: that entry must still have that digest. Or the path of a file of such lines, or a
             list of both.
-        progress: called with the number of further bytes read.
+        watch: called with an operation and its bytes and files in all; returns what is called with those done.
 
     Raises:
         InvalidInputError: an invalid level, fraction or anchor.
@@ -73,15 +73,16 @@ def verify(
     state = _check_journal(journal, report, anchors, recorded)
     _check_standing(journal, state, report)
     manifests = _check_manifests(journal, state, report, digest, recorded)
-    for one in check_packs(journal.backend, manifests, report):
+    sizes, lacking = check_packs(journal.backend, manifests, report)
+    for one in lacking:
         if report.unfinished:
             del manifests[one]
     if level == "frames":
-        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, progress=progress)
+        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, watch=watch, sizes=sizes)
     elif level == "full":
-        check_files(journal, manifests, report, fraction, progress)
+        check_files(journal, manifests, report, fraction, watch)
         which = "unused" if digest is None and fraction == 1 else "none"  # else others' frames would count as unused
-        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, frames=which, progress=progress)
+        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, frames=which)
         _check_segments(journal, state, report)
     if level == "quick":
         report.not_checked.append("the bytes in packs: level='frames' checks their checksums, level='full' every digest")

@@ -105,7 +105,7 @@ def check_free(target: Path, *, may_be_empty: bool = False) -> None:
 def _materialise(session: Session, item: Item, folder: Path) -> None:
     """Write an artifact's files into a crate. Not by `get`: inside a run, an export is not an input."""
     folder.parent.mkdir(exist_ok=True)
-    watch: Callable[[int], None] = session.watch("export", item.size or 0)
+    watch: Callable[..., None] = session.watch("export", item.size or 0)
     session.with_manifest(
         item.digest,
         lambda manifest: checkout(

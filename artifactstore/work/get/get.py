@@ -244,7 +244,8 @@ def _to_folder(
 ) -> Path:
     chosen = _select(found, manifest, paths, rebase=True)
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
-    checkout(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=session.watch("get", total))
+    watch = session.watch("get", total, len(chosen.files.rows))
+    checkout(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=watch)
     path = (found.path or "").rstrip("/") or (manifest.paths[0] if _is_single(session, found, manifest) else "")
     written = os.path.realpath(target / path.rpartition("/")[2])
     remember(session, written, found, how="get", path=path, paths=tuple(paths or ()))
@@ -262,7 +263,9 @@ def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Seque
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
 
     def materialise(folder: Path) -> None:
-        write_files(session.core().cached_backend, manifest, chosen, folder, progress=session.watch("get", total))
+        write_files(
+            session.core().cached_backend, manifest, chosen, folder, progress=session.watch("get", total, len(chosen.files.rows))
+        )
 
     def is_right(folder: Path) -> bool:
         return is_checked_out(manifest, chosen, folder)

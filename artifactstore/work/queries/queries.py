@@ -218,5 +218,4 @@ def verify(session: Session, ref: str | None, *, level: str, fraction: float, an
     """Check the store, or one artifact; see `Store.verify`."""
     digest = None if ref is None else artifact(session, ref).digest
     journal = session.core().journal
-    watch = session.watch("verify", 0)
-    return maintenance.verify(journal, digest=digest, level=level, fraction=fraction, anchor=anchor, progress=watch)
+    return maintenance.verify(journal, digest=digest, level=level, fraction=fraction, anchor=anchor, watch=session.watch)

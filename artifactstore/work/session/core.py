@@ -14,7 +14,7 @@ from artifactstore.work.session.caches import CheckedManifests, Manifests
 
 __all__ = ["Core", "Watch"]
 
-Watch = Callable[[str, int], Callable[[int], None]]  # (operation, bytes in all) → called with the number of bytes done
+Watch = Callable[..., Callable[..., None]]  # (operation, bytes in all[, files in all]) → called with (bytes done[, files done])
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ Connects lazily: opening reads `store.json` only, and the first write creates it
 """
 
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -56,6 +57,19 @@ __all__ = ["Session"]
 T = TypeVar("T")
 
 
+def _watch(what: str, total: int, files: int = 0) -> Callable[..., None]:
+    """Watch an operation: in a notebook's kernel one that takes long is shown; a script stays quiet."""
+    if "IPython" not in sys.modules:
+        return _unseen
+    from artifactstore.display.progress import in_notebook, is_long, notebook  # noqa: PLC0415 - only in notebooks
+
+    return in_notebook(what, total, files) if is_long(total, files) and notebook() is not None else _unseen
+
+
+def _unseen(_size: int, _files: int = 0) -> None:
+    """Show nothing."""
+
+
 class Session:
     """One open store for the threads of a process; picklable, and usable in a forked child."""
 
@@ -87,7 +101,7 @@ class Session:
         self._offline = OfflineFallback(backend, self.cache)
         self.backend = self._offline.backend
         self.view: State | None = None
-        self.watch: Watch = lambda _what, _total: lambda _more: None
+        self.watch: Watch = _watch
         self._core: Core | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
