@@ -242,13 +242,15 @@ def test_what_had_no_effect_is_marked_with_why(
 
     store = artifactstore.open(tmp_path / "store", cache=None)
     store.put(b"a", "n")
+    store.put(b"b", "n")
     store.alias("n:v1", "best")
-    append(store, {"fact": "aliased", "name": "n", "alias": "best", "version": 1, "expect": 5})
-    append(store, {"fact": "aliased", "name": "n", "alias": "best", "version": 1})
+    append(store, {"fact": "aliased", "name": "n", "alias": "best", "version": 2, "expect": 5})
+    store.alias("n:v2", "best")
     monkeypatch.setenv("ARTIFACTSTORE_URL", store.url)
     assert main(["log"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert "VOID alias n best v1 -> v1 (expect: " in lines[1]
+    assert "VOID alias n best v1 -> v2 (expect: " in lines[1]
+    assert lines[0].endswith("alias n best v1 -> v2")
     assert "VOID" not in lines[0] + lines[2]
 
 

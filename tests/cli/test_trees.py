@@ -135,6 +135,14 @@ def test_what_was_cut_in_one_place_is_expanded_in_another_that_is_nearer():
     assert [*tree_lines(tree)] == ["a:v1 [data]", "├─ b:v1 [data]", "│  └─ c:v1 [data] …", "└─ c:v1 [data]", "   └─ d:v1 [data]"]
 
 
+def test_what_was_expanded_above_is_marked_and_not_expanded_again():
+    nodes = {one: Node("artifact", one, f"{one}:v1", "data") for one in "abcde"}
+    graph = Graph(nodes, [("b", "a", None), ("c", "a", None), ("d", "b", None), ("d", "c", None), ("e", "d", None)])
+    tree = lineage_tree(graph, "a", up=True)[0]
+    assert isinstance(tree, Tree)
+    assert [line.strip(" │├└─").replace(":v1 [data]", "") for line in tree_lines(tree)] == ["a", "b", "d", "e", "c", "d (above)"]
+
+
 def test_a_chain_of_thousands_is_shown_without_end_and_counted_where_it_is_cut():
     many = 5000
     nodes = {str(i): Node("artifact", str(i), f"n{i}:v1", "data") for i in range(many)}
