@@ -13,7 +13,7 @@ from artifactstore.cli.process import EXIT_CODES
 from artifactstore.cli.records.run import show_run
 from artifactstore.display.values import counted, format_size, format_value, moment
 from artifactstore.errors import InvalidInputError, NotFoundError
-from artifactstore.model.reference import Reference
+from artifactstore.model.reference import Reference, full_name
 from artifactstore.work.session.name_list import remember_paths, store_folder
 
 __all__ = ["files_of"]
@@ -53,6 +53,7 @@ def _listed(store: Any, ref: str | None, prefix: str) -> tuple[Any, str]:
         if ref is not None and not rows:
             raise NotFoundError(f"no name begins with {ref}")
         return rows, "names"
+    ref = full_name(ref)
     if any(sign in ref for sign in "*?["):
         found = [one for one in store.names() if fnmatchcase(one.name, ref)]
         if not found:

@@ -1,13 +1,13 @@
 """The command-line application: common options, and the store that a command opens."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from artifactstore.cli import printing, process
 from artifactstore.errors import InvalidInputError
@@ -43,7 +43,38 @@ class _Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(
+class _Command(TyperCommand):
+    """A command that refuses an option that is passed twice with different values, of which only the last would count."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given: dict[str, set[str]] = {}
+        single = {name: one.opts[0] for one in self.params if _takes_one(one) for name in one.opts}
+        words = iter(args)
+        for word in words:
+            if word == "--":
+                break
+            name, sign, value = word.partition("=")
+            if name in single:
+                given.setdefault(single[name], set()).add(value if sign else next(words, ""))
+        for name, values in given.items():
+            if len(values) > 1:
+                raise InvalidInputError(f"{name} is passed with several values, {' and '.join(sorted(values))}: pass one of them")
+        return super().parse_args(ctx, args)
+
+
+def _takes_one(parameter: Any) -> bool:
+    return parameter.param_type_name == "option" and not parameter.is_flag and not parameter.multiple
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _App(typer.Typer):
+    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:  # type: ignore[override]
+        return super().command(name, **{"cls": _Command, **options})
+
+
+app = _App(
     cls=_Commands,
     help="An immutable, content-addressed store for code, data sets and models.",
     no_args_is_help=True,

@@ -1,12 +1,24 @@
 """References: names of artifacts as users write them. `NAME[SELECTOR][/PATH]` or `DIGEST[/PATH]`."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["PinnedReference", "Referable", "Reference", "as_reference", "check_alias", "check_kind", "check_name", "selected"]
+__all__ = [
+    "PinnedReference",
+    "Referable",
+    "Reference",
+    "as_reference",
+    "check_alias",
+    "check_kind",
+    "check_name",
+    "full_name",
+    "names_relative_to",
+    "selected",
+]
 
 _SEGMENT: Final = r"[A-Za-z0-9._-]+"
 _NAME: Final = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*", re.ASCII)
@@ -17,20 +29,48 @@ _DIGEST: Final = re.compile(r"(blake3|sha256):([0-9a-f]{6,64})(?:/(.+))?", re.AS
 _SELECTED: Final = re.compile(
     rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::({_SEGMENT})|@(blake3|sha256):([0-9a-f]{{6,64}}))(?:/(.+))?", re.ASCII | re.DOTALL
 )
+_SELECTOR: Final = re.compile(r"@(?:blake3|sha256):[0-9a-f]+|:[A-Za-z0-9._-]+", re.ASCII)
+_SEVERAL: Final = re.compile(rf"({_SEGMENT}(?:/{_SEGMENT})*)((?:@(?:blake3|sha256):[0-9a-f]+|:{_SEGMENT})+)", re.ASCII)
 _RULE: Final = "/-separated parts of letters, digits, '.', '_' and '-', at most 200 bytes in total"
 _FORM: Final = (
     "NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, each but the first optionally followed by /PATH"
 )
 
 
+_prefix: Final[list[Callable[[], str | None]]] = [lambda: None]
+
+
+def names_relative_to(prefix: Callable[[], str | None]) -> None:
+    """Set the function that returns what `./` stands for at the beginning of a name; asked whenever one begins so."""
+    _prefix[0] = prefix
+
+
+def full_name(text: str) -> str:
+    """Return a name, a reference or a pattern in full: `./model` is `<prefix>/model`.
+
+    Raises:
+        InvalidInputError: it is relative, and no prefix is configured.
+    """
+    if not text.startswith("./"):
+        return text
+    prefix = (_prefix[0]() or "").strip("/")
+    if not prefix:
+        raise InvalidInputError(
+            f"{text[:200]!r} is relative to a prefix, and none is configured: write the name in full, or set prefix = 'team/project' "
+            "under [tool.artifactstore] in pyproject.toml"
+        )
+    return f"{prefix}/{text[2:]}"
+
+
 def check_name(name: str) -> str:
-    """Return `name` if it is a valid name.
+    """Return `name` in full if it is a valid name.
 
     Raises:
         InvalidInputError: other characters, over 200 bytes, a part that is `.` or `..`, or an algorithm's name.
     """
     if not isinstance(name, str):
         raise InvalidInputError(f"a name must be a str, not {type(name).__name__}: {_RULE}")
+    name = full_name(name)
     if not _NAME.fullmatch(name) or len(name) > 200 or {".", ".."} & set(name.split("/")) or name in {"blake3", "sha256"}:
         raise InvalidInputError(f"{name!r} is not a valid name: a name must be {_RULE}, and not 'blake3' or 'sha256'")
     return name
@@ -91,6 +131,7 @@ class Reference:
         """
         if not isinstance(text, str):
             raise InvalidInputError(f"a reference must be a str, not {type(text).__name__}: {_FORM}")
+        text = full_name(text)
         if (match := _DIGEST.fullmatch(text)) is not None:
             return cls(None, digest=(match[1], match[2]), path=match[3])
         if (match := _SELECTED.fullmatch(text)) is not None:
@@ -106,6 +147,10 @@ class Reference:
             return cls(name, alias=None if word == "latest" else check_alias(word), path=path)
         if _NAME.fullmatch(text):
             return cls(check_name(text))
+        if (match := _SEVERAL.match(text)) is not None and len(found := _SELECTOR.findall(match[2])) > 1:
+            raise InvalidInputError(
+                f"{text!r} has {len(found)} selectors, {' and '.join(found)}, which may contradict: pass one of them"
+            )
         raise InvalidInputError(f"{text!r} is not a reference; expected {_FORM}")
 
     def __str__(self) -> str:
@@ -168,6 +213,7 @@ def selected(ref: Any, version: Any = None, alias: Any = None) -> str:
         InvalidInputError: more than one of them, or an invalid one.
     """
     text = as_reference(ref)
+    text = text if isinstance(text, PinnedReference) else full_name(text)
     if version is None and alias is None:
         return text
     parsed = Reference.parse(text)

@@ -24,7 +24,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.local_files import READ, is_own, may_write, read_own
 
-__all__ = ["FOLDER", "RangeCache", "cache_limit", "cached_bytes", "remove_all"]
+__all__ = ["FOLDER", "RangeCache", "cache_limit", "cached_bytes", "configure_cache_limit", "remove_all"]
 
 FOLDER: Final = "near"  # folder of a store's pieces in the cache
 _PIECE: Final = 2**20  # bytes: the minimum that is read and checked
@@ -32,6 +32,8 @@ _RECORD: Final = struct.Struct("<QIQ")
 _SUM: Final = struct.Struct("<Q")
 _USED: Final = 60.0  # seconds between two updates of an object's last use
 _DEFAULT: Final = 20 * 10**9  # bytes, unless $ARTIFACTSTORE_CACHE_BYTES says otherwise
+_UNITS: Final = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_configured: Final[list[int | str | None]] = [None]
 _SHARE: Final = 2  # pieces take at most half of it
 _LOOK: Final = 20  # usage is measured again after writing a twentieth of that
 
@@ -217,17 +219,29 @@ def _note_use(path: Path) -> None:
 # -- limit and usage
 
 
+def configure_cache_limit(value: int | str | None) -> None:
+    """Set the limit that holds without `$ARTIFACTSTORE_CACHE_BYTES`; None: 20 GB."""
+    _configured[0] = value
+
+
 def cache_limit() -> int:
-    """Return the size limit of the cache folder in bytes: `$ARTIFACTSTORE_CACHE_BYTES`, else 20 GB.
+    """Return the size limit of the cache folder in bytes: `$ARTIFACTSTORE_CACHE_BYTES`, else as configured, else 20 GB.
 
     Raises:
-        InvalidInputError: the variable is not a number.
+        InvalidInputError: it is not a number of bytes.
     """
-    text = os.environ.get("ARTIFACTSTORE_CACHE_BYTES", str(_DEFAULT))
+    text, what = os.environ.get("ARTIFACTSTORE_CACHE_BYTES"), "ARTIFACTSTORE_CACHE_BYTES"
+    if text is None:
+        text, what = str(_DEFAULT if _configured[0] is None else _configured[0]), "cache_bytes"
+    number, unit = text.strip(), 1
+    for name, size in _UNITS.items():
+        if number.lower().endswith(name.lower()):
+            number, unit = number[: -len(name)], size
+            break
     try:
-        return int(float(text))
+        return int(float(number) * unit)
     except (ValueError, OverflowError) as error:
-        raise InvalidInputError(f"ARTIFACTSTORE_CACHE_BYTES must be a number of bytes, not {text!r}") from error
+        raise InvalidInputError(f"{what} must be a number of bytes such as 5000000000 or '5 GB', not {text!r}") from error
 
 
 def cached_bytes(cache: Path) -> int:

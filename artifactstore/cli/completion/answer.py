@@ -177,6 +177,10 @@ def _values(about: Any, word: str, cache: Path | None, given: tuple[str | None, 
 
 
 def _names(known: NameList, word: str, how: str = "nospace") -> Offer:
+    if word.startswith("./") and (prefix := os.environ.get("ARTIFACTSTORE_PREFIX") or configuration().get("prefix")):
+        top = f"{prefix.strip('/')}/"
+        full = _names(known, top + word[2:], how)
+        return Offer(full.how, [("./" + one.removeprefix(top), remark) for one, remark in full.words])
     names, folders = known.read(word, _MOST)
     words = [(one.name, f"v{one.versions}" if one.versions else "") for one in names]
     words += [(folder, "") for folder in folders]

@@ -16,7 +16,7 @@ from artifactstore.catalog.versions import resolve
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.maintenance.sync.name_histories import Histories, share_prefix
 from artifactstore.maintenance.sync.report import LeftOut
-from artifactstore.model.reference import Reference, check_alias, check_name
+from artifactstore.model.reference import Reference, check_alias, check_name, full_name
 
 __all__ = ["ImportFilter", "ImportSelection"]
 
@@ -65,7 +65,7 @@ class ImportFilter:
             raise InvalidInputError(f"with_lineage={lineage!r}: expected True or False")
         if lineage and names is None:
             raise InvalidInputError("with_lineage=True is for a selection by names=: without one, everything comes along")
-        chosen = None if names is None else tuple(names)
+        chosen = None if names is None else tuple(map(full_name, names))
         if chosen == ():
             raise InvalidInputError("names=[] would import nothing: leave it out for everything")
         if chosen is None:

@@ -163,7 +163,7 @@ def checked_request(
         if not isinstance(name, str):
             swapped = f"; the arguments look swapped: put(source, {source!r})" if isinstance(source, str) else ""
             raise InvalidInputError(f"name must be a str, got {type(name).__name__}{swapped}")
-        check_name(name)
+        name = check_name(name)
     if reason is not None and (not isinstance(reason, str) or len(reason) > 10_000):
         raise InvalidInputError("reason must be a str of at most 10,000 characters")
     tags, description = options.pop("tags", None), options.pop("description", None)

@@ -21,7 +21,7 @@ from artifactstore.maintenance.sync.object_copy import digest_at
 from artifactstore.maintenance.verify import verify as maintenance
 from artifactstore.maintenance.verify.report import Report
 from artifactstore.model.digest import Digest, new_hasher
-from artifactstore.model.reference import as_reference, check_name
+from artifactstore.model.reference import as_reference, check_name, full_name
 from artifactstore.work.get.artifact import artifact
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
@@ -37,6 +37,7 @@ def names(session: Session, prefix: Any = "") -> Rows[Name]:
     """Return all names that begin with `prefix`."""
     if not isinstance(prefix, str):
         raise InvalidInputError(f"prefix must be a str, got {type(prefix).__name__}")
+    prefix = full_name(prefix)
     with session.query_state() as state:
         return Rows(Name, catalog.names(state, prefix))
 
@@ -59,7 +60,7 @@ def key_completions(session: Session) -> list[str]:
 
 def versions(session: Session, name: str) -> Rows[Version]:
     """Return all versions of a name."""
-    check_name(name)
+    name = check_name(name)
     with session.query_state() as state:
         return Rows(Version, catalog.versions(state, name))
 
@@ -104,6 +105,8 @@ def find(session: Session, conditions: Conditions) -> Rows[Version]:
         known = ", ".join(sorted(Conditions.__annotations__))
         raise InvalidInputError(f"find has no condition {', '.join(unknown)}; expected {known}")
     core = session.core()
+    if isinstance(given.get("name"), str):
+        given["name"] = full_name(given["name"])
     file, uses = given.pop("file", None), given.pop("uses", None)
     if uses is not None:
         given["uses"] = session.resolve(as_reference(uses)).digest
@@ -154,7 +157,7 @@ def log(
     limit: int | None = None,
 ) -> Log:
     """Return the audit trail; see `Store.log`."""
-    wanted = audit.Filter(name, alias, actor, since, until, fact, txn)
+    wanted = audit.Filter(full_name(name) if isinstance(name, str) else name, alias, actor, since, until, fact, txn)
     parsed = None if txn is None else audit.parse_txn(txn)
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise InvalidInputError(f"limit={limit!r}: must be a number of events")

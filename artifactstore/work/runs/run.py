@@ -277,7 +277,7 @@ def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]]
         InvalidInputError: the name is invalid; from the decorator: not a function, or a generator.
     """
     if name is not None:
-        check_name(name)
+        name = check_name(name)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if not callable(function):

@@ -14,11 +14,16 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from artifactstore.errors import InvalidInputError
+from artifactstore.runtime.local_files import is_own
 
-__all__ = ["NamedStore", "Setting", "absolute", "configuration", "user_file", "user_folder"]
+__all__ = ["NamedStore", "Setting", "absolute", "configuration", "project_file", "user_file", "user_folder"]
 
-_KEYS: Final[Mapping[str, type]] = {"url": str, "actor": str, "cache": str, "stores": dict}
-_OF_A_STORE: Final[Mapping[str, type]] = {"url": str, "endpoint": str, "profile": str}
+_KEYS: Final[Mapping[str, tuple[type, ...]]] = {
+    "url": (str,), "actor": (str,), "prefix": (str,), "cache": (str,), "cache_bytes": (str, int), "stores": (dict,),
+}  # fmt: skip
+_OF_A_STORE: Final[Mapping[str, tuple[type, ...]]] = {"url": (str,), "endpoint": (str,), "profile": (str,)}
+_TYPES: Final = {str: "string", int: "whole number", dict: "table"}
+_warned: set[str] = set()  # files that were warned of
 _OPTIONS: Final = {"endpoint": "endpoint_url", "profile": "profile"}  # key → storage option
 
 
@@ -116,21 +121,33 @@ def configuration(*, needed: bool = False) -> Configuration:
 
 
 def _tables(*, needed: bool) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    path, section = _project(needed=needed)
+    if path is not None:
+        _warn_of_others(path, own=False)
+        yield path, section
+    path_of_user = user_file()
+    if path_of_user is not None and (found := _parsed(path_of_user, needed=needed)):
+        _warn_of_others(path_of_user, own=True)
+        yield path_of_user, found
+
+
+def project_file() -> Path | None:
+    """Return the nearest `pyproject.toml` upwards that has a section of this library, or None."""
+    return _project(needed=False)[0]
+
+
+def _project(*, needed: bool) -> tuple[Path | None, Mapping[str, Any]]:
     try:
         here = Path.cwd()
     except OSError:
-        here = None  # the current folder is gone: then no project is around it
-    for folder in () if here is None else (here, *here.parents):
+        return None, {}  # the current folder is gone: then no project is around it
+    for folder in (here, *here.parents):
         path = folder / "pyproject.toml"
         tools = _parsed(path, needed=needed).get("tool")
         section = tools.get("artifactstore") if isinstance(tools, dict) else None
         if isinstance(section, dict):
-            yield path, section
-            break
-    path_of_user = user_file()
-    if path_of_user is not None and (found := _parsed(path_of_user, needed=needed)):
-        _warn_of_others(path_of_user)
-        yield path_of_user, found
+            return path, section
+    return None, {}
 
 
 def _parsed(path: Path, *, needed: bool) -> dict[str, Any]:
@@ -155,15 +172,24 @@ def _toml(data: bytes) -> dict[str, Any]:
     return tomllib.loads(data.decode())
 
 
-def _warn_of_others(path: Path) -> None:
-    if not hasattr(os, "getuid"):
+def _warn_of_others(path: Path, *, own: bool) -> None:
+    """Warn once of a file that another user can change; a project's file may be shared by a group."""
+    try:
+        st = path.stat()
+    except OSError:
         return
-    st = path.stat()
-    if st.st_uid not in {os.getuid(), 0} or st.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        warnings.warn(f"other users can change {path}, which names your stores: chmod go-w it", UserWarning, stacklevel=2)
+    if (is_own(st) if own else not st.st_mode & stat.S_IWOTH) or str(path) in _warned:
+        return
+    _warned.add(str(path))
+    mend = (
+        f"chmod go-w {path}"
+        if st.st_uid in {0, getattr(os, "getuid", int)()} or not own
+        else f"it belongs to another user; chown {path}"
+    )
+    warnings.warn(f"other users can change {path}, which decides what your stores are: {mend}", UserWarning, stacklevel=2)
 
 
-def _checked(table: Mapping[str, Any], keys: Mapping[str, type], path: Path, where: str) -> Mapping[str, Any]:
+def _checked(table: Mapping[str, Any], keys: Mapping[str, tuple[type, ...]], path: Path, where: str) -> Mapping[str, Any]:
     for key, value in table.items():
         kind = keys.get(key)
         if kind is None:
@@ -172,8 +198,9 @@ def _checked(table: Mapping[str, Any], keys: Mapping[str, type], path: Path, whe
             near = get_close_matches(key, keys, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(keys)}"
             raise InvalidInputError(f"{path}: unknown key {where}{key!s:.60}; {hint}")
-        if not isinstance(value, kind):
-            raise InvalidInputError(f"{path}: {where}{key} must be a {'string' if kind is str else 'table'}, got {value!r:.60}")
+        if not isinstance(value, kind) or isinstance(value, bool):
+            expected = " or a ".join(_TYPES[one] for one in kind)
+            raise InvalidInputError(f"{path}: {where}{key} must be a {expected}, got {value!r:.60}")
     return table
 
 

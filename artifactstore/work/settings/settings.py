@@ -10,13 +10,26 @@ from typing import Any, Final, NamedTuple
 
 from artifactstore.backend.connect import refuse_mistyped_url
 from artifactstore.backend.remote.secrets import secret_names
+from artifactstore.backend.wrappers.range_cache import configure_cache_limit
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.actor import Actor
+from artifactstore.model.reference import names_relative_to
 from artifactstore.runtime.local_files import is_own, may_write
 from artifactstore.work.settings.configuration import absolute, configuration, user_folder
 from artifactstore.work.settings.paths import local_path
 
-__all__ = ["DEFAULT", "TAG", "TAGGED", "Location", "author", "cache_folder", "find_url", "rescue_folder", "secret_options"]
+__all__ = [
+    "DEFAULT",
+    "TAG",
+    "TAGGED",
+    "Location",
+    "author",
+    "cache_folder",
+    "find_url",
+    "name_prefix",
+    "rescue_folder",
+    "secret_options",
+]
 
 TAG: Final = "CACHEDIR.TAG"  # marks a cache for backups, and for put (bford.info/cachedir)
 TAGGED: Final = (
@@ -129,6 +142,7 @@ def cache_folder(cache: Any) -> Path | None:
     """
     if cache is None:
         return None
+    configure_cache_limit(configuration().get("cache_bytes"))
     if cache == DEFAULT:
         text = os.environ.get("ARTIFACTSTORE_CACHE")
         text = configuration().get("cache") if text is None else text
@@ -179,6 +193,14 @@ def author(tool: str) -> Actor:
     if claimed:
         return Actor(claimed, "claimed", _host(), tool)
     return Actor(_os_user(), "os", _host(), tool)
+
+
+def name_prefix() -> str | None:
+    """Return what `./` stands for at the beginning of a name: `$ARTIFACTSTORE_PREFIX`, else `prefix` of the configuration."""
+    return os.environ.get("ARTIFACTSTORE_PREFIX") or configuration().get("prefix")
+
+
+names_relative_to(name_prefix)
 
 
 def _host() -> str:

@@ -32,7 +32,7 @@ ANY: Final = _Any()
 def remove_alias(session: Session, name: str, alias: str, reason: Any, *, expect: Any = ANY) -> None:
     """End an alias; see `Registry.unalias`."""
     session.check_writable()
-    check_name(name)
+    name = check_name(name)
     check_alias(alias)
     _check_expected(expect)
     if not isinstance(reason, str) or not reason.strip():
