@@ -28,7 +28,7 @@ REPORT: Final = "max-width:64em;line-height:1.45;font-family:sans-serif"
 CARD: Final = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em .9em;max-width:60em;line-height:1.45"
 _DIM: Final = "opacity:.7"
 _COLOURS: Final = {"+": "#1a8a4a", "-": "#d1453b"}
-_CODE: Final = "background:none;color:inherit"
+_CODE: Final = "background:none;color:inherit;padding:0"
 _TAG: Final = "border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:0 .4em;margin-left:.5em;font-size:85%"
 _ROLES: Final = {
     "": "",
@@ -41,7 +41,8 @@ _ROLES: Final = {
 }
 _CELL: Final = "padding:.1em .8em .1em 0;text-align:left;vertical-align:top"
 _NUMBER: Final = "padding:.1em .8em .1em 0;text-align:right;vertical-align:top"
-_LONG: Final = "max-width:36em;overflow-wrap:anywhere"
+_LONG: Final = "min-width:12em;max-width:36em;overflow-wrap:anywhere"
+_SHORT: Final = 32  # characters of a cell that is not broken: a narrow page scrolls instead
 _TABLE: Final = "border-collapse:collapse;color:inherit;margin:.3em 0"
 _WIDE: Final = 120  # pixels of a small chart
 _CHART: Final = "vertical-align:middle;border-bottom:1px solid rgba(128,128,128,.6)"
@@ -239,10 +240,11 @@ def _pairs(block: Pairs) -> Markup:
 
 
 def _table(block: Table) -> Markup:
-    styles = [
-        (_NUMBER if column.align == "right" else _CELL) + ("" if column.fit == "keep" else f";{_LONG}")
-        for column in block.columns
-    ]
+    styles = []
+    for i, column in enumerate(block.columns):
+        longest = max([len(column.title), *(_length(row[i]) for row in block.rows)])
+        fit = "white-space:nowrap" if longest <= _SHORT else "" if column.fit == "keep" else _LONG
+        styles.append(";".join(part for part in (_NUMBER if column.align == "right" else _CELL, fit) if part))
     titles = (" ".join(word.lower() if word.isalpha() else word for word in column.title.split(" ")) for column in block.columns)
     heads = (element("th", title, style=f"{style};{_DIM}") for title, style in zip(titles, styles, strict=True))
     rows = (
@@ -252,3 +254,10 @@ def _table(block: Table) -> Markup:
     table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows), style=_TABLE)
     more = element("div", block.more, style=_DIM) if block.more else ""
     return element("div", table, Markup(more), style="overflow-x:auto")
+
+
+def _length(text: Inline) -> int:
+    """Return the number of characters that a cell shows."""
+    if isinstance(text, Span):
+        return len(text.text)
+    return len(text) if isinstance(text, str) else 0 if isinstance(text, Bars) else sum(map(_length, text))

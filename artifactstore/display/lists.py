@@ -38,6 +38,11 @@ def _commit(row: Any) -> str:
     return (row.code.get("commit") or "")[:_COMMIT] + (" dirty" if row.code.get("dirty") else "")
 
 
+def _plain_metrics(measured: Mapping[str, Any]) -> str:
+    shown = [f"{key}={_plain(value)}" for key, value in [*measured.items()][:_DICT]]
+    return ", ".join(shown) + (" …" if len(measured) > _DICT else "")
+
+
 def _subject(event: Any) -> str:
     what = event.name or (event.digest or "")[:_DIGEST]
     if event.fact == "received":
@@ -46,6 +51,9 @@ def _subject(event: Any) -> str:
         what += f":{event.alias}" + (f" -> v{event.version}" if event.version else "")
     elif event.version:
         what += f":v{event.version}"
+    if not what:
+        measured = event.fields.get("metrics")
+        what = _plain_metrics(measured) if isinstance(measured, Mapping) else str(event.fields.get("run", ""))[:_RUN]
     if event.origin is not None:
         store, _, entry = event.origin.partition(":")
         what += f" (from store {store[:8]}, entry {entry})"

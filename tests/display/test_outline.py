@@ -249,3 +249,14 @@ def test_html_is_escaped_in_one_module():
         if path.relative_to(package).as_posix() not in {"printable.py", "display/html_renderer.py"}:
             assert not re.search(r"printable import .*\bhtml\b|from html import|import html$", source, re.MULTILINE), path
             assert not re.search(r"</?(div|td|tr|table|pre|code|details)\b", source), f"{path}: outlines are rendered in display"
+
+
+def test_short_cells_are_not_broken_on_a_narrow_page_and_long_ones_are():
+    columns = [Column("name"), Column("text", fit="wrap"), Column("path")]
+    page = as_html([Table(columns, [["short", "w" * 200, "p" * 200], [Span("2026-11-30 12:01", tip="t" * 200), "", ""]])])
+    styles = re.findall(r'<td style="([^"]*)"', page)
+    assert ["nowrap" in style for style in styles] == [True, False, False] * 2
+    assert ["overflow-wrap:anywhere" in style for style in styles] == [False, True, False] * 2
+    assert "min-width" in styles[1], "never a letter a line"
+    label: Inline = [Bars([1, 2]), BREAK, Span("x" * 20, "label")]
+    assert "nowrap" in as_html([Table([Column("d")], [[label]])])

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import Input, code_of, companions, inputs_of, is_companion, outputs_of
-from artifactstore.display.values import short_digest
+from artifactstore.display.values import counted, short_digest
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.graph import Graph
@@ -61,7 +61,7 @@ class Provenance:
     def lines(self) -> dict[str, Any]:
         """Return it for people: name → text, or a tuple of lines."""
         run = self.run
-        shared = None if self.shared is None else f"{self.shared[0]:,} files with {self.shared[1]}"
+        shared = None if self.shared is None else f"{counted(self.shared[0], 'files')} with {self.shared[1]}"
         return {
             "run": f"{run['name']} {run['id'][:_RUN]} ({run['status']})" if run else None,
             "code": self.commit or (short_digest(self.code_digest) if self.code_digest is not None else None),

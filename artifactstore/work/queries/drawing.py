@@ -95,7 +95,7 @@ class Drawing:
         x, y, wide, high = svg.start
         at = f"left:{x - wide / 2 - _ROOM:.0f}px;top:{y - high / 2 - 4 * _ROOM:.0f}px;width:{wide + 2 * _ROOM:.0f}px;height:{high + 8 * _ROOM:.0f}px"
         target = element("div", style=f"position:absolute;pointer-events:none;{at};scroll-initial-target:nearest")
-        inner = element("div", Markup(svg), target, style="position:relative;direction:ltr;width:max-content")
+        inner = element("div", Markup(svg), target, style="position:relative;direction:ltr;width:max-content;margin:0 auto 0 0")
         side = ";direction:rtl" if self._up else ""
         return element("div", inner, style=f"overflow:auto;max-height:80vh{side}")
 
