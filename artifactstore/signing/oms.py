@@ -106,7 +106,7 @@ def verify_oms(
         keys: those that count; None: every signature is only claimed.
         time: when it was signed: of the entry that recorded it.
         role: the role that its key must have.
-        digest: of the artifact, which a bundle of this library states.
+        digest: of the artifact, which a bundle of this library states; one of another tool does not, and needs `files`.
 
     Returns:
         As for `verify_envelope`; `transplanted` if it speaks of other files or of another artifact.
@@ -115,8 +115,10 @@ def verify_oms(
     if statement is None:
         return Verification(UNKNOWN, text="the signature is not a bundle of OpenSSF Model Signing")
     signed, own, envelope = statement
-    if digest is not None and own.get("digest", digest) != digest:
-        return Verification(TRANSPLANTED, text=f"the bundle is about another artifact, {own['digest']!s:.80}")
+    stated = own.get("digest")
+    if digest is not None and stated != digest and not (stated is None and files is not None):
+        text = "does not state its artifact" if stated is None else f"is about another artifact, {stated!s:.80}"
+        return Verification(TRANSPLANTED, text=f"the bundle {text}")
     if files is not None and (different := _difference(signed, dict(_sorted(files)))) is not None:
         return Verification(TRANSPLANTED, text=f"the bundle is about other files: {different}")
     return verify_envelope(envelope, keys, role=role, time=time, payload_type=_PAYLOAD)

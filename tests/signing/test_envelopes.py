@@ -119,6 +119,8 @@ def test_other_types_have_fields_of_their_own(signers: dict[str, KeyFile]):
     for payload, kind in ((gate, GATE), (lifted, GATE), (anchor, ANCHOR)):
         made = make_envelope(payload, signers["alice"], kind)
         assert payload_of(made, kind) == payload
+        renamed = {**make_envelope(PAYLOAD, signers["alice"]), "payloadType": kind}
+        assert payload_of(renamed) is None
         assert payload_of(made) is None
         assert verify_envelope(made, keys(signers, "alice"), time=NOW).status == "unknown key"
         assert verify_envelope(made, keys(signers, "alice"), time=NOW, payload_type=kind).status == "valid"
@@ -179,6 +181,14 @@ def test_a_payload_that_is_not_canonical_is_not_decoded():
     ):
         assert payload_of(envelope_json(APPROVAL, raw, [Signed("k", b"s")])) is None
     assert payload_of(envelope_json(APPROVAL, wrapped, [Signed("k", b"s")])) is not None
+
+
+def test_a_payload_is_nested_as_deeply_on_every_platform():
+    for depth, known in ((10, True), (63, True), (64, False), (200, False)):
+        for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
+            inner = opened * depth + b"1" + closed * depth
+            raw = canonical_json(PAYLOAD)[:-1] + b',"z":' + inner + b"}"
+            assert (payload_of(envelope_json(APPROVAL, raw, [Signed("k", b"s")])) is not None) == known
 
 
 def test_an_envelope_speaks_of_its_own_fact_alone():

@@ -77,6 +77,17 @@ def test_a_file_and_a_dict_mean_the_same_however_they_are_written(file: Path, tm
         Keys.load()
 
 
+def test_the_digest_of_keys_stays_the_same_for_ever():
+    """Verdicts have it: an Ed25519 key of RFC 8032, in more roles than a set keeps in order."""
+    der = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+    key = f"-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n"
+    roles, actors = [f"role {n}" for n in range(9)], [f"actor {n}" for n in range(9)]
+    found = Keys.load({"ada": {"key": key, "roles": roles[::-1], "actors": actors[::-1], "until": date(2027, 1, 1)}})
+    assert found is not None
+    assert found.digest == "blake3:115626ee8157662268686187455bfabbfb8871836ed855cc88fc71505fee4aed"
+    assert found.keys[0].public.id == "sha256:7f2d9ed0b71b8e5a6c5cf30e647d6e20b5bca6dac8071f11abe3fef8014db610"
+
+
 def test_what_is_wrong_in_a_file_is_named_with_line_and_column(file: Path):
     head = file.read_text()
     private_key = pem(private("Ed25519")).decode()

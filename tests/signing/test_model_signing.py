@@ -17,18 +17,23 @@ pytest.importorskip("cryptography")
 
 import artifactstore
 from artifactstore import Store
+from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.side_content import store_side
-from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError, RefusedError
+from artifactstore.errors import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, RefusedError
+from artifactstore.model.digest import Digest
 from artifactstore.signing import KeyFile, OidcToken
 from artifactstore.signing.keys import Keys
 from artifactstore.signing.oms import oms_bundle, verify_oms
+from artifactstore.signing.verify import sign_payload
 from artifactstore.work.put.known_content import store_manifest
+from artifactstore.work.registry.sha256 import _stated
 from artifactstore.work.registry.sign import Signature, sign
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.prepared import Prepared, Step
 from tests.servers.place import SERVERS
 from tests.signing.private_keys import KINDS, private, public_pem, write
 from tests.signing.test_tokens import token
+from tests.work.falsified import claim, manifest_of
 
 VERIFIER: Final = SERVERS / "model-signing/bin/python"
 NOW: Final = datetime(2026, 5, 3, tzinfo=UTC)
@@ -163,6 +168,59 @@ def test_false_digests_of_another_writer_are_not_signed(store: Store, folder: Pa
     assert made.read > 0
 
 
+def test_digests_that_are_not_about_these_files_are_not_used(store: Store, folder: Path, tmp_path: Path):
+    made = store.put(folder, "m", kind="model")
+    manifest = manifest_of(store, made.digest)
+    lines = (made.sha256 or "").splitlines(keepends=True)
+    true = "".join(lines).encode()
+    assert _stated(store._session, manifest) is not None
+    for raw in (
+        b"",
+        true[:-1],
+        true + true,
+        "".join(lines[1:]).encode(),
+        "".join([lines[1], lines[0], *lines[2:]]).encode(),
+        true.upper(),
+        true.replace(b"weights.bin", b"weights.bim"),
+        b"\xff" + true,
+    ):
+        manifest.side = {}
+        store_side(store._session.backend, manifest, [("sha256", raw)])
+        assert _stated(store._session, manifest) is None, raw
+    manifest.side = {}
+    assert _stated(store._session, manifest) is None
+
+
+@pytest.mark.parametrize("size", [5 * 2**20, 17 * 2**20])
+def test_content_that_is_read_is_that_of_the_artifact(size: int, store: Store, tmp_path: Path):
+    """A false manifest of the artifact, whose chunks are those of another file, is passed over; damage is an error."""
+    data = bytes(size)
+    (tmp_path / "big.bin").write_bytes(data)
+    honest = store.put(tmp_path / "big.bin", "big")
+    false = Manifest("blake3")
+    for part in (b"\1" * 1000, bytes(size - 1000)):
+        false.chunks.inline[len(false.chunks)] = part
+        false.chunks.add(Digest.of(part).raw, len(part), -1, 0, len(part), 0)
+    false.close_file("big.bin", size, Digest.of(data).raw, executable=False)
+    claim(store, honest.digest, false)
+    other = Store(store.url)
+    with pytest.warns(UserWarning, match="was read from an earlier manifest"):
+        made = signed(other, "big", tmp_path)
+    assert made.files == {"big.bin": hashlib.sha256(data).hexdigest()}
+
+
+def test_damaged_content_is_not_signed(store: Store, folder: Path, tmp_path: Path):
+    store.put(folder / "weights.bin", "w")
+    (pack,) = (one for one in (tmp_path / "store/packs").rglob("*") if one.is_file() and one.stat().st_size > 300_000)
+    raw = bytearray(pack.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(raw)
+    with pytest.raises(CorruptionError):
+        signed(store, "w", tmp_path)
+    assert not [one for one in store.log() if one.fact == "signed"]
+
+
 def test_changes_of_files_and_of_the_bundle_are_found(store: Store, folder: Path, tmp_path: Path):
     made = store.put(folder, "m", kind="model")
     for kind in KINDS:
@@ -199,6 +257,50 @@ def test_changes_of_files_and_of_the_bundle_are_found(store: Store, folder: Path
             forged = json.loads(found.bundle)
             forged["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(changed_).encode()).decode()
             assert verify_oms(forged, files.items(), known(), time=NOW).status in ("unknown key", "transplanted"), path
+
+
+def test_a_signed_statement_that_contradicts_itself_counts_nowhere(tmp_path: Path):
+    signer = key(tmp_path)
+    good = json.loads(oms_bundle([("a", "1" * 64), ("b", "2" * 64)], signer, name="m"))
+    statement = json.loads(base64.b64decode(good["dsseEnvelope"]["payload"]))
+    assert verify_oms(_resigned(good, statement, signer), None, known(), time=NOW)
+    resources = statement["predicate"]["resources"]
+    cases: list[tuple[tuple[Any, ...], Any]] = [
+        (("_type",), "https://in-toto.io/Statement/v0.1"),
+        (("predicateType",), "https://model_signing/Digests/v0.1"),
+        (("subject",), statement["subject"] * 2),
+        (("subject",), []),
+        (("subject", 0, "digest", "sha256"), "0" * 64),
+        (("predicate", "resources"), [*resources, resources[0]]),
+        (("predicate", "resources"), list(reversed(resources))),
+        (("predicate", "resources", 0, "algorithm"), "blake3"),
+        (("predicate", "resources", 0, "name"), 3),
+        (("predicate", "resources", 0, "name"), "b"),
+        (("predicate", "resources", 0, "digest"), "xyz"),
+        (("predicate", "artifactstore"), []),
+    ]
+    for path, value in cases:
+        changed = json.loads(json.dumps(statement))
+        _set(changed, path, value)
+        if path[-1] == "resources" and len(value) == 3:
+            raw = b"".join(bytes.fromhex(one["digest"]) for one in value)
+            changed["subject"][0]["digest"]["sha256"] = hashlib.sha256(raw).hexdigest()
+        assert verify_oms(_resigned(good, changed, signer), None, known(), time=NOW).status == "unknown key", path
+    assert verify_oms({**good, "mediaType": "application/json"}, None, known(), time=NOW).status == "unknown key"
+
+
+def _resigned(bundle: dict[str, Any], statement: Any, signer: KeyFile) -> dict[str, Any]:
+    return {**bundle, "dsseEnvelope": sign_payload(json.dumps(statement).encode(), signer, "application/vnd.in-toto+json")}
+
+
+def test_a_bundle_of_another_tool_is_compared_by_its_files(tmp_path: Path):
+    files = [("a", "1" * 64), ("b/c", "2" * 64)]
+    foreign = oms_bundle(files, key(tmp_path), name="m")
+    assert verify_oms(foreign, files, known(), time=NOW, digest="blake3:" + "3" * 64).status == "valid"
+    assert verify_oms(foreign, None, known(), time=NOW, digest="blake3:" + "3" * 64).status == "transplanted"
+    assert verify_oms(foreign, files[:1], known(), time=NOW).status == "transplanted"
+    assert verify_oms(foreign, None, known(), time=NOW).status == "valid"
+    assert verify_oms(foreign, reversed([*files, (".gitignore", "4" * 64)]), known(), time=NOW).status == "valid"
 
 
 def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:

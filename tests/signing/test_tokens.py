@@ -227,6 +227,7 @@ def test_a_jwks_is_checked(tmp_path: Path):
         ({"keys": [{"kty": "oct"}]}, "no key for signatures"),
         ({"keys": [{**good, "n": "!"}]}, "key 0 of the JWKS is malformed"),
         ({"keys": [jwk("ES256"), {**good, "n": "AQAB"}]}, "key 1 of the JWKS is malformed"),
+        ({"keys": [{**good, "n": number(2**1023 + 1, 128)}]}, "at least 2048 bits"),
         ({"keys": [{"kty": "EC", "crv": "P-256", "x": "AQAB", "y": "AQAB"}]}, "key 0 of the JWKS is malformed"),
         ({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AQAB"}]}, "key 0 of the JWKS is malformed"),
         ({"keys": [{"kty": "RSA", "e": "AQAB"}]}, "key 0 of the JWKS is malformed"),

@@ -1,0 +1,1 @@
+"""What knows this machine and no store."""
