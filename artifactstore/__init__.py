@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
     from artifactstore.work.queries.queries import Conditions
     from artifactstore.work.queries.status import FolderStatus, Status
+    from artifactstore.work.registry.approvals import Approval
+    from artifactstore.work.registry.gates import Gate
+    from artifactstore.work.registry.holds import Hold, Removed
+    from artifactstore.work.registry.retention import Expiry, Retention
+    from artifactstore.work.registry.sign import Signature
+    from artifactstore.work.registry.verdict import Condition, Verdict
     from artifactstore.work.reproduce.code import Code
     from artifactstore.work.reproduce.comparison import Output, Reproduction
     from artifactstore.work.runs.run import Run
@@ -59,6 +65,7 @@ __version__: Final = VERSION
 __all__ = [
     "ANY",
     "AlreadyExistsError",
+    "Approval",
     "Artifact",
     "ArtifactStoreError",
     "BackendError",
@@ -69,6 +76,7 @@ __all__ = [
     "Code",
     "CodeChange",
     "CondemnedBeforeCommitError",
+    "Condition",
     "Conditions",
     "ConflictError",
     "CorruptionError",
@@ -77,10 +85,13 @@ __all__ = [
     "Difference",
     "Drawing",
     "Event",
+    "Expiry",
     "File",
     "Finding",
     "FolderStatus",
     "FormatError",
+    "Gate",
+    "Hold",
     "InputChange",
     "InvalidInputError",
     "Lineage",
@@ -94,18 +105,22 @@ __all__ = [
     "PutOptions",
     "RefusedError",
     "Registry",
+    "Removed",
     "Report",
     "Reproduction",
+    "Retention",
     "Rows",
     "Run",
     "RunInfo",
     "RunTable",
+    "Signature",
     "Status",
     "Store",
     "SyncReport",
     "Transaction",
     "UnsupportedError",
     "UntrustedError",
+    "Verdict",
     "Version",
     "Why",
     "__version__",
@@ -152,6 +167,15 @@ _LATE: Final = {
     "Transaction": "artifactstore.catalog.audit",
     "Version": "artifactstore.catalog.versions",
     "Why": "artifactstore.work.queries.explanation",
+    "Approval": "artifactstore.work.registry.approvals",
+    "Condition": "artifactstore.work.registry.verdict",
+    "Expiry": "artifactstore.work.registry.retention",
+    "Gate": "artifactstore.work.registry.gates",
+    "Hold": "artifactstore.work.registry.holds",
+    "Removed": "artifactstore.work.registry.holds",
+    "Retention": "artifactstore.work.registry.retention",
+    "Verdict": "artifactstore.work.registry.verdict",
+    "Signature": "artifactstore.work.registry.sign",
     "create": "artifactstore.opening",
     "open": "artifactstore.opening",
 }

@@ -152,13 +152,17 @@ class RefusedError(ArtifactStoreError, PermissionError):
 
     Attributes:
         reasons: each rule that refused, in words.
+        verdict: of a gate that refused, the `Verdict`; else None.
+        rule: of the journal that refused, such as `gate` or `held`; else None.
     """
 
     kind = "refused"
 
-    def __init__(self, message: str, *, reasons: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, *, reasons: tuple[str, ...] = (), verdict: Any = None, rule: str | None = None) -> None:
         super().__init__(message)
         self.reasons = reasons or (message,)
+        self.verdict = verdict
+        self.rule = rule
 
 
 class InvalidInputError(ArtifactStoreError, ValueError):

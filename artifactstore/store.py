@@ -22,6 +22,7 @@ from artifactstore.work.views.alias import ANY
 from artifactstore.work.views.maintenance import Maintenance
 
 if TYPE_CHECKING:
+    from artifactstore.work.registry.verdict import Verdict
     from artifactstore.work.runs.run import P, R, Run
     from artifactstore.work.views.registry import Registry
 
@@ -176,6 +177,55 @@ class Store(StoreQueries):
             NotFoundError: no such version.
         """
         return _alias.move_alias(self._session, as_reference(ref), alias, expect=expect, reason=reason)
+
+    def promote(self, ref: str | Referable, alias: str, *, reason: str, expect: Any = ANY, keys: Any = None) -> "Verdict":
+        """Point an alias at a version that its gates let pass: `store.promote("churn/model:v7", "production", reason="CR-31")`.
+
+        It is judged on the very state that the move is committed on; a refusal is recorded, too. Without a gate it is a move of
+        an alias with a reason.
+
+        Args:
+            ref: a version.
+            alias: the alias.
+            reason: why, for the audit trail.
+            expect: as of `alias`.
+            keys: whose signatures count: a path of a TOML file, or a dict; default `$ARTIFACTSTORE_KEYS`.
+
+        Returns:
+            The verdict, which is true; `str()` prints it.
+
+        Raises:
+            RefusedError: a gate says no, or the version was removed; `.reasons` has each condition that is not met, `.verdict` all.
+            ConflictError: the alias does not point to what was expected.
+            InvalidInputError: no reason, a path in an artifact, or inside a batch.
+        """
+        from artifactstore.work.registry.promote import promote  # noqa: PLC0415 - not needed by training code
+
+        return promote(self._session, as_reference(ref), alias, reason=reason, expect=expect, keys=keys)
+
+    def rollback(self, name: str, alias: str, *, reason: str, to: int | None = None, keys: Any = None) -> "Verdict":
+        """Point an alias back at the version that it meant before; called again, it goes further back, never forth.
+
+        Removed and tainted versions are passed over. Gates are not asked again: the entry of the original move is quoted.
+
+        Args:
+            name: the name.
+            alias: the alias.
+            reason: why.
+            to: the number of any version that it meant before.
+            keys: whose signatures count.
+
+        Returns:
+            A verdict; `.ref` is what the alias means now.
+
+        Raises:
+            RefusedError: nothing is left to go back to.
+            ConflictError: another writer moved the alias meanwhile.
+            NotFoundError: no such name or alias.
+        """
+        from artifactstore.work.registry.promote import rollback  # noqa: PLC0415 - as above
+
+        return rollback(self._session, name, alias, reason=reason, to=to, keys=keys)
 
     def run(
         self,

@@ -158,10 +158,10 @@ class Log(Rows[Event]):
 
 
 class Walk:
-    """A reading of the journal from its first entry on, which may go on where it ended."""
+    """A reading of the journal from its first entry on, which may go on where it ended; `store` is its id."""
 
-    def __init__(self) -> None:
-        self._state = State()
+    def __init__(self, store: str) -> None:
+        self._state = State(store)
         self._pointed: dict[tuple[str, str], int | None] = {}
 
     @property

@@ -1,7 +1,6 @@
 """Search for versions: by name, kind, metadata and metrics. Pure functions of the state."""
 
 import json
-import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -9,6 +8,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, Final
 
+from artifactstore.catalog.comparison import Comparison
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import code_of, reachable
 from artifactstore.catalog.spill.table import keys_containing, keys_with_prefix
@@ -17,16 +17,7 @@ from artifactstore.errors import InvalidInputError
 
 __all__ = ["condition", "find"]
 
-_CONDITION: Final = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*", re.ASCII)
 _COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}", re.ASCII)
-_OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    "<": operator.lt,
-}
 
 
 def condition(text: str | float) -> Callable[[float], bool]:
@@ -35,13 +26,7 @@ def condition(text: str | float) -> Callable[[float], bool]:
     Raises:
         InvalidInputError: the form differs.
     """
-    if isinstance(text, int | float) and not isinstance(text, bool):
-        return lambda value: value == text
-    match = _CONDITION.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise InvalidInputError(f"{text!r} is not a condition on a metric; expected for example '>= 0.9' or '< 1e-3'")
-    compare, number = _OPERATORS[match[1]], float(match[2])
-    return lambda value: compare(value, number)
+    return Comparison.parse(text)
 
 
 def find(

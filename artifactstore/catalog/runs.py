@@ -1,7 +1,6 @@
 """The table of runs: fields by path (`params.lr`, `metrics.auc`), conditions on them, order, and its plots."""
 
 import json
-import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,6 +10,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, overload
 
+from artifactstore.catalog.comparison import OPERATORS
 from artifactstore.catalog.lineage import RunInfo
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.series import Read
@@ -28,12 +28,6 @@ _TABLES: Final = ("params", "metrics", "code")  # whose keys are fields of their
 _SAMPLE: Final = 100  # runs that decide which columns are shown
 _FEW: Final = 6  # metrics, and parameters, that are shown unless chosen
 _CONDITION: Final = re.compile(r"\s*([^\s<>=!~]+)\s*(>=|<=|==|!=|=|~|>|<)\s*(.+?)\s*", re.DOTALL)
-_COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
 
 
 class RunTable(Rows[RunInfo]):
@@ -271,11 +265,11 @@ def _condition(text: str) -> tuple[str, Callable[[Any], bool]]:
         if sign in {"=", "==", "!="}:
             return (value is not None and (value == wanted or _text(value) == right)) == (sign != "!=")
         if isinstance(value, datetime):
-            return bool(_COMPARE[sign](value, _moment(right)))
+            return bool(OPERATORS[sign](value, _moment(right)))
         number = isinstance(value, int | float) and isinstance(wanted, int | float)
         if not number and not (isinstance(value, str) and isinstance(wanted, str)):
             return False
-        return bool(_COMPARE[sign](value, wanted))
+        return bool(OPERATORS[sign](value, wanted))
 
     return path, test
 

@@ -78,6 +78,7 @@ class Name:
         size: of that version, in bytes.
         time: when the name got its newest version.
         aliases: alias → version.
+        metadata: of the name itself: owner, description …
     """
 
     name: str
@@ -87,6 +88,7 @@ class Name:
     size: int
     time: datetime
     aliases: Mapping[str, int]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,9 @@ def names(state: State, prefix: str = "") -> list[Name]:
     for name, count, latest, row, time in rows:
         held = {alias: k for alias, moves in state.aliases.get(name, {}).items() if (k := moves[-1]["version"]) is not None}
         size = stored.get(row["digest"], {}).get("size", 0)
-        found.append(Name(name, count, latest, row["kind"], size, parse_time(time), held))
+        about = state.name_metadata.get(name)
+        metadata = about[-1]["metadata"] if about else {}
+        found.append(Name(name, count, latest, row["kind"], size, parse_time(time), held, metadata))
     return found
 
 

@@ -29,7 +29,7 @@ from artifactstore.model.actor import Actor
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, format_time, new_id, parse_time
 from artifactstore.model.facts import ADOPTABLE, WINDOW, Fact, parse_txn
-from artifactstore.model.format import FORMAT
+from artifactstore.model.format import needed
 
 __all__ = ["Appender", "Committed"]
 
@@ -222,7 +222,8 @@ class Appender:
             return 0
         for ticket in good:
             ticket.record["base"] = head
-        raw = encode_entry(head + 1, previous, writer=self._writer, time=now, txns=[self._written(t) for t in good])
+        form = max([int(journal.fold.header["format"]), *(needed(ticket.facts) for ticket in good)])
+        raw = encode_entry(head + 1, previous, writer=self._writer, time=now, txns=[self._written(t) for t in good], format=form)
         before = [ticket.tried for ticket in good]
         for ticket in good:
             ticket.tried = head + 1
@@ -235,7 +236,7 @@ class Appender:
                 for ticket, tried in zip(good, before, strict=True):
                     ticket.tried = tried
             raise
-        journal.accept(raw, self._entry(head + 1, previous, now, good))
+        journal.accept(raw, self._entry(head + 1, previous, now, good, form))
         for ticket in good:
             ticket.committed = Committed(ticket.record["txn"], head + 1)
         return 0
@@ -299,9 +300,9 @@ class Appender:
             return {**ticket.record, "facts": [], "spilled": ticket.spilled}
         return {**ticket.record, "facts": ticket.facts}
 
-    def _entry(self, seq: int, previous: Digest, time: str, good: Sequence[_Ticket]) -> Any:
+    def _entry(self, seq: int, previous: Digest, time: str, good: Sequence[_Ticket], form: int) -> Any:
         txns = [{**ticket.record, "facts": ticket.facts} for ticket in good]
-        return {"format": FORMAT, "seq": seq, "previous": str(previous), "writer": self._writer, "time": time, "txns": txns}
+        return {"format": form, "seq": seq, "previous": str(previous), "writer": self._writer, "time": time, "txns": txns}
 
     def _spill(self, ticket: _Ticket) -> None:
         raw, one = canonical_json(ticket.facts), new_id()

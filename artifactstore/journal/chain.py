@@ -8,7 +8,7 @@ from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import CONFIG_KEY, parse_entry
-from artifactstore.model.format import FORMAT
+from artifactstore.model.format import FIRST
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
@@ -41,11 +41,17 @@ def facts_key(facts: str) -> str:
 
 
 def encode_entry(
-    seq: int, previous: Digest, *, writer: str, time: str, txns: "Iterable[Txn] | Iterable[Mapping[str, Any]]"
+    seq: int,
+    previous: Digest,
+    *,
+    writer: str,
+    time: str,
+    txns: "Iterable[Txn] | Iterable[Mapping[str, Any]]",
+    format: int = FIRST,  # noqa: A002 - the field's name
 ) -> bytes:
     """Encode an entry as canonical JSON; its digest is over exactly these bytes."""
     return canonical_json(
-        {"format": FORMAT, "previous": str(previous), "seq": seq, "time": time, "txns": list(txns), "writer": writer}
+        {"format": format, "previous": str(previous), "seq": seq, "time": time, "txns": list(txns), "writer": writer}
     )
 
 

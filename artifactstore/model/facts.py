@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactstore.errors import FormatError
 from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.format import FORMAT, check_format
+from artifactstore.model.format import FIRST, check_format
 from artifactstore.runtime.loading import LOADING
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class Config:
     def new(cls, store: str, digest: str, chunkers: Mapping[str, tuple[int, int, int]], created: str) -> "Config":
         """Create the record of a new store."""
         cutters = {name: {"minimum": low, "average": mean, "maximum": high} for name, (low, mean, high) in chunkers.items()}
-        record = {"format": FORMAT, "store": store, "digest": digest, "chunkers": cutters, "created": created}
-        return cls(store, digest, dict(chunkers), created, FORMAT, canonical_json(record))
+        record = {"format": FIRST, "store": store, "digest": digest, "chunkers": cutters, "created": created}
+        return cls(store, digest, dict(chunkers), created, FIRST, canonical_json(record))
 
 
 def parse_config(raw: bytes, where: str) -> Config:

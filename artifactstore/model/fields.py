@@ -107,7 +107,9 @@ _FIELDS: Final[Mapping[str, Is]] = {
     **dict.fromkeys(
         ("reason", "alias", "role", "path", "parent", "error", "reads_seen", "kind", "content", "format", "by", "run"), _text
     ),
-    **dict.fromkeys(("url", "hooks", "until"), _text),
+    **dict.fromkeys(("url", "hooks", "until", "meaning"), _text),
+    "signature": _table,
+    "rollback": _table,
     "name": _text_or_none,
     "version": _whole_or_none,
     "step": _whole,

@@ -1,13 +1,21 @@
-"""Version number of the store format that this library writes, and the highest that it reads."""
+"""Version numbers of the store format: an entry has the lowest that its facts need, a reader reads up to the highest that it knows."""
 
 import json
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from artifactstore.errors import FormatError
 
-__all__ = ["FORMAT", "check_format"]
+__all__ = ["FIRST", "FORMAT", "check_format", "needed"]
 
-FORMAT: Final = 1  # the store format that this version writes, and the highest that it reads
+FIRST: Final = 1  # of every store that uses nothing newer
+FORMAT: Final = 2  # the highest that this version reads
+_SECOND: Final = frozenset({"gated", "retained"})  # kinds of facts that give power over others, and came later
+
+
+def needed(facts: Iterable[Mapping[str, Any]]) -> int:
+    """Return the lowest format that has these facts."""
+    return 2 if any(fact.get("fact") in _SECOND for fact in facts) else FIRST
 
 
 def check_format(raw: bytes, what: str) -> None:

@@ -174,6 +174,11 @@ KINDS: Final[Mapping[str, core.CoreSchema]] = {
         via=_Maybe(_list(_record(store=_ID, seq=_SEQ, entry=_DIGEST))),
         facts=_FACTS,
     ),
+    "gated": _fact(names=_TEXT, alias=_TEXT, rules=core.nullable_schema(_ANY)),
+    "retained": _fact(names=_TEXT, rules=core.nullable_schema(_ANY)),
+    "signed": _fact(digest=_DIGEST, type=_TEXT, bundle=_ANY, key=_TEXT),
+    "refused": _fact(action=_TEXT, reasons=_list(_TEXT), digest=_Maybe(_DIGEST)),
+    "anchored": _fact(seq=_SEQ, entry=_DIGEST),
     "snapshot": _fact(seq=_SEQ, digest=_DIGEST, layout=_COUNT, size=_COUNT),
 }
 _TXN: Final = _record(

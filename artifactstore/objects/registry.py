@@ -17,7 +17,7 @@ from artifactstore.errors import InvalidInputError, UnsupportedError
 from artifactstore.objects.base import Format, ReadFolder, WriteFolder
 from artifactstore.runtime.entry_points import load, registered_for
 
-__all__ = ["check_expected", "choose", "read_object", "write_object"]
+__all__ = ["check_expected", "choose", "read_object", "runs_code", "write_object"]
 
 _GROUP: Final = "artifactstore.formats"  # entry points: the name is the top-level module of the types, the value a format's class
 
@@ -227,6 +227,12 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
         raise UnsupportedError(
             f"this object was stored as {format!r}, and reading it needs {needs}: {_install_hint(format)}, or get its files with to="
         ) from error
+
+
+def runs_code(format: str) -> bool:  # noqa: A002 - as above
+    """Return whether reading this format runs code that comes from the store; of an unknown format that must be expected."""
+    chosen = _format_named(format)
+    return chosen is None or chosen.executes_code
 
 
 def _reason(obj: Any) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -362,9 +363,9 @@ def test_a_question_to_the_store_loads_no_pydantic(filled, command):
 
 def test_options_get_the_values_that_typer_alone_gives_them():
     runner.load_commands()
-    plain = get_command(app)
+    plain: Any = get_command(app)
     for name, one in plain.commands.items():
-        own = get_command(runner._alone(app, [name]))
+        own: Any = get_command(runner._alone(app, [name]))
         runner._take_text(own)
         options = [param for param in one.params if param.param_type_name == "option"]
         needed = ["x" for param in one.params if param.param_type_name == "argument" and param.required]

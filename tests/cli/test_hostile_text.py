@@ -27,6 +27,7 @@ from artifactstore.maintenance.verify.report import Finding, Report
 from artifactstore.objects.compare.tables import Shift, TableDiff
 from artifactstore.printable import as_lines, html, json_escaped, visible
 from artifactstore.store import Store
+from artifactstore.work.registry.verdict import Verdict
 from artifactstore.work.reproduce.comparison import Output, Reproduction
 from tests.work.test_odd_facts import append
 
@@ -162,6 +163,8 @@ SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     "TableDiff": lambda _: ways(TableDiff(1, 2, 1, 0, None, 0, (EVIL,), (EVIL,), ((EVIL, EVIL, EVIL),), (Shift(EVIL, 1.0, 1.0, None, 0.0, 0.1),))),
     "Reproduction": lambda s: ways(reproduced(s)),
     "Report": lambda _: ways(Report("full", [Finding("damage", EVIL, EVIL), Finding(EVIL, EVIL, EVIL)], {EVIL: 2}, [EVIL], EVIL)),
+    "Verdict": lambda _: ways(Verdict.of({"ok": False, "ref": EVIL, "digest": EVIL, "alias": EVIL, "at": 1, "gates": [{"names": EVIL}], "conditions": [
+        {"ok": False, "text": EVIL, "judged": "facts", "rule": {EVIL: EVIL}}]})),
     "SyncReport": lambda _: ways(*(
         SyncReport(kind, EVIL, EVIL, head=EVIL, moved=True, renamed={EVIL: EVIL}, left_out=[LeftOut(EVIL, EVIL)])
         for kind in ("replica", "move", "import", "bundle")

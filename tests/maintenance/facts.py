@@ -50,7 +50,7 @@ def run(one: str, used: list[str], produced: list[str], **more: Any) -> list[Fac
 
 def live(state: State) -> set[str]:
     named = {row["digest"] for rows in state.names.values() for row in rows if "removed" not in row}
-    return named | set(state.holds.values()) | set(state.unnamed)
+    return named | {row["digest"] for row in state.holds.values()} | set(state.unnamed)
 
 
 def clean_up(store: Store) -> None:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _state(store: Store) -> State:
 def _truth(store: Store) -> State:
     """The same by reading every entry."""
     core = store._session.core()
-    journal = Journal(core.backend, core.config, State)
+    journal = Journal(core.backend, core.config, partial(State, core.config.store))
     journal.catch_up()
     return journal.fold  # type: ignore[no-any-return]
 
@@ -99,7 +100,10 @@ def test_a_snapshot_costs_a_reader_few_requests(tmp_path: Path) -> None:
     core = store._session.core()
     counting = CountingBackend(core.backend)
     journal = Journal(
-        counting, core.config, State, open_snapshot=lambda one: snapshot_module.open_snapshot(counting, "blake3", one)
+        counting,
+        core.config,
+        partial(State, core.config.store),
+        open_snapshot=lambda one: snapshot_module.open_snapshot(counting, "blake3", one),
     )
     journal.catch_up()
     assert _same(journal.fold, _truth(store))

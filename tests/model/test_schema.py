@@ -41,6 +41,11 @@ FACTS: dict[str, dict[str, Any]] = {
     "used": {"run": "r", "digest": DIGEST},
     "produced": {"run": "r", "digest": DIGEST, "name": "x", "version": 1},
     "moved_to": {"url": "s3://x"},
+    "gated": {"names": "churn/*", "alias": "production", "rules": {"all": [{"run": "finished"}]}},
+    "retained": {"names": "churn/*", "rules": {"keep_last": 5}},
+    "signed": {"digest": DIGEST, "type": "oms", "bundle": {"mediaType": "x"}, "key": "sha256:ab"},
+    "refused": {"action": "promote", "reasons": ["auc is 0.8, asked is >= 0.9"], "digest": DIGEST},
+    "anchored": {"seq": 3, "entry": DIGEST},
     "snapshot": {"seq": 1, "digest": DIGEST, "layout": 7, "size": 100},
     "received": {
         "store": ID,

@@ -204,4 +204,4 @@ class Checker:
 
 def live_digests(state: State) -> set[str]:
     named = {row["digest"] for rows in state.names.values() for row in rows if "removed" not in row}
-    return named | set(state.holds.values()) | set(state.unnamed)
+    return named | {row["digest"] for row in state.holds.values()} | set(state.unnamed)

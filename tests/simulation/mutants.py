@@ -60,8 +60,8 @@ def _patches(*targets: tuple[Any, str, Any]) -> Callable[[], AbstractContextMana
 def _without(why: str) -> Callable[..., Any]:
     """The judge without one of its rules; those behind it are still asked."""
 
-    def judge(state: Any, txn: Any, seq: int, *, alone: bool) -> Any:
-        void = REAL_JUDGE(state, txn, seq, alone=alone)
+    def judge(state: Any, txn: Any, seq: int, *, alone: bool, time: str) -> Any:
+        void = REAL_JUDGE(state, txn, seq, alone=alone, time=time)
         if void is None or void.code != why or any(fact["fact"] == "condemned" for fact in txn["facts"]):
             return void
         changed: dict[str, dict[str, Any]] = {
@@ -69,26 +69,26 @@ def _without(why: str) -> Callable[..., Any]:
             "window": {"birth": seq - 1, "base": seq - 1},
             "base": {"base": seq - 1},
         }
-        return REAL_JUDGE(state, {**txn, **changed[why]}, seq, alone=alone)  # type: ignore[typeddict-item]
+        return REAL_JUDGE(state, {**txn, **changed[why]}, seq, alone=alone, time=time)  # type: ignore[typeddict-item]
 
     return judge
 
 
-def _judge_fact_without_current(state: Any, fact: Any, own: Any, new: Any) -> Any:
-    void = REAL_JUDGE_FACT(state, fact, own, new)
+def _judge_fact_without_current(state: Any, fact: Any, own: Any, new: Any, freed: Any) -> Any:
+    void = REAL_JUDGE_FACT(state, fact, own, new, freed)
     if void is not None and void.code == "current":
         return REAL_NOT_CONDEMNED(state, [fact["to"]], fact["packs"], fact)
     return void
 
 
-def _judge_in_company(state: Any, txn: Any, seq: int, *, alone: bool) -> Any:
-    return REAL_JUDGE(state, txn, seq, alone=True)
+def _judge_in_company(state: Any, txn: Any, seq: int, *, alone: bool, time: str) -> Any:
+    return REAL_JUDGE(state, txn, seq, alone=True, time=time)
 
 
-def _judge_as_planned_here(state: Any, txn: Any, seq: int, *, alone: bool) -> Any:
+def _judge_as_planned_here(state: Any, txn: Any, seq: int, *, alone: bool, time: str) -> Any:
     clean_up = any(fact["fact"] == "condemned" for fact in txn["facts"])
     judged: Any = {**txn, "base": seq - 1} if clean_up else txn
-    return REAL_JUDGE(state, judged, seq, alone=alone)
+    return REAL_JUDGE(state, judged, seq, alone=alone, time=time)
 
 
 def _wait_for_nothing(_self: Packer) -> None:

@@ -275,7 +275,11 @@ class Process:
 
     def _plan(self, listed: dict[str, list[str]]) -> dict[str, list[str]]:
         fold, rng = self.journal.fold, self.world.rng
-        live = live_digests(fold) if self.habits.keeps_what_is_held else live_digests(fold) - set(fold.holds.values())
+        live = (
+            live_digests(fold)
+            if self.habits.keeps_what_is_held
+            else live_digests(fold) - {row["digest"] for row in fold.holds.values()}
+        )
         keep = {fold.current_manifest(digest) for digest in live}
         kept_packs = {pack for manifest in keep if manifest is not None for pack in fold.manifests[manifest][2]}
         standing = {m for m in fold.manifests if m not in fold.condemned_manifests}

@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from artifactstore.catalog.fold.received import LAYOUT, subject
+from artifactstore.catalog.gates.conditions import Case
+from artifactstore.catalog.gates.recorded import why_refused
+from artifactstore.catalog.gates.rules import is_gate
+from artifactstore.catalog.retention import is_retention, too_young
 from artifactstore.model.facts import WINDOW, Fact
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Txn
 
-__all__ = ["Facts", "Void", "judge"]
+__all__ = ["Facts", "Void", "holds_on", "judge"]
 
 # Facts that name a digest whose bytes must exist; facts that only refer to one (used, measured, tainted …) need none.
 _NEEDS_HOLDER: Final = frozenset({"versioned", "aliased", "held", "produced"})
 _REFERS: Final = _NEEDS_HOLDER | {"stored", "relocated"}
 _ALONE: Final = frozenset({"condemned", "moved_to"})
+_LATER: Final = frozenset({"released", "gated", "retained"})
 
 Why = Literal[
     "twice",
@@ -37,6 +42,8 @@ Why = Literal[
     "run",
     "format",
     "received",
+    "gate",
+    "retained",
 ]
 
 
@@ -69,17 +76,20 @@ class Facts(Protocol):
     condemned_packs: dict[str, int]
     names: MutableMapping[str, list[dict[str, Any]]]
     aliases: dict[str, dict[str, list[dict[str, Any]]]]
-    holds: dict[str, str]
+    holds: dict[str, dict[str, Any]]
+    retention: dict[str, list[dict[str, Any]]]
+    gates: dict[str, dict[str, list[dict[str, Any]]]]
     runs: MutableMapping[str, dict[str, Any]]
     produced_by: MutableMapping[str, list[str]]
     used_by_runs: MutableMapping[str, list[str]]
     received: dict[str, dict[str, int]]
+    versions_by_digest: MutableMapping[str, list[list[Any]]]
 
     def version_of(self, fact: Mapping[str, Any]) -> int | None:
         """Return the number of the version that a fact names."""
 
 
-def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
+def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool, time: str) -> Void | None:
     """Return why `txn` in entry `seq` is void on this state, or None if it takes effect.
 
     Args:
@@ -87,6 +97,7 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
         txn: the transaction, with its facts.
         seq: the number of its entry.
         alone: whether it is the only transaction of its entry.
+        time: of its entry.
     """
     found = state.verdicts.get(txn["txn"])
     if found is not None and found[1] is None:
@@ -112,10 +123,19 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
             return Void("alone", "a clean-up or a move refers to nothing that it could take away")
     own: dict[str, str] = {}  # stored by this txn itself: digest → manifest, and manifest → digest
     new: dict[str, list[str]] = {}  # digests of the versions it has created so far, by name
-    freed: set[str] = set()  # holds whose release it has received so far
+    freed: set[str] = set()  # holds that it has released so far
     for fact in facts:
-        received = fact["fact"] == "received"
-        void = _judge_received(state, fact, own, new, freed) if received else _judge_fact(state, fact, own, new)
+        kind = fact["fact"]
+        if kind == "received":
+            void = _judge_received(state, fact, own, new, freed)
+        elif kind in _LATER:
+            void = _judge_later(state, fact, freed, time)
+        else:
+            void = _judge_fact(state, fact, own, new, freed)
+            if void is None and kind == "aliased" and state.gates:
+                void = _judge_gates(state, fact, time, fact.get("reason", txn.get("reason")))
+            elif void is None and kind == "removed" and state.retention:
+                void = _judge_retention(state, fact, time)
         if void is not None:
             return void
         if fact["fact"] == "stored":
@@ -125,7 +145,52 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool) -> Void | None:
     return None
 
 
-def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str, list[str]]) -> Void | None:
+def _judge_later(state: Facts, fact: Fact, freed: set[str], time: str) -> Void | None:
+    """Judge releases of holds, and rules."""
+    kind = fact["fact"]
+    if kind == "gated":
+        return None if fact["rules"] is None or is_gate(fact["rules"]) else Void("gate", "its rules cannot be judged", fact)
+    if kind == "retained":
+        return None if fact["rules"] is None or is_retention(fact["rules"]) else Void("gate", "its rules mean nothing", fact)
+    keys = [key for key in (fact["hold"], f"received/{fact['hold']}") if key in state.holds]
+    if not keys:
+        return Void("missing", f"there is no hold {fact['hold']}", fact)
+    row = state.holds[keys[0]]
+    if isinstance(row.get("until"), str) and time < row["until"]:
+        return Void("held", f"the hold {fact['hold']} lasts until {row['until']}: it cannot be released before", fact)
+    freed.update(keys)
+    return None
+
+
+def _judge_gates(state: Facts, fact: Fact, time: str, reason: Any) -> Void | None:
+    """A gated alias moves by its gates' leave alone."""
+    if fact.get("version") is None and "digest" not in fact:
+        return None  # it ends
+    number = state.version_of(fact)
+    case = None
+    if number is not None:
+        digest = state.names[fact["name"]][number - 1]["digest"]
+        case = Case(fact["name"], number, digest, fact["alias"], time, reason if isinstance(reason, str) else None)
+    why = why_refused(state, fact, case)
+    return None if why is None else Void("gate", why, fact)
+
+
+def _judge_retention(state: Facts, fact: Fact, time: str) -> Void | None:
+    """A version is not removed before its name's rules allow it."""
+    if "name" in fact:
+        number = state.version_of(fact)
+        targets = [] if number is None else [(fact["name"], number)]
+    else:
+        targets = [(name, number) for name, number, _ in state.versions_by_digest.get(fact["digest"], ())]
+    for name, number in targets:
+        if "removed" not in state.names[name][number - 1] and (days := too_young(state, name, number, time)) is not None:
+            return Void("retained", f"{name}:v{number} must be kept for {days} days", fact)
+    return None
+
+
+def _judge_fact(
+    state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str, list[str]], freed: Container[str]
+) -> Void | None:
     kind = fact["fact"]
     if kind == "stored":
         void = _not_reused(state, fact["manifest"], fact, own)
@@ -137,7 +202,7 @@ def _judge_fact(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str,
         void = _not_reused(state, fact["to"], fact, own)
         return void or _not_condemned(state, [fact["to"]], fact["packs"], fact)
     if kind == "removed":
-        return _not_held(state, fact, new)
+        return _not_held(state, fact, new, freed)
     if kind == "started":
         run = state.runs.get(fact["run"])
         return Void("run", f"the run {fact['run']!r} has finished", fact) if run is not None and "status" in run else None
@@ -239,19 +304,19 @@ def _not_held(state: Facts, fact: Fact, new: Mapping[str, list[str]], freed: Con
             return Void("missing", f"{fact['name']} has no such version to remove", fact)
     else:
         digest = fact["digest"]
-    for hold, one in _holds_on(state, digest).items():
+    for hold, one in holds_on(state, digest).items():
         if hold not in freed:
             return Void("held", f"{one} is held ({hold})" + ("" if one == digest else f" and was made from {digest}"), fact)
     return None
 
 
-def _holds_on(state: Facts, digest: str) -> dict[str, str]:
+def holds_on(state: Facts, digest: str) -> dict[str, str]:
     """Return the holds that prevent a digest's removal: on it or on anything made from it, each with its digest, sorted."""
     if not state.holds:
         return {}
     held: dict[str, list[str]] = {}
-    for hold, one in state.holds.items():
-        held.setdefault(one, []).append(hold)
+    for hold, row in state.holds.items():
+        held.setdefault(row["digest"], []).append(hold)
     made: dict[str, list[str]] = {}
     for output, runs in state.produced_by.items():
         for run in runs:

@@ -12,8 +12,10 @@ from artifactstore.model.facts import Fact
 
 __all__ = ["LAYOUT", "hold_key", "is_own", "origin_of", "subject"]
 
-# Positions of another store's bytes, its moves, and its derived data mean nothing here.
-LAYOUT: Final = frozenset({"stored", "relocated", "condemned", "moved_to", "snapshot"})
+# Positions of another store's bytes, its moves, its derived data, its rules and its refusals mean nothing here.
+LAYOUT: Final = frozenset(
+    {"stored", "relocated", "condemned", "moved_to", "snapshot", "gated", "retained", "refused", "anchored", "damaged"}
+)
 _RUNS: Final = frozenset({"started", "finished", "used", "produced"})
 _HOLDS: Final = frozenset({"held", "released"})
 
@@ -30,7 +32,7 @@ def subject(fact: Mapping[str, Any]) -> str:
     if kind in {"versioned", "described", "removed"}:
         name = fact.get("name")
         return f"unnamed:{fact.get('digest', '')}" if name is None else f"name:{name}"
-    if kind in {"measured", "tainted", "cleared", "approved"}:
+    if kind in {"measured", "tainted", "cleared", "approved", "signed"}:
         return f"digest:{fact['digest']}"
     return "other"  # a kind of fact unknown to this version
 

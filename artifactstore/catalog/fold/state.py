@@ -13,8 +13,10 @@ from artifactstore.catalog.fold.judge import Void, judge
 from artifactstore.catalog.fold.received import LAYOUT, hold_key, is_own, subject
 from artifactstore.catalog.fold.tables import Tables
 from artifactstore.catalog.fold.times import reset_by
+from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.model.facts import WINDOW, Fact
 from artifactstore.model.fields import sane
+from artifactstore.model.format import FORMAT, needed
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
@@ -55,7 +57,9 @@ class State(Tables):
         outcome: list[Void | None] = []
         for txn in entry["txns"]:
             void = Void("format", "its entry's format is lower than the store's") if lower else None
-            void = void or judge(self, txn, seq, alone=len(entry["txns"]) == 1)
+            if entry["format"] < FORMAT and needed(txn["facts"]) > entry["format"]:
+                void = Void("format", "its entry's format is lower than its facts need")
+            void = void or judge(self, txn, seq, alone=len(entry["txns"]) == 1, time=time)
             outcome.append(void)
             if void is None:
                 self._fold(txn, seq, time)
@@ -73,14 +77,14 @@ class State(Tables):
 
     def predict(self, txns: "Sequence[Txn]", time: str) -> list[Void | None]:
         """Judge transactions as the next entry would, in order, and leave the state unchanged."""
-        seq = self.head + 1
+        seq, time = self.head + 1, max(time, self.header["time"])
         outcome: list[Void | None] = []
         with self._recording(), self._trial():
             for txn in txns:
-                void = judge(self, txn, seq, alone=len(txns) == 1)
+                void = judge(self, txn, seq, alone=len(txns) == 1, time=time)
                 outcome.append(void)
                 if void is None:
-                    self._fold(txn, seq, max(time, self.header["time"]))
+                    self._fold(txn, seq, time)
                     self._set(self.verdicts, txn["txn"], [seq, None])
         return outcome
 
@@ -118,7 +122,8 @@ class State(Tables):
         for fact in map(sane, txn["facts"]):
             handler = _HANDLERS.get(fact["fact"])
             if handler is not None:
-                handler(self, fact, {**stamp, "reason": fact["reason"]} if "reason" in fact else stamp)
+                own = {**stamp, "reason": fact["reason"]} if "reason" in fact else stamp
+                handler(self, fact, {**own, "identity": txn["identity"]} if fact["fact"] == "approved" else own)
 
     def _fold_stored(self, fact: Fact, _stamp: Fact) -> None:
         digest = fact["digest"]
@@ -154,18 +159,27 @@ class State(Tables):
             return
         versions = self.names.get(fact["name"])
         if not versions or versions[-1]["digest"] != fact["digest"] or "removed" in versions[-1]:
+            if self.approvals and (older := len(self.approvals.get(fact["digest"], ()))):
+                row["approvals"] = older
             self._push(self.names, fact["name"], row)
             self._push(self.versions_by_digest, fact["digest"], [fact["name"], len(self.names[fact["name"]]), fact["kind"]])
 
     def _fold_described(self, fact: Fact, stamp: Fact) -> None:
         row = None
         if fact["name"] is None:
-            row = self.unnamed.get(fact.get("digest", ""))
+            row = self.unnamed.get(fact.get("digest") or "")
+        elif fact.get("version") is None and "digest" not in fact:
+            if is_own(stamp):
+                self._push(self.name_metadata, fact["name"], {"metadata": fact["metadata"], **stamp})
+            return
         elif (number := self.version_of(fact)) is not None:
             row = self.names[fact["name"]][number - 1]
         if row is None or (not is_own(stamp) and (is_own(row) or "described" in row)):
             return
         self._set(row, "metadata", fact["metadata"])
+        digest = str(row["digest"])
+        if self.approvals and (older := len(self.approvals.get(digest, ()))):
+            self._set(row, "approvals", older)
         if is_own(stamp) and not is_own(row):
             self._set(row, "described", stamp["seq"])
 
@@ -185,6 +199,8 @@ class State(Tables):
         if number is None and not ends:
             return  # received from another store, without that version
         move = {"version": number, **stamp}
+        if isinstance(fact.get("rollback"), dict):
+            move["rollback"] = fact["rollback"].get("quotes", 0)
         if fact["name"] not in self.aliases:
             self._set(self.aliases, fact["name"], {})
         self._push(self.aliases[fact["name"]], fact["alias"], move)
@@ -219,11 +235,44 @@ class State(Tables):
             metrics = {metric: value for metric, value in metrics.items() if metric not in known or metric in before}
             received = sorted({*before, *metrics})
         self._set(self.metrics, key, {**known, **metrics})
+        if "digest" in fact:
+            self._see_measures(fact, stamp)
         if received != before:
             self._set(self.received_metrics, key, received)
 
+    def _see_measures(self, fact: Fact, stamp: Fact) -> None:
+        """Record on what, where and by which run an artifact was measured; an own measure is not replaced by a received one."""
+        digest, own = fact["digest"], is_own(stamp)
+        known = dict(self.measures.get(digest, {}))
+        others = fact.get("not_finite")
+        values: dict[str, Any] = {**dict.fromkeys(others if isinstance(others, dict) else ()), **fact["metrics"]}
+        for metric, value in values.items():
+            rows = known.get(metric, [])
+            if own or all(row[4] for row in rows):
+                kept = [row for row in rows if row[0] != fact.get("on")]
+                known[metric] = [*kept, [fact.get("on"), value, stamp["seq"], fact.get("by"), not own]]
+        self._set(self.measures, digest, known)
+        if self.approvals and (older := len(self.approvals.get(digest, ()))):
+            self._set(self.changed, digest, older)
+
+    def _fold_approved(self, fact: Fact, stamp: Fact) -> None:
+        fields = ("verdict", "meaning", "role", "alias", "name", "signature")
+        self._push(self.approvals, fact["digest"], {**{key: fact[key] for key in fields if key in fact}, **stamp})
+
+    def _fold_signed(self, fact: Fact, stamp: Fact) -> None:
+        self._push(self.signed, fact["digest"], {"type": fact["type"], "key": fact["key"], **stamp})
+
+    def _fold_gated(self, fact: Fact, stamp: Fact) -> None:
+        if fact["names"] not in self.gates:
+            self._set(self.gates, fact["names"], {})
+        self._push(self.gates[fact["names"]], fact["alias"], {**_rules_of(fact), **stamp})
+
+    def _fold_retained(self, fact: Fact, stamp: Fact) -> None:
+        self._push(self.retention, fact["names"], {**_rules_of(fact), **stamp})
+
     def _fold_held(self, fact: Fact, stamp: Fact) -> None:
-        self._set(self.holds, hold_key(stamp, fact["hold"]), fact["digest"])
+        row = {key: fact[key] for key in ("digest", "until") if key in fact}
+        self._set(self.holds, hold_key(stamp, fact["hold"]), {**row, **stamp})
 
     def _fold_released(self, fact: Fact, stamp: Fact) -> None:
         self._drop(self.holds, hold_key(stamp, fact["hold"]))
@@ -306,12 +355,18 @@ class State(Tables):
                 continue
             key = subject(inner)
             self._set(self.received[store], key, max(seq, self.received[store].get(key, 0)))
-            if kind not in _HANDLERS:
-                continue
+            if kind not in _HANDLERS or (kind == "aliased" and self.gates and gates_of(self, inner["name"], inner["alias"])):
+                continue  # another store's move means nothing where an alias is gated
             mine = origin if reason is None else {**origin, "reason": reason}
+            if kind == "approved":
+                mine = {**mine, "identity": fact["identity"]}
             if kind == "versioned" and inner["digest"] in gone:
                 mine = {**mine, "removed": {**origin, "gone": True}}
             _HANDLERS[kind](self, inner, mine)
+
+
+def _rules_of(fact: Fact) -> Fact:
+    return {key: fact[key] for key in ("rules", "signature") if key in fact}
 
 
 _HANDLERS: Final[dict[str, Callable[[State, Fact, Fact], None]]] = {

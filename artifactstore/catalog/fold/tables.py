@@ -44,6 +44,13 @@ _TABLES: Final = (
     "renamed",
     "received_metrics",
     "snapshots",
+    "measures",
+    "approvals",
+    "changed",
+    "signed",
+    "gates",
+    "retention",
+    "name_metadata",
 )
 _STORED_AS: Final = {  # table → its name in caches and snapshots, where that differs
     "header": "marks",
@@ -58,7 +65,7 @@ class Tables:
     """The state after the entries folded so far.
 
     Attributes:
-        header: single values: `head`, `format`, `condemned` (entry of the last effective one), `publish_as` and
+        header: single values: `store` (its id), `head`, `format`, `condemned` (entry of the last effective one), `publish_as` and
             `moved_at` (its entry), `time`.
         verdicts: txn id → [seq, None or why it is void], within the window; `str(Void)` is thus part of snapshots.
         holders: digest → ids of its uncondemned manifests, the last is current.
@@ -67,11 +74,11 @@ class Tables:
         stored: digest → {size, files, content?, format?}.
         names: name → versions, each {digest, seq, time, actor, kind, txn, file?, metadata?, reason?, removed?}; a received
             version also {from: the store, entry: the number there, described?: whether it was described here since}.
-        aliases: name → alias → moves, each {version or None, seq, time, actor, txn, reason?}.
+        aliases: name → alias → moves, each {version or None, seq, time, actor, txn, reason?, rollback? (the entry that it quotes)}.
         versions_by_digest: digest → [name, number, kind] of each of its versions, in order.
         unnamed: digest → the content of its unnamed `versioned`.
         metrics: digest or `run:<id>` → metric → value, the latest.
-        holds: hold id (`received/<id>` of a received one) → digest.
+        holds: hold id (`received/<id>` of a received one) → {digest, until?, seq, time, actor, txn, reason?}.
         tainted: digest → [local taint or None, received taint or None], each {seq, time, actor, reason?, spread}.
         runs: run → {name, seq, time, actor, txn, params?, parent?, command?, seen?, finished?, status?, error?, seconds?,
             reads_seen?, around?, around_more?, programs?}.
@@ -82,12 +89,29 @@ class Tables:
         renamed: another store → name there (or `run:<id>`) → name here, where they differ.
         received_metrics: digest or `run:<id>` → metrics whose value was received.
         snapshots: digest of a snapshot → the entry of its state.
+        measures: digest → metric → the newest measure on each data, the newest last: [digest of the data or None, value or None if it
+            was not finite, entry, run or None, whether it was received].
+        approvals: digest → approvals and rejections, in order, each {verdict, meaning?, role?, alias?, name?, signature?, seq, time,
+            actor, identity, txn, reason?}.
+        changed: digest → how many of its approvals are older than its last measure; a version's row has the same as `approvals`.
+        signed: digest → signatures, each {type, key, seq, time, actor, txn, reason?}; the bundle is in the entry.
+        gates: pattern of names → alias → versions of its gate, each {rules or None, signature?, seq, time, actor, txn, reason?}.
+        retention: pattern of names → versions of its rule, likewise.
+        name_metadata: name → what describes it, each time: {metadata, seq, time, actor, txn, reason?}.
     """
 
-    LAYOUT: ClassVar[int] = 9  # version of this layout in caches and snapshots; those with another one are ignored
+    LAYOUT: ClassVar[int] = 10  # version of this layout in caches and snapshots; those with another one are ignored
 
-    def __init__(self) -> None:
-        self.header: dict[str, Any] = {"head": 0, "format": 1, "condemned": 0, "moved_to": None, "moved_at": 0, "time": ""}
+    def __init__(self, store: str = "") -> None:
+        self.header: dict[str, Any] = {
+            "store": store,
+            "head": 0,
+            "format": 1,
+            "condemned": 0,
+            "moved_to": None,
+            "moved_at": 0,
+            "time": "",
+        }
         self.verdicts: dict[str, Any] = {}
         self.holders: MutableMapping[str, list[str]] = {}
         self.manifests: MutableMapping[str, list[Any]] = {}
@@ -99,7 +123,7 @@ class Tables:
         self.unnamed: MutableMapping[str, dict[str, Any]] = {}
         self.versions_by_digest: MutableMapping[str, list[list[Any]]] = {}
         self.metrics: MutableMapping[str, dict[str, float]] = {}
-        self.holds: dict[str, str] = {}
+        self.holds: dict[str, dict[str, Any]] = {}
         self.tainted: dict[str, list[dict[str, Any] | None]] = {}
         self.runs: MutableMapping[str, dict[str, Any]] = {}
         self.produced_by: MutableMapping[str, list[str]] = {}
@@ -110,6 +134,13 @@ class Tables:
         self.renamed: dict[str, dict[str, str]] = {}
         self.received_metrics: dict[str, list[str]] = {}
         self.snapshots: dict[str, int] = {}
+        self.measures: MutableMapping[str, dict[str, list[list[Any]]]] = {}
+        self.approvals: MutableMapping[str, list[dict[str, Any]]] = {}
+        self.changed: dict[str, int] = {}
+        self.signed: dict[str, list[dict[str, Any]]] = {}
+        self.gates: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        self.retention: dict[str, list[dict[str, Any]]] = {}
+        self.name_metadata: dict[str, list[dict[str, Any]]] = {}
         self._undo: list[Callable[[], object]] | None = None
         self._texts: dict[str, bytes] = {}
         self._base: SqliteTables | None = None

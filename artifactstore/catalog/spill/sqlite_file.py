@@ -27,6 +27,7 @@ __all__ = ["LISTS", "SPILLED", "SqliteTables", "encoded", "scratch"]
 
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
+    "measures", "approvals",
 )  # fmt: skip
 _ORDERED: Final = frozenset({"runs"})  # tables in insertion order; others are sorted by key
 LISTS: Final = {"names": "versions"}  # tables of long lists → tables of their members

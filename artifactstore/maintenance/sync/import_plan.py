@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImportPlanner", "Step"]
 
-_MARKS: Final = frozenset({"measured", "tainted", "cleared", "approved"})
+_MARKS: Final = frozenset({"measured", "tainted", "cleared", "approved", "signed"})
 _RUNS: Final = frozenset({"started", "finished", "used", "produced"})  # except `measured` of a run
 _HISTORY: Final = frozenset(
     {"versioned", "aliased", "removed"}
@@ -89,7 +89,7 @@ class ImportPlanner(ImportSelection):
         Args:
             entries: of the source, each with the digest of its bytes, up to the head of the state passed in.
         """
-        judge = State()
+        judge = State(self._source)
         for entry, digest in entries:
             outcomes = judge.apply(entry)
             self._step = Step(entry["seq"])

@@ -11,6 +11,7 @@ from typing import Any
 
 from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.catalog.lineage import node_of, reachable
 from artifactstore.catalog.versions import resolve
 from artifactstore.errors import InvalidInputError, NotFoundError
@@ -116,7 +117,7 @@ class ImportSelection:
         self._unnamed_here = {digest for digest, row in here.unnamed.items() if not is_own(row)}
         self._holds_here = {hold for hold in here.holds if hold.startswith("received/")}
         self._required = self._find_required(there)
-        self._choose(there)
+        self._choose(there, here)
         self._held = _held_digests(here)
         self._choose_content(there)
         self.lacking = sorted(self._find_lacking(there, here))
@@ -144,7 +145,7 @@ class ImportSelection:
                     label = f"{edge['name']}:v{edge['version']}" if named else node_of(there, digest).label
                     yield f"{edge['role']} {label}" if edge.get("role") and not named else label
 
-    def _choose(self, there: State) -> None:
+    def _choose(self, there: State, here: State) -> None:
         for pattern in self._filter.names or ():
             if not any(fnmatchcase(name, pattern) for name in there.names):
                 some = ", ".join(sorted(there.names)[:5]) + (" …" if len(there.names) > 5 else "")
@@ -161,9 +162,11 @@ class ImportSelection:
             self.names[name] = mine
             taken.add(mine)
             for alias, moves in sorted(source.moves.get(name, {}).items()):
-                if not share_prefix(moves, self._plan.moves.get(mine, {}).get(alias, [])):
+                gated = bool(gates_of(here, mine, alias))
+                if gated or not share_prefix(moves, self._plan.moves.get(mine, {}).get(alias, [])):
                     self._aliases_left.add((name, alias))
-                    self.left_out.append(LeftOut(f"{mine}:{alias}", "the alias was moved differently here and there"))
+                    why = "the alias is gated here: promote it" if gated else "the alias was moved differently here and there"
+                    self.left_out.append(LeftOut(f"{mine}:{alias}", why))
 
     def _find_local_name(self, name: str, there: State, source: Histories, taken: set[str]) -> tuple[str | None, str]:
         """Find the local name under which a history can continue: the one used last time, its own, or a new one."""
@@ -195,8 +198,10 @@ class ImportSelection:
         false = self._filter.false.keys()
         live -= false
         self._unnamed = {one for one in there.unnamed if self._digests is None or one in self._required} - false
-        held = {digest for digest in there.holds.values() if self._about(digest) and there.alive(digest)} - false
-        self._active = {hold.rpartition("/")[2] for hold, digest in there.holds.items() if digest in held}
+        held = {
+            row["digest"] for row in there.holds.values() if self._about(row["digest"]) and there.alive(row["digest"])
+        } - false
+        self._active = {hold.rpartition("/")[2] for hold, row in there.holds.items() if row["digest"] in held}
         self.wanted = live | self._unnamed | held
         for digest, why in self._filter.false.items():
             named = [
@@ -230,7 +235,7 @@ def _held_digests(state: State) -> dict[str, list[str]]:
         for run in runs:
             used.setdefault(run, []).append(digest)
     found: dict[str, list[str]] = {}
-    for hold, held in sorted(state.holds.items()):
+    for hold, held in sorted((hold, row["digest"]) for hold, row in state.holds.items()):
         seen, todo = {held}, [held]
         while todo:
             one = todo.pop()

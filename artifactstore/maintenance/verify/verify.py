@@ -133,8 +133,8 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
 
     `recorded` gets the recording entry of each manifest, and of the facts about each digest.
     """
-    state = State()
     config = journal.config
+    state = State(config.store)
     try:
         raw = journal.backend.read(CONFIG_KEY)
         if raw != config.raw:

@@ -31,7 +31,7 @@ from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path, matches, strings
 from artifactstore.work.tracking.current_run import note_read
 
-__all__ = ["get", "open_file", "open_table", "stored_value"]
+__all__ = ["get", "open_file", "open_table", "opened", "stored_value", "untrusted_object"]
 
 
 def get(
@@ -109,15 +109,18 @@ def open_file(session: Session, ref: str, path: Any = None) -> io.BufferedReader
                     f"{ref} has {len(manifest.paths)} files; pass path= with one of {some}"
                     + (" …" if len(manifest.paths) > 5 else "")
                 )
-            row: int | None = 0
-        else:
-            row = manifest.find(wanted)
+            return 0
+        row = manifest.find(wanted)
         if row is None:
             raise NotFoundError(_no_path(manifest, ref, str(wanted)))
         return row
 
-    row = session.with_manifest(found.digest, use)  # the same in all manifests of an artifact
-    again = partial(session.with_manifest, found.digest, part=row)
+    return opened(session, found.digest, session.with_manifest(found.digest, use))  # the same in all manifests of an artifact
+
+
+def opened(session: Session, digest: str, row: int) -> io.BufferedReader:
+    """Open the file in a row of an artifact's manifest; not recorded as an input of the current run."""
+    again = partial(session.with_manifest, digest, part=row)
     return again(lambda manifest: open_chunks(session.core().cached_backend, manifest, row, again))
 
 
@@ -162,6 +165,20 @@ def stored_value(session: Session, digest: str) -> Any:
         return parse_json(raw, "data.json")
     except InvalidInputError as error:
         raise CorruptionError(f"{digest}: {error}", location="data.json") from error
+
+
+def untrusted_object(session: Session, digest: str) -> Any:
+    """Read an object as a caller would who trusts nothing, not even what this process has put; not recorded as an input.
+
+    Raises:
+        UntrustedError: reading it would run code.
+        UnsupportedError: it cannot be read here.
+        CorruptionError: it is damaged.
+    """
+    found = Resolved(digest)
+    return session.with_manifest(
+        digest, lambda manifest: read_object(str(manifest.format), _folder(session, manifest, found, NOTHING), {})
+    )
 
 
 def _folder(session: Session, manifest: Manifest, found: Resolved, trust: Trust) -> StoredFolder:

@@ -162,9 +162,11 @@ def log(
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise InvalidInputError(f"limit={limit!r}: must be a number of events")
     entries, head = _entries(session, wanted)
-    found = [*deque(audit.Walk().events(entries(), wanted), maxlen=limit)]
+    found = [*deque(audit.Walk(session.core().config.store).events(entries(), wanted), maxlen=limit)]
     outcome = None if parsed is None else audit.outcome_of(found, parsed[1], head)
-    return Log(found, outcome, lambda: audit.newest(audit.Walk().transactions(entries(), wanted), limit))
+    return Log(
+        found, outcome, lambda: audit.newest(audit.Walk(session.core().config.store).transactions(entries(), wanted), limit)
+    )
 
 
 def transactions(session: Session, wanted: audit.Filter, limit: int | None) -> tuple[Sequence[Transaction], int]:
@@ -172,7 +174,7 @@ def transactions(session: Session, wanted: audit.Filter, limit: int | None) -> t
     entries, _ = _entries(session, wanted)
     kept: deque[Transaction] = deque(maxlen=limit)
     many = 0
-    for many, one in enumerate(audit.Walk().transactions(entries(), wanted), 1):  # noqa: B007 - counted
+    for many, one in enumerate(audit.Walk(session.core().config.store).transactions(entries(), wanted), 1):  # noqa: B007 - counted
         kept.append(one)
     return [*kept], many - len(kept)
 
@@ -193,7 +195,7 @@ class Following:
     def __init__(self, session: Session, wanted: audit.Filter, limit: int | None) -> None:
         self._journal = session.core().journal
         self._wanted = wanted
-        self._walk = audit.Walk()
+        self._walk = audit.Walk(self._journal.config.store)
         self._found: deque[Transaction] = deque(maxlen=limit)
 
     def step(self) -> Sequence[Transaction]:

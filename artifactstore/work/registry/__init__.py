@@ -1,1 +1,1 @@
-"""Registry: which versions count for what, by whose word, and why."""
+"""The registry: gates, promotion, approvals, signatures, descriptions, measures, holds, removal and retention of one store."""

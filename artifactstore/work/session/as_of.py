@@ -66,7 +66,7 @@ def state_at(journal: Journal, moment: object, open_snapshot: Callable[[Snapshot
         CorruptionError: an entry is damaged or missing.
     """
     limit = _limit_of(moment, journal.catch_up())
-    view, last = _begin(journal, limit, open_snapshot) or (State(), None)
+    view, last = _begin(journal, limit, open_snapshot) or (State(journal.config.store), None)
     with journal.lock:
         resets = list(journal.fold.header.get("resets", ()))
     if isinstance(limit, str):

@@ -88,6 +88,6 @@ def _error_for(void: Void) -> Exception:
         return _GoneError(str(void))
     if void.code == "missing":
         return NotFoundError(f"{void.text}: nothing was changed")
-    if void.code in {"held", "moved", "format"}:
-        return RefusedError(f"{void.text}: nothing was changed", reasons=(void.text,))
+    if void.code in {"held", "moved", "format", "gate", "retained"}:
+        return RefusedError(f"{void.text}: nothing was changed", reasons=tuple(void.text.split("; ")), rule=void.code)
     return ConflictError(f"{void.text}: nothing was changed; read again and decide anew")

@@ -154,7 +154,9 @@ class Session:
         brief = self.cache is None or self.backend.url.startswith("memory://")
         heads = None if self.cache is None or brief else LastHead(self.cache, config.store, self.backend.url)
         opener = partial(_open_snapshot, self.backend, config)
-        journal = Journal(self.backend, config, State, kept, cached_backend, open_snapshot=opener, heads=heads)
+        journal = Journal(
+            self.backend, config, partial(State, config.store), kept, cached_backend, open_snapshot=opener, heads=heads
+        )
         appender = Appender(journal, author(f"artifactstore {VERSION}"))
         return Core(
             config,

@@ -1,12 +1,15 @@
 """Aliases: movable pointers to versions, with history."""
 
-from typing import Any, Final
+from typing import Any
 
+from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.catalog.versions import Resolved, alias_of
-from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias, check_name
 from artifactstore.work.get.artifact import Artifact, of_resolved
+from artifactstore.work.registry.expected import ANY, check_expected
+from artifactstore.work.registry.refused import record_refusal
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
@@ -16,25 +19,12 @@ from artifactstore.work.session.session import Session
 __all__ = ["ANY", "move_alias", "remove_alias"]
 
 
-class _Any:
-    """The default of `expect=`: the alias may point to any version."""
-
-    def __repr__(self) -> str:
-        return "ANY"
-
-    def __reduce__(self) -> str:
-        return "ANY"
-
-
-ANY: Final = _Any()
-
-
 def remove_alias(session: Session, name: str, alias: str, reason: Any, *, expect: Any = ANY) -> None:
     """End an alias; see `Registry.unalias`."""
     session.check_writable()
     name = check_name(name)
     check_alias(alias)
-    _check_expected(expect)
+    check_expected(expect)
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidInputError(f"reason={reason!r}: must state why the alias ends")
     session.core()
@@ -56,19 +46,12 @@ def remove_alias(session: Session, name: str, alias: str, reason: Any, *, expect
         commit(session, Step(prepare), reason=reason)
 
 
-def _check_expected(expect: Any) -> None:
-    if expect is not ANY and expect is not None and (isinstance(expect, bool) or not isinstance(expect, int) or expect < 1):
-        raise InvalidInputError(
-            f"expect={expect!r}: must be the number of the version that the alias points to now, or None if it must not exist yet"
-        )
-
-
 @one_state()
 def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, reason: str | None = None) -> Artifact | None:
     """Point an alias at the version that `ref` means; see `Store.alias`."""
     session.check_writable()
     check_alias(alias)
-    _check_expected(expect)
+    check_expected(expect)
     session.core()
     found = session.resolve(ref)
     if found.path is not None:
@@ -79,6 +62,14 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
         raise InvalidInputError(
             f"{ref!r} is a bare digest, and an alias belongs to a name: pass NAME:v3 or NAME@{found.digest[:15]}"
         )
+
+    if batch is None and found.version is not None and _is_gated(session, name, alias):
+        from artifactstore.work.registry.keys import load_keys  # noqa: PLC0415 - most aliases have no gate
+        from artifactstore.work.registry.promote import move  # noqa: PLC0415 - as above
+
+        move(session, found, alias, action="alias", reason=reason, expect=expect, keys=load_keys(None))
+        with session.state(fresh=False) as state:
+            return of_resolved(session, state, Resolved(found.digest, name, found.version))
 
     def prepare(_core: Core) -> Prepared:
         with session.state() as state:
@@ -98,6 +89,16 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
     if batch is not None:
         batch.add(Step(prepare, reason=reason))
         return None
-    commit(session, Step(prepare), reason=reason)
+    try:
+        commit(session, Step(prepare), reason=reason)
+    except (RefusedError, ConflictError) as error:
+        about = {"name": name, "version": found.version, "alias": alias, "digest": found.digest}
+        record_refusal(session, "alias", error, about, reason=reason)
+        raise
     with session.state(fresh=False) as state:
         return of_resolved(session, state, Resolved(found.digest, name, found.version))
+
+
+def _is_gated(session: Session, name: str, alias: str) -> bool:
+    with session.state() as state:
+        return bool(gates_of(state, name, alias))

@@ -288,7 +288,7 @@ def test_what_cant_be_a_dossier_is_refused(store: Store, tmp_path: Path):
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Store]:
+def small(tmp_path: Path) -> Store:
     return artifactstore.create(tmp_path / "store", cache=None)
 
 

@@ -184,7 +184,7 @@ def _write_facts(session: Session, subject: facts.Subject, last: int, path: Path
     many = 0
     entries = session.core().journal.entries(last=last)
     with path.open("wb") as file:
-        for event in subject.events(Walk().events(entries, Filter())):
+        for event in subject.events(Walk(session.core().config.store).events(entries, Filter())):
             line = facts.record_of(event)
             file.write(canonical_json(line) + b"\n")
             many += 1

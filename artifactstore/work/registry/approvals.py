@@ -1,0 +1,165 @@
+"""Approvals and rejections: given by people, claimed or signed, and shown with what they are worth."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.gates.approvals import authors, status_of
+from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.versions import Resolved
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.encoding import format_time, parse_time
+from artifactstore.model.facts import Fact
+from artifactstore.model.reference import check_alias
+from artifactstore.signing.envelope import MEANINGS, payload_of
+from artifactstore.work.registry.keys import load_keys
+from artifactstore.work.registry.rule_files import required_reason
+from artifactstore.work.session.as_of import one_state
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.session import Session
+
+__all__ = ["Approval", "approvals", "judge"]
+
+_LONGEST: Final = 100  # characters of a role
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An approval or a rejection of an artifact.
+
+    Attributes:
+        digest: of the artifact.
+        ref: the version that it was given for, or the digest.
+        verdict: approved or rejected.
+        meaning: review, approval, authorship or responsibility.
+        role: in which it was given, or None.
+        name: the signer's printed name; of an unsigned one the actor.
+        actor: who recorded it.
+        identity: how the actor is known: claimed, os, oidc, certificate.
+        time: when.
+        entry: where it is recorded.
+        reason: why.
+        status: `valid` (signed by a key that counts), `claimed`, `unknown key`, `expired`, `stale` (older than the last change),
+            `by an author`, or `transplanted` (its signature belongs to something else).
+    """
+
+    digest: str
+    ref: str
+    verdict: str
+    meaning: str
+    role: str | None
+    name: str
+    actor: str
+    identity: str
+    time: datetime
+    entry: int
+    reason: str | None
+    status: str
+
+
+@one_state()
+def judge(
+    session: Session,
+    ref: str,
+    *,
+    approved: bool,
+    reason: Any,
+    meaning: Any = "approval",
+    role: Any = None,
+    alias: Any = None,
+    signer: Any = None,
+) -> Approval:
+    """Record an approval or a rejection; see `Registry.approve`."""
+    session.check_writable()
+    text = required_reason(reason, "it is approved" if approved else "it is rejected")
+    if meaning not in MEANINGS:
+        raise InvalidInputError(f"meaning={meaning!r:.100}: expected one of {', '.join(MEANINGS)}")
+    if role is not None and (not isinstance(role, str) or not role.strip() or len(role) > _LONGEST):
+        raise InvalidInputError(f"role={role!r:.100}: must be a str of 1 to {_LONGEST} characters")
+    if alias is not None:
+        check_alias(alias)
+    if session.batch() is not None:
+        raise InvalidInputError("approvals cannot be given inside a batch: what they are for is not committed yet")
+    core = session.core()
+    found = session.resolve(ref, tainted=True)
+    if found.path is not None:
+        raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
+    fact: Fact = {"fact": "approved", "digest": found.digest, "verdict": "approved" if approved else "rejected"}
+    fact |= {} if meaning == "approval" else {"meaning": meaning}
+    own = {"name": found.name if found.version is None else f"{found.name}:v{found.version}", "role": role, "alias": alias}
+    fact |= {key: value for key, value in own.items() if value is not None}
+    if signer is not None:
+        fact["signature"] = _signed(session, core, found, fact, signer)
+
+    def prepare(_core: Core) -> Prepared:
+        with session.state() as state:
+            return Prepared([fact], state.head, found.digest)
+
+    commit(session, Step(prepare), reason=text)
+    with session.state(fresh=False) as state:
+        index = len(state.approvals[found.digest]) - 1
+        return _approval(state, found, index, None)
+
+
+def _signed(session: Session, core: Core, found: Resolved, fact: Fact, signer: Any) -> Any:
+    """Sign an approval for exactly this store, artifact and state."""
+    from artifactstore.signing.verify import make_envelope  # noqa: PLC0415 - most approvals are not signed
+
+    with session.state() as state:
+        head, entry = state.head, str(core.journal.digest)
+        now = max(state.header["time"], format_time(datetime.now().astimezone()))
+    payload = {
+        "store": core.config.store,
+        "digest": found.digest,
+        "ref": fact.get("name", found.digest),
+        "alias": fact.get("alias"),
+        "meaning": fact.get("meaning", "approval"),
+        "verdict": fact["verdict"],
+        "role": fact.get("role"),
+        "name": signer.name,
+        "time": now,
+        "head": head,
+        "entry": entry,
+    }
+    return make_envelope(payload, signer)
+
+
+def approvals(session: Session, ref: str, *, keys: Any = None) -> Rows[Approval]:
+    """Return all approvals and rejections of an artifact, in order; see `Registry.approvals`."""
+    known = load_keys(keys)
+    found = session.resolve(ref, tainted=True)
+    with session.query_state() as state:
+        rows = [_approval(state, found, index, known) for index in range(len(state.approvals.get(found.digest, ())))]
+    return Rows(Approval, rows)
+
+
+def _approval(state: State, found: Resolved, index: int, keys: Any) -> Approval:
+    row = state.approvals[found.digest][index]
+    status = status_of(state, found.name, found.version, found.digest, index)
+    payload = payload_of(row.get("signature")) if "signature" in row else None
+    if status in {"claimed", "stale"} and "signature" in row and keys is not None:
+        from artifactstore.signing.verify import verify_envelope  # noqa: PLC0415 - as above
+
+        worth = verify_envelope(row["signature"], keys, role=row.get("role"), actor=row["actor"], time=row["time"]).status
+        status = worth if status == "claimed" or worth != "valid" else status
+    printed = payload.get("name") if payload is not None else None
+    if row["verdict"] == "approved" and status == "valid" and isinstance(printed, str):
+        made = authors(state, found.name, found.version, found.digest)
+        status = "by an author" if printed.casefold() in made else status
+    return Approval(
+        digest=found.digest,
+        ref=row.get("name") or found.digest,
+        verdict=row["verdict"],
+        meaning=row.get("meaning", "approval"),
+        role=row.get("role"),
+        name=printed if isinstance(printed, str) else row["actor"],
+        actor=row["actor"],
+        identity=row.get("identity", "claimed"),
+        time=parse_time(row["time"]),
+        entry=row["seq"],
+        reason=row.get("reason"),
+        status=status,
+    )

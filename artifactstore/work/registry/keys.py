@@ -1,0 +1,90 @@
+"""Keys of the caller: whose signatures count, asked of `artifactstore.signing` only where there are keys."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from artifactstore.catalog.gates.conditions import Answer
+from artifactstore.work.registry.sha256 import sha256_of
+from artifactstore.work.session.session import Session
+
+__all__ = ["bundle_of", "load_keys", "signatures_count"]
+
+_VARIABLE: Final = "ARTIFACTSTORE_KEYS"
+
+
+def load_keys(value: Any) -> Any:
+    """Return the keys that `keys=` means, `$ARTIFACTSTORE_KEYS` in its absence; None if there are none.
+
+    Raises:
+        InvalidInputError: malformed.
+        UnsupportedError: the extra `sign` is not installed.
+    """
+    if value is None and not os.environ.get(_VARIABLE):
+        return None
+    from artifactstore.signing.keys import Keys  # noqa: PLC0415 - most stores know no signature
+
+    return Keys.load(value)
+
+
+def signatures_count(
+    session: Session, rule: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], digest: str, keys: Any
+) -> Answer:
+    """Judge signed approvals, or signatures of a model, by keys.
+
+    Args:
+        session: the store.
+        rule: `approvals` with `signed`, or `signature`.
+        rows: the approvals or signatures on record.
+        digest: of the artifact.
+        keys: those that count, or None.
+    """
+    if keys is None:
+        what = "signed approvals" if "approvals" in rule else f"a signature of role {rule['signature']}"
+        return Answer(ok=False, text=f"asked is {what}, and no keys were passed: pass keys=, or set ${_VARIABLE}")
+    if "approvals" in rule:
+        return _approvals(rule, rows, keys)
+    from artifactstore.signing.oms import verify_oms  # noqa: PLC0415 - as above
+
+    why = []
+    files, _ = sha256_of(session, digest)
+    for row in rows:
+        bundle = bundle_of(session, row, digest)
+        found = verify_oms(bundle, files, keys, time=row["time"], role=rule["signature"], digest=digest)
+        if found:
+            return Answer(ok=True, text=f"it is signed by {', '.join(found.names)}, of role {rule['signature']}")
+        why.append(found.text)
+    return Answer(ok=False, text=f"it has no signature of role {rule['signature']}: {'; '.join(dict.fromkeys(why))}")
+
+
+def _approvals(rule: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], keys: Any) -> Answer:
+    from artifactstore.signing.verify import verify_envelope  # noqa: PLC0415 - as above
+
+    people, why = set(), []
+    for row in rows:
+        found = verify_envelope(row.get("signature"), keys, role=rule.get("role"), actor=row["actor"], time=row["time"])
+        if found:
+            people.add(found.names)
+        else:
+            why.append(f"that of {row['actor']}: {found.text}")
+    count = rule["approvals"]
+    text = f"signed approvals by known keys: {len(people)} of {count}" + (f" ({'; '.join(why)})" if why else "")
+    return Answer(ok=len(people) >= count, text=text, value=len(people), limit=count)
+
+
+def bundle_of(session: Session, row: Mapping[str, Any], digest: str) -> Any:
+    """Return the bundle of a signature: it is in its entry, not in the fold."""
+    return next(
+        (fact["bundle"] for fact in _facts_of(session, row) if fact["fact"] == "signed" and fact["digest"] == digest), None
+    )
+
+
+def _facts_of(session: Session, row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for entry in session.core().journal.entries(row["seq"], last=row["seq"]):
+        for txn in entry["txns"]:
+            if txn["txn"] != row["txn"]:
+                continue
+            for fact in txn["facts"]:
+                yield fact
+                if fact["fact"] == "received":
+                    yield from fact["facts"]

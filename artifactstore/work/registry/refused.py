@@ -1,0 +1,44 @@
+"""Refused attempts: what was tried and why it was refused is a fact, written before the error is raised."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from artifactstore.errors import ConflictError, RefusedError
+from artifactstore.model.facts import Fact
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.session import Session
+
+__all__ = ["record_refusal"]
+
+
+def record_refusal(
+    session: Session,
+    action: str,
+    error: RefusedError | ConflictError,
+    about: Mapping[str, Any],
+    *,
+    reason: str | None = None,
+) -> None:
+    """Record that an attempt was refused, or met a conflict.
+
+    Args:
+        session: the store.
+        action: promote, alias, rollback, remove, release or expire.
+        error: what will be raised.
+        about: of the fact: name, version, alias, digest, verdict, where known.
+        reason: of the attempt.
+
+    Raises:
+        BackendError: it could not be written: then the attempt fails with this.
+    """
+    reasons = list(error.reasons) if isinstance(error, RefusedError) else [str(error)]
+    fact: Fact = {"fact": "refused", "action": action, "reasons": reasons}
+    fact |= {key: value for key, value in about.items() if value is not None}
+
+    def prepare(_core: Core) -> Prepared:
+        with session.state() as state:
+            return Prepared([fact], state.head, "")
+
+    commit(session, Step(prepare), reason=reason)

@@ -1,0 +1,163 @@
+"""Verdicts: what the gates of an alias say of a version, condition by condition."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+from artifactstore.display.displayed import Displayed
+from artifactstore.printable import visible
+
+if TYPE_CHECKING:
+    from artifactstore.display.outline import Block
+
+__all__ = ["Condition", "Verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition of a verdict.
+
+    Attributes:
+        ok: whether it is met.
+        text: it in words, with value and limit.
+        value: what was found, or None.
+        limit: what was asked, or None.
+        judged: on what: facts, content or keys.
+        rule: the rule, as recorded in the gate.
+        gate: index of its gate in `Verdict.gates`.
+        parts: the conditions of an `all`, `any` or `not`.
+    """
+
+    ok: bool
+    text: str
+    value: Any
+    limit: Any
+    judged: str
+    rule: Mapping[str, Any]
+    gate: int = 0
+    parts: tuple["Condition", ...] = ()
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Condition":
+        """Return the condition of its JSON form."""
+        return cls(
+            bool(record["ok"]),
+            str(record["text"]),
+            record.get("value"),
+            record.get("limit"),
+            str(record["judged"]),
+            record["rule"],
+            int(record.get("gate", 0)),
+            tuple(map(cls.of, record.get("parts", ()))),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Displayed):
+    """What the gates of an alias say of a version; true if they let it pass.
+
+    Attributes:
+        ok: whether the alias may point to it.
+        ref: the version.
+        digest: its digest.
+        alias: the alias.
+        at: the entry that it was judged on.
+        gates: the gates in force: {names, alias, version, entry}.
+        conditions: what was asked, in order.
+        keys: digest of the keys by which signatures were checked, or None.
+        quotes: of a rollback, the entry of the verdict or move that it goes back to.
+    """
+
+    ok: bool
+    ref: str
+    digest: str
+    alias: str
+    at: int
+    gates: tuple[Mapping[str, Any], ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    keys: str | None = None
+    quotes: int | None = None
+    _record: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Verdict":
+        """Return the verdict of its JSON form."""
+        conditions = tuple(map(Condition.of, record["conditions"]))
+        return cls(
+            bool(record["ok"]),
+            record["ref"],
+            record["digest"],
+            record["alias"],
+            int(record["at"]),
+            tuple(record["gates"]),
+            conditions,
+            record.get("keys"),
+            record.get("quotes"),
+            dict(record),
+        )
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Return why it does not pass: each condition that is not met, in words."""
+        return tuple(one.text for one in self.conditions if not one.ok)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, as it is recorded with a promotion."""
+        return json.loads(json.dumps(self._record))  # type: ignore[no-any-return]
+
+    def to_markdown(self) -> str:
+        """Return it as Markdown, such as for the summary of a CI job."""
+        word = "passes" if self.ok else "does not pass"
+        lines = [f"### {_cell(self.ref)} {word} for `{_cell(self.alias)}`", ""]
+        if self.conditions:
+            lines += ["| | condition | judged on |", "|---|---|---|"]
+            lines += [f"| {'✅' if one.ok else '❌'} | {_cell(one.text)} | {one.judged} |" for one in self.conditions]
+        else:
+            lines.append("no gate is in force" if not self.gates else "nothing was asked")
+        return "\n".join(lines) + "\n"
+
+    def to_junit(self) -> str:
+        """Return it as JUnit XML: a test case for each condition."""
+        failures = sum(not one.ok for one in self.conditions)
+        suite = ET.Element(
+            "testsuite",
+            name=visible(f"gate {self.ref} {self.alias}"),
+            tests=str(len(self.conditions)),
+            failures=str(failures),
+            errors="0",
+        )
+        for number, one in enumerate(self.conditions, 1):
+            case = ET.SubElement(
+                suite,
+                "testcase",
+                classname=visible(f"{self.ref} {self.alias}"),
+                name=visible(f"{number}. {json.dumps(dict(one.rule), sort_keys=True)}"),
+            )
+            if not one.ok:
+                ET.SubElement(case, "failure", message=visible(one.text)).text = visible(one.text)
+        return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+
+    def _outline(self) -> "list[Block]":
+        from artifactstore.display.outline import Line  # noqa: PLC0415 - programs look at the values
+
+        return [Line(line) for line in self._lines()]
+
+    def _lines(self) -> Iterator[str]:
+        if self.quotes is not None:
+            yield f"{self.ref} is {self.alias} again, as since entry {self.quotes}"
+            return
+        yield f"{self.ref} {'passes' if self.ok else 'does not pass'} for {self.alias}" + (
+            "" if self.gates else ": no gate is in force"
+        )
+        for one in self.conditions:
+            yield f"  {'yes' if one.ok else 'NO '}  {one.text}" + ("" if one.judged == "facts" else f"  ({one.judged})")
+
+
+def _cell(text: str) -> str:
+    """Escape text for a cell of a Markdown table."""
+    return visible(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
