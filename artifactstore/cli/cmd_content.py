@@ -1,4 +1,4 @@
-"""Commands for content: init, config, put, get, cat, alias, demo, version."""
+"""Commands for content: put, get, cat, alias, demo, version."""
 
 import shutil
 import sys
@@ -16,37 +16,6 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.loading import numpy
 
 __all__: list[str] = []
-
-
-@app.command()
-def init(
-    url: Annotated[str | None, typer.Argument(help="The location; by default as for --store.")] = None,
-    digest: Annotated[str, typer.Option(help="blake3, or sha256 if regulations require it.")] = "blake3",
-    store: StoreUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Create an empty store."""
-    from artifactstore.opening import create  # noqa: PLC0415
-    from artifactstore.work.settings.settings import find_url  # noqa: PLC0415
-
-    where = find_url(store if url is None else url)
-    made = create(where.url, digest=digest, storage_options=where.options or None)
-    if as_json:
-        printing.as_json({"url": made.url, "digest": digest})
-    else:
-        printing.echo(made.url)
-
-
-@app.command()
-def config(store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """Show which settings hold, and where each comes from."""
-    from artifactstore.cli.records.settings import overview  # noqa: PLC0415 - `--help` must not load it
-
-    rows = overview(store)
-    if as_json:
-        printing.as_json([{"setting": name, "value": value, "origin": origin} for name, value, origin in rows])
-    else:
-        printing.listed(rows, "settings")
 
 
 @app.command()

@@ -70,7 +70,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _App(typer.Typer):
-    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:  # type: ignore[override]
+    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
         return super().command(name, **{"cls": _Command, **options})
 
 

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Final, NoReturn
 
-__all__ = ["EXIT_CODES", "is_main_process", "leave", "ready_streams"]
+__all__ = ["EXIT_CODES", "has_person", "is_main_process", "leave", "ready_streams"]
 
 EXIT_CODES: Final = {
     "ok": 0,
@@ -59,6 +59,11 @@ def _without_signs(error: UnicodeError) -> tuple[str | bytes, int]:
         raise error
     lacking = error.object[error.start : error.end]
     return "".join(_SIGNS.get(one) or one.encode("ascii", "backslashreplace").decode() for one in lacking), error.end
+
+
+def has_person() -> bool:
+    """Return whether there is a person to ask: a terminal at both ends."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ready_streams() -> None:

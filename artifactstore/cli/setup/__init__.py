@@ -1,0 +1,1 @@
+"""Commands that set a machine or a project up: init, config."""
