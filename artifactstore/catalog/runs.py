@@ -19,7 +19,7 @@ from artifactstore.errors import InvalidInputError, UnsupportedError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from artifactstore.display.outline import Block
+    from artifactstore.display.outline import Block, Table
     from artifactstore.display.plots.chart import Chart
 
 __all__ = ["RunTable", "Selection"]
@@ -44,11 +44,13 @@ class RunTable(Rows[RunInfo]):
         of: "_Fields | None" = None,
         *,
         read: Read | None = None,
+        by: str | None = None,
     ) -> None:
         super().__init__(RunInfo, found)
         self.columns = None if columns is None else list(columns)
         self._fields = of or _Fields(found)
         self._read = read
+        self._by = by  # the column that it is sorted by
 
     @overload
     def __getitem__(self, at: int) -> RunInfo: ...
@@ -56,7 +58,11 @@ class RunTable(Rows[RunInfo]):
     def __getitem__(self, at: slice) -> "RunTable": ...
     def __getitem__(self, at: int | slice) -> "RunInfo | RunTable":
         found = super().__getitem__(at)
-        return found if isinstance(found, RunInfo) else RunTable(list(found), self.columns, self._fields, read=self._read)
+        return (
+            found
+            if isinstance(found, RunInfo)
+            else RunTable(list(found), self.columns, self._fields, read=self._read, by=self._by)
+        )
 
     def known(self, column: str) -> str:
         """Return the whole path of a column: `metrics.auc` for `auc`, if only one has this name.
@@ -170,12 +176,23 @@ class RunTable(Rows[RunInfo]):
         columns = run_columns(self.columns or self._usual(sample), _value, sample)
         return list_outline("RunInfo", self, (), most=most, columns=columns)
 
+    def listing(self) -> "Table":
+        """Return all runs as a table for terminals: the id, which commands take, then what differs most in interest."""
+        from artifactstore.display.lists import run_columns  # noqa: PLC0415 - as above
+        from artifactstore.display.outline import table_of  # noqa: PLC0415 - as above
+
+        sample = self[:_SAMPLE]
+        *usual, run = self._usual(sample)
+        return table_of(self, run_columns([run, *usual], _value, sample))
+
     def _usual(self, runs: Sequence[RunInfo]) -> list[str]:
         """Return the columns that are shown unless some were chosen: metrics, then parameters, those that differ first."""
         found = _paths(runs)
         params = [path for path in found if path.startswith("params.")]
         params.sort(key=lambda path: len({_text(_value(run, path)) for run in runs}) < 2)
         metrics = [path for path in found if path.startswith("metrics.")]
+        for paths in (metrics, params):
+            paths.sort(key=lambda path: path != self._by)
         more = ["code.commit"] if any(run.code.get("commit") for run in runs) else []
         return ["name", "status", *metrics[:_FEW], *params[:_FEW], "seconds", "started", *more, "id"]
 
@@ -236,15 +253,16 @@ class Selection:
             path, test = _condition(text)
             path = fields_of_all.known(path)
             chosen = [one for one in chosen if test(_value(one, path))]
+        by = None
         if self.sort is not None:
-            path = fields_of_all.known(self.sort.removeprefix("-"))
+            by = path = fields_of_all.known(self.sort.removeprefix("-"))
             having = [one for one in chosen if _value(one, path) is not None]
             having.sort(key=lambda one: _order(_value(one, path)), reverse=self.sort.startswith("-"))
             chosen = having + [one for one in chosen if _value(one, path) is None]
         if self.limit is not None:
             chosen = chosen[: self.limit]
         columns = None if self.columns is None else [fields_of_all.known(one) for one in self.columns]
-        return RunTable(chosen, columns, fields_of_all, read=read)
+        return RunTable(chosen, columns, fields_of_all, read=read, by=by)
 
 
 def _condition(text: str) -> tuple[str, Callable[[Any], bool]]:

@@ -1,5 +1,6 @@
 """Commands for runs and lineage: list runs, draw lineage."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import typer
@@ -38,9 +39,24 @@ def runs(
         if as_json:
             printing.as_json([printing.record(one) for one in found])
         elif found.columns is None:
-            printing.listed(found, "runs")
+            _print_usual(found)
         else:
             _print_columns(found)
+
+
+def _print_usual(found: Any) -> None:
+    """Print runs: to a program its list; on a terminal metrics and parameters, as many columns as it has room for."""
+    wide = printing.width()
+    if wide is None:
+        printing.listed(found, "runs")
+        return
+    from artifactstore.display.lists import narrowed  # noqa: PLC0415 - `--help` must not load it
+
+    made: Any
+    (made,) = narrowed([found.listing()], wide)
+    printing.table(replace(made, more=""))
+    if made.more:
+        printing.echo_error(f"{made.more}; --columns chooses, --json has all")
 
 
 def _print_columns(found: Any) -> None:

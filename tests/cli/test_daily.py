@@ -13,7 +13,7 @@ import pytest
 import artifactstore
 from artifactstore import RunInfo
 from artifactstore.catalog.runs import Selection
-from artifactstore.cli import main
+from artifactstore.cli import main, printing
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,25 @@ def test_runs_are_chosen_and_sorted(call, options: list[str], rates: list[str]):
     code, out, err = call("runs", *options, "--columns", "lr,seconds")
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines()] == rates
+
+
+def test_runs_on_a_terminal_show_metrics_and_parameters_as_there_is_room(call, monkeypatch):
+    seen = {}
+    for columns in (50, 80, 300, None):
+        monkeypatch.setattr(printing, "width", lambda columns=columns: columns)
+        code, out, err = call("runs", "--sort", "-auc")
+        assert code == 0
+        seen[columns] = out
+        if columns is not None:
+            assert max(map(len, out.splitlines())) <= columns
+            assert err.startswith("not shown: ") == (columns < 300)
+        else:
+            assert err == ""
+    first = seen[300].splitlines()[0].split()
+    assert len(first[0]) == 12, "the id, which commands take, is first"
+    assert len(seen[50].splitlines()[0].split()) < len(seen[80].splitlines()[0].split()) < len(first)
+    assert first[3] == "0.85", "the column that is sorted by"
+    assert len(seen[None].splitlines()[0].split()) < len(first)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,14 @@ def test_groups_are_of_one_folder_and_one_change(change: str, folder: str, many:
     assert group.paths == tuple(paths)
 
 
+@pytest.mark.parametrize(("change", "of"), [("removed", 20), ("added", 10), ("changed", 10), ("moved", 10)])
+def test_removed_files_are_so_many_of_those_before_and_others_of_those_now(change: str, of: int):
+    before, now = [f"{i}.npy" for i in range(20)], [f"{i}.npy" for i in range(10)]
+    (group,) = groups_of([(f"{i}.npy", change) for i in range(5)], before, now)
+    assert group.of == of
+    assert group.note == f"5 of {of} arrays {change}"
+
+
 def test_files_that_differ_otherwise_are_listed_one_by_one(store: Store, tmp_path: Path):
     for text in ("1", "2"):
         for name in ("a.txt", "b.txt", "c/1.txt", "c/2.txt"):
