@@ -205,7 +205,7 @@ class StoreQueries:
         Its `.transactions` say in words what was committed together: `put churn/model:v7 · run train · auc 0.91`.
 
         Args:
-            name: only facts about this name.
+            name: only facts about this name, or about names of this pattern (`churn/*`).
             alias: only facts about this alias.
             actor: only actions of this actor.
             since: from this time on (aware datetime).

@@ -1,6 +1,6 @@
 """What a transaction did, in words: `put churn/model:v7 · run train · auc 0.91`. The texts may be hostile: who shows them escapes them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -46,7 +46,7 @@ def action(facts: Sequence[tuple[Fact, int | None]], naming: Naming) -> str:
         *_described((one for one in of.get("described", ()) if _target(*one, naming) not in puts), naming),
         *_runs(facts, naming, alone=not puts),
         *_measured([fact for fact, _ in of.get("measured", ()) if "digest" in fact], {*puts.values()}, naming),
-        *(_logged(fact for fact, _ in facts) if puts else ()),
+        *(_logged((fact for fact, _ in facts), known=_metrics_of(of)) if puts else ()),
         *(f"{kind} {_subject(fact, naming)}".rstrip() for kind, found in of.items() if kind not in _KNOWN for fact, _ in found),
     ]
     return " · ".join(phrases) or _content(of, naming)
@@ -177,11 +177,17 @@ def _runs(facts: Sequence[tuple[Fact, int | None]], naming: Naming, *, alone: bo
         yield f"run {_short(started or naming.run(run))} {', '.join(words)}".rstrip() + shown + end
 
 
-def _logged(found: Iterable[Fact]) -> Iterator[str]:
+def _metrics_of(of: Mapping[str, Sequence[tuple[Fact, int | None]]]) -> set[str]:
+    return {metric for fact, _ in of.get("measured", ()) if "digest" in fact for metric in fact["metrics"]}
+
+
+def _logged(found: Iterable[Fact], known: Collection[str] = ()) -> Iterator[str]:
+    """Yield what a run logged; `known` metrics are listed elsewhere."""
     many: dict[str, int] = {}
     for fact in found:
         for metric in fact["metrics"] if fact["fact"] == "measured" and "digest" not in fact else ():
-            many[metric] = many.get(metric, 0) + 1
+            if metric not in known:
+                many[metric] = many.get(metric, 0) + 1
     if many:
         yield "logged " + _listed(f"{metric} ({times} values)" if times > 1 else metric for metric, times in many.items())
 

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.actions import Naming, action
@@ -70,7 +71,7 @@ class Filter:
     """Conditions on events; each may be None.
 
     Attributes:
-        name: facts about this name.
+        name: facts about this name, or about names of this pattern (`churn/*`).
         alias: facts about this alias.
         actor: facts appended by this actor.
         since: facts at or after this time (aware).
@@ -99,7 +100,7 @@ class Filter:
     def wants(self, event: Event) -> bool:
         """Return whether an event meets all conditions."""
         return (
-            (self.name is None or event.name == self.name)
+            (self.name is None or event.name == self.name or (event.name is not None and _is_like(event.name, self.name)))
             and (self.alias is None or event.alias == self.alias)
             and (self.actor is None or event.actor == self.actor)
             and (self.since is None or event.time >= self.since)
@@ -246,6 +247,10 @@ def newest(found: Iterable[Transaction], limit: int | None) -> list[Transaction]
         while limit is not None and kept and many - len(kept[0].events) >= limit:
             many -= len(kept.popleft().events)
     return [*kept]
+
+
+def _is_like(name: str, pattern: str) -> bool:
+    return any(sign in pattern for sign in "*?[") and fnmatchcase(name, pattern)
 
 
 def _with_received(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:

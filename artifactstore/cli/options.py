@@ -1,9 +1,10 @@
 """The command-line application: common options, and the store that a command opens."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -98,6 +99,11 @@ At = Annotated[
 Reason = Annotated[str | None, typer.Option("--reason", "-m", help="Why, for the audit trail.")]
 
 
+_AGO: Final = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DAYS: Final = {"today": 0, "yesterday": 1}
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         print(VERSION)
@@ -178,15 +184,24 @@ def value_of(text: str) -> Any:
 
 
 def time_of(text: str | None) -> datetime | None:
-    """Parse a time in ISO 8601; without a zone it is local.
+    """Parse a time in ISO 8601, without a zone it is local; or one before now: `90s`, `15m`, `2h`, `3d`, `1w`, today, yesterday.
 
     Raises:
         InvalidInputError: the form differs.
     """
     if text is None:
         return None
+    now = datetime.now().astimezone()
+    if text in _DAYS:
+        return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=_DAYS[text])
     try:
+        if (match := _AGO.fullmatch(text)) is not None:
+            return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
         moment = datetime.fromisoformat(text)
+    except OverflowError as error:
+        raise InvalidInputError(f"{text!r} is too long ago") from error
     except ValueError as error:
-        raise InvalidInputError(f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
+        raise InvalidInputError(
+            f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z, or 2h, 3d, yesterday"
+        ) from error
     return moment if moment.tzinfo else moment.astimezone()

@@ -77,6 +77,10 @@ LOSS = of_run("measured", metrics={"loss": 0.5})
             (*PUT, ({"fact": "described", "name": "churn/model", "version": 7, "metadata": {"a": 1}}, 7), stored(D3), versioned(None, D3)),
             "put churn/model:v7",
         ),
+        (
+            (*PUT, {"fact": "measured", "digest": D1, "metrics": {"loss": 0.5}}, of_run("produced", digest=D1), LOSS),
+            "put churn/model:v7 · run train · loss 0.5",
+        ),
         ([versioned(f"n{i}", D3, 1) for i in range(5)], "put n0:v1, n1:v1, n2:v1 and 2 more"),
         ((({"fact": "aliased", "name": "churn/model", "alias": "production", "version": 7}, 7),), "alias churn/model production v6 -> v7"),
         ((({"fact": "aliased", "name": "n", "alias": "best", "version": 1}, 1),), "alias n best -> v1"),
@@ -188,6 +192,9 @@ def test_the_newest_is_first_and_each_time_has_its_zone(call: Call):
     [
         (["-n", "2"], 2, 37), (["--limit", "38"], 38, 1), (["-n", "39"], 39, 0), (["-n", "500"], 39, 0), (["-n", "0"], 0, 39), (["--all"], 39, 0),
         (["--name", "churn/model"], 5, 0), (["--alias", "production", "-n", "1"], 1, 2), (["--name", "churn/raw"], 2, 0), (["--at", "5"], 5, 0),
+        (["churn/model"], 5, 0), (["churn/model:production"], 3, 0), (["churn/model:production", "--alias", "production"], 3, 0), (["churn/"], 6, 0),
+        (["--name", "churn/*"], 6, 0), (["many/"], 30, 0), (["--name", "many/0?", "-n", "2"], 2, 8), (["--since", "2h"], 39, 0), (["--since", "1w", "-n", "38"], 38, 1),
+        (["--until", "1h"], 0, 0), (["--until", "yesterday"], 0, 0), (["--since", "yesterday"], 39, 0),
         (["--fact", "tainted"], 1, 0), (["--actor", "nobody else"], 0, 0), (["--since", "2020-01-01", "-n", "3"], 3, 36),
         (["--until", "2020-01-01T00:00:00Z"], 0, 0), (["--fact", "versioned", "--name", "churn/model"], 2, 0),
     ],
@@ -198,6 +205,17 @@ def test_a_limit_says_how_many_it_leaves_out(call: Call, options: list[str], sho
     notes = [line for line in err.splitlines() if "not shown" in line]
     transactions = "transaction" if older == 1 else "transactions"
     assert notes == ([f"{older} older {transactions} not shown: --all shows all"] if older else [])
+
+
+def test_a_log_in_which_nothing_matches_says_so(call: Call):
+    code, lines, err = call("log", "churn/modle")
+    assert (code, lines, err.splitlines()[0]) == (0, [], "no transaction matches")
+
+
+def test_a_pattern_in_python_is_one_of_names(history: str):
+    store = artifactstore.open(history, "r")
+    assert {one.name for one in store.log(name="churn/*")} == {"churn/raw", "churn/model"}
+    assert len(store.log(name="churn/")) == 0
 
 
 def test_facts_are_a_row_each_and_json_stays_a_record_a_fact(call: Call, history: str):
@@ -256,7 +274,8 @@ def test_what_had_no_effect_is_marked_with_why(
 
 @pytest.mark.parametrize(
     "options",
-    [["-n", "-1"], ["--all", "-n", "3"], ["--follow", "--at", "3"], ["--follow", "--until", "2030-01-01"], ["-f", "--txn", "x"], ["--since", "soon"]],
+    [["-n", "-1"], ["--all", "-n", "3"], ["--follow", "--at", "3"], ["--follow", "--until", "2030-01-01"], ["-f", "--txn", "x"], ["--since", "soon"],
+     ["--since", "999999999w"], ["--since", "2 h"], ["churn/model:v1"], ["churn/model:"], ["churn/model", "--name", "other"], ["churn/model:a", "--alias", "b"]],
 )  # fmt: skip
 def test_contradictory_options_are_refused(call: Call, options: list[str]):
     code, lines, err = call("log", *options)

@@ -100,6 +100,36 @@ def test_parameters_and_metrics_are_those_of_the_run_and_of_its_only_output(call
     assert "put m:v1 · run train · auc 0.91, f1 0.75" in call("log")[1]
 
 
+def test_an_input_that_is_one_file_is_written_to_a_path_with_its_suffix_else_into_a_folder(call: Call, tmp_path: Path):
+    (tmp_path / "t.csv").write_text("id\n1\n")
+    (tmp_path / "d/sub").mkdir(parents=True)
+    (tmp_path / "d/sub/a.csv").write_text("a\n")
+    (tmp_path / "d/b.txt").write_text("b\n")
+    store = artifactstore.open()
+    store.put(tmp_path / "t.csv", "table")
+    store.put(tmp_path / "d", "folder")
+    show = [sys.executable, "-S", "-c", "import pathlib, sys; print(pathlib.Path(sys.argv[1]).read_text(), end='')"]
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "old.csv").write_text("old")
+    for given, read in (
+        ("table=in/new.csv", "in/new.csv"), ("table=old.csv", "old.csv"), ("table=in2", "in2/t.csv"), ("table=./x.y/", "x.y/t.csv"),
+        ("table=data.v1", "data.v1/t.csv"), ("table:latest=kept", "kept/t.csv"), ("folder:v1/sub/a.csv=one.csv", "one.csv"), ("churn/raw=raw.json", "raw.json"),
+    ):  # fmt: skip
+        code, out, err = call("run", "--in", given, "--", *show, read)
+        assert (code, out[:2]) == (0, {"one.csv": "a\n", "raw.json": '{"'}.get(read, "id")), (given, err)
+    assert (tmp_path / "old.csv").is_file()
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".artifactstore")] == []
+    (used,) = [one for one in artifactstore.open().lineage(store.runs()[0].id).inputs if one.kind == "data"]
+    assert used.ref == "table:v1"
+
+
+def test_outputs_that_were_not_written_are_named_before_any_is_put(call: Call):
+    code, _, err = call("run", "--out", "a=a", "--out", "b=b", "--", *printing(""), "a")
+    assert (code, err) == (2, "error: --out b=b: the program has not written b\n")
+    assert not artifactstore.open().exists("a")
+    assert "has not written b" in (artifactstore.open().runs()[-1].error or "")
+
+
 def test_metrics_of_several_outputs_are_those_of_the_run_alone(call: Call):
     assert call("run", "--metric", "auc=1", "--out", "a=a", "--out", "b=b", "--json", "--", *printing(""), "a", "b")[0] == 0
     store = artifactstore.open()

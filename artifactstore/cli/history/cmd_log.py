@@ -1,5 +1,6 @@
 """The command `log`: what happened, the newest first; or as it happens."""
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -24,11 +25,12 @@ _PAUSE: Final = 1.0  # seconds between two looks at the store
 
 @app.command()
 def log(
-    name: Annotated[str | None, typer.Option(help="Only about this name.")] = None,
+    subject: Annotated[str | None, typer.Argument(metavar="[NAME]", help="As --name; NAME:ALIAS also as --alias.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only about this name, or a pattern (churn/*).")] = None,
     alias: Annotated[str | None, typer.Option(help="Only about this alias.")] = None,
     actor: Annotated[str | None, typer.Option(help="Only actions of this actor.")] = None,
-    since: Annotated[str | None, typer.Option(help="From this ISO time on.")] = None,
-    until: Annotated[str | None, typer.Option(help="Up to this ISO time.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this time on: ISO 8601, or 2h, 3d, today, yesterday.")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this time, likewise.")] = None,
     fact: Annotated[str | None, typer.Option(help="Only with this kind of fact.")] = None,
     txn: Annotated[str | None, typer.Option(help="A transaction, and its outcome.")] = None,
     number: Annotated[
@@ -48,6 +50,8 @@ def log(
 
     if number is not None and (number < 0 or everything):
         raise InvalidInputError(f"--limit {number}: " + ("--all contradicts it" if everything else "must be a number, 0 or more"))
+    if subject is not None:
+        name, alias = _subject(subject, name, alias)
     wanted = Filter(name, alias, actor, time_of(since), time_of(until), fact, txn)
     if following:
         for option, given in (("--at", at), ("--until", until), ("--txn", txn)):
@@ -65,6 +69,22 @@ def log(
             printing.echo_error(f"head: {store_.head}")
 
 
+def _subject(subject: str, name: str | None, alias: str | None) -> tuple[str, str | None]:
+    """Return the name and the alias of NAME or NAME:ALIAS.
+
+    Raises:
+        InvalidInputError: it names a version, or an option says otherwise.
+    """
+    found, sign, word = subject.partition(":")
+    if sign and (not word or re.fullmatch(r"v\d+|latest", word)):
+        raise InvalidInputError(f"{subject!r}: expected NAME or NAME:ALIAS; the log is of names: `artifactstore log {found}`")
+    if name not in (None, found) or (sign and alias not in (None, word)):
+        raise InvalidInputError(
+            f"{subject} contradicts " + (f"--name {name}" if name not in (None, found) else f"--alias {alias}")
+        )
+    return (f"{found}*" if found.endswith("/") else found), (word if sign else alias)
+
+
 def _print_transactions(store: Any, wanted: Any, number: int | None, *, everything: bool) -> None:
     from artifactstore.work.queries.queries import transactions  # noqa: PLC0415 - `--help` must not load the store
 
@@ -72,6 +92,8 @@ def _print_transactions(store: Any, wanted: Any, number: int | None, *, everythi
         number = _ON_A_TERMINAL
     found, older = transactions(store._session, wanted, number)  # noqa: SLF001 - a limit counts transactions here, not facts
     printing.listed(found[::-1], _layout())
+    if not found and not older:
+        printing.echo_error("no transaction matches")
     if older:
         printing.echo_error(f"{counted(older, 'older transactions')} not shown: --all shows all")
 

@@ -2,16 +2,18 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
-from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import typer
 
 from artifactstore.cli import printing
+from artifactstore.cli.cmd_queries import files_of
 from artifactstore.cli.options import AsJson, StoreUrl, app, described, opened, pairs, value_of
-from artifactstore.errors import InvalidInputError, NotFoundError
-from artifactstore.model.reference import Reference, check_name
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.reference import check_name
 
 __all__: list[str] = []
 
@@ -21,7 +23,13 @@ _OWN: frozenset[str] = frozenset({"self", "step"})  # what `run.log` takes by it
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
     context: typer.Context,
-    inputs: Annotated[list[str] | None, typer.Option("--in", help="NAME or NAME=PATH: an input, first written to PATH.")] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--in",
+            help="NAME or NAME=PATH: an input, first written to the folder PATH, or the file PATH if it is one file of that kind.",
+        ),
+    ] = None,
     outputs: Annotated[list[str] | None, typer.Option("--out", help="NAME=PATH: an output, put from PATH at the end.")] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE, the value as JSON or text; opt.lr=0.1 is lr in opt; may be repeated.")
@@ -53,13 +61,14 @@ def run(
     with opened(store, "a") as store_:
         from artifactstore.work.secrets import shown  # noqa: PLC0415 - as above
 
-        for ref, _ in needed:
-            _check_input(store_, ref)
+        as_file = [_is_file(_check_input(store_, ref), path) for ref, path in needed]
         work = store_.run(name or os.path.basename(command[0]), params={"command": shown(command), **params}, id=id).start()  # noqa: PTH119
         try:
-            for ref, path in needed:
+            for (ref, path), alone in zip(needed, as_file, strict=True):
                 if path is None:
                     work.use(ref)
+                elif alone:
+                    _get_file(work, ref, Path(path))
                 else:
                     work.get(ref, to=path, overwrite=True)
             code = call(command, printed)
@@ -67,6 +76,7 @@ def run(
             work.log(step=None, **measured)
             # The metrics of what has one output are those of the output, too: `find` and the rules of aliases look there.
             about: dict[str, Any] = {"metrics": measured} if measured and len(wanted) == 1 else {}
+            _check_written([] if code else wanted)
             made = [] if code else [work.put(path, ref, **about) for ref, path in wanted]
         except BaseException as error:
             work.finish(error=f"{type(error).__name__}: {error}")
@@ -110,16 +120,45 @@ def _pair(text: str, option: str, *, whole: bool) -> tuple[str, str | None]:
     return ref, path or None
 
 
-def _check_input(store: Any, ref: str) -> None:
-    """Look an input up, with its path.
+def _check_input(store: Any, ref: str) -> list[str]:
+    """Look an input up, and return its files.
 
     Raises:
         NotFoundError: there is no such artifact; the message has the nearest names.
     """
-    parsed = Reference.parse(ref)
-    whole = store.artifact(str(replace(parsed, path=None)))
-    if parsed.path is not None and not store.exists(ref):
-        raise NotFoundError(f"{whole.ref} has no file or folder {parsed.path!r}")
+    return [one.path for one in files_of(store, ref)[2]]
+
+
+def _is_file(files: list[str], path: str | None) -> bool:
+    """Return whether an input is written as a file: it is one, and PATH is a file's name with the same suffix, not a folder."""
+    suffix = PurePath(path or "").suffix
+    return (
+        len(files) == 1
+        and suffix != ""
+        and PurePath(files[0]).suffix == suffix
+        and not str(path).endswith("/")
+        and not Path(str(path)).is_dir()
+    )
+
+
+def _get_file(work: Any, ref: str, path: Path) -> None:
+    """Write an input that is one file to a path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".artifactstore-", dir=path.parent) as folder:
+        work.get(ref, to=Path(folder) / "input")
+        found = [one for one in (Path(folder) / "input").rglob("*") if not one.is_dir()] or [Path(folder) / "input"]
+        found[0].replace(path)
+
+
+def _check_written(outputs: Iterable[tuple[str, str | None]]) -> None:
+    """Look for all outputs, before one is put.
+
+    Raises:
+        InvalidInputError: the program has not written one.
+    """
+    for ref, path in outputs:
+        if "://" not in str(path) and not os.path.lexists(str(path)):
+            raise InvalidInputError(f"--out {ref}={path}: the program has not written {path}")
 
 
 def _nested(given: Iterable[tuple[str, str]]) -> dict[str, Any]:
