@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from artifactstore.cli import printing
 from artifactstore.work.session.session import Session
 
 __all__ = ["shown"]
@@ -60,6 +61,4 @@ def _nothing(_more: int, _files: int = 0) -> None:
 def _lines(what: str, total: int, files: int = 0) -> Callable[..., None]:
     from artifactstore.display.progress import in_log, is_long  # noqa: PLC0415 - as above
 
-    return (
-        in_log(what, total, files, lambda line: print(line, file=sys.stderr, flush=True)) if is_long(total, files) else _nothing
-    )
+    return in_log(what, total, files, printing.echo_error) if is_long(total, files) else _nothing

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
@@ -68,28 +68,21 @@ def call(command: Sequence[str], metrics: PrintedMetrics | None = None) -> int:
     """
     # A program of Python that writes to a pipe would keep its lines until its end.
     more: dict[str, Any] = {} if metrics is None else {"stdout": subprocess.PIPE, "env": {"PYTHONUNBUFFERED": "1", **os.environ}}
-    try:
-        child = subprocess.Popen(command, **more)  # noqa: S603 - what the user asked for
-    except OSError as error:
-        raise InvalidInputError(f"cannot run {command[0]}: {error.strerror or error}") from error
-    reader = threading.Thread(target=_pass_through, args=(child.stdout, metrics), daemon=True)
-    with _signals_for(child):
+    with _signals() as pass_on_to:
+        try:
+            child = subprocess.Popen(command, **more)  # noqa: S603 - what the user asked for
+        except OSError as error:
+            raise InvalidInputError(f"cannot run {command[0]}: {error.strerror or error}") from error
+        pass_on_to(child)
+        reader = threading.Thread(target=_pass_through, args=(child.stdout, metrics), daemon=True)
         if metrics is not None:
             sys.stdout.flush()
             reader.start()
-        code = _waited(child)
+        code = child.wait()
     if metrics is not None:
         reader.join(_AFTER)
         metrics.end()
     return 128 + -code if code < 0 else code
-
-
-def _waited(child: "subprocess.Popen[bytes]") -> int:
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue  # the program has got it, too
 
 
 def _pass_through(source: Any, metrics: PrintedMetrics) -> None:
@@ -104,17 +97,39 @@ def _pass_through(source: Any, metrics: PrintedMetrics) -> None:
 
 
 @contextlib.contextmanager
-def _signals_for(child: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Pass signals that would end this process on to the program: its end is then recorded."""
+def _signals() -> "Iterator[Callable[[subprocess.Popen[bytes]], None]]":
+    """Pass signals that would end this process on to a program: its end is then recorded. Yields what takes the program.
+
+    Ctrl-C reaches the program by itself, and does nothing here: an exception at the moment in which the program ends would
+    lose its exit code (`Popen.wait` then returns 0).
+    """
+    programs: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        if number == signal.SIGINT:
+            return
+        for one in programs:
+            one.send_signal(number)
+        if not programs:
+            early.append(number)
+
+    def take(program: "subprocess.Popen[bytes]") -> None:
+        programs.append(program)
+        for number in early:
+            program.send_signal(number)
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield take
         return
-    numbers = [getattr(signal, name) for name in _PASSED_ON if hasattr(signal, name)]
-    before = {one: signal.getsignal(one) for one in numbers if signal.getsignal(one) is not signal.SIG_IGN}  # nohup ignores it
+    numbers = [signal.SIGINT, *(getattr(signal, name) for name in _PASSED_ON if hasattr(signal, name))]
+    before = {
+        one: signal.getsignal(one) for one in numbers if signal.getsignal(one) not in {signal.SIG_IGN, None}
+    }  # nohup ignores it
     for one in before:
-        signal.signal(one, lambda number, _frame: child.send_signal(number))
+        signal.signal(one, handle)
     try:
-        yield
+        yield take
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
