@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["COMMANDS", "command_hint", "hint"]
+__all__ = ["COMMANDS", "command_hint", "hint", "table_hint"]
 
 _PUT: Final = "store.put(source, name)"
 _GET: Final = "store.get(ref)"
@@ -27,7 +27,10 @@ _CALLS: Final = {
     **dict.fromkeys(("log_params", "log_param", "config"), "store.run(name, params={…})"),
     **dict.fromkeys(("log_metrics", "log_metric"), "run.log(loss=0.5, step=1)"),
     **dict.fromkeys(("start_run", "init", "track", "experiment"), "with store.run(name) as run:"),
-    **dict.fromkeys(("search_runs", "list_runs"), "store.runs()"),
+    **dict.fromkeys(("search_runs", "list_runs", "sweep", "sweeps"), "store.runs()"),
+    **dict.fromkeys(("plot", "scatter", "chart", "visualize"), "store.runs().plot(x, y)"),
+    **dict.fromkeys(("parallel", "parallel_coordinates"), "store.runs().parallel([…])"),
+    **dict.fromkeys(("curves", "scan_history"), "store.runs().curves(metric)"),
     **dict.fromkeys(
         ("tag", "set_alias", "set_tag", "promote", "set_registered_model_alias", "transition_model_version_stage"),
         "store.alias(ref, alias)",
@@ -49,6 +52,83 @@ _CALLS: Final = {
 def hint(name: str) -> str:
     """Return what to call instead of a method that the store does not have, or nothing."""
     return f"; use {_CALLS[name]}" if name in _CALLS else ""
+
+
+_FRAME: Final = ".to_pandas()"
+_OF_TABLES: Final = {
+    **dict.fromkeys(("head", "first", "take", "limit"), "a slice, [:5]"),
+    **dict.fromkeys(("tail", "last"), "a slice, [-5:]"),
+    **dict.fromkeys(("shape", "size"), "len(…)"),
+    **dict.fromkeys(("df", "to_df", "to_dataframe", "dataframe", "data", "pandas", "table", "as_df"), _FRAME),
+    **dict.fromkeys(("polars", "to_polars", "pl"), "polars.from_arrow(….to_arrow())"),
+    **dict.fromkeys(("arrow", "to_table"), ".to_arrow()"),
+    **dict.fromkeys(("sort_values", "sort", "order_by", "query", "filter", "where"), f"store.runs(where=…, sort=…), or {_FRAME}"),
+    **dict.fromkeys(("scatter", "hist", "bar", "boxplot"), f".plot(x, y) of store.runs(), or {_FRAME}"),
+    **dict.fromkeys(("parallel_coordinates", "parcoords"), ".parallel([…]) of store.runs()"),
+    **dict.fromkeys(("line", "lines", "history", "scan_history"), ".curves(metric) of store.runs(), or [-1].history(metric)"),
+}
+_OF_FRAMES: Final = frozenset(
+    [
+        "loc",
+        "iloc",
+        "at",
+        "iat",
+        "groupby",
+        "agg",
+        "describe",
+        "mean",
+        "median",
+        "std",
+        "var",
+        "min",
+        "max",
+        "sum",
+        "corr",
+        "pivot",
+        "pivot_table",
+        "merge",
+        "join",
+        "apply",
+        "map",
+        "drop",
+        "dropna",
+        "fillna",
+        "to_csv",
+        "to_json",
+        "to_dict",
+        "to_parquet",
+        "to_markdown",
+        "to_numpy",
+        "to_excel",
+        "to_html",
+        "iterrows",
+        "itertuples",
+        "unique",
+        "nunique",
+        "value_counts",
+        "nlargest",
+        "nsmallest",
+        "sample",
+        "rename",
+        "set_index",
+        "reset_index",
+        "astype",
+        "isna",
+        "notna",
+        "style",
+        "dtypes",
+        "T",
+        "melt",
+        "stack",
+    ]
+)
+
+
+def table_hint(name: str) -> str:
+    """Return what to use instead of a method that lists of records do not have, or nothing."""
+    if name in _OF_FRAMES:
+        return f"; use {_FRAME}.{name}"
+    return f"; use {_OF_TABLES[name]}" if name in _OF_TABLES else ""
 
 
 _PUT_PATH: Final = "`put PATH NAME`"

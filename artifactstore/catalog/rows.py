@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from artifactstore.display.displayed import Displayed
-from artifactstore.errors import UnsupportedError
+from artifactstore.errors import InvalidInputError, UnsupportedError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.fields import finite
 from artifactstore.runtime.loading import arrow
@@ -46,12 +46,21 @@ class Rows(Displayed, Sequence[T], Generic[T]):
     def __getitem__(self, at: int) -> T: ...
     @overload
     def __getitem__(self, at: slice) -> "Rows[T]": ...
-    def __getitem__(self, at: int | slice) -> "T | Rows[T]":
+    def __getitem__(self, at: Any) -> "T | Rows[T]":
         if isinstance(at, slice):
             part = Rows(self._kind, self._make, 0)
             part._numbers = self._numbers[at]
             return part
+        if isinstance(at, str):
+            raise InvalidInputError(
+                f"[{at!r}]: rows are chosen by number; a column is .to_pandas()[{at!r}], or [one.{at} for one in …]"
+            )
         return self._make(self._numbers[at])
+
+    def __getattr__(self, name: str) -> Any:
+        from artifactstore.habits import table_hint  # noqa: PLC0415 - only for a message
+
+        raise AttributeError(f"{type(self).__name__} has no {name!r}{table_hint(name)}", name=name, obj=self)
 
     def __iter__(self) -> Iterator[T]:
         return map(self._make, self._numbers)

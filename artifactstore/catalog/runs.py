@@ -56,7 +56,9 @@ class RunTable(Rows[RunInfo]):
     def __getitem__(self, at: int) -> RunInfo: ...
     @overload
     def __getitem__(self, at: slice) -> "RunTable": ...
-    def __getitem__(self, at: int | slice) -> "RunInfo | RunTable":
+    def __getitem__(self, at: Any) -> "RunInfo | RunTable":
+        if isinstance(at, str):
+            raise InvalidInputError(f"[{at!r}]: runs are chosen by number; a column is .values({at!r}), or .to_pandas()[{at!r}]")
         found = super().__getitem__(at)
         return (
             found

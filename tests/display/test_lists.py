@@ -1,5 +1,7 @@
 """Lists show what a reader looks for: short, aligned, without what is empty, and with the way to the rest."""
 
+import copy
+import pickle
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore import Store
+from artifactstore import InvalidInputError, Store
 from artifactstore.catalog.lineage import RunInfo
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.runs import RunTable
@@ -183,3 +185,23 @@ def test_the_lists_of_a_store_are_shown(store: Store):
 @pytest.fixture
 def store(tmp_path: Any) -> Store:
     return artifactstore.create(tmp_path / "store", cache=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("head", "[:5]"), ("df", ".to_pandas()"), ("groupby", ".to_pandas().groupby"), ("to_csv", ".to_pandas().to_csv"), ("scatter", ".plot(x, y)"), ("nonsense", "'nonsense'")],
+)  # fmt: skip
+def test_what_users_of_frames_type_is_answered_with_the_call_that_does_it(name: str, words: str):
+    for rows in (versions(3), runs(3)):
+        with pytest.raises(AttributeError, match=re.escape(words)):
+            getattr(rows, name)
+    assert not hasattr(versions(1), "_repr_png_")
+
+
+def test_a_column_is_not_an_index():
+    with pytest.raises(InvalidInputError, match=re.escape(".values('auc')")):
+        runs(3)["auc"]  # type: ignore[call-overload]
+    with pytest.raises(InvalidInputError, match=re.escape(".to_pandas()['name']")):
+        versions(3)["name"]  # type: ignore[call-overload]
+    assert copy.copy(versions(3)) == versions(3)
+    assert pickle.loads(pickle.dumps(Rows(Odd, [Odd(), Odd()])[1:])) == [Odd()]
