@@ -92,9 +92,9 @@ def _code(value: Any) -> bool:
 
 _OF_CODE: Final[Mapping[str, Is]] = {
     **dict.fromkeys(
-        ("kind", "notebook", "folder", "script", "commit", "head_tree", "tree", "branch", "describe", "claimed_by"), _text
+        ("kind", "notebook", "folder", "script", "commit", "author", "committer", "head_tree", "tree", "branch"), _text
     ),
-    "repository": _text,
+    **dict.fromkeys(("describe", "claimed_by", "repository"), _text),
     "dirty": _truth,
     "remotes": _table_of_texts,
     "submodules": _table_of_texts,

@@ -356,6 +356,13 @@ def test_no_writer_goes_around_a_gate(story: Story) -> None:
     assert story.state.aliases["x"][ALIAS][-1]["version"] == 2
 
 
+def test_a_verdict_is_for_its_version_though_both_would_pass(story: Story) -> None:
+    play(story, [put("model"), put("model 2"), [measured("model", auc=0.95)], [measured("model 2", auc=0.99)]])
+    tell(story, gate({"metric": "auc", "is": ">= 0.9"}))
+    fact = {"fact": "aliased", "name": "x", "alias": ALIAS, "version": 1, "verdict": verdict(story, 2)}
+    assert tell(story, fact) == "gate"
+
+
 def test_a_gate_of_another_alias_or_name_asks_nothing(story: Story) -> None:
     play(story, [put("model"), put("other", "y")])
     tell(story, gate({"metric": "auc", "is": ">= 0.9"}, names="x*"))
@@ -409,6 +416,7 @@ def test_a_condition_that_nobody_judged_is_not_met_by_its_negation(story: Story)
         ({"any": [{"metric": "f1", "is": "> 1"}, {"metric": "auc", "is": "> 1"}]}, False),
         ({"not": {"metric": "auc", "is": "> 1"}}, True),
         ({"not": {"metric": "auc", "is": "> 0"}}, False),
+        ({"all": [{"metric": "auc", "is": "> 0"}, {"metric": "f1", "is": "> 0"}]}, False),
         ({"all": [{"metric": "auc", "is": "> 0"}, {"not": {"any": [{"metric": "f1", "is": "> 0"}]}}]}, True),
     ],
 )

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import artifactstore
@@ -129,6 +130,73 @@ def make_snapshot(here: Path) -> None:
     store.alias("n:v1", "best")
     store.maintenance.snapshot()
     store.put(b"two", "n", reason="behind it")
+
+
+def make_gates(here: Path) -> None:
+    """Make a store of the second format: gates, verdicts, approvals, refusals, holds, retention: once, when gates came."""
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from artifactstore.signing import KeyFile
+
+    sys.orig_argv, sys.executable = ["python", "train.py"], "python"
+    url = here / "store"
+    key = Ed25519PrivateKey.from_private_bytes(noise(32, 7))
+    pem = key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo).decode()
+    secret = here / "key.pem"
+    here.mkdir()
+    secret.write_bytes(key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()))
+    secret.chmod(0o600)
+    (here / "keys.toml").write_text(f'[quinn]\nkey = """\n{pem}"""\nroles = ["qa"]\n')
+
+    def as_actor(actor: str) -> artifactstore.Store:
+        os.environ["ARTIFACTSTORE_ACTOR"] = actor
+        found = artifactstore.open(url, cache=None)
+        found.head  # noqa: B018 - the actor is read when the store is opened
+        os.environ["ARTIFACTSTORE_ACTOR"] = "golden"
+        return found
+
+    store = artifactstore.create(url, cache=None)
+    store.put({"rows": list(range(10))}, "raw")
+    store.put({"rows": list(range(90, 99))}, "test")
+    for number, auc in ((1, 0.9), (2, 0.95), (3, 0.5)):
+        with store.run("train", code=False) as run:
+            run.get("raw")
+            run.put({"w": number}, "model", kind="model")
+        with store.run("evaluate", code=False) as run:
+            run.get(f"model:v{number}")
+            run.get("test")
+            run.measure(f"model:v{number}", {"auc": auc}, on="test")
+    rules = [
+        {"metric": "auc", "is": ">= 0.8", "on": "test"}, {"metric": "auc", "is": ">= -0.1", "of": "production"},
+        {"run": "finished"}, {"lineage": "complete"}, {"taint": "none"}, {"evaluated": "apart", "metric": "auc"},
+        {"format": "safe"}, {"age": "<= 3650"}, {"approvals": 1, "role": "qa", "signed": True},
+        {"any": [{"reads": "tracked"}, {"code": "clean"}]}, {"not": {"metric": "loss", "is": "> 0"}},
+    ]  # fmt: skip
+    store.registry.gates({"names": "mod*", "alias": "production", "all": rules, "reason": True}, reason="CR-1")
+    quinn, keys = as_actor("quinn"), here / "keys.toml"
+    for number in (1, 2):
+        quinn.registry.approve(f"model:v{number}", reason="seen", role="qa", signer=KeyFile(secret, name="Quinn Q"))
+    store.promote("model:v1", "production", reason="CR-2", keys=keys)
+    store.promote("model:v2", "production", reason="CR-3", keys=keys)
+    for call in (
+        lambda: store.promote("model:v3", "production", reason="CR-4", keys=keys),
+        lambda: store.registry.remove("raw:v1", "x"),
+    ):
+        try:
+            store.registry.hold("model:v1", "audit", until=datetime(2026, 1, 1, tzinfo=UTC))
+            call()
+        except artifactstore.RefusedError:
+            pass
+    store.rollback("model", "production", reason="CR-5")
+    as_actor("rosa").registry.reject("model:v2", reason="bias")
+    store.registry.describe("model", {"owner": "team"}, of="name")
+    store.registry.describe("model:v1", {"note": "first"})
+    store.registry.retention({"names": "sweep/*", "keep_last": 1, "at_least_days": 0}, reason="CR-6")
+    for number in range(3):
+        store.put({"n": number}, "sweep/a")
+    store.registry.expire(reason="CR-7")
+    secret.unlink()
 
 
 def step(width: int, version: int) -> bytes:

@@ -153,3 +153,26 @@ def test_a_golden_store_can_be_written_on(golden, tmp_path: Path):
     after = tree(root)
     assert {path: after[path] for path in before} == before
     assert store.verify(level="full").ok
+
+
+def test_a_golden_store_with_gates_is_judged_as_it_was(tmp_path: Path):
+    shutil.copytree(HERE / "gates-v0.1.0", tmp_path / "golden")
+    keys = tmp_path / "golden/keys.toml"
+    store = artifactstore.open(tmp_path / "golden/store", cache=None)
+    assert store.verify(level="full").ok
+    (gate,) = store.registry.gates()
+    assert (gate.names, gate.alias, gate.version, gate.reason, len(gate.rules["all"])) == ("mod*", "production", 1, "CR-1", 11)
+    assert store.artifact("model:production").ref == "model:v1"
+    moves = [event for event in store.log(alias="production", fact="aliased") if event.outcome == "committed"]
+    assert [event.reason for event in moves] == ["CR-2", "CR-3", "CR-5"]
+    assert next(event.fields["reasons"][0] for event in store.log(fact="refused")) == "auc on test is 0.5, asked is >= 0.8"
+    assert [(one.name, one.role, one.status) for one in store.registry.approvals("model:v1", keys=keys)] == [
+        ("Quinn Q", "qa", "stale")
+    ]
+    assert [one.status for one in store.registry.approvals("model:v2", keys=keys)] == ["valid", "claimed"]
+    assert store.registry.check("model:v2", "production", keys=keys).reasons == ("rosa has rejected it: bias",)
+    assert [one.reason for one in store.registry.holds()] == ["audit", "audit"]
+    assert store.names()[0].metadata == {"owner": "team"}
+    assert [one.version for one in store.versions("sweep/a") if not one.removed] == [3]
+    assert store.at(moves[1].seq).artifact("model:production").ref == "model:v2"
+    assert store.put({"n": 9}, "sweep/a").version == 4

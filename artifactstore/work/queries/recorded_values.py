@@ -22,7 +22,7 @@ _ABOUT: Final = (
     "lfs_pointers",
     "claimed_by",
 )  # of code
-_OF_COMMIT: Final = ("commit", "describe", "tree")  # not repeated if the code itself differs
+_OF_COMMIT: Final = ("commit", "describe", "tree", "author", "committer")  # not repeated if the code itself differs
 
 
 def outside_reads(run: RunInfo) -> dict[str, Any]:
