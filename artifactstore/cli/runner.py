@@ -52,6 +52,7 @@ def load_commands() -> None:
     from artifactstore.cli.history import cmd_log  # noqa: F401, PLC0415
     from artifactstore.cli.listing import cmd_tree  # noqa: F401, PLC0415
     from artifactstore.cli.running import cmd_run  # noqa: F401, PLC0415
+    from artifactstore.cli.selftest import command  # noqa: F401, PLC0415
     from artifactstore.cli.setup import commands as setup  # noqa: F401, PLC0415
 
 

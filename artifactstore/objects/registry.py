@@ -17,7 +17,7 @@ from artifactstore.errors import InvalidInputError, UnsupportedError
 from artifactstore.objects.base import Format, ReadFolder, WriteFolder
 from artifactstore.runtime.entry_points import load, registered_for
 
-__all__ = ["check_expected", "choose", "read_object", "runs_code", "write_object"]
+__all__ = ["ENTRIES", "check_expected", "choose", "read_object", "runs_code", "write_object"]
 
 _GROUP: Final = "artifactstore.formats"  # entry points: the name is the top-level module of the types, the value a format's class
 
@@ -45,7 +45,7 @@ def _entry(name: str, where: str, tops: str = "", extra: str = "", needs: str = 
     return _Entry(name, where, frozenset(tops.split()), extra, frozenset(needs.split()))
 
 
-_ENTRIES: Final = (
+ENTRIES: Final = (
     _entry("data", "data:Data", "builtins"),
     _entry("table", "tables:Table", "pandas polars pyarrow"),
     _entry("array", "arrays:Array", "numpy"),
@@ -96,7 +96,7 @@ def choose(obj: Any) -> Format | None:
     for plugin in _plugins(tops):
         if plugin.matches(obj):
             return plugin
-    for entry in _ENTRIES:
+    for entry in ENTRIES:
         if not entry.tops or entry.tops & tops:
             found = _load(entry.where)
             if found.matches(obj):
@@ -106,7 +106,7 @@ def choose(obj: Any) -> Format | None:
 
 def _format_named(name: str) -> Format | None:
     """Return the format with this name, or None."""
-    entry = next((one for one in _ENTRIES if one.name == name), None)
+    entry = next((one for one in ENTRIES if one.name == name), None)
     if entry is not None:
         return _load(entry.where)
     return next((plugin for plugin in _plugins() if plugin.name == name), None)
@@ -114,7 +114,7 @@ def _format_named(name: str) -> Format | None:
 
 def _format_names() -> str:
     """List the formats: this library's, then those of other packages."""
-    return ", ".join(map(repr, dict.fromkeys([*(one.name for one in _ENTRIES), *sorted(plugin.name for plugin in _plugins())])))
+    return ", ".join(map(repr, dict.fromkeys([*(one.name for one in ENTRIES), *sorted(plugin.name for plugin in _plugins())])))
 
 
 def check_expected(expected: Iterable[str | type]) -> None:
@@ -130,7 +130,7 @@ def check_expected(expected: Iterable[str | type]) -> None:
     missing: dict[str, str] = {}
     for one in expected:
         names = {kind.__module__.partition(".")[0] for kind in one.__mro__} if isinstance(one, type) else {one}
-        entries = [entry for entry in _ENTRIES if entry.name in names or entry.tops & names - {"builtins"}]
+        entries = [entry for entry in ENTRIES if entry.name in names or entry.tops & names - {"builtins"}]
         if not entries and isinstance(one, str) and not _is_installed(one) and _format_named(one) is None:
             raise InvalidInputError(f"expects={one!r}: no format and no installed library has this name{_nearest(one)}")
         for entry in entries:
@@ -152,7 +152,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _nearest(name: str) -> str:
-    known = {entry.name for entry in _ENTRIES} | {top for entry in _ENTRIES for top in entry.tops - {"builtins"}}
+    known = {entry.name for entry in ENTRIES} | {top for entry in ENTRIES for top in entry.tops - {"builtins"}}
     near = get_close_matches(name, sorted(known), n=3)
     return f"; the nearest are {', '.join(near)}" if near else f"; formats: {_format_names()}"
 
@@ -215,7 +215,7 @@ def read_object(format: str, folder: ReadFolder, options: Mapping[str, Any] | No
         )
     given = dict(options or {})
     _check_options(chosen, given, chosen.read_options, "get")
-    if chosen.executes_code and all(entry.name != format for entry in _ENTRIES):  # ours look at what would run
+    if chosen.executes_code and all(entry.name != format for entry in ENTRIES):  # ours look at what would run
         folder.trust.check((), f"this object of the format {format!r}", "its format runs code that comes from the store")
     try:
         return chosen.read(folder, **given)
@@ -252,7 +252,7 @@ def _reason(obj: Any) -> str:
 
 
 def _install_hint(name: str) -> str:
-    extra = next((one.extra for one in _ENTRIES if one.name == name), "")
+    extra = next((one.extra for one in ENTRIES if one.name == name), "")
     return f"pip install 'artifactstore-ml[{extra}]'" if extra else "install it"
 
 

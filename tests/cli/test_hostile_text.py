@@ -106,7 +106,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "cp": [["n:v1", "copied"], [EVIL, "x"], ["n:v1", EVIL]], "unalias": [["n:best", EVIL], ["n:none", EVIL], [EVIL, EVIL]],
     "taint": [["n:v1", EVIL]], "untaint": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
     "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "import": [[EVIL], ["TO6"], ["STORE", EVIL]], "snapshot": [[]],
-    "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]],
+    "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]], "selftest": [["DOCTOR2"], ["STORE"], ["DOCTOR3", "--report", EVIL]],
     "tree": [["n"], [], [EVIL], [EVIL + "/"], ["n", "--depth", "0"]], "head": [[]], "config": [[]], "completion": [["bash"], [EVIL]], "rescue": [[EVIL], [EVIL, EVIL], ["TO5", "x"]],
 }  # fmt: skip
 BYTES = ("cat", "demo")  # bytes are bytes; the demo needs its extra and shows only what it has put itself
