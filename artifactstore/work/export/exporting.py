@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.errors import InvalidInputError, UnsupportedError
+from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.atomic_files import staged
 from artifactstore.work.export import ml_bom, openlineage, openlineage_client, prov, ro_crate, slsa
 from artifactstore.work.export.collect import collect
-from artifactstore.work.export.dossier.writing import write_dossier
+from artifactstore.work.export.dossier.writing import Judge, write_dossier
 from artifactstore.work.export.files import check_free, write_crate, write_file
 from artifactstore.work.export.history import history
 from artifactstore.work.export.html_preview import page
@@ -44,6 +45,7 @@ def export(
     to: Any,
     options: Mapping[str, Any],
     write_bundle: Callable[[Session, Path], object],
+    approvals: Judge,
 ) -> Any:
     """Export lineage in a standard format; see `Lineage.export`.
 
@@ -55,12 +57,13 @@ def export(
         to: the target, or None.
         options: of the standard.
         write_bundle: writes the store as a file.
+        approvals: judges the approvals of an artifact by the caller's keys.
     """
     _check(standard, options)
     if standard == "ro-crate":
         return _crate(session, start, to, is_run=is_run, **options)
     if standard == "dossier":
-        return _dossier(session, start, to, is_run=is_run, write_bundle=write_bundle, **options)
+        return _dossier(session, start, to, is_run=is_run, write_bundle=write_bundle, approvals=approvals, **options)
     overwrite = bool(options.get("overwrite"))
     if standard == "openlineage":
         return _openlineage(session, start, to, is_run=is_run, options=options)
@@ -156,6 +159,7 @@ def _dossier(
     *,
     is_run: bool,
     write_bundle: Callable[[Session, Path], object],
+    approvals: Judge,
     keys: Any = None,
     bundle: bool = False,
     license: str | None = None,  # noqa: A002 - the standard's word
@@ -164,12 +168,15 @@ def _dossier(
     if target is None or target.suffix.lower() != ".zip":
         raise InvalidInputError("a dossier is a zip file: pass to='dossier.zip'")
     if keys is not None:
-        raise UnsupportedError("keys= is not supported yet: every signature is shown as claimed")
+        from artifactstore.signing.keys import Keys  # noqa: PLC0415 - most stores know no signature
+
+        keys = Keys.load(keys)
+    judge = partial(approvals, keys=keys)
     if not bundle:
-        write_dossier(session, start, target, is_run=is_run, license=license, bundle=None)
+        write_dossier(session, start, target, is_run=is_run, license=license, bundle=None, approvals=judge)
         return target
     check_free(target)
     with staged(target) as packed:
         write_bundle(session, packed)
-        write_dossier(session, start, target, is_run=is_run, license=license, bundle=packed)
+        write_dossier(session, start, target, is_run=is_run, license=license, bundle=packed, approvals=judge)
     return target

@@ -307,9 +307,19 @@ class Lineage:
             BackendError: the store or the server is unreachable.
         """
         from artifactstore.work.export.exporting import export  # noqa: PLC0415 - loads the standards only if needed
+        from artifactstore.work.registry.approvals import approvals  # noqa: PLC0415 - as above
         from artifactstore.work.sync.bundle import bundle  # noqa: PLC0415 - as above
 
-        return export(self._session, self.id, is_run=self._is_run, standard=standard, to=to, options=options, write_bundle=bundle)
+        return export(
+            self._session,
+            self.id,
+            is_run=self._is_run,
+            standard=standard,
+            to=to,
+            options=options,
+            write_bundle=bundle,
+            approvals=approvals,
+        )
 
     def __repr__(self) -> str:
         return f"Lineage({self.id[:20]})"

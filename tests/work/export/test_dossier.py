@@ -17,7 +17,7 @@ import blake3
 import pytest
 
 import artifactstore
-from artifactstore import AlreadyExistsError, BackendError, CorruptionError, InvalidInputError, Store
+from artifactstore import AlreadyExistsError, BackendError, CorruptionError, InvalidInputError, RefusedError, Store
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.read.stream import stream
 from artifactstore.work.export.files import ZipWriter
@@ -148,8 +148,8 @@ def test_every_fact_about_them_is_told_with_its_outcome_and_no_other(store: Stor
 def test_approvals_and_verdicts_are_those_of_the_facts(folder: Path):
     (approval,) = parsed(folder, "approvals.json")
     assert {key: approval[key] for key in ("ref", "verdict", "meaning", "role", "status", "reason", "name")} == {
-        "ref": "churn/model:v1", "verdict": "approved", "meaning": "approval", "role": "qa", "status": "claimed",
-        "reason": "looks <good>", "name": None,
+        "ref": "churn/model:v1", "verdict": "approved", "meaning": "approval", "role": "qa", "status": "by an author",
+        "reason": "looks <good>", "name": approval["actor"],
     }  # fmt: skip
     promoted, refused = parsed(folder, "verdicts.json")
     assert (promoted["fact"], promoted["outcome"], promoted["verdict"]) == ("aliased", "committed", VERDICT)
@@ -398,3 +398,56 @@ def test_an_artifact_whose_first_manifest_fails_is_read_by_another(small: Store,
     expected = small.lineage("data").export("dossier", tmp_path / "1.zip").read_bytes()
     monkeypatch.setattr(session, "with_manifest", twice)
     assert small.lineage("data").export("dossier", tmp_path / "2.zip").read_bytes() == expected
+
+
+def test_signed_approvals_are_judged_by_the_keys_of_the_caller(small: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("cryptography")
+    from tests.signing.private_keys import private, public_pem, write
+
+    write(tmp_path / "qa.pem", "Ed25519")
+    public = public_pem(private("Ed25519"))
+    small.put(b"model", "model", kind="model")
+    small.put(b"other", "unapproved")
+    monkeypatch.setenv("ARTIFACTSTORE_ACTOR", "quinn")
+    other = artifactstore.open(small.url, cache=None)
+    signer = artifactstore.signing.KeyFile(tmp_path / "qa.pem", name="Quinn Quality")
+    other.registry.approve("model", reason="validated", role="qa", signer=signer)
+    found = {}
+    for number, keys in enumerate((None, {"quinn": {"key": public, "roles": ["qa"]}}, {"x": {"key": public, "roles": ["dev"]}})):
+        made = other.lineage("model").export("dossier", tmp_path / f"{number}.zip", keys=keys)
+        with zipfile.ZipFile(made) as packed:
+            (approval,) = json.loads(packed.read("approvals.json"))
+            page = packed.read("ro-crate-preview.html").decode()
+        assert approval["name"] == "Quinn Quality"
+        assert approval["signature"]["payloadType"] == "application/vnd.artifactstore.approval+json"
+        for said in ("Quinn Quality", "approval", approval["time"][:19].replace("T", " "), approval["status"]):
+            assert said in page, said
+        found[number] = approval["status"]
+    assert (found[0], found[1]) == ("claimed", "valid")
+    assert found[2] not in {"claimed", "valid"}
+    for ref in ("model", "unapproved"):
+        with pytest.raises(InvalidInputError):
+            other.lineage(ref).export("dossier", tmp_path / "bad.zip", keys={"x": 5})
+    assert not (tmp_path / "bad.zip").exists()
+
+
+def test_a_promotion_by_a_gate_is_told_with_its_verdict(small: Store, tmp_path: Path):
+    small.put(b"model", "model", kind="model", metrics={"auc": 0.95})
+    rules = {"names": "mod*", "alias": "production", "all": [{"metric": "auc", "is": ">= 0.9"}]}
+    small.registry.gates(rules, reason="policy 7")
+    small.promote("model", "production", reason="the best so far")
+    small.put(b"worse", "model", kind="model", metrics={"auc": 0.5})
+    with pytest.raises(RefusedError):
+        small.promote("model:v2", "production", reason="a try")
+    with zipfile.ZipFile(small.lineage("model:v1").export("dossier", tmp_path / "x.zip")) as packed:
+        (verdict,) = json.loads(packed.read("verdicts.json"))
+        assert (verdict["verdict"]["ok"], verdict["reason"]) == (True, "the best so far")
+        kinds = [json.loads(line)["fact"] for line in packed.read("facts.jsonl").splitlines()]
+        assert "gated" in kinds
+        page = packed.read("ro-crate-preview.html").decode()
+        for said in ("policy 7", "the best so far", "auc is 0.95", "&gt;= 0.9"):
+            assert said in page, said
+    with zipfile.ZipFile(small.lineage("model:v2").export("dossier", tmp_path / "y.zip")) as packed:
+        found = json.loads(packed.read("verdicts.json"))
+        assert [one["verdict"]["ok"] for one in found if one["version"] == 2] == [False]
+        assert "auc is 0.5" in packed.read("ro-crate-preview.html").decode()

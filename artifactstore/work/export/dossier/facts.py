@@ -1,20 +1,18 @@
 """What the journal says of some artifacts: their facts, approvals, verdicts and moves, as JSON values in the order of entries."""
 
-from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from artifactstore.catalog.audit import Event
-from artifactstore.errors import InvalidInputError
-from artifactstore.model.encoding import format_time, parse_json
+from artifactstore.model.encoding import format_time
 from artifactstore.model.fields import finite
 from artifactstore.work.export.record import Item
 
-__all__ = ["Subject", "approvals", "moves", "record_of", "verdicts"]
+__all__ = ["Statuses", "Subject", "approvals", "moves", "record_of", "verdicts"]
 
+Statuses = Mapping[tuple[str | None, int, str], tuple[str, str]]  # (digest, entry, actor) → (printed name, worth)
 _PATTERNS: Final = frozenset({"gated", "retained"})  # of names that match a pattern
 
 
@@ -95,19 +93,22 @@ def record_of(event: Event) -> dict[str, Any]:
     }
 
 
-def approvals(events: Iterable[Event], refs: Mapping[str, str]) -> list[dict[str, Any]]:
+def approvals(events: Iterable[Event], refs: Mapping[str, str], statuses: Statuses) -> list[dict[str, Any]]:
     """Return the approvals and rejections, each with the printed name, time and meaning of its signature.
 
     Args:
         events: of the subject.
         refs: digest → reference.
+        statuses: of those that have effect: printed name, and what the approval is worth.
     """
     found = []
     for event in events:
         if event.fact != "approved":
             continue
         fact = event.fields
-        signed = _payload(fact.get("signature"))
+        name, status = statuses.get((event.digest, event.seq, event.actor), (None, "without effect"))
+        if event.outcome == "committed" and event.origin is None and name is None:
+            status = "claimed"
         found.append(
             {
                 "ref": refs.get(event.digest or "", event.digest),
@@ -116,8 +117,8 @@ def approvals(events: Iterable[Event], refs: Mapping[str, str]) -> list[dict[str
                 "meaning": fact.get("meaning", "approval"),
                 "role": fact.get("role"),
                 "alias": event.alias,
-                "name": _text(signed.get("name")),
-                "status": "claimed",
+                "name": name or event.actor,
+                "status": status,
                 "signature": finite(fact.get("signature")),
                 **_when(event),
             }
@@ -182,14 +183,3 @@ def _when(event: Event) -> dict[str, Any]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _payload(envelope: Any) -> Mapping[str, Any]:
-    """Return what a DSSE envelope claims; empty if it can't be read. Nothing is verified here."""
-    if not isinstance(envelope, dict) or not isinstance(text := envelope.get("payload"), str):
-        return {}
-    try:
-        found = parse_json(b64decode(text, validate=True), "a signature")
-    except (Base64Error, ValueError, InvalidInputError):
-        return {}
-    return found if isinstance(found, Mapping) else {}

@@ -177,7 +177,7 @@ def _approvals(story: Story) -> Iterator[Block]:
     yield table_of(
         story.approvals,
         (
-            Column("Name", lambda one: Span(str(one["name"] or one["actor"]), "strong")),
+            Column("Name", lambda one: Span(str(one["name"]), "strong")),
             Column("Date and time (UTC)", lambda one: _moment(one["time"])),
             Column("Meaning", lambda one: _shown(one["meaning"])),
             Column("Verdict", lambda one: Span(_shown(one["verdict"]), "good" if one["verdict"] == "approved" else "bad")),

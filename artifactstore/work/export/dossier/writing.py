@@ -1,7 +1,8 @@
 """Writes a dossier: the files first, one artifact at a time, then what the journal says of them, then the sums of all that."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from artifactstore.catalog.audit import Event, Filter, Walk
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import reachable
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.journal.heads import format_head
 from artifactstore.maintenance.sync.object_copy import digest_at
 from artifactstore.model.encoding import canonical_json
@@ -30,8 +31,9 @@ from artifactstore.work.get.provenance import describe_environments
 from artifactstore.work.queries.drawing import Drawing
 from artifactstore.work.session.session import Session
 
-__all__ = ["write_dossier"]
+__all__ = ["Judge", "write_dossier"]
 
+Judge = Callable[..., Iterable[Any]]
 _SUMS: Final = "SHA256SUMS"
 _BUNDLE: Final = "store.zip"
 _QUIET: Final = frozenset({"stored", "relocated", "started", "finished", "used", "produced"})  # facts that the page leaves out
@@ -59,6 +61,7 @@ def write_dossier(
     is_run: bool,
     license: str | None,  # noqa: A002 - the standard's word
     bundle: Path | None,
+    approvals: Judge,
 ) -> None:
     """Write a dossier.
 
@@ -69,6 +72,7 @@ def write_dossier(
         is_run: whether `start` is a run.
         license: of the crate: a URL, or text.
         bundle: a bundle of the store, to be included; or None.
+        approvals: judges the approvals of an artifact; they have `entry`, `actor`, `name` and `status`.
 
     Raises:
         AlreadyExistsError: the target exists.
@@ -92,7 +96,7 @@ def write_dossier(
             with staged(target) as lines:
                 told = _write_facts(session, subject, last, lines)
                 archive.add_file("facts.jsonl", lines)
-            story = _story(record, told, head, time)
+            story = _story(record, told, _statuses(session, record, told.marks, approvals), head, time)
             texts = _texts(session, record, graph, folders, story, license=license, bundle=bundle is not None)
             if bundle is not None:
                 archive.add_file(_BUNDLE, bundle)
@@ -195,12 +199,24 @@ def _write_facts(session: Session, subject: facts.Subject, last: int, path: Path
     return _Told([*shown], many - len(shown), marks)
 
 
-def _story(record: Record, told: _Told, head: str, time: str) -> Story:
+def _statuses(session: Session, record: Record, marks: Iterable[Event], approvals: Judge) -> facts.Statuses:
+    """Return what the approvals are worth, as `registry.approvals` shows it."""
+    found: dict[tuple[str | None, int, str], tuple[str, str]] = {}
+    for digest in dict.fromkeys(event.digest for event in marks if event.fact == "approved" and event.digest in record.items):
+        item = record.items[str(digest)]
+        for ref in dict.fromkeys((item.ref, item.digest)):
+            with suppress(NotFoundError):  # of what was removed, an approval is only claimed
+                found |= {(item.digest, one.entry, one.actor): (one.name, one.status) for one in approvals(session, ref)}
+                break
+    return found
+
+
+def _story(record: Record, told: _Told, statuses: facts.Statuses, head: str, time: str) -> Story:
     main = record.items.get(record.start)
     return Story(
         facts=told.shown,
         left_out=told.left_out,
-        approvals=facts.approvals(told.marks, {digest: item.ref for digest, item in record.items.items()}),
+        approvals=facts.approvals(told.marks, {digest: item.ref for digest, item in record.items.items()}, statuses),
         verdicts=facts.verdicts(told.marks),
         moves=facts.moves(told.marks, () if main is None else {one.name for one in main.namings}),
         head=head,
