@@ -37,6 +37,8 @@ def list_(
         rows, list_name = _listed(store_, ref, prefix)
         if as_json:
             printing.as_json([printing.record(row) for row in rows])
+        elif not rows and ref is None and not prefix:
+            printing.echo_error("no names yet: `artifactstore put PATH NAME` stores the first version")
         elif long and list_name == "names":
             printing.listed([store_.versions(one.name)[(one.latest or one.versions) - 1] for one in rows], "newest")
             printing.echo(f"total {format_size(sum(one.size or 0 for one in rows))}, {counted(len(rows), 'names')}")

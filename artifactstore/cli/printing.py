@@ -147,7 +147,8 @@ def _has_colours() -> bool:
 
 def put_line(artifact: Any) -> str:
     """Describe the result of a put in one line."""
-    what = f"{artifact.ref}  {artifact.digest[:15]}…  {counted(artifact.count, 'files')}, {format_size(artifact.size)}"
+    ref = artifact.ref if artifact.ref == artifact.digest else f"{artifact.ref}  {artifact.digest[:15]}…"
+    what = f"{ref}  {counted(artifact.count, 'files')}, {format_size(artifact.size)}"
     if not artifact.new:
         return f"{what}: unchanged, 0 uploaded"
     return f"{what}: {format_size(artifact.uploaded)} uploaded"

@@ -149,6 +149,8 @@ def test_hints_are_notes_on_stderr(filled, tmp_path: Path):
 def test_init_and_text(run, tmp_path: Path):
     assert run("init", "--digest", "sha256", "other") == (0, f"{tmp_path / 'other'}\n", "")
     assert run("init", "other")[0] == 7
+    assert run("ls", "--store", "other") == (0, "", "no names yet: `artifactstore put PATH NAME` stores the first version\n")
+    assert run("put", "hello", "--text", "--store", "other")[1].count("sha256:") == 1
     assert "sha256:" in run("put", "hello", "greeting", "--text", "--store", "other")[1]
     assert run("cat", "greeting:v1/data.txt", "--store", "other")[1] == "hello"
     assert run("cat", "greeting", "--store", "other")[1] == "hello"

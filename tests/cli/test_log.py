@@ -208,8 +208,11 @@ def test_a_limit_says_how_many_it_leaves_out(call: Call, options: list[str], sho
 
 
 def test_a_log_in_which_nothing_matches_says_so(call: Call):
-    code, lines, err = call("log", "churn/modle")
+    code, lines, err = call("log", "churn/model", "--actor", "another")
     assert (code, lines, err.splitlines()[0]) == (0, [], "no transaction matches")
+    code, lines, err = call("log", "churn/modle")
+    assert (code, lines) == (3, [])
+    assert "churn/model" in err
 
 
 def test_a_pattern_in_python_is_one_of_names(history: str):

@@ -174,6 +174,7 @@ def test_a_metric_that_is_not_printed_is_a_note_and_one_that_is_not_finite_is_re
         (["--metric", "=1"], "expected NAME=NUMBER, or NAME"),
         (["--metric", "auc=1", "--metric", "auc"], "auc is given twice"),
         (["--metric", "step=1"], "a metric cannot be called 'step'"),
+        (["--metric", "--"], "a metric cannot be called '--'"),
         (["--metric", "self"], "a metric cannot be called 'self'"),
     ],
 )

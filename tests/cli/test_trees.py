@@ -323,6 +323,7 @@ def test_names_are_a_tree_too(call: Call):
     assert any(line.endswith("├─ features/ (2 names)") for line in lines)
     assert lines[-1].endswith("   └─ raw v1")
     assert [line.split("─ ")[-1] for line in call("tree", "features/")[1][1:]] == ["left v1", "right v1"]
+    assert call("tree", "features")[1] == call("tree", "features/")[1]
 
 
 @pytest.mark.parametrize(

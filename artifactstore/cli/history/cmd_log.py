@@ -25,7 +25,7 @@ _PAUSE: Final = 1.0  # seconds between two looks at the store
 
 @app.command()
 def log(
-    subject: Annotated[str | None, typer.Argument(metavar="[NAME]", help="As --name; NAME:ALIAS also as --alias.")] = None,
+    subject: Annotated[str | None, typer.Argument(metavar="NAME", help="As --name; NAME:ALIAS also as --alias.")] = None,
     name: Annotated[str | None, typer.Option(help="Only about this name, or a pattern (churn/*).")] = None,
     alias: Annotated[str | None, typer.Option(help="Only about this alias.")] = None,
     actor: Annotated[str | None, typer.Option(help="Only actions of this actor.")] = None,
@@ -93,6 +93,8 @@ def _print_transactions(store: Any, wanted: Any, number: int | None, *, everythi
     found, older = transactions(store._session, wanted, number)  # noqa: SLF001 - a limit counts transactions here, not facts
     printing.listed(found[::-1], _layout())
     if not found and not older:
+        if wanted.name is not None and not any(sign in wanted.name for sign in "*?["):
+            store.versions(wanted.name)  # a name that does not exist is an error, with the nearest ones
         printing.echo_error("no transaction matches")
     if older:
         printing.echo_error(f"{counted(older, 'older transactions')} not shown: --all shows all")

@@ -43,7 +43,8 @@ def tree(
     if depth is not None and depth < 0:
         raise InvalidInputError(f"--depth {depth}: must be a number of levels, 0 or more")
     with opened(store, "r", at=at) as store_:
-        if ref is None or ref.endswith("/"):
+        if ref is None or ref.endswith("/") or _is_folder_of_names(store_, ref):
+            ref = ref if ref is None or ref.endswith("/") else f"{ref}/"
             title, root, plural = ref or store_.url, _folders(_names(store_, ref or ""), (ref or "").rstrip("/")), "names"
         else:
             whole, path, files = files_of(store_, ref)
@@ -61,6 +62,12 @@ def tree(
         return Branch(level, text, [Span(f"({counted(one.count, plural)})", "dim")], lead=format_size(one.size))
 
     printing.outline([Tree([branch(*row) for row in _rows(root, title, 0, depth)])])
+
+
+def _is_folder_of_names(store: Any, ref: str) -> bool:
+    """Return whether names begin with this and a slash, and none is this."""
+    below = store.names(ref) if ":" not in ref and "@" not in ref else ()
+    return any(one.name.startswith(f"{ref}/") for one in below) and all(one.name != ref for one in below)
 
 
 def _names(store: Any, prefix: str) -> list[Any]:

@@ -193,7 +193,7 @@ def _metrics(given: list[str] | None) -> tuple[dict[str, float], list[str]]:
     read: list[str] = []
     for text in given or ():
         name, sign, value = text.partition("=")
-        if not name or name in _OWN or name != name.strip():
+        if not name or name in _OWN or name != name.strip() or name.startswith("-"):
             raise InvalidInputError(f"--metric {text!r}: expected NAME=NUMBER, or NAME; a metric cannot be called {name!r}")
         if name in fixed or name in read:
             raise InvalidInputError(f"--metric {text!r}: {name} is given twice")
