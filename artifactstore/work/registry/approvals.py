@@ -92,7 +92,9 @@ def judge(
     own = {"name": found.name if found.version is None else f"{found.name}:v{found.version}", "role": role, "alias": alias}
     fact |= {key: value for key, value in own.items() if value is not None}
     if signer is not None:
-        fact["signature"] = _signed(session, core, found, fact, signer)
+        from artifactstore.signing.registered import signer_of  # noqa: PLC0415 - most approvals are not signed
+
+        fact["signature"] = _signed(session, core, found, fact, signer_of(signer))
 
     def prepare(_core: Core) -> Prepared:
         with session.state() as state:
@@ -140,15 +142,17 @@ def _approval(state: State, found: Resolved, index: int, keys: Any) -> Approval:
     row = state.approvals[found.digest][index]
     status = status_of(state, found.name, found.version, found.digest, index)
     payload = payload_of(row.get("signature")) if "signature" in row else None
+    owners: set[str] = set()
     if status in {"claimed", "stale"} and "signature" in row and keys is not None:
         from artifactstore.signing.verify import verify_envelope  # noqa: PLC0415 - as above
 
-        worth = verify_envelope(row["signature"], keys, role=row.get("role"), actor=row["actor"], time=row["time"]).status
-        status = worth if status == "claimed" or worth != "valid" else status
+        worth = verify_envelope(row["signature"], keys, role=row.get("role"), actor=row["actor"], time=row["time"])
+        status = worth.status if status == "claimed" or not worth else status
+        owners = {name.casefold() for name in worth.names}
     printed = payload.get("name") if payload is not None else None
     if row["verdict"] == "approved" and status == "valid" and isinstance(printed, str):
         made = authors(state, found.name, found.version, found.digest)
-        status = "by an author" if printed.casefold() in made else status
+        status = "by an author" if printed.casefold() in made or owners <= made else status
     return Approval(
         digest=found.digest,
         ref=row.get("name") or found.digest,

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.gates.ancestry import ancestors, material
+from artifactstore.catalog.gates.approvals import authors
 from artifactstore.catalog.gates.conditions import Answer, Case
 from artifactstore.catalog.gates.evaluate import evaluate, gates_of
 from artifactstore.catalog.gates.rules import kind_of
@@ -111,7 +112,8 @@ class Judgement:
 
         with self._session.query_state() as state:
             rows = _rows(state, kind, digest, set(seen["entries"]))
-        return signatures_count(self._session, rule, rows, digest, self._keys)
+            made_by = authors(state, *self._target[:3])
+        return signatures_count(self._session, rule, rows, digest, self._keys, made_by=made_by)
 
 
 def _rows(state: State, kind: str, digest: str, entries: set[int]) -> list[dict[str, Any]]:

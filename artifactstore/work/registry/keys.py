@@ -1,7 +1,7 @@
 """Keys of the caller: whose signatures count, asked of `artifactstore.signing` only where there are keys."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from artifactstore.catalog.gates.conditions import Answer
@@ -28,7 +28,13 @@ def load_keys(value: Any) -> Any:
 
 
 def signatures_count(
-    session: Session, rule: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], digest: str, keys: Any
+    session: Session,
+    rule: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    digest: str,
+    keys: Any,
+    *,
+    made_by: Collection[str],
 ) -> Answer:
     """Judge signed approvals, or signatures of a model, by keys.
 
@@ -38,12 +44,13 @@ def signatures_count(
         rows: the approvals or signatures on record.
         digest: of the artifact.
         keys: those that count, or None.
+        made_by: its authors, in lower case.
     """
     if keys is None:
         what = "signed approvals" if "approvals" in rule else f"a signature of role {rule['signature']}"
         return Answer(ok=False, text=f"asked is {what}, and no keys were passed: pass keys=, or set ${_VARIABLE}")
     if "approvals" in rule:
-        return _approvals(rule, rows, keys)
+        return _approvals(rule, rows, keys, made_by)
     from artifactstore.signing.oms import verify_oms  # noqa: PLC0415 - as above
 
     why = []
@@ -57,14 +64,19 @@ def signatures_count(
     return Answer(ok=False, text=f"it has no signature of role {rule['signature']}: {'; '.join(dict.fromkeys(why))}")
 
 
-def _approvals(rule: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], keys: Any) -> Answer:
+def _approvals(rule: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], keys: Any, made_by: Collection[str]) -> Answer:
+    """Count the owners of keys: two actors who sign with one key are one person, and an author stays one under any actor's name."""
     from artifactstore.signing.verify import verify_envelope  # noqa: PLC0415 - as above
 
-    people, why = set(), []
+    people: set[str] = set()
+    why = []
     for row in rows:
         found = verify_envelope(row.get("signature"), keys, role=rule.get("role"), actor=row["actor"], time=row["time"])
-        if found:
-            people.add(found.names)
+        others = {name for name in found.names if name.casefold() not in made_by}
+        if found and others:
+            people |= others
+        elif found:
+            why.append(f"that of {row['actor']}: {', '.join(found.names)} is an author")
         else:
             why.append(f"that of {row['actor']}: {found.text}")
     count = rule["approvals"]
