@@ -17,7 +17,7 @@ __all__ = ["SHOWN", "TABLES", "card", "card_outline", "line", "profile_table", "
 
 SHOWN: Final = 200  # files of a tree, columns of a table, and lines of metrics and metadata
 TABLES: Final = 10  # tables whose columns are shown: each needs its profile read
-_FOLDED: Final = 100_000  # files that are looked at to fold them
+_FOLDED: Final = 50_000  # files that are looked at to fold them
 _OPEN: Final = 12  # columns of an only table that are shown at once
 _CHARTS: Final = 40  # columns of a card whose bars have a text under the pointer
 _CELL: Final = 24  # characters of a cell that are shown

@@ -11,6 +11,7 @@ from artifactstore.display.values import counted, format_size
 __all__ = ["folded_tree", "grouped", "in_words", "pattern_of", "range_of"]
 
 _DIGITS: Final = re.compile(r"[0-9]+")
+_PARTS: Final = re.compile(r"([0-9]+)")
 _FOLDED: Final = 5  # files of one pattern that become one line
 _CROWD: Final = 50  # files of one suffix that become one line if their names follow many patterns
 _PATTERNS: Final = 8
@@ -66,13 +67,12 @@ def in_words(names: Sequence[str]) -> str:
 
 def range_of(names: Sequence[str]) -> str:
     """Return a group of names in short: `000000.npy … 000099.npy`, by number where they differ by one."""
-    ordered = sorted(
-        names,
-        key=lambda name: [
-            (int(part), "") if part.isdecimal() and len(part) < 20 else (-1, part) for part in re.split(r"([0-9]+)", name)
-        ],
-    )
-    return f"{ordered[0]} … {ordered[-1]}"
+    key = _by_number if len(set(map(len, names))) > 1 else None  # names of one length are in the order of their numbers
+    return f"{min(names, key=key)} … {max(names, key=key)}"
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() and len(part) < 20 else (-1, part) for part in _PARTS.split(name)]
 
 
 def folded_tree(files: Iterable[tuple[str, int]]) -> Iterator[Inline]:
