@@ -1,6 +1,6 @@
 """Collects the record of an export from the fold, manifests and side content."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,7 @@ def _item(state: State, digest: str, kind: str) -> Item:
         time=first.time if first is not None else row["time"] if row is not None else None,
         actor=first.actor if first is not None else row["actor"] if row is not None else None,
         metrics=dict(sorted(state.metrics.get(digest, {}).items())),
+        measures=tuple(_measures(state, digest)),
         tainted=digest in state.tainted,
         there=state.alive(digest) and not (row is not None and "removed" in row and all(one.removed for one in namings)),
     )
@@ -142,7 +143,16 @@ def _naming(state: State, name: str, number: int) -> Naming:
         aliases=tuple(sorted(alias for alias, steps in moves.items() if steps and steps[-1]["version"] == number)),
         metadata=row.get("metadata", {}),
         removed="removed" in row,
+        of_name=about[-1]["metadata"] if (about := state.name_metadata.get(name)) else {},
     )
+
+
+def _measures(state: State, digest: str) -> Iterator[tuple[str, float, str | None]]:
+    for metric, rows in sorted(state.measures.get(digest, {}).items()):
+        for on, value, *_ in rows:
+            if value is not None:
+                versions = state.versions_by_digest.get(on) if on is not None else None
+                yield metric, value, f"{versions[-1][0]}:v{versions[-1][1]}" if versions else on
 
 
 def _looked(session: Session, item: Item, look: Collection[str]) -> Item:

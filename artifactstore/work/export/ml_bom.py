@@ -79,7 +79,7 @@ class _Bom:
 
     def _component(self, item: Item) -> _Entity:
         model = item.kind == "model" or (item is self.main and item.kind not in _IS_DATA)
-        metadata = item.naming.metadata if item.naming is not None else {}
+        metadata = item.words
         parts = item.parts or ()
         single = parts[0] if item.count == 1 and len(parts) == 1 else None
         found: _Entity = {
@@ -119,7 +119,7 @@ class _Bom:
         }
 
     def _data(self, item: Item) -> _Entity:
-        owner = None if item.naming is None else item.naming.metadata.get("owner")
+        owner = item.words.get("owner")
         governed = isinstance(owner, str) and owner
         return {
             "type": _DATA.get(item.kind, "dataset"),
@@ -134,7 +134,7 @@ class _Bom:
         inputs = dict.fromkeys(edge.digest for run in makers for edge in run.inputs)
         others = {"model", "code", "environment"}
         datasets = [{"ref": one} for one in inputs if self.record.items[one].kind not in others and one != item.digest]
-        metadata = item.naming.metadata if item.naming is not None else {}
+        metadata = item.words
         parameters: _Entity = {"datasets": datasets} if datasets else {}
         for ours, theirs in (
             ("task", "task"),
@@ -144,8 +144,14 @@ class _Bom:
             if isinstance(text := metadata.get(ours), str) and text:
                 parameters[theirs] = text
         card: _Entity = {"modelParameters": parameters} if parameters else {}
-        if item.metrics:
-            measured = [{"type": name, "value": _text(value)} for name, value in sorted(item.metrics.items())]
+        measured = [
+            {"type": name, "value": _text(value), **({} if on is None else {"slice": on})} for name, value, on in item.measures
+        ]
+        measured += [
+            {"type": name, "value": _text(item.metrics[name])}
+            for name in sorted({*item.metrics} - {one["type"] for one in measured})
+        ]
+        if measured:
             card["quantitativeAnalysis"] = {"performanceMetrics": measured}
         params = {f"param:{name}": value for run in makers for name, value in sorted(run.params.items())}
         if params:

@@ -49,6 +49,7 @@ class Naming:
         aliases: that point to it now.
         metadata: its metadata.
         removed: whether it was removed.
+        of_name: the metadata of the name itself: description, owner …
     """
 
     name: str
@@ -59,6 +60,7 @@ class Naming:
     aliases: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     removed: bool = False
+    of_name: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:
@@ -80,6 +82,7 @@ class Item:
         time: when it was first put here, or None if the store knows only its digest.
         actor: of that put, or None.
         metrics: the newest measured values.
+        measures: (metric, value, data that it was measured on or None), the newest on each data.
         tainted: whether it is tainted.
         there: whether its bytes are in the store, and it was not removed.
         profile: of a table, if that was requested.
@@ -95,6 +98,7 @@ class Item:
     time: str | None = None
     actor: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    measures: tuple[tuple[str, float, str | None], ...] = ()
     tainted: bool = False
     there: bool = True
     profile: Mapping[str, Any] | None = None
@@ -114,6 +118,11 @@ class Item:
     def naming(self) -> Naming | None:
         """Its newest version that was not removed; its newest version if all were; None if it has no name."""
         return next((one for one in reversed(self.namings) if not one.removed), self.namings[-1] if self.namings else None)
+
+    @property
+    def words(self) -> Mapping[str, Any]:
+        """Its metadata, and where that has nothing, the metadata of its name."""
+        return {} if self.naming is None else {**self.naming.of_name, **self.naming.metadata}
 
     @property
     def ref(self) -> str:

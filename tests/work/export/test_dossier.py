@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import stat
 import subprocess
@@ -429,6 +430,44 @@ def test_signed_approvals_are_judged_by_the_keys_of_the_caller(small: Store, tmp
         with pytest.raises(InvalidInputError):
             other.lineage(ref).export("dossier", tmp_path / "bad.zip", keys={"x": 5})
     assert not (tmp_path / "bad.zip").exists()
+
+
+def test_signed_files_come_with_their_bundle_and_who_signed_them(small: Store, tmp_path: Path):
+    pytest.importorskip("cryptography")
+    from tests.signing.private_keys import write
+
+    small.put(b"model", "team/model", kind="model")
+    signer = artifactstore.signing.KeyFile(write(tmp_path / "release.pem", "ECDSA P-256"), name="Rita <Release>")
+    made = small.registry.sign("team/model", reason="release 7", signer=signer)
+    with zipfile.ZipFile(small.lineage("team/model").export("dossier", tmp_path / "x.zip")) as packed:
+        (name,) = [one for one in packed.namelist() if one.startswith("signatures/") and not one.endswith("/")]
+        assert re.fullmatch(r"signatures/team~model~v1\.\d+\.sig", name)
+        assert packed.read(name) == made.bundle
+        assert f"  {name}\n" in packed.read("SHA256SUMS").decode()
+        page = packed.read("ro-crate-preview.html").decode()
+        for said in ("Rita &lt;Release&gt;", "release 7", "signature of the files", made.time.strftime("%Y-%m-%d %H:%M")):
+            assert said in page, said
+
+
+def test_words_of_a_name_and_measures_on_data_are_shown(small: Store, tmp_path: Path):
+    small.put(b"rows", "rows", kind="dataset")
+    small.put(b"model", "model", kind="model")
+    small.registry.describe("model", {"owner": "Olga", "description": "of the name"}, of="name")
+    small.registry.describe("model:v1", {"description": "of the version"})
+    small.registry.measure("model", {"auc": 0.91}, on="rows")
+    with zipfile.ZipFile(small.lineage("model").export("dossier", tmp_path / "x.zip")) as packed:
+        page = packed.read("ro-crate-preview.html").decode()
+        assert "0.91, measured on rows:v1" in page
+        assert "Olga" in page
+        model = json.loads(packed.read("bom.cdx.json"))["metadata"]["component"]
+        assert model["description"] == "of the version"
+        assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"] == [
+            {"type": "auc", "value": "0.91", "slice": "rows:v1"}
+        ]
+        told = [json.loads(line) for line in packed.read("facts.jsonl").splitlines()]
+        assert [one["fields"]["metadata"] for one in told if one["fact"] == "described"] == [
+            {"owner": "Olga", "description": "of the name"}, {"description": "of the version"}
+        ]  # fmt: skip
 
 
 def test_a_promotion_by_a_gate_is_told_with_its_verdict(small: Store, tmp_path: Path):

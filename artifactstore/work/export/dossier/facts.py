@@ -1,16 +1,18 @@
 """What the journal says of some artifacts: their facts, approvals, verdicts and moves, as JSON values in the order of entries."""
 
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from artifactstore.catalog.audit import Event
-from artifactstore.model.encoding import format_time
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.encoding import format_time, parse_json
 from artifactstore.model.fields import finite
 from artifactstore.work.export.record import Item
 
-__all__ = ["Statuses", "Subject", "approvals", "moves", "record_of", "verdicts"]
+__all__ = ["Statuses", "Subject", "approvals", "moves", "record_of", "signatures", "verdicts"]
 
 Statuses = Mapping[tuple[str | None, int, str], tuple[str, str]]  # (digest, entry, actor) → (printed name, worth)
 _PATTERNS: Final = frozenset({"gated", "retained"})  # of names that match a pattern
@@ -124,6 +126,44 @@ def approvals(events: Iterable[Event], refs: Mapping[str, str], statuses: Status
             }
         )
     return found
+
+
+def signatures(events: Iterable[Event], refs: Mapping[str, str], folders: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the signatures of files, each with its printed name and the file that has its bundle.
+
+    Args:
+        events: of the subject.
+        refs: digest → reference.
+        folders: digest → folder of each artifact whose files are in the dossier.
+    """
+    found = []
+    for event in events:
+        if event.fact != "signed":
+            continue
+        folder = folders.get(event.digest or "")
+        fits = event.outcome == "committed" and folder is not None
+        found.append(
+            {
+                **_when(event),
+                "ref": refs.get(event.digest or "", event.digest),
+                "name": _printed(event.fields.get("bundle")) or event.actor,
+                "key": event.fields.get("key"),
+                "file": f"signatures/{str(folder).partition('/')[2]}.{event.seq}.sig" if fits else None,
+                "bundle": finite(event.fields.get("bundle")),
+            }
+        )
+    return found
+
+
+def _printed(bundle: Any) -> str | None:
+    """Return the name that a bundle states; nothing in it is verified here."""
+    try:
+        statement = parse_json(b64decode(bundle["dsseEnvelope"]["payload"], validate=True), "the statement")
+        return next(
+            (_text(one["name"]) for one in statement["predicate"].values() if isinstance(one, dict) and "digest" in one), None
+        )
+    except (InvalidInputError, KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def verdicts(events: Iterable[Event]) -> list[dict[str, Any]]:

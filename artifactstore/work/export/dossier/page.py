@@ -45,6 +45,7 @@ class Story:
         approvals: approvals and rejections.
         verdicts: of gates.
         moves: of the aliases of the artifact's names.
+        signatures: of the files of artifacts.
         head: the entry up to which the journal was read.
         time: of that entry.
     """
@@ -54,6 +55,7 @@ class Story:
     approvals: Sequence[Mapping[str, Any]]
     verdicts: Sequence[Mapping[str, Any]]
     moves: Sequence[Mapping[str, Any]]
+    signatures: Sequence[Mapping[str, Any]]
     head: str
     time: str
 
@@ -110,7 +112,6 @@ def _preface(record: Record, story: Story) -> Iterator[Block]:
 
 def _artifact(main: Item, folders: Mapping[str, str], story: Story) -> Iterator[Block]:
     naming = main.naming
-    metadata = {} if naming is None else dict(naming.metadata)
     put = next((one for one in story.facts if one["fact"] == "versioned" and one["digest"] == main.digest), None)
     rows: list[tuple[Inline, Inline]] = [("Artifact", Span(main.ref, "strong")), ("Kind", main.kind)]
     rows.append(("Digest", Span(main.digest, "code")))
@@ -126,8 +127,10 @@ def _artifact(main: Item, folders: Mapping[str, str], story: Story) -> Iterator[
         rows.append(("Aliases", ", ".join(naming.aliases) or "none points to it"))
     if main.tainted:
         rows.append(("Taint", Span("tainted: not to be used", "bad")))
-    rows += [(name, _shown(value)) for name, value in sorted(main.metrics.items())]
-    rows += [(name, _shown(value)) for name, value in sorted(metadata.items())]
+    measured = {name for name, _, _ in main.measures}
+    rows += [(name, f"{_shown(value)}" + (f", measured on {on}" if on else "")) for name, value, on in main.measures]
+    rows += [(name, _shown(value)) for name, value in sorted(main.metrics.items()) if name not in measured]
+    rows += [(name, _shown(value)) for name, value in sorted(main.words.items())]
     yield Pairs(rows)
 
 
@@ -171,8 +174,25 @@ def _conditions(move: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _approvals(story: Story) -> Iterator[Block]:
+    if story.signatures:
+        yield table_of(
+            story.signatures,
+            (
+                Column("Name", lambda one: Span(str(one["name"]), "strong")),
+                Column("Date and time (UTC)", lambda one: _moment(one["time"])),
+                Column("Meaning", lambda _: "signature of the files (OpenSSF Model Signing)", fit="wrap"),
+                Column("Of", lambda one: str(one["ref"])),
+                Column("Account", _person),
+                Column("Why", lambda one: one["reason"] or "", fit="wrap"),
+                Column("Key", lambda one: Span(_shown(one["key"])[:23], "code", tip=_shown(one["key"])), fit="wrap"),
+                Column(
+                    "Bundle",
+                    lambda one: Span(str(one["file"]), link=quote(str(one["file"]))) if one["file"] else "without effect",
+                ),
+            ),
+        )
     if not story.approvals:
-        yield Line("None is recorded.")
+        yield Line("No approval is recorded." if story.signatures else "None is recorded.")
         return
     yield table_of(
         story.approvals,

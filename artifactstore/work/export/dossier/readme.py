@@ -39,6 +39,8 @@ WHAT IS IN IT
                            and fields (the fact as recorded).
   approvals.json           approvals and rejections: printed name, time, meaning, status. A
                            signature is a DSSE envelope: its payload is JSON in base64.
+  signatures/              if files were signed: OpenSSF Model Signing bundles. The tool
+                           "model_signing verify key" takes one with the folder in files/.
   verdicts.json            the verdicts of gates on moves of an alias such as "production": each
                            condition with its value and its limit.
   bom.cdx.json             the bill of materials: CycloneDX 1.6.

@@ -96,7 +96,7 @@ def write_dossier(
             with staged(target) as lines:
                 told = _write_facts(session, subject, last, lines)
                 archive.add_file("facts.jsonl", lines)
-            story = _story(record, told, _statuses(session, record, told.marks, approvals), head, time)
+            story = _story(record, folders, told, _statuses(session, record, told.marks, approvals), head=head, time=time)
             texts = _texts(session, record, graph, folders, story, license=license, bundle=bundle is not None)
             if bundle is not None:
                 archive.add_file(_BUNDLE, bundle)
@@ -194,7 +194,7 @@ def _write_facts(session: Session, subject: facts.Subject, last: int, path: Path
             many += 1
             if event.fact not in _QUIET and "step" not in event.fields:
                 shown.append(line)
-            if event.fact in {"approved", "aliased", "refused"}:
+            if event.fact in {"approved", "aliased", "refused", "signed"}:
                 marks.append(event)
     return _Told([*shown], many - len(shown), marks)
 
@@ -211,14 +211,16 @@ def _statuses(session: Session, record: Record, marks: Iterable[Event], approval
     return found
 
 
-def _story(record: Record, told: _Told, statuses: facts.Statuses, head: str, time: str) -> Story:
+def _story(record: Record, folders: Mapping[str, str], told: _Told, statuses: facts.Statuses, *, head: str, time: str) -> Story:
+    refs = {digest: item.ref for digest, item in record.items.items()}
     main = record.items.get(record.start)
     return Story(
         facts=told.shown,
         left_out=told.left_out,
-        approvals=facts.approvals(told.marks, {digest: item.ref for digest, item in record.items.items()}, statuses),
+        approvals=facts.approvals(told.marks, refs, statuses),
         verdicts=facts.verdicts(told.marks),
         moves=facts.moves(told.marks, () if main is None else {one.name for one in main.namings}),
+        signatures=facts.signatures(told.marks, refs, folders),
         head=head,
         time=time,
     )
@@ -242,6 +244,9 @@ def _texts(
     others = [name for name, _ in _environments(record.runs, folders)]
     others += [f"listings/{folder.partition('/')[2]}.txt" for folder in folders.values()]
     notes = [*_NOTES, *(ro_crate.FileNote(name, "text/plain", "") for name in others)]
+    signed = {str(one["file"]): canonical_json(one["bundle"]) for one in story.signatures if one["file"] is not None}
+    notes += [ro_crate.FileNote(name, "application/json", "A signature of files: OpenSSF Model Signing.") for name in signed]
+    yield from signed.items()
     if bundle:
         notes.append(ro_crate.FileNote(_BUNDLE, "application/zip", "The whole store, for the program artifactstore."))
     yield "README.txt", readme(record, head=story.head, time=story.time, bundle=bundle).encode()
