@@ -93,15 +93,19 @@ def tables_of(given: Any, what: str) -> Tables:
     raise InvalidInputError(f"{what} must be the path of a TOML file or a dict, got {given!r:.60}")
 
 
-def read_toml(path: str) -> Tables:
+def read_toml(path: str, *, name: str = "") -> Tables:
     """Read a TOML file.
+
+    Args:
+        path: its path.
+        name: its name for messages; by default the path.
 
     Raises:
         InvalidInputError: it cannot be read, or is not TOML: with line and column.
     """
     if "\0" in path:
         raise InvalidInputError(f"{path[:200]!r} is not a valid path")
-    full = Path(path).expanduser()
+    full, name = Path(path).expanduser(), name or path
     try:
         with os.fdopen(os.open(full, READ), "rb") as file:
             if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
@@ -110,18 +114,18 @@ def read_toml(path: str) -> Tables:
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from error
     if len(raw) > _LARGEST:
-        raise InvalidInputError(f"{path} has more than {_LARGEST:,} bytes")
+        raise InvalidInputError(f"{name} has more than {_LARGEST:,} bytes")
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
-        raise InvalidInputError(f"{path}, line {line}, column {column}: not UTF-8") from error
-    value = _parsed(text, path)
-    return Tables(value, path, full.parent, dict(_positions(text)))
+        raise InvalidInputError(f"{name}, line {line}, column {column}: not UTF-8") from error
+    value = _parsed(text, name)
+    return Tables(value, name, full.parent, dict(_positions(text)))
 
 
-def _parsed(text: str, path: str) -> dict[str, Any]:
+def _parsed(text: str, name: str) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - only where there is something to read
 
     try:
@@ -132,7 +136,7 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
         if found is not None and found[1]:
             line, column = int(found[1]), int(found[2])
         reason = str(error)[: found.start()] if found is not None else str(error)
-        raise InvalidInputError(f"{path}, line {line}, column {column}: {reason[:1].lower()}{reason[1:]}") from error
+        raise InvalidInputError(f"{name}, line {line}, column {column}: {reason[:1].lower()}{reason[1:]}") from error
 
 
 def _place(text: str, at: int) -> tuple[int, int]:

@@ -114,8 +114,7 @@ def _checked(tables: RuleTables, number: int, table: dict[str, Any]) -> tuple[st
         # As it will be read back: a date or a tuple has no form in JSON.
         canonical_json(table)
     except RuleError as error:
-        key = next((one for one in reversed(error.path) if isinstance(one, str)), "")
-        raise tables.error(number, key, str(error)) from error
+        raise tables.error(number, error.path, str(error)) from error
     except InvalidInputError as error:
         raise tables.error(number, "names" if "pattern" in str(error) else "alias", str(error)) from error
     return names, alias, None if not (table.get("all") or table.get("any")) else table

@@ -2,19 +2,17 @@
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
+from artifactstore.runtime.toml_text import Tables, read_toml
 from artifactstore.work.settings.paths import local_path
 
 __all__ = ["RuleTables", "check_pattern", "load_rules", "required_reason"]
 
-_LARGEST: Final = 2**22  # bytes of a file
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._/\[\]!?*-]{1,200}", re.ASCII)
-_POSITION: Final = re.compile(r"^(.*) \(at line (\d+), column (\d+)\)$", re.DOTALL)
 
 
 class RuleTables:
@@ -24,31 +22,16 @@ class RuleTables:
         tables: each `[[gate]]` or `[[retention]]`.
     """
 
-    def __init__(self, tables: Sequence[Mapping[str, Any]], what: str, name: str = "", text: str = "") -> None:
+    def __init__(self, tables: Sequence[Mapping[str, Any]], what: str, file: Tables | None = None) -> None:
         self.tables = tables
         self._what = what
-        self._name = name
-        self._lines = text.splitlines()
+        self._file = file
 
-    def error(self, number: int | None, key: Any, text: str) -> InvalidInputError:
-        """Return an error in table `number`, or in none, at a key of it where that is known."""
-        if not self._name:
-            return InvalidInputError(f"{self._what} {(number or 0) + 1}: {text}")
-        line, column = self._position(number, str(key))
-        return InvalidInputError(f"{self._name}, line {line}, column {column}: {text}")
-
-    def _position(self, number: int | None, key: str) -> tuple[int, int]:
-        """Find a key in the text of a table, or of the file: its first occurrence there, or the table's header."""
-        header = re.compile(rf"\s*\[\[\s*{self._what}\s*\]\]")
-        starts = [at for at, line in enumerate(self._lines) if header.match(line)]
-        start = starts[number] if number is not None and number < len(starts) else 0
-        end = starts[number + 1] if number is not None and number + 1 < len(starts) else len(self._lines)
-        wanted = re.compile(rf"(?<![A-Za-z0-9_-])[\"']?{re.escape(key)}[\"']?\s*=") if key else None
-        for at in range(start, end):
-            found = wanted.search(self._lines[at].partition("#")[0]) if wanted is not None else None
-            if found is not None:
-                return at + 1, found.start() + 1
-        return start + 1, 1
+    def error(self, number: int, path: str | Sequence[str | int], text: str) -> InvalidInputError:
+        """Return an error in table `number`, at a key of it or a path into it, as far as that is there."""
+        if self._file is None:
+            return InvalidInputError(f"{self._what} {number + 1}: {text}")
+        return self._file.fault((self._what, number, *((path,) if isinstance(path, str) else path)), text)
 
 
 def load_rules(source: Any, what: str) -> RuleTables:
@@ -72,31 +55,16 @@ def load_rules(source: Any, what: str) -> RuleTables:
 
 
 def _load_file(path: Path, what: str) -> RuleTables:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise InvalidInputError(f"{path} is too large for a file of rules")
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        raise InvalidInputError(f"no file of rules at {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"cannot read the rules in {path}: {error}") from error
-    try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        match = _POSITION.match(str(error))
-        where = f", line {match[2]}, column {match[3]}" if match is not None else ""
-        raise InvalidInputError(f"{path.name}{where}: {match[1] if match is not None else error}") from error
-    except RecursionError:
-        raise InvalidInputError(f"{path.name}: nested too deeply") from None
-    tables = RuleTables((), what, path.name, text)
-    for key in found:
+    if not path.exists():
+        raise InvalidInputError(f"no file of rules at {path}")
+    file = read_toml(str(path), name=path.name)
+    for key in file.value:
         if key != what:
-            raise tables.error(None, key, f"there is no {key!r} in a file of rules; expected [[{what}]]")
-    rows = found.get(what)
+            raise file.fault((key,), f"there is no {key!r} in a file of rules; expected [[{what}]]")
+    rows = file.value.get(what)
     if not isinstance(rows, list) or not rows or not all(isinstance(one, dict) for one in rows):
-        raise InvalidInputError(f"{path.name}: expected at least one [[{what}]]")
-    tables.tables = rows
-    return tables
+        raise file.fault((what,), f"expected at least one [[{what}]]")
+    return RuleTables(rows, what, file)
 
 
 def check_pattern(pattern: Any) -> str:

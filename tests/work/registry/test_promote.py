@@ -347,7 +347,11 @@ FILES = {
     '[[gate]]\nnames = "a"\nalias = "c"\nall = [{ criteria = "x:v1/y" }]\n': r"whole artifact",
     '[[gate]]\nnames = "a"\nalias = "c"\nall = [{ metric = "auc", is = ">= 0.9" }, { metric = "auc", is = "< 0.8" }]\n': r"contradict each other",
     '[[gate]]\nnames = "a"\nalias = "c"\nall = [{ run = "finished" }, { not = { run = "finished" } }]\n': r"contradict each other",
-    "[[gate]\n": r"gates.toml, line 1",
+    '[[gate]]\nnames = "a"\nalias = "c"\nall = [\n  { metric = "auc", is = ">= 0.9" }, # is = 1\n  { metric = "f1", is = "=> 0.9" },\n]\n': r"gates.toml, line 6, column 20: is = '=> 0.9'",
+    '[[gate]]\nnames = "a"\nalias = "c"\nall = [\n  { any = [{ run = "finished" },\n    { not = { run = "done" } }] },\n]\n': r"gates.toml, line 6, column 15: run = 'done'",
+    '[[gate]]\nnames = "a"\nalias = "c"\nall = [{ age = "<= 1" }]\n[[gate]]\nnames = "b"\nalias = "c"\n[[gate.all]]\nmetric = "m"\nis = "big"\n': r"gates.toml, line 10, column 1: is = 'big'",
+    '[[gate]]\nnames = "a"\nalias = "c"\nall = [3]\n': r"gates.toml, line 4, column 8: a condition must be a table",
+    "[[gate]\n": r"^gates.toml, line 1",
     "": r"expected at least one \[\[gate\]\]",
 }  # fmt: skip
 
