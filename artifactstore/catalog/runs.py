@@ -325,9 +325,15 @@ def _order(value: Any) -> tuple[int, Any]:
 def _paths(runs: Iterable[RunInfo]) -> list[str]:
     """Return the paths of all parameters and metrics, in the order of their first run."""
     found: dict[str, None] = {}
+    known: set[tuple[str, ...]] = set()  # keys whose paths are found: those of most runs are the same
     for name, table in (("params", "params"), ("metrics", "metrics"), ("metrics", "output_metrics")):
         for run in runs:
-            found |= dict.fromkeys(_flat(name, getattr(run, table)))
+            values = getattr(run, table)
+            keys = None if any(isinstance(one, dict) for one in values.values()) else (name, *values)
+            if keys is None or keys not in known:
+                found |= dict.fromkeys(_flat(name, values))
+            if keys is not None:
+                known.add(keys)
     return list(found)
 
 

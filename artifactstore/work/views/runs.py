@@ -13,6 +13,7 @@ from artifactstore.catalog.runs import RunTable, Selection
 from artifactstore.catalog.series import Point, series
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
+from artifactstore.runtime.loading import gc_paused
 from artifactstore.work.session.session import Session
 
 __all__ = ["histories", "recorded", "runs"]
@@ -45,7 +46,7 @@ def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Sele
         raise InvalidInputError(f"status={status!r}: expected running, finished, failed or abandoned")
     if name is not None and not isinstance(name, str):
         raise InvalidInputError(f"name must be a str, got {name!r}")
-    with session.query_state() as state:
+    with session.query_state() as state, gc_paused():
         wanted = [run for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
         found = [recorded(session, state, run) for run in wanted]
     if name is not None and not found and "*" not in name:
