@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -152,31 +153,68 @@ def test_the_node_that_was_asked_for_is_never_folded():
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-@pytest.mark.slow
-def test_in_a_browser_the_page_opens_with_the_node_in_view(tmp_path: Path):
-    drawing = Drawing(bundle(40), "blake3:0", up=True, all=True)
-    path = drawing.save(tmp_path / "page.html")
+EVENTS = """
+const said = [], svg = document.querySelector("#view svg");
+const look = (name) => said.push([name, ...svg.getAttribute("viewBox").split(" ").map(Number)]);
+const key = (key, more) => dispatchEvent(new KeyboardEvent("keydown", {key, ...more}));
+const point = (type, x) => svg.dispatchEvent(new PointerEvent(type, {pointerId: 1, clientX: x, clientY: 100, bubbles: true}));
+look("start"); svg.dispatchEvent(new WheelEvent("wheel", {deltaY: -200, clientX: 400, clientY: 300, cancelable: true})); look("wheel");
+key("0"); look("fit"); key("ArrowLeft"); look("left"); key("+", {ctrlKey: true}); look("of the browser");
+document.querySelectorAll("#keys button")[3].click(); look("home");
+point("pointerdown", 100); point("pointermove", 150); look("drag"); point("pointerup", 150); point("pointermove", 190); look("released");
+const pre = document.createElement("pre"); pre.id = "said"; pre.textContent = JSON.stringify(said); document.body.append(pre);
+"""
+
+
+def dumped(path: Path, folder: Path) -> str:
+    """Return a page as a browser has it once its scripts have run."""
     command = [
         str(BROWSER),
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
         "--disable-dev-shm-usage",
-        f"--user-data-dir={tmp_path}/user",
+        f"--user-data-dir={folder}/user",
         "--window-size=800,600",
     ]
     done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, check=False, timeout=120, text=True)
-    found = re.search(r'<svg [^>]*viewBox="([-0-9. e]+)"', done.stdout)
-    assert found, done.stderr[-2000:]
-    x, y, wide, high = map(float, found[1].split())
+    assert "<svg" in done.stdout, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.slow
+def test_in_a_browser_the_page_opens_with_the_node_in_view(tmp_path: Path):
+    drawing = Drawing(bundle(40), "blake3:0", up=True, all=True)
+    page = dumped(drawing.save(tmp_path / "page.html"), tmp_path)
+    (view,) = re.findall(r'<svg [^>]*viewBox="([-0-9. e]+)"', page)
+    x, y, wide, high = map(float, view.split())
     svg = drawing.svg()
-    assert found[1] != re.findall(r'viewBox="([^"]*)"', svg)[0], "the script ran, under the policy of the page"
+    assert view != re.findall(r'viewBox="([^"]*)"', svg)[0], "the script ran, under the policy of the page"
     assert x <= svg.start[0] - svg.start[2] / 2
     assert svg.start[0] + svg.start[2] / 2 <= x + wide
     assert y <= svg.start[1] <= y + high
     assert wide < 1200, "large enough to read"
-    assert 'id="keys" hidden' not in done.stdout
+    assert 'id="keys" hidden' not in page
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.slow
+def test_in_a_browser_the_page_zooms_and_pans(tmp_path: Path):
+    text = Drawing(bundle(40), "blake3:0", up=True, all=True).html()
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)  # for the events of this test
+    (tmp_path / "page.html").write_text(text.replace("</body>", f"<script>{EVENTS}</script></body>"), encoding="utf-8")
+    found = re.search(r'<pre id="said">(.*?)</pre>', dumped(tmp_path / "page.html", tmp_path), re.DOTALL)
+    assert found
+    seen = {name: tuple(view) for name, *view in json.loads(found[1])}
+    assert seen["wheel"][2] < seen["start"][2], "closer"
+    assert seen["wheel"][0] > seen["start"][0], "around the pointer"
+    assert seen["fit"][2] > seen["start"][2]
+    assert seen["left"][0] < seen["fit"][0]
+    assert seen["of the browser"] == seen["left"], "the browser's own keys are left to it"
+    assert seen["home"] == seen["start"]
+    assert seen["drag"][0] == pytest.approx(seen["home"][0] - 50 * seen["home"][2] / 800)
+    assert seen["released"] == seen["drag"]
 
 
 def test_files_are_written_whole_or_not_at_all(chain: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
