@@ -86,7 +86,10 @@ app = _App(
 )
 
 StoreUrl = Annotated[
-    str | None, typer.Option("--store", help="URL of the store; else $ARTIFACTSTORE_URL, pyproject.toml, a default.")
+    str | None,
+    typer.Option(
+        "--store", help="URL of the store, or its name in the configuration; else $ARTIFACTSTORE_URL, pyproject.toml, a default."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[

@@ -131,7 +131,6 @@ class Reference:
         """
         if not isinstance(text, str):
             raise InvalidInputError(f"a reference must be a str, not {type(text).__name__}: {_FORM}")
-        text = full_name(text)
         if (match := _DIGEST.fullmatch(text)) is not None:
             return cls(None, digest=(match[1], match[2]), path=match[3])
         if (match := _SELECTED.fullmatch(text)) is not None:

@@ -59,6 +59,21 @@ def test_the_list_is_what_the_fold_knows_after_each_commit_and_for_each_process(
     assert store.artifact(f"a-b@{found.digest}").version == found.versions == store.artifact("a-b").version
 
 
+def test_a_process_that_sees_nothing_new_adds_nothing(store: artifactstore.Store, tmp_path: Path):
+    for number in range(5):
+        store.put(str(number).encode(), f"n{number}")
+    path = next((tmp_path / "cache/stores").iterdir()) / "names"
+    before = path.read_bytes()
+    (path.parent / "fold.json").unlink()  # all entries are read again
+    another = artifactstore.open(store.url, cache=tmp_path / "cache")
+    assert len(another.names()) == 5
+    assert path.read_bytes() == before
+    (path.parent / "fold.json").unlink()
+    artifactstore.open(store.url, cache=None).put(b"new", "n9")
+    assert len(artifactstore.open(store.url, cache=tmp_path / "cache").names()) == 6
+    assert [line.split(b"\t")[0] for line in path.read_bytes().removeprefix(before).splitlines()] == [b"n9", b""]
+
+
 def test_a_list_that_is_gone_or_damaged_is_made_again(store: artifactstore.Store, tmp_path: Path):
     for number in range(3):
         store.put(str(number).encode(), f"n{number}")

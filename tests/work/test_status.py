@@ -175,8 +175,8 @@ def test_the_store_that_a_folder_came_from_is_named(store: Store, tmp_path: Path
     folder(Path("two"))
     other.put("two", "two")
     store.put("two", "second")
-    assert [one.ref for one in other.status("two")] == ["two:v1"]
-    assert [one.ref for one in store.status("two")] == ["second:v1"]
+    assert [(one.ref, one.how) for one in other.status("two")] == [("two:v1", "put")]
+    assert [(one.ref, one.how) for one in store.status("two")] == [("second:v1", "put")]
 
 
 def test_without_a_cache_content_alone_decides(store: Store):
