@@ -30,7 +30,13 @@ __all__ = ["WIDTH", "as_text", "inline_text", "table_lines", "tree_lines"]
 WIDTH: Final = 80  # columns of a report
 _NARROWEST: Final = 12  # columns that are left of a cell that is cut or wrapped
 _GAP: Final = "  "
-_COLOURS: Final = {"strong": 1, "good": 32, "warning": 33, "bad": 31, "dim": 90}  # of ANSI terminals
+_COLOURS: Final = {
+    "strong": 1,
+    "good": 32,
+    "warning": 33,
+    "bad": 31,
+    "dim": 2,
+}  # of ANSI terminals; grey (90) is the background of some dark themes
 
 
 def as_text(blocks: Iterable[Block], *, width: int | None = WIDTH) -> str:

@@ -265,8 +265,16 @@ def test_what_a_program_prints_passes_through_unchanged_and_at_once(tmp_path: Pa
 # -- signals
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-@pytest.mark.parametrize("options", [[], ["--metric", "auc"]], ids=["plain", "metrics"])
+@pytest.mark.parametrize(
+    ("number", "code", "options"),
+    [
+        (signal.SIGINT, 130, ["--metric", "auc"]),
+        (signal.SIGTERM, 143, []),
+        pytest.param(signal.SIGHUP, 129, [], marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, [], marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, ["--metric", "auc"], marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_the_program_and_the_run_is_recorded_as_failed(
     tmp_path: Path, number: signal.Signals, code: int, options: list[str]
 ):

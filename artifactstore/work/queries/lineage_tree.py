@@ -18,7 +18,7 @@ _Steps = Mapping[str, Sequence[tuple[str, str]]]
 def lineage_tree(
     graph: Graph, start: str, *, up: bool, depth: int | None = None, more: str = "`.artifacts` and `.runs` have all"
 ) -> list[Block]:
-    """Return the outline of a graph as a tree; a node that was shown above is not expanded again.
+    """Return the outline of a graph as a tree; a node that is expanded in another line is marked, and not expanded again.
 
     Args:
         graph: the graph.
@@ -47,7 +47,8 @@ def lineage_tree(
     counts = _below(cut, below, seen)
     for number, count in counts.items():
         row = rows[number]
-        rows[number] = Branch(row.depth, row.text, row.notes, Span(f"… {count:,} below" if count else "…", "dim"))
+        word = "(below)" if cut[number] in expanded else f"… {count:,} below" if count else "…"
+        rows[number] = Branch(row.depth, row.text, row.notes, Span(word, "dim"))
     blocks: list[Block] = [Tree(rows)]
     if left := len(graph.nodes) - len(seen):
         blocks.append(Note(f"… and {left:,} more, further away: {more}"))
