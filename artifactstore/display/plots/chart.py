@@ -123,9 +123,17 @@ def x_axis(axis: Axis, left: float, right: float, top: float, bottom: float) -> 
 
 
 def y_axis(
-    axis: Axis, left: float, right: float, top: float, bottom: float, *, grid: bool = True, limit: float = 60.0
+    axis: Axis,
+    left: float,
+    right: float,
+    top: float,
+    bottom: float,
+    *,
+    grid: bool = True,
+    limit: float = 60.0,
+    outside: bool = False,
 ) -> Iterable[str]:
-    """Yield a vertical axis: its ticks with their texts to the left; the caller draws its label."""
+    """Yield a vertical axis: its ticks with their texts to the left, or `outside` to the right; the caller draws its label."""
     yield f'<path class="axis" d="M{px(left)} {px(top)}V{px(bottom)}"/>'
     last = 1e9
     for place, label in axis.ticks:
@@ -133,7 +141,8 @@ def y_axis(
         if grid and axis.kind != "category":
             yield f'<path class="grid" d="M{px(left)} {px(y)}H{px(right)}"/>'
         if last - y >= 12:
-            yield text("s" if grid else "o", left - 6, y + 4, label, "end", limit=limit)
+            look, side = "s" if grid else "o", 6 if outside else -6
+            yield text(look, left + side, y + 4, label, "" if outside else "end", limit=limit)
             last = y
 
 

@@ -91,11 +91,11 @@ def parallel(columns: Sequence[Values], names: Sequence[str]) -> Chart:
             f'<path class="l" stroke="{shades.of(columns[-1].values[i])}" d="M{line}"><title>{_tip(names[i], columns, i)}</title></path>'
         )
     for x, axis in zip(places, axes, strict=True):
-        parts += y_axis(axis, x, x, top, bottom, grid=False, limit=step - 24 if x > left else 60.0)
+        parts += y_axis(axis, x, x, top, bottom, grid=False, limit=step - 24 if x > left else 60.0, outside=x == places[-1])
         parts.append(text("t", x, top - 14, axis.label + (" (log)" if axis.kind == "log" else ""), "middle", limit=step - 8))
     title = f"{columns[-1].label} by {', '.join(one.label for one in columns[:-1])}"
     facts = _facts(len(names), rows, shown, gone, axes)
-    return Chart(title, facts, drawing(title, facts[:1] + facts[2:], places[-1] + 60, bottom + 12, parts))
+    return Chart(title, facts, drawing(title, facts[:1] + facts[2:], places[-1] + 90, bottom + 12, parts))
 
 
 def curves(
