@@ -2,7 +2,8 @@
 
 A backend is a `Backend` and a `BackendDriver`, registered under the entry point group `artifactstore.backends` by the scheme
 of its URLs. A format is a class that keeps `Format`, registered under `artifactstore.formats` by the top-level module of the
-types that it takes. `artifactstore.testing.BackendContract` tests a backend.
+types that it takes. `artifactstore.testing.BackendContract` tests a backend. A signer is a class
+that keeps `artifactstore.signing.Signer`, registered under `artifactstore.signers` by the scheme of `signer="scheme:text"`.
 
 ```toml
 [project.entry-points."artifactstore.backends"]
