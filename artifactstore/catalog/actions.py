@@ -8,7 +8,7 @@ from typing import Any, Final
 from artifactstore.model.facts import Fact
 from artifactstore.model.fields import sane
 
-__all__ = ["Naming", "action"]
+__all__ = ["KINDS", "Naming", "action"]
 
 _LISTED: Final = 3  # names, and metrics, that are listed
 _LONG: Final = 80  # characters of a name or a message
@@ -47,7 +47,7 @@ def action(facts: Sequence[tuple[Fact, int | None]], naming: Naming) -> str:
         *_runs(facts, naming, alone=not puts),
         *_measured([fact for fact, _ in of.get("measured", ()) if "digest" in fact], {*puts.values()}, naming),
         *(_logged((fact for fact, _ in facts), known=_metrics_of(of)) if puts else ()),
-        *(f"{kind} {_subject(fact, naming)}".rstrip() for kind, found in of.items() if kind not in _KNOWN for fact, _ in found),
+        *(f"{kind} {_subject(fact, naming)}".rstrip() for kind, found in of.items() if kind not in KINDS for fact, _ in found),
     ]
     return " · ".join(phrases) or _content(of, naming)
 
@@ -125,7 +125,7 @@ _WORDS: Final[Mapping[str, Callable[[Fact, int | None, Naming], Iterator[str]]]]
     "moved_to": lambda fact, _version, _naming: iter([f"move the store to {_short(fact['url'])}"]),
     "snapshot": lambda fact, _version, _naming: iter([f"publish a snapshot of entry {fact['seq']}"]),
 }
-_KNOWN: Final = frozenset(
+KINDS: Final = frozenset(
     {*_WORDS, "received", "stored", "versioned", "described", "measured", "started", "finished", "used", "produced"}
 )
 
@@ -161,7 +161,7 @@ def _runs(facts: Sequence[tuple[Fact, int | None]], naming: Naming, *, alone: bo
     of: dict[str, list[Fact]] = {}
     for fact, _ in facts:
         run = fact.get("run", fact.get("by") if fact["fact"] == "measured" else None)
-        if isinstance(run, str) and fact["fact"] in _KNOWN:
+        if isinstance(run, str) and fact["fact"] in KINDS:
             of.setdefault(run, []).append(fact)
     for run, found in of.items():
         started = next((fact["name"] for fact in found if fact["fact"] == "started"), None)

@@ -193,7 +193,7 @@ def test_the_newest_is_first_and_each_time_has_its_zone(call: Call):
         (["-n", "2"], 2, 37), (["--limit", "38"], 38, 1), (["-n", "39"], 39, 0), (["-n", "500"], 39, 0), (["-n", "0"], 0, 39), (["--all"], 39, 0),
         (["--name", "churn/model"], 5, 0), (["--alias", "production", "-n", "1"], 1, 2), (["--name", "churn/raw"], 2, 0), (["--at", "5"], 5, 0),
         (["churn/model"], 5, 0), (["churn/model:production"], 3, 0), (["churn/model:production", "--alias", "production"], 3, 0), (["churn/"], 6, 0),
-        (["--name", "churn/*"], 6, 0), (["many/"], 30, 0), (["--name", "many/0?", "-n", "2"], 2, 8), (["--since", "2h"], 39, 0), (["--since", "1w", "-n", "38"], 38, 1),
+        (["--name", "churn/*"], 6, 0), (["many/"], 30, 0), (["--name", "many/"], 30, 0), (["--name", "many/0?", "-n", "2"], 2, 8), (["--since", "2h"], 39, 0), (["--since", "1w", "-n", "38"], 38, 1),
         (["--until", "1h"], 0, 0), (["--until", "yesterday"], 0, 0), (["--since", "yesterday"], 39, 0),
         (["--fact", "tainted"], 1, 0), (["--actor", "nobody else"], 0, 0), (["--since", "2020-01-01", "-n", "3"], 3, 36),
         (["--until", "2020-01-01T00:00:00Z"], 0, 0), (["--fact", "versioned", "--name", "churn/model"], 2, 0),
@@ -210,6 +210,7 @@ def test_a_limit_says_how_many_it_leaves_out(call: Call, options: list[str], sho
 def test_a_log_in_which_nothing_matches_says_so(call: Call):
     code, lines, err = call("log", "churn/model", "--actor", "another")
     assert (code, lines, err.splitlines()[0]) == (0, [], "no transaction matches")
+    assert "no transaction matches; kinds of facts are aliased, approved," in call("log", "--fact", "alased")[2]
     code, lines, err = call("log", "churn/modle")
     assert (code, lines) == (3, [])
     assert "churn/model" in err

@@ -54,6 +54,7 @@ def printing(text: str) -> list[str]:
         (["lr=0.1"], {"lr": 0.1}),
         (["lr=1e-3", "n=7", "big=true", "none=null"], {"lr": 0.001, "n": 7, "big": True, "none": None}),
         (["name=adam", "empty=", "zip=007", "pair=a=b"], {"name": "adam", "empty": "", "zip": "007", "pair": "a=b"}),
+        (["a=NaN", "b=1e999", "c=-Infinity"], {"a": "NaN", "b": "1e999", "c": "-Infinity"}),
         (['text="7"', "list=[1, 2]", 'group={"a": 1}'], {"text": "7", "list": [1, 2], "group": {"a": 1}}),
         (["opt.lr=0.1", "opt.name=adam", "opt.sub.a=1"], {"opt": {"lr": 0.1, "name": "adam", "sub": {"a": 1}}}),
     ],

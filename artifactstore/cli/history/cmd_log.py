@@ -52,6 +52,8 @@ def log(
         raise InvalidInputError(f"--limit {number}: " + ("--all contradicts it" if everything else "must be a number, 0 or more"))
     if subject is not None:
         name, alias = _subject(subject, name, alias)
+    elif name is not None and name.endswith("/"):
+        name += "*"
     wanted = Filter(name, alias, actor, time_of(since), time_of(until), fact, txn)
     if following:
         for option, given in (("--at", at), ("--until", until), ("--txn", txn)):
@@ -95,9 +97,16 @@ def _print_transactions(store: Any, wanted: Any, number: int | None, *, everythi
     if not found and not older:
         if wanted.name is not None and not any(sign in wanted.name for sign in "*?["):
             store.versions(wanted.name)  # a name that does not exist is an error, with the nearest ones
-        printing.echo_error("no transaction matches")
+        printing.echo_error("no transaction matches" + _kinds(wanted.fact))
     if older:
         printing.echo_error(f"{counted(older, 'older transactions')} not shown: --all shows all")
+
+
+def _kinds(fact: str | None) -> str:
+    """Return the kinds of facts, if a kind was asked for that this version does not know."""
+    from artifactstore.catalog.actions import KINDS  # noqa: PLC0415 - `--help` must not load it
+
+    return "" if fact is None or fact in KINDS else f"; kinds of facts are {', '.join(sorted(KINDS))}"
 
 
 def _layout() -> str:

@@ -1,5 +1,6 @@
 """The command `run`: run any program as a run."""
 
+import math
 import os
 import shutil
 import tempfile
@@ -179,7 +180,8 @@ def _nested(given: Iterable[tuple[str, str]]) -> dict[str, Any]:
             group = group.setdefault(part, {}) if isinstance(group, dict) else group
         if not isinstance(group, dict) or last in group:
             raise InvalidInputError(f"--param {key}={text}: {key} is given twice, or is a value and a group")
-        group[last] = value_of(text)
+        value = value_of(text)
+        group[last] = text if isinstance(value, float) and not math.isfinite(value) else value  # NaN and 1e999 are not JSON
     return found
 
 
