@@ -112,6 +112,8 @@ def test_times_and_texts_have_axes_of_their_own():
     axis = axis_of("started", [START - timedelta(hours=1), START + timedelta(days=3, hours=-1)])
     days = [f"{day} {hour}" for day in ("11-30", "12-01", "12-02", "12-03") for hour in ("00:00", "12:00")]
     assert [label for _, label in axis.ticks] == days[1:-1]
+    axis = axis_of("started", [START, START + timedelta(seconds=0.8)])
+    assert [label for _, label in axis.ticks] == ["12:00:00", "12:00:00"], "never less than two"
     axis = axis_of("opt", ["b", "a", None, True])
     assert [label for _, label in axis.ticks] == ["True", "a", "b"]
     assert axis.at("a") == 0.5

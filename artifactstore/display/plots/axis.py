@@ -180,7 +180,8 @@ def _time_ticks(low: float, high: float) -> list[tuple[float, str]]:
     if not (high - low) / step < 4 * _TICKS:
         return []  # numbers among times, or more years than there are
     first = math.ceil(low / step)
-    values = [number * step for number in range(first, math.floor(high / step) + 1)] or [low, high]
+    values = [number * step for number in range(first, math.floor(high / step) + 1)]
+    values = values if len(values) > 1 else [low, high]
     try:
         return [(value, f"{datetime.fromtimestamp(value, UTC):{form}}") for value in values]
     except (OverflowError, ValueError, OSError):
