@@ -1,5 +1,6 @@
 """The list of names that completion reads: it has what the fold has, whoever wrote, and is read in pieces."""
 
+import os
 import random
 from pathlib import Path
 
@@ -94,6 +95,14 @@ def test_a_list_that_is_gone_or_damaged_is_made_again(store: artifactstore.Store
     path.mkdir()  # nothing can be written there
     artifactstore.open(store.url, cache=tmp_path / "cache").put(b"y", "n9")
     assert list_of(tmp_path).read("", 10) == ([], [])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_cache_that_is_only_read_gets_no_list(tmp_path: Path):
+    listing = NameList(tmp_path)
+    tmp_path.chmod(0o500)
+    listing._write_all(object())  # nothing of the fold is looked at
+    assert not (tmp_path / "names").exists()
 
 
 def test_of_many_names_the_next_parts_are_offered(tmp_path: Path):

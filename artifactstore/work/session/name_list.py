@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from artifactstore.runtime.local_files import READ, is_own, read_own
+from artifactstore.runtime.local_files import READ, is_own, may_write, read_own
 
 __all__ = ["Known", "NameList", "paths_file", "read_paths", "remember_paths", "store_folder"]
 
@@ -138,6 +138,9 @@ class NameList:
             self._replace(None, [*merged[-_NAMES:], *runs], head)
 
     def _write_all(self, fold: Any) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not may_write(self._path.parent):  # a cache in an image is only read
+            return
         names = None if fold.base is not None else sorted(fold.names)  # a large store's are in the fold's file, sorted
         lines = None if names is None else [known.line()[:-1] for name in names if (known := _known(fold, name)) is not None]
         runs = {} if fold.base is not None else dict([*fold.runs.items()][-_RUNS:])
@@ -151,7 +154,6 @@ class NameList:
         """Write the list; without sorted names, as those are in the file of the fold."""
         from artifactstore.runtime.atomic_files import replace_whole  # noqa: PLC0415 - completion only reads
 
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         body = b"".join(line + b"\n" for line in names or ())
         tail = b"".join(line + b"\n" for line in later) + b"\t\t" + head + b"\n"
         replace_whole(self._path, _HEADER % (0 if names is None else _START + len(body)), body, tail, private=True)
