@@ -19,7 +19,7 @@ from artifactstore.work.put.arguments import FolderOptions
 from artifactstore.work.queries import diff as _diffing
 from artifactstore.work.queries import queries as _asking
 from artifactstore.work.queries.diff import Diff
-from artifactstore.work.queries.queries import Conditions
+from artifactstore.work.queries.queries import Conditions, Wanted
 from artifactstore.work.session.session import Session
 from artifactstore.work.views import lineage as _lineage
 from artifactstore.work.views import runs as _runs
@@ -191,6 +191,7 @@ class StoreQueries:
     def log(
         self,
         *,
+        ref: str | Referable | None = None,
         name: str | None = None,
         alias: str | None = None,
         actor: str | None = None,
@@ -202,9 +203,12 @@ class StoreQueries:
     ) -> Log:
         """Return the audit trail, oldest first: the actor, time and reason of each action, with its outcome.
 
-        Its `.transactions` say in words what was committed together: `put churn/model:v7 · run train · auc 0.91`.
+        Its `.transactions` say in words what was committed together: `put churn/model:v7 · run train · auc 0.91`; `.to_csv()` and
+        `.to_html()` are for those who have no Python.
 
         Args:
+            ref: only facts that speak of this artifact, by its digest or by any of its names and versions: approvals, measures and
+                taints, too, which name no name. It may have been removed.
             name: only facts about this name, or about names of this pattern (`churn/*`).
             alias: only facts about this alias.
             actor: only actions of this actor.
@@ -216,11 +220,12 @@ class StoreQueries:
 
         Raises:
             InvalidInputError: a datetime is naive, or the transaction id is malformed.
+            NotFoundError: no such artifact was ever here.
             CorruptionError: the journal is damaged.
         """
-        return _asking.log(
-            self._session, name=name, alias=alias, actor=actor, since=since, until=until, fact=fact, txn=txn, limit=limit
-        )
+        about = None if ref is None else as_reference(ref)
+        conditions = Wanted(ref=about, name=name, alias=alias, actor=actor, since=since, until=until, fact=fact, txn=txn)
+        return _asking.log(self._session, conditions, limit)
 
     @property
     def head(self) -> str:

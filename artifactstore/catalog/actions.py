@@ -1,12 +1,14 @@
 """What a transaction did, in words: `put churn/model:v7 · run train · auc 0.91`. The texts may be hostile: who shows them escapes them."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
 
+from artifactstore.display.values import counted
 from artifactstore.model.facts import Fact
 from artifactstore.model.fields import sane
+from artifactstore.signing.envelope import ANCHOR, payload_of, speaks_of
 
 __all__ = ["KINDS", "Naming", "action"]
 
@@ -25,12 +27,14 @@ class Naming:
         run: id → the run's name.
         pointed: (name, alias) → the version that the alias pointed to before the transaction, or None.
         version: a fact of another store, which was received → the number of its version here, or None.
+        store: the id of the store, or empty: then no signature is compared with it.
     """
 
     artifact: Callable[[str], str]
     run: Callable[[str], str]
     pointed: Callable[[str, str], int | None]
     version: Callable[[Fact], int | None]
+    store: str = ""
 
 
 def action(facts: Sequence[tuple[Fact, int | None]], naming: Naming) -> str:
@@ -93,7 +97,20 @@ def _aliased(fact: Fact, version: int | None, naming: Naming) -> Iterator[str]:
         yield f"unalias {what}" + ("" if before is None else f" (was v{before})")
         return
     target = fact.get("digest", "")[:_DIGEST] if version is None else f"v{version}"
-    yield f"alias {what} " + ("" if before is None else f"v{before} ") + f"-> {target}"
+    verb, why = "alias", ""
+    if isinstance(rollback := fact.get("rollback"), dict):
+        verb, why = "roll back", f" (as since entry {rollback.get('quotes')})"
+    elif isinstance(verdict := fact.get("verdict"), dict):
+        verb, why = "promote", f" ({_judged(verdict)})"
+    yield f"{verb} {what} " + ("" if before is None else f"v{before} ") + f"-> {target}{_short(why)}"
+
+
+def _judged(verdict: Fact) -> str:
+    """Return what a recorded verdict says: it may contain anything."""
+    conditions = verdict.get("conditions")
+    found = conditions if isinstance(conditions, list) else []
+    met = sum(isinstance(one, dict) and one.get("ok") is True for one in found)
+    return f"{met} of {counted(len(found), 'conditions')} met"
 
 
 def _verb(word: str) -> Callable[[Fact, int | None, Naming], Iterator[str]]:
@@ -103,9 +120,60 @@ def _verb(word: str) -> Callable[[Fact, int | None, Naming], Iterator[str]]:
     return phrase
 
 
-def _approved(fact: Fact, version: int | None, naming: Naming) -> Iterator[str]:
+def _approved(fact: Fact, _version: int | None, naming: Naming) -> Iterator[str]:
     verb = "approve" if fact["verdict"] == "approved" else "reject"
-    yield f"{verb} {_short(_target(fact, version, naming))}" + (f" for {_short(fact['alias'])}" if "alias" in fact else "")
+    role = f" as {_short(fact['role'])}" if "role" in fact else ""
+    alias = f" for {_short(fact['alias'])}" if "alias" in fact else ""
+    yield f"{verb} {_short(naming.artifact(fact['digest']))}{role}{alias} ({_signature(fact, naming)})"
+
+
+def _signature(fact: Fact, naming: Naming) -> str:
+    """Return whether an approval is signed: printed name, time and meaning; nothing is verified here."""
+    meaning = str(fact.get("meaning", "approval"))
+    if "signature" not in fact:
+        return "claimed" if meaning == "approval" else f"claimed, {_short(meaning)}"
+    payload = payload_of(fact["signature"])
+    if payload is None or not speaks_of(payload, fact, store=naming.store or payload["store"]):
+        return "signature of something else"
+    return f"signed by {_short(payload['name'])}, {_short(payload['meaning'])}, {payload['time'][:19].replace('T', ' ')}Z"
+
+
+def _held(fact: Fact, version: int | None, naming: Naming) -> Iterator[str]:
+    yield f"hold {_short(_target(fact, version, naming))}" + (f" until {fact['until'][:10]}" if "until" in fact else "")
+
+
+def _gated(fact: Fact, _version: int | None, _naming: Naming) -> Iterator[str]:
+    what, rules = _short(f"{fact['names']} {fact['alias']}"), fact["rules"]
+    if rules is None:
+        yield f"lift gate {what}"
+        return
+    found = rules.get("all", rules.get("any"))
+    many = counted(len(found), "conditions") if isinstance(found, list) else "unknown rules"
+    yield f"gate {what}: {'any of ' if 'any' in rules else ''}{many}"
+
+
+def _retained(fact: Fact, _version: int | None, _naming: Naming) -> Iterator[str]:
+    rules = fact["rules"]
+    what = None if rules is None else ", ".join(f"{name} {value}" for name, value in sorted(rules.items()))
+    yield f"lift retention {_short(fact['names'])}" if what is None else f"retention {_short(fact['names'])}: {_short(what)}"
+
+
+def _refused(fact: Fact, version: int | None, naming: Naming) -> Iterator[str]:
+    alias = fact["alias"] if isinstance(fact.get("alias"), str) else ""
+    words = [_short(one) for one in ("refuse", fact["action"], _target(fact, version, naming), alias) if one]
+    yield f"{' '.join(words)}: {_short('; '.join(fact['reasons']))}"
+
+
+def _signed(fact: Fact, version: int | None, naming: Naming) -> Iterator[str]:
+    yield f"sign {_short(_target(fact, version, naming))} ({_short(fact['type'])}, key {_short(fact['key'][:_DIGEST])})"
+
+
+def _anchored(fact: Fact, _version: int | None, _naming: Naming) -> Iterator[str]:
+    signed = ""
+    if "signature" in fact:
+        payload = payload_of(fact["signature"], ANCHOR)
+        signed = " (signed by something else)" if payload is None else f" (signed by {_short(payload['name'])})"
+    yield f"anchor entry {fact['seq']}{signed}"
 
 
 def _condemned(fact: Fact, _version: int | None, _naming: Naming) -> Iterator[str]:
@@ -117,7 +185,12 @@ _WORDS: Final[Mapping[str, Callable[[Fact, int | None, Naming], Iterator[str]]]]
     "tainted": _verb("taint"),
     "cleared": _verb("untaint"),
     "approved": _approved,
-    "held": _verb("hold"),
+    "signed": _signed,
+    "refused": _refused,
+    "gated": _gated,
+    "retained": _retained,
+    "anchored": _anchored,
+    "held": _held,
     "released": lambda fact, _version, _naming: iter([f"release hold {fact['hold'][:_ID]}"]),
     "removed": _verb("remove"),
     "relocated": _verb("relocate"),
@@ -139,9 +212,10 @@ def _received(found: Sequence[Fact], naming: Naming) -> Iterator[str]:
     for fact in found:
         of.setdefault(fact["store"], []).append(fact)
     for store, txns in of.items():
+        there = replace(naming, store=store)  # signatures were made for the store that the facts come from
         numbered = [[(one, naming.version(one)) for one in map(sane, txn["facts"])] for txn in txns]
         if len(txns) == 1:
-            what, did = f"entry {txns[0]['seq']}, by {_short(txns[0]['actor'])}", action(numbered[0], naming)
+            what, did = f"entry {txns[0]['seq']}, by {_short(txns[0]['actor'])}", action(numbered[0], there)
         else:
             puts = (one for facts in numbered for one in facts if one[0]["fact"] == "versioned" and _is_named(one[0]))
             names = _listed(_target(*one, naming) for one in puts)

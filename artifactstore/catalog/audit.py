@@ -1,138 +1,32 @@
 """Audit log: every fact of the journal with its outcome, and what each transaction did in words, filtered."""
 
+import csv
+import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.actions import Naming, action
+from artifactstore.catalog.changes import NO_CHANGE, Change, Changes
+from artifactstore.catalog.events import Event, Filter, Subject, Transaction, text_of
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.rows import Rows
+from artifactstore.display.values import counted
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.encoding import parse_time
+from artifactstore.model.encoding import canonical_json, format_time, parse_time
 from artifactstore.model.facts import WINDOW, Fact
-from artifactstore.model.fields import sane
+from artifactstore.model.fields import finite, sane
+from artifactstore.printable import json_escaped, visible
 
 if TYPE_CHECKING:
+    from artifactstore.display.outline import Block
     from artifactstore.model.schema import Entry, Txn
 
-__all__ = ["Event", "Filter", "Log", "Transaction", "Walk", "newest", "outcome_of", "parse_txn"]
+__all__ = ["Event", "Filter", "Log", "Subject", "Transaction", "Walk", "clock_behind", "newest", "outcome_of", "parse_txn"]
 
 _DIGEST: Final = 15  # characters of a digest that are shown
 _RUN: Final = 12  # characters of a run's id that are shown
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A fact of the journal.
-
-    Attributes:
-        seq: the entry.
-        time: the entry's time, UTC (a running maximum).
-        actor: who appended it.
-        identity: how the actor is known: claimed, os, oidc, certificate.
-        fact: the kind of fact.
-        name: the name it concerns, if any.
-        version: the number of the version, if any.
-        alias: the alias, if any.
-        digest: the digest, if any.
-        reason: the reason given, if any.
-        outcome: `committed`, or `void: <rule>: …` if it has no effect.
-        txn: the transaction's id.
-        host: the machine's name.
-        tool: program and version.
-        fields: the whole fact as recorded.
-        origin: `<store>:<entry>` for a fact received from another store, whose actor, identity, time, reason, host and
-            tool are then those recorded there. Else None.
-    """
-
-    seq: int
-    time: datetime
-    actor: str
-    identity: str
-    fact: str
-    name: str | None
-    version: int | None
-    alias: str | None
-    digest: str | None
-    reason: str | None
-    outcome: str
-    txn: str
-    host: str
-    tool: str
-    fields: Mapping[str, Any]
-    origin: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Conditions on events; each may be None.
-
-    Attributes:
-        name: facts about this name, or about names of this pattern (`churn/*`).
-        alias: facts about this alias.
-        actor: facts appended by this actor.
-        since: facts at or after this time (aware).
-        until: facts at or before this time (aware).
-        fact: facts of this kind.
-        txn: facts of this transaction.
-    """
-
-    name: str | None = None
-    alias: str | None = None
-    actor: str | None = None
-    since: Any = None
-    until: Any = None
-    fact: str | None = None
-    txn: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("name", "alias", "actor", "fact", "txn"):
-            value: Any = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise InvalidInputError(f"{name}= must be a str, got {value!r}")
-        for name, moment in (("since", self.since), ("until", self.until)):
-            if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
-                raise InvalidInputError(f"{name}= must be an aware datetime such as datetime.now(UTC), got {moment!r}")
-
-    def wants(self, event: Event) -> bool:
-        """Return whether an event meets all conditions."""
-        return (
-            (self.name is None or event.name == self.name or (event.name is not None and _is_like(event.name, self.name)))
-            and (self.alias is None or event.alias == self.alias)
-            and (self.actor is None or event.actor == self.actor)
-            and (self.since is None or event.time >= self.since)
-            and (self.until is None or event.time <= self.until)
-            and (self.fact is None or event.fact == self.fact)
-            and (self.txn is None or event.txn == self.txn)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """Facts that were committed together, in words.
-
-    Attributes:
-        seq: the entry.
-        time: the entry's time, UTC (a running maximum).
-        actor: who appended it.
-        what: what it did: `put churn/model:v7 · run train · auc 0.91`.
-        reason: the reasons given, if any.
-        outcome: `committed`, or `void: <rule>: …` if it has no effect.
-        txn: its id.
-        events: its facts; in a log those that meet the log's conditions.
-    """
-
-    seq: int
-    time: datetime
-    actor: str
-    what: str
-    reason: str | None
-    outcome: str
-    txn: str
-    events: Sequence[Event] = field(repr=False)
 
 
 class Log(Rows[Event]):
@@ -157,13 +51,52 @@ class Log(Rows[Event]):
             self._transactions = Rows(Transaction, self._describe())
         return self._transactions
 
+    def to_csv(self) -> str:
+        """Return the events as CSV with a header, for a spreadsheet: no cell is taken for a formula; tables are JSON."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = self._names()
+        writer.writerow(names)
+        writer.writerows([_csv_cell(getattr(event, name)) for name in names] for event in self)
+        return text.getvalue()
+
+    def to_html(self) -> str:
+        """Return the events as a page that loads nothing from elsewhere: a row each, with the values before and after."""
+        from artifactstore.display import html_renderer  # noqa: PLC0415 - only for pages
+        from artifactstore.display.lists import LISTS  # noqa: PLC0415 - as above
+        from artifactstore.display.outline import Heading, Line, table_of  # noqa: PLC0415 - as above
+
+        span = f", entries {self[0].seq:,} to {self[-1].seq:,}" if self else ""
+        outcome = [] if self.outcome is None else [Line(f"outcome: {self.outcome}")]
+        blocks: list[Block] = [
+            Heading("Audit trail"),
+            Line(counted(len(self), "facts") + span, dim=True),
+            *outcome,
+            table_of(self, LISTS["audit"]),
+        ]
+        return html_renderer.document("Audit trail", html_renderer.as_html(blocks))
+
+
+def _csv_cell(value: Any) -> str:
+    """Return a cell; text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, Mapping | list | tuple):
+        return json_escaped(canonical_json(finite(value)).decode())
+    if isinstance(value, int | float):
+        return str(value)
+    text = visible(str(value))
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
 
 class Walk:
     """A reading of the journal from its first entry on, which may go on where it ended; `store` is its id."""
 
     def __init__(self, store: str) -> None:
         self._state = State(store)
-        self._pointed: dict[tuple[str, str], int | None] = {}
+        self._changes = Changes()
 
     @property
     def head(self) -> int:
@@ -175,9 +108,6 @@ class Walk:
         for events in self._folded(entries):
             if matching := [event for event in events if wanted.wants(event)]:
                 yield self._transaction(events, matching)
-            for event in events if events and events[0].outcome == "committed" else ():
-                if event.fact == "aliased" and event.name is not None and event.alias is not None:
-                    self._pointed[event.name, event.alias] = event.version
 
     def events(self, entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
         """Fold the next entries, and yield the matching facts, oldest first."""
@@ -186,39 +116,69 @@ class Walk:
     def _folded(self, entries: "Iterable[Entry]") -> Iterator[Sequence[Event]]:
         """Yield the facts of each transaction; a `received` one is followed by the facts that it contains."""
         for entry in entries:
+            before = str(self._state.header["time"])
             outcomes = self._state.apply(entry)
             for txn, void in zip(entry["txns"], outcomes, strict=True):
-                yield [*self._events(txn, "committed" if void is None else f"void: {void}", entry["seq"])]
+                yield [*self._events(txn, "committed" if void is None else f"void: {void}", entry["seq"], before)]
 
-    def _events(self, txn: "Txn", outcome: str, seq: int) -> Iterator[Event]:
+    def _events(self, txn: "Txn", outcome: str, seq: int, before: str) -> Iterator[Event]:
+        behind = clock_behind(txn["time"], before)
+        committed = outcome == "committed"
         for raw, received in _with_received(txn):
             fact, source = sane(raw), txn if received is None else received
+            number = _number(self._state, fact, taken=committed)
+            reason = source.get("reason") if fact["fact"] == "received" else fact.get("reason", source.get("reason"))
+            change = self._change(fact, number, source["actor"], reason, own=received is None, committed=committed)
             yield Event(
                 seq=seq,
                 time=parse_time(self._state.header["time"] if received is None else received["time"]),
                 actor=source["actor"],
                 identity=source["identity"],
                 fact=fact["fact"],
-                name=_text(fact, "name"),
-                version=_number(self._state, fact, taken=outcome == "committed"),
-                alias=_text(fact, "alias"),
-                digest=_text(fact, "digest"),
-                reason=source.get("reason") if fact["fact"] == "received" else fact.get("reason", source.get("reason")),
+                name=text_of(fact, "name"),
+                version=number,
+                alias=text_of(fact, "alias"),
+                digest=text_of(fact, "digest"),
+                reason=reason,
                 outcome=outcome,
                 txn=f"{txn['txn']}-{txn['birth']}",
                 host=source.get("host", ""),
                 tool=source.get("tool", ""),
                 fields=raw,
                 origin=None if received is None else f"{received['store']}:{received['seq']}",
+                before=change.before,
+                after=change.after,
+                clock=behind if received is None else None,
             )
+
+    def _change(self, fact: Fact, number: int | None, actor: str, reason: str | None, *, own: bool, committed: bool) -> Change:
+        if fact["fact"] == "removed":
+            gone = self._removed(fact, number)
+            return NO_CHANGE if gone is None else Change(gone, None if committed else gone)
+        return self._changes.follow(fact, number, actor=actor, reason=reason, own=own, takes_effect=committed)
+
+    def _removed(self, fact: Fact, number: int | None) -> Mapping[str, Any] | None:
+        """Return what a removal removes."""
+        if "name" not in fact:
+            found = self._state.versions_by_digest.get(fact["digest"], ())
+            return {"digest": fact["digest"], "versions": [f"{name}:v{k}" for name, k, _ in found]}
+        rows = self._state.names.get(fact["name"], ())
+        if number is None or not 1 <= number <= len(rows):
+            return None
+        return {"digest": rows[number - 1]["digest"], "versions": [f"{fact['name']}:v{number}"]}
 
     def _transaction(self, events: Sequence[Event], matching: Sequence[Event]) -> Transaction:
         own = [event for event in events if event.origin is None]
+        pointed: dict[tuple[str | None, str | None], int | None] = {}
+        for event in events:
+            if event.fact == "aliased":
+                pointed.setdefault((event.name, event.alias), event.before)
         naming = Naming(
             self._label,
             lambda run: self._state.runs.get(run, {}).get("name") or run[:_RUN],
-            lambda name, alias: self._pointed.get((name, alias)),
+            lambda name, alias: pointed.get((name, alias)),
             lambda fact: _number(self._state, fact, taken=True),
+            str(self._state.header["store"]),
         )
         first = own[0]
         return Transaction(
@@ -249,10 +209,6 @@ def newest(found: Iterable[Transaction], limit: int | None) -> list[Transaction]
     return [*kept]
 
 
-def _is_like(name: str, pattern: str) -> bool:
-    return any(sign in pattern for sign in "*?[") and fnmatchcase(name, pattern)
-
-
 def _with_received(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
     """Yield each fact of a transaction, and after a `received` fact those it contains, paired with it."""
     for fact in txn["facts"]:
@@ -261,15 +217,22 @@ def _with_received(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
             yield from ((inner, fact) for inner in fact["facts"])
 
 
-def _text(fact: Mapping[str, Any], field: str) -> str | None:
-    value = fact.get(field)
-    return value if isinstance(value, str) else None  # an unknown kind of fact may contain anything
+def clock_behind(time: str, before: str) -> float | None:
+    """Return by how many seconds a transaction's own time lies before the time of the entry before it; None if it does not."""
+    if time >= before:
+        return None
+    return (parse_time(before) - parse_time(time)).total_seconds() or None
 
 
 def _number(state: State, fact: Mapping[str, Any], *, taken: bool) -> int | None:
     if isinstance(fact.get("version"), int) and 0 < fact["version"] < 2**31:
         return int(fact["version"])
-    if taken and isinstance(fact.get("name"), str) and "digest" in fact and fact["fact"] in {"versioned", "aliased", "described"}:
+    if (
+        taken
+        and isinstance(fact.get("name"), str)
+        and "digest" in fact
+        and fact["fact"] in {"versioned", "aliased", "described", "removed"}
+    ):
         return state.version_of(fact)
     return None
 

@@ -160,6 +160,21 @@ def resolve(state: State, ref: Reference, *, tainted: bool = False) -> Resolved:
     return Resolved(row["digest"], ref.name, number, ref.path)
 
 
+def removed_digest(state: State, ref: Reference) -> str | None:
+    """Return the digest that a reference meant before it was removed, or None if nothing was there."""
+    if ref.name is None:
+        assert ref.digest is not None
+        text = ":".join(ref.digest)
+        return text if text in state.stored or text in state.versions_by_digest else None
+    rows = state.names.get(ref.name, ())
+    if ref.version is not None:
+        return str(rows[ref.version - 1]["digest"]) if ref.version <= len(rows) else None
+    if ref.alias is not None:
+        return None
+    prefix = "" if ref.digest is None else ":".join(ref.digest)
+    return next((str(row["digest"]) for row in reversed(rows) if row["digest"].startswith(prefix)), None)
+
+
 def newest(state: State, name: str, *, tainted: bool = False) -> int | None:
     """Return the number of the newest version that is not removed nor, unless `tainted`, tainted; None if there is none."""
     rows = state.names.get(name, ())

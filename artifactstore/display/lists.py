@@ -60,6 +60,15 @@ def _subject(event: Any) -> str:
     return what if event.outcome == "committed" else f"{what} ({event.outcome})"
 
 
+def _audited(event: Any) -> Inline:
+    """Return what a fact is about, with the whole digest under the pointer; what has no effect is marked."""
+    return Span(_subject(event), "" if event.outcome == "committed" else "bad", tip=event.digest or "")
+
+
+def _value(event: Any, value: Any) -> Inline:
+    return f"v{value}" if event.fact == "aliased" and value is not None else cell(value)
+
+
 def _did(row: Any) -> Inline:
     """Return what a transaction did; what had no effect is marked, with why."""
     if row.outcome == "committed":
@@ -115,6 +124,17 @@ LISTS: Final = {
         Column("FACT", lambda event: event.fact),
         Column("WHAT", _subject),
         _REASON,
+    ),
+    "audit": (
+        _ENTRY,
+        _ZONED,
+        Column("ACTOR", lambda event: f"{event.actor} ({event.identity})"),
+        Column("FACT", lambda event: event.fact),
+        Column("WHAT", _audited, fit="wrap"),
+        Column("BEFORE", lambda event: _value(event, event.before), fit="wrap"),
+        Column("AFTER", lambda event: _value(event, event.after), fit="wrap"),
+        _REASON,
+        Column("CLOCK", lambda event: "" if event.clock is None else f"{duration(event.clock)} behind"),
     ),
     "runs": (
         Column("RUN", lambda row: row.id[:_RUN]),

@@ -17,7 +17,6 @@ import pytest
 
 import artifactstore
 from artifactstore.catalog.actions import Naming, action
-from artifactstore.catalog.audit import Filter
 from artifactstore.cli import main
 from artifactstore.errors import BackendError
 from artifactstore.work.queries.queries import Following
@@ -99,8 +98,36 @@ LOSS = of_run("measured", metrics={"loss": 0.5})
         (({"fact": "measured", "digest": D1, "metrics": {}, "not_finite": {"auc": "nan"}},), "measure churn/model:v7 auc nan"),
         ((({"fact": "described", "name": "n", "version": 2, "metadata": {"owner": 1, "tags": 2}}, 2),), "describe n:v2 (owner, tags)"),
         (({"fact": "described", "name": None, "digest": D3, "metadata": {}},), "describe blake3:33333333"),
-        (({"fact": "approved", "digest": D1, "verdict": "approved", "alias": "production"},), "approve churn/model:v7 for production"),
-        (({"fact": "approved", "digest": D1, "verdict": "rejected"},), "reject churn/model:v7"),
+        (({"fact": "approved", "digest": D1, "verdict": "approved", "alias": "production"},), "approve churn/model:v7 for production (claimed)"),
+        (({"fact": "approved", "digest": D1, "verdict": "rejected"},), "reject churn/model:v7 (claimed)"),
+        (
+            ({"fact": "approved", "digest": D1, "verdict": "approved", "role": "qa", "meaning": "review", "signature": {}},),
+            "approve churn/model:v7 as qa (signature of something else)",
+        ),
+        (({"fact": "approved", "digest": D1, "verdict": "approved", "meaning": "review"},), "approve churn/model:v7 (claimed, review)"),
+        (({"fact": "gated", "names": "churn/*", "alias": "production", "rules": {"all": [{}, {}]}},), "gate churn/* production: 2 conditions"),
+        (({"fact": "gated", "names": "n", "alias": "a", "rules": {"any": [{}]}},), "gate n a: any of 1 condition"),
+        (({"fact": "gated", "names": "n", "alias": "a", "rules": {"any": 3}},), "gate n a: any of unknown rules"),
+        (({"fact": "gated", "names": "n", "alias": "a", "rules": None},), "lift gate n a"),
+        (({"fact": "retained", "names": "s/*", "rules": {"keep_last": 5, "keep_days": 9}},), "retention s/*: keep_days 9, keep_last 5"),
+        (({"fact": "retained", "names": "s/*", "rules": None},), "lift retention s/*"),
+        (
+            (({"fact": "refused", "action": "promote", "name": "n", "version": 2, "alias": "live", "reasons": ["auc is 1", "no"]}, 2),),
+            "refuse promote n:v2 live: auc is 1; no",
+        ),
+        (({"fact": "refused", "action": "release", "reasons": ["it lasts"]},), "refuse release: it lasts"),
+        (({"fact": "signed", "digest": D1, "type": "oms", "key": "sha256:0123456789abcdef", "bundle": {}},), "sign churn/model:v7 (oms, key sha256:01234567)"),
+        (({"fact": "anchored", "seq": 12, "entry": D2},), "anchor entry 12"),
+        (({"fact": "anchored", "seq": 12, "entry": D2, "signature": {}},), "anchor entry 12 (signed by something else)"),
+        (({"fact": "held", "hold": "a" * 32, "digest": D1, "until": "2027-12-31T00:00:00.000000Z"},), "hold churn/model:v7 until 2027-12-31"),
+        (
+            (({"fact": "aliased", "name": "churn/model", "alias": "production", "version": 7, "verdict": {"conditions": [{"ok": True}]}}, 7),),
+            "promote churn/model production v6 -> v7 (1 of 1 condition met)",
+        ),
+        (
+            (({"fact": "aliased", "name": "churn/model", "alias": "production", "version": 5, "rollback": {"quotes": 12}}, 5),),
+            "roll back churn/model production v6 -> v5 (as since entry 12)",
+        ),
         (({"fact": "held", "hold": "a" * 32, "digest": D1},), "hold churn/model:v7"),
         (({"fact": "released", "hold": "a" * 32},), "release hold aaaaaaaa"),
         ((({"fact": "removed", "name": "n", "version": 2}, 2),), "remove n:v2"),
@@ -376,7 +403,7 @@ def test_an_outage_loses_and_repeats_nothing(history: str):
     store = artifactstore.open(history, "r")
     gone = BackendError("away", transient=True)
     for at in range(1, 45, 4):
-        wanted = Following(store._session, Filter(), None)
+        wanted = Following(store._session, {}, None)
         wanted._journal = Away(wanted._journal, iter([*[None] * at, gone, None, gone]))  # type: ignore[assignment]
         found: list[Any] = []
         for _ in range(5):

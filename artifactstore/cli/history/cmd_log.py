@@ -27,6 +27,10 @@ _PAUSE: Final = 1.0  # seconds between two looks at the store
 def log(
     subject: Annotated[str | None, typer.Argument(metavar="NAME", help="As --name; NAME:ALIAS also as --alias.")] = None,
     name: Annotated[str | None, typer.Option(help="Only about this name, or a pattern (churn/*).")] = None,
+    ref: Annotated[
+        str | None,
+        typer.Option(help="Only about this artifact, by digest or by any of its names: approvals, measures, taints, too."),
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Only about this alias.")] = None,
     actor: Annotated[str | None, typer.Option(help="Only actions of this actor.")] = None,
     since: Annotated[str | None, typer.Option(help="From this time on: ISO 8601, or 2h, 3d, today, yesterday.")] = None,
@@ -41,20 +45,25 @@ def log(
     following: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new ones as they are committed, until Ctrl-C; begins with 10, or -n.")
     ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row a fact as CSV, oldest first.")] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="Print a page with a row a fact, oldest first.")] = False,
     at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the audit trail, newest first: what each transaction did, its time, actor and reason."""
-    from artifactstore.catalog.audit import Filter  # noqa: PLC0415 - `--help` must not load the store
-
+    forms = [option for option, given in (("--csv", as_csv), ("--html", as_html), ("--json", as_json)) if given]
+    if len(forms) > 1 or (following and forms not in ([], ["--json"])):
+        raise InvalidInputError(f"{forms[0]} and {(*forms[1:], '--follow')[0]} contradict each other: pass one")
     if number is not None and (number < 0 or everything):
         raise InvalidInputError(f"--limit {number}: " + ("--all contradicts it" if everything else "must be a number, 0 or more"))
     if subject is not None:
         name, alias = _subject(subject, name, alias)
     elif name is not None and name.endswith("/"):
         name += "*"
-    wanted = Filter(name, alias, actor, time_of(since), time_of(until), fact, txn)
+    wanted: dict[str, Any] = {
+        "ref": ref, "name": name, "alias": alias, "actor": actor, "since": time_of(since), "until": time_of(until), "fact": fact, "txn": txn,
+    }  # fmt: skip
     if following:
         for option, given in (("--at", at), ("--until", until), ("--txn", txn)):
             if given is not None:
@@ -63,11 +72,14 @@ def log(
             _follow(store_, wanted, None if everything else _BEFORE if number is None else number, facts=facts, as_json=as_json)
         return
     with opened(store, "r", at=at) as store_:
-        if as_json or facts or txn is not None:
+        if as_csv or as_html:
+            found = store_.log(**wanted, limit=number)
+            printing.document(found.to_csv() if as_csv else found.to_html())
+        elif as_json or facts or txn is not None:
             _print_facts(store_, wanted, number, as_json=as_json)
         else:
             _print_transactions(store_, wanted, number, everything=everything)
-        if not as_json:
+        if not forms:
             printing.echo_error(f"head: {store_.head}")
 
 
@@ -95,9 +107,9 @@ def _print_transactions(store: Any, wanted: Any, number: int | None, *, everythi
     found, older = transactions(store._session, wanted, number)  # noqa: SLF001 - a limit counts transactions here, not facts
     printing.listed(found[::-1], _layout())
     if not found and not older:
-        if wanted.name is not None and not any(sign in wanted.name for sign in "*?["):
-            store.versions(wanted.name)  # a name that does not exist is an error, with the nearest ones
-        printing.echo_error("no transaction matches" + _kinds(wanted.fact))
+        if wanted["name"] is not None and not any(sign in wanted["name"] for sign in "*?["):
+            store.versions(wanted["name"])  # a name that does not exist is an error, with the nearest ones
+        printing.echo_error("no transaction matches" + _kinds(wanted["fact"]))
     if older:
         printing.echo_error(f"{counted(older, 'older transactions')} not shown: --all shows all")
 
@@ -116,14 +128,13 @@ def _layout() -> str:
 
 
 def _print_facts(store: Any, wanted: Any, number: int | None, *, as_json: bool) -> None:
-    conditions = {key: getattr(wanted, key) for key in type(wanted).__dataclass_fields__}
-    log = store.log(**conditions, limit=number)
+    log = store.log(**wanted, limit=number)
     if as_json:
         events = [printing.record(one) for one in (log if number is None else log[::-1])]
-        printing.as_json(events if wanted.txn is None else {"outcome": log.outcome, "events": events})
+        printing.as_json(events if wanted["txn"] is None else {"outcome": log.outcome, "events": events})
         return
     printing.listed(log[::-1], "events")
-    if wanted.txn is not None:
+    if wanted["txn"] is not None:
         printing.echo(f"outcome: {log.outcome}")
 
 

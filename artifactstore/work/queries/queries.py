@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -21,7 +22,7 @@ from artifactstore.maintenance.sync.object_copy import digest_at
 from artifactstore.maintenance.verify import verify as maintenance
 from artifactstore.maintenance.verify.report import Report
 from artifactstore.model.digest import Digest, new_hasher
-from artifactstore.model.reference import as_reference, check_name, full_name
+from artifactstore.model.reference import Reference, as_reference, check_name, full_name
 from artifactstore.work.get.artifact import artifact
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
@@ -30,7 +31,7 @@ from artifactstore.work.settings.paths import local_path
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry
 
-__all__ = ["Conditions", "Following", "find", "head", "log", "names", "transactions", "verify", "versions"]
+__all__ = ["Conditions", "Following", "Wanted", "find", "head", "log", "names", "transactions", "verify", "versions"]
 
 
 def names(session: Session, prefix: Any = "") -> Rows[Name]:
@@ -144,23 +145,59 @@ def _file_digest(file: Any, algorithm: str) -> bytes:
     return hasher.digest()
 
 
-def log(
-    session: Session,
-    *,
-    name: str | None = None,
-    alias: str | None = None,
-    actor: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    fact: str | None = None,
-    txn: str | None = None,
-    limit: int | None = None,
-) -> Log:
+class Wanted(TypedDict, total=False):
+    """Conditions on the facts of an audit trail; see `Store.log`."""
+
+    ref: str | None
+    name: str | None
+    alias: str | None
+    actor: str | None
+    since: datetime | None
+    until: datetime | None
+    fact: str | None
+    txn: str | None
+
+
+def wanted_by(session: Session, conditions: Wanted) -> audit.Filter:
+    """Return what chooses the facts of an audit trail.
+
+    Raises:
+        InvalidInputError: a condition is malformed.
+        NotFoundError: no such artifact was ever here.
+    """
+    given: dict[str, Any] = {**conditions}
+    ref = given.pop("ref", None)
+    if isinstance(given.get("name"), str):
+        given["name"] = full_name(given["name"])
+    wanted = audit.Filter(**given)
+    return wanted if ref is None else replace(wanted, subject=_subject(session, ref))
+
+
+def _subject(session: Session, ref: str) -> audit.Subject:
+    """Return the artifact that a reference means, also one that was removed."""
+    parsed = Reference.parse(ref)
+    if parsed.path is not None:
+        raise InvalidInputError(f"ref={ref!r}: expected a whole artifact, not a path in it")
+    try:
+        digest = session.resolve(ref, tainted=True).digest
+    except NotFoundError:
+        with session.query_state() as state:
+            found = catalog.removed_digest(state, parsed)
+        if found is None:
+            raise
+        digest = found
+    with session.query_state() as state:
+        rows = state.versions_by_digest.get(digest, ())
+        return audit.Subject(digest, {(name, number) for name, number, _ in rows})
+
+
+def log(session: Session, conditions: Wanted, limit: int | None = None) -> Log:
     """Return the audit trail; see `Store.log`."""
-    wanted = audit.Filter(full_name(name) if isinstance(name, str) else name, alias, actor, since, until, fact, txn)
+    txn = conditions.get("txn")
     parsed = None if txn is None else audit.parse_txn(txn)
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise InvalidInputError(f"limit={limit!r}: must be a number of events")
+    wanted = wanted_by(session, conditions)
     entries, head = _entries(session, wanted)
     found = [*deque(audit.Walk(session.core().config.store).events(entries(), wanted), maxlen=limit)]
     outcome = None if parsed is None else audit.outcome_of(found, parsed[1], head)
@@ -169,8 +206,9 @@ def log(
     )
 
 
-def transactions(session: Session, wanted: audit.Filter, limit: int | None) -> tuple[Sequence[Transaction], int]:
+def transactions(session: Session, conditions: Wanted, limit: int | None) -> tuple[Sequence[Transaction], int]:
     """Return the newest transactions with a matching fact, oldest first, and the number of older ones."""
+    wanted = wanted_by(session, conditions)
     entries, _ = _entries(session, wanted)
     kept: deque[Transaction] = deque(maxlen=limit)
     many = 0
@@ -192,9 +230,9 @@ def _entries(session: Session, wanted: audit.Filter) -> tuple[Callable[[], Itera
 class Following:
     """The transactions with a matching fact as they are committed: at first the newest, then at each step those committed since."""
 
-    def __init__(self, session: Session, wanted: audit.Filter, limit: int | None) -> None:
+    def __init__(self, session: Session, conditions: Wanted, limit: int | None) -> None:
         self._journal = session.core().journal
-        self._wanted = wanted
+        self._wanted = wanted_by(session, conditions)
         self._walk = audit.Walk(self._journal.config.store)
         self._found: deque[Transaction] = deque(maxlen=limit)
 
