@@ -320,12 +320,13 @@ class Trackio(Peer):
     package = "trackio"
     more: ClassVar = {"HF_HOME": "{home}/hf", "HF_HUB_OFFLINE": "1", "TRACKIO_DISABLE_TELEMETRY": "1"}
     cannot: ClassVar = {"first": "no: artifacts come from Python", "all": "no: its Python gives one run at a time"}
+    NAMES: ClassVar = 1000  # artifacts: putting them takes minutes a thousand
     MAKE: ClassVar = """
 import json, sys, trackio
 from pathlib import Path
 from trackio.sqlite_storage import SQLiteStorage
 trackio.init(project='day', name='all')
-for line in open(sys.argv[1]):
+for line in list(open(sys.argv[1]))[:int(sys.argv[2])]:
     number, name, params, metrics = json.loads(line)
     Path('weights.json').write_text(json.dumps({'weights': number}))
     trackio.log_artifact('weights.json', name=name.replace('/', '.'), type='model')
@@ -342,7 +343,7 @@ for line in open(sys.argv[1]):
             with (folder / "runs.jsonl").open("w") as file:
                 file.writelines(json.dumps([number, *values(number)]) + "\n" for number in range(self.asked.names))
             self.env["TRACKIO_DIR"] = str(folder / "trackio")
-            self.python(self.MAKE, folder / "runs.jsonl", cwd=folder)
+            self.python(self.MAKE, folder / "runs.jsonl", self.NAMES, cwd=folder)
 
         self.env["TRACKIO_DIR"] = str(kept(self.asked.folder / f"trackio-{self.asked.names}", make) / "trackio")
 
@@ -351,7 +352,8 @@ for line in open(sys.argv[1]):
         return lambda: self.command(*words)
 
     def list(self) -> Doing:
-        return "`trackio list artifacts --project day`", self._asks("list", "artifacts", "--project", "day")
+        few = min(self.NAMES, self.asked.names)
+        return f"`trackio list artifacts --project day`: of {few:,} only", self._asks("list", "artifacts", "--project", "day")
 
     def show(self) -> Doing:
         name = values(min(77, self.asked.names - 1))[0].replace("/", ".")

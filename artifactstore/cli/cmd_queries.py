@@ -205,7 +205,9 @@ def _facts(store: Any, found: Any) -> dict[str, Any]:
         "format": found.format,
         "size": f"{format_size(found.size)}, {counted(found.count, 'files')}",
         "put": f"{moment(found.time)} UTC by {found.actor}" + (f": {found.reason}" if found.reason else ""),
-        "aliases": tuple(f"{alias} (since {moment(since)[:16]} UTC)" for alias, since in origin.aliases.items()),
+        "aliases": tuple(
+            f"{alias} (since {moment(since)[:16]} UTC by {origin.moved[alias]})" for alias, since in origin.aliases.items()
+        ),
         "tainted": "do not use: see `artifactstore log --fact tainted`" if found.tainted else None,
         "run": lines["run"],
         "code": lines["code"],

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -186,8 +186,10 @@ def value_of(text: str) -> Any:
         return text
 
 
-def time_of(text: str | None) -> datetime | None:
+def time_of(text: str | None, *, end: bool = False) -> datetime | None:
     """Parse a time in ISO 8601, without a zone it is local; or one before now: `90s`, `15m`, `2h`, `3d`, `1w`, today, yesterday.
+
+    With `end` a day is its last moment, else its first.
 
     Raises:
         InvalidInputError: the form differs.
@@ -196,11 +198,14 @@ def time_of(text: str | None) -> datetime | None:
         return None
     now = datetime.now().astimezone()
     if text in _DAYS:
-        return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=_DAYS[text])
+        day = now.date() - timedelta(days=_DAYS[text])
+        return datetime.combine(day, time.max if end else time.min).astimezone()
     try:
         if (match := _AGO.fullmatch(text)) is not None:
             return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
         moment = datetime.fromisoformat(text)
+        if end and len(text) <= 10:  # a date alone
+            moment = datetime.combine(moment.date(), time.max)
     except OverflowError as error:
         raise InvalidInputError(f"{text!r} is too long ago") from error
     except ValueError as error:

@@ -74,6 +74,16 @@ def test_one_record_says_where_a_model_came_from(call):
     assert "run " not in raw
 
 
+def test_one_record_says_who_moved_an_alias_and_why(call):
+    assert call("alias", "churn/model:v2", "audited", "--reason", "approved,\n CR-1182")[0] == 0
+    found = [line for line in call("show", "churn/model:audited")[1].splitlines() if "audited (since" in line]
+    assert len(found) == 1
+    actor = artifactstore.open().log(alias="audited")[-1].actor
+    assert found[0].endswith(f"UTC by {actor}: approved,\\n CR-1182)")
+    assert call("unalias", "churn/model:audited", "done")[0] == 0
+    assert "audited" not in call("show", "churn/model:v2")[1]
+
+
 def test_a_run_is_shown_with_the_course_of_its_metrics(call, trained: str):
     first = artifactstore.open(trained, "r").runs()[0]
     code, out, _ = call("show", first.id[:12])

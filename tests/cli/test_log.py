@@ -18,6 +18,7 @@ import pytest
 import artifactstore
 from artifactstore.catalog.actions import Naming, action
 from artifactstore.cli import main
+from artifactstore.cli.options import time_of
 from artifactstore.errors import BackendError
 from artifactstore.work.queries.queries import Following
 from tests.warm import Warm
@@ -221,7 +222,7 @@ def test_the_newest_is_first_and_each_time_has_its_zone(call: Call):
         (["--name", "churn/model"], 5, 0), (["--alias", "production", "-n", "1"], 1, 2), (["--name", "churn/raw"], 2, 0), (["--at", "5"], 5, 0),
         (["churn/model"], 5, 0), (["churn/model:production"], 3, 0), (["churn/model:production", "--alias", "production"], 3, 0), (["churn/"], 6, 0),
         (["--name", "churn/*"], 6, 0), (["many/"], 30, 0), (["--name", "many/"], 30, 0), (["--name", "many/0?", "-n", "2"], 2, 8), (["--since", "2h"], 39, 0), (["--since", "1w", "-n", "38"], 38, 1),
-        (["--until", "1h"], 0, 0), (["--until", "yesterday"], 0, 0), (["--since", "yesterday"], 39, 0),
+        (["--until", "1h"], 0, 0), (["--until", "yesterday"], 0, 0), (["--since", "yesterday"], 39, 0), (["--until", "today"], 39, 0), (["--since", "today", "--until", "today"], 39, 0),
         (["--fact", "tainted"], 1, 0), (["--actor", "nobody else"], 0, 0), (["--since", "2020-01-01", "-n", "3"], 3, 36),
         (["--until", "2020-01-01T00:00:00Z"], 0, 0), (["--fact", "versioned", "--name", "churn/model"], 2, 0),
     ],
@@ -232,6 +233,27 @@ def test_a_limit_says_how_many_it_leaves_out(call: Call, options: list[str], sho
     notes = [line for line in err.splitlines() if "not shown" in line]
     transactions = "transaction" if older == 1 else "transactions"
     assert notes == ([f"{older} older {transactions} not shown: --all shows all"] if older else [])
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+def test_a_day_is_its_first_moment_since_and_its_last_until(zone: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for text in ("2026-11-30", "20261130", "today", "yesterday"):
+            first, last = time_of(text), time_of(text, end=True)
+            assert first is not None
+            assert last is not None
+            assert (first.date(), f"{first:%H:%M:%S.%f}", f"{last:%H:%M:%S.%f}") == (
+                last.date(),
+                "00:00:00.000000",
+                "23:59:59.999999",
+            )
+        for text in ("2026-11-30T10:00", "2026-11-30T00:00:00Z", "2026-11-30 00:00+09:00"):
+            assert time_of(text, end=True) == time_of(text)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_log_in_which_nothing_matches_says_so(call: Call):

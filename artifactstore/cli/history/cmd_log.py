@@ -34,7 +34,7 @@ def log(
     alias: Annotated[str | None, typer.Option(help="Only about this alias.")] = None,
     actor: Annotated[str | None, typer.Option(help="Only actions of this actor.")] = None,
     since: Annotated[str | None, typer.Option(help="From this time on: ISO 8601, or 2h, 3d, today, yesterday.")] = None,
-    until: Annotated[str | None, typer.Option(help="Up to this time, likewise.")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this time, likewise; of a day up to its end.")] = None,
     fact: Annotated[str | None, typer.Option(help="Only with this kind of fact.")] = None,
     txn: Annotated[str | None, typer.Option(help="A transaction, and its outcome.")] = None,
     number: Annotated[
@@ -62,7 +62,7 @@ def log(
     elif name is not None and name.endswith("/"):
         name += "*"
     wanted: dict[str, Any] = {
-        "ref": ref, "name": name, "alias": alias, "actor": actor, "since": time_of(since), "until": time_of(until), "fact": fact, "txn": txn,
+        "ref": ref, "name": name, "alias": alias, "actor": actor, "since": time_of(since), "until": time_of(until, end=True), "fact": fact, "txn": txn,
     }  # fmt: skip
     if following:
         for option, given in (("--at", at), ("--until", until), ("--txn", txn)):

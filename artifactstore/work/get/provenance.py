@@ -45,6 +45,7 @@ class Provenance:
         inputs: what the run used, without code and environment.
         outputs: what the run produced, by the names that it gave.
         aliases: alias → since when it points to the version.
+        moved: alias → who moved it there, and why if a reason was given.
         shared: (number of files that are those of the version before, that version), or None.
     """
 
@@ -56,6 +57,7 @@ class Provenance:
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Input, ...] = ()
     aliases: Mapping[str, datetime] = field(default_factory=dict)
+    moved: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[int, str] | None = None
 
     def lines(self) -> dict[str, Any]:
@@ -92,15 +94,16 @@ def provenance(session: Session, digest: str, name: str | None, version: int | N
     with session.query_state() as state:
         runs = [run for run in state.produced_by.get(digest, ()) if run in state.runs]
         about = _of_run(state, runs[-1]) if runs else {}
-        aliases = {}
+        aliases, moved = {}, {}
         for alias, moves in sorted(state.aliases.get(name, {}).items()) if name is not None else ():
             if moves and moves[-1]["version"] == version:
                 aliases[alias] = parse_time(moves[-1]["time"])
+                moved[alias] = moves[-1]["actor"] + (f": {moves[-1]['reason']}" if moves[-1].get("reason") else "")
         before = _before(state, name, version)
     environment = about.get("environment")
-    return Provenance(
-        **about, environment_text=environment_of(session, environment), aliases=aliases, shared=_shared(session, digest, before)
-    )
+    environment_text = environment_of(session, environment)
+    shared = _shared(session, digest, before)
+    return Provenance(**about, environment_text=environment_text, aliases=aliases, moved=moved, shared=shared)
 
 
 def provenance_of_run(session: Session, run: str) -> Provenance:
