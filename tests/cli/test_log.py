@@ -259,7 +259,7 @@ def test_a_day_is_its_first_moment_since_and_its_last_until(zone: str, monkeypat
 def test_a_log_in_which_nothing_matches_says_so(call: Call):
     code, lines, err = call("log", "churn/model", "--actor", "another")
     assert (code, lines, err.splitlines()[0]) == (0, [], "no transaction matches")
-    assert "no transaction matches; kinds of facts are aliased, approved," in call("log", "--fact", "alased")[2]
+    assert "no transaction matches; kinds of facts are aliased, anchored, approved," in call("log", "--fact", "alased")[2]
     code, lines, err = call("log", "churn/modle")
     assert (code, lines) == (3, [])
     assert "churn/model" in err
