@@ -3,7 +3,7 @@
 The manifest's metadata list it with the extents of its chunks; it is stored like the chunks of files.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -14,10 +14,12 @@ from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.reader import fetch
 from artifactstore.content.packs.writer import EncodedChunk, Packer
 from artifactstore.model.digest import hash_bytes
+from artifactstore.model.listing import plain_line
 
-__all__ = ["read_side", "store_side"]
+__all__ = ["parse_sha256", "read_side", "store_side"]
 
 _CHUNK: Final = 2**20
+_HEX: Final = frozenset("0123456789abcdef")
 
 
 def store_side(backend: Backend, manifest: Manifest, contents: Iterable[tuple[str, bytes]]) -> int:
@@ -68,3 +70,17 @@ def read_side(backend: Backend, manifest: Manifest, name: str) -> bytes | None:
     """
     extents = manifest.side.get(name)
     return None if extents is None else b"".join(fetch(backend, extents, algorithm=manifest.algorithm))
+
+
+def parse_sha256(raw: bytes, paths: Sequence[str]) -> list[str] | None:
+    """Return the hex digits that the side content `sha256` states for each file; None if it is not about these files.
+
+    Args:
+        raw: the side content: lines of the plain listing with SHA-256 digests.
+        paths: the files of the manifest, in order.
+    """
+    hexes = [line.removeprefix("\\")[:64] for line in raw.decode(errors="replace").split("\n")[:-1]]
+    if len(hexes) != len(paths) or not all(len(one) == 64 and _HEX.issuperset(one) for one in hexes):
+        return None
+    same = "".join(plain_line(one, path) for one, path in zip(hexes, paths, strict=True)).encode() == raw
+    return hexes if same else None

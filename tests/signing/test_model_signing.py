@@ -166,6 +166,12 @@ def test_false_digests_of_another_writer_are_not_signed(store: Store, folder: Pa
     made = signed(again, "m", tmp_path)
     assert made.files == signed_before.files
     assert made.read > 0
+    assert again.verify(level="frames").ok
+    found = again.verify(level="full")
+    assert not found.ok
+    assert any("weights.bin of" in one.what and f"its writer stated {'0' * 64}" in one.what for one in found.findings), (
+        found.findings
+    )
 
 
 def test_digests_that_are_not_about_these_files_are_not_used(store: Store, folder: Path, tmp_path: Path):
@@ -189,6 +195,18 @@ def test_digests_that_are_not_about_these_files_are_not_used(store: Store, folde
         assert _stated(store._session, manifest) is None, raw
     manifest.side = {}
     assert _stated(store._session, manifest) is None
+
+
+def test_verify_finds_digests_that_are_about_other_files(store: Store, folder: Path):
+    made = store.put(folder, "m", kind="model")
+    store.put(folder, "copy", kind="model")
+    assert store.verify(level="full").ok
+    manifest = manifest_of(store, made.digest)
+    manifest.side = {}
+    store_side(store._session.backend, manifest, [("sha256", (made.sha256 or "").replace("weights.bin", "weights.bim").encode())])
+    claim(store, made.digest, manifest)
+    found = Store(store.url).verify(level="full")
+    assert any("sha256 of" in one.what and "is not about its files" in one.what for one in found.findings), found.findings
 
 
 @pytest.mark.parametrize("size", [5 * 2**20, 17 * 2**20])

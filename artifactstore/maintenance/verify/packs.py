@@ -11,7 +11,7 @@ from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.footers import Footers, read_footer
 from artifactstore.content.packs.pack import TRAILER, Frame, pack_key
 from artifactstore.content.packs.reader import fetch
-from artifactstore.content.side_content import read_side
+from artifactstore.content.side_content import parse_sha256, read_side
 from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionError, NotFoundError
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.verify.report import Report
@@ -194,19 +194,22 @@ def check_files(
     progress = watch("verify", sum(sum(manifests[one].sizes) for one in chosen), sum(len(manifests[one].paths) for one in chosen))
     for digest in chosen:
         manifest = manifests[digest]
+        stated: Sequence[str | None] = [None] * len(manifest.paths)
         for name in manifest.side:
             try:
-                read_side(journal.backend, manifest, name)
+                raw = read_side(journal.backend, manifest, name)
+                if name == "sha256" and raw is not None:
+                    stated = _stated(raw, manifest, digest, report) or stated
             except ArtifactStoreError as error:
                 reraise_if_unreachable(error)
                 text = f"cannot read the side content {name} of {digest}: {error}"
                 report.damage(text, getattr(error, "location", "") or name, [digest])
         for row, path in enumerate(manifest.paths):
-            mark = _mark(manifest, row)
+            mark = _mark(manifest, row) + (stated[row] or "").encode()
             if mark in checked:
                 progress(manifest.sizes[row], 1)
                 continue
-            fault = _check_file(journal.backend, manifest, row, progress)
+            fault = _check_file(journal.backend, manifest, row, progress, stated[row])
             report.count("files")
             progress(0, 1)
             if fault is None:
@@ -215,13 +218,24 @@ def check_files(
                 report.damage(f"{path} of {digest}: {fault}", fault.location or path, [digest])
 
 
+def _stated(raw: bytes, manifest: Manifest, digest: str, report: Report) -> list[str] | None:
+    """Return the SHA-256 digests that a manifest states for its files, which signatures of models are made from."""
+    found = parse_sha256(raw, list(manifest.paths))
+    if found is None:
+        report.damage(f"the side content sha256 of {digest} is not about its files", "sha256", [digest])
+    return found
+
+
 def _mark(manifest: Manifest, row: int) -> bytes:
     layout = "".join(f"{one.pack}:{one.offset}:{one.stored}:{one.codec};" for one in manifest.extents(row))
     return hash_bytes(manifest.digests[row] + layout.encode(), "blake3")
 
 
-def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callable[..., None]) -> CorruptionError | None:
+def _check_file(
+    backend: Backend, manifest: Manifest, row: int, progress: Callable[..., None], sha256: str | None
+) -> CorruptionError | None:
     hasher = new_hasher(manifest.algorithm)
+    other = None if sha256 is None else new_hasher("sha256")
     extents = list(manifest.extents(row))
     start = 0
     try:
@@ -232,6 +246,8 @@ def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callab
                 end += 1
             for chunk in fetch(backend, extents[start:end], algorithm=manifest.algorithm):
                 hasher.update(chunk)
+                if other is not None:
+                    other.update(chunk)
             progress(total)
             start = end
     except CorruptionError as error:
@@ -243,5 +259,10 @@ def _check_file(backend: Backend, manifest: Manifest, row: int, progress: Callab
     if (empty or hasher.digest()) != manifest.digests[row]:
         return CorruptionError(
             "its chunks do not add up to its digest; restore it from a copy of the store", location=manifest.paths[row]
+        )
+    if other is not None and other.digest().hex() != sha256:
+        return CorruptionError(
+            f"its SHA-256 is {other.digest().hex()}, but its writer stated {sha256}: do not use signatures that were made from that",
+            location=manifest.paths[row],
         )
     return None

@@ -9,10 +9,9 @@ from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.reader import fetch
 from artifactstore.content.read.open_file import open_chunks
 from artifactstore.content.read.retrieve import read_file
-from artifactstore.content.side_content import read_side
+from artifactstore.content.side_content import parse_sha256, read_side
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import hash_bytes
-from artifactstore.model.listing import plain_line
 from artifactstore.runtime.threads import Pool
 from artifactstore.work.session.session import Session
 
@@ -58,16 +57,9 @@ def _stated(session: Session, manifest: Manifest) -> list[tuple[str, str]] | Non
         raw = read_side(session.core().cached_backend, manifest, "sha256")
     except CorruptionError:
         return None
-    if raw is None:
-        return None
-    lines = raw.decode(errors="replace").split("\n")
-    hexes = [line.removeprefix("\\")[:64] for line in lines[:-1]]
     paths = list(manifest.paths)
-    if len(hexes) != len(paths) or not all(len(one) == 64 and set(one) <= set("0123456789abcdef") for one in hexes):
-        return None
-    if "".join(plain_line(one, path) for one, path in zip(hexes, paths, strict=True)).encode() != raw:
-        return None
-    return list(zip(paths, hexes, strict=True))
+    hexes = None if raw is None else parse_sha256(raw, paths)
+    return None if hexes is None else list(zip(paths, hexes, strict=True))
 
 
 def _read(session: Session, manifest: Manifest) -> Found:
