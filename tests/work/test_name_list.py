@@ -108,6 +108,7 @@ def test_a_cache_that_is_only_read_gets_no_list(tmp_path: Path):
 def test_of_many_names_the_next_parts_are_offered(tmp_path: Path):
     names = [*sorted(f"t{i % 5}/p{i % 7}/m{i}" for i in range(500)), "top", "tz"]
     folder = tmp_path / "s"
+    folder.mkdir()
     listing = NameList(folder)
     listing._replace([Known(name, 1, "", {}).line()[:-1] for name in sorted(names)], [], b"9")
     assert listing.read("", 100) == ([Known("top", 1, "", {}), Known("tz", 1, "", {})], [f"t{i}/" for i in range(5)])

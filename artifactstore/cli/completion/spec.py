@@ -19,7 +19,7 @@ KINDS: Final = {
     "name": "name", "names": "name", "prefix": "name", "alias": "alias", "word": "alias",
     "path": "file", "to": "file", "folder": "file", "file": "file", "store": "store", "url": "store", "source": "store",
     "target": "store", "inputs": "ref=file", "outputs": "ref=file", "run": "run", "compare": "run", "anchor": "file",
-    "show ref": "ref or run", "lineage ref": "ref or run", "impact ref": "ref", "why a": "ref or run", "why b": "ref or run",
+    "show ref": "ref or run", "subject": "ref or run", "lineage ref": "ref or run", "impact ref": "ref", "why a": "ref or run", "why b": "ref or run",
     "reproduce ref": "ref or run", "export ref": "ref or run", "runs name": "run name", "run name": "run name",
     "get path": "text", "find text": "text", "find code": "text", "find run": "run",
 }  # fmt: skip
