@@ -132,7 +132,7 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool, time: str) -> Void
             void = _judge_later(state, fact, freed, time)
         else:
             void = _judge_fact(state, fact, own, new, freed)
-            if void is None and kind == "aliased" and state.gates:
+            if void is None and kind == "aliased" and fact["alias"] in state.gates:
                 void = _judge_gates(state, fact, time, fact.get("reason", txn.get("reason")))
             elif void is None and kind == "removed" and state.retention:
                 void = _judge_retention(state, fact, time)

@@ -263,9 +263,9 @@ class State(Tables):
         self._push(self.signed, fact["digest"], {"type": fact["type"], "key": fact["key"], **stamp})
 
     def _fold_gated(self, fact: Fact, stamp: Fact) -> None:
-        if fact["names"] not in self.gates:
-            self._set(self.gates, fact["names"], {})
-        self._push(self.gates[fact["names"]], fact["alias"], {**_rules_of(fact), **stamp})
+        if fact["alias"] not in self.gates:
+            self._set(self.gates, fact["alias"], {})
+        self._push(self.gates[fact["alias"]], fact["names"], {**_rules_of(fact), **stamp})
 
     def _fold_retained(self, fact: Fact, stamp: Fact) -> None:
         self._push(self.retention, fact["names"], {**_rules_of(fact), **stamp})
@@ -355,7 +355,9 @@ class State(Tables):
                 continue
             key = subject(inner)
             self._set(self.received[store], key, max(seq, self.received[store].get(key, 0)))
-            if kind not in _HANDLERS or (kind == "aliased" and self.gates and gates_of(self, inner["name"], inner["alias"])):
+            if kind not in _HANDLERS or (
+                kind == "aliased" and inner["alias"] in self.gates and gates_of(self, inner["name"], inner["alias"])
+            ):
                 continue  # another store's move means nothing where an alias is gated
             mine = origin if reason is None else {**origin, "reason": reason}
             if kind == "approved":

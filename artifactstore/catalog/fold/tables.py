@@ -95,7 +95,7 @@ class Tables:
             actor, identity, txn, reason?}.
         changed: digest → how many of its approvals are older than its last measure; a version's row has the same as `approvals`.
         signed: digest → signatures, each {type, key, seq, time, actor, txn, reason?}; the bundle is in the entry.
-        gates: pattern of names → alias → versions of its gate, each {rules or None, signature?, seq, time, actor, txn, reason?}.
+        gates: alias → pattern of names → versions of its gate, each {rules or None, signature?, seq, time, actor, txn, reason?}.
         retention: pattern of names → versions of its rule, likewise.
         name_metadata: name → what describes it, each time: {metadata, seq, time, actor, txn, reason?}.
     """

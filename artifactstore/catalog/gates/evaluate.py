@@ -26,9 +26,8 @@ def judged_by(rule: Mapping[str, Any]) -> str:
 def gates_of(state: Facts, name: str, alias: str) -> list[dict[str, Any]]:
     """Return the gates in force for an alias of a name, by entry: {names, alias, version, entry, rules}."""
     found = []
-    for pattern, by_alias in state.gates.items() if state.gates else ():
-        rows = by_alias.get(alias)
-        if rows and rows[-1]["rules"] is not None and fnmatchcase(name, pattern):
+    for pattern, rows in state.gates[alias].items() if alias in state.gates else ():
+        if rows[-1]["rules"] is not None and fnmatchcase(name, pattern):
             found.append(
                 {"names": pattern, "alias": alias, "version": len(rows), "entry": rows[-1]["seq"], "rules": rows[-1]["rules"]}
             )

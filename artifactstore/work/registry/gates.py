@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from artifactstore.catalog.fold.state import State
@@ -60,21 +61,12 @@ def gates(session: Session, rules: Any = None, *, reason: Any = None) -> Rows[Ga
 
 
 def _in_force(state: State) -> Any:
-    for names, by_alias in sorted(state.gates.items()):
-        for alias, rows in sorted(by_alias.items()):
-            row = rows[-1]
-            if row["rules"] is not None:
-                yield Gate(
-                    names,
-                    alias,
-                    row["rules"],
-                    len(rows),
-                    row["seq"],
-                    parse_time(row["time"]),
-                    row["actor"],
-                    row.get("reason"),
-                    "signature" in row,
-                )
+    found = ((names, alias, rows) for alias, by_names in state.gates.items() for names, rows in by_names.items())
+    for names, alias, rows in sorted(found, key=itemgetter(0, 1)):
+        row = rows[-1]
+        if row["rules"] is not None:
+            about = row["seq"], parse_time(row["time"]), row["actor"], row.get("reason")
+            yield Gate(names, alias, row["rules"], len(rows), *about, "signature" in row)
 
 
 def _set(session: Session, tables: RuleTables, reason: str) -> None:
@@ -92,7 +84,7 @@ def _set(session: Session, tables: RuleTables, reason: str) -> None:
         with session.state() as state:
             facts: list[Fact] = []
             for names, alias, rules in wanted:
-                rows = state.gates.get(names, {}).get(alias)
+                rows = state.gates.get(alias, {}).get(names)
                 now = rows[-1]["rules"] if rows else None
                 if canonical_json(now) != canonical_json(rules):
                     facts.append({"fact": "gated", "names": names, "alias": alias, "rules": rules})

@@ -1,13 +1,13 @@
 """Retention: rules that say which versions may expire, and the removal of those that no rule keeps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.gates.ancestry import ancestors
-from artifactstore.catalog.retention import check_retention, rules_of, too_young
+from artifactstore.catalog.retention import check_retention, rules_of
 from artifactstore.catalog.rows import Rows
 from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.model.encoding import canonical_json, format_time, parse_time
@@ -23,6 +23,7 @@ from artifactstore.work.session.session import Session
 __all__ = ["Expiry", "Retention", "expire", "retention"]
 
 _BATCH: Final = 1000  # versions that one transaction removes
+_Version = tuple[str, int, str]  # name, number, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,23 +141,22 @@ def expire(session: Session, *, reason: Any = None, dry_run: Any = False) -> Exp
     now = _store_time(session)
     with session.query_state() as state:
         chosen, words = _plan(state, now)
-        kept = sum(map(len, words.values())) - len(chosen) - sum(one == _GONE for many in words.values() for one in many)
-        digests = {state.names[name][number - 1]["digest"] for name, number in chosen}
-        gone = [digest for digest in digests if _is_free(state, digest, set(chosen))]
-        size = sum(int(state.stored.get(digest, {}).get("size", 0)) for digest in gone)
-    refs = tuple(f"{name}:v{number}" for name, number in chosen)
+        gone = sum(one == _GONE for many in words.values() for one in many)
+        kept = sum(map(len, words.values())) - len(chosen) - gone
+        size = _freed(state, chosen)
+    refs = tuple(f"{name}:v{number}" for name, number, _ in chosen)
     if not dry_run:
         for start in range(0, len(chosen), _BATCH):
             _remove(session, chosen[start : start + _BATCH], text)
     return Expiry(refs, size, kept, dry_run, words)
 
 
-def _remove(session: Session, versions: list[tuple[str, int]], reason: str | None) -> None:
+def _remove(session: Session, versions: list[_Version], reason: str | None) -> None:
     def prepare(_core: Core) -> Prepared:
         with session.state() as state:
             facts: list[Fact] = [
                 {"fact": "removed", "name": name, "version": number}
-                for name, number in versions
+                for name, number, _ in versions
                 if "removed" not in state.names[name][number - 1]
             ]
             return Prepared(facts, state.head, "")
@@ -182,37 +182,44 @@ _GONE: Final = "it was removed"
 _FREE: Final = "no rule keeps it"
 
 
-def _plan(state: State, now: str) -> tuple[list[tuple[str, int]], dict[str, list[str]]]:
+def _plan(state: State, now: str) -> tuple[list[_Version], dict[str, list[str]]]:
     """Return the versions that expire, and for each version of a name with rules why it stays or expires."""
     words: dict[str, list[str]] = {}
-    free: list[tuple[str, int]] = []
-    for name in state.names if state.retention else ():
-        rules = list(rules_of(state, name))
+    free: list[_Version] = []
+    kept: set[str] = set()
+    for name, members in state.names.items() if state.retention else ():
+        rules, rows = list(rules_of(state, name)), list(members)
         if not rules:
+            kept.update(row["digest"] for row in rows if "removed" not in row)
             continue
-        found = words[name] = _of_name(state, name, rules, now)
-        free += [(name, number) for number, word in enumerate(found, 1) if word == _FREE]
+        found = words[name] = _of_name(state, name, rows, rules, now)
+        for number, (word, row) in enumerate(zip(found, rows, strict=True), 1):
+            if word == _FREE:
+                free.append((name, number, row["digest"]))
+            elif word != _GONE:
+                kept.add(row["digest"])
     if not free:
         return [], words
-    needed = _needed(state, set(free))
+    needed = _needed(state, kept)
     chosen = []
-    for name, number in free:
-        why = needed.get(state.names[name][number - 1]["digest"])
+    for name, number, digest in free:
+        why = needed.get(digest)
         if why is None:
-            chosen.append((name, number))
+            chosen.append((name, number, digest))
         else:
             words[name][number - 1] = why
     return chosen, words
 
 
-def _of_name(state: State, name: str, rules: list[Mapping[str, Any]], now: str) -> list[str]:
+def _of_name(state: State, name: str, rows: Sequence[Mapping[str, Any]], rules: list[Mapping[str, Any]], now: str) -> list[str]:
     """Return for each version of a name why its rules keep it, or that none does."""
-    rows = state.names[name]
-    last = max((int(one.get("keep_last", 0)) for one in rules), default=0)
-    days = max((int(one.get("keep_days", 0)) for one in rules), default=0)
+    last, days, least = (
+        max((int(one.get(key, 0)) for one in rules), default=0) for key in ("keep_last", "keep_days", "at_least_days")
+    )
     kinds = {kind for one in rules for kind in one.get("keep_kinds", ())}
-    since = format_time(parse_time(now) - timedelta(days=days)) if days else None
-    least = any(one.get("at_least_days") for one in rules)
+    since, young = (
+        format_time(parse_time(now) - timedelta(days=many)) if many else "~" for many in (days, least)
+    )  # "~" is after all
     meant = _meant(state, name, since)
     newest = set([k for k in range(len(rows), 0, -1) if "removed" not in rows[k - 1]][:last])
     found = []
@@ -223,19 +230,19 @@ def _of_name(state: State, name: str, rules: list[Mapping[str, Any]], now: str) 
             word = meant[number]
         elif number in newest:
             word = f"it is among the last {last}"
-        elif since is not None and row["time"] > since:
+        elif row["time"] > since:
             word = f"it was put less than {days} days ago"
         elif row.get("kind") in kinds:
             word = f"its kind {row['kind']} is kept"
-        elif least and too_young(state, name, number, now) is not None:
-            word = "it is too young to be removed"
+        elif row["time"] > young:
+            word = f"it must be kept for {least} days"
         else:
             word = _FREE
         found.append(word)
     return found
 
 
-def _meant(state: State, name: str, since: str | None) -> dict[int, str]:
+def _meant(state: State, name: str, since: str) -> dict[int, str]:
     """Return the versions that an alias means, or meant since a time."""
     found: dict[int, str] = {}
     for alias, moves in state.aliases.get(name, {}).items():
@@ -244,45 +251,38 @@ def _meant(state: State, name: str, since: str | None) -> dict[int, str]:
                 continue
             if after is None:
                 found[move["version"]] = f"{name}:{alias} means it"
-            elif since is not None and after["time"] > since:
+            elif after["time"] > since:
                 found.setdefault(move["version"], f"{name}:{alias} meant it until {after['time'][:10]}")
     return found
 
 
-def _needed(state: State, free: set[tuple[str, int]]) -> dict[str, str]:
-    """Return the digests that must stay although no rule keeps their version, and why: holds, other names, what was made from them."""
-    found: dict[str, str] = {}
-    todo: list[str] = []
-    for row in state.holds.values():
-        found.setdefault(row["digest"], "it is held")
-        todo.append(row["digest"])
-    todo += state.unnamed
-    kept = {
-        row["digest"]
-        for name in state.names
-        for number, row in enumerate(state.names[name], 1)
-        if "removed" not in row and (name, number) not in free
-    }
-    todo += kept
-    held = {row["digest"] for row in state.holds.values()}
-    seen = set(todo)
+def _needed(state: State, kept: set[str]) -> dict[str, str]:
+    """Return the digests that must stay although no rule keeps their version, and why: holds, and what was made from them."""
+    found = {row["digest"]: "it is held" for row in state.holds.values()}
+    for digest in [*found]:
+        found |= dict.fromkeys(ancestors(state, digest), "something that is held was made from it")
+    found |= {row["digest"]: "it is held" for row in state.holds.values()}
+    seen = {*kept, *state.unnamed}
+    todo = [*seen] if state.edges else []
     while todo:
-        one = todo.pop()
-        for run in state.produced_by.get(one, ()):
+        for run in state.produced_by.get(todo.pop(), ()):
             for edge in state.edges.get(run, ()):
                 digest = edge["digest"]
-                if edge["fact"] != "used" or digest in seen:
-                    continue
-                seen.add(digest)
-                todo.append(digest)
-                found.setdefault(digest, "something that is kept was made from it")
-    for digest in held:
-        for above in ancestors(state, digest):
-            found[above] = "something that is held was made from it"
+                if edge["fact"] == "used" and digest not in seen:
+                    seen.add(digest)
+                    todo.append(digest)
+                    found.setdefault(digest, "something that is kept was made from it")
     return found
 
 
-def _is_free(state: State, digest: str, chosen: set[tuple[str, int]]) -> bool:
-    rows = state.versions_by_digest.get(digest, ())
-    left = any("removed" not in state.names[name][number - 1] and (name, number) not in chosen for name, number, _ in rows)
-    return not left and digest not in state.unnamed
+def _freed(state: State, chosen: list[_Version]) -> int:
+    """Return how many bytes of content no other version needs."""
+    gone = {(name, number) for name, number, _ in chosen}
+    size = 0
+    for digest in {digest for _, _, digest in chosen}:
+        rows = state.versions_by_digest.get(digest, ())
+        if len(rows) == 1 or all(
+            (name, number) in gone or "removed" in state.names[name][number - 1] for name, number, _ in rows
+        ):
+            size += int(state.stored.get(digest, {}).get("size", 0))
+    return size
