@@ -16,7 +16,7 @@ __all__ = ["KINDS", "VALUES", "commands_of", "keep_commands"]
 # What a parameter takes, by its name, or by its command and its name.
 KINDS: Final = {
     "ref": "ref", "refs": "ref", "a": "ref or file", "b": "ref or file", "uses": "ref", "base": "ref", "against": "ref",
-    "name": "name", "names": "name", "prefix": "name", "alias": "alias", "word": "alias",
+    "name": "name", "log subject": "name", "names": "name", "prefix": "name", "alias": "alias", "word": "alias",
     "path": "file", "to": "file", "folder": "file", "file": "file", "store": "store", "url": "store", "source": "store",
     "target": "store", "inputs": "ref=file", "outputs": "ref=file", "run": "run", "compare": "run", "anchor": "file",
     "show ref": "ref or run", "subject": "ref or run", "lineage ref": "ref or run", "impact ref": "ref", "why a": "ref or run", "why b": "ref or run",
