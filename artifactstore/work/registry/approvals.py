@@ -9,11 +9,11 @@ from artifactstore.catalog.gates.approvals import authors, status_of
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.encoding import format_time, parse_time
+from artifactstore.model.encoding import parse_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
 from artifactstore.signing.envelope import MEANINGS, payload_of
-from artifactstore.work.registry.keys import load_keys
+from artifactstore.work.registry.keys import load_keys, signed
 from artifactstore.work.registry.rule_files import required_reason
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit
@@ -83,7 +83,7 @@ def judge(
         check_alias(alias)
     if session.batch() is not None:
         raise InvalidInputError("approvals cannot be given inside a batch: what they are for is not committed yet")
-    core = session.core()
+    session.core()
     found = session.resolve(ref, tainted=True)
     if found.path is not None:
         raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
@@ -92,9 +92,8 @@ def judge(
     own = {"name": found.name if found.version is None else f"{found.name}:v{found.version}", "role": role, "alias": alias}
     fact |= {key: value for key, value in own.items() if value is not None}
     if signer is not None:
-        from artifactstore.signing.registered import signer_of  # noqa: PLC0415 - most approvals are not signed
-
-        fact["signature"] = _signed(session, core, found, fact, signer_of(signer))
+        about = {"ref": fact.get("name", found.digest), "meaning": meaning, "role": role, "alias": alias}
+        fact["signature"] = signed(session, {"digest": found.digest, "verdict": fact["verdict"], **about}, signer)
 
     def prepare(_core: Core) -> Prepared:
         with session.state() as state:
@@ -104,29 +103,6 @@ def judge(
     with session.state(fresh=False) as state:
         index = len(state.approvals[found.digest]) - 1
         return _approval(state, found, index, None)
-
-
-def _signed(session: Session, core: Core, found: Resolved, fact: Fact, signer: Any) -> Any:
-    """Sign an approval for exactly this store, artifact and state."""
-    from artifactstore.signing.verify import make_envelope  # noqa: PLC0415 - most approvals are not signed
-
-    with session.state() as state:
-        head, entry = state.head, str(core.journal.digest)
-        now = max(state.header["time"], format_time(datetime.now().astimezone()))
-    payload = {
-        "store": core.config.store,
-        "digest": found.digest,
-        "ref": fact.get("name", found.digest),
-        "alias": fact.get("alias"),
-        "meaning": fact.get("meaning", "approval"),
-        "verdict": fact["verdict"],
-        "role": fact.get("role"),
-        "name": signer.name,
-        "time": now,
-        "head": head,
-        "entry": entry,
-    }
-    return make_envelope(payload, signer)
 
 
 def approvals(session: Session, ref: str, *, keys: Any = None) -> Rows[Approval]:

@@ -13,6 +13,8 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json, parse_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
+from artifactstore.signing.envelope import GATE
+from artifactstore.work.registry.keys import signed
 from artifactstore.work.registry.rule_files import RuleTables, check_pattern, load_rules, required_reason
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
@@ -49,13 +51,13 @@ class Gate:
     signed: bool = False
 
 
-def gates(session: Session, rules: Any = None, *, reason: Any = None) -> Rows[Gate]:
+def gates(session: Session, rules: Any = None, *, reason: Any = None, signer: Any = None) -> Rows[Gate]:
     """Return the gates in force, after setting those that are passed; see `Registry.gates`."""
     if rules is None:
-        if reason is not None:
-            raise InvalidInputError("reason= is for a change: pass rules=, too")
+        if reason is not None or signer is not None:
+            raise InvalidInputError("reason= and signer= are for a change: pass rules=, too")
     else:
-        _set(session, load_rules(rules, "gate"), required_reason(reason, "the gates change"))
+        _set(session, load_rules(rules, "gate"), required_reason(reason, "the gates change"), signer)
     with session.query_state() as state:
         return Rows(Gate, list(_in_force(state)))
 
@@ -69,7 +71,7 @@ def _in_force(state: State) -> Any:
             yield Gate(names, alias, row["rules"], len(rows), *about, "signature" in row)
 
 
-def _set(session: Session, tables: RuleTables, reason: str) -> None:
+def _set(session: Session, tables: RuleTables, reason: str, signer: Any) -> None:
     session.check_writable()
     if session.batch() is not None:
         raise InvalidInputError("gates cannot change inside a batch")
@@ -81,14 +83,18 @@ def _set(session: Session, tables: RuleTables, reason: str) -> None:
         seen.add((names, alias))
 
     def prepare(_core: Core) -> Prepared:
+        facts: list[Fact] = []
         with session.state() as state:
-            facts: list[Fact] = []
+            head = state.head
             for names, alias, rules in wanted:
                 rows = state.gates.get(alias, {}).get(names)
                 now = rows[-1]["rules"] if rows else None
                 if canonical_json(now) != canonical_json(rules):
                     facts.append({"fact": "gated", "names": names, "alias": alias, "rules": rules})
-            return Prepared(facts, state.head, "")
+        for fact in facts if signer is not None else ():
+            about = {key: fact[key] for key in ("names", "alias", "rules")}
+            fact["signature"] = signed(session, {**about, "reason": reason}, signer, GATE)
+        return Prepared(facts, head, "")
 
     commit(session, Step(prepare), reason=reason)
 

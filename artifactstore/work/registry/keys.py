@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from artifactstore.catalog.gates.conditions import Answer
+from artifactstore.model.encoding import format_time
 from artifactstore.work.registry.sha256 import sha256_of
 from artifactstore.work.session.session import Session
 
-__all__ = ["bundle_of", "load_keys", "signatures_count"]
+__all__ = ["bundle_of", "load_keys", "signatures_count", "signed"]
 
 _VARIABLE: Final = "ARTIFACTSTORE_KEYS"
 
@@ -25,6 +27,31 @@ def load_keys(value: Any) -> Any:
     from artifactstore.signing.keys import Keys  # noqa: PLC0415 - most stores know no signature
 
     return Keys.load(value)
+
+
+def signed(session: Session, payload: Mapping[str, Any], signer: Any, payload_type: str | None = None) -> dict[str, Any]:
+    """Sign what a fact says, for exactly this store and its present state; return the envelope.
+
+    Args:
+        session: the store.
+        payload: what is signed, without store, name, time, head and entry; None values are left out.
+        signer: a signer, or the path of a key.
+        payload_type: of an approval by default.
+
+    Raises:
+        InvalidInputError: the signer cannot sign.
+        UnsupportedError: the extra `sign` is not installed.
+    """
+    from artifactstore.signing.envelope import APPROVAL  # noqa: PLC0415 - as above
+    from artifactstore.signing.registered import signer_of  # noqa: PLC0415 - as above
+    from artifactstore.signing.verify import make_envelope  # noqa: PLC0415 - as above
+
+    chosen, core = signer_of(signer), session.core()
+    with session.state() as state:
+        head, entry = state.head, str(core.journal.digest)
+        now = max(state.header["time"], format_time(datetime.now(UTC)))
+    own = {"store": core.config.store, "name": chosen.name, "time": now, "head": head, "entry": entry}
+    return make_envelope({**payload, **own}, chosen, payload_type or APPROVAL)
 
 
 def signatures_count(

@@ -52,10 +52,28 @@ def version_meant(session: Session, ref: str) -> Resolved:
 def check(session: Session, ref: str, alias: str, *, keys: Any = None) -> Verdict:
     """Judge, and write nothing; see `Registry.check`."""
     check_alias(alias)
-    found = version_meant(session, ref)
+    try:
+        found = version_meant(session, ref)
+    except RefusedError as error:
+        return _of_removed(session, ref, alias, str(error))
     assert found.name is not None
     assert found.version is not None
     return Judgement(session, found.name, found.version, found.digest, alias, keys=load_keys(keys), reason="asked").verdict()
+
+
+def _of_removed(session: Session, ref: str, alias: str, text: str) -> Verdict:
+    """Return the verdict on a version that was removed."""
+    parsed = Reference.parse(ref)
+    with session.query_state() as state:
+        number = parsed.version or 0
+        digest, at = state.names[str(parsed.name)][number - 1]["digest"], state.head
+        gates = [
+            {key: gate[key] for key in ("names", "alias", "version", "entry")}
+            for gate in gates_of(state, str(parsed.name), alias)
+        ]
+    condition = {"ok": False, "gate": 0, "rule": {"removed": "none"}, "judged": "facts", "text": text}
+    record = {"ok": False, "ref": f"{parsed.name}:v{number}", "digest": digest, "alias": alias, "at": at, "gates": gates}
+    return Verdict.of({**record, "conditions": [condition]})
 
 
 @one_state()
@@ -140,8 +158,11 @@ def rollback(session: Session, name: str, alias: str, *, reason: Any, to: Any = 
     session.core()
     with session.state() as state:
         current = alias_of(state, name, alias)
-        if not state.aliases.get(name, {}).get(alias):
-            raise NotFoundError(f"{name} has no alias {alias!r}, so it has nothing to go back to")
+        known = state.aliases.get(name, {})
+    if alias not in known:
+        session.resolve(f"{name}:{alias}")  # raises, with the nearest names or the aliases that there are
+        raise NotFoundError(f"{name} has no alias {alias!r}")
+    with session.state() as state:
         target, error = _target(state, name, alias, to)
         digest = None if target is None else state.names[name][target[0] - 1]["digest"]
         head = state.head

@@ -45,7 +45,7 @@ class Registry:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def gates(self, rules: Any = None, *, reason: str | None = None) -> Rows[Gate]:
+    def gates(self, rules: Any = None, *, reason: str | None = None, signer: Any = None) -> Rows[Gate]:
         """Return the gates in force; with rules, set those first: `store.registry.gates("gates.toml", reason="CR-12")`.
 
         A gate says what a version must meet before an alias may point to it, for all names of a pattern. Gates that are not
@@ -54,12 +54,13 @@ class Registry:
         Args:
             rules: a path of a TOML file with `[[gate]]` tables, or the same as a dict or a list of dicts (docs/reference/gates.md).
             reason: why they change; needed with rules.
+            signer: signs the change, such as `artifactstore.signing.KeyFile("owner.pem")`.
 
         Raises:
             InvalidInputError: unknown or contradictory rules, with the file's line and column; or no reason.
             RefusedError: the store is read-only.
         """
-        return _gates.gates(self._session, rules, reason=reason)
+        return _gates.gates(self._session, rules, reason=reason, signer=signer)
 
     def check(self, ref: str | Referable, alias: str, *, keys: Any = None) -> Verdict:
         """Judge a version for an alias, and write nothing; a no is an answer, not an error.

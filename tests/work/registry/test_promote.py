@@ -550,3 +550,41 @@ def test_age_counts_from_the_put(churn: Store) -> None:
     assert verdict
     assert 0 <= verdict.conditions[0].value < 1
     assert churn.at(datetime.now(UTC) + timedelta(days=1)).registry.check("churn/model:v1", "production")
+
+
+def test_check_of_a_removed_version_is_a_no(churn: Store) -> None:
+    gate(churn, {"metric": "auc", "is": "> 0"})
+    churn.registry.remove("churn/model:v1", "GDPR")
+    verdict = churn.registry.check("churn/model:v1", "production")
+    assert not verdict
+    assert "was removed" in verdict.reasons[0]
+    assert json.loads(json.dumps(verdict.to_json()))["digest"] == verdict.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "alias", "text"), [("churn/modle", "production", "churn/model"), ("churn/model", "prod", "it has live")]
+)
+def test_a_rollback_of_what_is_not_there_names_what_is(churn: Store, name: str, alias: str, text: str) -> None:
+    churn.alias("churn/model:v1", "live")
+    with pytest.raises(NotFoundError, match=text):
+        churn.rollback(name, alias, reason="x")
+
+
+def test_a_change_of_gates_can_be_signed(churn: Store, tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from artifactstore.signing.envelope import GATE, payload_of
+
+    secret = tmp_path / "owner.pem"
+    raw = Ed25519PrivateKey.generate().private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+    secret.write_bytes(raw)
+    secret.chmod(0o600)
+    rules = {**PRODUCTION, "all": [{"metric": "auc", "is": "> 0"}]}
+    (made,) = churn.registry.gates(rules, reason="CR-1", signer=str(secret))
+    assert made.signed
+    payload = payload_of(facts(churn, "gated")[0].fields["signature"], GATE)
+    assert payload is not None
+    assert (payload["names"], payload["alias"], payload["rules"]["all"]) == ("churn/*", "production", rules["all"])
+    with pytest.raises(InvalidInputError, match="for a change"):
+        churn.registry.gates(signer=str(secret))
