@@ -132,6 +132,8 @@ def test_every_fact_about_them_is_told_with_its_outcome_and_no_other(store: Stor
         if about:
             assert (event.seq, json.dumps(event.fields, sort_keys=True)) in told, event
     assert [one["entry"] for one in found] == sorted(one["entry"] for one in found)
+    put = {(one["name"], one["version"]) for one in found if one["fact"] == "versioned" and one["name"] is not None}
+    assert put == {("churn/raw", 1), ("churn/features", 1), ("churn/model", 1)}
     assert "other/thing" not in (folder / "facts.jsonl").read_text()
     approved = next(one for one in found if one["fact"] == "approved")
     assert {key: approved[key] for key in ("reason", "outcome", "identity")} == {
@@ -468,6 +470,9 @@ def test_words_of_a_name_and_measures_on_data_are_shown(small: Store, tmp_path: 
         assert [one["fields"]["metadata"] for one in told if one["fact"] == "described"] == [
             {"owner": "Olga", "description": "of the name"}, {"description": "of the version"}
         ]  # fmt: skip
+    with zipfile.ZipFile(small.lineage("rows").export("dossier", tmp_path / "rows.zip")) as packed:
+        told = [json.loads(line) for line in packed.read("facts.jsonl").splitlines()]
+        assert [one["fields"]["metrics"] for one in told if one["fact"] == "measured"] == [{"auc": 0.91}]
 
 
 def test_a_promotion_by_a_gate_is_told_with_its_verdict(small: Store, tmp_path: Path):
