@@ -238,9 +238,18 @@ class StoreQueries:
         return _asking.head(self._session)
 
     def verify(
-        self, ref: str | Referable | None = None, *, level: str = "quick", fraction: float = 1.0, anchor: Any = None
+        self,
+        ref: str | Referable | None = None,
+        *,
+        level: str = "quick",
+        fraction: float = 1.0,
+        anchor: Any = None,
+        keys: Any = None,
     ) -> Report:
-        """Check that all content is present and unchanged; damage is listed in the report, never raised.
+        """Check that all content is present and unchanged, and that nothing has effect that breaks a rule; nothing is raised.
+
+        Findings are `damage`, a `breach` (a promotion whose gate does not hold when content and signatures are judged again, the
+        signature of something else), or a `note` (an attempt without effect, a change of rules, a clock that ran back).
 
         Args:
             ref: only this artifact (and the journal).
@@ -248,17 +257,20 @@ class StoreQueries:
                 checksums; `full` also every file's digest.
             fraction: share of the content that `frames` and `full` read, chosen at random.
             anchor: `<entry>:<digest>` as noted earlier (`head`), which the journal must still contain; or the path of a file with
-                such lines, or a list of both. Without an anchor, the loss of the last entries is detected only if the cache of this
-                machine has seen them.
+                such lines, or of one that `registry.anchor` wrote; or a list of these. Without an anchor, the loss of the last entries
+                is detected only if the cache of this machine has seen them, and a history that was made anew is not.
+            keys: whose signatures count: a path of a TOML file, or a dict; default `$ARTIFACTSTORE_KEYS`. Without keys, signatures that
+                gates ask for are not judged again.
 
         Raises:
             NotFoundError: no store, or no such artifact.
             InvalidInputError: the level, the fraction or an anchor is invalid.
             BackendError: the backend is unreachable.
         """
-        return _asking.verify(
-            self._session, None if ref is None else as_reference(ref), level=level, fraction=fraction, anchor=anchor
-        )
+        from artifactstore.work.registry.verify import verify  # noqa: PLC0415 - training code never asks
+
+        about = None if ref is None else as_reference(ref)
+        return verify(self._session, about, level=level, fraction=fraction, anchor=anchor, keys=keys)
 
 
 def _sided(side: "str | Referable | os.PathLike[str]") -> str | Path:

@@ -228,19 +228,22 @@ def verify(
     fraction: Annotated[float, typer.Option(help="Share of the content to read.")] = 1.0,
     anchor: Annotated[
         list[str] | None,
-        typer.Option(help="ENTRY:DIGEST that the journal must still contain, or a file of such lines; may be repeated."),
+        typer.Option(
+            help="ENTRY:DIGEST that the journal must still contain, or a file of such lines or of `anchor`; may be repeated."
+        ),
     ] = None,
+    keys: Annotated[str | None, typer.Option(help="TOML file of the keys whose signatures count.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check that all content is unchanged. Exit code 5 if any is missing or damaged."""
+    """Check that all content is unchanged. Exit code 5 if any is missing or damaged, 1 if something has effect and breaks a rule."""
     with opened(store, "r") as store_:
-        report = store_.verify(ref, level=level, fraction=fraction, anchor=anchor)
+        report = store_.verify(ref, level=level, fraction=fraction, anchor=anchor, keys=keys)
     if as_json:
         printing.as_json({"ok": report.ok, **printing.record(report)})
     else:
         printing.report(report)
-    return EXIT_CODES["ok"] if report.ok else EXIT_CODES["corruption"]
+    return EXIT_CODES["ok" if report.ok else "corruption" if report.damaged else "no"]
 
 
 @app.command()

@@ -96,7 +96,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "ls": [[], ["n"], ["--prefix", EVIL], ["-l"], ["-l", "n"], [EVIL + "/"], [EVIL + "*"], ["--at", EVIL]], "versions": [["n"], [EVIL]], "find": [[], ["--kind", EVIL], ["--metric", EVIL], [EVIL], ["--tag", EVIL], ["--alias", EVIL]],
     "show": [["n"], ["n:v1"], ["kinds"], ["o1"], ["evil"], [EVIL]], "diff": [["n:v1", "n:v2"], ["o1", "o2", "--inside"], [EVIL, "n"], ["n", "SOURCE"]],
     "status": [["SOURCE"], ["SOURCE", "--against", EVIL], [EVIL]],
-    "log": [[], ["--facts"], ["-n", "3"], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL], ["--ref", EVIL], ["--csv"], ["--html"]], "verify": [[], ["--level", EVIL], ["--level", "full"]],
+    "log": [[], ["--facts"], ["-n", "3"], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL], ["--ref", EVIL], ["--csv"], ["--html"]], "verify": [[], ["--level", EVIL], ["--level", "full"], ["--keys", EVIL], ["--anchor", EVIL]],
     "run": [["--", "true", EVIL], ["--param", f"{EVIL}={EVIL}", "--metric", f"{EVIL}=1", "--metric", EVIL, "--", "true"], ["--out", EVIL, "--", "true"], ["--", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL], ["--where", EVIL], ["--sort", EVIL], ["--columns", EVIL], ["--columns", "name,params,error,command,code"],
              ["--compare", "evil", "--compare", "o1"]],
     "lineage": [["o1"], ["n", "--down"], ["evil"], ["o1", "--all", "--depth", "2"], ["o1", "--format", "svg"], ["o1", "--format", "html"], ["o1", "--format", "mermaid"], [EVIL]],

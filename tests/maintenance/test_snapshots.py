@@ -55,9 +55,9 @@ def folded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     apply = State.apply
 
-    def noting(self: State, entry: Any) -> Any:
+    def noting(self: State, entry: Any, *more: Any) -> Any:
         seen.append(entry["seq"])
-        return apply(self, entry)
+        return apply(self, entry, *more)
 
     monkeypatch.setattr(State, "apply", noting)
     return seen

@@ -37,15 +37,20 @@ class State(Tables):
         """The number of the last entry folded."""
         return int(self.header["head"])
 
-    def apply(self, entry: "Entry") -> list[Void | None]:
-        """Fold an entry; return for each of its transactions why it is void, or None if it took effect."""
+    def apply(self, entry: "Entry", seen: "Callable[[Txn, Void | None], object] | None" = None) -> list[Void | None]:
+        """Fold an entry; return for each of its transactions why it is void, or None if it took effect.
+
+        Args:
+            entry: the next entry.
+            seen: called with each transaction and why it is void, on the state before it.
+        """
         with self._recording():
-            outcome = self._apply(entry)
+            outcome = self._apply(entry, seen)
         if entry["seq"] % _SPILL_CHECK == 0:
             self.spill_if_large()
         return outcome
 
-    def _apply(self, entry: "Entry") -> list[Void | None]:
+    def _apply(self, entry: "Entry", seen: "Callable[[Txn, Void | None], object] | None") -> list[Void | None]:
         seq = entry["seq"]
         time = max(self.header["time"], entry["time"])
         if time != entry["time"] and (resets := reset_by(self.header, seq, entry["time"])) is not None:
@@ -61,6 +66,8 @@ class State(Tables):
                 void = Void("format", "its entry's format is lower than its facts need")
             void = void or judge(self, txn, seq, alone=len(entry["txns"]) == 1, time=time)
             outcome.append(void)
+            if seen is not None:
+                seen(txn, void)
             if void is None:
                 self._fold(txn, seq, time)
                 self._set(self.verdicts, txn["txn"], [seq, None])

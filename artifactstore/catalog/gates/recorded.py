@@ -1,6 +1,6 @@
 """What the fold asks of a move of a gated alias: the verdict that it carries, judged again on facts; or the entry that a rollback quotes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from artifactstore.catalog.gates.conditions import Answer, Case
@@ -9,7 +9,7 @@ from artifactstore.catalog.gates.rules import kind_of
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json
 
-__all__ = ["rollback_targets", "why_refused"]
+__all__ = ["recorded_answer", "rollback_targets", "why_refused"]
 
 
 def why_refused(state: Any, fact: Mapping[str, Any], case: Case | None) -> str | None:
@@ -33,19 +33,30 @@ def why_refused(state: Any, fact: Mapping[str, Any], case: Case | None) -> str |
     known = [{key: gate[key] for key in ("names", "alias", "version", "entry")} for gate in gates]
     if verdict.get("gates") != known:
         return f"the gates of {case.name}:{case.alias} are others than those that it was judged by: promote again"
-    recorded = dict(_recorded(verdict.get("conditions")))
+    answer = recorded_answer(verdict)
 
     def outside(rule: Mapping[str, Any], seen: Mapping[str, Any]) -> Answer:
-        found = recorded.get(_key(rule, seen))
+        found = answer(rule, seen)
         if found is None:
             raise _UnjudgedError(f"the verdict does not say whether {_text(rule)} holds for what is recorded now")
-        return Answer(ok=found.get("ok") is True, text=str(found.get("text", "")))
+        return found
 
     try:
         failed = [one["text"] for one in evaluate(state, gates, case, outside) if not one["ok"]]
     except _UnjudgedError as error:
         return f"{error}: promote again"
     return "; ".join(failed) or None
+
+
+def recorded_answer(verdict: Mapping[str, Any]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Answer | None]:
+    """Return what finds the answer of a verdict to a condition on content or keys, about the same; None where it has none."""
+    recorded = dict(_recorded(verdict.get("conditions")))
+
+    def answer(rule: Mapping[str, Any], seen: Mapping[str, Any]) -> Answer | None:
+        found = recorded.get(_key(rule, seen))
+        return None if found is None else Answer(ok=found.get("ok") is True, text=str(found.get("text", "")))
+
+    return answer
 
 
 class _UnjudgedError(Exception):

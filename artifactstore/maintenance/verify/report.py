@@ -19,16 +19,20 @@ class Finding:
     """A fault, or a note.
 
     Attributes:
-        severity: `damage` makes a report not ok; `note` does not.
+        severity: `damage` (content or history is not what was written) and `breach` (something has effect and breaks a rule) make
+            a report not ok; `note` does not.
         what: description: what, where and what to do.
         location: the object, and the offset in it where known.
         artifacts: digests of the affected artifacts, as far as known.
+        rule: what was checked: chain, anchor, content, derived (segments, snapshots), copy, fields, void, gate, retention,
+            approval, signature, origin (facts of another store) or clock.
     """
 
     severity: str
     what: str
     location: str
     artifacts: tuple[str, ...] = ()
+    rule: str = "content"
 
 
 @dataclass(slots=True)
@@ -54,17 +58,26 @@ class Report(Displayed):
 
     @property
     def ok(self) -> bool:
-        """Whether no damage was found."""
-        return not any(one.severity == "damage" for one in self.findings)
+        """Whether neither damage nor a breach was found."""
+        return all(one.severity == "note" for one in self.findings)
 
-    def damage(self, what: str, location: str, artifacts: Iterable[str] = ()) -> None:
+    @property
+    def damaged(self) -> bool:
+        """Whether damage was found."""
+        return any(one.severity == "damage" for one in self.findings)
+
+    def damage(self, what: str, location: str, artifacts: Iterable[str] = (), *, rule: str = "content") -> None:
         """Add a finding of damage."""
-        self.findings.append(Finding("damage", what, location, tuple(artifacts)))
+        self.findings.append(Finding("damage", what, location, tuple(artifacts), rule))
+
+    def note(self, what: str, location: str, artifacts: Iterable[str] = (), *, rule: str) -> None:
+        """Add a note."""
+        self.findings.append(Finding("note", what, location, tuple(artifacts), rule))
 
     def missing(self, key: str, artifacts: Iterable[str], by: str = "") -> None:
         """Add a missing object: damage, except in an unfinished copy."""
         if self.unfinished:
-            self.findings.append(Finding("note", f"{key} is not here yet: run sync again", key, tuple(artifacts)))
+            self.note(f"{key} is not here yet: run sync again", key, artifacts, rule="copy")
         else:
             self.damage(f"{key}{by and ','}{by} is missing; restore it from a copy of the store", key, artifacts)
 
@@ -73,7 +86,7 @@ class Report(Displayed):
         for fact in txn["facts"]:
             if bad := malformed(fact):
                 what = f"a {fact['fact']!r} fact by {txn['actor']} has malformed fields, which count as absent: {', '.join(bad)}"
-                self.findings.append(Finding("note", what, key))
+                self.note(what, key, rule="fields")
 
     def count(self, what: str, many: int = 1) -> None:
         """Count checked objects."""
@@ -83,10 +96,8 @@ class Report(Displayed):
         from artifactstore.display.outline import Line, Note, Span  # noqa: PLC0415 - programs look at the values
         from artifactstore.display.values import counted  # noqa: PLC0415 - as above
 
-        findings = [
-            Line([Span(one.severity, "bad" if one.severity == "damage" else ""), f": {one.what}"]) for one in self.findings
-        ]
-        verdict = Span("ok", "good") if self.ok else Span("DAMAGED", "bad")
+        findings = [Line([Span(one.severity, "" if one.severity == "note" else "bad"), f": {one.what}"]) for one in self.findings]
+        verdict = Span("ok", "good") if self.ok else Span("DAMAGED" if self.damaged else "BREACH", "bad")
         counts = ", ".join(counted(many, what) for what, many in self.checked.items())
         notes = [Note(f"not checked: {one}") for one in self.not_checked]
         return [*findings, Line([verdict, f": {counts}"]), Line(f"head: {self.head}"), *notes]

@@ -3,10 +3,8 @@
 Checks the bytes as stored, not derived data; damage is listed, never raised.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.state import State
@@ -16,12 +14,14 @@ from artifactstore.content.manifests.parquet import decode
 from artifactstore.errors import ArtifactStoreError, InvalidInputError, NotFoundError
 from artifactstore.journal.chain import entry_key, join
 from artifactstore.journal.fetch import fetch_run, last_listed
-from artifactstore.journal.heads import format_head, parse_head
+from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import read_replica_status
 from artifactstore.journal.segments import list_segments, segment_fault
 from artifactstore.journal.snapshots import Snapshot
 from artifactstore.maintenance.snapshot import fault_of, list_published
+from artifactstore.maintenance.verify.anchors import read_anchors
+from artifactstore.maintenance.verify.history import History, Judge
 from artifactstore.maintenance.verify.packs import check_files, check_frames, check_packs, reraise_if_unreachable
 from artifactstore.maintenance.verify.report import Finding, Report
 from artifactstore.model.digest import Digest
@@ -43,6 +43,8 @@ def verify(
     level: str = "quick",
     fraction: Any = 1.0,
     anchor: Any = None,
+    keys: Any = None,
+    judge: Judge | None = None,
     watch: Callable[..., Callable[..., None]] = lambda *_: lambda *_: None,
 ) -> Report:
     """Check a store, or one artifact of it.
@@ -53,8 +55,10 @@ def verify(
         level: `quick` reads the journal, every manifest and the list of packs; `frames` also every pack, against its
             checksums; `full` also decodes every chunk and checks every file against its digest.
         fraction: share of the packs or artifacts that `frames` and `full` read, chosen at random.
-        anchor: `<entry>:<digest>` recorded earlier: that entry must still have that digest. Or the path of a file of such lines, or a
-            list of both.
+        anchor: `<entry>:<digest>` recorded earlier: that entry must still have that digest. Or the path of a file of such lines, or of
+            an anchor file; or a list of these.
+        keys: whose signatures count, of anchor files.
+        judge: finds what has effect and breaks a rule; called as `history.History.see`.
         watch: called with an operation and its bytes and files in all; returns what is called with those done.
 
     Raises:
@@ -67,10 +71,10 @@ def verify(
         raise InvalidInputError(f"fraction= must be above 0 and at most 1, got {fraction!r}")
     report = Report(level)
     recorded: dict[str, str] = {}
-    anchors = _anchors(anchor)
+    anchors = read_anchors(anchor, journal.config.store, keys, report)
     if (known := journal.known.noted()) is not None:
         anchors.setdefault(known[0], {})[known[1]] = "the cache of this machine"
-    state = _check_journal(journal, report, anchors, recorded)
+    state = _check_journal(journal, report, anchors, recorded, judge)
     _check_standing(journal, state, report)
     manifests = _check_manifests(journal, state, report, digest, recorded)
     sizes, lacking = check_packs(journal.backend, manifests, report)
@@ -93,42 +97,13 @@ def verify(
     return report
 
 
-def _anchors(anchor: Any) -> dict[int, dict[str, str]]:
-    """Return the caller's anchors: entry → digest → where it was recorded."""
-    found: dict[int, dict[str, str]] = {}
-    for one in anchor if isinstance(anchor, list | tuple) else [] if anchor is None else [anchor]:
-        noted = parse_head(one) if isinstance(one, str) else None
-        lines = {str(one): "the anchor"} if noted is not None else _lines(one)
-        for line, where in lines.items():
-            noted = parse_head(line)
-            if noted is None:
-                raise _anchor_error(line, where)
-            found.setdefault(noted[0], {})[noted[1]] = where
-    return found
-
-
-def _lines(path: Any) -> dict[str, str]:
-    """Read a file of anchors, one a line; blank lines and those that begin with `#` are skipped."""
-    if not isinstance(path, str | os.PathLike):
-        raise _anchor_error(path, "")
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise _anchor_error(path, "") from error
-    found = {line.strip(): f"{path}, line {n}," for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")}
-    if not found:
-        raise InvalidInputError(f"{path} contains no anchor: expected one a line, as `artifactstore head` prints them")
-    return found
-
-
-def _anchor_error(text: Any, where: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"{where or 'anchor='}{'' if where else repr(str(text)[:100])}{': ' + repr(text[:100]) if where else ''}: expected "
-        "<entry>:<algorithm>:<hex>, for example 12:blake3:ab…, or a file of such lines"
-    )
-
-
-def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mapping[str, str]], recorded: dict[str, str]) -> State:
+def _check_journal(
+    journal: Journal,
+    report: Report,
+    anchors: Mapping[int, Mapping[str, str]],
+    recorded: dict[str, str],
+    judge: Judge | None,
+) -> State:
     """Read every entry as stored (never a segment), check the chain, judge every transaction.
 
     `recorded` gets the recording entry of each manifest, and of the facts about each digest.
@@ -138,13 +113,14 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
     try:
         raw = journal.backend.read(CONFIG_KEY)
         if raw != config.raw:
-            report.damage(f"{CONFIG_KEY} has changed since this store was opened", CONFIG_KEY)
+            report.damage(f"{CONFIG_KEY} has changed since this store was opened", CONFIG_KEY, rule="chain")
         parse_config(raw, CONFIG_KEY)
     except ArtifactStoreError as error:
         reraise_if_unreachable(error)
-        report.damage(str(error), CONFIG_KEY)
+        report.damage(str(error), CONFIG_KEY, rule="chain")
     previous = Digest.of(config.raw, config.digest)
     seq = 0
+    history = History(state, report, judge)
     ahead = ClockCheck(journal.backend.storage_time() or datetime.now(UTC))
     snapshots = list_published(journal.backend)
     wrong: list[tuple[Snapshot, str]] = []
@@ -152,7 +128,7 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
         for seq, raw in enumerate(fetch_run(journal.backend, 1, last_listed(journal.backend, 1)), 1):
             entry = journal.complete(join(raw, seq, previous))
             previous = Digest.of(raw, config.digest)
-            outcomes = state.apply(entry)
+            outcomes = history.apply(entry)
             ahead.check(entry, state.header)
             report.count("entries")
             for txn, void in zip(entry["txns"], outcomes, strict=True):
@@ -160,31 +136,31 @@ def _check_journal(journal: Journal, report: Report, anchors: Mapping[int, Mappi
                 report.note_fields(txn, entry_key(seq))
                 if void is None:
                     _note(txn, seq, recorded)
-                else:
-                    what = f"transaction {txn['txn']} by {txn['actor']} has no effect ({void})"
-                    report.findings.append(Finding("note", what, entry_key(seq)))
             for snapshot in (one for one in snapshots if one.seq == seq):
                 report.count("snapshots")
                 wrong += [(snapshot, fault) for fault in [fault_of(journal, snapshot, state, str(previous))] if fault]
             for noted, where in anchors.get(seq, {}).items():
                 if noted != str(previous):
                     what = f"the journal has {format_head(seq, previous)}, {where} has {format_head(seq, noted)}: history was changed"
-                    report.damage(what, entry_key(seq))
+                    report.damage(what, entry_key(seq), rule="anchor")
     except ArtifactStoreError as error:
         reraise_if_unreachable(error)
-        report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1))
-    report.findings += (Finding("note", what, entry_key(one)) for one, what in ahead.found())
+        report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1), rule="chain")
+    report.findings += (Finding("note", what, entry_key(one), rule="clock") for one, what in ahead.found())
+    history.finish()
     for snapshot, fault in wrong:
         text = f"the snapshot of entry {snapshot.seq} {fault}: delete it, it is only derived"
         if state.vouches(snapshot.digest, snapshot.seq):
-            report.damage(f"{text}, and find out which writer recorded it in entry {snapshot.entry}", snapshot.key)
+            report.damage(
+                f"{text}, and find out which writer recorded it in entry {snapshot.entry}", snapshot.key, rule="derived"
+            )
         else:
-            report.findings.append(Finding("note", f"{text}; no reader uses it, since no fact vouches for it", snapshot.key))
+            report.note(f"{text}; no reader uses it, since no fact vouches for it", snapshot.key, rule="derived")
     report.head = format_head(state.head, previous)
     for seq in sorted(one for one in anchors if one > state.head):
         for noted, where in anchors[seq].items():
             what = f"{where} names {format_head(seq, noted)}, the journal ends with {report.head}: entries are missing"
-            report.damage(what, entry_key(state.head + 1))
+            report.damage(what, entry_key(state.head + 1), rule="anchor")
     return state
 
 
@@ -202,7 +178,7 @@ def _check_standing(journal: Journal, state: State, report: Report) -> None:
         status = read_replica_status(journal.backend, journal.config.store)
     except ArtifactStoreError as error:
         reraise_if_unreachable(error)
-        report.damage(str(error), getattr(error, "location", "") or "replica/")
+        report.damage(str(error), getattr(error, "location", "") or "replica/", rule="copy")
         return
     if status.target is not None and not status.reached(state.head):
         report.unfinished = True
@@ -294,7 +270,7 @@ def _check_segments(journal: Journal, state: State, report: Report) -> None:
         found = list_segments(journal.backend)
     except ArtifactStoreError as error:
         reraise_if_unreachable(error)
-        report.damage(f"segments/ cannot be listed: {error}", "segments/")
+        report.damage(f"segments/ cannot be listed: {error}", "segments/", rule="derived")
         return
     for segment in found:
         report.count("segments")
@@ -307,4 +283,4 @@ def _check_segments(journal: Journal, state: State, report: Report) -> None:
             reraise_if_unreachable(error)
             fault = f"cannot be read: {error}"
         if fault is not None:
-            report.damage(f"the segment {segment.key} {fault}: delete it, it is only derived", segment.key)
+            report.damage(f"the segment {segment.key} {fault}: delete it, it is only derived", segment.key, rule="derived")

@@ -19,11 +19,8 @@ from artifactstore.content.write.source import from_file, open_unchanged
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.journal.heads import format_head
 from artifactstore.maintenance.sync.object_copy import digest_at
-from artifactstore.maintenance.verify import verify as maintenance
-from artifactstore.maintenance.verify.report import Report
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.reference import Reference, as_reference, check_name, full_name
-from artifactstore.work.get.artifact import artifact
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path
@@ -31,7 +28,7 @@ from artifactstore.work.settings.paths import local_path
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry
 
-__all__ = ["Conditions", "Following", "Wanted", "find", "head", "log", "names", "transactions", "verify", "versions"]
+__all__ = ["Conditions", "Following", "Wanted", "find", "head", "log", "names", "transactions", "versions"]
 
 
 def names(session: Session, prefix: Any = "") -> Rows[Name]:
@@ -255,10 +252,3 @@ def head(session: Session) -> str:
     journal = session.core().journal
     with session.state() as state:
         return format_head(state.head, digest_at(journal, state.head))
-
-
-def verify(session: Session, ref: str | None, *, level: str, fraction: float, anchor: Any) -> Report:
-    """Check the store, or one artifact; see `Store.verify`."""
-    digest = None if ref is None else artifact(session, ref).digest
-    journal = session.core().journal
-    return maintenance.verify(journal, digest=digest, level=level, fraction=fraction, anchor=anchor, watch=session.watch)

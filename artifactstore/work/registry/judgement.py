@@ -1,6 +1,7 @@
 """Judgement of gates for a caller: on facts by the fold's own rules, on content by reading it, on keys by those that are passed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from artifactstore.work.registry.content import evaluated_apart, reads_safely, r
 from artifactstore.work.registry.verdict import Verdict
 from artifactstore.work.session.session import Session
 
-__all__ = ["Judgement"]
+__all__ = ["Judgement", "answer_outside"]
 
 _ROUNDS: Final = 20  # of looking at content again because what is judged has changed meanwhile
 _Question = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -99,21 +100,43 @@ class Judgement:
 
     def _answer(self, rule: Mapping[str, Any], seen: Mapping[str, Any]) -> Answer:
         """Answer a condition on content or keys."""
-        kind, digest = kind_of(rule), self._target[2]
-        if kind == "evaluated":
-            with self._session.query_state() as state:
-                made_from, above = material(state, digest), set(ancestors(state, digest))
-            return evaluated_apart(self._session, rule["metric"], seen["on"], made_from, above)
-        if kind == "report":
-            return report_field(self._session, rule, seen["report"])
-        if kind == "format":
-            return reads_safely(self._session, digest)
-        from artifactstore.work.registry.keys import signatures_count  # noqa: PLC0415 - loads cryptography only where it is asked for
+        return answer_outside(self._session, self._session.query_state, rule, seen, self._target[:3], keys=self._keys)
 
-        with self._session.query_state() as state:
-            rows = _rows(state, kind, digest, set(seen["entries"]))
-            made_by = authors(state, *self._target[:3])
-        return signatures_count(self._session, rule, rows, digest, self._keys, made_by=made_by)
+
+def answer_outside(
+    session: Session,
+    state_of: Callable[[], AbstractContextManager[State]],
+    rule: Mapping[str, Any],
+    seen: Mapping[str, Any],
+    target: tuple[str, int, str],
+    *,
+    keys: Any,
+) -> Answer:
+    """Answer a condition on content or keys.
+
+    Args:
+        session: the store.
+        state_of: the state that is judged on; it is left before content is read.
+        rule: the condition.
+        seen: what the answer is about.
+        target: name, number and digest of the version.
+        keys: whose signatures count, or None.
+    """
+    kind, digest = kind_of(rule), target[2]
+    if kind == "evaluated":
+        with state_of() as state:
+            made_from, above = material(state, digest), set(ancestors(state, digest))
+        return evaluated_apart(session, rule["metric"], seen["on"], made_from, above)
+    if kind == "report":
+        return report_field(session, rule, seen["report"])
+    if kind == "format":
+        return reads_safely(session, digest)
+    from artifactstore.work.registry.keys import signatures_count  # noqa: PLC0415 - loads cryptography only where it is asked for
+
+    with state_of() as state:
+        rows = _rows(state, kind, digest, set(seen["entries"]))
+        made_by = authors(state, *target)
+    return signatures_count(session, rule, rows, digest, keys, made_by=made_by)
 
 
 def _rows(state: State, kind: str, digest: str, entries: set[int]) -> list[dict[str, Any]]:

@@ -1,0 +1,31 @@
+"""Verify a store for a caller: its content and history, and what broke a rule by the caller's keys."""
+
+from typing import Any
+
+from artifactstore.maintenance.verify import verify as maintenance
+from artifactstore.maintenance.verify.report import Report
+from artifactstore.work.get.artifact import artifact
+from artifactstore.work.registry.breaches import Breaches
+from artifactstore.work.registry.keys import load_keys
+from artifactstore.work.session.session import Session
+
+__all__ = ["verify"]
+
+
+def verify(session: Session, ref: str | None, *, level: str, fraction: float, anchor: Any, keys: Any) -> Report:
+    """Check the store, or one artifact; see `Store.verify`."""
+    known = load_keys(keys)
+    digest = None if ref is None else artifact(session, ref).digest
+    breaches = Breaches(session, known)
+    report = maintenance.verify(
+        session.core().journal,
+        digest=digest,
+        level=level,
+        fraction=fraction,
+        anchor=anchor,
+        keys=known,
+        judge=breaches.judge,
+        watch=session.watch,
+    )
+    report.not_checked += breaches.not_judged
+    return report
