@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from artifactstore.catalog.ancestry import code_of, tainted_ancestor
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import NotFoundError, UnsupportedError
 from artifactstore.model.encoding import parse_time
@@ -138,14 +139,6 @@ def _of_outputs(state: State, run: str) -> dict[str, float]:
         if edge["fact"] == "produced":
             found |= state.metrics.get(edge["digest"], {})
     return found
-
-
-def code_of(state: State, run: str) -> tuple[str | None, dict[str, Any]]:
-    """Return the artifact of a run's code, and the recorded state of the code; None and {} if there is none."""
-    for edge in state.edges.get(run, ()):
-        if isinstance(edge.get("code"), dict):
-            return edge["digest"], edge["code"]
-    return None, {}
 
 
 def history_of(state: State, code: str, commit: str | None) -> str | None:
@@ -324,14 +317,5 @@ def shortest_path(state: State, start: str, end: str) -> list[str]:
 
 def tainted_above(state: State, digest: str) -> tuple[Node, list[Any]] | None:
     """Return the nearest ancestor with a taint that spreads, and its marks; None if there is none."""
-    seen, todo = {digest}, deque([digest])
-    while todo:
-        one = todo.popleft()
-        marks = state.tainted.get(one)
-        if one != digest and marks is not None and any(mark["spread"] for mark in marks if mark is not None):
-            return node_of(state, one), marks
-        for other, _ in _steps(state, one, up=True):
-            if other not in seen:
-                seen.add(other)
-                todo.append(other)
-    return None
+    found = tainted_ancestor(state, digest)
+    return None if found is None else (node_of(state, found), state.tainted[found])

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from artifactstore.catalog.gates.ancestry import code_of, makers
+from artifactstore.catalog.ancestry import code_of, makers
 from artifactstore.signing.envelope import payload_of, speaks_of
 
 __all__ = ["Counted", "authors", "counted", "judgements", "rejections", "status_of"]
@@ -41,7 +41,7 @@ def authors(state: Any, name: str | None, number: int | None, digest: str) -> se
         row = state.runs.get(run)
         if row is not None:
             found.add(str(row["actor"]))
-        code = code_of(state, run)
+        _, code = code_of(state, run)
         for person in (code.get("author"), code.get("committer")):
             found |= set(_names_of(person)) if isinstance(person, str) else set()
     return {one.casefold() for one in found if one}

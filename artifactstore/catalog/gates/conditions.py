@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
+from artifactstore.catalog.ancestry import ancestors, code_of, is_removed, makers, material, tainted_ancestor
 from artifactstore.catalog.comparison import Comparison
 from artifactstore.catalog.gates import approvals as _approvals
-from artifactstore.catalog.gates.ancestry import ancestors, code_of, is_removed, makers, material, tainted_ancestor
 from artifactstore.catalog.gates.rules import kind_of
 from artifactstore.catalog.gates.targets import Missing, digests_of, newest_of
 from artifactstore.model.digest import Digest
@@ -215,7 +215,7 @@ class Judge:
         if not made:
             return Answer(ok=False, text="no run made it, so its code is not known", limit=asked)
         for run in made:
-            code = code_of(self.state, run)
+            _, code = code_of(self.state, run)
             commit = code.get("commit")
             if not commit:
                 return Answer(ok=False, text=f"its code is in no commit, asked is {asked}", limit=asked)

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from artifactstore.catalog.ancestry import ancestors, material
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.gates.ancestry import ancestors, material
 from artifactstore.catalog.gates.approvals import authors
 from artifactstore.catalog.gates.conditions import Answer, Case
 from artifactstore.catalog.gates.evaluate import evaluate, gates_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from artifactstore.catalog.ancestry import ancestors
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.gates.ancestry import ancestors
 from artifactstore.catalog.retention import check_retention, rules_of
 from artifactstore.catalog.rows import Rows
 from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError

@@ -1,4 +1,4 @@
-"""What a version was made from, as gates ask it: the runs that made it, all that they used, and what of it is gone or tainted."""
+"""What an artifact was made from: the runs that made it, all that they used, and what of it is gone or tainted."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,12 @@ def makers(state: Any, digest: str) -> list[str]:
     return [run for run in state.produced_by.get(digest, ()) if run not in passed]
 
 
-def code_of(state: Any, run: str) -> Mapping[str, Any]:
-    """Return the recorded state of a run's code."""
-    return next((edge["code"] for edge in state.edges.get(run, ()) if isinstance(edge.get("code"), dict)), {})
+def code_of(state: Any, run: str) -> tuple[str | None, dict[str, Any]]:
+    """Return the artifact of a run's code, and the recorded state of the code; None and {} if there is none."""
+    for edge in state.edges.get(run, ()):
+        if isinstance(edge.get("code"), dict):
+            return edge["digest"], edge["code"]
+    return None, {}
 
 
 def ancestors(state: Any, digest: str) -> Iterator[str]:
